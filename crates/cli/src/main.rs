@@ -1,0 +1,2 @@
+//! ringup
+fn main() {}
