@@ -1,1 +1,26 @@
-//! line
+//! A telephone line: numbers, rings, screening, and one call as a byte stream.
+//!
+//! * [`Number`]: who is called, who calls; [`CallId`]: one attempt
+//! * [`PortAddress`], [`Port`]: where a modem is attached (a serial device, a pseudo-terminal, a TCP port)
+//! * [`ModemLine`]: a modem on a port, driven by [`modem::Dialogue`]: waits for rings, dials, answers
+//! * [`RingWatch`], [`Ring`]: an incoming call that is not yet answered, with what is known of the caller
+//! * [`Screening`]: answer or refuse, decided from the caller's number before anything costs money (pure)
+//! * [`Call`]: an answered call as a byte stream; dropping it hangs up
+//!
+//! One ring's way: port → dialogue → [`RingWatch`] → [`Screening`] → `ATA` or silence → [`Call`].
+
+mod call;
+mod call_id;
+mod modem_line;
+mod number;
+mod port;
+mod ring;
+mod screening;
+
+pub use call::{Call, UNKNOWN_RATE_BPS};
+pub use call_id::{CallId, CallIdError};
+pub use modem_line::{DialFailure, LineError, ModemLine};
+pub use number::{Number, NumberError};
+pub use port::{AsyncPort, DTR_LOW, Port, PortAddress, PortAddressError, PortError};
+pub use ring::{CALLER_ID_WAIT, Caller, QUIET_AFTER, Ring, RingInput, RingWatch};
+pub use screening::{Decision, RefusalReason, Screening};

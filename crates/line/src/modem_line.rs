@@ -1,0 +1,176 @@
+//! A modem on a port under tokio: waits for rings, dials, answers.
+
+use std::future::pending;
+use std::io;
+use std::time::{Duration, Instant};
+
+use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep_until, timeout};
+
+use crate::call::Call;
+use crate::port::{AsyncPort, Port, PortAddress, PortError};
+use crate::ring::{Ring, RingInput, RingWatch};
+
+/// How long a modem may take no octet of a command: it is then as dead as one that does not answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A modem that is initialised and on hook. Dialling and answering consume it: after the call it is opened anew, which
+/// is what brings every modem back to a known state.
+#[derive(Debug)]
+pub struct ModemLine {
+    port: AsyncPort,
+    dialogue: Dialogue,
+    ring_watch: RingWatch,
+}
+
+/// The line itself does not work. Our side's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// The port cannot be opened.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The port failed while open.
+    #[error("the port failed")]
+    Io(#[source] io::Error),
+    /// The port ended: unplugged, or the exchange stopped.
+    #[error("the port was closed from the other side")]
+    Closed,
+    /// The modem does not do as told.
+    #[error(transparent)]
+    Modem(Fault),
+}
+
+/// Why there is no call.
+#[derive(Debug, thiserror::Error)]
+pub enum DialFailure {
+    /// How the attempt ended.
+    #[error("{0}")]
+    NoCall(Failure),
+    /// The line does not work.
+    #[error("the line failed")]
+    Line(#[from] LineError),
+}
+
+impl ModemLine {
+    /// Opens a port and initialises the modem on it.
+    ///
+    /// # Errors
+    /// [`LineError`]: the port or the modem does not work.
+    pub async fn open(address: &PortAddress) -> Result<Self, LineError> {
+        let address = address.clone(); // connecting to a modem server may take its time
+        let opened = tokio::task::spawn_blocking(move || Port::open(&address)).await;
+        let port = opened.map_err(|join| LineError::Io(io::Error::other(join)))??;
+        let mut line = Self::on(port, Dialogue::new(Instant::now()))?;
+        loop {
+            if line.event().await? == Event::Ready {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Takes over a modem that another program has initialised, with what that one has `heard` of the present ring.
+    ///
+    /// # Errors
+    /// [`LineError::Io`] if the port cannot be watched.
+    pub fn attached(port: Port, heard: &[u8]) -> Result<Self, LineError> {
+        let mut line = Self::on(port, Dialogue::attached())?;
+        line.dialogue.handle(Input::Octets(heard), Instant::now());
+        Ok(line)
+    }
+
+    fn on(port: Port, dialogue: Dialogue) -> Result<Self, LineError> {
+        let port = port.into_async().map_err(LineError::Io)?;
+        Ok(Self { port, dialogue, ring_watch: RingWatch::default() })
+    }
+
+    /// Waits for an incoming call; gives it out once it is known who is calling. May be dropped and called again.
+    ///
+    /// # Errors
+    /// [`LineError`]: the port or the modem failed.
+    pub async fn ring(&mut self) -> Result<Ring, LineError> {
+        loop {
+            let deadline = self.ring_watch.deadline();
+            let wake = async {
+                match deadline {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => pending().await,
+                }
+            };
+            let event = tokio::select! {
+                event = self.event() => Some(event?),
+                () = wake => None,
+            };
+            let input = match &event {
+                None => RingInput::Deadline,
+                Some(Event::Ring) => RingInput::Ring,
+                Some(Event::CallerId(id)) => RingInput::CallerId(id),
+                Some(_) => continue,
+            };
+            if let Some(ring) = self.ring_watch.handle(&input, Instant::now()) {
+                return Ok(ring);
+            }
+        }
+    }
+
+    /// Dials and waits for CONNECT, at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`DialFailure`]: what the exchange or the modem said.
+    pub async fn dial(self, number: &DialString, timeout: Duration) -> Result<Call, DialFailure> {
+        self.call(Input::Dial { number, timeout }).await
+    }
+
+    /// Answers the call that is ringing and waits for CONNECT. From here on the caller pays.
+    ///
+    /// # Errors
+    /// [`DialFailure`]: the caller has given up, or the modems do not understand each other.
+    pub async fn answer(self) -> Result<Call, DialFailure> {
+        self.call(Input::Answer).await
+    }
+
+    async fn call(mut self, input: Input<'_>) -> Result<Call, DialFailure> {
+        self.dialogue.handle(input, Instant::now());
+        loop {
+            match self.event().await? {
+                Event::Connected { rate, octets } => return Ok(Call::new(self.port, rate, octets)),
+                Event::NoCall(failure) => return Err(DialFailure::NoCall(failure)),
+                Event::Ready | Event::Ring | Event::CallerIdBegins | Event::CallerId(_) => {}
+                Event::Fault(fault) => return Err(LineError::Modem(fault).into()),
+            }
+        }
+    }
+
+    /// Drives the dialogue to its next event.
+    async fn event(&mut self) -> Result<Event, LineError> {
+        let mut buffer = [0; 512];
+        loop {
+            let deadline = match self.dialogue.poll_output() {
+                Output::Transmit(octets) => {
+                    let written = timeout(WRITE_TIMEOUT, self.port.write_all(&octets)).await;
+                    written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(LineError::Io)?;
+                    continue;
+                }
+                Output::Event(Event::Fault(fault)) => return Err(LineError::Modem(fault)),
+                Output::Event(event) => return Ok(event),
+                Output::Timeout { at, .. } => at,
+            };
+            let wake = async {
+                match deadline {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                read = self.port.read(&mut buffer) => {
+                    let count = read.map_err(LineError::Io)?;
+                    if count == 0 {
+                        return Err(LineError::Closed);
+                    }
+                    self.dialogue.handle(Input::Octets(&buffer[..count]), Instant::now());
+                }
+                () = wake => self.dialogue.handle(Input::Deadline, Instant::now()),
+            }
+        }
+    }
+}

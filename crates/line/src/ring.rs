@@ -1,0 +1,214 @@
+//! An incoming call that is not yet answered: rings and a caller ID put together.
+//!
+//! ```text
+//!             RING ┌──────────┐ NMBR            -> Ring { caller }
+//!   Quiet ────────►│ Ringing  │ second RING     -> Ring { Absent }     ──► Settled ──quiet for QUIET_AFTER──► Quiet
+//!         ◄────────│          │ CALLER_ID_WAIT  -> Ring { Absent }           │  RING: still the same call
+//!    quiet: the    └──────────┘                                              │
+//!    caller gave up     ▲  NMBR before the first RING (UK) waits for RING    │  NMBR: another caller, a new ring
+//!                       └────────────────────────────────────────────────────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use modem::CallerId;
+
+use crate::number::Number;
+
+/// How long after the first sign of a call its caller ID may take; later counts as none. (In the US and in Europe it
+/// comes within 4 s, before the second RING.)
+pub const CALLER_ID_WAIT: Duration = Duration::from_secs(8);
+
+/// After so long without a RING the caller has given up: the longest cadence in use is 6 s (US: 2 s on, 4 s off).
+pub const QUIET_AFTER: Duration = Duration::from_secs(8);
+
+/// Who is calling, as far as the exchange told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The number presented. It may be forged.
+    Number(Number),
+    /// The caller asked not to be shown.
+    Withheld,
+    /// No caller ID came, or none that is a number.
+    Absent,
+}
+
+impl From<&CallerId> for Caller {
+    fn from(id: &CallerId) -> Self {
+        match id {
+            CallerId::Digits(digits) => digits.parse().map_or(Self::Absent, Self::Number),
+            CallerId::Withheld => Self::Withheld,
+            CallerId::Unavailable => Self::Absent,
+        }
+    }
+}
+
+/// An incoming call: nothing answered, nothing paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    /// Who is calling.
+    pub caller: Caller,
+}
+
+/// One input of a [`RingWatch`].
+#[derive(Debug)]
+pub enum RingInput<'a> {
+    /// The modem said RING.
+    Ring,
+    /// The modem reported the caller.
+    CallerId(&'a CallerId),
+    /// The instant of [`RingWatch::deadline`] has come.
+    Deadline,
+}
+
+/// Puts the RINGs and the caller ID of one line together. Gives every incoming call out once, as soon as its caller is
+/// known or it is clear that nobody will say.
+#[derive(Debug, Default)]
+pub struct RingWatch {
+    state: State,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum State {
+    #[default]
+    Quiet,
+    Ringing {
+        since: Instant,
+        rings: u8,
+        caller: Option<Caller>,
+    },
+    Settled {
+        last_ring: Instant,
+    },
+}
+
+impl RingWatch {
+    /// Takes one input; gives a call out when it is known who is calling.
+    pub fn handle(&mut self, input: &RingInput<'_>, now: Instant) -> Option<Ring> {
+        if self.deadline().is_some_and(|at| now >= at) {
+            match self.state {
+                State::Ringing { rings, .. } if rings > 0 => return self.settle(Caller::Absent, now),
+                _ => self.state = State::Quiet,
+            }
+        }
+        match (&mut self.state, input) {
+            (_, RingInput::Deadline) => None,
+            (State::Quiet, RingInput::Ring) => {
+                self.state = State::Ringing { since: now, rings: 1, caller: None };
+                None
+            }
+            (State::Quiet, RingInput::CallerId(id)) => {
+                self.state = State::Ringing { since: now, rings: 0, caller: Some(Caller::from(*id)) };
+                None
+            }
+            (State::Ringing { rings, caller, .. }, RingInput::Ring) => {
+                *rings += 1;
+                let caller = caller.take();
+                // The second RING without a number: it would have come between the two.
+                if caller.is_some() || *rings > 1 { self.settle(caller.unwrap_or(Caller::Absent), now) } else { None }
+            }
+            (State::Ringing { rings: 0, caller, .. }, RingInput::CallerId(id)) => {
+                *caller = Some(Caller::from(*id));
+                None
+            }
+            (State::Ringing { .. } | State::Settled { .. }, RingInput::CallerId(id)) => {
+                let caller = Caller::from(*id);
+                self.settle(caller, now)
+            }
+            (State::Settled { last_ring }, RingInput::Ring) => {
+                *last_ring = now;
+                None
+            }
+        }
+    }
+
+    /// When to feed [`RingInput::Deadline`].
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Quiet => None,
+            State::Ringing { since, .. } => Some(since + CALLER_ID_WAIT),
+            State::Settled { last_ring } => Some(last_ring + QUIET_AFTER),
+        }
+    }
+
+    fn settle(&mut self, caller: Caller, now: Instant) -> Option<Ring> {
+        self.state = State::Settled { last_ring: now };
+        Some(Ring { caller })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(digits: &str) -> CallerId {
+        CallerId::Digits(digits.into())
+    }
+
+    fn number(digits: &str) -> Option<Ring> {
+        Some(Ring { caller: Caller::Number(digits.parse().unwrap()) })
+    }
+
+    const ABSENT: Option<Ring> = Some(Ring { caller: Caller::Absent });
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_number_between_the_first_and_the_second_ring_is_told_at_once_and_once() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        assert_eq!(watch.handle(&RingInput::Ring, now), None);
+        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + SECOND), number("201"));
+        assert_eq!(watch.handle(&RingInput::Ring, now + 6 * SECOND), None);
+        assert_eq!(watch.handle(&RingInput::Ring, now + 12 * SECOND), None);
+    }
+
+    #[test]
+    fn a_number_before_the_first_ring_waits_for_it() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now), None);
+        assert_eq!(watch.handle(&RingInput::Ring, now + SECOND), number("201"));
+    }
+
+    #[test]
+    fn a_number_before_a_ring_that_never_comes_is_forgotten() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        watch.handle(&RingInput::CallerId(&id("201")), now);
+        assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), None);
+        assert_eq!(watch.handle(&RingInput::Ring, now + CALLER_ID_WAIT), None);
+        assert_eq!(watch.handle(&RingInput::Ring, now + CALLER_ID_WAIT + 3 * SECOND), ABSENT);
+    }
+
+    #[test]
+    fn no_number_by_the_second_ring_or_in_time_means_none() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        watch.handle(&RingInput::Ring, now);
+        assert_eq!(watch.handle(&RingInput::Ring, now + 6 * SECOND), ABSENT);
+
+        let mut watch = RingWatch::default();
+        watch.handle(&RingInput::Ring, now);
+        assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), ABSENT);
+    }
+
+    #[test]
+    fn another_number_while_the_last_caller_still_rings_is_a_new_ring() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        watch.handle(&RingInput::Ring, now);
+        assert_eq!(watch.handle(&RingInput::CallerId(&id("666")), now), number("666"));
+        assert_eq!(watch.handle(&RingInput::Ring, now + 3 * SECOND), None);
+        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + 4 * SECOND), number("201"));
+    }
+
+    #[test]
+    fn after_the_line_was_quiet_a_ring_is_a_new_call() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        watch.handle(&RingInput::Ring, now);
+        watch.handle(&RingInput::CallerId(&id("666")), now);
+        watch.handle(&RingInput::Ring, now + QUIET_AFTER);
+        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + QUIET_AFTER), number("201"));
+    }
+
+    #[test]
+    fn digits_that_are_no_number_are_no_caller() {
+        assert_eq!(Caller::from(&id(&"1".repeat(30))), Caller::Absent);
+        assert_eq!(Caller::from(&CallerId::Withheld), Caller::Withheld);
+    }
+}

@@ -1,0 +1,100 @@
+//! Carrier loss where no signal wire tells of it: the modem writes `NO CARRIER` into the octets of the call.
+//!
+//! The same text may be part of what is being transferred, so it counts only where the data cannot continue:
+//!
+//! ```text
+//!            "\r\nNO CARRIER\r\n" right behind a flag (0x7e)              -> lost, at once
+//!            "\r\nNO CARRIER\r\n", then silence for CARRIER_SILENCE       -> lost
+//!            "\r\nNO CARRIER\r\n" and more octets                         -> content
+//! ```
+//!
+//! Right behind a flag a frame would have to begin with 0x0d 0x0a, which no assigned PPP protocol does; inside a frame
+//! at least two octets of FCS and a flag follow without a pause.
+
+use std::time::{Duration, Instant};
+
+const TEXT: &[u8] = b"\r\nNO CARRIER\r\n";
+
+/// How long nothing may follow the text inside an unfinished frame until it counts.
+pub const CARRIER_SILENCE: Duration = Duration::from_millis(250);
+
+/// Watches the octets of one call. Feed every chunk, ask [`CarrierWatch::is_lost`], wake at [`CarrierWatch::deadline`].
+#[derive(Debug, Default)]
+pub struct CarrierWatch {
+    /// How much of the text the last octets match.
+    matched: usize,
+    /// Whether the octet before the match was a flag.
+    is_behind_flag: bool,
+    previous: u8,
+    complete_at: Option<Instant>,
+    is_lost: bool,
+}
+
+impl CarrierWatch {
+    /// Looks at octets of the call, in order.
+    pub fn handle(&mut self, octets: &[u8], now: Instant) {
+        for &octet in octets {
+            self.complete_at = None;
+            if self.matched == TEXT.len() {
+                self.matched = 0;
+            }
+            if octet != TEXT[self.matched] {
+                self.matched = 0; // only the first octet of the text is a CR followed by LF: no shorter overlap to try
+            }
+            if octet == TEXT[self.matched] {
+                if self.matched == 0 {
+                    self.is_behind_flag = self.previous == 0x7e;
+                }
+                self.matched += 1;
+            }
+            self.previous = octet;
+            if self.matched == TEXT.len() {
+                self.is_lost |= self.is_behind_flag;
+                self.complete_at = Some(now);
+            }
+        }
+    }
+
+    /// Whether the carrier is gone.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        self.is_lost || self.deadline().is_some_and(|at| now >= at)
+    }
+
+    /// When to ask again, if the text was the last that came.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.complete_at.map(|at| at + CARRIER_SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn the_text_behind_a_flag_is_carrier_loss_at_once() {
+        let now = start();
+        let mut watch = CarrierWatch::default();
+        watch.handle(b"\x7e\xff\x03data\x7e", now);
+        watch.handle(b"\r\nNO CAR", now);
+        assert!(!watch.is_lost(now));
+        watch.handle(b"RIER\r\n", now);
+        assert!(watch.is_lost(now));
+    }
+
+    #[test]
+    fn the_text_inside_a_frame_counts_only_when_nothing_follows() {
+        let now = start();
+        let mut watch = CarrierWatch::default();
+        watch.handle(b"\x7e\xff\x03see \r\nNO CARRIER\r\n", now);
+        assert!(!watch.is_lost(now));
+        watch.handle(b"is what it says\x7e", now + CARRIER_SILENCE / 2);
+        assert!(!watch.is_lost(now + CARRIER_SILENCE * 10));
+        watch.handle(b"\xff\x03cut sh\r\r\nNO CARRIER\r\n", now);
+        assert!(watch.is_lost(now + CARRIER_SILENCE));
+    }
+}
