@@ -1,1 +1,34 @@
-//! delivery
+//! What the two ends say on a link: the connected notice, messages, receipts.
+//!
+//! The terminal opens a TCP connection to the server's [`PORT`] and writes a [`Preamble`]: that is the connected notice.
+//! From there the shape is call home (RFC 8071): the **server** is the HTTP/2 client ([`Courier`]), the **terminal** the
+//! HTTP/2 server ([`receive`]). A message is one `PUT /m/{id}`; the 2xx answer is the receipt and says "it is on my
+//! disk". `POST /nothing-more` ends the session; the terminal hangs up on it at once.
+//!
+//! [`Plan`] decides what is said next; it is pure.
+
+mod courier;
+mod message;
+mod plan;
+mod preamble;
+mod receiver;
+mod terminal_id;
+
+pub use courier::{Courier, DeliveryError, Receipt};
+pub use message::{ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError};
+pub use plan::{Plan, Step};
+pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
+pub use receiver::{Inbox, ReceiveError, StoreError, Stored, receive};
+pub use terminal_id::{TerminalId, TerminalIdError};
+
+/// The TCP port on which a server takes connected notices, over links.
+pub const PORT: u16 = 7411;
+
+/// The TCP port on which a server takes submissions, over links and (by default) on the host.
+pub const SUBMISSION_PORT: u16 = 7480;
+
+/// Octets that HTTP/2 may hold unsent for a stream: hyper's default of 1 MB would be five minutes of a modem line.
+const SEND_BUFFER_OCTETS: usize = 16 * 1024;
+
+/// HTTP/2 flow-control window: more than the delay-bandwidth product of any line this is for (RFC 9113 §6.9).
+const WINDOW_OCTETS: u32 = 64 * 1024;

@@ -1,0 +1,120 @@
+//! The server's end of a delivery session: the HTTP/2 client that brings messages.
+
+use std::io;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+
+use crate::message::MessageHead;
+use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+
+/// Octets kept of a terminal's explanation of a refusal.
+const REASON_OCTETS_MAX: usize = 1000;
+
+/// A delivery session on a stream whose preamble has been read. Dropping it ends the session.
+#[derive(Debug)]
+pub struct Courier {
+    requests: http2::SendRequest<Full<Bytes>>,
+    /// The connection's own task; it ends with the courier.
+    connection: JoinSet<hyper::Result<()>>,
+}
+
+/// A terminal's word that a message is on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is there now.
+    Stored,
+    /// It was there already: an earlier receipt was lost.
+    StoredBefore,
+}
+
+/// Why there is no receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The terminal does not take the message. The terminal's fault, or the message's; the link is fine.
+    #[error("the terminal refused the message with status {status}: {reason}")]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// The terminal's words, at most 1000 octets, control characters replaced.
+        reason: String,
+    },
+    /// The session is gone; the message may or may not have arrived. Deliver it again.
+    #[error("the session was lost")]
+    Lost(#[source] hyper::Error),
+}
+
+impl Courier {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// If the connection fails before the first octets are handed down.
+    pub async fn start<S>(stream: S) -> Result<Self, DeliveryError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (requests, driver) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(WINDOW_OCTETS)
+            .initial_connection_window_size(WINDOW_OCTETS)
+            .max_send_buf_size(SEND_BUFFER_OCTETS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(DeliveryError::Lost)?;
+        let mut connection = JoinSet::new();
+        connection.spawn(driver);
+        Ok(Self { requests, connection })
+    }
+
+    /// Brings one message and waits for its receipt.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn deliver(&mut self, head: &MessageHead, content: Bytes) -> Result<Receipt, DeliveryError> {
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("http://terminal/m/{}", head.id))
+            .header(CONTENT_TYPE, head.content_type.as_str())
+            .header(CONTENT_LENGTH, head.size)
+            .header("content-digest", head.digest.to_header())
+            .body(Full::new(content))
+            .expect("ids, content types and digests are valid header values");
+        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
+        match response.status() {
+            StatusCode::CREATED => Ok(Receipt::Stored),
+            StatusCode::OK => Ok(Receipt::StoredBefore),
+            status => {
+                let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
+                let octets = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                let reason = String::from_utf8_lossy(&octets).replace(char::is_control, "?");
+                Err(DeliveryError::Refused { status, reason })
+            }
+        }
+    }
+
+    /// Says that there is nothing more, and waits until the terminal has closed the session.
+    pub async fn nothing_more(mut self) {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("http://terminal/nothing-more")
+            .body(Full::default())
+            .expect("a constant request is valid");
+        // The terminal hangs up on it: that there is no answer is the answer.
+        let _ = self.requests.send_request(request).await;
+        drop(self.requests);
+        self.connection.join_next().await;
+    }
+
+    /// Waits until the connection is gone.
+    pub async fn closed(&mut self) -> io::Result<()> {
+        match self.connection.join_next().await {
+            Some(Ok(Err(error))) => Err(io::Error::other(error)),
+            _ => Ok(()),
+        }
+    }
+}

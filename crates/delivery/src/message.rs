@@ -1,0 +1,201 @@
+//! A message's name, head and digest.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// The name of a message: a version 7 UUID (RFC 9562 §5.7), so names sort by the time of acceptance; written as 22
+/// base64url characters, which are also safe as a file name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(Uuid);
+
+/// The text is not 22 base64url characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a message id has 22 characters of A-Z a-z 0-9 - _")]
+pub struct MessageIdError;
+
+impl MessageId {
+    /// A new name, later than all before it. Reads the clock and a random source.
+    pub fn now() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0.as_bytes()))
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = MessageIdError;
+
+    fn from_str(text: &str) -> Result<Self, MessageIdError> {
+        let octets = URL_SAFE_NO_PAD.decode(text).map_err(|_| MessageIdError)?;
+        Uuid::from_slice(&octets).map(Self).map_err(|_| MessageIdError)
+    }
+}
+
+/// SHA-256 of a content. `Display` is lower-case hex, as `sha256sum` prints it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+/// A text that is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// Not a `Content-Digest` field with a sha-256 member.
+    #[error("Content-Digest must be sha-256=:BASE64: (RFC 9530 §2)")]
+    Header,
+    /// Not 64 hexadecimal characters.
+    #[error("a digest has 64 hexadecimal characters")]
+    Hex,
+}
+
+impl Digest {
+    /// The digest of a whole content.
+    pub fn of(content: &[u8]) -> Self {
+        Self(Sha256::digest(content).into())
+    }
+
+    /// The digest that a finished hash gives, for contents that come in pieces.
+    pub fn from_hash(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
+    /// The value of the `Content-Digest` field (RFC 9530 §2).
+    pub fn to_header(self) -> String {
+        format!("sha-256=:{}:", STANDARD.encode(self.0))
+    }
+
+    /// Reads the value of a `Content-Digest` field that has one sha-256 member.
+    ///
+    /// # Errors
+    /// [`DigestError::Header`].
+    pub fn from_header(value: &str) -> Result<Self, DigestError> {
+        let text =
+            value.strip_prefix("sha-256=:").and_then(|rest| rest.strip_suffix(':')).ok_or(DigestError::Header)?;
+        let octets = STANDARD.decode(text).map_err(|_| DigestError::Header)?;
+        octets.try_into().map(Self).map_err(|_| DigestError::Header)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(DigestError::Hex);
+        }
+        let mut octets = [0; 32];
+        for (octet, at) in octets.iter_mut().zip((0..).step_by(2)) {
+            *octet = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| DigestError::Hex)?;
+        }
+        Ok(Self(octets))
+    }
+}
+
+/// A media type (RFC 9110 §8.3), at most 100 visible ASCII characters: it goes into headers, logs and files as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentType(Box<str>);
+
+/// The text is no media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a content type looks like text/plain and has at most 100 visible characters")]
+pub struct ContentTypeError;
+
+impl ContentType {
+    /// `application/octet-stream`: what a content is when nobody said.
+    pub fn octets() -> Self {
+        Self("application/octet-stream".into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ContentType {
+    type Err = ContentTypeError;
+
+    fn from_str(text: &str) -> Result<Self, ContentTypeError> {
+        let has_slash = text.split_once('/').is_some_and(|(kind, sub)| !kind.is_empty() && !sub.is_empty());
+        let is_visible = text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+        if has_slash && is_visible && text.len() <= 100 { Ok(Self(text.into())) } else { Err(ContentTypeError) }
+    }
+}
+
+/// What is said of a message before its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageHead {
+    /// Its name, the same at every attempt.
+    pub id: MessageId,
+    /// What the content is.
+    pub content_type: ContentType,
+    /// SHA-256 of the content.
+    pub digest: Digest,
+    /// Octets of content.
+    pub size: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_ids_sort_by_time_and_survive_their_text_form() {
+        let (first, second) = (MessageId::now(), MessageId::now());
+        assert!(first < second);
+        assert_eq!(first.to_string().parse(), Ok(first));
+        for text in ["", "../../../../etc/passwd", "AAAAAAAAAAAAAAAAAAAAAAA"] {
+            assert_eq!(text.parse::<MessageId>(), Err(MessageIdError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_reads_what_it_writes() {
+        let digest = Digest::of(b"");
+        // RFC 6234 §8.5: SHA-256 of nothing.
+        assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(Digest::from_header(&digest.to_header()), Ok(digest));
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        for value in ["", "sha-256=:AAAA:", "sha-512=:AAAA:", "sha-256=AAAA", "md5=:x:"] {
+            assert_eq!(Digest::from_header(value), Err(DigestError::Header), "{value}");
+        }
+        assert_eq!("é".repeat(32).parse::<Digest>(), Err(DigestError::Hex));
+    }
+
+    #[test]
+    fn a_content_type_cannot_start_a_new_header_line() {
+        assert!("text/plain; charset=utf-8".parse::<ContentType>().is_ok());
+        for text in ["text", "/", "text/", "text/plain\r\nX: y", "text/\u{e9}", &format!("a/{}", "b".repeat(100))] {
+            assert_eq!(text.parse::<ContentType>(), Err(ContentTypeError), "{text:?}");
+        }
+    }
+}

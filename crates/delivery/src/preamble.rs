@@ -1,0 +1,140 @@
+//! The connected notice: the first octets of a delivery connection, in clear.
+//!
+//! ```text
+//! ringup/1 Q2hhbmdlTWU called\n
+//! version  terminal id why
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::terminal_id::TerminalId;
+
+/// Longest preamble, in octets, line feed included.
+pub const PREAMBLE_OCTETS_MAX: usize = 40;
+
+/// The terminal telling the server that the link is up. Nothing in it is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preamble {
+    /// Who says so.
+    pub terminal: TerminalId,
+    /// Why it connected.
+    pub reason: Reason,
+}
+
+/// Why a terminal connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The server called it.
+    Called,
+    /// It placed the call itself.
+    DialledIn,
+}
+
+/// Why the first octets of a connection are no connected notice.
+#[derive(Debug, thiserror::Error)]
+pub enum PreambleError {
+    /// The connection ended or failed before a line feed.
+    #[error("the connection ended before its connected notice was complete")]
+    Ended(#[source] std::io::Error),
+    /// No line feed within [`PREAMBLE_OCTETS_MAX`], or not of the form.
+    #[error("what came first is not a connected notice: ringup/1 ID called|dialled-in")]
+    Malformed,
+    /// A version of the protocol that this end does not speak.
+    #[error("the terminal speaks another version of the protocol than ringup/1")]
+    Version,
+}
+
+impl Preamble {
+    /// Reads a preamble and not one octet more.
+    ///
+    /// # Errors
+    /// [`PreambleError`]; all are the far end's fault.
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Self, PreambleError> {
+        let mut line = Vec::with_capacity(PREAMBLE_OCTETS_MAX);
+        loop {
+            match stream.read_u8().await.map_err(PreambleError::Ended)? {
+                b'\n' => break,
+                octet if line.len() + 1 < PREAMBLE_OCTETS_MAX => line.push(octet),
+                _ => return Err(PreambleError::Malformed),
+            }
+        }
+        std::str::from_utf8(&line).map_err(|_| PreambleError::Malformed)?.parse()
+    }
+}
+
+impl fmt::Display for Preamble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.reason {
+            Reason::Called => "called",
+            Reason::DialledIn => "dialled-in",
+        };
+        write!(f, "ringup/1 {} {reason}", self.terminal)
+    }
+}
+
+impl FromStr for Preamble {
+    type Err = PreambleError;
+
+    fn from_str(line: &str) -> Result<Self, PreambleError> {
+        let mut words = line.split(' ');
+        match words.next() {
+            Some("ringup/1") => {}
+            Some(word) if word.starts_with("ringup/") => return Err(PreambleError::Version),
+            _ => return Err(PreambleError::Malformed),
+        }
+        let terminal = words.next().and_then(|word| word.parse().ok()).ok_or(PreambleError::Malformed)?;
+        let reason = match (words.next(), words.next()) {
+            (Some("called"), None) => Reason::Called,
+            (Some("dialled-in"), None) => Reason::DialledIn,
+            _ => return Err(PreambleError::Malformed),
+        };
+        Ok(Self { terminal, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMINAL: &str = "Q2hhbmdlTWU";
+
+    async fn read(octets: &[u8]) -> Result<Preamble, PreambleError> {
+        Preamble::read(&mut &octets[..]).await
+    }
+
+    #[tokio::test]
+    async fn both_reasons_fit_and_are_read_back() {
+        for reason in [Reason::Called, Reason::DialledIn] {
+            let preamble = Preamble { terminal: TERMINAL.parse().unwrap(), reason };
+            let line = format!("{preamble}\n");
+            assert!(line.len() <= PREAMBLE_OCTETS_MAX, "{line}");
+            assert_eq!(read(line.as_bytes()).await.unwrap(), preamble);
+        }
+    }
+
+    #[tokio::test]
+    async fn not_one_octet_more_is_read() {
+        let mut octets: &[u8] = b"ringup/1 Q2hhbmdlTWU called\nPRI * HTTP/2.0";
+        Preamble::read(&mut octets).await.unwrap();
+        assert_eq!(octets, b"PRI * HTTP/2.0");
+    }
+
+    #[tokio::test]
+    async fn whatever_else_comes_first_is_refused() {
+        assert!(matches!(read(b"ringup/2 Q2hhbmdlTWU called\n").await, Err(PreambleError::Version)));
+        assert!(matches!(read(b"ringup/1 Q2hh").await, Err(PreambleError::Ended(_))));
+        for octets in [
+            b"GET / HTTP/1.1\r\n".as_slice(),
+            b"ringup/1 Q2hhbmdlTWU called now\n",
+            b"ringup/1 Q2hhbmdlTWU\n",
+            b"ringup/1  called\n",
+            b"\xff\xfe\n",
+            &[b'x'; 1000],
+        ] {
+            assert!(matches!(read(octets).await, Err(PreambleError::Malformed)), "{octets:?}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The terminal's end of a delivery session: the HTTP/2 server that takes messages and gives receipts.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+use crate::message::{ContentType, Digest, MessageHead};
+use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+
+/// Octets of request head taken: ours have about 200.
+const HEAD_OCTETS_MAX: u32 = 4096;
+/// Messages under way at once: the server sends one after the other.
+const STREAMS_MAX: u32 = 8;
+
+/// Where a terminal keeps what it receives. A receipt follows [`Inbox::store`], so that must not return before the
+/// message is on the disk.
+pub trait Inbox: Send + Sync + 'static {
+    /// Stores a message durably, once for each id.
+    fn store(&self, head: MessageHead, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+}
+
+/// A message is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Published by this delivery.
+    Now,
+    /// Published before; this delivery changed nothing.
+    Before,
+}
+
+/// Why a message was not stored. The far end hears the text.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The content ended early or has another digest or size than announced.
+    #[error("the content does not match its digest and size")]
+    Damaged,
+    /// The connection ended within the content.
+    #[error("the connection ended within the content")]
+    Cut,
+    /// This terminal's disk: the text says what failed.
+    #[error("could not {operation}")]
+    Disk {
+        /// What was tried.
+        operation: &'static str,
+        /// The operating system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a session ended other than by "nothing more".
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The connection failed.
+    #[error("the session was lost")]
+    Lost(#[source] hyper::Error),
+    /// The server closed the connection without a word.
+    #[error("the server closed the session without saying that there is nothing more")]
+    Closed,
+}
+
+/// Takes messages from `stream`, whose preamble has been written, until the server says that there is nothing more.
+///
+/// # Errors
+/// [`ReceiveError`]: what was stored stays stored; the server delivers the rest again.
+pub async fn receive<S, I>(stream: S, inbox: Arc<I>) -> Result<(), ReceiveError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    I: Inbox,
+{
+    let nothing_more = Arc::new(Notify::new());
+    let service = service_fn(|request| {
+        let (inbox, nothing_more) = (inbox.clone(), nothing_more.clone());
+        async move { Ok::<_, Infallible>(answer(&*inbox, &nothing_more, request).await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(WINDOW_OCTETS)
+        .initial_connection_window_size(WINDOW_OCTETS)
+        .max_send_buf_size(SEND_BUFFER_OCTETS)
+        .max_header_list_size(HEAD_OCTETS_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        biased;
+        () = nothing_more.notified() => Ok(()),
+        ended = connection => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
+    }
+}
+
+async fn answer(inbox: &impl Inbox, nothing_more: &Notify, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (parts, content) = request.into_parts();
+    match (&parts.method, parts.uri.path()) {
+        (&Method::PUT, path) if path.starts_with("/m/") => {
+            let head = match read_head(&path[3..], &parts.headers) {
+                Ok(head) => head,
+                Err(what) => return say(StatusCode::BAD_REQUEST, what.into()),
+            };
+            match inbox.store(head, content).await {
+                Ok(Stored::Now) => say(StatusCode::CREATED, String::new()),
+                Ok(Stored::Before) => say(StatusCode::OK, String::new()),
+                Err(error) => {
+                    let status = match error {
+                        StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
+                        StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
+                    };
+                    say(status, error.to_string())
+                }
+            }
+        }
+        (&Method::POST, "/nothing-more") => {
+            nothing_more.notify_one();
+            say(StatusCode::NO_CONTENT, String::new())
+        }
+        _ => say(StatusCode::NOT_FOUND, "only PUT /m/{id} and POST /nothing-more are known here".into()),
+    }
+}
+
+fn read_head(id: &str, headers: &HeaderMap) -> Result<MessageHead, &'static str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    Ok(MessageHead {
+        id: id.parse().map_err(|_| "the path must end with a message id of 22 characters")?,
+        content_type: match text(CONTENT_TYPE.as_str()) {
+            Some(value) => value.parse().map_err(|_| "content-type is not a media type")?,
+            None => ContentType::octets(),
+        },
+        digest: text("content-digest")
+            .and_then(|value| Digest::from_header(value).ok())
+            .ok_or("content-digest: sha-256=:BASE64: is missing or malformed")?,
+        size: text(CONTENT_LENGTH.as_str())
+            .and_then(|value| value.parse().ok())
+            .ok_or("content-length is missing or malformed")?,
+    })
+}
+
+fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::courier::{Courier, DeliveryError, Receipt};
+    use crate::message::MessageId;
+
+    #[derive(Default)]
+    struct Shelf(Mutex<Vec<(MessageId, Bytes)>>);
+
+    impl Inbox for Shelf {
+        async fn store(&self, head: MessageHead, content: Incoming) -> Result<Stored, StoreError> {
+            let content = content.collect().await.map_err(|_| StoreError::Cut)?.to_bytes();
+            if Digest::of(&content) != head.digest {
+                return Err(StoreError::Damaged);
+            }
+            let mut shelf = self.0.lock().unwrap();
+            if shelf.iter().any(|(id, _)| *id == head.id) {
+                return Ok(Stored::Before);
+            }
+            shelf.push((head.id, content));
+            Ok(Stored::Now)
+        }
+    }
+
+    fn message(content: &'static [u8]) -> (MessageHead, Bytes) {
+        let head = MessageHead {
+            id: MessageId::now(),
+            content_type: ContentType::octets(),
+            digest: Digest::of(content),
+            size: content.len() as u64,
+        };
+        (head, Bytes::from_static(content))
+    }
+
+    #[tokio::test]
+    async fn a_message_is_stored_before_its_receipt_and_a_repeat_is_said_to_be_one() {
+        let (near, far) = tokio::io::duplex(1000);
+        let shelf = Arc::new(Shelf::default());
+        let terminal = tokio::spawn(receive(far, shelf.clone()));
+        let mut courier = Courier::start(near).await.unwrap();
+        let (head, content) = message(b"coin box full");
+        assert_eq!(courier.deliver(&head, content.clone()).await.unwrap(), Receipt::Stored);
+        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(head.id, content.clone())]);
+        assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::StoredBefore);
+        courier.nothing_more().await;
+        assert!(terminal.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_leaves_the_session_usable_and_carries_its_reason() {
+        let (near, far) = tokio::io::duplex(1000);
+        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default())));
+        let mut courier = Courier::start(near).await.unwrap();
+        let (mut head, content) = message(b"coin box full");
+        head.digest = Digest::of(b"something else");
+        let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&head, content).await else { panic!() };
+        assert_eq!(
+            (status, reason.as_str()),
+            (StatusCode::BAD_REQUEST, "the content does not match its digest and size")
+        );
+        let (head, content) = message(b"second");
+        assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+        drop(courier);
+        assert!(matches!(terminal.await.unwrap(), Err(ReceiveError::Closed | ReceiveError::Lost(_))));
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_not_a_receipt() {
+        let (near, far) = tokio::io::duplex(1000);
+        let mut courier = Courier::start(near).await.unwrap();
+        drop(far);
+        let (head, content) = message(b"x");
+        assert!(matches!(courier.deliver(&head, content).await, Err(DeliveryError::Lost(_))));
+    }
+
+    #[test]
+    fn a_head_names_the_field_that_is_wrong() {
+        let (head, _) = message(b"x");
+        let mut headers = HeaderMap::new();
+        let id = head.id.to_string();
+        assert!(read_head("../x", &headers).unwrap_err().contains("message id"));
+        assert!(read_head(&id, &headers).unwrap_err().contains("content-digest"));
+        headers.insert("content-digest", head.digest.to_header().parse().unwrap());
+        assert!(read_head(&id, &headers).unwrap_err().contains("content-length"));
+        headers.insert(CONTENT_LENGTH, "1".parse().unwrap());
+        assert_eq!(read_head(&id, &headers).unwrap(), head);
+    }
+}
