@@ -3,6 +3,7 @@
 mod call;
 mod closing;
 mod hostile;
+mod limits;
 mod lossy;
 mod opening;
 mod transcript;

@@ -40,6 +40,8 @@ transcripts!(
     a_demand_to_authenticate_is_rejected,
     an_unknown_code_is_rejected_and_an_echo_is_answered,
     answers_with_the_wrong_id_are_ignored,
+    a_peer_that_gives_up_while_agreeing_is_not_asked_on,
+    a_magic_number_of_zero_is_naked,
 );
 
 struct Replay {
