@@ -43,7 +43,8 @@ pub enum Wake {
 pub enum Event {
     /// LCP is open. Comes again if the peer renegotiates.
     LinkOpen(LinkOptions),
-    /// IPv4 packets may flow.
+    /// IPv4 packets may flow. The peer knows it once our last Configure-Ack has arrived and it has set up its
+    /// interface: pppd drops what comes in the first milliseconds after it.
     NetworkUp {
         /// Our address.
         local: Ipv4Addr,
@@ -70,6 +71,9 @@ pub enum CloseReason {
         /// What the peer terminated.
         protocol: ControlProtocol,
     },
+    /// The peer ended the link before IPv4 was up: it wants something we do not give, a proof perhaps.
+    #[error("given up by the peer before the network was up")]
+    PeerGaveUp,
     /// No packet of this protocol came, in [`MAX_CONFIGURE`](crate::MAX_CONFIGURE) tries.
     #[error("no answer to {protocol} from the peer")]
     NoAnswer {
@@ -117,6 +121,7 @@ impl CloseReason {
             CloseReason::ClosedHere | CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp } => Fault::Nobody,
             CloseReason::Loopback | CloseReason::EchoLost | CloseReason::CarrierLost => Fault::Line,
             CloseReason::PeerTerminated { protocol: ControlProtocol::Ipcp }
+            | CloseReason::PeerGaveUp
             | CloseReason::NoAnswer { .. }
             | CloseReason::NotConverged { .. }
             | CloseReason::PeerRejected { .. } => Fault::Peer,

@@ -50,6 +50,8 @@ pub(crate) struct Link {
     reason: Option<CloseReason>,
     /// A whole LCP packet came in, so there is a peer.
     has_peer_spoken: bool,
+    /// The network has been up, so a peer that ends the link may be content.
+    has_been_up: bool,
     /// The largest packet the peer takes, while the network is up.
     mtu: Option<u16>,
     /// Protocols rejected, and how often.
@@ -74,6 +76,7 @@ impl Link {
             phase: Phase::Establish,
             reason: None,
             has_peer_spoken: false,
+            has_been_up: false,
             mtu: None,
             rejected: Vec::new(),
             outputs: VecDeque::new(),
@@ -215,7 +218,11 @@ impl Link {
     /// options are being agreed the table would go on asking, at the caller's expense, a peer that has given up.
     fn peer_terminates(&mut self, now: Instant) {
         if self.phase != Phase::Terminate {
-            let reason = CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp };
+            let reason = if self.has_been_up {
+                CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp }
+            } else {
+                CloseReason::PeerGaveUp
+            };
             if self.phase == Phase::Establish {
                 self.close_because(reason, now);
             } else {
@@ -379,6 +386,7 @@ impl Link {
         };
         let mtu = self.lcp.options.agreed().sending.mru.octets();
         self.mtu = Some(mtu);
+        self.has_been_up = true;
         let peer = self.ipcp.options.peer();
         self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
     }
