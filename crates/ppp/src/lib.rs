@@ -1,1 +1,85 @@
-//! ppp
+//! Point-to-Point Protocol for calls: octets and time in, octets and events out.
+//!
+//! When a call is connected, two machines hold two ends of a pipe that loses, invents and delays octets. This crate
+//! makes IPv4 of it (RFC 1661, RFC 1662, RFC 1332). It reads no clock and opens nothing: the caller feeds a
+//! [`Session`] with what came from the line and with the time, and does what it says.
+//!
+//! # Who does what
+//!
+//! ```text
+//!   line ──► frame::Decoder ──► link ──┬─► lcp  = Negotiation<LcpOptions>  ─┐
+//!                                      ├─► (authenticate)                   ├─► wire ──► frame::Encoder ──► line
+//!                                      ├─► ipcp = Negotiation<IpcpOptions> ─┘
+//!                                      └─► IPv4 packets, to the caller
+//! ```
+//!
+//! `frame` finds frames in noise. `automaton` is RFC 1661's table and nothing else. `negotiation` surrounds it with
+//! packets and limits, once for LCP and once for each network protocol. `link` knows the phases, `session` is the
+//! door.
+//!
+//! # What it costs
+//!
+//! Everything that may be said in one breath is: the first Configure-Request leaves at CONNECT, the last
+//! Configure-Ack of LCP and the first Configure-Request of IPCP in one write. A link to a terminal that asks for the
+//! right address is up after two round trips.
+//!
+//! # What it bounds
+//!
+//! [`MAX_CONFIGURE`] requests unanswered, [`MAX_TERMINATE`], [`MAX_FAILURE`] Naks; 30 requests and 10 openings of one
+//! protocol in a call; frames of 1506 octets; 64 options in a packet; 3 Protocol-Rejects for each of 16 protocols.
+//! What leaves is never more than a small multiple of what came in.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use ringup_ppp::{Config, Event, Input, LineProfile, Output, Session};
+//!
+//! let line = LineProfile { rate_bps: Some(33_600), delay: Duration::from_millis(60) };
+//! let mut now = Instant::now();
+//! let mut ends = [
+//!     Session::new(Config::server(line, [10, 0, 0, 1].into(), [10, 0, 0, 2].into()), 1, now),
+//!     Session::new(Config::terminal(line, None), 2, now),
+//! ];
+//! let mut up = Vec::new();
+//! while up.len() < 2 {
+//!     // What each end says crosses the line, and then the other end hears it.
+//!     for (from, to) in [(0, 1), (1, 0)] {
+//!         let mut crossing = Vec::new();
+//!         loop {
+//!             match ends[from].poll_output() {
+//!                 Output::Transmit(octets) => crossing.extend_from_slice(&octets),
+//!                 Output::Event(Event::NetworkUp { local, peer, .. }) => up.push((local, peer)),
+//!                 Output::Event(_) | Output::Packet(_) => {}
+//!                 Output::Timeout { .. } => break,
+//!             }
+//!         }
+//!         now += line.delay;
+//!         ends[to].handle(Input::Bytes(&crossing), now);
+//!     }
+//! }
+//! assert!(up.contains(&([10, 0, 0, 1].into(), Some([10, 0, 0, 2].into()))));
+//! assert!(up.contains(&([10, 0, 0, 2].into(), Some([10, 0, 0, 1].into()))));
+//! ```
+
+mod automaton;
+mod config;
+mod event;
+mod frame;
+mod ipcp;
+mod lcp;
+mod link;
+mod negotiation;
+mod packet;
+mod protocol;
+mod random;
+mod session;
+mod wire;
+
+pub use automaton::{MAX_CONFIGURE, MAX_FAILURE, MAX_TERMINATE};
+pub use config::{Config, Keepalive, LineProfile, LocalAddress, Mru, MruError, PeerAddress};
+pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
+pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};
+pub use lcp::{Direction, LinkOptions};
+pub use protocol::ControlProtocol;
+pub use session::{Input, Session};

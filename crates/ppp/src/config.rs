@@ -1,0 +1,172 @@
+//! What the caller decides before a link begins.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::frame::INFORMATION_OCTETS_MAX;
+
+/// How one end of a link behaves. [`Config::server`] and [`Config::terminal`] give the usual two.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The line, from which the first restart timer is computed.
+    pub line: LineProfile,
+    /// The largest packet the peer is asked to send us (RFC 1661 §6.1).
+    pub mru: Mru,
+    /// The control characters the peer is asked to escape (RFC 1662 §7.1), bit 0 for NUL. Zero suits a line that
+    /// passes all octets; `0x000a_0000` one with XON/XOFF flow control.
+    pub accm: u32,
+    /// This end's address.
+    pub local: LocalAddress,
+    /// The peer's address.
+    pub peer: PeerAddress,
+    /// Whether and how a silent peer is noticed. The carrier usually tells first, so the default is not at all.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl Config {
+    /// The calling server: it has an address and assigns the peer's.
+    pub fn server(line: LineProfile, local: Ipv4Addr, peer: Ipv4Addr) -> Config {
+        Config {
+            line,
+            mru: Mru::DEFAULT,
+            accm: 0,
+            local: LocalAddress::Own(local),
+            peer: PeerAddress::Assign(peer),
+            keepalive: None,
+        }
+    }
+
+    /// The called terminal: it takes the address it is given. One that asks for the right address at once, because
+    /// it was given it last time, saves a round trip.
+    pub fn terminal(line: LineProfile, last_address: Option<Ipv4Addr>) -> Config {
+        Config {
+            line,
+            mru: Mru::DEFAULT,
+            accm: 0,
+            local: LocalAddress::Ask(last_address),
+            peer: PeerAddress::Any,
+            keepalive: None,
+        }
+    }
+}
+
+/// This end's IPv4 address, as option 3 of RFC 1332 §3.3 offers it. `0.0.0.0` is nobody's address: as
+/// [`Own`](LocalAddress::Own) it means the same as `Ask(None)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// This and no other. A peer that keeps naming another one ends the link.
+    Own(Ipv4Addr),
+    /// Whatever the peer says; the address inside is what to propose first.
+    Ask(Option<Ipv4Addr>),
+}
+
+/// The peer's IPv4 address. `0.0.0.0` as [`Assign`](PeerAddress::Assign) means the same as `Any`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// Whatever the peer says it is.
+    Any,
+    /// This and no other. The peer is corrected [`MAX_FAILURE`](crate::MAX_FAILURE) times, then the link ends.
+    Assign(Ipv4Addr),
+}
+
+/// A Maximum-Receive-Unit in octets: 128 to 1500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mru(u16);
+
+/// A number that cannot be a [`Mru`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an MRU of {octets} octets is not between {min} and {max}", min = Mru::MIN.octets(), max = Mru::DEFAULT.octets())]
+pub struct MruError {
+    octets: u16,
+}
+
+impl Mru {
+    /// What counts when nobody says anything, and the most we can take: 1500 octets (RFC 1661 §6.1).
+    pub const DEFAULT: Mru = Mru(1500);
+    /// Less than this is more header than content; a peer that asks for less is told 128.
+    pub const MIN: Mru = Mru(128);
+
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// When `octets` is below 128 or above 1500.
+    pub fn new(octets: u16) -> Result<Mru, MruError> {
+        if (Mru::MIN.0..=Mru::DEFAULT.0).contains(&octets) { Ok(Mru(octets)) } else { Err(MruError { octets }) }
+    }
+
+    /// The number.
+    pub const fn octets(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) fn nearest(octets: u16) -> Mru {
+        Mru(octets.clamp(Mru::MIN.0, Mru::DEFAULT.0))
+    }
+}
+
+const _: () = assert!(Mru::DEFAULT.0 as usize == INFORMATION_OCTETS_MAX);
+
+/// When to ask whether the peer is still there (RFC 1661 §5.8). Any good frame counts as a sign of life, so a busy
+/// line carries no echoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How long the line may be silent before an Echo-Request goes out.
+    pub interval: Duration,
+    /// How many of them in a row may stay unanswered before the link ends.
+    pub losses_max: u8,
+}
+
+/// What is known of the line before the first octet has crossed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineProfile {
+    /// Bits a second each way, where an octet takes ten. `None` when nobody knows.
+    pub rate_bps: Option<u32>,
+    /// One-way delay.
+    pub delay: Duration,
+}
+
+/// The restart timer when the rate is unknown: pppd's and RFC 1661 §4.6's default.
+const RESTART_UNKNOWN: Duration = Duration::from_secs(3);
+const RESTART_MIN: Duration = Duration::from_secs(1);
+/// Beyond this a lost packet costs more line time than a needless repeat.
+const RESTART_MAX: Duration = Duration::from_secs(10);
+
+impl LineProfile {
+    /// A line of which nothing is known.
+    pub const UNKNOWN: LineProfile = LineProfile { rate_bps: None, delay: Duration::ZERO };
+
+    /// How long to wait for an answer when this many octets must cross the line, both ways added: three times what
+    /// it should take, between 1 s and 10 s (RFC 1661 §4.6 wants it configurable and at least two round trips).
+    pub fn restart_timer(&self, octets_both_ways: usize) -> Duration {
+        let Some(rate_bps) = self.rate_bps.filter(|rate| *rate > 0) else { return RESTART_UNKNOWN };
+        let bits = u64::try_from(octets_both_ways).unwrap_or(u64::MAX).saturating_mul(10);
+        let on_the_wire = Duration::from_millis(bits.saturating_mul(1000) / u64::from(rate_bps));
+        let round_trip = self.delay.saturating_mul(2).saturating_add(on_the_wire);
+        round_trip.saturating_mul(3).clamp(RESTART_MIN, RESTART_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_restart_timer_follows_the_line_between_one_and_ten_seconds() {
+        let line = |rate_bps, delay_ms| LineProfile { rate_bps, delay: Duration::from_millis(delay_ms) };
+        assert_eq!(line(Some(33_600), 50).restart_timer(92), Duration::from_secs(1));
+        // 2 x 300 ms and 92 octets at 2400 bit/s (383 ms), three times.
+        assert_eq!(line(Some(2400), 300).restart_timer(92), Duration::from_millis(3 * (600 + 383)));
+        assert_eq!(line(Some(300), 500).restart_timer(200), Duration::from_secs(10));
+        assert_eq!(line(None, 5000).restart_timer(92), Duration::from_secs(3));
+        assert_eq!(line(Some(0), 0).restart_timer(92), Duration::from_secs(3));
+        assert_eq!(line(Some(1), u64::MAX).restart_timer(usize::MAX), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn an_mru_outside_its_bounds_is_refused_and_says_the_bounds() {
+        assert_eq!(Mru::new(128).map(Mru::octets), Ok(128));
+        assert_eq!(Mru::new(1500).map(Mru::octets), Ok(1500));
+        assert_eq!(Mru::new(127).unwrap_err().to_string(), "an MRU of 127 octets is not between 128 and 1500");
+        assert!(Mru::new(1501).is_err());
+    }
+}

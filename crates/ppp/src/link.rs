@@ -1,0 +1,421 @@
+//! The phases of a link (RFC 1661 §3) and who gets which frame.
+//!
+//! ```text
+//!    CONNECT                LCP up                  (nothing to prove)
+//!   ─────────► Establish ───────────► Authenticate ────────────────────► Network ──► IPCP up: NetworkUp
+//!                 ▲  │                                                      │
+//!                 │  │ LCP down (the peer asks again)                       │
+//!                 └──┼──────────────────────────────────────────────────────┤
+//!                    │ close, Terminate-Request, a limit                    │
+//!                    ▼                                                      ▼
+//!                 Terminate ◄───────────────────────────────────────────────┘
+//!                    │ Terminate-Ack, or none in time          carrier lost, loopback,
+//!                    ▼                                         silence: at once from anywhere
+//!                  Dead (Closed)  ◄────────────────────────────────────────────
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::config::Config;
+use crate::event::{CloseReason, Event, Output, Phase, Statistics, Wake};
+use crate::frame::{ACCM_DEFAULT, Frame};
+use crate::ipcp::IpcpOptions;
+use crate::lcp::{Direction, Echo, LcpOptions, Silence};
+use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
+use crate::packet::{HEADER_OCTETS, Packet, code};
+use crate::protocol::{ControlProtocol, IPCP, IPV4, LCP};
+use crate::random::Random;
+use crate::wire::Wire;
+
+/// Protocol-Rejects sent for one protocol: one should do, but it may be lost and the peer ask again.
+const REJECTS_PER_PROTOCOL_MAX: u8 = 3;
+/// Protocols that are rejected at all. A peer that offers more is making them up.
+const REJECTED_PROTOCOLS_MAX: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    config: Config,
+    wire: Wire,
+    lcp: Negotiation<LcpOptions>,
+    ipcp: Negotiation<IpcpOptions>,
+    /// While LCP is open and a keepalive is configured.
+    echo: Option<Echo>,
+    /// The identifier of the last Echo-Request, while it is unanswered.
+    echo_id: Option<u8>,
+    phase: Phase,
+    /// The first reason to close wins: what follows is its consequence.
+    reason: Option<CloseReason>,
+    /// A whole LCP packet came in, so there is a peer.
+    has_peer_spoken: bool,
+    /// The network has been up, so a peer that ends the link may be content.
+    has_been_up: bool,
+    /// The largest packet the peer takes, while the network is up.
+    mtu: Option<u16>,
+    /// Protocols rejected, and how often.
+    rejected: Vec<(u16, u8)>,
+    outputs: VecDeque<Output>,
+    /// Where received packets are cut from: one allocation serves many.
+    arena: BytesMut,
+    statistics: Statistics,
+}
+
+impl Link {
+    pub(crate) fn new(config: Config, seed: u64, now: Instant) -> Link {
+        let mut random = Random::new(seed);
+        let (lcp_id, ipcp_id) = (random.octet(), random.octet());
+        let mut link = Link {
+            wire: Wire::new(config.line),
+            lcp: Negotiation::new(LcpOptions::new(&config, random), lcp_id),
+            ipcp: Negotiation::new(IpcpOptions::new(&config), ipcp_id),
+            config,
+            echo: None,
+            echo_id: None,
+            phase: Phase::Establish,
+            reason: None,
+            has_peer_spoken: false,
+            has_been_up: false,
+            mtu: None,
+            rejected: Vec::new(),
+            outputs: VecDeque::new(),
+            arena: BytesMut::new(),
+            statistics: Statistics::default(),
+        };
+        // IPCP waits in Starting until LCP lifts it; LCP has its line already, so it sends.
+        link.ipcp.open(&mut link.wire, now);
+        link.lcp.open(&mut link.wire, now);
+        let signal = link.lcp.lower_up(&mut link.wire, now);
+        link.on_lcp(signal, now);
+        link
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        Statistics { sent: self.wire.encoder.statistics(), ..self.statistics }
+    }
+
+    /// Until LCP is open the peer escapes everything, whatever we have asked for (RFC 1662 §7.1).
+    pub(crate) fn receive_accm(&self) -> u32 {
+        if self.lcp.is_opened() { self.lcp.options.agreed().receiving.accm } else { ACCM_DEFAULT }
+    }
+
+    pub(crate) fn receive(&mut self, frame: Frame<'_>, now: Instant) {
+        if let Some(echo) = &mut self.echo {
+            echo.heard(now);
+        }
+        match frame.protocol {
+            LCP => self.receive_lcp(frame.information, now),
+            // RFC 1661 §3.4, §3.5: before LCP is open, and before the peer is proved, all else is discarded.
+            _ if self.phase != Phase::Network => {
+                if frame.protocol == IPV4 {
+                    self.statistics.packets_received_early += 1;
+                }
+            }
+            IPCP => self.receive_ipcp(frame.information, now),
+            IPV4 => self.receive_ipv4(frame.information),
+            unknown => self.reject_protocol(unknown, frame.information),
+        }
+    }
+
+    pub(crate) fn send_packet(&mut self, packet: &[u8]) {
+        if self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
+            self.statistics.packets_refused += 1;
+            return;
+        }
+        self.wire.send_packet(IPV4, packet);
+        self.statistics.packets_sent += 1;
+    }
+
+    pub(crate) fn deadline(&mut self, now: Instant) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        let signal = self.lcp.deadline(&mut self.wire, now);
+        self.on_lcp(signal, now);
+        let signal = self.ipcp.deadline(&mut self.wire, now);
+        self.on_ipcp(signal, now);
+        match self.echo.as_mut().and_then(|echo| echo.deadline(now)) {
+            // RFC 1661 §5.8. Nobody hears a Terminate-Request now, and the line may cost money.
+            Some(Silence::Gone) => self.finish(CloseReason::EchoLost),
+            Some(Silence::Ask) => {
+                let id = self.lcp.next_id();
+                self.echo_id = Some(id);
+                self.wire.send_control(LCP, code::ECHO_REQUEST, id, [&self.lcp.options.magic(), &[]]);
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Terminate | Phase::Dead) {
+            self.close_because(CloseReason::ClosedHere, now);
+        }
+    }
+
+    pub(crate) fn carrier_lost(&mut self) {
+        self.wire.clear();
+        self.finish(CloseReason::CarrierLost);
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Output {
+        if let Some(octets) = self.wire.take() {
+            return Output::Transmit(octets);
+        }
+        self.outputs.pop_front().unwrap_or_else(|| self.timeout())
+    }
+
+    fn timeout(&self) -> Output {
+        let timers = [
+            (self.lcp.restart_at(), Wake::Restart(ControlProtocol::Lcp)),
+            (self.ipcp.restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
+            (self.echo.as_ref().map(Echo::due_at), Wake::Keepalive),
+        ];
+        let first = timers.into_iter().filter_map(|(at, what)| Some((at?, what))).min_by_key(|(at, _)| *at);
+        match first {
+            Some((at, what)) if self.phase != Phase::Dead => Output::Timeout { at: Some(at), what },
+            _ => Output::Timeout { at: None, what: Wake::Nothing },
+        }
+    }
+
+    fn receive_lcp(&mut self, information: &[u8], now: Instant) {
+        let Some(packet) = Packet::parse(information) else {
+            self.statistics.malformed += 1;
+            return;
+        };
+        self.has_peer_spoken = true;
+        let signal = match packet.code {
+            code::PROTOCOL_REJECT => {
+                self.receive_protocol_reject(packet.data, now);
+                None
+            }
+            code::ECHO_REQUEST | code::ECHO_REPLY => {
+                self.receive_echo(packet, now);
+                None
+            }
+            // RFC 1661 §5.9, RFC 1570 §2.1 and §2.2: nothing to say, and nothing to reject either.
+            code::DISCARD_REQUEST | code::IDENTIFICATION | code::TIME_REMAINING => None,
+            _ => self.lcp.receive(packet, &mut self.wire, now),
+        };
+        if self.lcp.options.is_looped_back() {
+            // A Terminate-Request would only come back.
+            self.finish(CloseReason::Loopback);
+            return;
+        }
+        match packet.code {
+            code::TERMINATE_REQUEST => self.peer_terminates(now),
+            code::CODE_REJECT => self.receive_code_reject(packet),
+            _ => {}
+        }
+        self.on_lcp(signal, now);
+    }
+
+    /// Our Terminate-Ack is already written. Had LCP been open it now waits one restart timer (RFC 1661 §3.7); while
+    /// options are being agreed the table would go on asking, at the caller's expense, a peer that has given up.
+    fn peer_terminates(&mut self, now: Instant) {
+        if self.phase != Phase::Terminate {
+            let reason = if self.has_been_up {
+                CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp }
+            } else {
+                CloseReason::PeerGaveUp
+            };
+            if self.phase == Phase::Establish {
+                self.close_because(reason, now);
+            } else {
+                self.reason.get_or_insert(reason);
+            }
+        }
+    }
+
+    fn receive_code_reject(&mut self, packet: Packet<'_>) {
+        match packet.data.first() {
+            Some(code::CONFIGURE_REQUEST..=code::CODE_REJECT) => {
+                self.reason.get_or_insert(CloseReason::PeerRejected { protocol: ControlProtocol::Lcp });
+            }
+            // The peer knows no echo: its silence will mean nothing.
+            Some(&code::ECHO_REQUEST) => self.echo = None,
+            _ => {}
+        }
+    }
+
+    fn receive_protocol_reject(&mut self, data: &[u8], now: Instant) {
+        // RFC 1661 §5.7: outside Opened it is discarded.
+        let (true, [high, low, ..]) = (self.lcp.is_opened(), data) else { return };
+        match u16::from_be_bytes([*high, *low]) {
+            LCP => {
+                let reason = CloseReason::PeerRejected { protocol: ControlProtocol::Lcp };
+                self.reason.get_or_insert(reason);
+                let signal = self.lcp.rejected(&mut self.wire, now);
+                self.on_lcp(signal, now);
+            }
+            // Without IPCP there is no IPv4, and without IPv4 no use for the call.
+            IPCP | IPV4 if self.phase == Phase::Network => {
+                self.ipcp.rejected(&mut self.wire, now);
+                self.close_because(CloseReason::PeerRejected { protocol: ControlProtocol::Ipcp }, now);
+            }
+            _ => {
+                let signal = self.lcp.tolerated(&mut self.wire, now);
+                self.on_lcp(signal, now);
+            }
+        }
+    }
+
+    fn receive_echo(&mut self, packet: Packet<'_>, now: Instant) {
+        // RFC 1661 §5.8: outside Opened it is discarded.
+        let (true, Some((magic, data))) = (self.lcp.is_opened(), packet.data.split_at_checked(4)) else { return };
+        if self.lcp.options.is_own_magic(magic) {
+            self.finish(CloseReason::Loopback);
+        } else if packet.code == code::ECHO_REQUEST {
+            let own = self.lcp.options.magic();
+            let room = usize::from(self.lcp.options.agreed().sending.mru.octets()) - HEADER_OCTETS - own.len();
+            self.lcp.echo_request(packet.id, own, &data[..data.len().min(room)], &mut self.wire, now);
+        } else if self.echo_id.take_if(|id| *id == packet.id).is_none() {
+            tracing::debug!(id = packet.id, "echo-reply to nothing");
+        }
+    }
+
+    fn receive_ipcp(&mut self, information: &[u8], now: Instant) {
+        let Some(packet) = Packet::parse(information) else {
+            self.statistics.malformed += 1;
+            return;
+        };
+        let signal = self.ipcp.receive(packet, &mut self.wire, now);
+        let is_rejected = packet.code == code::CODE_REJECT && signal == Some(Signal::Finished);
+        if is_rejected {
+            self.close_because(CloseReason::PeerRejected { protocol: ControlProtocol::Ipcp }, now);
+        } else if packet.code == code::TERMINATE_REQUEST {
+            // A peer may end IPv4 and keep the link; there is nothing left to do on it.
+            self.close_because(CloseReason::PeerTerminated { protocol: ControlProtocol::Ipcp }, now);
+        }
+        self.on_ipcp(signal, now);
+    }
+
+    fn receive_ipv4(&mut self, packet: &[u8]) {
+        if self.mtu.is_none() {
+            self.statistics.packets_received_early += 1;
+            return;
+        }
+        self.arena.extend_from_slice(packet);
+        self.outputs.push_back(Output::Packet(self.arena.split().freeze()));
+        self.statistics.packets_received += 1;
+    }
+
+    /// RFC 1661 §5.7. Compression, IPv6 and the like: said once is enough, and cheaper than to negotiate.
+    fn reject_protocol(&mut self, protocol: u16, information: &[u8]) {
+        self.statistics.unknown_protocols += 1;
+        let index = match self.rejected.iter().position(|(known, _)| *known == protocol) {
+            Some(index) => index,
+            None if self.rejected.len() < REJECTED_PROTOCOLS_MAX => {
+                self.rejected.push((protocol, 0));
+                self.rejected.len() - 1
+            }
+            None => return,
+        };
+        let times = &mut self.rejected[index].1;
+        if *times < REJECTS_PER_PROTOCOL_MAX {
+            *times += 1;
+            let id = self.lcp.next_id();
+            let copy = &information[..information.len().min(REJECTED_COPY_OCTETS_MAX)];
+            self.wire.send_control(LCP, code::PROTOCOL_REJECT, id, [&protocol.to_be_bytes(), copy]);
+        }
+    }
+
+    fn on_lcp(&mut self, signal: Option<Signal>, now: Instant) {
+        match signal {
+            None => {}
+            Some(Signal::Up) => self.lcp_up(now),
+            Some(Signal::Down) => self.lcp_down(now),
+            Some(Signal::NotConverged) => {
+                self.close_because(CloseReason::NotConverged { protocol: ControlProtocol::Lcp }, now);
+            }
+            Some(Signal::Finished) => {
+                let protocol = ControlProtocol::Lcp;
+                self.finish(if self.has_peer_spoken {
+                    CloseReason::NotConverged { protocol }
+                } else {
+                    CloseReason::NoAnswer { protocol }
+                });
+            }
+        }
+    }
+
+    fn lcp_up(&mut self, now: Instant) {
+        let agreed = self.lcp.options.agreed();
+        self.wire.encoder.set_agreed(agreed.sending);
+        self.echo = self.config.keepalive.map(|keepalive| Echo::new(keepalive, now));
+        self.outputs.push_back(Output::Event(Event::LinkOpen(agreed)));
+        self.phase = Phase::Authenticate;
+        self.authenticated(now);
+    }
+
+    /// RFC 1661 §3.5: the network comes after the proof. LCP grants no demand for one, so it is reached at once.
+    fn authenticated(&mut self, now: Instant) {
+        self.phase = Phase::Network;
+        let signal = self.ipcp.lower_up(&mut self.wire, now);
+        self.on_ipcp(signal, now);
+    }
+
+    fn lcp_down(&mut self, now: Instant) {
+        self.phase = if self.reason.is_some() { Phase::Terminate } else { Phase::Establish };
+        self.wire.encoder.set_agreed(Direction::default());
+        self.echo = None;
+        let signal = self.ipcp.lower_down(&mut self.wire, now);
+        self.on_ipcp(signal, now);
+    }
+
+    fn on_ipcp(&mut self, signal: Option<Signal>, now: Instant) {
+        let protocol = ControlProtocol::Ipcp;
+        match signal {
+            None => {}
+            Some(Signal::Up) => self.ipcp_up(now),
+            Some(Signal::Down) => self.network_down(),
+            Some(Signal::NotConverged) => self.close_because(CloseReason::NotConverged { protocol }, now),
+            Some(Signal::Finished) => self.close_because(CloseReason::NoAnswer { protocol }, now),
+        }
+    }
+
+    fn ipcp_up(&mut self, now: Instant) {
+        // A peer that acknowledges 0.0.0.0 has given us nothing.
+        let Some(local) = self.ipcp.options.local() else {
+            self.close_because(CloseReason::NotConverged { protocol: ControlProtocol::Ipcp }, now);
+            return;
+        };
+        let mtu = self.lcp.options.agreed().sending.mru.octets();
+        self.mtu = Some(mtu);
+        self.has_been_up = true;
+        let peer = self.ipcp.options.peer();
+        self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
+    }
+
+    fn network_down(&mut self) {
+        if self.mtu.take().is_some() {
+            self.outputs.push_back(Output::Event(Event::NetworkDown));
+        }
+    }
+
+    fn close_because(&mut self, reason: CloseReason, now: Instant) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        self.reason.get_or_insert(reason);
+        self.phase = Phase::Terminate;
+        let signal = self.lcp.close(&mut self.wire, now);
+        self.on_lcp(signal, now);
+    }
+
+    fn finish(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        self.network_down();
+        self.phase = Phase::Dead;
+        self.echo = None;
+        let reason = self.reason.unwrap_or(reason);
+        tracing::debug!(%reason, "link closed");
+        self.outputs.push_back(Output::Event(Event::Closed(reason)));
+    }
+}

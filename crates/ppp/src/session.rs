@@ -1,0 +1,79 @@
+//! One end of one PPP link.
+
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::event::{Output, Phase, Statistics};
+use crate::frame::Decoder;
+use crate::link::Link;
+
+/// One end of one PPP link, from CONNECT to the end of the call.
+///
+/// The rule: feed one input, drain [`poll_output`](Session::poll_output) until it says
+/// [`Output::Timeout`], then feed the next. What is not drained is kept, so a caller that breaks the rule pays with
+/// memory.
+#[derive(Debug)]
+pub struct Session {
+    decoder: Decoder,
+    link: Link,
+}
+
+/// What a session can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// Octets from the line, in any pieces.
+    Bytes(&'a [u8]),
+    /// An IPv4 packet to send. Refused and counted unless the network is up and the peer takes that much.
+    Packet(&'a [u8]),
+    /// The time of [`Output::Timeout`] has come. Too early does no harm.
+    Deadline,
+    /// End the link in order: Terminate-Request, at most twice.
+    Close,
+    /// The line is gone; nothing can be said any more.
+    CarrierLost,
+}
+
+impl Session {
+    /// Begins a link on a call that has just been connected. The first Configure-Request is due at once: the caller
+    /// speaks first and keeps at it, since some peers wait to hear PPP before they speak it.
+    ///
+    /// Magic number and identifiers are drawn from `seed`; two ends with the same seed look like a loop.
+    pub fn new(config: Config, seed: u64, now: Instant) -> Session {
+        Session { decoder: Decoder::new(), link: Link::new(config, seed, now) }
+    }
+
+    /// Takes one input. After [`Event::Closed`](crate::Event::Closed) it does nothing.
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Bytes(octets) => self.receive(octets, now),
+            Input::Packet(packet) => self.link.send_packet(packet),
+            Input::Deadline => self.link.deadline(now),
+            Input::Close => self.link.close(now),
+            Input::CarrierLost => self.link.carrier_lost(),
+        }
+    }
+
+    /// Gives out one thing: first the octets for the line, then packets and events in their order, then the timeout.
+    pub fn poll_output(&mut self) -> Output {
+        self.link.poll_output()
+    }
+
+    /// Counters since the call began.
+    pub fn statistics(&self) -> Statistics {
+        Statistics { received: self.decoder.statistics(), ..self.link.statistics() }
+    }
+
+    /// Where the link stands.
+    pub fn phase(&self) -> Phase {
+        self.link.phase()
+    }
+
+    fn receive(&mut self, mut octets: &[u8], now: Instant) {
+        while self.link.phase() != Phase::Dead {
+            // Each frame may change what the next one means.
+            self.decoder.set_accm(self.link.receive_accm());
+            let Some(frame) = self.decoder.next_frame(&mut octets) else { return };
+            self.link.receive(frame, now);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Sessions against each other, against recorded conversations, and against nonsense. One clock, no sleeping.
+
+mod call;
+mod closing;
+mod hostile;
+mod limits;
+mod lossy;
+mod opening;
+mod transcript;
