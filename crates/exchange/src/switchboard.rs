@@ -237,6 +237,14 @@ impl Exchange {
         while let Some((first, others)) = rest.split_first() {
             let modem = &mut self.stations[station.index()].modem;
             match modem.intake() {
+                Intake::Commands if modem.is_congested() => {
+                    self.flush(station);
+                    if self.stations[station.index()].modem.is_congested() {
+                        self.outputs.push_back(Output::Event(Event::Overrun { station, octets: rest.len() }));
+                        break;
+                    }
+                    continue;
+                }
                 Intake::Commands => {
                     modem.type_octet(*first);
                     while let Some(request) = self.stations[station.index()].modem.next_request(now) {

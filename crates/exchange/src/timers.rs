@@ -16,14 +16,14 @@ pub(crate) enum Timer {
     Trained(CallId),
     /// The pauses in a dial string are over.
     Pause(StationId),
-    /// The next ring is due at the called station.
-    Ring(CallId),
     /// The caller ID is due, in the silence after the first ring.
     CallerId(CallId),
     /// S7 of a modem that waits for a carrier has run out.
     Carrier(StationId),
     /// The exchange has rung for long enough.
     NoAnswer(CallId),
+    /// The next ring is due at the called station. After those that end the ringing.
+    Ring(CallId),
     /// The silence after `+++` was long enough.
     Escape(StationId),
 }

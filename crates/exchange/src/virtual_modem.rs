@@ -192,7 +192,7 @@ impl VirtualModem {
                 let Some(value) = self.profile.register(register) else { return false };
                 self.show(&format!("{value:03}"));
             }
-            Command::Identify => self.show("RINGUP VIRTUAL MODEM"),
+            Command::Identify => self.show("VIRTUAL MODEM"),
             _ => {}
         }
         true

@@ -47,8 +47,8 @@ pub(super) struct PortLink {
 pub(super) struct Stopped;
 
 impl PortLink {
-    /// Serves one DTE from its opening to its end. `hung_up` completes when the DTE goes away without its end being
-    /// read; octets that were still on their way are lost, as when DTR drops.
+    /// Serves one DTE from its opening to its end; [`PortLink::close`] comes next. `hung_up` completes when the DTE
+    /// goes away without its end being read; octets that were still on their way are lost, as when DTR drops.
     pub(super) async fn serve(
         &mut self,
         dte: impl AsyncRead + AsyncWrite + Unpin,
@@ -59,8 +59,12 @@ impl PortLink {
         if let Err(error) = end {
             tracing::debug!(station = self.station.index(), %error, "port failed");
         }
+        Ok(())
+    }
+
+    /// Drops DTR, and with it what was on its way to the DTE: it is not for the next one.
+    pub(super) async fn close(&mut self) -> Result<(), Stopped> {
         self.tell(FromPort::Closed).await?;
-        // What was on its way to this DTE is not for the next one.
         while !matches!(self.orders.recv().await.ok_or(Stopped)?, ToPort::Closed) {}
         Ok(())
     }

@@ -37,8 +37,7 @@ const OPEN_POLL: Duration = Duration::from_millis(20);
 pub(super) struct Pty {
     master: Arc<OwnedFd>,
     slave_path: CString,
-    // Kept for its `Drop`.
-    _link: PtyLink,
+    link: PtyLink,
 }
 
 impl Pty {
@@ -51,7 +50,7 @@ impl Pty {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let slave_path = ptsname(&master, Vec::new())?;
         let link = PtyLink::create(path, &slave_path)?;
-        let pty = Self { master: Arc::new(master), slave_path, _link: link };
+        let pty = Self { master: Arc::new(master), slave_path, link };
         // Also makes the master see a hang-up, which it does only after a first open and close.
         pty.clear()?;
         Ok(pty)
@@ -74,8 +73,17 @@ impl Pty {
         Ok(PtyDte { master: Arc::new(master) })
     }
 
-    /// Empties both directions and makes the slave raw, for the next who opens it.
-    pub(super) fn clear(&self) -> io::Result<()> {
+    /// Makes the pseudo-terminal as new for the next who opens it. If it cannot be opened any more (a DTE has made it
+    /// exclusive, which outlives the DTE), another one takes its place.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        if self.clear().is_err() {
+            *self = Self::create(&self.link.path)?;
+        }
+        Ok(())
+    }
+
+    /// Empties both directions and makes the slave raw.
+    fn clear(&self) -> io::Result<()> {
         let slave = open(&self.slave_path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
         let mut settings = tcgetattr(&slave)?;
         settings.make_raw();
@@ -104,10 +112,7 @@ impl PtyDte {
     pub(super) async fn hung_up(self) {
         loop {
             match self.master.ready(Interest::PRIORITY).await {
-                Ok(state) if !state.ready().is_read_closed() => {
-                    let mut state = state;
-                    state.clear_ready();
-                }
+                Ok(mut state) if !state.ready().is_read_closed() => state.clear_ready(),
                 _ => return,
             }
         }
@@ -131,15 +136,11 @@ impl AsyncRead for PtyDte {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
                 // Closed and opened again before it was noticed: also an end, and not one to spin on.
-                Err(_) if state_is_closed(&state) => return Poll::Ready(Ok(())),
+                Err(_) if state.ready().is_read_closed() => return Poll::Ready(Ok(())),
                 Err(_) => {}
             }
         }
     }
-}
-
-fn state_is_closed<T: std::os::fd::AsRawFd>(state: &tokio::io::unix::AsyncFdReadyGuard<'_, T>) -> bool {
-    state.ready().is_read_closed()
 }
 
 impl AsyncWrite for PtyDte {

@@ -116,7 +116,7 @@ impl Running {
         let (cuts, incoming_cuts) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
         let exchange: Exchange = Desk::exchange(&config);
-        let mut running_ports = JoinSet::new();
+        let mut port_tasks = JoinSet::new();
         let mut opened = Opened::default();
         let (mut counters, mut ids, mut ports) = (Vec::new(), BTreeMap::new(), Vec::new());
         for station in &config.stations {
@@ -128,7 +128,7 @@ impl Running {
             ports.push((station.number.clone(), opened.open(&station.number, &station.port).await?, link));
         }
         for (number, port, link) in ports {
-            running_ports.spawn(async move {
+            port_tasks.spawn(async move {
                 port.serve(link).await.map_err(|source| ExchangeError::PortFailed { number, source })
             });
         }
@@ -142,7 +142,7 @@ impl Running {
             records_file,
             congested: Vec::new(),
         };
-        let supervisor = tokio::spawn(supervise(desk, running_ports, shutdown.clone()));
+        let supervisor = tokio::spawn(supervise(desk, port_tasks, shutdown.clone()));
         let Opened { addresses, paths, streams } = opened;
         Ok(Self { ids, addresses, paths, streams, cuts, records, supervisor, stop: shutdown.drop_guard() })
     }
@@ -263,41 +263,45 @@ impl Opened {
 
 impl OpenPort {
     /// Serves one DTE after the other until the switchboard stops.
-    async fn serve(self, mut link: PortLink) -> io::Result<()> {
-        match self {
-            Self::Pty(pty) => loop {
-                let dte = pty.opened().await?;
-                if let Err(Stopped) = link.serve(dte.clone(), dte.hung_up()).await {
-                    return Ok(());
+    async fn serve(mut self, mut link: PortLink) -> io::Result<()> {
+        loop {
+            let served = match &mut self {
+                Self::Pty(pty) => {
+                    let dte = pty.opened().await?;
+                    let served = link.serve(dte.clone(), dte.hung_up()).await;
+                    // Before anyone hears of the hang-up, so that who opens it then finds it clean.
+                    pty.renew()?;
+                    served
                 }
-                pty.clear()?;
-            },
-            Self::Tcp(listener) => loop {
-                let (stream, _) = accept(&listener).await?;
-                stream.set_nodelay(true)?;
-                if let Err(Stopped) = link.serve(stream, std::future::pending()).await {
-                    return Ok(());
+                Self::Tcp(listener) => {
+                    let stream = accept(listener).await?;
+                    // Fails only for a connection that is over already; serving it will show that.
+                    let _ = stream.set_nodelay(true);
+                    link.serve(stream, std::future::pending()).await
                 }
-            },
-            Self::Memory(mut streams) => {
-                while let Some(stream) = streams.recv().await {
-                    if let Err(Stopped) = link.serve(stream, std::future::pending()).await {
-                        return Ok(());
-                    }
-                }
-                // No one can ask for a stream any more, but the exchange goes on.
-                std::future::pending().await
+                Self::Memory(streams) => match streams.recv().await {
+                    Some(stream) => link.serve(stream, std::future::pending()).await,
+                    // No one can ask for a stream any more, but the exchange goes on.
+                    None => std::future::pending().await,
+                },
+            };
+            let closed = match served {
+                Ok(()) => link.close().await,
+                Err(Stopped) => Err(Stopped),
+            };
+            if let Err(Stopped) = closed {
+                return Ok(());
             }
         }
     }
 }
 
 /// A client that is gone before it was accepted is no failure of the port.
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     loop {
         match listener.accept().await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            accepted => return accepted,
+            accepted => return accepted.map(|(stream, _)| stream),
         }
     }
 }
