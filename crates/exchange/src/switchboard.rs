@@ -193,9 +193,7 @@ impl Exchange {
     /// Takes one input. What was due before it happens first, at the time it was due, so a late caller loses nothing
     /// but promptness.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
-        while let Some((at, timer)) = self.timers.take_due(now) {
-            self.fire(timer, at);
-        }
+        self.fire_due(now);
         match input {
             Input::Octets { station, octets } => self.take_octets(station, octets, now),
             Input::Dtr { station, on } => self.set_dtr(station, on, now),
@@ -203,11 +201,19 @@ impl Exchange {
             Input::Cut { station } => self.cut(station, now),
             Input::Deadline => {}
         }
+        // Times can be set to nothing, such as S12.
+        self.fire_due(now);
     }
 
     /// The next thing to do; [`Output::Timeout`] when there is nothing else.
     pub fn poll_output(&mut self) -> Output {
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout { at: self.timers.next_at() })
+    }
+
+    fn fire_due(&mut self, now: Instant) {
+        while let Some((at, timer)) = self.timers.take_due(now) {
+            self.fire(timer, at);
+        }
     }
 
     fn fire(&mut self, timer: Timer, at: Instant) {

@@ -211,3 +211,45 @@ fn ath_after_the_escape_hangs_up_and_a_far_hang_up_ends_it_too() {
     bench.write("201", "ATO\r");
     assert_eq!(bench.heard("201"), "\r\nNO CARRIER\r\n");
 }
+
+#[test]
+fn the_escape_of_one_end_holds_the_other_so_that_what_waits_is_bounded() {
+    let mut bench = Bench::set_up(PAIR, "ATE0");
+    bench.connect();
+    bench.wait(1000);
+    bench.write("201", "+++");
+    bench.wait(1000);
+    let sent = octets(5000);
+    let mut rest = &sent[..];
+    let end = bench.now() + Duration::from_secs(60);
+    let mut taken = 0;
+    loop {
+        taken += fill(&mut bench, "202", &mut rest);
+        if !bench.step(end) {
+            break;
+        }
+    }
+    assert_eq!(taken, 512);
+}
+
+#[test]
+fn an_escape_that_a_hang_up_overtook_is_forgotten_in_the_next_call() {
+    let mut bench = Bench::set_up(&format!("training = \"100ms\"\n{PAIR}"), "ATE0S0=1");
+    bench.write("201", "ATD202\r");
+    bench.wait(1100);
+    bench.write("201", "+++");
+    bench.dtr("201", false);
+    bench.wait(100);
+    bench.dtr("201", true);
+    bench.write("201", "ATD202\r");
+    bench.wait(2000);
+    assert!(bench.heard("201").ends_with("\r\nCONNECT 10000\r\n"));
+}
+
+#[test]
+fn an_escape_without_guard_time_is_done_at_once() {
+    let mut bench = Bench::set_up(PAIR, "ATE0S12=0");
+    bench.connect();
+    bench.write("201", "+++");
+    assert_eq!(bench.heard("201"), "\r\nOK\r\n");
+}

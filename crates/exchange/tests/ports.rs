@@ -278,3 +278,31 @@ async fn a_pty_that_a_dte_has_made_exclusive_is_there_for_the_next_dte() {
     second.write_all(b"AT\r").await.unwrap();
     assert_eq!(read_to(&mut second, "OK\r\n").await, "\r\nOK\r\n");
 }
+
+#[tokio::test]
+async fn a_pty_that_is_closed_while_its_modem_is_full_hangs_up_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("line");
+    let port = format!("pty = \"{}\"", link.display());
+    let running = Running::start(config(&[("201", &port), ("202", "memory = true")])).await.unwrap();
+    let mut records = running.records();
+    let mut called = running.station_stream("202").unwrap();
+    called.write_all(b"ATE0S0=1\r").await.unwrap();
+    read_to(&mut called, "\r\nOK\r\n").await;
+    let mut caller = dte(open_pty(&link));
+    caller.write_all(b"ATD202\r").await.unwrap();
+    read_to(&mut caller, "\r\nCONNECT 1000000\r\n").await;
+    // The called end never reads, so all that lies between fills up; a terminal takes no more than it holds.
+    let slave = caller.into_std().await;
+    let flags = rustix::fs::fcntl_getfl(&slave).unwrap();
+    rustix::fs::fcntl_setfl(&slave, flags | OFlags::NONBLOCK).unwrap();
+    let mut full_since = tokio::time::Instant::now();
+    while full_since.elapsed() < Duration::from_millis(300) {
+        if rustix::io::write(&slave, &[b'x'; 256]).is_ok() {
+            full_since = tokio::time::Instant::now();
+        }
+        tokio::task::yield_now().await;
+    }
+    drop(slave);
+    assert_eq!(next_record(&mut records).await.ended_by, EndedBy::Caller);
+}
