@@ -1,0 +1,160 @@
+//! One call between two stations, from the last digit to the last octet.
+//!
+//! ```text
+//!            answer            trained
+//!  Ringing ─────────► Training ───────► Connected
+//!     │                   │                 │
+//!     │ hang-up           │ first hang-up   │ first hang-up: the record is written here
+//!     ▼                   ▼                 ▼
+//!    gone             Releasing ◄───────────┘
+//!                         │ the loss of the carrier arrives, or the second hang-up
+//!                         ▼
+//!                        gone
+//! ```
+
+use crate::{
+    circuit::{Circuit, Side},
+    record::{CallId, CallRecord, EndedBy, Outcome, billed_seconds},
+    station::StationId,
+};
+use jiff::Timestamp;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) caller: StationId,
+    pub(crate) called: StationId,
+    pub(crate) presented: Option<String>,
+    /// Dialled with `;`: the caller's modem sends no carrier.
+    pub(crate) is_voice: bool,
+    pub(crate) placed: Instant,
+    pub(crate) answered: Option<Instant>,
+    pub(crate) rings: u32,
+    pub(crate) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(crate) enum Phase {
+    Ringing,
+    Training,
+    Connected(Circuits),
+    /// One side has hung up; `circuit` brings the other what was in flight, then the news.
+    Releasing {
+        to: Side,
+        circuit: Circuit,
+    },
+}
+
+/// Both directions of a connected call.
+#[derive(Debug)]
+pub(crate) struct Circuits {
+    from_caller: Circuit,
+    from_called: Circuit,
+}
+
+impl Circuits {
+    pub(crate) fn new(circuit: impl Fn() -> Circuit) -> Self {
+        Self { from_caller: circuit(), from_called: circuit() }
+    }
+
+    /// The direction that leaves from `side`.
+    pub(crate) fn leaving(&mut self, side: Side) -> &mut Circuit {
+        match side {
+            Side::Caller => &mut self.from_caller,
+            Side::Called => &mut self.from_called,
+        }
+    }
+
+    pub(crate) fn room(&self, from: Side) -> usize {
+        match from {
+            Side::Caller => self.from_caller.room(),
+            Side::Called => self.from_called.room(),
+        }
+    }
+
+    /// Both directions stop at `now`; returns the octets carried from the caller and from the called, and the
+    /// direction from `side`.
+    fn hang_up(mut self, side: Side, now: Instant) -> ((u64, u64), Circuit) {
+        self.from_caller.lose_carrier(now);
+        self.from_called.lose_carrier(now);
+        let carried = (self.from_caller.carried(), self.from_called.carried());
+        let circuit = match side {
+            Side::Caller => self.from_caller,
+            Side::Called => self.from_called,
+        };
+        (carried, circuit)
+    }
+}
+
+impl Call {
+    pub(crate) fn side(&self, station: StationId) -> Side {
+        if station == self.caller { Side::Caller } else { Side::Called }
+    }
+
+    pub(crate) fn station(&self, side: Side) -> StationId {
+        match side {
+            Side::Caller => self.caller,
+            Side::Called => self.called,
+        }
+    }
+
+    /// The direction that leaves from `side`, if it carries anything.
+    pub(crate) fn circuit_from(&mut self, side: Side) -> Option<&mut Circuit> {
+        match &mut self.phase {
+            Phase::Connected(circuits) => Some(circuits.leaving(side)),
+            Phase::Releasing { to, circuit } if *to == side.other() => Some(circuit),
+            Phase::Ringing | Phase::Training | Phase::Releasing { .. } => None,
+        }
+    }
+
+    /// `side` is the first to hang up an answered call; `idle` makes the circuit that brings the news if the modems
+    /// had not connected. Returns what the call carried each way.
+    pub(crate) fn release(&mut self, side: Side, now: Instant, idle: impl Fn() -> Circuit) -> (u64, u64) {
+        let circuits = match std::mem::replace(&mut self.phase, Phase::Ringing) {
+            Phase::Connected(circuits) => circuits,
+            Phase::Ringing | Phase::Training | Phase::Releasing { .. } => Circuits::new(idle),
+        };
+        let (carried, circuit) = circuits.hang_up(side, now);
+        self.phase = Phase::Releasing { to: side.other(), circuit };
+        carried
+    }
+}
+
+/// How a call ended, for its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) outcome: Outcome,
+    pub(crate) ended_by: EndedBy,
+    pub(crate) at: Instant,
+    /// Octets from the caller and from the called.
+    pub(crate) carried: (u64, u64),
+}
+
+impl Call {
+    /// The record of a call that has just ended; `wall` tells the time of day.
+    pub(crate) fn record(
+        &self,
+        id: CallId,
+        caller: String,
+        called: String,
+        ending: Ending,
+        wall: impl Fn(Instant) -> Timestamp,
+    ) -> CallRecord {
+        let answered_for = self.answered.map(|answered| ending.at.saturating_duration_since(answered));
+        CallRecord {
+            id,
+            caller,
+            called,
+            presented: self.presented.clone(),
+            placed: wall(self.placed),
+            answered: self.answered.map(&wall),
+            ended: wall(ending.at),
+            rings: self.rings,
+            outcome: ending.outcome,
+            ended_by: ending.ended_by,
+            octets_from_caller: ending.carried.0,
+            octets_from_called: ending.carried.1,
+            billed_seconds: answered_for.map_or(0, billed_seconds),
+        }
+    }
+}

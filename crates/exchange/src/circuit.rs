@@ -1,0 +1,238 @@
+//! One direction of a call: a small modem buffer, a line of an exact rate, and a delay.
+//!
+//! ```text
+//!  offer ─► waiting (modem buffer) ─► sending (one chunk) ─► in flight ─► arrived
+//!            bounded                   rate                  delay
+//! ```
+//!
+//! The time a chunk leaves is counted from the start of an unbroken stretch of sending, not from the chunk before it,
+//! so rounding does not add up and 100,000 octets take what the rate says however late the exchange is woken.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Start bit, eight data bits, stop bit.
+const BITS_PER_OCTET: u128 = 10;
+/// How much line time one chunk may take: latency is right to within this.
+const CHUNK_TIME: Duration = Duration::from_millis(10);
+
+/// One of the two ends of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Caller,
+    Called,
+}
+
+impl Side {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Called,
+            Self::Called => Self::Caller,
+        }
+    }
+}
+
+/// What comes out at the far end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Octets(Vec<u8>),
+    /// The sender has hung up; nothing comes after this.
+    CarrierLoss,
+}
+
+#[derive(Debug)]
+pub(crate) struct Circuit {
+    rate: u32,
+    delay: Duration,
+    chunk_octets_max: usize,
+    buffer_octets_max: usize,
+    waiting: VecDeque<u8>,
+    sending: Option<Chunk>,
+    in_flight: VecDeque<(Instant, Arrival)>,
+    /// Octets put on the line since the call connected, with the chunk being sent.
+    carried: u64,
+}
+
+/// The chunk on its way out; its octets are already at the end of `in_flight`.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    stretch_start: Instant,
+    /// Octets of the stretch before this chunk and with it.
+    octets_before: u64,
+    octets_after: u64,
+    end: Instant,
+}
+
+impl Circuit {
+    /// `rate` is in bit/s, both ways alike; `buffer_octets_max` is what the sending modem holds.
+    pub(crate) fn new(rate: u32, delay: Duration, buffer_octets_max: usize) -> Self {
+        let chunk_octets = u128::from(rate) * CHUNK_TIME.as_nanos() / (BITS_PER_OCTET * 1_000_000_000);
+        Self {
+            rate,
+            delay,
+            chunk_octets_max: usize::try_from(chunk_octets).unwrap_or(usize::MAX).max(1),
+            buffer_octets_max,
+            waiting: VecDeque::new(),
+            sending: None,
+            in_flight: VecDeque::new(),
+            carried: 0,
+        }
+    }
+
+    /// Octets that [`Circuit::offer`] will take now.
+    pub(crate) fn room(&self) -> usize {
+        self.buffer_octets_max - self.waiting.len()
+    }
+
+    /// Puts octets into the modem's buffer; returns how many it took.
+    pub(crate) fn offer(&mut self, octets: &[u8]) -> usize {
+        let taken = octets.len().min(self.room());
+        self.waiting.extend(&octets[..taken]);
+        taken
+    }
+
+    /// Starts the next chunk if the line is free at `now`; `is_held` is the receiver's flow control, which a modem
+    /// with error correction passes back to the sender (here without delay). Returns whether room was made.
+    pub(crate) fn send(&mut self, is_held: bool, now: Instant) -> bool {
+        let unbroken = match self.sending {
+            Some(chunk) if chunk.end > now => return false,
+            // Woken late, the line still goes on from where the last chunk ended.
+            Some(chunk) => Some(chunk),
+            None => None,
+        };
+        if is_held || self.waiting.is_empty() {
+            self.sending = None;
+            return false;
+        }
+        let octets: Vec<u8> = self.waiting.drain(..self.waiting.len().min(self.chunk_octets_max)).collect();
+        let (stretch_start, octets_before) =
+            unbroken.map_or((now, 0), |chunk| (chunk.stretch_start, chunk.octets_after));
+        let octets_after = octets_before + octets.len() as u64;
+        let end = stretch_start + self.line_time(octets_after);
+        self.carried += octets.len() as u64;
+        self.in_flight.push_back((end + self.delay, Arrival::Octets(octets)));
+        self.sending = Some(Chunk { stretch_start, octets_before, octets_after, end });
+        true
+    }
+
+    /// Takes what has arrived by `now`.
+    pub(crate) fn arrived(&mut self, now: Instant) -> Option<Arrival> {
+        let (at, _) = self.in_flight.front()?;
+        if *at > now {
+            return None;
+        }
+        self.in_flight.pop_front().map(|(_, arrival)| arrival)
+    }
+
+    /// When [`Circuit::send`] or [`Circuit::arrived`] will next have something to do.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let leaves = self.sending.map(|chunk| chunk.end);
+        let arrives = self.in_flight.front().map(|(at, _)| *at);
+        leaves.into_iter().chain(arrives).min()
+    }
+
+    /// The sender hangs up: whole octets that have left it will arrive, then the loss of the carrier; what was still
+    /// in its buffer is lost.
+    pub(crate) fn lose_carrier(&mut self, now: Instant) {
+        self.waiting.clear();
+        if let Some(chunk) = self.sending.take().filter(|chunk| chunk.end > now) {
+            let gone = (self.octets_by(now.saturating_duration_since(chunk.stretch_start)))
+                .clamp(chunk.octets_before, chunk.octets_after);
+            self.carried -= chunk.octets_after - gone;
+            if let Some((at, Arrival::Octets(octets))) = self.in_flight.back_mut() {
+                octets.truncate(usize::try_from(gone - chunk.octets_before).unwrap_or(usize::MAX));
+                *at = now + self.delay;
+            }
+        }
+        self.in_flight.push_back((now + self.delay, Arrival::CarrierLoss));
+    }
+
+    pub(crate) fn carried(&self) -> u64 {
+        self.carried
+    }
+
+    fn line_time(&self, octets: u64) -> Duration {
+        let nanos = u128::from(octets) * BITS_PER_OCTET * 1_000_000_000 / u128::from(self.rate);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn octets_by(&self, elapsed: Duration) -> u64 {
+        let octets = elapsed.as_nanos() * u128::from(self.rate) / (BITS_PER_OCTET * 1_000_000_000);
+        u64::try_from(octets).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_arrived(circuit: &mut Circuit) -> Vec<(Instant, Arrival)> {
+        let mut arrivals = Vec::new();
+        while let Some(now) = circuit.next_at() {
+            circuit.send(false, now);
+            while let Some(arrival) = circuit.arrived(now) {
+                arrivals.push((now, arrival));
+            }
+        }
+        arrivals
+    }
+
+    #[test]
+    fn one_octet_takes_ten_bits_of_line_time_and_the_delay() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(10_000, Duration::from_millis(60), 512);
+        assert_eq!(circuit.offer(b"x"), 1);
+        circuit.send(false, start);
+        let arrivals = all_arrived(&mut circuit);
+        assert_eq!(arrivals, [(start + Duration::from_millis(61), Arrival::Octets(b"x".to_vec()))]);
+    }
+
+    #[test]
+    fn the_buffer_takes_no_more_than_it_holds() {
+        let mut circuit = Circuit::new(300, Duration::ZERO, 16);
+        assert_eq!(circuit.offer(&[0; 20]), 16);
+        assert_eq!((circuit.room(), circuit.offer(b"x")), (0, 0));
+        circuit.send(false, Instant::now());
+        assert_eq!(circuit.room(), 1, "at 300 bit/s a chunk is one octet");
+    }
+
+    #[test]
+    fn a_hang_up_in_the_middle_of_a_chunk_loses_only_what_had_not_left() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(10_000, Duration::from_millis(60), 512);
+        circuit.offer(b"0123456789abcdef");
+        circuit.send(false, start);
+        // 1 ms for each octet: at 4.5 ms four have left and the fifth is broken off.
+        let cut = start + Duration::from_micros(4500);
+        circuit.lose_carrier(cut);
+        let at = cut + Duration::from_millis(60);
+        assert_eq!(all_arrived(&mut circuit), [(at, Arrival::Octets(b"0123".to_vec())), (at, Arrival::CarrierLoss)]);
+        assert_eq!(circuit.carried(), 4);
+    }
+
+    #[test]
+    fn a_late_wake_costs_no_line_time() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(10_000, Duration::ZERO, 512);
+        circuit.offer(&[0; 20]);
+        circuit.send(false, start);
+        circuit.send(false, start + Duration::from_millis(13));
+        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(10)), "the first chunk is due");
+        assert!(circuit.arrived(start + Duration::from_millis(10)).is_some());
+        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_held_receiver_stops_the_line_and_a_new_stretch_starts_when_it_is_ready() {
+        let start = Instant::now();
+        let mut circuit = Circuit::new(10_000, Duration::ZERO, 512);
+        circuit.offer(&[0; 10]);
+        assert!(!circuit.send(true, start));
+        assert_eq!(circuit.next_at(), None);
+        let later = start + Duration::from_secs(5);
+        assert!(circuit.send(false, later));
+        assert_eq!(circuit.next_at(), Some(later + Duration::from_millis(10)));
+    }
+}

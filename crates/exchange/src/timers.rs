@@ -1,0 +1,87 @@
+//! The deadlines of the whole exchange: at most one for each key, earliest first.
+
+use crate::{circuit::Side, record::CallId, station::StationId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+/// What a deadline is for. Deadlines at the same instant fire in the order of this enum, so that the same inputs give
+/// the same run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A chunk has left one modem or reaches the other. First, so that what arrives together with a hang-up arrives.
+    Circuit(CallId, Side),
+    /// The modems of an answered call have trained.
+    Trained(CallId),
+    /// The pauses in a dial string are over.
+    Pause(StationId),
+    /// The caller ID is due, in the silence after the first ring.
+    CallerId(CallId),
+    /// S7 of a modem that waits for a carrier has run out.
+    Carrier(StationId),
+    /// The exchange has rung for long enough.
+    NoAnswer(CallId),
+    /// The next ring is due at the called station. After those that end the ringing.
+    Ring(CallId),
+    /// The silence after `+++` was long enough.
+    Escape(StationId),
+}
+
+/// Setting a key again replaces its deadline, so their number is bounded by the stations and calls there are.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    order: BTreeSet<(Instant, Timer)>,
+    deadlines: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
+        if let Some(before) = self.deadlines.insert(timer, at) {
+            self.order.remove(&(before, timer));
+        }
+        self.order.insert((at, timer));
+    }
+
+    pub(crate) fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.deadlines.remove(&timer) {
+            self.order.remove(&(at, timer));
+        }
+    }
+
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the earliest deadline that has passed by `now`, with the instant it was for.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+        let (at, timer) = *self.order.first()?;
+        if at > now {
+            return None;
+        }
+        self.order.pop_first();
+        self.deadlines.remove(&timer);
+        Some((at, timer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_deadline_set_again_fires_once_and_at_the_later_time() {
+        let start = Instant::now();
+        let (ring, escape) = (Timer::Ring(CallId(1)), Timer::Escape(StationId(0)));
+        let mut timers = Timers::default();
+        timers.set(ring, start + Duration::from_secs(1));
+        timers.set(escape, start + Duration::from_secs(2));
+        timers.set(ring, start + Duration::from_secs(3));
+        let late = start + Duration::from_secs(9);
+        assert_eq!(timers.take_due(start + Duration::from_secs(1)), None);
+        assert_eq!(timers.take_due(late), Some((start + Duration::from_secs(2), escape)));
+        assert_eq!(timers.take_due(late), Some((start + Duration::from_secs(3), ring)));
+        assert_eq!((timers.take_due(late), timers.next_at()), (None, None));
+    }
+}
