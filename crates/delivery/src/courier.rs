@@ -1,7 +1,5 @@
 //! The server's end of a delivery session: the HTTP/2 client that brings messages.
 
-use std::io;
-
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
@@ -97,24 +95,21 @@ impl Courier {
         }
     }
 
-    /// Says that there is nothing more, and waits until the terminal has closed the session.
-    pub async fn nothing_more(mut self) {
+    /// Says that there is nothing more. A terminal that hangs up on it gives no answer, which is the answer.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Lost`] if the session is over, which is what was asked for.
+    pub async fn nothing_more(&mut self) -> Result<(), DeliveryError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri("http://terminal/nothing-more")
             .body(Full::default())
             .expect("a constant request is valid");
-        // The terminal hangs up on it: that there is no answer is the answer.
-        let _ = self.requests.send_request(request).await;
-        drop(self.requests);
-        self.connection.join_next().await;
+        self.requests.send_request(request).await.map(drop).map_err(DeliveryError::Lost)
     }
 
-    /// Waits until the connection is gone.
-    pub async fn closed(&mut self) -> io::Result<()> {
-        match self.connection.join_next().await {
-            Some(Ok(Err(error))) => Err(io::Error::other(error)),
-            _ => Ok(()),
-        }
+    /// Waits until the session is over. May be dropped and called again.
+    pub async fn closed(&mut self) {
+        self.connection.join_next().await;
     }
 }

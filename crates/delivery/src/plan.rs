@@ -1,11 +1,12 @@
 //! What a server says next in a delivery session. Pure.
 //!
 //! ```text
-//!             add              next: Deliver            received
+//!             add              step: Deliver            settled
 //!   (nothing) ───► waiting ──────────────► under way ──────────────► done
 //!                     ▲                        │ refused: not again in this session
 //!                     └── next session ◄───────┘
-//!   next, with nothing waiting and nothing under way: NothingMore, once; the session is over.
+//!   step, with nothing waiting and nothing under way: NothingMore, once for each time that becomes true; the terminal
+//!   hangs up, or lingers and may be brought what comes meanwhile.
 //! ```
 
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ pub struct Plan {
     under_way: Option<MessageId>,
     /// What this session has seen: a message that was refused or received is not offered twice on one call.
     seen: BTreeSet<MessageId>,
-    is_over: bool,
+    has_said_nothing_more: bool,
 }
 
 /// What to do now.
@@ -27,19 +28,16 @@ pub struct Plan {
 pub enum Step {
     /// Send this message.
     Deliver(MessageId),
-    /// A message is under way: wait for its receipt.
-    Wait,
-    /// Say that there is nothing more; the terminal hangs up.
+    /// Say that there is nothing more; the terminal may hang up.
     NothingMore,
+    /// Wait: for a receipt, for the terminal to hang up, or for more to become due.
+    Wait,
 }
 
 impl Plan {
-    /// Adds messages that are due. `false`: the session is over and they need another.
-    pub fn add(&mut self, due: impl IntoIterator<Item = MessageId>) -> bool {
-        if !self.is_over {
-            self.waiting.extend(due.into_iter().filter(|id| !self.seen.contains(id)));
-        }
-        !self.is_over
+    /// Adds messages that are due; those that this session has seen are passed over.
+    pub fn add(&mut self, due: impl IntoIterator<Item = MessageId>) {
+        self.waiting.extend(due.into_iter().filter(|id| !self.seen.contains(id)));
     }
 
     /// The next thing to do.
@@ -47,17 +45,13 @@ impl Plan {
         if self.under_way.is_some() {
             return Step::Wait;
         }
-        match self.waiting.pop_first() {
-            Some(id) => {
-                self.under_way = Some(id);
-                self.seen.insert(id);
-                Step::Deliver(id)
-            }
-            None => {
-                self.is_over = true;
-                Step::NothingMore
-            }
+        if let Some(id) = self.waiting.pop_first() {
+            self.under_way = Some(id);
+            self.seen.insert(id);
+            self.has_said_nothing_more = false;
+            return Step::Deliver(id);
         }
+        if std::mem::replace(&mut self.has_said_nothing_more, true) { Step::Wait } else { Step::NothingMore }
     }
 
     /// The message under way was received or refused.
@@ -89,7 +83,7 @@ mod tests {
         let mut plan = Plan::default();
         plan.add([first]);
         assert_eq!(plan.step(), Step::Deliver(first));
-        assert!(plan.add([first, second]));
+        plan.add([first, second]);
         plan.settled();
         assert_eq!(plan.step(), Step::Deliver(second));
     }
@@ -106,9 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_end_needs_another_session() {
+    fn a_terminal_that_lingers_is_brought_what_comes_and_told_the_end_again() {
+        let id = MessageId::now();
         let mut plan = Plan::default();
         assert_eq!(plan.step(), Step::NothingMore);
-        assert!(!plan.add([MessageId::now()]));
+        assert_eq!(plan.step(), Step::Wait);
+        plan.add([id]);
+        assert_eq!(plan.step(), Step::Deliver(id));
+        plan.settled();
+        assert_eq!(plan.step(), Step::NothingMore);
     }
 }

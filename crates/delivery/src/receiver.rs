@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -12,7 +13,8 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::message::{ContentType, Digest, MessageHead};
 use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
@@ -69,16 +71,18 @@ pub enum ReceiveError {
     Closed,
 }
 
-/// Takes messages from `stream`, whose preamble has been written, until the server says that there is nothing more.
+/// Takes messages from `stream`, whose preamble has been written, until the server says that there is nothing more and
+/// `linger` has passed without another message. (Zero hangs up at once.)
 ///
 /// # Errors
 /// [`ReceiveError`]: what was stored stays stored; the server delivers the rest again.
-pub async fn receive<S, I>(stream: S, inbox: Arc<I>) -> Result<(), ReceiveError>
+pub async fn receive<S, I>(stream: S, inbox: Arc<I>, linger: Duration) -> Result<(), ReceiveError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     I: Inbox,
 {
-    let nothing_more = Arc::new(Notify::new());
+    let (nothing_more, mut is_nothing_more) = watch::channel(false);
+    let nothing_more = Arc::new(nothing_more);
     let service = service_fn(|request| {
         let (inbox, nothing_more) = (inbox.clone(), nothing_more.clone());
         async move { Ok::<_, Infallible>(answer(&*inbox, &nothing_more, request).await) }
@@ -90,14 +94,27 @@ where
         .max_header_list_size(HEAD_OCTETS_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .serve_connection(TokioIo::new(stream), service);
+    let lingered = async {
+        loop {
+            // The sender lives as long as this future's caller: waiting cannot fail before the connection ends.
+            let _ = is_nothing_more.wait_for(|is_so| *is_so).await;
+            if linger.is_zero() || timeout(linger, is_nothing_more.changed()).await.is_err() {
+                return;
+            }
+        }
+    };
     tokio::select! {
         biased;
-        () = nothing_more.notified() => Ok(()),
+        () = lingered => Ok(()),
         ended = connection => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
     }
 }
 
-async fn answer(inbox: &impl Inbox, nothing_more: &Notify, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    inbox: &impl Inbox,
+    nothing_more: &watch::Sender<bool>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let (parts, content) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
         (&Method::PUT, path) if path.starts_with("/m/") => {
@@ -105,6 +122,7 @@ async fn answer(inbox: &impl Inbox, nothing_more: &Notify, request: Request<Inco
                 Ok(head) => head,
                 Err(what) => return say(StatusCode::BAD_REQUEST, what.into()),
             };
+            nothing_more.send_replace(false);
             match inbox.store(head, content).await {
                 Ok(Stored::Now) => say(StatusCode::CREATED, String::new()),
                 Ok(Stored::Before) => say(StatusCode::OK, String::new()),
@@ -118,7 +136,7 @@ async fn answer(inbox: &impl Inbox, nothing_more: &Notify, request: Request<Inco
             }
         }
         (&Method::POST, "/nothing-more") => {
-            nothing_more.notify_one();
+            nothing_more.send_replace(true);
             say(StatusCode::NO_CONTENT, String::new())
         }
         _ => say(StatusCode::NOT_FOUND, "only PUT /m/{id} and POST /nothing-more are known here".into()),
@@ -190,20 +208,20 @@ mod tests {
     async fn a_message_is_stored_before_its_receipt_and_a_repeat_is_said_to_be_one() {
         let (near, far) = tokio::io::duplex(1000);
         let shelf = Arc::new(Shelf::default());
-        let terminal = tokio::spawn(receive(far, shelf.clone()));
+        let terminal = tokio::spawn(receive(far, shelf.clone(), Duration::ZERO));
         let mut courier = Courier::start(near).await.unwrap();
         let (head, content) = message(b"coin box full");
         assert_eq!(courier.deliver(&head, content.clone()).await.unwrap(), Receipt::Stored);
         assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(head.id, content.clone())]);
         assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::StoredBefore);
-        courier.nothing_more().await;
+        assert!(courier.nothing_more().await.is_err(), "the terminal hangs up instead of answering");
         assert!(terminal.await.unwrap().is_ok());
     }
 
     #[tokio::test]
     async fn a_refusal_leaves_the_session_usable_and_carries_its_reason() {
         let (near, far) = tokio::io::duplex(1000);
-        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default())));
+        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), Duration::ZERO));
         let mut courier = Courier::start(near).await.unwrap();
         let (mut head, content) = message(b"coin box full");
         head.digest = Digest::of(b"something else");
@@ -216,6 +234,19 @@ mod tests {
         assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
         drop(courier);
         assert!(matches!(terminal.await.unwrap(), Err(ReceiveError::Closed | ReceiveError::Lost(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_terminal_that_lingers_takes_what_comes_after_nothing_more() {
+        let (near, far) = tokio::io::duplex(1000);
+        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), Duration::from_secs(30)));
+        let mut courier = Courier::start(near).await.unwrap();
+        courier.nothing_more().await.unwrap();
+        let (head, content) = message(b"late");
+        assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+        courier.nothing_more().await.unwrap();
+        courier.closed().await;
+        assert!(terminal.await.unwrap().is_ok());
     }
 
     #[tokio::test]

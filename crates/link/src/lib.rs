@@ -1,1 +1,51 @@
-//! link
+//! IP over a call: drives [`ppp`] on a byte stream, with TCP/IP in user space above it.
+//!
+//! [`Link::establish`] takes a call that is connected and returns when IP is up. One task owns the call, the PPP
+//! session and the stack; [`Link::connect`] and [`Link::listen`] give streams that behave as any tokio stream does,
+//! with three promises that matter on slow lines:
+//!
+//! * `poll_flush` means "handed to the stack": it never waits for an acknowledgement, so HTTP/2 does not become
+//!   stop-and-wait.
+//! * A reset, a timeout and a lost call are errors; only the far end's FIN reads as end of file.
+//! * What waits, waits in the stream's own small buffer: packets are made when the line is free to take them.
+//!
+//! The stack (smoltcp) shows nowhere in this interface.
+
+mod counters;
+mod driver;
+mod listener;
+mod pacer;
+mod stack;
+mod stream;
+
+use std::time::Duration;
+
+pub use counters::Counters;
+pub use driver::{Link, LinkError};
+pub use listener::Listener;
+pub use ppp::{CloseReason, LocalAddress, PeerAddress};
+pub use stream::Stream;
+
+/// What a link needs to know before it is established.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// Our address.
+    pub local: LocalAddress,
+    /// What the far end may be.
+    pub peer: PeerAddress,
+    /// The line's rate, bit/s, at 10 bits an octet. Paces what is sent.
+    pub rate_bps: u32,
+    /// One-way delay of the line, as far as known: sets the first restart timer of PPP.
+    pub delay: Duration,
+}
+
+/// Largest packet for a line of this rate, in octets: below about half a second of line each, so that an urgent one
+/// never waits long (RFC 1144 §5.2 argues the same from interactive use).
+fn mru_for(rate_bps: u32) -> ppp::Mru {
+    let octets = match rate_bps {
+        0..=4_800 => 296,
+        4_801..=19_200 => 576,
+        _ => 1500,
+    };
+    ppp::Mru::new(octets).expect("128 to 1500 octets")
+}

@@ -1,0 +1,69 @@
+//! What has crossed a link.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+/// What has crossed a link so far, counted at the call: every octet of PPP framing included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Octets sent.
+    pub octets_out: u64,
+    /// Octets received.
+    pub octets_in: u64,
+    /// How often the direction has changed, seen from here: two flights cost about one round trip.
+    pub flights: u64,
+}
+
+/// The same, shared between the link's task and whoever asks.
+#[derive(Debug, Default)]
+pub(crate) struct SharedCounters {
+    octets_out: AtomicU64,
+    octets_in: AtomicU64,
+    flights: AtomicU64,
+    last: AtomicU8,
+}
+
+/// Values of [`SharedCounters::last`]; 0 before anything crossed.
+const OUT: u8 = 1;
+const IN: u8 = 2;
+
+impl SharedCounters {
+    pub(crate) fn sent(&self, octets: usize) {
+        self.octets_out.fetch_add(octets as u64, Relaxed);
+        self.turn(OUT);
+    }
+
+    pub(crate) fn received(&self, octets: usize) {
+        self.octets_in.fetch_add(octets as u64, Relaxed);
+        self.turn(IN);
+    }
+
+    // Only the link's task writes: no update can come between.
+    fn turn(&self, direction: u8) {
+        if self.last.swap(direction, Relaxed) != direction {
+            self.flights.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Counters {
+        Counters {
+            octets_out: self.octets_out.load(Relaxed),
+            octets_in: self.octets_in.load(Relaxed),
+            flights: self.flights.load(Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flight_is_a_change_of_direction() {
+        let counters = SharedCounters::default();
+        counters.sent(10);
+        counters.sent(10);
+        counters.received(5);
+        counters.sent(1);
+        assert_eq!(counters.read(), Counters { octets_out: 21, octets_in: 5, flights: 3 });
+    }
+}

@@ -1,0 +1,307 @@
+//! The task that owns a call: PPP below, TCP/IP above, the line's pace between.
+//!
+//! ```text
+//!   call ◄─► ppp::Session ◄─packets─► Stack ◄─► Stream, Listener (any task)
+//!              │  timers                │ timers        │
+//!              └────────── one loop, one wake-up ───────┘ Shared::wake
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use ppp::{CloseReason, Event, Input, Output, Session};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+use crate::counters::{Counters, SharedCounters};
+use crate::listener::Listener;
+use crate::pacer::Pacer;
+use crate::stack::Stack;
+use crate::stream::Stream;
+use crate::{LinkConfig, mru_for};
+
+/// Octets read from the call at once.
+const READ_OCTETS: usize = 4096;
+
+/// How long the line may take to accept the last octets of a link that is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A link that is up. Dropping it hangs up without a word; [`Link::close`] says good-bye first.
+#[derive(Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+    local: Ipv4Addr,
+    peer: Option<Ipv4Addr>,
+    /// The link's task; it ends with the link.
+    _driver: JoinSet<()>,
+}
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// PPP did not come up: the far end's protocol, or the line.
+    #[error("the link did not come up: {0}")]
+    NotEstablished(CloseReason),
+}
+
+/// What the link's task shares with its streams.
+pub(crate) struct Shared {
+    /// Empty until IP is up.
+    stack: OnceLock<Mutex<Stack>>,
+    wake: Notify,
+    /// Set when the owner wants the link closed.
+    close: Notify,
+    closed: watch::Sender<Option<CloseReason>>,
+    counters: SharedCounters,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("closed", &*self.closed.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Works on the stack. Streams and listeners exist only once there is one.
+    pub(crate) fn stack<R>(&self, work: impl FnOnce(&mut Stack) -> R) -> R {
+        let stack = self.stack.get().expect("streams and listeners are made when IP is up");
+        work(&mut stack.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.borrow().is_some()
+    }
+}
+
+impl Link {
+    /// Brings up IP over a connected call. `seed` makes identifiers and sequence numbers.
+    ///
+    /// # Errors
+    /// [`LinkError`] within the limits of PPP's restart timers; the call is then hung up.
+    pub async fn establish<S>(call: S, config: LinkConfig, seed: u64) -> Result<Self, LinkError>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let shared = Arc::new(Shared {
+            stack: OnceLock::new(),
+            wake: Notify::new(),
+            close: Notify::new(),
+            closed: watch::Sender::new(None),
+            counters: SharedCounters::default(),
+        });
+        let (up_sender, up) = oneshot::channel();
+        let mut driver = JoinSet::new();
+        let task = Driver::new(call, &config, seed, shared.clone(), up_sender);
+        driver.spawn(task.run());
+        match up.await {
+            Ok((local, peer)) => Ok(Self { shared, local, peer, _driver: driver }),
+            Err(_) => {
+                let reason = *shared.closed.borrow();
+                Err(LinkError::NotEstablished(reason.unwrap_or(CloseReason::CarrierLost)))
+            }
+        }
+    }
+
+    /// Our address.
+    pub fn local(&self) -> Ipv4Addr {
+        self.local
+    }
+
+    /// The far end's address, if it has said one.
+    pub fn peer(&self) -> Option<Ipv4Addr> {
+        self.peer
+    }
+
+    /// What has crossed the link so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.read()
+    }
+
+    /// Opens a TCP connection.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` if the far end refuses or does not answer.
+    pub async fn connect(&self, address: Ipv4Addr, port: u16) -> io::Result<Stream> {
+        let handle = self.shared.stack(|stack| stack.connect(address, port))?;
+        let stream = Stream::new(self.shared.clone(), handle);
+        self.shared.wake();
+        std::future::poll_fn(|cx| self.shared.stack(|stack| stack.poll_connected(handle, cx))).await?;
+        Ok(stream)
+    }
+
+    /// Listens on a TCP port.
+    ///
+    /// # Errors
+    /// If `port` is 0.
+    pub fn listen(&self, port: u16) -> io::Result<Listener> {
+        Listener::new(self.shared.clone(), port)
+    }
+
+    /// Waits until the link is gone, and says why. May be dropped and called again.
+    pub async fn closed(&self) -> CloseReason {
+        let mut closed = self.shared.closed.subscribe();
+        let reason = closed.wait_for(Option::is_some).await;
+        reason.ok().and_then(|reason| *reason).unwrap_or(CloseReason::CarrierLost)
+    }
+
+    /// Begins to close the link in order (Terminate-Request, RFC 1661 §3.7); it is hung up when [`Link::closed`] says so.
+    pub fn close(&self) {
+        self.shared.close.notify_one();
+    }
+}
+
+struct Driver<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    session: Session,
+    pacer: Pacer,
+    /// Octets that PPP wants sent, in order.
+    outgoing: Vec<u8>,
+    shared: Arc<Shared>,
+    up: Option<oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>>,
+    rate_bps: u32,
+    seed: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
+    fn new(
+        call: S,
+        config: &LinkConfig,
+        seed: u64,
+        shared: Arc<Shared>,
+        up: oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>,
+    ) -> Self {
+        let now = Instant::now();
+        let (reader, writer) = tokio::io::split(call);
+        let ppp = ppp::Config {
+            line: ppp::LineProfile { rate_bps: Some(config.rate_bps), delay: config.delay },
+            mru: mru_for(config.rate_bps),
+            accm: 0,
+            local: config.local,
+            peer: config.peer,
+            keepalive: None, // a lost carrier is told; TCP notices a dead end
+        };
+        let session = Session::new(ppp, seed, now);
+        let pacer = Pacer::new(config.rate_bps, now);
+        let rate_bps = config.rate_bps;
+        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, seed }
+    }
+
+    async fn run(mut self) {
+        let reason = self.drive().await;
+        tracing::debug!(%reason, "link closed");
+        self.shared.closed.send_replace(Some(reason));
+        if let Some(stack) = self.shared.stack.get() {
+            stack.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        }
+    }
+
+    async fn drive(&mut self) -> CloseReason {
+        let mut buffer = vec![0; READ_OCTETS];
+        let shared = self.shared.clone();
+        loop {
+            let now = Instant::now();
+            let wake_at = match self.settle(now) {
+                Ok(wake_at) => wake_at,
+                Err(reason) => {
+                    // The last octets (a Terminate-Ack) go out if the line takes them now; a dead line takes none.
+                    let last = timeout(LAST_WORDS, self.writer.write_all(&self.outgoing)).await;
+                    if matches!(last, Ok(Ok(()))) {
+                        shared.counters.sent(self.outgoing.len());
+                    }
+                    return reason;
+                }
+            };
+            let sleep = async {
+                match wake_at {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                read = self.reader.read(&mut buffer) => match read {
+                    Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, Instant::now()),
+                    Ok(count) => {
+                        shared.counters.received(count);
+                        self.session.handle(Input::Bytes(&buffer[..count]), Instant::now());
+                    }
+                },
+                written = self.writer.write(&self.outgoing), if !self.outgoing.is_empty() => match written {
+                    Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, Instant::now()),
+                    Ok(count) => {
+                        shared.counters.sent(count);
+                        self.pacer.wrote(count, Instant::now());
+                        self.outgoing.drain(..count);
+                    }
+                },
+                () = shared.wake.notified() => {}
+                () = shared.close.notified() => self.session.handle(Input::Close, Instant::now()),
+                () = sleep => self.session.handle(Input::Deadline, Instant::now()),
+            }
+        }
+    }
+
+    /// Lets PPP and the stack do what can be done now. Gives the next wake-up, or the reason of the end.
+    fn settle(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
+        let mut wake_at = self.drain(now)?;
+        let shared = self.shared.clone();
+        let Some(stack) = shared.stack.get() else { return Ok(wake_at) };
+        let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let free_at = self.pacer.free_at();
+            let is_free = self.outgoing.is_empty() && free_at <= now;
+            stack.poll(usize::from(is_free), now);
+            let mut has_sent = false;
+            while let Some(packet) = stack.take_packet() {
+                self.session.handle(Input::Packet(&packet), now);
+                has_sent = true;
+            }
+            if has_sent {
+                drop(stack); // draining PPP may hand packets up
+                wake_at = self.drain(now)?;
+                stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let stack_at = stack.poll_at(now);
+            // While the line is busy nothing can be made, whatever the stack would like.
+            let stack_at = if is_free { stack_at } else { stack_at.map(|at| at.max(free_at)) };
+            // While octets wait for the line to take them, its readiness is what wakes us.
+            let stack_at = if self.outgoing.is_empty() { stack_at } else { None };
+            return Ok([wake_at, stack_at].into_iter().flatten().min());
+        }
+    }
+
+    /// Drains PPP: octets to send, packets up, events. Gives its next wake-up.
+    fn drain(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
+        loop {
+            match self.session.poll_output() {
+                Output::Transmit(octets) => self.outgoing.extend_from_slice(&octets),
+                Output::Packet(packet) => {
+                    if self.shared.stack.get().is_some() {
+                        self.shared.stack(|stack| stack.receive(packet));
+                    }
+                }
+                Output::Event(Event::NetworkUp { local, peer, mtu }) => {
+                    let stack = Stack::new(local, peer, mtu, self.rate_bps, self.seed, now);
+                    if self.shared.stack.set(Mutex::new(stack)).is_ok()
+                        && let Some(up) = self.up.take()
+                    {
+                        let _ = up.send((local, peer)); // nobody waits any more: the link is being dropped
+                    }
+                }
+                Output::Event(Event::Closed(reason)) => return Err(reason),
+                Output::Event(event) => tracing::debug!(?event, "ppp"),
+                Output::Timeout { at, .. } => return Ok(at),
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! TCP/IP in user space for one link: a thin wall around smoltcp, so that nothing outside names it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::Ipv4Addr;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
+use smoltcp::time::Instant as StackInstant;
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+
+/// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Local ports for our own connections (RFC 6335 §6: dynamic ports).
+const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+pub(crate) struct Stack {
+    interface: Interface,
+    device: Queues,
+    sockets: SocketSet<'static>,
+    started: Instant,
+    local: Ipv4Addr,
+    next_port: u16,
+    buffer_octets: usize,
+    /// Sockets whose stream is gone; they go when TCP has finished with them.
+    orphans: Vec<SocketHandle>,
+}
+
+impl Stack {
+    /// A stack with one address, everything else behind `peer`.
+    pub(crate) fn new(
+        local: Ipv4Addr,
+        peer: Option<Ipv4Addr>,
+        mtu: u16,
+        rate_bps: u32,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let mut device = Queues { mtu: usize::from(mtu), received: VecDeque::new(), to_send: VecDeque::new(), room: 0 };
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed;
+        let mut interface = Interface::new(config, &mut device, StackInstant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            addresses.push(IpCidr::new(IpAddress::Ipv4(local), 32)).expect("a new interface has room for an address");
+        });
+        // The gateway's address is not used on a point-to-point medium; the route is.
+        interface
+            .routes_mut()
+            .add_default_ipv4_route(peer.unwrap_or(local))
+            .expect("a new interface has room for a route");
+        // Two seconds of line, so that little is hidden from whoever wants to send something more urgent.
+        let buffer_octets = usize::try_from(rate_bps / 5).unwrap_or(usize::MAX).clamp(4 * 1024, 256 * 1024);
+        let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
+        let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
+        let sockets = SocketSet::new(Vec::new());
+        Self { interface, device, sockets, started: now, local, next_port, buffer_octets, orphans: Vec::new() }
+    }
+
+    /// Takes a packet from the link.
+    pub(crate) fn receive(&mut self, packet: Bytes) {
+        self.device.received.push_back(packet);
+    }
+
+    /// Works on what came, and makes at most `room` packets of what waits to be sent (answers to what came not counted).
+    pub(crate) fn poll(&mut self, room: usize, now: Instant) {
+        self.device.room = room;
+        self.interface.poll(self.time(now), &mut self.device, &mut self.sockets);
+        let sockets = &mut self.sockets;
+        self.orphans.retain(|handle| {
+            let is_done = matches!(sockets.get::<Socket<'_>>(*handle).state(), State::Closed | State::TimeWait);
+            if is_done {
+                sockets.remove(*handle);
+            }
+            !is_done
+        });
+    }
+
+    /// The next packet for the link.
+    pub(crate) fn take_packet(&mut self) -> Option<Vec<u8>> {
+        self.device.to_send.pop_front()
+    }
+
+    /// When to poll again even if nothing comes; may be in the past while packets wait for room.
+    pub(crate) fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        let at = self.interface.poll_at(self.time(now), &self.sockets)?;
+        let since_start = u64::try_from(at.total_micros()).unwrap_or_default();
+        Some(self.started + Duration::from_micros(since_start))
+    }
+
+    /// Ends every connection at once; their streams read an error.
+    pub(crate) fn abort_all(&mut self) {
+        for (_, socket) in self.sockets.iter_mut() {
+            let smoltcp::socket::Socket::Tcp(socket) = socket;
+            socket.abort();
+        }
+    }
+
+    pub(crate) fn connect(&mut self, address: Ipv4Addr, port: u16) -> io::Result<SocketHandle> {
+        let local_port = self.next_port;
+        self.next_port = if local_port == *EPHEMERAL_PORTS.end() { *EPHEMERAL_PORTS.start() } else { local_port + 1 };
+        let mut socket = self.socket();
+        socket
+            .connect(
+                self.interface.context(),
+                (IpAddress::Ipv4(address), port),
+                (IpAddress::Ipv4(self.local), local_port),
+            )
+            .map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error.to_string()))?;
+        Ok(self.sockets.add(socket))
+    }
+
+    pub(crate) fn listen(&mut self, port: u16) -> io::Result<SocketHandle> {
+        let mut socket = self.socket();
+        socket.listen(port).map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error.to_string()))?;
+        Ok(self.sockets.add(socket))
+    }
+
+    fn socket(&self) -> Socket<'static> {
+        let buffer = || SocketBuffer::new(vec![0; self.buffer_octets]);
+        let mut socket = Socket::new(buffer(), buffer());
+        socket.set_timeout(Some(CONNECTION_TIMEOUT.into()));
+        // Packets are made only when the line is free: until then small writes join anyway, and Nagle would only add a
+        // round trip.
+        socket.set_nagle_enabled(false);
+        socket
+    }
+
+    /// Whether a connection of ours is up; an error if it was refused or timed out.
+    pub(crate) fn poll_connected(&mut self, handle: SocketHandle, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        match socket.state() {
+            State::SynSent | State::SynReceived => {
+                socket.register_send_waker(cx.waker());
+                Poll::Pending
+            }
+            State::Closed => Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into())),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether a listening socket has become a connection. One that the far end closed at once counts, too.
+    pub(crate) fn poll_accepted(&mut self, handle: SocketHandle, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        match socket.state() {
+            State::Listen | State::SynReceived => {
+                socket.register_recv_waker(cx.waker());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        handle: SocketHandle,
+        cx: &mut Context<'_>,
+        space: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        match socket.recv_slice(space) {
+            Ok(0) if !space.is_empty() => {
+                socket.register_recv_waker(cx.waker());
+                Poll::Pending
+            }
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(RecvError::Finished) => Poll::Ready(Ok(0)),
+            Err(RecvError::InvalidState) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        handle: SocketHandle,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        match socket.send_slice(octets) {
+            Ok(0) if !octets.is_empty() => {
+                socket.register_send_waker(cx.waker());
+                Poll::Pending
+            }
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Sends FIN behind what is still to be sent.
+    pub(crate) fn close(&mut self, handle: SocketHandle) {
+        self.sockets.get_mut::<Socket<'_>>(handle).close();
+    }
+
+    /// The stream is gone: finish in the background and forget the socket.
+    pub(crate) fn orphan(&mut self, handle: SocketHandle) {
+        self.close(handle);
+        self.orphans.push(handle);
+    }
+
+    fn time(&self, now: Instant) -> StackInstant {
+        let micros = now.saturating_duration_since(self.started).as_micros();
+        StackInstant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+}
+
+/// The link as smoltcp sees it: a queue each way.
+struct Queues {
+    mtu: usize,
+    received: VecDeque<Bytes>,
+    to_send: VecDeque<Vec<u8>>,
+    /// How many packets may be made now.
+    room: usize,
+}
+
+impl phy::Device for Queues {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Room<'a>;
+
+    fn receive(&mut self, _timestamp: StackInstant) -> Option<(Received, Room<'_>)> {
+        let packet = self.received.pop_front()?;
+        // An answer is made whatever the room: there is at most one for each packet that came.
+        Some((Received(packet), Room { to_send: &mut self.to_send, counted: None }))
+    }
+
+    fn transmit(&mut self, _timestamp: StackInstant) -> Option<Room<'_>> {
+        (self.room > 0).then(|| Room { to_send: &mut self.to_send, counted: Some(&mut self.room) })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = self.mtu;
+        capabilities
+    }
+}
+
+struct Received(Bytes);
+
+impl phy::RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+struct Room<'a> {
+    to_send: &'a mut VecDeque<Vec<u8>>,
+    counted: Option<&'a mut usize>,
+}
+
+impl phy::TxToken for Room<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, octets: usize, f: F) -> R {
+        if let Some(room) = self.counted {
+            *room -= 1;
+        }
+        let mut packet = vec![0; octets];
+        let result = f(&mut packet);
+        self.to_send.push_back(packet);
+        result
+    }
+}
