@@ -1,1 +1,22 @@
-//! server
+//! The server: keeps what is addressed to terminals, looks whether their line is up, and calls them if it is not.
+//!
+//! One message's way, room by room:
+//!
+//! [`ingest`] (adapters) → [`intake`] (the only door) → [`routing`] (pure) → [`store`] (commit, then 202) →
+//! [`dispatch`] (pure: which terminal, which line, when) → [`dialer`] (the only place that spends money) →
+//! [`dialup`] (the lines, links and deliveries) → `store` (the verdict) → one call record.
+//!
+//! [`service`] opens the rooms and runs the loop between them; `operator` answers the command line.
+
+pub mod dialer;
+pub mod dialup;
+pub mod directory;
+pub mod dispatch;
+pub mod ingest;
+pub mod intake;
+mod operator;
+pub mod routing;
+pub mod service;
+pub mod store;
+
+pub use service::{Config, ServeError, operator_socket, serve};

@@ -1,0 +1,236 @@
+//! The lines: who has them, what they are told, what they report.
+//!
+//! Every line is a task of its own ([`line_task`]) that waits for rings and for orders. A call that comes up becomes a
+//! link session ([`session`]), the same for both directions.
+
+mod addresses;
+mod deliver;
+mod line_task;
+mod session;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use delivery::TerminalId;
+use line::{CallId, PortAddress};
+use modem::DialString;
+use serde::Serialize;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::{CallRecord, Name, Terminal};
+use crate::dispatch::End;
+use crate::ingest::http;
+use crate::store::Store;
+pub use addresses::{AddressPool, AddressPoolError};
+
+/// One line of the dial-up server.
+#[derive(Debug, Clone)]
+pub struct LineConfig {
+    /// The operator's name for it.
+    pub name: Name,
+    /// Where its modem is.
+    pub port: PortAddress,
+    /// What is dialled before every number, such as `0,` to get out of a PBX.
+    pub dial_prefix: String,
+    /// One-way delay of the line, as far as known: sets PPP's first restart timer.
+    pub delay: Duration,
+}
+
+/// What all lines share.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// The server's address on every link.
+    pub address: Ipv4Addr,
+    /// Addresses for callers that have none in the directory.
+    pub pool: AddressPool,
+}
+
+/// A call to be made.
+#[derive(Debug)]
+pub struct DialOrder {
+    /// Its id.
+    pub call: CallId,
+    /// Whom to call.
+    pub terminal: Terminal,
+    /// What is dialled.
+    pub number: DialString,
+    /// From the dial command to CONNECT.
+    pub timeout: Duration,
+    /// Its record so far, already on the disk.
+    pub record: CallRecord,
+}
+
+/// What a line reports.
+#[derive(Debug)]
+pub enum Report {
+    /// It can place a call.
+    LineFree(Name),
+    /// It cannot.
+    LineTaken(Name),
+    /// A terminal's connected notice has come over this call.
+    Connected {
+        /// The terminal.
+        terminal: TerminalId,
+        /// The call.
+        call: CallId,
+    },
+    /// A call, or an attempt, is over; its record is complete.
+    Ended {
+        /// The terminal it was with, if with a terminal.
+        terminal: Option<TerminalId>,
+        /// How, for dispatch.
+        end: End,
+        /// The complete record.
+        record: CallRecord,
+    },
+}
+
+/// What a line is doing, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineEntry {
+    /// Its name.
+    pub name: String,
+    /// Where its modem is.
+    pub port: String,
+    /// In a word: `initialising`, `idle`, `calling`, `in a call`, `out of order`.
+    pub state: LineState,
+    /// Why, if it is out of order.
+    pub fault: Option<String>,
+    /// Rings that were not answered since the server started.
+    pub rings_refused: u64,
+}
+
+/// See [`LineEntry::state`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineState {
+    /// The modem is being initialised.
+    Initialising,
+    /// On hook, waiting.
+    Idle,
+    /// Dialling, or answering.
+    Calling,
+    /// Connected.
+    InACall,
+    /// The port or the modem does not work; tried again every half minute.
+    OutOfOrder,
+}
+
+/// The lines of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct DialUp {
+    lines: Arc<BTreeMap<Name, Handle>>,
+    shared: Arc<Shared>,
+}
+
+struct Handle {
+    orders: mpsc::Sender<DialOrder>,
+    dial_prefix: String,
+}
+
+/// What the lines' tasks share.
+struct Shared {
+    store: Store,
+    settings: LinkSettings,
+    /// The submission door, served on every link.
+    submissions: http::Submissions,
+    reports: mpsc::Sender<Report>,
+    status: Mutex<BTreeMap<Name, LineEntry>>,
+    /// The terminals that are connected: notify one to have it brought what is due.
+    connected: Mutex<BTreeMap<TerminalId, Arc<Notify>>>,
+    shutdown: CancellationToken,
+}
+
+impl fmt::Debug for DialUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DialUp").field("lines", &self.lines.keys()).finish_non_exhaustive()
+    }
+}
+
+impl DialUp {
+    /// Starts the lines as tasks of `tasks`; they report to `reports` and end on `shutdown`, calls and all.
+    pub fn start(
+        lines: Vec<LineConfig>,
+        settings: LinkSettings,
+        store: Store,
+        submissions: http::Submissions,
+        reports: mpsc::Sender<Report>,
+        shutdown: CancellationToken,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let status = lines.iter().map(|line| (line.name.clone(), LineEntry::new(line))).collect();
+        let shared = Arc::new(Shared {
+            store,
+            settings,
+            submissions,
+            reports,
+            status: Mutex::new(status),
+            connected: Mutex::new(BTreeMap::new()),
+            shutdown,
+        });
+        let mut handles = BTreeMap::new();
+        for config in lines {
+            // One order at a time: dispatch hands a line out once until it is free again.
+            let (orders, queue) = mpsc::channel(1);
+            handles.insert(config.name.clone(), Handle { orders, dial_prefix: config.dial_prefix.clone() });
+            tasks.spawn(line_task::run(config, queue, shared.clone()));
+        }
+        Self { lines: Arc::new(handles), shared }
+    }
+
+    /// What is dialled before every number on this line.
+    pub fn dial_prefix(&self, line: &Name) -> &str {
+        self.lines.get(line).map_or("", |handle| &handle.dial_prefix)
+    }
+
+    /// Hands an order to a line.
+    ///
+    /// # Errors
+    /// If there is no such line, or it still has an order.
+    pub fn dial(&self, line: &Name, order: DialOrder) -> Result<(), ()> {
+        self.lines.get(line).ok_or(())?.orders.try_send(order).map_err(|_| ())
+    }
+
+    /// Has a connected terminal brought what is due. Nothing happens if its connection has just ended: its end is
+    /// reported, and what waits is due again.
+    pub fn deliver(&self, terminal: TerminalId) {
+        let connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notify) = connected.get(&terminal) {
+            notify.notify_one();
+        }
+    }
+
+    /// What every line is doing, by name.
+    pub fn status(&self) -> Vec<LineEntry> {
+        self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl LineEntry {
+    fn new(config: &LineConfig) -> Self {
+        Self {
+            name: config.name.to_string(),
+            port: config.port.to_string(),
+            state: LineState::Initialising,
+            fault: None,
+            rings_refused: 0,
+        }
+    }
+}
+
+impl Shared {
+    fn note(&self, line: &Name, change: impl FnOnce(&mut LineEntry)) {
+        if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
+            change(entry);
+        }
+    }
+
+    async fn report(&self, report: Report) {
+        let _ = self.reports.send(report).await; // the server is stopping
+    }
+}

@@ -1,0 +1,87 @@
+//! Bringing a connected terminal what is due: from the store to the receipt to the verdict.
+
+use std::sync::Arc;
+
+use delivery::{Courier, DeliveryError, Plan, Receipt, Step};
+use line::CallId;
+use link::Counters;
+use tokio::sync::Notify;
+
+use crate::directory::Terminal;
+use crate::store::{Store, StoreError};
+
+/// What a delivery session came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) delivered: u32,
+    pub(super) refused: u32,
+}
+
+/// Why a delivery session broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the session was lost")]
+    Session(#[source] DeliveryError),
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+/// Delivers until the terminal has hung up on "nothing more". `due` says that more has come; `meter` reads the link.
+pub(super) async fn deliver(
+    stream: link::Stream,
+    terminal: &Terminal,
+    call: CallId,
+    store: &Store,
+    due: &Arc<Notify>,
+    meter: impl Fn() -> (u64, Counters),
+) -> Result<Tally, Broken> {
+    let mut courier = Courier::start(stream).await.map_err(Broken::Session)?;
+    let mut plan = Plan::default();
+    let mut tally = Tally::default();
+    loop {
+        // Read again after each message: what came meanwhile rides on this call.
+        plan.add(store.due(terminal.id).await?);
+        match plan.step() {
+            Step::Deliver(id) => {
+                let (head, content) = match store.content(id).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        // A damaged content is never delivered, and never keeps the others waiting.
+                        tracing::error!(message_id = %id, %error, "content cannot be read");
+                        tally.refused += 1;
+                        plan.settled();
+                        continue;
+                    }
+                };
+                match courier.deliver(&head, content).await {
+                    Ok(receipt) => {
+                        store.delivered(id, terminal.id, call).await?;
+                        tally.delivered += 1;
+                        let repeat = receipt == Receipt::StoredBefore;
+                        let (millis, Counters { octets_out, octets_in, flights }) = meter();
+                        tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = head.size, repeat, millis,
+                            octets_out, octets_in, flights, "delivered");
+                    }
+                    Err(DeliveryError::Refused { status, reason }) => {
+                        tally.refused += 1;
+                        tracing::warn!(%call, message_id = %id, terminal = %terminal.name, %status, reason, "refused");
+                    }
+                    Err(lost @ DeliveryError::Lost(_)) => return Err(Broken::Session(lost)),
+                }
+                plan.settled();
+            }
+            Step::NothingMore => {
+                tracing::info!(%call, terminal = %terminal.name, "nothing more");
+                if courier.nothing_more().await.is_err() {
+                    return Ok(tally); // hung up on it, as it should
+                }
+            }
+            Step::Wait => {
+                tokio::select! {
+                    () = courier.closed() => return Ok(tally),
+                    () = due.notified() => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One line: its modem, its rings, its orders, one call at a time.
+//!
+//! ```text
+//!   Initialising ──► Idle ──ring, registered──► answer ──► session ──► hang up ──► Initialising
+//!        │  ▲          │ └──order──► dial ────────────────────┘
+//!        ▼  │          │ ring, anybody else: silence
+//!     OutOfOrder       └──► Idle
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery::TerminalId;
+use jiff::Timestamp;
+use line::{CallId, Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening};
+use modem::Failure;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::session::{Peer, Session};
+use super::{DialOrder, LineConfig, LineState, Report, Shared};
+use crate::directory::{CallRecord, Destination, Direction};
+use crate::dispatch::End;
+use crate::store::StoreError;
+
+/// Between two attempts to bring a dead line back.
+const OUT_OF_ORDER_PAUSE: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(config: LineConfig, orders: mpsc::Receiver<DialOrder>, shared: Arc<Shared>) {
+    let shutdown = shared.shutdown.clone();
+    let mut line = Line { config, orders, shared, has_failed: false };
+    let work = async {
+        loop {
+            line.serve_one().await;
+        }
+    };
+    // Dropping the work hangs up whatever call there is: nothing keeps costing money.
+    shutdown.run_until_cancelled(work).await;
+}
+
+struct Line {
+    config: LineConfig,
+    orders: mpsc::Receiver<DialOrder>,
+    shared: Arc<Shared>,
+    has_failed: bool,
+}
+
+impl Line {
+    /// From a closed port to a closed port: at most one call.
+    async fn serve_one(&mut self) {
+        self.set_state(LineState::Initialising);
+        let modem = match ModemLine::open(&self.config.port).await {
+            Ok(modem) => modem,
+            Err(error) => return self.out_of_order(error).await,
+        };
+        self.has_failed = false;
+        self.set_state(LineState::Idle);
+        tracing::info!(line = %self.config.name, "line ready");
+        self.shared.report(Report::LineFree(self.config.name.clone())).await;
+        if let Err(error) = self.wait(modem).await {
+            return self.out_of_order(error).await;
+        }
+        // The port is closed, and with it the call; the modem must have seen DTR low before it is initialised anew.
+        sleep(DTR_LOW).await;
+    }
+
+    async fn wait(&mut self, mut modem: ModemLine) -> Result<(), LineError> {
+        loop {
+            let ring = tokio::select! {
+                biased;
+                ring = modem.ring() => ring?,
+                Some(order) = self.orders.recv() => {
+                    return self.dial(modem, order).await;
+                }
+            };
+            if let Some((caller, peer)) = self.screen(&ring).await {
+                return self.answer(modem, caller, peer).await;
+            }
+        }
+    }
+
+    /// Whether to answer a ring, and with whom we would then speak.
+    async fn screen(&self, ring: &Ring) -> Option<(Number, Peer)> {
+        let line = &self.config.name;
+        let (screening, peer) = match self.registered(ring).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%line, %error, "ring not answered: the directory cannot be read");
+                return None;
+            }
+        };
+        match screening.decide(ring) {
+            Decision::Answer(caller) => {
+                tracing::info!(%line, ?caller, party = %peer.as_ref()?.name(), "ring: registered caller");
+                Some((caller, peer?))
+            }
+            Decision::Refuse(reason) => {
+                self.shared.note(line, |entry| entry.rings_refused += 1);
+                tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
+                None
+            }
+        }
+    }
+
+    /// The directory's entries with the caller's number: those that may be answered.
+    async fn registered(&self, ring: &Ring) -> Result<(Screening, Option<Peer>), StoreError> {
+        let Caller::Number(number) = &ring.caller else { return Ok((Screening::default(), None)) };
+        let store = &self.shared.store;
+        let peer = match store.find_terminal(Destination::Number(number.clone())).await? {
+            Some(terminal) => Some(Peer::Terminal(terminal)),
+            None => {
+                store.providers().await?.into_iter().find(|p| p.number.as_ref() == Some(number)).map(Peer::Provider)
+            }
+        };
+        Ok((Screening::new(peer.is_some().then(|| number.clone())), peer))
+    }
+
+    async fn answer(&mut self, modem: ModemLine, caller: Number, peer: Peer) -> Result<(), LineError> {
+        let line = self.config.name.clone();
+        self.set_state(LineState::Calling);
+        self.shared.report(Report::LineTaken(line.clone())).await;
+        let record = CallRecord {
+            id: CallId::now().to_string(),
+            direction: Direction::Incoming,
+            line: line.to_string(),
+            number: Some(caller.to_string()),
+            party: Some(peer.name().to_string()),
+            placed_at: Timestamp::now(),
+            connected_at: None,
+            ended_at: None,
+            outcome: None,
+            octets_out: 0,
+            octets_in: 0,
+        };
+        match modem.answer().await {
+            Ok(call) => {
+                self.session(call, peer, record, Direction::Incoming).await;
+                Ok(())
+            }
+            Err(failure) => self.no_call(failure, None, record).await,
+        }
+    }
+
+    async fn dial(&mut self, modem: ModemLine, order: DialOrder) -> Result<(), LineError> {
+        self.set_state(LineState::Calling);
+        let DialOrder { terminal, number, timeout, record, .. } = order;
+        match modem.dial(&number, timeout).await {
+            Ok(call) => {
+                self.session(call, Peer::Terminal(terminal), record, Direction::Outgoing).await;
+                Ok(())
+            }
+            Err(failure) => self.no_call(failure, Some(terminal.id), record).await,
+        }
+    }
+
+    async fn session(&self, call: line::Call, peer: Peer, mut record: CallRecord, direction: Direction) {
+        self.set_state(LineState::InACall);
+        record.connected_at = Some(Timestamp::now());
+        tracing::info!(call = %record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
+        let Ok(id) = record.id.parse() else { unreachable!("made from a CallId") };
+        let terminal = peer.terminal().map(|terminal| terminal.id);
+        let session = Session { call: id, peer, direction, delay: self.config.delay, shared: self.shared.clone() };
+        let result = session.run(call).await;
+        record.octets_out = result.counters.octets_out;
+        record.octets_in = result.counters.octets_in;
+        self.ended(record, result.outcome, terminal, result.end).await;
+    }
+
+    /// There is no call. A line that failed on it is an error: it is out of order.
+    async fn no_call(
+        &self,
+        failure: DialFailure,
+        terminal: Option<TerminalId>,
+        record: CallRecord,
+    ) -> Result<(), LineError> {
+        match failure {
+            DialFailure::NoCall(failure) => {
+                let end = if failure == Failure::NotReady { End::NotPlaced } else { End::Failed };
+                self.ended(record, failure.to_string(), terminal, end).await;
+                Ok(())
+            }
+            DialFailure::Line(error) => {
+                let outcome = format!("line failed: {}", with_causes(&error));
+                self.ended(record, outcome, terminal, End::NotPlaced).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// One call record for each call, whatever became of it.
+    async fn ended(&self, mut record: CallRecord, outcome: String, terminal: Option<TerminalId>, end: End) {
+        let now = Timestamp::now();
+        let seconds = record.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
+        tracing::info!(call = %record.id, line = %self.config.name, party = record.party, %outcome, seconds,
+            octets_out = record.octets_out, octets_in = record.octets_in, "call ended");
+        record.ended_at = Some(now);
+        record.outcome = Some(outcome);
+        if let Err(error) = self.shared.store.record_call(record.clone()).await {
+            tracing::error!(call = %record.id, %error, "call record not written");
+        }
+        self.shared.report(Report::Ended { terminal, end, record }).await;
+    }
+
+    async fn out_of_order(&mut self, error: LineError) {
+        let fault = with_causes(&error);
+        // Once for each time it fails, not twice a minute for as long as it lasts.
+        if !std::mem::replace(&mut self.has_failed, true) {
+            tracing::error!(line = %self.config.name, port = %self.config.port, %fault, "line out of order");
+        }
+        self.shared.note(&self.config.name, |entry| {
+            entry.state = LineState::OutOfOrder;
+            entry.fault = Some(fault);
+        });
+        self.shared.report(Report::LineTaken(self.config.name.clone())).await;
+        sleep(OUT_OF_ORDER_PAUSE).await;
+    }
+
+    fn set_state(&self, state: LineState) {
+        self.shared.note(&self.config.name, |entry| {
+            entry.state = state;
+            entry.fault = None;
+        });
+    }
+}
+
+/// An error with its sources, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

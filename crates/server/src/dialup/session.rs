@@ -1,0 +1,225 @@
+//! One call's link: PPP, the two ports that are open to the far end, the connected notice, the delivery.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use delivery::{Preamble, TerminalId};
+use line::{Call, CallId};
+use link::{Counters, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::deliver::{Broken, Tally, deliver};
+use super::{Report, Shared};
+use crate::directory::{Direction, Name, Provider, Terminal};
+use crate::dispatch::End;
+
+/// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
+const NOTICE_WAIT: Duration = Duration::from_secs(15);
+
+/// A link on which nothing is open for so long is hung up: somebody pays for it.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// The terminal hangs up after "nothing more"; if it does not, we do.
+const HANG_UP_WAIT: Duration = Duration::from_secs(10);
+
+/// Whom the number belongs to that we called or that calls.
+#[derive(Debug)]
+pub(super) enum Peer {
+    Terminal(Terminal),
+    Provider(Provider),
+}
+
+impl Peer {
+    pub(super) fn name(&self) -> &Name {
+        match self {
+            Self::Terminal(terminal) => &terminal.name,
+            Self::Provider(provider) => &provider.name,
+        }
+    }
+
+    pub(super) fn terminal(&self) -> Option<&Terminal> {
+        match self {
+            Self::Terminal(terminal) => Some(terminal),
+            Self::Provider(_) => None,
+        }
+    }
+}
+
+/// One call's link.
+pub(super) struct Session {
+    pub(super) call: CallId,
+    pub(super) peer: Peer,
+    pub(super) direction: Direction,
+    pub(super) delay: Duration,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// How it went.
+pub(super) struct SessionResult {
+    pub(super) outcome: String,
+    pub(super) end: End,
+    pub(super) counters: Counters,
+}
+
+impl Session {
+    /// From CONNECT to on hook.
+    pub(super) async fn run(self, call: Call) -> SessionResult {
+        let began = Instant::now();
+        let failed =
+            |outcome: &str, counters| SessionResult { outcome: outcome.to_owned(), end: End::Failed, counters };
+        let pool = &self.shared.settings.pool;
+        let loan =
+            if self.peer.terminal().is_some_and(|terminal| terminal.address.is_some()) { None } else { pool.lend() };
+        let lent = loan.as_ref().map(|loan| loan.address);
+        let Some(address) = self.peer.terminal().and_then(|terminal| terminal.address).or(lent) else {
+            return failed("no address left in the pool", Counters::default());
+        };
+        let config = LinkConfig {
+            local: LocalAddress::Own(self.shared.settings.address),
+            peer: PeerAddress::Assign(address),
+            rate_bps: call.rate_bps(),
+            delay: self.delay,
+        };
+        let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
+        let link = match Link::establish(call, config, seed).await {
+            Ok(link) => link,
+            Err(LinkError::NotEstablished(reason)) => {
+                return failed(&format!("link failed: {reason}"), Counters::default());
+            }
+        };
+        self.log_link_up(&link, address, began);
+        let link = Arc::new(link);
+        let (outcome, end) = self.serve(&link, began).await;
+        link.close();
+        timeout(HANG_UP_WAIT, link.closed()).await.ok();
+        SessionResult { outcome, end, counters: link.counters() }
+    }
+
+    fn log_link_up(&self, link: &Link, address: Ipv4Addr, began: Instant) {
+        let Counters { octets_out, octets_in, flights } = link.counters();
+        let millis = millis(began);
+        tracing::info!(call = %self.call, party = %self.peer.name(), %address, millis, octets_out, octets_in, flights, "link up");
+    }
+
+    /// Serves the far end until the link is gone, or there is a reason to end it.
+    async fn serve(&self, link: &Arc<Link>, began: Instant) -> (String, End) {
+        let (Ok(mut submissions), Ok(mut notices)) =
+            (link.listen(delivery::SUBMISSION_PORT), link.listen(delivery::PORT))
+        else {
+            return ("link failed: no ports".into(), End::Failed);
+        };
+        let mut connections = JoinSet::new();
+        let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
+        let mut connected = None; // while it lives the terminal counts as connected
+        let mut finished = None;
+        loop {
+            let is_idle = connections.is_empty() && deliveries.is_empty();
+            let idle_max = match self.direction {
+                _ if finished.is_some() => HANG_UP_WAIT,
+                Direction::Outgoing => NOTICE_WAIT,
+                Direction::Incoming => IDLE_MAX,
+            };
+            tokio::select! {
+                reason = link.closed() => {
+                    // A delivery that saw the link go first says how it was left.
+                    while let Some(ended) = deliveries.join_next().await {
+                        finished = Some(ended);
+                    }
+                    return self.outcome(finished, &format!("link ended: {reason}"));
+                }
+                Ok(stream) = submissions.accept() => {
+                    let door = self.shared.submissions.clone();
+                    connections.spawn(async move { door.serve(stream).await });
+                }
+                Ok(stream) = notices.accept(), if connected.is_none() => {
+                    match self.notice(stream, link, began).await {
+                        Ok((stream, terminal)) => {
+                            let guard = Connected::new(&self.shared, terminal.id);
+                            let due = guard.due.clone();
+                            self.shared.report(Report::Connected { terminal: terminal.id, call: self.call }).await;
+                            let (call, store) = (self.call, self.shared.store.clone());
+                            let metered = link.clone();
+                            let meter = move || (millis(began), metered.counters());
+                            deliveries.spawn(async move { deliver(stream, &terminal, call, &store, &due, meter).await });
+                            connected = Some(guard);
+                        }
+                        Err(why) => return (why, End::Failed),
+                    }
+                }
+                Some(ended) = deliveries.join_next() => finished = Some(ended),
+                Some(_) = connections.join_next() => {}
+                () = sleep(idle_max), if is_idle => {
+                    let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
+                    return self.outcome(finished, nothing_came);
+                }
+            }
+        }
+    }
+
+    /// Reads a connected notice and checks that it comes from whom the call is with.
+    async fn notice(
+        &self,
+        mut stream: link::Stream,
+        link: &Link,
+        began: Instant,
+    ) -> Result<(link::Stream, Terminal), String> {
+        let read = timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await;
+        let preamble = match read {
+            Ok(Ok(preamble)) => preamble,
+            Ok(Err(error)) => return Err(format!("bad connected notice: {error}")),
+            Err(_) => return Err("no connected notice".into()),
+        };
+        let expected = self.peer.terminal().filter(|terminal| terminal.id == preamble.terminal);
+        let Some(terminal) = expected else {
+            tracing::warn!(call = %self.call, says = %preamble.terminal, party = %self.peer.name(), "connected notice from somebody else");
+            return Err("connected notice from somebody else".into());
+        };
+        let Counters { octets_out, octets_in, flights } = link.counters();
+        tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
+        Ok((stream, terminal.clone()))
+    }
+
+    fn outcome(
+        &self,
+        finished: Option<Result<Result<Tally, Broken>, tokio::task::JoinError>>,
+        otherwise: &str,
+    ) -> (String, End) {
+        match finished {
+            Some(Ok(Ok(Tally { refused: 0, .. }))) => ("completed".into(), End::Done),
+            Some(Ok(Ok(tally))) => (format!("{} messages refused", tally.refused), End::Failed),
+            Some(Ok(Err(broken))) => (broken.to_string(), End::Failed),
+            Some(Err(_)) => ("delivery failed".into(), End::Failed),
+            // A caller that only submits has nothing to be connected for.
+            None if self.direction == Direction::Incoming => ("completed".into(), End::Done),
+            None => (otherwise.to_owned(), End::Failed),
+        }
+    }
+}
+
+/// While this lives, the terminal is in the list of those to be notified.
+struct Connected {
+    shared: Arc<Shared>,
+    terminal: TerminalId,
+    due: Arc<Notify>,
+}
+
+impl Connected {
+    fn new(shared: &Arc<Shared>, terminal: TerminalId) -> Self {
+        let due = Arc::new(Notify::new());
+        shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, due.clone());
+        Self { shared: shared.clone(), terminal, due }
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.terminal);
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,244 @@
+//! The words of the directory: terminals, providers, and how they are named.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use delivery::TerminalId;
+use jiff::Timestamp;
+use line::{CallId, Number};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<str>);
+
+/// The text is no [`Name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a name has 1 to 40 characters of a-z 0-9 - _ . and begins with a letter or digit")]
+pub struct NameError;
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let starts_plain = text.chars().next().is_some_and(is_plain);
+        let is_name = starts_plain && text.len() <= 40 && text.chars().all(|c| is_plain(c) || "-_.".contains(c));
+        if is_name { Ok(Self(text.into())) } else { Err(NameError) }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A machine that is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// Its public id, made when it was added.
+    pub id: TerminalId,
+    /// The operator's name for it.
+    pub name: Name,
+    /// The number that is dialled. Without one it is reached only when it connects by itself.
+    pub number: Option<Number>,
+    /// Its address on a link. Without one it gets one from the pool.
+    pub address: Option<Ipv4Addr>,
+    /// Whether its line is up.
+    pub connection: Connection,
+}
+
+/// The state of a terminal's line, as the directory knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// No call.
+    Down,
+    /// It is being called.
+    Calling(CallId),
+    /// Its connected notice came over this call.
+    Connected(CallId),
+}
+
+impl Connection {
+    /// The word for it in the store and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Calling(_) => "calling",
+            Self::Connected(_) => "connected",
+        }
+    }
+
+    /// The call it is about.
+    pub fn call(self) -> Option<CallId> {
+        match self {
+            Self::Down => None,
+            Self::Calling(call) | Self::Connected(call) => Some(call),
+        }
+    }
+}
+
+/// A machine or person that submits data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// The operator's name for it.
+    pub name: Name,
+    /// The number it dials in from. Without one it submits over the network only.
+    pub number: Option<Number>,
+}
+
+/// A provider's secret: 32 random octets as 43 base64url characters, behind `rup_` so that people and scanners know what
+/// they have found. Shown once; the store keeps its hash.
+pub struct Token(String);
+
+/// What the store keeps of a [`Token`]: enough to recognise it, not enough to use it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl Token {
+    /// A token made of these random octets.
+    pub fn from_octets(octets: [u8; 32]) -> Self {
+        use base64::Engine as _;
+        Self(format!("rup_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets)))
+    }
+
+    /// The text, to be shown once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TokenHash {
+    /// The hash of what a caller presents as its token. A token is random: a plain hash is enough.
+    pub fn of(presented: &str) -> Self {
+        Self(Sha256::digest(presented.as_bytes()).into())
+    }
+
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How a message names the terminal it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// `tel:201`, `tel:+4930123456`: the terminal with this number.
+    Number(Number),
+    /// `ip:10.77.0.2`: the terminal with this address.
+    Address(Ipv4Addr),
+    /// `terminal:owner`: the terminal with this name.
+    Name(Name),
+}
+
+/// The text names no destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// No known word before the colon.
+    #[error("a destination is tel:NUMBER, ip:ADDRESS or terminal:NAME")]
+    Scheme,
+    /// Not a number.
+    #[error(transparent)]
+    Number(#[from] line::NumberError),
+    /// Not an IPv4 address.
+    #[error("{0:?} is not an IPv4 address")]
+    Address(String),
+    /// Not a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, DestinationError> {
+        match text.split_once(':') {
+            Some(("tel", number)) => Ok(Self::Number(number.parse()?)),
+            Some(("ip", address)) => {
+                address.parse().map(Self::Address).map_err(|_| DestinationError::Address(address.to_owned()))
+            }
+            Some(("terminal", name)) => Ok(Self::Name(name.parse()?)),
+            _ => Err(DestinationError::Scheme),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "tel:{number}"),
+            Self::Address(address) => write!(f, "ip:{address}"),
+            Self::Name(name) => write!(f, "terminal:{name}"),
+        }
+    }
+}
+
+/// Which way a call went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// We called.
+    Outgoing,
+    /// It came in.
+    Incoming,
+}
+
+/// One call, for the operator. Exactly one for each [`CallId`].
+#[derive(Debug, Clone, Serialize)]
+pub struct CallRecord {
+    /// 22 characters; sorts by time.
+    pub id: String,
+    /// Which way.
+    pub direction: Direction,
+    /// The line it used.
+    pub line: String,
+    /// The number dialled, or the number presented by the caller.
+    pub number: Option<String>,
+    /// The terminal or provider it was with, if known.
+    pub party: Option<String>,
+    /// When it was placed or came in.
+    pub placed_at: Timestamp,
+    /// When CONNECT came: from here on it is paid for.
+    pub connected_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended; `None` while it lasts.
+    pub outcome: Option<String>,
+    /// Octets we sent on the line.
+    pub octets_out: u64,
+    /// Octets we received on the line.
+    pub octets_in: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_in_paths_urls_and_logs() {
+        assert!("owner-1.b".parse::<Name>().is_ok());
+        for text in ["", "-x", "../x", "a b", "Owner", "ö", &"a".repeat(41)] {
+            assert_eq!(text.parse::<Name>(), Err(NameError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_a_number_an_address_or_a_name() {
+        for text in ["tel:201", "tel:+4930123456", "ip:10.77.0.2", "terminal:owner"] {
+            assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
+        }
+        assert_eq!("201".parse::<Destination>(), Err(DestinationError::Scheme));
+        assert_eq!("ip:10.77".parse::<Destination>(), Err(DestinationError::Address("10.77".into())));
+        assert!(matches!("tel:x".parse::<Destination>(), Err(DestinationError::Number(_))));
+    }
+
+    #[test]
+    fn a_token_is_recognised_by_its_hash_alone() {
+        let token = Token::from_octets([7; 32]);
+        assert_eq!(token.reveal().len(), 47);
+        assert!(TokenHash::of(token.reveal()) == TokenHash::of(token.reveal()));
+        assert!(TokenHash::of(token.reveal()) != TokenHash::of("rup_"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Adapters that hand submissions to intake.
+
+pub mod http;
