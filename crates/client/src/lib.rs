@@ -1,1 +1,14 @@
-//! client
+//! The terminal: a resident starter, and the programs that a ring starts.
+//!
+//! One ring's way: [`starter`] (resident, tiny) → `ringup answer` = [`answer`] (screening, then ATA or silence) →
+//! [`session`] (PPP, connected notice, receive) → [`inbox`] (on the disk, then the receipt) → hang up → the starter
+//! waits again, with the modem initialised anew.
+//!
+//! The only room that dials is [`connector`].
+
+pub mod answer;
+pub mod connector;
+pub mod inbox;
+pub mod session;
+pub mod starter;
+pub mod submission;

@@ -1,0 +1,139 @@
+//! The data manager: what comes is stored, verified, published once, and only then acknowledged.
+//!
+//! ```text
+//!   INBOX/.incoming/ID/content ──digest──► message.toml ──sync──► rename to INBOX/ID/ ──sync folder──► receipt
+//! ```
+//!
+//! A crash before the rename leaves a part that the next delivery of the same message starts over; one after it leaves
+//! a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come:
+//! take the content out of it as you like, but leave the folder.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use delivery::{Digest, MessageHead, StoreError, Stored};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+/// Folder of parts, inside the inbox so that a rename never crosses file systems.
+const INCOMING: &str = ".incoming";
+
+/// A terminal's inbox.
+#[derive(Debug)]
+pub struct Inbox {
+    folder: PathBuf,
+}
+
+/// The inbox cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("could not use the inbox {path}")]
+pub struct InboxError {
+    /// Its folder.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    source: io::Error,
+}
+
+/// `message.toml` beside every content.
+#[derive(Serialize)]
+struct Note {
+    id: String,
+    content_type: String,
+    size: u64,
+    sha256: String,
+    received_at: String,
+}
+
+impl Inbox {
+    /// Opens the inbox in `folder`, making it if need be.
+    ///
+    /// # Errors
+    /// [`InboxError`]: no such place, or no right to write there.
+    pub fn open(folder: &Path) -> Result<Self, InboxError> {
+        let incoming = folder.join(INCOMING);
+        let made = fs::create_dir_all(&incoming).and_then(|()| sync_folder(folder));
+        made.map_err(|source| InboxError { path: folder.to_owned(), source })?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Where the content of a message is once it has been published.
+    pub fn content_path(folder: &Path, id: &str) -> PathBuf {
+        folder.join(id).join("content")
+    }
+
+    async fn write_part(&self, part: &Path, head: &MessageHead, mut content: Incoming) -> Result<(), StoreError> {
+        let disk = |operation| move |source| StoreError::Disk { operation, source };
+        // A part of an earlier attempt is started over: this delivery brings the whole content.
+        match fs::remove_dir_all(part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk("clear an old part")(error)),
+            _ => fs::create_dir(part).map_err(disk("make a folder in the inbox"))?,
+        }
+        let path = part.join("content");
+        let mut file = tokio::fs::File::create_new(&path).await.map_err(disk("make a file in the inbox"))?;
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        while let Some(frame) = content.frame().await {
+            let Ok(data) = frame.map_err(|_| StoreError::Cut)?.into_data() else { continue };
+            size += data.len() as u64;
+            if size > head.size {
+                return Err(StoreError::Damaged);
+            }
+            hash.update(&data);
+            file.write_all(&data).await.map_err(disk("write to the inbox"))?;
+        }
+        if size != head.size || Digest::from_hash(hash) != head.digest {
+            return Err(StoreError::Damaged);
+        }
+        file.sync_all().await.map_err(disk("sync the inbox"))
+    }
+}
+
+impl delivery::Inbox for Inbox {
+    async fn store(&self, head: MessageHead, content: Incoming) -> Result<Stored, StoreError> {
+        // A message id is 22 characters of base64url: as a file name it can be neither hidden nor a path.
+        let id = head.id.to_string();
+        let (part, published) = (self.folder.join(INCOMING).join(&id), self.folder.join(&id));
+        if published.is_dir() {
+            return Ok(Stored::Before);
+        }
+        let written = self.write_part(&part, &head, content).await;
+        if written.is_err() {
+            let _ = fs::remove_dir_all(&part); // a part nobody can use; the next attempt clears it otherwise
+        }
+        written?;
+        let note = Note {
+            id: id.clone(),
+            content_type: head.content_type.as_str().to_owned(),
+            size: head.size,
+            sha256: head.digest.to_string(),
+            received_at: Timestamp::now().to_string(),
+        };
+        let folder = self.folder.clone();
+        let publish = move || publish(&folder, &part, &published, &note);
+        let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
+        done.and_then(|done| done)
+            .map_err(|source| StoreError::Disk { operation: "publish a message in the inbox", source })?;
+        tracing::info!(message_id = %id, size = head.size, "stored");
+        Ok(Stored::Now)
+    }
+}
+
+/// On the disk, then visible, then surely visible: in this order.
+fn publish(folder: &Path, part: &Path, published: &Path, note: &Note) -> io::Result<()> {
+    let text = toml::to_string(note).map_err(io::Error::other)?;
+    let path = part.join("message.toml");
+    fs::write(&path, text)?;
+    File::open(&path)?.sync_all()?;
+    sync_folder(part)?;
+    fs::rename(part, published)?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,95 @@
+//! The connection program: PPP over an answered or dialled call, the connected notice, receiving until there is nothing more.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use delivery::{Preamble, ReceiveError, TerminalId};
+use line::Call;
+use link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::sleep;
+
+use crate::inbox::Inbox;
+
+/// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Why a session came to nothing. What was stored stays stored.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// PPP did not come up.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The server has no address on the link: there is nobody to notify.
+    #[error("the server has no address on the link")]
+    NoServer,
+    /// The server's delivery port did not take the notice.
+    #[error("the connected notice could not be given")]
+    Notice(#[source] io::Error),
+    /// The session broke off.
+    #[error("the delivery broke off")]
+    Receive(#[from] ReceiveError),
+    /// The link went.
+    #[error("the link ended: {0}")]
+    LinkEnded(CloseReason),
+    /// Nothing came for a minute.
+    #[error("the server fell silent")]
+    Silence,
+}
+
+/// Brings up IP over a call, as the side that is given its address.
+///
+/// # Errors
+/// [`SessionError::Link`].
+pub async fn establish(call: Call, address: Option<Ipv4Addr>, delay: Duration) -> Result<Link, SessionError> {
+    let began = Instant::now();
+    let rate_bps = call.rate_bps();
+    let config = LinkConfig { local: LocalAddress::Ask(address), peer: PeerAddress::Any, rate_bps, delay };
+    let link = Link::establish(call, config, random_seed()).await?;
+    let address = link.local();
+    tracing::info!(%address, millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "link up");
+    Ok(link)
+}
+
+/// A seed for protocol identifiers: must differ from the far end's and from the last call's, no more.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(())
+}
+
+/// Gives the connected notice and receives until the server has nothing more.
+///
+/// # Errors
+/// [`SessionError`].
+pub async fn receive(
+    link: &Link,
+    terminal: TerminalId,
+    reason: delivery::Reason,
+    inbox: Arc<Inbox>,
+    linger: Duration,
+) -> Result<(), SessionError> {
+    let server = link.peer().ok_or(SessionError::NoServer)?;
+    let mut stream = link.connect(server, delivery::PORT).await.map_err(SessionError::Notice)?;
+    let notice = format!("{}\n", Preamble { terminal, reason });
+    stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
+    tracing::info!("connected notice given");
+    tokio::select! {
+        received = delivery::receive(stream, inbox, linger) => Ok(received?),
+        reason = link.closed() => Err(SessionError::LinkEnded(reason)),
+        () = silence(link, linger) => Err(SessionError::Silence),
+    }
+}
+
+/// Ends when nothing has come over the link for a minute (and for as long as it is meant to linger).
+async fn silence(link: &Link, linger: Duration) {
+    let mut heard = link.counters().octets_in;
+    loop {
+        sleep(SILENCE_MAX.max(2 * linger)).await;
+        match link.counters().octets_in {
+            same if same == heard => return,
+            more => heard = more,
+        }
+    }
+}

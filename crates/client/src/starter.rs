@@ -1,0 +1,190 @@
+//! The resident starter: waits for a ring, starts the decision program, and hands it the open line.
+//!
+//! ```text
+//!   Opening ──► Initialising ──► Waiting ──ring──► `answer` runs (line is its stdin) ──► DTR low ──► Opening
+//!      ▲  port or modem fails: again in a minute     │ RING of a call just refused: ignored
+//!      └─────────────────────────────────────────────┘
+//! ```
+//!
+//! While it waits it sleeps in one `poll` without a timer. It never answers: it does not even know the registered
+//! numbers. Its own copy of the line is closed as soon as `answer` has one, so that the end of `answer`, whatever ends
+//! it, hangs up.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use line::{DTR_LOW, Port, PortAddress, PortError, QUIET_AFTER};
+use modem::{Dialogue, Event, Fault, Input, Output};
+
+use crate::answer::AnswerExit;
+
+/// Between two attempts to get a port or modem to work. The shortest timer there is.
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Octets heard since the ring began that are handed on: RING and a caller-ID block have about 80.
+const HEARD_OCTETS_MAX: usize = 1024;
+
+/// What the starter needs to know.
+#[derive(Debug, Clone)]
+pub struct StarterConfig {
+    /// Where the modem is.
+    pub port: PortAddress,
+    /// The program that decides, and its arguments; `--heard HEX` is added.
+    pub answer: (PathBuf, Vec<OsString>),
+}
+
+/// Why the starter went back to the beginning.
+#[derive(Debug, thiserror::Error)]
+enum Interruption {
+    #[error(transparent)]
+    Port(#[from] PortError),
+    #[error("the port failed")]
+    Io(#[from] io::Error),
+    #[error("the port was closed from the other side")]
+    Closed,
+    #[error(transparent)]
+    Modem(Fault),
+    #[error("could not start {program}")]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Waits for calls for ever.
+pub fn run(config: &StarterConfig) -> ! {
+    let mut starter = Starter { config, refused_at: None, refused: 0 };
+    loop {
+        match starter.serve_one() {
+            Ok(()) => sleep(DTR_LOW),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(port = %config.port, %error, source, "line not usable, trying again in a minute");
+                sleep(RETRY_PAUSE);
+            }
+        }
+    }
+}
+
+struct Starter<'a> {
+    config: &'a StarterConfig,
+    /// When the call that was refused last rang last: until the line was quiet, RING alone is still that call.
+    refused_at: Option<Instant>,
+    refused: u64,
+}
+
+impl Starter<'_> {
+    /// From a closed port to a closed port: one ring.
+    fn serve_one(&mut self) -> Result<(), Interruption> {
+        let port = Port::open(&self.config.port)?;
+        let heard = self.wait(&port)?;
+        tracing::info!("ringing: starting the decision program");
+        let exit = self.start(port, &heard)?;
+        let (outcome, refusal) = AnswerExit::read(exit.code());
+        if refusal {
+            self.refused += 1;
+            self.refused_at = Some(Instant::now());
+            tracing::warn!(reason = outcome, refused = self.refused, "ring not answered");
+        } else {
+            tracing::info!(outcome, code = exit.code(), "waiting again");
+        }
+        Ok(())
+    }
+
+    /// Initialises the modem and waits for the first sign of a call; gives what was heard of it.
+    fn wait(&mut self, port: &Port) -> Result<Vec<u8>, Interruption> {
+        let mut dialogue = Dialogue::new(Instant::now());
+        let mut buffer = [0; 256];
+        let mut heard = Vec::new();
+        loop {
+            let deadline = match dialogue.poll_output() {
+                Output::Transmit(octets) => {
+                    port.write_all(&octets)?;
+                    continue;
+                }
+                Output::Event(Event::Fault(fault)) => return Err(Interruption::Modem(fault)),
+                Output::Event(Event::Ready) => {
+                    tracing::info!(port = %self.config.port, "waiting for calls");
+                    continue;
+                }
+                Output::Event(Event::Ring) => {
+                    if self.is_refused_call() {
+                        heard.clear();
+                        continue;
+                    }
+                    return Ok(heard);
+                }
+                // A number is told once a call, so this is not the call that was refused.
+                Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => return Ok(heard),
+                Output::Event(Event::Connected { .. } | Event::NoCall(_)) => continue,
+                Output::Timeout { at, .. } => at,
+            };
+            match port.read_until(&mut buffer, deadline)? {
+                Some(0) => return Err(Interruption::Closed),
+                Some(count) => {
+                    let octets = &buffer[..count];
+                    if heard.len() + count > HEARD_OCTETS_MAX {
+                        heard.clear();
+                    }
+                    heard.extend_from_slice(octets);
+                    dialogue.handle(Input::Octets(octets), Instant::now());
+                }
+                None => dialogue.handle(Input::Deadline, Instant::now()),
+            }
+        }
+    }
+
+    /// Whether a RING belongs to the call that was refused last.
+    fn is_refused_call(&mut self) -> bool {
+        let now = Instant::now();
+        let is_same = self.refused_at.is_some_and(|at| now.duration_since(at) < QUIET_AFTER);
+        self.refused_at = is_same.then_some(now);
+        is_same
+    }
+
+    /// Runs the decision program on the line, to its end.
+    fn start(&self, port: Port, heard: &[u8]) -> Result<ExitStatus, Interruption> {
+        let (program, arguments) = &self.config.answer;
+        let failed = |source| Interruption::Start { program: program.clone(), source };
+        let mut command = Command::new(program);
+        command.args(arguments).arg("--heard").arg(to_hex(heard)).stdin(Stdio::from(port.into_fd()));
+        let mut child = command.spawn().map_err(failed)?;
+        drop(command); // it holds our copy of the line; from here on the line is the child's alone
+        child.wait().map_err(failed)
+    }
+}
+
+/// What `--heard` takes.
+pub fn to_hex(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    octets.iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}"); // writing to a String cannot fail
+        text
+    })
+}
+
+/// Reads what [`to_hex`] wrote. `None`: it is not that.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if text.len() % 2 != 0 || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_heard_survives_the_command_line() {
+        let heard = b"\r\nRING\r\n\x00\xff";
+        assert_eq!(from_hex(&to_hex(heard)).unwrap(), heard);
+        assert_eq!(from_hex("0"), None);
+        assert_eq!(from_hex("zz"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Handing a message to the server: one HTTP request, over a link or over a network.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use delivery::ContentType;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Octets of answer taken.
+const ANSWER_OCTETS_MAX: usize = 64 * 1024;
+
+/// How long a submission may take in all: a megabyte at 2400 bit/s, and the server's answer.
+const SUBMIT_WAIT: Duration = Duration::from_secs(2 * 3600);
+
+/// A message to be submitted.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The provider's token.
+    pub token: String,
+    /// Whom it is for: `tel:...`, `ip:...`, `terminal:...`; at least one.
+    pub destinations: Vec<String>,
+    /// What the content is.
+    pub content_type: ContentType,
+    /// The content.
+    pub content: Bytes,
+}
+
+/// What the server answered: it is on its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Accepted {
+    /// The message's id.
+    pub id: String,
+    /// For how many terminals it waits.
+    pub envelopes: u64,
+}
+
+/// Why a submission was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The server says no; the text names the field and the remedy.
+    #[error("the server refused the message ({status}): {field}: {detail}")]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// Which part of the request is wrong.
+        field: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A token or destination that cannot stand in a request.
+    #[error("the token or destination has characters that cannot be sent")]
+    Request(#[source] http::Error),
+    /// The connection failed. The message may or may not have been accepted: submit it again.
+    #[error("the connection to the server failed")]
+    Connection(#[source] hyper::Error),
+    /// The server did not answer.
+    #[error("the server did not answer in {} s", SUBMIT_WAIT.as_secs())]
+    Silence,
+    /// Whatever answered is no Ringup server.
+    #[error("what answered is not a Ringup server (status {0})")]
+    NotRingup(StatusCode),
+    /// The connection could not be made.
+    #[error("could not connect to the server")]
+    Connect(#[source] io::Error),
+}
+
+/// A problem document (RFC 9457).
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    field: String,
+    detail: String,
+}
+
+/// Submits one message over `stream` and waits for the server's word that it is on its disk.
+///
+/// # Errors
+/// [`SubmitError`].
+pub async fn submit<S>(stream: S, host: &str, submission: Submission) -> Result<Accepted, SubmitError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let query: Vec<_> = submission.destinations.iter().map(|to| format!("to={to}")).collect();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("/v1/messages?{}", query.join("&")))
+        .header(HOST, host)
+        .header(AUTHORIZATION, format!("Bearer {}", submission.token))
+        .header(CONTENT_TYPE, submission.content_type.as_str())
+        .body(Full::new(submission.content))
+        .map_err(SubmitError::Request)?;
+    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(SubmitError::Connection)?;
+    let exchange = async {
+        let response = requests.send_request(request).await.map_err(SubmitError::Connection)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_OCTETS_MAX).collect().await;
+        let body = body.map_err(|_| SubmitError::NotRingup(status))?.to_bytes();
+        read_answer(status, &body)
+    };
+    let answer = async {
+        let mut connection = std::pin::pin!(connection);
+        let mut exchange = std::pin::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => answer,
+            // The connection's own failure is told by the exchange, which it wakes.
+            _ = &mut connection => exchange.await,
+        }
+    };
+    tokio::time::timeout(SUBMIT_WAIT, answer).await.unwrap_or(Err(SubmitError::Silence))
+}
+
+fn read_answer(status: StatusCode, body: &[u8]) -> Result<Accepted, SubmitError> {
+    if status == StatusCode::ACCEPTED {
+        return serde_json::from_slice(body).map_err(|_| SubmitError::NotRingup(status));
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(Problem { field, detail }) => Err(SubmitError::Refused { status, field, detail }),
+        Err(_) => Err(SubmitError::NotRingup(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_an_id_or_a_reason() {
+        let accepted = read_answer(StatusCode::ACCEPTED, br#"{"id":"x","envelopes":1}"#).unwrap();
+        assert_eq!(accepted, Accepted { id: "x".into(), envelopes: 1 });
+        let refused = read_answer(StatusCode::NOT_FOUND, br#"{"field":"to","detail":"no terminal has tel:9"}"#);
+        let text = refused.unwrap_err().to_string();
+        assert_eq!(text, "the server refused the message (404 Not Found): to: no terminal has tel:9");
+        assert!(matches!(read_answer(StatusCode::OK, b"<html>"), Err(SubmitError::NotRingup(_))));
+    }
+}
