@@ -1,0 +1,219 @@
+//! The programs' configuration files: one TOML file each, checked whole before anything starts.
+//!
+//! A key that is missing, unknown, of the wrong type or out of bounds is a [`Fault`]; all faults of a file are reported
+//! together. Relative paths are relative to the folder of the file.
+
+pub(crate) mod server;
+pub(crate) mod terminal;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use toml::{Table, Value};
+
+/// What is wrong with a file, all of it.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    path: PathBuf,
+    faults: Vec<Fault>,
+}
+
+/// One thing that is wrong: where, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    key: String,
+    problem: String,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.faults.len();
+        write!(f, "{} has {count} fault{}:", self.path.display(), if count == 1 { "" } else { "s" })?;
+        self.faults.iter().try_for_each(|Fault { key, problem }| match key.as_str() {
+            "" => write!(f, "\n  {problem}"),
+            key => write!(f, "\n  {key}: {problem}"),
+        })
+    }
+}
+
+/// Reads a file and hands its top table to `check`.
+pub(crate) fn load<T>(path: &Path, check: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
+    let fail =
+        |problem: String| ConfigError { path: path.to_owned(), faults: vec![Fault { key: String::new(), problem }] };
+    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    let table = text.parse::<Table>().map_err(|error| fail(error.to_string().trim_end().replace('\n', "\n  ")))?;
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut faults = Vec::new();
+    let mut top = Section { name: String::new(), table, folder: &folder, faults: &mut faults };
+    let checked = check(&mut top);
+    top.finish();
+    match checked {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(ConfigError { path: path.to_owned(), faults }),
+    }
+}
+
+/// A table of a file while it is being read: every key is taken out, what is left at the end is unknown.
+pub(crate) struct Section<'a> {
+    name: String,
+    table: Table,
+    folder: &'a Path,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Section<'_> {
+    fn path_of(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    pub(crate) fn fault(&mut self, key: &str, problem: impl fmt::Display) {
+        let fault = Fault { key: self.path_of(key), problem: problem.to_string() };
+        self.faults.push(fault);
+    }
+
+    /// A text that is parsed. `None` if it is not there, or wrong (which is noted).
+    pub(crate) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
+        match self.table.remove(key)? {
+            Value::String(text) => match text.parse() {
+                Ok(value) => return Some(value),
+                Err(error) => self.fault(key, format!("{text:?}: {error}")),
+            },
+            other => self.fault(key, format!("is {} and must be text in quotes", kind(&other))),
+        }
+        None
+    }
+
+    /// As [`Section::parsed`], but its absence is a fault, which says what is expected.
+    pub(crate) fn required<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, expected: &str) -> Option<T> {
+        if !self.table.contains_key(key) {
+            self.fault(key, format!("is missing; {expected}"));
+        }
+        self.parsed(key)
+    }
+
+    /// A path, relative to the file's folder.
+    pub(crate) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        let path = self.parsed::<String>(key)?;
+        Some(self.folder.join(path))
+    }
+
+    /// The file's folder.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.to_owned()
+    }
+
+    /// A time with its unit, such as `"90s"` or `"250ms"`.
+    pub(crate) fn time(&mut self, key: &str, default: Duration) -> Duration {
+        let Some(text) = self.parsed::<String>(key) else { return default };
+        let parsed = text.parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+        parsed.unwrap_or_else(|| {
+            self.fault(key, format!("{text:?} is not a time such as \"90s\", \"250ms\" or \"1m\""));
+            default
+        })
+    }
+
+    /// A whole number of at least 1.
+    pub(crate) fn count(&mut self, key: &str, default: u64) -> u64 {
+        match self.table.remove(key) {
+            None => default,
+            Some(Value::Integer(number)) if number > 0 => number.unsigned_abs(),
+            Some(other) => {
+                self.fault(key, format!("is {other} and must be a whole number of at least 1"));
+                default
+            }
+        }
+    }
+
+    /// A list of texts that are parsed; those that are wrong are noted by their place.
+    pub(crate) fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
+        let items = match self.table.remove(key) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.fault(key, format!("is {} and must be a list such as [\"201\"]", kind(&other)));
+                return Vec::new();
+            }
+        };
+        let mut parsed = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let place = format!("{key}[{index}]");
+            match item {
+                Value::String(text) => match text.parse() {
+                    Ok(value) => parsed.push(value),
+                    Err(error) => self.fault(&place, format!("{text:?}: {error}")),
+                },
+                other => self.fault(&place, format!("is {} and must be text in quotes", kind(&other))),
+            }
+        }
+        parsed
+    }
+
+    /// A table below this one; an empty one if it is not there.
+    pub(crate) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let table = match self.table.remove(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(other) => {
+                self.fault(key, format!("is {} and must be a table: [{key}]", kind(&other)));
+                Table::new()
+            }
+        };
+        self.read_section(self.path_of(key), table, read)
+    }
+
+    /// Whether there is such a table.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// A list of tables, `[[key]]`.
+    pub(crate) fn sections<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+        let items = match self.table.remove(key) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.fault(key, format!("is {} and must be a list of tables: [[{key}]]", kind(&other)));
+                Vec::new()
+            }
+        };
+        let mut all = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let name = format!("{}[{index}]", self.path_of(key));
+            match item {
+                Value::Table(table) => all.push(self.read_section(name, table, &mut read)),
+                other => self.fault(&format!("{key}[{index}]"), format!("is {} and must be a table", kind(&other))),
+            }
+        }
+        all
+    }
+
+    fn read_section<T>(&mut self, name: String, table: Table, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let mut section = Section { name, table, folder: self.folder, faults: self.faults };
+        let value = read(&mut section);
+        section.finish();
+        value
+    }
+
+    /// What is left was not asked for.
+    fn finish(&mut self) {
+        for (key, _) in std::mem::take(&mut self.table) {
+            self.fault(&key, "is not known here");
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,106 @@
+//! `server.toml`: what `ringup serve` reads.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use line::PortAddress;
+use server::Config;
+use server::dialup::{AddressPool, LineConfig};
+use server::directory::Name;
+use server::dispatch::RetryRules;
+
+use super::{ConfigError, Section, load};
+
+const SUBMISSION_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
+const SUBMISSION_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+const LINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const LINK_POOL: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 255, 1), Ipv4Addr::new(10, 77, 255, 254));
+const RETRY_FIRST: Duration = Duration::from_secs(60);
+const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+/// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
+const LINE_DELAY: Duration = Duration::from_millis(60);
+
+/// Reads and checks a server's config.
+pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
+    load(path, |top| {
+        let state = top.path("state").unwrap_or_else(|| top.folder().join("state"));
+        let (listen, size_max) = top.section("submission", |section| {
+            let listen = match section.parsed::<String>("listen") {
+                None => Some(SUBMISSION_LISTEN),
+                Some(text) if text == "none" => None,
+                Some(text) => text
+                    .parse()
+                    .map_err(|_| {
+                        let problem = format!("{text:?} is not ADDRESS:PORT such as \"127.0.0.1:7480\", nor \"none\"");
+                        section.fault("listen", problem);
+                    })
+                    .ok(),
+            };
+            (listen, section.count("size_max", SUBMISSION_OCTETS_MAX))
+        });
+        let (link_address, link_pool) = top.section("link", link)?;
+        let retry = top.section("retry", |section| RetryRules {
+            first: section.time("first", RETRY_FIRST),
+            longest: section.time("longest", RETRY_LONGEST),
+        });
+        if retry.longest < retry.first {
+            top.fault("retry.longest", "is shorter than retry.first");
+        }
+        let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
+        for (index, line) in lines.iter().enumerate() {
+            if lines[..index].iter().any(|before| before.name == line.name) {
+                top.fault(&format!("line[{index}].name"), format!("{} names another line, too", line.name));
+            }
+            if lines[..index].iter().any(|before| before.port == line.port) {
+                top.fault(&format!("line[{index}].port"), format!("{} is another line's, too", line.port));
+            }
+        }
+        Some(Config {
+            state,
+            submission_listen: listen,
+            submission_size_max: size_max,
+            link_address,
+            link_pool,
+            retry,
+            lines,
+        })
+    })
+}
+
+/// Where the operator's socket of a server with this config is. Reads no more than that.
+pub(crate) fn operator_socket(path: &Path) -> Result<PathBuf, ConfigError> {
+    read(path).map(|config| server::operator_socket(&config.state))
+}
+
+fn link(section: &mut Section<'_>) -> Option<(Ipv4Addr, AddressPool)> {
+    let address = section.parsed("address").unwrap_or(LINK_ADDRESS);
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        section.fault("address", format!("{address} cannot be the server's address on a link"));
+    }
+    let first = section.parsed("pool_first").unwrap_or(LINK_POOL.0);
+    let last = section.parsed("pool_last").unwrap_or(LINK_POOL.1);
+    match AddressPool::new(first, last) {
+        Ok(pool) => Some((address, pool)),
+        Err(error) => {
+            section.fault("pool_last", error);
+            None
+        }
+    }
+}
+
+fn line(section: &mut Section<'_>) -> Option<LineConfig> {
+    let folder = section.folder();
+    let name = section.required::<Name>("name", "give the line a name, such as \"line-1\"");
+    let port =
+        section.required::<PortAddress>("port", "say where its modem is: \"/dev/ttyUSB0\" or \"tcp://HOST:PORT\"");
+    let dial_prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
+    if !dial_prefix.is_empty()
+        && let Err(error) = dial_prefix.parse::<modem::DialString>()
+    {
+        section.fault("dial_prefix", error);
+    }
+    let delay = section.time("delay", LINE_DELAY);
+    Some(LineConfig { name: name?, port: port?.relative_to(&folder), dial_prefix, delay })
+}

@@ -1,0 +1,86 @@
+//! `terminal.toml`: what `ringup answer` and `ringup dial-in` read. A machine may be a terminal (`[terminal]`), a provider
+//! (`[provider]`), or both.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use client::answer::TerminalConfig;
+use delivery::TerminalId;
+use line::{Number, PortAddress, Screening};
+use modem::DialString;
+
+use super::{ConfigError, Section, load};
+
+/// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
+const LINE_DELAY: Duration = Duration::from_millis(60);
+
+/// A machine at the end of a line.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// Where its modem is, if it is to dial.
+    pub(crate) port: Option<PortAddress>,
+    /// What it dials to reach the server.
+    pub(crate) server: Option<DialString>,
+    /// One-way delay of its line.
+    pub(crate) delay: Duration,
+    /// Its address on the link.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// What makes it a terminal.
+    pub(crate) terminal: Option<TerminalConfig>,
+    /// What makes it a provider: where its token is.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Reads and checks a machine's config.
+pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
+    load(path, |top| {
+        let folder = top.folder();
+        let (port, prefix, delay, address) = top.section("line", |section| {
+            let port = section.parsed::<PortAddress>("port").map(|port| port.relative_to(&folder));
+            let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
+            (port, prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
+        });
+        let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
+        let terminal = if top.has("terminal") {
+            Some(top.section("terminal", |section| terminal(section, address, delay))?)
+        } else {
+            None
+        };
+        let token_file = if top.has("provider") {
+            Some(top.section("provider", |section| {
+                let path = section.path("token_file");
+                if path.is_none() {
+                    section
+                        .fault("token_file", "is missing; the file with the token that `ringup provider add` printed");
+                }
+                path
+            })?)
+        } else {
+            None
+        };
+        if terminal.is_none() && token_file.is_none() {
+            top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
+        }
+        Some(Machine { port, server, delay, address, terminal, token_file })
+    })
+}
+
+fn server(section: &mut Section<'_>, prefix: &str) -> Option<DialString> {
+    let number = section.required::<Number>("number", "the number that reaches the server")?;
+    match number.dial_string(prefix) {
+        Ok(dial_string) => Some(dial_string),
+        Err(error) => {
+            section.fault("number", format!("cannot be dialled with line.dial_prefix {prefix:?}: {error}"));
+            None
+        }
+    }
+}
+
+fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duration) -> Option<TerminalConfig> {
+    let id = section.required::<TerminalId>("id", "the id that `ringup terminal add` printed");
+    let callers = section.list::<Number>("callers");
+    let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
+    let linger = section.time("linger", Duration::ZERO);
+    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, address, linger, delay })
+}

@@ -1,0 +1,160 @@
+//! The demo's configuration files, as a user would write them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use super::children::Children;
+
+/// The owner's address on a link: what the vending machine sends to.
+pub(super) const OWNER_ADDRESS: &str = "10.77.0.2";
+/// The owner's modem.
+pub(super) const OWNER_LINE: &str = "lines/owner";
+
+const CENTRE: &str = "201";
+const OWNER: &str = "301";
+const VENDING: &str = "401";
+
+/// A folder with everything the demo's programs need.
+pub(super) struct Household {
+    folder: PathBuf,
+    delay: Duration,
+}
+
+impl Household {
+    /// Writes the configs that can be written before the server has named its terminal and provider.
+    pub(super) fn furnish(folder: &Path, rate: u32, delay: Duration) -> anyhow::Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        fs::create_dir_all(folder.join("lines")).with_context(|| format!("could not make {}", folder.display()))?;
+        let household = Self { folder, delay };
+        let delay = household.delay();
+        household.write(
+            "exchange.toml",
+            &format!(
+                r#"rate = {rate}
+delay = {delay}
+ring_cycle = "3s"
+training = "1s"
+records = "calls.jsonl"
+
+[[station]]
+number = "{CENTRE}"
+pty = "lines/centre"
+
+[[station]]
+number = "{OWNER}"
+pty = "{OWNER_LINE}"
+
+[[station]]
+number = "{VENDING}"
+pty = "lines/vending"
+"#
+            ),
+        )?;
+        household.write(
+            "server.toml",
+            &format!(
+                r#"state = "server"
+
+[submission]
+listen = "none"
+
+[retry]
+first = "10s"
+longest = "30s"
+
+[[line]]
+name = "line-1"
+port = "lines/centre"
+delay = {delay}
+"#
+            ),
+        )?;
+        Ok(household)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn inbox(&self) -> PathBuf {
+        self.folder.join("inbox")
+    }
+
+    /// Has the running server add the terminal and the provider, and writes their configs.
+    pub(super) async fn enrol(&self, children: &Children) -> anyhow::Result<()> {
+        let terminal =
+            self.ask(children, &["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]).await?;
+        let provider = self.ask(children, &["provider", "add", "vending-1", "--number", VENDING]).await?;
+        let id = terminal["id"].as_str().context("the server named no terminal id")?;
+        let token = provider["token"].as_str().context("the server gave no token")?;
+        let delay = self.delay();
+        self.write(
+            "owner.toml",
+            &format!(
+                r#"[line]
+delay = {delay}
+address = "{OWNER_ADDRESS}"
+
+[terminal]
+id = "{id}"
+callers = ["{CENTRE}"]
+inbox = "inbox"
+"#
+            ),
+        )?;
+        self.write("vending.token", token)?;
+        self.write(
+            "vending.toml",
+            &format!(
+                r#"[line]
+port = "lines/vending"
+delay = {delay}
+
+[server]
+number = "{CENTRE}"
+
+[provider]
+token_file = "vending.token"
+"#
+            ),
+        )
+    }
+
+    /// One `ringup NOUN VERB --json`, to its end. A database that has the entry from an earlier demo is no error to hide.
+    async fn ask(&self, children: &Children, arguments: &[&str]) -> anyhow::Result<Value> {
+        let output = children.command(&[arguments, &["--json"]].concat()).output().await?;
+        if !output.status.success() {
+            let reason = String::from_utf8_lossy(&output.stderr);
+            bail!("ringup {} failed: {}; use a new --folder", arguments.join(" "), reason.trim());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// A sale, and every third time a fault. Gives the file and what it is.
+    pub(super) fn make_up_report(&self, number: u32) -> anyhow::Result<(PathBuf, String)> {
+        let (what, report) = if number.is_multiple_of(3) {
+            ("fault: coin box full", json!({ "machine": "vending-1", "fault": "coin box full", "report": number }))
+        } else {
+            (
+                "sale: one coffee, 1.20",
+                json!({ "machine": "vending-1", "sale": "coffee", "price": 1.20, "report": number }),
+            )
+        };
+        let path = self.folder.join("report.json");
+        fs::write(&path, format!("{report}\n"))?;
+        Ok((path, what.to_owned()))
+    }
+
+    fn delay(&self) -> String {
+        format!("\"{}ms\"", self.delay.as_millis())
+    }
+
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))
+    }
+}

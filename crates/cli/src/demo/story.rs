@@ -1,0 +1,90 @@
+//! The story, line by line as it happens: which log event is which sentence.
+
+use std::time::Instant;
+
+use serde_json::{Map, Value};
+
+use super::children::{Event, Who};
+
+pub(super) struct Story {
+    began: Instant,
+}
+
+impl Story {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now() }
+    }
+
+    pub(super) fn say(&self, who: Who, what: &str) {
+        println!("{:7.2} s  {who:9} {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        match event {
+            Event::Log { who, message, fields } => {
+                if let Some(sentence) = sentence(*who, message, fields) {
+                    self.say(*who, &sentence);
+                }
+            }
+            Event::Said { who, line } if line.starts_with("ringup:") => self.say(*who, line),
+            Event::Said { .. } | Event::Exited { .. } => {}
+        }
+    }
+}
+
+/// What an event means to somebody who does not read logs. `None`: nothing new.
+fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<String> {
+    let field = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "?".to_owned(),
+    };
+    Some(match (who, message) {
+        (Who::Exchange, "exchange ready") => {
+            format!("ready: {} stations at {} bit/s (a simulation)", field("stations"), field("rate"))
+        }
+        (Who::Exchange, "ringing") => format!("{} rings, called by {}", field("called"), field("caller")),
+        (Who::Exchange, "answered") => "answered: from here on the caller pays".to_owned(),
+        (Who::Exchange, "call ended") => {
+            format!(
+                "{} to {}: {}, {} s billed",
+                field("caller"),
+                field("called"),
+                field("outcome"),
+                field("billed_seconds")
+            )
+        }
+        (Who::Server, "server ready") => "server ready".to_owned(),
+        (Who::Server, "ring: registered caller") => format!("caller checked: {} is registered", field("party")),
+        (Who::Server, "link up") => format!("PPP up with {}, {} ms after CONNECT", field("party"), field("millis")),
+        (Who::Server, "message accepted") => {
+            format!("stored: message {}, {} octets, on the disk", field("message_id"), field("size"))
+        }
+        (Who::Server, "connection state checked") => {
+            format!("state checked: {} is {}", field("terminal"), field("state"))
+        }
+        (Who::Server, "calling") => format!("calls {} on {}", field("terminal"), field("line")),
+        (Who::Server, "connected notice") => format!("{} says it is connected", field("terminal")),
+        (Who::Server, "delivered") => format!("delivered: receipt {} ms after CONNECT", field("millis")),
+        (Who::Server, "nothing more") => "says that there is nothing more".to_owned(),
+        (Who::Server, "call ended") => format!("call with {} over: {}", field("party"), field("outcome")),
+        (Who::Owner, "waiting for calls") => "only the starter is running, waiting for calls".to_owned(),
+        (Who::Owner, "ringing: starting the decision program") => {
+            "it rings: the decision program is started".to_owned()
+        }
+        (Who::Owner, "caller checked: registered") => "caller checked: registered, so the call is answered".to_owned(),
+        (Who::Owner, "stored") => format!("message {} is on the disk", field("message_id")),
+        (Who::Owner | Who::Vending, "hung up") => "hung up".to_owned(),
+        (Who::Vending, "dialling in") => "dials the centre".to_owned(),
+        (Who::Vending, "submitted") => "the centre has it".to_owned(),
+        (_, message) if matches!(field("level").as_str(), "WARN" | "ERROR") => {
+            let fields: Vec<_> = fields
+                .iter()
+                .filter(|(name, _)| *name != "timestamp")
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            format!("{message} {}", fields.join(" "))
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,208 @@
+//! What a machine at the end of a line runs: `wait`, `answer`, `dial-in`; and `send`, over a network.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use client::answer::{AnswerExit, answer};
+use client::connector::{self, ReceiveConfig, dial_in};
+use client::starter::{self, StarterConfig};
+use client::submission::{Accepted, Submission, submit};
+use delivery::ContentType;
+use jiff::SignedDuration;
+use line::{Port, PortAddress};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config;
+
+/// Waits for calls on a modem and starts `ringup answer` when it rings.
+///
+/// On a small machine use `ringup-wait`, the same code as a program of its own.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ringup wait --line /dev/ttyUSB0 --config /etc/ringup/terminal.toml")]
+pub(crate) struct Wait {
+    /// The modem: a device, or tcp://HOST:PORT
+    #[arg(long, value_name = "PORT")]
+    line: PortAddress,
+    /// The terminal's config, handed to `ringup answer`
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Wait {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let program = std::env::current_exe().context("could not find this program's own file")?;
+        let arguments = vec![OsString::from("answer"), OsString::from("--config"), self.config.into_os_string()];
+        starter::run(&StarterConfig { port: self.line, answer: (program, arguments) })
+    }
+}
+
+/// Decides about a ring: screening, then silence or the call. Started by the starter, with the line as standard input.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 the call was completed; 10, 11, 12 not answered: number not registered, withheld, not told;
+1 the call failed; 2 wrong arguments or configuration.")]
+pub(crate) struct Answer {
+    /// The terminal's config
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// What the starter has heard of this ring, in hex
+    #[arg(long, value_name = "HEX", default_value = "")]
+    heard: String,
+}
+
+impl Answer {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let machine = config::terminal::read(&self.config)?;
+        let terminal =
+            machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
+        let heard = starter::from_hex(&self.heard).context("--heard is not hex")?;
+        let port =
+            Port::from_stdin().context("standard input must be the line that rings; `ringup wait` starts this")?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let end = runtime.block_on(answer(&terminal, port, &heard))?;
+        Ok(ExitCode::from(AnswerExit::code(end)))
+    }
+}
+
+/// What is submitted, and for whom.
+#[derive(Debug, Args)]
+struct What {
+    /// Whom it is for: tel:NUMBER, ip:ADDRESS or terminal:NAME; may be given more than once
+    #[arg(long, value_name = "DESTINATION")]
+    to: Vec<String>,
+    /// What the content is
+    #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
+    content_type: ContentType,
+    /// The content; - is standard input
+    file: Option<PathBuf>,
+}
+
+impl What {
+    /// The submission, if there is one.
+    fn read(self, token_file: Option<&Path>) -> anyhow::Result<Option<Submission>> {
+        let Some(file) = self.file else {
+            return if self.to.is_empty() { Ok(None) } else { bail!("--to is given, but no file to send there") };
+        };
+        if self.to.is_empty() {
+            bail!("say whom the file is for, such as --to tel:301");
+        }
+        let token_file = token_file.context("a token is needed to submit; `ringup provider add` prints one")?;
+        let token = std::fs::read_to_string(token_file);
+        let token = token.with_context(|| format!("could not read the token in {}", token_file.display()))?;
+        let content = if file.as_os_str() == "-" {
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut content)?;
+            content
+        } else {
+            std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?
+        };
+        Ok(Some(Submission {
+            token: token.trim().to_owned(),
+            destinations: self.to,
+            content_type: self.content_type,
+            content: Bytes::from(content),
+        }))
+    }
+}
+
+/// Submits a message to a server over the network.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup send --token-file token --to tel:301 note.txt
+  mosquitto_sub -t alarm -C 1 | ringup send --token-file token --to terminal:owner -")]
+pub(crate) struct Send {
+    /// The server's submission port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
+    server: String,
+    /// The file that holds the provider's token
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    #[command(flatten)]
+    what: What,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Send {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let submission = self.what.read(Some(&self.token_file))?.context("no file to send; - is standard input")?;
+        Runtime::new()?.block_on(async {
+            let stream = TcpStream::connect(&self.server).await;
+            let stream =
+                stream.with_context(|| format!("no server answers at {}; is `ringup serve` running?", self.server))?;
+            let accepted = submit(stream, &self.server, submission).await?;
+            print_accepted(&accepted, self.json)?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+/// Calls the server: submits a file over the line, receives what waits for this machine, hangs up. The call costs money.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup dial-in --config vending-machine.toml --to ip:10.77.0.2 fault.json
+  ringup dial-in --config terminal.toml                     only fetch what waits here")]
+pub(crate) struct DialIn {
+    /// The machine's config
+    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    config: PathBuf,
+    #[command(flatten)]
+    what: What,
+    /// Stay connected so long after there is nothing more, such as 30s [default: as in the config]
+    #[arg(long, value_name = "TIME")]
+    linger: Option<SignedDuration>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl DialIn {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let machine = config::terminal::read(&self.config)?;
+        let submissions = self.what.read(machine.token_file.as_deref())?;
+        let linger = self.linger.map(Duration::try_from).transpose().context("--linger cannot be negative")?;
+        let receive = machine.terminal.map(|terminal| ReceiveConfig {
+            id: terminal.id,
+            inbox: terminal.inbox,
+            linger: linger.unwrap_or(terminal.linger),
+        });
+        if submissions.is_none() && receive.is_none() {
+            bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
+        }
+        let job = connector::DialIn {
+            port: machine.port.context("the config has no line.port: where is the modem?")?,
+            number: machine.server.context("the config has no server.number: whom to call?")?,
+            address: machine.address,
+            delay: machine.delay,
+            submissions: submissions.into_iter().collect(),
+            receive,
+        };
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        for accepted in runtime.block_on(dial_in(job))? {
+            print_accepted(&accepted, self.json)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print_accepted(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
+    let Accepted { id, envelopes } = accepted;
+    if json {
+        println!("{}", serde_json::json!({ "id": id, "envelopes": envelopes }));
+    } else {
+        let terminals = if *envelopes == 1 { "terminal" } else { "terminals" };
+        println!("accepted as {id} for {envelopes} {terminals} (see: ringup message show {id})");
+    }
+    Ok(())
+}

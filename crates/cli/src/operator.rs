@@ -1,0 +1,389 @@
+//! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use delivery::MessageId;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use server::directory::Name;
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+
+use crate::config;
+
+/// How the server is found, and how its answer is shown.
+#[derive(Debug, Args)]
+struct Desk {
+    /// The server's operator socket [default: as in the config]
+    #[arg(long, value_name = "PATH", env = "RINGUP_SOCKET", global = true)]
+    socket: Option<PathBuf>,
+    /// The server's config, to find its socket
+    #[arg(long, value_name = "FILE", default_value = "server.toml", global = true)]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Desk {
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => config::server::operator_socket(&self.config)
+                .context("which server? give --socket PATH, or --config with the server's config")?,
+        };
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let stream = UnixStream::connect(&socket).await;
+            let stream = stream
+                .with_context(|| format!("no server answers at {}; is `ringup serve` running?", socket.display()))?;
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header("host", "ringup")
+                .header("content-type", "application/json")
+                .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
+            let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            let answer = async move {
+                let response = requests.send_request(request).await?;
+                let status = response.status();
+                anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
+            };
+            let (answer, _) = tokio::join!(answer, connection);
+            let (status, body) = answer?;
+            let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
+            if !status.is_success() {
+                bail!("{}: {}", text(&value["field"]), text(&value["detail"]));
+            }
+            Ok(value)
+        })
+    }
+
+    /// Asks for a list and shows these fields of it.
+    fn list(&self, path: &str, columns: &[(&str, &str)], when_empty: &str) -> anyhow::Result<ExitCode> {
+        let list = self.ask(Method::GET, path, None)?;
+        let rows = list.as_array().context("the server did not answer with a list")?;
+        if self.json {
+            println!("{list:#}");
+        } else if rows.is_empty() {
+            eprintln!("{when_empty}");
+        } else {
+            print_table(columns, rows);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Asks for one thing and shows all of it.
+    fn show(&self, path: &str) -> anyhow::Result<ExitCode> {
+        let shown = self.ask(Method::GET, path, None)?;
+        self.print(&shown);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, shown: &Value) {
+        if self.json {
+            return println!("{shown:#}");
+        }
+        for (key, value) in shown.as_object().into_iter().flatten() {
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| {
+                    let fields: Vec<_> = item.as_object().into_iter().flatten().collect();
+                    let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key} {}", text(value))).collect();
+                    println!("{key:14} {}", fields.join(", "));
+                }),
+                value => println!("{key:14} {}", text(value)),
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Columns as wide as their widest entry, two blanks between.
+fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
+    let mut lines = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect::<Vec<_>>()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| text(&row[path])).collect()));
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| lines.iter().map(|line: &Vec<String>| line[column].chars().count()).max().unwrap_or_default())
+        .collect();
+    for line in &lines {
+        let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+}
+
+/// Terminals: the machines that are called.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup terminal add owner --number 301 --address 10.77.0.2
+  ringup terminal list
+  ringup terminal show owner --json")]
+pub(crate) struct TerminalVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: TerminalVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum TerminalVerb {
+    /// Add a terminal; prints the id that goes into its config
+    Add {
+        /// Its name: a-z 0-9 - _ .
+        name: Name,
+        /// The number it is called on
+        #[arg(long)]
+        number: Option<String>,
+        /// Its IPv4 address on the link
+        #[arg(long)]
+        address: Option<String>,
+    },
+    /// Show one terminal
+    Show {
+        /// Its name
+        name: Name,
+    },
+    /// List all terminals
+    List,
+    /// Remove a terminal; what waits for it is cancelled
+    Remove {
+        /// Its name
+        name: Name,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+const TERMINAL_COLUMNS: &[(&str, &str)] =
+    &[("NAME", "name"), ("ID", "id"), ("NUMBER", "number"), ("ADDRESS", "address"), ("CONNECTION", "connection")];
+
+impl TerminalVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let desk = self.desk;
+        match self.verb {
+            TerminalVerb::Add { name, number, address } => {
+                let body = json!({ "name": name.to_string(), "number": number, "address": address });
+                let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
+                desk.print(&added);
+                if !desk.json {
+                    eprintln!("put this into its config: [terminal] id = \"{}\"", text(&added["id"]));
+                }
+            }
+            TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
+            TerminalVerb::List => {
+                return desk.list(
+                    "/terminals",
+                    TERMINAL_COLUMNS,
+                    "no terminals; add one: ringup terminal add NAME --number N",
+                );
+            }
+            TerminalVerb::Remove { name, yes } => {
+                let path = format!("/terminals/{name}");
+                let waiting = text(&desk.ask(Method::GET, &path, None)?["waiting"]);
+                if !yes && !confirm(&format!("remove {name}, and cancel {waiting} waiting messages?"))? {
+                    bail!("nothing was removed");
+                }
+                desk.ask(Method::DELETE, &path, None)?;
+                eprintln!("{name} removed; {waiting} waiting messages cancelled");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Asks a person. Without one to ask, the answer is no.
+fn confirm(question: &str) -> anyhow::Result<bool> {
+    use std::io::IsTerminal as _;
+    if !std::io::stdin().is_terminal() {
+        bail!("{question} Say so with --yes.");
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Providers: the machines and people that submit.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup provider add vending-7 --number 401    prints a token, once
+  ringup provider list")]
+pub(crate) struct ProviderVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: ProviderVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProviderVerb {
+    /// Add a provider; prints its token, which is not kept and cannot be shown again
+    Add {
+        /// Its name: a-z 0-9 - _ .
+        name: Name,
+        /// The number it dials in from
+        #[arg(long)]
+        number: Option<String>,
+    },
+    /// List all providers
+    List,
+}
+
+impl ProviderVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let desk = self.desk;
+        match self.verb {
+            ProviderVerb::Add { name, number } => {
+                let body = json!({ "name": name.to_string(), "number": number });
+                let added = desk.ask(Method::POST, "/providers", Some(&body))?;
+                if desk.json {
+                    desk.print(&added);
+                } else {
+                    println!("{}", text(&added["token"]));
+                    eprintln!(
+                        "this is {name}'s token; it is shown only now: put it into a file that only {name} can read"
+                    );
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            ProviderVerb::List => desk.list(
+                "/providers",
+                &[("NAME", "name"), ("NUMBER", "number")],
+                "no providers; add one: ringup provider add NAME",
+            ),
+        }
+    }
+}
+
+/// Lines: the server's modems.
+#[derive(Debug, Args)]
+pub(crate) struct LineVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: LineVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum LineVerb {
+    /// List all lines and what they are doing
+    List,
+}
+
+impl LineVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let LineVerb::List = self.verb;
+        let columns =
+            [("NAME", "name"), ("PORT", "port"), ("STATE", "state"), ("REFUSED", "rings_refused"), ("FAULT", "fault")];
+        self.desk.list("/lines", &columns, "no lines; add [[line]] to the server's config")
+    }
+}
+
+/// Calls: one record each.
+#[derive(Debug, Args)]
+pub(crate) struct CallVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: CallVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum CallVerb {
+    /// List the last hundred calls, newest first
+    List,
+}
+
+impl CallVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let CallVerb::List = self.verb;
+        let columns = [
+            ("ID", "id"),
+            ("DIRECTION", "direction"),
+            ("LINE", "line"),
+            ("NUMBER", "number"),
+            ("PARTY", "party"),
+            ("CONNECTED", "connected_at"),
+            ("ENDED", "ended_at"),
+            ("OUT", "octets_out"),
+            ("IN", "octets_in"),
+            ("OUTCOME", "outcome"),
+        ];
+        self.desk.list("/calls", &columns, "no calls yet")
+    }
+}
+
+/// Messages: what was accepted, for whom, and what became of it.
+#[derive(Debug, Args)]
+pub(crate) struct MessageVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: MessageVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum MessageVerb {
+    /// List the last hundred messages, newest first
+    List,
+    /// Show one message
+    Show {
+        /// Its id
+        id: MessageId,
+    },
+}
+
+impl MessageVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let id = match self.verb {
+            MessageVerb::Show { id } => return self.desk.show(&format!("/messages/{id}")),
+            MessageVerb::List => "id",
+        };
+        let mut list = self.desk.ask(Method::GET, "/messages", None)?;
+        if self.desk.json {
+            println!("{list:#}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows = list.as_array_mut().context("the server did not answer with a list")?;
+        if rows.is_empty() {
+            eprintln!("no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE");
+            return Ok(ExitCode::SUCCESS);
+        }
+        for row in rows.iter_mut() {
+            let states = row["envelopes"].as_array().into_iter().flatten();
+            let states: Vec<_> = states.map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"]))).collect();
+            row["for"] = json!(states.join(", "));
+        }
+        let columns =
+            [("ID", id), ("ACCEPTED", "accepted_at"), ("PROVIDER", "provider"), ("SIZE", "size"), ("FOR", "for")];
+        print_table(&columns, rows);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_shown_as_a_dash() {
+        assert_eq!(text(&Value::Null), "-");
+        assert_eq!(text(&json!("x")), "x");
+        assert_eq!(text(&json!(7)), "7");
+    }
+}

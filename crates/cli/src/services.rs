@@ -1,0 +1,117 @@
+//! The programs that run until they are ended: `serve`, `exchange`; and `check-config`, which starts nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+
+/// Runs a server: directory, store, dispatch, and its lines.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup serve --config examples/server.toml
+  RINGUP_LOG=debug ringup serve --config server.toml
+
+Ends on SIGINT or SIGTERM: calls in progress are hung up, what was not delivered stays due.")]
+pub(crate) struct Serve {
+    /// The server's config
+    #[arg(long, value_name = "FILE", default_value = "server.toml")]
+    config: PathBuf,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = config::server::read(&self.config)?;
+        if config.lines.is_empty() {
+            tracing::warn!("no [[line]]: nobody can be called");
+        }
+        Runtime::new()?.block_on(async {
+            server::serve(config, until_signal()?).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+/// Runs a telephone exchange in software: virtual modems that can call each other. A simulation, for trying and testing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ringup exchange --config examples/exchange.toml
+
+The modem of each station is a pseudo-terminal at the path its config gives; any program that knows modems can use it.")]
+pub(crate) struct Exchange {
+    /// The exchange's config
+    #[arg(long, value_name = "FILE", default_value = "exchange.toml")]
+    config: PathBuf,
+}
+
+impl Exchange {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = read_exchange(&self.config)?;
+        Runtime::new()?.block_on(async {
+            exchange::run(config, until_signal()?).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+/// Checks a config file and starts nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ringup check-config server examples/server.toml
+
+All faults of the file are printed, each with its key. Exit code 0: the file is good; 2: it is not.")]
+pub(crate) struct CheckConfig {
+    /// Whose config it is
+    kind: ConfigKind,
+    /// The file
+    file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ConfigKind {
+    Server,
+    Terminal,
+    Exchange,
+}
+
+impl CheckConfig {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.kind {
+            ConfigKind::Server => drop(config::server::read(&self.file)?),
+            ConfigKind::Terminal => drop(config::terminal::read(&self.file)?),
+            ConfigKind::Exchange => drop(read_exchange(&self.file)?),
+        }
+        println!("{} is good", self.file.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read_exchange(path: &Path) -> anyhow::Result<exchange::Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+    let config: exchange::Config = text.parse().with_context(|| format!("{} is not good", path.display()))?;
+    Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
+}
+
+/// A token that is cancelled by SIGINT or SIGTERM.
+pub(crate) fn until_signal() -> anyhow::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancelled = token.clone();
+    // Lives as long as the runtime, which ends with the program.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(token)
+}
