@@ -9,12 +9,11 @@ use delivery::{Preamble, ReceiveError, TerminalId};
 use line::Call;
 use link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::sleep;
 
 use crate::inbox::Inbox;
 
 /// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Why a session came to nothing. What was stored stays stored.
 #[derive(Debug, thiserror::Error)]
@@ -78,18 +77,6 @@ pub async fn receive(
     tokio::select! {
         received = delivery::receive(stream, inbox, linger) => Ok(received?),
         reason = link.closed() => Err(SessionError::LinkEnded(reason)),
-        () = silence(link, linger) => Err(SessionError::Silence),
-    }
-}
-
-/// Ends when nothing has come over the link for a minute (and for as long as it is meant to linger).
-async fn silence(link: &Link, linger: Duration) {
-    let mut heard = link.counters().octets_in;
-    loop {
-        sleep(SILENCE_MAX.max(2 * linger)).await;
-        match link.counters().octets_in {
-            same if same == heard => return,
-            more => heard = more,
-        }
+        () = link.silent(SILENCE_MAX) => Err(SessionError::Silence),
     }
 }

@@ -141,7 +141,9 @@ impl Port {
             errno => failed(errno.into()),
         })?;
         termios.make_raw();
-        termios.control_modes |= ControlModes::HUPCL | ControlModes::CLOCAL | ControlModes::CREAD;
+        // RTS/CTS: the port is faster than the line (AT&K3 on the modem's side).
+        let modes = ControlModes::HUPCL | ControlModes::CLOCAL | ControlModes::CREAD | ControlModes::CRTSCTS;
+        termios.control_modes |= modes;
         termios
             .set_speed(PORT_SPEED_BPS)
             .and_then(|()| tcsetattr(&fd, OptionalActions::Now, &termios))

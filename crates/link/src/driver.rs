@@ -16,7 +16,7 @@ use ppp::{CloseReason, Event, Input, Output, Session};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::counters::{Counters, SharedCounters};
 use crate::listener::Listener;
@@ -151,6 +151,18 @@ impl Link {
         let mut closed = self.shared.closed.subscribe();
         let reason = closed.wait_for(Option::is_some).await;
         reason.ok().and_then(|reason| *reason).unwrap_or(CloseReason::CarrierLost)
+    }
+
+    /// Waits until nothing has been received for `limit`. May be dropped and called again, which starts anew.
+    pub async fn silent(&self, limit: Duration) {
+        let mut heard = self.counters().octets_in;
+        loop {
+            sleep(limit).await;
+            match self.counters().octets_in {
+                same if same == heard => return,
+                more => heard = more,
+            }
+        }
     }
 
     /// Begins to close the link in order (Terminate-Request, RFC 1661 §3.7); it is hung up when [`Link::closed`] says so.

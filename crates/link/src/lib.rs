@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use driver::{Link, LinkError};
 pub use listener::Listener;
-pub use ppp::{CloseReason, LocalAddress, PeerAddress};
+pub use ppp::{CloseReason, Fault, LocalAddress, PeerAddress};
 pub use stream::Stream;
 
 /// What a link needs to know before it is established.

@@ -227,7 +227,10 @@ impl phy::Device for Queues {
     }
 
     fn transmit(&mut self, _timestamp: StackInstant) -> Option<Room<'_>> {
-        (self.room > 0).then(|| Room { to_send: &mut self.to_send, counted: Some(&mut self.room) })
+        if self.room == 0 {
+            return None;
+        }
+        Some(Room { to_send: &mut self.to_send, counted: Some(&mut self.room) })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

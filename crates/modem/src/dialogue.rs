@@ -33,7 +33,8 @@ const INIT: &[InitStep] = &[
     InitStep { command: "ATE0Q0V1X4", is_required: true },
     // Never more than 0: an automatic answer comes before the caller's number is known (V.250 §6.3.8).
     InitStep { command: "ATS0=0", is_required: true },
-    InitStep { command: "AT&C1&D2", is_required: false },
+    // Carrier shown by DCD, hang up when DTR drops, flow control by RTS/CTS.
+    InitStep { command: "AT&C1&D2&K3", is_required: false },
     // Caller ID: Conexant, Agere, USR5637; then Rockwell. Forgotten by many modems at ATZ, hence after every reset.
     InitStep { command: "AT+VCID=1", is_required: false },
     InitStep { command: "AT#CID=1", is_required: false },
@@ -361,8 +362,8 @@ mod tests {
         for _ in INIT {
             said.extend(hear(&mut dialogue, b"AT\r\r\nOK\r\n"));
         }
-        let expected =
-            ["> ATZ", "> ATE0Q0V1X4", "> ATS0=0", "> AT&C1&D2", "> AT+VCID=1", "> AT#CID=1", "Ready"].map(String::from);
+        let expected = ["> ATZ", "> ATE0Q0V1X4", "> ATS0=0", "> AT&C1&D2&K3", "> AT+VCID=1", "> AT#CID=1", "Ready"]
+            .map(String::from);
         assert_eq!(said, expected);
     }
 

@@ -69,7 +69,6 @@ impl Dialer {
         self.store.set_connection(terminal.id, Connection::Calling(call)).await?;
         tracing::info!(%call, %line, terminal = %terminal.name, ?number, "calling");
         let order = DialOrder { call, terminal, number: dial_string, timeout: DIAL_TIMEOUT, record };
-        self.dialup.dial(line, order).map_err(|()| NotPlaced::NoLine(line.clone()))?;
-        Ok(call)
+        if self.dialup.dial(line, order) { Ok(call) } else { Err(NotPlaced::NoLine(line.clone())) }
     }
 }

@@ -188,12 +188,10 @@ impl DialUp {
         self.lines.get(line).map_or("", |handle| &handle.dial_prefix)
     }
 
-    /// Hands an order to a line.
-    ///
-    /// # Errors
-    /// If there is no such line, or it still has an order.
-    pub fn dial(&self, line: &Name, order: DialOrder) -> Result<(), ()> {
-        self.lines.get(line).ok_or(())?.orders.try_send(order).map_err(|_| ())
+    /// Hands an order to a line. `false`: there is no such line, or it still has an order.
+    #[must_use]
+    pub fn dial(&self, line: &Name, order: DialOrder) -> bool {
+        self.lines.get(line).is_some_and(|handle| handle.orders.try_send(order).is_ok())
     }
 
     /// Has a connected terminal brought what is due. Nothing happens if its connection has just ended: its end is

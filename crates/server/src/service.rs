@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::dialer::Dialer;
+use crate::dialer::{Dialer, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report};
-use crate::directory::{Connection, Direction, Terminal};
+use crate::directory::{Connection, Name, Terminal};
 use crate::dispatch::{Dispatch, End, Input, Output, RetryRules};
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
@@ -197,28 +197,26 @@ impl Server {
                 Output::Timeout { at } => return at,
                 Output::Deliver(terminal) => self.dialup.deliver(terminal),
                 Output::PlaceCall { terminal, line } => {
-                    let placed = match self.waiting(terminal).await {
-                        Ok(Some(found)) => {
-                            self.dialer.place(found, &line).await.map(Some).map_err(|e| (End::Failed, e.to_string()))
+                    let end = match self.place_call(terminal, &line).await {
+                        Ok(true) => continue, // its end will be reported
+                        Ok(false) => End::Done,
+                        Err(error) => {
+                            tracing::error!(%terminal, %line, %error, "call not placed");
+                            End::Failed
                         }
-                        Ok(None) => Ok(None), // removed, or nothing waits any more
-                        Err(error) => Err((End::Failed, error.to_string())),
                     };
-                    match placed {
-                        Ok(Some(_)) => {}
-                        Ok(None) => {
-                            self.feed(Input::Ended(terminal, End::Done));
-                            self.feed(Input::LineFree(line));
-                        }
-                        Err((end, error)) => {
-                            tracing::error!(%terminal, %line, error, "call not placed");
-                            self.feed(Input::Ended(terminal, end));
-                            self.feed(Input::LineFree(line));
-                        }
-                    }
+                    self.feed(Input::Ended(terminal, end));
+                    self.feed(Input::LineFree(line));
                 }
             }
         }
+    }
+
+    /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
+    async fn place_call(&self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
+        let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
+        self.dialer.place(terminal, line).await?;
+        Ok(true)
     }
 
     /// The terminal, if something waits for it.
@@ -253,8 +251,7 @@ impl Server {
             }
             Event::Report(Report::Ended { terminal: None, .. }) => {}
             Event::Report(Report::Ended { terminal: Some(terminal), end, record }) => {
-                let is_ours = record.direction == Direction::Outgoing;
-                if is_ours || self.is_connected_by(terminal, &record.id).await {
+                if self.is_about(terminal, &record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
                     self.feed(Input::Ended(terminal, end));
                 }
@@ -268,12 +265,13 @@ impl Server {
         }
     }
 
-    /// Whether the directory says that a terminal is connected over this call: an incoming call that never came to a
-    /// connected notice must not end the state of another.
-    async fn is_connected_by(&self, terminal: TerminalId, call: &str) -> bool {
-        let found = self.store.terminal(terminal).await.ok().flatten();
-        let connected = found.and_then(|terminal| terminal.connection.call());
-        connected.is_some_and(|connected| connected.to_string() == call)
+    /// Whether a terminal's state is that of this call. It is not when the terminal has meanwhile called by itself (our
+    /// call then ends busy), nor for an incoming call that never came to a connected notice.
+    async fn is_about(&self, terminal: TerminalId, call: &str) -> bool {
+        match self.store.terminal(terminal).await {
+            Ok(Some(found)) => found.connection.call().is_some_and(|current| current.to_string() == call),
+            Ok(None) | Err(_) => true, // removed since: dispatch must forget it
+        }
     }
 
     async fn set_connection(&self, terminal: TerminalId, connection: Connection) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::answer::TerminalConfig;
+use client::session::SILENCE_MAX;
 use delivery::TerminalId;
 use line::{Number, PortAddress, Screening};
 use modem::DialString;
@@ -82,5 +83,11 @@ fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duratio
     let callers = section.list::<Number>("callers");
     let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
     let linger = section.time("linger", Duration::ZERO);
+    if linger >= SILENCE_MAX {
+        section.fault(
+            "linger",
+            format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
+        );
+    }
     Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, address, linger, delay })
 }

@@ -49,6 +49,7 @@ impl Line {
     /// From a closed port to a closed port: at most one call.
     async fn serve_one(&mut self) {
         self.set_state(LineState::Initialising);
+        self.turn_orders_away().await;
         let modem = match ModemLine::open(&self.config.port).await {
             Ok(modem) => modem,
             Err(error) => return self.out_of_order(error).await,
@@ -119,6 +120,7 @@ impl Line {
         let line = self.config.name.clone();
         self.set_state(LineState::Calling);
         self.shared.report(Report::LineTaken(line.clone())).await;
+        self.turn_orders_away().await;
         let record = CallRecord {
             id: CallId::now().to_string(),
             direction: Direction::Incoming,
@@ -150,6 +152,13 @@ impl Line {
                 Ok(())
             }
             Err(failure) => self.no_call(failure, Some(terminal.id), record).await,
+        }
+    }
+
+    /// Orders that came for a line that could not take them: they go to another, now and not in half an hour.
+    async fn turn_orders_away(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            self.ended(order.record, "line taken".into(), Some(order.terminal.id), End::NotPlaced).await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
-use link::{Counters, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,6 +21,9 @@ const NOTICE_WAIT: Duration = Duration::from_secs(15);
 
 /// A link on which nothing is open for so long is hung up: somebody pays for it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// A far end from which nothing comes for so long, whatever is open, keeps a line from others.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// The terminal hangs up after "nothing more"; if it does not, we do.
 const HANG_UP_WAIT: Duration = Duration::from_secs(10);
@@ -115,6 +118,7 @@ impl Session {
         let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
         let mut connected = None; // while it lives the terminal counts as connected
         let mut finished = None;
+        let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
         loop {
             let is_idle = connections.is_empty() && deliveries.is_empty();
             let idle_max = match self.direction {
@@ -128,7 +132,10 @@ impl Session {
                     while let Some(ended) = deliveries.join_next().await {
                         finished = Some(ended);
                     }
-                    return self.outcome(finished, &format!("link ended: {reason}"));
+                    // A caller that only submits has nothing to be connected for.
+                    let is_orderly = self.direction == Direction::Incoming && reason.fault() == Fault::Nobody;
+                    let otherwise = if is_orderly { "completed".to_owned() } else { format!("link ended: {reason}") };
+                    return outcome(finished, otherwise);
                 }
                 Ok(stream) = submissions.accept() => {
                     let door = self.shared.submissions.clone();
@@ -153,8 +160,9 @@ impl Session {
                 Some(_) = connections.join_next() => {}
                 () = sleep(idle_max), if is_idle => {
                     let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
-                    return self.outcome(finished, nothing_came);
+                    return outcome(finished, nothing_came.to_owned());
                 }
+                () = &mut silent => return outcome(finished, "the far end fell silent".to_owned()),
             }
         }
     }
@@ -181,21 +189,19 @@ impl Session {
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         Ok((stream, terminal.clone()))
     }
+}
 
-    fn outcome(
-        &self,
-        finished: Option<Result<Result<Tally, Broken>, tokio::task::JoinError>>,
-        otherwise: &str,
-    ) -> (String, End) {
-        match finished {
-            Some(Ok(Ok(Tally { refused: 0, .. }))) => ("completed".into(), End::Done),
-            Some(Ok(Ok(tally))) => (format!("{} messages refused", tally.refused), End::Failed),
-            Some(Ok(Err(broken))) => (broken.to_string(), End::Failed),
-            Some(Err(_)) => ("delivery failed".into(), End::Failed),
-            // A caller that only submits has nothing to be connected for.
-            None if self.direction == Direction::Incoming => ("completed".into(), End::Done),
-            None => (otherwise.to_owned(), End::Failed),
-        }
+/// How the call counts: by its delivery, if there was one.
+fn outcome(
+    finished: Option<Result<Result<Tally, Broken>, tokio::task::JoinError>>,
+    otherwise: String,
+) -> (String, End) {
+    match finished {
+        Some(Ok(Ok(Tally { refused: 0, .. }))) => ("completed".into(), End::Done),
+        Some(Ok(Ok(tally))) => (format!("{} messages refused", tally.refused), End::Failed),
+        Some(Ok(Err(broken))) => (broken.to_string(), End::Failed),
+        Some(Err(_)) => ("delivery failed".into(), End::Failed),
+        None => (otherwise, End::Failed),
     }
 }
 
