@@ -28,7 +28,7 @@ pub struct Call {
 impl Call {
     pub(crate) fn new(port: AsyncPort, rate_bps: Option<u32>, early: Vec<u8>) -> Self {
         let mut carrier = CarrierWatch::default();
-        carrier.handle(&early, Instant::now());
+        carrier.handle(&early, now());
         Self { port, early, rate_bps: rate_bps.unwrap_or(UNKNOWN_RATE_BPS), carrier, silence: None }
     }
 
@@ -47,13 +47,13 @@ impl AsyncRead for Call {
             return Poll::Ready(Ok(()));
         }
         loop {
-            if self.carrier.is_lost(Instant::now()) {
+            if self.carrier.is_lost(now()) {
                 return Poll::Ready(Ok(()));
             }
             let filled = buffer.filled().len();
             if let Poll::Ready(result) = Pin::new(&mut self.port).poll_read(cx, buffer) {
                 self.silence = None;
-                self.carrier.handle(&buffer.filled()[filled..], Instant::now());
+                self.carrier.handle(&buffer.filled()[filled..], now());
                 return Poll::Ready(result);
             }
             let Some(deadline) = self.carrier.deadline() else { return Poll::Pending };
@@ -77,4 +77,9 @@ impl AsyncWrite for Call {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.port).poll_shutdown(cx)
     }
+}
+
+/// The runtime's time: what its timers go by, and what a test can pause.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

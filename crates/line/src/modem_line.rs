@@ -2,13 +2,13 @@
 
 use std::future::pending;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout};
 
-use crate::call::Call;
+use crate::call::{Call, now};
 use crate::port::{AsyncPort, Port, PortAddress, PortError};
 use crate::ring::{Ring, RingInput, RingWatch};
 
@@ -61,7 +61,7 @@ impl ModemLine {
         let address = address.clone(); // connecting to a modem server may take its time
         let opened = tokio::task::spawn_blocking(move || Port::open(&address)).await;
         let port = opened.map_err(|join| LineError::Io(io::Error::other(join)))??;
-        let mut line = Self::on(port, Dialogue::new(Instant::now()))?;
+        let mut line = Self::on(port, Dialogue::new(now()))?;
         loop {
             if line.event().await? == Event::Ready {
                 return Ok(line);
@@ -75,7 +75,7 @@ impl ModemLine {
     /// [`LineError::Io`] if the port cannot be watched.
     pub fn attached(port: Port, heard: &[u8]) -> Result<Self, LineError> {
         let mut line = Self::on(port, Dialogue::attached())?;
-        line.dialogue.handle(Input::Octets(heard), Instant::now());
+        line.dialogue.handle(Input::Octets(heard), now());
         Ok(line)
     }
 
@@ -107,7 +107,7 @@ impl ModemLine {
                 Some(Event::CallerId(id)) => RingInput::CallerId(id),
                 Some(_) => continue,
             };
-            if let Some(ring) = self.ring_watch.handle(&input, Instant::now()) {
+            if let Some(ring) = self.ring_watch.handle(&input, now()) {
                 return Ok(ring);
             }
         }
@@ -130,7 +130,7 @@ impl ModemLine {
     }
 
     async fn call(mut self, input: Input<'_>) -> Result<Call, DialFailure> {
-        self.dialogue.handle(input, Instant::now());
+        self.dialogue.handle(input, now());
         loop {
             match self.event().await? {
                 Event::Connected { rate, octets } => return Ok(Call::new(self.port, rate, octets)),
@@ -167,9 +167,9 @@ impl ModemLine {
                     if count == 0 {
                         return Err(LineError::Closed);
                     }
-                    self.dialogue.handle(Input::Octets(&buffer[..count]), Instant::now());
+                    self.dialogue.handle(Input::Octets(&buffer[..count]), now());
                 }
-                () = wake => self.dialogue.handle(Input::Deadline, Instant::now()),
+                () = wake => self.dialogue.handle(Input::Deadline, now()),
             }
         }
     }

@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         shared: Arc<Shared>,
         up: oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>,
     ) -> Self {
-        let now = Instant::now();
+        let now = now();
         let (reader, writer) = tokio::io::split(call);
         let ppp = ppp::Config {
             line: ppp::LineProfile { rate_bps: Some(config.rate_bps), delay: config.delay },
@@ -221,8 +221,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let mut buffer = vec![0; READ_OCTETS];
         let shared = self.shared.clone();
         loop {
-            let now = Instant::now();
-            let wake_at = match self.settle(now) {
+            let woke = now();
+            let wake_at = match self.settle(woke) {
                 Ok(wake_at) => wake_at,
                 Err(reason) => {
                     // The last octets (a Terminate-Ack) go out if the line takes them now; a dead line takes none.
@@ -241,23 +241,23 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             };
             tokio::select! {
                 read = self.reader.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, Instant::now()),
+                    Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, now()),
                     Ok(count) => {
                         shared.counters.received(count);
-                        self.session.handle(Input::Bytes(&buffer[..count]), Instant::now());
+                        self.session.handle(Input::Bytes(&buffer[..count]), now());
                     }
                 },
                 written = self.writer.write(&self.outgoing), if !self.outgoing.is_empty() => match written {
-                    Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, Instant::now()),
+                    Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, now()),
                     Ok(count) => {
                         shared.counters.sent(count);
-                        self.pacer.wrote(count, Instant::now());
+                        self.pacer.wrote(count, now());
                         self.outgoing.drain(..count);
                     }
                 },
                 () = shared.wake.notified() => {}
-                () = shared.close.notified() => self.session.handle(Input::Close, Instant::now()),
-                () = sleep => self.session.handle(Input::Deadline, Instant::now()),
+                () = shared.close.notified() => self.session.handle(Input::Close, now()),
+                () = sleep => self.session.handle(Input::Deadline, now()),
             }
         }
     }
@@ -316,4 +316,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             }
         }
     }
+}
+
+/// The runtime's time: what its timers go by, and what a test can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -1,0 +1,196 @@
+//! Two links over a pipe in memory, on the runtime's paused clock.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ringup_link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::time::Instant;
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const PORT: u16 = 7411;
+
+fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
+    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10) }
+}
+
+async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {
+    let server = config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), rate_bps);
+    let terminal = config(LocalAddress::Ask(None), PeerAddress::Any, rate_bps);
+    let (near, far) = tokio::join!(Link::establish(pipe.0, server, 1), Link::establish(pipe.1, terminal, 2));
+    (near.unwrap(), far.unwrap())
+}
+
+async fn two_links(rate_bps: u32) -> (Link, Link) {
+    establish(duplex(64 * 1024), rate_bps).await
+}
+
+/// A connection from the terminal to the server.
+async fn connection(server: &Link, terminal: &Link) -> (ringup_link::Stream, ringup_link::Stream) {
+    let mut listener = server.listen(PORT).unwrap();
+    let (accepted, connected) = tokio::join!(listener.accept(), terminal.connect(SERVER, PORT));
+    (accepted.unwrap(), connected.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_gives_the_terminal_its_address() {
+    let (server, terminal) = two_links(33_600).await;
+    assert_eq!((server.local(), server.peer()), (SERVER, Some(TERMINAL)));
+    assert_eq!((terminal.local(), terminal.peer()), (TERMINAL, Some(SERVER)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn octets_cross_both_ways_at_once_and_whole() {
+    let (server, terminal) = two_links(10_000_000).await;
+    let (mut near, mut far) = connection(&server, &terminal).await;
+    let content: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[n as usize % 4]).collect();
+    let echo = tokio::spawn(async move {
+        let (mut reader, mut writer) = tokio::io::split(&mut far);
+        tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+        writer.shutdown().await.unwrap();
+        far
+    });
+    let (mut reader, mut writer) = tokio::io::split(&mut near);
+    let mut heard = Vec::new();
+    let speak = async {
+        writer.write_all(&content).await.unwrap();
+        writer.shutdown().await.unwrap();
+    };
+    let (_, read) = tokio::join!(speak, reader.read_to_end(&mut heard));
+    read.unwrap();
+    assert!(heard == content, "{} octets came back", heard.len());
+    echo.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_keeps_the_pace_of_the_line() {
+    let (server, terminal) = two_links(33_600).await;
+    let (mut near, mut far) = connection(&server, &terminal).await;
+    let began = Instant::now();
+    let speak = async {
+        near.write_all(&[0x55; 33_600]).await.unwrap();
+        near.shutdown().await.unwrap();
+    };
+    let mut heard = Vec::new();
+    let (_, read) = tokio::join!(speak, far.read_to_end(&mut heard));
+    assert_eq!(read.unwrap(), 33_600);
+    let seconds = began.elapsed().as_secs_f64();
+    // 33,600 octets of 10 bits take 10 s, headers and framing a few per cent; the pipe itself takes no time.
+    assert!((10.0..11.0).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn flush_does_not_wait_for_an_acknowledgement() {
+    let (server, terminal) = two_links(300).await;
+    let (mut near, far) = connection(&server, &terminal).await;
+    let began = Instant::now();
+    near.write_all(b"an octet takes 33 ms on this line").await.unwrap();
+    near.flush().await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    drop(far);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_far_ends_fin_reads_as_end_of_file() {
+    let (server, terminal) = two_links(1_000_000).await;
+    let (mut near, far) = connection(&server, &terminal).await;
+    drop(far);
+    assert_eq!(near.read(&mut [0; 10]).await.unwrap(), 0);
+
+    let (mut near, _far) = connection(&server, &terminal).await;
+    drop(terminal); // hangs up without a word
+    assert!(near.read(&mut [0; 10]).await.is_err(), "a lost call must not look like an orderly end");
+    assert!(near.write(b"x").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_to_a_port_where_nobody_listens_is_refused() {
+    let (server, terminal) = two_links(1_000_000).await;
+    let refused = terminal.connect(SERVER, PORT).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    drop(server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_closed_before_it_is_accepted_is_accepted_all_the_same() {
+    let (server, terminal) = two_links(1_000_000).await;
+    let mut listener = server.listen(PORT).unwrap();
+    let mut connected = terminal.connect(SERVER, PORT).await.unwrap();
+    connected.write_all(b"hello").await.unwrap();
+    drop(connected);
+    let mut heard = String::new();
+    listener.accept().await.unwrap().read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_connections_one_after_the_other_are_all_accepted() {
+    let (server, terminal) = two_links(1_000_000).await;
+    let mut listener = server.listen(PORT).unwrap();
+    for n in 0..5_u8 {
+        let (accepted, connected) = tokio::join!(listener.accept(), terminal.connect(SERVER, PORT));
+        connected.unwrap().write_all(&[n]).await.unwrap();
+        assert_eq!(accepted.unwrap().read_u8().await.unwrap(), n);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_closed_in_order_says_so_at_both_ends() {
+    let (server, terminal) = two_links(33_600).await;
+    terminal.close();
+    let (near, far) = tokio::join!(server.closed(), terminal.closed());
+    assert_eq!(far, CloseReason::ClosedHere);
+    assert!(matches!(near, CloseReason::PeerTerminated { .. } | CloseReason::CarrierLost), "{near:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_drops_ends_the_link_and_its_listeners() {
+    let (server, terminal) = two_links(33_600).await;
+    let mut listener = server.listen(PORT).unwrap();
+    drop(terminal);
+    assert_eq!(server.closed().await, CloseReason::CarrierLost);
+    assert!(listener.accept().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_on_which_nothing_comes_is_silent_after_the_limit_and_not_before() {
+    let (server, terminal) = two_links(1_000_000).await;
+    let (mut near, mut far) = connection(&server, &terminal).await;
+    let limit = Duration::from_secs(60);
+    let began = Instant::now();
+    let chat = async {
+        for _ in 0..3 {
+            tokio::time::advance(limit / 2).await;
+            far.write_all(b".").await.unwrap();
+            near.read_u8().await.unwrap();
+        }
+    };
+    tokio::join!(server.silent(limit), chat);
+    assert!(began.elapsed() >= limit * 3 / 2 + limit / 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn noise_and_a_login_banner_before_the_first_frame_cost_nothing() {
+    let (mut line, near) = duplex(4096);
+    let (far, mut end) = duplex(4096);
+    line.write_all(b"\r\nWelcome to the **EMSI_REQA77E\r\nlogin: \x00\xff").await.unwrap();
+    let relay = async { tokio::io::copy_bidirectional(&mut line, &mut end).await };
+    let (server, terminal) = tokio::select! {
+        links = establish((near, far), 33_600) => links,
+        _ = relay => unreachable!("the links are being established"),
+    };
+    assert_eq!(server.peer(), Some(TERMINAL));
+    drop(terminal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_end_that_speaks_no_ppp_is_given_up_within_the_limits() {
+    let (near, mut far) = duplex(64 * 1024);
+    let config = config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), 33_600);
+    let began = Instant::now();
+    far.write_all(b"login: ").await.unwrap();
+    let Err(LinkError::NotEstablished(reason)) = Link::establish(near, config, 1).await else { panic!("established") };
+    assert!(matches!(reason, CloseReason::NoAnswer { .. }), "{reason:?}");
+    assert!(began.elapsed() < Duration::from_secs(120));
+}
