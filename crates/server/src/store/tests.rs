@@ -1,1 +1,188 @@
-//! tests
+use delivery::Digest;
+use tempfile::TempDir;
+
+use super::*;
+
+fn terminal(name: &str, number: &str, address: &str) -> Terminal {
+    Terminal {
+        id: TerminalId::from_octets(*name.as_bytes().first_chunk().expect("eight letters")),
+        name: name.parse().unwrap(),
+        number: Some(number.parse().unwrap()),
+        address: Some(address.parse().unwrap()),
+        connection: Connection::Down,
+    }
+}
+
+fn owner() -> Terminal {
+    terminal("owner-01", "301", "10.77.0.2")
+}
+
+fn message(content: &[u8], terminals: &[TerminalId]) -> NewMessage {
+    let content = Bytes::copy_from_slice(content);
+    let head = MessageHead {
+        id: MessageId::now(),
+        content_type: ContentType::octets(),
+        digest: Digest::of(&content),
+        size: content.len() as u64,
+    };
+    NewMessage { head, provider: "vending-1".parse().unwrap(), content, terminals: terminals.to_vec() }
+}
+
+fn open(folder: &TempDir) -> Store {
+    Store::open(folder.path()).unwrap()
+}
+
+#[tokio::test]
+async fn a_terminal_is_found_by_number_address_and_name() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    store.add_terminal(owner()).await.unwrap();
+    for text in ["tel:301", "ip:10.77.0.2", "terminal:owner-01"] {
+        let found = store.find_terminal(text.parse().unwrap()).await.unwrap();
+        assert_eq!(found, Some(owner()), "{text}");
+    }
+    assert_eq!(store.find_terminal("tel:30".parse().unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_second_terminal_with_the_same_value_is_told_which() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    store.add_terminal(owner()).await.unwrap();
+    for (other, expected) in [
+        (terminal("owner-02", "301", "10.77.0.3"), "number"),
+        (terminal("owner-02", "302", "10.77.0.2"), "address"),
+    ] {
+        let Err(StoreError::Taken { field }) = store.add_terminal(other).await else { panic!("{expected} taken twice") };
+        assert_eq!(field, expected);
+    }
+    assert_eq!(store.terminals().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_due_after_the_process_has_ended() {
+    let folder = TempDir::new().unwrap();
+    let small = message(b"coin box full", &[owner().id]);
+    let large = message(&[7; INLINE_OCTETS_MAX + 1], &[owner().id]);
+    {
+        let store = open(&folder);
+        store.add_terminal(owner()).await.unwrap();
+        store.set_connection(owner().id, Connection::Calling(CallId::now())).await.unwrap();
+        store.accept(small.clone()).await.unwrap();
+        store.accept(large.clone()).await.unwrap();
+    }
+    let store = open(&folder);
+    assert_eq!(store.due(owner().id).await.unwrap(), [small.head.id, large.head.id]);
+    assert_eq!(store.terminals_due().await.unwrap(), [owner()], "and its line is down: calls do not survive");
+    for new in [small, large] {
+        assert_eq!(store.content(new.head.id).await.unwrap(), (new.head, new.content));
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_gets_one_verdict_and_keeps_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    store.add_terminal(owner()).await.unwrap();
+    let new = message(b"x", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    let [first, second] = [CallId::now(), CallId::now()];
+    store.delivered(new.head.id, owner().id, first).await.unwrap();
+    store.delivered(new.head.id, owner().id, second).await.unwrap();
+    assert!(store.remove_terminal(owner().name).await.unwrap());
+    let entry = store.message(new.head.id).await.unwrap().unwrap();
+    assert_eq!(entry.envelopes[0].verdict, Some("delivered"));
+    assert_eq!(entry.envelopes[0].call, Some(first.to_string()));
+    assert!(store.due(owner().id).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn removing_a_terminal_cancels_what_waits_for_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    store.add_terminal(owner()).await.unwrap();
+    let new = message(b"x", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    assert!(store.remove_terminal(owner().name).await.unwrap());
+    assert!(!store.remove_terminal(owner().name).await.unwrap());
+    let entry = store.message(new.head.id).await.unwrap().unwrap();
+    assert_eq!(entry.envelopes[0].verdict, Some("cancelled"));
+    assert!(store.terminals_due().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_content_is_never_given_out() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    let new = message(&[7; INLINE_OCTETS_MAX + 1], &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    let path = folder.path().join("contents").join(new.head.digest.to_string());
+    let mut content = fs::read(&path).unwrap();
+    content[1000] ^= 1;
+    fs::write(&path, content).unwrap();
+    assert!(matches!(store.content(new.head.id).await, Err(StoreError::Damaged { what: "a content" })));
+}
+
+#[tokio::test]
+async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    let new = message(b"x", &[owner().id]);
+    // All are waiting before the writer takes the first: they share a transaction, or a few.
+    let twice = [new.clone(), new.clone(), message(b"y", &[owner().id])].map(|new| store.accept(new));
+    let [first, repeated, other] = twice;
+    let (first, repeated, other) = tokio::join!(first, repeated, other);
+    assert!(first.is_ok() && repeated.is_err() && other.is_ok());
+    assert_eq!(store.due(owner().id).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
+    let folder = TempDir::new().unwrap();
+    let id = CallId::now().to_string();
+    let record = CallRecord {
+        id: id.clone(),
+        direction: Direction::Outgoing,
+        line: "line-1".into(),
+        number: Some("301".into()),
+        party: Some("owner-01".into()),
+        placed_at: Timestamp::now(),
+        connected_at: None,
+        ended_at: None,
+        outcome: None,
+        octets_out: 0,
+        octets_in: 0,
+    };
+    {
+        let store = open(&folder);
+        store.record_call(record.clone()).await.unwrap();
+        store.record_call(CallRecord { connected_at: Some(Timestamp::now()), octets_in: 9, ..record }).await.unwrap();
+    }
+    let calls = open(&folder).calls(Last(10)).await.unwrap();
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].id.as_str(), calls[0].octets_in), (id.as_str(), 9));
+    assert_eq!(calls[0].outcome.as_deref(), Some("server stopped"));
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    drop(open(&folder));
+    let db = Database::open(folder.path().join("ringup.db")).unwrap();
+    db.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    drop(db);
+    let found = Store::open(folder.path()).unwrap_err();
+    assert!(matches!(found, StoreError::Version { found } if found == SCHEMA_VERSION + 1));
+}
+
+#[tokio::test]
+async fn a_provider_is_known_by_its_token() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    let provider = Provider { name: "vending-1".parse().unwrap(), number: None };
+    store.add_provider(provider.clone(), TokenHash::of("rup_x")).await.unwrap();
+    assert_eq!(store.provider_with_token(TokenHash::of("rup_x")).await.unwrap(), Some(provider.clone()));
+    assert_eq!(store.provider_with_token(TokenHash::of("rup_y")).await.unwrap(), None);
+    let again = store.add_provider(provider, TokenHash::of("rup_z")).await;
+    assert!(matches!(again, Err(StoreError::Taken { field: "name" })));
+}
