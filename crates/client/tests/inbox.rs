@@ -1,0 +1,125 @@
+//! The inbox at the end of a delivery session, on a real disk.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use delivery::{ContentType, Courier, DeliveryError, Digest, MessageHead, MessageId, Receipt, receive};
+use ringup_client::inbox::Inbox;
+use tempfile::TempDir;
+use tokio::io::duplex;
+use tokio::task::JoinSet;
+
+/// A session with the inbox in `folder`. The terminal's end runs as a task of the set.
+async fn session(folder: &Path) -> (Courier, JoinSet<()>) {
+    let (near, far) = duplex(4096);
+    let inbox = Arc::new(Inbox::open(folder).unwrap());
+    let mut terminal = JoinSet::new();
+    terminal.spawn(async move {
+        let _ = receive(far, inbox, Duration::ZERO).await; // how a test ends the session is its own business
+    });
+    (Courier::start(near).await.unwrap(), terminal)
+}
+
+fn message(content: &'static [u8]) -> (MessageHead, Bytes) {
+    let head = MessageHead {
+        id: MessageId::now(),
+        content_type: "text/plain".parse::<ContentType>().unwrap(),
+        digest: Digest::of(content),
+        size: content.len() as u64,
+    };
+    (head, Bytes::from_static(content))
+}
+
+/// Everything below a folder, as relative paths.
+fn all_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(path.strip_prefix(folder).unwrap().display().to_string());
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_message_is_published_with_what_was_said_of_it_when_its_receipt_comes() {
+    let folder = TempDir::new().unwrap();
+    let (mut courier, _terminal) = session(folder.path()).await;
+    let (head, content) = message(b"coin box full");
+    assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+    let id = head.id.to_string();
+    assert_eq!(fs::read(Inbox::content_path(folder.path(), &id)).unwrap(), b"coin box full");
+    let note = fs::read_to_string(folder.path().join(&id).join("message.toml")).unwrap();
+    for line in [format!("id = \"{id}\""), "content_type = \"text/plain\"".into(), "size = 13".into()] {
+        assert!(note.contains(&line), "{note}");
+    }
+    assert!(note.contains(&head.digest.to_string()));
+}
+
+#[tokio::test]
+async fn a_repeated_delivery_publishes_nothing_even_after_the_content_was_taken_away() {
+    let folder = TempDir::new().unwrap();
+    let (head, content) = message(b"coin box full");
+    let path = Inbox::content_path(folder.path(), &head.id.to_string());
+    for expected in [Receipt::Stored, Receipt::StoredBefore] {
+        let (mut courier, _terminal) = session(folder.path()).await;
+        assert_eq!(courier.deliver(&head, content.clone()).await.unwrap(), expected);
+        let _ = fs::remove_file(&path); // the reader has it
+    }
+    assert!(!path.exists(), "published twice");
+}
+
+#[tokio::test]
+async fn what_does_not_match_its_digest_leaves_nothing_behind_and_the_next_message_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let (mut courier, _terminal) = session(folder.path()).await;
+    let (mut head, content) = message(b"coin box full");
+    head.digest = Digest::of(b"coin box empty");
+    let refused = courier.deliver(&head, content).await;
+    assert!(matches!(refused, Err(DeliveryError::Refused { .. })), "{refused:?}");
+    assert_eq!(all_below(folder.path()), [".incoming"]);
+    let (head, content) = message(b"second");
+    assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_cut_publishes_nothing_and_starts_over() {
+    let folder = TempDir::new().unwrap();
+    let long: &'static [u8] = Box::leak(vec![7; 300_000].into_boxed_slice());
+    let (head, content) = message(long);
+    {
+        let (mut courier, terminal) = session(folder.path()).await;
+        let cut = async {
+            // The content has begun to arrive when the part exists; then the line goes.
+            let part = folder.path().join(".incoming").join(head.id.to_string());
+            while !part.exists() {
+                tokio::task::yield_now().await;
+            }
+            drop(terminal);
+        };
+        let (delivered, ()) = tokio::join!(courier.deliver(&head, content.clone()), cut);
+        assert!(matches!(delivered, Err(DeliveryError::Lost(_))), "{delivered:?}");
+    }
+    assert!(!folder.path().join(head.id.to_string()).exists());
+    let (mut courier, _terminal) = session(folder.path()).await;
+    assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+    assert_eq!(fs::read(Inbox::content_path(folder.path(), &head.id.to_string())).unwrap(), long);
+}
+
+#[tokio::test]
+async fn an_inbox_that_cannot_be_made_says_where() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Inbox::open(&file.join("inbox")).unwrap_err();
+    assert!(error.to_string().contains("file/inbox"), "{error}");
+}
