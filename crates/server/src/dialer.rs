@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use line::CallId;
 
 use crate::dialup::{DialOrder, DialUp};
@@ -49,26 +48,14 @@ impl Dialer {
     pub async fn place(&self, terminal: Terminal, line: &Name) -> Result<CallId, NotPlaced> {
         let number = terminal.number.clone().ok_or(NotPlaced::NoNumber)?;
         let dial_string = number.dial_string(self.dialup.dial_prefix(line))?;
-        let call = CallId::now();
-        let record = CallRecord {
-            id: call.to_string(),
-            direction: Direction::Outgoing,
-            line: line.to_string(),
-            number: Some(number.to_string()),
-            party: Some(terminal.name.to_string()),
-            placed_at: Timestamp::now(),
-            connected_at: None,
-            ended_at: None,
-            outcome: None,
-            octets_out: 0,
-            octets_in: 0,
-        };
+        let record = CallRecord::begin(Direction::Outgoing, line.clone(), number.clone(), terminal.name.clone());
+        let call = record.id;
         // On the disk before the modem hears of it: a crash right here leaves a record of a call that was never made,
         // never a call without a record.
         self.store.record_call(record.clone()).await?;
         self.store.set_connection(terminal.id, Connection::Calling(call)).await?;
         tracing::info!(%call, %line, terminal = %terminal.name, ?number, "calling");
-        let order = DialOrder { call, terminal, number: dial_string, timeout: DIAL_TIMEOUT, record };
+        let order = DialOrder { terminal, number: dial_string, timeout: DIAL_TIMEOUT, record };
         if self.dialup.dial(line, order) { Ok(call) } else { Err(NotPlaced::NoLine(line.clone())) }
     }
 }

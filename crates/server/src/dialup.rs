@@ -53,8 +53,6 @@ pub struct LinkSettings {
 /// A call to be made.
 #[derive(Debug)]
 pub struct DialOrder {
-    /// Its id.
-    pub call: CallId,
     /// Whom to call.
     pub terminal: Terminal,
     /// What is dialled.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use delivery::TerminalId;
 use jiff::Timestamp;
 use line::{CallId, Number};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 /// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
@@ -188,16 +188,20 @@ pub enum Direction {
 /// One call, for the operator. Exactly one for each [`CallId`].
 #[derive(Debug, Clone, Serialize)]
 pub struct CallRecord {
-    /// 22 characters; sorts by time.
-    pub id: String,
+    /// The call.
+    #[serde(serialize_with = "as_text")]
+    pub id: CallId,
     /// Which way.
     pub direction: Direction,
     /// The line it used.
-    pub line: String,
+    #[serde(serialize_with = "as_text")]
+    pub line: Name,
     /// The number dialled, or the number presented by the caller.
-    pub number: Option<String>,
-    /// The terminal or provider it was with, if known.
-    pub party: Option<String>,
+    #[serde(serialize_with = "as_text")]
+    pub number: Number,
+    /// The terminal or provider that the number belonged to.
+    #[serde(serialize_with = "as_text")]
+    pub party: Name,
     /// When it was placed or came in.
     pub placed_at: Timestamp,
     /// When CONNECT came: from here on it is paid for.
@@ -210,6 +214,29 @@ pub struct CallRecord {
     pub octets_out: u64,
     /// Octets we received on the line.
     pub octets_in: u64,
+}
+
+impl CallRecord {
+    /// The record of a call that begins now.
+    pub fn begin(direction: Direction, line: Name, number: Number, party: Name) -> Self {
+        Self {
+            id: CallId::now(),
+            direction,
+            line,
+            number,
+            party,
+            placed_at: Timestamp::now(),
+            connected_at: None,
+            ended_at: None,
+            outcome: None,
+            octets_out: 0,
+            octets_in: 0,
+        }
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 #[cfg(test)]

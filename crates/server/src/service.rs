@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use delivery::TerminalId;
+use line::CallId;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -251,7 +252,7 @@ impl Server {
             }
             Event::Report(Report::Ended { terminal: None, .. }) => {}
             Event::Report(Report::Ended { terminal: Some(terminal), end, record }) => {
-                if self.is_about(terminal, &record.id).await {
+                if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
                     self.feed(Input::Ended(terminal, end));
                 }
@@ -267,9 +268,9 @@ impl Server {
 
     /// Whether a terminal's state is that of this call. It is not when the terminal has meanwhile called by itself (our
     /// call then ends busy), nor for an incoming call that never came to a connected notice.
-    async fn is_about(&self, terminal: TerminalId, call: &str) -> bool {
+    async fn is_about(&self, terminal: TerminalId, call: CallId) -> bool {
         match self.store.terminal(terminal).await {
-            Ok(Some(found)) => found.connection.call().is_some_and(|current| current.to_string() == call),
+            Ok(Some(found)) => found.connection.call() == Some(call),
             Ok(None) | Err(_) => true, // removed since: dispatch must forget it
         }
     }

@@ -3,23 +3,24 @@
 //! A method that writes returns after the write is on the disk. Readers see what was committed.
 
 mod content;
+mod rows;
 mod worker;
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
+use delivery::{Digest, MessageHead, MessageId, TerminalId};
 use jiff::Timestamp;
 use line::{CallId, Number};
-use rusqlite::{Connection as Database, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection as Database, OpenFlags, OptionalExtension as _, params};
 
 use crate::directory::{CallRecord, Connection, Destination, Direction, Name, Provider, Terminal, TokenHash};
 use content::{Contents, INLINE_OCTETS_MAX};
+use rows::{parse, read_call, read_head, select_messages, select_providers, select_terminals};
 use worker::Worker;
 
 const SCHEMA: &str = include_str!("store/schema.sql");
@@ -421,11 +422,11 @@ impl Store {
                     "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 )?
                 .execute(params![
-                    record.id,
+                    record.id.to_string(),
                     direction,
-                    record.line,
-                    record.number,
-                    record.party,
+                    record.line.to_string(),
+                    record.number.as_str(),
+                    record.party.to_string(),
                     record.placed_at.as_millisecond(),
                     millis(record.connected_at),
                     millis(record.ended_at),
@@ -498,136 +499,6 @@ fn taken(error: rusqlite::Error) -> StoreError {
         }
         _ => error.into(),
     }
-}
-
-fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Damaged { what })
-}
-
-fn time(millis: i64, what: &'static str) -> Result<Timestamp, StoreError> {
-    Timestamp::from_millisecond(millis).map_err(|_| StoreError::Damaged { what })
-}
-
-fn select_terminals(db: &Database, rest: &str, values: impl rusqlite::Params) -> Result<Vec<Terminal>, StoreError> {
-    const WHAT: &str = "a terminal";
-    let sql = format!("SELECT id, name, number, address, connection, connection_call FROM terminals {rest}");
-    let mut select = db.prepare_cached(&sql)?;
-    let mut rows = select.query(values)?;
-    let mut terminals = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number: Option<String> = row.get(2)?;
-        let address: Option<String> = row.get(3)?;
-        let state: String = row.get(4)?;
-        let call: Option<String> = row.get(5)?;
-        let call = call.map(|call| parse(&call, WHAT)).transpose()?;
-        terminals.push(Terminal {
-            id: parse(&row.get::<_, String>(0)?, WHAT)?,
-            name: parse(&row.get::<_, String>(1)?, WHAT)?,
-            number: number.map(|number| parse(&number, WHAT)).transpose()?,
-            address: address.map(|address| parse::<Ipv4Addr>(&address, WHAT)).transpose()?,
-            connection: match (state.as_str(), call) {
-                ("calling", Some(call)) => Connection::Calling(call),
-                ("connected", Some(call)) => Connection::Connected(call),
-                _ => Connection::Down,
-            },
-        });
-    }
-    Ok(terminals)
-}
-
-fn select_providers(db: &Database, rest: &str, values: impl rusqlite::Params) -> Result<Vec<Provider>, StoreError> {
-    const WHAT: &str = "a provider";
-    let mut select = db.prepare_cached(&format!("SELECT name, number FROM providers {rest}"))?;
-    let mut rows = select.query(values)?;
-    let mut providers = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number: Option<String> = row.get(1)?;
-        providers.push(Provider {
-            name: parse(&row.get::<_, String>(0)?, WHAT)?,
-            number: number.map(|number| parse(&number, WHAT)).transpose()?,
-        });
-    }
-    Ok(providers)
-}
-
-/// Reads id, content type, digest and size from the first four columns.
-fn read_head(row: &Row<'_>) -> Result<MessageHead, StoreError> {
-    const WHAT: &str = "a message";
-    Ok(MessageHead {
-        id: parse(&row.get::<_, String>(0)?, WHAT)?,
-        content_type: parse::<ContentType>(&row.get::<_, String>(1)?, WHAT)?,
-        digest: parse(&row.get::<_, String>(2)?, WHAT)?,
-        size: u64::try_from(row.get::<_, i64>(3)?).map_err(|_| StoreError::Damaged { what: WHAT })?,
-    })
-}
-
-fn select_messages(db: &Database, rest: &str, values: impl rusqlite::Params) -> Result<Vec<MessageEntry>, StoreError> {
-    const WHAT: &str = "a message";
-    let sql = format!("SELECT id, content_type, digest, size, provider, accepted_at FROM messages {rest}");
-    let mut select = db.prepare_cached(&sql)?;
-    let mut rows = select.query(values)?;
-    let mut messages = Vec::new();
-    while let Some(row) = rows.next()? {
-        let head = read_head(row)?;
-        messages.push(MessageEntry {
-            provider: parse(&row.get::<_, String>(4)?, WHAT)?,
-            accepted_at: time(row.get(5)?, WHAT)?,
-            envelopes: select_envelopes(db, head.id)?,
-            head,
-        });
-    }
-    Ok(messages)
-}
-
-fn select_envelopes(db: &Database, message: MessageId) -> Result<Vec<EnvelopeEntry>, StoreError> {
-    let mut select = db.prepare_cached(
-        "SELECT coalesce(t.name, e.terminal), verdict, verdict_call, verdict_at
-         FROM envelopes e LEFT JOIN terminals t ON t.id = e.terminal WHERE message = ?1 ORDER BY 1",
-    )?;
-    let mut rows = select.query([message.to_string()])?;
-    let mut envelopes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let verdict: Option<String> = row.get(1)?;
-        let at: Option<i64> = row.get(3)?;
-        envelopes.push(EnvelopeEntry {
-            terminal: row.get(0)?,
-            verdict: match verdict.as_deref() {
-                Some("delivered") => Some("delivered"),
-                Some("cancelled") => Some("cancelled"),
-                None => None,
-                Some(_) => return Err(StoreError::Damaged { what: "an envelope" }),
-            },
-            call: row.get(2)?,
-            at: at.map(|at| time(at, "an envelope")).transpose()?,
-        });
-    }
-    Ok(envelopes)
-}
-
-fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
-    const WHAT: &str = "a call";
-    let optional_time = |index| -> Result<Option<Timestamp>, StoreError> {
-        row.get::<_, Option<i64>>(index)?.map(|at| time(at, WHAT)).transpose()
-    };
-    let count = |index| -> Result<u64, StoreError> {
-        u64::try_from(row.get::<_, i64>(index)?).map_err(|_| StoreError::Damaged { what: WHAT })
-    };
-    Ok(CallRecord {
-        id: row.get(0)?,
-        direction: match row.get::<_, String>(1)?.as_str() {
-            "outgoing" => Direction::Outgoing,
-            _ => Direction::Incoming,
-        },
-        line: row.get(2)?,
-        number: row.get(3)?,
-        party: row.get(4)?,
-        placed_at: time(row.get(5)?, WHAT)?,
-        connected_at: optional_time(6)?,
-        ended_at: optional_time(7)?,
-        outcome: row.get(8)?,
-        octets_out: count(9)?,
-        octets_in: count(10)?,
-    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use line::{CallId, Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening};
+use line::{Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening};
 use modem::Failure;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -121,19 +121,7 @@ impl Line {
         self.set_state(LineState::Calling);
         self.shared.report(Report::LineTaken(line.clone())).await;
         self.turn_orders_away().await;
-        let record = CallRecord {
-            id: CallId::now().to_string(),
-            direction: Direction::Incoming,
-            line: line.to_string(),
-            number: Some(caller.to_string()),
-            party: Some(peer.name().to_string()),
-            placed_at: Timestamp::now(),
-            connected_at: None,
-            ended_at: None,
-            outcome: None,
-            octets_out: 0,
-            octets_in: 0,
-        };
+        let record = CallRecord::begin(Direction::Incoming, line, caller, peer.name().clone());
         match modem.answer().await {
             Ok(call) => {
                 self.session(call, peer, record, Direction::Incoming).await;
@@ -145,7 +133,7 @@ impl Line {
 
     async fn dial(&mut self, modem: ModemLine, order: DialOrder) -> Result<(), LineError> {
         self.set_state(LineState::Calling);
-        let DialOrder { terminal, number, timeout, record, .. } = order;
+        let DialOrder { terminal, number, timeout, record } = order;
         match modem.dial(&number, timeout).await {
             Ok(call) => {
                 self.session(call, Peer::Terminal(terminal), record, Direction::Outgoing).await;
@@ -166,9 +154,9 @@ impl Line {
         self.set_state(LineState::InACall);
         record.connected_at = Some(Timestamp::now());
         tracing::info!(call = %record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
-        let Ok(id) = record.id.parse() else { unreachable!("made from a CallId") };
         let terminal = peer.terminal().map(|terminal| terminal.id);
-        let session = Session { call: id, peer, direction, delay: self.config.delay, shared: self.shared.clone() };
+        let session =
+            Session { call: record.id, peer, direction, delay: self.config.delay, shared: self.shared.clone() };
         let result = session.run(call).await;
         record.octets_out = result.counters.octets_out;
         record.octets_in = result.counters.octets_in;
@@ -200,7 +188,7 @@ impl Line {
     async fn ended(&self, mut record: CallRecord, outcome: String, terminal: Option<TerminalId>, end: End) {
         let now = Timestamp::now();
         let seconds = record.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
-        tracing::info!(call = %record.id, line = %self.config.name, party = record.party, %outcome, seconds,
+        tracing::info!(call = %record.id, line = %self.config.name, party = %record.party, %outcome, seconds,
             octets_out = record.octets_out, octets_in = record.octets_in, "call ended");
         record.ended_at = Some(now);
         record.outcome = Some(outcome);

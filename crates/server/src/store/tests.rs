@@ -1,4 +1,4 @@
-use delivery::Digest;
+use delivery::ContentType;
 use tempfile::TempDir;
 
 use super::*;
@@ -49,11 +49,12 @@ async fn a_second_terminal_with_the_same_value_is_told_which() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder);
     store.add_terminal(owner()).await.unwrap();
-    for (other, expected) in [
-        (terminal("owner-02", "301", "10.77.0.3"), "number"),
-        (terminal("owner-02", "302", "10.77.0.2"), "address"),
-    ] {
-        let Err(StoreError::Taken { field }) = store.add_terminal(other).await else { panic!("{expected} taken twice") };
+    for (other, expected) in
+        [(terminal("owner-02", "301", "10.77.0.3"), "number"), (terminal("owner-02", "302", "10.77.0.2"), "address")]
+    {
+        let Err(StoreError::Taken { field }) = store.add_terminal(other).await else {
+            panic!("{expected} taken twice")
+        };
         assert_eq!(field, expected);
     }
     assert_eq!(store.terminals().await.unwrap().len(), 1);
@@ -139,20 +140,13 @@ async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
 #[tokio::test]
 async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     let folder = TempDir::new().unwrap();
-    let id = CallId::now().to_string();
-    let record = CallRecord {
-        id: id.clone(),
-        direction: Direction::Outgoing,
-        line: "line-1".into(),
-        number: Some("301".into()),
-        party: Some("owner-01".into()),
-        placed_at: Timestamp::now(),
-        connected_at: None,
-        ended_at: None,
-        outcome: None,
-        octets_out: 0,
-        octets_in: 0,
-    };
+    let record = CallRecord::begin(
+        Direction::Outgoing,
+        "line-1".parse().unwrap(),
+        "301".parse().unwrap(),
+        "owner-01".parse().unwrap(),
+    );
+    let id = record.id;
     {
         let store = open(&folder);
         store.record_call(record.clone()).await.unwrap();
@@ -160,7 +154,7 @@ async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     }
     let calls = open(&folder).calls(Last(10)).await.unwrap();
     assert_eq!(calls.len(), 1);
-    assert_eq!((calls[0].id.as_str(), calls[0].octets_in), (id.as_str(), 9));
+    assert_eq!((calls[0].id, calls[0].octets_in), (id, 9));
     assert_eq!(calls[0].outcome.as_deref(), Some("server stopped"));
 }
 

@@ -1,0 +1,152 @@
+//! Rows and what they mean. A row that cannot be read was not written by us: it is damage, and named.
+
+use std::net::Ipv4Addr;
+
+use delivery::{ContentType, MessageHead, MessageId};
+use jiff::Timestamp;
+use rusqlite::{Connection as Database, Row};
+
+use super::{EnvelopeEntry, MessageEntry, StoreError};
+use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal};
+
+pub(super) fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Damaged { what })
+}
+
+fn time(millis: i64, what: &'static str) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(millis).map_err(|_| StoreError::Damaged { what })
+}
+
+pub(super) fn select_terminals(
+    db: &Database,
+    rest: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Terminal>, StoreError> {
+    const WHAT: &str = "a terminal";
+    let sql = format!("SELECT id, name, number, address, connection, connection_call FROM terminals {rest}");
+    let mut select = db.prepare_cached(&sql)?;
+    let mut rows = select.query(values)?;
+    let mut terminals = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number: Option<String> = row.get(2)?;
+        let address: Option<String> = row.get(3)?;
+        let state: String = row.get(4)?;
+        let call: Option<String> = row.get(5)?;
+        let call = call.map(|call| parse(&call, WHAT)).transpose()?;
+        terminals.push(Terminal {
+            id: parse(&row.get::<_, String>(0)?, WHAT)?,
+            name: parse(&row.get::<_, String>(1)?, WHAT)?,
+            number: number.map(|number| parse(&number, WHAT)).transpose()?,
+            address: address.map(|address| parse::<Ipv4Addr>(&address, WHAT)).transpose()?,
+            connection: match (state.as_str(), call) {
+                ("calling", Some(call)) => Connection::Calling(call),
+                ("connected", Some(call)) => Connection::Connected(call),
+                _ => Connection::Down,
+            },
+        });
+    }
+    Ok(terminals)
+}
+
+pub(super) fn select_providers(
+    db: &Database,
+    rest: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Provider>, StoreError> {
+    const WHAT: &str = "a provider";
+    let mut select = db.prepare_cached(&format!("SELECT name, number FROM providers {rest}"))?;
+    let mut rows = select.query(values)?;
+    let mut providers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number: Option<String> = row.get(1)?;
+        providers.push(Provider {
+            name: parse(&row.get::<_, String>(0)?, WHAT)?,
+            number: number.map(|number| parse(&number, WHAT)).transpose()?,
+        });
+    }
+    Ok(providers)
+}
+
+/// Reads id, content type, digest and size from the first four columns.
+pub(super) fn read_head(row: &Row<'_>) -> Result<MessageHead, StoreError> {
+    const WHAT: &str = "a message";
+    Ok(MessageHead {
+        id: parse(&row.get::<_, String>(0)?, WHAT)?,
+        content_type: parse::<ContentType>(&row.get::<_, String>(1)?, WHAT)?,
+        digest: parse(&row.get::<_, String>(2)?, WHAT)?,
+        size: u64::try_from(row.get::<_, i64>(3)?).map_err(|_| StoreError::Damaged { what: WHAT })?,
+    })
+}
+
+pub(super) fn select_messages(
+    db: &Database,
+    rest: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<MessageEntry>, StoreError> {
+    const WHAT: &str = "a message";
+    let sql = format!("SELECT id, content_type, digest, size, provider, accepted_at FROM messages {rest}");
+    let mut select = db.prepare_cached(&sql)?;
+    let mut rows = select.query(values)?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        let head = read_head(row)?;
+        messages.push(MessageEntry {
+            provider: parse(&row.get::<_, String>(4)?, WHAT)?,
+            accepted_at: time(row.get(5)?, WHAT)?,
+            envelopes: select_envelopes(db, head.id)?,
+            head,
+        });
+    }
+    Ok(messages)
+}
+
+fn select_envelopes(db: &Database, message: MessageId) -> Result<Vec<EnvelopeEntry>, StoreError> {
+    let mut select = db.prepare_cached(
+        "SELECT coalesce(t.name, e.terminal), verdict, verdict_call, verdict_at
+         FROM envelopes e LEFT JOIN terminals t ON t.id = e.terminal WHERE message = ?1 ORDER BY 1",
+    )?;
+    let mut rows = select.query([message.to_string()])?;
+    let mut envelopes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let verdict: Option<String> = row.get(1)?;
+        let at: Option<i64> = row.get(3)?;
+        envelopes.push(EnvelopeEntry {
+            terminal: row.get(0)?,
+            verdict: match verdict.as_deref() {
+                Some("delivered") => Some("delivered"),
+                Some("cancelled") => Some("cancelled"),
+                None => None,
+                Some(_) => return Err(StoreError::Damaged { what: "an envelope" }),
+            },
+            call: row.get(2)?,
+            at: at.map(|at| time(at, "an envelope")).transpose()?,
+        });
+    }
+    Ok(envelopes)
+}
+
+pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
+    const WHAT: &str = "a call";
+    let optional_time = |index| -> Result<Option<Timestamp>, StoreError> {
+        row.get::<_, Option<i64>>(index)?.map(|at| time(at, WHAT)).transpose()
+    };
+    let count = |index| -> Result<u64, StoreError> {
+        u64::try_from(row.get::<_, i64>(index)?).map_err(|_| StoreError::Damaged { what: WHAT })
+    };
+    Ok(CallRecord {
+        id: parse(&row.get::<_, String>(0)?, WHAT)?,
+        direction: match row.get::<_, String>(1)?.as_str() {
+            "outgoing" => Direction::Outgoing,
+            _ => Direction::Incoming,
+        },
+        line: parse(&row.get::<_, String>(2)?, WHAT)?,
+        number: parse(&row.get::<_, String>(3)?, WHAT)?,
+        party: parse(&row.get::<_, String>(4)?, WHAT)?,
+        placed_at: time(row.get(5)?, WHAT)?,
+        connected_at: optional_time(6)?,
+        ended_at: optional_time(7)?,
+        outcome: row.get(8)?,
+        octets_out: count(9)?,
+        octets_in: count(10)?,
+    })
+}
