@@ -1,5 +1,7 @@
 //! The inbox at the end of a delivery session, on a real disk.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

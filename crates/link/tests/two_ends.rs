@@ -1,5 +1,7 @@
 //! Two links over a pipe in memory, on the runtime's paused clock.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The lines: who has them, what they are told, what they report.
 //!
-//! Every line is a task of its own ([`line_task`]) that waits for rings and for orders. A call that comes up becomes a
-//! link session ([`session`]), the same for both directions.
+//! Every line is a task of its own (`line_task`) that waits for rings and for orders. A call that comes up becomes a
+//! link session (`session`), the same for both directions.
 
 mod addresses;
 mod deliver;
