@@ -217,3 +217,70 @@ fn kind(value: &Value) -> &'static str {
         Value::Table(_) => "a table",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str, check: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        std::fs::write(&path, text).unwrap();
+        let read = load(&path, |top| {
+            check(top);
+            Some(())
+        });
+        read.err()
+            .into_iter()
+            .flat_map(|error| error.faults)
+            .map(|fault| format!("{}: {}", fault.key, fault.problem))
+            .collect()
+    }
+
+    #[test]
+    fn all_faults_of_a_file_are_reported_each_with_its_key() {
+        let text =
+            "count = 0\ntime = \"soon\"\nextra = 1\n[table]\nnumber = 5\nlist = [\"1\", \"x\", 2]\n[[row]]\nmore = 1";
+        let found = faults(text, |top| {
+            top.count("count", 1);
+            top.time("time", Duration::ZERO);
+            top.required::<String>("name", "a name");
+            top.section("table", |section| {
+                section.parsed::<line::Number>("number");
+                section.list::<line::Number>("list");
+            });
+            top.sections("row", |_| ());
+        });
+        let keys: Vec<_> = found.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+        assert_eq!(
+            keys,
+            ["count", "time", "name", "table.number", "table.list[1]", "table.list[2]", "row[0].more", "extra"]
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_one_fault_that_shows_the_place() {
+        let found = faults("a = [", |_| ());
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("line 1"), "{found:?}");
+    }
+
+    #[test]
+    fn defaults_stand_where_nothing_is_said() {
+        let found = faults("", |top| {
+            assert_eq!(top.count("count", 7), 7);
+            assert_eq!(top.time("time", Duration::from_secs(9)), Duration::from_secs(9));
+            assert_eq!(top.parsed::<String>("text"), None);
+            assert!(!top.has("table"));
+        });
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        faults("inbox = \"mail\"", |top| {
+            let expected = top.folder().join("mail");
+            assert_eq!(top.path("inbox"), Some(expected));
+        });
+    }
+}

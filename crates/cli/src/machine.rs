@@ -10,6 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use client::answer::{AnswerExit, answer};
 use client::connector::{self, ReceiveConfig, dial_in};
+use client::session::SILENCE_MAX;
 use client::starter::{self, StarterConfig};
 use client::submission::{Accepted, Submission, submit};
 use delivery::ContentType;
@@ -172,6 +173,12 @@ impl DialIn {
         let machine = config::terminal::read(&self.config)?;
         let submissions = self.what.read(machine.token_file.as_deref())?;
         let linger = self.linger.map(Duration::try_from).transpose().context("--linger cannot be negative")?;
+        if linger.is_some_and(|linger| linger >= SILENCE_MAX) {
+            bail!(
+                "--linger must be less than {} s: a line on which nothing comes is then hung up",
+                SILENCE_MAX.as_secs()
+            );
+        }
         let receive = machine.terminal.map(|terminal| ReceiveConfig {
             id: terminal.id,
             inbox: terminal.inbox,

@@ -29,7 +29,7 @@ Examples:
   ringup message list                            what waits, what was delivered
 
 Exit codes: 0 done, 1 failed (the message says why and what to try), 2 wrong arguments or configuration.
-Logs go to standard error; RINGUP_LOG sets what is logged (such as debug, or link=trace), RINGUP_LOG_FORMAT=json how.";
+Logs go to standard error; RINGUP_LOG sets what is logged (such as debug, or ringup_link=trace), RINGUP_LOG_FORMAT=json how.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
