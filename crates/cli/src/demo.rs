@@ -32,6 +32,7 @@ Examples:
   ringup demo                                   until ctrl-c
   ringup demo --once --file photo.jpg           your own file, through two calls, to the end
   ringup demo --once --rate 9600 --delay 300ms
+  ringup demo --once --json                     only the figures on standard output
 
 Exit code with --once: 0 if the file arrived byte for byte, 1 if not, with the reason.")]
 pub(crate) struct Demo {
@@ -50,6 +51,9 @@ pub(crate) struct Demo {
     /// Where everything is kept [default: a new folder for temporary files]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// Print the figures of each message as JSON, one object a line; the story goes to standard error
+    #[arg(long)]
+    json: bool,
 }
 
 /// Between two reports of the vending machine.
@@ -77,7 +81,7 @@ impl Demo {
     async fn play(&self, household: &Household) -> anyhow::Result<ExitCode> {
         let stop = crate::services::until_signal()?;
         let mut children = Children::new(household)?;
-        let mut story = Story::new();
+        let mut story = Story::new(self.json);
         let played = stop.run_until_cancelled(self.act(household, &mut children, &mut story)).await;
         if played.is_none() {
             eprintln!("stopping");
@@ -164,7 +168,11 @@ impl Demo {
         self.prove(&arrived, digest)?;
         story.say(Who::Demo, &format!("arrived at {}", arrived.display()));
         story.say(Who::Demo, &format!("SHA-256 {digest}, the same at both ends"));
-        println!("{summary}");
+        if self.json {
+            println!("{}", summary.to_json());
+        } else {
+            println!("{summary}");
+        }
         Ok(())
     }
 

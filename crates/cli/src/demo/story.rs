@@ -8,15 +8,22 @@ use super::children::{Event, Who};
 
 pub(super) struct Story {
     began: Instant,
+    /// Whether standard output is for the figures alone.
+    is_aside: bool,
 }
 
 impl Story {
-    pub(super) fn new() -> Self {
-        Self { began: Instant::now() }
+    pub(super) fn new(is_aside: bool) -> Self {
+        Self { began: Instant::now(), is_aside }
     }
 
     pub(super) fn say(&self, who: Who, what: &str) {
-        println!("{:7.2} s  {who:9} {what}", self.began.elapsed().as_secs_f64());
+        let line = format!("{:7.2} s  {who:9} {what}", self.began.elapsed().as_secs_f64());
+        if self.is_aside {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
     }
 
     pub(super) fn tell(&self, event: &Event) {

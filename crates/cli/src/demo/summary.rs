@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::children::{Event, Who};
 
@@ -79,6 +79,40 @@ impl Summary {
         }
     }
 
+    /// The figures for programs: times in seconds or milliseconds from CONNECT, octets both ways.
+    pub(super) fn to_json(&self) -> Value {
+        let [ppp, tcp, delivery] = self
+            .phases()
+            .map(|Mark { millis, octets, flights }| json!({ "millis": millis, "octets": octets, "flights": flights }));
+        json!({
+            "size_octets": self.size,
+            "rate_bps": self.rate,
+            "on_disk_seconds": self.since_connect(self.stored_at),
+            "on_hook_seconds": self.since_connect(self.on_hook_at),
+            "floor_seconds": self.floor(),
+            "line_share": self.floor() / self.since_connect(self.on_hook_at),
+            "ppp": ppp,
+            "tcp": tcp,
+            "delivery": delivery,
+            "billed_seconds": { "vending": self.billed.first(), "centre": self.billed.last() },
+        })
+    }
+
+    /// What PPP, TCP and delivery took, each on its own.
+    fn phases(&self) -> [Mark; 3] {
+        let between = |from: Mark, to: Mark| Mark {
+            millis: to.millis.saturating_sub(from.millis),
+            octets: to.octets.saturating_sub(from.octets),
+            flights: to.flights.saturating_sub(from.flights),
+        };
+        [self.link_up, between(self.link_up, self.notice), between(self.notice, self.receipt)]
+    }
+
+    /// What the content alone takes on this line, in seconds.
+    fn floor(&self) -> f64 {
+        self.size as f64 * 10.0 / f64::from(self.rate)
+    }
+
     fn since_connect(&self, at: Option<Timestamp>) -> f64 {
         match (self.answered_at, at) {
             (Some(from), Some(to)) => to.duration_since(from).as_secs_f64(),
@@ -96,17 +130,12 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.since_connect(self.stored_at);
         let on_hook = self.since_connect(self.on_hook_at);
-        let floor = self.size as f64 * 10.0 / f64::from(self.rate);
+        let floor = self.floor();
         writeln!(f, "\n{} octets at {} bit/s, from CONNECT of the server's call:", self.size, self.rate)?;
         writeln!(f, "  phase                     ms   octets (both ways)   flights")?;
-        let phases = [
-            ("PPP: IP is up", Mark::default(), self.link_up),
-            ("TCP: connected notice", self.link_up, self.notice),
-            ("delivery: receipt", self.notice, self.receipt),
-        ];
-        for (name, from, to) in phases {
-            let (millis, octets) = (to.millis.saturating_sub(from.millis), to.octets.saturating_sub(from.octets));
-            writeln!(f, "  {name:22} {millis:6} {octets:10} {:20}", to.flights.saturating_sub(from.flights))?;
+        let names = ["PPP: IP is up", "TCP: connected notice", "delivery: receipt"];
+        for (name, Mark { millis, octets, flights }) in names.into_iter().zip(self.phases()) {
+            writeln!(f, "  {name:22} {millis:6} {octets:10} {flights:20}")?;
         }
         writeln!(f, "  on the terminal's disk after {disk:.2} s, on hook after {on_hook:.2} s")?;
         writeln!(
