@@ -115,7 +115,8 @@ fn on_the_line(said: &Said, encoder: &mut Encoder) -> BytesMut {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    // More than proptest's own number, unless a soak asks for more still.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)))]
 
     #[test]
     fn nothing_a_peer_says_panics_or_is_answered_with_much_more(
