@@ -1,2 +1,84 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: what developers and CI run. Needs Rust and git, nothing else.
+
+mod bench;
+mod ci;
+mod soak;
+mod step;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use step::Step;
+use workspace::Workspace;
+
+/// Tests, checks and measures Ringup.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  cargo xtask test                 every test
+  cargo xtask tidy                 the rules that no compiler knows
+  cargo xtask ci                   what CI runs: format, clippy, docs, tidy, tests
+  cargo xtask soak --minutes 30    property tests with far more cases
+  cargo xtask bench call           the figures of a call, as a table
+
+Exit codes: 0 all is well, 1 something is not (the message says what), 2 wrong arguments.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Test(Test),
+    /// Checks the rules that no compiler knows: purity, rooms, names, sizes, leftovers. Lists each breach as file:line
+    Tidy,
+    /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
+    Ci,
+    Soak(soak::Soak),
+    Bench(bench::Bench),
+}
+
+/// Runs every test of the workspace, with plain `cargo test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test
+  cargo xtask test screening               only tests with this in their names
+  cargo xtask test -- --nocapture          what is after -- goes to the test programs
+
+Goes on after a test program has failed, and fails at the end. Nothing but Rust is needed.")]
+struct Test {
+    /// Handed to `cargo test`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+}
+
+impl Test {
+    fn step(&self) -> Step {
+        let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
+        Step::cargo("test", &all).arguments(&self.arguments)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = Workspace::find().and_then(|workspace| match arguments.command {
+        Command::Test(test) => test.step().run(&workspace),
+        Command::Tidy => tidy::run(&workspace),
+        Command::Ci => ci::run(&workspace),
+        Command::Soak(soak) => soak.run(&workspace),
+        Command::Bench(bench) => bench.run(&workspace),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Figures, as Markdown on standard output, beside what they were measured on.
+
+mod build;
+mod call;
+mod machine;
+mod starter;
+
+use clap::{Args, ValueEnum};
+
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+/// Measures, and prints the figures as Markdown: for docs/performance.md.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench                 all figures, about ten minutes
+  cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
+  cargo xtask bench starter         memory and wake-ups of the resident starter (Linux only)
+  cargo xtask bench build           a release build from nothing
+
+The tables go to standard output, what is happening to standard error. Other work on the machine
+falsifies the figures: the load before the measurement is printed with them.")]
+pub(crate) struct Bench {
+    /// What to measure [default: all]
+    figure: Option<Figure>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Figure {
+    Call,
+    Starter,
+    Build,
+}
+
+impl Bench {
+    /// # Errors
+    /// If something that is to be measured fails: then it has no figure.
+    pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
+        let is_wanted = |figure| self.figure.is_none_or(|wanted| wanted == figure);
+        println!("{}\n", machine::describe(workspace)?);
+        if is_wanted(Figure::Build) {
+            println!("{}", build::measure(workspace)?);
+        }
+        if is_wanted(Figure::Call) || is_wanted(Figure::Starter) {
+            let programs = ["build", "--release", "--locked", "--package", "ringup", "--package", "ringup-client"];
+            Step::cargo("build", &programs).run(workspace)?;
+        }
+        if is_wanted(Figure::Call) {
+            println!("{}", call::measure(workspace)?);
+        }
+        if is_wanted(Figure::Starter) {
+            println!("{}", starter::measure(workspace)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! What a message costs on the line: from CONNECT of the server's call to the terminal's disk and on hook.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use crate::workspace::{Workspace, shown};
+
+/// One message over one kind of line.
+struct Case {
+    octets: usize,
+    rate_bps: u32,
+    delay: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case { octets: 1_000, rate_bps: 33_600, delay: "60ms" },
+    Case { octets: 1_000, rate_bps: 9_600, delay: "300ms" },
+    Case { octets: 100_000, rate_bps: 33_600, delay: "60ms" },
+];
+
+/// What `ringup demo --json` prints.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    on_disk_seconds: f64,
+    on_hook_seconds: f64,
+    floor_seconds: f64,
+    line_share: f64,
+    ppp: Phase,
+    tcp: Phase,
+    delivery: Phase,
+}
+
+#[derive(Debug, Deserialize)]
+struct Phase {
+    millis: u64,
+    octets: u64,
+    flights: u64,
+}
+
+pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
+    let mut table = "### call\n
+From CONNECT of the server's call, on the exchange in software, one run each; content is random octets. A phase is: \
+time, octets on the line both ways, flights (changes of direction). Share: how much of the time on line the content alone would take.\n
+| content, line | line's floor | on the terminal's disk | on hook | share | PPP | TCP | delivery |\n|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for case in CASES {
+        let Summary { on_disk_seconds, on_hook_seconds, floor_seconds, line_share, ppp, tcp, delivery } =
+            case.measure(workspace)?;
+        let [ppp, tcp, delivery] = [ppp, tcp, delivery].map(|Phase { millis, octets, flights }| {
+            format!("{:.2} s, {octets} octets, {flights} flights", millis as f64 / 1000.0)
+        });
+        writeln!(
+            table,
+            "| {} octets, {} bit/s, {} | {floor_seconds:.2} s | {on_disk_seconds:.2} s | {on_hook_seconds:.2} s | {:.1} % | {ppp} | {tcp} | {delivery} |",
+            case.octets,
+            case.rate_bps,
+            case.delay,
+            100.0 * line_share
+        )?;
+    }
+    Ok(table)
+}
+
+impl Case {
+    fn measure(&self, workspace: &Workspace) -> anyhow::Result<Summary> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("content");
+        fs::write(&file, random_octets(self.octets))?;
+        let mut demo = Command::new(workspace.release_program("ringup")?);
+        demo.args(["demo", "--once", "--json", "--delay", self.delay, "--rate", &self.rate_bps.to_string()]);
+        demo.arg("--file").arg(&file).arg("--folder").arg(folder.path().join("demo"));
+        demo.stdin(Stdio::null()).stderr(Stdio::inherit());
+        eprintln!("== {}", shown(&demo));
+        let output = demo.output().context("could not start the demo")?;
+        if !output.status.success() {
+            bail!("the demo with {} octets at {} bit/s failed", self.octets, self.rate_bps);
+        }
+        serde_json::from_slice(&output.stdout).context("could not read the summary of the demo")
+    }
+}
+
+/// The same in every run, and nothing that a compressor could make smaller (xorshift64, Marsaglia 2003).
+fn random_octets(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[7]
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_the_same_in_every_run_and_evenly_spread() {
+        let octets = random_octets(100_000);
+        assert_eq!(octets, random_octets(100_000));
+        let mut counts = [0; 256];
+        octets.iter().for_each(|octet| counts[usize::from(*octet)] += 1);
+        assert!(counts.iter().all(|count| (250..550).contains(count)), "{counts:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! What CI runs, in the order of what is cheapest to know.
+
+use crate::step::{Step, timed};
+use crate::tidy;
+use crate::workspace::Workspace;
+
+/// Runs every step up to the first that fails. The tests are last, so that their closing lines are the last to be read.
+///
+/// # Errors
+/// The first failure.
+pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let before = [
+        Step::cargo("fmt", &["fmt", "--all", "--check"]),
+        Step::cargo("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        Step::cargo("doc", &["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
+    ];
+    for step in before {
+        timed(step.name, || step.run(workspace))?;
+    }
+    timed("tidy", || tidy::run(workspace))?;
+    let test = crate::Test { arguments: vec![] }.step();
+    timed(test.name, || test.run(workspace))
+}

@@ -1,0 +1,209 @@
+//! What no file may hold: leftovers, sleeping tests, paths of one machine, SQL outside its room, too much, and names
+//! that say nothing.
+
+use super::Breach;
+use super::code::Line;
+use super::tree::{File, Tree};
+
+/// Past this, look for a second noun.
+const LINES_MAX: usize = 800;
+
+/// The only place with SQL.
+const STORE: &str = "crates/server/src/store";
+
+/// How statements begin. In literals only, in capitals as SQL is written here.
+const SQL: &[&str] = &[
+    "SELECT ",
+    "INSERT INTO ",
+    "INSERT OR ",
+    "UPDATE ",
+    "DELETE FROM ",
+    "CREATE TABLE ",
+    "CREATE INDEX ",
+    "DROP TABLE ",
+    "ALTER TABLE ",
+    "PRAGMA ",
+];
+
+const EMPTY_NAMES: &[&str] =
+    &["util", "utils", "common", "helper", "helpers", "misc", "manager", "managers", "processor", "processors"];
+
+/// Folders of the machine this was built on: in a file they are a mistake or a leak.
+const MACHINE_FOLDERS: &[&str] = &["work", "root", "farm"];
+
+pub(super) fn check(tree: &Tree) -> Vec<Breach> {
+    tree.files.iter().flat_map(check_file).collect()
+}
+
+fn check_file(file: &File) -> Vec<Breach> {
+    let path = file.path.as_str();
+    let mut breaches = Vec::new();
+    if let Some(name) = path.split('/').map(stem).find(|name| EMPTY_NAMES.contains(name)) {
+        let problem = format!("the name `{name}` says nothing: name the noun it owns, or put it where it is used");
+        breaches.push(Breach::new(path, 1, problem));
+    }
+    for (index, text) in file.text.lines().enumerate() {
+        if let Some(folder) = machine_path(text) {
+            let problem = format!("a path of one machine: /{folder}/");
+            breaches.push(Breach::new(path, index + 1, problem));
+        }
+    }
+    let Some(code) = &file.code else { return breaches };
+    if code.lines.len() > LINES_MAX {
+        let problem = format!("{} lines, more than {LINES_MAX}: is there a second noun in it?", code.lines.len());
+        breaches.push(Breach::new(path, LINES_MAX + 1, problem));
+    }
+    for (number, line) in code.numbered() {
+        let problems = [leftover(line), sleep_in_test(line), sql(path, line), empty_module(line)];
+        breaches.extend(problems.into_iter().flatten().map(|problem| Breach::new(path, number, problem)));
+    }
+    breaches
+}
+
+fn stem(part: &str) -> &str {
+    part.split_once('.').map_or(part, |(stem, _)| stem)
+}
+
+fn machine_path(text: &str) -> Option<&'static str> {
+    MACHINE_FOLDERS.iter().copied().find(|folder| {
+        text.match_indices(folder).any(|(at, _)| {
+            // The folder at the root of a path, not in the middle of one or of a word.
+            let (before, after) = (&text[..at], &text[at + folder.len()..]);
+            let is_root = before.strip_suffix('/').is_some_and(|before| !before.ends_with(is_of_path));
+            is_root && after.starts_with('/') && after[1..].starts_with(|char: char| char.is_alphanumeric())
+        })
+    })
+}
+
+fn is_of_path(char: char) -> bool {
+    char.is_alphanumeric() || matches!(char, '.' | '_' | '-' | '/' | '}' | '~')
+}
+
+/// Code that was to be finished, or was silenced.
+fn leftover(line: &Line) -> Option<String> {
+    for word in line.words() {
+        match word.text {
+            "todo" | "unimplemented" | "dbg" if word.after.starts_with('!') => {
+                return Some(format!("{}! is not finished code", word.text));
+            }
+            "ignore" if word.before.ends_with("#[") => {
+                return Some("a test that is not run proves nothing: make it run, or remove it".to_owned());
+            }
+            // With a reason it is a decision; `expect` in its stead is refused by the compiler when it is not needed.
+            "dead_code" if line.code.contains("allow(") && !line.code.contains("reason =") => {
+                return Some("dead code is silenced: remove the code, or give the reason in the attribute".to_owned());
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn sleep_in_test(line: &Line) -> Option<String> {
+    let sleeps = line.words().any(|word| {
+        matches!(word.text, "sleep" | "sleep_ms" | "sleep_until")
+            && word.after.starts_with('(')
+            && !word.before.ends_with("fn ")
+    });
+    (line.is_test && sleeps).then(|| "a test sleeps: wait for the event instead".to_owned())
+}
+
+fn sql(path: &str, line: &Line) -> Option<String> {
+    // This file names the keywords, and is in no program.
+    let is_elsewhere = path.starts_with("crates/") && !path.starts_with(STORE);
+    let keyword = SQL.iter().find(|keyword| line.literal.contains(*keyword))?;
+    is_elsewhere
+        .then(|| format!("SQL ({}) outside {STORE}: give the store a method with a domain name", keyword.trim()))
+}
+
+fn empty_module(line: &Line) -> Option<String> {
+    let module = line.words().find(|word| EMPTY_NAMES.contains(&word.text) && word.before.ends_with("mod "))?;
+    Some(format!("the name `{}` says nothing: name the noun it owns", module.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(path: &str, text: &str) -> Vec<String> {
+        check(&Tree::of(&[(path, text)])).iter().map(ToString::to_string).collect()
+    }
+
+    /// Exactly one breach, on line 2, that has `word` in it.
+    #[track_caller]
+    fn refused(path: &str, code: &str, word: &str) {
+        let found = problems(path, &format!("//\n{code}\n"));
+        assert_eq!(found.len(), 1, "{code}: {found:?}");
+        assert!(found[0].starts_with(&format!("{path}:2: ")) && found[0].contains(word), "{found:?}");
+    }
+
+    #[track_caller]
+    fn accepted(path: &str, code: &str) {
+        assert_eq!(problems(path, code), [] as [String; 0], "{code}");
+    }
+
+    const ROOM: &str = "crates/line/src/call.rs";
+
+    #[test]
+    fn unfinished_and_silenced_code_is_refused() {
+        refused(ROOM, "todo!()", "todo!");
+        refused(ROOM, "fn f() { unimplemented!(\"later\") }", "unimplemented!");
+        refused(ROOM, "let x = dbg!(y);", "dbg!");
+        refused(ROOM, "#[ignore]", "not run");
+        refused(ROOM, "#[ignore = \"slow\"]", "not run");
+        refused(ROOM, "#![allow(dead_code)]", "silenced");
+        refused(ROOM, "#[allow(unused, dead_code)]", "silenced");
+        accepted(ROOM, "// todo!() was here\nlet text = \"dbg!(x)\"; todo(); fn ignore() {}");
+        accepted(ROOM, "#![allow(dead_code, reason = \"each test program uses its own part\")]");
+    }
+
+    #[test]
+    fn tests_do_not_sleep() {
+        refused("crates/line/tests/call.rs", "thread::sleep(SECOND);", "sleeps");
+        refused("tests/world/main.rs", "tokio::time::sleep(SECOND).await;", "sleeps");
+        refused(ROOM, "#[cfg(test)] mod tests { fn t() { sleep(SECOND); } }", "sleeps");
+        accepted(ROOM, "fn pause() { thread::sleep(SECOND); }");
+        accepted("crates/line/tests/call.rs", "fn sleep(steps: u32) {}");
+    }
+
+    #[test]
+    fn sql_is_in_the_store_only() {
+        refused("crates/server/src/intake.rs", "db.execute(\"INSERT INTO t VALUES (1)\")", "INSERT INTO");
+        refused("crates/cli/src/operator.rs", "let sql = r#\"SELECT 1\"#;", "SELECT");
+        accepted("crates/server/src/store.rs", "\"SELECT 1\"");
+        accepted("crates/server/src/store/queue.rs", "\"DELETE FROM t\"");
+        accepted("crates/server/src/intake.rs", "// SELECT 1\nlet x = \"select one\";");
+    }
+
+    #[test]
+    fn long_files_are_refused() {
+        assert_eq!(problems(ROOM, &"x();\n".repeat(LINES_MAX)), [] as [String; 0]);
+        let found = problems(ROOM, &"x();\n".repeat(LINES_MAX + 1));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("801 lines"), "{found:?}");
+        accepted("docs/rfc/rfc1661.txt", &"x\n".repeat(5000));
+    }
+
+    #[test]
+    fn names_say_something() {
+        for path in ["crates/line/src/utils.rs", "crates/common/Cargo.toml", "crates/server/src/call/manager.rs"] {
+            assert_eq!(problems(path, "").len(), 1, "{path}");
+        }
+        refused(ROOM, "mod helpers { }", "helpers");
+        accepted("crates/line/src/commonplace.rs", "let common = 1;");
+    }
+
+    #[test]
+    fn paths_of_one_machine_are_refused() {
+        for folder in MACHINE_FOLDERS {
+            let text = format!("see\n/{folder}/main");
+            assert_eq!(problems("docs/plan.md", &text).len(), 1, "{text}");
+            assert_eq!(problems(".ci/run", &format!("cd \"/{folder}/main\"")).len(), 1);
+        }
+        let (folder, other) = (MACHINE_FOLDERS[0], MACHINE_FOLDERS[1]);
+        accepted(
+            "docs/plan.md",
+            &format!("https://example.org/{folder}/1, docs/{other}/x, /{folder}, a/{folder}/b, ~/{folder}/x"),
+        );
+    }
+}
