@@ -85,7 +85,7 @@ fn all_faults_of_a_terminals_config_are_told_at_once_each_with_its_key() {
         number = "2-0-1"
         [terminal]
         callers = ["201", "+0201", 201]
-        linger = "a while"
+        linger = "61s"
         inbix = "inbox"
         [provider]
         token = "rup_AAAA"

@@ -40,8 +40,8 @@ impl Default for Plan {
     }
 }
 
-/// Longer than any test: whoever lingers so long stays until it is ended.
-pub(crate) const FOR_EVER: &str = "10m";
+/// The longest that can be set, and longer than any test: whoever lingers so long stays until it is ended.
+pub(crate) const FOR_EVER: &str = "59s";
 
 #[derive(Debug)]
 pub(crate) struct Village {
