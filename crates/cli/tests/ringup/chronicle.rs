@@ -91,7 +91,7 @@ impl Chronicle {
             if has_ended || left.is_zero() {
                 let why = if has_ended { "it has ended" } else { "nothing came" };
                 drop(entries);
-                panic!("waited for {who} to say {what}, but {why}; all that was said:\n{}", self.tell());
+                panic!("waited for {who} to say {what}, but {why}");
             }
             entries = self.more.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
         }

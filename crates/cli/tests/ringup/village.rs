@@ -184,7 +184,7 @@ token_file = "token"
                 return answer;
             }
             let is_late = std::time::Instant::now() > deadline;
-            assert!(!is_late, "{verb:?} still says {answer:#}; all that was said:\n{}", self.chronicle.tell());
+            assert!(!is_late, "{verb:?} still says {answer:#}");
         }
     }
 
@@ -278,6 +278,14 @@ token_file = "token"
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+}
+
+impl Drop for Village {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("all that was said in the village:\n{}", self.chronicle.tell());
+        }
     }
 }
 
