@@ -3,6 +3,7 @@
 //! A key that is missing, unknown, of the wrong type or out of bounds is a [`Fault`]; all faults of a file are reported
 //! together. Relative paths are relative to the folder of the file.
 
+pub(crate) mod exchange;
 pub(crate) mod server;
 pub(crate) mod terminal;
 
@@ -34,19 +35,32 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.faults.len();
         write!(f, "{} has {count} fault{}:", self.path.display(), if count == 1 { "" } else { "s" })?;
-        self.faults.iter().try_for_each(|Fault { key, problem }| match key.as_str() {
-            "" => write!(f, "\n  {problem}"),
-            key => write!(f, "\n  {key}: {problem}"),
+        self.faults.iter().try_for_each(|Fault { key, problem }| {
+            // TOML's own errors show the place on lines of their own.
+            let problem = problem.trim_end().replace('\n', "\n  ");
+            match key.as_str() {
+                "" => write!(f, "\n  {problem}"),
+                key => write!(f, "\n  {key}: {problem}"),
+            }
         })
     }
 }
 
+impl ConfigError {
+    /// A fault of the file as a whole.
+    fn whole(path: &Path, problem: String) -> Self {
+        Self { path: path.to_owned(), faults: vec![Fault { key: String::new(), problem }] }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::whole(path, error.to_string()))
+}
+
 /// Reads a file and hands its top table to `check`.
 pub(crate) fn load<T>(path: &Path, check: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
-    let fail =
-        |problem: String| ConfigError { path: path.to_owned(), faults: vec![Fault { key: String::new(), problem }] };
-    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-    let table = text.parse::<Table>().map_err(|error| fail(error.to_string().trim_end().replace('\n', "\n  ")))?;
+    let text = read_text(path)?;
+    let table = text.parse::<Table>().map_err(|error| ConfigError::whole(path, error.to_string()))?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut faults = Vec::new();
     let mut top = Section { name: String::new(), table, folder: &folder, faults: &mut faults };

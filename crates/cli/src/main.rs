@@ -68,8 +68,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("ringup: {error:#}");
-        let is_config =
-            error.chain().any(|cause| cause.is::<config::ConfigError>() || cause.is::<exchange::ConfigError>());
+        let is_config = error.chain().any(|cause| cause.is::<config::ConfigError>());
         ExitCode::from(if is_config { 2 } else { 1 })
     })
 }

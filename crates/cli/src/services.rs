@@ -1,9 +1,8 @@
 //! The programs that run until they are ended: `serve`, `exchange`; and `check-config`, which starts nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +52,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = read_exchange(&self.config)?;
+        let config = config::exchange::read(&self.config)?;
         Runtime::new()?.block_on(async {
             exchange::run(config, until_signal()?).await?;
             Ok(ExitCode::SUCCESS)
@@ -87,17 +86,11 @@ impl CheckConfig {
         match self.kind {
             ConfigKind::Server => drop(config::server::read(&self.file)?),
             ConfigKind::Terminal => drop(config::terminal::read(&self.file)?),
-            ConfigKind::Exchange => drop(read_exchange(&self.file)?),
+            ConfigKind::Exchange => drop(config::exchange::read(&self.file)?),
         }
         println!("{} is good", self.file.display());
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn read_exchange(path: &Path) -> anyhow::Result<exchange::Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
-    let config: exchange::Config = text.parse().with_context(|| format!("{} is not good", path.display()))?;
-    Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
 }
 
 /// A token that is cancelled by SIGINT, SIGTERM, or the end of the terminal it was started from.

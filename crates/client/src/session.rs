@@ -45,7 +45,7 @@ pub enum SessionError {
 pub async fn establish(call: Call, address: Option<Ipv4Addr>, delay: Duration) -> Result<Link, SessionError> {
     let began = Instant::now();
     let rate_bps = call.rate_bps();
-    let config = LinkConfig { local: LocalAddress::Ask(address), peer: PeerAddress::Any, rate_bps, delay };
+    let config = LinkConfig { local: LocalAddress::Ask(address), peer: PeerAddress::Any, rate_bps, delay, ports: &[] };
     let link = Link::establish(call, config, random_seed()).await?;
     let address = link.local();
     tracing::info!(%address, millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "link up");

@@ -181,6 +181,7 @@ struct Driver<S> {
     shared: Arc<Shared>,
     up: Option<oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>>,
     rate_bps: u32,
+    ports: &'static [u16],
     seed: u64,
 }
 
@@ -204,8 +205,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         };
         let session = Session::new(ppp, seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
-        let rate_bps = config.rate_bps;
-        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, seed }
+        let LinkConfig { rate_bps, ports, .. } = *config;
+        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, ports, seed }
     }
 
     async fn run(mut self) {
@@ -303,7 +304,12 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     }
                 }
                 Output::Event(Event::NetworkUp { local, peer, mtu }) => {
-                    let stack = Stack::new(local, peer, mtu, self.rate_bps, self.seed, now);
+                    let mut stack = Stack::new(local, peer, mtu, self.rate_bps, self.seed, now);
+                    for port in self.ports {
+                        if let Err(error) = stack.open(*port) {
+                            tracing::error!(port, %error, "cannot listen");
+                        }
+                    }
                     if self.shared.stack.set(Mutex::new(stack)).is_ok()
                         && let Some(up) = self.up.take()
                     {

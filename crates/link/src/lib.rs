@@ -37,6 +37,9 @@ pub struct LinkConfig {
     pub rate_bps: u32,
     /// One-way delay of the line, as far as known: sets the first restart timer of PPP.
     pub delay: Duration,
+    /// TCP ports that take connections from the moment on which IP is up: the far end may be quicker than the caller of
+    /// [`Link::establish`] is with [`Link::listen`], which gives out what has come to one of these.
+    pub ports: &'static [u16],
 }
 
 /// Largest packet for a line of this rate, in octets: below about half a second of line each, so that an urgent one

@@ -10,9 +10,6 @@ use smoltcp::iface::SocketHandle;
 use crate::driver::Shared;
 use crate::stream::Stream;
 
-/// Connections that may wait to be accepted. The stack has no backlog of its own: each is a socket that listens.
-const BACKLOG: usize = 4;
-
 /// Accepts TCP connections on one port of a link.
 #[derive(Debug)]
 pub struct Listener {
@@ -23,7 +20,7 @@ pub struct Listener {
 
 impl Listener {
     pub(crate) fn new(shared: Arc<Shared>, port: u16) -> io::Result<Self> {
-        let waiting = (0..BACKLOG).map(|_| shared.stack(|stack| stack.listen(port))).collect::<io::Result<_>>()?;
+        let waiting = shared.stack(|stack| stack.listen(port))?;
         Ok(Self { shared, port, waiting })
     }
 
@@ -43,7 +40,7 @@ impl Listener {
             })
         })
         .await?;
-        let fresh = self.shared.stack(|stack| stack.listen(self.port))?;
+        let fresh = self.shared.stack(|stack| stack.listen_once(self.port))?;
         let handle = std::mem::replace(&mut self.waiting[index], fresh);
         Ok(Stream::new(self.shared.clone(), handle))
     }

@@ -1,6 +1,6 @@
 //! TCP/IP in user space for one link: a thin wall around smoltcp, so that nothing outside names it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
 use std::task::{Context, Poll};
@@ -16,6 +16,9 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Connections to a port that may wait to be accepted. smoltcp has no backlog of its own: each is a socket that listens.
+const BACKLOG: usize = 4;
+
 /// Local ports for our own connections (RFC 6335 §6: dynamic ports).
 const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 
@@ -27,6 +30,8 @@ pub(crate) struct Stack {
     local: Ipv4Addr,
     next_port: u16,
     buffer_octets: usize,
+    /// Ports on which we listen and that nobody has asked for yet.
+    unclaimed: BTreeMap<u16, Vec<SocketHandle>>,
     /// Sockets whose stream is gone; they go when TCP has finished with them.
     orphans: Vec<SocketHandle>,
 }
@@ -58,7 +63,15 @@ impl Stack {
         let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
         let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());
-        Self { interface, device, sockets, started: now, local, next_port, buffer_octets, orphans: Vec::new() }
+        let (unclaimed, orphans) = (BTreeMap::new(), Vec::new());
+        Self { interface, device, sockets, started: now, local, next_port, buffer_octets, unclaimed, orphans }
+    }
+
+    /// Listens on a port before anybody asks for its connections.
+    pub(crate) fn open(&mut self, port: u16) -> io::Result<()> {
+        let waiting = self.listen(port)?;
+        self.unclaimed.insert(port, waiting);
+        Ok(())
     }
 
     /// Takes a packet from the link.
@@ -114,7 +127,15 @@ impl Stack {
         Ok(self.sockets.add(socket))
     }
 
-    pub(crate) fn listen(&mut self, port: u16) -> io::Result<SocketHandle> {
+    /// The sockets that listen on a port.
+    pub(crate) fn listen(&mut self, port: u16) -> io::Result<Vec<SocketHandle>> {
+        match self.unclaimed.remove(&port) {
+            Some(waiting) => Ok(waiting),
+            None => (0..BACKLOG).map(|_| self.listen_once(port)).collect(),
+        }
+    }
+
+    pub(crate) fn listen_once(&mut self, port: u16) -> io::Result<SocketHandle> {
         let mut socket = self.socket();
         socket.listen(port).map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error.to_string()))?;
         Ok(self.sockets.add(socket))

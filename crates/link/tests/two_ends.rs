@@ -14,7 +14,7 @@ const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7411;
 
 fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
-    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10) }
+    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10), ports: &[] }
 }
 
 async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {
@@ -112,6 +112,22 @@ async fn a_connection_to_a_port_where_nobody_listens_is_refused() {
     let refused = terminal.connect(SERVER, PORT).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     drop(server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_comes_before_its_listener_finds_an_open_port() {
+    let server = config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), 1_000_000);
+    let server = LinkConfig { ports: &[PORT], ..server };
+    let terminal = config(LocalAddress::Ask(None), PeerAddress::Any, 1_000_000);
+    let pipe = duplex(64 * 1024);
+    let (server, terminal) = tokio::join!(Link::establish(pipe.0, server, 1), Link::establish(pipe.1, terminal, 2));
+    let (server, terminal) = (server.unwrap(), terminal.unwrap());
+    let mut connected = terminal.connect(SERVER, PORT).await.unwrap();
+    connected.write_all(b"I am connected").await.unwrap();
+    let mut accepted = server.listen(PORT).unwrap().accept().await.unwrap();
+    let mut heard = [0; 14];
+    accepted.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"I am connected");
 }
 
 #[tokio::test(start_paused = true)]

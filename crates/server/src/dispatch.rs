@@ -135,6 +135,8 @@ impl Dispatch {
             },
             Input::Connected(terminal) => {
                 self.terminals.insert(terminal, State::Connected);
+                // What came between the session's first look into the store and this: it was told here, not there.
+                self.output.push_back(Output::Deliver(terminal));
             }
             Input::Ended(terminal, end) => self.end(terminal, end, now),
             Input::Deadline => {
@@ -261,6 +263,15 @@ mod tests {
         let mut dispatch = with_lines(&["a"], now);
         feed(&mut dispatch, Input::Connected(terminal(1)), now);
         assert_eq!(feed(&mut dispatch, due(1), now).0, [Output::Deliver(terminal(1))]);
+    }
+
+    #[test]
+    fn what_is_told_just_before_the_connected_notice_is_delivered_on_that_call() {
+        let now = Instant::now();
+        for mut dispatch in [with_lines(&["a"], now), with_lines(&[], now)] {
+            feed(&mut dispatch, due(1), now);
+            assert_eq!(feed(&mut dispatch, Input::Connected(terminal(1)), now).0, [Output::Deliver(terminal(1))]);
+        }
     }
 
     #[test]

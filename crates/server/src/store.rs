@@ -328,11 +328,14 @@ impl Store {
     pub async fn due(&self, terminal: TerminalId) -> Result<Vec<MessageId>, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached(
-                    "SELECT message FROM envelopes WHERE terminal = ?1 AND verdict IS NULL ORDER BY message",
-                )?;
+                let mut select =
+                    db.prepare_cached("SELECT message FROM envelopes WHERE terminal = ?1 AND verdict IS NULL")?;
                 let ids = select.query_map([terminal.to_string()], |row| row.get::<_, String>(0))?;
-                ids.map(|id| parse(&id?, "an envelope")).collect()
+                let mut ids =
+                    ids.map(|id| parse(&id?, "an envelope")).collect::<Result<Vec<MessageId>, StoreError>>()?;
+                // Ids sort by time; their base64url text, which the database would sort, does not.
+                ids.sort_unstable();
+                Ok(ids)
             })
             .await
     }
@@ -395,7 +398,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn messages(&self, last: Last) -> Result<Vec<MessageEntry>, StoreError> {
-        self.reader.run(move |db| select_messages(db, "ORDER BY id DESC LIMIT ?1", params![last.0])).await
+        self.reader
+            .run(move |db| select_messages(db, "ORDER BY accepted_at DESC, rowid DESC LIMIT ?1", params![last.0]))
+            .await
     }
 
     /// One message.
@@ -446,7 +451,8 @@ impl Store {
     pub async fn calls(&self, last: Last) -> Result<Vec<CallRecord>, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached("SELECT * FROM calls ORDER BY id DESC LIMIT ?1")?;
+                let mut select =
+                    db.prepare_cached("SELECT * FROM calls ORDER BY placed_at DESC, rowid DESC LIMIT ?1")?;
                 let mut rows = select.query(params![last.0])?;
                 let mut calls = Vec::new();
                 while let Some(row) = rows.next()? {

@@ -40,7 +40,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             };
             (listen, section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
-        let (link_address, link_pool) = top.section("link", link)?;
+        let link = top.section("link", link);
         let retry = top.section("retry", |section| RetryRules {
             first: section.time("first", RETRY_FIRST),
             longest: section.time("longest", RETRY_LONGEST),
@@ -57,6 +57,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
                 top.fault(&format!("line[{index}].port"), format!("{} is another line's, too", line.port));
             }
         }
+        let (link_address, link_pool) = link?; // not before every key has been read
         Some(Config {
             state,
             submission_listen: listen,

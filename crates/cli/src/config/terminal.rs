@@ -43,24 +43,15 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
             (port, prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
         });
         let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
+        // What is wrong with one section is no reason not to read the next.
+        let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
-            Some(top.section("terminal", |section| terminal(section, address, delay))?)
+            top.section("terminal", |section| terminal(section, address, delay))
         } else {
             None
         };
-        let token_file = if top.has("provider") {
-            Some(top.section("provider", |section| {
-                let path = section.path("token_file");
-                if path.is_none() {
-                    section
-                        .fault("token_file", "is missing; the file with the token that `ringup provider add` printed");
-                }
-                path
-            })?)
-        } else {
-            None
-        };
-        if terminal.is_none() && token_file.is_none() {
+        let token_file = if top.has("provider") { top.section("provider", token_file) } else { None };
+        if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
         Some(Machine { port, server, delay, address, terminal, token_file })
@@ -76,6 +67,13 @@ fn server(section: &mut Section<'_>, prefix: &str) -> Option<DialString> {
             None
         }
     }
+}
+
+fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
+    if !section.has("token_file") {
+        section.fault("token_file", "is missing; the file with the token that `ringup provider add` printed");
+    }
+    section.path("token_file")
 }
 
 fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duration) -> Option<TerminalConfig> {

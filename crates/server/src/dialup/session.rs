@@ -85,6 +85,7 @@ impl Session {
             peer: PeerAddress::Assign(address),
             rate_bps: call.rate_bps(),
             delay: self.delay,
+            ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
         };
         let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
         let link = match Link::establish(call, config, seed).await {

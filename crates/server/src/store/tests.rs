@@ -28,6 +28,11 @@ fn message(content: &[u8], terminals: &[TerminalId]) -> NewMessage {
     NewMessage { head, provider: "vending-1".parse().unwrap(), content, terminals: terminals.to_vec() }
 }
 
+fn call_placed() -> CallRecord {
+    let [line, number, party] = ["line-1", "301", "owner-01"];
+    CallRecord::begin(Direction::Outgoing, line.parse().unwrap(), number.parse().unwrap(), party.parse().unwrap())
+}
+
 fn open(folder: &TempDir) -> Store {
     Store::open(folder.path()).unwrap()
 }
@@ -140,12 +145,7 @@ async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
 #[tokio::test]
 async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     let folder = TempDir::new().unwrap();
-    let record = CallRecord::begin(
-        Direction::Outgoing,
-        "line-1".parse().unwrap(),
-        "301".parse().unwrap(),
-        "owner-01".parse().unwrap(),
-    );
+    let record = call_placed();
     let id = record.id;
     {
         let store = open(&folder);
@@ -179,4 +179,26 @@ async fn a_provider_is_known_by_its_token() {
     assert_eq!(store.provider_with_token(TokenHash::of("rup_y")).await.unwrap(), None);
     let again = store.add_provider(provider, TokenHash::of("rup_z")).await;
     assert!(matches!(again, Err(StoreError::Taken { field: "name" })));
+}
+
+#[tokio::test]
+async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    // Ascending as ids, not as texts.
+    let ids = ["Z", "a", "0", "-", "_"].map(|first| format!("{first}{}", "A".repeat(21)));
+    for (second, id) in (0..).zip(&ids) {
+        let mut new = message(b"x", &[owner().id]);
+        new.head.id = id.parse().unwrap();
+        store.accept(new).await.unwrap();
+        let placed_at = Timestamp::from_second(second).unwrap();
+        store.record_call(CallRecord { id: id.parse().unwrap(), placed_at, ..call_placed() }).await.unwrap();
+    }
+    let due = store.due(owner().id).await.unwrap();
+    assert_eq!(due.iter().map(ToString::to_string).collect::<Vec<_>>(), ids);
+    let newest_first = [4, 3, 2].map(|index: usize| ids[index].clone());
+    let messages = store.messages(Last(3)).await.unwrap();
+    assert_eq!(messages.iter().map(|message| message.head.id.to_string()).collect::<Vec<_>>(), newest_first);
+    let calls = store.calls(Last(3)).await.unwrap();
+    assert_eq!(calls.iter().map(|call| call.id.to_string()).collect::<Vec<_>>(), newest_first);
 }

@@ -1,0 +1,158 @@
+//! Configs: all faults at once, each with its key; and those in the examples are good.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn ringup(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringup")).args(arguments).output().unwrap()
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+/// Checks `text` as a config of this kind. It must be refused with exactly these keys.
+fn assert_faults(kind: &str, text: &str, keys: &[&str]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, text).unwrap();
+    let path = file.path().to_str().unwrap();
+    let mut starters = vec![vec!["check-config", kind, path]];
+    match kind {
+        "server" => starters.push(vec!["serve", "--config", path]),
+        "terminal" => starters.push(vec!["dial-in", "--config", path]),
+        _ => starters.push(vec!["exchange", "--config", path]),
+    }
+    for arguments in starters {
+        let Output { status, stdout, stderr } = ringup(&arguments);
+        let (said, printed) = (String::from_utf8(stderr).unwrap(), String::from_utf8(stdout).unwrap());
+        assert_eq!((status.code(), printed.as_str()), (Some(2), ""), "{arguments:?}: {said}");
+        let told = said.lines().filter_map(|line| line.trim_start().split_once(": ")).map(|(key, _)| key);
+        let told: Vec<_> = told.map(|key| key.rsplit(' ').next().unwrap()).filter(|key| *key != "ringup").collect();
+        let missing: Vec<_> = keys.iter().filter(|key| !told.contains(key)).collect();
+        let needless: Vec<_> = told.iter().filter(|key| !keys.contains(key)).collect();
+        assert!(
+            missing.is_empty() && needless.is_empty(),
+            "{missing:?} not told, {needless:?} told for nothing: {said}"
+        );
+    }
+}
+
+#[test]
+fn all_faults_of_a_servers_config_are_told_at_once_each_with_its_key() {
+    let text = r#"
+        stat = "server"
+        [submission]
+        listen = "everywhere"
+        size_max = 0
+        [link]
+        address = "224.0.0.1"
+        pool_first = "10.77.0.9"
+        pool_last = "10.77.0.3"
+        [retry]
+        first = "soon"
+        longest = "1s"
+        [[line]]
+        name = "Line 1"
+        [[line]]
+        name = "line-2"
+        port = "tcp://modems"
+        speed = 9600
+    "#;
+    let keys = [
+        "stat",
+        "submission.listen",
+        "submission.size_max",
+        "link.address",
+        "link.pool_last",
+        "retry.first",
+        "retry.longest",
+        "line[0].name",
+        "line[0].port",
+        "line[1].port",
+        "line[1].speed",
+    ];
+    assert_faults("server", text, &keys);
+}
+
+#[test]
+fn all_faults_of_a_terminals_config_are_told_at_once_each_with_its_key() {
+    let text = r#"
+        [line]
+        port = ""
+        delay = 60
+        address = "10.77"
+        [server]
+        number = "2-0-1"
+        [terminal]
+        callers = ["201", "+0201", 201]
+        linger = "61s"
+        inbix = "inbox"
+        [provider]
+        token = "rup_AAAA"
+    "#;
+    let keys = [
+        "line.port",
+        "line.delay",
+        "line.address",
+        "server.number",
+        "terminal.id",
+        "terminal.callers[1]",
+        "terminal.callers[2]",
+        "terminal.linger",
+        "terminal.inbix",
+        "provider.token_file",
+        "provider.token",
+    ];
+    assert_faults("terminal", text, &keys);
+}
+
+#[test]
+fn all_faults_of_an_exchanges_config_are_told_at_once_each_with_its_key() {
+    let text = r#"
+        rate = 1
+        delay = "later"
+        [[station]]
+        number = "201"
+        pty = "a"
+        [[station]]
+        number = "201"
+        presents = "nobody"
+    "#;
+    let keys = ["rate", "delay", "station[1].number", "station[1].presents", "station[1]"];
+    assert_faults("exchange", text, &keys);
+}
+
+#[test]
+fn a_config_that_is_not_there_or_is_no_toml_has_exit_code_2_too() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "rate = = 1\n").unwrap();
+    for kind in ["server", "terminal", "exchange"] {
+        for path in ["/nonexistent.toml", file.path().to_str().unwrap()] {
+            let Output { status, stderr, .. } = ringup(&["check-config", kind, path]);
+            let said = String::from_utf8(stderr).unwrap();
+            assert_eq!(status.code(), Some(2), "{kind} {path}: {said}");
+            assert!(said.contains(path), "{kind} {path}: {said}");
+        }
+    }
+}
+
+#[test]
+fn every_config_in_the_examples_is_good() {
+    let mut checked = 0;
+    let files = std::fs::read_dir(examples()).unwrap_or_else(|error| panic!("{}: {error}", examples().display()));
+    for file in files {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let kind = match path.file_stem().unwrap().to_str().unwrap() {
+            "server" => "server",
+            "exchange" => "exchange",
+            _ => "terminal",
+        };
+        let Output { status, stderr, .. } = ringup(&["check-config", kind, path.to_str().unwrap()]);
+        assert!(status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&stderr));
+        checked += 1;
+    }
+    assert!(checked > 0, "there is no example in {}", examples().display());
+}

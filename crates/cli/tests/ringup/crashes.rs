@@ -1,0 +1,74 @@
+//! What a `kill -9` costs.
+
+use rustix::process::{Signal, kill_process};
+
+use crate::village::{FOR_EVER, Plan, Village, awkward_content};
+
+#[test]
+fn a_server_killed_between_accept_and_delivery_loses_nothing() {
+    let mut village = Village::found(Plan { no_answer_after: "1s", ..Plan::default() });
+    let (small, large) = (awkward_content(500), awkward_content(100_000));
+    // Nobody waits at the terminal's modem.
+    let messages = [
+        village.send("tel:301", &village.write("report", &small)),
+        village.send("tel:301", &village.write("report", &large)),
+    ];
+    village.kill_server();
+    village.start_server("server again");
+    for message in &messages {
+        assert_eq!(village.ask(&["message", "show", message])["envelopes"][0]["state"], "waiting");
+    }
+    let _owner = village.start_owner();
+    for (message, content) in messages.iter().zip([small, large]) {
+        village.chronicle.wait_field("server again", "delivered", "message_id", message);
+        assert!(village.received(message) == content);
+        let shown = village.ask(&["message", "show", message]);
+        let envelopes = shown["envelopes"].as_array().unwrap();
+        assert_eq!((envelopes.len(), &envelopes[0]["state"]), (1, &"delivered".into()), "exactly one verdict");
+    }
+    assert_eq!(village.chronicle.said("server again", "delivered").len(), 2);
+    assert_eq!(village.inbox().len(), 2);
+}
+
+#[test]
+fn a_server_killed_in_mid_call_leaves_no_record_open_and_calls_again() {
+    let mut village = Village::found(Plan { linger: FOR_EVER, ..Plan::default() });
+    let owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    let [answer] = owner.children()[..] else { panic!("one program decides about one call") };
+    kill_process(answer, Signal::STOP).unwrap(); // so that no receipt can come
+    let second = village.send("tel:301", &village.write("report", "second"));
+    village.kill_server();
+    kill_process(answer, Signal::CONT).unwrap();
+
+    village.start_server("server again");
+    village.chronicle.wait_field("server again", "delivered", "message_id", &second);
+    assert_eq!(village.received(&second), b"second");
+    let calls = village.ask(&["call", "list"]);
+    let outcomes = calls.as_array().unwrap().iter().map(|call| call["outcome"].as_str()).collect::<Vec<_>>();
+    assert_eq!(outcomes.last(), Some(&Some("server stopped")), "{outcomes:?}");
+    assert_eq!(village.inbox().len(), 2);
+}
+
+#[test]
+fn an_answer_program_killed_in_mid_call_leaves_the_starter_waiting_and_the_modem_usable() {
+    let village = Village::found(Plan { linger: FOR_EVER, ..Plan::default() });
+    let owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    let call = village.wait_delivered(&first).field("call");
+    let [answer] = owner.children()[..] else { panic!("one program decides about one call") };
+    kill_process(answer, Signal::STOP).unwrap(); // so that no receipt can come
+    let content = awkward_content(100_000);
+    let second = village.send("tel:301", &village.write("report", &content));
+    kill_process(answer, Signal::KILL).unwrap();
+
+    assert_eq!(village.chronicle.wait("owner", "waiting again").field("outcome"), "killed");
+    village.chronicle.wait_nth("owner", "waiting for calls", 2);
+    let next_call = village.wait_delivered(&second).field("call");
+    assert_ne!(next_call, call);
+    assert!(village.received(&second) == content);
+    assert_eq!(village.inbox().len(), 2);
+    // The first call is over at the exchange: nobody goes on paying for it.
+    village.chronicle.wait("exchange", "call ended");
+}

@@ -1,0 +1,28 @@
+//! One HTTP request written out by hand: what a client that is not ours may send.
+
+use std::io::{Read, Write};
+
+use serde_json::Value;
+
+use crate::chronicle::PATIENCE;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// `null` if the body is no JSON.
+    pub(crate) body: Value,
+}
+
+/// Writes `request`, whose lines are divided by LF, and `body`; reads the answer to the end of the connection.
+pub(crate) fn exchange(mut stream: impl Read + Write, request: &str, body: &[u8]) -> Answer {
+    let head = format!("{}\nHost: village\nConnection: close\n\n", request.trim()).replace('\n', "\r\n");
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("the server takes the request");
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(read.is_ok() || !answer.is_empty(), "no answer in {PATIENCE:?}: {read:?}");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+    Answer { status: status.unwrap_or_else(|| panic!("not HTTP: {answer:?}")), body: body.unwrap_or_default() }
+}

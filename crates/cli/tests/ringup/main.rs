@@ -1,0 +1,21 @@
+//! Ringup end to end: the programs as a user runs them, on a telephone exchange in software.
+//!
+//! Every test has a [`village`] of its own. Nothing sleeps: tests wait for what the programs log, and fail with the whole
+//! log after a minute.
+
+#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
+
+mod chronicle;
+mod http;
+mod process;
+mod typist;
+mod village;
+
+mod broken_calls;
+mod configs;
+mod crashes;
+mod delivery;
+mod demo;
+mod one_call;
+mod refusals;
+mod submissions;

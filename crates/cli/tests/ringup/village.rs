@@ -1,0 +1,310 @@
+//! A village: an exchange, the centre's server, the owner's terminal and a vending machine, in a folder of their own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::chronicle::{Chronicle, Entry, PATIENCE};
+use crate::http::{self, Answer};
+use crate::process::{Finished, Process};
+use crate::typist::Typist;
+
+pub(crate) const CENTRE: &str = "201";
+pub(crate) const OWNER: &str = "301";
+pub(crate) const VENDING: &str = "401";
+pub(crate) const OWNER_ADDRESS: &str = "10.77.0.2";
+
+/// What differs from village to village.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// How long the terminal stays connected after "nothing more".
+    pub(crate) linger: &'static str,
+    /// How long it rings.
+    pub(crate) no_answer_after: &'static str,
+    /// Largest content the server takes, in octets.
+    pub(crate) size_max: u32,
+    /// More stations: a number, and what else the exchange's config says of it.
+    pub(crate) strangers: &'static [(&'static str, &'static str)],
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { linger: "0s", no_answer_after: "3s", size_max: 1_000_000, strangers: &[] }
+    }
+}
+
+/// The longest that can be set, and longer than any test: whoever lingers so long stays until it is ended.
+pub(crate) const FOR_EVER: &str = "59s";
+
+#[derive(Debug)]
+pub(crate) struct Village {
+    // Ended in this order, before the folder goes.
+    server: Option<Process>,
+    exchange: Option<Process>,
+    pub(crate) chronicle: Arc<Chronicle>,
+    folder: TempDir,
+    errands: AtomicUsize,
+}
+
+impl Village {
+    /// The exchange and the server are running, the terminal and the provider enrolled; nobody waits for calls yet.
+    pub(crate) fn found(plan: Plan) -> Self {
+        let folder = tempfile::Builder::new().prefix("ringup-village-").tempdir().expect("a folder can be made");
+        let mut village =
+            Self { server: None, exchange: None, chronicle: Arc::default(), folder, errands: AtomicUsize::new(0) };
+        village.write_exchange(plan);
+        village.write_server(plan);
+        village.exchange = Some(village.start("exchange", &["exchange", "--config", "exchange.toml"]));
+        village.chronicle.wait("exchange", "exchange ready");
+        village.start_server("server");
+        village.enrol(plan);
+        village
+    }
+
+    fn write_exchange(&self, Plan { no_answer_after, strangers, .. }: Plan) {
+        let mut text = format!(
+            r#"rate = 1_000_000
+delay = "1ms"
+ring_cycle = "300ms"
+caller_id_delay = "50ms"
+training = "10ms"
+no_answer_after = "{no_answer_after}"
+records = "calls.jsonl"
+"#
+        );
+        let villagers = [(CENTRE, ""), (OWNER, ""), (VENDING, "")];
+        for (number, more) in villagers.iter().chain(strangers) {
+            text += &format!("[[station]]\nnumber = \"{number}\"\npty = \"lines/{number}\"\n{more}\n");
+        }
+        self.write("exchange.toml", text);
+    }
+
+    fn write_server(&self, Plan { size_max, .. }: Plan) {
+        let text = format!(
+            r#"state = "server"
+[submission]
+listen = "127.0.0.1:0"
+size_max = {size_max}
+[retry]
+first = "200ms"
+longest = "1s"
+[[line]]
+name = "line-1"
+port = "lines/{CENTRE}"
+delay = "1ms"
+"#
+        );
+        self.write("server.toml", text);
+    }
+
+    fn enrol(&self, Plan { linger, .. }: Plan) {
+        let owner = self.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]);
+        let id = owner["id"].as_str().expect("a terminal has an id");
+        let text = format!(
+            r#"[line]
+port = "lines/{OWNER}"
+delay = "1ms"
+address = "{OWNER_ADDRESS}"
+[server]
+number = "{CENTRE}"
+[terminal]
+id = "{id}"
+callers = ["{CENTRE}"]
+inbox = "inbox"
+linger = "{linger}"
+"#
+        );
+        self.write("owner.toml", text);
+        let vending = self.ask(&["provider", "add", "vending", "--number", VENDING]);
+        self.write("token", vending["token"].as_str().expect("a provider gets a token"));
+        let text = format!(
+            r#"[line]
+port = "lines/{VENDING}"
+delay = "1ms"
+[server]
+number = "{CENTRE}"
+[provider]
+token_file = "token"
+"#
+        );
+        self.write("vending.toml", text);
+    }
+
+    /// Starts the server (again) and waits until its line is ready.
+    pub(crate) fn start_server(&mut self, who: &str) {
+        self.server = Some(self.start(who, &["serve", "--config", "server.toml"]));
+        self.chronicle.wait(who, "line ready");
+    }
+
+    /// `kill -9` for the server.
+    pub(crate) fn kill_server(&mut self) {
+        self.server.take().expect("it is running").kill();
+    }
+
+    /// Starts the terminal's starter and waits until it waits for calls.
+    pub(crate) fn start_owner(&self) -> Process {
+        let owner = self.start("owner", &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"]);
+        self.chronicle.wait("owner", "waiting for calls");
+        owner
+    }
+
+    /// Starts a `ringup` in the village's folder.
+    pub(crate) fn start(&self, who: &str, arguments: &[&str]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringup"));
+        command.args(arguments).current_dir(self.folder.path());
+        Process::start(who, command, &self.chronicle)
+    }
+
+    /// Runs a `ringup` in the village's folder to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        let errand = self.errands.fetch_add(1, Ordering::Relaxed);
+        self.start(&format!("errand {errand}: {}", arguments.join(" ")), arguments).finish()
+    }
+
+    /// Runs an operator's verb that must succeed; gives the JSON that it prints.
+    pub(crate) fn ask(&self, verb: &[&str]) -> Value {
+        let finished = self.run(&[verb, &["--json", "--config", "server.toml"]].concat());
+        assert_eq!(finished.code, Some(0), "ringup {verb:?}: {}", finished.stderr);
+        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{verb:?}: {error}: {}", finished.stdout))
+    }
+
+    /// Asks until the answer is as it should be, which it becomes soon after the log has said so.
+    pub(crate) fn ask_until(&self, verb: &[&str], is_so: impl Fn(&Value) -> bool) -> Value {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(verb);
+            if is_so(&answer) {
+                return answer;
+            }
+            let is_late = std::time::Instant::now() > deadline;
+            assert!(!is_late, "{verb:?} still says {answer:#}");
+        }
+    }
+
+    /// The server's records of calls, newest first, once there are so many and all are over.
+    pub(crate) fn server_calls(&self, count: usize) -> Vec<Value> {
+        let is_so = |calls: &Value| {
+            let calls = calls.as_array().expect("call list prints a list");
+            calls.len() >= count && calls.iter().all(|call| !call["outcome"].is_null())
+        };
+        let calls = self.ask_until(&["call", "list"], is_so);
+        let calls = calls.as_array().expect("as above").clone();
+        assert_eq!(calls.len(), count, "{calls:#?}");
+        calls
+    }
+
+    /// The exchange's call records, oldest first, once there are so many.
+    pub(crate) fn exchange_calls(&self, count: usize) -> Vec<Value> {
+        // The line is written right after the event.
+        self.chronicle.wait_nth("exchange", "call ended", count);
+        loop {
+            let text = fs::read_to_string(self.path("calls.jsonl")).expect("the exchange has made it");
+            let calls: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            if calls.len() >= count {
+                assert_eq!(calls.len(), count, "{calls:#?}");
+                return calls;
+            }
+        }
+    }
+
+    /// Submits over the network; gives the message's id.
+    pub(crate) fn send(&self, to: &str, file: &Path) -> String {
+        let address = self.submission_address();
+        let file = file.to_str().expect("the test's own name");
+        let sent = self.run(&["send", "--json", "--server", &address, "--token-file", "token", "--to", to, file]);
+        accepted_id(&sent)
+    }
+
+    /// Submits on a call of the vending machine; gives the message's id.
+    pub(crate) fn dial_in(&self, to: &str, file: &Path) -> String {
+        let file = file.to_str().expect("the test's own name");
+        accepted_id(&self.run(&["dial-in", "--json", "--config", "vending.toml", "--to", to, file]))
+    }
+
+    /// Where the running server takes submissions.
+    pub(crate) fn submission_address(&self) -> String {
+        self.chronicle.wait("server", "taking submissions").field("address")
+    }
+
+    /// A request to the submission port.
+    pub(crate) fn submission(&self, request: &str, body: &[u8]) -> Answer {
+        let stream = TcpStream::connect(self.submission_address()).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        http::exchange(stream, request, body)
+    }
+
+    /// A request to the operator's socket.
+    pub(crate) fn operator(&self, request: &str, body: &[u8]) -> Answer {
+        let stream = UnixStream::connect(self.path("server/operator.sock")).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        http::exchange(stream, request, body)
+    }
+
+    /// Waits until the server has the receipt of a message.
+    pub(crate) fn wait_delivered(&self, message: &str) -> Entry {
+        self.chronicle.wait_field("server", "delivered", "message_id", message)
+    }
+
+    /// The messages in the terminal's inbox, by id.
+    pub(crate) fn inbox(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path("inbox")) else { return Vec::new() };
+        let names = entries.map(|entry| entry.expect("it can be read").file_name().into_string().expect("ASCII"));
+        let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
+        names.sort();
+        names
+    }
+
+    /// The content of a message in the terminal's inbox.
+    pub(crate) fn received(&self, message: &str) -> Vec<u8> {
+        fs::read(self.path("inbox").join(message).join("content")).expect("the message has arrived")
+    }
+
+    pub(crate) fn typist(&self, number: &str) -> Typist {
+        Typist::at(&self.path("lines").join(number))
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("the folder is ours");
+        path
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Village {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("all that was said in the village:\n{}", self.chronicle.tell());
+        }
+    }
+}
+
+fn accepted_id(finished: &Finished) -> String {
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let accepted: Value = serde_json::from_str(&finished.stdout).expect("--json prints JSON");
+    accepted["id"].as_str().expect("an accepted message has an id").to_owned()
+}
+
+/// Octets of every value, with all that might upset a modem or PPP in front.
+pub(crate) fn awkward_content(octets: usize) -> Vec<u8> {
+    let mut content = b"+++\x7e\x7d\x11\x13\x00\xff\r\nNO CARRIER\r\n\x7e\r\nNO CARRIER\r\nATH\r".to_vec();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    while content.len() < octets {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        content.extend(random.to_le_bytes());
+    }
+    content.truncate(octets);
+    content
+}
