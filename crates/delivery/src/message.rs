@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The name of a message: a version 7 UUID (RFC 9562 §5.7), so names sort by the time of acceptance; written as 22
-/// base64url characters, which are also safe as a file name.
+/// base64url characters, which do not, and which are safe as a file name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(Uuid);
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// One attempt to call, or one call that came in. One call record bears it, and every log line of the call.
 ///
-/// A version 7 UUID (RFC 9562 §5.7), so call ids sort by time; written as 22 base64url characters.
+/// A version 7 UUID (RFC 9562 §5.7), so call ids sort by time; written as 22 base64url characters, which do not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(Uuid);
 

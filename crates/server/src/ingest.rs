@@ -1,3 +1,4 @@
 //! Adapters that hand submissions to intake.
 
+mod early_answer;
 pub mod http;

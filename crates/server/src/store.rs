@@ -398,9 +398,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn messages(&self, last: Last) -> Result<Vec<MessageEntry>, StoreError> {
-        self.reader
-            .run(move |db| select_messages(db, "ORDER BY accepted_at DESC, rowid DESC LIMIT ?1", params![last.0]))
-            .await
+        self.reader.run(move |db| select_messages(db, "ORDER BY rowid DESC LIMIT ?1", params![last.0])).await
     }
 
     /// One message.

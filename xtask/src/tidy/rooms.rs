@@ -6,8 +6,9 @@ use serde::Deserialize;
 use super::Breach;
 use crate::workspace::Workspace;
 
-/// What a room may depend on, tests included. `exchange` reads AT on its own, so that a mistake in `modem` is not made
-/// twice. Only `cli` and `tests/world` know server, client and exchange together.
+/// What a room may depend on. A room's own tests may use `exchange` besides: it is the world they run in. That reads AT
+/// on its own, so that a mistake in `modem` is not made twice. Only `cli` and `tests/world` know server, client and
+/// exchange together.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crates/ppp", &[]),
     ("crates/modem", &[]),
@@ -57,7 +58,7 @@ impl Room {
         };
         let room = |package: &Package| Self {
             folder: folder(package.manifest_path.trim_end_matches("Cargo.toml").trim_end_matches(['/', '\\'])),
-            knows: package.dependencies.iter().filter_map(|known| known.path.as_deref().map(folder)).collect(),
+            knows: package.dependencies.iter().filter_map(|known| known.folder(folder)).collect(),
         };
         Ok(metadata.packages.iter().map(room).collect())
     }
@@ -79,6 +80,17 @@ struct Package {
 struct Dependency {
     /// Only of what is in a folder: ours.
     path: Option<String>,
+    /// `dev`, `build`, or nothing.
+    kind: Option<String>,
+}
+
+impl Dependency {
+    /// The folder of one of ours that this is, unless it is the world of tests.
+    fn folder(&self, folder: impl Fn(&str) -> String) -> Option<String> {
+        let known = folder(self.path.as_deref()?);
+        let is_world = self.kind.as_deref() == Some("dev") && known == "crates/exchange";
+        (!is_world).then_some(known)
+    }
 }
 
 pub(super) fn check(rooms: &[Room]) -> Vec<Breach> {
@@ -119,6 +131,16 @@ mod tests {
         assert_eq!(problems("crates/link", &["crates/modem"]), 1);
         assert_eq!(problems("crates/server", &["crates/client", "crates/exchange", "crates/link"]), 2);
         assert_eq!(problems("crates/client", &["crates/server"]), 1);
+    }
+
+    #[test]
+    fn a_rooms_tests_may_use_the_exchange_and_the_room_may_not() {
+        let line = |kind: &str| {
+            let json = r#"{"workspace_root":"/w","packages":[{"manifest_path":"/w/crates/client/Cargo.toml","dependencies":[
+                {"name":"exchange","path":"/w/crates/exchange","kind":KIND}]}]}"#;
+            check(&Room::from_metadata(&json.replace("KIND", kind)).unwrap()).len()
+        };
+        assert_eq!((line("\"dev\""), line("null")), (0, 1));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(crate) fn exchange(mut stream: impl Read + Write, request: &str, body: &[u8]
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(read.is_ok() || !answer.is_empty(), "no answer in {PATIENCE:?}: {read:?}");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+    // Our answers are objects on one line; where the body is chunked, the lines around them are sizes.
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let body = body.lines().filter_map(|line| serde_json::from_str(line).ok()).find(Value::is_object);
     Answer { status: status.unwrap_or_else(|| panic!("not HTTP: {answer:?}")), body: body.unwrap_or_default() }
 }

@@ -61,6 +61,8 @@ fn send_says_what_was_refused_and_what_to_try_and_exits_with_1() {
     let village = Village::found(Plan { size_max: SIZE_MAX, ..Plan::default() });
     village.write("report", "coin box full");
     village.write("large", vec![b'x'; SIZE_MAX as usize + 1]);
+    // So much that the answer comes while most of it has still to be sent.
+    village.write("huge", vec![b'x'; 20_000_000]);
     village.write("wrong", "rup_AAAA");
     village.write("empty", "");
     let server = village.submission_address();
@@ -76,6 +78,8 @@ fn send_says_what_was_refused_and_what_to_try_and_exits_with_1() {
         ("wrong", "tel:301", "report", "401 Unauthorized): authorization: the token"),
         ("empty", "tel:301", "report", "401 Unauthorized): authorization: the token"),
         ("token", "tel:301", "large", "413 Payload Too Large): body: the content is larger than 1000 octets"),
+        ("token", "tel:301", "huge", "413 Payload Too Large): body: the content is larger than 1000 octets"),
+        ("wrong", "tel:301", "huge", "401 Unauthorized): authorization: the token"),
         ("no-token", "tel:301", "report", "no-token"),
         ("token", "tel:301", "no-file", "no-file"),
     ] {

@@ -20,6 +20,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::early_answer::EarlyAnswer;
 use crate::directory::Destination;
 use crate::intake::{Intake, Refusal, Submission};
 use crate::store::{MessageEntry, Store};
@@ -62,14 +63,17 @@ impl Submissions {
     }
 }
 
-async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: HeaderMap, body: Body) -> Response {
-    match take(&door, query.as_deref(), &headers, body).await {
+async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: HeaderMap, mut body: Body) -> Response {
+    match take(&door, query.as_deref(), &headers, &mut body).await {
         Ok(response) => response,
-        Err(Problem { status, field, detail }) => problem(status, field, &detail),
+        Err(Problem { status, field, detail }) => {
+            let text = problem_json(status, field, &detail).to_string();
+            (status, [(CONTENT_TYPE, PROBLEM_TYPE)], EarlyAnswer::body(text, body)).into_response()
+        }
     }
 }
 
-async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut Body) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
     let provider = door.intake.recognise(bearer(headers)).await?;
     let destinations = destinations(query.unwrap_or_default())?;
@@ -191,15 +195,21 @@ impl From<Refusal> for Problem {
     }
 }
 
+const PROBLEM_TYPE: &str = "application/problem+json";
+
 /// A problem document (RFC 9457 §3) that names the field.
-pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response {
-    let body = json!({
+fn problem_json(status: StatusCode, field: &str, detail: &str) -> serde_json::Value {
+    json!({
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "field": field,
         "detail": detail,
-    });
-    (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    })
+}
+
+/// A whole response that is a problem document.
+pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response {
+    (status, [(CONTENT_TYPE, PROBLEM_TYPE)], problem_json(status, field, detail).to_string()).into_response()
 }
 
 /// Serves a router on a listener of the host until `shutdown`.

@@ -50,3 +50,4 @@ CREATE TABLE calls (
   octets_out        INTEGER NOT NULL DEFAULT 0,
   octets_in         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE INDEX calls_placed ON calls (placed_at);
