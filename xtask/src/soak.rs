@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 #[command(after_help = "\
 Examples:
   cargo xtask soak
-  cargo xtask soak --minutes 60 --cases 20000
+  cargo xtask soak --minutes 60 --cases 1000000
 
 That is all of it so far: no soak of whole calls yet. A case that fails is printed shrunk, and kept
 in a file of regressions; give it a test of its own, with a name.")]
@@ -21,7 +21,7 @@ pub(crate) struct Soak {
     #[arg(long, value_name = "N", default_value_t = 10)]
     minutes: u64,
     /// Cases for each property in a round
-    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
 }
 
