@@ -11,6 +11,10 @@ pub struct Counters {
     pub octets_in: u64,
     /// How often the direction has changed, seen from here: two flights cost about one round trip.
     pub flights: u64,
+    /// Octets received that were no part of a frame: a login banner, noise.
+    pub noise_octets: u64,
+    /// Frames received that were damaged, cut or not PPP; each was dropped alone.
+    pub bad_frames: u64,
 }
 
 /// The same, shared between the link's task and whoever asks.
@@ -19,6 +23,8 @@ pub(crate) struct SharedCounters {
     octets_out: AtomicU64,
     octets_in: AtomicU64,
     flights: AtomicU64,
+    noise_octets: AtomicU64,
+    bad_frames: AtomicU64,
     last: AtomicU8,
 }
 
@@ -37,6 +43,13 @@ impl SharedCounters {
         self.turn(IN);
     }
 
+    /// What PPP has made of what was received.
+    pub(crate) fn note(&self, seen: &ppp::DecoderStatistics) {
+        self.noise_octets.store(seen.noise_octets, Relaxed);
+        let bad_frames = seen.bad_fcs + seen.too_long + seen.runts + seen.aborts + seen.bad_protocol;
+        self.bad_frames.store(bad_frames, Relaxed);
+    }
+
     // Only the link's task writes: no update can come between.
     fn turn(&self, direction: u8) {
         if self.last.swap(direction, Relaxed) != direction {
@@ -49,6 +62,8 @@ impl SharedCounters {
             octets_out: self.octets_out.load(Relaxed),
             octets_in: self.octets_in.load(Relaxed),
             flights: self.flights.load(Relaxed),
+            noise_octets: self.noise_octets.load(Relaxed),
+            bad_frames: self.bad_frames.load(Relaxed),
         }
     }
 }
@@ -64,6 +79,6 @@ mod tests {
         counters.sent(10);
         counters.received(5);
         counters.sent(1);
-        assert_eq!(counters.read(), Counters { octets_out: 21, octets_in: 5, flights: 3 });
+        assert_eq!(counters.read(), Counters { octets_out: 21, octets_in: 5, flights: 3, ..Counters::default() });
     }
 }

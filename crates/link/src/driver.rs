@@ -211,7 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
 
     async fn run(mut self) {
         let reason = self.drive().await;
-        tracing::debug!(%reason, "link closed");
+        let Counters { noise_octets, bad_frames, .. } = self.shared.counters.read();
+        tracing::debug!(%reason, noise_octets, bad_frames, "link closed");
         self.shared.closed.send_replace(Some(reason));
         if let Some(stack) = self.shared.stack.get() {
             stack.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
@@ -246,6 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     Ok(count) => {
                         shared.counters.received(count);
                         self.session.handle(Input::Bytes(&buffer[..count]), now());
+                        shared.counters.note(&self.session.statistics().received);
                     }
                 },
                 written = self.writer.write(&self.outgoing), if !self.outgoing.is_empty() => match written {

@@ -199,6 +199,8 @@ async fn noise_and_a_login_banner_before_the_first_frame_cost_nothing() {
         _ = relay => unreachable!("the links are being established"),
     };
     assert_eq!(server.peer(), Some(TERMINAL));
+    let counters = server.counters();
+    assert!((40..60).contains(&counters.noise_octets) && counters.bad_frames == 0, "{counters:?}");
     drop(terminal);
 }
 

@@ -8,6 +8,7 @@ mod worker;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +145,8 @@ impl Store {
     /// [`StoreError`]: the folder, the database, or a database of a later version.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Folder { path: folder.to_owned(), source: Arc::new(source) };
-        fs::create_dir_all(folder).map_err(failed)?;
+        // Messages and token hashes are nobody else's business.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let contents = Contents::open(folder.join("contents")).map_err(failed)?;
         let path = folder.join("ringup.db");
         let writer = Database::open(&path)?;

@@ -58,7 +58,7 @@ pub(super) async fn deliver(
                         store.delivered(id, terminal.id, call).await?;
                         tally.delivered += 1;
                         let repeat = receipt == Receipt::StoredBefore;
-                        let (millis, Counters { octets_out, octets_in, flights }) = meter();
+                        let (millis, Counters { octets_out, octets_in, flights, .. }) = meter();
                         tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = head.size, repeat, millis,
                             octets_out, octets_in, flights, "delivered");
                     }

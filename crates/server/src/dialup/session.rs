@@ -99,11 +99,16 @@ impl Session {
         let (outcome, end) = self.serve(&link, began).await;
         link.close();
         timeout(HANG_UP_WAIT, link.closed()).await.ok();
-        SessionResult { outcome, end, counters: link.counters() }
+        let counters = link.counters();
+        let Counters { noise_octets, bad_frames, .. } = counters;
+        if noise_octets + bad_frames > 0 {
+            tracing::warn!(call = %self.call, noise_octets, bad_frames, "noise on the line");
+        }
+        SessionResult { outcome, end, counters }
     }
 
     fn log_link_up(&self, link: &Link, address: Ipv4Addr, began: Instant) {
-        let Counters { octets_out, octets_in, flights } = link.counters();
+        let Counters { octets_out, octets_in, flights, .. } = link.counters();
         let millis = millis(began);
         tracing::info!(call = %self.call, party = %self.peer.name(), %address, millis, octets_out, octets_in, flights, "link up");
     }
@@ -186,7 +191,7 @@ impl Session {
             tracing::warn!(call = %self.call, says = %preamble.terminal, party = %self.peer.name(), "connected notice from somebody else");
             return Err("connected notice from somebody else".into());
         };
-        let Counters { octets_out, octets_in, flights } = link.counters();
+        let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         Ok((stream, terminal.clone()))
     }

@@ -202,3 +202,31 @@ async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url
     let calls = store.calls(Last(3)).await.unwrap();
     assert_eq!(calls.iter().map(|call| call.id.to_string()).collect::<Vec<_>>(), newest_first);
 }
+
+#[tokio::test]
+async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    // As many pages as there are, and a dozen: a content of 64 KiB needs sixteen.
+    let limit = |more: u32| {
+        store.writer.run(move |db| {
+            let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(()))?;
+            Ok(())
+        })
+    };
+    limit(12).await.unwrap();
+    let large = [7; INLINE_OCTETS_MAX];
+    let new: Vec<_> = [&b"a"[..], &large, b"b", &large, b"c"].map(|content| message(content, &[owner().id])).into();
+    let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|index: usize| store.accept(new[index].clone()));
+    let (a, b, c, d, e) = tokio::join!(a, b, c, d, e);
+    let accepted = [a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok(), e.is_ok()];
+    assert!(!accepted[1] && !accepted[3], "{accepted:?}");
+    let due = store.due(owner().id).await.unwrap();
+    for (new, is_accepted) in new.iter().zip(accepted) {
+        assert_eq!(due.contains(&new.head.id), is_accepted, "{accepted:?}");
+    }
+
+    limit(1000).await.unwrap();
+    store.accept(new[1].clone()).await.unwrap();
+}

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use tokio::sync::oneshot;
 
 use super::StoreError;
@@ -19,7 +19,8 @@ const QUEUE_MAX: usize = 4096;
 
 /// Answers a job's caller, once it is known whether the transaction is on the disk.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// Runs on the connection, unless there is a reason not to.
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
 
 /// A thread with a connection. It ends when the last handle is gone and its queue is empty.
 #[derive(Debug, Clone)]
@@ -46,7 +47,7 @@ impl Worker {
     {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let result = in_savepoint(connection, work);
+            let result = connection.and_then(|connection| in_savepoint(connection, work));
             Box::new(move |committed| {
                 let _ = sender.send(committed.and(result)); // the caller may have gone away
             })
@@ -78,14 +79,27 @@ fn write(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
         {
             group.push(job);
         }
-        let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        let answers: Vec<Answer> = group.drain(..).map(|job| job(connection)).collect();
-        let committed = begun.and_then(|()| connection.execute_batch("COMMIT"));
-        if let Err(error) = &committed {
-            tracing::error!(%error, "store could not commit");
-            let _ = connection.execute_batch("ROLLBACK"); // already rolled back, or the next BEGIN will say so
+        let mut failed = connection.execute_batch("BEGIN IMMEDIATE").err().map(Arc::new);
+        let mut answers = Vec::with_capacity(group.len());
+        for job in group.drain(..) {
+            let usable = match &failed {
+                Some(error) => Err(StoreError::Commit(error.clone())),
+                None => Ok(connection),
+            };
+            answers.push(job(usable));
+            // A full disk ends the whole transaction under a job (SQLITE_FULL): what follows must not commit by itself.
+            if failed.is_none() && connection.is_autocommit() {
+                let code = ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK);
+                failed = Some(Arc::new(rusqlite::Error::SqliteFailure(code, None)));
+            }
         }
-        let failed = committed.err().map(Arc::new);
+        if failed.is_none() {
+            failed = connection.execute_batch("COMMIT").err().map(Arc::new);
+        }
+        if let Some(error) = &failed {
+            tracing::error!(%error, "store could not commit");
+            let _ = connection.execute_batch("ROLLBACK"); // rolled back already, or the next BEGIN will say so
+        }
         for answer in answers {
             answer(failed.clone().map_or(Ok(()), |error| Err(StoreError::Commit(error))));
         }
@@ -94,6 +108,6 @@ fn write(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
 
 fn read(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
-        job(connection)(Ok(()));
+        job(Ok(connection))(Ok(()));
     }
 }
