@@ -11,6 +11,7 @@ use std::{
     str::FromStr,
     time::Duration,
 };
+use toml::{Table, Value};
 
 /// A checked exchange: what [`Exchange`](crate::Exchange) and [`Running`](crate::Running) are built from.
 ///
@@ -152,11 +153,75 @@ impl FromStr for Config {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text).map_err(|error| {
+        let whole = |error: toml::de::Error| {
             let problem = error.to_string().trim_end().to_owned();
             ConfigError { faults: vec![Fault { key: String::new(), problem }] }
-        })?;
-        file.check()
+        };
+        let mut table: Table = text.parse().map_err(whole)?;
+        let mut faults = Faults::default();
+        faults.take_out_strangers(&mut table, KEYS, "");
+        if let Some(Value::Array(stations)) = table.get_mut("station") {
+            for (index, station) in stations.iter_mut().enumerate() {
+                if let Value::Table(station) = station {
+                    faults.take_out_strangers(station, STATION_KEYS, &format!("station[{index}]."));
+                }
+            }
+        }
+        let file: File = table.try_into().map_err(whole)?;
+        file.check(faults)
+    }
+}
+
+/// What the value of a key has to be.
+#[derive(Clone, Copy)]
+enum Kind {
+    Number,
+    Text,
+    Flag,
+    Tables,
+}
+
+/// The keys of a file, and of a station in it: what is not here, or not of its kind, is told with all other faults.
+const KEYS: &[(&str, Kind)] = &[
+    ("rate", Kind::Number),
+    ("delay", Kind::Text),
+    ("ring_cycle", Kind::Text),
+    ("caller_id_delay", Kind::Text),
+    ("training", Kind::Text),
+    ("no_answer_after", Kind::Text),
+    ("modem_buffer", Kind::Number),
+    ("records", Kind::Text),
+    ("station", Kind::Tables),
+];
+const STATION_KEYS: &[(&str, Kind)] = &[
+    ("number", Kind::Text),
+    ("withheld", Kind::Flag),
+    ("presents", Kind::Text),
+    ("caller_id", Kind::Flag),
+    ("out_of_service", Kind::Flag),
+    ("training", Kind::Text),
+    ("pty", Kind::Text),
+    ("tcp", Kind::Text),
+    ("memory", Kind::Flag),
+];
+
+impl Kind {
+    fn fits(self, value: &Value) -> bool {
+        match self {
+            Self::Number => value.is_integer(),
+            Self::Text => value.is_str(),
+            Self::Flag => value.is_bool(),
+            Self::Tables => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Number => "must be a whole number",
+            Self::Text => "must be text in quotes",
+            Self::Flag => "must be true or false",
+            Self::Tables => "must be tables: [[station]]",
+        }
     }
 }
 
@@ -202,8 +267,7 @@ const TIME_MAX: Duration = Duration::from_secs(3600);
 const RING_CYCLE_MIN: Duration = Duration::from_millis(10);
 
 impl File {
-    fn check(self) -> Result<Config, ConfigError> {
-        let mut faults = Faults::default();
+    fn check(self, mut faults: Faults) -> Result<Config, ConfigError> {
         let rate = faults.number_in("rate", self.rate, 33_600, RATES);
         let delay = faults.time("delay", self.delay.as_deref(), Duration::ZERO);
         let ring_cycle = faults.time("ring_cycle", self.ring_cycle.as_deref(), Duration::from_secs(6));
@@ -315,6 +379,22 @@ impl Faults {
         self.0.push(Fault { key: key.into(), problem: problem.into() });
     }
 
+    /// Takes out of a table what is not known or not of its kind, so that checking goes on with the rest.
+    fn take_out_strangers(&mut self, table: &mut Table, known: &[(&str, Kind)], prefix: &str) {
+        let strangers: Vec<_> = table
+            .iter()
+            .filter_map(|(key, value)| match known.iter().find(|(name, _)| name == key) {
+                None => Some((key.clone(), "is not known here")),
+                Some((_, kind)) if !kind.fits(value) => Some((key.clone(), kind.expected())),
+                Some(_) => None,
+            })
+            .collect();
+        for (key, problem) in strangers {
+            table.remove(&key);
+            self.add(format!("{prefix}{key}"), problem);
+        }
+    }
+
     fn miss<T>(&mut self, key: String, problem: impl Into<String>) -> Option<T> {
         self.add(key, problem);
         None
@@ -416,9 +496,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_does_not_exist_is_refused_by_name() {
-        let told = faults("rates = 1\n[[station]]\nnumber = \"1\"\nmemory = true\n");
-        assert!(told.len() == 1 && told[0].contains("rates"), "{told:?}");
+    fn keys_that_do_not_exist_or_are_of_another_kind_are_told_together() {
+        let told = faults("rates = 1\nrate = \"fast\"\n[[station]]\nnumber = 1\nmemory = true\nmodem = \"usr\"\n");
+        let wanted = [
+            "rate: must be a whole number",
+            "rates: is not known here",
+            "station[0].modem: is not known here",
+            "station[0].number: must be text in quotes",
+            "station[0].number: is missing",
+        ];
+        assert_eq!(told, wanted);
     }
 
     #[test]
