@@ -201,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             local: config.local,
             peer: config.peer,
             keepalive: None, // a lost carrier is told; TCP notices a dead end
+            authentication: ppp::Authentication::default(),
         };
         let session = Session::new(ppp, seed, now);
         let pacer = Pacer::new(config.rate_bps, now);

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::authentication::Authentication;
 use crate::frame::INFORMATION_OCTETS_MAX;
 
 /// How one end of a link behaves. [`Config::server`] and [`Config::terminal`] give the usual two.
@@ -21,6 +22,8 @@ pub struct Config {
     pub peer: PeerAddress,
     /// Whether and how a silent peer is noticed. The carrier usually tells first, so the default is not at all.
     pub keepalive: Option<Keepalive>,
+    /// Who has to prove who it is, and how.
+    pub authentication: Authentication,
 }
 
 impl Config {
@@ -33,6 +36,7 @@ impl Config {
             local: LocalAddress::Own(local),
             peer: PeerAddress::Assign(peer),
             keepalive: None,
+            authentication: Authentication::default(),
         }
     }
 
@@ -46,6 +50,7 @@ impl Config {
             local: LocalAddress::Ask(last_address),
             peer: PeerAddress::Any,
             keepalive: None,
+            authentication: Authentication::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The phases of a link (RFC 1661 §3) and who gets which frame.
 //!
 //! ```text
-//!    CONNECT                LCP up                  (nothing to prove)
+//!    CONNECT                LCP up                  all that was demanded is proved
 //!   ─────────► Establish ───────────► Authenticate ────────────────────► Network ──► IPCP up: NetworkUp
 //!                 ▲  │                                                      │
 //!                 │  │ LCP down (the peer asks again)                       │
@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::authentication::{Name, Proof, Prover, Verifier, chap, hidden_seed, pap};
 use crate::config::Config;
 use crate::event::{CloseReason, Event, Output, Phase, Statistics, Wake};
 use crate::frame::{ACCM_DEFAULT, Frame};
@@ -26,7 +27,7 @@ use crate::ipcp::IpcpOptions;
 use crate::lcp::{Direction, Echo, LcpOptions, Silence};
 use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
 use crate::packet::{HEADER_OCTETS, Packet, code};
-use crate::protocol::{ControlProtocol, IPCP, IPV4, LCP};
+use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, LCP, PAP};
 use crate::random::Random;
 use crate::wire::Wire;
 
@@ -41,6 +42,8 @@ pub(crate) struct Link {
     wire: Wire,
     lcp: Negotiation<LcpOptions>,
     ipcp: Negotiation<IpcpOptions>,
+    verifier: Verifier,
+    prover: Prover,
     /// While LCP is open and a keepalive is configured.
     echo: Option<Echo>,
     /// The identifier of the last Echo-Request, while it is unanswered.
@@ -68,8 +71,10 @@ impl Link {
         let (lcp_id, ipcp_id) = (random.octet(), random.octet());
         let mut link = Link {
             wire: Wire::new(config.line),
-            lcp: Negotiation::new(LcpOptions::new(&config, random), lcp_id),
+            lcp: Negotiation::new(LcpOptions::new(&config, Random::new(hidden_seed(seed))), lcp_id),
             ipcp: Negotiation::new(IpcpOptions::new(&config), ipcp_id),
+            verifier: Verifier::new(&config.authentication, seed, ipcp_id),
+            prover: Prover::new(&config.authentication, lcp_id),
             config,
             echo: None,
             echo_id: None,
@@ -95,6 +100,10 @@ impl Link {
         self.phase
     }
 
+    pub(crate) fn peer_name(&self) -> Option<&Name> {
+        self.verifier.peer()
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         Statistics { sent: self.wire.encoder.statistics(), ..self.statistics }
     }
@@ -110,6 +119,7 @@ impl Link {
         }
         match frame.protocol {
             LCP => self.receive_lcp(frame.information, now),
+            CHAP | PAP if self.is_agreed_proof(frame.protocol) => self.receive_proof(frame, now),
             // RFC 1661 §3.4, §3.5: before LCP is open, and before the peer is proved, all else is discarded.
             _ if self.phase != Phase::Network => {
                 if frame.protocol == IPV4 {
@@ -137,6 +147,10 @@ impl Link {
         }
         let signal = self.lcp.deadline(&mut self.wire, now);
         self.on_lcp(signal, now);
+        let outcome = self.verifier.deadline(&mut self.wire, now);
+        self.on_proof(outcome, now);
+        let outcome = self.prover.deadline(&mut self.wire, now);
+        self.on_proof(outcome, now);
         let signal = self.ipcp.deadline(&mut self.wire, now);
         self.on_ipcp(signal, now);
         match self.echo.as_mut().and_then(|echo| echo.deadline(now)) {
@@ -170,10 +184,13 @@ impl Link {
     }
 
     fn timeout(&self) -> Output {
+        let proof = |(at, proof): (Instant, Proof)| (Some(at), Wake::Restart(proof.protocol()));
         let timers = [
             (self.lcp.restart_at(), Wake::Restart(ControlProtocol::Lcp)),
             (self.ipcp.restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
             (self.echo.as_ref().map(Echo::due_at), Wake::Keepalive),
+            self.verifier.restart_at().map_or((None, Wake::Nothing), proof),
+            self.prover.restart_at().map_or((None, Wake::Nothing), proof),
         ];
         let first = timers.into_iter().filter_map(|(at, what)| Some((at?, what))).min_by_key(|(at, _)| *at);
         match first {
@@ -252,6 +269,10 @@ impl Link {
                 let signal = self.lcp.rejected(&mut self.wire, now);
                 self.on_lcp(signal, now);
             }
+            rejected @ (CHAP | PAP) if self.is_agreed_proof(rejected) => {
+                let protocol = if rejected == CHAP { ControlProtocol::Chap } else { ControlProtocol::Pap };
+                self.close_because(CloseReason::PeerRejected { protocol }, now);
+            }
             // Without IPCP there is no IPv4, and without IPv4 no use for the call.
             IPCP | IPV4 if self.phase == Phase::Network => {
                 self.ipcp.rejected(&mut self.wire, now);
@@ -275,6 +296,53 @@ impl Link {
             self.lcp.echo_request(packet.id, own, &data[..data.len().min(room)], &mut self.wire, now);
         } else if self.echo_id.take_if(|id| *id == packet.id).is_none() {
             tracing::debug!(id = packet.id, "echo-reply to nothing");
+        }
+    }
+
+    /// Whether either end has asked for it, and LCP is open.
+    fn is_agreed_proof(&self, protocol: u16) -> bool {
+        let options = &self.lcp.options;
+        let agreed = [options.demanded(), options.granted_proof()];
+        matches!(self.phase, Phase::Authenticate | Phase::Network)
+            && agreed.into_iter().flatten().any(|proof| proof.protocol().number() == protocol)
+    }
+
+    fn receive_proof(&mut self, frame: Frame<'_>, now: Instant) {
+        let Some(packet) = Packet::parse(frame.information) else {
+            self.statistics.malformed += 1;
+            return;
+        };
+        let outcome = match (frame.protocol, packet.code) {
+            (CHAP, chap::CHALLENGE) => {
+                self.receive_challenge(packet, now);
+                Ok(())
+            }
+            (CHAP, chap::RESPONSE) => self.verifier.receive_response(packet, &mut self.wire),
+            (CHAP, chap::SUCCESS | chap::FAILURE) => {
+                self.prover.receive_answer(Proof::Chap, packet.id, packet.code == chap::SUCCESS)
+            }
+            (PAP, pap::REQUEST) => self.verifier.receive_request(packet, &mut self.wire),
+            (PAP, pap::ACK | pap::NAK) => self.prover.receive_answer(Proof::Pap, packet.id, packet.code == pap::ACK),
+            // Neither protocol has a Code-Reject.
+            _ => Ok(()),
+        };
+        self.on_proof(outcome, now);
+    }
+
+    fn receive_challenge(&mut self, packet: Packet<'_>, now: Instant) {
+        let value = packet.data.split_first().and_then(|(&size, rest)| rest.get(..usize::from(size)));
+        if value.is_some_and(|value| self.verifier.is_own_challenge(value)) {
+            tracing::debug!("our own challenge came back");
+        } else if !self.prover.receive_challenge(packet, &mut self.wire, now) {
+            self.statistics.malformed += 1;
+        }
+    }
+
+    fn on_proof(&mut self, outcome: Result<(), CloseReason>, now: Instant) {
+        if let Err(reason) = outcome {
+            self.close_because(reason, now);
+        } else if self.phase == Phase::Authenticate && self.verifier.is_content() && self.prover.is_content() {
+            self.authenticated(now);
         }
     }
 
@@ -330,7 +398,13 @@ impl Link {
             Some(Signal::Up) => self.lcp_up(now),
             Some(Signal::Down) => self.lcp_down(now),
             Some(Signal::NotConverged) => {
-                self.close_because(CloseReason::NotConverged { protocol: ControlProtocol::Lcp }, now);
+                let protocol = ControlProtocol::Lcp;
+                let reason = if self.lcp.options.is_proof_refused() {
+                    CloseReason::PeerNotProved { protocol }
+                } else {
+                    CloseReason::NotConverged { protocol }
+                };
+                self.close_because(reason, now);
             }
             Some(Signal::Finished) => {
                 let protocol = ControlProtocol::Lcp;
@@ -349,10 +423,12 @@ impl Link {
         self.echo = self.config.keepalive.map(|keepalive| Echo::new(keepalive, now));
         self.outputs.push_back(Output::Event(Event::LinkOpen(agreed)));
         self.phase = Phase::Authenticate;
-        self.authenticated(now);
+        self.verifier.start(self.lcp.options.demanded(), &mut self.wire, now);
+        self.prover.start(self.lcp.options.granted_proof(), &mut self.wire, now);
+        self.on_proof(Ok(()), now);
     }
 
-    /// RFC 1661 §3.5: the network comes after the proof. LCP grants no demand for one, so it is reached at once.
+    /// RFC 1661 §3.5: the network comes after the proof.
     fn authenticated(&mut self, now: Instant) {
         self.phase = Phase::Network;
         let signal = self.ipcp.lower_up(&mut self.wire, now);
@@ -363,6 +439,8 @@ impl Link {
         self.phase = if self.reason.is_some() { Phase::Terminate } else { Phase::Establish };
         self.wire.encoder.set_agreed(Direction::default());
         self.echo = None;
+        self.verifier.stop();
+        self.prover.stop();
         let signal = self.ipcp.lower_down(&mut self.wire, now);
         self.on_ipcp(signal, now);
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::authentication::Name;
 use crate::config::Config;
 use crate::event::{Output, Phase, Statistics};
 use crate::frame::Decoder;
@@ -37,7 +38,10 @@ impl Session {
     /// Begins a link on a call that has just been connected. The first Configure-Request is due at once: the caller
     /// speaks first and keeps at it, since some peers wait to hear PPP before they speak it.
     ///
-    /// Magic number and identifiers are drawn from `seed`; two ends with the same seed look like a loop.
+    /// Magic number, identifiers and Challenges are drawn from `seed`; two ends with the same seed look like a loop.
+    /// Where CHAP is demanded the seed must be unpredictable and never the same twice (from the system's random
+    /// source): who knows it knows the Challenge, and can have recorded the Response to it (RFC 1994 §2.3). What is
+    /// seen on the line does not give it away.
     pub fn new(config: Config, seed: u64, now: Instant) -> Session {
         Session { decoder: Decoder::new(), link: Link::new(config, seed, now) }
     }
@@ -61,6 +65,11 @@ impl Session {
     /// Counters since the call began.
     pub fn statistics(&self) -> Statistics {
         Statistics { received: self.decoder.statistics(), ..self.link.statistics() }
+    }
+
+    /// Who the peer is, when it has been asked and has proved it. `None` before, and when nothing is demanded.
+    pub fn peer_name(&self) -> Option<&Name> {
+        self.link.peer_name()
     }
 
     /// Where the link stands.

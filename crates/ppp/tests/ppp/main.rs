@@ -6,4 +6,5 @@ mod hostile;
 mod limits;
 mod lossy;
 mod opening;
+mod proving;
 mod transcript;
