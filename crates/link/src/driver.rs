@@ -200,6 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             accm: 0,
             local: config.local,
             peer: config.peer,
+            name_servers: ppp::NameServers::Nothing,
             keepalive: None, // a lost carrier is told; TCP notices a dead end
             authentication: ppp::Authentication::default(),
         };

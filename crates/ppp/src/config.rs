@@ -20,6 +20,8 @@ pub struct Config {
     pub local: LocalAddress,
     /// The peer's address.
     pub peer: PeerAddress,
+    /// Name servers, to give or to ask for.
+    pub name_servers: NameServers,
     /// Whether and how a silent peer is noticed. The carrier usually tells first, so the default is not at all.
     pub keepalive: Option<Keepalive>,
     /// Who has to prove who it is, and how.
@@ -35,6 +37,7 @@ impl Config {
             accm: 0,
             local: LocalAddress::Own(local),
             peer: PeerAddress::Assign(peer),
+            name_servers: NameServers::Nothing,
             keepalive: None,
             authentication: Authentication::default(),
         }
@@ -49,6 +52,7 @@ impl Config {
             accm: 0,
             local: LocalAddress::Ask(last_address),
             peer: PeerAddress::Any,
+            name_servers: NameServers::Nothing,
             keepalive: None,
             authentication: Authentication::default(),
         }
@@ -72,6 +76,24 @@ pub enum PeerAddress {
     Any,
     /// This and no other. The peer is corrected [`MAX_FAILURE`](crate::MAX_FAILURE) times, then the link ends.
     Assign(Ipv4Addr),
+}
+
+/// Who tells whom where names are resolved (RFC 1877 options 129 and 131). `0.0.0.0` is no server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameServers {
+    /// Neither. A peer that asks is rejected, which costs it a round trip.
+    #[default]
+    Nothing,
+    /// We tell the peer, if it asks.
+    Give {
+        /// To be asked first.
+        first: Ipv4Addr,
+        /// To be asked if the first does not answer.
+        second: Option<Ipv4Addr>,
+    },
+    /// We ask the peer. Inside is what it said last time: if it still says so, no round trip is lost.
+    /// [`Session::name_servers`](crate::Session::name_servers) has the answer.
+    Ask([Option<Ipv4Addr>; 2]),
 }
 
 /// A Maximum-Receive-Unit in octets: 128 to 1500.

@@ -1,19 +1,22 @@
-//! The options of IPv4 on the link (RFC 1332): who has which address.
+//! The options of IPv4 on the link (RFC 1332): who has which address, and who knows names (RFC 1877).
 //!
 //! | option | we ask | we grant |
 //! |--------|--------|----------|
 //! | 3 IP-Address | always, until it is rejected | as [`PeerAddress`] says |
 //! | 1 IP-Addresses, 2 IP-Compression-Protocol | never | rejected |
-//! | 129 to 132 name servers (RFC 1877) | never | rejected |
+//! | 129, 131 name servers (RFC 1877) | as [`NameServers`] says, until rejected | what we have to give, else rejected |
+//! | 130, 132 NetBIOS name servers | never | rejected |
 
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, LocalAddress, PeerAddress};
+use crate::config::{Config, LocalAddress, NameServers, PeerAddress};
 use crate::negotiation::{Options, Refused, Rejected, Verdict};
 use crate::packet::{ConfigureOption, put_option};
 use crate::protocol::ControlProtocol;
 
 const IP_ADDRESS: u8 = 3;
+/// RFC 1877 §1.1 and §1.3.
+const NAME_SERVERS: [u8; 2] = [129, 131];
 
 #[derive(Debug)]
 pub(crate) struct IpcpOptions {
@@ -27,6 +30,10 @@ pub(crate) struct IpcpOptions {
     assigned: Option<Ipv4Addr>,
     judged: Option<Ipv4Addr>,
     peer: Option<Ipv4Addr>,
+    /// The name servers we have to give, first and second.
+    given: [Option<Ipv4Addr>; 2],
+    /// Those we ask for, as far as they are known; `None` where we do not ask, or no longer.
+    asked: [Option<Ipv4Addr>; 2],
 }
 
 impl IpcpOptions {
@@ -39,7 +46,12 @@ impl IpcpOptions {
             PeerAddress::Any => None,
             PeerAddress::Assign(address) => real(address),
         };
-        IpcpOptions { local, is_local_open, is_asked: true, assigned, judged: None, peer: None }
+        let (given, asked) = match config.name_servers {
+            NameServers::Nothing => ([None; 2], [None; 2]),
+            NameServers::Give { first, second } => ([real(first), second.and_then(real)], [None; 2]),
+            NameServers::Ask(last) => ([None; 2], last.map(|last| last.or(Some(Ipv4Addr::UNSPECIFIED)))),
+        };
+        IpcpOptions { local, is_local_open, is_asked: true, assigned, judged: None, peer: None, given, asked }
     }
 
     /// Our address, once agreed.
@@ -51,6 +63,16 @@ impl IpcpOptions {
     pub(crate) fn peer(&self) -> Option<Ipv4Addr> {
         self.peer.or(self.assigned)
     }
+
+    /// The name servers the peer has told us.
+    pub(crate) fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
+        self.asked.map(|address| address.and_then(real))
+    }
+}
+
+/// Which of the two name servers an option is about.
+fn name_server(kind: u8) -> Option<usize> {
+    NAME_SERVERS.iter().position(|known| *known == kind)
 }
 
 /// 0.0.0.0 is the question, never an address: pppd and lwIP reject it when it is offered as one.
@@ -66,13 +88,24 @@ impl Options for IpcpOptions {
             // RFC 1332 §3.3: zeros ask the peer to name it.
             put_option(request, IP_ADDRESS, &self.local.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
         }
+        for (kind, address) in NAME_SERVERS.into_iter().zip(self.asked) {
+            if let Some(address) = address {
+                put_option(request, kind, &address.octets());
+            }
+        }
     }
 
     fn acknowledged(&mut self) {}
 
     fn naked(&mut self, option: &ConfigureOption<'_>) {
-        if let (IP_ADDRESS, &[a, b, c, d], true) = (option.kind, option.data, self.is_local_open) {
-            self.local = real(Ipv4Addr::new(a, b, c, d)).or(self.local);
+        let &[a, b, c, d] = option.data else { return };
+        let address = Ipv4Addr::new(a, b, c, d);
+        if option.kind == IP_ADDRESS && self.is_local_open {
+            self.local = real(address).or(self.local);
+        } else if let Some(which) = name_server(option.kind)
+            && self.asked[which].is_some()
+        {
+            self.asked[which] = Some(address);
         }
     }
 
@@ -86,6 +119,8 @@ impl Options for IpcpOptions {
             }
             // The peer insists on another address: both would believe something else.
             (IP_ADDRESS, _) => Rejected::Fatal,
+            // It has none, and names are not what a call is for.
+            (kind, _) if name_server(kind).is_some_and(|which| self.asked[which].take().is_some()) => Rejected::LeftOut,
             _ => Rejected::NotAsked,
         }
     }
@@ -95,8 +130,18 @@ impl Options for IpcpOptions {
     }
 
     fn judge(&mut self, option: &ConfigureOption<'_>) -> Verdict {
-        let (IP_ADDRESS, &[a, b, c, d]) = (option.kind, option.data) else { return Verdict::Reject };
+        let &[a, b, c, d] = option.data else { return Verdict::Reject };
         let address = Ipv4Addr::new(a, b, c, d);
+        if let Some(which) = name_server(option.kind) {
+            return match self.given[which] {
+                Some(given) if address == given => Verdict::Grant,
+                Some(given) => Verdict::Nak(given.octets().to_vec()),
+                None => Verdict::Reject,
+            };
+        }
+        if option.kind != IP_ADDRESS {
+            return Verdict::Reject;
+        }
         self.judged = real(address);
         match self.assigned {
             Some(assigned) if address == assigned => Verdict::Grant,

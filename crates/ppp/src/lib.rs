@@ -80,7 +80,7 @@ mod wire;
 
 pub use authentication::{Authentication, CredentialError, Credentials, Demand, Name, Secret, Secrets, Willing};
 pub use automaton::{MAX_CONFIGURE, MAX_FAILURE, MAX_TERMINATE};
-pub use config::{Config, Keepalive, LineProfile, LocalAddress, Mru, MruError, PeerAddress};
+pub use config::{Config, Keepalive, LineProfile, LocalAddress, Mru, MruError, NameServers, PeerAddress};
 pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
 pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};
 pub use lcp::{Direction, LinkOptions};

@@ -15,6 +15,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -102,6 +103,10 @@ impl Link {
 
     pub(crate) fn peer_name(&self) -> Option<&Name> {
         self.verifier.peer()
+    }
+
+    pub(crate) fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
+        if self.mtu.is_some() { self.ipcp.options.name_servers() } else { [None; 2] }
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

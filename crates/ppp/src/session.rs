@@ -1,5 +1,6 @@
 //! One end of one PPP link.
 
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use crate::authentication::Name;
@@ -70,6 +71,11 @@ impl Session {
     /// Who the peer is, when it has been asked and has proved it. `None` before, and when nothing is demanded.
     pub fn peer_name(&self) -> Option<&Name> {
         self.link.peer_name()
+    }
+
+    /// The name servers the peer has told us, first and second, once the network is up (RFC 1877).
+    pub fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
+        self.link.name_servers()
     }
 
     /// Where the link stands.

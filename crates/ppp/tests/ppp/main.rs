@@ -5,6 +5,7 @@ mod closing;
 mod hostile;
 mod limits;
 mod lossy;
+mod name_servers;
 mod opening;
 mod proving;
 mod transcript;
