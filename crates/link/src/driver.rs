@@ -201,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             local: config.local,
             peer: config.peer,
             name_servers: ppp::NameServers::Nothing,
+            header_compression: None,
             keepalive: None, // a lost carrier is told; TCP notices a dead end
             authentication: ppp::Authentication::default(),
         };

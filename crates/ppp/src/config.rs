@@ -22,6 +22,8 @@ pub struct Config {
     pub peer: PeerAddress,
     /// Name servers, to give or to ask for.
     pub name_servers: NameServers,
+    /// Whether TCP/IP headers may be compressed (RFC 1144), and for how many connections at once, either way.
+    pub header_compression: Option<HeaderSlots>,
     /// Whether and how a silent peer is noticed. The carrier usually tells first, so the default is not at all.
     pub keepalive: Option<Keepalive>,
     /// Who has to prove who it is, and how.
@@ -38,6 +40,7 @@ impl Config {
             local: LocalAddress::Own(local),
             peer: PeerAddress::Assign(peer),
             name_servers: NameServers::Nothing,
+            header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
             authentication: Authentication::default(),
         }
@@ -53,6 +56,7 @@ impl Config {
             local: LocalAddress::Ask(last_address),
             peer: PeerAddress::Any,
             name_servers: NameServers::Nothing,
+            header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
             authentication: Authentication::default(),
         }
@@ -128,6 +132,35 @@ impl Mru {
 
     pub(crate) fn nearest(octets: u16) -> Mru {
         Mru(octets.clamp(Mru::MIN.0, Mru::DEFAULT.0))
+    }
+}
+
+/// TCP connections whose headers are kept for compression at once (RFC 1332 §4.1): 1 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeaderSlots(u8);
+
+/// A number that cannot be [`HeaderSlots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{slots} slots for headers are not between 1 and 16")]
+pub struct HeaderSlotsError {
+    slots: u8,
+}
+
+impl HeaderSlots {
+    /// 16, as everybody has: about 2 KB each way when all are in use.
+    pub const MAX: HeaderSlots = HeaderSlots(16);
+
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// When `slots` is 0 or above 16.
+    pub fn new(slots: u8) -> Result<HeaderSlots, HeaderSlotsError> {
+        if (1..=16).contains(&slots) { Ok(HeaderSlots(slots)) } else { Err(HeaderSlotsError { slots }) }
+    }
+
+    /// The number.
+    pub const fn count(self) -> u8 {
+        self.0
     }
 }
 

@@ -173,6 +173,12 @@ pub struct Statistics {
     pub packets_received_early: u64,
     /// IPv4 packets not sent: IPCP not open, or larger than the peer takes.
     pub packets_refused: u64,
+    /// IPv4 packets sent with compressed headers (RFC 1144); counted in `packets_sent` too.
+    pub headers_compressed: u64,
+    /// IPv4 packets received so; counted in `packets_received` too.
+    pub headers_expanded: u64,
+    /// Packets with compressed headers that could not be rebuilt: something before them was lost.
+    pub headers_tossed: u64,
     /// Control packets whose length did not fit.
     pub malformed: u64,
     /// Frames of protocols nobody here speaks.

@@ -10,10 +10,10 @@
 //!   line ──► frame::Decoder ──► link ──┬─► lcp  = Negotiation<LcpOptions>  ─┐
 //!                                      ├─► authentication: CHAP, PAP        ├─► wire ──► frame::Encoder ──► line
 //!                                      ├─► ipcp = Negotiation<IpcpOptions> ─┘
-//!                                      └─► IPv4 packets, to the caller
+//!                                      └─► vj ─► IPv4 packets, to the caller
 //! ```
 //!
-//! `frame` finds frames in noise. `automaton` is RFC 1661's table and nothing else. `negotiation` surrounds it with
+//! `vj` makes three octets of forty (RFC 1144). `frame` finds frames in noise. `automaton` is RFC 1661's table and nothing else. `negotiation` surrounds it with
 //! packets and limits, once for LCP and once for each network protocol. `link` knows the phases, `session` is the
 //! door.
 //!
@@ -76,11 +76,15 @@ mod packet;
 mod protocol;
 mod random;
 mod session;
+mod vj;
 mod wire;
 
 pub use authentication::{Authentication, CredentialError, Credentials, Demand, Name, Secret, Secrets, Willing};
 pub use automaton::{MAX_CONFIGURE, MAX_FAILURE, MAX_TERMINATE};
-pub use config::{Config, Keepalive, LineProfile, LocalAddress, Mru, MruError, NameServers, PeerAddress};
+pub use config::{
+    Config, HeaderSlots, HeaderSlotsError, Keepalive, LineProfile, LocalAddress, Mru, MruError, NameServers,
+    PeerAddress,
+};
 pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
 pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};
 pub use lcp::{Direction, LinkOptions};

@@ -28,8 +28,9 @@ use crate::ipcp::IpcpOptions;
 use crate::lcp::{Direction, Echo, LcpOptions, Silence};
 use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
 use crate::packet::{HEADER_OCTETS, Packet, code};
-use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, LCP, PAP};
+use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED};
 use crate::random::Random;
+use crate::vj::{Compressed, Compressor, Decompressor};
 use crate::wire::Wire;
 
 /// Protocol-Rejects sent for one protocol: one should do, but it may be lost and the peer ask again.
@@ -58,6 +59,11 @@ pub(crate) struct Link {
     has_been_up: bool,
     /// The largest packet the peer takes, while the network is up.
     mtu: Option<u16>,
+    /// While the network is up and IPCP has agreed on it, for each direction.
+    compressor: Option<Compressor>,
+    decompressor: Option<Decompressor>,
+    /// Frames the line has lost, when last looked at.
+    frames_lost: u64,
     /// Protocols rejected, and how often.
     rejected: Vec<(u16, u8)>,
     outputs: VecDeque<Output>,
@@ -84,6 +90,9 @@ impl Link {
             has_peer_spoken: false,
             has_been_up: false,
             mtu: None,
+            compressor: None,
+            decompressor: None,
+            frames_lost: 0,
             rejected: Vec::new(),
             outputs: VecDeque::new(),
             arena: BytesMut::new(),
@@ -132,8 +141,18 @@ impl Link {
                 }
             }
             IPCP => self.receive_ipcp(frame.information, now),
-            IPV4 => self.receive_ipv4(frame.information),
+            IPV4 => self.receive_ipv4(&[frame.information]),
+            VJ_COMPRESSED | VJ_UNCOMPRESSED if self.decompressor.is_some() => self.receive_compressed(frame),
             unknown => self.reject_protocol(unknown, frame.information),
+        }
+    }
+
+    /// The line has lost this many frames so far. A difference may have been among them (RFC 1144 §4.1).
+    pub(crate) fn frames_lost(&mut self, so_far: u64) {
+        if std::mem::replace(&mut self.frames_lost, so_far) != so_far
+            && let Some(decompressor) = &mut self.decompressor
+        {
+            decompressor.line_error();
         }
     }
 
@@ -142,7 +161,14 @@ impl Link {
             self.statistics.packets_refused += 1;
             return;
         }
-        self.wire.send_packet(IPV4, packet);
+        match self.compressor.as_mut().map_or(Compressed::AsItIs, |compressor| compressor.compress(packet)) {
+            Compressed::AsItIs => self.wire.send_packet(IPV4, &[packet]),
+            Compressed::Whole { head, rest } => self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest]),
+            Compressed::Difference { head, data } => {
+                self.wire.send_packet(VJ_COMPRESSED, &[&head, data]);
+                self.statistics.headers_compressed += 1;
+            }
+        }
         self.statistics.packets_sent += 1;
     }
 
@@ -367,12 +393,30 @@ impl Link {
         self.on_ipcp(signal, now);
     }
 
-    fn receive_ipv4(&mut self, packet: &[u8]) {
+    fn receive_compressed(&mut self, frame: Frame<'_>) {
+        let Some(mut decompressor) = self.decompressor.take() else { return };
+        let is_rebuilt = if frame.protocol == VJ_COMPRESSED {
+            decompressor.compressed(frame.information).map(|(head, data)| self.receive_ipv4(&[head, data])).is_some()
+        } else {
+            decompressor.uncompressed(frame.information).map(|packet| self.receive_ipv4(&[&packet])).is_some()
+        };
+        self.decompressor = Some(decompressor);
+        if !is_rebuilt {
+            self.statistics.headers_tossed += 1;
+        } else if frame.protocol == VJ_COMPRESSED {
+            self.statistics.headers_expanded += 1;
+        }
+    }
+
+    /// A packet, in parts.
+    fn receive_ipv4(&mut self, packet: &[&[u8]]) {
         if self.mtu.is_none() {
             self.statistics.packets_received_early += 1;
             return;
         }
-        self.arena.extend_from_slice(packet);
+        for part in packet {
+            self.arena.extend_from_slice(part);
+        }
         self.outputs.push_back(Output::Packet(self.arena.split().freeze()));
         self.statistics.packets_received += 1;
     }
@@ -469,12 +513,16 @@ impl Link {
         };
         let mtu = self.lcp.options.agreed().sending.mru.octets();
         self.mtu = Some(mtu);
+        self.compressor = self.ipcp.options.sending().map(|vj| Compressor::new(vj.slots, vj.hides_slot));
+        self.decompressor = self.ipcp.options.receiving().map(|vj| Decompressor::new(vj.slots));
         self.has_been_up = true;
         let peer = self.ipcp.options.peer();
         self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
     }
 
     fn network_down(&mut self) {
+        self.compressor = None;
+        self.decompressor = None;
         if self.mtu.take().is_some() {
             self.outputs.push_back(Output::Event(Event::NetworkDown));
         }

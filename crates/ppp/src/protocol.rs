@@ -3,6 +3,7 @@
 //! | number | protocol | who takes it |
 //! |--------|----------|--------------|
 //! | 0021   | IPv4     | the caller, once IPCP is open |
+//! | 002d, 002f | IPv4 with its headers compressed | [`vj`](crate::vj), where IPCP has agreed on it |
 //! | 8021   | IPCP     | [`ipcp`](crate::ipcp) |
 //! | c023, c223 | PAP, CHAP | [`authentication`](crate::authentication), where LCP has agreed on it |
 //! | c021   | LCP      | [`lcp`](crate::lcp) |
@@ -11,6 +12,9 @@
 use std::fmt;
 
 pub(crate) const IPV4: u16 = 0x0021;
+/// RFC 1144: TCP/IP with compressed headers, and a packet that fills a slot.
+pub(crate) const VJ_COMPRESSED: u16 = 0x002d;
+pub(crate) const VJ_UNCOMPRESSED: u16 = 0x002f;
 pub(crate) const IPCP: u16 = 0x8021;
 pub(crate) const LCP: u16 = 0xc021;
 pub(crate) const PAP: u16 = 0xc023;

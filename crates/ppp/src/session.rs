@@ -87,7 +87,8 @@ impl Session {
         while self.link.phase() != Phase::Dead {
             // Each frame may change what the next one means.
             self.decoder.set_accm(self.link.receive_accm());
-            let Some(frame) = self.decoder.next_frame(&mut octets) else { return };
+            let Some((frame, lost)) = self.decoder.next_frame_and_losses(&mut octets) else { return };
+            self.link.frames_lost(lost);
             self.link.receive(frame, now);
         }
     }

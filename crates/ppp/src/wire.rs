@@ -30,9 +30,9 @@ impl Wire {
         self.encoder.encode(&mut self.pending, protocol, &[&[code, id, high, low], data[0], data[1]]);
     }
 
-    /// Sends a packet of a network protocol.
-    pub(crate) fn send_packet(&mut self, protocol: u16, packet: &[u8]) {
-        self.encoder.encode(&mut self.pending, protocol, &[packet]);
+    /// Sends a packet of a network protocol, in parts.
+    pub(crate) fn send_packet(&mut self, protocol: u16, packet: &[&[u8]]) {
+        self.encoder.encode(&mut self.pending, protocol, packet);
     }
 
     /// When to repeat what has just been sent: all that leaves in this write has to cross the line first, and as

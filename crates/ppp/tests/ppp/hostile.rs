@@ -75,6 +75,8 @@ fn protocol() -> impl Strategy<Value = u16> {
     prop_oneof![
         4 => Just(0xc021u16),
         4 => Just(0x8021),
+        2 => Just(0x002d),
+        1 => Just(0x002f),
         2 => Just(0xc223),
         1 => Just(0xc023),
         1 => Just(0x0021),

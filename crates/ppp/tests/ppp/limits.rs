@@ -142,8 +142,8 @@ fn a_peer_that_agrees_to_all_and_never_asks_is_given_up_after_thirty_requests() 
 #[test]
 fn an_option_that_is_asked_again_and_again_is_rejected_ten_times_at_most() {
     let (mut torment, _) = Torment::with_open_link(server(line(33_600, 60)));
-    let vj = [2, 6, 0, 0x2d, 15, 1];
-    let answers: Vec<_> = (0..50).flat_map(|id| torment.say(IPCP, REQUEST, id, &vj)).collect();
+    let netbios = [130, 6, 0, 0, 0, 0];
+    let answers: Vec<_> = (0..50).flat_map(|id| torment.say(IPCP, REQUEST, id, &netbios)).collect();
     let rejects = answers.iter().filter(|(protocol, code, ..)| (*protocol, *code) == (IPCP, REJECT)).count();
     assert_eq!(rejects, 2 * usize::from(MAX_FAILURE));
     assert_eq!(torment.outcome(), CloseReason::NotConverged { protocol: ControlProtocol::Ipcp });

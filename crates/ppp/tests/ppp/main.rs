@@ -2,6 +2,7 @@
 
 mod call;
 mod closing;
+mod headers;
 mod hostile;
 mod limits;
 mod lossy;
