@@ -9,7 +9,8 @@ use crate::frame::INFORMATION_OCTETS_MAX;
 /// How one end of a link behaves. [`Config::server`] and [`Config::terminal`] give the usual two.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The line, from which the first restart timer is computed.
+    /// The line, from which the restart timer is computed until a request has been answered; then three times what
+    /// that took is used, between 1 s and 10 s.
     pub line: LineProfile,
     /// The largest packet the peer is asked to send us (RFC 1661 §6.1).
     pub mru: Mru,
@@ -202,8 +203,13 @@ impl LineProfile {
         let bits = u64::try_from(octets_both_ways).unwrap_or(u64::MAX).saturating_mul(10);
         let on_the_wire = Duration::from_millis(bits.saturating_mul(1000) / u64::from(rate_bps));
         let round_trip = self.delay.saturating_mul(2).saturating_add(on_the_wire);
-        round_trip.saturating_mul(3).clamp(RESTART_MIN, RESTART_MAX)
+        restart_after_round_trips_of(round_trip)
     }
+}
+
+/// Three of them, between 1 s and 10 s.
+pub(crate) fn restart_after_round_trips_of(round_trip: Duration) -> Duration {
+    round_trip.saturating_mul(3).clamp(RESTART_MIN, RESTART_MAX)
 }
 
 #[cfg(test)]
