@@ -171,7 +171,7 @@ pub struct Statistics {
     pub packets_sent: u64,
     /// IPv4 packets that came while IPCP was not open.
     pub packets_received_early: u64,
-    /// IPv4 packets not sent: IPCP not open, or larger than the peer takes.
+    /// IPv4 packets not sent: empty, IPCP not open, or larger than the peer takes.
     pub packets_refused: u64,
     /// IPv4 packets sent with compressed headers (RFC 1144); counted in `packets_sent` too.
     pub headers_compressed: u64,

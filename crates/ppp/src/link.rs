@@ -157,7 +157,8 @@ impl Link {
     }
 
     pub(crate) fn send_packet(&mut self, packet: &[u8]) {
-        if self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
+        // Nothing at all would be a frame too short to be one (RFC 1662 §4.3).
+        if packet.is_empty() || self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
             self.statistics.packets_refused += 1;
             return;
         }

@@ -25,7 +25,7 @@ pub struct Session {
 pub enum Input<'a> {
     /// Octets from the line, in any pieces.
     Bytes(&'a [u8]),
-    /// An IPv4 packet to send. Refused and counted unless the network is up and the peer takes that much.
+    /// An IPv4 packet to send. Refused and counted when it is empty, and unless the network is up and the peer takes that much.
     Packet(&'a [u8]),
     /// The time of [`Output::Timeout`] has come. Too early does no harm.
     Deadline,
