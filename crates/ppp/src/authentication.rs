@@ -13,7 +13,7 @@
 //! (RADIUS) reads the table in before the call.
 //!
 //! Both directions at once: use two different secrets. A peer that can talk to this end on a second line could
-//! otherwise have its Challenges answered there (RFC 1994 §7.1). Within one session a reflected Challenge is never
+//! otherwise have its Challenges answered there. Within one session a reflected Challenge is never
 //! answered, and nobody is believed who says it has our own name.
 
 mod digest;

@@ -8,7 +8,7 @@
 //! Both ends keep the last header of each connection in a slot; what is sent is the difference. The TCP checksum
 //! crosses as it was, so when a difference was lost the rebuilt packet is one the receiving TCP throws away, up to
 //! what a 16-bit sum can tell: two losses that cancel out, an acknowledgement that rose by what the window fell, are
-//! not seen by it (RFC 1144 §4.2). What is not TCP, not a plain data or acknowledgement segment, a fragment, or
+//! not seen by it (RFC 1144 §4.1). What is not TCP, not a plain data or acknowledgement segment, a fragment, or
 //! broken, is sent as it is.
 
 mod compressor;

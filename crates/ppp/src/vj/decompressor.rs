@@ -74,7 +74,7 @@ impl Decompressor {
 
 fn apply(headers: &mut Headers, changes: u8, reader: &mut Reader<'_>) -> Option<()> {
     let (sequence, acknowledgement) = (headers.sequence(), headers.acknowledgement());
-    // As received: it is what tells the receiving TCP that a difference was lost (RFC 1144 §4.2).
+    // As received: it is what tells the receiving TCP that a difference was lost (RFC 1144 §4.1).
     let checksum = u16::from_be_bytes([reader.octet()?, reader.octet()?]);
     headers.set_u16(headers.checksum(), checksum);
     let flags = headers.flags();

@@ -254,3 +254,16 @@ fn a_request_that_was_repeated_measures_nothing() {
     torment.say(LCP, REQUEST, 1, &[]);
     assert_eq!(torment.wake, Some(open + Duration::from_secs(3)));
 }
+
+#[test]
+fn another_kind_of_compression_is_answered_with_van_jacobsons() {
+    let (mut torment, _) = Torment::with_open_link(server(line(33_600, 60)));
+    // RFC 2509, and the number an old draft had.
+    for kind in [0x61, 0x37] {
+        let answer = torment.say(IPCP, REQUEST, 1, &[2, 4, 0, kind]);
+        assert_eq!(answer, [(IPCP, NAK, 1, vec![2, 6, 0, 0x2d, 15, 1])]);
+    }
+    let none = Config { header_compression: None, ..server(line(33_600, 60)) };
+    let (mut torment, _) = Torment::with_open_link(none);
+    assert_eq!(torment.say(IPCP, REQUEST, 1, &[2, 4, 0, 0x61]), [(IPCP, REJECT, 1, vec![2, 4, 0, 0x61])]);
+}
