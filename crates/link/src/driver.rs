@@ -201,7 +201,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             accm: 0,
             local: config.local,
             peer: config.peer,
+            name_servers: ppp::NameServers::Nothing,
+            // 36 of 40 octets of every TCP/IP header; a peer that does not know it rejects it in one round.
+            header_compression: Some(ppp::HeaderSlots::MAX),
             keepalive: None, // a lost carrier is told; TCP notices a dead end
+            authentication: ppp::Authentication::default(),
         };
         let session = Session::new(ppp, seed, now);
         let pacer = Pacer::new(config.rate_bps, now);

@@ -3,12 +3,14 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::authentication::Authentication;
 use crate::frame::INFORMATION_OCTETS_MAX;
 
 /// How one end of a link behaves. [`Config::server`] and [`Config::terminal`] give the usual two.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The line, from which the first restart timer is computed.
+    /// The line, from which the restart timer is computed until a request has been answered; then three times what
+    /// that took is used, between 1 s and 10 s.
     pub line: LineProfile,
     /// The largest packet the peer is asked to send us (RFC 1661 §6.1).
     pub mru: Mru,
@@ -19,8 +21,14 @@ pub struct Config {
     pub local: LocalAddress,
     /// The peer's address.
     pub peer: PeerAddress,
+    /// Name servers, to give or to ask for.
+    pub name_servers: NameServers,
+    /// Whether TCP/IP headers may be compressed (RFC 1144), and for how many connections at once, either way.
+    pub header_compression: Option<HeaderSlots>,
     /// Whether and how a silent peer is noticed. The carrier usually tells first, so the default is not at all.
     pub keepalive: Option<Keepalive>,
+    /// Who has to prove who it is, and how.
+    pub authentication: Authentication,
 }
 
 impl Config {
@@ -32,7 +40,10 @@ impl Config {
             accm: 0,
             local: LocalAddress::Own(local),
             peer: PeerAddress::Assign(peer),
+            name_servers: NameServers::Nothing,
+            header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
+            authentication: Authentication::default(),
         }
     }
 
@@ -45,7 +56,10 @@ impl Config {
             accm: 0,
             local: LocalAddress::Ask(last_address),
             peer: PeerAddress::Any,
+            name_servers: NameServers::Nothing,
+            header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
+            authentication: Authentication::default(),
         }
     }
 }
@@ -67,6 +81,24 @@ pub enum PeerAddress {
     Any,
     /// This and no other. The peer is corrected [`MAX_FAILURE`](crate::MAX_FAILURE) times, then the link ends.
     Assign(Ipv4Addr),
+}
+
+/// Who tells whom where names are resolved (RFC 1877 options 129 and 131). `0.0.0.0` is no server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameServers {
+    /// Neither. A peer that asks is rejected, which costs it a round trip.
+    #[default]
+    Nothing,
+    /// We tell the peer, if it asks.
+    Give {
+        /// To be asked first.
+        first: Ipv4Addr,
+        /// To be asked if the first does not answer.
+        second: Option<Ipv4Addr>,
+    },
+    /// We ask the peer. Inside is what it said last time: if it still says so, no round trip is lost.
+    /// [`Session::name_servers`](crate::Session::name_servers) has the answer.
+    Ask([Option<Ipv4Addr>; 2]),
 }
 
 /// A Maximum-Receive-Unit in octets: 128 to 1500.
@@ -101,6 +133,35 @@ impl Mru {
 
     pub(crate) fn nearest(octets: u16) -> Mru {
         Mru(octets.clamp(Mru::MIN.0, Mru::DEFAULT.0))
+    }
+}
+
+/// TCP connections whose headers are kept for compression at once (RFC 1332 §4.1): 1 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeaderSlots(u8);
+
+/// A number that cannot be [`HeaderSlots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{slots} slots for headers are not between 1 and 16")]
+pub struct HeaderSlotsError {
+    slots: u8,
+}
+
+impl HeaderSlots {
+    /// 16, as everybody has: about 2 KB each way when all are in use.
+    pub const MAX: HeaderSlots = HeaderSlots(16);
+
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// When `slots` is 0 or above 16.
+    pub fn new(slots: u8) -> Result<HeaderSlots, HeaderSlotsError> {
+        if (1..=16).contains(&slots) { Ok(HeaderSlots(slots)) } else { Err(HeaderSlotsError { slots }) }
+    }
+
+    /// The number.
+    pub const fn count(self) -> u8 {
+        self.0
     }
 }
 
@@ -142,8 +203,13 @@ impl LineProfile {
         let bits = u64::try_from(octets_both_ways).unwrap_or(u64::MAX).saturating_mul(10);
         let on_the_wire = Duration::from_millis(bits.saturating_mul(1000) / u64::from(rate_bps));
         let round_trip = self.delay.saturating_mul(2).saturating_add(on_the_wire);
-        round_trip.saturating_mul(3).clamp(RESTART_MIN, RESTART_MAX)
+        restart_after_round_trips_of(round_trip)
     }
+}
+
+/// Three of them, between 1 s and 10 s.
+pub(crate) fn restart_after_round_trips_of(round_trip: Duration) -> Duration {
+    round_trip.saturating_mul(3).clamp(RESTART_MIN, RESTART_MAX)
 }
 
 #[cfg(test)]

@@ -74,6 +74,18 @@ pub enum CloseReason {
     /// The peer ended the link before IPv4 was up: it wants something we do not give, a proof perhaps.
     #[error("given up by the peer before the network was up")]
     PeerGaveUp,
+    /// The peer did not prove who it is: a wrong secret, an unknown name, or it will not be asked.
+    #[error("the peer has not proved who it is ({protocol})")]
+    PeerNotProved {
+        /// What the proof was asked with; LCP if it never came to that.
+        protocol: ControlProtocol,
+    },
+    /// The peer does not take our secret for the one that goes with our name.
+    #[error("the peer does not believe us ({protocol})")]
+    NotBelieved {
+        /// What the proof was given with.
+        protocol: ControlProtocol,
+    },
     /// No packet of this protocol came, in [`MAX_CONFIGURE`](crate::MAX_CONFIGURE) tries.
     #[error("no answer to {protocol} from the peer")]
     NoAnswer {
@@ -120,8 +132,10 @@ impl CloseReason {
         match self {
             CloseReason::ClosedHere | CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp } => Fault::Nobody,
             CloseReason::Loopback | CloseReason::EchoLost | CloseReason::CarrierLost => Fault::Line,
-            CloseReason::PeerTerminated { protocol: ControlProtocol::Ipcp }
+            CloseReason::PeerTerminated { .. }
             | CloseReason::PeerGaveUp
+            | CloseReason::PeerNotProved { .. }
+            | CloseReason::NotBelieved { .. }
             | CloseReason::NoAnswer { .. }
             | CloseReason::NotConverged { .. }
             | CloseReason::PeerRejected { .. } => Fault::Peer,
@@ -134,7 +148,7 @@ impl CloseReason {
 pub enum Phase {
     /// LCP is being agreed.
     Establish,
-    /// LCP is open and the ends prove who they are. Nothing is asked yet, so it is passed at once.
+    /// LCP is open and the ends prove who they are. Where nothing is demanded it is passed at once.
     Authenticate,
     /// IPCP is being agreed or open.
     Network,
@@ -157,8 +171,14 @@ pub struct Statistics {
     pub packets_sent: u64,
     /// IPv4 packets that came while IPCP was not open.
     pub packets_received_early: u64,
-    /// IPv4 packets not sent: IPCP not open, or larger than the peer takes.
+    /// IPv4 packets not sent: empty, IPCP not open, or larger than the peer takes.
     pub packets_refused: u64,
+    /// IPv4 packets sent with compressed headers (RFC 1144); counted in `packets_sent` too.
+    pub headers_compressed: u64,
+    /// IPv4 packets received so; counted in `packets_received` too.
+    pub headers_expanded: u64,
+    /// Packets with compressed headers that could not be rebuilt: something before them was lost.
+    pub headers_tossed: u64,
     /// Control packets whose length did not fit.
     pub malformed: u64,
     /// Frames of protocols nobody here speaks.

@@ -4,7 +4,7 @@
 //! |--------|--------|----------|
 //! | 1 MRU | when it is not 1500 | 128 octets and more |
 //! | 2 ACCM | always | any |
-//! | 3 authentication | not yet | not yet: rejected |
+//! | 3 authentication | as [`Demand`] says | CHAP with MD5, and PAP if [`Willing`] says so: else a Nak naming CHAP; rejected when there is nothing to prove |
 //! | 5 magic number | always | any but ours and zero |
 //! | 7, 8 PFC, ACFC | always | always |
 //! | all others | never | rejected, in one round |
@@ -13,6 +13,7 @@ mod echo;
 
 pub(crate) use echo::{Echo, Silence};
 
+use crate::authentication::{Authentication, Demand, Proof, Willing};
 use crate::config::{Config, Mru};
 use crate::frame::ACCM_DEFAULT;
 use crate::negotiation::{Options, Refused, Rejected, Verdict};
@@ -22,6 +23,7 @@ use crate::random::Random;
 
 const MRU: u8 = 1;
 const ACCM: u8 = 2;
+const AUTHENTICATION_PROTOCOL: u8 = 3;
 const MAGIC_NUMBER: u8 = 5;
 const PROTOCOL_FIELD_COMPRESSION: u8 = 7;
 const ADDRESS_AND_CONTROL_FIELD_COMPRESSION: u8 = 8;
@@ -65,6 +67,13 @@ pub(crate) struct LcpOptions {
     agreed: LinkOptions,
     /// The peer's Configure-Request, while it is judged.
     judged: Direction,
+    /// What the peer asks of us, while it is judged, and once granted.
+    judged_proof: Option<Proof>,
+    granted_proof: Option<Proof>,
+    demand: Demand,
+    /// What we can prove ourselves with.
+    willing: Option<Willing>,
+    is_proof_refused: bool,
     /// Configure-Requests in a row that carried our magic number.
     loopback_sightings: u8,
 }
@@ -74,6 +83,7 @@ pub(crate) struct LcpOptions {
 struct Asked {
     mru: Option<Mru>,
     accm: Option<u32>,
+    proof: Option<Proof>,
     magic: Option<u32>,
     protocol_compression: bool,
     address_compression: bool,
@@ -81,9 +91,16 @@ struct Asked {
 
 impl LcpOptions {
     pub(crate) fn new(config: &Config, mut random: Random) -> LcpOptions {
+        let Authentication { demand, own, willing, .. } = &config.authentication;
+        let demand = *demand;
         let asked = Asked {
             mru: (config.mru != Mru::DEFAULT).then_some(config.mru),
             accm: (config.accm != ACCM_DEFAULT).then_some(config.accm),
+            proof: match demand {
+                Demand::Nothing => None,
+                Demand::Chap | Demand::ChapThenPap => Some(Proof::Chap),
+                Demand::Pap => Some(Proof::Pap),
+            },
             magic: Some(random.magic()),
             protocol_compression: true,
             address_compression: true,
@@ -93,12 +110,32 @@ impl LcpOptions {
             asked,
             agreed: LinkOptions::default(),
             judged: Direction::default(),
+            judged_proof: None,
+            granted_proof: None,
+            demand,
+            willing: own.as_ref().map(|_| *willing),
+            is_proof_refused: false,
             loopback_sightings: 0,
         }
     }
 
     pub(crate) fn agreed(&self) -> LinkOptions {
         self.agreed
+    }
+
+    /// What the peer proves itself with, once agreed.
+    pub(crate) fn demanded(&self) -> Option<Proof> {
+        self.asked.proof
+    }
+
+    /// What we prove ourselves with, once agreed.
+    pub(crate) fn granted_proof(&self) -> Option<Proof> {
+        self.granted_proof
+    }
+
+    /// Whether it is for want of a proof that there is no agreement.
+    pub(crate) fn is_proof_refused(&self) -> bool {
+        self.is_proof_refused
     }
 
     /// Our magic number as echoes carry it: zero when there is none (RFC 1661 §6.4).
@@ -113,6 +150,18 @@ impl LcpOptions {
 
     pub(crate) fn is_looped_back(&self) -> bool {
         self.loopback_sightings >= LOOPBACK_SIGHTINGS_MAX
+    }
+
+    fn judge_proof(&mut self, data: &[u8]) -> Verdict {
+        match (self.willing, Proof::from_option(data)) {
+            (None, _) => Verdict::Reject,
+            (Some(_), Some(Proof::Chap)) | (Some(Willing::ChapOrPap), Some(Proof::Pap)) => {
+                self.judged_proof = Proof::from_option(data);
+                Verdict::Grant
+            }
+            // RFC 1661 §6.2: PAP, EAP, MS-CHAP: this instead.
+            (Some(_), _) => Verdict::Nak(Proof::Chap.option().to_vec()),
+        }
     }
 
     fn judge_magic(&mut self, magic: [u8; 4]) -> Verdict {
@@ -131,12 +180,15 @@ impl Options for LcpOptions {
     const PROTOCOL: ControlProtocol = ControlProtocol::Lcp;
 
     fn write_request(&self, request: &mut Vec<u8>) {
-        let Asked { mru, accm, magic, protocol_compression, address_compression } = self.asked;
+        let Asked { mru, accm, proof, magic, protocol_compression, address_compression } = self.asked;
         if let Some(mru) = mru {
             put_option(request, MRU, &mru.octets().to_be_bytes());
         }
         if let Some(accm) = accm {
             put_option(request, ACCM, &accm.to_be_bytes());
+        }
+        if let Some(proof) = proof {
+            put_option(request, AUTHENTICATION_PROTOCOL, proof.option());
         }
         if let Some(magic) = magic {
             put_option(request, MAGIC_NUMBER, &magic.to_be_bytes());
@@ -169,12 +221,21 @@ impl Options for LcpOptions {
             }
             // RFC 1661 §6.4: a new number of our own, for the one in the Nak may be ours as well.
             (MAGIC_NUMBER, _) if self.asked.magic.is_some() => self.asked.magic = Some(self.random.magic()),
+            (AUTHENTICATION_PROTOCOL, wish)
+                if self.demand == Demand::ChapThenPap && Proof::from_option(wish) == Some(Proof::Pap) =>
+            {
+                self.asked.proof = Some(Proof::Pap);
+            }
             // An option we did not ask for: the peer would like it, we do not.
             _ => {}
         }
     }
 
     fn rejected(&mut self, kind: u8, _how: Refused) -> Rejected {
+        if kind == AUTHENTICATION_PROTOCOL && self.asked.proof.is_some() {
+            self.is_proof_refused = true;
+            return Rejected::Fatal;
+        }
         let was_asked = match kind {
             MRU => self.asked.mru.take().is_some(),
             ACCM => self.asked.accm.take().is_some(),
@@ -188,6 +249,7 @@ impl Options for LcpOptions {
 
     fn begin_judging(&mut self) {
         self.judged = Direction::default();
+        self.judged_proof = None;
     }
 
     fn judge(&mut self, option: &ConfigureOption<'_>) -> Verdict {
@@ -206,6 +268,7 @@ impl Options for LcpOptions {
                 self.judged.accm = u32::from_be_bytes([a, b, c, d]);
                 Verdict::Grant
             }
+            (AUTHENTICATION_PROTOCOL, data) => self.judge_proof(data),
             (MAGIC_NUMBER, &[a, b, c, d]) => self.judge_magic([a, b, c, d]),
             (PROTOCOL_FIELD_COMPRESSION, &[]) => {
                 self.judged.protocol_compression = true;
@@ -222,5 +285,6 @@ impl Options for LcpOptions {
 
     fn granted(&mut self) {
         self.agreed.sending = self.judged;
+        self.granted_proof = self.judged_proof;
     }
 }

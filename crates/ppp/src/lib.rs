@@ -1,31 +1,32 @@
 //! Point-to-Point Protocol for calls: octets and time in, octets and events out.
 //!
 //! When a call is connected, two machines hold two ends of a pipe that loses, invents and delays octets. This crate
-//! makes IPv4 of it (RFC 1661, RFC 1662, RFC 1332). It reads no clock and opens nothing: the caller feeds a
+//! makes IPv4 of it (RFC 1661, RFC 1662, RFC 1332) and lets the ends prove who they are (RFC 1994, RFC 1334). It reads no clock and opens nothing: the caller feeds a
 //! [`Session`] with what came from the line and with the time, and does what it says.
 //!
 //! # Who does what
 //!
 //! ```text
 //!   line ──► frame::Decoder ──► link ──┬─► lcp  = Negotiation<LcpOptions>  ─┐
-//!                                      ├─► (authenticate)                   ├─► wire ──► frame::Encoder ──► line
+//!                                      ├─► authentication: CHAP, PAP        ├─► wire ──► frame::Encoder ──► line
 //!                                      ├─► ipcp = Negotiation<IpcpOptions> ─┘
-//!                                      └─► IPv4 packets, to the caller
+//!                                      └─► vj ─► IPv4 packets, to the caller
 //! ```
 //!
-//! `frame` finds frames in noise. `automaton` is RFC 1661's table and nothing else. `negotiation` surrounds it with
+//! `vj` makes three octets of forty (RFC 1144). `frame` finds frames in noise. `automaton` is RFC 1661's table and nothing else. `negotiation` surrounds it with
 //! packets and limits, once for LCP and once for each network protocol. `link` knows the phases, `session` is the
 //! door.
 //!
 //! # What it costs
 //!
 //! Everything that may be said in one breath is: the first Configure-Request leaves at CONNECT, the last
-//! Configure-Ack of LCP and the first Configure-Request of IPCP in one write. A link to a terminal that asks for the
+//! Configure-Ack of LCP and the first Configure-Request of IPCP in one write; with CHAP, the Challenge with that Ack
+//! and the Success with that request. A link to a terminal that asks for the
 //! right address is up after two round trips.
 //!
 //! # What it bounds
 //!
-//! [`MAX_CONFIGURE`] requests unanswered, [`MAX_TERMINATE`], [`MAX_FAILURE`] Naks; 30 requests and 10 openings of one
+//! [`MAX_CONFIGURE`] requests, Challenges and Responses unanswered, [`MAX_TERMINATE`], [`MAX_FAILURE`] Naks; 30 requests and 10 openings of one
 //! protocol in a call; frames of 1506 octets; 64 options in a packet; 3 Protocol-Rejects for each of 16 protocols.
 //! What leaves is never more than a small multiple of what came in.
 //!
@@ -62,6 +63,7 @@
 //! assert!(up.contains(&([10, 0, 0, 2].into(), Some([10, 0, 0, 1].into()))));
 //! ```
 
+mod authentication;
 mod automaton;
 mod config;
 mod event;
@@ -74,10 +76,15 @@ mod packet;
 mod protocol;
 mod random;
 mod session;
+mod vj;
 mod wire;
 
+pub use authentication::{Authentication, CredentialError, Credentials, Demand, Name, Secret, Secrets, Willing};
 pub use automaton::{MAX_CONFIGURE, MAX_FAILURE, MAX_TERMINATE};
-pub use config::{Config, Keepalive, LineProfile, LocalAddress, Mru, MruError, PeerAddress};
+pub use config::{
+    Config, HeaderSlots, HeaderSlotsError, Keepalive, LineProfile, LocalAddress, Mru, MruError, NameServers,
+    PeerAddress,
+};
 pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
 pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};
 pub use lcp::{Direction, LinkOptions};

@@ -1,7 +1,7 @@
 //! The phases of a link (RFC 1661 §3) and who gets which frame.
 //!
 //! ```text
-//!    CONNECT                LCP up                  (nothing to prove)
+//!    CONNECT                LCP up                  all that was demanded is proved
 //!   ─────────► Establish ───────────► Authenticate ────────────────────► Network ──► IPCP up: NetworkUp
 //!                 ▲  │                                                      │
 //!                 │  │ LCP down (the peer asks again)                       │
@@ -15,10 +15,12 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::authentication::{Name, Proof, Prover, Verifier, chap, hidden_seed, pap};
 use crate::config::Config;
 use crate::event::{CloseReason, Event, Output, Phase, Statistics, Wake};
 use crate::frame::{ACCM_DEFAULT, Frame};
@@ -26,8 +28,9 @@ use crate::ipcp::IpcpOptions;
 use crate::lcp::{Direction, Echo, LcpOptions, Silence};
 use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
 use crate::packet::{HEADER_OCTETS, Packet, code};
-use crate::protocol::{ControlProtocol, IPCP, IPV4, LCP};
+use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED};
 use crate::random::Random;
+use crate::vj::{Compressed, Compressor, Decompressor};
 use crate::wire::Wire;
 
 /// Protocol-Rejects sent for one protocol: one should do, but it may be lost and the peer ask again.
@@ -41,6 +44,8 @@ pub(crate) struct Link {
     wire: Wire,
     lcp: Negotiation<LcpOptions>,
     ipcp: Negotiation<IpcpOptions>,
+    verifier: Verifier,
+    prover: Prover,
     /// While LCP is open and a keepalive is configured.
     echo: Option<Echo>,
     /// The identifier of the last Echo-Request, while it is unanswered.
@@ -54,6 +59,11 @@ pub(crate) struct Link {
     has_been_up: bool,
     /// The largest packet the peer takes, while the network is up.
     mtu: Option<u16>,
+    /// While the network is up and IPCP has agreed on it, for each direction.
+    compressor: Option<Compressor>,
+    decompressor: Option<Decompressor>,
+    /// Frames the line has lost, when last looked at.
+    frames_lost: u64,
     /// Protocols rejected, and how often.
     rejected: Vec<(u16, u8)>,
     outputs: VecDeque<Output>,
@@ -68,8 +78,10 @@ impl Link {
         let (lcp_id, ipcp_id) = (random.octet(), random.octet());
         let mut link = Link {
             wire: Wire::new(config.line),
-            lcp: Negotiation::new(LcpOptions::new(&config, random), lcp_id),
+            lcp: Negotiation::new(LcpOptions::new(&config, Random::new(hidden_seed(seed))), lcp_id),
             ipcp: Negotiation::new(IpcpOptions::new(&config), ipcp_id),
+            verifier: Verifier::new(&config.authentication, seed, ipcp_id),
+            prover: Prover::new(&config.authentication, lcp_id),
             config,
             echo: None,
             echo_id: None,
@@ -78,6 +90,9 @@ impl Link {
             has_peer_spoken: false,
             has_been_up: false,
             mtu: None,
+            compressor: None,
+            decompressor: None,
+            frames_lost: 0,
             rejected: Vec::new(),
             outputs: VecDeque::new(),
             arena: BytesMut::new(),
@@ -95,6 +110,14 @@ impl Link {
         self.phase
     }
 
+    pub(crate) fn peer_name(&self) -> Option<&Name> {
+        self.verifier.peer()
+    }
+
+    pub(crate) fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
+        if self.mtu.is_some() { self.ipcp.options.name_servers() } else { [None; 2] }
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         Statistics { sent: self.wire.encoder.statistics(), ..self.statistics }
     }
@@ -110,6 +133,7 @@ impl Link {
         }
         match frame.protocol {
             LCP => self.receive_lcp(frame.information, now),
+            CHAP | PAP if self.is_agreed_proof(frame.protocol) => self.receive_proof(frame, now),
             // RFC 1661 §3.4, §3.5: before LCP is open, and before the peer is proved, all else is discarded.
             _ if self.phase != Phase::Network => {
                 if frame.protocol == IPV4 {
@@ -117,17 +141,35 @@ impl Link {
                 }
             }
             IPCP => self.receive_ipcp(frame.information, now),
-            IPV4 => self.receive_ipv4(frame.information),
+            IPV4 => self.receive_ipv4(&[frame.information]),
+            VJ_COMPRESSED | VJ_UNCOMPRESSED if self.decompressor.is_some() => self.receive_compressed(frame),
             unknown => self.reject_protocol(unknown, frame.information),
         }
     }
 
+    /// The line has lost this many frames so far. A difference may have been among them (RFC 1144 §4.1).
+    pub(crate) fn frames_lost(&mut self, so_far: u64) {
+        if std::mem::replace(&mut self.frames_lost, so_far) != so_far
+            && let Some(decompressor) = &mut self.decompressor
+        {
+            decompressor.line_error();
+        }
+    }
+
     pub(crate) fn send_packet(&mut self, packet: &[u8]) {
-        if self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
+        // Nothing at all would be a frame too short to be one (RFC 1662 §4.3).
+        if packet.is_empty() || self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
             self.statistics.packets_refused += 1;
             return;
         }
-        self.wire.send_packet(IPV4, packet);
+        match self.compressor.as_mut().map_or(Compressed::AsItIs, |compressor| compressor.compress(packet)) {
+            Compressed::AsItIs => self.wire.send_packet(IPV4, &[packet]),
+            Compressed::Whole { head, rest } => self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest]),
+            Compressed::Difference { head, data } => {
+                self.wire.send_packet(VJ_COMPRESSED, &[&head, data]);
+                self.statistics.headers_compressed += 1;
+            }
+        }
         self.statistics.packets_sent += 1;
     }
 
@@ -137,6 +179,10 @@ impl Link {
         }
         let signal = self.lcp.deadline(&mut self.wire, now);
         self.on_lcp(signal, now);
+        let outcome = self.verifier.deadline(&mut self.wire, now);
+        self.on_proof(outcome, now);
+        let outcome = self.prover.deadline(&mut self.wire, now);
+        self.on_proof(outcome, now);
         let signal = self.ipcp.deadline(&mut self.wire, now);
         self.on_ipcp(signal, now);
         match self.echo.as_mut().and_then(|echo| echo.deadline(now)) {
@@ -170,10 +216,13 @@ impl Link {
     }
 
     fn timeout(&self) -> Output {
+        let proof = |(at, proof): (Instant, Proof)| (Some(at), Wake::Restart(proof.protocol()));
         let timers = [
             (self.lcp.restart_at(), Wake::Restart(ControlProtocol::Lcp)),
             (self.ipcp.restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
             (self.echo.as_ref().map(Echo::due_at), Wake::Keepalive),
+            self.verifier.restart_at().map_or((None, Wake::Nothing), proof),
+            self.prover.restart_at().map_or((None, Wake::Nothing), proof),
         ];
         let first = timers.into_iter().filter_map(|(at, what)| Some((at?, what))).min_by_key(|(at, _)| *at);
         match first {
@@ -252,6 +301,10 @@ impl Link {
                 let signal = self.lcp.rejected(&mut self.wire, now);
                 self.on_lcp(signal, now);
             }
+            rejected @ (CHAP | PAP) if self.is_agreed_proof(rejected) => {
+                let protocol = if rejected == CHAP { ControlProtocol::Chap } else { ControlProtocol::Pap };
+                self.close_because(CloseReason::PeerRejected { protocol }, now);
+            }
             // Without IPCP there is no IPv4, and without IPv4 no use for the call.
             IPCP | IPV4 if self.phase == Phase::Network => {
                 self.ipcp.rejected(&mut self.wire, now);
@@ -278,6 +331,53 @@ impl Link {
         }
     }
 
+    /// Whether either end has asked for it, and LCP is open.
+    fn is_agreed_proof(&self, protocol: u16) -> bool {
+        let options = &self.lcp.options;
+        let agreed = [options.demanded(), options.granted_proof()];
+        matches!(self.phase, Phase::Authenticate | Phase::Network)
+            && agreed.into_iter().flatten().any(|proof| proof.protocol().number() == protocol)
+    }
+
+    fn receive_proof(&mut self, frame: Frame<'_>, now: Instant) {
+        let Some(packet) = Packet::parse(frame.information) else {
+            self.statistics.malformed += 1;
+            return;
+        };
+        let outcome = match (frame.protocol, packet.code) {
+            (CHAP, chap::CHALLENGE) => {
+                self.receive_challenge(packet, now);
+                Ok(())
+            }
+            (CHAP, chap::RESPONSE) => self.verifier.receive_response(packet, &mut self.wire),
+            (CHAP, chap::SUCCESS | chap::FAILURE) => {
+                self.prover.receive_answer(Proof::Chap, packet.id, packet.code == chap::SUCCESS)
+            }
+            (PAP, pap::REQUEST) => self.verifier.receive_request(packet, &mut self.wire),
+            (PAP, pap::ACK | pap::NAK) => self.prover.receive_answer(Proof::Pap, packet.id, packet.code == pap::ACK),
+            // Neither protocol has a Code-Reject.
+            _ => Ok(()),
+        };
+        self.on_proof(outcome, now);
+    }
+
+    fn receive_challenge(&mut self, packet: Packet<'_>, now: Instant) {
+        let value = packet.data.split_first().and_then(|(&size, rest)| rest.get(..usize::from(size)));
+        if value.is_some_and(|value| self.verifier.is_own_challenge(value)) {
+            tracing::debug!("our own challenge came back");
+        } else if !self.prover.receive_challenge(packet, &mut self.wire, now) {
+            self.statistics.malformed += 1;
+        }
+    }
+
+    fn on_proof(&mut self, outcome: Result<(), CloseReason>, now: Instant) {
+        if let Err(reason) = outcome {
+            self.close_because(reason, now);
+        } else if self.phase == Phase::Authenticate && self.verifier.is_content() && self.prover.is_content() {
+            self.authenticated(now);
+        }
+    }
+
     fn receive_ipcp(&mut self, information: &[u8], now: Instant) {
         let Some(packet) = Packet::parse(information) else {
             self.statistics.malformed += 1;
@@ -294,12 +394,30 @@ impl Link {
         self.on_ipcp(signal, now);
     }
 
-    fn receive_ipv4(&mut self, packet: &[u8]) {
+    fn receive_compressed(&mut self, frame: Frame<'_>) {
+        let Some(mut decompressor) = self.decompressor.take() else { return };
+        let is_rebuilt = if frame.protocol == VJ_COMPRESSED {
+            decompressor.compressed(frame.information).map(|(head, data)| self.receive_ipv4(&[head, data])).is_some()
+        } else {
+            decompressor.uncompressed(frame.information).map(|packet| self.receive_ipv4(&[&packet])).is_some()
+        };
+        self.decompressor = Some(decompressor);
+        if !is_rebuilt {
+            self.statistics.headers_tossed += 1;
+        } else if frame.protocol == VJ_COMPRESSED {
+            self.statistics.headers_expanded += 1;
+        }
+    }
+
+    /// A packet, in parts.
+    fn receive_ipv4(&mut self, packet: &[&[u8]]) {
         if self.mtu.is_none() {
             self.statistics.packets_received_early += 1;
             return;
         }
-        self.arena.extend_from_slice(packet);
+        for part in packet {
+            self.arena.extend_from_slice(part);
+        }
         self.outputs.push_back(Output::Packet(self.arena.split().freeze()));
         self.statistics.packets_received += 1;
     }
@@ -330,7 +448,13 @@ impl Link {
             Some(Signal::Up) => self.lcp_up(now),
             Some(Signal::Down) => self.lcp_down(now),
             Some(Signal::NotConverged) => {
-                self.close_because(CloseReason::NotConverged { protocol: ControlProtocol::Lcp }, now);
+                let protocol = ControlProtocol::Lcp;
+                let reason = if self.lcp.options.is_proof_refused() {
+                    CloseReason::PeerNotProved { protocol }
+                } else {
+                    CloseReason::NotConverged { protocol }
+                };
+                self.close_because(reason, now);
             }
             Some(Signal::Finished) => {
                 let protocol = ControlProtocol::Lcp;
@@ -349,10 +473,12 @@ impl Link {
         self.echo = self.config.keepalive.map(|keepalive| Echo::new(keepalive, now));
         self.outputs.push_back(Output::Event(Event::LinkOpen(agreed)));
         self.phase = Phase::Authenticate;
-        self.authenticated(now);
+        self.verifier.start(self.lcp.options.demanded(), &mut self.wire, now);
+        self.prover.start(self.lcp.options.granted_proof(), &mut self.wire, now);
+        self.on_proof(Ok(()), now);
     }
 
-    /// RFC 1661 §3.5: the network comes after the proof. LCP grants no demand for one, so it is reached at once.
+    /// RFC 1661 §3.5: the network comes after the proof.
     fn authenticated(&mut self, now: Instant) {
         self.phase = Phase::Network;
         let signal = self.ipcp.lower_up(&mut self.wire, now);
@@ -363,6 +489,8 @@ impl Link {
         self.phase = if self.reason.is_some() { Phase::Terminate } else { Phase::Establish };
         self.wire.encoder.set_agreed(Direction::default());
         self.echo = None;
+        self.verifier.stop();
+        self.prover.stop();
         let signal = self.ipcp.lower_down(&mut self.wire, now);
         self.on_ipcp(signal, now);
     }
@@ -386,12 +514,16 @@ impl Link {
         };
         let mtu = self.lcp.options.agreed().sending.mru.octets();
         self.mtu = Some(mtu);
+        self.compressor = self.ipcp.options.sending().map(|vj| Compressor::new(vj.slots, vj.hides_slot));
+        self.decompressor = self.ipcp.options.receiving().map(|vj| Decompressor::new(vj.slots));
         self.has_been_up = true;
         let peer = self.ipcp.options.peer();
         self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
     }
 
     fn network_down(&mut self) {
+        self.compressor = None;
+        self.decompressor = None;
         if self.mtu.take().is_some() {
             self.outputs.push_back(Output::Event(Event::NetworkDown));
         }

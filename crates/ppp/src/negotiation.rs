@@ -102,6 +102,8 @@ pub(crate) struct Negotiation<O> {
     request_id: u8,
     /// It has not been answered. Later answers to it are duplicates and mean nothing.
     is_awaiting_answer: bool,
+    /// When it was sent, if once: nobody knows which of two copies an answer is for (Karn and Partridge 1987).
+    sent_at: Option<Instant>,
     /// The peer's last Configure-Request that we acknowledged.
     granted: Option<(u8, Vec<u8>)>,
     repeats: u8,
@@ -139,6 +141,7 @@ impl<O: Options> Negotiation<O> {
             request: Vec::new(),
             request_id: first_id,
             is_awaiting_answer: false,
+            sent_at: None,
             granted: None,
             repeats: 0,
             refusals_sent: 0,
@@ -285,7 +288,7 @@ impl<O: Options> Negotiation<O> {
             tracing::debug!(protocol = %O::PROTOCOL, id = packet.id, "configure-ack to nothing");
             return None;
         }
-        self.is_awaiting_answer = false;
+        self.answered(wire, now);
         self.options.acknowledged();
         self.run(Event::Rca, Cause::Packet(packet), wire, now)
     }
@@ -316,8 +319,15 @@ impl<O: Options> Negotiation<O> {
                 }
             }
         }
-        self.is_awaiting_answer = false;
+        self.answered(wire, now);
         self.run(Event::Rcn, Cause::Packet(packet), wire, now)
+    }
+
+    fn answered(&mut self, wire: &mut Wire, now: Instant) {
+        self.is_awaiting_answer = false;
+        if let Some(at) = self.sent_at.take() {
+            wire.measured(now.saturating_duration_since(at));
+        }
     }
 
     fn is_answer(&self, packet: Packet<'_>) -> bool {
@@ -358,6 +368,9 @@ impl<O: Options> Negotiation<O> {
             self.request_id = self.next_id();
             self.request = request;
             self.is_awaiting_answer = true;
+            self.sent_at = Some(now);
+        } else {
+            self.sent_at = None;
         }
         self.requests_sent += 1;
         wire.send_control(O::PROTOCOL.number(), code::CONFIGURE_REQUEST, self.request_id, [&self.request, &[]]);

@@ -3,21 +3,32 @@
 //! | number | protocol | who takes it |
 //! |--------|----------|--------------|
 //! | 0021   | IPv4     | the caller, once IPCP is open |
+//! | 002d, 002f | IPv4 with its headers compressed | [`vj`](crate::vj), where IPCP has agreed on it |
 //! | 8021   | IPCP     | [`ipcp`](crate::ipcp) |
+//! | c023, c223 | PAP, CHAP | [`authentication`](crate::authentication), where LCP has agreed on it |
 //! | c021   | LCP      | [`lcp`](crate::lcp) |
 //! | others |          | one Protocol-Reject (RFC 1661 §5.7) |
 
 use std::fmt;
 
 pub(crate) const IPV4: u16 = 0x0021;
+/// RFC 1144: TCP/IP with compressed headers, and a packet that fills a slot.
+pub(crate) const VJ_COMPRESSED: u16 = 0x002d;
+pub(crate) const VJ_UNCOMPRESSED: u16 = 0x002f;
 pub(crate) const IPCP: u16 = 0x8021;
 pub(crate) const LCP: u16 = 0xc021;
+pub(crate) const PAP: u16 = 0xc023;
+pub(crate) const CHAP: u16 = 0xc223;
 
-/// A protocol that is negotiated: the link's own, and one for each network protocol.
+/// A protocol that is spoken before packets flow: the link's own, a proof, and one for each network protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlProtocol {
     /// Link Control Protocol (RFC 1661).
     Lcp,
+    /// Password Authentication Protocol (RFC 1334).
+    Pap,
+    /// Challenge Handshake Authentication Protocol (RFC 1994).
+    Chap,
     /// Internet Protocol Control Protocol (RFC 1332).
     Ipcp,
 }
@@ -27,6 +38,8 @@ impl ControlProtocol {
     pub fn number(self) -> u16 {
         match self {
             ControlProtocol::Lcp => LCP,
+            ControlProtocol::Pap => PAP,
+            ControlProtocol::Chap => CHAP,
             ControlProtocol::Ipcp => IPCP,
         }
     }
@@ -36,6 +49,8 @@ impl fmt::Display for ControlProtocol {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             ControlProtocol::Lcp => "LCP",
+            ControlProtocol::Pap => "PAP",
+            ControlProtocol::Chap => "CHAP",
             ControlProtocol::Ipcp => "IPCP",
         })
     }

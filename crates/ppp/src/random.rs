@@ -1,4 +1,5 @@
-//! Numbers that differ from call to call: magic numbers and identifiers. Nothing secret is made of them.
+//! Numbers that differ from call to call: magic numbers and identifiers. Nothing secret is made of them;
+//! Challenges come from [`authentication`](crate::authentication).
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same seed gives the same call again.
 #[derive(Debug)]

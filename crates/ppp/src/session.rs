@@ -1,7 +1,9 @@
 //! One end of one PPP link.
 
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use crate::authentication::Name;
 use crate::config::Config;
 use crate::event::{Output, Phase, Statistics};
 use crate::frame::Decoder;
@@ -23,7 +25,7 @@ pub struct Session {
 pub enum Input<'a> {
     /// Octets from the line, in any pieces.
     Bytes(&'a [u8]),
-    /// An IPv4 packet to send. Refused and counted unless the network is up and the peer takes that much.
+    /// An IPv4 packet to send. Refused and counted when it is empty, and unless the network is up and the peer takes that much.
     Packet(&'a [u8]),
     /// The time of [`Output::Timeout`] has come. Too early does no harm.
     Deadline,
@@ -37,7 +39,10 @@ impl Session {
     /// Begins a link on a call that has just been connected. The first Configure-Request is due at once: the caller
     /// speaks first and keeps at it, since some peers wait to hear PPP before they speak it.
     ///
-    /// Magic number and identifiers are drawn from `seed`; two ends with the same seed look like a loop.
+    /// Magic number, identifiers and Challenges are drawn from `seed`; two ends with the same seed look like a loop.
+    /// Where CHAP is demanded the seed must be unpredictable and never the same twice (from the system's random
+    /// source): who knows it knows the Challenge, and can have recorded the Response to it (RFC 1994 §2.3). What is
+    /// seen on the line does not give it away.
     pub fn new(config: Config, seed: u64, now: Instant) -> Session {
         Session { decoder: Decoder::new(), link: Link::new(config, seed, now) }
     }
@@ -63,6 +68,16 @@ impl Session {
         Statistics { received: self.decoder.statistics(), ..self.link.statistics() }
     }
 
+    /// Who the peer is, when it has been asked and has proved it. `None` before, and when nothing is demanded.
+    pub fn peer_name(&self) -> Option<&Name> {
+        self.link.peer_name()
+    }
+
+    /// The name servers the peer has told us, first and second, once the network is up (RFC 1877).
+    pub fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
+        self.link.name_servers()
+    }
+
     /// Where the link stands.
     pub fn phase(&self) -> Phase {
         self.link.phase()
@@ -72,7 +87,8 @@ impl Session {
         while self.link.phase() != Phase::Dead {
             // Each frame may change what the next one means.
             self.decoder.set_accm(self.link.receive_accm());
-            let Some(frame) = self.decoder.next_frame(&mut octets) else { return };
+            let Some((frame, lost)) = self.decoder.next_frame_and_losses(&mut octets) else { return };
+            self.link.frames_lost(lost);
             self.link.receive(frame, now);
         }
     }

@@ -70,6 +70,13 @@ pub struct DecoderStatistics {
     pub noise_octets: u64,
 }
 
+impl DecoderStatistics {
+    /// Frames that were lost, whatever the reason.
+    pub(crate) fn lost(&self) -> u64 {
+        self.bad_fcs + self.too_long + self.runts + self.aborts + self.bad_protocol
+    }
+}
+
 impl Default for Decoder {
     fn default() -> Self {
         Decoder::new()
@@ -98,6 +105,15 @@ impl Decoder {
     ///
     /// Call it again with what remains until it returns `None`; then `line` is empty.
     pub fn next_frame(&mut self, line: &mut &[u8]) -> Option<Frame<'_>> {
+        if self.finds_frame(line) { strip(&self.frame) } else { None }
+    }
+
+    /// The same, and how many frames the line has lost before it.
+    pub(crate) fn next_frame_and_losses(&mut self, line: &mut &[u8]) -> Option<(Frame<'_>, u64)> {
+        if self.finds_frame(line) { Some((strip(&self.frame)?, self.statistics.lost())) } else { None }
+    }
+
+    fn finds_frame(&mut self, line: &mut &[u8]) -> bool {
         if std::mem::take(&mut self.is_given_out) {
             self.frame.clear();
         }
@@ -107,14 +123,14 @@ impl Decoder {
             if octet == FLAG {
                 if self.is_good_frame_at_flag() {
                     self.is_given_out = true;
-                    return strip(&self.frame);
+                    return true;
                 }
                 self.frame.clear();
             } else {
                 self.take(octet);
             }
         }
-        None
+        false
     }
 
     /// What came from the line so far.

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ringup_ppp::{
-    CloseReason, Config, ControlProtocol, Decoder, Encoder, Event, Input, Keepalive, MAX_FAILURE, Output, Session,
+    CloseReason, Config, ControlProtocol, Decoder, Encoder, Event, Input, Keepalive, LineProfile, MAX_FAILURE, Output,
+    Session,
 };
 
-use crate::call::{line, origin, server};
+use crate::call::{Call, line, origin, server, terminal};
 
 const LCP: u16 = 0xc021;
 const IPCP: u16 = 0x8021;
@@ -142,8 +143,8 @@ fn a_peer_that_agrees_to_all_and_never_asks_is_given_up_after_thirty_requests() 
 #[test]
 fn an_option_that_is_asked_again_and_again_is_rejected_ten_times_at_most() {
     let (mut torment, _) = Torment::with_open_link(server(line(33_600, 60)));
-    let vj = [2, 6, 0, 0x2d, 15, 1];
-    let answers: Vec<_> = (0..50).flat_map(|id| torment.say(IPCP, REQUEST, id, &vj)).collect();
+    let netbios = [130, 6, 0, 0, 0, 0];
+    let answers: Vec<_> = (0..50).flat_map(|id| torment.say(IPCP, REQUEST, id, &netbios)).collect();
     let rejects = answers.iter().filter(|(protocol, code, ..)| (*protocol, *code) == (IPCP, REJECT)).count();
     assert_eq!(rejects, 2 * usize::from(MAX_FAILURE));
     assert_eq!(torment.outcome(), CloseReason::NotConverged { protocol: ControlProtocol::Ipcp });
@@ -224,4 +225,45 @@ fn a_peer_that_knows_no_echo_is_not_lost_for_its_silence() {
     torment.say(LCP, CODE_REJECT, 1, &[9, *id, 0, 8]);
     assert_eq!(torment.wake, None);
     assert!(matches!(torment.events.last(), Some(Event::NetworkUp { .. })));
+}
+
+#[test]
+fn a_measured_round_trip_makes_the_restart_timer_shorter_or_longer() {
+    // The configuration knows nothing of the line: 3 s, until LCP has been answered.
+    for (delay_ms, up_s) in [(100, 1..2), (1200, 10..13)] {
+        let mut writes = 0;
+        let lose = Box::new(move |octets| {
+            writes += 1;
+            // Two requests, two Acks, and then the server's request of IPCP.
+            if writes == 5 { vec![] } else { vec![octets] }
+        });
+        let (unknown, line) = (LineProfile::UNKNOWN, line(1_000_000_000, delay_ms));
+        let mut call = Call::impaired(line, server(unknown), terminal(unknown), lose);
+        call.run(Duration::from_secs(60));
+        let up = call.ends.each_ref().map(|end| end.up_after().expect("it comes up").as_secs());
+        assert!(up_s.contains(up.iter().max().expect("two ends")), "{delay_ms} ms: {up:?}");
+    }
+}
+
+#[test]
+fn a_request_that_was_repeated_measures_nothing() {
+    let (mut torment, said) = Torment::new(server(LineProfile::UNKNOWN));
+    torment.wait();
+    torment.acknowledge(&said);
+    let open = torment.now;
+    torment.say(LCP, REQUEST, 1, &[]);
+    assert_eq!(torment.wake, Some(open + Duration::from_secs(3)));
+}
+
+#[test]
+fn another_kind_of_compression_is_answered_with_van_jacobsons() {
+    let (mut torment, _) = Torment::with_open_link(server(line(33_600, 60)));
+    // RFC 2509, and the number an old draft had.
+    for kind in [0x61, 0x37] {
+        let answer = torment.say(IPCP, REQUEST, 1, &[2, 4, 0, kind]);
+        assert_eq!(answer, [(IPCP, NAK, 1, vec![2, 6, 0, 0x2d, 15, 1])]);
+    }
+    let none = Config { header_compression: None, ..server(line(33_600, 60)) };
+    let (mut torment, _) = Torment::with_open_link(none);
+    assert_eq!(torment.say(IPCP, REQUEST, 1, &[2, 4, 0, 0x61]), [(IPCP, REJECT, 1, vec![2, 4, 0, 0x61])]);
 }

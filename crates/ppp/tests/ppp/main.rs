@@ -2,8 +2,11 @@
 
 mod call;
 mod closing;
+mod headers;
 mod hostile;
 mod limits;
 mod lossy;
+mod name_servers;
 mod opening;
+mod proving;
 mod transcript;

@@ -148,6 +148,17 @@ fn a_packet_before_the_network_is_up_is_refused_and_counted() {
 }
 
 #[test]
+fn an_empty_packet_is_refused_and_not_sent_as_a_broken_frame() {
+    let line = line(33_600, 60);
+    let mut call = Call::new(line, server(line), terminal(line));
+    call.run(MINUTE);
+    call.handle(SERVER, Input::Packet(&[]));
+    call.run(2 * MINUTE);
+    assert_eq!(call.ends[SERVER].session.statistics().packets_refused, 1);
+    assert_eq!(call.ends[TERMINAL].session.statistics().received.runts, 0);
+}
+
+#[test]
 fn a_lost_ack_is_healed_without_taking_anything_down() {
     let line = line(33_600, 60);
     for lost in 1..=8 {

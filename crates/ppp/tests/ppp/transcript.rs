@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! # a remark
-//! role server | terminal        (first line: 10.0.0.1 calls 10.0.0.2, 33,600 bit/s, seed 7)
+//! role server | terminal        (first line: 10.0.0.1 calls 10.0.0.2, 33,600 bit/s, seed 7; with CHAP the
+//!                               terminal's name is t-17 and its secret opensesame)
 //! < c021 0101...                the peer sends a frame: protocol, packet in hex
 //! <~ 7eff7d23...                the peer sends these octets as they are
 //! <" login:                     the peer sends this text
@@ -16,9 +17,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use ringup_ppp::{Config, Decoder, Encoder, Event, Input, Output, Session};
+use ringup_ppp::{Config, Decoder, Demand, Encoder, Event, Input, Output, Session, Willing};
 
 use crate::call::{line, origin, server};
+use crate::proving::{demanding, proving};
 
 macro_rules! transcripts {
     ($($name:ident),* $(,)?) => {$(
@@ -30,7 +32,7 @@ macro_rules! transcripts {
 }
 
 transcripts!(
-    pppd_with_its_defaults_is_up_after_one_reject_and_one_nak,
+    pppd_with_its_defaults_is_up_after_one_nak,
     a_login_banner_before_ppp_costs_nothing,
     windows_options_are_rejected_in_one_round,
     a_peer_that_rejects_its_address_goes_on_without,
@@ -42,6 +44,8 @@ transcripts!(
     answers_with_the_wrong_id_are_ignored,
     a_peer_that_gives_up_while_agreeing_is_not_asked_on,
     a_magic_number_of_zero_is_naked,
+    a_demand_for_ms_chap_or_pap_is_answered_with_chap,
+    pppd_proves_itself_with_chap_and_is_up,
 );
 
 struct Replay {
@@ -106,6 +110,8 @@ fn replay(text: &str) {
     let config = match lines.next() {
         Some("role server") => server(line),
         Some("role terminal") => Config::terminal(line, None),
+        Some("role server that demands chap") => demanding(line, Demand::Chap),
+        Some("role terminal that proves itself with chap") => proving(line, "opensesame", Willing::Chap),
         other => panic!("no role: {other:?}"),
     };
     let now = origin();
