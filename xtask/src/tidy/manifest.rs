@@ -16,13 +16,13 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
     [lints(tree), lock(tree), readme(tree)].concat()
 }
 
-/// Every crate takes the lints of the workspace.
+/// Every crate takes the lints of the workspace. One that is a workspace of its own (`fuzz/`) cannot.
 fn lints(tree: &Tree) -> Vec<Breach> {
     let manifests = tree.files.iter().filter(|file| file.path.rsplit('/').next() == Some("Cargo.toml"));
     manifests
         .filter_map(|file| match file.text.parse::<toml::Table>() {
             Err(error) => Some(Breach::new(&file.path, 1, format!("is not TOML: {}", error.message()))),
-            Ok(manifest) if !manifest.contains_key("package") => None,
+            Ok(manifest) if !manifest.contains_key("package") || manifest.contains_key("workspace") => None,
             Ok(manifest) => {
                 let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace")?.as_bool());
                 let problem = "add `[lints]` with `workspace = true`: the crate is not linted like the others";
@@ -62,6 +62,7 @@ mod tests {
         let problems = |text| lints(&Tree::of(&[("crates/line/Cargo.toml", text)])).len();
         assert_eq!(problems("[package]\nname = \"line\"\n[lints]\nworkspace = true\n"), 0);
         assert_eq!(problems("[workspace]\nmembers = []\n"), 0);
+        assert_eq!(problems("[package]\nname = \"fuzz\"\n[workspace]\n"), 0);
         assert_eq!(problems("[package]\nname = \"line\"\n"), 1);
         assert_eq!(problems("[package]\nname = \"line\"\n[lints.rust]\nunsafe_code = \"warn\"\n"), 1);
         assert_eq!(problems("[package"), 1);
