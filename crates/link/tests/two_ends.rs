@@ -78,8 +78,9 @@ async fn what_is_sent_keeps_the_pace_of_the_line() {
     let (_, read) = tokio::join!(speak, far.read_to_end(&mut heard));
     assert_eq!(read.unwrap(), 33_600);
     let seconds = began.elapsed().as_secs_f64();
-    // 33,600 octets of 10 bits take 10 s, headers and framing a few per cent; the pipe itself takes no time.
-    assert!((10.0..11.0).contains(&seconds), "{seconds} s");
+    // 33,600 octets of 10 bits take 10 s; headers and framing add a few per cent. The pipe takes no time, so the last
+    // packet (0.45 s) is there when it is made.
+    assert!((9.55..10.5).contains(&seconds), "{seconds} s");
 }
 
 #[tokio::test(start_paused = true)]
