@@ -1,7 +1,8 @@
-//! `cargo xtask`: what developers and CI run. Needs Rust and git, nothing else.
+//! `cargo xtask`: what developers and CI run. Needs Rust and git; `test` and `ci` also apt, for the peers.
 
 mod bench;
 mod ci;
+mod peers;
 mod soak;
 mod step;
 mod tidy;
@@ -39,11 +40,13 @@ enum Command {
     Tidy,
     /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
     Ci,
+    /// Fetches what `test` needs besides Rust: Debian's pppd and a kernel for it, into target/peers. Nothing is installed
+    Peers,
     Soak(soak::Soak),
     Bench(bench::Bench),
 }
 
-/// Runs every test of the workspace, with plain `cargo test`.
+/// Runs every test of the workspace, with plain `cargo test`, after it has fetched the peers they talk to.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -51,7 +54,8 @@ Examples:
   cargo xtask test screening               only tests with this in their names
   cargo xtask test -- --nocapture          what is after -- goes to the test programs
 
-Goes on after a test program has failed, and fails at the end. Nothing but Rust is needed.")]
+Goes on after a test program has failed, and fails at the end. The first run fetches
+Debian's pppd and a kernel for it with apt-get into target/peers; nothing is installed.")]
 struct Test {
     /// Handed to `cargo test`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -59,18 +63,20 @@ struct Test {
 }
 
 impl Test {
-    fn step(&self) -> Step {
+    fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
+        peers::fetch(workspace)?;
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
-        Step::cargo("test", &all).arguments(&self.arguments)
+        Step::cargo("test", &all).arguments(&self.arguments).run(workspace)
     }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = Workspace::find().and_then(|workspace| match arguments.command {
-        Command::Test(test) => test.step().run(&workspace),
+        Command::Test(test) => test.run(&workspace),
         Command::Tidy => tidy::run(&workspace),
         Command::Ci => ci::run(&workspace),
+        Command::Peers => peers::fetch(&workspace),
         Command::Soak(soak) => soak.run(&workspace),
         Command::Bench(bench) => bench.run(&workspace),
     });

@@ -40,16 +40,26 @@ impl Workspace {
 
     /// Where a program is that was built with `--release`.
     pub(crate) fn release_program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        Ok(self.target()?.join("release").join(name).with_extension(std::env::consts::EXE_EXTENSION))
+    }
+
+    /// Where cargo puts what it makes.
+    pub(crate) fn target(&self) -> anyhow::Result<PathBuf> {
         let json = self.output(self.cargo(&["metadata", "--no-deps", "--locked", "--format-version", "1"]))?;
         let metadata: serde_json::Value = serde_json::from_str(&json)?;
         let target = metadata["target_directory"].as_str().context("cargo metadata names no target folder")?;
-        Ok(Path::new(target).join("release").join(name).with_extension(std::env::consts::EXE_EXTENSION))
+        Ok(target.into())
     }
 
     /// What a program prints, which has to succeed.
-    pub(crate) fn output(&self, mut command: Command) -> anyhow::Result<String> {
+    pub(crate) fn output(&self, command: Command) -> anyhow::Result<String> {
+        self.output_in(command, &self.root)
+    }
+
+    /// The same, run in another folder.
+    pub(crate) fn output_in(&self, mut command: Command, folder: &Path) -> anyhow::Result<String> {
         let shown = shown(&command);
-        let output = command.current_dir(&self.root).output().with_context(|| format!("could not start `{shown}`"))?;
+        let output = command.current_dir(folder).output().with_context(|| format!("could not start `{shown}`"))?;
         if !output.status.success() {
             bail!("`{shown}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{Preamble, ReceiveError, TerminalId};
 use line::Call;
-use link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::inbox::Inbox;
@@ -45,7 +45,8 @@ pub enum SessionError {
 pub async fn establish(call: Call, address: Option<Ipv4Addr>, delay: Duration) -> Result<Link, SessionError> {
     let began = Instant::now();
     let rate_bps = call.rate_bps();
-    let config = LinkConfig { local: LocalAddress::Ask(address), peer: PeerAddress::Any, rate_bps, delay, ports: &[] };
+    let (local, peer) = (LocalAddress::Ask(address), PeerAddress::Any);
+    let config = LinkConfig { local, peer, rate_bps, delay, ports: &[], terms: Terms::default() };
     let link = Link::establish(call, config, random_seed()).await?;
     let address = link.local();
     tracing::info!(%address, millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "link up");

@@ -197,15 +197,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let (reader, writer) = tokio::io::split(call);
         let ppp = ppp::Config {
             line: ppp::LineProfile { rate_bps: Some(config.rate_bps), delay: config.delay },
-            mru: mru_for(config.rate_bps),
+            mru: config.terms.mru.unwrap_or_else(|| mru_for(config.rate_bps)),
             accm: 0,
             local: config.local,
             peer: config.peer,
             name_servers: ppp::NameServers::Nothing,
-            // 36 of 40 octets of every TCP/IP header; a peer that does not know it rejects it in one round.
-            header_compression: Some(ppp::HeaderSlots::MAX),
-            keepalive: None, // a lost carrier is told; TCP notices a dead end
-            authentication: ppp::Authentication::default(),
+            header_compression: config.terms.header_compression,
+            keepalive: config.terms.keepalive,
+            authentication: config.terms.authentication.clone(),
         };
         let session = Session::new(ppp, seed, now);
         let pacer = Pacer::new(config.rate_bps, now);

@@ -23,7 +23,10 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use driver::{Link, LinkError};
 pub use listener::Listener;
-pub use ppp::{CloseReason, Fault, LocalAddress, PeerAddress};
+pub use ppp::{
+    Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots, Keepalive, LocalAddress, Mru, Name,
+    PeerAddress, Secret, Secrets, Willing,
+};
 pub use stream::Stream;
 
 /// What a link needs to know before it is established.
@@ -40,15 +43,42 @@ pub struct LinkConfig {
     /// TCP ports that take connections from the moment on which IP is up: the far end may be quicker than the caller of
     /// [`Link::establish`] is with [`Link::listen`], which gives out what has come to one of these.
     pub ports: &'static [u16],
+    /// What else PPP asks of the far end and grants it.
+    pub terms: Terms,
+}
+
+/// What PPP asks of the far end and grants it, besides addresses. The default asks for no proof and sends no echoes.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The largest packet the far end is asked to send; `None` for what suits the line's rate.
+    pub mru: Option<Mru>,
+    /// Who has to prove who it is, and how.
+    pub authentication: Authentication,
+    /// Whether TCP/IP headers may be compressed (RFC 1144), and for how many connections at once. By default they may:
+    /// it saves 36 of 40 octets of every header, and a peer that does not know it rejects it in one round.
+    pub header_compression: Option<HeaderSlots>,
+    /// How a silent far end is noticed. Not at all by default: a lost carrier is told, and TCP notices a dead end.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            mru: None,
+            authentication: Authentication::default(),
+            header_compression: Some(HeaderSlots::MAX),
+            keepalive: None,
+        }
+    }
 }
 
 /// Largest packet for a line of this rate, in octets: below about half a second of line each, so that an urgent one
 /// never waits long (RFC 1144 §5.2 argues the same from interactive use).
-fn mru_for(rate_bps: u32) -> ppp::Mru {
+fn mru_for(rate_bps: u32) -> Mru {
     let octets = match rate_bps {
         0..=4_800 => 296,
         4_801..=19_200 => 576,
         _ => 1500,
     };
-    ppp::Mru::new(octets).expect("128 to 1500 octets")
+    Mru::new(octets).expect("128 to 1500 octets")
 }

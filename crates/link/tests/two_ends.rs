@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ringup_link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use ringup_link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7411;
 
 fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
-    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10), ports: &[] }
+    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10), ports: &[], terms: Terms::default() }
 }
 
 async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {

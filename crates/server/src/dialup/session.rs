@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
-use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress};
+use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -86,6 +86,7 @@ impl Session {
             rate_bps: call.rate_bps(),
             delay: self.delay,
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
+            terms: Terms::default(),
         };
         let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
         let link = match Link::establish(call, config, seed).await {
