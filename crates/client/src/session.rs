@@ -47,16 +47,10 @@ pub async fn establish(call: Call, address: Option<Ipv4Addr>, delay: Duration) -
     let rate_bps = call.rate_bps();
     let (local, peer) = (LocalAddress::Ask(address), PeerAddress::Any);
     let config = LinkConfig { local, peer, rate_bps, delay, ports: &[], terms: Terms::default() };
-    let link = Link::establish(call, config, random_seed()).await?;
+    let link = Link::establish(call, config).await?;
     let address = link.local();
     tracing::info!(%address, millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "link up");
     Ok(link)
-}
-
-/// A seed for protocol identifiers: must differ from the far end's and from the last call's, no more.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(())
 }
 
 /// Gives the connected notice and receives until the server has nothing more.

@@ -47,6 +47,9 @@ pub enum LinkError {
     /// PPP did not come up: the far end's protocol, or the line.
     #[error("the link did not come up: {0}")]
     NotEstablished(CloseReason),
+    /// The operating system gives no random numbers. Ours.
+    #[error("no random numbers for the link: {0}")]
+    NoRandom(getrandom::Error),
 }
 
 /// What the link's task shares with its streams.
@@ -83,11 +86,11 @@ impl Shared {
 }
 
 impl Link {
-    /// Brings up IP over a connected call. `seed` makes identifiers and sequence numbers.
+    /// Brings up IP over a connected call.
     ///
     /// # Errors
     /// [`LinkError`] within the limits of PPP's restart timers; the call is then hung up.
-    pub async fn establish<S>(call: S, config: LinkConfig, seed: u64) -> Result<Self, LinkError>
+    pub async fn establish<S>(call: S, config: LinkConfig) -> Result<Self, LinkError>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -100,7 +103,9 @@ impl Link {
         });
         let (up_sender, up) = oneshot::channel();
         let mut driver = JoinSet::new();
-        let task = Driver::new(call, &config, seed, shared.clone(), up_sender);
+        // Two, and unpredictable: PPP draws challenges from the one, TCP shows numbers drawn from the other.
+        let seeds = (random()?, random()?);
+        let task = Driver::new(call, &config, seeds, shared.clone(), up_sender);
         driver.spawn(task.run());
         match up.await {
             Ok((local, peer)) => Ok(Self { shared, local, peer, _driver: driver }),
@@ -182,14 +187,15 @@ struct Driver<S> {
     up: Option<oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>>,
     rate_bps: u32,
     ports: &'static [u16],
-    seed: u64,
+    /// For the stack, once there is one.
+    stack_seed: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     fn new(
         call: S,
         config: &LinkConfig,
-        seed: u64,
+        (ppp_seed, stack_seed): (u64, u64),
         shared: Arc<Shared>,
         up: oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>,
     ) -> Self {
@@ -206,10 +212,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             keepalive: config.terms.keepalive,
             authentication: config.terms.authentication.clone(),
         };
-        let session = Session::new(ppp, seed, now);
+        let session = Session::new(ppp, ppp_seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
         let LinkConfig { rate_bps, ports, .. } = *config;
-        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, ports, seed }
+        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, ports, stack_seed }
     }
 
     async fn run(mut self) {
@@ -309,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     }
                 }
                 Output::Event(Event::NetworkUp { local, peer, mtu }) => {
-                    let mut stack = Stack::new(local, peer, mtu, self.rate_bps, self.seed, now);
+                    let mut stack = Stack::new(local, peer, mtu, self.rate_bps, self.stack_seed, now);
                     for port in self.ports {
                         if let Err(error) = stack.open(*port) {
                             tracing::error!(port, %error, "cannot listen");
@@ -332,4 +338,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
 /// The runtime's time: what its timers go by, and what a test can pause.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+fn random() -> Result<u64, LinkError> {
+    getrandom::u64().map_err(LinkError::NoRandom)
 }

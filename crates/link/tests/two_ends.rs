@@ -20,7 +20,7 @@ fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
 async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {
     let server = config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), rate_bps);
     let terminal = config(LocalAddress::Ask(None), PeerAddress::Any, rate_bps);
-    let (near, far) = tokio::join!(Link::establish(pipe.0, server, 1), Link::establish(pipe.1, terminal, 2));
+    let (near, far) = tokio::join!(Link::establish(pipe.0, server), Link::establish(pipe.1, terminal));
     (near.unwrap(), far.unwrap())
 }
 
@@ -121,7 +121,7 @@ async fn a_connection_that_comes_before_its_listener_finds_an_open_port() {
     let server = LinkConfig { ports: &[PORT], ..server };
     let terminal = config(LocalAddress::Ask(None), PeerAddress::Any, 1_000_000);
     let pipe = duplex(64 * 1024);
-    let (server, terminal) = tokio::join!(Link::establish(pipe.0, server, 1), Link::establish(pipe.1, terminal, 2));
+    let (server, terminal) = tokio::join!(Link::establish(pipe.0, server), Link::establish(pipe.1, terminal));
     let (server, terminal) = (server.unwrap(), terminal.unwrap());
     let mut connected = terminal.connect(SERVER, PORT).await.unwrap();
     connected.write_all(b"I am connected").await.unwrap();
@@ -211,7 +211,7 @@ async fn a_far_end_that_speaks_no_ppp_is_given_up_within_the_limits() {
     let config = config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), 33_600);
     let began = Instant::now();
     far.write_all(b"login: ").await.unwrap();
-    let Err(LinkError::NotEstablished(reason)) = Link::establish(near, config, 1).await else { panic!("established") };
+    let Err(LinkError::NotEstablished(reason)) = Link::establish(near, config).await else { panic!("established") };
     assert!(matches!(reason, CloseReason::NoAnswer { .. }), "{reason:?}");
     assert!(began.elapsed() < Duration::from_secs(120));
 }

@@ -25,6 +25,7 @@ async fn refusal(options: &str, authentication: Authentication) -> CloseReason {
     let (mut guest, wire) = Guest::boot(Pppd { options, secrets: SECRETS }).await;
     match serve(wire, terms(authentication)).await {
         Err(LinkError::NotEstablished(reason)) => reason,
+        Err(error) => panic!("not for a reason of PPP: {error}"),
         Ok(_) => panic!("there is a link: {}", guest.log().await),
     }
 }

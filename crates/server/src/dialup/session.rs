@@ -88,11 +88,14 @@ impl Session {
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms: Terms::default(),
         };
-        let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
-        let link = match Link::establish(call, config, seed).await {
+        let link = match Link::establish(call, config).await {
             Ok(link) => link,
-            Err(LinkError::NotEstablished(reason)) => {
-                return failed(&format!("link failed: {reason}"), Counters::default());
+            Err(error) => {
+                let why = match error {
+                    LinkError::NotEstablished(reason) => reason.to_string(),
+                    LinkError::NoRandom(_) => error.to_string(),
+                };
+                return failed(&format!("link failed: {why}"), Counters::default());
             }
         };
         self.log_link_up(&link, address, began);
