@@ -1,6 +1,7 @@
 //! What the caller decides before a link begins.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::authentication::Authentication;
@@ -23,6 +24,8 @@ pub struct Config {
     pub peer: PeerAddress,
     /// Name servers, to give or to ask for.
     pub name_servers: NameServers,
+    /// Whether IPv6 is spoken beside IPv4 (RFC 5072). Without it a peer that offers it is told once that it is not.
+    pub ipv6: Option<Ipv6>,
     /// Whether TCP/IP headers may be compressed (RFC 1144), and for how many connections at once, either way.
     pub header_compression: Option<HeaderSlots>,
     /// Whether and how a silent peer is noticed. The carrier usually tells first, so the default is not at all.
@@ -41,6 +44,7 @@ impl Config {
             local: LocalAddress::Own(local),
             peer: PeerAddress::Assign(peer),
             name_servers: NameServers::Nothing,
+            ipv6: None,
             header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
             authentication: Authentication::default(),
@@ -57,6 +61,7 @@ impl Config {
             local: LocalAddress::Ask(last_address),
             peer: PeerAddress::Any,
             name_servers: NameServers::Nothing,
+            ipv6: None,
             header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
             authentication: Authentication::default(),
@@ -99,6 +104,37 @@ pub enum NameServers {
     /// We ask the peer. Inside is what it said last time: if it still says so, no round trip is lost.
     /// [`Session::name_servers`](crate::Session::name_servers) has the answer.
     Ask([Option<Ipv4Addr>; 2]),
+}
+
+/// Who has which interface identifier, from which the link-local addresses are made (RFC 5072 §4.1, §5). The default
+/// asks the peer for ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// What we propose for ourselves; a peer that has the same one names another. `None` asks the peer.
+    pub local: Option<InterfaceIdentifier>,
+    /// What a peer is told that asks, or has ours. `None`: one drawn from the session's seed.
+    pub peer: Option<InterfaceIdentifier>,
+}
+
+/// The lower 64 bits of an address on a link, never zero (RFC 5072 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceIdentifier(NonZeroU64);
+
+impl InterfaceIdentifier {
+    /// `None` for zero, which is nobody's.
+    pub fn new(number: u64) -> Option<InterfaceIdentifier> {
+        NonZeroU64::new(number).map(InterfaceIdentifier)
+    }
+
+    /// The number.
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The address on the link: `fe80::` and the identifier (RFC 5072 §5).
+    pub fn link_local(self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(self.number()))
+    }
 }
 
 /// A Maximum-Receive-Unit in octets: 128 to 1500.

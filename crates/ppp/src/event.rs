@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::config::InterfaceIdentifier;
 use crate::frame::{DecoderStatistics, EncoderStatistics};
 use crate::lcp::LinkOptions;
 use crate::protocol::ControlProtocol;
@@ -14,7 +15,7 @@ use crate::protocol::ControlProtocol;
 pub enum Output {
     /// Octets for the line, all that one input caused: one write.
     Transmit(Bytes),
-    /// An IPv4 packet from the peer, unchecked; at most 1503 octets.
+    /// An IP packet from the peer, unchecked; at most 1503 octets. Of version 6 only while IPv6 is up.
     Packet(Bytes),
     /// Something happened.
     Event(Event),
@@ -55,6 +56,15 @@ pub enum Event {
     },
     /// They no longer may. Always between a `NetworkUp` and `Closed`.
     NetworkDown,
+    /// IPv6 packets may flow (RFC 5072). They need not be waited for: IPv4 comes up by itself.
+    Ipv6Up {
+        /// Our identifier on the link.
+        local: InterfaceIdentifier,
+        /// The peer's.
+        peer: InterfaceIdentifier,
+    },
+    /// They no longer may. Always between an `Ipv6Up` and `Closed`.
+    Ipv6Down,
     /// The end. Exactly once, and nothing comes after it; hang up.
     Closed(CloseReason),
 }
@@ -165,13 +175,13 @@ pub struct Statistics {
     pub received: DecoderStatistics,
     /// To the line.
     pub sent: EncoderStatistics,
-    /// IPv4 packets given out.
+    /// IP packets given out.
     pub packets_received: u64,
-    /// IPv4 packets sent.
+    /// IP packets sent.
     pub packets_sent: u64,
-    /// IPv4 packets that came while IPCP was not open.
+    /// IP packets that came while IPCP, or IPV6CP for those of version 6, was not open.
     pub packets_received_early: u64,
-    /// IPv4 packets not sent: empty, IPCP not open, or larger than the peer takes.
+    /// IP packets not sent: empty, IPCP or IPV6CP not open, or larger than the peer takes.
     pub packets_refused: u64,
     /// IPv4 packets sent with compressed headers (RFC 1144); counted in `packets_sent` too.
     pub headers_compressed: u64,

@@ -69,6 +69,7 @@ mod config;
 mod event;
 mod frame;
 mod ipcp;
+mod ipv6cp;
 mod lcp;
 mod link;
 mod negotiation;
@@ -82,8 +83,8 @@ mod wire;
 pub use authentication::{Authentication, CredentialError, Credentials, Demand, Name, Secret, Secrets, Willing};
 pub use automaton::{MAX_CONFIGURE, MAX_FAILURE, MAX_TERMINATE};
 pub use config::{
-    Config, HeaderSlots, HeaderSlotsError, Keepalive, LineProfile, LocalAddress, Mru, MruError, NameServers,
-    PeerAddress,
+    Config, HeaderSlots, HeaderSlotsError, InterfaceIdentifier, Ipv6, Keepalive, LineProfile, LocalAddress, Mru,
+    MruError, NameServers, PeerAddress,
 };
 pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
 pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};

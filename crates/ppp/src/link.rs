@@ -14,6 +14,8 @@
 //!                  Dead (Closed)  ◄────────────────────────────────────────────
 //! ```
 
+mod network;
+
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -25,12 +27,13 @@ use crate::config::Config;
 use crate::event::{CloseReason, Event, Output, Phase, Statistics, Wake};
 use crate::frame::{ACCM_DEFAULT, Frame};
 use crate::ipcp::IpcpOptions;
+use crate::ipv6cp::Ipv6cpOptions;
 use crate::lcp::{Direction, Echo, LcpOptions, Silence};
 use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
 use crate::packet::{HEADER_OCTETS, Packet, code};
-use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED};
+use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, IPV6, IPV6CP, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED};
 use crate::random::Random;
-use crate::vj::{Compressed, Compressor, Decompressor};
+use crate::vj::{Compressor, Decompressor};
 use crate::wire::Wire;
 
 /// Protocol-Rejects sent for one protocol: one should do, but it may be lost and the peer ask again.
@@ -44,6 +47,8 @@ pub(crate) struct Link {
     wire: Wire,
     lcp: Negotiation<LcpOptions>,
     ipcp: Negotiation<IpcpOptions>,
+    /// Where IPv6 is wanted.
+    ipv6cp: Option<Negotiation<Ipv6cpOptions>>,
     verifier: Verifier,
     prover: Prover,
     /// While LCP is open and a keepalive is configured.
@@ -59,6 +64,7 @@ pub(crate) struct Link {
     has_been_up: bool,
     /// The largest packet the peer takes, while the network is up.
     mtu: Option<u16>,
+    is_ipv6_up: bool,
     /// While the network is up and IPCP has agreed on it, for each direction.
     compressor: Option<Compressor>,
     decompressor: Option<Decompressor>,
@@ -76,10 +82,14 @@ impl Link {
     pub(crate) fn new(config: Config, seed: u64, now: Instant) -> Link {
         let mut random = Random::new(seed);
         let (lcp_id, ipcp_id) = (random.octet(), random.octet());
+        let shown = hidden_seed(seed);
         let mut link = Link {
             wire: Wire::new(config.line),
-            lcp: Negotiation::new(LcpOptions::new(&config, Random::new(hidden_seed(seed))), lcp_id),
+            lcp: Negotiation::new(LcpOptions::new(&config, Random::new(shown)), lcp_id),
             ipcp: Negotiation::new(IpcpOptions::new(&config), ipcp_id),
+            ipv6cp: config
+                .ipv6
+                .map(|ipv6| Negotiation::new(Ipv6cpOptions::new(ipv6, Random::new(hidden_seed(shown))), ipcp_id)),
             verifier: Verifier::new(&config.authentication, seed, ipcp_id),
             prover: Prover::new(&config.authentication, lcp_id),
             config,
@@ -90,6 +100,7 @@ impl Link {
             has_peer_spoken: false,
             has_been_up: false,
             mtu: None,
+            is_ipv6_up: false,
             compressor: None,
             decompressor: None,
             frames_lost: 0,
@@ -100,6 +111,9 @@ impl Link {
         };
         // IPCP waits in Starting until LCP lifts it; LCP has its line already, so it sends.
         link.ipcp.open(&mut link.wire, now);
+        if let Some(ipv6cp) = &mut link.ipv6cp {
+            ipv6cp.open(&mut link.wire, now);
+        }
         link.lcp.open(&mut link.wire, now);
         let signal = link.lcp.lower_up(&mut link.wire, now);
         link.on_lcp(signal, now);
@@ -136,12 +150,14 @@ impl Link {
             CHAP | PAP if self.is_agreed_proof(frame.protocol) => self.receive_proof(frame, now),
             // RFC 1661 §3.4, §3.5: before LCP is open, and before the peer is proved, all else is discarded.
             _ if self.phase != Phase::Network => {
-                if frame.protocol == IPV4 {
+                if matches!(frame.protocol, IPV4 | IPV6) {
                     self.statistics.packets_received_early += 1;
                 }
             }
             IPCP => self.receive_ipcp(frame.information, now),
             IPV4 => self.receive_ipv4(&[frame.information]),
+            IPV6CP if self.receive_ipv6cp(frame.information, now) => {}
+            IPV6 if self.ipv6cp.is_some() => self.receive_ipv6(frame.information),
             VJ_COMPRESSED | VJ_UNCOMPRESSED if self.decompressor.is_some() => self.receive_compressed(frame),
             unknown => self.reject_protocol(unknown, frame.information),
         }
@@ -156,23 +172,6 @@ impl Link {
         }
     }
 
-    pub(crate) fn send_packet(&mut self, packet: &[u8]) {
-        // Nothing at all would be a frame too short to be one (RFC 1662 §4.3).
-        if packet.is_empty() || self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
-            self.statistics.packets_refused += 1;
-            return;
-        }
-        match self.compressor.as_mut().map_or(Compressed::AsItIs, |compressor| compressor.compress(packet)) {
-            Compressed::AsItIs => self.wire.send_packet(IPV4, &[packet]),
-            Compressed::Whole { head, rest } => self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest]),
-            Compressed::Difference { head, data } => {
-                self.wire.send_packet(VJ_COMPRESSED, &[&head, data]);
-                self.statistics.headers_compressed += 1;
-            }
-        }
-        self.statistics.packets_sent += 1;
-    }
-
     pub(crate) fn deadline(&mut self, now: Instant) {
         if self.phase == Phase::Dead {
             return;
@@ -185,6 +184,8 @@ impl Link {
         self.on_proof(outcome, now);
         let signal = self.ipcp.deadline(&mut self.wire, now);
         self.on_ipcp(signal, now);
+        let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.deadline(&mut self.wire, now));
+        self.on_ipv6cp(signal, now);
         match self.echo.as_mut().and_then(|echo| echo.deadline(now)) {
             // RFC 1661 §5.8. Nobody hears a Terminate-Request now, and the line may cost money.
             Some(Silence::Gone) => self.finish(CloseReason::EchoLost),
@@ -220,6 +221,7 @@ impl Link {
         let timers = [
             (self.lcp.restart_at(), Wake::Restart(ControlProtocol::Lcp)),
             (self.ipcp.restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
+            (self.ipv6cp.as_ref().and_then(Negotiation::restart_at), Wake::Restart(ControlProtocol::Ipv6cp)),
             (self.echo.as_ref().map(Echo::due_at), Wake::Keepalive),
             self.verifier.restart_at().map_or((None, Wake::Nothing), proof),
             self.prover.restart_at().map_or((None, Wake::Nothing), proof),
@@ -310,6 +312,11 @@ impl Link {
                 self.ipcp.rejected(&mut self.wire, now);
                 self.close_because(CloseReason::PeerRejected { protocol: ControlProtocol::Ipcp }, now);
             }
+            // The peer has no IPv6; LCP and IPv4 do not mind.
+            IPV6CP | IPV6 if self.phase == Phase::Network && self.ipv6cp.is_some() => {
+                let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.rejected(&mut self.wire, now));
+                self.on_ipv6cp(signal, now);
+            }
             _ => {
                 let signal = self.lcp.tolerated(&mut self.wire, now);
                 self.on_lcp(signal, now);
@@ -378,51 +385,7 @@ impl Link {
         }
     }
 
-    fn receive_ipcp(&mut self, information: &[u8], now: Instant) {
-        let Some(packet) = Packet::parse(information) else {
-            self.statistics.malformed += 1;
-            return;
-        };
-        let signal = self.ipcp.receive(packet, &mut self.wire, now);
-        let is_rejected = packet.code == code::CODE_REJECT && signal == Some(Signal::Finished);
-        if is_rejected {
-            self.close_because(CloseReason::PeerRejected { protocol: ControlProtocol::Ipcp }, now);
-        } else if packet.code == code::TERMINATE_REQUEST {
-            // A peer may end IPv4 and keep the link; there is nothing left to do on it.
-            self.close_because(CloseReason::PeerTerminated { protocol: ControlProtocol::Ipcp }, now);
-        }
-        self.on_ipcp(signal, now);
-    }
-
-    fn receive_compressed(&mut self, frame: Frame<'_>) {
-        let Some(mut decompressor) = self.decompressor.take() else { return };
-        let is_rebuilt = if frame.protocol == VJ_COMPRESSED {
-            decompressor.compressed(frame.information).map(|(head, data)| self.receive_ipv4(&[head, data])).is_some()
-        } else {
-            decompressor.uncompressed(frame.information).map(|packet| self.receive_ipv4(&[&packet])).is_some()
-        };
-        self.decompressor = Some(decompressor);
-        if !is_rebuilt {
-            self.statistics.headers_tossed += 1;
-        } else if frame.protocol == VJ_COMPRESSED {
-            self.statistics.headers_expanded += 1;
-        }
-    }
-
-    /// A packet, in parts.
-    fn receive_ipv4(&mut self, packet: &[&[u8]]) {
-        if self.mtu.is_none() {
-            self.statistics.packets_received_early += 1;
-            return;
-        }
-        for part in packet {
-            self.arena.extend_from_slice(part);
-        }
-        self.outputs.push_back(Output::Packet(self.arena.split().freeze()));
-        self.statistics.packets_received += 1;
-    }
-
-    /// RFC 1661 §5.7. Compression, IPv6 and the like: said once is enough, and cheaper than to negotiate.
+    /// RFC 1661 §5.7. Compression, IPv6 where it is not wanted, and the like: said once is enough, and cheaper than to negotiate.
     fn reject_protocol(&mut self, protocol: u16, information: &[u8]) {
         self.statistics.unknown_protocols += 1;
         let index = match self.rejected.iter().position(|(known, _)| *known == protocol) {
@@ -483,6 +446,8 @@ impl Link {
         self.phase = Phase::Network;
         let signal = self.ipcp.lower_up(&mut self.wire, now);
         self.on_ipcp(signal, now);
+        let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.lower_up(&mut self.wire, now));
+        self.on_ipv6cp(signal, now);
     }
 
     fn lcp_down(&mut self, now: Instant) {
@@ -493,40 +458,8 @@ impl Link {
         self.prover.stop();
         let signal = self.ipcp.lower_down(&mut self.wire, now);
         self.on_ipcp(signal, now);
-    }
-
-    fn on_ipcp(&mut self, signal: Option<Signal>, now: Instant) {
-        let protocol = ControlProtocol::Ipcp;
-        match signal {
-            None => {}
-            Some(Signal::Up) => self.ipcp_up(now),
-            Some(Signal::Down) => self.network_down(),
-            Some(Signal::NotConverged) => self.close_because(CloseReason::NotConverged { protocol }, now),
-            Some(Signal::Finished) => self.close_because(CloseReason::NoAnswer { protocol }, now),
-        }
-    }
-
-    fn ipcp_up(&mut self, now: Instant) {
-        // A peer that acknowledges 0.0.0.0 has given us nothing.
-        let Some(local) = self.ipcp.options.local() else {
-            self.close_because(CloseReason::NotConverged { protocol: ControlProtocol::Ipcp }, now);
-            return;
-        };
-        let mtu = self.lcp.options.agreed().sending.mru.octets();
-        self.mtu = Some(mtu);
-        self.compressor = self.ipcp.options.sending().map(|vj| Compressor::new(vj.slots, vj.hides_slot));
-        self.decompressor = self.ipcp.options.receiving().map(|vj| Decompressor::new(vj.slots));
-        self.has_been_up = true;
-        let peer = self.ipcp.options.peer();
-        self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
-    }
-
-    fn network_down(&mut self) {
-        self.compressor = None;
-        self.decompressor = None;
-        if self.mtu.take().is_some() {
-            self.outputs.push_back(Output::Event(Event::NetworkDown));
-        }
+        let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.lower_down(&mut self.wire, now));
+        self.on_ipv6cp(signal, now);
     }
 
     fn close_because(&mut self, reason: CloseReason, now: Instant) {
@@ -544,6 +477,7 @@ impl Link {
             return;
         }
         self.network_down();
+        self.ipv6_down();
         self.phase = Phase::Dead;
         self.echo = None;
         let reason = self.reason.unwrap_or(reason);

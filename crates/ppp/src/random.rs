@@ -1,6 +1,8 @@
 //! Numbers that differ from call to call: magic numbers and identifiers. Nothing secret is made of them;
 //! Challenges come from [`authentication`](crate::authentication).
 
+use crate::config::InterfaceIdentifier;
+
 /// SplitMix64 (Steele, Lea, Flood 2014): the same seed gives the same call again.
 #[derive(Debug)]
 pub(crate) struct Random(u64);
@@ -19,6 +21,12 @@ impl Random {
 
     pub(crate) fn octet(&mut self) -> u8 {
         self.next()[0]
+    }
+
+    /// RFC 5072 §4.1: not zero; and bit 6 of its first octet says that it is no hardware address, unique in the world.
+    pub(crate) fn interface_identifier(&mut self) -> InterfaceIdentifier {
+        let number = u64::from_be_bytes(self.next()) & !(0x0200 << 48);
+        InterfaceIdentifier::new(number.max(1)).expect("at least 1")
     }
 
     /// RFC 1661 §6.4: zero says "no magic number", so it is never one.

@@ -25,7 +25,7 @@ pub struct Session {
 pub enum Input<'a> {
     /// Octets from the line, in any pieces.
     Bytes(&'a [u8]),
-    /// An IPv4 packet to send. Refused and counted when it is empty, and unless the network is up and the peer takes that much.
+    /// An IP packet to send, of version 6 if it begins so. Refused and counted when it is empty, and unless the network is up and the peer takes that much.
     Packet(&'a [u8]),
     /// The time of [`Output::Timeout`] has come. Too early does no harm.
     Deadline,

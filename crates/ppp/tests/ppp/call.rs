@@ -51,7 +51,7 @@ impl End {
         self.events.iter().rev().find_map(|(_, event)| match *event {
             Event::NetworkUp { local, peer, mtu } => Some(Some((local, peer, mtu))),
             Event::NetworkDown | Event::Closed(_) => Some(None),
-            Event::LinkOpen(_) => None,
+            _ => None,
         })?
     }
 

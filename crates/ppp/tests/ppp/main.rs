@@ -4,6 +4,7 @@ mod call;
 mod closing;
 mod headers;
 mod hostile;
+mod ipv6;
 mod limits;
 mod lossy;
 mod name_servers;

@@ -126,7 +126,9 @@ fn packets_cross_unchanged_both_ways_and_in_order() {
     let line = line(33_600, 60);
     let mut call = Call::new(line, server(line), terminal(line));
     call.run(MINUTE);
-    let packets: Vec<Vec<u8>> = (0..=255u8).map(|octet| vec![octet; 20 + usize::from(octet)]).collect();
+    // Those of version 6 are another network's.
+    let octets = (0..=255u8).filter(|octet| octet >> 4 != 6);
+    let packets: Vec<Vec<u8>> = octets.map(|octet| vec![octet; 20 + usize::from(octet)]).collect();
     for packet in &packets {
         call.handle(SERVER, Input::Packet(packet));
         call.handle(TERMINAL, Input::Packet(packet));
@@ -134,7 +136,7 @@ fn packets_cross_unchanged_both_ways_and_in_order() {
     call.run(10 * MINUTE);
     assert_eq!(call.ends[SERVER].packets, packets);
     assert_eq!(call.ends[TERMINAL].packets, packets);
-    assert_eq!(call.ends[SERVER].session.statistics().packets_received, 256);
+    assert_eq!(call.ends[SERVER].session.statistics().packets_received, 240);
 }
 
 #[test]

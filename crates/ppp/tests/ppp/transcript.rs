@@ -99,6 +99,8 @@ fn shown(event: Event) -> String {
             format!("NetworkUp {local} {peer} {mtu}")
         }
         Event::NetworkDown => "NetworkDown".to_owned(),
+        Event::Ipv6Up { local, peer } => format!("Ipv6Up {} {}", local.link_local(), peer.link_local()),
+        Event::Ipv6Down => "Ipv6Down".to_owned(),
         Event::Closed(reason) => format!("Closed: {reason}"),
     }
 }
