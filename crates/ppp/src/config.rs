@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::authentication::Authentication;
 use crate::frame::INFORMATION_OCTETS_MAX;
+use crate::prediction::Agreement;
 
 /// How one end of a link behaves. [`Config::server`] and [`Config::terminal`] give the usual two.
 #[derive(Clone, Debug)]
@@ -32,6 +33,9 @@ pub struct Config {
     pub keepalive: Option<Keepalive>,
     /// Who has to prove who it is, and how.
     pub authentication: Authentication,
+    /// What was agreed with this peer on an earlier call, if it is to be expected again: see [`Agreement`]. An address
+    /// that we ask for is asked for as it was agreed.
+    pub expected: Option<Agreement>,
 }
 
 impl Config {
@@ -48,6 +52,7 @@ impl Config {
             header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
             authentication: Authentication::default(),
+            expected: None,
         }
     }
 
@@ -65,6 +70,7 @@ impl Config {
             header_compression: Some(HeaderSlots::MAX),
             keepalive: None,
             authentication: Authentication::default(),
+            expected: None,
         }
     }
 }

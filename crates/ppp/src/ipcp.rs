@@ -76,7 +76,9 @@ impl IpcpOptions {
     pub(crate) fn new(config: &Config) -> IpcpOptions {
         let (local, is_local_open) = match config.local {
             LocalAddress::Own(address) => (real(address), real(address).is_none()),
-            LocalAddress::Ask(address) => (address.and_then(real), true),
+            LocalAddress::Ask(address) => {
+                (config.expected.map(|expected| expected.local).or(address).and_then(real), true)
+            }
         };
         let assigned = match config.peer {
             PeerAddress::Any => None,

@@ -14,6 +14,7 @@
 //!                  Dead (Closed)  ◄────────────────────────────────────────────
 //! ```
 
+mod early;
 mod network;
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use crate::ipv6cp::Ipv6cpOptions;
 use crate::lcp::{Direction, Echo, LcpOptions, Silence};
 use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
 use crate::packet::{HEADER_OCTETS, Packet, code};
+use crate::prediction::Prediction;
 use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, IPV6, IPV6CP, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED};
 use crate::random::Random;
 use crate::vj::{Compressor, Decompressor};
@@ -56,6 +58,10 @@ pub(crate) struct Link {
     /// The identifier of the last Echo-Request, while it is unanswered.
     echo_id: Option<u8>,
     phase: Phase,
+    /// While what was agreed on an earlier call is expected again, and until it is known whether it was.
+    prediction: Option<Prediction>,
+    /// It was not.
+    is_unpredictable: bool,
     /// The first reason to close wins: what follows is its consequence.
     reason: Option<CloseReason>,
     /// A whole LCP packet came in, so there is a peer.
@@ -92,10 +98,12 @@ impl Link {
                 .map(|ipv6| Negotiation::new(Ipv6cpOptions::new(ipv6, Random::new(hidden_seed(shown))), ipcp_id)),
             verifier: Verifier::new(&config.authentication, seed, ipcp_id),
             prover: Prover::new(&config.authentication, lcp_id),
+            prediction: config.expected.map(Prediction::new),
             config,
             echo: None,
             echo_id: None,
             phase: Phase::Establish,
+            is_unpredictable: false,
             reason: None,
             has_peer_spoken: false,
             has_been_up: false,
@@ -117,6 +125,7 @@ impl Link {
         link.lcp.open(&mut link.wire, now);
         let signal = link.lcp.lower_up(&mut link.wire, now);
         link.on_lcp(signal, now);
+        link.ask_early(now);
         link
     }
 
@@ -144,6 +153,17 @@ impl Link {
     pub(crate) fn receive(&mut self, frame: Frame<'_>, now: Instant) {
         if let Some(echo) = &mut self.echo {
             echo.heard(now);
+        }
+        let before = self.progress();
+        self.dispatch(frame, now);
+        if self.progress() != before {
+            self.release_early(now);
+        }
+    }
+
+    fn dispatch(&mut self, frame: Frame<'_>, now: Instant) {
+        if self.is_early(frame.protocol) && self.take_early(frame, now) {
+            return;
         }
         match frame.protocol {
             LCP => self.receive_lcp(frame.information, now),
@@ -182,8 +202,7 @@ impl Link {
         self.on_proof(outcome, now);
         let outcome = self.prover.deadline(&mut self.wire, now);
         self.on_proof(outcome, now);
-        let signal = self.ipcp.deadline(&mut self.wire, now);
-        self.on_ipcp(signal, now);
+        self.ipcp_deadline(now);
         let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.deadline(&mut self.wire, now));
         self.on_ipv6cp(signal, now);
         match self.echo.as_mut().and_then(|echo| echo.deadline(now)) {
@@ -220,7 +239,7 @@ impl Link {
         let proof = |(at, proof): (Instant, Proof)| (Some(at), Wake::Restart(proof.protocol()));
         let timers = [
             (self.lcp.restart_at(), Wake::Restart(ControlProtocol::Lcp)),
-            (self.ipcp.restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
+            (self.ipcp_restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
             (self.ipv6cp.as_ref().and_then(Negotiation::restart_at), Wake::Restart(ControlProtocol::Ipv6cp)),
             (self.echo.as_ref().map(Echo::due_at), Wake::Keepalive),
             self.verifier.restart_at().map_or((None, Wake::Nothing), proof),
@@ -435,6 +454,7 @@ impl Link {
         self.wire.encoder.set_agreed(agreed.sending);
         self.echo = self.config.keepalive.map(|keepalive| Echo::new(keepalive, now));
         self.outputs.push_back(Output::Event(Event::LinkOpen(agreed)));
+        self.compare_link(&agreed, now);
         self.phase = Phase::Authenticate;
         self.verifier.start(self.lcp.options.demanded(), &mut self.wire, now);
         self.prover.start(self.lcp.options.granted_proof(), &mut self.wire, now);
@@ -444,8 +464,11 @@ impl Link {
     /// RFC 1661 §3.5: the network comes after the proof.
     fn authenticated(&mut self, now: Instant) {
         self.phase = Phase::Network;
-        let signal = self.ipcp.lower_up(&mut self.wire, now);
-        self.on_ipcp(signal, now);
+        // If it is predicted it has been up, and has asked, since the call began.
+        if !self.is_predicted() {
+            let signal = self.ipcp.lower_up(&mut self.wire, now);
+            self.on_ipcp(signal, now);
+        }
         let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.lower_up(&mut self.wire, now));
         self.on_ipv6cp(signal, now);
     }
@@ -456,6 +479,7 @@ impl Link {
         self.echo = None;
         self.verifier.stop();
         self.prover.stop();
+        self.is_unpredictable |= self.prediction.take().is_some();
         let signal = self.ipcp.lower_down(&mut self.wire, now);
         self.on_ipcp(signal, now);
         let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.lower_down(&mut self.wire, now));

@@ -155,6 +155,11 @@ impl<O: Options> Negotiation<O> {
         self.automaton.state() == State::Opened
     }
 
+    /// The peer's request is acknowledged, and ours is not.
+    pub(crate) fn has_granted(&self) -> bool {
+        self.automaton.state() == State::AckSent
+    }
+
     pub(crate) fn restart_at(&self) -> Option<Instant> {
         self.automaton.restart_at()
     }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::event::{Output, Phase, Statistics};
 use crate::frame::Decoder;
 use crate::link::Link;
+use crate::prediction::Agreement;
 
 /// One end of one PPP link, from CONNECT to the end of the call.
 ///
@@ -25,7 +26,8 @@ pub struct Session {
 pub enum Input<'a> {
     /// Octets from the line, in any pieces.
     Bytes(&'a [u8]),
-    /// An IP packet to send, of version 6 if it begins so. Refused and counted when it is empty, and unless the network is up and the peer takes that much.
+    /// An IP packet to send, of version 6 if it begins so. Refused and counted when it is empty, and unless the peer takes that much and the network is up, or
+    /// expected to come up ([`Config::expected`](crate::Config::expected)) and there is room for it among what goes early.
     Packet(&'a [u8]),
     /// The time of [`Output::Timeout`] has come. Too early does no harm.
     Deadline,
@@ -76,6 +78,12 @@ impl Session {
     /// The name servers the peer has told us, first and second, once the network is up (RFC 1877).
     pub fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
         self.link.name_servers()
+    }
+
+    /// What to expect of this peer on the next call, while the network is up. `None` on a call on which the peer did
+    /// not do what was expected of it.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.link.agreement()
     }
 
     /// Where the link stands.

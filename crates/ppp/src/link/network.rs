@@ -22,6 +22,9 @@ impl Link {
     }
 
     fn send_ipv4(&mut self, packet: &[u8]) {
+        if self.mtu.is_none() && self.send_early(packet) {
+            return;
+        }
         if self.mtu.is_none_or(|mtu| packet.len() > usize::from(mtu)) {
             self.statistics.packets_refused += 1;
             return;
@@ -136,6 +139,7 @@ impl Link {
         self.has_been_up = true;
         let peer = self.ipcp.options.peer();
         self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
+        self.compare_addresses(local, peer);
     }
 
     pub(super) fn network_down(&mut self) {

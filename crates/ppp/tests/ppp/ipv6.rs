@@ -8,10 +8,6 @@ use crate::call::{Call, SERVER, TERMINAL, line, server, terminal};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn identifier(number: u64) -> Option<InterfaceIdentifier> {
-    Some(InterfaceIdentifier::new(number).unwrap())
-}
-
 fn with(config: Config, local: u64, peer: u64) -> Config {
     let ipv6 = Ipv6 { local: InterfaceIdentifier::new(local), peer: InterfaceIdentifier::new(peer) };
     Config { ipv6: Some(ipv6), ..config }
@@ -36,7 +32,8 @@ fn believed(call: &Call, end: usize) -> Option<(u64, u64)> {
 fn both_ends_keep_their_identifiers_where_they_differ() {
     let call = call(|server| with(server, 1, 0), |terminal| with(terminal, 2, 0));
     assert_eq!((believed(&call, SERVER), believed(&call, TERMINAL)), (Some((1, 2)), Some((2, 1))));
-    assert_eq!(identifier(2).unwrap().link_local().to_string(), "fe80::2");
+    let second = InterfaceIdentifier::new(2).unwrap();
+    assert_eq!(second.link_local().to_string(), "fe80::2");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use ringup_ppp::Event;
+use ringup_ppp::{Config, Event, LineProfile};
 
 use crate::call::{Call, Impairment, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, server, terminal};
+use crate::prediction::remembered;
 
 /// No negotiation here takes longer: 10 openings of 2 protocols, each of 30 requests 10 s apart.
 const GIVEN_UP_BY: Duration = Duration::from_secs(2 * 10 * 30 * 10);
@@ -57,6 +58,17 @@ fn mishaps(list: Vec<Mishap>, is_endless: bool) -> Impairment {
     })
 }
 
+/// Server and terminal, and which of them expects what an earlier call has agreed on.
+fn ends(line: LineProfile, remembers: [bool; 2]) -> [Config; 2] {
+    let ends = [server(line), terminal(line)];
+    let agreed = remembered(ends[SERVER].clone(), ends[TERMINAL].clone());
+    let [server, terminal] = ends;
+    [
+        Config { expected: agreed[SERVER].filter(|_| remembers[SERVER]), ..server },
+        Config { expected: agreed[TERMINAL].filter(|_| remembers[TERMINAL]), ..terminal },
+    ]
+}
+
 proptest! {
     #[test]
     fn both_ends_open_as_agreed_or_both_give_up(
@@ -64,9 +76,11 @@ proptest! {
         is_endless: bool,
         rate_bps in prop::sample::select(vec![1200u32, 2400, 9600, 33_600]),
         delay_ms in 0u64..1500,
+        remembers: [bool; 2],
     ) {
         let line = line(rate_bps, delay_ms);
-        let mut call = Call::impaired(line, server(line), terminal(line), mishaps(list, is_endless));
+        let [server, terminal] = ends(line, remembers);
+        let mut call = Call::impaired(line, server, terminal, mishaps(list, is_endless));
         call.run(GIVEN_UP_BY);
         let [server, terminal] = &call.ends;
         match (server.network(), terminal.network()) {
@@ -85,9 +99,11 @@ proptest! {
     fn ten_mishaps_on_a_line_that_is_clean_afterwards_never_prevent_a_link(
         list in prop::collection::vec(mishap(), 0..10),
         delay_ms in 0u64..1500,
+        remembers: [bool; 2],
     ) {
         let line = line(9600, delay_ms);
-        let mut call = Call::impaired(line, server(line), terminal(line), mishaps(list, false));
+        let [server, terminal] = ends(line, remembers);
+        let mut call = Call::impaired(line, server, terminal, mishaps(list, false));
         call.run(GIVEN_UP_BY);
         for end in [SERVER, TERMINAL] {
             prop_assert!(call.ends[end].network().is_some(), "{:?}", call.ends[end].events);
@@ -98,9 +114,11 @@ proptest! {
     fn every_network_up_has_its_down_and_closed_comes_once_and_last(
         list in prop::collection::vec(mishap(), 1..40),
         delay_ms in 0u64..1500,
+        remembers: [bool; 2],
     ) {
         let line = line(9600, delay_ms);
-        let mut call = Call::impaired(line, server(line), terminal(line), mishaps(list, true));
+        let [server, terminal] = ends(line, remembers);
+        let mut call = Call::impaired(line, server, terminal, mishaps(list, true));
         call.run(GIVEN_UP_BY);
         call.handle(SERVER, ringup_ppp::Input::Close);
         call.run(2 * GIVEN_UP_BY);

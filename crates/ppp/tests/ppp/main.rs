@@ -9,5 +9,6 @@ mod limits;
 mod lossy;
 mod name_servers;
 mod opening;
+mod prediction;
 mod proving;
 mod transcript;
