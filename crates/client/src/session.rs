@@ -46,7 +46,7 @@ pub async fn establish(call: Call, address: Option<Ipv4Addr>, delay: Duration) -
     let began = Instant::now();
     let rate_bps = call.rate_bps();
     let (local, peer) = (LocalAddress::Ask(address), PeerAddress::Any);
-    let config = LinkConfig { local, peer, rate_bps, delay, ports: &[], terms: Terms::default() };
+    let config = LinkConfig { local, peer, rate_bps, delay, ports: &[], terms: Terms::default(), expected: None };
     let link = Link::establish(call, config).await?;
     let address = link.local();
     tracing::info!(%address, millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "link up");

@@ -8,11 +8,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use ppp::{CloseReason, Event, Input, Output, Session};
+use ppp::{Agreement, CloseReason, Event, Input, Output, Session};
+use smoltcp::iface::SocketHandle;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -23,7 +24,7 @@ use crate::listener::Listener;
 use crate::pacer::Pacer;
 use crate::stack::Stack;
 use crate::stream::Stream;
-use crate::{LinkConfig, mru_for};
+use crate::{Expected, LinkConfig, mru_for};
 
 /// Octets read from the call at once.
 const READ_OCTETS: usize = 4096;
@@ -35,10 +36,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Link {
     shared: Arc<Shared>,
-    local: Ipv4Addr,
-    peer: Option<Ipv4Addr>,
+    network: Network,
     /// The link's task; it ends with the link.
     _driver: JoinSet<()>,
+}
+
+/// What PPP has agreed on.
+#[derive(Debug, Clone, Copy)]
+struct Network {
+    local: Ipv4Addr,
+    peer: Option<Ipv4Addr>,
+    agreement: Option<Agreement>,
 }
 
 /// Why there is no link.
@@ -54,13 +62,25 @@ pub enum LinkError {
 
 /// What the link's task shares with its streams.
 pub(crate) struct Shared {
-    /// Empty until IP is up.
+    /// Empty until IP is up, or expected to come up.
     stack: OnceLock<Mutex<Stack>>,
+    /// Ours and the far end's on the link, while there is IPv6.
+    ipv6: watch::Sender<Option<(Ipv6Addr, Ipv6Addr)>>,
+    /// A connection begun before the link was up, until somebody wants it.
+    begun: Mutex<Option<Begun>>,
     wake: Notify,
     /// Set when the owner wants the link closed.
     close: Notify,
     closed: watch::Sender<Option<CloseReason>>,
     counters: SharedCounters,
+}
+
+/// A connection that was begun before anybody had a link to ask for it.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    address: IpAddr,
+    port: u16,
+    handle: SocketHandle,
 }
 
 impl fmt::Debug for Shared {
@@ -70,6 +90,10 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Works on the stack. Streams and listeners exist only once there is one.
     pub(crate) fn stack<R>(&self, work: impl FnOnce(&mut Stack) -> R) -> R {
         let stack = self.stack.get().expect("streams and listeners are made when IP is up");
@@ -96,6 +120,8 @@ impl Link {
     {
         let shared = Arc::new(Shared {
             stack: OnceLock::new(),
+            ipv6: watch::Sender::new(None),
+            begun: Mutex::new(None),
             wake: Notify::new(),
             close: Notify::new(),
             closed: watch::Sender::new(None),
@@ -108,7 +134,7 @@ impl Link {
         let task = Driver::new(call, &config, seeds, shared.clone(), up_sender);
         driver.spawn(task.run());
         match up.await {
-            Ok((local, peer)) => Ok(Self { shared, local, peer, _driver: driver }),
+            Ok(network) => Ok(Self { shared, network, _driver: driver }),
             Err(_) => {
                 let reason = *shared.closed.borrow();
                 Err(LinkError::NotEstablished(reason.unwrap_or(CloseReason::CarrierLost)))
@@ -118,12 +144,27 @@ impl Link {
 
     /// Our address.
     pub fn local(&self) -> Ipv4Addr {
-        self.local
+        self.network.local
     }
 
     /// The far end's address, if it has said one.
     pub fn peer(&self) -> Option<Ipv4Addr> {
-        self.peer
+        self.network.peer
+    }
+
+    /// What to expect of this far end on the next call; `None` if it did not do on this one what was expected of it.
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.network.agreement
+    }
+
+    /// Waits for IPv6, and gives our address on the link and the far end's; `None` if the link ends before. May be
+    /// dropped and called again.
+    pub async fn ipv6(&self) -> Option<(Ipv6Addr, Ipv6Addr)> {
+        let mut ipv6 = self.shared.ipv6.subscribe();
+        tokio::select! {
+            up = ipv6.wait_for(Option::is_some) => up.ok().and_then(|addresses| *addresses),
+            _ = self.closed() => None,
+        }
     }
 
     /// What has crossed the link so far.
@@ -134,9 +175,15 @@ impl Link {
     /// Opens a TCP connection.
     ///
     /// # Errors
-    /// `ConnectionRefused` if the far end refuses or does not answer.
-    pub async fn connect(&self, address: Ipv4Addr, port: u16) -> io::Result<Stream> {
-        let handle = self.shared.stack(|stack| stack.connect(address, port))?;
+    /// `ConnectionRefused` if the far end refuses or does not answer; `NetworkUnreachable` for an IPv6 address on a
+    /// link without IPv6.
+    pub async fn connect(&self, address: impl Into<IpAddr>, port: u16) -> io::Result<Stream> {
+        let address = address.into();
+        let begun = self.shared.begun().take_if(|begun| (begun.address, begun.port) == (address, port));
+        let handle = match begun {
+            Some(begun) => begun.handle,
+            None => self.shared.stack(|stack| stack.connect(address, port))?,
+        };
         let stream = Stream::new(self.shared.clone(), handle);
         self.shared.wake();
         std::future::poll_fn(|cx| self.shared.stack(|stack| stack.poll_connected(handle, cx))).await?;
@@ -184,7 +231,8 @@ struct Driver<S> {
     /// Octets that PPP wants sent, in order.
     outgoing: Vec<u8>,
     shared: Arc<Shared>,
-    up: Option<oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>>,
+    up: Option<oneshot::Sender<Network>>,
+    expected: Option<Expected>,
     rate_bps: u32,
     ports: &'static [u16],
     /// For the stack, once there is one.
@@ -197,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         config: &LinkConfig,
         (ppp_seed, stack_seed): (u64, u64),
         shared: Arc<Shared>,
-        up: oneshot::Sender<(Ipv4Addr, Option<Ipv4Addr>)>,
+        up: oneshot::Sender<Network>,
     ) -> Self {
         let now = now();
         let (reader, writer) = tokio::io::split(call);
@@ -208,14 +256,28 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             local: config.local,
             peer: config.peer,
             name_servers: ppp::NameServers::Nothing,
+            ipv6: config.terms.ipv6,
             header_compression: config.terms.header_compression,
             keepalive: config.terms.keepalive,
             authentication: config.terms.authentication.clone(),
+            expected: config.expected.map(|expected| expected.agreement),
         };
         let session = Session::new(ppp, ppp_seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
-        let LinkConfig { rate_bps, ports, .. } = *config;
-        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, ports, stack_seed }
+        let LinkConfig { rate_bps, ports, expected, .. } = *config;
+        Self {
+            reader,
+            writer,
+            session,
+            pacer,
+            outgoing: Vec::new(),
+            shared,
+            up: Some(up),
+            expected,
+            rate_bps,
+            ports,
+            stack_seed,
+        }
     }
 
     async fn run(mut self) {
@@ -230,6 +292,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
 
     async fn drive(&mut self) -> CloseReason {
         let mut buffer = vec![0; READ_OCTETS];
+        if let Some(Expected { agreement: Agreement { link, local, peer }, .. }) = self.expected {
+            self.raise(local, peer, link.sending.mru.octets(), now());
+        }
         let shared = self.shared.clone();
         loop {
             let woke = now();
@@ -282,7 +347,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let free_at = self.pacer.free_at();
-            let is_free = self.outgoing.is_empty() && free_at <= now;
+            // What is early goes with PPP's own first octets, in one write.
+            let is_first = self.expected.is_some() && self.shared.counters.read().octets_out == 0;
+            let is_free = (self.outgoing.is_empty() || is_first) && free_at <= now;
             stack.poll(usize::from(is_free), now);
             let mut has_sent = false;
             while let Some(packet) = stack.take_packet() {
@@ -304,6 +371,31 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         }
     }
 
+    /// Puts the stack up, with what may be begun at once. One that was put up for other addresses makes way: nobody has
+    /// seen it yet.
+    fn raise(&mut self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16, now: Instant) {
+        if self.shared.stack.get().is_some() && self.shared.stack(|stack| stack.is_for(local, peer, mtu)) {
+            return;
+        }
+        let mut stack = Stack::new(local, peer, mtu, self.rate_bps, self.stack_seed, now);
+        for port in self.ports {
+            if let Err(error) = stack.open(*port) {
+                tracing::error!(port, %error, "cannot listen");
+            }
+        }
+        if let Some((ours, _)) = *self.shared.ipv6.borrow() {
+            stack.add_ipv6(ours);
+        }
+        if let (Some(peer), Some(port)) = (peer, self.expected.and_then(|expected| expected.connect)) {
+            let address = peer.into();
+            *self.shared.begun() = stack.connect(address, port).ok().map(|handle| Begun { address, port, handle });
+        }
+        match self.shared.stack.get() {
+            Some(expected) => *expected.lock().unwrap_or_else(PoisonError::into_inner) = stack,
+            None => drop(self.shared.stack.set(Mutex::new(stack))),
+        }
+    }
+
     /// Drains PPP: octets to send, packets up, events. Gives its next wake-up.
     fn drain(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
         loop {
@@ -315,17 +407,20 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     }
                 }
                 Output::Event(Event::NetworkUp { local, peer, mtu }) => {
-                    let mut stack = Stack::new(local, peer, mtu, self.rate_bps, self.stack_seed, now);
-                    for port in self.ports {
-                        if let Err(error) = stack.open(*port) {
-                            tracing::error!(port, %error, "cannot listen");
-                        }
+                    if let Some(up) = self.up.take() {
+                        self.raise(local, peer, mtu, now);
+                        let agreement = self.session.agreement();
+                        let _ = up.send(Network { local, peer, agreement }); // nobody waits: the link is being dropped
                     }
-                    if self.shared.stack.set(Mutex::new(stack)).is_ok()
-                        && let Some(up) = self.up.take()
-                    {
-                        let _ = up.send((local, peer)); // nobody waits any more: the link is being dropped
+                }
+                Output::Event(Event::Ipv6Up { local, peer }) => {
+                    self.shared.ipv6.send_replace(Some((local.link_local(), peer.link_local())));
+                    if self.shared.stack.get().is_some() {
+                        self.shared.stack(|stack| stack.add_ipv6(local.link_local()));
                     }
+                }
+                Output::Event(Event::Ipv6Down) => {
+                    self.shared.ipv6.send_replace(None);
                 }
                 Output::Event(Event::Closed(reason)) => return Err(reason),
                 Output::Event(event) => tracing::debug!(?event, "ppp"),

@@ -24,8 +24,8 @@ pub use counters::Counters;
 pub use driver::{Link, LinkError};
 pub use listener::Listener;
 pub use ppp::{
-    Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots, Keepalive, LocalAddress, Mru, Name,
-    PeerAddress, Secret, Secrets, Willing,
+    Agreement, Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots, InterfaceIdentifier, Ipv6,
+    Keepalive, LocalAddress, Mru, Name, PeerAddress, Secret, Secrets, Willing,
 };
 pub use stream::Stream;
 
@@ -45,6 +45,17 @@ pub struct LinkConfig {
     pub ports: &'static [u16],
     /// What else PPP asks of the far end and grants it.
     pub terms: Terms,
+    /// What an earlier call has agreed on with this far end, if it has proved by its key who it is.
+    pub expected: Option<Expected>,
+}
+
+/// What to expect of a far end that is known: see [`Agreement`]. The link is then up after one round trip.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// What [`Link::agreement`] has given on the last call.
+    pub agreement: Agreement,
+    /// A port of the far end to which a connection is begun with the first octet, for [`Link::connect`] to find.
+    pub connect: Option<u16>,
 }
 
 /// What PPP asks of the far end and grants it, besides addresses. The default asks for no proof and sends no echoes.
@@ -57,6 +68,8 @@ pub struct Terms {
     /// Whether TCP/IP headers may be compressed (RFC 1144), and for how many connections at once. By default they may:
     /// it saves 36 of 40 octets of every header, and a peer that does not know it rejects it in one round.
     pub header_compression: Option<HeaderSlots>,
+    /// Whether IPv6 link-local addresses are had beside IPv4. Not by default: nothing of ours needs them.
+    pub ipv6: Option<Ipv6>,
     /// How a silent far end is noticed. Not at all by default: a lost carrier is told, and TCP notices a dead end.
     pub keepalive: Option<Keepalive>,
 }
@@ -67,6 +80,7 @@ impl Default for Terms {
             mru: None,
             authentication: Authentication::default(),
             header_compression: Some(HeaderSlots::MAX),
+            ipv6: None,
             keepalive: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ pub(crate) struct Stack {
     sockets: SocketSet<'static>,
     started: Instant,
     local: Ipv4Addr,
+    peer: Option<Ipv4Addr>,
+    /// On the link, where there is IPv6.
+    local_ipv6: Option<Ipv6Addr>,
     next_port: u16,
     buffer_octets: usize,
     /// Ports on which we listen and that nobody has asked for yet.
@@ -64,7 +67,24 @@ impl Stack {
         let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());
         let (unclaimed, orphans) = (BTreeMap::new(), Vec::new());
-        Self { interface, device, sockets, started: now, local, next_port, buffer_octets, unclaimed, orphans }
+        Self {
+            interface,
+            device,
+            sockets,
+            started: now,
+            local,
+            peer,
+            local_ipv6: None,
+            next_port,
+            buffer_octets,
+            unclaimed,
+            orphans,
+        }
+    }
+
+    /// Whether this is what such a stack would be.
+    pub(crate) fn is_for(&self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16) -> bool {
+        (self.local, self.peer, self.device.mtu) == (local, peer, usize::from(mtu))
     }
 
     /// Listens on a port before anybody asks for its connections.
@@ -72,6 +92,15 @@ impl Stack {
         let waiting = self.listen(port)?;
         self.unclaimed.insert(port, waiting);
         Ok(())
+    }
+
+    /// Gives the stack a link-local address beside its own.
+    pub(crate) fn add_ipv6(&mut self, local: Ipv6Addr) {
+        self.local_ipv6 = Some(local);
+        self.interface.update_ip_addrs(|addresses| {
+            addresses.retain(|address| matches!(address, IpCidr::Ipv4(_)));
+            addresses.push(IpCidr::new(IpAddress::Ipv6(local), 64)).expect("room for two addresses");
+        });
     }
 
     /// Takes a packet from the link.
@@ -113,16 +142,16 @@ impl Stack {
         }
     }
 
-    pub(crate) fn connect(&mut self, address: Ipv4Addr, port: u16) -> io::Result<SocketHandle> {
+    pub(crate) fn connect(&mut self, address: IpAddr, port: u16) -> io::Result<SocketHandle> {
+        let local = match address {
+            IpAddr::V4(_) => IpAddr::V4(self.local),
+            IpAddr::V6(_) => IpAddr::V6(self.local_ipv6.ok_or(io::ErrorKind::NetworkUnreachable)?),
+        };
         let local_port = self.next_port;
         self.next_port = if local_port == *EPHEMERAL_PORTS.end() { *EPHEMERAL_PORTS.start() } else { local_port + 1 };
         let mut socket = self.socket();
         socket
-            .connect(
-                self.interface.context(),
-                (IpAddress::Ipv4(address), port),
-                (IpAddress::Ipv4(self.local), local_port),
-            )
+            .connect(self.interface.context(), (IpAddress::from(address), port), (IpAddress::from(local), local_port))
             .map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error.to_string()))?;
         Ok(self.sockets.add(socket))
     }

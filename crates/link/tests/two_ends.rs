@@ -5,7 +5,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ringup_link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
+use ringup_link::{
+    CloseReason, Expected, InterfaceIdentifier, Ipv6, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::Instant;
 
@@ -14,7 +16,15 @@ const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7411;
 
 fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
-    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10), ports: &[], terms: Terms::default() }
+    LinkConfig {
+        local,
+        peer,
+        rate_bps,
+        delay: Duration::from_millis(10),
+        ports: &[],
+        terms: Terms::default(),
+        expected: None,
+    }
 }
 
 async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {
@@ -214,4 +224,73 @@ async fn a_far_end_that_speaks_no_ppp_is_given_up_within_the_limits() {
     let Err(LinkError::NotEstablished(reason)) = Link::establish(near, config).await else { panic!("established") };
     assert!(matches!(reason, CloseReason::NoAnswer { .. }), "{reason:?}");
     assert!(began.elapsed() < Duration::from_secs(120));
+}
+
+/// What two ends have said to each other, and how often the word changed, when the terminal's first connection stands.
+async fn second_call(server: LinkConfig, terminal: LinkConfig) -> (Link, Link, u64) {
+    let pipe = duplex(64 * 1024);
+    let (server, terminal) = tokio::join!(Link::establish(pipe.0, server), Link::establish(pipe.1, terminal));
+    let (server, terminal) = (server.unwrap(), terminal.unwrap());
+    let mut listener = server.listen(PORT).unwrap();
+    let (accepted, connected) = tokio::join!(listener.accept(), terminal.connect(SERVER, PORT));
+    let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
+    let flights = terminal.counters().flights;
+    connected.write_all(b"I am connected").await.unwrap();
+    connected.shutdown().await.unwrap();
+    let mut heard = String::new();
+    accepted.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "I am connected");
+    (server, terminal, flights)
+}
+
+fn expecting(config: LinkConfig, link: &Link, connect: Option<u16>) -> LinkConfig {
+    LinkConfig { expected: Some(Expected { agreement: link.agreement().unwrap(), connect }), ..config }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_end_that_is_remembered_has_the_first_connection_before_the_link_is_up() {
+    let server = config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), 33_600);
+    let server = LinkConfig { ports: &[PORT], ..server };
+    let terminal = config(LocalAddress::Ask(Some(TERMINAL)), PeerAddress::Any, 33_600);
+    let (at_server, at_terminal, cold) = second_call(server.clone(), terminal.clone()).await;
+    let remembering = expecting(terminal.clone(), &at_terminal, Some(PORT));
+    let (_, again, warm) = second_call(expecting(server.clone(), &at_server, None), remembering.clone()).await;
+    // Requests of all phases and the SYN, and the same from there; Acks; Acks and SYN with ACK.
+    assert_eq!((cold, warm), (8, 4), "flights at the terminal until its connection stands");
+    assert_eq!(again.agreement(), at_terminal.agreement());
+
+    // A server that has forgotten: as cold, and not by a second for a SYN that was dropped.
+    let began = Instant::now();
+    let (_, forgotten, _) = second_call(server.clone(), remembering.clone()).await;
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(forgotten.agreement(), None);
+
+    // One that gives another address now.
+    let another = Ipv4Addr::new(10, 77, 0, 9);
+    let server = LinkConfig { peer: PeerAddress::Assign(another), ..expecting(server, &at_server, None) };
+    let (_, moved, _) = second_call(server, remembering).await;
+    assert_eq!((moved.local(), moved.agreement()), (another, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_with_ipv6_at_both_ends_has_link_local_addresses_that_connect() {
+    let with = |config: LinkConfig, local| {
+        let ipv6 = Some(Ipv6 { local: InterfaceIdentifier::new(local), peer: None });
+        LinkConfig { terms: Terms { ipv6, ..Terms::default() }, ..config }
+    };
+    let server = with(config(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), 33_600), 1);
+    let terminal = with(config(LocalAddress::Ask(None), PeerAddress::Any, 33_600), 0);
+    let pipe = duplex(64 * 1024);
+    let (server, terminal) = tokio::join!(Link::establish(pipe.0, server), Link::establish(pipe.1, terminal));
+    let (server, terminal) = (server.unwrap(), terminal.unwrap());
+    let (_, far) = terminal.ipv6().await.unwrap();
+    assert_eq!((far.to_string(), server.ipv6().await.unwrap().0), ("fe80::1".to_owned(), far));
+    let mut listener = server.listen(PORT).unwrap();
+    let (accepted, connected) = tokio::join!(listener.accept(), terminal.connect(far, PORT));
+    connected.unwrap().write_all(&[7]).await.unwrap();
+    assert_eq!(accepted.unwrap().read_u8().await.unwrap(), 7);
+
+    let (_, terminal) = two_links(33_600).await;
+    let refused = terminal.connect(far, PORT).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::NetworkUnreachable);
 }

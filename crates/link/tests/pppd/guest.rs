@@ -26,6 +26,8 @@ const LINE_OPTIONS: &str = "/dev/ttyS0\n115200\nlocal\nnocrtscts\nnolock\nnodeta
 const IP_UP: &str = "#!/bin/sh\necho \"@up $4 $5\" >/dev/console\n";
 const IP_DOWN: &str = "#!/bin/sh\necho @down >/dev/console\n";
 
+const IPV6_UP: &str = "#!/bin/sh\necho \"@up6 $4 $5\" >/dev/console\n";
+
 /// POST stores its body and answers with the SHA-256 of what came; GET gives it back.
 const BODY: &str = r#"#!/bin/sh
 if [ "$REQUEST_METHOD" = POST ]; then
@@ -168,6 +170,8 @@ fn file_system(peers: &Path, pppd: &Pppd<'_>) -> Vec<u8> {
         .program("www/cgi-bin/body", BODY.as_bytes())
         .program("www/cgi-bin/endless", ENDLESS.as_bytes())
         .program("etc/ppp/ip-up", IP_UP.as_bytes())
+        .program("etc/ppp/ipv6-up", IPV6_UP.as_bytes())
+        .file("www/hello", "hello\n")
         .program("etc/ppp/ip-down", IP_DOWN.as_bytes())
         .file("etc/passwd", "root:x:0:0:root:/:/bin/sh\n")
         .file("etc/ppp/options", "")

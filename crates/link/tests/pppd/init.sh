@@ -11,7 +11,7 @@ mount -t devtmpfs dev /dev
 mount -t hostfs -o nosuid -o "ro,$(sed -n 's/.* peers=\([^ ]*\).*/\1/p' /proc/cmdline)" none /peers
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
 for module in lib/crc-ccitt drivers/net/slip/slhc drivers/net/ppp/ppp_generic drivers/net/ppp/ppp_async \
-    drivers/net/ppp/ppp_deflate drivers/net/ppp/bsd_comp; do
+    drivers/net/ppp/ppp_deflate drivers/net/ppp/bsd_comp net/ipv6/ipv6; do
     insmod "$modules/$module.ko" || echo "@failed insmod $module"
 done
 hostname pppd

@@ -8,11 +8,12 @@ mod initramfs;
 mod web;
 mod wire;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ringup_link::{
-    CloseReason, HeaderSlots, Keepalive, Link, LinkConfig, LinkError, LocalAddress, Mru, PeerAddress, Terms,
+    CloseReason, Expected, HeaderSlots, InterfaceIdentifier, Ipv6, Keepalive, Link, LinkConfig, LinkError,
+    LocalAddress, Mru, PeerAddress, Terms,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -29,17 +30,24 @@ const PPPD_CALLING: Pppd<'_> = Pppd { options: "noauth\n10.9.0.1:10.9.0.2\n", se
 
 /// Ours as the calling server.
 async fn serve(wire: Wire, terms: Terms) -> Result<Link, LinkError> {
-    establish(wire, LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), terms).await
+    establish(wire, LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL), terms, None).await
 }
 
 /// Ours as the called terminal.
 async fn answer(wire: Wire, terms: Terms) -> Result<Link, LinkError> {
-    establish(wire, LocalAddress::Ask(None), PeerAddress::Any, terms).await
+    establish(wire, LocalAddress::Ask(None), PeerAddress::Any, terms, None).await
 }
 
-async fn establish(wire: Wire, local: LocalAddress, peer: PeerAddress, terms: Terms) -> Result<Link, LinkError> {
+async fn establish(
+    wire: Wire,
+    local: LocalAddress,
+    peer: PeerAddress,
+    terms: Terms,
+    expected: Option<Expected>,
+) -> Result<Link, LinkError> {
     // The pseudo-terminal is as fast as the guest is; the pace is there because there always is one.
-    let config = LinkConfig { local, peer, rate_bps: 8_000_000, delay: Duration::from_millis(1), ports: &[], terms };
+    let config =
+        LinkConfig { local, peer, rate_bps: 8_000_000, delay: Duration::from_millis(1), ports: &[], terms, expected };
     Link::establish(wire, config).await
 }
 
@@ -122,6 +130,42 @@ async fn headers_are_compressed_both_ways_only_when_we_allow_it() {
             Some(_) => assert!(compressed_in > packets_in / 2 && compressed_out > 50, "{counted:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_comes_over_ipv6_whoever_names_our_identifier() {
+    let identifier = InterfaceIdentifier::new;
+    for (local, pppds) in [(identifier(0x11), "ipv6 ::77"), (None, "ipv6 ::77,::88")] {
+        let options = format!("{}{pppds}", PPPD_CALLED.options);
+        let (mut guest, wire) = Guest::boot(Pppd { options: &options, ..PPPD_CALLED }).await;
+        let terms = Terms { ipv6: Some(Ipv6 { local, peer: None }), ..Terms::default() };
+        let link = serve(wire, terms).await.unwrap();
+        let (ours, theirs) = link.ipv6().await.unwrap();
+        let said = guest.said("@up6").await;
+        let said: Vec<Ipv6Addr> = said.split(' ').map(|address| address.parse().unwrap()).collect();
+        assert_eq!(said, [theirs, ours]);
+        let answer = web::answer(web::get_from(&link, theirs, "/hello").await).await;
+        assert_eq!(answer, b"hello\n");
+    }
+}
+
+#[tokio::test]
+async fn pppd_takes_no_part_in_a_prediction_and_nothing_is_lost_by_it() {
+    let (_guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let agreement = serve(wire, Terms::default()).await.unwrap().agreement().unwrap();
+    // The same pppd, as it seems, and it is expected to be one of ours.
+    let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+    wire.spoken().await;
+    let expected = Some(Expected { agreement, connect: Some(80) });
+    let (local, peer) = (LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL));
+    let link = establish(wire, local, peer, Terms::default(), expected).await.unwrap();
+    web::both_ways(&link, &web::body(10_000)).await;
+    assert_eq!(link.agreement(), None, "pppd takes no part, and is not expected to again");
+    // The request that came early, which pppd may keep or drop, and the one of the phase; never one by a timer.
+    let log = guest.log().await;
+    assert!(log.matches("rcvd [IPCP ConfReq").count() <= 2, "{log}");
+    let opened = guest.asked("awk '/^Tcp: [0-9]/{print $7}' /proc/net/snmp").await;
+    assert_eq!(opened, "2", "connections the guest took: a POST, which was begun early, and a GET");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The least of HTTP/1.0 that moves a body to the guest's web server and back.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use ringup_link::{Link, Stream};
 use sha2::{Digest as _, Sha256};
@@ -29,16 +30,20 @@ pub(crate) async fn both_ways(link: &Link, body: &[u8]) {
     assert!(received == body, "{} octets of {} came back", received.len(), body.len());
 }
 
-/// A connection on which something was asked for.
-pub(crate) async fn get(link: &Link, path: &str) -> Stream {
-    let guest = link.peer().expect("pppd says its address");
+/// The same, from any of the guest's addresses.
+pub(crate) async fn get_from(link: &Link, guest: impl Into<IpAddr>, path: &str) -> Stream {
     let mut stream = link.connect(guest, 80).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
     stream
 }
 
+/// A connection on which something was asked for.
+pub(crate) async fn get(link: &Link, path: &str) -> Stream {
+    get_from(link, link.peer().expect("pppd says its address"), path).await
+}
+
 /// The body of what the guest answers.
-async fn answer(mut stream: Stream) -> Vec<u8> {
+pub(crate) async fn answer(mut stream: Stream) -> Vec<u8> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).await.unwrap();
     let head = all.windows(4).position(|window| window == b"\r\n\r\n").expect("an HTTP head");

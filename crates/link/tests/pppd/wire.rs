@@ -31,6 +31,13 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Waits until the guest has said something, and leaves that to be read.
+    pub(crate) async fn spoken(&self) {
+        self.0.readable().await.unwrap().retain_ready();
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {

@@ -87,6 +87,7 @@ impl Session {
             delay: self.delay,
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms: Terms::default(),
+            expected: None,
         };
         let link = match Link::establish(call, config).await {
             Ok(link) => link,
