@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use modem::{ADDED_MAX, Command, Profile, Setup};
 use toml::{Table, Value};
 
 /// What is wrong with a file, all of it.
@@ -219,6 +220,16 @@ impl Section<'_> {
             self.fault(&key, "is not known here");
         }
     }
+}
+
+/// What every line says of its modem: `profile` and `init`.
+fn modem_setup(section: &mut Section<'_>) -> Setup {
+    let profile = section.parsed::<Profile>("profile").unwrap_or_default();
+    let added = section.list::<Command>("init");
+    if added.len() > ADDED_MAX {
+        section.fault("init", format!("has {} commands; at most {ADDED_MAX} are said before every call", added.len()));
+    }
+    Setup { profile, added }
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -16,6 +16,7 @@ use client::submission::{Accepted, Submission, submit};
 use delivery::ContentType;
 use jiff::SignedDuration;
 use line::{Port, PortAddress};
+use modem::{Command, Profile, Setup};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,6 +33,12 @@ pub(crate) struct Wait {
     /// The modem: a device, or tcp://HOST:PORT
     #[arg(long, value_name = "PORT")]
     line: PortAddress,
+    /// What the modem is: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium
+    #[arg(long, value_name = "NAME", default_value_t)]
+    profile: Profile,
+    /// An AT command for this modem, behind the profile's; may be given more than once
+    #[arg(long = "init", value_name = "COMMAND")]
+    added: Vec<Command>,
     /// The terminal's config, handed to `ringup answer`
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -41,7 +48,11 @@ impl Wait {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let program = std::env::current_exe().context("could not find this program's own file")?;
         let arguments = vec![OsString::from("answer"), OsString::from("--config"), self.config.into_os_string()];
-        starter::run(&StarterConfig { port: self.line, answer: (program, arguments) })
+        starter::run(&StarterConfig {
+            port: self.line,
+            setup: Setup { profile: self.profile, added: self.added },
+            answer: (program, arguments),
+        })
     }
 }
 
@@ -188,6 +199,7 @@ impl DialIn {
             bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
         }
         let job = connector::DialIn {
+            setup: machine.setup,
             port: machine.port.context("the config has no line.port: where is the modem?")?,
             number: machine.server.context("the config has no server.number: whom to call?")?,
             address: machine.address,

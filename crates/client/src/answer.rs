@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use delivery::{Reason, TerminalId};
 use line::{CALLER_ID_WAIT, Caller, Decision, DialFailure, LineError, ModemLine, Port, RefusalReason, Ring, Screening};
+use modem::Profile;
 use tokio::time::timeout;
 
 use crate::inbox::{Inbox, InboxError};
@@ -27,6 +28,8 @@ pub struct TerminalConfig {
     pub linger: Duration,
     /// One-way delay of the line, as far as known.
     pub delay: Duration,
+    /// What the modem is: how a ring is refused, and a number dialled.
+    pub profile: Profile,
 }
 
 /// How `answer` ended.
@@ -89,7 +92,7 @@ impl AnswerExit {
 /// # Errors
 /// [`AnswerError`]. The line is hung up whatever happens.
 pub async fn answer(config: &TerminalConfig, port: Port, heard: &[u8]) -> Result<AnswerEnd, AnswerError> {
-    let mut line = ModemLine::attached(port, heard)?;
+    let mut line = ModemLine::attached(port, config.profile, heard)?;
     // The ring watch says "absent" in time; the limit is for a ring that is over before it was one.
     let ring = timeout(2 * CALLER_ID_WAIT, line.ring()).await.unwrap_or(Ok(Ring { caller: Caller::Absent }))?;
     let caller = match config.callers.decide(&ring) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use delivery::{Reason, TerminalId};
 use line::{DialFailure, LineError, ModemLine, PortAddress};
 use link::Link;
-use modem::DialString;
+use modem::{DialString, Setup};
 
 use crate::inbox::{Inbox, InboxError};
 use crate::session::{SessionError, establish, receive};
@@ -22,6 +22,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(75);
 pub struct DialIn {
     /// Where the modem is.
     pub port: PortAddress,
+    /// What its modem is, and is told.
+    pub setup: Setup,
     /// What is dialled.
     pub number: DialString,
     /// Our address on the link; `None` takes what is given.
@@ -70,12 +72,12 @@ pub enum DialInError {
 /// # Errors
 /// [`DialInError`]; the line is hung up in any case.
 pub async fn dial_in(job: DialIn) -> Result<Vec<Accepted>, DialInError> {
-    let DialIn { port, number, address, delay, submissions, receive: receiving } = job;
+    let DialIn { port, setup, number, address, delay, submissions, receive: receiving } = job;
     let receiving = match receiving {
         Some(config) => Some((Arc::new(Inbox::open(&config.inbox)?), config)),
         None => None,
     };
-    let line = ModemLine::open(&port).await?;
+    let line = ModemLine::open(&port, setup).await?;
     tracing::info!(?number, "dialling in");
     let call = line.dial(&number, DIAL_TIMEOUT).await?;
     tracing::info!(rate = call.rate_bps(), "call connected");

@@ -18,7 +18,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use line::{DTR_LOW, Port, PortAddress, PortError, QUIET_AFTER};
-use modem::{Dialogue, Event, Fault, Input, Output};
+use modem::{Dialogue, Event, Fault, Input, Output, RingKind, Setup};
 
 use crate::answer::AnswerExit;
 
@@ -33,6 +33,8 @@ const HEARD_OCTETS_MAX: usize = 1024;
 pub struct StarterConfig {
     /// Where the modem is.
     pub port: PortAddress,
+    /// What it is, and is told.
+    pub setup: Setup,
     /// The program that decides, and its arguments; `--heard HEX` is added.
     pub answer: (PathBuf, Vec<OsString>),
 }
@@ -98,7 +100,7 @@ impl Starter<'_> {
 
     /// Initialises the modem and waits for the first sign of a call; gives what was heard of it.
     fn wait(&mut self, port: &Port) -> Result<Vec<u8>, Interruption> {
-        let mut dialogue = Dialogue::new(Instant::now());
+        let mut dialogue = Dialogue::new(self.config.setup.clone(), port.signals(), Instant::now());
         let mut buffer = [0; 256];
         let mut heard = Vec::new();
         loop {
@@ -112,7 +114,8 @@ impl Starter<'_> {
                     tracing::info!(port = %self.config.port, "waiting for calls");
                     continue;
                 }
-                Output::Event(Event::Ring) => {
+                Output::Event(Event::Ring(RingKind::SbdAlert)) => continue,
+                Output::Event(Event::Ring(_)) => {
                     if self.is_refused_call() {
                         heard.clear();
                         continue;
@@ -121,7 +124,7 @@ impl Starter<'_> {
                 }
                 // A number is told once a call, so this is not the call that was refused.
                 Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => return Ok(heard),
-                Output::Event(Event::Connected { .. } | Event::NoCall(_)) => continue,
+                Output::Event(Event::Connected { .. } | Event::NoCall(_) | Event::Rung | Event::Healthy) => continue,
                 Output::Timeout { at, .. } => at,
             };
             match port.read_until(&mut buffer, deadline)? {
@@ -151,8 +154,10 @@ impl Starter<'_> {
     fn start(&self, port: Port, heard: &[u8]) -> Result<ExitStatus, Interruption> {
         let (program, arguments) = &self.config.answer;
         let failed = |source| Interruption::Start { program: program.clone(), source };
+        // What locks the device stays here until the program has ended.
+        let (fd, _lock) = port.into_fd();
         let mut command = Command::new(program);
-        command.args(arguments).arg("--heard").arg(to_hex(heard)).stdin(Stdio::from(port.into_fd()));
+        command.args(arguments).arg("--heard").arg(to_hex(heard)).stdin(Stdio::from(fd));
         let mut child = command.spawn().map_err(failed)?;
         drop(command); // it holds our copy of the line; from here on the line is the child's alone
         child.wait().map_err(failed)

@@ -11,6 +11,7 @@
 
 mod call;
 mod call_id;
+mod lock_file;
 mod modem_line;
 mod number;
 mod port;
@@ -19,6 +20,7 @@ mod screening;
 
 pub use call::{Call, UNKNOWN_RATE_BPS};
 pub use call_id::{CallId, CallIdError};
+pub use lock_file::LockFile;
 pub use modem_line::{DialFailure, LineError, ModemLine};
 pub use number::{Number, NumberError};
 pub use port::{AsyncPort, DTR_LOW, Port, PortAddress, PortAddressError, PortError};

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output};
+use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output, Profile, RingKind, Setup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout};
 
@@ -22,6 +22,8 @@ pub struct ModemLine {
     port: AsyncPort,
     dialogue: Dialogue,
     ring_watch: RingWatch,
+    /// How long the line may be quiet before the modem is asked whether it is still there.
+    probe_every: Option<Duration>,
 }
 
 /// The line itself does not work. Our side's fault.
@@ -53,15 +55,16 @@ pub enum DialFailure {
 }
 
 impl ModemLine {
-    /// Opens a port and initialises the modem on it.
+    /// Opens a port and initialises the modem on it as `setup` says.
     ///
     /// # Errors
     /// [`LineError`]: the port or the modem does not work.
-    pub async fn open(address: &PortAddress) -> Result<Self, LineError> {
+    pub async fn open(address: &PortAddress, setup: Setup) -> Result<Self, LineError> {
         let address = address.clone(); // connecting to a modem server may take its time
         let opened = tokio::task::spawn_blocking(move || Port::open(&address)).await;
         let port = opened.map_err(|join| LineError::Io(io::Error::other(join)))??;
-        let mut line = Self::on(port, Dialogue::new(now()))?;
+        let dialogue = Dialogue::new(setup, port.signals(), now());
+        let mut line = Self::on(port, dialogue)?;
         loop {
             if line.event().await? == Event::Ready {
                 return Ok(line);
@@ -73,15 +76,22 @@ impl ModemLine {
     ///
     /// # Errors
     /// [`LineError::Io`] if the port cannot be watched.
-    pub fn attached(port: Port, heard: &[u8]) -> Result<Self, LineError> {
-        let mut line = Self::on(port, Dialogue::attached())?;
+    pub fn attached(port: Port, profile: Profile, heard: &[u8]) -> Result<Self, LineError> {
+        let mut line = Self::on(port, Dialogue::attached(profile))?;
         line.dialogue.handle(Input::Octets(heard), now());
         Ok(line)
     }
 
     fn on(port: Port, dialogue: Dialogue) -> Result<Self, LineError> {
         let port = port.into_async().map_err(LineError::Io)?;
-        Ok(Self { port, dialogue, ring_watch: RingWatch::default() })
+        Ok(Self { port, dialogue, ring_watch: RingWatch::default(), probe_every: None })
+    }
+
+    /// The same line, on which the modem is asked whether it is still there whenever nothing was heard for `interval`.
+    /// One that does not answer twice fails the next [`ModemLine::ring`].
+    #[must_use]
+    pub fn probed(self, interval: Duration) -> Self {
+        Self { probe_every: Some(interval), ..self }
     }
 
     /// Waits for an incoming call; gives it out once it is known who is calling. May be dropped and called again.
@@ -91,8 +101,9 @@ impl ModemLine {
     pub async fn ring(&mut self) -> Result<Ring, LineError> {
         loop {
             let deadline = self.ring_watch.deadline();
+            let probe_at = self.probe_every.map(|interval| now() + interval).filter(|_| deadline.is_none());
             let wake = async {
-                match deadline {
+                match deadline.or(probe_at) {
                     Some(at) => sleep_until(at.into()).await,
                     None => pending().await,
                 }
@@ -102,8 +113,14 @@ impl ModemLine {
                 () = wake => None,
             };
             let input = match &event {
+                None if probe_at.is_some() => {
+                    self.dialogue.handle(Input::Probe, now());
+                    continue;
+                }
                 None => RingInput::Deadline,
-                Some(Event::Ring) => RingInput::Ring,
+                // Nobody can be answered: what waits is fetched by a session.
+                Some(Event::Ring(RingKind::SbdAlert)) => continue,
+                Some(Event::Ring(_)) => RingInput::Ring,
                 Some(Event::CallerId(id)) => RingInput::CallerId(id),
                 Some(_) => continue,
             };
@@ -129,16 +146,51 @@ impl ModemLine {
         self.call(Input::Answer).await
     }
 
+    /// Lets a number ring for `duration` and hangs up before anybody pays.
+    ///
+    /// # Errors
+    /// [`DialFailure`]: it did not ring, or somebody answered ([`Failure::NotData`]); the call is then hung up.
+    pub async fn ring_only(mut self, number: &DialString, duration: Duration) -> Result<(), DialFailure> {
+        self.dialogue.handle(Input::RingOnly { number, duration }, now());
+        loop {
+            match self.event().await? {
+                Event::Rung => return Ok(()),
+                Event::Connected { .. } => return Err(DialFailure::NoCall(Failure::NotData)),
+                Event::NoCall(failure) => return Err(DialFailure::NoCall(failure)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Refuses the call that is ringing, where the line has a way to say so; elsewhere silence says it.
+    ///
+    /// # Errors
+    /// [`LineError`]: the port failed.
+    pub async fn refuse(&mut self) -> Result<(), LineError> {
+        self.dialogue.handle(Input::Refuse, now());
+        while let Output::Transmit(octets) = self.dialogue.poll_output() {
+            self.write(&octets).await?;
+        }
+        Ok(())
+    }
+
     async fn call(mut self, input: Input<'_>) -> Result<Call, DialFailure> {
         self.dialogue.handle(input, now());
         loop {
             match self.event().await? {
-                Event::Connected { rate, octets } => return Ok(Call::new(self.port, rate, octets)),
+                Event::Connected { rate, octets } => {
+                    return Ok(Call::new(self.port, rate, octets, self.dialogue.has_short_guard()));
+                }
                 Event::NoCall(failure) => return Err(DialFailure::NoCall(failure)),
-                Event::Ready | Event::Ring | Event::CallerIdBegins | Event::CallerId(_) => {}
                 Event::Fault(fault) => return Err(LineError::Modem(fault).into()),
+                _ => {}
             }
         }
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<(), LineError> {
+        let written = timeout(WRITE_TIMEOUT, self.port.write_all(octets)).await;
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(LineError::Io)
     }
 
     /// Drives the dialogue to its next event.
@@ -147,8 +199,7 @@ impl ModemLine {
         loop {
             let deadline = match self.dialogue.poll_output() {
                 Output::Transmit(octets) => {
-                    let written = timeout(WRITE_TIMEOUT, self.port.write_all(&octets)).await;
-                    written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(LineError::Io)?;
+                    self.write(&octets).await?;
                     continue;
                 }
                 Output::Event(Event::Fault(fault)) => return Err(LineError::Modem(fault)),

@@ -1,7 +1,11 @@
 //! Where a modem is attached: a serial device or pseudo-terminal, or a TCP port.
 //!
 //! A modem is hung up by closing its port: on a serial device that drops DTR (`HUPCL`, V.250 `&D2`), the software
-//! exchange and modem servers take a closed pseudo-terminal or TCP connection the same way.
+//! exchange and modem servers take a closed pseudo-terminal or TCP connection the same way. A [`Call`](crate::Call)
+//! that is shut down before it is dropped says so by DTR, or in octets, first.
+//!
+//! Nobody else opens a device meanwhile: `TIOCEXCL` keeps ordinary programs away, `flock` those that ask for it
+//! (ModemManager, picocom), a UUCP lock file those of old (mgetty, pppd, minicom).
 
 use std::fmt;
 use std::io;
@@ -13,12 +17,16 @@ use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use modem::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
-use rustix::termios::{ControlModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
+use rustix::termios::{ControlModes, OptionalActions, QueueSelector, ioctl_tiocexcl, tcflush, tcgetattr, tcsetattr};
+use serial2::SerialPort;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::lock_file::LockFile;
 
 /// How long DTR stays low between two openings of a port. V.250's S25 asks for 50 ms; cheap USB modems want half a second.
 pub const DTR_LOW: Duration = Duration::from_millis(500);
@@ -103,6 +111,14 @@ pub enum PortError {
         /// Which.
         port: PortAddress,
     },
+    /// Another program holds its UUCP lock file.
+    #[error("{port} is locked by process {process}; end that program, or give the line another port")]
+    Locked {
+        /// Which.
+        port: PortAddress,
+        /// Who, as the lock file says.
+        process: u32,
+    },
     /// The path is a file of another kind.
     #[error("{port} is not a terminal device")]
     NotATerminal {
@@ -115,6 +131,8 @@ pub enum PortError {
 #[derive(Debug)]
 pub struct Port {
     fd: OwnedFd,
+    has_wires: bool,
+    lock: Option<LockFile>,
 }
 
 impl Port {
@@ -128,7 +146,7 @@ impl Port {
             PortAddress::Tcp(address) => {
                 let stream = TcpStream::connect(address).map_err(failed)?;
                 stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
-                return Ok(Self { fd: stream.into() });
+                return Ok(Self { fd: stream.into(), has_wires: false, lock: None });
             }
             PortAddress::Device(path) => path,
         };
@@ -140,6 +158,9 @@ impl Port {
             Errno::WOULDBLOCK => PortError::InUse { port: port.clone() },
             errno => failed(errno.into()),
         })?;
+        let lock =
+            LockFile::take(path).map_err(|held| PortError::Locked { port: port.clone(), process: held.process })?;
+        ioctl_tiocexcl(&fd).map_err(|errno| failed(errno.into()))?;
         termios.make_raw();
         // RTS/CTS: the port is faster than the line (AT&K3 on the modem's side).
         let modes = ControlModes::HUPCL | ControlModes::CLOCAL | ControlModes::CREAD | ControlModes::CRTSCTS;
@@ -149,7 +170,8 @@ impl Port {
             .and_then(|()| tcsetattr(&fd, OptionalActions::Now, &termios))
             .and_then(|()| tcflush(&fd, QueueSelector::IOFlush))
             .map_err(|errno| failed(errno.into()))?;
-        Ok(Self { fd })
+        let has_wires = has_wires(&fd);
+        Ok(Self { fd, has_wires, lock })
     }
 
     /// The port that another program opened and handed to us as standard input. From here on standard input is empty,
@@ -166,7 +188,9 @@ impl Port {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is not an open line"));
         }
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { fd })
+        let has_wires = has_wires(&fd);
+        // The starter, which is still there, holds the lock.
+        Ok(Self { fd, has_wires, lock: None })
     }
 
     /// Reads what is there, waiting until `deadline` (for ever if `None`). `Ok(None)`: the deadline came first.
@@ -210,9 +234,15 @@ impl Port {
         Ok(())
     }
 
-    /// The file descriptor, to hand to another program. This port is then theirs.
-    pub fn into_fd(self) -> OwnedFd {
-        self.fd
+    /// What tells a modem on this port to hang up.
+    pub fn signals(&self) -> Signals {
+        // A pseudo-terminal and a socket say ENOTTY.
+        if self.has_wires { Signals::Wires } else { Signals::OctetsOnly }
+    }
+
+    /// The file descriptor, to hand to another program. This port is then theirs; what locks the device stays with us.
+    pub fn into_fd(self) -> (OwnedFd, Option<LockFile>) {
+        (self.fd, self.lock)
     }
 
     /// The same port under tokio.
@@ -224,8 +254,17 @@ impl Port {
             deprecated,
             reason = "its successor is an unsafe fn; an OwnedFd that nobody swaps is what that one asks for"
         )]
-        AsyncFd::new(self.fd).map(AsyncPort)
+        AsyncFd::new(self.fd).map(|fd| AsyncPort { fd, has_wires: self.has_wires, _lock: self.lock })
     }
+}
+
+/// Whether there are wires beside the data: a pseudo-terminal or a socket has none (ENOTTY).
+fn has_wires(fd: &OwnedFd) -> bool {
+    wires(fd).is_some_and(|port| port.read_cd().is_ok())
+}
+
+fn wires(fd: impl AsFd) -> Option<SerialPort> {
+    fd.as_fd().try_clone_to_owned().ok().map(SerialPort::from)
 }
 
 /// Reads; a pseudo-terminal whose other side is gone says EIO, which is an end of file.
@@ -239,12 +278,46 @@ fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// A [`Port`] under tokio. Dropping it hangs up.
 #[derive(Debug)]
-pub struct AsyncPort(AsyncFd<OwnedFd>);
+pub struct AsyncPort {
+    fd: AsyncFd<OwnedFd>,
+    has_wires: bool,
+    _lock: Option<LockFile>,
+}
+
+impl AsyncPort {
+    /// What tells a modem on this port to hang up.
+    pub fn signals(&self) -> Signals {
+        if self.has_wires { Signals::Wires } else { Signals::OctetsOnly }
+    }
+
+    /// Whether the modem shows a carrier on a wire (DCD). `None`: there is no wire, or it is dead.
+    pub fn carrier(&self) -> Option<bool> {
+        if self.has_wires { wires(&self.fd)?.read_cd().ok() } else { None }
+    }
+
+    /// From here on the end of the carrier is the end of the file: the kernel does it (termios(3), CLOCAL).
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn follow_carrier(&self) -> io::Result<()> {
+        let mut termios = tcgetattr(&self.fd)?;
+        termios.control_modes.remove(ControlModes::CLOCAL);
+        Ok(tcsetattr(&self.fd, OptionalActions::Now, &termios)?)
+    }
+
+    /// Lets DTR drop: with `&D2` the modem hangs up.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn drop_dtr(&self) -> io::Result<()> {
+        wires(&self.fd).ok_or(io::ErrorKind::Unsupported)?.set_dtr(false)
+    }
+}
 
 impl AsyncRead for AsyncPort {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
             let space = buffer.initialize_unfilled();
             if let Ok(result) = guard.try_io(|fd| read(fd.as_fd(), space)) {
                 return Poll::Ready(result.map(|count| buffer.advance(count)));
@@ -256,7 +329,7 @@ impl AsyncRead for AsyncPort {
 impl AsyncWrite for AsyncPort {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = ready!(self.0.poll_write_ready(cx))?;
+            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
             if let Ok(result) = guard.try_io(|fd| rustix::io::write(fd, octets).map_err(io::Error::from)) {
                 return Poll::Ready(result);
             }

@@ -38,7 +38,7 @@ impl From<&CallerId> for Caller {
         match id {
             CallerId::Digits(digits) => digits.parse().map_or(Self::Absent, Self::Number),
             CallerId::Withheld => Self::Withheld,
-            CallerId::Unavailable => Self::Absent,
+            CallerId::Unavailable | CallerId::PayPhone | CallerId::ServiceConflict => Self::Absent,
         }
     }
 }

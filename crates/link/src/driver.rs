@@ -29,6 +29,9 @@ use crate::{Expected, LinkConfig, mru_for};
 /// Octets read from the call at once.
 const READ_OCTETS: usize = 4096;
 
+/// The longest that hanging up in order may take; the call is dropped then.
+const HANG_UP_MAX: Duration = Duration::from_secs(10);
+
 /// How long the line may take to accept the last octets of a link that is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -305,6 +308,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     let last = timeout(LAST_WORDS, self.writer.write_all(&self.outgoing)).await;
                     if matches!(last, Ok(Ok(()))) {
                         shared.counters.sent(self.outgoing.len());
+                    }
+                    // A call hangs up by this, as surely as its port allows.
+                    if reason != CloseReason::CarrierLost {
+                        let _ = timeout(HANG_UP_MAX, self.writer.shutdown()).await; // then the port is closed
                     }
                     return reason;
                 }

@@ -1,12 +1,14 @@
 //! The dialogue with one modem, from power-up to the octets of a call.
 //!
 //! ```text
-//!   new ──► Initialising ──last step──► Ready ──Dial────► Dialling ──CONNECT──► Online
-//!               │  RING, caller ID        │ │                │
-//!               │  are told, too          │ └─Answer─► Answering ──CONNECT──► Online
-//!               │                         │                │
-//!               ▼ no answer / ERROR       ▼ RING, NMBR     ▼ BUSY, NO ANSWER, NO CARRIER ... / deadline
-//!             Dead (Event::Fault)       Event::Ring ...   Ready (Event::NoCall)
+//!   new ──► Initialising ──last step──► Ready ──Dial, RingOnly──► Dialling ──CONNECT──► Online
+//!               │  RING, caller ID       │ │ │                      │
+//!               │  are told, too         │ │ └──Answer──────► Answering ──CONNECT──► Online
+//!               │                        │ │                      │
+//!               │             Probe ◄────┘ ▼ RING, NMBR           ▼ BUSY, NO ANSWER, NO CARRIER ... / deadline
+//!               │            OK │ silence  Event::Ring ...      Ready (Event::NoCall, Event::Rung)
+//!               ▼ silence, ERROR▼
+//!             Dead (Event::Fault)
 //! ```
 //!
 //! `Online` is the end: what follows the CONNECT line belongs to the call and is handed out with it. After a call the
@@ -17,33 +19,22 @@ use std::time::{Duration, Instant};
 
 use crate::caller_id::{CallerId, CallerIdField};
 use crate::dial_string::DialString;
+use crate::profile::{Profile, Step};
 use crate::reader::Reader;
-use crate::result_code::ResultCode;
+use crate::result_code::{ResultCode, RingKind, line_rate};
+use crate::setup::Setup;
 
 /// How long a modem may take to answer a command.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an initialising command is said before the modem counts as dead.
 const ATTEMPTS_MAX: u8 = 3;
-/// From `ATA` to CONNECT: V.34 trains in 8 to 12 s, satellite modems take longer; V.250 S7 defaults to 50 s.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a modem at rest is asked whether it is still there before it counts as dead.
+const PROBES_MAX: u8 = 2;
 
-/// What is said to a generic V.250 modem to initialise it. Where `is_required` is false, ERROR is an answer, too.
-const INIT: &[InitStep] = &[
-    InitStep { command: "ATZ", is_required: true },
-    InitStep { command: "ATE0Q0V1X4", is_required: true },
-    // Never more than 0: an automatic answer comes before the caller's number is known (V.250 §6.3.8).
-    InitStep { command: "ATS0=0", is_required: true },
-    // Carrier shown by DCD, hang up when DTR drops, flow control by RTS/CTS.
-    InitStep { command: "AT&C1&D2&K3", is_required: false },
-    // Caller ID: Conexant, Agere, USR5637; then Rockwell. Forgotten by many modems at ATZ, hence after every reset.
-    InitStep { command: "AT+VCID=1", is_required: false },
-    InitStep { command: "AT#CID=1", is_required: false },
-];
-
-struct InitStep {
-    command: &'static str,
-    is_required: bool,
-}
+/// Said last, whatever the profile and the operator said before.
+const SILENT: Step<'_> = Step { command: "ATS0=0", is_required: true };
+/// Said where no wire hangs up: shortens the silence that the escape sequence needs.
+const SHORT_GUARD: Step<'_> = Step { command: "ATS12=5", is_required: false };
 
 /// One input of a [`Dialogue`].
 #[derive(Debug)]
@@ -59,8 +50,19 @@ pub enum Input<'a> {
         /// From the command to CONNECT.
         timeout: Duration,
     },
+    /// Let a number ring and hang up before anybody pays: the ring is the message. Only in `Ready`, as [`Input::Dial`].
+    RingOnly {
+        /// What is dialled.
+        number: &'a DialString,
+        /// From the command to hanging up.
+        duration: Duration,
+    },
     /// Answer the call that is ringing. Only in `Ready`, as [`Input::Dial`].
     Answer,
+    /// Refuse the call that is ringing, where the line has a way to say so; else silence is the refusal.
+    Refuse,
+    /// Ask whether the modem is still there: [`Event::Healthy`] or [`Event::Fault`]. Nothing outside `Ready`.
+    Probe,
 }
 
 /// What a [`Dialogue`] wants done.
@@ -90,26 +92,39 @@ pub enum Wake {
     CallProgress,
 }
 
+/// What tells a modem to hang up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// Wires: DTR.
+    Wires,
+    /// Nothing but octets: a pseudo-terminal, TCP, three wires.
+    OctetsOnly,
+}
+
 /// What a modem reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Initialised, on hook, able to dial and to answer.
     Ready,
     /// An incoming call rings (once an event for every RING).
-    Ring,
+    Ring(RingKind),
     /// A caller-ID block has begun: a call is coming even if no RING was heard yet.
     CallerIdBegins,
     /// The caller's number, or the word that there is none.
     CallerId(CallerId),
     /// The call is up.
     Connected {
-        /// bit/s as the modem said it; it may be the rate of its port rather than of the line.
+        /// bit/s of the line, if the modem said it before CONNECT; else as CONNECT said it, which may be the port's.
         rate: Option<u32>,
         /// Octets of the call that came in the same read as the CONNECT line.
         octets: Vec<u8>,
     },
+    /// The number has rung as long as it should, and nobody took the call.
+    Rung,
     /// There is no call; the modem is ready again.
     NoCall(Failure),
+    /// The modem is still there.
+    Healthy,
     /// The modem is unusable until its port was closed and opened again.
     Fault(Fault),
 }
@@ -135,6 +150,9 @@ pub enum Failure {
     /// The modem said ERROR.
     #[error("the modem refused the command")]
     Refused,
+    /// The call came up, and it is no data call.
+    #[error("not a data call")]
+    NotData,
     /// A bug of ours or a race: the dialogue was not `Ready`.
     #[error("the modem was not ready")]
     NotReady,
@@ -143,17 +161,17 @@ pub enum Failure {
 /// Why a modem is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// No answer to a command, three times.
+    /// No answer to a command, in as many tries as it is given.
     #[error("the modem does not answer {command}")]
     Silent {
         /// The command.
-        command: &'static str,
+        command: String,
     },
     /// ERROR to a command that must work.
     #[error("the modem answers ERROR to {command}")]
     Refused {
         /// The command.
-        command: &'static str,
+        command: String,
     },
 }
 
@@ -161,7 +179,8 @@ pub enum Fault {
 enum State {
     Initialising { step: usize, attempt: u8, deadline: Instant },
     Ready,
-    Dialling { deadline: Instant },
+    Probing { attempt: u8, deadline: Instant },
+    Dialling { deadline: Instant, is_ring_only: bool },
     Answering { deadline: Instant },
     Online,
     Dead,
@@ -170,42 +189,79 @@ enum State {
 /// The dialogue with one modem. Feed one input, drain [`Dialogue::poll_output`] to [`Output::Timeout`], then feed the next.
 #[derive(Debug)]
 pub struct Dialogue {
+    setup: Setup,
+    signals: Signals,
     state: State,
+    /// What the modem said of the line's rate, of the call that is being set up.
+    line_rate: Option<u32>,
+    has_short_guard: bool,
     reader: Reader,
     output: VecDeque<Output>,
 }
 
 impl Dialogue {
     /// A modem in unknown condition: it is reset and initialised first.
-    pub fn new(now: Instant) -> Self {
-        let mut dialogue = Self::attached();
+    pub fn new(setup: Setup, signals: Signals, now: Instant) -> Self {
+        let mut dialogue = Self { setup, signals, ..Self::attached(Profile::GENERIC) };
         dialogue.say_init(0, 1, now);
         dialogue
     }
 
     /// A modem that another process has initialised and that is on hook, perhaps ringing.
-    pub fn attached() -> Self {
-        Self { state: State::Ready, reader: Reader::default(), output: VecDeque::new() }
+    pub fn attached(profile: Profile) -> Self {
+        Self {
+            setup: Setup::from(profile),
+            signals: Signals::Wires,
+            state: State::Ready,
+            line_rate: None,
+            has_short_guard: false,
+            reader: Reader::default(),
+            output: VecDeque::new(),
+        }
+    }
+
+    /// Whether the modem needs only a short silence around the escape sequence: see [`HangUp`](crate::HangUp).
+    pub fn has_short_guard(&self) -> bool {
+        self.has_short_guard
     }
 
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        let profile = self.setup.profile;
         match input {
             Input::Octets(octets) => self.hear(octets, now),
             Input::Deadline => self.wake(now),
             Input::Dial { number, timeout } => {
-                let command = format!("ATDT{}\r", number.as_str());
-                self.begin_call(&command, State::Dialling { deadline: now + timeout });
+                let command = format!("{}{}\r", profile.dial(), number.as_str());
+                self.begin_call(&command, State::Dialling { deadline: now + timeout, is_ring_only: false });
             }
-            Input::Answer => self.begin_call("ATA\r", State::Answering { deadline: now + ANSWER_TIMEOUT }),
+            Input::RingOnly { number, duration } => {
+                let command = format!("{}{}{}\r", profile.dial(), number.as_str(), profile.ring_suffix());
+                self.begin_call(&command, State::Dialling { deadline: now + duration, is_ring_only: true });
+            }
+            Input::Answer => {
+                self.begin_call("ATA\r", State::Answering { deadline: now + profile.answer_timeout() });
+            }
+            Input::Refuse => {
+                if let (State::Ready, Some(refuse)) = (&self.state, profile.refuse()) {
+                    self.transmit(&format!("{refuse}\r"));
+                }
+            }
+            Input::Probe => {
+                if self.state == State::Ready {
+                    self.probe(1, now);
+                }
+            }
         }
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Output {
         self.output.pop_front().unwrap_or(match self.state {
-            State::Initialising { deadline, .. } => Output::Timeout { at: Some(deadline), what: Wake::Reply },
-            State::Dialling { deadline } | State::Answering { deadline } => {
+            State::Initialising { deadline, .. } | State::Probing { deadline, .. } => {
+                Output::Timeout { at: Some(deadline), what: Wake::Reply }
+            }
+            State::Dialling { deadline, .. } | State::Answering { deadline } => {
                 Output::Timeout { at: Some(deadline), what: Wake::CallProgress }
             }
             State::Ready | State::Online | State::Dead => Output::Timeout { at: None, what: Wake::Nothing },
@@ -216,6 +272,7 @@ impl Dialogue {
         if self.state != State::Ready {
             return self.tell(Event::NoCall(Failure::NotReady));
         }
+        self.line_rate = None;
         self.transmit(command);
         self.state = next;
     }
@@ -227,48 +284,84 @@ impl Dialogue {
             if let Some(code) = ResultCode::parse(&line) {
                 self.hear_code(&code, &mut octets, now);
             } else if let Some(field) = CallerIdField::parse(&line) {
-                self.tell(match field {
-                    CallerIdField::Caller(caller) => Event::CallerId(caller),
-                    CallerIdField::Other => Event::CallerIdBegins,
-                });
+                self.hear_caller(field);
+            } else if let Some(rate) = line_rate(&line) {
+                self.line_rate = Some(rate);
             }
         }
     }
 
+    fn hear_caller(&mut self, field: CallerIdField) {
+        // `RING;caller;called` is a RING as well, and comes with each.
+        self.tell(match field {
+            CallerIdField::Caller(caller) => Event::CallerId(caller),
+            CallerIdField::Other => Event::CallerIdBegins,
+        });
+    }
+
     fn hear_code(&mut self, code: &ResultCode, octets: &mut &[u8], now: Instant) {
-        if *code == ResultCode::Ring {
+        if let ResultCode::Ring(kind) = code {
             // While a call of ours is being set up, RING is an echo of the line or glare: the modem decides, not we.
-            if matches!(self.state, State::Initialising { .. } | State::Ready) {
-                self.tell(Event::Ring);
+            if !matches!(self.state, State::Dialling { .. } | State::Answering { .. } | State::Dead) {
+                self.tell(Event::Ring(*kind));
             }
             return;
         }
         match self.state {
-            State::Initialising { step, .. } => match code {
-                ResultCode::Ok => self.say_init(step + 1, 1, now),
-                ResultCode::Error if !INIT[step].is_required => self.say_init(step + 1, 1, now),
-                ResultCode::Error => self.die(Fault::Refused { command: INIT[step].command }),
-                _ => {} // a late word about the call before
-            },
-            State::Dialling { .. } | State::Answering { .. } => {
-                let failure = match code {
-                    ResultCode::Connect { rate } => {
-                        self.reader.skip_line_feed(octets);
-                        self.state = State::Online;
-                        return self.tell(Event::Connected { rate: *rate, octets: octets.to_vec() });
-                    }
-                    ResultCode::Busy => Failure::Busy,
-                    ResultCode::NoAnswer => Failure::NoAnswer,
-                    ResultCode::NoCarrier => Failure::NoCarrier,
-                    ResultCode::NoDialTone => Failure::NoDialTone,
-                    ResultCode::Delayed | ResultCode::Blacklisted => Failure::RedialLimit,
-                    ResultCode::Error => Failure::Refused,
-                    ResultCode::Ok | ResultCode::Ring => return,
-                };
-                self.end_call(failure);
+            State::Initialising { step, .. } => self.hear_reply(step, code, now),
+            State::Probing { .. } => {
+                // ERROR is a sign of life as well.
+                if matches!(code, ResultCode::Ok | ResultCode::Error) {
+                    self.state = State::Ready;
+                    self.tell(Event::Healthy);
+                }
             }
+            State::Dialling { is_ring_only, .. } => self.hear_progress(code, is_ring_only, octets),
+            State::Answering { .. } => self.hear_progress(code, false, octets),
             State::Ready | State::Online | State::Dead => {}
         }
+    }
+
+    fn hear_reply(&mut self, step: usize, code: &ResultCode, now: Instant) {
+        let Some(Step { command, is_required }) = self.init_step(step) else { return };
+        match code {
+            ResultCode::Ok => {
+                self.has_short_guard |= command == SHORT_GUARD.command;
+                self.say_init(step + 1, 1, now);
+            }
+            ResultCode::Error if is_required => self.die(Fault::Refused { command: command.to_owned() }),
+            ResultCode::Error => {
+                tracing::debug!(command, "modem does not take it");
+                self.say_init(step + 1, 1, now);
+            }
+            _ => {} // a late word about the call before
+        }
+    }
+
+    fn hear_progress(&mut self, code: &ResultCode, is_ring_only: bool, octets: &mut &[u8]) {
+        let failure = match code {
+            ResultCode::Connect { rate } => {
+                self.reader.skip_line_feed(octets);
+                self.state = State::Online;
+                let rate = self.line_rate.or(*rate);
+                return self.tell(Event::Connected { rate, octets: octets.to_vec() });
+            }
+            // To `ATD...;` a GSM modem says at once that it is ringing.
+            ResultCode::Ok if is_ring_only => return,
+            // A voice call: it is up, and somebody pays.
+            ResultCode::Ok if !self.setup.profile.ring_suffix().is_empty() => {
+                self.abort();
+                Failure::NotData
+            }
+            ResultCode::Ok | ResultCode::Ring(_) => return,
+            ResultCode::Busy => Failure::Busy,
+            ResultCode::NoAnswer => Failure::NoAnswer,
+            ResultCode::NoCarrier => Failure::NoCarrier,
+            ResultCode::NoDialTone => Failure::NoDialTone,
+            ResultCode::Delayed | ResultCode::Blacklisted => Failure::RedialLimit,
+            ResultCode::Error => Failure::Refused,
+        };
+        self.end_call(Event::NoCall(failure));
     }
 
     fn wake(&mut self, now: Instant) {
@@ -276,34 +369,61 @@ impl Dialogue {
             State::Initialising { step, attempt, deadline } if now >= deadline => {
                 if attempt < ATTEMPTS_MAX {
                     self.say_init(step, attempt + 1, now);
-                } else {
-                    self.die(Fault::Silent { command: INIT[step].command });
+                } else if let Some(Step { command, .. }) = self.init_step(step) {
+                    self.die(Fault::Silent { command: command.to_owned() });
                 }
             }
-            State::Dialling { deadline } if now >= deadline => {
-                self.transmit("\r"); // any character aborts a dial (V.250 §6.3.1)
-                self.end_call(Failure::NoAnswer);
+            State::Probing { attempt, deadline } if now >= deadline => {
+                if attempt < PROBES_MAX {
+                    self.probe(attempt + 1, now);
+                } else {
+                    self.die(Fault::Silent { command: "AT".to_owned() });
+                }
+            }
+            State::Dialling { deadline, is_ring_only } if now >= deadline => {
+                self.abort();
+                self.end_call(if is_ring_only { Event::Rung } else { Event::NoCall(Failure::NoAnswer) });
             }
             State::Answering { deadline } if now >= deadline => {
-                self.transmit("\r");
-                self.end_call(Failure::NoCarrier);
+                self.abort();
+                self.end_call(Event::NoCall(Failure::NoCarrier));
             }
             _ => {}
         }
     }
 
+    /// The ladder: the profile's steps, the operator's, and what must be said last whatever stood there.
+    fn init_step(&self, step: usize) -> Option<Step<'_>> {
+        let Setup { profile, added } = &self.setup;
+        let added = added.iter().map(|command| Step { command: command.as_str(), is_required: false });
+        let guard = (self.signals == Signals::OctetsOnly).then_some(SHORT_GUARD);
+        profile.init().iter().copied().chain(added).chain(guard).chain([SILENT]).nth(step)
+    }
+
     fn say_init(&mut self, step: usize, attempt: u8, now: Instant) {
-        let Some(init) = INIT.get(step) else {
+        let Some(Step { command, .. }) = self.init_step(step) else {
             self.state = State::Ready;
             return self.tell(Event::Ready);
         };
-        self.transmit(&format!("{}\r", init.command));
+        let command = format!("{command}\r");
+        self.transmit(&command);
         self.state = State::Initialising { step, attempt, deadline: now + REPLY_TIMEOUT };
     }
 
-    fn end_call(&mut self, failure: Failure) {
+    fn probe(&mut self, attempt: u8, now: Instant) {
+        self.transmit("AT\r");
+        self.state = State::Probing { attempt, deadline: now + REPLY_TIMEOUT };
+    }
+
+    /// Ends what is being set up. Where no command does, any character does (V.250 §6.3.1).
+    fn abort(&mut self) {
+        let command = format!("{}\r", self.setup.profile.abort());
+        self.transmit(&command);
+    }
+
+    fn end_call(&mut self, event: Event) {
         self.state = State::Ready;
-        self.tell(Event::NoCall(failure));
+        self.tell(event);
     }
 
     fn die(&mut self, fault: Fault) {
@@ -346,34 +466,43 @@ mod tests {
         feed(dialogue, Input::Octets(octets), start())
     }
 
+    fn generic() -> Dialogue {
+        Dialogue::new(Setup::default(), Signals::Wires, start())
+    }
+
     fn ready() -> Dialogue {
-        let mut dialogue = Dialogue::new(start());
-        for _ in INIT {
+        initialised(Profile::GENERIC)
+    }
+
+    fn initialised(profile: Profile) -> Dialogue {
+        let mut dialogue = Dialogue::new(profile.into(), Signals::Wires, start());
+        while dialogue.state != State::Ready {
             hear(&mut dialogue, b"\r\nOK\r\n");
         }
-        assert_eq!(dialogue.state, State::Ready);
         dialogue
     }
 
     #[test]
     fn initialising_turns_automatic_answer_off_and_caller_id_on_after_the_reset() {
-        let mut dialogue = Dialogue::new(start());
+        let setup = Setup { profile: Profile::GENERIC, added: vec!["ATS153=6".parse().unwrap()] };
+        let mut dialogue = Dialogue::new(setup, Signals::OctetsOnly, start());
         let mut said = feed(&mut dialogue, Input::Deadline, start());
-        for _ in INIT {
+        while dialogue.state != State::Ready {
             said.extend(hear(&mut dialogue, b"AT\r\r\nOK\r\n"));
         }
-        let expected = ["> ATZ", "> ATE0Q0V1X4", "> ATS0=0", "> AT&C1&D2&K3", "> AT+VCID=1", "> AT#CID=1", "Ready"]
-            .map(String::from);
-        assert_eq!(said, expected);
+        let profile = ["> ATZ", "> ATE0Q0V1X4", "> ATS0=0", "> AT&C1&D2", "> AT&K3", "> AT+VCID=1", "> AT#CID=1"];
+        let last = ["> ATS153=6", "> ATS12=5", "> ATS0=0", "Ready"];
+        assert_eq!(said, [profile.as_slice(), &last].concat());
+        assert!(dialogue.has_short_guard());
     }
 
     #[test]
     fn error_is_taken_where_a_modem_may_lack_the_command_and_nowhere_else() {
-        let mut dialogue = Dialogue::new(start());
+        let mut dialogue = generic();
         hear(&mut dialogue, b"OK\rOK\rOK\r");
-        assert_eq!(hear(&mut dialogue, b"ERROR\rERROR\rERROR\r").last().unwrap(), "Ready");
+        assert_eq!(hear(&mut dialogue, b"ERROR\rERROR\rERROR\rERROR\rOK\r").last().unwrap(), "Ready");
 
-        let mut dialogue = Dialogue::new(start());
+        let mut dialogue = generic();
         hear(&mut dialogue, b"OK\rOK\r");
         assert_eq!(hear(&mut dialogue, b"ERROR\r"), [r#"Fault(Refused { command: "ATS0=0" })"#]);
     }
@@ -381,7 +510,7 @@ mod tests {
     #[test]
     fn a_silent_modem_is_asked_three_times_and_then_dead() {
         let now = start();
-        let mut dialogue = Dialogue::new(now);
+        let mut dialogue = Dialogue::new(Setup::default(), Signals::Wires, now);
         hear(&mut dialogue, b"");
         assert_eq!(feed(&mut dialogue, Input::Deadline, now + REPLY_TIMEOUT), ["> ATZ"]);
         assert_eq!(feed(&mut dialogue, Input::Deadline, now + 2 * REPLY_TIMEOUT), ["> ATZ"]);
@@ -393,7 +522,10 @@ mod tests {
     fn a_ring_and_its_caller_are_told_and_nothing_is_said() {
         let said = b"\r\nRING\r\n\r\nDATE = 1015\r\nTIME = 1310\r\nNMBR = 0661234567\r\n\r\nRING\r\n";
         let heard = hear(&mut ready(), said);
-        assert_eq!(heard, ["Ring", "CallerIdBegins", "CallerIdBegins", "CallerId(Digits(..567))", "Ring"]);
+        assert_eq!(
+            heard,
+            ["Ring(Plain)", "CallerIdBegins", "CallerIdBegins", "CallerId(Digits(..567))", "Ring(Plain)"]
+        );
     }
 
     #[test]
@@ -442,5 +574,69 @@ mod tests {
         hear(&mut dialogue, b"RING\r");
         assert_eq!(feed(&mut dialogue, Input::Answer, start()), ["> ATA"]);
         assert_eq!(feed(&mut dialogue, Input::Answer, start()), ["NoCall(NotReady)"]);
+    }
+
+    const N: &str = "201";
+    const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+    fn ring_only(dialogue: &mut Dialogue, now: Instant) -> Vec<String> {
+        let number = N.parse().unwrap();
+        feed(dialogue, Input::RingOnly { number: &number, duration: TEN_SECONDS }, now)
+    }
+
+    #[test]
+    fn a_number_is_let_ring_and_the_call_ended_before_anybody_pays() {
+        let now = start();
+        for (profile, dialled, ended) in [("generic", "> ATDT201", "> "), ("gsm", "> ATD201;", "> AT+CHUP")] {
+            let mut dialogue = initialised(profile.parse().unwrap());
+            assert_eq!(ring_only(&mut dialogue, now), [dialled]);
+            assert!(hear(&mut dialogue, b"\r\nOK\r\n").is_empty(), "{profile}: it rings");
+            assert!(feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS / 2).is_empty());
+            assert_eq!(feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS), [ended, "Rung"], "{profile}");
+        }
+    }
+
+    #[test]
+    fn a_ring_that_finds_the_number_busy_has_not_rung() {
+        let mut dialogue = initialised("gsm".parse().unwrap());
+        ring_only(&mut dialogue, start());
+        assert_eq!(hear(&mut dialogue, b"\r\nBUSY\r\n"), ["NoCall(Busy)"]);
+    }
+
+    #[test]
+    fn a_voice_call_answered_by_mistake_is_hung_up_at_once() {
+        let mut dialogue = initialised("gsm".parse().unwrap());
+        assert_eq!(hear(&mut dialogue, b"\r\n+CRING: VOICE\r\n"), ["Ring(Voice)"]);
+        assert_eq!(feed(&mut dialogue, Input::Answer, start()), ["> ATA"]);
+        assert_eq!(hear(&mut dialogue, b"\r\nOK\r\n"), ["> AT+CHUP", "NoCall(NotData)"]);
+    }
+
+    #[test]
+    fn a_ring_is_refused_by_a_command_where_the_line_has_one_and_by_silence_elsewhere() {
+        let refuse = |profile: &str| feed(&mut initialised(profile.parse().unwrap()), Input::Refuse, start());
+        assert_eq!(refuse("gsm"), ["> AT+CHUP"]);
+        assert_eq!(refuse("isdn"), ["> ATH"]);
+        assert!(refuse("generic").is_empty());
+    }
+
+    #[test]
+    fn a_probe_finds_a_modem_that_is_there_and_one_that_is_not_after_two_tries() {
+        let now = start();
+        let mut dialogue = ready();
+        assert_eq!(feed(&mut dialogue, Input::Probe, now), ["> AT"]);
+        assert_eq!(hear(&mut dialogue, b"\r\nRING\r\n\r\nOK\r\n"), ["Ring(Plain)", "Healthy"]);
+        feed(&mut dialogue, Input::Probe, now);
+        assert_eq!(feed(&mut dialogue, Input::Deadline, now + REPLY_TIMEOUT), ["> AT"]);
+        let end = feed(&mut dialogue, Input::Deadline, now + 2 * REPLY_TIMEOUT);
+        assert_eq!(end, [r#"Fault(Silent { command: "AT" })"#]);
+    }
+
+    #[test]
+    fn the_lines_rate_counts_and_not_the_ports_where_the_modem_says_both() {
+        let mut dialogue = ready();
+        feed(&mut dialogue, Input::Answer, start());
+        let said = b"CARRIER 31200\r\nPROTOCOL: LAPM\r\nCOMPRESSION: V.42BIS\r\nCONNECT 115200\r\n";
+        dialogue.handle(Input::Octets(said), start());
+        assert!(matches!(dialogue.poll_output(), Output::Event(Event::Connected { rate: Some(31_200), .. })));
     }
 }

@@ -3,14 +3,19 @@
 /// Longest line kept, in octets. What is longer is cut there and counted; a modem that never ends a line costs nothing.
 pub const LINE_OCTETS_MAX: usize = 256;
 
+/// Data Link Escape.
+const DLE: u8 = 0x10;
+
 /// Splits what comes from a modem into lines.
 ///
 /// A line ends with CR or LF; empty lines are passed over, so `\r\nOK\r\n` is one line. Octets that are not printable
-/// ASCII become `?`: they cannot be part of any result code and must not reach a log as they are.
+/// ASCII become `?`: they cannot be part of any result code and must not reach a log as they are. An event that a modem
+/// in voice mode shields with DLE (V.253 §9.2) is a line of its own, `DLE R` a ring, wherever it stands.
 #[derive(Debug, Default)]
 pub struct Reader {
     line: String,
     after_cr: bool,
+    after_dle: bool,
     is_cut: bool,
     cut: u64,
 }
@@ -23,7 +28,11 @@ impl Reader {
         while let Some((&octet, rest)) = octets.split_first() {
             *octets = rest;
             let was_after_cr = std::mem::take(&mut self.after_cr);
+            if std::mem::take(&mut self.after_dle) && octet.is_ascii_graphic() {
+                return Some(format!("{}{}", char::from(DLE), char::from(octet)));
+            }
             match octet {
+                DLE => self.after_dle = true,
                 b'\n' if was_after_cr => {}
                 b'\r' | b'\n' => {
                     self.after_cr = octet == b'\r';
@@ -95,5 +104,14 @@ mod tests {
     #[test]
     fn what_is_not_ascii_reaches_no_log() {
         assert_eq!(lines(&mut Reader::default(), b"\x1b[2JNO\xff\r"), ["?[2JNO?"]);
+    }
+
+    #[test]
+    fn a_shielded_event_is_a_line_of_its_own_and_leaves_the_line_around_it_whole() {
+        assert_eq!(
+            lines(&mut Reader::default(), b"\x10R\r\nNMBR = 2\x10R01\r\n"),
+            ["\u{10}R", "\u{10}R", "NMBR = 201"]
+        );
+        assert_eq!(lines(&mut Reader::default(), b"O\x10\x10K\r"), ["\u{10}K", "O"]);
     }
 }

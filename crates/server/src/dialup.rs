@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use line::{CallId, PortAddress};
-use modem::DialString;
+use modem::{DialString, Setup};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -35,6 +35,8 @@ pub struct LineConfig {
     pub name: Name,
     /// Where its modem is.
     pub port: PortAddress,
+    /// What its modem is, and is told.
+    pub setup: Setup,
     /// What is dialled before every number, such as `0,` to get out of a PBX.
     pub dial_prefix: String,
     /// One-way delay of the line, as far as known: sets PPP's first restart timer.

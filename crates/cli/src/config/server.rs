@@ -10,7 +10,7 @@ use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::dispatch::RetryRules;
 
-use super::{ConfigError, Section, load};
+use super::{ConfigError, Section, load, modem_setup};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -96,6 +96,7 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
     let name = section.required::<Name>("name", "give the line a name, such as \"line-1\"");
     let port =
         section.required::<PortAddress>("port", "say where its modem is: \"/dev/ttyUSB0\" or \"tcp://HOST:PORT\"");
+    let setup = modem_setup(section);
     let dial_prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
     if !dial_prefix.is_empty()
         && let Err(error) = dial_prefix.parse::<modem::DialString>()
@@ -103,5 +104,5 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
         section.fault("dial_prefix", error);
     }
     let delay = section.time("delay", LINE_DELAY);
-    Some(LineConfig { name: name?, port: port?.relative_to(&folder), dial_prefix, delay })
+    Some(LineConfig { name: name?, port: port?.relative_to(&folder), setup, dial_prefix, delay })
 }

@@ -9,9 +9,9 @@ use client::answer::TerminalConfig;
 use client::session::SILENCE_MAX;
 use delivery::TerminalId;
 use line::{Number, PortAddress, Screening};
-use modem::DialString;
+use modem::{DialString, Profile, Setup};
 
-use super::{ConfigError, Section, load};
+use super::{ConfigError, Section, load, modem_setup};
 
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
@@ -21,6 +21,8 @@ const LINE_DELAY: Duration = Duration::from_millis(60);
 pub(crate) struct Machine {
     /// Where its modem is, if it is to dial.
     pub(crate) port: Option<PortAddress>,
+    /// What that is, and is told.
+    pub(crate) setup: Setup,
     /// What it dials to reach the server.
     pub(crate) server: Option<DialString>,
     /// One-way delay of its line.
@@ -37,16 +39,16 @@ pub(crate) struct Machine {
 pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
     load(path, |top| {
         let folder = top.folder();
-        let (port, prefix, delay, address) = top.section("line", |section| {
+        let (port, setup, prefix, delay, address) = top.section("line", |section| {
             let port = section.parsed::<PortAddress>("port").map(|port| port.relative_to(&folder));
             let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
-            (port, prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
+            (port, modem_setup(section), prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
         });
         let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
-            top.section("terminal", |section| terminal(section, address, delay))
+            top.section("terminal", |section| terminal(section, address, delay, setup.profile))
         } else {
             None
         };
@@ -54,7 +56,7 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, server, delay, address, terminal, token_file })
+        Some(Machine { port, setup, server, delay, address, terminal, token_file })
     })
 }
 
@@ -76,7 +78,12 @@ fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
     section.path("token_file")
 }
 
-fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duration) -> Option<TerminalConfig> {
+fn terminal(
+    section: &mut Section<'_>,
+    address: Option<Ipv4Addr>,
+    delay: Duration,
+    profile: Profile,
+) -> Option<TerminalConfig> {
     let id = section.required::<TerminalId>("id", "the id that `ringup terminal add` printed");
     let callers = section.list::<Number>("callers");
     let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
@@ -87,5 +94,5 @@ fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duratio
             format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
         );
     }
-    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, address, linger, delay })
+    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, address, linger, delay, profile })
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 use line::PortAddress;
+use modem::Setup;
 use ringup_client::starter::{StarterConfig, run};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -21,6 +22,8 @@ Waits for calls on a modem and starts `ringup answer` when it rings.
 
 Options:
   --line PORT       the modem: a device, or tcp://HOST:PORT
+  --profile NAME    what the modem is: generic (the default), usr, conexant, rockwell, multitech, gsm, isdn, iridium
+  --init COMMAND    an AT command for this modem, behind the profile's; may be given more than once
   --config FILE     the terminal's config, handed to `ringup answer`
   --answer PROGRAM  the program to start [default: ringup beside this program, else in PATH]
   -h, --help        this text
@@ -47,11 +50,13 @@ fn main() -> ExitCode {
 
 /// Reads the command line. `None`: it only asked for a text, which is printed.
 fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
-    let (mut port, mut config, mut answer) = (None, None, None);
+    let (mut port, mut config, mut answer, mut setup) = (None, None, None, Setup::default());
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("line") => port = Some(parser.value()?.parse::<PortAddress>()?),
+            Arg::Long("profile") => setup.profile = parser.value()?.parse()?,
+            Arg::Long("init") => setup.added.push(parser.value()?.parse()?),
             Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Arg::Long("answer") => answer = Some(PathBuf::from(parser.value()?)),
             Arg::Short('h') | Arg::Long("help") => {
@@ -69,6 +74,7 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
     let arguments = vec![OsString::from("answer"), OsString::from("--config"), config.into_os_string()];
     Ok(Some(StarterConfig {
         port: port.ok_or("--line is missing: the modem's device, such as /dev/ttyUSB0")?,
+        setup,
         answer: (answer.unwrap_or_else(beside_this_program), arguments),
     }))
 }

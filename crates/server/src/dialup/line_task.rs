@@ -23,6 +23,9 @@ use crate::directory::{CallRecord, Destination, Direction};
 use crate::dispatch::End;
 use crate::store::StoreError;
 
+/// How long an idle line may be quiet before its modem is asked whether it is still there.
+const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Between two attempts to bring a dead line back.
 const OUT_OF_ORDER_PAUSE: Duration = Duration::from_secs(30);
 
@@ -50,8 +53,8 @@ impl Line {
     async fn serve_one(&mut self) {
         self.set_state(LineState::Initialising);
         self.turn_orders_away().await;
-        let modem = match ModemLine::open(&self.config.port).await {
-            Ok(modem) => modem,
+        let modem = match ModemLine::open(&self.config.port, self.config.setup.clone()).await {
+            Ok(modem) => modem.probed(PROBE_INTERVAL),
             Err(error) => return self.out_of_order(error).await,
         };
         self.has_failed = false;

@@ -1,0 +1,122 @@
+//! The lock files by which mgetty, pppd, minicom and UUCP keep out of each other's way (FHS 3.0 §5.9).
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, test_kill_process};
+
+/// Where they are, by convention.
+const FOLDER: &str = "/var/lock";
+
+/// A lock on a device. Dropping it gives the device free.
+#[derive(Debug)]
+pub struct LockFile {
+    path: PathBuf,
+}
+
+/// The device is somebody else's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) process: u32,
+}
+
+impl LockFile {
+    /// Locks a device for this process. `Ok(None)`: there can be no lock file (no permission, no folder, a device that
+    /// is no serial one); the other locks have to do.
+    pub(crate) fn take(device: &Path) -> Result<Option<Self>, Held> {
+        Self::take_in(Path::new(FOLDER), device)
+    }
+
+    fn take_in(folder: &Path, device: &Path) -> Result<Option<Self>, Held> {
+        // /dev/modem may be a link to /dev/ttyUSB0; a pseudo-terminal (/dev/pts/3) has no name in this scheme.
+        let device = device.canonicalize().unwrap_or_else(|_| device.to_owned());
+        let (Some(name), Some("dev")) =
+            (device.file_name(), device.parent().and_then(Path::file_name).and_then(|n| n.to_str()))
+        else {
+            return Ok(None);
+        };
+        let path = folder.join(format!("LCK..{}", name.to_string_lossy()));
+        // Twice: a lock whose owner is gone is removed once.
+        for _ in 0..2 {
+            match link_to_own_file(folder, &path) {
+                Ok(()) => return Ok(Some(Self { path })),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => match owner(&path) {
+                    Some(process) if is_alive(process) => return Err(Held { process }),
+                    _ => drop(std::fs::remove_file(&path)),
+                },
+                Err(error) => {
+                    tracing::debug!(path = %path.display(), %error, "no lock file");
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path); // gone already, or the folder is: nobody is kept out
+    }
+}
+
+/// Written first and named then, so that nobody ever reads a lock without an owner.
+fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
+    let own = folder.join(format!("LTMP.ringup.{}", std::process::id()));
+    // Ten characters and a line feed: what all of them read.
+    std::fs::write(&own, format!("{:>10}\n", std::process::id()))?;
+    let linked = std::fs::hard_link(&own, path);
+    std::fs::remove_file(&own)?;
+    linked
+}
+
+/// The process that a lock file names.
+fn owner(path: &Path) -> Option<u32> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(64).read_to_string(&mut text).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn is_alive(process: u32) -> bool {
+    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return false };
+    // EPERM: it is there, and somebody else's.
+    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_device_is_locked_once_and_free_again_afterwards() {
+        let folder = folder();
+        let take = || LockFile::take_in(folder.path(), Path::new("/dev/ttyUSB7"));
+        let lock = take().unwrap().unwrap();
+        let text = std::fs::read_to_string(folder.path().join("LCK..ttyUSB7")).unwrap();
+        assert_eq!(text, format!("{:>10}\n", std::process::id()));
+        assert_eq!(take().unwrap_err(), Held { process: std::process::id() });
+        drop(lock);
+        assert!(take().unwrap().is_some());
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_is_gone_is_taken_over() {
+        let folder = folder();
+        // No process has so high a number (pid_max is at most 2^22).
+        for text in ["   4194305\n", "not a number\n", "", "-1\n"] {
+            std::fs::write(folder.path().join("LCK..ttyS0"), text).unwrap();
+            assert!(LockFile::take_in(folder.path(), Path::new("/dev/ttyS0")).unwrap().is_some(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_folder_and_for_a_pseudo_terminal_there_is_no_lock_file() {
+        assert!(LockFile::take_in(Path::new("/nonexistent"), Path::new("/dev/ttyS0")).unwrap().is_none());
+        assert!(LockFile::take_in(folder().path(), Path::new("/dev/pts/3")).unwrap().is_none());
+    }
+}

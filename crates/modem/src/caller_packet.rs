@@ -1,0 +1,119 @@
+//! Caller ID as the exchange sent it, in hex: what `AT+VCID=2` gives, and some modems in their `MESG` lines.
+//!
+//! ```text
+//!   MDMF   80 len { type len value ... } ... checksum      Bellcore GR-30, ETSI EN 300 659-3 §5
+//!   SDMF   04 len MMDDhhmm number            checksum      Bellcore GR-30
+//!   MESG   { type len value ... } ...                      parameters of MDMF alone
+//! ```
+//!
+//! The octets of a packet and its checksum add up to 0 modulo 256. One that does not is nobody's number.
+
+use crate::caller_id::{CallerId, CallerIdField};
+
+const SDMF: u8 = 0x04;
+const MDMF: u8 = 0x80;
+
+/// Parameters of MDMF: the caller's number (in two forms), and why there is none.
+const NUMBER: u8 = 0x02;
+const DIALABLE_NUMBER: u8 = 0x03;
+const NO_NUMBER: u8 = 0x04;
+
+/// A message is at most 255 octets, with three around it (its type, its length, its checksum).
+const PACKET_OCTETS_MAX: usize = 258;
+
+/// Octets of date and time in SDMF.
+const DATE_AND_TIME: usize = 8;
+
+/// `None`: not a packet.
+pub(crate) fn read(hex: &str) -> Option<CallerIdField> {
+    let octets = from_hex(hex)?;
+    match *octets {
+        [kind @ (SDMF | MDMF), length, ref rest @ ..] if rest.len() == usize::from(length) + 1 => {
+            let sum = octets.iter().fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
+            let message = &rest[..usize::from(length)];
+            match (sum, kind) {
+                (0, MDMF) => parameters(message),
+                (0, _) => Some(CallerIdField::Caller(value(message.get(DATE_AND_TIME..)?))),
+                // Bent on its way: a call is coming, and who calls is not known.
+                _ => Some(CallerIdField::Caller(CallerId::Unavailable)),
+            }
+        }
+        _ => parameters(&octets),
+    }
+}
+
+fn parameters(mut octets: &[u8]) -> Option<CallerIdField> {
+    let mut caller = None;
+    while let [kind, length, ref rest @ ..] = *octets {
+        let (content, next) = rest.split_at_checked(usize::from(length))?;
+        if matches!(kind, NUMBER | DIALABLE_NUMBER) || (kind == NO_NUMBER && caller.is_none()) {
+            caller = Some(value(content));
+        }
+        octets = next;
+    }
+    if !octets.is_empty() {
+        return None;
+    }
+    Some(caller.map_or(CallerIdField::Other, CallerIdField::Caller))
+}
+
+fn value(octets: &[u8]) -> CallerId {
+    std::str::from_utf8(octets).map_or(CallerId::Unavailable, CallerId::from_value)
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let is_hex = text.len().is_multiple_of(2) && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+    if !is_hex || !(6..=2 * PACKET_OCTETS_MAX).contains(&text.len()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made from GR-30, and read back by minimodem 0.24 and spandsp's ADSI receiver.
+    const NUMBER_AND_NAME: &str = "802301083131323231393330020A30363631323334353637070B505553482053455256455264";
+    const WITHHELD: &str = "80100108313132323139333004015008015026";
+    const SINGLE: &str = "04123131323231393330303636313233343536374F";
+
+    fn caller(hex: &str) -> CallerId {
+        match read(hex) {
+            Some(CallerIdField::Caller(caller)) => caller,
+            other => panic!("{hex}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_from_both_formats_and_in_either_case() {
+        for hex in [NUMBER_AND_NAME, SINGLE, &NUMBER_AND_NAME.to_lowercase()] {
+            assert_eq!(caller(hex), CallerId::Digits("0661234567".into()), "{hex}");
+        }
+    }
+
+    #[test]
+    fn a_withheld_number_is_withheld() {
+        assert_eq!(caller(WITHHELD), CallerId::Withheld);
+        assert_eq!(caller("040150"), CallerId::Withheld);
+    }
+
+    #[test]
+    fn one_bent_bit_makes_it_nobodys_number() {
+        for at in 0..SINGLE.len() / 2 {
+            for bit in 0..8 {
+                let octet = u8::from_str_radix(&SINGLE[2 * at..2 * at + 2], 16).unwrap() ^ (1 << bit);
+                let bent = format!("{}{octet:02X}{}", &SINGLE[..2 * at], &SINGLE[2 * at + 2..]);
+                let heard = read(&bent);
+                assert!(!matches!(heard, Some(CallerIdField::Caller(CallerId::Digits(_)))), "{bent}: {heard:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_that_do_not_add_up_are_no_packet() {
+        for hex in ["", "0307", "03073535", "0307353535313231", "zz", "802", "03073535353132313200"] {
+            assert_eq!(read(hex), None, "{hex}");
+        }
+    }
+}
