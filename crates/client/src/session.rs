@@ -7,13 +7,24 @@ use std::time::{Duration, Instant};
 
 use delivery::{Preamble, ReceiveError, TerminalId};
 use line::Call;
-use link::{CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
+use link::{Capture, CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::inbox::Inbox;
 
 /// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// What a link to the server needs to know.
+#[derive(Debug, Clone, Default)]
+pub struct LinkSettings {
+    /// Our address. Asking for the right one saves a round trip; `None` takes what is given.
+    pub address: Option<Ipv4Addr>,
+    /// One-way delay of the line, as far as known.
+    pub delay: Duration,
+    /// Where everything that crosses the link is recorded, if anywhere.
+    pub capture: Option<Capture>,
+}
 
 /// Why a session came to nothing. What was stored stays stored.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +53,18 @@ pub enum SessionError {
 ///
 /// # Errors
 /// [`SessionError::Link`].
-pub async fn establish(call: Call, address: Option<Ipv4Addr>, delay: Duration) -> Result<Link, SessionError> {
+pub async fn establish(call: Call, settings: &LinkSettings) -> Result<Link, SessionError> {
     let began = Instant::now();
     let rate_bps = call.rate_bps();
-    let (local, peer) = (LocalAddress::Ask(address), PeerAddress::Any);
-    let config = LinkConfig { local, peer, rate_bps, delay, ports: &[], terms: Terms::default() };
+    let config = LinkConfig {
+        local: LocalAddress::Ask(settings.address),
+        peer: PeerAddress::Any,
+        rate_bps,
+        delay: settings.delay,
+        ports: &[],
+        terms: Terms::default(),
+        capture: settings.capture.clone(),
+    };
     let link = Link::establish(call, config).await?;
     let address = link.local();
     tracing::info!(%address, millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "link up");

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::capture::{Capture, Tap};
 use crate::counters::{Counters, SharedCounters};
 use crate::listener::Listener;
 use crate::pacer::Pacer;
@@ -189,6 +190,7 @@ struct Driver<S> {
     ports: &'static [u16],
     /// For the stack, once there is one.
     stack_seed: u64,
+    tap: Option<Tap>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
@@ -215,7 +217,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let session = Session::new(ppp, ppp_seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
         let LinkConfig { rate_bps, ports, .. } = *config;
-        Self { reader, writer, session, pacer, outgoing: Vec::new(), shared, up: Some(up), rate_bps, ports, stack_seed }
+        let tap = config.capture.as_ref().map(Capture::tap);
+        let (outgoing, up) = (Vec::new(), Some(up));
+        Self { reader, writer, session, pacer, outgoing, shared, up, rate_bps, ports, stack_seed, tap }
     }
 
     async fn run(mut self) {
@@ -239,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     // The last octets (a Terminate-Ack) go out if the line takes them now; a dead line takes none.
                     let last = timeout(LAST_WORDS, self.writer.write_all(&self.outgoing)).await;
                     if matches!(last, Ok(Ok(()))) {
-                        shared.counters.sent(self.outgoing.len());
+                        self.sent(self.outgoing.len());
                     }
                     return reason;
                 }
@@ -255,6 +259,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, now()),
                     Ok(count) => {
                         shared.counters.received(count);
+                        if let Some(tap) = &mut self.tap {
+                            tap.received(&buffer[..count]);
+                        }
                         self.session.handle(Input::Bytes(&buffer[..count]), now());
                         shared.counters.note(&self.session.statistics().received);
                     }
@@ -262,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 written = self.writer.write(&self.outgoing), if !self.outgoing.is_empty() => match written {
                     Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, now()),
                     Ok(count) => {
-                        shared.counters.sent(count);
+                        self.sent(count);
                         self.pacer.wrote(count, now());
                         self.outgoing.drain(..count);
                     }
@@ -271,6 +278,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 () = shared.close.notified() => self.session.handle(Input::Close, now()),
                 () = sleep => self.session.handle(Input::Deadline, now()),
             }
+        }
+    }
+
+    /// The line has taken the first octets of what is outgoing.
+    fn sent(&mut self, count: usize) {
+        self.shared.counters.sent(count);
+        if let Some(tap) = &mut self.tap {
+            tap.sent(&self.outgoing[..count]);
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! The stack (smoltcp) shows nowhere in this interface.
 
+mod capture;
 mod counters;
 mod driver;
 mod listener;
@@ -20,6 +21,7 @@ mod stream;
 
 use std::time::Duration;
 
+pub use capture::{Capture, CaptureError};
 pub use counters::Counters;
 pub use driver::{Link, LinkError};
 pub use listener::Listener;
@@ -45,6 +47,8 @@ pub struct LinkConfig {
     pub ports: &'static [u16],
     /// What else PPP asks of the far end and grants it.
     pub terms: Terms,
+    /// Where everything that crosses the link is recorded, if anywhere.
+    pub capture: Option<Capture>,
 }
 
 /// What PPP asks of the far end and grants it, besides addresses. The default asks for no proof and sends no echoes.

@@ -14,7 +14,15 @@ const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7411;
 
 fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
-    LinkConfig { local, peer, rate_bps, delay: Duration::from_millis(10), ports: &[], terms: Terms::default() }
+    LinkConfig {
+        local,
+        peer,
+        rate_bps,
+        delay: Duration::from_millis(10),
+        ports: &[],
+        terms: Terms::default(),
+        capture: None,
+    }
 }
 
 async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {

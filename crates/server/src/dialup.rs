@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use line::{CallId, PortAddress};
+use link::Capture;
 use modem::DialString;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
@@ -48,6 +49,8 @@ pub struct LinkSettings {
     pub address: Ipv4Addr,
     /// Addresses for callers that have none in the directory.
     pub pool: AddressPool,
+    /// Where everything that crosses a link is recorded, if anywhere.
+    pub capture: Option<Capture>,
 }
 
 /// A call to be made.

@@ -64,6 +64,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             submission_size_max: size_max,
             link_address,
             link_pool,
+            capture: None,
             retry,
             lines,
         })

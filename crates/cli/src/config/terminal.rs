@@ -1,12 +1,11 @@
 //! `terminal.toml`: what `ringup answer` and `ringup dial-in` read. A machine may be a terminal (`[terminal]`), a provider
 //! (`[provider]`), or both.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::answer::TerminalConfig;
-use client::session::SILENCE_MAX;
+use client::session::{LinkSettings, SILENCE_MAX};
 use delivery::TerminalId;
 use line::{Number, PortAddress, Screening};
 use modem::DialString;
@@ -23,10 +22,8 @@ pub(crate) struct Machine {
     pub(crate) port: Option<PortAddress>,
     /// What it dials to reach the server.
     pub(crate) server: Option<DialString>,
-    /// One-way delay of its line.
-    pub(crate) delay: Duration,
-    /// Its address on the link.
-    pub(crate) address: Option<Ipv4Addr>,
+    /// Its link to the server.
+    pub(crate) link: LinkSettings,
     /// What makes it a terminal.
     pub(crate) terminal: Option<TerminalConfig>,
     /// What makes it a provider: where its token is.
@@ -42,19 +39,17 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
             let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
             (port, prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
         });
+        let link = LinkSettings { address, delay, capture: None };
         let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
-        let terminal = if top.has("terminal") {
-            top.section("terminal", |section| terminal(section, address, delay))
-        } else {
-            None
-        };
+        let terminal =
+            if top.has("terminal") { top.section("terminal", |section| terminal(section, link.clone())) } else { None };
         let token_file = if top.has("provider") { top.section("provider", token_file) } else { None };
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, server, delay, address, terminal, token_file })
+        Some(Machine { port, server, link, terminal, token_file })
     })
 }
 
@@ -76,7 +71,7 @@ fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
     section.path("token_file")
 }
 
-fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duration) -> Option<TerminalConfig> {
+fn terminal(section: &mut Section<'_>, link: LinkSettings) -> Option<TerminalConfig> {
     let id = section.required::<TerminalId>("id", "the id that `ringup terminal add` printed");
     let callers = section.list::<Number>("callers");
     let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
@@ -87,5 +82,5 @@ fn terminal(section: &mut Section<'_>, address: Option<Ipv4Addr>, delay: Duratio
             format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
         );
     }
-    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, address, linger, delay })
+    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, linger, link })
 }

@@ -39,7 +39,15 @@ async fn answer(wire: Wire, terms: Terms) -> Result<Link, LinkError> {
 
 async fn establish(wire: Wire, local: LocalAddress, peer: PeerAddress, terms: Terms) -> Result<Link, LinkError> {
     // The pseudo-terminal is as fast as the guest is; the pace is there because there always is one.
-    let config = LinkConfig { local, peer, rate_bps: 8_000_000, delay: Duration::from_millis(1), ports: &[], terms };
+    let config = LinkConfig {
+        local,
+        peer,
+        rate_bps: 8_000_000,
+        delay: Duration::from_millis(1),
+        ports: &[],
+        terms,
+        capture: None,
+    };
     Link::establish(wire, config).await
 }
 

@@ -87,6 +87,7 @@ impl Session {
             delay: self.delay,
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms: Terms::default(),
+            capture: self.shared.settings.capture.clone(),
         };
         let link = match Link::establish(call, config).await {
             Ok(link) => link,
