@@ -46,7 +46,8 @@ enum Command {
     Bench(bench::Bench),
 }
 
-/// Runs every test of the workspace, with plain `cargo test`, after it has fetched the peers they talk to.
+/// Runs every test of the workspace, with plain `cargo test`, after it has fetched the peers they talk to; then those of
+/// the feature `tun`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -66,7 +67,12 @@ impl Test {
     fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         peers::fetch(workspace)?;
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
-        Step::cargo("test", &all).arguments(&self.arguments).run(workspace)
+        let all = Step::cargo("test", &all).arguments(&self.arguments).run(workspace);
+        // What the feature adds is in one room; the others only hand its settings on, and clippy compiles them with it.
+        let with_tun = "test --package ringup-link --features tun --lib --test tun --locked --no-fail-fast";
+        let with_tun: Vec<_> = with_tun.split(' ').collect();
+        let with_tun = Step::cargo("test with tun", &with_tun).arguments(&self.arguments).run(workspace);
+        all.and(with_tun)
     }
 }
 

@@ -5,10 +5,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use delivery::{Preamble, ReceiveError, TerminalId};
+use delivery::{MessageHead, Preamble, ReceiveError, StoreError, Stored, TerminalId};
+use hyper::body::Incoming;
 use line::Call;
-use link::{Capture, CloseReason, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
+use link::{
+    Capture, CloseReason, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side, Terms, TunConfig,
+};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Notify;
 
 use crate::inbox::Inbox;
 
@@ -24,6 +28,8 @@ pub struct LinkSettings {
     pub delay: Duration,
     /// Where everything that crosses the link is recorded, if anywhere.
     pub capture: Option<Capture>,
+    /// The ports of the link that the rest of the machine gets, if any; takes a build with the feature `tun`.
+    pub tun: Option<OpenPorts>,
 }
 
 /// Why a session came to nothing. What was stored stays stored.
@@ -64,6 +70,7 @@ pub async fn establish(call: Call, settings: &LinkSettings) -> Result<Link, Sess
         ports: &[],
         terms: Terms::default(),
         capture: settings.capture.clone(),
+        tun: settings.tun.clone().map(|ports| TunConfig { side: Side::Terminal, ports }),
     };
     let link = Link::establish(call, config).await?;
     let address = link.local();
@@ -87,9 +94,34 @@ pub async fn receive(
     let notice = format!("{}\n", Preamble { terminal, reason });
     stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
     tracing::info!("connected notice given");
-    tokio::select! {
-        received = delivery::receive(stream, inbox, linger) => Ok(received?),
-        reason = link.closed() => Err(SessionError::LinkEnded(reason)),
-        () = link.silent(SILENCE_MAX) => Err(SessionError::Silence),
+    let heard = Arc::new(Notify::new());
+    let inbox = Arc::new(AttentiveInbox { inbox, heard: heard.clone() });
+    let mut received = std::pin::pin!(delivery::receive(stream, inbox, linger));
+    let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
+    loop {
+        tokio::select! {
+            received = &mut received => return Ok(received?),
+            reason = link.closed() => return Err(SessionError::LinkEnded(reason)),
+            () = &mut silent => return Err(SessionError::Silence),
+            // All the proof there is until the ends have keys: it was called from a registered number, or it called
+            // one, and speaks as a server does.
+            () = heard.notified() => link.proved(),
+        }
+    }
+}
+
+/// An inbox that tells when a server has been heard.
+struct AttentiveInbox {
+    inbox: Arc<Inbox>,
+    heard: Arc<Notify>,
+}
+
+impl delivery::Inbox for AttentiveInbox {
+    async fn store(&self, head: MessageHead, content: Incoming) -> Result<Stored, StoreError> {
+        self.inbox.store(head, content).await
+    }
+
+    fn heard(&self) {
+        self.heard.notify_one();
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   call ◄─► ppp::Session ◄─packets─► Stack ◄─► Stream, Listener (any task)
+//!              │      └──the others──► Tun ◄─► the kernel, if it is to have some
 //!              │  timers                │ timers        │
 //!              └────────── one loop, one wake-up ───────┘ Shared::wake
 //! ```
@@ -9,6 +10,7 @@
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use crate::listener::Listener;
 use crate::pacer::Pacer;
 use crate::stack::Stack;
 use crate::stream::Stream;
+use crate::tun::Tun;
 use crate::{LinkConfig, mru_for};
 
 /// Octets read from the call at once.
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     close: Notify,
     closed: watch::Sender<Option<CloseReason>>,
     counters: SharedCounters,
+    /// The far end is who it should be.
+    is_proved: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -79,6 +84,14 @@ impl Shared {
 
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    pub(crate) fn counters(&self) -> &SharedCounters {
+        &self.counters
+    }
+
+    pub(crate) fn is_proved(&self) -> bool {
+        self.is_proved.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -101,6 +114,7 @@ impl Link {
             close: Notify::new(),
             closed: watch::Sender::new(None),
             counters: SharedCounters::default(),
+            is_proved: AtomicBool::new(false),
         });
         let (up_sender, up) = oneshot::channel();
         let mut driver = JoinSet::new();
@@ -130,6 +144,11 @@ impl Link {
     /// What has crossed the link so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters.read()
+    }
+
+    /// Says that the far end has proved who it is: from here on TUN, if there is one, is open as configured.
+    pub fn proved(&self) {
+        self.shared.is_proved.store(true, Ordering::Release);
     }
 
     /// Opens a TCP connection.
@@ -191,6 +210,7 @@ struct Driver<S> {
     /// For the stack, once there is one.
     stack_seed: u64,
     tap: Option<Tap>,
+    tun: Tun,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
@@ -218,8 +238,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let pacer = Pacer::new(config.rate_bps, now);
         let LinkConfig { rate_bps, ports, .. } = *config;
         let tap = config.capture.as_ref().map(Capture::tap);
+        let tun = Tun::new(config.tun.clone(), shared.clone());
         let (outgoing, up) = (Vec::new(), Some(up));
-        Self { reader, writer, session, pacer, outgoing, shared, up, rate_bps, ports, stack_seed, tap }
+        Self { reader, writer, session, pacer, outgoing, shared, up, rate_bps, ports, stack_seed, tap, tun }
     }
 
     async fn run(mut self) {
@@ -274,6 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                         self.outgoing.drain(..count);
                     }
                 },
+                () = self.tun.read() => {}
                 () = shared.wake.notified() => {}
                 () = shared.close.notified() => self.session.handle(Input::Close, now()),
                 () = sleep => self.session.handle(Input::Deadline, now()),
@@ -310,7 +332,20 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
+            // What is ours goes first.
+            if is_free && let Some(packet) = self.tun.take_packet() {
+                if !stack.has_as_ours(&packet) {
+                    drop(stack);
+                    self.session.handle(Input::Packet(&packet), now);
+                    wake_at = self.drain(now)?;
+                    stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
+                } else {
+                    shared.counters.tun_dropped();
+                }
+                continue;
+            }
             let stack_at = stack.poll_at(now);
+            let stack_at = if self.tun.has_waiting() { Some(stack_at.map_or(now, |at| at.min(now))) } else { stack_at };
             // While the line is busy nothing can be made, whatever the stack would like.
             let stack_at = if is_free { stack_at } else { stack_at.map(|at| at.max(free_at)) };
             // While octets wait for the line to take them, its readiness is what wakes us.
@@ -326,7 +361,12 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 Output::Transmit(octets) => self.outgoing.extend_from_slice(&octets),
                 Output::Packet(packet) => {
                     if self.shared.stack.get().is_some() {
-                        self.shared.stack(|stack| stack.receive(packet));
+                        // What is not for the stack is for the kernel, if that takes part; else it is for the stack to refuse.
+                        if self.tun.is_open() && !self.shared.stack(|stack| stack.has_as_theirs(&packet)) {
+                            self.tun.receive(&packet);
+                        } else {
+                            self.shared.stack(|stack| stack.receive(packet));
+                        }
                     }
                 }
                 Output::Event(Event::NetworkUp { local, peer, mtu }) => {
@@ -336,6 +376,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                             tracing::error!(port, %error, "cannot listen");
                         }
                     }
+                    self.tun.network_up(local, peer, mtu, self.rate_bps);
                     if self.shared.stack.set(Mutex::new(stack)).is_ok()
                         && let Some(up) = self.up.take()
                     {

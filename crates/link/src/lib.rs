@@ -9,27 +9,34 @@
 //! * A reset, a timeout and a lost call are errors; only the far end's FIN reads as end of file.
 //! * What waits, waits in the stream's own small buffer: packets are made when the line is free to take them.
 //!
+//! With [`LinkConfig::tun`] the rest of the machine's IP may use the link, too, through a network interface of the kernel
+//! and a gate that stays shut until [`Link::proved`]. Ringup's own connections never take that way.
+//!
 //! The stack (smoltcp) shows nowhere in this interface.
 
 mod capture;
 mod counters;
 mod driver;
+mod gate;
 mod listener;
 mod pacer;
 mod stack;
 mod stream;
+mod tun;
 
 use std::time::Duration;
 
 pub use capture::{Capture, CaptureError};
 pub use counters::Counters;
 pub use driver::{Link, LinkError};
+pub use gate::{OpenPorts, Side};
 pub use listener::Listener;
 pub use ppp::{
     Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots, Keepalive, LocalAddress, Mru, Name,
     PeerAddress, Secret, Secrets, Willing,
 };
 pub use stream::Stream;
+pub use tun::{HAS_TUN, TunConfig};
 
 /// What a link needs to know before it is established.
 #[derive(Debug, Clone)]
@@ -49,6 +56,8 @@ pub struct LinkConfig {
     pub terms: Terms,
     /// Where everything that crosses the link is recorded, if anywhere.
     pub capture: Option<Capture>,
+    /// What the rest of the machine's IP gets of the link, if anything; takes a build with the feature `tun`.
+    pub tun: Option<TunConfig>,
 }
 
 /// What PPP asks of the far end and grants it, besides addresses. The default asks for no proof and sends no echoes.

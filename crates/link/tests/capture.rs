@@ -25,6 +25,7 @@ async fn call(capture: &Capture, terminal: Ipv4Addr) {
         // Plain headers: what is compressed is named, but not shown, by tcpdump.
         terms: Terms { header_compression: None, ..Terms::default() },
         capture,
+        tun: None,
     };
     let server = config(LocalAddress::Own(SERVER), PeerAddress::Assign(terminal), Some(capture.clone()));
     let terminal = config(LocalAddress::Ask(None), PeerAddress::Any, None);

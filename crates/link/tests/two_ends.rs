@@ -22,6 +22,7 @@ fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
         ports: &[],
         terms: Terms::default(),
         capture: None,
+        tun: None,
     }
 }
 

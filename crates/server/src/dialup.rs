@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use line::{CallId, PortAddress};
-use link::Capture;
+use link::{Capture, OpenPorts};
 use modem::DialString;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
@@ -51,6 +51,8 @@ pub struct LinkSettings {
     pub pool: AddressPool,
     /// Where everything that crosses a link is recorded, if anywhere.
     pub capture: Option<Capture>,
+    /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
+    pub tun: Option<OpenPorts>,
 }
 
 /// A call to be made.

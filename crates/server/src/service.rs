@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use delivery::TerminalId;
 use line::CallId;
-use link::Capture;
+use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -42,6 +42,8 @@ pub struct Config {
     pub link_pool: AddressPool,
     /// Where everything that crosses a link is recorded, if anywhere.
     pub capture: Option<Capture>,
+    /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
+    pub tun: Option<OpenPorts>,
     /// When failed calls are tried again.
     pub retry: RetryRules,
     /// The lines.
@@ -108,7 +110,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
     }
     let settings =
-        LinkSettings { address: config.link_address, pool: config.link_pool, capture: config.capture.clone() };
+        LinkSettings { address: config.link_address, pool: config.link_pool, capture: config.capture, tun: config.tun };
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     let dialup =
         DialUp::start(config.lines, settings, store.clone(), submissions, report_sender, shutdown.clone(), &mut tasks);

@@ -8,9 +8,10 @@ use client::answer::TerminalConfig;
 use client::session::{LinkSettings, SILENCE_MAX};
 use delivery::TerminalId;
 use line::{Number, PortAddress, Screening};
+use link::HAS_TUN;
 use modem::DialString;
 
-use super::{ConfigError, Section, load};
+use super::{ConfigError, Section, load, tun};
 
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
@@ -39,7 +40,11 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
             let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
             (port, prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
         });
-        let link = LinkSettings { address, delay, capture: None };
+        let tun = tun::read(top, HAS_TUN);
+        if tun.is_some() && !top.has("terminal") {
+            top.fault("tun", "is for a [terminal]: nothing proves a server to a machine that only submits");
+        }
+        let link = LinkSettings { address, delay, capture: None, tun };
         let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");

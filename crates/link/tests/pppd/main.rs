@@ -47,6 +47,7 @@ async fn establish(wire: Wire, local: LocalAddress, peer: PeerAddress, terms: Te
         ports: &[],
         terms,
         capture: None,
+        tun: None,
     };
     Link::establish(wire, config).await
 }
