@@ -9,9 +9,14 @@ use crate::workspace::Workspace;
 /// # Errors
 /// The first failure.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    // As in `test`: what is compiled differently with the feature, and all that is between it and the program.
+    let with_tun = "clippy --package ringup --package ringup-link --features ringup/tun,ringup-link/tun --all-targets \
+                    --locked -- -D warnings";
+    let with_tun: Vec<_> = with_tun.split_whitespace().collect();
     let before = [
         Step::cargo("fmt", &["fmt", "--all", "--check"]),
         Step::cargo("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        Step::cargo("clippy with tun", &with_tun),
         Step::cargo("doc", &["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
     ];
     for step in before {

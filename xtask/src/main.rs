@@ -40,13 +40,14 @@ enum Command {
     Tidy,
     /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
     Ci,
-    /// Fetches what `test` needs besides Rust: Debian's pppd and a kernel for it, into target/peers. Nothing is installed
+    /// Fetches what `test` needs besides Rust: Debian's pppd, a kernel for it, and tcpdump, into target/peers. Nothing is installed
     Peers,
     Soak(soak::Soak),
     Bench(bench::Bench),
 }
 
-/// Runs every test of the workspace, with plain `cargo test`, after it has fetched the peers they talk to.
+/// Runs every test of the workspace, with plain `cargo test`, after it has fetched the peers they talk to; then those of
+/// the feature `tun`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -55,7 +56,7 @@ Examples:
   cargo xtask test -- --nocapture          what is after -- goes to the test programs
 
 Goes on after a test program has failed, and fails at the end. The first run fetches
-Debian's pppd and a kernel for it with apt-get into target/peers; nothing is installed.")]
+Debian's pppd, a kernel for it and tcpdump with apt-get into target/peers; nothing is installed.")]
 struct Test {
     /// Handed to `cargo test`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -66,7 +67,12 @@ impl Test {
     fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         peers::fetch(workspace)?;
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
-        Step::cargo("test", &all).arguments(&self.arguments).run(workspace)
+        let all = Step::cargo("test", &all).arguments(&self.arguments).run(workspace);
+        // What the feature adds is in one room; the others only hand its settings on, and clippy compiles them with it.
+        let with_tun = "test --package ringup-link --features tun --lib --test tun --locked --no-fail-fast";
+        let with_tun: Vec<_> = with_tun.split(' ').collect();
+        let with_tun = Step::cargo("test with tun", &with_tun).arguments(&self.arguments).run(workspace);
+        all.and(with_tun)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The peers our PPP is tested with: Debian's pppd and a Linux kernel for it, unpacked under `target/peers/root`.
+//! The peers our PPP is tested with: Debian's pppd and a Linux kernel for it, and tcpdump, unpacked under
+//! `target/peers/root`.
 //!
 //! Nothing is installed and no root is needed: apt works in folders of its own, with the sources that the machine has,
 //! and `dpkg-deb` unpacks. `crates/link/tests/pppd` boots what is there.
@@ -12,11 +13,12 @@ use anyhow::{Context as _, bail};
 
 use crate::workspace::Workspace;
 
-/// A Linux kernel that is a program (User-Mode Linux), pppd, and a shell and web server that need no library.
-const PACKAGES: [&str; 3] = ["user-mode-linux", "ppp", "busybox-static"];
+/// A Linux kernel that is a program (User-Mode Linux), pppd, a shell and web server that need no library, and a reader
+/// of captures.
+const PACKAGES: [&str; 4] = ["user-mode-linux", "ppp", "busybox-static", "tcpdump"];
 
 /// What has to be there in the end.
-const PROGRAMS: [&str; 3] = ["usr/bin/linux.uml", "usr/sbin/pppd", "bin/busybox"];
+const PROGRAMS: [&str; 4] = ["usr/bin/linux.uml", "usr/sbin/pppd", "bin/busybox", "usr/bin/tcpdump"];
 
 /// Fetches the peers unless they are there.
 ///
@@ -25,12 +27,12 @@ const PROGRAMS: [&str; 3] = ["usr/bin/linux.uml", "usr/sbin/pppd", "bin/busybox"
 pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.target()?.join("peers");
     let root = folder.join("root");
-    if root.is_dir() {
-        return Ok(()); // it gets this name when all is in it
+    if missing(&root).is_none() {
+        return Ok(());
     }
     eprintln!("== peers: fetching {} and their libraries, about 50 MB, once", PACKAGES.join(", "));
     crate::step::timed("peers", || fetch_into(workspace, &folder, &root))
-        .context("the test peer pppd could not be fetched (it takes apt-get and dpkg-deb, as Debian has them)")
+        .context("the test peers could not be fetched (it takes apt-get and dpkg-deb, as Debian has them)")
 }
 
 fn fetch_into(workspace: &Workspace, folder: &Path, root: &Path) -> anyhow::Result<()> {
@@ -49,13 +51,22 @@ fn fetch_into(workspace: &Workspace, folder: &Path, root: &Path) -> anyhow::Resu
         unpack.arg("-x").arg(package?.path()).arg(&unpacked);
         workspace.output(unpack)?;
     }
-    if let Some(missing) = PROGRAMS.iter().find(|program| !unpacked.join(program).exists()) {
+    if let Some(missing) = missing(&unpacked) {
         bail!("the packages of this machine's sources have no {missing}");
     }
+    if root.is_dir() && missing(root).is_some() {
+        // From before this list had all that it has: out of the way, and gone with the scratch folder.
+        let _ = fs::rename(root, scratch.path().join("old"));
+    }
     match fs::rename(&unpacked, root) {
-        Err(_) if root.is_dir() => Ok(()), // the other run was quicker
+        Err(_) if missing(root).is_none() => Ok(()), // the other run was quicker
         renamed => renamed.context("could not move what was unpacked to its place"),
     }
+}
+
+/// The first of [`PROGRAMS`] that is not in `root`.
+fn missing(root: &Path) -> Option<&'static str> {
+    PROGRAMS.into_iter().find(|program| !root.join(program).exists())
 }
 
 /// apt with lists and state of its own.

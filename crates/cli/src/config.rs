@@ -6,6 +6,7 @@
 pub(crate) mod exchange;
 pub(crate) mod server;
 pub(crate) mod terminal;
+mod tun;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

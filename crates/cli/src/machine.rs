@@ -10,12 +10,13 @@ use bytes::Bytes;
 use clap::Args;
 use client::answer::{AnswerExit, answer};
 use client::connector::{self, ReceiveConfig, dial_in};
-use client::session::SILENCE_MAX;
+use client::session::{LinkSettings, SILENCE_MAX};
 use client::starter::{self, StarterConfig};
 use client::submission::{Accepted, Submission, submit};
 use delivery::ContentType;
 use jiff::SignedDuration;
 use line::{Port, PortAddress};
+use link::Capture;
 use modem::{Command, Profile, Setup};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -68,13 +69,18 @@ pub(crate) struct Answer {
     /// What the starter has heard of this ring, in hex
     #[arg(long, value_name = "HEX", default_value = "")]
     heard: String,
+    /// Record what crosses the link in a new file, for Wireshark and tcpdump: content and PAP passwords, too. A file
+    /// that is there already is refused
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 impl Answer {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
-        let terminal =
+        let mut terminal =
             machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
+        terminal.link.capture = self.capture.as_deref().map(Capture::create).transpose()?;
         let heard = starter::from_hex(&self.heard).context("--heard is not hex")?;
         let port =
             Port::from_stdin().context("standard input must be the line that rings; `ringup wait` starts this")?;
@@ -174,6 +180,10 @@ pub(crate) struct DialIn {
     /// Stay connected so long after there is nothing more, such as 30s [default: as in the config]
     #[arg(long, value_name = "TIME")]
     linger: Option<SignedDuration>,
+    /// Record what crosses the link in a new file, for Wireshark and tcpdump: content, tokens and PAP passwords, too. A
+    /// file that is there already is refused
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -198,12 +208,12 @@ impl DialIn {
         if submissions.is_none() && receive.is_none() {
             bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
         }
+        let capture = self.capture.as_deref().map(Capture::create).transpose()?;
         let job = connector::DialIn {
             setup: machine.setup,
             port: machine.port.context("the config has no line.port: where is the modem?")?,
             number: machine.server.context("the config has no server.number: whom to call?")?,
-            address: machine.address,
-            delay: machine.delay,
+            link: LinkSettings { capture, ..machine.link },
             submissions: submissions.into_iter().collect(),
             receive,
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use link::Capture;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,17 +17,23 @@ use crate::config;
 Examples:
   ringup serve --config examples/server.toml
   RINGUP_LOG=debug ringup serve --config server.toml
+  ringup serve --config server.toml --capture links.pcap
 
 Ends on SIGINT or SIGTERM: calls in progress are hung up, what was not delivered stays due.")]
 pub(crate) struct Serve {
     /// The server's config
     #[arg(long, value_name = "FILE", default_value = "server.toml")]
     config: PathBuf,
+    /// Record what crosses all links in a new file, for Wireshark and tcpdump: content, tokens and PAP passwords, too. A
+    /// file that is there already is refused
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = config::server::read(&self.config)?;
+        let mut config = config::server::read(&self.config)?;
+        config.capture = self.capture.as_deref().map(Capture::create).transpose()?;
         if config.lines.is_empty() {
             tracing::warn!("no [[line]]: nobody can be called");
         }

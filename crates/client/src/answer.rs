@@ -1,6 +1,5 @@
 //! The decision program: who is calling, and is it answered? Then the connection.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use modem::Profile;
 use tokio::time::timeout;
 
 use crate::inbox::{Inbox, InboxError};
-use crate::session::{SessionError, establish, receive};
+use crate::session::{LinkSettings, SessionError, establish, receive};
 
 /// What a terminal needs to know to be called.
 #[derive(Debug, Clone)]
@@ -22,14 +21,12 @@ pub struct TerminalConfig {
     pub callers: Screening,
     /// Where what comes is kept.
     pub inbox: PathBuf,
-    /// Its address on the link. Asking for the right one saves a round trip; `None` takes what is given.
-    pub address: Option<Ipv4Addr>,
     /// How long it stays connected after "nothing more". Zero hangs up at once.
     pub linger: Duration,
-    /// One-way delay of the line, as far as known.
-    pub delay: Duration,
     /// What the modem is: how a ring is refused, and a number dialled.
     pub profile: Profile,
+    /// Its link to the server.
+    pub link: LinkSettings,
 }
 
 /// How `answer` ended.
@@ -106,7 +103,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, heard: &[u8]) -> Result
     let inbox = Arc::new(Inbox::open(&config.inbox)?);
     let call = line.answer().await?;
     tracing::info!(rate = call.rate_bps(), "answered");
-    let link = establish(call, config.address, config.delay).await?;
+    let link = establish(call, &config.link).await?;
     receive(&link, config.id, Reason::Called, inbox, config.linger).await?;
     link.close();
     let reason = link.closed().await;

@@ -1,6 +1,5 @@
 //! The only room of a terminal that dials: a provider's call, or a terminal's own.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use link::Link;
 use modem::{DialString, Setup};
 
 use crate::inbox::{Inbox, InboxError};
-use crate::session::{SessionError, establish, receive};
+use crate::session::{LinkSettings, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
 
 /// From the dial command to CONNECT.
@@ -26,10 +25,8 @@ pub struct DialIn {
     pub setup: Setup,
     /// What is dialled.
     pub number: DialString,
-    /// Our address on the link; `None` takes what is given.
-    pub address: Option<Ipv4Addr>,
-    /// One-way delay of the line, as far as known.
-    pub delay: Duration,
+    /// The link over it.
+    pub link: LinkSettings,
     /// What is submitted on this call, in this order.
     pub submissions: Vec<Submission>,
     /// If the machine is a terminal, too: what waits for it is received on the same call.
@@ -72,7 +69,7 @@ pub enum DialInError {
 /// # Errors
 /// [`DialInError`]; the line is hung up in any case.
 pub async fn dial_in(job: DialIn) -> Result<Vec<Accepted>, DialInError> {
-    let DialIn { port, setup, number, address, delay, submissions, receive: receiving } = job;
+    let DialIn { port, setup, number, link: settings, submissions, receive: receiving } = job;
     let receiving = match receiving {
         Some(config) => Some((Arc::new(Inbox::open(&config.inbox)?), config)),
         None => None,
@@ -81,7 +78,7 @@ pub async fn dial_in(job: DialIn) -> Result<Vec<Accepted>, DialInError> {
     tracing::info!(?number, "dialling in");
     let call = line.dial(&number, DIAL_TIMEOUT).await?;
     tracing::info!(rate = call.rate_bps(), "call connected");
-    let link = establish(call, address, delay).await?;
+    let link = establish(call, &settings).await?;
     let accepted = submit_all(&link, submissions).await;
     let received = match receiving {
         Some((inbox, config)) if accepted.is_ok() => {

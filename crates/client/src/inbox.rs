@@ -75,7 +75,9 @@ impl Inbox {
             _ => fs::create_dir(part).map_err(disk("make a folder in the inbox"))?,
         }
         let path = part.join("content");
-        let mut file = tokio::fs::File::create_new(&path).await.map_err(disk("make a file in the inbox"))?;
+        // At once, not on another thread: a session that is cut here must not make its file in the next one's folder.
+        let file = File::create_new(&path).map_err(disk("make a file in the inbox"))?;
+        let mut file = tokio::fs::File::from_std(file);
         let (mut hash, mut size) = (Sha256::new(), 0);
         while let Some(frame) = content.frame().await {
             let Ok(data) = frame.map_err(|_| StoreError::Cut)?.into_data() else { continue };

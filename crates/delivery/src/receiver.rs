@@ -29,6 +29,9 @@ const STREAMS_MAX: u32 = 8;
 pub trait Inbox: Send + Sync + 'static {
     /// Stores a message durably, once for each id.
     fn store(&self, head: MessageHead, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+
+    /// A request has come that is one of a server's.
+    fn heard(&self) {}
 }
 
 /// A message is on the disk.
@@ -122,6 +125,7 @@ async fn answer(
                 Ok(head) => head,
                 Err(what) => return say(StatusCode::BAD_REQUEST, what.into()),
             };
+            inbox.heard();
             nothing_more.send_replace(false);
             match inbox.store(head, content).await {
                 Ok(Stored::Now) => say(StatusCode::CREATED, String::new()),
@@ -136,6 +140,7 @@ async fn answer(
             }
         }
         (&Method::POST, "/nothing-more") => {
+            inbox.heard();
             nothing_more.send_replace(true);
             say(StatusCode::NO_CONTENT, String::new())
         }

@@ -15,6 +15,12 @@ pub struct Counters {
     pub noise_octets: u64,
     /// Frames received that were damaged, cut or not PPP; each was dropped alone.
     pub bad_frames: u64,
+    /// Packets from the far end that passed the gate to TUN.
+    pub tun_packets_in: u64,
+    /// Packets from TUN that passed the gate to the far end.
+    pub tun_packets_out: u64,
+    /// Packets of both directions that did not: refused by the gate, or too many.
+    pub tun_packets_dropped: u64,
 }
 
 /// The same, shared between the link's task and whoever asks.
@@ -25,6 +31,9 @@ pub(crate) struct SharedCounters {
     flights: AtomicU64,
     noise_octets: AtomicU64,
     bad_frames: AtomicU64,
+    tun_packets_in: AtomicU64,
+    tun_packets_out: AtomicU64,
+    tun_packets_dropped: AtomicU64,
     last: AtomicU8,
 }
 
@@ -50,6 +59,18 @@ impl SharedCounters {
         self.bad_frames.store(bad_frames, Relaxed);
     }
 
+    pub(crate) fn tun_passed_in(&self) {
+        self.tun_packets_in.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn tun_passed_out(&self) {
+        self.tun_packets_out.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn tun_dropped(&self) {
+        self.tun_packets_dropped.fetch_add(1, Relaxed);
+    }
+
     // Only the link's task writes: no update can come between.
     fn turn(&self, direction: u8) {
         if self.last.swap(direction, Relaxed) != direction {
@@ -64,6 +85,9 @@ impl SharedCounters {
             flights: self.flights.load(Relaxed),
             noise_octets: self.noise_octets.load(Relaxed),
             bad_frames: self.bad_frames.load(Relaxed),
+            tun_packets_in: self.tun_packets_in.load(Relaxed),
+            tun_packets_out: self.tun_packets_out.load(Relaxed),
+            tun_packets_dropped: self.tun_packets_dropped.load(Relaxed),
         }
     }
 }

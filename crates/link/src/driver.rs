@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   call ◄─► ppp::Session ◄─packets─► Stack ◄─► Stream, Listener (any task)
+//!              │      └──the others──► Tun ◄─► the kernel, if it is to have some
 //!              │  timers                │ timers        │
 //!              └────────── one loop, one wake-up ───────┘ Shared::wake
 //! ```
@@ -9,6 +10,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,11 +21,13 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::capture::{Capture, Tap};
 use crate::counters::{Counters, SharedCounters};
 use crate::listener::Listener;
 use crate::pacer::Pacer;
 use crate::stack::Stack;
 use crate::stream::Stream;
+use crate::tun::Tun;
 use crate::{Expected, LinkConfig, mru_for};
 
 /// Octets read from the call at once.
@@ -76,6 +80,8 @@ pub(crate) struct Shared {
     close: Notify,
     closed: watch::Sender<Option<CloseReason>>,
     counters: SharedCounters,
+    /// The far end is who it should be.
+    is_proved: AtomicBool,
 }
 
 /// A connection that was begun before anybody had a link to ask for it.
@@ -107,6 +113,14 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    pub(crate) fn counters(&self) -> &SharedCounters {
+        &self.counters
+    }
+
+    pub(crate) fn is_proved(&self) -> bool {
+        self.is_proved.load(Ordering::Acquire)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.borrow().is_some()
     }
@@ -129,6 +143,7 @@ impl Link {
             close: Notify::new(),
             closed: watch::Sender::new(None),
             counters: SharedCounters::default(),
+            is_proved: AtomicBool::new(false),
         });
         let (up_sender, up) = oneshot::channel();
         let mut driver = JoinSet::new();
@@ -173,6 +188,11 @@ impl Link {
     /// What has crossed the link so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters.read()
+    }
+
+    /// Says that the far end has proved who it is: from here on TUN, if there is one, is open as configured.
+    pub fn proved(&self) {
+        self.shared.is_proved.store(true, Ordering::Release);
     }
 
     /// Opens a TCP connection.
@@ -240,6 +260,8 @@ struct Driver<S> {
     ports: &'static [u16],
     /// For the stack, once there is one.
     stack_seed: u64,
+    tap: Option<Tap>,
+    tun: Tun,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
@@ -268,6 +290,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let session = Session::new(ppp, ppp_seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
         let LinkConfig { rate_bps, ports, expected, .. } = *config;
+        let tap = config.capture.as_ref().map(Capture::tap);
+        let tun = Tun::new(config.tun.clone(), shared.clone());
         Self {
             reader,
             writer,
@@ -280,6 +304,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             rate_bps,
             ports,
             stack_seed,
+            tap,
+            tun,
         }
     }
 
@@ -307,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     // The last octets (a Terminate-Ack) go out if the line takes them now; a dead line takes none.
                     let last = timeout(LAST_WORDS, self.writer.write_all(&self.outgoing)).await;
                     if matches!(last, Ok(Ok(()))) {
-                        shared.counters.sent(self.outgoing.len());
+                        self.sent(self.outgoing.len());
                     }
                     // A call hangs up by this, as surely as its port allows.
                     if reason != CloseReason::CarrierLost {
@@ -327,6 +353,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, now()),
                     Ok(count) => {
                         shared.counters.received(count);
+                        if let Some(tap) = &mut self.tap {
+                            tap.received(&buffer[..count]);
+                        }
                         self.session.handle(Input::Bytes(&buffer[..count]), now());
                         shared.counters.note(&self.session.statistics().received);
                     }
@@ -334,15 +363,24 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 written = self.writer.write(&self.outgoing), if !self.outgoing.is_empty() => match written {
                     Ok(0) | Err(_) => self.session.handle(Input::CarrierLost, now()),
                     Ok(count) => {
-                        shared.counters.sent(count);
+                        self.sent(count);
                         self.pacer.wrote(count, now());
                         self.outgoing.drain(..count);
                     }
                 },
+                () = self.tun.read() => {}
                 () = shared.wake.notified() => {}
                 () = shared.close.notified() => self.session.handle(Input::Close, now()),
                 () = sleep => self.session.handle(Input::Deadline, now()),
             }
+        }
+    }
+
+    /// The line has taken the first octets of what is outgoing.
+    fn sent(&mut self, count: usize) {
+        self.shared.counters.sent(count);
+        if let Some(tap) = &mut self.tap {
+            tap.sent(&self.outgoing[..count]);
         }
     }
 
@@ -369,7 +407,20 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
+            // What is ours goes first.
+            if is_free && let Some(packet) = self.tun.take_packet() {
+                if !stack.has_as_ours(&packet) {
+                    drop(stack);
+                    self.session.handle(Input::Packet(&packet), now);
+                    wake_at = self.drain(now)?;
+                    stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
+                } else {
+                    shared.counters.tun_dropped();
+                }
+                continue;
+            }
             let stack_at = stack.poll_at(now);
+            let stack_at = if self.tun.has_waiting() { Some(stack_at.map_or(now, |at| at.min(now))) } else { stack_at };
             // While the line is busy nothing can be made, whatever the stack would like.
             let stack_at = if is_free { stack_at } else { stack_at.map(|at| at.max(free_at)) };
             // While octets wait for the line to take them, its readiness is what wakes us.
@@ -410,12 +461,18 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 Output::Transmit(octets) => self.outgoing.extend_from_slice(&octets),
                 Output::Packet(packet) => {
                     if self.shared.stack.get().is_some() {
-                        self.shared.stack(|stack| stack.receive(packet));
+                        // What is not for the stack is for the kernel, if that takes part; else it is for the stack to refuse.
+                        if self.tun.is_open() && !self.shared.stack(|stack| stack.has_as_theirs(&packet)) {
+                            self.tun.receive(&packet);
+                        } else {
+                            self.shared.stack(|stack| stack.receive(packet));
+                        }
                     }
                 }
                 Output::Event(Event::NetworkUp { local, peer, mtu }) => {
                     if let Some(up) = self.up.take() {
                         self.raise(local, peer, mtu, now);
+                        self.tun.network_up(local, peer, mtu, self.rate_bps);
                         let agreement = self.session.agreement();
                         let _ = up.send(Network { local, peer, agreement }); // nobody waits: the link is being dropped
                     }

@@ -9,25 +9,34 @@
 //! * A reset, a timeout and a lost call are errors; only the far end's FIN reads as end of file.
 //! * What waits, waits in the stream's own small buffer: packets are made when the line is free to take them.
 //!
+//! With [`LinkConfig::tun`] the rest of the machine's IP may use the link, too, through a network interface of the kernel
+//! and a gate that stays shut until [`Link::proved`]. Ringup's own connections never take that way.
+//!
 //! The stack (smoltcp) shows nowhere in this interface.
 
+mod capture;
 mod counters;
 mod driver;
+mod gate;
 mod listener;
 mod pacer;
 mod stack;
 mod stream;
+mod tun;
 
 use std::time::Duration;
 
+pub use capture::{Capture, CaptureError};
 pub use counters::Counters;
 pub use driver::{Link, LinkError};
+pub use gate::{OpenPorts, Side};
 pub use listener::Listener;
 pub use ppp::{
     Agreement, Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots, InterfaceIdentifier, Ipv6,
     Keepalive, LocalAddress, Mru, Name, PeerAddress, Secret, Secrets, Willing,
 };
 pub use stream::Stream;
+pub use tun::{HAS_TUN, TunConfig};
 
 /// What a link needs to know before it is established.
 #[derive(Debug, Clone)]
@@ -47,6 +56,10 @@ pub struct LinkConfig {
     pub terms: Terms,
     /// What an earlier call has agreed on with this far end, if it has proved by its key who it is.
     pub expected: Option<Expected>,
+    /// Where everything that crosses the link is recorded, if anywhere.
+    pub capture: Option<Capture>,
+    /// What the rest of the machine's IP gets of the link, if anything; takes a build with the feature `tun`.
+    pub tun: Option<TunConfig>,
 }
 
 /// What to expect of a far end that is known: see [`Agreement`]. The link is then up after one round trip.

@@ -11,7 +11,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, Ipv4Packet, TcpPacket};
 
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,6 +106,25 @@ impl Stack {
     /// Takes a packet from the link.
     pub(crate) fn receive(&mut self, packet: Bytes) {
         self.device.received.push_back(packet);
+    }
+
+    /// Whether a packet of the far end's is for one of our connections or listening ports. Others are for the kernel.
+    pub(crate) fn has_as_theirs(&self, packet: &[u8]) -> bool {
+        ends(packet).is_some_and(|(source, destination)| self.has(destination, source))
+    }
+
+    /// Whether a packet of the kernel's claims to be of one of our connections.
+    pub(crate) fn has_as_ours(&self, packet: &[u8]) -> bool {
+        ends(packet).is_some_and(|(source, destination)| self.has(source, destination))
+    }
+
+    fn has(&self, near: IpEndpoint, far: IpEndpoint) -> bool {
+        near.addr == IpAddress::Ipv4(self.local)
+            && self.sockets.iter().any(|(_, socket)| {
+                let smoltcp::socket::Socket::Tcp(socket) = socket;
+                let is_listening = socket.is_listening() && socket.listen_endpoint().port == near.port;
+                is_listening || socket.local_endpoint() == Some(near) && socket.remote_endpoint() == Some(far)
+            })
     }
 
     /// Works on what came, and makes at most `room` packets of what waits to be sent (answers to what came not counted).
@@ -255,6 +274,17 @@ impl Stack {
         let micros = now.saturating_duration_since(self.started).as_micros();
         StackInstant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
+}
+
+/// Source and destination of a TCP packet that is whole.
+fn ends(packet: &[u8]) -> Option<(IpEndpoint, IpEndpoint)> {
+    let ip = Ipv4Packet::new_checked(packet).ok()?;
+    if ip.next_header() != IpProtocol::Tcp || ip.more_frags() || ip.frag_offset() != 0 {
+        return None;
+    }
+    let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
+    let end = |address, port| IpEndpoint::new(IpAddress::Ipv4(address), port);
+    Some((end(ip.src_addr(), tcp.src_port()), end(ip.dst_addr(), tcp.dst_port())))
 }
 
 /// The link as smoltcp sees it: a queue each way.

@@ -24,6 +24,8 @@ fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
         ports: &[],
         terms: Terms::default(),
         expected: None,
+        capture: None,
+        tun: None,
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use line::{CallId, PortAddress};
+use link::{Capture, OpenPorts};
 use modem::{DialString, Setup};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
@@ -50,6 +51,10 @@ pub struct LinkSettings {
     pub address: Ipv4Addr,
     /// Addresses for callers that have none in the directory.
     pub pool: AddressPool,
+    /// Where everything that crosses a link is recorded, if anywhere.
+    pub capture: Option<Capture>,
+    /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
+    pub tun: Option<OpenPorts>,
 }
 
 /// A call to be made.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use delivery::TerminalId;
 use line::CallId;
+use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -39,6 +40,10 @@ pub struct Config {
     pub link_address: Ipv4Addr,
     /// Addresses for callers that have none in the directory.
     pub link_pool: AddressPool,
+    /// Where everything that crosses a link is recorded, if anywhere.
+    pub capture: Option<Capture>,
+    /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
+    pub tun: Option<OpenPorts>,
     /// When failed calls are tried again.
     pub retry: RetryRules,
     /// The lines.
@@ -104,7 +109,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         let (router, shutdown) = (submissions.router(), shutdown.clone());
         tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
     }
-    let settings = LinkSettings { address: config.link_address, pool: config.link_pool };
+    let settings =
+        LinkSettings { address: config.link_address, pool: config.link_pool, capture: config.capture, tun: config.tun };
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     let dialup =
         DialUp::start(config.lines, settings, store.clone(), submissions, report_sender, shutdown.clone(), &mut tasks);

@@ -14,6 +14,7 @@ const PURE: &[&str] = &[
     "crates/line/src/ring.rs",
     "crates/line/src/screening.rs",
     "crates/delivery/src/plan.rs",
+    "crates/link/src/gate.rs",
     "crates/server/src/dispatch.rs",
     "crates/server/src/routing.rs",
 ];

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use line::PortAddress;
+use link::HAS_TUN;
 use server::Config;
 use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::dispatch::RetryRules;
 
-use super::{ConfigError, Section, load, modem_setup};
+use super::{ConfigError, Section, load, modem_setup, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -41,6 +42,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             (listen, section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
         let link = top.section("link", link);
+        let tun = tun::read(top, HAS_TUN);
         let retry = top.section("retry", |section| RetryRules {
             first: section.time("first", RETRY_FIRST),
             longest: section.time("longest", RETRY_LONGEST),
@@ -64,6 +66,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             submission_size_max: size_max,
             link_address,
             link_pool,
+            capture: None,
+            tun,
             retry,
             lines,
         })

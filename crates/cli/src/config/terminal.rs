@@ -1,17 +1,17 @@
 //! `terminal.toml`: what `ringup answer` and `ringup dial-in` read. A machine may be a terminal (`[terminal]`), a provider
 //! (`[provider]`), or both.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::answer::TerminalConfig;
-use client::session::SILENCE_MAX;
+use client::session::{LinkSettings, SILENCE_MAX};
 use delivery::TerminalId;
 use line::{Number, PortAddress, Screening};
+use link::HAS_TUN;
 use modem::{DialString, Profile, Setup};
 
-use super::{ConfigError, Section, load, modem_setup};
+use super::{ConfigError, Section, load, modem_setup, tun};
 
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
@@ -25,10 +25,8 @@ pub(crate) struct Machine {
     pub(crate) setup: Setup,
     /// What it dials to reach the server.
     pub(crate) server: Option<DialString>,
-    /// One-way delay of its line.
-    pub(crate) delay: Duration,
-    /// Its address on the link.
-    pub(crate) address: Option<Ipv4Addr>,
+    /// Its link to the server.
+    pub(crate) link: LinkSettings,
     /// What makes it a terminal.
     pub(crate) terminal: Option<TerminalConfig>,
     /// What makes it a provider: where its token is.
@@ -44,11 +42,16 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
             let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
             (port, modem_setup(section), prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
         });
+        let tun = tun::read(top, HAS_TUN);
+        if tun.is_some() && !top.has("terminal") {
+            top.fault("tun", "is for a [terminal]: nothing proves a server to a machine that only submits");
+        }
+        let link = LinkSettings { address, delay, capture: None, tun };
         let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
-            top.section("terminal", |section| terminal(section, address, delay, setup.profile))
+            top.section("terminal", |section| terminal(section, link.clone(), setup.profile))
         } else {
             None
         };
@@ -56,7 +59,7 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, setup, server, delay, address, terminal, token_file })
+        Some(Machine { port, setup, server, link, terminal, token_file })
     })
 }
 
@@ -78,12 +81,7 @@ fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
     section.path("token_file")
 }
 
-fn terminal(
-    section: &mut Section<'_>,
-    address: Option<Ipv4Addr>,
-    delay: Duration,
-    profile: Profile,
-) -> Option<TerminalConfig> {
+fn terminal(section: &mut Section<'_>, link: LinkSettings, profile: Profile) -> Option<TerminalConfig> {
     let id = section.required::<TerminalId>("id", "the id that `ringup terminal add` printed");
     let callers = section.list::<Number>("callers");
     let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
@@ -94,5 +92,5 @@ fn terminal(
             format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
         );
     }
-    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, address, linger, delay, profile })
+    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, linger, link, profile })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
-use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Terms};
+use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Side, Terms, TunConfig};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -88,6 +88,8 @@ impl Session {
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms: Terms::default(),
             expected: None,
+            capture: self.shared.settings.capture.clone(),
+            tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
         };
         let link = match Link::establish(call, config).await {
             Ok(link) => link,
@@ -155,6 +157,7 @@ impl Session {
                 Ok(stream) = notices.accept(), if connected.is_none() => {
                     match self.notice(stream, link, began).await {
                         Ok((stream, terminal)) => {
+                            link.proved();
                             let guard = Connected::new(&self.shared, terminal.id);
                             let due = guard.due.clone();
                             self.shared.report(Report::Connected { terminal: terminal.id, call: self.call }).await;
