@@ -84,6 +84,19 @@ async fn what_is_sent_keeps_the_pace_of_the_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transfer_that_fills_every_window_comes_to_its_end() {
+    let (server, terminal) = two_links(u32::MAX).await;
+    let (mut near, mut far) = connection(&server, &terminal).await;
+    let speak = async {
+        near.write_all(&vec![0x55; 30_000_000]).await.unwrap();
+        near.shutdown().await.unwrap();
+    };
+    let mut heard = Vec::new();
+    let (_, read) = tokio::join!(speak, far.read_to_end(&mut heard));
+    assert_eq!(read.unwrap(), 30_000_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn flush_does_not_wait_for_an_acknowledgement() {
     let (server, terminal) = two_links(300).await;
     let (mut near, far) = connection(&server, &terminal).await;
