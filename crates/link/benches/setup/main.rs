@@ -8,6 +8,7 @@
 mod guest;
 #[path = "../../tests/pppd/initramfs.rs"]
 mod initramfs;
+mod line;
 mod relay;
 #[path = "../../tests/pppd/wire.rs"]
 mod wire;
@@ -23,7 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use guest::{Guest, Pppd};
-use relay::{Line, Port, SetUp};
+use line::Line;
+use relay::{Port, SetUp};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);

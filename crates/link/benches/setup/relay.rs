@@ -1,20 +1,14 @@
-//! A line between two ends that takes its time: so many bits a second each way, ten an octet, and a delay.
+//! A line between two ends, and what crosses it until IP is up.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until};
 
+use crate::line::{Line, Way};
+
 const IPCP: u16 = 0x8021;
 const CONFIGURE_ACK: u8 = 2;
-
-/// What a line does to octets.
-#[derive(Clone, Copy)]
-pub(crate) struct Line {
-    pub(crate) rate_bps: u32,
-    pub(crate) delay: Duration,
-}
 
 /// One end of a call: our link, or the wire to a guest.
 pub(crate) trait Port: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -30,12 +24,9 @@ pub(crate) struct SetUp {
     pub(crate) octets: [u64; 2],
 }
 
-/// One way across the line.
-struct Way {
-    line: Line,
-    /// Octets on their way: when each arrives, and after how many crossings.
-    queue: VecDeque<(Instant, u8, u32)>,
-    busy_until: Instant,
+/// One way across the line, and what is seen of PPP where it ends. Noted of an octet: its crossings.
+struct Watched {
+    way: Way<u32>,
     decoder: ppp::Decoder,
     octets: u64,
     /// The most crossings that anything had which has arrived.
@@ -44,30 +35,17 @@ struct Way {
     acknowledged: Option<Instant>,
 }
 
-impl Way {
+impl Watched {
     fn new(line: Line, now: Instant) -> Self {
         let mut decoder = ppp::Decoder::new();
         decoder.set_accm(0);
-        Self { line, queue: VecDeque::new(), busy_until: now, decoder, octets: 0, crossings: 0, acknowledged: None }
-    }
-
-    fn take(&mut self, octets: &[u8], crossings: u32, now: Instant) {
-        let octet_time = Duration::from_secs(10) / self.line.rate_bps;
-        self.busy_until = self.busy_until.max(now);
-        for &octet in octets {
-            self.busy_until += octet_time;
-            self.queue.push_back((self.busy_until + self.line.delay, octet, crossings));
-        }
-    }
-
-    fn next_at(&self) -> Option<Instant> {
-        self.queue.front().map(|&(at, ..)| at)
+        Self { way: Way::new(line, now), decoder, octets: 0, crossings: 0, acknowledged: None }
     }
 
     /// What has arrived by now.
     fn arrived(&mut self, now: Instant) -> Vec<u8> {
         let mut arrived = Vec::new();
-        while let Some((at, octet, crossings)) = self.queue.pop_front_if(|(at, ..)| *at <= now) {
+        while let Some((at, octet, crossings)) = self.way.arrived(now) {
             arrived.push(octet);
             self.octets += 1;
             if let Some(frame) = self.decoder.next_frame(&mut &[octet][..]) {
@@ -89,13 +67,13 @@ pub(crate) async fn carry(line: Line, ports: [Box<dyn Port>; 2], first: [Vec<u8>
     let began = Instant::now();
     let [near, far] = ports.map(tokio::io::split);
     let ((mut near_reader, mut near_writer), (mut far_reader, mut far_writer)) = (near, far);
-    let mut ways = [Way::new(line, began), Way::new(line, began)];
-    for (way, first) in ways.iter_mut().zip(&first) {
-        way.take(first, 1, began);
+    let mut ways = [Watched::new(line, began), Watched::new(line, began)];
+    for (watched, first) in ways.iter_mut().zip(&first) {
+        watched.way.take(first, 1, began);
     }
     let (mut near_octets, mut far_octets) = ([0; 4096], [0; 4096]);
     loop {
-        let next_at = ways.iter().filter_map(Way::next_at).min();
+        let next_at = ways.iter().filter_map(|watched| watched.way.next_at()).min();
         let arrival = async {
             match next_at {
                 Some(at) => sleep_until(at).await,
@@ -105,11 +83,11 @@ pub(crate) async fn carry(line: Line, ports: [Box<dyn Port>; 2], first: [Vec<u8>
         tokio::select! {
             count = read(&mut near_reader, &mut near_octets) => {
                 let crossings = ways[1].crossings + 1;
-                ways[0].take(&near_octets[..count?], crossings, Instant::now());
+                ways[0].way.take(&near_octets[..count?], crossings, Instant::now());
             }
             count = read(&mut far_reader, &mut far_octets) => {
                 let crossings = ways[0].crossings + 1;
-                ways[1].take(&far_octets[..count?], crossings, Instant::now());
+                ways[1].way.take(&far_octets[..count?], crossings, Instant::now());
             }
             () = arrival => {
                 let now = Instant::now();
