@@ -3,10 +3,12 @@
 mod build;
 mod call;
 mod machine;
+mod rows;
 mod starter;
 
 use clap::{Args, ValueEnum};
 
+use crate::peers;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
@@ -14,7 +16,10 @@ use crate::workspace::Workspace;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                 all figures, about ten minutes
+  cargo xtask bench                 all figures, about fifteen minutes
+  cargo xtask bench ppp             frames made and read, memory of a session
+  cargo xtask bench link            TCP over a link; a thousand links
+  cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
   cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
   cargo xtask bench starter         memory and wake-ups of the resident starter (Linux only)
   cargo xtask bench build           a release build from nothing
@@ -28,6 +33,9 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Figure {
+    Ppp,
+    Link,
+    Setup,
     Call,
     Starter,
     Build,
@@ -41,6 +49,16 @@ impl Bench {
         println!("{}\n", machine::describe(workspace)?);
         if is_wanted(Figure::Build) {
             println!("{}", build::measure(workspace)?);
+        }
+        if is_wanted(Figure::Ppp) {
+            println!("{}", rows::PPP.measure(workspace)?);
+        }
+        if is_wanted(Figure::Link) {
+            println!("{}", rows::LINK.measure(workspace)?);
+        }
+        if is_wanted(Figure::Setup) {
+            peers::fetch(workspace)?;
+            println!("{}", rows::SETUP.measure(workspace)?);
         }
         if is_wanted(Figure::Call) || is_wanted(Figure::Starter) {
             let programs = ["build", "--release", "--locked", "--package", "ringup", "--package", "ringup-client"];

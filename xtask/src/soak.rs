@@ -1,5 +1,7 @@
 //! Long runs.
 
+mod fuzz;
+
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -7,15 +9,18 @@ use clap::Args;
 use crate::step::{Step, timed};
 use crate::workspace::Workspace;
 
-/// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, each round with new seeds.
+/// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, and the fuzz targets, each
+/// round with new seeds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask soak
-  cargo xtask soak --minutes 60 --cases 1000000
+  cargo xtask soak --minutes 60 --cases 1000000 --fuzz-seconds 300
+  cargo xtask soak --fuzz-seconds 0           property tests only
 
 That is all of it so far: no soak of whole calls yet. A case that fails is printed shrunk, and kept
-in a file of regressions; give it a test of its own, with a name.")]
+in a file of regressions; what makes a fuzz target fail is kept in fuzz/artifacts. Give it a test of
+its own, with a name. What the fuzz targets find worth keeping is in target/fuzz.")]
 pub(crate) struct Soak {
     /// Begin no new round after so many minutes; one round is always run
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -23,6 +28,9 @@ pub(crate) struct Soak {
     /// Cases for each property in a round
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
+    /// Seconds for each fuzz target in a round; 0: none, and cargo-fuzz is not needed
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    fuzz_seconds: u32,
 }
 
 impl Soak {
@@ -30,10 +38,15 @@ impl Soak {
     /// The first failure.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         let tests = ["test", "--release", "--locked", "--package", "ringup-ppp", "--package", "ringup-exchange"];
-        let step = Step::cargo("soak", &tests).env("PROPTEST_CASES", self.cases.to_string());
+        let properties = Step::cargo("soak", &tests).env("PROPTEST_CASES", self.cases.to_string());
+        // Before the first round: who lacks the tool is told at once, not after ten minutes.
+        let fuzzing = if self.fuzz_seconds > 0 { fuzz::steps(workspace, self.fuzz_seconds)? } else { vec![] };
         let began = Instant::now();
         for round in 1.. {
-            timed(&format!("soak round {round}"), || step.run(workspace))?;
+            timed(&format!("soak round {round}"), || {
+                properties.run(workspace)?;
+                fuzzing.iter().try_for_each(|step| step.run(workspace))
+            })?;
             if began.elapsed() >= Duration::from_secs(self.minutes * 60) {
                 break;
             }

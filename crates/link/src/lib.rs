@@ -62,6 +62,14 @@ pub struct LinkConfig {
     pub tun: Option<TunConfig>,
 }
 
+impl LinkConfig {
+    /// A link of which nothing more is asked; what else there is to say replaces a field.
+    pub fn new(local: LocalAddress, peer: PeerAddress, rate_bps: u32, delay: Duration) -> Self {
+        let terms = Terms::default();
+        Self { local, peer, rate_bps, delay, ports: &[], terms, expected: None, capture: None, tun: None }
+    }
+}
+
 /// What to expect of a far end that is known: see [`Agreement`]. The link is then up after one round trip.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {

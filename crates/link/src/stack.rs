@@ -19,6 +19,11 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections to a port that may wait to be accepted. smoltcp has no backlog of its own: each is a socket that listens.
 const BACKLOG: usize = 4;
 
+const BUFFER_OCTETS_MIN: usize = 4 * 1024;
+/// What a window says without being scaled: with larger buffers transfers by smoltcp 0.14 have stopped for good when a
+/// window had been full.
+const BUFFER_OCTETS_MAX: usize = 65_535;
+
 /// Local ports for our own connections (RFC 6335 §6: dynamic ports).
 const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 
@@ -62,7 +67,8 @@ impl Stack {
             .add_default_ipv4_route(peer.unwrap_or(local))
             .expect("a new interface has room for a route");
         // Two seconds of line, so that little is hidden from whoever wants to send something more urgent.
-        let buffer_octets = usize::try_from(rate_bps / 5).unwrap_or(usize::MAX).clamp(4 * 1024, 256 * 1024);
+        let buffer_octets =
+            usize::try_from(rate_bps / 5).unwrap_or(usize::MAX).clamp(BUFFER_OCTETS_MIN, BUFFER_OCTETS_MAX);
         let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
         let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());

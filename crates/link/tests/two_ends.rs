@@ -16,17 +16,7 @@ const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PORT: u16 = 7411;
 
 fn config(local: LocalAddress, peer: PeerAddress, rate_bps: u32) -> LinkConfig {
-    LinkConfig {
-        local,
-        peer,
-        rate_bps,
-        delay: Duration::from_millis(10),
-        ports: &[],
-        terms: Terms::default(),
-        expected: None,
-        capture: None,
-        tun: None,
-    }
+    LinkConfig::new(local, peer, rate_bps, Duration::from_millis(10))
 }
 
 async fn establish(pipe: (DuplexStream, DuplexStream), rate_bps: u32) -> (Link, Link) {
@@ -93,6 +83,19 @@ async fn what_is_sent_keeps_the_pace_of_the_line() {
     // 33,600 octets of 10 bits take 10 s; headers and framing add a few per cent. The pipe takes no time, so the last
     // packet (0.45 s) is there when it is made.
     assert!((9.55..10.5).contains(&seconds), "{seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_fills_every_window_comes_to_its_end() {
+    let (server, terminal) = two_links(u32::MAX).await;
+    let (mut near, mut far) = connection(&server, &terminal).await;
+    let speak = async {
+        near.write_all(&vec![0x55; 30_000_000]).await.unwrap();
+        near.shutdown().await.unwrap();
+    };
+    let mut heard = Vec::new();
+    let (_, read) = tokio::join!(speak, far.read_to_end(&mut heard));
+    assert_eq!(read.unwrap(), 30_000_000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,9 +13,11 @@
 
 mod compressor;
 mod decompressor;
+mod few_octets;
 
 pub(crate) use compressor::{Compressed, Compressor};
 pub(crate) use decompressor::Decompressor;
+use few_octets::FewOctets;
 
 /// RFC 1144 §3.2.2: the first octet of a compressed packet.
 mod change {
@@ -37,10 +39,13 @@ const PUSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 const URGENT: u8 = 0x20;
 
-/// An IPv4 header and the TCP header behind it, options included: at most 120 octets.
-#[derive(Clone, Debug, Default)]
+/// 15 words each of IPv4 and TCP: their length fields cannot say more.
+const HEADER_OCTETS_MAX: usize = 120;
+
+/// An IPv4 header and the TCP header behind it, options included.
+#[derive(Clone, Debug)]
 struct Headers {
-    octets: Vec<u8>,
+    octets: FewOctets<HEADER_OCTETS_MAX>,
     /// Octets of the IPv4 header.
     ip: usize,
     /// Octets of the packet these headers came with.
@@ -56,7 +61,9 @@ impl Headers {
         if first >> 4 != 4 || ip < 20 || tcp < 20 || length < ip + tcp || length > packet.len() {
             return None;
         }
-        Some(Headers { octets: packet.get(..ip + tcp)?.to_vec(), ip, packet: length })
+        let mut octets = FewOctets::EMPTY;
+        octets.extend(packet.get(..ip + tcp)?);
+        Some(Headers { octets, ip, packet: length })
     }
 
     /// Octets of data in that packet.
@@ -247,7 +254,7 @@ mod tests {
     fn expand(decompressor: &mut Decompressor, (protocol, octets): &(u16, Vec<u8>)) -> Option<Vec<u8>> {
         match *protocol {
             VJ_COMPRESSED => decompressor.compressed(octets).map(|(head, data)| [head, data].concat()),
-            VJ_UNCOMPRESSED => decompressor.uncompressed(octets),
+            VJ_UNCOMPRESSED => decompressor.uncompressed(octets).map(|(head, data)| [head, data].concat()),
             _ => Some(octets.clone()),
         }
     }

@@ -64,8 +64,15 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Boots a guest up to where it starts pppd. Gives our end of its line too.
+    /// Boots a guest and has it start pppd. Gives our end of its line too.
     pub(crate) async fn boot(pppd: Pppd<'_>) -> (Self, Wire) {
+        let (mut guest, wire) = Self::boot_idle(pppd).await;
+        guest.start().await;
+        (guest, wire)
+    }
+
+    /// Boots a guest that could start pppd.
+    pub(crate) async fn boot_idle(pppd: Pppd<'_>) -> (Self, Wire) {
         let permit = GUESTS.acquire().await.unwrap();
         let peers = peers();
         let folder = tempfile::tempdir().unwrap();
@@ -89,6 +96,11 @@ impl Guest {
         let mut guest = Self { linux, console_in, console, log: String::new(), _folder: folder, _permit: permit };
         guest.said("@ready").await;
         (guest, wire)
+    }
+
+    /// Has it start pppd.
+    pub(crate) async fn start(&mut self) {
+        self.run("start").await;
     }
 
     /// Waits for a word on the console, and gives the rest of its line. pppd writes its lines and their ends apart, so

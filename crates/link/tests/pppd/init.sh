@@ -20,7 +20,9 @@ httpd -p 80 -h /www
 stty -F /dev/ttyS0 raw -echo
 # The line stays open when pppd ends: a peer that dies is silent, and does not drop the carrier.
 exec 3<>/dev/ttyS0
-{ pppd file /etc/ppp/peer; echo "@exit $?"; } &
+start() {
+    { pppd file /etc/ppp/peer; echo "@exit $?"; } &
+}
 echo @ready
 while read -r command; do eval "$command"; done
 poweroff -f

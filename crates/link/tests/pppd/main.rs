@@ -46,17 +46,7 @@ async fn establish(
     expected: Option<Expected>,
 ) -> Result<Link, LinkError> {
     // The pseudo-terminal is as fast as the guest is; the pace is there because there always is one.
-    let config = LinkConfig {
-        local,
-        peer,
-        rate_bps: 8_000_000,
-        delay: Duration::from_millis(1),
-        ports: &[],
-        terms,
-        expected,
-        capture: None,
-        tun: None,
-    };
+    let config = LinkConfig { terms, expected, ..LinkConfig::new(local, peer, 8_000_000, Duration::from_millis(1)) };
     Link::establish(wire, config).await
 }
 

@@ -117,7 +117,13 @@ impl Decoder {
         if std::mem::take(&mut self.is_given_out) {
             self.frame.clear();
         }
-        while let Some((&octet, rest)) = line.split_first() {
+        loop {
+            let (run, rest) = line.split_at(self.run_octets(line));
+            self.take_run(run);
+            let Some((&octet, rest)) = rest.split_first() else {
+                *line = rest;
+                return false;
+            };
             *line = rest;
             self.statistics.octets += 1;
             if octet == FLAG {
@@ -130,7 +136,6 @@ impl Decoder {
                 self.take(octet);
             }
         }
-        false
     }
 
     /// What came from the line so far.
@@ -138,27 +143,48 @@ impl Decoder {
         self.statistics
     }
 
+    /// How many octets from here on mean nothing special in this state.
+    fn run_octets(&self, line: &[u8]) -> usize {
+        let end = match self.state {
+            State::Escaped => Some(0),
+            State::Hunting | State::Dropping => line.iter().position(|&octet| octet == FLAG),
+            State::Collecting => {
+                line.iter().position(|&octet| octet == FLAG || octet == ESCAPE || is_mapped(self.accm, octet))
+            }
+        };
+        end.unwrap_or(line.len())
+    }
+
+    fn take_run(&mut self, run: &[u8]) {
+        self.statistics.octets += run.len() as u64;
+        match self.state {
+            State::Hunting => self.statistics.noise_octets += run.len() as u64,
+            State::Collecting => self.keep(run),
+            State::Dropping | State::Escaped => {}
+        }
+    }
+
+    /// Takes an octet that ended a run and is no flag.
     fn take(&mut self, octet: u8) {
         match self.state {
-            State::Hunting => self.statistics.noise_octets += 1,
-            State::Dropping => {}
+            // The run has just made the frame too long.
+            State::Dropping | State::Hunting => {}
             // Also right after an escape: the line may put an XON anywhere.
             State::Collecting | State::Escaped if is_mapped(self.accm, octet) => {}
-            State::Collecting if octet == ESCAPE => self.state = State::Escaped,
-            State::Collecting => self.keep(octet),
+            State::Collecting => self.state = State::Escaped,
             State::Escaped => {
                 self.state = State::Collecting;
-                self.keep(octet ^ ESCAPE_BIT);
+                self.keep(&[octet ^ ESCAPE_BIT]);
             }
         }
     }
 
-    fn keep(&mut self, octet: u8) {
-        if self.frame.len() == FRAME_OCTETS_MAX {
+    fn keep(&mut self, run: &[u8]) {
+        if self.frame.len() + run.len() > FRAME_OCTETS_MAX {
             self.statistics.too_long += 1;
             self.state = State::Dropping;
         } else {
-            self.frame.push(octet);
+            self.frame.extend_from_slice(run);
         }
     }
 
@@ -276,6 +302,15 @@ mod tests {
         }
         assert!(decoder.frame.capacity() < 2 * FRAME_OCTETS_MAX);
         assert_eq!(decoder.statistics().too_long, 1);
+    }
+
+    #[test]
+    fn a_frame_that_an_escape_follows_when_it_is_too_long_is_counted_once() {
+        let mut decoder = Decoder::new();
+        decoder.set_accm(0);
+        let line = [&[FLAG][..], &[0x55; FRAME_OCTETS_MAX + 1], &[ESCAPE, FLAG], &encoded(&[b"next"])].concat();
+        assert_eq!(decode(&mut decoder, &line), [(0x0021, b"next".to_vec())]);
+        assert_eq!((decoder.statistics().too_long, decoder.statistics().aborts), (1, 0));
     }
 
     #[test]

@@ -81,11 +81,12 @@ impl Link {
 
     pub(super) fn receive_compressed(&mut self, frame: Frame<'_>) {
         let Some(mut decompressor) = self.decompressor.take() else { return };
-        let is_rebuilt = if frame.protocol == VJ_COMPRESSED {
-            decompressor.compressed(frame.information).map(|(head, data)| self.receive_ipv4(&[head, data])).is_some()
+        let rebuilt = if frame.protocol == VJ_COMPRESSED {
+            decompressor.compressed(frame.information)
         } else {
-            decompressor.uncompressed(frame.information).map(|packet| self.receive_ipv4(&[&packet])).is_some()
+            decompressor.uncompressed(frame.information)
         };
+        let is_rebuilt = rebuilt.map(|(head, data)| self.receive_ipv4(&[head, data])).is_some();
         self.decompressor = Some(decompressor);
         if !is_rebuilt {
             self.statistics.headers_tossed += 1;

@@ -1,9 +1,16 @@
 //! Headers to differences (RFC 1144 §3.2, §A.2).
 
-use super::{ACK, Headers, PUSH, TCP, URGENT, change, ip_checksum, u16_at};
+use super::{ACK, FewOctets, Headers, PUSH, TCP, URGENT, change, ip_checksum, u16_at};
 
 /// FIN, SYN, RST.
 const NOT_PLAIN: u8 = 0x07;
+
+/// Urgent, window, acknowledgement, sequence, identification: three octets each at most.
+const DIFFERENCES_OCTETS_MAX: usize = 15;
+/// Changes, slot and checksum before them.
+const HEAD_OCTETS_MAX: usize = 4 + DIFFERENCES_OCTETS_MAX;
+
+type Differences = FewOctets<DIFFERENCES_OCTETS_MAX>;
 
 #[derive(Debug)]
 pub(crate) struct Compressor {
@@ -23,7 +30,7 @@ pub(crate) enum Compressed<'a> {
     /// To fill a slot: its first octets are `head` instead.
     Whole { head: [u8; 10], rest: &'a [u8] },
     /// Its headers have become `head`.
-    Difference { head: Vec<u8>, data: &'a [u8] },
+    Difference { head: FewOctets<HEAD_OCTETS_MAX>, data: &'a [u8] },
 }
 
 impl Compressor {
@@ -44,14 +51,14 @@ impl Compressor {
         let Some((changes, differences)) = difference(&old, &new) else {
             return self.uncompressed(slot, new, packet);
         };
-        let mut head = Vec::with_capacity(4 + differences.len());
+        let mut head = FewOctets::EMPTY;
         if self.hides_slot && self.last_slot == Some(slot) {
-            head.push(changes);
+            head.extend(&[changes]);
         } else {
-            head.extend_from_slice(&[changes | change::SLOT, slot]);
+            head.extend(&[changes | change::SLOT, slot]);
         }
-        head.extend_from_slice(&new.u16(new.checksum()).to_be_bytes());
-        head.extend_from_slice(&differences);
+        head.extend(&new.u16(new.checksum()).to_be_bytes());
+        head.extend(&differences);
         let data = &packet[new.octets.len()..];
         self.used(slot, new);
         Compressed::Difference { head, data }
@@ -94,7 +101,7 @@ fn ports(headers: &Headers) -> &[u8] {
 }
 
 /// What changed from one segment to the next of a connection. `None`: more than differences can say.
-fn difference(old: &Headers, new: &Headers) -> Option<(u8, Vec<u8>)> {
+fn difference(old: &Headers, new: &Headers) -> Option<(u8, Differences)> {
     let ip = new.ip;
     let (old_flags, new_flags) = (old.octets[old.flags()], new.octets[new.flags()]);
     // Version, lengths, service, fragment bits, time to live, options, and the flags nobody has room for.
@@ -109,7 +116,7 @@ fn difference(old: &Headers, new: &Headers) -> Option<(u8, Vec<u8>)> {
         return None;
     }
     let mut changes = 0;
-    let mut differences = Vec::with_capacity(15);
+    let mut differences = Differences::EMPTY;
     let urgent = new.u16(new.urgent());
     if new_flags & URGENT != 0 {
         put(&mut differences, urgent);
@@ -159,9 +166,9 @@ fn difference(old: &Headers, new: &Headers) -> Option<(u8, Vec<u8>)> {
 }
 
 /// RFC 1144 §3.2.2: one octet from 1 to 255, else a zero and two.
-fn put(differences: &mut Vec<u8>, value: u16) {
+fn put(differences: &mut Differences, value: u16) {
     match (u8::try_from(value), value.to_be_bytes()) {
-        (Ok(1..), [_, low]) => differences.push(low),
-        (_, [high, low]) => differences.extend_from_slice(&[0, high, low]),
+        (Ok(1..), [_, low]) => differences.extend(&[low]),
+        (_, [high, low]) => differences.extend(&[0, high, low]),
     }
 }

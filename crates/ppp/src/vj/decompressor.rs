@@ -5,7 +5,8 @@ use crate::frame::INFORMATION_OCTETS_MAX;
 
 #[derive(Debug)]
 pub(crate) struct Decompressor {
-    slots: Vec<Option<Headers>>,
+    /// Boxed, for most links fill one or two of sixteen.
+    slots: Vec<Option<Box<Headers>>>,
     /// The slot of the last packet.
     last_slot: Option<usize>,
     /// Something was lost, so nobody knows which slot a packet that names none belongs to (RFC 1144 §4.1).
@@ -23,24 +24,28 @@ impl Decompressor {
         self.is_tossing = true;
     }
 
-    /// The packet as it was sent. `None`: it makes no sense, and what follows is tossed.
-    pub(crate) fn uncompressed(&mut self, octets: &[u8]) -> Option<Vec<u8>> {
+    /// The headers as they were sent, and the data behind them. `None`: it makes no sense, and what follows is tossed.
+    pub(crate) fn uncompressed<'a>(&mut self, octets: &'a [u8]) -> Option<(&[u8], &'a [u8])> {
         self.is_tossing = true;
-        let headers = Headers::parse(octets)?;
+        let mut headers = Headers::parse(octets)?;
         let slot = usize::from(octets[9]);
         let kept = self.slots.get_mut(slot)?;
-        let mut packet = octets[..headers.packet].to_vec();
-        packet[9] = TCP;
+        headers.octets[9] = TCP;
         // A wrong header here would spoil all that follow.
-        if ip_checksum(&packet[..headers.ip]) != 0 {
+        if ip_checksum(&headers.octets[..headers.ip]) != 0 {
             return None;
         }
-        let mut headers = headers;
-        headers.octets[9] = TCP;
-        *kept = Some(headers);
+        let data = &octets[headers.octets.len()..headers.packet];
+        let kept = match kept {
+            Some(kept) => {
+                **kept = headers;
+                kept
+            }
+            None => kept.insert(Box::new(headers)),
+        };
         self.last_slot = Some(slot);
         self.is_tossing = false;
-        Some(packet)
+        Some((&kept.octets, data))
     }
 
     /// The headers as they were sent, and the data behind them. `None`: it makes no sense, and what follows is tossed
@@ -55,7 +60,7 @@ impl Decompressor {
         } else if was_tossing {
             return None;
         }
-        let headers = self.slots.get_mut(self.last_slot?)?.as_mut()?;
+        let headers = self.slots.get_mut(self.last_slot?)?.as_deref_mut()?;
         let mut rebuilt = headers.clone();
         apply(&mut rebuilt, changes, &mut reader)?;
         let data = reader.0;

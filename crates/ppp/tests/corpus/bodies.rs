@@ -119,13 +119,39 @@ fn exchange(ends: &mut [Session; 2], times: u8, now: Instant) -> usize {
     closed
 }
 
-const PROTOCOLS: [u16; 8] = [0xc021, 0x8021, 0xc223, 0xc023, 0x0021, 0x002d, 0x002f, 0x80fd];
+const LCP: u16 = 0xc021;
+const IPCP: u16 = 0x8021;
+const CHAP: u16 = 0xc223;
+const PROTOCOLS: [u16; 8] = [LCP, IPCP, CHAP, 0xc023, 0x0021, 0x002d, 0x002f, 0x80fd];
 
-/// A session of either role, after some talk, and a peer that says anything: it answers with no more than a small
-/// multiple, never waits for a time that is over, says nothing after the end, and ends once when it is told to.
+/// A peer that says anything, in any protocol.
 pub(crate) fn session(octets: &[u8]) {
-    let mut script = Script(octets);
-    let Some(first) = script.octet() else { return };
+    let Some((&first, script)) = octets.split_first() else { return };
+    conversation(first, Script(script), PROTOCOLS);
+}
+
+/// A peer that speaks LCP, whenever.
+pub(crate) fn lcp(octets: &[u8]) {
+    let Some((&first, script)) = octets.split_first() else { return };
+    conversation(first, Script(script), [LCP; 8]);
+}
+
+/// A peer that speaks IPCP when LCP is open, whether or not the proofs are given.
+pub(crate) fn ipcp(octets: &[u8]) {
+    let Some((&first, script)) = octets.split_first() else { return };
+    conversation(first | 2 << 3, Script(script), [IPCP; 8]);
+}
+
+/// A peer that speaks CHAP where it is demanded, of one end or of both.
+pub(crate) fn chap(octets: &[u8]) {
+    let Some((&first, script)) = octets.split_first() else { return };
+    let demand = if first & 2 == 0 { 1 } else { 2 };
+    conversation(first & !6 | demand << 1, Script(script), [CHAP; 8]);
+}
+
+/// A session of either role, after some talk, and a peer with a script: it answers with no more than a small multiple,
+/// never waits for a time that is over, says nothing after the end, and ends once when it is told to.
+fn conversation(first: u8, mut script: Script<'_>, protocols: [u16; 8]) {
     let mut now = origin();
     let mut both = ends(first >> 1, now);
     exchange(&mut both, first >> 3 & 7, now);
@@ -158,12 +184,12 @@ pub(crate) fn session(octets: &[u8]) {
             0 => line.extend_from_slice(script.octets().unwrap_or(&[])),
             // A frame.
             1 => {
-                let protocol = PROTOCOLS[usize::from(operation >> 5)];
+                let protocol = protocols[usize::from(operation >> 5)];
                 encoder.encode(&mut line, protocol, &[script.octets().unwrap_or(&[])]);
             }
             // A control packet whose length fits.
             2 | 3 => {
-                let protocol = PROTOCOLS[usize::from(operation >> 5)];
+                let protocol = protocols[usize::from(operation >> 5)];
                 let (code, id) = (script.octet().unwrap_or(1), script.octet().unwrap_or(1));
                 let id = if operation & 0x10 == 0 { id } else { last.1.get(1).copied().unwrap_or(0) };
                 let data = script.octets().unwrap_or(&[]);
@@ -223,7 +249,7 @@ pub(crate) fn headers(octets: &[u8]) {
         }
         both
     };
-    let (mut script, mut honest, [_, mut terminal]) = (Script(octets), open(), open());
+    let (mut script, mut honest, mut invented) = (Script(octets), None, None);
     let mut encoder = Encoder::new();
     let mut packet = Vec::new();
     while let Some(operation) = script.octet() {
@@ -237,8 +263,9 @@ pub(crate) fn headers(octets: &[u8]) {
                 if operation & 0x80 != 0 {
                     line[3] ^= 1;
                 }
+                let [_, terminal] = invented.get_or_insert_with(open);
                 terminal.handle(Input::Bytes(&line), now);
-                for packet in drain(&mut terminal).packets {
+                for packet in drain(terminal).packets {
                     let header = 4 * usize::from(packet[0] & 0x0f);
                     assert!(packet.len() <= ringup_ppp::INFORMATION_OCTETS_MAX && header >= 20);
                     assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), packet.len());
@@ -257,11 +284,12 @@ pub(crate) fn headers(octets: &[u8]) {
         }
         if operation % 4 >= 2 {
             repair(&mut packet);
-            honest[0].handle(Input::Packet(&packet), now);
-            let said = drain(&mut honest[0]).transmitted;
-            honest[1].handle(Input::Bytes(&said), now);
+            let [server, terminal] = honest.get_or_insert_with(open);
+            server.handle(Input::Packet(&packet), now);
+            let said = drain(server).transmitted;
+            terminal.handle(Input::Bytes(&said), now);
             let expected = if packet.is_empty() { vec![] } else { vec![packet.clone()] };
-            assert_eq!(drain(&mut honest[1]).packets, expected);
+            assert_eq!(drain(terminal).packets, expected);
         }
     }
 }

@@ -33,3 +33,18 @@ fn the_session_corpus_replays() {
 fn the_headers_corpus_replays() {
     replay("headers", bodies::headers);
 }
+
+#[test]
+fn the_lcp_corpus_replays() {
+    replay("lcp", bodies::lcp);
+}
+
+#[test]
+fn the_ipcp_corpus_replays() {
+    replay("ipcp", bodies::ipcp);
+}
+
+#[test]
+fn the_chap_corpus_replays() {
+    replay("chap", bodies::chap);
+}

@@ -1,0 +1,63 @@
+//! Figures that a bench program of a crate prints, row by row.
+
+use crate::workspace::{Workspace, shown};
+
+/// A `[[bench]]` of a crate and the table that its rows belong to.
+pub(super) struct Bench {
+    pub(super) package: &'static str,
+    pub(super) name: &'static str,
+    /// What the figures are, above the table.
+    pub(super) title: &'static str,
+    /// The first line of the table.
+    pub(super) head: &'static str,
+}
+
+const FIGURES: &str = "| figure | wanted | measured | |";
+
+pub(super) const PPP: Bench = Bench {
+    package: "ringup-ppp",
+    name: "frames",
+    title: "### ppp\n\nOne core, packets of 1500 random octets, the FCS with the table of RFC 1662 §C.2; MB/s are octets of packets. The best of five rounds.",
+    head: FIGURES,
+};
+
+pub(super) const LINK: Bench = Bench {
+    package: "ringup-link",
+    name: "links",
+    title: "### link\n\nTCP over a link, content only. The lines at 33600 bit/s are simulated, on a paused clock; memory is what the heap was asked for.",
+    head: FIGURES,
+};
+
+pub(super) const SETUP: Bench = Bench {
+    package: "ringup-link",
+    name: "setup",
+    title: "### setup\n\nFrom CONNECT until the IPCP Configure-Acks have arrived at both ends, on the same emulated line, one run each. Who calls is the server and comes \
+first; pppd is Debian's in User-Mode Linux, with `noccp noipv6`. Address: the terminal is assigned one that it did not know, or asks for the right one. Round trips: half the \
+crossings that had to wait for one another. Octets: from the server + to it.",
+    head: "| proof | address | who | 33600 bit/s, 60 ms | round trips | octets | 9600 bit/s, 300 ms | round trips | octets |",
+};
+
+impl Bench {
+    pub(super) fn measure(&self, workspace: &Workspace) -> anyhow::Result<String> {
+        let bench = workspace.cargo(&["bench", "--locked", "--package", self.package, "--bench", self.name]);
+        eprintln!("== {}", shown(&bench));
+        let rows = workspace.output(bench)?;
+        Ok(format!("{}\n\n{}\n{}\n{rows}", self.title, self.head, ruler(self.head)))
+    }
+}
+
+/// The second line of a table with this first one.
+fn ruler(head: &str) -> String {
+    let columns = head.matches('|').count().saturating_sub(1);
+    "|---".repeat(columns) + "|"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ruler_has_as_many_columns_as_the_head() {
+        assert_eq!(ruler("| a | b | |"), "|---|---|---|");
+    }
+}
