@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
 use client::answer::{AnswerExit, answer};
+use client::budget::Budget;
 use client::connector::{self, ReceiveConfig, dial_in};
 use client::session::{LinkSettings, SILENCE_MAX};
 use client::starter::{self, StarterConfig};
@@ -60,7 +61,8 @@ impl Wait {
 /// Decides about a ring: screening, then silence or the call. Started by the starter, with the line as standard input.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 the call was completed; 10, 11, 12 not answered: number not registered, withheld, not told;
+Exit codes: 0 the call was completed, or called back; 10 to 15 not answered: number not registered, withheld, not
+told, registered to be refused, out of hours, rings too often;
 1 the call failed; 2 wrong arguments or configuration.")]
 pub(crate) struct Answer {
     /// The terminal's config
@@ -209,16 +211,16 @@ impl DialIn {
             bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
         }
         let capture = self.capture.as_deref().map(Capture::create).transpose()?;
+        let port = machine.port.context("the config has no line.port: where is the modem?")?;
         let job = connector::DialIn {
-            setup: machine.setup,
-            port: machine.port.context("the config has no line.port: where is the modem?")?,
             number: machine.server.context("the config has no server.number: whom to call?")?,
+            budget: Budget::new(&machine.state, machine.limits),
             link: LinkSettings { capture, ..machine.link },
             submissions: submissions.into_iter().collect(),
             receive,
         };
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        for accepted in runtime.block_on(dial_in(job))? {
+        for accepted in runtime.block_on(dial_in(&port, machine.setup, job))? {
             print_accepted(&accepted, self.json)?;
         }
         Ok(ExitCode::SUCCESS)

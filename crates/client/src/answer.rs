@@ -5,22 +5,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Reason, TerminalId};
-use line::{CALLER_ID_WAIT, Caller, Decision, DialFailure, LineError, ModemLine, Port, RefusalReason, Ring, Screening};
+use jiff::Zoned;
+use line::{
+    CALLER_ID_WAIT, Caller, Decision, DialFailure, Home, LineError, ModemLine, Number, Port, RefusalReason, Ring,
+    Screening, WeekMinute,
+};
 use modem::Profile;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::budget::{Budget, BudgetError, Limits};
+use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
 use crate::inbox::{Inbox, InboxError};
 use crate::session::{LinkSettings, SessionError, establish, receive};
+
+/// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
+const CALL_BACK_GUARD: Duration = Duration::from_secs(5);
 
 /// What a terminal needs to know to be called.
 #[derive(Debug, Clone)]
 pub struct TerminalConfig {
     /// Its public id, as the server printed it.
     pub id: TerminalId,
-    /// The numbers that may make it answer.
+    /// The numbers that may make it do something, as they are meant where it is.
     pub callers: Screening,
+    /// The country in which its line is, if one is configured.
+    pub home: Option<Home>,
+    /// What is dialled before every number.
+    pub dial_prefix: String,
     /// Where what comes is kept.
     pub inbox: PathBuf,
+    /// Where it keeps what it has spent.
+    pub state: PathBuf,
+    /// What it may spend on calls of its own.
+    pub limits: Limits,
     /// How long it stays connected after "nothing more". Zero hangs up at once.
     pub linger: Duration,
     /// What the modem is: how a ring is refused, and a number dialled.
@@ -32,7 +49,7 @@ pub struct TerminalConfig {
 /// How `answer` ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerEnd {
-    /// The caller was answered and had nothing more to say.
+    /// The caller was answered, or called back, and had nothing more to say.
     Completed,
     /// Nobody was answered; nothing was paid.
     Refused(RefusalReason),
@@ -53,6 +70,15 @@ pub enum AnswerError {
     /// What came after.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The registered number cannot be dialled on this line.
+    #[error("the caller's registered number cannot be dialled")]
+    Number(#[from] modem::DialStringError),
+    /// A ring that cannot be noted is not acted on.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The call back came to nothing.
+    #[error("the call back failed")]
+    CallBack(#[from] DialInError),
 }
 
 /// `ringup answer`'s exit codes: what the starter learns of a ring.
@@ -60,27 +86,29 @@ pub enum AnswerError {
 pub struct AnswerExit;
 
 impl AnswerExit {
+    /// The first code of a refusal; they follow each other as [`RefusalReason::ALL`] has them.
+    const REFUSED: u8 = 10;
+
     /// The exit code of an end that is no error. (An error is 1, bad arguments 2.)
     pub fn code(end: AnswerEnd) -> u8 {
         match end {
             AnswerEnd::Completed => 0,
-            AnswerEnd::Refused(RefusalReason::NotRegistered) => 10,
-            AnswerEnd::Refused(RefusalReason::Withheld) => 11,
-            AnswerEnd::Refused(RefusalReason::Absent) => 12,
+            AnswerEnd::Refused(reason) => Self::REFUSED + reason as u8,
         }
     }
 
     /// What a code means in words, and whether it is a refusal. `None` is a death by signal.
-    pub fn read(code: Option<i32>) -> (&'static str, bool) {
-        match code {
-            Some(0) => ("completed", false),
-            Some(10) => ("not registered", true),
-            Some(11) => ("withheld", true),
-            Some(12) => ("no caller id", true),
-            Some(2) => ("bad arguments or config", false),
-            Some(_) => ("call failed", false),
-            None => ("killed", false),
-        }
+    pub fn read(code: Option<i32>) -> (String, bool) {
+        let refusal =
+            RefusalReason::ALL.into_iter().find(|reason| code == Some(i32::from(Self::REFUSED + *reason as u8)));
+        let words = match (code, refusal) {
+            (_, Some(reason)) => return (reason.to_string(), true),
+            (Some(0), _) => "completed",
+            (Some(2), _) => "bad arguments or config",
+            (Some(_), _) => "call failed",
+            (None, _) => "killed",
+        };
+        (words.to_owned(), false)
     }
 }
 
@@ -92,14 +120,34 @@ pub async fn answer(config: &TerminalConfig, port: Port, heard: &[u8]) -> Result
     let mut line = ModemLine::attached(port, config.profile, heard)?;
     // The ring watch says "absent" in time; the limit is for a ring that is over before it was one.
     let ring = timeout(2 * CALLER_ID_WAIT, line.ring()).await.unwrap_or(Ok(Ring { caller: Caller::Absent }))?;
-    let caller = match config.callers.decide(&ring) {
-        Decision::Answer(caller) => caller,
+    let ring = ring.at(config.home);
+    let budget = Budget::new(&config.state, config.limits);
+    let now = Zoned::now();
+    let acted_on = |number: &Number| budget.acted_on(number, now.timestamp());
+    match config.callers.decide(&ring, week_minute(&now), acted_on) {
+        Decision::Answer(caller) => {
+            tracing::info!(?caller, "caller checked: registered");
+            note_if_limited(config, &budget, &caller, &now)?;
+            take_call(config, line).await?;
+        }
+        Decision::CallBack(caller) => {
+            tracing::info!(?caller, "caller checked: to be called back");
+            budget.note_ring(&caller, now.timestamp())?;
+            call_back(config, line, &caller, budget).await?;
+        }
         Decision::Refuse(reason) => {
             tracing::debug!(caller = ?ring.caller, %reason, "refused");
+            // Who withholds a number or is unknown hears it ring: nothing tells him that somebody is here.
+            if !matches!(reason, RefusalReason::NotRegistered | RefusalReason::Withheld | RefusalReason::Absent) {
+                line.refuse().await?;
+            }
             return Ok(AnswerEnd::Refused(reason));
         }
-    };
-    tracing::info!(?caller, "caller checked: registered");
+    }
+    Ok(AnswerEnd::Completed)
+}
+
+async fn take_call(config: &TerminalConfig, line: ModemLine) -> Result<(), AnswerError> {
     let inbox = Arc::new(Inbox::open(&config.inbox)?);
     let call = line.answer().await?;
     tracing::info!(rate = call.rate_bps(), "answered");
@@ -108,7 +156,35 @@ pub async fn answer(config: &TerminalConfig, port: Port, heard: &[u8]) -> Result
     link.close();
     let reason = link.closed().await;
     tracing::info!(%reason, "hung up");
-    Ok(AnswerEnd::Completed)
+    Ok(())
+}
+
+/// Dials the registered number, not one that came with the ring: the two are equal, but only one was ever written here.
+async fn call_back(
+    config: &TerminalConfig,
+    mut line: ModemLine,
+    caller: &Number,
+    budget: Budget,
+) -> Result<(), AnswerError> {
+    let number = caller.dial_string(&config.dial_prefix, config.home)?;
+    line.refuse().await?;
+    line.quiet().await?;
+    sleep(CALL_BACK_GUARD).await;
+    let receive = ReceiveConfig { id: config.id, inbox: config.inbox.clone(), linger: config.linger };
+    let job = DialIn { number, budget, link: config.link.clone(), submissions: Vec::new(), receive: Some(receive) };
+    dial(line, job).await?;
+    Ok(())
+}
+
+/// Rings are counted where somebody limits them.
+fn note_if_limited(config: &TerminalConfig, budget: &Budget, caller: &Number, now: &Zoned) -> Result<(), BudgetError> {
+    let is_limited = config.callers.rules().any(|(number, rule)| number == caller && rule.per_hour.is_some());
+    if is_limited { budget.note_ring(caller, now.timestamp()) } else { Ok(()) }
+}
+
+fn week_minute(now: &Zoned) -> WeekMinute {
+    let unsigned = |number: i8| u8::try_from(number).unwrap_or_default();
+    WeekMinute::new(unsigned(now.weekday().to_monday_zero_offset()), unsigned(now.hour()), unsigned(now.minute()))
 }
 
 #[cfg(test)]
@@ -117,10 +193,11 @@ mod tests {
 
     #[test]
     fn every_refusal_has_an_exit_code_that_the_starter_reads_as_one() {
-        for reason in [RefusalReason::NotRegistered, RefusalReason::Withheld, RefusalReason::Absent] {
+        for reason in RefusalReason::ALL {
             let code = AnswerExit::code(AnswerEnd::Refused(reason));
-            assert_eq!(AnswerExit::read(Some(code.into())), (reason.to_string().as_str(), true));
+            assert_eq!(AnswerExit::read(Some(code.into())), (reason.to_string(), true));
         }
+        assert_eq!(AnswerExit::code(AnswerEnd::Refused(RefusalReason::Absent)), 12, "as the help says");
         assert!(!AnswerExit::read(Some(AnswerExit::code(AnswerEnd::Completed).into())).1);
         assert!(!AnswerExit::read(None).1);
     }

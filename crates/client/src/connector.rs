@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Reason, TerminalId};
-use line::{DialFailure, LineError, ModemLine, PortAddress};
+use jiff::Timestamp;
+use line::{Call, DialFailure, LineError, ModemLine, PortAddress};
 use link::Link;
 use modem::{DialString, Setup};
+use tokio::time::{Instant, timeout};
 
+use crate::budget::{Budget, BudgetError};
 use crate::inbox::{Inbox, InboxError};
 use crate::session::{LinkSettings, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
@@ -16,15 +19,16 @@ use crate::submission::{Accepted, Submission, SubmitError, submit};
 /// From the dial command to CONNECT.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// The longest call that a machine places: enough for 16 MiB at 33600 bit/s.
+const CALL_MAX: Duration = Duration::from_secs(90 * 60);
+
 /// A call to the server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct DialIn {
-    /// Where the modem is.
-    pub port: PortAddress,
-    /// What its modem is, and is told.
-    pub setup: Setup,
     /// What is dialled.
     pub number: DialString,
+    /// What this machine may spend.
+    pub budget: Budget,
     /// The link over it.
     pub link: LinkSettings,
     /// What is submitted on this call, in this order.
@@ -50,6 +54,12 @@ pub enum DialInError {
     /// The line.
     #[error("the line failed")]
     Line(#[from] LineError),
+    /// This machine has spent what it may.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The call was ended because it had taken as long as it may.
+    #[error("the call was hung up after {} s: that is what the budget had left", .0.as_secs())]
+    TooLong(Duration),
     /// The inbox cannot be used: then the call is not placed.
     #[error("the inbox cannot be used, so no call is placed")]
     Inbox(#[from] InboxError),
@@ -64,21 +74,50 @@ pub enum DialInError {
     Submit(#[from] SubmitError),
 }
 
+/// Opens the modem at `port` and places a call on it: see [`dial`].
+///
+/// # Errors
+/// [`DialInError`]; the line is hung up in any case.
+pub async fn dial_in(port: &PortAddress, setup: Setup, job: DialIn) -> Result<Vec<Accepted>, DialInError> {
+    let line = ModemLine::open(port, setup).await?;
+    dial(line, job).await
+}
+
 /// Dials the server, submits, receives, hangs up. Gives what was accepted, in order.
 ///
 /// # Errors
 /// [`DialInError`]; the line is hung up in any case.
-pub async fn dial_in(job: DialIn) -> Result<Vec<Accepted>, DialInError> {
-    let DialIn { port, setup, number, link: settings, submissions, receive: receiving } = job;
+pub async fn dial(line: ModemLine, job: DialIn) -> Result<Vec<Accepted>, DialInError> {
+    let DialIn { number, budget, link: settings, submissions, receive: receiving } = job;
     let receiving = match receiving {
         Some(config) => Some((Arc::new(Inbox::open(&config.inbox)?), config)),
         None => None,
     };
-    let line = ModemLine::open(&port, setup).await?;
+    // On the disk before the modem hears of it.
+    let reservation = budget.reserve(CALL_MAX, Timestamp::now())?;
     tracing::info!(?number, "dialling in");
-    let call = line.dial(&number, DIAL_TIMEOUT).await?;
+    let call = match line.dial(&number, DIAL_TIMEOUT).await {
+        Ok(call) => call,
+        Err(failure) => {
+            budget.settle(&reservation, Duration::ZERO)?;
+            return Err(failure.into());
+        }
+    };
+    let connected = Instant::now();
     tracing::info!(rate = call.rate_bps(), "call connected");
-    let link = establish(call, &settings).await?;
+    let talk = talk(call, &settings, submissions, receiving);
+    let result = timeout(reservation.longest, talk).await.unwrap_or(Err(DialInError::TooLong(reservation.longest)));
+    budget.settle(&reservation, connected.elapsed())?;
+    result
+}
+
+async fn talk(
+    call: Call,
+    settings: &LinkSettings,
+    submissions: Vec<Submission>,
+    receiving: Option<(Arc<Inbox>, ReceiveConfig)>,
+) -> Result<Vec<Accepted>, DialInError> {
+    let link = establish(call, settings).await?;
     let accepted = submit_all(&link, submissions).await;
     let received = match receiving {
         Some((inbox, config)) if accepted.is_ok() => {

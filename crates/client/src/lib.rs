@@ -4,9 +4,10 @@
 //! [`session`] (PPP, connected notice, receive) → [`inbox`] (on the disk, then the receipt) → hang up → the starter
 //! waits again, with the modem initialised anew.
 //!
-//! The only room that dials is [`connector`].
+//! The only room that dials is [`connector`], and it dials what the [`budget`] allows.
 
 pub mod answer;
+pub mod budget;
 pub mod connector;
 pub mod inbox;
 pub mod session;

@@ -91,9 +91,9 @@ impl Starter<'_> {
         if refusal {
             self.refused += 1;
             self.refused_at = Some(Instant::now());
-            tracing::warn!(reason = outcome, refused = self.refused, "ring not answered");
+            tracing::warn!(reason = outcome.as_str(), refused = self.refused, "ring not answered");
         } else {
-            tracing::info!(outcome, code = exit.code(), "waiting again");
+            tracing::info!(outcome = outcome.as_str(), code = exit.code(), "waiting again");
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 
 mod call;
 mod call_id;
+mod hours;
 mod lock_file;
 mod modem_line;
 mod number;
@@ -21,10 +22,11 @@ mod screening;
 
 pub use call::{Call, UNKNOWN_RATE_BPS};
 pub use call_id::{CallId, CallIdError};
+pub use hours::{Hours, WeekMinute, Window, WindowError};
 pub use lock_file::LockFile;
 pub use modem_line::{DialFailure, LineError, ModemLine};
 pub use number::{Number, NumberError};
 pub use numbering::{Forbidden, Home, HomeError, check_dialled};
 pub use port::{AsyncPort, DTR_LOW, Port, PortAddress, PortAddressError, PortError};
 pub use ring::{CALLER_ID_WAIT, Caller, QUIET_AFTER, Ring, RingInput, RingWatch};
-pub use screening::{Decision, RefusalReason, Screening};
+pub use screening::{Action, ActionError, Decision, RATE_PERIOD, RefusalReason, Rule, Screening};

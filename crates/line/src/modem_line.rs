@@ -10,7 +10,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::call::{Call, now};
 use crate::port::{AsyncPort, Port, PortAddress, PortError};
-use crate::ring::{Ring, RingInput, RingWatch};
+use crate::ring::{QUIET_AFTER, Ring, RingInput, RingWatch};
 
 /// How long a modem may take no octet of a command: it is then as dead as one that does not answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,6 +158,19 @@ impl ModemLine {
                 Event::Connected { .. } => return Err(DialFailure::NoCall(Failure::NotData)),
                 Event::NoCall(failure) => return Err(DialFailure::NoCall(failure)),
                 _ => {}
+            }
+        }
+    }
+
+    /// Waits until nothing has rung for [`QUIET_AFTER`]: the caller has given up, or was refused.
+    ///
+    /// # Errors
+    /// [`LineError`]: the port failed.
+    pub async fn quiet(&mut self) -> Result<(), LineError> {
+        loop {
+            match timeout(QUIET_AFTER, self.event()).await {
+                Err(_) => return Ok(()),
+                Ok(event) => drop(event?),
             }
         }
     }

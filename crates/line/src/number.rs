@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use modem::DialString;
 
+use crate::numbering::Home;
+
 /// A telephone number: in international form (`+4930123456`, ITU-T E.164), or local to a line (a PBX extension or a
 /// short code such as `201`).
 ///
@@ -48,12 +50,20 @@ impl Number {
         self.0.starts_with('+')
     }
 
-    /// What is dialled for this number on a line that needs `prefix` (such as `0,`) to get out.
+    /// The number that is meant in a country: see [`Home::normal`]. Without one it is what it is.
+    #[must_use]
+    pub fn at(self, home: Option<Home>) -> Self {
+        home.map_or_else(|| self.clone(), |home| home.normal(&self))
+    }
+
+    /// What is dialled for this number on a line that needs `prefix` (such as `0,`) to get out and is in `home`, where
+    /// nobody can dial a `+`.
     ///
     /// # Errors
     /// If `prefix` is not made of dial characters, or both together are too long.
-    pub fn dial_string(&self, prefix: &str) -> Result<DialString, modem::DialStringError> {
-        format!("{prefix}{}", self.0).parse()
+    pub fn dial_string(&self, prefix: &str, home: Option<Home>) -> Result<DialString, modem::DialStringError> {
+        let dialled = home.map_or_else(|| self.to_string(), |home| home.dialled(self));
+        format!("{prefix}{dialled}").parse()
     }
 }
 
@@ -126,8 +136,8 @@ mod tests {
     #[test]
     fn a_prefix_becomes_part_of_what_is_dialled_not_of_the_number() {
         let number = number("201").unwrap();
-        assert_eq!(number.dial_string("0,").unwrap().as_str(), "0,201");
-        assert!(number.dial_string("0;").is_err());
+        assert_eq!(number.dial_string("0,", None).unwrap().as_str(), "0,201");
+        assert!(number.dial_string("0;", None).is_err());
     }
 
     #[test]

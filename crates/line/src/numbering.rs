@@ -97,6 +97,18 @@ impl Home {
         international_form.parse().unwrap_or_else(|_| number.clone())
     }
 
+    /// What is dialled here for a number.
+    pub(crate) fn dialled(self, number: &Number) -> String {
+        let Plan { code, international, trunk, .. } = *self.0;
+        match number.as_str().strip_prefix('+') {
+            None => number.to_string(),
+            Some(digits) => match digits.strip_prefix(code) {
+                Some(national) => format!("{trunk}{national}"),
+                None => format!("{international}{digits}"),
+            },
+        }
+    }
+
     /// The national number without its trunk prefix, if it is one.
     fn national(self, digits: &str) -> Option<&str> {
         let Plan { code, trunk, shortest, .. } = *self.0;
@@ -115,7 +127,7 @@ impl Home {
 /// # Errors
 /// [`Forbidden`]: it must not, ever.
 pub fn check_dialled(home: Option<Home>, number: &Number) -> Result<(), Forbidden> {
-    let number = home.map_or_else(|| number.clone(), |home| home.normal(number));
+    let number = number.clone().at(home);
     let Some(digits) = number.as_str().strip_prefix('+') else {
         return if EMERGENCY.contains(&number.as_str()) { Err(Forbidden::Emergency) } else { Ok(()) };
     };
@@ -175,6 +187,18 @@ mod tests {
             }
         }
         assert_eq!(normal("US", "011442071838750"), "+442071838750");
+    }
+
+    #[test]
+    fn a_number_is_dialled_as_it_is_dialled_here() {
+        let dialled = |country: &str, number: &str| {
+            let home = Some(country.parse().unwrap());
+            number.parse::<Number>().unwrap().dial_string("0,", home).unwrap().as_str().to_owned()
+        };
+        assert_eq!(dialled("DE", "+496612345670"), "0,06612345670");
+        assert_eq!(dialled("US", "+496612345670"), "0,011496612345670");
+        assert_eq!(dialled("IT", "+390612345678"), "0,0612345678");
+        assert_eq!(dialled("DE", "201"), "0,201");
     }
 
     #[test]

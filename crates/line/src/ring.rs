@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use modem::CallerId;
 
 use crate::number::Number;
+use crate::numbering::Home;
 
 /// How long after the first sign of a call its caller ID may take; later counts as none. (In the US and in Europe it
 /// comes within 4 s, before the second RING.)
@@ -48,6 +49,17 @@ impl From<&CallerId> for Caller {
 pub struct Ring {
     /// Who is calling.
     pub caller: Caller,
+}
+
+impl Ring {
+    /// The same ring, with the caller's number as it is meant in a country.
+    #[must_use]
+    pub fn at(self, home: Option<Home>) -> Self {
+        match self.caller {
+            Caller::Number(number) => Self { caller: Caller::Number(number.at(home)) },
+            caller => Self { caller },
+        }
+    }
 }
 
 /// One input of a [`RingWatch`].

@@ -1,27 +1,60 @@
 //! The decision about a ring, from the caller's number, before anything costs money. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
+use crate::hours::{Hours, WeekMinute};
 use crate::number::Number;
 use crate::ring::{Caller, Ring};
 
-/// The registered numbers: who may make us answer. An empty list answers nobody.
+/// The registered numbers, and what each may make us do. An empty list answers nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Screening {
-    registered: BTreeSet<Number>,
+    rules: BTreeMap<Number, Rule>,
 }
+
+/// What a registered number may make us do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// What a ring from it is for.
+    pub action: Action,
+    /// When; outside of that it is refused.
+    pub hours: Hours,
+    /// How many of its rings in an hour are acted on; `None` for all of them.
+    pub per_hour: Option<u32>,
+}
+
+/// What a ring is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Action {
+    /// It is answered, and the call carries the data.
+    #[default]
+    Answer,
+    /// It is never answered: for a number that would fit a wider rule elsewhere, or for a while.
+    Refuse,
+    /// It is refused, and the registered number is called: the ring alone is the message, and costs nobody anything.
+    CallBack,
+}
+
+/// A text that names no action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no action; there are \"answer\", \"refuse\" and \"call-back\"")]
+pub struct ActionError(String);
 
 /// What to do with a ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Answer: this registered number is calling.
     Answer(Number),
-    /// Stay silent: on an analogue line the only refusal that costs the caller nothing.
+    /// Refuse, and call this registered number. Never one that came with the ring and is not registered.
+    CallBack(Number),
+    /// Refuse.
     Refuse(RefusalReason),
 }
 
-/// Why a ring is not answered.
+/// Why a ring is not acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefusalReason {
     /// The number is not registered.
@@ -30,6 +63,18 @@ pub enum RefusalReason {
     Withheld,
     /// The exchange told none.
     Absent,
+    /// The number is registered to be refused.
+    Refused,
+    /// Not at this hour.
+    OutOfHours,
+    /// The number rings more often than it may.
+    TooOften,
+}
+
+impl RefusalReason {
+    /// All there are.
+    pub const ALL: [RefusalReason; 6] =
+        [Self::NotRegistered, Self::Withheld, Self::Absent, Self::Refused, Self::OutOfHours, Self::TooOften];
 }
 
 impl fmt::Display for RefusalReason {
@@ -38,23 +83,73 @@ impl fmt::Display for RefusalReason {
             Self::NotRegistered => "not registered",
             Self::Withheld => "withheld",
             Self::Absent => "no caller id",
+            Self::Refused => "registered to be refused",
+            Self::OutOfHours => "out of hours",
+            Self::TooOften => "rings too often",
         })
     }
 }
 
+impl FromStr for Action {
+    type Err = ActionError;
+
+    fn from_str(text: &str) -> Result<Self, ActionError> {
+        Ok(match text {
+            "answer" => Self::Answer,
+            "refuse" => Self::Refuse,
+            "call-back" => Self::CallBack,
+            _ => return Err(ActionError(text.to_owned())),
+        })
+    }
+}
+
+/// An hour, over which [`Rule::per_hour`] counts.
+pub const RATE_PERIOD: Duration = Duration::from_secs(3600);
+
 impl Screening {
-    /// Screening by `registered` numbers.
+    /// Screening by numbers that are answered at any time.
     pub fn new(registered: impl IntoIterator<Item = Number>) -> Self {
-        Self { registered: registered.into_iter().collect() }
+        Self { rules: registered.into_iter().map(|number| (number, Rule::default())).collect() }
     }
 
-    /// Decides about a ring. The whole number must be equal: no prefix, no suffix, no wildcard.
-    pub fn decide(&self, ring: &Ring) -> Decision {
-        match &ring.caller {
-            Caller::Number(number) if self.registered.contains(number) => Decision::Answer(number.clone()),
-            Caller::Number(_) => Decision::Refuse(RefusalReason::NotRegistered),
-            Caller::Withheld => Decision::Refuse(RefusalReason::Withheld),
-            Caller::Absent => Decision::Refuse(RefusalReason::Absent),
+    /// Registers a number. `false`: it is registered already, and stays as it was.
+    pub fn register(&mut self, number: Number, rule: Rule) -> bool {
+        let is_new = !self.rules.contains_key(&number);
+        if is_new {
+            self.rules.insert(number, rule);
+        }
+        is_new
+    }
+
+    /// The registered numbers and their rules, in order.
+    pub fn rules(&self) -> impl Iterator<Item = (&Number, &Rule)> {
+        self.rules.iter()
+    }
+
+    /// Decides about a ring that comes `at` this minute of the week. `acted_on` says how many rings of a number were acted
+    /// on in the last [`RATE_PERIOD`]. The whole number must be equal: no prefix, no suffix, no wildcard.
+    pub fn decide(&self, ring: &Ring, at: WeekMinute, acted_on: impl FnOnce(&Number) -> u32) -> Decision {
+        let number = match &ring.caller {
+            Caller::Number(number) => number,
+            Caller::Withheld => return Decision::Refuse(RefusalReason::Withheld),
+            Caller::Absent => return Decision::Refuse(RefusalReason::Absent),
+        };
+        let Some((number, rule)) = self.rules.get_key_value(number) else {
+            return Decision::Refuse(RefusalReason::NotRegistered);
+        };
+        if rule.action == Action::Refuse {
+            return Decision::Refuse(RefusalReason::Refused);
+        }
+        if !rule.hours.contains(at) {
+            return Decision::Refuse(RefusalReason::OutOfHours);
+        }
+        if rule.per_hour.is_some_and(|limit| acted_on(number) >= limit) {
+            return Decision::Refuse(RefusalReason::TooOften);
+        }
+        match rule.action {
+            Action::Answer => Decision::Answer(number.clone()),
+            Action::CallBack => Decision::CallBack(number.clone()),
+            Action::Refuse => Decision::Refuse(RefusalReason::Refused),
         }
     }
 }
@@ -63,12 +158,24 @@ impl Screening {
 mod tests {
     use super::*;
 
+    const MONDAY_NOON: WeekMinute = WeekMinute::from_monday(12 * 60);
+
+    fn screening(registered: &[&str]) -> Screening {
+        Screening::new(registered.iter().map(|number| number.parse().unwrap()))
+    }
+
     fn decide(registered: &[&str], caller: Caller) -> Decision {
-        Screening::new(registered.iter().map(|number| number.parse().unwrap())).decide(&Ring { caller })
+        screening(registered).decide(&Ring { caller }, MONDAY_NOON, |_| 0)
     }
 
     fn number(text: &str) -> Caller {
         Caller::Number(text.parse().unwrap())
+    }
+
+    fn with(rule: Rule, acted_on: u32) -> Decision {
+        let mut screening = Screening::default();
+        assert!(screening.register("201".parse().unwrap(), rule));
+        screening.decide(&Ring { caller: number("201") }, MONDAY_NOON, |_| acted_on)
     }
 
     #[test]
@@ -89,5 +196,35 @@ mod tests {
     fn withheld_and_absent_numbers_are_refused_with_their_reason() {
         assert_eq!(decide(&["201"], Caller::Withheld), Decision::Refuse(RefusalReason::Withheld));
         assert_eq!(decide(&["201"], Caller::Absent), Decision::Refuse(RefusalReason::Absent));
+    }
+
+    #[test]
+    fn a_number_makes_us_do_what_it_is_registered_for() {
+        let caller: Number = "201".parse().unwrap();
+        let rule = |action| Rule { action, ..Rule::default() };
+        assert_eq!(with(rule(Action::Answer), 9), Decision::Answer(caller.clone()));
+        assert_eq!(with(rule(Action::CallBack), 9), Decision::CallBack(caller));
+        assert_eq!(with(rule(Action::Refuse), 0), Decision::Refuse(RefusalReason::Refused));
+    }
+
+    #[test]
+    fn a_ring_outside_the_hours_is_refused() {
+        let hours = |window: &str| Rule { hours: Hours(vec![window.parse().unwrap()]), ..Rule::default() };
+        assert!(matches!(with(hours("mon 12:00-12:01"), 0), Decision::Answer(_)));
+        assert_eq!(with(hours("mon 12:01-13:00"), 0), Decision::Refuse(RefusalReason::OutOfHours));
+    }
+
+    #[test]
+    fn a_number_that_rings_too_often_is_refused_until_the_hour_is_over() {
+        let limited = || Rule { action: Action::CallBack, per_hour: Some(3), ..Rule::default() };
+        assert!(matches!(with(limited(), 2), Decision::CallBack(_)));
+        assert_eq!(with(limited(), 3), Decision::Refuse(RefusalReason::TooOften));
+    }
+
+    #[test]
+    fn the_first_rule_of_a_number_counts() {
+        let mut screening = screening(&["201"]);
+        assert!(!screening.register("201".parse().unwrap(), Rule { action: Action::Refuse, ..Rule::default() }));
+        assert_eq!(screening.rules().next().unwrap().1.action, Action::Answer);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use line::CallId;
+use line::{CallId, Forbidden, check_dialled};
 
 use crate::dialup::{DialOrder, DialUp};
 use crate::directory::{CallRecord, Connection, Direction, Name, Terminal};
@@ -24,6 +24,9 @@ pub enum NotPlaced {
     /// The directory has no number for the terminal (any more).
     #[error("the terminal has no number")]
     NoNumber,
+    /// The number is one that nobody calls.
+    #[error("the number is never dialled")]
+    Forbidden(#[from] Forbidden),
     /// The number and the line's prefix make no dial string.
     #[error("the number cannot be dialled on this line")]
     DialString(#[from] modem::DialStringError),
@@ -47,7 +50,9 @@ impl Dialer {
     /// [`NotPlaced`]: nothing was dialled, nothing is owed.
     pub async fn place(&self, terminal: Terminal, line: &Name) -> Result<CallId, NotPlaced> {
         let number = terminal.number.clone().ok_or(NotPlaced::NoNumber)?;
-        let dial_string = number.dial_string(self.dialup.dial_prefix(line))?;
+        let home = self.dialup.home();
+        check_dialled(home, &number)?;
+        let dial_string = number.dial_string(self.dialup.dial_prefix(line), home)?;
         let record = CallRecord::begin(Direction::Outgoing, line.clone(), number.clone(), terminal.name.clone());
         let call = record.id;
         // On the disk before the modem hears of it: a crash right here leaves a record of a call that was never made,

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use delivery::TerminalId;
-use line::{CallId, PortAddress};
+use line::{CallId, Home, PortAddress};
 use link::{Capture, OpenPorts};
 use modem::{DialString, Setup};
 use serde::Serialize;
@@ -51,6 +51,8 @@ pub struct LinkSettings {
     pub address: Ipv4Addr,
     /// Addresses for callers that have none in the directory.
     pub pool: AddressPool,
+    /// The country in which the lines are, if one is configured.
+    pub home: Option<Home>,
     /// Where everything that crosses a link is recorded, if anywhere.
     pub capture: Option<Capture>,
     /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
@@ -186,6 +188,11 @@ impl DialUp {
             tasks.spawn(line_task::run(config, queue, shared.clone()));
         }
         Self { lines: Arc::new(handles), shared }
+    }
+
+    /// The country in which the lines are.
+    pub fn home(&self) -> Option<Home> {
+        self.shared.settings.home
     }
 
     /// What is dialled before every number on this line.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use line::{CallId, Number};
+use line::{CallId, Home, Number};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -148,6 +148,17 @@ pub enum DestinationError {
     /// Not a name.
     #[error(transparent)]
     Name(#[from] NameError),
+}
+
+impl Destination {
+    /// The same, with a number as it is meant in a country.
+    #[must_use]
+    pub fn at(self, home: Option<Home>) -> Self {
+        match self {
+            Self::Number(number) => Self::Number(number.at(home)),
+            other => other,
+        }
+    }
 }
 
 impl FromStr for Destination {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
+use line::Home;
 use tokio::sync::mpsc;
 
 use crate::directory::{Destination, Provider, TokenHash};
@@ -66,12 +67,14 @@ pub struct Intake {
     /// Tells dispatch that something is due. Never full for long: dispatch only notes it.
     due: mpsc::Sender<Vec<TerminalId>>,
     size_max: u64,
+    /// Where the numbers are that are written without a country.
+    home: Option<Home>,
 }
 
 impl Intake {
     /// A door to `store` that tells `due` what came.
-    pub fn new(store: Store, due: mpsc::Sender<Vec<TerminalId>>, size_max: u64) -> Self {
-        Self { store, due, size_max }
+    pub fn new(store: Store, due: mpsc::Sender<Vec<TerminalId>>, size_max: u64, home: Option<Home>) -> Self {
+        Self { store, due, size_max, home }
     }
 
     /// The largest content taken, in octets.
@@ -104,6 +107,7 @@ impl Intake {
         }
         let mut found = Vec::with_capacity(destinations.len());
         for destination in destinations {
+            let destination = destination.at(self.home);
             let terminal = self.store.find_terminal(destination.clone()).await?;
             found.push((destination, terminal));
         }

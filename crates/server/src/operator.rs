@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use delivery::TerminalId;
-use line::Number;
+use line::{Home, Number, check_dialled};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,10 +28,19 @@ const LIST_LAST: Last = Last(100);
 struct Desk {
     store: Store,
     dialup: DialUp,
+    home: Option<Home>,
+}
+
+impl Desk {
+    /// A number of the directory, as it is meant here.
+    fn number(&self, text: Option<String>) -> Result<Option<Number>, Refused> {
+        let number = text.map(|text| parse::<Number>("number", &text)).transpose()?;
+        Ok(number.map(|number| number.at(self.home)))
+    }
 }
 
 /// The routes.
-pub(crate) fn router(store: Store, dialup: DialUp) -> Router {
+pub(crate) fn router(store: Store, dialup: DialUp, home: Option<Home>) -> Router {
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
@@ -41,7 +50,7 @@ pub(crate) fn router(store: Store, dialup: DialUp) -> Router {
         .route("/calls", get(list_calls))
         .route("/messages", get(list_messages))
         .route("/messages/{id}", get(show_message))
-        .with_state(Desk { store, dialup })
+        .with_state(Desk { store, dialup, home })
 }
 
 /// A refusal, as a problem document.
@@ -103,12 +112,17 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
     if new.number.is_none() && new.address.is_none() {
         return Err(Refused::bad("number", "a terminal needs a number to be called on, an address, or both"));
     }
+    let number = desk.number(new.number)?;
+    if let Some(number) = &number {
+        check_dialled(desk.home, number)
+            .map_err(|forbidden| Refused::bad("number", format!("{number} is never dialled: {forbidden}")))?;
+    }
     let mut octets = [0; 8];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("id", error))?;
     let terminal = Terminal {
         id: TerminalId::from_octets(octets),
         name: parse("name", &new.name)?,
-        number: new.number.map(|number| parse::<Number>("number", &number)).transpose()?,
+        number,
         address: new.address.map(|address| parse::<Ipv4Addr>("address", &address)).transpose()?,
         connection: Connection::Down,
     };
@@ -167,10 +181,7 @@ async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, 
     let mut octets = [0; 32];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
     let token = Token::from_octets(octets);
-    let provider = Provider {
-        name: parse("name", &new.name)?,
-        number: new.number.map(|number| parse::<Number>("number", &number)).transpose()?,
-    };
+    let provider = Provider { name: parse("name", &new.name)?, number: desk.number(new.number)? };
     desk.store.add_provider(provider.clone(), TokenHash::of(token.reveal())).await?;
     tracing::info!(provider = %provider.name, "provider added");
     let mut shown = provider_json(&provider);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use delivery::TerminalId;
-use line::CallId;
+use line::{CallId, Home};
 use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
@@ -44,6 +44,8 @@ pub struct Config {
     pub capture: Option<Capture>,
     /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
     pub tun: Option<OpenPorts>,
+    /// The country in which the lines are, and whose numbers are written without a country code.
+    pub home: Option<Home>,
     /// When failed calls are tried again.
     pub retry: RetryRules,
     /// The lines.
@@ -97,7 +99,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         Store::open(&config.state).map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
-    let intake = Intake::new(store.clone(), due_sender, config.submission_size_max);
+    let intake = Intake::new(store.clone(), due_sender, config.submission_size_max, config.home);
     let submissions = Submissions::new(intake, store.clone());
     let mut tasks = JoinSet::new();
 
@@ -109,14 +111,19 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         let (router, shutdown) = (submissions.router(), shutdown.clone());
         tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
     }
-    let settings =
-        LinkSettings { address: config.link_address, pool: config.link_pool, capture: config.capture, tun: config.tun };
+    let settings = LinkSettings {
+        address: config.link_address,
+        pool: config.link_pool,
+        home: config.home,
+        capture: config.capture,
+        tun: config.tun,
+    };
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     let dialup =
         DialUp::start(config.lines, settings, store.clone(), submissions, report_sender, shutdown.clone(), &mut tasks);
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
-    let router = operator::router(store.clone(), dialup.clone());
+    let router = operator::router(store.clone(), dialup.clone(), config.home);
     let operator_shutdown = shutdown.clone();
     tasks.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use line::PortAddress;
+use line::{Home, PortAddress};
 use link::HAS_TUN;
 use server::Config;
 use server::dialup::{AddressPool, LineConfig};
@@ -26,6 +26,7 @@ const LINE_DELAY: Duration = Duration::from_millis(60);
 /// Reads and checks a server's config.
 pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
     load(path, |top| {
+        let home = top.parsed::<Home>("country");
         let state = top.path("state").unwrap_or_else(|| top.folder().join("state"));
         let (listen, size_max) = top.section("submission", |section| {
             let listen = match section.parsed::<String>("listen") {
@@ -62,6 +63,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let (link_address, link_pool) = link?; // not before every key has been read
         Some(Config {
             state,
+            home,
             submission_listen: listen,
             submission_size_max: size_max,
             link_address,

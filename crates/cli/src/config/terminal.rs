@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::answer::TerminalConfig;
+use client::budget::Limits;
 use client::session::{LinkSettings, SILENCE_MAX};
 use delivery::TerminalId;
-use line::{Number, PortAddress, Screening};
+use line::{Action, Home, Hours, Number, PortAddress, Rule, Screening, Window, check_dialled};
 use link::HAS_TUN;
 use modem::{DialString, Profile, Setup};
 
@@ -25,6 +26,10 @@ pub(crate) struct Machine {
     pub(crate) setup: Setup,
     /// What it dials to reach the server.
     pub(crate) server: Option<DialString>,
+    /// Where it keeps what it has spent.
+    pub(crate) state: PathBuf,
+    /// What it may spend on calls of its own.
+    pub(crate) limits: Limits,
     /// Its link to the server.
     pub(crate) link: LinkSettings,
     /// What makes it a terminal.
@@ -37,21 +42,26 @@ pub(crate) struct Machine {
 pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
     load(path, |top| {
         let folder = top.folder();
-        let (port, setup, prefix, delay, address) = top.section("line", |section| {
+        let state = top.path("state").unwrap_or_else(|| folder.join("state"));
+        let limits = top.section("budget", budget);
+        let (port, setup, prefix, home, delay, address) = top.section("line", |section| {
             let port = section.parsed::<PortAddress>("port").map(|port| port.relative_to(&folder));
             let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
-            (port, modem_setup(section), prefix, section.time("delay", LINE_DELAY), section.parsed("address"))
+            let (setup, home) = (modem_setup(section), section.parsed::<Home>("country"));
+            (port, setup, prefix, home, section.time("delay", LINE_DELAY), section.parsed("address"))
         });
         let tun = tun::read(top, HAS_TUN);
         if tun.is_some() && !top.has("terminal") {
             top.fault("tun", "is for a [terminal]: nothing proves a server to a machine that only submits");
         }
         let link = LinkSettings { address, delay, capture: None, tun };
-        let server = if top.has("server") { top.section("server", |section| server(section, &prefix)) } else { None };
+        let server =
+            if top.has("server") { top.section("server", |section| server(section, &prefix, home)) } else { None };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
-            top.section("terminal", |section| terminal(section, link.clone(), setup.profile))
+            let line = LineFacts { home, dial_prefix: prefix, profile: setup.profile, state: state.clone(), limits };
+            top.section("terminal", |section| terminal(section, link.clone(), line))
         } else {
             None
         };
@@ -59,13 +69,39 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, setup, server, link, terminal, token_file })
+        Some(Machine { port, setup, server, state, limits, link, terminal, token_file })
     })
 }
 
-fn server(section: &mut Section<'_>, prefix: &str) -> Option<DialString> {
+/// What the sections before say, as far as a terminal needs it.
+struct LineFacts {
+    home: Option<Home>,
+    dial_prefix: String,
+    profile: Profile,
+    state: PathBuf,
+    limits: Limits,
+}
+
+fn budget(section: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    let mut count = |key: &str, default: u32| {
+        u32::try_from(section.count(key, u64::from(default))).unwrap_or_else(|_| {
+            section.fault(key, "is more than anybody can spend");
+            default
+        })
+    };
+    Limits {
+        calls_a_day: count("calls_a_day", default.calls_a_day),
+        minutes_a_day: count("minutes_a_day", default.minutes_a_day),
+    }
+}
+
+fn server(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> Option<DialString> {
     let number = section.required::<Number>("number", "the number that reaches the server")?;
-    match number.dial_string(prefix) {
+    if let Err(forbidden) = check_dialled(home, &number) {
+        section.fault("number", format!("is never dialled: {forbidden}"));
+    }
+    match number.dial_string(prefix, home) {
         Ok(dial_string) => Some(dial_string),
         Err(error) => {
             section.fault("number", format!("cannot be dialled with line.dial_prefix {prefix:?}: {error}"));
@@ -81,9 +117,37 @@ fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
     section.path("token_file")
 }
 
-fn terminal(section: &mut Section<'_>, link: LinkSettings, profile: Profile) -> Option<TerminalConfig> {
+/// `callers`: numbers that are answered at any time, or tables that say more.
+fn callers(section: &mut Section<'_>, home: Option<Home>) -> Screening {
+    let mut screening = Screening::default();
+    let plain = section.list::<Number>("callers").into_iter().map(|number| (number, Rule::default()));
+    let tables = section.sections("caller", caller).into_iter().flatten();
+    for (number, rule) in plain.chain(tables).collect::<Vec<_>>() {
+        let meant = number.clone().at(home);
+        if rule.action == Action::CallBack
+            && let Err(forbidden) = check_dialled(home, &meant)
+        {
+            section.fault("caller", format!("{number} cannot be called back: {forbidden}"));
+        }
+        if !screening.register(meant, rule) {
+            section.fault("caller", format!("{number} is registered twice"));
+        }
+    }
+    screening
+}
+
+fn caller(section: &mut Section<'_>) -> Option<(Number, Rule)> {
+    let number = section.required::<Number>("number", "whose ring it is about");
+    let action = section.parsed::<Action>("action").unwrap_or_default();
+    let hours = Hours(section.list::<Window>("hours"));
+    let per_hour = section.has("per_hour").then(|| u32::try_from(section.count("per_hour", 1)).unwrap_or(u32::MAX));
+    Some((number?, Rule { action, hours, per_hour }))
+}
+
+fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> Option<TerminalConfig> {
+    let LineFacts { home, dial_prefix, profile, state, limits } = line;
     let id = section.required::<TerminalId>("id", "the id that `ringup terminal add` printed");
-    let callers = section.list::<Number>("callers");
+    let callers = callers(section, home);
     let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
     let linger = section.time("linger", Duration::ZERO);
     if linger >= SILENCE_MAX {
@@ -92,5 +156,5 @@ fn terminal(section: &mut Section<'_>, link: LinkSettings, profile: Profile) -> 
             format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
         );
     }
-    Some(TerminalConfig { id: id?, callers: Screening::new(callers), inbox, linger, link, profile })
+    Some(TerminalConfig { id: id?, callers, home, dial_prefix, inbox, state, limits, linger, profile, link })
 }

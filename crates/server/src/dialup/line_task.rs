@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use line::{Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening};
+use line::{Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening, WeekMinute};
 use modem::Failure;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -77,6 +77,7 @@ impl Line {
                     return self.dial(modem, order).await;
                 }
             };
+            let ring = ring.at(self.shared.settings.home);
             if let Some((caller, peer)) = self.screen(&ring).await {
                 return self.answer(modem, caller, peer).await;
             }
@@ -93,11 +94,13 @@ impl Line {
                 return None;
             }
         };
-        match screening.decide(ring) {
+        // Who is in the directory may call at any time, as often as it likes.
+        match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
             Decision::Answer(caller) => {
                 tracing::info!(%line, ?caller, party = %peer.as_ref()?.name(), "ring: registered caller");
                 Some((caller, peer?))
             }
+            Decision::CallBack(_) => None, // no rule here says so
             Decision::Refuse(reason) => {
                 self.shared.note(line, |entry| entry.rings_refused += 1);
                 tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");

@@ -1,0 +1,292 @@
+//! What this machine may spend by itself: calls and minutes a day, kept on the disk.
+//!
+//! ```text
+//!   reserve (the longest the call may take) ──sync──► dial ──► settle (what it took) ──sync
+//! ```
+//!
+//! A crash between the two leaves the reservation, which counts as spent. So no ring, no restart and no bug above this
+//! room makes the machine spend more. Times that lie in the future (the clock was set back) count as now.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use line::{Number, RATE_PERIOD};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// Over which calls and minutes are counted.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// Rings remembered; more than anybody's hourly limit.
+const RINGS_MAX: usize = 1000;
+
+/// How much a machine may spend on calls of its own in any 24 hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls, whatever becomes of them.
+    pub calls_a_day: u32,
+    /// Minutes on the line, from the end of dialling.
+    pub minutes_a_day: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls_a_day: 100, minutes_a_day: 240 }
+    }
+}
+
+/// The budget of one machine, in a folder.
+#[derive(Debug)]
+pub struct Budget {
+    folder: PathBuf,
+    limits: Limits,
+}
+
+/// Why a call is not placed.
+#[derive(Debug, thiserror::Error)]
+pub enum BudgetError {
+    /// So many calls in 24 hours are enough.
+    #[error("{calls} calls in 24 hours are this machine's limit; the next may be placed at {next}")]
+    Calls {
+        /// The limit.
+        calls: u32,
+        /// When one of them is a day ago.
+        next: Timestamp,
+    },
+    /// So many minutes are.
+    #[error("{minutes} minutes of calls in 24 hours are this machine's limit; the next may be placed at {next}")]
+    Minutes {
+        /// The limit.
+        minutes: u32,
+        /// When the oldest call is a day ago.
+        next: Timestamp,
+    },
+    /// What is not on the disk is not spent.
+    #[error("the budget in {folder} cannot be kept, so no call is placed")]
+    Disk {
+        /// Where it is.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A call that may be placed, for so long.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation {
+    /// Which of the calls in the file.
+    at: Timestamp,
+    /// The longest it may take.
+    pub longest: Duration,
+}
+
+/// What is in the file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Spent {
+    calls: Vec<SpentCall>,
+    rings: Vec<ActedOn>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SpentCall {
+    at: Timestamp,
+    seconds: u64,
+}
+
+/// A ring that was acted on.
+#[derive(Debug, Serialize, Deserialize)]
+struct ActedOn {
+    number: String,
+    at: Timestamp,
+}
+
+impl Budget {
+    /// The budget kept in `folder`, which is made if need be.
+    pub fn new(folder: &Path, limits: Limits) -> Self {
+        Self { folder: folder.to_owned(), limits }
+    }
+
+    /// Reserves a call of at most `longest`, or of what is left of the day's minutes.
+    ///
+    /// # Errors
+    /// [`BudgetError`]: then no call may be placed.
+    pub fn reserve(&self, longest: Duration, now: Timestamp) -> Result<Reservation, BudgetError> {
+        self.change(|spent| {
+            let Limits { calls_a_day, minutes_a_day } = self.limits;
+            spent.forget(now);
+            let next = |place: usize| spent.calls.get(place).map_or(now, |call| call.at.min(now) + DAY);
+            let calls = spent.calls.len();
+            if calls >= calls_a_day as usize {
+                return Err(BudgetError::Calls { calls: calls_a_day, next: next(calls - calls_a_day as usize) });
+            }
+            let seconds: u64 = spent.calls.iter().map(|call| call.seconds).sum();
+            let left = (u64::from(minutes_a_day) * 60).saturating_sub(seconds);
+            if left == 0 {
+                return Err(BudgetError::Minutes { minutes: minutes_a_day, next: next(0) });
+            }
+            let longest = longest.min(Duration::from_secs(left));
+            spent.calls.push(SpentCall { at: now, seconds: longest.as_secs().max(1) });
+            Ok(Reservation { at: now, longest })
+        })
+    }
+
+    /// Notes what a call has taken. A failure leaves the reservation, which is never less.
+    ///
+    /// # Errors
+    /// [`BudgetError::Disk`].
+    pub fn settle(&self, reservation: &Reservation, took: Duration) -> Result<(), BudgetError> {
+        self.change(|spent| {
+            if let Some(call) = spent.calls.iter_mut().rfind(|call| call.at == reservation.at) {
+                // A second that has begun is over.
+                call.seconds = call.seconds.min(took.as_secs() + u64::from(took.subsec_nanos() > 0));
+            }
+            Ok(())
+        })
+    }
+
+    /// How many rings of a number were acted on within the last hour. A file that cannot be read counts as many.
+    pub fn acted_on(&self, number: &Number, now: Timestamp) -> u32 {
+        let Ok(spent) = self.read() else { return u32::MAX };
+        let rings =
+            spent.rings.iter().filter(|ring| ring.number == number.as_str() && is_within(ring.at, RATE_PERIOD, now));
+        u32::try_from(rings.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Notes that a ring is being acted on.
+    ///
+    /// # Errors
+    /// [`BudgetError::Disk`]: then it must not be.
+    pub fn note_ring(&self, number: &Number, now: Timestamp) -> Result<(), BudgetError> {
+        self.change(|spent| {
+            spent.rings.retain(|ring| is_within(ring.at, RATE_PERIOD, now));
+            let surplus = (spent.rings.len() + 1).saturating_sub(RINGS_MAX);
+            spent.rings.drain(..surplus);
+            spent.rings.push(ActedOn { number: number.to_string(), at: now });
+            Ok(())
+        })
+    }
+
+    /// Reads, changes and writes, alone: another program of this machine may be doing the same.
+    fn change<T>(&self, work: impl FnOnce(&mut Spent) -> Result<T, BudgetError>) -> Result<T, BudgetError> {
+        let disk = |source| BudgetError::Disk { folder: self.folder.clone(), source };
+        fs::create_dir_all(&self.folder).map_err(disk)?;
+        let lock = File::create(self.folder.join("budget.lock")).map_err(disk)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| disk(errno.into()))?;
+        let mut spent = self.read().map_err(disk)?;
+        let result = work(&mut spent)?;
+        self.write(&spent).map_err(disk)?;
+        Ok(result)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("budget.json")
+    }
+
+    fn read(&self) -> io::Result<Spent> {
+        match fs::read(self.path()) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Spent::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whole or not at all.
+    fn write(&self, spent: &Spent) -> io::Result<()> {
+        let new = self.folder.join("budget.new");
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(spent)?)?;
+        file.sync_all()?;
+        fs::rename(&new, self.path())?;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Spent {
+    fn forget(&mut self, now: Timestamp) {
+        self.calls.retain(|call| now.duration_since(call.at) < DAY);
+    }
+}
+
+fn is_within(at: Timestamp, period: Duration, now: Timestamp) -> bool {
+    now.duration_since(at) < SignedDuration::try_from(period).unwrap_or(DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+    const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+    fn noon() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
+    fn budget(folder: &tempfile::TempDir, calls_a_day: u32, minutes_a_day: u32) -> Budget {
+        Budget::new(folder.path(), Limits { calls_a_day, minutes_a_day })
+    }
+
+    #[test]
+    fn calls_are_counted_over_24_hours_and_across_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..3 {
+            let _ = budget(&folder, 3, 1000).reserve(TEN_MINUTES, noon() + n * HOUR).unwrap();
+        }
+        let refused = budget(&folder, 3, 1000).reserve(TEN_MINUTES, noon() + 3 * HOUR);
+        assert!(matches!(refused, Err(BudgetError::Calls { calls: 3, next }) if next == noon() + DAY), "{refused:?}");
+        assert!(budget(&folder, 3, 1000).reserve(TEN_MINUTES, noon() + DAY).is_ok());
+    }
+
+    #[test]
+    fn a_call_may_take_what_is_left_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = budget(&folder, 100, 15);
+        let first = budget.reserve(TEN_MINUTES, noon()).unwrap();
+        assert_eq!(first.longest, TEN_MINUTES);
+        let second = budget.reserve(TEN_MINUTES, noon() + HOUR).unwrap();
+        assert_eq!(second.longest, TEN_MINUTES / 2);
+        assert!(matches!(budget.reserve(TEN_MINUTES, noon() + HOUR), Err(BudgetError::Minutes { minutes: 15, .. })));
+        budget.settle(&second, Duration::from_millis(59_001)).unwrap();
+        assert_eq!(budget.reserve(TEN_MINUTES, noon() + HOUR).unwrap().longest, Duration::from_secs(4 * 60));
+    }
+
+    #[test]
+    fn a_call_that_was_never_settled_counts_as_spent() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(budget(&folder, 100, 10).reserve(TEN_MINUTES, noon()).unwrap()); // the power fails
+        assert!(budget(&folder, 100, 10).reserve(TEN_MINUTES, noon() + HOUR).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_sets_no_minute_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let _ = budget(&folder, 1, 10).reserve(TEN_MINUTES, noon()).unwrap();
+        let refused = budget(&folder, 1, 10).reserve(TEN_MINUTES, noon() - 1000 * HOUR);
+        assert!(matches!(refused, Err(BudgetError::Calls { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_spent() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("budget.json"), "not what we write").unwrap();
+        let budget = budget(&folder, 100, 100);
+        assert!(matches!(budget.reserve(TEN_MINUTES, noon()), Err(BudgetError::Disk { .. })));
+        assert_eq!(budget.acted_on(&"201".parse().unwrap(), noon()), u32::MAX);
+    }
+
+    #[test]
+    fn rings_are_counted_by_number_for_an_hour() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = budget(&folder, 100, 100);
+        let (one, other): (Number, Number) = ("201".parse().unwrap(), "202".parse().unwrap());
+        for minutes in [0, 10, 20] {
+            budget.note_ring(&one, noon() + SignedDuration::from_mins(minutes)).unwrap();
+        }
+        let at = noon() + SignedDuration::from_mins(61);
+        assert_eq!((budget.acted_on(&one, at), budget.acted_on(&other, at)), (2, 0));
+    }
+}
