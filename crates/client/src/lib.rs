@@ -10,6 +10,7 @@ pub mod answer;
 pub mod budget;
 pub mod connector;
 pub mod inbox;
+mod service_manager;
 pub mod session;
 pub mod starter;
 pub mod submission;

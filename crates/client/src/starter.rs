@@ -6,21 +6,26 @@
 //!      └─────────────────────────────────────────────┘
 //! ```
 //!
-//! While it waits it sleeps in one `poll` without a timer. It never answers: it does not even know the registered
+//! While it waits it sleeps in one `poll`, from which it wakes once in many minutes (the watchdog's half time, at least
+//! 60 s) to ask the modem whether it is still there. It never answers: it does not even know the registered
 //! numbers. Its own copy of the line is closed as soon as `answer` has one, so that the end of `answer`, whatever ends
 //! it, hangs up.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use line::{DTR_LOW, Port, PortAddress, PortError, QUIET_AFTER};
 use modem::{Dialogue, Event, Fault, Input, Output, RingKind, Setup};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::answer::AnswerExit;
+use crate::service_manager::ServiceManager;
 
 /// Between two attempts to get a port or modem to work. The shortest timer there is.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
@@ -60,7 +65,8 @@ enum Interruption {
 
 /// Waits for calls for ever.
 pub fn run(config: &StarterConfig) -> ! {
-    let mut starter = Starter { config, refused_at: None, refused: 0 };
+    let manager = ServiceManager::from_environment();
+    let mut starter = Starter { config, manager, refused_at: None, refused: 0 };
     loop {
         match starter.serve_one() {
             Ok(()) => sleep(DTR_LOW),
@@ -75,6 +81,7 @@ pub fn run(config: &StarterConfig) -> ! {
 
 struct Starter<'a> {
     config: &'a StarterConfig,
+    manager: ServiceManager,
     /// When the call that was refused last rang last: until the line was quiet, RING alone is still that call.
     refused_at: Option<Instant>,
     refused: u64,
@@ -112,6 +119,8 @@ impl Starter<'_> {
                 Output::Event(Event::Fault(fault)) => return Err(Interruption::Modem(fault)),
                 Output::Event(Event::Ready) => {
                     tracing::info!(port = %self.config.port, "waiting for calls");
+                    self.manager.ready();
+                    self.manager.alive();
                     continue;
                 }
                 Output::Event(Event::Ring(RingKind::SbdAlert)) => continue,
@@ -124,10 +133,15 @@ impl Starter<'_> {
                 }
                 // A number is told once a call, so this is not the call that was refused.
                 Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => return Ok(heard),
-                Output::Event(Event::Connected { .. } | Event::NoCall(_) | Event::Rung | Event::Healthy) => continue,
+                Output::Event(Event::Healthy) => {
+                    self.manager.alive();
+                    continue;
+                }
+                Output::Event(Event::Connected { .. } | Event::NoCall(_) | Event::Rung) => continue,
                 Output::Timeout { at, .. } => at,
             };
-            match port.read_until(&mut buffer, deadline)? {
+            let probe_at = deadline.is_none().then(|| Instant::now() + self.manager.interval());
+            match port.read_until(&mut buffer, deadline.or(probe_at))? {
                 Some(0) => return Err(Interruption::Closed),
                 Some(count) => {
                     let octets = &buffer[..count];
@@ -137,6 +151,7 @@ impl Starter<'_> {
                     heard.extend_from_slice(octets);
                     dialogue.handle(Input::Octets(octets), Instant::now());
                 }
+                None if probe_at.is_some() => dialogue.handle(Input::Probe, Instant::now()),
                 None => dialogue.handle(Input::Deadline, Instant::now()),
             }
         }
@@ -160,7 +175,19 @@ impl Starter<'_> {
         command.args(arguments).arg("--heard").arg(to_hex(heard)).stdin(Stdio::from(fd));
         let mut child = command.spawn().map_err(failed)?;
         drop(command); // it holds our copy of the line; from here on the line is the child's alone
+        self.watch(&child);
         child.wait().map_err(failed)
+    }
+
+    /// Until the program has ended, says that we are there: a call may take longer than a watchdog's time.
+    fn watch(&self, child: &Child) {
+        let pidfd = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let Some(Ok(pidfd)) = pidfd.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { return };
+        let interval = Timespec::try_from(self.manager.interval()).ok();
+        // It is readable when the program has ended (pidfd_open(2)).
+        while let Ok(0) | Err(Errno::INTR) = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], interval.as_ref()) {
+            self.manager.alive();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -66,9 +67,10 @@ struct Starter {
 }
 
 impl Starter {
-    fn start(line: &Path, answer: &Path) -> Self {
+    fn start(line: &Path, answer: &Path, notify: &Path) -> Self {
         let mut command = Command::new(RINGUP_WAIT);
         command.arg("--line").arg(line).arg("--config").arg("the config").arg("--answer").arg(answer);
+        command.env("NOTIFY_SOCKET", notify);
         let mut child = command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, log) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -126,7 +128,13 @@ async fn on_a_ring_it_starts_the_answer_program_with_the_line_as_standard_input_
     .unwrap();
     let exchange = Running::start(config).await.unwrap();
     let mut records = exchange.records();
-    let starter = Starter::start(&line, &answer);
+    let notify = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let starter = Starter::start(&line, &answer, &notify);
+    let mut told = [0; 64];
+    let count = tokio::task::block_in_place(|| manager.recv(&mut told)).unwrap();
+    assert_eq!(&told[..count], b"READY=1\nSTATUS=waiting for calls");
     let mut caller = exchange.station_stream("201").unwrap();
     caller.write_all(b"ATE0V1X4\r").await.unwrap();
     hear(&mut caller, "OK\r\n").await;

@@ -57,7 +57,9 @@ impl Line {
             Ok(modem) => modem.probed(PROBE_INTERVAL),
             Err(error) => return self.out_of_order(error).await,
         };
-        self.has_failed = false;
+        if std::mem::take(&mut self.has_failed) {
+            tracing::warn!(line = %self.config.name, port = %self.config.port, "line back in service");
+        }
         self.set_state(LineState::Idle);
         tracing::info!(line = %self.config.name, "line ready");
         self.shared.report(Report::LineFree(self.config.name.clone())).await;
