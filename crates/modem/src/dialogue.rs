@@ -278,7 +278,7 @@ impl Dialogue {
     }
 
     fn hear(&mut self, mut octets: &[u8], now: Instant) {
-        while self.state != State::Online {
+        while !matches!(self.state, State::Online | State::Dead) {
             let Some(line) = self.reader.next_line(&mut octets) else { return };
             tracing::trace!(%line, "modem says");
             if let Some(code) = ResultCode::parse(&line) {
