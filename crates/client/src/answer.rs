@@ -104,10 +104,12 @@ pub async fn answer(config: &TerminalConfig, port: Port, heard: &[u8]) -> Result
     let call = line.answer().await?;
     tracing::info!(rate = call.rate_bps(), "answered");
     let link = establish(call, &config.link).await?;
-    receive(&link, config.id, Reason::Called, inbox, config.linger).await?;
+    let received = receive(&link, config.id, Reason::Called, inbox, config.linger).await;
+    // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
     tracing::info!(%reason, "hung up");
+    received?;
     Ok(AnswerEnd::Completed)
 }
 
