@@ -29,5 +29,6 @@ mod stub_modem;
 mod unpacked;
 
 mod caller_id;
+mod mgetty;
 mod minimodem;
 mod ser2net;
