@@ -31,4 +31,5 @@ mod unpacked;
 mod caller_id;
 mod mgetty;
 mod minimodem;
+mod pppd_dials;
 mod ser2net;
