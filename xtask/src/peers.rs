@@ -1,8 +1,7 @@
-//! The peers our PPP is tested with: Debian's pppd and a Linux kernel for it, and tcpdump, unpacked under
-//! `target/peers/root`.
+//! The strangers' programs that ours are tested with, as Debian has them, unpacked under `target/peers/root`.
 //!
 //! Nothing is installed and no root is needed: apt works in folders of its own, with the sources that the machine has,
-//! and `dpkg-deb` unpacks. `crates/link/tests/pppd` boots what is there.
+//! and `dpkg-deb` unpacks. `crates/link/tests/pppd` and `crates/cli/tests/peers` boot or run what is there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +12,18 @@ use anyhow::{Context as _, bail};
 
 use crate::workspace::Workspace;
 
-/// A Linux kernel that is a program (User-Mode Linux), pppd, a shell and web server that need no library, and a reader
-/// of captures.
-const PACKAGES: [&str; 4] = ["user-mode-linux", "ppp", "busybox-static", "tcpdump"];
-
-/// What has to be there in the end.
-const PROGRAMS: [&str; 4] = ["usr/bin/linux.uml", "usr/sbin/pppd", "bin/busybox", "usr/bin/tcpdump"];
+/// Packages, and the program of each that has to be there in the end: a Linux kernel that is a program (User-Mode
+/// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
+/// server of serial lines; a modem that hears caller ID as audio.
+const PACKAGES: [(&str, &str); 7] = [
+    ("user-mode-linux", "usr/bin/linux.uml"),
+    ("ppp", "usr/sbin/pppd"),
+    ("busybox-static", "bin/busybox"),
+    ("tcpdump", "usr/bin/tcpdump"),
+    ("mgetty", "sbin/mgetty"),
+    ("ser2net", "usr/sbin/ser2net"),
+    ("minimodem", "usr/bin/minimodem"),
+];
 
 /// Fetches the peers unless they are there.
 ///
@@ -30,7 +35,8 @@ pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     if missing(&root).is_none() {
         return Ok(());
     }
-    eprintln!("== peers: fetching {} and their libraries, about 50 MB, once", PACKAGES.join(", "));
+    let packages = PACKAGES.map(|(package, _)| package).join(", ");
+    eprintln!("== peers: fetching {packages} and their libraries, about 60 MB, once");
     crate::step::timed("peers", || fetch_into(workspace, &folder, &root))
         .context("the test peers could not be fetched (it takes apt-get and dpkg-deb, as Debian has them)")
 }
@@ -64,9 +70,9 @@ fn fetch_into(workspace: &Workspace, folder: &Path, root: &Path) -> anyhow::Resu
     }
 }
 
-/// The first of [`PROGRAMS`] that is not in `root`.
+/// The first program of [`PACKAGES`] that is not in `root`.
 fn missing(root: &Path) -> Option<&'static str> {
-    PROGRAMS.into_iter().find(|program| !root.join(program).exists())
+    PACKAGES.into_iter().map(|(_, program)| program).find(|program| !root.join(program).exists())
 }
 
 /// apt with lists and state of its own.
@@ -119,7 +125,7 @@ impl<'a> Apt<'a> {
     /// manager, a password dialogue) is for one that is installed.
     fn with_libraries(&self) -> anyhow::Result<BTreeSet<String>> {
         let mut all = BTreeSet::new();
-        let mut new = BTreeSet::from(PACKAGES.map(str::to_owned));
+        let mut new = BTreeSet::from(PACKAGES.map(|(package, _)| package.to_owned()));
         while !new.is_empty() {
             let mut command = self.command("apt-cache", &["depends", "--important"]);
             command.args(&new);

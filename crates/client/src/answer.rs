@@ -152,10 +152,12 @@ async fn take_call(config: &TerminalConfig, line: ModemLine) -> Result<(), Answe
     let call = line.answer().await?;
     tracing::info!(rate = call.rate_bps(), "answered");
     let link = establish(call, &config.link).await?;
-    receive(&link, config.id, Reason::Called, inbox, config.linger).await?;
+    let received = receive(&link, config.id, Reason::Called, inbox, config.linger).await;
+    // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
     tracing::info!(%reason, "hung up");
+    received?;
     Ok(())
 }
 

@@ -205,13 +205,22 @@ token_file = "token"
         // The line is written right after the event.
         self.chronicle.wait_nth("exchange", "call ended", count);
         loop {
-            let text = fs::read_to_string(self.path("calls.jsonl")).expect("the exchange has made it");
-            let calls: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            let calls = self.exchange_calls_so_far();
             if calls.len() >= count {
                 assert_eq!(calls.len(), count, "{calls:#?}");
                 return calls;
             }
         }
+    }
+
+    /// The exchange's call records, oldest first, as far as there are any.
+    pub(crate) fn exchange_calls_so_far(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("calls.jsonl")).expect("the exchange has made it");
+        // The last line may be half written.
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
     }
 
     /// Submits over the network; gives the message's id.

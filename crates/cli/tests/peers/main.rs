@@ -1,0 +1,35 @@
+//! Our programs with strangers' programs, on our exchange or on a line alone: mgetty and pppd in User-Mode Linux,
+//! ser2net, minimodem. `cargo xtask peers` fetches them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../ringup/chronicle.rs"]
+mod chronicle;
+#[path = "../../../modem/tests/caller_id/corpus.rs"]
+mod corpus;
+#[path = "../ringup/http.rs"]
+#[allow(dead_code, reason = "for the village")]
+mod http;
+#[path = "../../../link/tests/pppd/initramfs.rs"]
+mod initramfs;
+#[path = "../ringup/process.rs"]
+#[allow(dead_code, reason = "the village's own tests ask more of a process")]
+mod process;
+#[path = "../ringup/typist.rs"]
+mod typist;
+#[path = "../ringup/village.rs"]
+#[allow(dead_code, reason = "its own tests ask more of a village")]
+mod village;
+#[path = "../../../link/tests/pppd/wire.rs"]
+#[allow(dead_code, reason = "the tests of links ask more of a wire")]
+mod wire;
+
+mod guest;
+mod stub_modem;
+mod unpacked;
+
+mod caller_id;
+mod mgetty;
+mod minimodem;
+mod pppd_dials;
+mod ser2net;

@@ -1,0 +1,24 @@
+//! A stranger's program that runs on this machine as it was unpacked, with the libraries that came with it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::guest::peers;
+
+/// A command for the program at `path` in `target/peers/root`.
+pub(crate) fn command(path: &str) -> Command {
+    let peers = peers();
+    let program = peers.join(path);
+    assert!(program.is_file(), "this test needs {path} of Debian, which is not here: run `cargo xtask peers`");
+    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio"]
+        .map(|folder| peers.join(folder).display().to_string());
+    let mut command = Command::new(peers.join("lib64/ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(libraries.join(":")).arg(program);
+    command.env("GENSIO_LIBRARY_PATH", gensio(&peers.join("usr/libexec/x86_64-linux-gnu/gensio")));
+    command
+}
+
+/// Where ser2net's plug-ins are: a folder named for their version.
+fn gensio(folder: &Path) -> PathBuf {
+    folder.read_dir().unwrap().next().unwrap().unwrap().path()
+}
