@@ -9,7 +9,8 @@ use modem::{CarrierWatch, HangUp, HangUpStep, Signals};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::port::{AsyncPort, DTR_LOW};
+use crate::async_port::AsyncPort;
+use crate::port::DTR_LOW;
 
 /// How often DCD is looked at while DTR is low.
 const DTR_LOOKS: u8 = 10;
@@ -51,7 +52,7 @@ enum Ending {
 }
 
 impl Call {
-    pub(crate) fn new(port: AsyncPort, rate_bps: Option<u32>, early: Vec<u8>, has_short_guard: bool) -> Self {
+    pub(crate) fn new(mut port: AsyncPort, rate_bps: Option<u32>, early: Vec<u8>, has_short_guard: bool) -> Self {
         // A carrier that is shown now will be missed when it goes; one that never was (&C0, three wires) would be
         // missed at once.
         let is_shown = port.carrier() == Some(true) && port.follow_carrier().is_ok();
@@ -117,6 +118,7 @@ impl AsyncWrite for Call {
                 Ending::NotYet => call.begin_ending(),
                 Ending::Over => return Poll::Ready(Ok(())),
                 Ending::DtrLow { looks_left, timer } => {
+                    call.port.poll_signals(cx);
                     if call.port.carrier() == Some(false) || *looks_left == 0 {
                         Ending::Over
                     } else {
@@ -136,7 +138,7 @@ impl AsyncWrite for Call {
 }
 
 impl Call {
-    fn begin_ending(&self) -> Ending {
+    fn begin_ending(&mut self) -> Ending {
         let timer = Box::pin(sleep_until(now().into()));
         match self.port.signals() {
             Signals::Wires if self.port.drop_dtr().is_ok() => Ending::DtrLow { looks_left: DTR_LOOKS, timer },

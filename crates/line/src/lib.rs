@@ -9,6 +9,7 @@
 //!
 //! One ring's way: port → dialogue → [`RingWatch`] → [`Screening`] → `ATA` or silence → [`Call`].
 
+mod async_port;
 mod call;
 mod call_id;
 mod hours;
@@ -19,7 +20,10 @@ mod numbering;
 mod port;
 mod ring;
 mod screening;
+mod serial_server;
+mod telnet;
 
+pub use async_port::AsyncPort;
 pub use call::{Call, UNKNOWN_RATE_BPS};
 pub use call_id::{CallId, CallIdError};
 pub use hours::{Hours, WeekMinute, Window, WindowError};
@@ -27,6 +31,6 @@ pub use lock_file::LockFile;
 pub use modem_line::{DialFailure, LineError, ModemLine};
 pub use number::{Number, NumberError};
 pub use numbering::{Forbidden, Home, HomeError, check_dialled};
-pub use port::{AsyncPort, DTR_LOW, Port, PortAddress, PortAddressError, PortError};
+pub use port::{DTR_LOW, Port, PortAddress, PortAddressError, PortError};
 pub use ring::{CALLER_ID_WAIT, Caller, QUIET_AFTER, Ring, RingInput, RingWatch};
 pub use screening::{Action, ActionError, Decision, RATE_PERIOD, RefusalReason, Rule, Screening};

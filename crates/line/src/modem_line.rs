@@ -8,8 +8,9 @@ use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output, Profile,
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout};
 
+use crate::async_port::AsyncPort;
 use crate::call::{Call, now};
-use crate::port::{AsyncPort, Port, PortAddress, PortError};
+use crate::port::{Port, PortAddress, PortError};
 use crate::ring::{QUIET_AFTER, Ring, RingInput, RingWatch};
 
 /// How long a modem may take no octet of a command: it is then as dead as one that does not answer.
@@ -60,11 +61,9 @@ impl ModemLine {
     /// # Errors
     /// [`LineError`]: the port or the modem does not work.
     pub async fn open(address: &PortAddress, setup: Setup) -> Result<Self, LineError> {
-        let address = address.clone(); // connecting to a modem server may take its time
-        let opened = tokio::task::spawn_blocking(move || Port::open(&address)).await;
-        let port = opened.map_err(|join| LineError::Io(io::Error::other(join)))??;
+        let port = AsyncPort::open(address).await?;
         let dialogue = Dialogue::new(setup, port.signals(), now());
-        let mut line = Self::on(port, dialogue)?;
+        let mut line = Self::on(port, dialogue);
         loop {
             if line.event().await? == Event::Ready {
                 return Ok(line);
@@ -77,14 +76,14 @@ impl ModemLine {
     /// # Errors
     /// [`LineError::Io`] if the port cannot be watched.
     pub fn attached(port: Port, profile: Profile, heard: &[u8]) -> Result<Self, LineError> {
-        let mut line = Self::on(port, Dialogue::attached(profile))?;
+        let port = port.into_async().map_err(LineError::Io)?;
+        let mut line = Self::on(port, Dialogue::attached(profile));
         line.dialogue.handle(Input::Octets(heard), now());
         Ok(line)
     }
 
-    fn on(port: Port, dialogue: Dialogue) -> Result<Self, LineError> {
-        let port = port.into_async().map_err(LineError::Io)?;
-        Ok(Self { port, dialogue, ring_watch: RingWatch::default(), probe_every: None })
+    fn on(port: AsyncPort, dialogue: Dialogue) -> Self {
+        Self { port, dialogue, ring_watch: RingWatch::default(), probe_every: None }
     }
 
     /// The same line, on which the modem is asked whether it is still there whenever nothing was heard for `interval`.

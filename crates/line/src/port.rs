@@ -12,9 +12,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use modem::Signals;
@@ -23,37 +21,39 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::termios::{ControlModes, OptionalActions, QueueSelector, ioctl_tiocexcl, tcflush, tcgetattr, tcsetattr};
 use serial2::SerialPort;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::async_port::AsyncPort;
 use crate::lock_file::LockFile;
 
 /// How long DTR stays low between two openings of a port. V.250's S25 asks for 50 ms; cheap USB modems want half a second.
 pub const DTR_LOW: Duration = Duration::from_millis(500);
 
 /// bit/s between computer and modem, where a real serial device is between them.
-const PORT_SPEED_BPS: u32 = 115_200;
+pub(crate) const PORT_SPEED_BPS: u32 = 115_200;
 
 /// How long a blocking write may wait for a modem to take octets: a command is shorter than any modem's buffer.
 const WRITE_WAIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
-/// Where a modem is: a device path, or `tcp://HOST:PORT`.
+/// Where a modem is: a device path, `tcp://HOST:PORT`, or `rfc2217://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortAddress {
     /// A serial device or pseudo-terminal (a symbolic link to one will do).
     Device(PathBuf),
     /// Host and port of a modem behind a plain TCP connection.
     Tcp(String),
+    /// Host and port of a terminal server that controls the modem's port (RFC 2217). For the lines of servers: a starter
+    /// hands its port on as a file descriptor, and what a telnet connection has agreed on cannot be handed on with it.
+    Rfc2217(String),
 }
 
 /// A text that names no port.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortAddressError {
     /// Nothing there.
-    #[error("a port is a device such as /dev/ttyUSB0, or tcp://HOST:PORT")]
+    #[error("a port is a device such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT")]
     Empty,
-    /// `tcp://` without host or port.
-    #[error("{0:?} is not tcp://HOST:PORT")]
+    /// `tcp://` or `rfc2217://` without host or port.
+    #[error("{0:?} is not tcp://HOST:PORT or rfc2217://HOST:PORT")]
     Tcp(String),
 }
 
@@ -63,7 +63,7 @@ impl PortAddress {
     pub fn relative_to(self, folder: &Path) -> Self {
         match self {
             Self::Device(path) => Self::Device(folder.join(path)),
-            tcp @ Self::Tcp(_) => tcp,
+            other => other,
         }
     }
 }
@@ -72,12 +72,16 @@ impl FromStr for PortAddress {
     type Err = PortAddressError;
 
     fn from_str(text: &str) -> Result<Self, PortAddressError> {
-        let Some(address) = text.strip_prefix("tcp://") else {
-            return if text.is_empty() { Err(PortAddressError::Empty) } else { Ok(Self::Device(text.into())) };
-        };
+        let (address, port): (_, fn(String) -> Self) =
+            match (text.strip_prefix("tcp://"), text.strip_prefix("rfc2217://")) {
+                (Some(address), _) => (address, Self::Tcp),
+                (_, Some(address)) => (address, Self::Rfc2217),
+                _ if text.is_empty() => return Err(PortAddressError::Empty),
+                _ => return Ok(Self::Device(text.into())),
+            };
         match address.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
-                Ok(Self::Tcp(address.to_owned()))
+            Some((host, number)) if !host.is_empty() && number.parse::<u16>().is_ok_and(|number| number > 0) => {
+                Ok(port(address.to_owned()))
             }
             _ => Err(PortAddressError::Tcp(text.to_owned())),
         }
@@ -89,6 +93,7 @@ impl fmt::Display for PortAddress {
         match self {
             Self::Device(path) => write!(f, "{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Rfc2217(address) => write!(f, "rfc2217://{address}"),
         }
     }
 }
@@ -119,6 +124,12 @@ pub enum PortError {
         /// Who, as the lock file says.
         process: u32,
     },
+    /// The starter hands its port on, and this one cannot be.
+    #[error("{port} is for the lines of a server; a starter needs its modem at a device, or at tcp://HOST:PORT")]
+    ForServersOnly {
+        /// Which.
+        port: PortAddress,
+    },
     /// The path is a file of another kind.
     #[error("{port} is not a terminal device")]
     NotATerminal {
@@ -148,6 +159,7 @@ impl Port {
                 stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
                 return Ok(Self { fd: stream.into(), has_wires: false, lock: None });
             }
+            PortAddress::Rfc2217(_) => return Err(PortError::ForServersOnly { port: port.clone() }),
             PortAddress::Device(path) => path,
         };
         // NONBLOCK: otherwise the open waits for a carrier that only a call brings.
@@ -250,11 +262,7 @@ impl Port {
     /// # Errors
     /// If the runtime cannot watch it (a plain file, for one).
     pub fn into_async(self) -> io::Result<AsyncPort> {
-        #[expect(
-            deprecated,
-            reason = "its successor is an unsafe fn; an OwnedFd that nobody swaps is what that one asks for"
-        )]
-        AsyncFd::new(self.fd).map(|fd| AsyncPort { fd, has_wires: self.has_wires, _lock: self.lock })
+        AsyncPort::on(self.fd, self.has_wires, self.lock)
     }
 }
 
@@ -263,85 +271,16 @@ fn has_wires(fd: &OwnedFd) -> bool {
     wires(fd).is_some_and(|port| port.read_cd().is_ok())
 }
 
-fn wires(fd: impl AsFd) -> Option<SerialPort> {
+pub(crate) fn wires(fd: impl AsFd) -> Option<SerialPort> {
     fd.as_fd().try_clone_to_owned().ok().map(SerialPort::from)
 }
 
 /// Reads; a pseudo-terminal whose other side is gone says EIO, which is an end of file.
-fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     match rustix::io::read(fd, buffer) {
         Ok(count) => Ok(count),
         Err(Errno::IO) => Ok(0),
         Err(errno) => Err(errno.into()),
-    }
-}
-
-/// A [`Port`] under tokio. Dropping it hangs up.
-#[derive(Debug)]
-pub struct AsyncPort {
-    fd: AsyncFd<OwnedFd>,
-    has_wires: bool,
-    _lock: Option<LockFile>,
-}
-
-impl AsyncPort {
-    /// What tells a modem on this port to hang up.
-    pub fn signals(&self) -> Signals {
-        if self.has_wires { Signals::Wires } else { Signals::OctetsOnly }
-    }
-
-    /// Whether the modem shows a carrier on a wire (DCD). `None`: there is no wire, or it is dead.
-    pub fn carrier(&self) -> Option<bool> {
-        if self.has_wires { wires(&self.fd)?.read_cd().ok() } else { None }
-    }
-
-    /// From here on the end of the carrier is the end of the file: the kernel does it (termios(3), CLOCAL).
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn follow_carrier(&self) -> io::Result<()> {
-        let mut termios = tcgetattr(&self.fd)?;
-        termios.control_modes.remove(ControlModes::CLOCAL);
-        Ok(tcsetattr(&self.fd, OptionalActions::Now, &termios)?)
-    }
-
-    /// Lets DTR drop: with `&D2` the modem hangs up.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn drop_dtr(&self) -> io::Result<()> {
-        wires(&self.fd).ok_or(io::ErrorKind::Unsupported)?.set_dtr(false)
-    }
-}
-
-impl AsyncRead for AsyncPort {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            let space = buffer.initialize_unfilled();
-            if let Ok(result) = guard.try_io(|fd| read(fd.as_fd(), space)) {
-                return Poll::Ready(result.map(|count| buffer.advance(count)));
-            }
-        }
-    }
-}
-
-impl AsyncWrite for AsyncPort {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
-            if let Ok(result) = guard.try_io(|fd| rustix::io::write(fd, octets).map_err(io::Error::from)) {
-                return Poll::Ready(result);
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -350,10 +289,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_a_device_or_a_tcp_address() {
+    fn a_port_is_a_device_or_an_address() {
         assert_eq!("/dev/ttyS0".parse(), Ok(PortAddress::Device("/dev/ttyS0".into())));
         assert_eq!("tcp://[::1]:4000".parse(), Ok(PortAddress::Tcp("[::1]:4000".into())));
-        for text in ["tcp://", "tcp://host", "tcp://:1", "tcp://host:0", "tcp://host:x"] {
+        assert_eq!("rfc2217://pool:2001".parse(), Ok(PortAddress::Rfc2217("pool:2001".into())));
+        for text in ["rfc2217://pool", "tcp://", "tcp://host", "tcp://:1", "tcp://host:0", "tcp://host:x"] {
             assert_eq!(text.parse::<PortAddress>(), Err(PortAddressError::Tcp(text.into())));
         }
     }
