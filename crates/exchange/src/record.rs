@@ -26,6 +26,8 @@ pub enum Outcome {
     NoCarrier,
     /// The called station was off hook or already ringing.
     Busy,
+    /// The called station refused it while it rang (ISDN, GSM); the caller hears busy.
+    Refused,
     /// It rang until the caller's modem or the exchange gave up.
     NoAnswer,
     /// The caller hung up, or pressed a key, while it rang.
@@ -44,6 +46,7 @@ impl fmt::Display for Outcome {
             Self::Completed => "completed",
             Self::NoCarrier => "no_carrier",
             Self::Busy => "busy",
+            Self::Refused => "refused",
             Self::NoAnswer => "no_answer",
             Self::Abandoned => "abandoned",
             Self::UnknownNumber => "unknown_number",
@@ -84,7 +87,8 @@ pub struct CallRecord {
     pub caller: String,
     /// The digits that were dialled.
     pub called: String,
-    /// The number that was presented to the called station; `P` if withheld, absent if the line presents none.
+    /// The number that was presented to the called station; `P` if withheld, `O` if unavailable, absent if the line
+    /// presents none.
     pub presented: Option<String>,
     /// When the last digit was dialled.
     pub placed: Timestamp,

@@ -276,17 +276,24 @@ fn a_voice_call_rings_and_stays_in_command_state() {
 }
 
 #[test]
-fn a_cut_line_takes_the_carrier_from_both_ends() {
+fn a_cut_line_takes_the_carrier_from_both_ends_and_each_modem_waits_its_s10_for_it() {
     let mut bench = Bench::set_up(PAIR, "ATE0");
     bench.connect();
+    bench.wait(1000);
+    bench.write("202", "+++");
+    bench.wait(1000);
+    bench.write("202", "ATS10=3O\r");
+    bench.heard("202");
+    bench.heard("201");
     bench.write("201", "lost on the way");
     bench.wait(20);
     bench.cut("202");
-    bench.wait(1000);
-    assert_eq!(bench.heard("201"), "\r\nNO CARRIER\r\n");
-    assert_eq!(bench.heard("202"), "\r\nNO CARRIER\r\n");
+    let cut = bench.now().as_millis();
+    bench.wait(2000);
+    assert_eq!(bench.heard_at("201"), told(&[(cut + 1400, "\r\nNO CARRIER\r\n")]));
+    assert_eq!(bench.heard_at("202"), told(&[(cut + 300, "\r\nNO CARRIER\r\n")]));
     let record = only_record(&bench);
-    assert_eq!((record.outcome, record.ended_by, record.billed_seconds), (Outcome::Cut, EndedBy::Exchange, 2));
+    assert_eq!((record.outcome, record.ended_by, record.billed_seconds), (Outcome::Cut, EndedBy::Exchange, 4));
     bench.connect();
 }
 

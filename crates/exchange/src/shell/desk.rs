@@ -158,6 +158,7 @@ impl Desk {
             match self.exchange.poll_output() {
                 Output::Octets { station, octets } => self.give(station, octets),
                 Output::Room { station } => self.grant(station),
+                Output::Signals { .. } => {}
                 Output::Record(record) => self.file(record),
                 Output::Event(event) => self.log(&event),
                 Output::Timeout { at } => return at.map(Instant::from_std),

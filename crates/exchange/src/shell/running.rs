@@ -132,7 +132,7 @@ impl Running {
                 port.serve(link).await.map_err(|source| ExchangeError::PortFailed { number, source })
             });
         }
-        tracing::info!(stations = ids.len(), rate = config.rate, delay = ?config.delay, "exchange ready");
+        tracing::info!(stations = ids.len(), delay = ?config.delay, "exchange ready");
         let desk = Desk {
             exchange,
             counters,
