@@ -1,8 +1,10 @@
 //! The peers our PPP is tested with: Debian's pppd and a Linux kernel for it, and tcpdump, unpacked under
-//! `target/peers/root`.
+//! `target/peers/root`; and pyserial.
 //!
 //! Nothing is installed and no root is needed: apt works in folders of its own, with the sources that the machine has,
 //! and `dpkg-deb` unpacks. `crates/link/tests/pppd` boots what is there.
+
+mod python;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,6 +28,7 @@ const PROGRAMS: [&str; 4] = ["usr/bin/linux.uml", "usr/sbin/pppd", "bin/busybox"
 /// If they cannot be had: the tests that need them would fail.
 pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.target()?.join("peers");
+    python::fetch(workspace, &folder)?;
     let root = folder.join("root");
     if missing(&root).is_none() {
         return Ok(());

@@ -52,6 +52,7 @@ pub struct Config {
     pub(crate) modem_buffer_octets: usize,
     pub(crate) seed: u64,
     pub(crate) records: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
     pub(crate) stations: Vec<StationConfig>,
 }
 
@@ -86,6 +87,8 @@ pub enum Port {
     Pty(PathBuf),
     /// A TCP port; port 0 takes any that is free.
     Tcp(SocketAddr),
+    /// As [`Port::Tcp`], with the signals of a serial port (RFC 2217).
+    Rfc2217(SocketAddr),
     /// A stream inside this process.
     Memory,
 }
@@ -131,10 +134,18 @@ impl Config {
         &self.stations
     }
 
+    /// Opens a control socket at `path`, whatever the file says.
+    #[must_use]
+    pub fn with_control(mut self, path: PathBuf) -> Self {
+        self.control = Some(path);
+        self
+    }
+
     /// Takes the relative paths in it to be relative to `folder`, as for a file that was read from there.
     #[must_use]
     pub fn relative_to(mut self, folder: &Path) -> Self {
         self.records = self.records.map(|records| folder.join(records));
+        self.control = self.control.map(|control| folder.join(control));
         for station in &mut self.stations {
             if let Port::Pty(path) = &mut station.port {
                 *path = folder.join(&*path);
@@ -179,6 +190,7 @@ fn read(mut keys: Keys<'_>) -> Config {
         modem_buffer_octets: keys.number("modem_buffer", MODEM_BUFFERS).unwrap_or(512),
         seed: keys.number("seed", 0..=i64::MAX).unwrap_or_default(),
         records: keys.text("records").map(PathBuf::from),
+        control: keys.text("control").map(PathBuf::from),
         stations: Vec::new(),
     };
     defaults.training = keys.time("training").unwrap_or(defaults.training);
@@ -262,7 +274,7 @@ fn read_aliases(keys: &mut Keys<'_>, taken: &mut Taken) -> BTreeMap<Number, Ring
 }
 
 fn read_port(keys: &mut Keys<'_>, index: usize, taken: &mut Taken) -> Option<Port> {
-    let count = ["pty", "tcp"].iter().filter(|key| keys.has(key)).count();
+    let count = ["pty", "tcp", "rfc2217"].iter().filter(|key| keys.has(key)).count();
     let mut port = None;
     if let Some(path) = keys.text("pty").map(PathBuf::from) {
         if let Some(first) = taken.paths.insert(path.clone(), keys.name("pty")) {
@@ -271,13 +283,14 @@ fn read_port(keys: &mut Keys<'_>, index: usize, taken: &mut Taken) -> Option<Por
         port = Some(Port::Pty(path));
     }
     port = read_address(keys, "tcp", taken).map(Port::Tcp).or(port);
+    port = read_address(keys, "rfc2217", taken).map(Port::Rfc2217).or(port);
     let is_memory = keys.flag("memory") == Some(true);
     if is_memory {
         port = Some(Port::Memory);
     }
     if count + usize::from(is_memory) != 1 {
         let problem = if count == 0 { "has no port" } else { "has more than one port" };
-        keys.faults.add(format!("station[{index}]"), format!("{problem}: set one of pty, tcp and memory"));
+        keys.faults.add(format!("station[{index}]"), format!("{problem}: set one of pty, tcp, rfc2217 and memory"));
     }
     port
 }
@@ -358,10 +371,10 @@ mod tests {
             "station[2].presents: only one of withheld, unavailable, presents and caller_id can be set",
             "station[2].presents: a number is 1 to 15 digits with an optional leading +",
             "station[2].tcp: is not an address and port such as 127.0.0.1:0",
-            "station[2]: has more than one port: set one of pty, tcp and memory",
+            "station[2]: has more than one port: set one of pty, tcp, rfc2217 and memory",
             "station[3].number: is missing",
             "station[3].training: \"1\" is not a time such as \"60ms\" or \"6s\"",
-            "station[3]: has no port: set one of pty, tcp and memory",
+            "station[3]: has no port: set one of pty, tcp, rfc2217 and memory",
         ];
         assert_eq!(told, wanted);
         assert_eq!(faults(""), ["station: there is none"]);

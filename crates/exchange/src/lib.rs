@@ -18,6 +18,7 @@
 mod call;
 mod caller_id;
 mod circuit;
+mod com_port;
 mod command;
 mod command_line;
 mod config;
@@ -30,6 +31,7 @@ mod settings;
 mod shell;
 mod station;
 mod switchboard;
+mod telnet;
 mod timers;
 mod virtual_modem;
 
@@ -39,4 +41,4 @@ pub use record::{CallId, CallRecord, EndedBy, Outcome};
 pub use settings::{CallerIdTiming, Flavour, Presentation, Settings};
 pub use shell::{ExchangeError, Running, run};
 pub use station::{Signals, StationId};
-pub use switchboard::{CallState, CallStatus, Event, Exchange, Input, Output};
+pub use switchboard::{CallState, CallStatus, Event, Exchange, Input, Output, StationState, StationStatus};

@@ -16,6 +16,7 @@ use crate::{
     virtual_modem::Intake,
 };
 use jiff::Zoned;
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
@@ -174,6 +175,37 @@ pub enum Event {
     },
 }
 
+/// What a station is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationStatus {
+    /// Its number.
+    pub number: Number,
+    /// What its line is doing.
+    pub state: StationState,
+    /// Whether someone has its port open.
+    pub is_open: bool,
+    /// Circuit 108.
+    pub is_dtr_on: bool,
+    /// What its modem shows.
+    pub signals: Signals,
+}
+
+/// What the line of a station is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StationState {
+    /// Free.
+    OnHook,
+    /// Off hook without a call.
+    OffHook,
+    /// Off hook, and its call is not placed yet.
+    Dialling,
+    /// Being called.
+    Ringing,
+    /// Calling, training or connected.
+    InCall,
+}
+
 /// A call that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallStatus {
@@ -190,7 +222,8 @@ pub struct CallStatus {
 }
 
 /// How far a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallState {
     /// Not yet answered.
     Ringing,
@@ -242,6 +275,28 @@ impl Exchange {
     /// How a station behaves.
     pub fn settings(&self, station: StationId) -> &Settings {
         &self.stations[station.index()].settings
+    }
+
+    /// What the circuits at the port of a station show.
+    pub fn signals(&self, station: StationId) -> Signals {
+        self.stations[station.index()].signals
+    }
+
+    /// All stations, in the order of the configuration.
+    pub fn stations(&self) -> impl Iterator<Item = StationStatus> {
+        self.stations.iter().map(|station| StationStatus {
+            number: station.number.clone(),
+            state: match station.hook {
+                Hook::On => StationState::OnHook,
+                Hook::Off | Hook::Lost => StationState::OffHook,
+                Hook::Pausing { .. } => StationState::Dialling,
+                Hook::Ringing(_) => StationState::Ringing,
+                Hook::InCall(_) => StationState::InCall,
+            },
+            is_open: station.has_dte,
+            is_dtr_on: station.is_dtr_on,
+            signals: station.signals,
+        })
     }
 
     /// The calls that are placed and not yet over, in the order they were placed.
