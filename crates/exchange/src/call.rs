@@ -175,6 +175,7 @@ impl Call {
             octets_from_caller: ending.carried.0,
             octets_from_called: ending.carried.1,
             billed_seconds: answered_for.map_or(0, billed_seconds),
+            bill: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod keys;
 use crate::{
     number::Number,
     settings::{RATES, Settings},
+    tariff::{self, Tariff},
 };
 pub(crate) use keys::{Faults, Keys};
 use std::{
@@ -53,6 +54,7 @@ pub struct Config {
     pub(crate) seed: u64,
     pub(crate) records: Option<PathBuf>,
     pub(crate) control: Option<PathBuf>,
+    pub(crate) tariffs: BTreeMap<String, Tariff>,
     pub(crate) stations: Vec<StationConfig>,
 }
 
@@ -191,6 +193,7 @@ fn read(mut keys: Keys<'_>) -> Config {
         seed: keys.number("seed", 0..=i64::MAX).unwrap_or_default(),
         records: keys.text("records").map(PathBuf::from),
         control: keys.text("control").map(PathBuf::from),
+        tariffs: BTreeMap::new(),
         stations: Vec::new(),
     };
     defaults.training = keys.time("training").unwrap_or(defaults.training);
@@ -201,14 +204,28 @@ fn read(mut keys: Keys<'_>) -> Config {
     }
     // A cycle can be set so short that the usual ring does not fit.
     config.ring_time = config.ring_time.min(config.ring_cycle / 2);
+    for (name, value) in keys.table("tariff") {
+        let Ok(table) = value.try_into() else {
+            keys.fault(&format!("tariff.{name}"), "must be a table");
+            continue;
+        };
+        let tariff = tariff::read(Keys::new(table, format!("tariff.{name}."), keys.faults));
+        config.tariffs.insert(name, tariff);
+    }
     let stations = keys.tables("station");
     if stations.is_empty() {
         keys.fault("station", "there is none");
     }
     let mut taken = Taken::default();
     for (index, table) in stations.into_iter().enumerate() {
-        let keys = Keys::new(table, format!("station[{index}]."), keys.faults);
-        config.stations.extend(read_station(keys, index, defaults.clone(), &mut taken));
+        let station = Keys::new(table, format!("station[{index}]."), keys.faults);
+        config.stations.extend(read_station(station, index, defaults.clone(), &mut taken));
+        let station = config.stations.last();
+        if let Some(name) = station.and_then(|station| station.settings.tariff.as_ref())
+            && !config.tariffs.contains_key(name)
+        {
+            keys.faults.add(format!("station[{index}].tariff"), format!("there is no [tariff.{name}]"));
+        }
     }
     keys.end();
     config

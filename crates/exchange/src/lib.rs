@@ -31,14 +31,16 @@ mod settings;
 mod shell;
 mod station;
 mod switchboard;
+mod tariff;
 mod telnet;
 mod timers;
 mod virtual_modem;
 
 pub use config::{Config, ConfigError, Fault, Port, RingPattern, StationConfig};
 pub use number::{Number, NumberError};
-pub use record::{CallId, CallRecord, EndedBy, Outcome};
+pub use record::{Bill, CallId, CallRecord, EndedBy, Outcome};
 pub use settings::{CallerIdTiming, Flavour, Presentation, Settings};
 pub use shell::{ExchangeError, Running, run};
 pub use station::{Signals, StationId};
 pub use switchboard::{CallState, CallStatus, Event, Exchange, Input, Output, StationState, StationStatus};
+pub use tariff::{Micros, Payer, Tariff};

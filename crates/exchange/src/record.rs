@@ -1,5 +1,6 @@
 //! One record for each call: who called whom, how it ended, what it would cost.
 
+use crate::tariff::{Micros, Payer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
@@ -108,6 +109,20 @@ pub struct CallRecord {
     pub octets_from_called: u64,
     /// Whole seconds from answer to the first hang-up, rounded up; 0 if never answered.
     pub billed_seconds: u64,
+    /// What it costs, if the caller's station has a tariff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
+}
+
+/// What a call costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// By which tariff.
+    pub tariff: String,
+    /// Who pays.
+    pub payer: Payer,
+    /// How much, in millionths of the tariff's unit.
+    pub micros: Micros,
 }
 
 /// Seconds begun are seconds billed.
@@ -142,6 +157,7 @@ mod tests {
             octets_from_caller: 0,
             octets_from_called: 0,
             billed_seconds: 0,
+            bill: None,
         };
         let line = serde_json::to_string(&record).unwrap();
         assert!(!line.contains('\n'));

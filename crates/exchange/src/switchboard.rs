@@ -12,6 +12,7 @@ use crate::{
     record::{CallId, CallRecord, EndedBy},
     settings::Settings,
     station::{Hook, Signals, Station, StationId},
+    tariff::Tariff,
     timers::{Timer, Timers},
     virtual_modem::Intake,
 };
@@ -30,6 +31,7 @@ use std::{
 #[derive(Debug)]
 pub struct Exchange {
     line: LineModel,
+    tariffs: BTreeMap<String, Tariff>,
     stations: Vec<Station>,
     directory: BTreeMap<Number, Entry>,
     calls: BTreeMap<CallId, Call>,
@@ -256,6 +258,7 @@ impl Exchange {
                 modem_buffer_octets: config.modem_buffer_octets,
                 seed: config.seed,
             },
+            tariffs: config.tariffs.clone(),
             stations: config.stations.iter().map(Station::new).collect(),
             directory: entries.collect(),
             calls: BTreeMap::new(),
@@ -275,6 +278,11 @@ impl Exchange {
     /// How a station behaves.
     pub fn settings(&self, station: StationId) -> &Settings {
         &self.stations[station.index()].settings
+    }
+
+    /// Whether there is a tariff of this name for [`Settings::tariff`]; calls by one that there is not have no bill.
+    pub fn has_tariff(&self, name: &str) -> bool {
+        self.tariffs.contains_key(name)
     }
 
     /// What the circuits at the port of a station show.

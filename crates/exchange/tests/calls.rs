@@ -312,3 +312,26 @@ fn the_same_inputs_give_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_call_is_billed_by_the_tariff_of_its_callers_line_and_a_ring_is_free() {
+    let tariff =
+        "tariff = \"ntt\"\n[tariff.ntt]\nsetup_fee = \"1\"\n[[tariff.ntt.window]]\nunit_ms = 22500\nprice = \"10\"\n";
+    let config =
+        PAIR.replacen("number = \"201\"", "number = \"201\"\ntariff = \"ntt\"", 1) + tariff.split_once('\n').unwrap().1;
+    let mut bench = Bench::set_up(&config, "ATE0");
+    bench.connect();
+    bench.wait(22_000);
+    bench.dtr("201", false);
+    bench.wait(1000);
+    bench.dtr("201", true);
+    bench.write("201", "ATD202\r");
+    bench.wait(60_000);
+    bench.write("202", "ATD201\r");
+    let bills: Vec<_> = bench.records.iter().map(|record| record.bill.as_ref().map(|bill| bill.micros.0)).collect();
+    assert_eq!(bills, [Some(21_000_000), Some(0)], "23 s are two units");
+    bench.write("201", "ATA\r");
+    bench.wait(2000);
+    bench.dtr("202", false);
+    assert_eq!(bench.records.last().unwrap().bill, None, "202 has no tariff");
+}

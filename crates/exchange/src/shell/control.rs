@@ -90,6 +90,9 @@ impl Request {
             Self::Set { station: number, settings } => match exchange.station(&number) {
                 None => (Action::Nothing, no_station(&number)),
                 Some(station) => match exchange.settings(station).changed(settings) {
+                    Ok(Settings { tariff: Some(name), .. }) if !exchange.has_tariff(&name) => {
+                        (Action::Nothing, refusal(&format!("tariff: there is no {name:?}")))
+                    }
                     Ok(settings) => (Action::Set(station, Box::new(settings)), json!({ "ok": true })),
                     Err(error) => (Action::Nothing, refusal(&error.to_string())),
                 },

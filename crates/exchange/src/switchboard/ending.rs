@@ -4,8 +4,9 @@ use super::{Exchange, Output};
 use crate::{
     call::{Call, Circuits, Ending, Phase},
     circuit::Side,
-    record::{CallId, EndedBy, Outcome},
+    record::{Bill, CallId, EndedBy, Outcome},
     station::{Hook, StationId},
+    tariff::Used,
     timers::Timer,
     virtual_modem::ResultCode,
 };
@@ -171,8 +172,17 @@ impl Exchange {
 
     pub(super) fn record(&mut self, id: CallId, call: &Call, ending: Ending) {
         let caller = self.stations[call.caller.index()].number.to_string();
-        let record = call.record(id, caller, ending, |at| self.wall_to_the_millisecond(at));
+        let mut record = call.record(id, caller, ending, |at| self.wall_to_the_millisecond(at));
+        record.bill = self.bill(call, ending);
         self.outputs.push_back(Output::Record(record));
+    }
+
+    fn bill(&self, call: &Call, ending: Ending) -> Option<Bill> {
+        let name = self.stations[call.caller.index()].settings.tariff.as_ref()?;
+        let tariff = self.tariffs.get(name)?;
+        let answered = call.answered.map(|at| (self.wall(at), ending.at.saturating_duration_since(at)));
+        let used = Used { answered, octets: ending.carried.0.saturating_add(ending.carried.1) };
+        Some(Bill { tariff: name.clone(), payer: tariff.payer(), micros: tariff.charge(&used) })
     }
 
     pub(super) fn wall(&self, at: Instant) -> Zoned {
