@@ -1,4 +1,4 @@
-//! `cargo xtask`: what developers and CI run. Needs Rust and git; `test` and `ci` also apt, for the peers.
+//! `cargo xtask`: what developers and CI run. Needs Rust and git; `test` and `ci` also apt and pip, for the peers.
 
 mod bench;
 mod ci;
@@ -40,7 +40,7 @@ enum Command {
     Tidy,
     /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
     Ci,
-    /// Fetches what `test` needs besides Rust: Debian's pppd, mgetty and more, and a kernel for them, into target/peers. Nothing is installed
+    /// Fetches what `test` needs besides Rust: Debian's pppd, mgetty and more, a kernel for them, and PyPI's pyserial, into target/peers. Nothing is installed
     Peers,
     Soak(soak::Soak),
     Bench(bench::Bench),
@@ -56,8 +56,8 @@ Examples:
   cargo xtask test -- --nocapture          what is after -- goes to the test programs
 
 Goes on after a test program has failed, and fails at the end. The first run fetches
-Debian's pppd, mgetty, ser2net and more, and a kernel for them, with apt-get into target/peers;
-nothing is installed.")]
+Debian's pppd, mgetty, ser2net and more, and a kernel for them, with apt-get, and pyserial from PyPI,
+into target/peers; nothing is installed.")]
 struct Test {
     /// Handed to `cargo test`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]

@@ -1,7 +1,10 @@
-//! The strangers' programs that ours are tested with, as Debian has them, unpacked under `target/peers/root`.
+//! The strangers' programs that ours are tested with, as Debian has them, unpacked under `target/peers/root`; and
+//! pyserial, from PyPI.
 //!
 //! Nothing is installed and no root is needed: apt works in folders of its own, with the sources that the machine has,
 //! and `dpkg-deb` unpacks. `crates/link/tests/pppd` and `crates/cli/tests/peers` boot or run what is there.
+
+mod python;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,6 +34,7 @@ const PACKAGES: [(&str, &str); 7] = [
 /// If they cannot be had: the tests that need them would fail.
 pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.target()?.join("peers");
+    python::fetch(workspace, &folder)?;
     let root = folder.join("root");
     if missing(&root).is_none() {
         return Ok(());

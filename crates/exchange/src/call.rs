@@ -13,7 +13,9 @@
 //! ```
 
 use crate::{
+    caller_id::CallerId,
     circuit::{Circuit, Side},
+    config::RingPattern,
     record::{CallId, CallRecord, EndedBy, Outcome, billed_seconds},
     station::StationId,
 };
@@ -24,12 +26,23 @@ use std::time::Instant;
 pub(crate) struct Call {
     pub(crate) caller: StationId,
     pub(crate) called: StationId,
-    pub(crate) presented: Option<String>,
+    /// What the exchange presents of the caller; its date and time are those of the call.
+    pub(crate) presented: Option<CallerId>,
+    /// The number was an alias with a ring of its own.
+    pub(crate) pattern: Option<RingPattern>,
+    /// What was dialled.
+    pub(crate) dialled: String,
     /// Dialled with `;`: the caller's modem sends no carrier.
     pub(crate) is_voice: bool,
     pub(crate) placed: Instant,
     pub(crate) answered: Option<Instant>,
     pub(crate) rings: u32,
+    /// Short rings before the first that counts.
+    pub(crate) odd_rings: u32,
+    /// Octets that have arrived, both ways together.
+    pub(crate) arrived_octets: u64,
+    /// The line is cut when that many have.
+    pub(crate) cut_after_octets: Option<u64>,
     pub(crate) phase: Phase,
 }
 
@@ -37,11 +50,11 @@ pub(crate) struct Call {
 pub(crate) enum Phase {
     Ringing,
     Training,
-    Connected(Circuits),
+    Connected(Box<Circuits>),
     /// One side has hung up; `circuit` brings the other what was in flight, then the news.
     Releasing {
         to: Side,
-        circuit: Circuit,
+        circuit: Box<Circuit>,
     },
 }
 
@@ -53,8 +66,8 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    pub(crate) fn new(circuit: impl Fn() -> Circuit) -> Self {
-        Self { from_caller: circuit(), from_called: circuit() }
+    pub(crate) fn new(circuit: impl Fn(Side) -> Circuit) -> Self {
+        Self { from_caller: circuit(Side::Caller), from_called: circuit(Side::Called) }
     }
 
     /// The direction that leaves from `side`.
@@ -62,6 +75,14 @@ impl Circuits {
         match side {
             Side::Caller => &mut self.from_caller,
             Side::Called => &mut self.from_called,
+        }
+    }
+
+    /// In bit/s.
+    pub(crate) fn rate_from(&self, side: Side) -> u32 {
+        match side {
+            Side::Caller => self.from_caller.rate(),
+            Side::Called => self.from_called.rate(),
         }
     }
 
@@ -107,15 +128,15 @@ impl Call {
         }
     }
 
-    /// `side` is the first to hang up an answered call; `idle` makes the circuit that brings the news if the modems
+    /// `side` is the first to hang up an answered call; `idle` are the circuits that bring the news if the modems
     /// had not connected. Returns what the call carried each way.
-    pub(crate) fn release(&mut self, side: Side, now: Instant, idle: impl Fn() -> Circuit) -> (u64, u64) {
+    pub(crate) fn release(&mut self, side: Side, now: Instant, idle: Circuits) -> (u64, u64) {
         let circuits = match std::mem::replace(&mut self.phase, Phase::Ringing) {
-            Phase::Connected(circuits) => circuits,
-            Phase::Ringing | Phase::Training | Phase::Releasing { .. } => Circuits::new(idle),
+            Phase::Connected(circuits) => *circuits,
+            Phase::Ringing | Phase::Training | Phase::Releasing { .. } => idle,
         };
         let (carried, circuit) = circuits.hang_up(side, now);
-        self.phase = Phase::Releasing { to: side.other(), circuit };
+        self.phase = Phase::Releasing { to: side.other(), circuit: Box::new(circuit) };
         carried
     }
 }
@@ -136,7 +157,6 @@ impl Call {
         &self,
         id: CallId,
         caller: String,
-        called: String,
         ending: Ending,
         wall: impl Fn(Instant) -> Timestamp,
     ) -> CallRecord {
@@ -144,8 +164,8 @@ impl Call {
         CallRecord {
             id,
             caller,
-            called,
-            presented: self.presented.clone(),
+            called: self.dialled.clone(),
+            presented: self.presented.as_ref().map(|presented| presented.number.shown().to_owned()),
             placed: wall(self.placed),
             answered: self.answered.map(&wall),
             ended: wall(ending.at),
@@ -155,6 +175,7 @@ impl Call {
             octets_from_caller: ending.carried.0,
             octets_from_called: ending.carried.1,
             billed_seconds: answered_for.map_or(0, billed_seconds),
+            bill: None,
         }
     }
 }

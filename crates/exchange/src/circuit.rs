@@ -8,6 +8,7 @@
 //! The time a chunk leaves is counted from the start of an unbroken stretch of sending, not from the chunk before it,
 //! so rounding does not add up and 100,000 octets take what the rate says however late the exchange is woken.
 
+use crate::noise::Noise;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -42,15 +43,32 @@ pub(crate) enum Arrival {
     CarrierLoss,
 }
 
+/// What one direction of a line is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineShape {
+    /// In bit/s.
+    pub(crate) rate: u32,
+    pub(crate) delay: Duration,
+    /// What is added to the delay of a chunk at most.
+    pub(crate) jitter: Duration,
+    pub(crate) bit_error_rate: f64,
+    /// What is sent comes back to the sender.
+    pub(crate) has_echo: bool,
+    /// What the sending modem holds.
+    pub(crate) buffer_octets_max: usize,
+    pub(crate) seed: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Circuit {
-    rate: u32,
-    delay: Duration,
+    shape: LineShape,
     chunk_octets_max: usize,
-    buffer_octets_max: usize,
+    noise: Noise,
     waiting: VecDeque<u8>,
     sending: Option<Chunk>,
     in_flight: VecDeque<(Instant, Arrival)>,
+    /// On the way back to the sender.
+    echoes: VecDeque<(Instant, Vec<u8>)>,
     /// Octets put on the line since the call connected, with the chunk being sent.
     carried: u64,
 }
@@ -66,24 +84,31 @@ struct Chunk {
 }
 
 impl Circuit {
-    /// `rate` is in bit/s, both ways alike; `buffer_octets_max` is what the sending modem holds.
-    pub(crate) fn new(rate: u32, delay: Duration, buffer_octets_max: usize) -> Self {
-        let chunk_octets = u128::from(rate) * CHUNK_TIME.as_nanos() / (BITS_PER_OCTET * 1_000_000_000);
+    pub(crate) fn new(shape: LineShape) -> Self {
+        let chunk_octets = u128::from(shape.rate) * CHUNK_TIME.as_nanos() / (BITS_PER_OCTET * 1_000_000_000);
         Self {
-            rate,
-            delay,
+            shape,
             chunk_octets_max: usize::try_from(chunk_octets).unwrap_or(usize::MAX).max(1),
-            buffer_octets_max,
+            noise: Noise::new(shape.seed, shape.bit_error_rate),
             waiting: VecDeque::new(),
             sending: None,
             in_flight: VecDeque::new(),
+            echoes: VecDeque::new(),
             carried: 0,
         }
     }
 
+    pub(crate) fn rate(&self) -> u32 {
+        self.shape.rate
+    }
+
+    pub(crate) fn has_echo(&self) -> bool {
+        self.shape.has_echo
+    }
+
     /// Octets that [`Circuit::offer`] will take now.
     pub(crate) fn room(&self) -> usize {
-        self.buffer_octets_max - self.waiting.len()
+        self.shape.buffer_octets_max - self.waiting.len()
     }
 
     /// Puts octets into the modem's buffer; returns how many it took.
@@ -106,13 +131,19 @@ impl Circuit {
             self.sending = None;
             return false;
         }
-        let octets: Vec<u8> = self.waiting.drain(..self.waiting.len().min(self.chunk_octets_max)).collect();
+        let mut octets: Vec<u8> = self.waiting.drain(..self.waiting.len().min(self.chunk_octets_max)).collect();
         let (stretch_start, octets_before) =
             unbroken.map_or((now, 0), |chunk| (chunk.stretch_start, chunk.octets_after));
         let octets_after = octets_before + octets.len() as u64;
         let end = stretch_start + self.line_time(octets_after);
         self.carried += octets.len() as u64;
-        self.in_flight.push_back((end + self.delay, Arrival::Octets(octets)));
+        if self.shape.has_echo {
+            self.echoes.push_back((end + self.shape.delay * 2, octets.clone()));
+        }
+        self.noise.disturb(&mut octets);
+        let at = end + self.shape.delay + self.noise.up_to(self.shape.jitter);
+        let at = self.in_flight.back().map_or(at, |(before, _)| at.max(*before));
+        self.in_flight.push_back((at, Arrival::Octets(octets)));
         self.sending = Some(Chunk { stretch_start, octets_before, octets_after, end });
         true
     }
@@ -126,27 +157,34 @@ impl Circuit {
         self.in_flight.pop_front().map(|(_, arrival)| arrival)
     }
 
+    /// Takes what has come back to the sender by `now`.
+    pub(crate) fn echoed(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.echoes.pop_front_if(|(at, _)| *at <= now).map(|(_, octets)| octets)
+    }
+
     /// When [`Circuit::send`] or [`Circuit::arrived`] will next have something to do.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let leaves = self.sending.map(|chunk| chunk.end);
         let arrives = self.in_flight.front().map(|(at, _)| *at);
-        leaves.into_iter().chain(arrives).min()
+        let echoes = self.echoes.front().map(|(at, _)| *at);
+        leaves.into_iter().chain(arrives).chain(echoes).min()
     }
 
     /// The sender hangs up: whole octets that have left it will arrive, then the loss of the carrier; what was still
     /// in its buffer is lost.
     pub(crate) fn lose_carrier(&mut self, now: Instant) {
         self.waiting.clear();
+        self.echoes.clear();
         if let Some(chunk) = self.sending.take().filter(|chunk| chunk.end > now) {
             let gone = (self.octets_by(now.saturating_duration_since(chunk.stretch_start)))
                 .clamp(chunk.octets_before, chunk.octets_after);
             self.carried -= chunk.octets_after - gone;
             if let Some((at, Arrival::Octets(octets))) = self.in_flight.back_mut() {
                 octets.truncate(usize::try_from(gone - chunk.octets_before).unwrap_or(usize::MAX));
-                *at = now + self.delay;
+                *at = now + self.shape.delay;
             }
         }
-        self.in_flight.push_back((now + self.delay, Arrival::CarrierLoss));
+        self.in_flight.push_back((now + self.shape.delay, Arrival::CarrierLoss));
     }
 
     pub(crate) fn carried(&self) -> u64 {
@@ -154,12 +192,12 @@ impl Circuit {
     }
 
     fn line_time(&self, octets: u64) -> Duration {
-        let nanos = u128::from(octets) * BITS_PER_OCTET * 1_000_000_000 / u128::from(self.rate);
+        let nanos = u128::from(octets) * BITS_PER_OCTET * 1_000_000_000 / u128::from(self.shape.rate);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn octets_by(&self, elapsed: Duration) -> u64 {
-        let octets = elapsed.as_nanos() * u128::from(self.rate) / (BITS_PER_OCTET * 1_000_000_000);
+        let octets = elapsed.as_nanos() * u128::from(self.shape.rate) / (BITS_PER_OCTET * 1_000_000_000);
         u64::try_from(octets).unwrap_or(u64::MAX)
     }
 }
@@ -167,6 +205,11 @@ impl Circuit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn circuit(rate: u32, delay: Duration, buffer_octets_max: usize) -> Circuit {
+        let (jitter, bit_error_rate, has_echo, seed) = (Duration::ZERO, 0.0, false, 0);
+        Circuit::new(LineShape { rate, delay, jitter, bit_error_rate, has_echo, buffer_octets_max, seed })
+    }
 
     fn all_arrived(circuit: &mut Circuit) -> Vec<(Instant, Arrival)> {
         let mut arrivals = Vec::new();
@@ -182,7 +225,7 @@ mod tests {
     #[test]
     fn one_octet_takes_ten_bits_of_line_time_and_the_delay() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(10_000, Duration::from_millis(60), 512);
+        let mut circuit = circuit(10_000, Duration::from_millis(60), 512);
         assert_eq!(circuit.offer(b"x"), 1);
         circuit.send(false, start);
         let arrivals = all_arrived(&mut circuit);
@@ -191,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_buffer_takes_no_more_than_it_holds() {
-        let mut circuit = Circuit::new(300, Duration::ZERO, 16);
+        let mut circuit = circuit(300, Duration::ZERO, 16);
         assert_eq!(circuit.offer(&[0; 20]), 16);
         assert_eq!((circuit.room(), circuit.offer(b"x")), (0, 0));
         circuit.send(false, Instant::now());
@@ -201,7 +244,7 @@ mod tests {
     #[test]
     fn a_hang_up_in_the_middle_of_a_chunk_loses_only_what_had_not_left() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(10_000, Duration::from_millis(60), 512);
+        let mut circuit = circuit(10_000, Duration::from_millis(60), 512);
         circuit.offer(b"0123456789abcdef");
         circuit.send(false, start);
         // 1 ms for each octet: at 4.5 ms four have left and the fifth is broken off.
@@ -215,7 +258,7 @@ mod tests {
     #[test]
     fn a_late_wake_costs_no_line_time() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(10_000, Duration::ZERO, 512);
+        let mut circuit = circuit(10_000, Duration::ZERO, 512);
         circuit.offer(&[0; 20]);
         circuit.send(false, start);
         circuit.send(false, start + Duration::from_millis(13));
@@ -227,7 +270,7 @@ mod tests {
     #[test]
     fn a_held_receiver_stops_the_line_and_a_new_stretch_starts_when_it_is_ready() {
         let start = Instant::now();
-        let mut circuit = Circuit::new(10_000, Duration::ZERO, 512);
+        let mut circuit = circuit(10_000, Duration::ZERO, 512);
         circuit.offer(&[0; 10]);
         assert!(!circuit.send(true, start));
         assert_eq!(circuit.next_at(), None);

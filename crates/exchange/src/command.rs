@@ -1,22 +1,40 @@
 //! Reads the body of an AT command line, one command at a time.
 
+mod extended;
+
+use crate::settings::Flavour;
+pub(crate) use extended::Switch;
+
 /// One command (V.250 §6, Hayes and Rockwell for the rest).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Taken, but without effect on a virtual modem (speaker, flow control, what DCD does).
+    /// Taken, but without effect on a virtual modem (speaker, flow control, modulation, compression).
     NoEffect,
     Echo(bool),
     Quiet(bool),
     Verbose(bool),
     /// `X`: how much of the call progress is reported.
     Progress(u8),
+    /// `&C`: whether DCD follows the carrier or is always on.
+    CarrierDetect(bool),
+    /// `&D`: what is done when DTR goes off.
+    DtrOff(u8),
     /// `Z` and `&F`.
     Reset(Reset),
-    CallerId(bool),
-    ShowCallerId(CallerIdDialect),
+    CallerId(CallerIdForm),
+    /// `+VCID?` and `#CID?`; the prefix of the answer.
+    ShowCallerId(&'static str),
+    Switch(Switch, bool),
+    ShowSwitch(Switch),
+    /// A setting that is only remembered.
+    Keep(&'static str, String),
+    ShowKept(&'static str),
     SetRegister(usize, u8),
     ShowRegister(usize),
-    Identify,
+    /// `&V`.
+    ShowProfile,
+    /// A question with one answer.
+    Show(&'static str),
     HangUp,
     OffHook,
     Answer,
@@ -31,13 +49,14 @@ pub(crate) enum Reset {
     Line,
 }
 
-/// The two spellings of the caller ID command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallerIdDialect {
-    /// `+VCID` (V.253).
-    Vcid,
-    /// `#CID` (Rockwell).
-    Cid,
+/// How a caller's number is shown (V.253 §9.2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CallerIdForm {
+    #[default]
+    Off,
+    Formatted,
+    /// The packet of the line, in hexadecimal.
+    Unformatted,
 }
 
 /// What follows `D`.
@@ -55,6 +74,56 @@ pub(crate) struct DialString {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown;
 
+/// Commands that drivers send and that do nothing here, with the largest value each may have.
+const WITHOUT_EFFECT: &[(&str, u8)] = &[
+    ("B", 3),
+    ("C", 1),
+    ("L", 3),
+    ("M", 3),
+    ("N", 1),
+    ("P", 0),
+    ("T", 0),
+    ("W", 3),
+    ("&A", 3),
+    ("&B", 2),
+    ("&G", 2),
+    ("&H", 3),
+    ("&I", 5),
+    ("&J", 1),
+    ("&K", 6),
+    ("&L", 1),
+    ("&M", 6),
+    ("&N", 255),
+    ("&P", 3),
+    ("&Q", 9),
+    ("&R", 2),
+    ("&S", 2),
+    ("&U", 255),
+    ("&W", 1),
+    ("&X", 2),
+    ("&Y", 3),
+    ("\\A", 3),
+    ("\\B", 9),
+    ("\\C", 2),
+    ("\\G", 1),
+    ("\\J", 1),
+    ("\\K", 5),
+    ("\\L", 1),
+    ("\\N", 7),
+    ("\\Q", 6),
+    ("\\T", 255),
+    ("\\V", 9),
+    ("\\X", 1),
+    ("%A", 255),
+    ("%B", 255),
+    ("%C", 3),
+    ("%E", 5),
+    ("%L", 0),
+    ("%Q", 0),
+    ("\"H", 3),
+    ("*C", 1),
+];
+
 /// A command line and how far it has been read.
 #[derive(Debug, Default)]
 pub(crate) struct CommandBody {
@@ -67,8 +136,8 @@ impl CommandBody {
         Self { line, next: 0 }
     }
 
-    /// The next command; `None` at the end of the line.
-    pub(crate) fn next_command(&mut self) -> Result<Option<Command>, Unknown> {
+    /// The next command; `None` at the end of the line. Equipment of another flavour has other commands.
+    pub(crate) fn next_command(&mut self, flavour: Flavour) -> Result<Option<Command>, Unknown> {
         while self.take_if(b' ') || self.take_if(b';') {}
         let Some(letter) = self.take() else { return Ok(None) };
         let command = match letter {
@@ -76,39 +145,39 @@ impl CommandBody {
             b'Q' => Command::Quiet(self.flag()?),
             b'V' => Command::Verbose(self.flag()?),
             b'X' => Command::Progress(self.up_to(4)?),
-            b'L' | b'M' => self.no_effect(3)?,
             b'Z' => {
                 self.up_to(9)?;
                 Command::Reset(Reset::Rest)
             }
-            b'I' => {
-                self.up_to(9)?;
-                Command::Identify
-            }
+            b'I' => Command::Show(extended::identity(self.up_to(9)?)),
             b'H' => match self.flag()? {
                 true => Command::OffHook,
                 false => Command::HangUp,
             },
             b'A' => Command::Answer,
             b'O' => {
-                self.up_to(1)?;
+                // 1 and 3 ask for a retrain as well.
+                self.up_to(3)?;
                 Command::Online
             }
             b'D' => Command::Dial(self.dial_string()?),
             b'S' => self.register()?,
-            b'&' => match self.take() {
-                Some(b'F') => {
-                    self.up_to(1)?;
-                    Command::Reset(Reset::Line)
-                }
-                Some(b'C') => self.no_effect(1)?,
-                Some(b'D') => self.no_effect(3)?,
-                Some(b'K') => self.no_effect(6)?,
-                _ => return Err(Unknown),
+            b'+' | b'#' => self.extended(letter, flavour)?,
+            b'&' => match self.peek() {
+                Some(b'F') => self.with_number(1).map(|_| Command::Reset(Reset::Line))?,
+                Some(b'C') => Command::CarrierDetect(self.with_number(1)? == 1),
+                Some(b'D') => Command::DtrOff(self.with_number(3)?),
+                Some(b'V') => self.with_number(1).map(|_| Command::ShowProfile)?,
+                _ => self.without_effect("&")?,
             },
-            b'+' => self.caller_id("VCID", CallerIdDialect::Vcid)?,
-            b'#' => self.caller_id("CID", CallerIdDialect::Cid)?,
-            _ => return Err(Unknown),
+            b'\\' => self.without_effect("\\")?,
+            b'%' => self.without_effect("%")?,
+            b'"' => self.without_effect("\"")?,
+            b'*' => self.without_effect("*")?,
+            _ => {
+                self.next -= 1;
+                self.without_effect("")?
+            }
         };
         Ok(Some(command))
     }
@@ -143,12 +212,24 @@ impl CommandBody {
         u8::try_from(self.number()?).ok().filter(|number| *number <= max).ok_or(Unknown)
     }
 
+    /// The letter that was only looked at, and its number.
+    fn with_number(&mut self, max: u8) -> Result<u8, Unknown> {
+        self.take();
+        self.up_to(max)
+    }
+
     fn flag(&mut self) -> Result<bool, Unknown> {
         Ok(self.up_to(1)? == 1)
     }
 
-    fn no_effect(&mut self, max: u8) -> Result<Command, Unknown> {
-        self.up_to(max)?;
+    /// One of [`WITHOUT_EFFECT`], the sign before its letter already taken.
+    fn without_effect(&mut self, sign: &str) -> Result<Command, Unknown> {
+        let letter = self.take().ok_or(Unknown)?;
+        let known = WITHOUT_EFFECT
+            .iter()
+            .find(|(name, _)| name.strip_prefix(sign).is_some_and(|rest| rest.as_bytes() == [letter]));
+        let (_, max) = known.ok_or(Unknown)?;
+        self.up_to(*max)?;
         Ok(Command::NoEffect)
     }
 
@@ -158,22 +239,6 @@ impl CommandBody {
             Some(b'=') => Ok(Command::SetRegister(register, self.up_to(u8::MAX)?)),
             Some(b'?') => Ok(Command::ShowRegister(register)),
             _ => Err(Unknown),
-        }
-    }
-
-    fn caller_id(&mut self, name: &str, dialect: CallerIdDialect) -> Result<Command, Unknown> {
-        if !name.bytes().all(|letter| self.take_if(letter)) {
-            return Err(Unknown);
-        }
-        let command = match self.take() {
-            Some(b'=') => Command::CallerId(self.flag()?),
-            Some(b'?') => Command::ShowCallerId(dialect),
-            _ => return Err(Unknown),
-        };
-        // V.250 §5.4.4: an extended command ends at a `;` or with the line; Rockwell's own do not need it.
-        match (dialect, self.peek()) {
-            (CallerIdDialect::Vcid, Some(next)) if next != b';' && next != b' ' => Err(Unknown),
-            _ => Ok(command),
         }
     }
 
@@ -201,10 +266,10 @@ impl CommandBody {
 mod tests {
     use super::*;
 
-    fn commands(line: &str) -> Result<Vec<Command>, Unknown> {
+    pub(super) fn commands(line: &str) -> Result<Vec<Command>, Unknown> {
         let mut body = CommandBody::new(line.into());
         let mut commands = Vec::new();
-        while let Some(command) = body.next_command()? {
+        while let Some(command) = body.next_command(Flavour::Analogue)? {
             commands.push(command);
         }
         Ok(commands)
@@ -217,11 +282,11 @@ mod tests {
             Command::Quiet(false),
             Command::Verbose(true),
             Command::Progress(4),
-            Command::NoEffect,
-            Command::NoEffect,
+            Command::CarrierDetect(true),
+            Command::DtrOff(2),
             Command::NoEffect,
             Command::SetRegister(0, 0),
-            Command::CallerId(true),
+            Command::CallerId(CallerIdForm::Formatted),
             Command::HangUp,
         ];
         assert_eq!(commands("E0 q V1x4&c1&D2&K3S0=0+vcid=1;h0").as_deref(), Ok(&wanted[..]));
@@ -243,16 +308,27 @@ mod tests {
             "S300=1",
             "S7=256",
             "+VCID",
-            "+VCID=2",
+            "+VCID=3",
             "+VCID=1E0",
             "+FOO=1",
             "#CI=1",
             "&",
-            "&Q",
+            "&O",
+            "&D4",
+            "\\Z",
+            "%",
             "DT20x1",
             "L99999999999",
         ] {
             assert_eq!(commands(line), Err(Unknown), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_drivers_send_is_taken_without_effect() {
+        for line in ["B0", "L1M1", "W2", "&H1&R2&B1", "\\N3%C0", "\\V1", "\"H3", "&Q5&S0&W", "*C1"] {
+            let commands = commands(line);
+            assert!(commands.is_ok_and(|all| all.iter().all(|one| *one == Command::NoEffect)), "{line}");
         }
     }
 }

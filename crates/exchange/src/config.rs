@@ -1,8 +1,13 @@
 //! What an exchange is made of, as its TOML file says.
 
-use crate::number::Number;
-use jiff::SignedDuration;
-use serde::Deserialize;
+mod keys;
+
+use crate::{
+    number::Number,
+    settings::{RATES, Settings},
+    tariff::{self, Tariff},
+};
+pub(crate) use keys::{Faults, Keys};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -11,21 +16,16 @@ use std::{
     str::FromStr,
     time::Duration,
 };
-use toml::{Table, Value};
+use toml::Table;
 
 /// A checked exchange: what [`Exchange`](crate::Exchange) and [`Running`](crate::Running) are built from.
 ///
-/// It comes from TOML text only, so that every one of them has passed the same checks:
+/// It comes from TOML text only, so that every one of them has passed the same checks; `examples/exchange.toml` has every
+/// key with its default:
 /// ```
 /// let config: ringup_exchange::Config = r#"
-///     rate = 33600                 # bit/s, both ways (default 33600)
-///     delay = "60ms"               # one way (default 0)
-///     ring_cycle = "6s"            # from one ring to the next (default 6 s)
-///     caller_id_delay = "600ms"    # from the first ring to the caller ID (default 0.6 s)
-///     training = "1s"              # from answer to CONNECT (default 1 s)
-///     no_answer_after = "60s"      # from the first ring (default 60 s)
-///     modem_buffer = 512           # octets from the DTE that a modem holds (default 512)
-///     records = "calls.jsonl"      # call records are appended, one JSON object a line (default: nowhere)
+///     rate = 33600                 # bit/s, both ways
+///     delay = "60ms"               # one way
 ///
 ///     [[station]]
 ///     number = "201"
@@ -33,26 +33,28 @@ use toml::{Table, Value};
 ///
 ///     [[station]]
 ///     number = "666"
-///     withheld = true              # or: presents = "0661234567", or: caller_id = false
+///     withheld = true
 ///     tcp = "127.0.0.1:0"
 ///
 ///     [[station]]
 ///     number = "+4930123456"
 ///     memory = true                # for tests: see Running::station_stream
-///     out_of_service = true        # callers get NO CARRIER
 ///     training = "12s"             # when this station answers
 /// "#.parse()?;
 /// # Ok::<(), ringup_exchange::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) rate: u32,
     pub(crate) delay: Duration,
     pub(crate) ring_cycle: Duration,
+    pub(crate) ring_time: Duration,
     pub(crate) caller_id_delay: Duration,
     pub(crate) no_answer_after: Duration,
     pub(crate) modem_buffer_octets: usize,
+    pub(crate) seed: u64,
     pub(crate) records: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
+    pub(crate) tariffs: BTreeMap<String, Tariff>,
     pub(crate) stations: Vec<StationConfig>,
 }
 
@@ -61,27 +63,23 @@ pub struct Config {
 pub struct StationConfig {
     /// What callers dial.
     pub number: Number,
-    /// What it presents when it calls.
-    pub presentation: Presentation,
-    /// Whether callers get NO CARRIER, and the station no dial tone.
-    pub is_out_of_service: bool,
-    /// From answering at this station to CONNECT.
-    pub training: Duration,
+    /// `aliases`: further numbers of the same line, each with a ring of its own.
+    pub aliases: BTreeMap<Number, RingPattern>,
     /// Where its DTE is attached.
     pub port: Port,
+    /// How it behaves, at first.
+    pub settings: Settings,
 }
 
-/// What a station presents to those it calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presentation {
-    /// Its own number.
-    Own,
-    /// Another number than its own, as a spoofer or a company's switchboard does.
-    Other(Number),
-    /// The number is withheld: the called modem shows `NMBR = P`.
-    Withheld,
-    /// No caller ID is sent at all.
-    None,
+/// The cadence by which one line tells its numbers apart (distinctive ring).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingPattern {
+    /// `RING A`.
+    A,
+    /// `RING B`.
+    B,
+    /// `RING C`.
+    C,
 }
 
 /// Where the DTE of a station is attached.
@@ -91,6 +89,8 @@ pub enum Port {
     Pty(PathBuf),
     /// A TCP port; port 0 takes any that is free.
     Tcp(SocketAddr),
+    /// As [`Port::Tcp`], with the signals of a serial port (RFC 2217).
+    Rfc2217(SocketAddr),
     /// A stream inside this process.
     Memory,
 }
@@ -98,7 +98,7 @@ pub enum Port {
 /// Everything that is wrong with a configuration; one fault a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// The faults, in the order of the file.
+    /// The faults, in the order they were found.
     pub faults: Vec<Fault>,
 }
 
@@ -136,10 +136,18 @@ impl Config {
         &self.stations
     }
 
+    /// Opens a control socket at `path`, whatever the file says.
+    #[must_use]
+    pub fn with_control(mut self, path: PathBuf) -> Self {
+        self.control = Some(path);
+        self
+    }
+
     /// Takes the relative paths in it to be relative to `folder`, as for a file that was read from there.
     #[must_use]
     pub fn relative_to(mut self, folder: &Path) -> Self {
         self.records = self.records.map(|records| folder.join(records));
+        self.control = self.control.map(|control| folder.join(control));
         for station in &mut self.stations {
             if let Port::Pty(path) = &mut station.port {
                 *path = folder.join(&*path);
@@ -153,156 +161,74 @@ impl FromStr for Config {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let whole = |error: toml::de::Error| {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let problem = error.to_string().trim_end().to_owned();
             ConfigError { faults: vec![Fault { key: String::new(), problem }] }
-        };
-        let mut table: Table = text.parse().map_err(whole)?;
+        })?;
         let mut faults = Faults::default();
-        faults.take_out_strangers(&mut table, KEYS, "");
-        if let Some(Value::Array(stations)) = table.get_mut("station") {
-            for (index, station) in stations.iter_mut().enumerate() {
-                if let Value::Table(station) = station {
-                    faults.take_out_strangers(station, STATION_KEYS, &format!("station[{index}]."));
-                }
-            }
-        }
-        let file: File = table.try_into().map_err(whole)?;
-        file.check(faults)
+        let config = read(Keys::new(table, "", &mut faults));
+        if faults.0.is_empty() { Ok(config) } else { Err(ConfigError { faults: faults.0 }) }
     }
 }
 
-/// What the value of a key has to be.
-#[derive(Clone, Copy)]
-enum Kind {
-    Number,
-    Text,
-    Flag,
-    Tables,
-}
-
-/// The keys of a file, and of a station in it: what is not here, or not of its kind, is told with all other faults.
-const KEYS: &[(&str, Kind)] = &[
-    ("rate", Kind::Number),
-    ("delay", Kind::Text),
-    ("ring_cycle", Kind::Text),
-    ("caller_id_delay", Kind::Text),
-    ("training", Kind::Text),
-    ("no_answer_after", Kind::Text),
-    ("modem_buffer", Kind::Number),
-    ("records", Kind::Text),
-    ("station", Kind::Tables),
-];
-const STATION_KEYS: &[(&str, Kind)] = &[
-    ("number", Kind::Text),
-    ("withheld", Kind::Flag),
-    ("presents", Kind::Text),
-    ("caller_id", Kind::Flag),
-    ("out_of_service", Kind::Flag),
-    ("training", Kind::Text),
-    ("pty", Kind::Text),
-    ("tcp", Kind::Text),
-    ("memory", Kind::Flag),
-];
-
-impl Kind {
-    fn fits(self, value: &Value) -> bool {
-        match self {
-            Self::Number => value.is_integer(),
-            Self::Text => value.is_str(),
-            Self::Flag => value.is_bool(),
-            Self::Tables => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
-        }
-    }
-
-    fn expected(self) -> &'static str {
-        match self {
-            Self::Number => "must be a whole number",
-            Self::Text => "must be text in quotes",
-            Self::Flag => "must be true or false",
-            Self::Tables => "must be tables: [[station]]",
-        }
-    }
-}
-
-/// The file as it is written, before it is checked.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    rate: Option<i64>,
-    delay: Option<String>,
-    ring_cycle: Option<String>,
-    caller_id_delay: Option<String>,
-    training: Option<String>,
-    no_answer_after: Option<String>,
-    modem_buffer: Option<i64>,
-    records: Option<PathBuf>,
-    #[serde(default, rename = "station")]
-    stations: Vec<StationTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StationTable {
-    number: Option<String>,
-    #[serde(default)]
-    withheld: bool,
-    presents: Option<String>,
-    caller_id: Option<bool>,
-    #[serde(default)]
-    out_of_service: bool,
-    training: Option<String>,
-    pty: Option<PathBuf>,
-    tcp: Option<String>,
-    memory: Option<bool>,
-}
-
-/// Slower than any modem, and faster than any line this stands for.
-const RATES: std::ops::RangeInclusive<i64> = 50..=100_000_000;
 /// From one RING line to as much as a fast line needs.
 const MODEM_BUFFERS: std::ops::RangeInclusive<i64> = 16..=1_048_576;
-/// Longest time that can be set.
-const TIME_MAX: Duration = Duration::from_secs(3600);
 /// Shortest time from ring to ring: each costs the exchange work.
 const RING_CYCLE_MIN: Duration = Duration::from_millis(10);
+/// More numbers than any line has.
+const ALIASES_MAX: usize = 16;
 
-impl File {
-    fn check(self, mut faults: Faults) -> Result<Config, ConfigError> {
-        let rate = faults.number_in("rate", self.rate, 33_600, RATES);
-        let delay = faults.time("delay", self.delay.as_deref(), Duration::ZERO);
-        let ring_cycle = faults.time("ring_cycle", self.ring_cycle.as_deref(), Duration::from_secs(6));
-        let caller_id_delay =
-            faults.time("caller_id_delay", self.caller_id_delay.as_deref(), Duration::from_millis(600));
-        let training = faults.time("training", self.training.as_deref(), Duration::from_secs(1));
-        let no_answer_after = faults.time("no_answer_after", self.no_answer_after.as_deref(), Duration::from_secs(60));
-        let modem_buffer_octets = faults.number_in("modem_buffer", self.modem_buffer, 512, MODEM_BUFFERS);
-        if ring_cycle < RING_CYCLE_MIN {
-            faults.add("ring_cycle", "is shorter than 10 ms");
-        } else if caller_id_delay >= ring_cycle {
-            faults.add("caller_id_delay", "is not before the second ring (see ring_cycle)");
-        }
-        if self.stations.is_empty() {
-            faults.add("station", "there is none");
-        }
-        let mut taken = Taken::default();
-        let mut stations = Vec::new();
-        for (index, table) in self.stations.into_iter().enumerate() {
-            stations.extend(table.check(index, training, &mut taken, &mut faults));
-        }
-        if !faults.0.is_empty() {
-            return Err(ConfigError { faults: faults.0 });
-        }
-        Ok(Config {
-            rate,
-            delay,
-            ring_cycle,
-            caller_id_delay,
-            no_answer_after,
-            modem_buffer_octets,
-            records: self.records,
-            stations,
-        })
+fn read(mut keys: Keys<'_>) -> Config {
+    let mut defaults = Settings::new(33_600, Duration::from_secs(1));
+    if let Some(rate) = keys.number("rate", RATES) {
+        (defaults.rate_to, defaults.rate_from) = (rate, rate);
     }
+    let mut config = Config {
+        delay: keys.time("delay").unwrap_or_default(),
+        ring_cycle: keys.time("ring_cycle").unwrap_or(Duration::from_secs(6)),
+        ring_time: keys.time("ring_time").unwrap_or(Duration::from_secs(2)),
+        caller_id_delay: keys.time("caller_id_delay").unwrap_or(Duration::from_millis(600)),
+        no_answer_after: keys.time("no_answer_after").unwrap_or(Duration::from_secs(60)),
+        modem_buffer_octets: keys.number("modem_buffer", MODEM_BUFFERS).unwrap_or(512),
+        seed: keys.number("seed", 0..=i64::MAX).unwrap_or_default(),
+        records: keys.text("records").map(PathBuf::from),
+        control: keys.text("control").map(PathBuf::from),
+        tariffs: BTreeMap::new(),
+        stations: Vec::new(),
+    };
+    defaults.training = keys.time("training").unwrap_or(defaults.training);
+    if config.ring_cycle < RING_CYCLE_MIN {
+        keys.fault("ring_cycle", "is shorter than 10 ms");
+    } else if config.caller_id_delay >= config.ring_cycle {
+        keys.fault("caller_id_delay", "is not before the second ring (see ring_cycle)");
+    }
+    // A cycle can be set so short that the usual ring does not fit.
+    config.ring_time = config.ring_time.min(config.ring_cycle / 2);
+    for (name, value) in keys.table("tariff") {
+        let Ok(table) = value.try_into() else {
+            keys.fault(&format!("tariff.{name}"), "must be a table");
+            continue;
+        };
+        let tariff = tariff::read(Keys::new(table, format!("tariff.{name}."), keys.faults));
+        config.tariffs.insert(name, tariff);
+    }
+    let stations = keys.tables("station");
+    if stations.is_empty() {
+        keys.fault("station", "there is none");
+    }
+    let mut taken = Taken::default();
+    for (index, table) in stations.into_iter().enumerate() {
+        let station = Keys::new(table, format!("station[{index}]."), keys.faults);
+        config.stations.extend(read_station(station, index, defaults.clone(), &mut taken));
+        let station = config.stations.last();
+        if let Some(name) = station.and_then(|station| station.settings.tariff.as_ref())
+            && !config.tariffs.contains_key(name)
+        {
+            keys.faults.add(format!("station[{index}].tariff"), format!("there is no [tariff.{name}]"));
+        }
+    }
+    keys.end();
+    config
 }
 
 /// What only one station may have, and the key that took it.
@@ -313,128 +239,104 @@ struct Taken {
     addresses: BTreeMap<SocketAddr, String>,
 }
 
-impl StationTable {
-    fn check(self, index: usize, training: Duration, taken: &mut Taken, faults: &mut Faults) -> Option<StationConfig> {
-        let key = |name: &str| format!("station[{index}].{name}");
-        let number = match self.number.as_deref().map(str::parse::<Number>) {
-            None => faults.miss(key("number"), "is missing"),
-            Some(Err(error)) => faults.miss(key("number"), error.to_string()),
-            Some(Ok(number)) => match taken.numbers.insert(number.clone(), key("number")) {
-                Some(first) => faults.miss(key("number"), format!("{number} is also {first}")),
-                None => Some(number),
-            },
-        };
-        let presented = self.presents.as_deref().and_then(|text| match text.parse::<Number>() {
-            Ok(number) => Some(number),
-            Err(error) => faults.miss(key("presents"), error.to_string()),
-        });
-        if usize::from(self.withheld) + usize::from(self.presents.is_some()) + usize::from(self.caller_id.is_some()) > 1
-        {
-            faults.add(key("presents"), "only one of withheld, presents and caller_id can be set");
-        }
-        let presentation = match presented {
-            Some(number) => Presentation::Other(number),
-            None if self.withheld => Presentation::Withheld,
-            None if self.caller_id == Some(false) => Presentation::None,
-            None => Presentation::Own,
-        };
-        let training = faults.time(&key("training"), self.training.as_deref(), training);
-        let tcp = self.tcp.as_deref().and_then(|text| match text.parse::<SocketAddr>() {
-            Ok(address) => Some(Port::Tcp(address)),
-            Err(_) => faults.miss(key("tcp"), "is not an address and port such as 127.0.0.1:0"),
-        });
-        let ports =
-            usize::from(self.pty.is_some()) + usize::from(self.tcp.is_some()) + usize::from(self.memory == Some(true));
-        if ports != 1 {
-            let problem = if ports == 0 { "has no port" } else { "has more than one port" };
-            faults.add(format!("station[{index}]"), format!("{problem}: set one of pty, tcp and memory"));
-        }
-        let port = match (self.pty, tcp) {
-            (Some(path), _) => {
-                if let Some(first) = taken.paths.insert(path.clone(), key("pty")) {
-                    faults.add(key("pty"), format!("{} is also {first}", path.display()));
-                }
-                Port::Pty(path)
-            }
-            (None, Some(Port::Tcp(address))) => {
-                if address.port() != 0
-                    && let Some(first) = taken.addresses.insert(address, key("tcp"))
-                {
-                    faults.add(key("tcp"), format!("{address} is also {first}"));
-                }
-                Port::Tcp(address)
-            }
-            (None, _) => Port::Memory,
-        };
-        Some(StationConfig { number: number?, presentation, is_out_of_service: self.out_of_service, training, port })
+fn read_station(mut keys: Keys<'_>, index: usize, mut settings: Settings, taken: &mut Taken) -> Option<StationConfig> {
+    if !keys.has("number") {
+        keys.fault("number", "is missing");
     }
+    let number = keys.text("number").and_then(|text| read_number(&mut keys, "number", &text, taken));
+    let aliases = read_aliases(&mut keys, taken);
+    settings.read(&mut keys);
+    let port = read_port(&mut keys, index, taken);
+    keys.end();
+    Some(StationConfig { number: number?, aliases, port: port?, settings })
 }
 
-/// Gathers faults, so that one run of a check shows all of them.
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault { key: key.into(), problem: problem.into() });
-    }
-
-    /// Takes out of a table what is not known or not of its kind, so that checking goes on with the rest.
-    fn take_out_strangers(&mut self, table: &mut Table, known: &[(&str, Kind)], prefix: &str) {
-        let strangers: Vec<_> = table
-            .iter()
-            .filter_map(|(key, value)| match known.iter().find(|(name, _)| name == key) {
-                None => Some((key.clone(), "is not known here")),
-                Some((_, kind)) if !kind.fits(value) => Some((key.clone(), kind.expected())),
-                Some(_) => None,
-            })
-            .collect();
-        for (key, problem) in strangers {
-            table.remove(&key);
-            self.add(format!("{prefix}{key}"), problem);
+fn read_number(keys: &mut Keys<'_>, key: &str, text: &str, taken: &mut Taken) -> Option<Number> {
+    let number = match text.parse::<Number>() {
+        Ok(number) => number,
+        Err(error) => {
+            keys.fault(key, error.to_string());
+            return None;
         }
+    };
+    if let Some(first) = taken.numbers.insert(number.clone(), keys.name(key)) {
+        keys.fault(key, format!("{number} is also {first}"));
+        return None;
     }
+    Some(number)
+}
 
-    fn miss<T>(&mut self, key: String, problem: impl Into<String>) -> Option<T> {
-        self.add(key, problem);
-        None
+fn read_aliases(keys: &mut Keys<'_>, taken: &mut Taken) -> BTreeMap<Number, RingPattern> {
+    let table = keys.table("aliases");
+    if table.len() > ALIASES_MAX {
+        keys.fault("aliases", format!("there are more than {ALIASES_MAX}"));
     }
-
-    /// A time such as `60ms` or `1m 30s`; on a fault the default, so that checking goes on.
-    fn time(&mut self, key: &str, text: Option<&str>, default: Duration) -> Duration {
-        let Some(text) = text else { return default };
-        match text.parse::<SignedDuration>().map(Duration::try_from) {
-            Ok(Ok(time)) if time <= TIME_MAX => time,
-            Ok(Ok(_)) => {
-                self.add(key, "is longer than 1 h");
-                default
-            }
-            Ok(Err(_)) => {
-                self.add(key, "is negative");
-                default
-            }
-            Err(_) => {
-                self.add(key, format!("\"{text}\" is not a time such as \"60ms\" or \"6s\""));
-                default
-            }
-        }
-    }
-
-    fn number_in<T: TryFrom<i64> + Copy>(
-        &mut self,
-        key: &str,
-        number: Option<i64>,
-        default: T,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> T {
-        let Some(number) = number else { return default };
-        match T::try_from(number) {
-            Ok(checked) if range.contains(&number) => checked,
+    let mut aliases = BTreeMap::new();
+    for (text, pattern) in table {
+        let key = format!("aliases.{text}");
+        let pattern = match pattern.as_str() {
+            Some("A") => RingPattern::A,
+            Some("B") => RingPattern::B,
+            Some("C") => RingPattern::C,
             _ => {
-                self.add(key, format!("{number} is not from {} to {}", range.start(), range.end()));
-                default
+                keys.fault(&key, "is not \"A\", \"B\" or \"C\"");
+                continue;
             }
+        };
+        if let Some(number) = read_number(keys, &key, &text, taken) {
+            aliases.insert(number, pattern);
         }
+    }
+    aliases
+}
+
+fn read_port(keys: &mut Keys<'_>, index: usize, taken: &mut Taken) -> Option<Port> {
+    let count = ["pty", "tcp", "rfc2217"].iter().filter(|key| keys.has(key)).count();
+    let mut port = None;
+    if let Some(path) = keys.text("pty").map(PathBuf::from) {
+        if let Some(first) = taken.paths.insert(path.clone(), keys.name("pty")) {
+            keys.fault("pty", format!("{} is also {first}", path.display()));
+        }
+        port = Some(Port::Pty(path));
+    }
+    port = read_address(keys, "tcp", taken).map(Port::Tcp).or(port);
+    port = read_address(keys, "rfc2217", taken).map(Port::Rfc2217).or(port);
+    let is_memory = keys.flag("memory") == Some(true);
+    if is_memory {
+        port = Some(Port::Memory);
+    }
+    if count + usize::from(is_memory) != 1 {
+        let problem = if count == 0 { "has no port" } else { "has more than one port" };
+        keys.faults.add(format!("station[{index}]"), format!("{problem}: set one of pty, tcp, rfc2217 and memory"));
+    }
+    port
+}
+
+fn read_address(keys: &mut Keys<'_>, key: &str, taken: &mut Taken) -> Option<SocketAddr> {
+    let Ok(address) = keys.text(key)?.parse::<SocketAddr>() else {
+        keys.fault(key, "is not an address and port such as 127.0.0.1:0");
+        return None;
+    };
+    if address.port() != 0
+        && let Some(first) = taken.addresses.insert(address, keys.name(key))
+    {
+        keys.fault(key, format!("{address} is also {first}"));
+    }
+    Some(address)
+}
+
+impl Settings {
+    /// These settings with what `table` changes: the keys are those of a station in a file, but for number and port.
+    ///
+    /// # Errors
+    /// If a key is not known, or a value is not one it can have.
+    pub fn changed(&self, table: Table) -> Result<Self, ConfigError> {
+        let mut faults = Faults::default();
+        let mut keys = Keys::new(table, "", &mut faults);
+        let mut changed = self.clone();
+        changed.read(&mut keys);
+        keys.end();
+        if faults.0.is_empty() { Ok(changed) } else { Err(ConfigError { faults: faults.0 }) }
     }
 }
 
@@ -483,13 +385,13 @@ mod tests {
             "station[1].number: 201 is also station[0].number",
             "station[1].pty: a is also station[0].pty",
             "station[2].number: a number is 1 to 15 digits with an optional leading +",
+            "station[2].presents: only one of withheld, unavailable, presents and caller_id can be set",
             "station[2].presents: a number is 1 to 15 digits with an optional leading +",
-            "station[2].presents: only one of withheld, presents and caller_id can be set",
             "station[2].tcp: is not an address and port such as 127.0.0.1:0",
-            "station[2]: has more than one port: set one of pty, tcp and memory",
+            "station[2]: has more than one port: set one of pty, tcp, rfc2217 and memory",
             "station[3].number: is missing",
             "station[3].training: \"1\" is not a time such as \"60ms\" or \"6s\"",
-            "station[3]: has no port: set one of pty, tcp and memory",
+            "station[3]: has no port: set one of pty, tcp, rfc2217 and memory",
         ];
         assert_eq!(told, wanted);
         assert_eq!(faults(""), ["station: there is none"]);
@@ -497,13 +399,12 @@ mod tests {
 
     #[test]
     fn keys_that_do_not_exist_or_are_of_another_kind_are_told_together() {
-        let told = faults("rates = 1\nrate = \"fast\"\n[[station]]\nnumber = 1\nmemory = true\nmodem = \"usr\"\n");
+        let told = faults("rates = 1\nrate = \"fast\"\n[[station]]\nnumber = 1\nmemory = true\nmodems = \"usr\"\n");
         let wanted = [
             "rate: must be a whole number",
-            "rates: is not known here",
-            "station[0].modem: is not known here",
             "station[0].number: must be text in quotes",
-            "station[0].number: is missing",
+            "station[0].modems: is not known here",
+            "rates: is not known here",
         ];
         assert_eq!(told, wanted);
     }
@@ -526,11 +427,11 @@ mod tests {
         .unwrap();
         let config = config.relative_to(Path::new("/etc/exchange"));
         let [one, two] = config.stations() else { panic!("two stations") };
-        assert_eq!(one.training, Duration::from_secs(3));
+        assert_eq!(one.settings.training, Duration::from_secs(3));
         assert_eq!(one.port, Port::Pty("/etc/exchange/lines/one".into()));
-        assert_eq!(two.training, Duration::from_secs(12));
-        assert_eq!(two.presentation, Presentation::None);
+        assert_eq!(two.settings.training, Duration::from_secs(12));
+        assert_eq!(two.settings.presentation, crate::Presentation::None);
         assert_eq!(config.records.as_deref(), Some(Path::new("/etc/exchange/calls.jsonl")));
-        assert_eq!((config.rate, config.modem_buffer_octets), (33_600, 512));
+        assert_eq!((one.settings.rate_to, config.modem_buffer_octets), (33_600, 512));
     }
 }

@@ -16,23 +16,31 @@
 //! ```
 
 mod call;
+mod caller_id;
 mod circuit;
+mod com_port;
 mod command;
 mod command_line;
 mod config;
 mod escape;
+mod noise;
 mod number;
 mod profile;
 mod record;
+mod settings;
 mod shell;
 mod station;
 mod switchboard;
+mod tariff;
+mod telnet;
 mod timers;
 mod virtual_modem;
 
-pub use config::{Config, ConfigError, Fault, Port, Presentation, StationConfig};
+pub use config::{Config, ConfigError, Fault, Port, RingPattern, StationConfig};
 pub use number::{Number, NumberError};
-pub use record::{CallId, CallRecord, EndedBy, Outcome};
+pub use record::{Bill, CallId, CallRecord, EndedBy, Outcome};
+pub use settings::{CallerIdTiming, Flavour, Presentation, Settings};
 pub use shell::{ExchangeError, Running, run};
-pub use station::StationId;
-pub use switchboard::{Event, Exchange, Input, Output};
+pub use station::{Signals, StationId};
+pub use switchboard::{CallState, CallStatus, Event, Exchange, Input, Output, StationState, StationStatus};
+pub use tariff::{Micros, Payer, Tariff};

@@ -1,5 +1,6 @@
 //! One record for each call: who called whom, how it ended, what it would cost.
 
+use crate::tariff::{Micros, Payer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
@@ -26,6 +27,8 @@ pub enum Outcome {
     NoCarrier,
     /// The called station was off hook or already ringing.
     Busy,
+    /// The called station refused it while it rang (ISDN, GSM); the caller hears busy.
+    Refused,
     /// It rang until the caller's modem or the exchange gave up.
     NoAnswer,
     /// The caller hung up, or pressed a key, while it rang.
@@ -44,6 +47,7 @@ impl fmt::Display for Outcome {
             Self::Completed => "completed",
             Self::NoCarrier => "no_carrier",
             Self::Busy => "busy",
+            Self::Refused => "refused",
             Self::NoAnswer => "no_answer",
             Self::Abandoned => "abandoned",
             Self::UnknownNumber => "unknown_number",
@@ -84,7 +88,8 @@ pub struct CallRecord {
     pub caller: String,
     /// The digits that were dialled.
     pub called: String,
-    /// The number that was presented to the called station; `P` if withheld, absent if the line presents none.
+    /// The number that was presented to the called station; `P` if withheld, `O` if unavailable, absent if the line
+    /// presents none.
     pub presented: Option<String>,
     /// When the last digit was dialled.
     pub placed: Timestamp,
@@ -104,6 +109,20 @@ pub struct CallRecord {
     pub octets_from_called: u64,
     /// Whole seconds from answer to the first hang-up, rounded up; 0 if never answered.
     pub billed_seconds: u64,
+    /// What it costs, if the caller's station has a tariff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
+}
+
+/// What a call costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// By which tariff.
+    pub tariff: String,
+    /// Who pays.
+    pub payer: Payer,
+    /// How much, in millionths of the tariff's unit.
+    pub micros: Micros,
 }
 
 /// Seconds begun are seconds billed.
@@ -138,6 +157,7 @@ mod tests {
             octets_from_caller: 0,
             octets_from_called: 0,
             billed_seconds: 0,
+            bill: None,
         };
         let line = serde_json::to_string(&record).unwrap();
         assert!(!line.contains('\n'));

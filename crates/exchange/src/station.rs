@@ -1,12 +1,13 @@
 //! A station: a number on the exchange, the modem there, and what its line is doing.
 
 use crate::{
-    config::{Presentation, StationConfig},
+    caller_id::Presented,
+    config::StationConfig,
     number::Number,
     record::CallId,
+    settings::{Presentation, Settings},
     virtual_modem::VirtualModem,
 };
-use std::time::Duration;
 
 /// Names a station of one [`Exchange`](crate::Exchange): its place in the configuration, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,16 +22,29 @@ impl StationId {
 #[derive(Debug)]
 pub(crate) struct Station {
     pub(crate) number: Number,
-    pub(crate) presentation: Presentation,
-    pub(crate) is_out_of_service: bool,
-    /// From answering here to CONNECT.
-    pub(crate) training: Duration,
+    pub(crate) settings: Settings,
     pub(crate) modem: VirtualModem,
     pub(crate) hook: Hook,
-    /// DTR: whether someone has the DTE's side open.
+    /// Whether someone has the DTE's side open.
     pub(crate) has_dte: bool,
+    /// Circuit 108: whether the DTE wants the modem to be on the line.
+    pub(crate) is_dtr_on: bool,
     /// RTS: whether the DTE takes octets now.
     pub(crate) is_dte_ready: bool,
+    /// Whether it is in the audible part of a ring.
+    pub(crate) is_ringing_now: bool,
+    /// As the DTE last knew them.
+    pub(crate) signals: Signals,
+}
+
+/// What a modem shows on the circuits of its port. DSR and CTS are always on: the modem has power, and its buffer has a
+/// bound of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// Circuit 109, DCD.
+    pub carrier: bool,
+    /// Circuit 125, RI.
+    pub ring: bool,
 }
 
 /// What the line of a station is doing.
@@ -48,29 +62,43 @@ pub(crate) enum Hook {
     Ringing(CallId),
     /// Off hook in a call: calling, training or connected.
     InCall(CallId),
+    /// Off hook, the carrier just gone without a hang-up: the modem waits S10 for it to come back.
+    Lost,
 }
 
 impl Station {
     pub(crate) fn new(config: &StationConfig) -> Self {
         Self {
             number: config.number.clone(),
-            presentation: config.presentation.clone(),
-            is_out_of_service: config.is_out_of_service,
-            training: config.training,
-            modem: VirtualModem::new(),
+            settings: config.settings.clone(),
+            modem: VirtualModem::new(config.settings.flavour),
             hook: Hook::On,
             has_dte: false,
+            is_dtr_on: false,
             is_dte_ready: true,
+            is_ringing_now: false,
+            signals: Signals::default(),
         }
     }
 
+    /// Whether the modem answers by itself at its `rings`th ring: never for a DTE that is not there to hear of it,
+    /// unless it has been told to ignore DTR.
+    pub(crate) fn answers_by_itself(&self, rings: u32) -> bool {
+        let profile = &self.modem.profile;
+        (self.is_dtr_on || profile.dtr_off == 0) && profile.rings_to_answer().is_some_and(|wait| rings >= wait)
+    }
+
+    pub(crate) fn shown_signals(&self) -> Signals {
+        Signals { carrier: !self.modem.profile.is_dcd_true || self.modem.has_carrier(), ring: self.is_ringing_now }
+    }
+
     /// What the exchange sends with a call from here; `None` if the line sends nothing.
-    pub(crate) fn presented(&self) -> Option<String> {
-        match &self.presentation {
-            Presentation::Own => Some(self.number.to_string()),
-            Presentation::Other(number) => Some(number.to_string()),
-            // V.253 Table 2: `P` stands for a number withheld by the caller.
-            Presentation::Withheld => Some("P".to_owned()),
+    pub(crate) fn presented(&self) -> Option<Presented> {
+        match &self.settings.presentation {
+            Presentation::Own => Some(Presented::Number(self.number.to_string())),
+            Presentation::Other(number) => Some(Presented::Number(number.to_string())),
+            Presentation::Withheld => Some(Presented::Withheld),
+            Presentation::Unavailable => Some(Presented::Unavailable),
             Presentation::None => None,
         }
     }

@@ -14,16 +14,24 @@ pub(crate) enum Timer {
     Circuit(CallId, Side),
     /// The modems of an answered call have trained.
     Trained(CallId),
+    /// The line is cut under the call, as its settings say.
+    Cut(CallId),
+    /// S10 of a modem whose carrier has gone has run out.
+    CarrierLost(StationId),
     /// The pauses in a dial string are over.
     Pause(StationId),
-    /// The caller ID is due, in the silence after the first ring.
+    /// The caller ID is due.
     CallerId(CallId),
+    /// A ring falls silent.
+    RingEnd(StationId),
     /// S7 of a modem that waits for a carrier has run out.
     Carrier(StationId),
     /// The exchange has rung for long enough.
     NoAnswer(CallId),
     /// The next ring is due at the called station. After those that end the ringing.
     Ring(CallId),
+    /// A ring that does not count: it asks for the terminal that takes the number (Japan).
+    OddRing(CallId),
     /// The silence after `+++` was long enough.
     Escape(StationId),
 }

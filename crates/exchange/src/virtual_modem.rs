@@ -9,14 +9,17 @@
 //!   │        ATH, carrier loss                           ▼ │
 //!   ├──────────────────────────────────────────── OnlineCommand
 //!   └─────────── carrier loss ─────────────────────── Data
-//!  DTR off: Command, from anywhere.
+//!  DTR off: Command from anywhere (&D2, &D3), OnlineCommand from Data (&D1), or nothing (&D0).
 //! ```
 
 use crate::{
-    command::{CallerIdDialect, Command, CommandBody, DialString, Reset},
+    caller_id::CallerId,
+    command::{CallerIdForm, Command, CommandBody, DialString, Reset, Switch},
     command_line::{CommandLine, Typed},
+    config::RingPattern,
     escape::Escape,
     profile::Profile,
+    settings::Flavour,
 };
 use std::time::{Duration, Instant};
 
@@ -29,6 +32,7 @@ const HELD_OCTETS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct VirtualModem {
     pub(crate) profile: Profile,
+    pub(crate) flavour: Flavour,
     mode: Mode,
     typed: CommandLine,
     last_line: Vec<u8>,
@@ -44,8 +48,15 @@ pub(crate) struct VirtualModem {
 enum Mode {
     Command,
     Waiting { since: Instant },
-    Data { escape: Escape, rate: u32 },
-    OnlineCommand { rate: u32 },
+    Data { escape: Escape, rates: Rates },
+    OnlineCommand { rates: Rates },
+}
+
+/// The rates of a connection in bit/s, as this end sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rates {
+    pub(crate) receive: u32,
+    pub(crate) transmit: u32,
 }
 
 /// What the modem asks of the line.
@@ -61,8 +72,8 @@ pub(crate) enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResultCode {
     Ok,
-    Connect(u32),
-    Ring,
+    Connect(Rates),
+    Ring(Option<RingPattern>),
     NoCarrier,
     Error,
     NoDialtone,
@@ -82,9 +93,10 @@ pub(crate) enum Intake {
 }
 
 impl VirtualModem {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(flavour: Flavour) -> Self {
         Self {
             profile: Profile::default(),
+            flavour,
             mode: Mode::Command,
             typed: CommandLine::default(),
             last_line: Vec::new(),
@@ -126,7 +138,7 @@ impl VirtualModem {
     pub(crate) fn next_request(&mut self, now: Instant) -> Option<Request> {
         let mut body = self.body.take()?;
         loop {
-            let command = match body.next_command() {
+            let command = match body.next_command(self.flavour) {
                 Ok(Some(command)) => command,
                 Ok(None) => {
                     self.report(ResultCode::Ok);
@@ -179,28 +191,46 @@ impl VirtualModem {
             Command::Quiet(on) => self.profile.quiet = on,
             Command::Verbose(on) => self.profile.verbose = on,
             Command::Progress(level) => self.profile.progress = level,
-            Command::CallerId(on) => self.profile.caller_id = on,
-            Command::ShowCallerId(dialect) => {
-                let name = match dialect {
-                    CallerIdDialect::Vcid => "+VCID: ",
-                    CallerIdDialect::Cid => "",
+            Command::CarrierDetect(is_true) => self.profile.is_dcd_true = is_true,
+            Command::DtrOff(action) => self.profile.dtr_off = action,
+            Command::CallerId(form) => self.profile.caller_id = form,
+            Command::ShowCallerId(prefix) => {
+                let form = match self.profile.caller_id {
+                    CallerIdForm::Off => 0,
+                    CallerIdForm::Formatted => 1,
+                    CallerIdForm::Unformatted => 2,
                 };
-                self.show(&format!("{name}{}", u8::from(self.profile.caller_id)));
+                self.show(&format!("{prefix}{form}"));
+            }
+            Command::Switch(switch, on) => self.profile.switch(switch, on),
+            Command::ShowSwitch(switch) => {
+                let on = u8::from(self.profile.is_on(switch));
+                // 3GPP 27.007 §7.6: the second says that the network offers it.
+                let provisioned = if switch == Switch::Clip { ",1" } else { "" };
+                self.show(&format!("{}: {on}{provisioned}", switch.name()));
+            }
+            Command::Keep(name, ref value) => self.profile.keep(name, value.clone()),
+            Command::ShowKept(name) => self.show(&format!("{name}: {}", self.profile.kept(name))),
+            Command::Show("") => {}
+            Command::Show(text) => self.show(text),
+            Command::ShowProfile => {
+                for line in self.profile.shown() {
+                    self.show(&line);
+                }
             }
             Command::SetRegister(register, value) => return self.profile.set_register(register, value),
             Command::ShowRegister(register) => {
                 let Some(value) = self.profile.register(register) else { return false };
                 self.show(&format!("{value:03}"));
             }
-            Command::Identify => self.show("VIRTUAL MODEM"),
             _ => {}
         }
         true
     }
 
     fn go_online(&mut self, now: Instant) {
-        let Mode::OnlineCommand { rate } = self.mode else { return self.report(ResultCode::NoCarrier) };
-        self.connect(rate, now);
+        let Mode::OnlineCommand { rates } = self.mode else { return self.report(ResultCode::NoCarrier) };
+        self.connect(rates, now);
         self.to_dte.append(&mut self.from_line);
     }
 
@@ -215,9 +245,32 @@ impl VirtualModem {
     }
 
     /// The far modem has answered this one's carrier.
-    pub(crate) fn connect(&mut self, rate: u32, now: Instant) {
-        self.report(ResultCode::Connect(rate));
-        self.mode = Mode::Data { escape: Escape::new(now), rate };
+    pub(crate) fn connect(&mut self, rates: Rates, now: Instant) {
+        let Rates { receive, transmit } = rates;
+        let reports = [
+            (Switch::ModulationReport, "+MCR: V34".to_owned()),
+            (Switch::ModulationReport, format!("+MRR: {transmit},{receive}")),
+            (Switch::ErrorControlReport, "+ER: LAPM".to_owned()),
+            (Switch::CompressionReport, "+DR: NONE".to_owned()),
+        ];
+        for (switch, text) in reports {
+            if self.profile.is_on(switch) && !self.profile.quiet {
+                self.show(&text);
+            }
+        }
+        self.report(ResultCode::Connect(rates));
+        self.mode = Mode::Data { escape: Escape::new(now), rates };
+    }
+
+    /// Circuit 109 but for `&C0`: whether there is a carrier.
+    pub(crate) fn has_carrier(&self) -> bool {
+        matches!(self.mode, Mode::Data { .. } | Mode::OnlineCommand { .. })
+    }
+
+    /// A voice call has been answered or is being dialled: no carrier will come, commands go on.
+    pub(crate) fn talk(&mut self) {
+        self.mode = Mode::Command;
+        self.report(ResultCode::Ok);
     }
 
     /// The call has come to nothing, or to its end.
@@ -233,27 +286,39 @@ impl VirtualModem {
         self.from_line.clear();
     }
 
-    /// The DTE is gone (DTR off, as with `&D2`). The profile stays: the modem is still powered.
+    /// The DTE has closed its port. The profile stays: the modem is still powered.
     pub(crate) fn lose_dte(&mut self) {
-        self.hang_up();
         self.typed.clear();
         self.body = None;
         self.to_dte.clear();
     }
 
-    /// It rings.
-    pub(crate) fn ring(&mut self) {
-        if self.to_dte.len() < HELD_OCTETS_MAX {
-            self.report(ResultCode::Ring);
+    /// It rings; `call` is what a mobile telephone says of it.
+    pub(crate) fn ring(&mut self, pattern: Option<RingPattern>, call: &str) {
+        if self.is_congested() {
+            return;
+        }
+        if self.flavour == Flavour::Gsm && self.profile.is_on(Switch::RingKind) {
+            self.show(&format!("+CRING: {call}"));
+        } else {
+            self.report(ResultCode::Ring(pattern));
         }
     }
 
-    /// The caller's number has come over the line: `date` as MMDD, `time` as HHMM, `number` or `P`.
-    pub(crate) fn present_caller(&mut self, date: &str, time: &str, number: &str) {
-        if self.profile.caller_id && self.to_dte.len() < HELD_OCTETS_MAX {
-            self.show(&format!("DATE = {date}"));
-            self.show(&format!("TIME = {time}"));
-            self.show(&format!("NMBR = {number}"));
+    /// The caller's number has come over the line.
+    pub(crate) fn present_caller(&mut self, caller: &CallerId, is_tight: bool) {
+        if self.is_congested() {
+            return;
+        }
+        match self.profile.caller_id {
+            _ if self.flavour == Flavour::Gsm => {
+                if self.profile.is_on(Switch::Clip) {
+                    self.show(&caller.clip());
+                }
+            }
+            CallerIdForm::Off => {}
+            CallerIdForm::Formatted => caller.formatted(is_tight).iter().for_each(|line| self.show(line)),
+            CallerIdForm::Unformatted => self.show(&caller.unformatted()),
         }
     }
 
@@ -266,8 +331,8 @@ impl VirtualModem {
 
     /// The silence after the escape sequence was long enough.
     pub(crate) fn escape(&mut self) {
-        let Mode::Data { rate, .. } = self.mode else { return };
-        self.mode = Mode::OnlineCommand { rate };
+        let Mode::Data { rates, .. } = self.mode else { return };
+        self.mode = Mode::OnlineCommand { rates };
         self.report(ResultCode::Ok);
     }
 
@@ -304,7 +369,7 @@ impl VirtualModem {
         // V.250 §6.3.7: what the modem does not listen for, or may not say, it reports in its older words.
         let result = match result {
             ResultCode::Busy if progress < 3 => ResultCode::NoCarrier,
-            ResultCode::NoDialtone if progress != 2 && progress != 4 => ResultCode::NoCarrier,
+            ResultCode::NoDialtone if !self.profile.hears_dial_tone() => ResultCode::NoCarrier,
             other => other,
         };
         if !self.profile.verbose {
@@ -312,7 +377,7 @@ impl VirtualModem {
                 ResultCode::Ok => 0,
                 // Numbers above 35 for CONNECT with a rate differ from maker to maker; V.250 knows only this one.
                 ResultCode::Connect(_) => 1,
-                ResultCode::Ring => 2,
+                ResultCode::Ring(_) => 2,
                 ResultCode::NoCarrier => 3,
                 ResultCode::Error => 4,
                 ResultCode::NoDialtone => 6,
@@ -325,8 +390,10 @@ impl VirtualModem {
         match result {
             ResultCode::Ok => self.show("OK"),
             ResultCode::Connect(_) if progress == 0 => self.show("CONNECT"),
-            ResultCode::Connect(rate) => self.show(&format!("CONNECT {rate}")),
-            ResultCode::Ring => self.show("RING"),
+            // What a V.250 modem shows is what it receives at; what it sends at is in `+MRR`.
+            ResultCode::Connect(rates) => self.show(&format!("CONNECT {}", rates.receive)),
+            ResultCode::Ring(None) => self.show("RING"),
+            ResultCode::Ring(Some(pattern)) => self.show(&format!("RING {pattern:?}")),
             ResultCode::NoCarrier => self.show("NO CARRIER"),
             ResultCode::Error => self.show("ERROR"),
             ResultCode::NoDialtone => self.show("NO DIALTONE"),

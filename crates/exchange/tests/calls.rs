@@ -276,17 +276,24 @@ fn a_voice_call_rings_and_stays_in_command_state() {
 }
 
 #[test]
-fn a_cut_line_takes_the_carrier_from_both_ends() {
+fn a_cut_line_takes_the_carrier_from_both_ends_and_each_modem_waits_its_s10_for_it() {
     let mut bench = Bench::set_up(PAIR, "ATE0");
     bench.connect();
+    bench.wait(1000);
+    bench.write("202", "+++");
+    bench.wait(1000);
+    bench.write("202", "ATS10=3O\r");
+    bench.heard("202");
+    bench.heard("201");
     bench.write("201", "lost on the way");
     bench.wait(20);
     bench.cut("202");
-    bench.wait(1000);
-    assert_eq!(bench.heard("201"), "\r\nNO CARRIER\r\n");
-    assert_eq!(bench.heard("202"), "\r\nNO CARRIER\r\n");
+    let cut = bench.now().as_millis();
+    bench.wait(2000);
+    assert_eq!(bench.heard_at("201"), told(&[(cut + 1400, "\r\nNO CARRIER\r\n")]));
+    assert_eq!(bench.heard_at("202"), told(&[(cut + 300, "\r\nNO CARRIER\r\n")]));
     let record = only_record(&bench);
-    assert_eq!((record.outcome, record.ended_by, record.billed_seconds), (Outcome::Cut, EndedBy::Exchange, 2));
+    assert_eq!((record.outcome, record.ended_by, record.billed_seconds), (Outcome::Cut, EndedBy::Exchange, 4));
     bench.connect();
 }
 
@@ -304,4 +311,27 @@ fn the_same_inputs_give_the_same_run() {
         (bench.heard_at("201"), bench.heard_at("202"), bench.records)
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_call_is_billed_by_the_tariff_of_its_callers_line_and_a_ring_is_free() {
+    let tariff =
+        "tariff = \"ntt\"\n[tariff.ntt]\nsetup_fee = \"1\"\n[[tariff.ntt.window]]\nunit_ms = 22500\nprice = \"10\"\n";
+    let config =
+        PAIR.replacen("number = \"201\"", "number = \"201\"\ntariff = \"ntt\"", 1) + tariff.split_once('\n').unwrap().1;
+    let mut bench = Bench::set_up(&config, "ATE0");
+    bench.connect();
+    bench.wait(22_000);
+    bench.dtr("201", false);
+    bench.wait(1000);
+    bench.dtr("201", true);
+    bench.write("201", "ATD202\r");
+    bench.wait(60_000);
+    bench.write("202", "ATD201\r");
+    let bills: Vec<_> = bench.records.iter().map(|record| record.bill.as_ref().map(|bill| bill.micros.0)).collect();
+    assert_eq!(bills, [Some(21_000_000), Some(0)], "23 s are two units");
+    bench.write("201", "ATA\r");
+    bench.wait(2000);
+    bench.dtr("202", false);
+    assert_eq!(bench.records.last().unwrap().bill, None, "202 has no tariff");
 }

@@ -3,7 +3,7 @@
 mod bench;
 
 use bench::{Bench, PAIR};
-use ringup_exchange::Event;
+use ringup_exchange::{Event, Outcome};
 use std::time::Duration;
 
 /// Writes as much as the modem has room for; returns how many octets that was.
@@ -252,4 +252,165 @@ fn an_escape_without_guard_time_is_done_at_once() {
     bench.connect();
     bench.write("201", "+++");
     assert_eq!(bench.heard("201"), "\r\nOK\r\n");
+}
+
+/// PAIR with changes at both stations, connected, and what was said until then forgotten.
+fn connected(caller: &str, called: &str) -> Bench {
+    let mut bench = Bench::set_up(PAIR, "ATE0S0=1");
+    bench.set("201", caller);
+    bench.set("202", called);
+    bench.write("201", "ATD202\r");
+    bench.wait(1000);
+    assert!(bench.heard("201").contains("CONNECT"));
+    bench.heard("202");
+    bench
+}
+
+#[test]
+fn each_direction_has_the_rate_of_its_slower_line() {
+    let mut bench = connected("rate_from = 5000", "rate_from = 2000\nrate_to = 8000");
+    let start = bench.now();
+    bench.write_octets("201", &octets(500));
+    bench.write_octets("202", &octets(500));
+    bench.wait(10_000);
+    // 500 octets at 5000 and at 2000 bit/s, and 50 ms on the way.
+    assert_eq!((bench.last_heard("202").0 - start).as_millis(), 1050);
+    assert_eq!((bench.last_heard("201").0 - start).as_millis(), 2550);
+}
+
+#[test]
+fn bit_errors_are_where_they_were_set_and_the_same_in_every_run() {
+    let run = |seed: &str| {
+        let mut bench = Bench::set_up(&format!("seed = {seed}\n{PAIR}"), "ATE0S0=1S2=200");
+        bench.set("202", "bit_errors_to = 1e-3");
+        bench.write("201", "ATD202\r");
+        bench.wait(1000);
+        bench.heard("201");
+        bench.heard("202");
+        for _ in 0..20 {
+            bench.write_octets("201", &[0; 500]);
+            bench.write_octets("202", &[0; 500]);
+            bench.wait(600);
+        }
+        (bench.heard_octets("202"), bench.heard_octets("201"))
+    };
+    let (disturbed, clean) = run("1");
+    let ones: u32 = disturbed.iter().map(|octet| octet.count_ones()).sum();
+    assert_eq!((disturbed.len(), clean), (10_000, vec![0; 10_000]));
+    assert!((40..140).contains(&ones), "{ones} of 80,000 bits");
+    assert_eq!(run("1").0, disturbed);
+    assert_ne!(run("2").0, disturbed);
+}
+
+#[test]
+fn jitter_delays_and_never_reorders() {
+    let mut bench = connected("", "jitter = \"200ms\"");
+    let start = bench.now();
+    bench.write_octets("201", &octets(500));
+    bench.wait(5000);
+    let heard = bench.heard_at("202");
+    let mut arrived = 0;
+    let late = heard.iter().map(|(at, text)| {
+        arrived += text.len() as u128;
+        // 1 ms of line for an octet, 50 ms on the way; the last of those that come together came in time at best.
+        at - start.as_millis() - 50 - arrived
+    });
+    let late: Vec<_> = late.collect();
+    assert!(late.iter().all(|late| *late <= 201) && late.iter().any(|late| *late > 20), "{late:?}");
+    let whole: String = heard.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(whole.as_bytes(), octets(500));
+}
+
+#[test]
+fn a_line_that_loops_back_gives_its_sender_what_it_sends_a_round_trip_later() {
+    let mut bench = connected("echo = true", "");
+    let start = bench.now().as_millis();
+    bench.write("201", "hello");
+    bench.wait(1000);
+    assert_eq!(bench.heard_at("201"), [(start + 105, "hello".to_owned())]);
+    assert_eq!(bench.heard_at("202"), [(start + 55, "hello".to_owned())]);
+}
+
+#[test]
+fn an_echo_waits_for_a_sender_that_does_not_read_in_bounds() {
+    let mut bench = connected("echo = true", "");
+    bench.ready("201", false);
+    let id = bench.id("201");
+    let mut sent = 0;
+    for _ in 0..100 {
+        let room = bench.exchange.room(id);
+        bench.write_octets("201", &octets(room));
+        sent += room;
+        bench.wait(1000);
+    }
+    assert!(sent <= 1024, "{sent} octets went out to come back");
+    bench.ready("201", true);
+    bench.wait(10_000);
+    assert_eq!(bench.heard_octets("201").len(), sent);
+}
+
+#[test]
+fn a_call_is_cut_at_exactly_the_octet_or_the_time_that_was_set() {
+    let mut bench = connected("", "cut_after_octets = 700");
+    bench.write_octets("201", &octets(500));
+    bench.wait(2000);
+    bench.write_octets("202", &octets(500));
+    bench.wait(5000);
+    let heard = bench.heard("201");
+    assert_eq!(heard.strip_suffix("\r\nNO CARRIER\r\n").map(str::len), Some(200));
+    assert_eq!(bench.records[0].outcome, Outcome::Cut);
+
+    let mut bench = connected("cut_after = \"3s\"", "cut_after = \"30s\"");
+    let start = bench.now().as_millis();
+    bench.wait(60_000);
+    assert_eq!(bench.heard_at("201"), [(start + 3000 + 1400, "\r\nNO CARRIER\r\n".to_owned())]);
+    assert_eq!((bench.records[0].outcome, bench.records[0].billed_seconds), (Outcome::Cut, 4));
+}
+
+/// As in an exchange that looks at the called line when it has all digits.
+#[test]
+fn of_two_stations_that_are_dialling_each_other_the_first_to_finish_hears_busy_and_is_then_rung() {
+    let mut bench = Bench::set_up(PAIR, "ATE0");
+    for number in ["201", "202"] {
+        bench.set(number, "dialling = \"500ms\"");
+    }
+    bench.write("201", "ATD202\r");
+    bench.write("202", "ATD201\r");
+    bench.wait(1000);
+    assert_eq!(bench.heard("201"), "\r\nBUSY\r\n\r\nRING\r\n");
+    bench.write("201", "ATA\r");
+    bench.wait(1000);
+    assert_eq!(bench.heard("202"), "\r\nCONNECT 10000\r\n");
+}
+
+#[test]
+fn of_two_stations_that_dial_each_other_without_dialling_time_the_first_wins() {
+    let mut bench = Bench::set_up(PAIR, "ATE0");
+    bench.write("201", "ATD202\r");
+    bench.write("202", "ATD201\r");
+    assert_eq!(bench.heard("202"), "\r\nRING\r\n\r\nNO DIALTONE\r\n");
+    bench.wait(1);
+    bench.write("202", "ATA\r");
+    bench.wait(1000);
+    assert_eq!(bench.heard("201"), "\r\nCONNECT 10000\r\n");
+}
+
+#[test]
+fn a_line_can_be_without_dial_tone_busy_out_of_service_or_never_train() {
+    let mut bench = Bench::set_up(PAIR, "ATE0S0=1");
+    bench.set("201", "no_dial_tone = true");
+    bench.write("201", "ATD202\r");
+    assert_eq!(bench.heard("201"), "\r\nNO DIALTONE\r\n");
+    bench.set("201", "no_dial_tone = false");
+    for (setting, result, outcome) in [
+        ("busy = true", "BUSY", Outcome::Busy),
+        ("busy = false\nout_of_service = true", "NO CARRIER", Outcome::OutOfService),
+        ("out_of_service = false\ntraining_fails = true", "NO CARRIER", Outcome::NoCarrier),
+    ] {
+        bench.set("202", setting);
+        bench.write("201", "ATD202\r");
+        bench.wait(51_000);
+        assert_eq!(bench.heard("201"), format!("\r\n{result}\r\n"), "{setting}");
+        assert_eq!(bench.records.pop().map(|record| record.outcome), Some(outcome), "{setting}");
+    }
 }

@@ -1,6 +1,9 @@
 //! The task that owns the [`Exchange`]: feeds it what the ports say and carries out what it wants.
 
-use super::port::{FromPort, ToPort};
+use super::{
+    control::{Action, Asked},
+    port::{FromPort, ToPort},
+};
 use crate::{
     config::Config,
     number::Number,
@@ -49,6 +52,7 @@ impl Counter {
 enum Woken {
     Port(StationId, FromPort),
     Cut(StationId),
+    Asked(Asked),
     Deadline,
     Shutdown,
 }
@@ -60,6 +64,7 @@ pub(super) struct Desk {
     pub(super) counters: Vec<Counter>,
     pub(super) events: mpsc::Receiver<(StationId, FromPort)>,
     pub(super) cuts: mpsc::UnboundedReceiver<StationId>,
+    pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) records: broadcast::Sender<CallRecord>,
     pub(super) records_file: Option<File>,
     /// Stations whose DTE has just become not ready.
@@ -80,6 +85,7 @@ impl Desk {
             match woken {
                 Woken::Port(station, event) => self.take(station, event, now),
                 Woken::Cut(station) => self.exchange.handle(Input::Cut { station }, now),
+                Woken::Asked(asked) => self.answer(asked, now),
                 Woken::Deadline => self.exchange.handle(Input::Deadline, now),
                 Woken::Shutdown => break,
             }
@@ -108,8 +114,24 @@ impl Desk {
             () = deadline => Woken::Deadline,
             Some((station, event)) = self.events.recv() => Woken::Port(station, event),
             Some(station) = self.cuts.recv() => Woken::Cut(station),
+            Some(asked) = self.asked.recv() => Woken::Asked(asked),
             else => Woken::Shutdown,
         }
+    }
+
+    fn answer(&mut self, asked: Asked, now: std::time::Instant) {
+        let (action, answer) = asked.request.decide(&self.exchange);
+        match action {
+            Action::Nothing => {}
+            Action::Set(station, settings) => {
+                let settings = &*settings;
+                tracing::info!(number = %self.counters[station.index()].number, "station changed");
+                self.exchange.handle(Input::Set { station, settings }, now);
+            }
+            Action::Cut(station) => self.exchange.handle(Input::Cut { station }, now),
+        }
+        // Who asked may be gone.
+        let _ = asked.reply.send(answer);
     }
 
     fn take(&mut self, station: StationId, event: FromPort, now: std::time::Instant) {
@@ -117,8 +139,10 @@ impl Desk {
         match event {
             FromPort::Opened => {
                 counter.is_open = true;
+                counter.order(ToPort::Signals(self.exchange.signals(station)));
                 self.exchange.handle(Input::Dtr { station, on: true }, now);
             }
+            FromPort::Dtr(on) => self.exchange.handle(Input::DtrSignal { station, on }, now),
             FromPort::Octets(octets) => {
                 counter.granted = counter.granted.saturating_sub(octets.len());
                 self.exchange.handle(Input::Octets { station, octets: &octets }, now);
@@ -158,6 +182,12 @@ impl Desk {
             match self.exchange.poll_output() {
                 Output::Octets { station, octets } => self.give(station, octets),
                 Output::Room { station } => self.grant(station),
+                Output::Signals { station, signals } => {
+                    let counter = &self.counters[station.index()];
+                    if counter.is_open {
+                        counter.order(ToPort::Signals(signals));
+                    }
+                }
                 Output::Record(record) => self.file(record),
                 Output::Event(event) => self.log(&event),
                 Output::Timeout { at } => return at.map(Instant::from_std),

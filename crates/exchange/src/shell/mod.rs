@@ -10,9 +10,11 @@
 //! Memory is bounded both ways: a port reads from its DTE only what the modem has granted it room for, and the
 //! switchboard tells the modem that the DTE is not ready while too much of what it was given is unwritten.
 
+mod control;
 mod desk;
 mod port;
 mod pty;
+mod rfc2217;
 mod running;
 
 pub use running::{ExchangeError, Running, run};

@@ -1,6 +1,6 @@
 //! One station's port: moves octets between a DTE and the switchboard, one DTE after the other.
 
-use crate::station::StationId;
+use crate::station::{Signals, StationId};
 use std::{collections::VecDeque, future::Future, io};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -8,7 +8,7 @@ use tokio::{
 };
 
 /// Octets read from a DTE at once.
-const READ_OCTETS_MAX: usize = 1024;
+pub(super) const READ_OCTETS_MAX: usize = 1024;
 
 /// What a port tells the switchboard.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) enum FromPort {
     Opened,
     /// It writes.
     Octets(Vec<u8>),
+    /// It raises or drops DTR, and stays.
+    Dtr(bool),
     /// It has taken this many octets.
     Written(usize),
     /// It has gone; answered with [`ToPort::Closed`].
@@ -30,6 +32,8 @@ pub(super) enum ToPort {
     Octets(Vec<u8>),
     /// So many octets more may be read from the DTE.
     Grant(usize),
+    /// The circuits of the modem show this now.
+    Signals(Signals),
     /// The end of the DTE is known; nothing for it comes after this.
     Closed,
 }
@@ -69,7 +73,7 @@ impl PortLink {
         Ok(())
     }
 
-    async fn tell(&self, event: FromPort) -> Result<(), Stopped> {
+    pub(super) async fn tell(&self, event: FromPort) -> Result<(), Stopped> {
         self.events.send((self.station, event)).await.map_err(|_| Stopped)
     }
 
@@ -91,7 +95,8 @@ impl PortLink {
                 order = self.orders.recv() => match order.ok_or(Stopped)? {
                     ToPort::Octets(octets) => unwritten.extend(octets),
                     ToPort::Grant(more) => credit += more,
-                    ToPort::Closed => {}
+                    // This port has no circuits to show them on.
+                    ToPort::Signals(_) | ToPort::Closed => {}
                 },
                 written = writer.write(unwritten.as_slices().0), if !unwritten.is_empty() => match written {
                     Ok(0) => return Ok(Ok(())),

@@ -1,6 +1,7 @@
 //! Starts an exchange and holds it.
 
 use super::{
+    control::{Asked, Control},
     desk::{Counter, Desk},
     port::{PortLink, Stopped},
     pty::Pty,
@@ -66,6 +67,14 @@ pub enum ExchangeError {
         /// Why not.
         source: io::Error,
     },
+    /// The control socket could not be opened.
+    #[error("could not open the control socket {path}")]
+    Control {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The port of a station has failed while the exchange was running.
     #[error("the port of {number} failed")]
     PortFailed {
@@ -86,6 +95,8 @@ pub struct Running {
     addresses: BTreeMap<Number, SocketAddr>,
     paths: BTreeMap<Number, PathBuf>,
     streams: BTreeMap<Number, mpsc::UnboundedSender<DuplexStream>>,
+    /// Without a control socket nobody asks; the desk must not take that for the end.
+    _asking: mpsc::Sender<Asked>,
     cuts: mpsc::UnboundedSender<StationId>,
     records: broadcast::Sender<CallRecord>,
     supervisor: JoinHandle<Result<(), ExchangeError>>,
@@ -114,6 +125,8 @@ impl Running {
         let (records, _) = broadcast::channel(RECORDS_MAX);
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let (cuts, incoming_cuts) = mpsc::unbounded_channel();
+        let (asking, asked) = mpsc::channel(EVENTS_MAX);
+        let control = config.control.as_deref().map(Control::open).transpose()?;
         let shutdown = CancellationToken::new();
         let exchange: Exchange = Desk::exchange(&config);
         let mut port_tasks = JoinSet::new();
@@ -132,19 +145,37 @@ impl Running {
                 port.serve(link).await.map_err(|source| ExchangeError::PortFailed { number, source })
             });
         }
-        tracing::info!(stations = ids.len(), rate = config.rate, delay = ?config.delay, "exchange ready");
+        if let Some(control) = control {
+            let (asking, records) = (asking.clone(), records.clone());
+            port_tasks.spawn(async move {
+                control.serve(asking, records).await;
+                Ok(())
+            });
+        }
+        tracing::info!(stations = ids.len(), delay = ?config.delay, "exchange ready");
         let desk = Desk {
             exchange,
             counters,
             events: incoming,
             cuts: incoming_cuts,
+            asked,
             records: records.clone(),
             records_file,
             congested: Vec::new(),
         };
         let supervisor = tokio::spawn(supervise(desk, port_tasks, shutdown.clone()));
         let Opened { addresses, paths, streams } = opened;
-        Ok(Self { ids, addresses, paths, streams, cuts, records, supervisor, stop: shutdown.drop_guard() })
+        Ok(Self {
+            ids,
+            addresses,
+            paths,
+            streams,
+            _asking: asking,
+            cuts,
+            records,
+            supervisor,
+            stop: shutdown.drop_guard(),
+        })
     }
 
     /// A new DTE at a station with a `memory` port. Dropping it drops DTR. It is served when the one before it has
@@ -155,7 +186,7 @@ impl Running {
         Some(dte)
     }
 
-    /// The address where a station with a `tcp` port listens.
+    /// The address where a station with a `tcp` or `rfc2217` port listens.
     pub fn tcp_address(&self, number: &str) -> Option<SocketAddr> {
         self.addresses.get(number).copied()
     }
@@ -231,6 +262,7 @@ struct Opened {
 enum OpenPort {
     Pty(Pty),
     Tcp(TcpListener),
+    Rfc2217(TcpListener),
     Memory(mpsc::UnboundedReceiver<DuplexStream>),
 }
 
@@ -246,11 +278,11 @@ impl Opened {
                 self.paths.insert(number.clone(), path.clone());
                 Ok(OpenPort::Pty(pty))
             }
-            Port::Tcp(address) => {
+            Port::Tcp(address) | Port::Rfc2217(address) => {
                 let failed = |source| ExchangeError::Listen { number: number.clone(), address: *address, source };
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
                 self.addresses.insert(number.clone(), listener.local_addr().map_err(failed)?);
-                Ok(OpenPort::Tcp(listener))
+                Ok(if matches!(port, Port::Tcp(_)) { OpenPort::Tcp(listener) } else { OpenPort::Rfc2217(listener) })
             }
             Port::Memory => {
                 let (streams, incoming) = mpsc::unbounded_channel();
@@ -273,12 +305,8 @@ impl OpenPort {
                     pty.renew()?;
                     served
                 }
-                Self::Tcp(listener) => {
-                    let stream = accept(listener).await?;
-                    // Fails only for a connection that is over already; serving it will show that.
-                    let _ = stream.set_nodelay(true);
-                    link.serve(stream, std::future::pending()).await
-                }
+                Self::Tcp(listener) => link.serve(accept(listener).await?, std::future::pending()).await,
+                Self::Rfc2217(listener) => link.serve_rfc2217(accept(listener).await?).await,
                 Self::Memory(streams) => match streams.recv().await {
                     Some(stream) => link.serve(stream, std::future::pending()).await,
                     // No one can ask for a stream any more, but the exchange goes on.
@@ -301,7 +329,12 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     loop {
         match listener.accept().await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            accepted => return accepted.map(|(stream, _)| stream),
+            accepted => {
+                let (stream, _) = accepted?;
+                // Fails only for a connection that is over already; serving it will show that.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An exchange under virtual time: the bench steps from deadline to deadline and notes who was told what, and when.
 #![allow(dead_code, reason = "each test program uses its own part of the bench")]
 
-use ringup_exchange::{CallRecord, Config, Event, Exchange, Input, Output, StationId};
+use ringup_exchange::{CallRecord, Config, Event, Exchange, Input, Output, Signals, StationId};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ pub(crate) struct Bench {
     now: Instant,
     wake: Option<Instant>,
     heard: BTreeMap<StationId, Vec<(Duration, Vec<u8>)>>,
+    signals: BTreeMap<StationId, Vec<(Duration, Signals)>>,
     pub(crate) records: Vec<CallRecord>,
     pub(crate) events: Vec<Event>,
 }
@@ -41,6 +42,7 @@ impl Bench {
             now: start,
             wake: None,
             heard: BTreeMap::new(),
+            signals: BTreeMap::new(),
             records: Vec::new(),
             events: Vec::new(),
         };
@@ -76,6 +78,10 @@ impl Bench {
                 Output::Record(record) => self.records.push(record),
                 Output::Event(event) => self.events.push(event),
                 Output::Room { .. } => {}
+                Output::Signals { station, signals } => {
+                    let at = self.now.duration_since(self.start);
+                    self.signals.entry(station).or_default().push((at, signals));
+                }
                 Output::Timeout { at } => {
                     assert!(at.is_none_or(|at| at > self.now), "a deadline that has passed was not served");
                     self.wake = at;
@@ -87,6 +93,30 @@ impl Bench {
 
     pub(crate) fn dtr(&mut self, number: &str, on: bool) {
         self.handle(Input::Dtr { station: self.id(number), on });
+    }
+
+    pub(crate) fn dtr_signal(&mut self, number: &str, on: bool) {
+        self.handle(Input::DtrSignal { station: self.id(number), on });
+    }
+
+    /// Changes a station while the exchange runs, in the words of its file.
+    pub(crate) fn set(&mut self, number: &str, changes: &str) {
+        let station = self.id(number);
+        let table = changes.parse().expect("the change of the test is TOML");
+        let settings = self.exchange.settings(station).changed(table).expect("the change of the test is right");
+        self.handle(Input::Set { station, settings: &settings });
+    }
+
+    /// What the circuits of a port have shown since it was last asked: milliseconds, `D` for DCD, `R` for RI.
+    pub(crate) fn shown_at(&mut self, number: &str) -> Vec<(u128, &'static str)> {
+        let shown = self.signals.remove(&self.id(number)).unwrap_or_default();
+        let letters = |signals: Signals| match (signals.carrier, signals.ring) {
+            (false, false) => "",
+            (true, false) => "D",
+            (false, true) => "R",
+            (true, true) => "DR",
+        };
+        shown.into_iter().map(|(at, signals)| (at.as_millis(), letters(signals))).collect()
     }
 
     pub(crate) fn ready(&mut self, number: &str, on: bool) {
@@ -164,7 +194,9 @@ impl Bench {
         self.wait(500);
         self.write("202", "ATA\r");
         self.wait(1000);
-        assert!(self.heard("201").ends_with("\r\nCONNECT 10000\r\n"));
-        assert!(self.heard("202").ends_with("\r\nCONNECT 10000\r\n"));
+        for number in ["201", "202"] {
+            let heard = self.heard(number);
+            assert!(heard.ends_with("\r\nCONNECT 10000\r\n"), "{number}: {heard:?}");
+        }
     }
 }

@@ -1,0 +1,67 @@
+//! The peers that are Python packages, each in a folder of its own under `target/peers/python`: nothing is installed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::workspace::Workspace;
+
+/// A package as pip is asked for it, and the SHA-256 of what has to come.
+struct Package {
+    name: &'static str,
+    version: &'static str,
+    sha256: &'static str,
+    /// What the package is there by.
+    module: &'static str,
+}
+
+/// A serial port over RFC 2217 that is not ours.
+const PACKAGES: &[Package] = &[Package {
+    name: "pyserial",
+    version: "3.5",
+    sha256: "c4451db6ba391ca6ca299fb3ec7bae67a5c55dde170964c7a14ceefec02f2cf0",
+    module: "serial/rfc2217.py",
+}];
+
+/// Fetches what is not there.
+///
+/// # Errors
+/// If it cannot be had, or is not what it was: the tests that need it would fail.
+pub(super) fn fetch(workspace: &Workspace, peers: &Path) -> anyhow::Result<()> {
+    for package in PACKAGES {
+        let Package { name, version, .. } = package;
+        let place = peers.join(format!("python/{name}-{version}"));
+        if !place.join(package.module).exists() {
+            eprintln!("== peers: fetching {name} {version} with pip, once");
+            package.fetch(workspace, peers, &place).with_context(|| {
+                format!("{name} {version} could not be fetched (it takes python3 with pip: Debian's python3-pip)")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Package {
+    fn fetch(&self, workspace: &Workspace, peers: &Path, place: &Path) -> anyhow::Result<()> {
+        let python = peers.join("python");
+        fs::create_dir_all(&python)?;
+        // In a folder of its own: another run may be doing the same.
+        let scratch = tempfile::tempdir_in(&python)?;
+        let wanted = scratch.path().join("wanted.txt");
+        fs::write(&wanted, format!("{}=={} --hash=sha256:{}\n", self.name, self.version, self.sha256))?;
+        let unpacked = scratch.path().join("unpacked");
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]);
+        pip.args(["--only-binary", ":all:", "--require-hashes", "--target"]).arg(&unpacked).arg("-r").arg(&wanted);
+        workspace.output(pip)?;
+        if !unpacked.join(self.module).exists() {
+            bail!("what came has no {}", self.module);
+        }
+        match fs::rename(&unpacked, place) {
+            Err(_) if place.join(self.module).exists() => Ok(()), // the other run was quicker
+            renamed => renamed.context("could not move what was unpacked to its place"),
+        }
+    }
+}
