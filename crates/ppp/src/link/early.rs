@@ -108,19 +108,15 @@ impl Link {
         }
     }
 
-    /// Before its phase the timer of an early request means nothing: that IPCP waits is LCP's doing.
+    /// Outside its phase the timer of an early request means nothing: that IPCP waits is LCP's doing.
     pub(super) fn ipcp_restart_at(&self) -> Option<Instant> {
-        self.ipcp.restart_at().filter(|_| !self.is_waiting_for_its_phase())
+        self.ipcp.restart_at().filter(|_| self.phase == Phase::Network)
     }
 
     pub(super) fn ipcp_deadline(&mut self, now: Instant) {
-        if !self.is_waiting_for_its_phase() {
+        if self.phase == Phase::Network {
             let signal = self.ipcp.deadline(&mut self.wire, now);
             self.on_ipcp(signal, now);
         }
-    }
-
-    fn is_waiting_for_its_phase(&self) -> bool {
-        self.prediction.is_some() && matches!(self.phase, Phase::Establish | Phase::Authenticate)
     }
 }

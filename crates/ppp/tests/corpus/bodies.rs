@@ -192,7 +192,7 @@ fn conversation(first: u8, mut script: Script<'_>, protocols: [u16; 8]) {
     let mut check = |drained: &Drained, fed: usize, now: Instant| {
         assert!(drained.transmitted.len() <= 6 * fed + 600 + early, "{} for {fed}", drained.transmitted.len());
         assert!(drained.packets.iter().all(|packet| packet.len() <= ringup_ppp::INFORMATION_OCTETS_MAX + 3));
-        assert!(drained.at.is_none_or(|at| at >= now));
+        assert!(drained.at.is_none_or(|at| at >= now), "a wait for a time that is over");
         assert!(closed == 0 || drained.events.is_empty(), "an event after Closed");
         closed += drained.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
         let mut octets = &drained.transmitted[..];
@@ -314,7 +314,9 @@ pub(crate) fn headers(octets: &[u8]) {
             server.handle(Input::Packet(&packet), now);
             let said = drain(server).transmitted;
             terminal.handle(Input::Bytes(&said), now);
-            let expected = if packet.is_empty() { vec![] } else { vec![packet.clone()] };
+            // Of version 6 there is nothing on this link.
+            let is_sent = packet.first().is_some_and(|first| first >> 4 != 6);
+            let expected = if is_sent { vec![packet.clone()] } else { vec![] };
             assert_eq!(drain(terminal).packets, expected);
         }
     }

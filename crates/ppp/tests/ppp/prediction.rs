@@ -150,6 +150,24 @@ fn any_one_write_may_be_lost_and_both_ends_are_up_in_the_end() {
 }
 
 #[test]
+fn a_predicted_link_that_is_closed_before_anybody_answers_waits_for_nothing_that_is_over() {
+    let expected = remembered(server(far()), terminal(far()));
+    let mut now = origin();
+    let mut session = Session::new(Config { expected: expected[TERMINAL], ..terminal(far()) }, 3, now);
+    let wake = |session: &mut Session| loop {
+        if let Output::Timeout { at, .. } = session.poll_output() {
+            break at;
+        }
+    };
+    while let Some(at) = wake(&mut session) {
+        assert!(at >= now, "{:?} ago", now - at);
+        now = at;
+        session.handle(Input::Deadline, now);
+        session.handle(Input::Close, now);
+    }
+}
+
+#[test]
 fn octets_that_come_one_by_one_make_no_difference() {
     let expected = remembered(server(far()), terminal(far()));
     let call = second(
