@@ -21,7 +21,7 @@ Examples:
   cargo xtask bench link            TCP over a link; a thousand links
   cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
   cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
-  cargo xtask bench starter         memory and wake-ups of the resident starter (Linux only)
+  cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
   cargo xtask bench build           a release build from nothing
 
 The tables go to standard output, what is happening to standard error. Other work on the machine

@@ -17,8 +17,8 @@ use crate::workspace::Workspace;
 
 /// Packages, and the program of each that has to be there in the end: a Linux kernel that is a program (User-Mode
 /// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
-/// server of serial lines; a modem that hears caller ID as audio.
-const PACKAGES: [(&str, &str); 7] = [
+/// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster.
+const PACKAGES: [(&str, &str); 8] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -26,7 +26,11 @@ const PACKAGES: [(&str, &str); 7] = [
     ("mgetty", "sbin/mgetty"),
     ("ser2net", "usr/sbin/ser2net"),
     ("minimodem", "usr/bin/minimodem"),
+    ("libfaketime", FAKETIME),
 ];
+
+/// The library that is put before a program's own.
+pub(crate) const FAKETIME: &str = "usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// Fetches the peers unless they are there.
 ///

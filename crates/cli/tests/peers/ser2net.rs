@@ -25,7 +25,6 @@ impl Ser2net {
     fn start(accepter: &str, device: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("ser2net.yaml");
-        let device = device.canonicalize().unwrap();
         let text = format!(
             "connection: &line\n  accepter: {accepter}\n  connector: serialdev,{},115200n81,local\n",
             device.display()
