@@ -2,6 +2,7 @@
 
 mod build;
 mod call;
+mod exchange;
 mod machine;
 mod starter;
 
@@ -17,6 +18,7 @@ Examples:
   cargo xtask bench                 all figures, about ten minutes
   cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
   cargo xtask bench starter         memory and wake-ups of the resident starter (Linux only)
+  cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench build           a release build from nothing
 
 The tables go to standard output, what is happening to standard error. Other work on the machine
@@ -30,6 +32,7 @@ pub(crate) struct Bench {
 enum Figure {
     Call,
     Starter,
+    Exchange,
     Build,
 }
 
@@ -51,6 +54,9 @@ impl Bench {
         }
         if is_wanted(Figure::Starter) {
             println!("{}", starter::measure(workspace)?);
+        }
+        if is_wanted(Figure::Exchange) {
+            println!("{}", exchange::measure(workspace)?);
         }
         Ok(())
     }
