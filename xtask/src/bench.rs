@@ -2,6 +2,7 @@
 
 mod build;
 mod call;
+mod exchange;
 mod machine;
 mod rows;
 mod starter;
@@ -22,6 +23,7 @@ Examples:
   cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
   cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
   cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
+  cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench build           a release build from nothing
 
 The tables go to standard output, what is happening to standard error. Other work on the machine
@@ -38,6 +40,7 @@ enum Figure {
     Setup,
     Call,
     Starter,
+    Exchange,
     Build,
 }
 
@@ -69,6 +72,9 @@ impl Bench {
         }
         if is_wanted(Figure::Starter) {
             println!("{}", starter::measure(workspace)?);
+        }
+        if is_wanted(Figure::Exchange) {
+            println!("{}", exchange::measure(workspace)?);
         }
         Ok(())
     }

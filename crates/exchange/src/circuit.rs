@@ -17,10 +17,10 @@ use std::{
 /// Start bit, eight data bits, stop bit.
 const BITS_PER_OCTET: u128 = 10;
 /// How much line time one chunk may take: latency is right to within this.
-const CHUNK_TIME: Duration = Duration::from_millis(10);
+const CHUNK_TIME: Duration = Duration::from_millis(20);
 
 /// One of the two ends of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Side {
     Caller,
     Called,
@@ -111,8 +111,12 @@ impl Circuit {
         self.shape.buffer_octets_max - self.waiting.len()
     }
 
-    /// Puts octets into the modem's buffer; returns how many it took.
-    pub(crate) fn offer(&mut self, octets: &[u8]) -> usize {
+    /// Puts octets into the modem's buffer at `now`; returns how many it took.
+    pub(crate) fn offer(&mut self, octets: &[u8], now: Instant) -> usize {
+        // Nothing waited, so the line has been idle since its last chunk, whether or not someone has looked since.
+        if self.waiting.is_empty() && self.sending.is_some_and(|chunk| chunk.end <= now) {
+            self.sending = None;
+        }
         let taken = octets.len().min(self.room());
         self.waiting.extend(&octets[..taken]);
         taken
@@ -121,6 +125,14 @@ impl Circuit {
     /// Starts the next chunk if the line is free at `now`; `is_held` is the receiver's flow control, which a modem
     /// with error correction passes back to the sender (here without delay). Returns whether room was made.
     pub(crate) fn send(&mut self, is_held: bool, now: Instant) -> bool {
+        let mut has_sent = false;
+        while self.send_chunk(is_held, now) {
+            has_sent = true;
+        }
+        has_sent
+    }
+
+    fn send_chunk(&mut self, is_held: bool, now: Instant) -> bool {
         let unbroken = match self.sending {
             Some(chunk) if chunk.end > now => return false,
             // Woken late, the line still goes on from where the last chunk ended.
@@ -162,9 +174,11 @@ impl Circuit {
         self.echoes.pop_front_if(|(at, _)| *at <= now).map(|(_, octets)| octets)
     }
 
-    /// When [`Circuit::send`] or [`Circuit::arrived`] will next have something to do.
+    /// When [`Circuit::send`] or [`Circuit::arrived`] will next have something to do. A chunk that has left can wait a
+    /// little for another's arrival: one wake serves both, and being late costs no line time.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let leaves = self.sending.map(|chunk| chunk.end);
+        let grace = if self.in_flight.len() > 1 { CHUNK_TIME } else { Duration::ZERO };
+        let leaves = self.sending.map(|chunk| chunk.end + grace);
         let arrives = self.in_flight.front().map(|(at, _)| *at);
         let echoes = self.echoes.front().map(|(at, _)| *at);
         leaves.into_iter().chain(arrives).chain(echoes).min()
@@ -226,7 +240,7 @@ mod tests {
     fn one_octet_takes_ten_bits_of_line_time_and_the_delay() {
         let start = Instant::now();
         let mut circuit = circuit(10_000, Duration::from_millis(60), 512);
-        assert_eq!(circuit.offer(b"x"), 1);
+        assert_eq!(circuit.offer(b"x", start), 1);
         circuit.send(false, start);
         let arrivals = all_arrived(&mut circuit);
         assert_eq!(arrivals, [(start + Duration::from_millis(61), Arrival::Octets(b"x".to_vec()))]);
@@ -234,10 +248,11 @@ mod tests {
 
     #[test]
     fn the_buffer_takes_no_more_than_it_holds() {
+        let start = Instant::now();
         let mut circuit = circuit(300, Duration::ZERO, 16);
-        assert_eq!(circuit.offer(&[0; 20]), 16);
-        assert_eq!((circuit.room(), circuit.offer(b"x")), (0, 0));
-        circuit.send(false, Instant::now());
+        assert_eq!(circuit.offer(&[0; 20], start), 16);
+        assert_eq!((circuit.room(), circuit.offer(b"x", start)), (0, 0));
+        circuit.send(false, start);
         assert_eq!(circuit.room(), 1, "at 300 bit/s a chunk is one octet");
     }
 
@@ -245,7 +260,7 @@ mod tests {
     fn a_hang_up_in_the_middle_of_a_chunk_loses_only_what_had_not_left() {
         let start = Instant::now();
         let mut circuit = circuit(10_000, Duration::from_millis(60), 512);
-        circuit.offer(b"0123456789abcdef");
+        circuit.offer(b"0123456789abcdef", start);
         circuit.send(false, start);
         // 1 ms for each octet: at 4.5 ms four have left and the fifth is broken off.
         let cut = start + Duration::from_micros(4500);
@@ -259,19 +274,33 @@ mod tests {
     fn a_late_wake_costs_no_line_time() {
         let start = Instant::now();
         let mut circuit = circuit(10_000, Duration::ZERO, 512);
-        circuit.offer(&[0; 20]);
+        circuit.offer(&[0; 40], start);
         circuit.send(false, start);
-        circuit.send(false, start + Duration::from_millis(13));
-        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(10)), "the first chunk is due");
-        assert!(circuit.arrived(start + Duration::from_millis(10)).is_some());
-        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(20)));
+        circuit.send(false, start + Duration::from_millis(23));
+        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(20)), "the first chunk is due");
+        assert!(circuit.arrived(start + Duration::from_millis(20)).is_some());
+        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(40)));
+    }
+
+    #[test]
+    fn what_is_offered_after_the_line_fell_idle_leaves_no_earlier_than_it_was_offered() {
+        let start = Instant::now();
+        let mut circuit = circuit(10_000, Duration::from_millis(60), 512);
+        circuit.offer(&[0; 40], start);
+        circuit.send(false, start);
+        let idle = start + Duration::from_millis(45);
+        circuit.send(false, start + Duration::from_millis(20));
+        circuit.offer(b"x", idle);
+        circuit.send(false, idle);
+        let last = all_arrived(&mut circuit).pop();
+        assert_eq!(last.map(|(at, _)| at - start), Some(Duration::from_millis(45 + 1 + 60)));
     }
 
     #[test]
     fn a_held_receiver_stops_the_line_and_a_new_stretch_starts_when_it_is_ready() {
         let start = Instant::now();
         let mut circuit = circuit(10_000, Duration::ZERO, 512);
-        circuit.offer(&[0; 10]);
+        circuit.offer(&[0; 10], start);
         assert!(!circuit.send(true, start));
         assert_eq!(circuit.next_at(), None);
         let later = start + Duration::from_secs(5);

@@ -2,13 +2,14 @@
 
 use crate::{circuit::Side, record::CallId, station::StationId};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
     time::Instant,
 };
 
 /// What a deadline is for. Deadlines at the same instant fire in the order of this enum, so that the same inputs give
 /// the same run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
     /// A chunk has left one modem or reaches the other. First, so that what arrives together with a hang-up arrives.
     Circuit(CallId, Side),
@@ -36,38 +37,46 @@ pub(crate) enum Timer {
     Escape(StationId),
 }
 
-/// Setting a key again replaces its deadline, so their number is bounded by the stations and calls there are.
+/// Setting a key again replaces its deadline. What has been replaced or cancelled stays in the heap until its time, or
+/// until there is more of that than of deadlines: so both are bounded by the stations and calls there are.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    order: BTreeSet<(Instant, Timer)>,
-    deadlines: BTreeMap<Timer, Instant>,
+    order: BinaryHeap<Reverse<(Instant, Timer)>>,
+    deadlines: HashMap<Timer, Instant>,
 }
+
+/// Below this, what is out of date is not worth clearing.
+const HEAP_MIN: usize = 64;
 
 impl Timers {
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
-        if let Some(before) = self.deadlines.insert(timer, at) {
-            self.order.remove(&(before, timer));
+        if self.deadlines.insert(timer, at) == Some(at) {
+            return;
         }
-        self.order.insert((at, timer));
+        self.order.push(Reverse((at, timer)));
+        if self.order.len() > 2 * self.deadlines.len() + HEAP_MIN {
+            self.order = self.deadlines.iter().map(|(timer, at)| Reverse((*at, *timer))).collect();
+        }
     }
 
     pub(crate) fn cancel(&mut self, timer: Timer) {
-        if let Some(at) = self.deadlines.remove(&timer) {
-            self.order.remove(&(at, timer));
-        }
+        self.deadlines.remove(&timer);
     }
 
-    pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.order.first().map(|(at, _)| *at)
+    pub(crate) fn next_at(&mut self) -> Option<Instant> {
+        loop {
+            let Reverse((at, timer)) = *self.order.peek()?;
+            if self.deadlines.get(&timer) == Some(&at) {
+                return Some(at);
+            }
+            self.order.pop();
+        }
     }
 
     /// Takes the earliest deadline that has passed by `now`, with the instant it was for.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
-        let (at, timer) = *self.order.first()?;
-        if at > now {
-            return None;
-        }
-        self.order.pop_first();
+        let at = self.next_at().filter(|at| *at <= now)?;
+        let Reverse((_, timer)) = self.order.pop()?;
         self.deadlines.remove(&timer);
         Some((at, timer))
     }
@@ -91,5 +100,17 @@ mod tests {
         assert_eq!(timers.take_due(late), Some((start + Duration::from_secs(2), escape)));
         assert_eq!(timers.take_due(late), Some((start + Duration::from_secs(3), ring)));
         assert_eq!((timers.take_due(late), timers.next_at()), (None, None));
+    }
+
+    #[test]
+    fn deadlines_that_are_set_over_and_over_take_no_more_room() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        for round in 0..10_000 {
+            timers.set(Timer::Escape(StationId(round % 2)), start + Duration::from_millis(round.into()));
+            timers.cancel(Timer::Escape(StationId(2)));
+        }
+        assert!(timers.order.len() <= 2 * 2 + HEAP_MIN, "{}", timers.order.len());
+        assert_eq!(timers.next_at(), Some(start + Duration::from_millis(9998)));
     }
 }

@@ -66,7 +66,7 @@ fn octets_arrive_unchanged_and_in_order() {
 }
 
 #[test]
-fn no_octet_waits_for_more_than_ten_milliseconds_of_others() {
+fn no_octet_waits_for_more_than_twenty_milliseconds_of_others() {
     let mut bench = Bench::set_up(PAIR, "ATE0");
     bench.connect();
     let start = bench.now().as_millis();
@@ -77,7 +77,7 @@ fn no_octet_waits_for_more_than_ten_milliseconds_of_others() {
         // The first octet of the piece had left 1 ms after those before it; it may have waited for its chunk.
         let first = start + count + 1 + 50;
         count += piece.len() as u128;
-        assert!(at - first < 10, "at {at}, its first could have been there at {first}");
+        assert!(at - first < 20, "at {at}, its first could have been there at {first}");
     }
     assert_eq!(count, 500);
 }
@@ -89,8 +89,8 @@ fn the_modem_holds_what_it_is_set_to_and_what_is_too_much_is_lost_and_told() {
     let id = bench.id("201");
     assert_eq!(bench.exchange.room(id), 100);
     bench.write_octets("201", &octets(150));
-    // Ten of the hundred have gone into the first chunk.
-    assert_eq!(bench.exchange.room(id), 10);
+    // Twenty of the hundred have gone into the first chunk.
+    assert_eq!(bench.exchange.room(id), 20);
     assert!(matches!(bench.events.last(), Some(Event::Overrun { octets: 50, .. })));
     bench.wait(1000);
     assert_eq!(bench.heard_octets("202"), octets(100));

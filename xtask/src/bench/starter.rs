@@ -1,6 +1,7 @@
 //! What the resident starter takes while it waits for a call: for months, on small machines. Beside mgetty.
 
 mod mgetty;
+mod ring;
 mod rings;
 
 use std::fmt::Write as _;
@@ -61,7 +62,8 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
     row("`ringup wait`", &ringup, &Resident::of_ours(workspace, &ringup, &[&["wait"], WAIT.as_slice()].concat())?, "")?;
     let mgetty = mgetty::program(workspace)?;
     row("`mgetty`", &mgetty, &Resident::of_mgetty(workspace, &mgetty)?, "for comparison")?;
-    Ok(format!("{table}\n{}", rings::measure(workspace, &ringup_wait)?))
+    let ring = ring::measure(&ringup_wait, &ringup)?;
+    Ok(format!("{table}\n{ring}\n{}", rings::measure(workspace, &ringup_wait)?))
 }
 
 fn verdict(what: &str, kib: u64, wanted_kib: u64) -> String {

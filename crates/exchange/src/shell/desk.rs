@@ -2,7 +2,7 @@
 
 use super::{
     control::{Action, Asked},
-    port::{FromPort, ToPort},
+    port::{FromPort, ToPort, WRITTEN_OCTETS_MIN},
 };
 use crate::{
     config::Config,
@@ -21,8 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Octets given to a port and not yet taken by its DTE beyond which the DTE counts as not ready.
 const UNWRITTEN_MAX: usize = 2048;
+/// Events of ports that are taken before the next look at the clock.
+const PORT_EVENTS_MAX: usize = 256;
+/// Room is granted in pieces of at least this, but to a port that has none left.
+const GRANT_OCTETS_MIN: usize = 128;
 /// Below this it is ready again.
-const UNWRITTEN_READY: usize = 512;
+const UNWRITTEN_READY: usize = WRITTEN_OCTETS_MIN;
 
 /// One port, as the desk sees it.
 #[derive(Debug)]
@@ -90,6 +94,12 @@ impl Desk {
                 Woken::Shutdown => break,
             }
             wake = self.carry_out();
+            // A line that is busy without a pause must not keep the ports waiting.
+            for _ in 0..PORT_EVENTS_MAX {
+                let Ok((station, event)) = self.events.try_recv() else { break };
+                self.take(station, event, Instant::now().into_std());
+                wake = self.carry_out();
+            }
         }
         let now = Instant::now().into_std();
         for counter in &self.counters {
@@ -208,7 +218,7 @@ impl Desk {
     fn grant(&mut self, station: StationId) {
         let counter = &mut self.counters[station.index()];
         let more = self.exchange.room(station).saturating_sub(counter.granted);
-        if counter.is_open && more > 0 {
+        if counter.is_open && (more >= GRANT_OCTETS_MIN || (more > 0 && counter.granted == 0)) {
             counter.granted += more;
             counter.order(ToPort::Grant(more));
         }

@@ -10,6 +10,10 @@ use tokio::{
 /// Octets read from a DTE at once.
 pub(super) const READ_OCTETS_MAX: usize = 1024;
 
+/// What has been written is told in pieces of this: less is not worth waking the switchboard, which takes a DTE for
+/// ready while no more than this is unwritten.
+pub(super) const WRITTEN_OCTETS_MIN: usize = 512;
+
 /// What a port tells the switchboard.
 #[derive(Debug)]
 pub(super) enum FromPort {
@@ -86,6 +90,7 @@ impl PortLink {
         let mut hung_up = std::pin::pin!(hung_up);
         let mut credit = 0;
         let mut unwritten = VecDeque::new();
+        let mut untold = 0;
         let mut buffer = vec![0; READ_OCTETS_MAX];
         loop {
             let readable = credit.min(buffer.len());
@@ -102,7 +107,10 @@ impl PortLink {
                     Ok(0) => return Ok(Ok(())),
                     Ok(count) => {
                         unwritten.drain(..count);
-                        self.tell(FromPort::Written(count)).await?;
+                        untold += count;
+                        if untold >= WRITTEN_OCTETS_MIN {
+                            self.tell(FromPort::Written(std::mem::take(&mut untold))).await?;
+                        }
                     }
                     Err(error) => return Ok(Err(error)),
                 },

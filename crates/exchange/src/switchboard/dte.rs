@@ -63,7 +63,7 @@ impl Exchange {
         let from = call.side(station);
         // Once the other side has hung up, what is sent goes nowhere until the news is here.
         let Phase::Connected(circuits) = &mut call.phase else { return };
-        let taken = circuits.leaving(from).offer(octets);
+        let taken = circuits.leaving(from).offer(octets, now);
         if taken < octets.len() {
             self.outputs.push_back(Output::Event(Event::Overrun { station, octets: octets.len() - taken }));
         }
