@@ -1,4 +1,4 @@
-//! Our line through a stranger's terminal server: Debian's ser2net between a modem and us, as plain TCP.
+//! Our line through a stranger's terminal server: Debian's ser2net between a modem and us, as plain TCP and by RFC 2217.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +10,8 @@ use crate::chronicle::PATIENCE;
 use crate::unpacked;
 use crate::village::{CENTRE, Plan, Village, awkward_content};
 
-/// Plain TCP. (With RFC 2217 it would be `telnet(rfc2217),tcp,127.0.0.1,0`.)
 const PLAIN_TCP: &str = "tcp,127.0.0.1,0";
+const RFC_2217: &str = "telnet(rfc2217),tcp,127.0.0.1,0";
 
 /// A ser2net that serves one device; dropping it ends it.
 struct Ser2net {
@@ -72,13 +72,13 @@ fn listening_port(process: u32) -> Option<u16> {
     })
 }
 
-#[test]
-fn a_server_whose_modem_is_behind_ser2net_delivers_takes_calls_and_hangs_up() {
+/// A provider's call, and the server's own on which the message is delivered.
+fn two_calls_through(accepter: &str, scheme: &str) {
     let mut village = Village::found(Plan { no_answer_after: "10s", ..Plan::default() });
     village.kill_server();
-    let ser2net = Ser2net::start(PLAIN_TCP, &village.path("lines").join(CENTRE));
+    let ser2net = Ser2net::start(accepter, &village.path("lines").join(CENTRE));
     let config = fs::read_to_string(village.path("server.toml")).unwrap();
-    let address = format!("tcp://127.0.0.1:{}", ser2net.port);
+    let address = format!("{scheme}://127.0.0.1:{}", ser2net.port);
     village.write("server.toml", config.replace(&format!("lines/{CENTRE}"), &address));
     village.start_server("server 2");
     let _owner = village.start_owner();
@@ -90,4 +90,14 @@ fn a_server_whose_modem_is_behind_ser2net_delivers_takes_calls_and_hangs_up() {
     // Each call had its end, so that the line was free for the next.
     village.exchange_calls(2);
     village.chronicle.wait_nth("server 2", "line ready", 3);
+}
+
+#[test]
+fn a_server_whose_modem_is_behind_ser2net_delivers_takes_calls_and_hangs_up() {
+    two_calls_through(PLAIN_TCP, "tcp");
+}
+
+#[test]
+fn a_server_that_controls_ser2nets_port_by_rfc_2217_delivers_takes_calls_and_hangs_up() {
+    two_calls_through(RFC_2217, "rfc2217");
 }
