@@ -1,7 +1,12 @@
-//! Caller ID as audio: Debian's minimodem hears, in the tones of Bell 202, the very octets that our parser reads in hex.
+//! Caller ID as audio: Debian's minimodem hears, in the tones of Bell 202, the very octets that our exchange makes and our
+//! parser reads in hex.
 
+use exchange::{Config, Running};
 use modem::{CallerId, CallerIdField};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::time::timeout;
 
+use crate::chronicle::PATIENCE;
 use crate::unpacked;
 
 const SAMPLE_RATE: u32 = 48_000;
@@ -84,4 +89,43 @@ fn minimodem_hears_in_the_tones_whom_our_parser_reads_in_the_hex() {
         };
         assert_eq!(CallerIdField::parse(hex), Some(CallerIdField::Caller(ours)), "{hex}");
     }
+}
+
+/// Reads to the end of the next line that is not empty.
+async fn line(dte: &mut DuplexStream) -> String {
+    let mut line = String::new();
+    loop {
+        match dte.read_u8().await.unwrap() {
+            b'\r' | b'\n' if line.is_empty() => {}
+            b'\r' | b'\n' => return line,
+            octet => line.push(octet.into()),
+        }
+    }
+}
+
+/// The packet of a call from `number`, as the exchange's modem shows it.
+async fn packet(exchange: &Running, number: &str) -> String {
+    let mut called = exchange.station_stream("301").unwrap();
+    let mut caller = exchange.station_stream(number).unwrap();
+    called.write_all(b"ATE0+VCID=2\r").await.unwrap();
+    while line(&mut called).await != "OK" {}
+    caller.write_all(b"ATDT301\r").await.unwrap();
+    assert_eq!(line(&mut called).await, "RING");
+    line(&mut called).await
+}
+
+#[tokio::test]
+async fn minimodem_hears_who_calls_in_the_packets_that_our_exchange_makes() {
+    let config: Config = "ring_cycle = \"300ms\"\ncaller_id_delay = \"50ms\"\n\
+        [[station]]\nnumber = \"301\"\nmemory = true\n\
+        [[station]]\nnumber = \"0661234567\"\nmemory = true\n\
+        [[station]]\nnumber = \"666\"\nwithheld = true\nmemory = true\n"
+        .parse()
+        .unwrap();
+    let exchange = Running::start(config).await.unwrap();
+    for (number, minimodems) in [("0661234567", "0661234567"), ("666", "[blocked]")] {
+        let hex = timeout(PATIENCE, packet(&exchange, number)).await.unwrap();
+        assert_eq!(heard_by_minimodem(&octets(&hex)), minimodems, "{hex}");
+    }
+    exchange.stop().await.unwrap();
 }

@@ -72,17 +72,8 @@ fn listening_port(process: u32) -> Option<u16> {
     })
 }
 
-#[test]
-fn a_server_whose_modem_is_behind_ser2net_delivers_takes_calls_and_hangs_up() {
-    serve_behind(PLAIN_TCP, "tcp");
-}
-
-#[test]
-fn the_same_where_ser2net_controls_the_port() {
-    serve_behind(RFC_2217, "rfc2217");
-}
-
-fn serve_behind(accepter: &str, scheme: &str) {
+/// A provider's call, and the server's own on which the message is delivered.
+fn two_calls_through(accepter: &str, scheme: &str) {
     let mut village = Village::found(Plan { no_answer_after: "10s", ..Plan::default() });
     village.kill_server();
     let ser2net = Ser2net::start(accepter, &village.path("lines").join(CENTRE));
@@ -99,4 +90,14 @@ fn serve_behind(accepter: &str, scheme: &str) {
     // Each call had its end, so that the line was free for the next.
     village.exchange_calls(2);
     village.chronicle.wait_nth("server 2", "line ready", 3);
+}
+
+#[test]
+fn a_server_whose_modem_is_behind_ser2net_delivers_takes_calls_and_hangs_up() {
+    two_calls_through(PLAIN_TCP, "tcp");
+}
+
+#[test]
+fn a_server_that_controls_ser2nets_port_by_rfc_2217_delivers_takes_calls_and_hangs_up() {
+    two_calls_through(RFC_2217, "rfc2217");
 }
