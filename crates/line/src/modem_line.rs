@@ -150,6 +150,7 @@ impl ModemLine {
     /// # Errors
     /// [`DialFailure`]: it did not ring, or somebody answered ([`Failure::NotData`]); the call is then hung up.
     pub async fn ring_only(mut self, number: &DialString, duration: Duration) -> Result<(), DialFailure> {
+        self.answered_probe().await?;
         self.dialogue.handle(Input::RingOnly { number, duration }, now());
         loop {
             match self.event().await? {
@@ -186,7 +187,16 @@ impl ModemLine {
         Ok(())
     }
 
+    /// Waits for the answer to a probe, if one is under way: an order may come at any moment.
+    async fn answered_probe(&mut self) -> Result<(), LineError> {
+        while self.dialogue.is_probing() {
+            self.event().await?;
+        }
+        Ok(())
+    }
+
     async fn call(mut self, input: Input<'_>) -> Result<Call, DialFailure> {
+        self.answered_probe().await?;
         self.dialogue.handle(input, now());
         loop {
             match self.event().await? {

@@ -225,6 +225,11 @@ impl Dialogue {
         self.has_short_guard
     }
 
+    /// Whether the answer to a probe is still to come: what is begun before it would be refused.
+    pub fn is_probing(&self) -> bool {
+        matches!(self.state, State::Probing { .. })
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         let profile = self.setup.profile;

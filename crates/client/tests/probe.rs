@@ -1,0 +1,72 @@
+//! An idle modem that is asked whether it is there.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::time::Duration;
+
+use line::{DialFailure, LineError, ModemLine, PortAddress};
+use modem::{Failure, Fault, Setup};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_millis(10);
+
+/// A line to a modem that says OK until it is asked by a bare `AT`; gives both ends then.
+async fn probed() -> (ModemLine, TcpStream) {
+    let modem = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port: PortAddress = format!("tcp://{}", modem.local_addr().unwrap()).parse().unwrap();
+    let stub = async {
+        let (mut stream, _) = modem.accept().await.unwrap();
+        let mut silent = 0;
+        while silent < 2 {
+            let command = command(&mut stream).await;
+            silent += usize::from(command == "ATS0=0");
+            stream.write_all(b"\r\nOK\r\n").await.unwrap();
+        }
+        stream
+    };
+    let (line, stream) = tokio::join!(ModemLine::open(&port, Setup::default()), stub);
+    (line.unwrap().probed(SOON), stream)
+}
+
+async fn command(stream: &mut TcpStream) -> String {
+    let mut command = String::new();
+    loop {
+        match timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap() {
+            b'\r' => return command,
+            octet => command.push(char::from(octet)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_modem_that_does_not_answer_twice_fails_the_line() {
+    let (mut line, mut modem) = probed().await;
+    let stub = async {
+        assert_eq!(command(&mut modem).await, "AT");
+        modem.write_all(b"\r\nOK\r\n").await.unwrap();
+        assert_eq!(command(&mut modem).await, "AT");
+        assert_eq!(command(&mut modem).await, "AT");
+    };
+    let (ring, ()) = tokio::join!(line.ring(), stub);
+    assert!(matches!(ring, Err(LineError::Modem(Fault::Silent { .. }))), "{ring:?}");
+}
+
+#[tokio::test]
+async fn an_order_that_comes_while_the_modem_is_asked_waits_for_its_answer() {
+    let (mut line, mut modem) = probed().await;
+    tokio::select! {
+        ring = line.ring() => panic!("nobody rings: {ring:?}"),
+        command = command(&mut modem) => assert_eq!(command, "AT"),
+    }
+    let number = "201".parse().unwrap();
+    let stub = async {
+        modem.write_all(b"\r\nOK\r\n").await.unwrap();
+        assert_eq!(command(&mut modem).await, "ATDT201");
+        modem.write_all(b"\r\nBUSY\r\n").await.unwrap();
+    };
+    let (dialled, ()) = tokio::join!(line.dial(&number, PATIENCE), stub);
+    assert!(matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))), "{dialled:?}");
+}
