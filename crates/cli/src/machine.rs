@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
-use client::answer::{AnswerExit, answer};
+use client::answer::{AnswerExit, Heard, answer};
 use client::budget::Budget;
 use client::connector::{self, ReceiveConfig, dial_in};
 use client::session::{LinkSettings, SILENCE_MAX};
@@ -71,6 +71,9 @@ pub(crate) struct Answer {
     /// What the starter has heard of this ring, in hex
     #[arg(long, value_name = "HEX", default_value = "")]
     heard: String,
+    /// The modem has taken ATS12=5: it hangs up behind a short silence
+    #[arg(long, hide = true)]
+    short_guard: bool,
     /// Record what crosses the link in a new file, for Wireshark and tcpdump: content and PAP passwords, too. A file
     /// that is there already is refused
     #[arg(long, value_name = "FILE")]
@@ -87,7 +90,8 @@ impl Answer {
         let port =
             Port::from_stdin().context("standard input must be the line that rings; `ringup wait` starts this")?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let end = runtime.block_on(answer(&terminal, port, &heard))?;
+        let heard = Heard { octets: &heard, has_short_guard: self.short_guard };
+        let end = runtime.block_on(answer(&terminal, port, heard))?;
         Ok(ExitCode::from(AnswerExit::code(end)))
     }
 }

@@ -112,12 +112,21 @@ impl AnswerExit {
     }
 }
 
-/// Decides about the ring on `port`, of which `heard` has been heard; answers and receives if the caller is registered.
+/// What the starter knows of a line that rings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Heard<'a> {
+    /// What the modem has said of this ring.
+    pub octets: &'a [u8],
+    /// Whether it takes a short silence around the escape sequence.
+    pub has_short_guard: bool,
+}
+
+/// Decides about the ring on `port`, of which the starter has told what it heard; answers and receives if the caller is registered.
 ///
 /// # Errors
 /// [`AnswerError`]. The line is hung up whatever happens.
-pub async fn answer(config: &TerminalConfig, port: Port, heard: &[u8]) -> Result<AnswerEnd, AnswerError> {
-    let mut line = ModemLine::attached(port, config.profile, heard)?;
+pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Result<AnswerEnd, AnswerError> {
+    let mut line = ModemLine::attached(port, config.profile, ring.has_short_guard, ring.octets)?;
     // The ring watch says "absent" in time; the limit is for a ring that is over before it was one.
     let ring = timeout(2 * CALLER_ID_WAIT, line.ring()).await.unwrap_or(Ok(Ring { caller: Caller::Absent }))?;
     let ring = ring.at(config.home);

@@ -40,7 +40,7 @@ pub struct StarterConfig {
     pub port: PortAddress,
     /// What it is, and is told.
     pub setup: Setup,
-    /// The program that decides, and its arguments; `--heard HEX` is added.
+    /// The program that decides, and its arguments; `--heard HEX`, perhaps `--short-guard`, is added.
     pub answer: (PathBuf, Vec<OsString>),
 }
 
@@ -91,9 +91,9 @@ impl Starter<'_> {
     /// From a closed port to a closed port: one ring.
     fn serve_one(&mut self) -> Result<(), Interruption> {
         let port = Port::open(&self.config.port)?;
-        let heard = self.wait(&port)?;
+        let (heard, has_short_guard) = self.wait(&port)?;
         tracing::info!("ringing: starting the decision program");
-        let exit = self.start(port, &heard)?;
+        let exit = self.start(port, &heard, has_short_guard)?;
         let (outcome, refusal) = AnswerExit::read(exit.code());
         if refusal {
             self.refused += 1;
@@ -106,7 +106,7 @@ impl Starter<'_> {
     }
 
     /// Initialises the modem and waits for the first sign of a call; gives what was heard of it.
-    fn wait(&mut self, port: &Port) -> Result<Vec<u8>, Interruption> {
+    fn wait(&mut self, port: &Port) -> Result<(Vec<u8>, bool), Interruption> {
         let mut dialogue = Dialogue::new(self.config.setup.clone(), port.signals(), Instant::now());
         let mut buffer = [0; 256];
         let mut heard = Vec::new();
@@ -129,10 +129,12 @@ impl Starter<'_> {
                         heard.clear();
                         continue;
                     }
-                    return Ok(heard);
+                    return Ok((heard, dialogue.has_short_guard()));
                 }
                 // A number is told once a call, so this is not the call that was refused.
-                Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => return Ok(heard),
+                Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => {
+                    return Ok((heard, dialogue.has_short_guard()));
+                }
                 Output::Event(Event::Healthy) => {
                     self.manager.alive();
                     continue;
@@ -166,13 +168,16 @@ impl Starter<'_> {
     }
 
     /// Runs the decision program on the line, to its end.
-    fn start(&self, port: Port, heard: &[u8]) -> Result<ExitStatus, Interruption> {
+    fn start(&self, port: Port, heard: &[u8], has_short_guard: bool) -> Result<ExitStatus, Interruption> {
         let (program, arguments) = &self.config.answer;
         let failed = |source| Interruption::Start { program: program.clone(), source };
         // What locks the device stays here until the program has ended.
         let (fd, _lock) = port.into_fd();
         let mut command = Command::new(program);
         command.args(arguments).arg("--heard").arg(to_hex(heard)).stdin(Stdio::from(fd));
+        if has_short_guard {
+            command.arg("--short-guard");
+        }
         let mut child = command.spawn().map_err(failed)?;
         drop(command); // it holds our copy of the line; from here on the line is the child's alone
         self.watch(&child);

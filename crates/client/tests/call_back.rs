@@ -8,7 +8,7 @@ use std::time::Duration;
 use exchange::{Config, Outcome, Running};
 use line::{Action, ModemLine, Port, PortAddress, Rule, Screening};
 use modem::{Profile, Setup};
-use ringup_client::answer::{AnswerEnd, TerminalConfig, answer};
+use ringup_client::answer::{AnswerEnd, Heard, TerminalConfig, answer};
 use ringup_client::budget::{Budget, Limits};
 use ringup_client::session::LinkSettings;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -74,7 +74,7 @@ async fn a_ring_is_left_unanswered_and_the_registered_number_is_called_when_the_
     let (exchange, mut caller, port) = ringing(folder.path()).await;
     let mut records = exchange.records();
     let config = terminal(folder.path(), Rule { action: Action::CallBack, ..Rule::default() });
-    let call_back = answer(&config, port, b"");
+    let call_back = answer(&config, port, Heard::default());
     let caller = async {
         // It has rung long enough when the ring is noted.
         while !folder.path().join("state/budget.json").exists() {
@@ -113,7 +113,7 @@ async fn a_number_that_rings_too_often_makes_us_do_nothing_at_all() {
     let config = terminal(folder.path(), Rule { action: Action::CallBack, per_hour: Some(1), ..Rule::default() });
     let budget = Budget::new(&config.state, config.limits);
     budget.note_ring(&"201".parse().unwrap(), jiff::Timestamp::now()).unwrap();
-    let end = answer(&config, port, b"").await.unwrap();
+    let end = answer(&config, port, Heard::default()).await.unwrap();
     assert_eq!(end, AnswerEnd::Refused(line::RefusalReason::TooOften));
     exchange.stop().await.unwrap();
 }

@@ -20,7 +20,7 @@ pub struct AsyncPort(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Descriptor { fd: AsyncFd<OwnedFd>, has_wires: bool, _lock: Option<LockFile> },
+    Descriptor { fd: AsyncFd<OwnedFd>, signals: Signals, _lock: Option<LockFile> },
     Server(Box<SerialServer>),
 }
 
@@ -40,27 +40,27 @@ impl AsyncPort {
         opened.map_err(|join| failed(io::Error::other(join)))??.into_async().map_err(failed)
     }
 
-    pub(crate) fn on(fd: OwnedFd, has_wires: bool, lock: Option<LockFile>) -> io::Result<Self> {
+    pub(crate) fn on(fd: OwnedFd, signals: Signals, lock: Option<LockFile>) -> io::Result<Self> {
         #[expect(
             deprecated,
             reason = "its successor is an unsafe fn; an OwnedFd that nobody swaps is what that one asks for"
         )]
-        AsyncFd::new(fd).map(|fd| Self(Kind::Descriptor { fd, has_wires, _lock: lock }))
+        AsyncFd::new(fd).map(|fd| Self(Kind::Descriptor { fd, signals, _lock: lock }))
     }
 
     /// What tells a modem on this port to hang up.
     pub fn signals(&self) -> Signals {
         match &self.0 {
-            Kind::Descriptor { has_wires: false, .. } => Signals::OctetsOnly,
-            Kind::Descriptor { .. } | Kind::Server(_) => Signals::Wires,
+            Kind::Descriptor { signals, .. } => *signals,
+            Kind::Server(_) => Signals::Wires,
         }
     }
 
     /// Whether the modem shows a carrier on a wire (DCD). `None`: there is no wire, or nothing was heard of it.
     pub fn carrier(&self) -> Option<bool> {
         match &self.0 {
-            Kind::Descriptor { has_wires: false, .. } => None,
-            Kind::Descriptor { fd, .. } => wires(fd)?.read_cd().ok(),
+            Kind::Descriptor { fd, signals: Signals::Wires, .. } => wires(fd)?.read_cd().ok(),
+            Kind::Descriptor { .. } => None,
             Kind::Server(server) => server.carrier(),
         }
     }

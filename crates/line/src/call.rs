@@ -109,8 +109,9 @@ impl AsyncWrite for Call {
         Pin::new(&mut self.port).poll_flush(cx)
     }
 
-    /// Hangs up and makes sure of it as far as the port allows: by DTR, or by silence, `+++` and `ATH`. What is left is
-    /// to drop the call, which closes the port.
+    /// Hangs up and makes sure of it as far as the port allows: by DTR; where that is not there, or nothing tells that it
+    /// has helped, by silence, `+++` and `ATH`. What is left is to drop the call, which closes the port; of a
+    /// pseudo-terminal that is enough.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let call = self.get_mut();
         loop {
@@ -119,8 +120,12 @@ impl AsyncWrite for Call {
                 Ending::Over => return Poll::Ready(Ok(())),
                 Ending::DtrLow { looks_left, timer } => {
                     call.port.poll_signals(cx);
-                    if call.port.carrier() == Some(false) || *looks_left == 0 {
+                    // DCD tells only where it has told of a carrier before.
+                    let is_told = call.carrier.is_none() && call.port.carrier() == Some(false);
+                    if is_told {
                         Ending::Over
+                    } else if *looks_left == 0 {
+                        call.begin_escape()
                     } else {
                         ready!(timer.as_mut().poll(cx));
                         *looks_left -= 1;
@@ -142,11 +147,14 @@ impl Call {
         let timer = Box::pin(sleep_until(now().into()));
         match self.port.signals() {
             Signals::Wires if self.port.drop_dtr().is_ok() => Ending::DtrLow { looks_left: DTR_LOOKS, timer },
-            Signals::Wires => Ending::Over,
-            Signals::OctetsOnly => {
-                Ending::Escape { hang_up: HangUp::new(self.has_short_guard, now()), to_write: &[], timer }
-            }
+            Signals::Closing => Ending::Over,
+            Signals::Wires | Signals::OctetsOnly => self.begin_escape(),
         }
+    }
+
+    fn begin_escape(&self) -> Ending {
+        let timer = Box::pin(sleep_until(now().into()));
+        Ending::Escape { hang_up: HangUp::new(self.has_short_guard, now()), to_write: &[], timer }
     }
 }
 

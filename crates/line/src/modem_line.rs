@@ -71,13 +71,14 @@ impl ModemLine {
         }
     }
 
-    /// Takes over a modem that another program has initialised, with what that one has `heard` of the present ring.
+    /// Takes over a modem that another program has initialised, with what that one has `heard` of the present ring, and
+    /// whether the modem has taken `ATS12=5` from it.
     ///
     /// # Errors
     /// [`LineError::Io`] if the port cannot be watched.
-    pub fn attached(port: Port, profile: Profile, heard: &[u8]) -> Result<Self, LineError> {
+    pub fn attached(port: Port, profile: Profile, has_short_guard: bool, heard: &[u8]) -> Result<Self, LineError> {
         let port = port.into_async().map_err(LineError::Io)?;
-        let mut line = Self::on(port, Dialogue::attached(profile));
+        let mut line = Self::on(port, Dialogue::attached(profile, has_short_guard));
         line.dialogue.handle(Input::Octets(heard), now());
         Ok(line)
     }

@@ -19,7 +19,9 @@ use modem::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
-use rustix::termios::{ControlModes, OptionalActions, QueueSelector, ioctl_tiocexcl, tcflush, tcgetattr, tcsetattr};
+use rustix::termios::{
+    ControlModes, OptionalActions, QueueSelector, ioctl_tiocexcl, isatty, tcflush, tcgetattr, tcsetattr,
+};
 use serial2::SerialPort;
 
 use crate::async_port::AsyncPort;
@@ -142,7 +144,7 @@ pub enum PortError {
 #[derive(Debug)]
 pub struct Port {
     fd: OwnedFd,
-    has_wires: bool,
+    signals: Signals,
     lock: Option<LockFile>,
 }
 
@@ -157,7 +159,7 @@ impl Port {
             PortAddress::Tcp(address) => {
                 let stream = TcpStream::connect(address).map_err(failed)?;
                 stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
-                return Ok(Self { fd: stream.into(), has_wires: false, lock: None });
+                return Ok(Self { fd: stream.into(), signals: Signals::OctetsOnly, lock: None });
             }
             PortAddress::Rfc2217(_) => return Err(PortError::ForServersOnly { port: port.clone() }),
             PortAddress::Device(path) => path,
@@ -182,8 +184,8 @@ impl Port {
             .and_then(|()| tcsetattr(&fd, OptionalActions::Now, &termios))
             .and_then(|()| tcflush(&fd, QueueSelector::IOFlush))
             .map_err(|errno| failed(errno.into()))?;
-        let has_wires = has_wires(&fd);
-        Ok(Self { fd, has_wires, lock })
+        let signals = signals(&fd);
+        Ok(Self { fd, signals, lock })
     }
 
     /// The port that another program opened and handed to us as standard input. From here on standard input is empty,
@@ -200,9 +202,9 @@ impl Port {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is not an open line"));
         }
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        let has_wires = has_wires(&fd);
+        let signals = signals(&fd);
         // The starter, which is still there, holds the lock.
-        Ok(Self { fd, has_wires, lock: None })
+        Ok(Self { fd, signals, lock: None })
     }
 
     /// Reads what is there, waiting until `deadline` (for ever if `None`). `Ok(None)`: the deadline came first.
@@ -248,8 +250,7 @@ impl Port {
 
     /// What tells a modem on this port to hang up.
     pub fn signals(&self) -> Signals {
-        // A pseudo-terminal and a socket say ENOTTY.
-        if self.has_wires { Signals::Wires } else { Signals::OctetsOnly }
+        self.signals
     }
 
     /// The file descriptor, to hand to another program. This port is then theirs; what locks the device stays with us.
@@ -262,13 +263,17 @@ impl Port {
     /// # Errors
     /// If the runtime cannot watch it (a plain file, for one).
     pub fn into_async(self) -> io::Result<AsyncPort> {
-        AsyncPort::on(self.fd, self.has_wires, self.lock)
+        AsyncPort::on(self.fd, self.signals, self.lock)
     }
 }
 
-/// Whether there are wires beside the data: a pseudo-terminal or a socket has none (ENOTTY).
-fn has_wires(fd: &OwnedFd) -> bool {
-    wires(fd).is_some_and(|port| port.read_cd().is_ok())
+/// A pseudo-terminal and a socket have no wires beside the data (ENOTTY).
+fn signals(fd: &OwnedFd) -> Signals {
+    match wires(fd).map(|port| port.read_cd()) {
+        Some(Ok(_)) => Signals::Wires,
+        _ if isatty(fd) => Signals::Closing,
+        _ => Signals::OctetsOnly,
+    }
 }
 
 pub(crate) fn wires(fd: impl AsFd) -> Option<SerialPort> {

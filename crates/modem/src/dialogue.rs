@@ -97,7 +97,9 @@ pub enum Wake {
 pub enum Signals {
     /// Wires: DTR.
     Wires,
-    /// Nothing but octets: a pseudo-terminal, TCP, three wires.
+    /// The end of the port: a program at the other side of a pseudo-terminal sees that.
+    Closing,
+    /// Nothing but octets for sure: what is behind a TCP connection may go on without it.
     OctetsOnly,
 }
 
@@ -202,19 +204,20 @@ pub struct Dialogue {
 impl Dialogue {
     /// A modem in unknown condition: it is reset and initialised first.
     pub fn new(setup: Setup, signals: Signals, now: Instant) -> Self {
-        let mut dialogue = Self { setup, signals, ..Self::attached(Profile::GENERIC) };
+        let mut dialogue = Self { setup, signals, ..Self::attached(Profile::GENERIC, false) };
         dialogue.say_init(0, 1, now);
         dialogue
     }
 
-    /// A modem that another process has initialised and that is on hook, perhaps ringing.
-    pub fn attached(profile: Profile) -> Self {
+    /// A modem that another process has initialised and that is on hook, perhaps ringing. `has_short_guard`: it has taken
+    /// `ATS12=5` there.
+    pub fn attached(profile: Profile, has_short_guard: bool) -> Self {
         Self {
             setup: Setup::from(profile),
             signals: Signals::Wires,
             state: State::Ready,
             line_rate: None,
-            has_short_guard: false,
+            has_short_guard,
             reader: Reader::default(),
             output: VecDeque::new(),
         }

@@ -12,7 +12,7 @@ use corpus::Case;
 fn heard(octets: &[u8], pieces: usize) -> String {
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
     let now = Instant::now();
-    let mut dialogue = Dialogue::attached(Profile::GENERIC);
+    let mut dialogue = Dialogue::attached(Profile::GENERIC, false);
     for piece in octets.chunks(pieces) {
         dialogue.handle(Input::Octets(piece), now);
         loop {

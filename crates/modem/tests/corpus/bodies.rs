@@ -48,8 +48,11 @@ pub(crate) fn at(octets: &[u8]) {
     let mut now = origin();
     let profile = Profile::ALL[usize::from(first & 7)];
     let signals = if first & 8 == 0 { Signals::Wires } else { Signals::OctetsOnly };
-    let mut dialogue =
-        if first & 16 == 0 { Dialogue::new(Setup::from(profile), signals, now) } else { Dialogue::attached(profile) };
+    let mut dialogue = if first & 16 == 0 {
+        Dialogue::new(Setup::from(profile), signals, now)
+    } else {
+        Dialogue::attached(profile, first & 32 != 0)
+    };
     let mut is_over = false;
     let number = "201".parse().expect("a dial string");
     while let Some((&operation, rest)) = script.split_first() {
