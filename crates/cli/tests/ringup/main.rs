@@ -12,6 +12,7 @@ mod typist;
 mod village;
 
 mod broken_calls;
+mod capture;
 mod configs;
 mod crashes;
 mod delivery;

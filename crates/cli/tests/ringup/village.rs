@@ -139,7 +139,12 @@ token_file = "token"
 
     /// Starts the server (again) and waits until its line is ready.
     pub(crate) fn start_server(&mut self, who: &str) {
-        self.server = Some(self.start(who, &["serve", "--config", "server.toml"]));
+        self.start_server_with(who, &[]);
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_server_with(&mut self, who: &str, more: &[&str]) {
+        self.server = Some(self.start(who, &[&["serve", "--config", "server.toml"], more].concat()));
         self.chronicle.wait(who, "line ready");
     }
 
