@@ -15,7 +15,9 @@ mod receiver;
 mod terminal_id;
 
 pub use courier::{Courier, DeliveryError, Receipt};
-pub use message::{ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError};
+pub use message::{
+    ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError, Urgency, UrgencyError,
+};
 pub use plan::{Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
 pub use receiver::{Inbox, ReceiveError, StoreError, Stored, receive};

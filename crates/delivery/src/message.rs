@@ -147,6 +147,51 @@ impl FromStr for ContentType {
     }
 }
 
+/// How soon a message must be there, the most urgent first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// The terminal is called now, whatever its conditions and the price say within the budget.
+    Urgent,
+    /// Called now, unless the terminal's conditions say later.
+    #[default]
+    Normal,
+    /// Waits for a cheap window, or rides along on the next call, until its deadline.
+    Bulk,
+}
+
+/// The text is no [`Urgency`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an urgency is urgent, normal or bulk")]
+pub struct UrgencyError;
+
+impl Urgency {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
+
+    /// The word for it on the wire, in the store and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Normal => "normal",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+impl fmt::Display for Urgency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Urgency {
+    type Err = UrgencyError;
+
+    fn from_str(text: &str) -> Result<Self, UrgencyError> {
+        Self::ALL.into_iter().find(|urgency| urgency.as_str() == text).ok_or(UrgencyError)
+    }
+}
+
 /// What is said of a message before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageHead {
@@ -189,6 +234,15 @@ mod tests {
             assert_eq!(Digest::from_header(value), Err(DigestError::Header), "{value}");
         }
         assert_eq!("é".repeat(32).parse::<Digest>(), Err(DigestError::Hex));
+    }
+
+    #[test]
+    fn an_urgency_is_one_of_three_words_and_the_most_urgent_sorts_first() {
+        assert!(Urgency::ALL.is_sorted());
+        assert!(Urgency::ALL.iter().all(|urgency| urgency.as_str().parse() == Ok(*urgency)));
+        for text in ["", "Urgent", "urgent ", "high"] {
+            assert_eq!(text.parse::<Urgency>(), Err(UrgencyError), "{text:?}");
+        }
     }
 
     #[test]

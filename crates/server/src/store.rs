@@ -3,6 +3,7 @@
 //! A method that writes returns after the write is on the disk. Readers see what was committed.
 
 mod content;
+mod migration;
 mod rows;
 mod worker;
 
@@ -23,9 +24,6 @@ use crate::directory::{CallRecord, Connection, Destination, Direction, Name, Pro
 use content::{Contents, INLINE_OCTETS_MAX};
 use rows::{parse, read_call, read_head, select_messages, select_providers, select_terminals};
 use worker::Worker;
-
-const SCHEMA: &str = include_str!("store/schema.sql");
-const SCHEMA_VERSION: i64 = 1;
 
 /// The store of one server. Cheap to clone: the work is done by its threads.
 #[derive(Debug, Clone)]
@@ -48,10 +46,12 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
     /// The database was written by a later version of this program.
-    #[error("the database has schema version {found}; this program knows {SCHEMA_VERSION}")]
+    #[error("the database has schema version {found}; this program knows versions up to {known}")]
     Version {
         /// What was found.
         found: i64,
+        /// What this program works with.
+        known: i64,
     },
     /// Another entry has this value already.
     #[error("{field} is taken by another entry")]
@@ -151,7 +151,7 @@ impl Store {
         let path = folder.join("ringup.db");
         let writer = Database::open(&path)?;
         prepare(&writer)?;
-        migrate(&writer)?;
+        migration::migrate(&writer)?;
         writer.execute("UPDATE terminals SET connection = 'down', connection_call = NULL", [])?;
         let now = Timestamp::now().as_millisecond();
         writer.execute(
@@ -470,15 +470,6 @@ fn prepare(db: &Database) -> Result<(), StoreError> {
     // Accepted means on disk: NORMAL would lose the last commits with the power.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
-    Ok(())
-}
-
-fn migrate(db: &Database) -> Result<(), StoreError> {
-    match db.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        0 => db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?,
-        SCHEMA_VERSION => {}
-        found => return Err(StoreError::Version { found }),
-    }
     Ok(())
 }
 

@@ -1,0 +1,61 @@
+//! The database's versions, and the way from each to the next.
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// What makes each version out of the one before; the first out of nothing. A step is never changed once it is on main: there are
+/// databases that have taken it.
+const STEPS: &[&str] = &[include_str!("schema/the-call.sql")];
+
+/// The version that this program works with: one for each step.
+pub(super) fn version() -> i64 {
+    i64::try_from(STEPS.len()).expect("a handful of steps")
+}
+
+/// Brings a database to [`version`], each step with its number in one transaction: a crash leaves a version, never half of one.
+pub(super) fn migrate(db: &Connection) -> Result<(), StoreError> {
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let taken = usize::try_from(found).ok().filter(|taken| *taken <= STEPS.len());
+    let taken = taken.ok_or(StoreError::Version { found, known: version() })?;
+    for (number, step) in (1..).zip(STEPS).skip(taken) {
+        db.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {number}; COMMIT"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables, indexes and their text, as SQLite keeps them.
+    fn schema(db: &Connection) -> Vec<String> {
+        let mut select = db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+        select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_database_of_every_earlier_version_comes_to_the_schema_of_a_new_one() {
+        let fresh = Connection::open_in_memory().unwrap();
+        migrate(&fresh).unwrap();
+        for taken in 1..=STEPS.len() {
+            let db = Connection::open_in_memory().unwrap();
+            for step in &STEPS[..taken] {
+                db.execute_batch(step).unwrap();
+            }
+            db.pragma_update(None, "user_version", i64::try_from(taken).unwrap()).unwrap();
+            migrate(&db).unwrap();
+            assert_eq!(schema(&db), schema(&fresh), "from version {taken}");
+        }
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_refused_and_left_alone() {
+        for found in [version() + 1, -1] {
+            let db = Connection::open_in_memory().unwrap();
+            db.pragma_update(None, "user_version", found).unwrap();
+            assert!(matches!(migrate(&db), Err(StoreError::Version { found: seen, .. }) if seen == found));
+            assert!(schema(&db).is_empty());
+        }
+    }
+}
