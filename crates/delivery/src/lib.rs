@@ -11,6 +11,7 @@ mod courier;
 mod message;
 mod plan;
 mod preamble;
+pub mod proof;
 mod receiver;
 mod terminal_id;
 

@@ -20,6 +20,11 @@ impl TerminalId {
     pub fn from_octets(octets: [u8; 8]) -> Self {
         Self(octets)
     }
+
+    /// The 8 octets.
+    pub fn octets(self) -> [u8; 8] {
+        self.0
+    }
 }
 
 impl fmt::Display for TerminalId {

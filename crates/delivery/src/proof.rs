@@ -1,0 +1,32 @@
+//! Who is at the other end: Ed25519 keys in TLS 1.3, pinned both ways.
+//!
+//! The shape is call home (RFC 8071): the terminal has opened the connection, the **server is the TLS client**
+//! ([`CourierCredentials`]), the terminal the TLS server ([`TerminalCredentials`]). Keys are raw (RFC 7250) and pinned at
+//! enrolment; there are no names, no chains and no dates. Key exchange is X25519 alone: a post-quantum share would be
+//! 0.7 s of a modem line.
+//!
+//! ```text
+//!   server                                terminal
+//!   ClientHello, early data ────────────►           a live session: the first message is in this flight (0-RTT)
+//!                            ◄──────────── ServerHello .. Finished
+//!   [keys, if no session] Finished ──────►          proved: only now the terminal writes, answers, counts
+//!                            ◄──────────── receipt, ticket for the next call
+//! ```
+//!
+//! A session lives a day at most and opens one connection; the server keeps its end in memory, the terminal on its disk
+//! ([`SessionShelf`]).
+
+mod credentials;
+mod key;
+mod pins;
+mod sessions;
+mod stream;
+
+pub use credentials::{CourierCredentials, CredentialsError, TerminalCredentials};
+pub use key::{PublicKey, PublicKeyError, SecretKey, SecretKeyError};
+pub use pins::Pin;
+pub use sessions::SessionShelf;
+pub use stream::{Proof, Proved, Secured};
+
+#[cfg(test)]
+mod tests;
