@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::message::MessageHead;
+use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
 use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
 
 /// Octets kept of a terminal's explanation of a refusal.
@@ -21,6 +22,7 @@ pub struct Courier {
     requests: http2::SendRequest<Full<Bytes>>,
     /// The connection's own task; it ends with the courier.
     connection: JoinSet<hyper::Result<()>>,
+    proof: Proof,
 }
 
 /// A terminal's word that a message is on its disk.
@@ -48,15 +50,30 @@ pub enum DeliveryError {
     Lost(#[source] hyper::Error),
 }
 
+/// Why a terminal was not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// It has no secret: it was not given a bundle, or has enrolled elsewhere.
+    #[error("the terminal holds no enrolment secret")]
+    NoSecret,
+    /// It has another, or is not the terminal.
+    #[error("the terminal does not know the enrolment secret")]
+    WrongSecret,
+    /// The session is gone.
+    #[error("the session was lost")]
+    Lost(#[source] hyper::Error),
+}
+
 impl Courier {
     /// Begins a session.
     ///
     /// # Errors
     /// If the connection fails before the first octets are handed down.
-    pub async fn start<S>(stream: S) -> Result<Self, DeliveryError>
+    pub async fn start<S>(stream: Secured<S>) -> Result<Self, DeliveryError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let proof = stream.proof();
         let (requests, driver) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(WINDOW_OCTETS)
             .initial_connection_window_size(WINDOW_OCTETS)
@@ -66,7 +83,27 @@ impl Courier {
             .map_err(DeliveryError::Lost)?;
         let mut connection = JoinSet::new();
         connection.spawn(driver);
-        Ok(Self { requests, connection })
+        Ok(Self { requests, connection, proof })
+    }
+
+    /// Has a terminal whose key is not known yet prove that it holds the secret; gives the key.
+    ///
+    /// # Errors
+    /// [`EnrolError`]: whoever is there must not be told anything more.
+    pub async fn enrol(&mut self, secret: &EnrolmentSecret) -> Result<PublicKey, EnrolError> {
+        let response = self.requests.send_request(post("/enrol")).await.map_err(EnrolError::Lost)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
+        let proof = body.ok().and_then(|body| EnrolmentProof::read(&body.to_bytes()));
+        // An answer came, so the handshake is over.
+        let proved = self.proof.wait().await;
+        match (status, proof, proved) {
+            (StatusCode::OK, Some(proof), Some(proved)) if secret.admits(proof, &proved, proved.peer) => {
+                Ok(proved.peer)
+            }
+            (StatusCode::NOT_FOUND, ..) => Err(EnrolError::NoSecret),
+            _ => Err(EnrolError::WrongSecret),
+        }
     }
 
     /// Brings one message and waits for its receipt.
@@ -100,16 +137,16 @@ impl Courier {
     /// # Errors
     /// [`DeliveryError::Lost`] if the session is over, which is what was asked for.
     pub async fn nothing_more(&mut self) -> Result<(), DeliveryError> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri("http://terminal/nothing-more")
-            .body(Full::default())
-            .expect("a constant request is valid");
-        self.requests.send_request(request).await.map(drop).map_err(DeliveryError::Lost)
+        self.requests.send_request(post("/nothing-more")).await.map(drop).map_err(DeliveryError::Lost)
     }
 
     /// Waits until the session is over. May be dropped and called again.
     pub async fn closed(&mut self) {
         self.connection.join_next().await;
     }
+}
+
+fn post(path: &str) -> Request<Full<Bytes>> {
+    let request = Request::builder().method(Method::POST).uri(format!("http://terminal{path}"));
+    request.body(Full::default()).expect("a constant request is valid")
 }

@@ -1,8 +1,8 @@
 //! What the two ends say on a link: the connected notice, messages, receipts.
 //!
 //! The terminal opens a TCP connection to the server's [`PORT`] and writes a [`Preamble`]: that is the connected notice.
-//! From there the shape is call home (RFC 8071): the **server** is the HTTP/2 client ([`Courier`]), the **terminal** the
-//! HTTP/2 server ([`receive`]). A message is one `PUT /m/{id}`; the 2xx answer is the receipt and says "it is on my
+//! From there the shape is call home (RFC 8071): the **server** is the TLS and HTTP/2 client ([`Courier`]), the **terminal**
+//! the TLS and HTTP/2 server ([`receive`]); [`proof`] says how each knows the other. A message is one `PUT /m/{id}`; the 2xx answer is the receipt and says "it is on my
 //! disk". `POST /nothing-more` ends the session; the terminal hangs up on it at once.
 //!
 //! [`Plan`] decides what is said next; it is pure.
@@ -15,13 +15,13 @@ pub mod proof;
 mod receiver;
 mod terminal_id;
 
-pub use courier::{Courier, DeliveryError, Receipt};
+pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
 pub use message::{
     ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError, Urgency, UrgencyError,
 };
 pub use plan::{Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
-pub use receiver::{Inbox, ReceiveError, StoreError, Stored, receive};
+pub use receiver::{Enrolment, Inbox, ReceiveError, StoreError, Stored, receive};
 pub use terminal_id::{TerminalId, TerminalIdError};
 
 /// The TCP port on which a server takes connected notices, over links.

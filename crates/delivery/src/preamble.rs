@@ -31,6 +31,24 @@ pub enum Reason {
     Called,
     /// It placed the call itself.
     DialledIn,
+    /// The server's number rang and was not answered; the terminal comes over its own Internet access.
+    Rung,
+    /// Of its own accord, over its own Internet access.
+    Online,
+}
+
+impl Reason {
+    const ALL: [Self; 4] = [Self::Called, Self::DialledIn, Self::Rung, Self::Online];
+
+    /// The word for it on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Called => "called",
+            Self::DialledIn => "dialled-in",
+            Self::Rung => "rung",
+            Self::Online => "online",
+        }
+    }
 }
 
 /// Why the first octets of a connection are no connected notice.
@@ -40,7 +58,7 @@ pub enum PreambleError {
     #[error("the connection ended before its connected notice was complete")]
     Ended(#[source] std::io::Error),
     /// No line feed within [`PREAMBLE_OCTETS_MAX`], or not of the form.
-    #[error("what came first is not a connected notice: ringup/1 ID called|dialled-in")]
+    #[error("what came first is not a connected notice: ringup/1 ID called|dialled-in|rung|online")]
     Malformed,
     /// A version of the protocol that this end does not speak.
     #[error("the terminal speaks another version of the protocol than ringup/1")]
@@ -67,11 +85,7 @@ impl Preamble {
 
 impl fmt::Display for Preamble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match self.reason {
-            Reason::Called => "called",
-            Reason::DialledIn => "dialled-in",
-        };
-        write!(f, "ringup/1 {} {reason}", self.terminal)
+        write!(f, "ringup/1 {} {}", self.terminal, self.reason.as_str())
     }
 }
 
@@ -86,11 +100,8 @@ impl FromStr for Preamble {
             _ => return Err(PreambleError::Malformed),
         }
         let terminal = words.next().and_then(|word| word.parse().ok()).ok_or(PreambleError::Malformed)?;
-        let reason = match (words.next(), words.next()) {
-            (Some("called"), None) => Reason::Called,
-            (Some("dialled-in"), None) => Reason::DialledIn,
-            _ => return Err(PreambleError::Malformed),
-        };
+        let (Some(word), None) = (words.next(), words.next()) else { return Err(PreambleError::Malformed) };
+        let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == word).ok_or(PreambleError::Malformed)?;
         Ok(Self { terminal, reason })
     }
 }
@@ -106,8 +117,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_reasons_fit_and_are_read_back() {
-        for reason in [Reason::Called, Reason::DialledIn] {
+    async fn every_reason_fits_and_is_read_back() {
+        for reason in Reason::ALL {
             let preamble = Preamble { terminal: TERMINAL.parse().unwrap(), reason };
             let line = format!("{preamble}\n");
             assert!(line.len() <= PREAMBLE_OCTETS_MAX, "{line}");

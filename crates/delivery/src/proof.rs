@@ -17,12 +17,14 @@
 //! ([`SessionShelf`]).
 
 mod credentials;
+mod enrolment;
 mod key;
 mod pins;
 mod sessions;
 mod stream;
 
 pub use credentials::{CourierCredentials, CredentialsError, TerminalCredentials};
+pub use enrolment::{EnrolmentProof, EnrolmentSecret, EnrolmentSecretError};
 pub use key::{PublicKey, PublicKeyError, SecretKey, SecretKeyError};
 pub use pins::Pin;
 pub use sessions::SessionShelf;

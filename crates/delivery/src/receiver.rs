@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::message::{ContentType, Digest, MessageHead};
+use crate::proof::{EnrolmentSecret, Proved, PublicKey, Secured};
 use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
 
 /// Octets of request head taken: ours have about 200.
@@ -30,8 +31,8 @@ pub trait Inbox: Send + Sync + 'static {
     /// Stores a message durably, once for each id.
     fn store(&self, head: MessageHead, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
-    /// A request has come that is one of a server's.
-    fn heard(&self) {}
+    /// The server has proved itself; nothing is asked of the inbox before that.
+    fn proved(&self) {}
 }
 
 /// A message is on the disk.
@@ -74,22 +75,53 @@ pub enum ReceiveError {
     Closed,
 }
 
+/// A terminal that the server does not know yet: what proves it.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// From the bundle.
+    pub secret: EnrolmentSecret,
+    /// The key that is to be known from now on.
+    pub key: PublicKey,
+}
+
 /// Takes messages from `stream`, whose preamble has been written, until the server says that there is nothing more and
-/// `linger` has passed without another message. (Zero hangs up at once.)
+/// `linger` has passed without another message. (Zero hangs up at once.) What came as early data waits in memory until the
+/// server is proved.
 ///
 /// # Errors
 /// [`ReceiveError`]: what was stored stays stored; the server delivers the rest again.
-pub async fn receive<S, I>(stream: S, inbox: Arc<I>, linger: Duration) -> Result<(), ReceiveError>
+pub async fn receive<S, I>(
+    stream: Secured<S>,
+    inbox: Arc<I>,
+    enrolment: Option<Enrolment>,
+    linger: Duration,
+) -> Result<(), ReceiveError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     I: Inbox,
 {
     let (nothing_more, mut is_nothing_more) = watch::channel(false);
     let nothing_more = Arc::new(nothing_more);
+    let (proof, enrolment) = (stream.proof(), Arc::new(enrolment));
     let service = service_fn(|request| {
         let (inbox, nothing_more) = (inbox.clone(), nothing_more.clone());
-        async move { Ok::<_, Infallible>(answer(&*inbox, &nothing_more, request).await) }
+        let (mut proof, enrolment) = (proof.clone(), enrolment.clone());
+        async move {
+            // Before the server's Finished nothing changes but memory. Without one there is nobody to answer.
+            let Some(proved) = proof.wait().await else { return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, "")) };
+            Ok(match (request.method(), request.uri().path()) {
+                (&Method::POST, "/enrol") => enrol(enrolment.as_ref().as_ref(), &proved),
+                _ => answer(&*inbox, &nothing_more, request).await,
+            })
+        }
     });
+    let mut proof = stream.proof();
+    let proved = async {
+        if proof.wait().await.is_some() {
+            inbox.proved();
+        }
+        std::future::pending::<()>().await;
+    };
     let connection = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(WINDOW_OCTETS)
         .initial_connection_window_size(WINDOW_OCTETS)
@@ -108,6 +140,7 @@ where
     };
     tokio::select! {
         biased;
+        () = proved => Ok(()),
         () = lingered => Ok(()),
         ended = connection => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
     }
@@ -123,28 +156,26 @@ async fn answer(
         (&Method::PUT, path) if path.starts_with("/m/") => {
             let head = match read_head(&path[3..], &parts.headers) {
                 Ok(head) => head,
-                Err(what) => return say(StatusCode::BAD_REQUEST, what.into()),
+                Err(what) => return say(StatusCode::BAD_REQUEST, what),
             };
-            inbox.heard();
             nothing_more.send_replace(false);
             match inbox.store(head, content).await {
-                Ok(Stored::Now) => say(StatusCode::CREATED, String::new()),
-                Ok(Stored::Before) => say(StatusCode::OK, String::new()),
+                Ok(Stored::Now) => say(StatusCode::CREATED, ""),
+                Ok(Stored::Before) => say(StatusCode::OK, ""),
                 Err(error) => {
                     let status = match error {
                         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
                         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
                     };
-                    say(status, error.to_string())
+                    say(status, &error.to_string())
                 }
             }
         }
         (&Method::POST, "/nothing-more") => {
-            inbox.heard();
             nothing_more.send_replace(true);
-            say(StatusCode::NO_CONTENT, String::new())
+            say(StatusCode::NO_CONTENT, "")
         }
-        _ => say(StatusCode::NOT_FOUND, "only PUT /m/{id} and POST /nothing-more are known here".into()),
+        _ => say(StatusCode::NOT_FOUND, "only PUT /m/{id} and POST /nothing-more are known here"),
     }
 }
 
@@ -165,8 +196,16 @@ fn read_head(id: &str, headers: &HeaderMap) -> Result<MessageHead, &'static str>
     })
 }
 
-fn say(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+/// A terminal that was not given a secret has nothing to prove itself with; one that is known needs none.
+fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Response<Full<Bytes>> {
+    match enrolment {
+        Some(Enrolment { secret, key }) => say(StatusCode::OK, &secret.prove(proved, *key).to_string()),
+        None => say(StatusCode::NOT_FOUND, "this terminal holds no enrolment secret; enrol it with a bundle"),
+    }
+}
+
+fn say(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())));
     *response.status_mut() = status;
     response
 }
@@ -176,10 +215,28 @@ mod tests {
     use std::sync::Mutex;
 
     use http_body_util::BodyExt as _;
+    use tokio::io::DuplexStream;
 
     use super::*;
+    use crate::TerminalId;
     use crate::courier::{Courier, DeliveryError, Receipt};
     use crate::message::MessageId;
+    use crate::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
+
+    /// Two ends that know each other's keys.
+    fn ends() -> (Secured<DuplexStream>, Secured<DuplexStream>) {
+        ends_with(&SecretKey::generate().unwrap())
+    }
+
+    fn ends_with(terminal: &SecretKey) -> (Secured<DuplexStream>, Secured<DuplexStream>) {
+        let server = SecretKey::generate().unwrap();
+        let (near, far) = tokio::io::duplex(1000);
+        let courier = CourierCredentials::new(&server).unwrap();
+        let pin = Pin::Keys(vec![terminal.public()]);
+        let near = courier.secure(near, TerminalId::from_octets([1; 8]), pin, 33_600).unwrap();
+        let far = TerminalCredentials::new(terminal, vec![server.public()], None).unwrap().secure(far, 33_600).unwrap();
+        (near, far)
+    }
 
     #[derive(Default)]
     struct Shelf(Mutex<Vec<(MessageId, Bytes)>>);
@@ -211,9 +268,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_is_stored_before_its_receipt_and_a_repeat_is_said_to_be_one() {
-        let (near, far) = tokio::io::duplex(1000);
+        let (near, far) = ends();
         let shelf = Arc::new(Shelf::default());
-        let terminal = tokio::spawn(receive(far, shelf.clone(), Duration::ZERO));
+        let terminal = tokio::spawn(receive(far, shelf.clone(), None, Duration::ZERO));
         let mut courier = Courier::start(near).await.unwrap();
         let (head, content) = message(b"coin box full");
         assert_eq!(courier.deliver(&head, content.clone()).await.unwrap(), Receipt::Stored);
@@ -225,8 +282,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_leaves_the_session_usable_and_carries_its_reason() {
-        let (near, far) = tokio::io::duplex(1000);
-        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), Duration::ZERO));
+        let (near, far) = ends();
+        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
         let mut courier = Courier::start(near).await.unwrap();
         let (mut head, content) = message(b"coin box full");
         head.digest = Digest::of(b"something else");
@@ -243,8 +300,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_terminal_that_lingers_takes_what_comes_after_nothing_more() {
-        let (near, far) = tokio::io::duplex(1000);
-        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), Duration::from_secs(30)));
+        let (near, far) = ends();
+        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::from_secs(30)));
         let mut courier = Courier::start(near).await.unwrap();
         courier.nothing_more().await.unwrap();
         let (head, content) = message(b"late");
@@ -256,11 +313,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_connection_is_not_a_receipt() {
-        let (near, far) = tokio::io::duplex(1000);
+        let (near, far) = ends();
         let mut courier = Courier::start(near).await.unwrap();
         drop(far);
         let (head, content) = message(b"x");
         assert!(matches!(courier.deliver(&head, content).await, Err(DeliveryError::Lost(_))));
+    }
+
+    #[tokio::test]
+    async fn a_terminal_proves_its_secret_to_be_enrolled_and_one_without_cannot() {
+        let secret = EnrolmentSecret::from_octets([7; 32]);
+        for (is_told, offered, is_admitted) in [(true, [7; 32], true), (true, [8; 32], false), (false, [7; 32], false)]
+        {
+            let key = SecretKey::generate().unwrap();
+            let (near, far) = ends_with(&key);
+            let key = key.public();
+            let enrolment = is_told.then(|| Enrolment { secret: EnrolmentSecret::from_octets(offered), key });
+            let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), enrolment, Duration::ZERO));
+            let mut courier = Courier::start(near).await.unwrap();
+            assert_eq!(courier.enrol(&secret).await.is_ok(), is_admitted);
+            drop(courier);
+            assert!(terminal.await.unwrap().is_err());
+        }
     }
 
     #[test]
