@@ -16,16 +16,20 @@
 //! A session lives a day at most and opens one connection; the server keeps its end in memory, the terminal on its disk
 //! ([`SessionShelf`]).
 
+mod bundle;
 mod credentials;
 mod enrolment;
 mod key;
+mod key_file;
 mod pins;
 mod sessions;
 mod stream;
 
+pub use bundle::{BUNDLE_OCTETS_MAX, Bundle, BundleError};
 pub use credentials::{CourierCredentials, CredentialsError, TerminalCredentials};
 pub use enrolment::{EnrolmentProof, EnrolmentSecret, EnrolmentSecretError};
 pub use key::{PublicKey, PublicKeyError, SecretKey, SecretKeyError};
+pub use key_file::{KeyFileError, write_secret};
 pub use pins::Pin;
 pub use sessions::SessionShelf;
 pub use stream::{Proof, Proved, Secured};
