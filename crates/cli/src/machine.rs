@@ -1,6 +1,8 @@
 //! What a machine at the end of a line runs: `wait`, `answer`, `dial-in`; and `send`, over a network.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,11 +13,13 @@ use clap::Args;
 use client::answer::{AnswerExit, Heard, answer};
 use client::budget::Budget;
 use client::connector::{self, ReceiveConfig, dial_in};
-use client::session::{LinkSettings, SILENCE_MAX};
+use client::identity::Identity;
+use client::session::{LinkSettings, SILENCE_MAX, receive_online};
 use client::starter::{self, StarterConfig};
 use client::submission::{Accepted, Submission, submit};
-use delivery::ContentType;
-use jiff::SignedDuration;
+use delivery::proof::{BUNDLE_OCTETS_MAX, Bundle};
+use delivery::{ContentType, Reason};
+use jiff::{SignedDuration, Timestamp};
 use line::{Port, PortAddress};
 use link::Capture;
 use modem::{Command, Profile, Setup};
@@ -61,8 +65,8 @@ impl Wait {
 /// Decides about a ring: screening, then silence or the call. Started by the starter, with the line as standard input.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 the call was completed, or called back; 10 to 15 not answered: number not registered, withheld, not
-told, registered to be refused, out of hours, rings too often;
+Exit codes: 0 the call was completed, or called back; 10 to 16 not answered: number not registered, withheld, not
+told, registered to be refused, out of hours, rings too often, not proved on earlier calls;
 1 the call failed; 2 wrong arguments or configuration.")]
 pub(crate) struct Answer {
     /// The terminal's config
@@ -206,11 +210,9 @@ impl DialIn {
                 SILENCE_MAX.as_secs()
             );
         }
-        let receive = machine.terminal.map(|terminal| ReceiveConfig {
-            id: terminal.id,
-            inbox: terminal.inbox,
-            linger: linger.unwrap_or(terminal.linger),
-        });
+        let receive = machine
+            .terminal
+            .map(|terminal| ReceiveConfig { linger: linger.unwrap_or(terminal.linger), ..terminal.receive() });
         if submissions.is_none() && receive.is_none() {
             bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
         }
@@ -227,6 +229,88 @@ impl DialIn {
         for accepted in runtime.block_on(dial_in(&port, machine.setup, job))? {
             print_accepted(&accepted, self.json)?;
         }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Makes this machine a terminal of a server: takes the bundle that the server's operator made for it.
+///
+/// The terminal makes its own key, which never leaves it. On the next session with the server the bundle's one-time secret
+/// proves the key, and is burnt.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ringup enrol owner.bundle --config /etc/ringup/terminal.toml
+
+A config that is not there yet is written, with the callers that the bundle names.
+At the server a bundle is made by: ringup terminal invite owner --caller 201 -o owner.bundle")]
+pub(crate) struct Enrol {
+    /// The bundle; - is standard input
+    bundle: PathBuf,
+    /// The terminal's config
+    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Enrol {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let text = if self.bundle.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin().lock().take(BUNDLE_OCTETS_MAX as u64 + 1))
+        } else {
+            File::open(&self.bundle).and_then(|file| std::io::read_to_string(file.take(BUNDLE_OCTETS_MAX as u64 + 1)))
+        };
+        let text = text.with_context(|| format!("could not read {}", self.bundle.display()))?;
+        let bundle: Bundle = text.parse().with_context(|| format!("{} cannot be used", self.bundle.display()))?;
+        let is_new = !self.config.exists();
+        if is_new {
+            config::terminal::write_first(&self.config, &bundle)
+                .with_context(|| format!("could not write {}", self.config.display()))?;
+        }
+        let machine = config::terminal::read(&self.config)?;
+        if machine.terminal.is_none() {
+            bail!("{} has no [terminal]: this machine is not one that is called", self.config.display());
+        }
+        let identity = Identity::enrol(&machine.state, &bundle, Timestamp::now())?;
+        if self.json {
+            println!(
+                "{}",
+                serde_json::json!({ "terminal": identity.id().to_string(), "key": identity.key().to_string() })
+            );
+        } else {
+            let written = if is_new { format!("wrote {}; ", self.config.display()) } else { String::new() };
+            println!("{written}enrolled as {} ({}), key {}", bundle.name, identity.id(), identity.key());
+            println!(
+                "the server takes the key on the next session; then {} is of no use any more",
+                self.bundle.display()
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Connects to the server over this machine's own Internet access and receives what waits here. No call, no charge.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ringup connect --config terminal.toml         with [server] address = \"ringup.example.com:7411\"")]
+pub(crate) struct Connect {
+    /// The terminal's config
+    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    config: PathBuf,
+}
+
+impl Connect {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let machine = config::terminal::read(&self.config)?;
+        let terminal =
+            machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
+        let address = machine.server_address.context("the config has no server.address: where is the server?")?;
+        let receiving = terminal.receive().open()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(receive_online(&address, Reason::Online, receiving))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,10 +7,12 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use delivery::MessageId;
+use delivery::proof::write_secret;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use jiff::{Span, SpanRelativeTo};
 use serde_json::{Value, json};
 use server::directory::Name;
 use tokio::net::UnixStream;
@@ -129,8 +131,10 @@ fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
 #[command(after_help = "\
 Examples:
   ringup terminal add owner --number 301 --address 10.77.0.2
+  ringup terminal invite owner --caller 201 -o owner.bundle
   ringup terminal list
-  ringup terminal show owner --json")]
+  ringup terminal show owner --json
+  ringup terminal shut-out owner                 its key was stolen: nothing more is said to it")]
 pub(crate) struct TerminalVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -140,7 +144,7 @@ pub(crate) struct TerminalVerbs {
 
 #[derive(Debug, Subcommand)]
 enum TerminalVerb {
-    /// Add a terminal; prints the id that goes into its config
+    /// Add a terminal; it must be invited, too, before anything is delivered to it
     Add {
         /// Its name: a-z 0-9 - _ .
         name: Name,
@@ -150,6 +154,28 @@ enum TerminalVerb {
         /// Its IPv4 address on the link
         #[arg(long)]
         address: Option<String>,
+    },
+    /// Make the bundle that enrols a terminal: this server's key, and a secret that lets the terminal's own key in, once
+    Invite {
+        /// Its name
+        name: Name,
+        /// A number that this server calls from; may be given more than once
+        #[arg(long = "caller", value_name = "NUMBER")]
+        callers: Vec<String>,
+        /// How long the bundle is good
+        #[arg(long, value_name = "TIME", default_value = "14d")]
+        expires: Span,
+        /// Where to write it [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Say nothing more to a terminal, at once; what waits for it goes on waiting until it is invited again
+    ShutOut {
+        /// Its name
+        name: Name,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Show one terminal
     Show {
@@ -180,8 +206,36 @@ impl TerminalVerbs {
                 let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
                 desk.print(&added);
                 if !desk.json {
-                    eprintln!("put this into its config: [terminal] id = \"{}\"", text(&added["id"]));
+                    eprintln!(
+                        "make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"
+                    );
                 }
+            }
+            TerminalVerb::Invite { name, callers, expires, output } => {
+                let seconds = expires.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs();
+                anyhow::ensure!((60..=366 * 86_400).contains(&seconds), "--expires must be from 1m to 366d");
+                let body = json!({ "callers": callers, "seconds": seconds });
+                let made = desk.ask(Method::POST, &format!("/terminals/{name}/invitation"), Some(&body))?;
+                if desk.json {
+                    desk.print(&made);
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let bundle = text(&made["bundle"]);
+                match output {
+                    Some(path) => {
+                        write_secret(&path, bundle.as_bytes())
+                            .with_context(|| format!("could not write {}", path.display()))?;
+                        eprintln!("take {} to {name}, and there: ringup enrol {}", path.display(), path.display());
+                    }
+                    None => print!("{bundle}"),
+                }
+            }
+            TerminalVerb::ShutOut { name, yes } => {
+                if !yes && !confirm(&format!("say nothing more to {name}, and forget its key?"))? {
+                    bail!("nothing was changed");
+                }
+                desk.ask(Method::POST, &format!("/terminals/{name}/shut-out"), None)?;
+                eprintln!("{name} is shut out; ringup terminal invite {name} lets it back in");
             }
             TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
             TerminalVerb::List => {

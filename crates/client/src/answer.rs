@@ -1,11 +1,10 @@
 //! The decision program: who is calling, and is it answered? Then the connection.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::{Reason, TerminalId};
-use jiff::Zoned;
+use delivery::Reason;
+use jiff::{Timestamp, Zoned};
 use line::{
     CALLER_ID_WAIT, Caller, Decision, DialFailure, Home, LineError, ModemLine, Number, Port, RefusalReason, Ring,
     Screening, WeekMinute,
@@ -13,10 +12,9 @@ use line::{
 use modem::Profile;
 use tokio::time::{sleep, timeout};
 
-use crate::budget::{Budget, BudgetError, Limits};
+use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
 use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
-use crate::inbox::{Inbox, InboxError};
-use crate::session::{LinkSettings, SessionError, establish, receive};
+use crate::session::{LinkSettings, SessionError, establish, receive, receive_online};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
 const CALL_BACK_GUARD: Duration = Duration::from_secs(5);
@@ -24,8 +22,6 @@ const CALL_BACK_GUARD: Duration = Duration::from_secs(5);
 /// What a terminal needs to know to be called.
 #[derive(Debug, Clone)]
 pub struct TerminalConfig {
-    /// Its public id, as the server printed it.
-    pub id: TerminalId,
     /// The numbers that may make it do something, as they are meant where it is.
     pub callers: Screening,
     /// The country in which its line is, if one is configured.
@@ -34,8 +30,10 @@ pub struct TerminalConfig {
     pub dial_prefix: String,
     /// Where what comes is kept.
     pub inbox: PathBuf,
-    /// Where it keeps what it has spent.
+    /// Where it keeps its key, and what it has spent.
     pub state: PathBuf,
+    /// The server's delivery port on the Internet, `HOST:PORT`, for rings that say "connect".
+    pub server: Option<String>,
     /// What it may spend on calls of its own.
     pub limits: Limits,
     /// How long it stays connected after "nothing more". Zero hangs up at once.
@@ -44,6 +42,13 @@ pub struct TerminalConfig {
     pub profile: Profile,
     /// Its link to the server.
     pub link: LinkSettings,
+}
+
+impl TerminalConfig {
+    /// What a session of this terminal needs.
+    pub fn receive(&self) -> ReceiveConfig {
+        ReceiveConfig { state: self.state.clone(), inbox: self.inbox.clone(), linger: self.linger }
+    }
 }
 
 /// How `answer` ended.
@@ -61,9 +66,12 @@ pub enum AnswerError {
     /// The line.
     #[error("the line failed")]
     Line(#[from] LineError),
-    /// The inbox cannot be used: then it is better not to answer.
-    #[error("the inbox cannot be used, so the call is not answered")]
-    Inbox(#[from] InboxError),
+    /// The inbox or the key cannot be used: then it is better not to answer.
+    #[error("this terminal is not ready, so the call is not answered")]
+    NotReady(#[source] DialInError),
+    /// A ring says "connect", and nobody has said where to.
+    #[error("a ring asks for a connection, but the config has no server.address")]
+    NoServer,
     /// The caller gave up, or the modems did not understand each other.
     #[error("the call was not connected")]
     NotConnected(#[from] DialFailure),
@@ -135,9 +143,21 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
     let acted_on = |number: &Number| budget.acted_on(number, now.timestamp());
     match config.callers.decide(&ring, week_minute(&now), acted_on) {
         Decision::Answer(caller) => {
+            if budget.is_spaced(&caller, now.timestamp()) {
+                tracing::warn!(?caller, "refused: not proved on earlier calls");
+                line.refuse().await?;
+                return Ok(AnswerEnd::Refused(RefusalReason::Unproved));
+            }
             tracing::info!(?caller, "caller checked: registered");
             note_if_limited(config, &budget, &caller, &now)?;
-            take_call(config, line).await?;
+            let taken = take_call(config, line).await;
+            note_proof(&budget, &caller, &taken)?;
+            taken?;
+        }
+        Decision::Connect(caller) => {
+            tracing::info!(?caller, "caller checked: connecting to the server");
+            budget.note_ring(&caller, now.timestamp())?;
+            connect(config, line).await?;
         }
         Decision::CallBack(caller) => {
             tracing::info!(?caller, "caller checked: to be called back");
@@ -157,17 +177,45 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
 }
 
 async fn take_call(config: &TerminalConfig, line: ModemLine) -> Result<(), AnswerError> {
-    let inbox = Arc::new(Inbox::open(&config.inbox)?);
+    let receiving = config.receive().open().map_err(AnswerError::NotReady)?;
     let call = line.answer().await?;
     tracing::info!(rate = call.rate_bps(), "answered");
     let link = establish(call, &config.link).await?;
-    let received = receive(&link, config.id, Reason::Called, inbox, config.linger).await;
+    let received = receive(&link, Reason::Called, config.link.delay, receiving).await;
     // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
     tracing::info!(%reason, "hung up");
     received?;
     Ok(())
+}
+
+/// The ring was the message: the line is free again before the session begins, and the server is the configured one.
+async fn connect(config: &TerminalConfig, mut line: ModemLine) -> Result<(), AnswerError> {
+    let server = config.server.as_deref().ok_or(AnswerError::NoServer)?;
+    let receiving = config.receive().open().map_err(AnswerError::NotReady)?;
+    line.refuse().await?;
+    receive_online(server, Reason::Rung, receiving).await?;
+    Ok(())
+}
+
+/// Counts callers who were answered and could not prove to be the server; a third within the hour is an alarm.
+fn note_proof(budget: &Budget, caller: &Number, taken: &Result<(), AnswerError>) -> Result<(), BudgetError> {
+    match taken {
+        Ok(()) => budget.note_proved(caller),
+        Err(AnswerError::Session(SessionError::NotProved(_))) => {
+            let unproved = budget.note_unproved(caller, Timestamp::now())?;
+            if unproved >= UNPROVED_MAX {
+                tracing::error!(
+                    ?caller,
+                    unproved,
+                    "alarm: callers from a registered number do not prove to be the server"
+                );
+            }
+            Ok(())
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// Dials the registered number, not one that came with the ring: the two are equal, but only one was ever written here.
@@ -181,8 +229,8 @@ async fn call_back(
     line.refuse().await?;
     line.quiet().await?;
     sleep(CALL_BACK_GUARD).await;
-    let receive = ReceiveConfig { id: config.id, inbox: config.inbox.clone(), linger: config.linger };
-    let job = DialIn { number, budget, link: config.link.clone(), submissions: Vec::new(), receive: Some(receive) };
+    let (link, receive) = (config.link.clone(), Some(config.receive()));
+    let job = DialIn { number, budget, link, submissions: Vec::new(), receive };
     dial(line, job).await?;
     Ok(())
 }

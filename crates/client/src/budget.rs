@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 
 /// Over which calls and minutes are counted.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// Calls of one number in an hour whose caller may be unproved before its answers are spaced.
+pub const UNPROVED_MAX: u32 = 3;
+/// Between two answers to a number that is spaced.
+const SPACING: Duration = Duration::from_secs(600);
 /// Rings remembered; more than anybody's hourly limit.
 const RINGS_MAX: usize = 1000;
 
@@ -89,6 +93,9 @@ pub struct Reservation {
 struct Spent {
     calls: Vec<SpentCall>,
     rings: Vec<ActedOn>,
+    /// Calls that were answered and whose caller did not prove to be the server.
+    #[serde(default)]
+    unproved: Vec<ActedOn>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -170,6 +177,45 @@ impl Budget {
         })
     }
 
+    /// Notes that a caller who was answered did not prove to be the server; gives how many of this number did not within the
+    /// last hour.
+    ///
+    /// # Errors
+    /// [`BudgetError::Disk`].
+    pub fn note_unproved(&self, number: &Number, now: Timestamp) -> Result<u32, BudgetError> {
+        self.change(|spent| {
+            spent.unproved.retain(|call| is_within(call.at, RATE_PERIOD, now));
+            let surplus = (spent.unproved.len() + 1).saturating_sub(RINGS_MAX);
+            spent.unproved.drain(..surplus);
+            spent.unproved.push(ActedOn { number: number.to_string(), at: now });
+            Ok(count(&spent.unproved, number))
+        })
+    }
+
+    /// Whether a number's answers are spaced: three calls of an hour were not proved, and the last is less than ten minutes
+    /// ago. Never for good: the number may be the real server's, forged by somebody. A file that cannot be read spaces.
+    pub fn is_spaced(&self, number: &Number, now: Timestamp) -> bool {
+        let Ok(mut spent) = self.read() else { return true };
+        spent.unproved.retain(|call| is_within(call.at, RATE_PERIOD, now));
+        let is_recent = |call: &ActedOn| call.number == number.as_str() && is_within(call.at, SPACING, now);
+        count(&spent.unproved, number) >= UNPROVED_MAX && spent.unproved.iter().any(is_recent)
+    }
+
+    /// The server has proved itself on a call from this number.
+    ///
+    /// # Errors
+    /// [`BudgetError::Disk`].
+    pub fn note_proved(&self, number: &Number) -> Result<(), BudgetError> {
+        match self.read() {
+            // Nothing to forget, as nearly always: nothing to write.
+            Ok(spent) if count(&spent.unproved, number) == 0 => Ok(()),
+            _ => self.change(|spent| {
+                spent.unproved.retain(|call| call.number != number.as_str());
+                Ok(())
+            }),
+        }
+    }
+
     /// Reads, changes and writes, alone: another program of this machine may be doing the same.
     fn change<T>(&self, work: impl FnOnce(&mut Spent) -> Result<T, BudgetError>) -> Result<T, BudgetError> {
         let disk = |source| BudgetError::Disk { folder: self.folder.clone(), source };
@@ -209,6 +255,10 @@ impl Spent {
     fn forget(&mut self, now: Timestamp) {
         self.calls.retain(|call| now.duration_since(call.at) < DAY);
     }
+}
+
+fn count(calls: &[ActedOn], number: &Number) -> u32 {
+    u32::try_from(calls.iter().filter(|call| call.number == number.as_str()).count()).unwrap_or(u32::MAX)
 }
 
 fn is_within(at: Timestamp, period: Duration, now: Timestamp) -> bool {
@@ -276,6 +326,23 @@ mod tests {
         let budget = budget(&folder, 100, 100);
         assert!(matches!(budget.reserve(TEN_MINUTES, noon()), Err(BudgetError::Disk { .. })));
         assert_eq!(budget.acted_on(&"201".parse().unwrap(), noon()), u32::MAX);
+    }
+
+    #[test]
+    fn the_answers_to_a_number_are_spaced_after_three_unproved_calls_and_never_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = budget(&folder, 100, 100);
+        let (one, other): (Number, Number) = ("201".parse().unwrap(), "202".parse().unwrap());
+        let at = |minutes| noon() + SignedDuration::from_mins(minutes);
+        for (minutes, count) in [(0, 1), (1, 2), (2, 3)] {
+            assert!(!budget.is_spaced(&one, at(minutes)));
+            assert_eq!(budget.note_unproved(&one, at(minutes)).unwrap(), count);
+        }
+        assert!(budget.is_spaced(&one, at(3)) && !budget.is_spaced(&other, at(3)));
+        assert!(!budget.is_spaced(&one, at(12)), "the real server gets through");
+        assert!(!budget.is_spaced(&one, at(62)));
+        budget.note_proved(&one).unwrap();
+        assert!(!budget.is_spaced(&one, at(3)));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The only room of a terminal that dials: a provider's call, or a terminal's own.
+//! The only room of a terminal that dials: a provider's call, or a terminal's own. Also the only one that goes to the server
+//! over the Internet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::{Reason, TerminalId};
+use delivery::Reason;
 use jiff::Timestamp;
 use line::{Call, DialFailure, LineError, ModemLine, PortAddress};
 use link::Link;
@@ -12,8 +13,9 @@ use modem::{DialString, Setup};
 use tokio::time::{Instant, timeout};
 
 use crate::budget::{Budget, BudgetError};
+use crate::identity::Identity;
 use crate::inbox::{Inbox, InboxError};
-use crate::session::{LinkSettings, SessionError, establish, receive};
+use crate::session::{LinkSettings, Receiving, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
 
 /// From the dial command to CONNECT.
@@ -40,12 +42,26 @@ pub struct DialIn {
 /// What a terminal needs to receive on a call of its own.
 #[derive(Debug, Clone)]
 pub struct ReceiveConfig {
-    /// Its public id.
-    pub id: TerminalId,
+    /// Where its key is, and what it knows of its server.
+    pub state: PathBuf,
     /// Where what comes is kept.
     pub inbox: PathBuf,
     /// How long it stays connected after "nothing more".
     pub linger: Duration,
+}
+
+impl ReceiveConfig {
+    /// Opens what a session needs, before anything is paid for.
+    ///
+    /// # Errors
+    /// [`DialInError::Inbox`], or [`SessionError::Identity`].
+    pub fn open(&self) -> Result<Receiving, DialInError> {
+        Ok(Receiving {
+            identity: Arc::new(Identity::open(&self.state).map_err(SessionError::from)?),
+            inbox: Arc::new(Inbox::open(&self.inbox)?),
+            linger: self.linger,
+        })
+    }
 }
 
 /// Why a call did not do all it was placed for.
@@ -89,10 +105,7 @@ pub async fn dial_in(port: &PortAddress, setup: Setup, job: DialIn) -> Result<Ve
 /// [`DialInError`]; the line is hung up in any case.
 pub async fn dial(line: ModemLine, job: DialIn) -> Result<Vec<Accepted>, DialInError> {
     let DialIn { number, budget, link: settings, submissions, receive: receiving } = job;
-    let receiving = match receiving {
-        Some(config) => Some((Arc::new(Inbox::open(&config.inbox)?), config)),
-        None => None,
-    };
+    let receiving = receiving.map(|config| config.open()).transpose()?;
     // On the disk before the modem hears of it.
     let reservation = budget.reserve(CALL_MAX, Timestamp::now())?;
     tracing::info!(?number, "dialling in");
@@ -115,14 +128,12 @@ async fn talk(
     call: Call,
     settings: &LinkSettings,
     submissions: Vec<Submission>,
-    receiving: Option<(Arc<Inbox>, ReceiveConfig)>,
+    receiving: Option<Receiving>,
 ) -> Result<Vec<Accepted>, DialInError> {
     let link = establish(call, settings).await?;
     let accepted = submit_all(&link, submissions).await;
     let received = match receiving {
-        Some((inbox, config)) if accepted.is_ok() => {
-            receive(&link, config.id, Reason::DialledIn, inbox, config.linger).await
-        }
+        Some(receiving) if accepted.is_ok() => receive(&link, Reason::DialledIn, settings.delay, receiving).await,
         _ => Ok(()),
     };
     link.close();

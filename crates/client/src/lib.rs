@@ -9,8 +9,10 @@
 pub mod answer;
 pub mod budget;
 pub mod connector;
+pub mod identity;
 pub mod inbox;
 mod service_manager;
 pub mod session;
+mod shelf;
 pub mod starter;
 pub mod submission;

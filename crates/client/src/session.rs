@@ -1,23 +1,40 @@
-//! The connection program: PPP over an answered or dialled call, the connected notice, receiving until there is nothing more.
+//! The connection program: PPP over an answered or dialled call, the connected notice, proof, receiving until there is
+//! nothing more. Or the same without a call: over the terminal's own Internet access.
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use delivery::{MessageHead, Preamble, ReceiveError, StoreError, Stored, TerminalId};
+use delivery::{MessageHead, Preamble, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
 use line::Call;
 use link::{
     Capture, CloseReason, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side, Terms, TunConfig,
 };
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
+use crate::identity::{Identity, IdentityError};
 use crate::inbox::Inbox;
 
 /// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A link whose server is not proved so long after the connected notice is hung up (design section 5); on a slow line five
+/// times what the handshake should take.
+const PROOF_WAIT: Duration = Duration::from_secs(15);
+
+/// Octets of the longest handshake and what surrounds it, both ways.
+const HANDSHAKE_OCTETS: u32 = 1500;
+
+/// How long a server may be silent on the Internet, and how long it may take to be reached.
+const ONLINE_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The rate of the terminal's own Internet access, as far as record sizes go.
+const ONLINE_RATE_BPS: u32 = 1_000_000;
 
 /// What a link to the server needs to know.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +61,21 @@ pub enum SessionError {
     /// The server's delivery port did not take the notice.
     #[error("the connected notice could not be given")]
     Notice(#[source] io::Error),
+    /// Whoever is there is not the server, or took too long to prove that it is. Nothing was stored, nothing was told.
+    #[error("the server did not prove itself{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NotProved(Option<String>),
+    /// This terminal cannot prove itself.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The server cannot be reached over the Internet.
+    #[error("could not connect to the server at {address}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The session broke off.
     #[error("the delivery broke off")]
     Receive(#[from] ReceiveError),
@@ -79,42 +111,109 @@ pub async fn establish(call: Call, settings: &LinkSettings) -> Result<Link, Sess
     Ok(link)
 }
 
-/// Gives the connected notice and receives until the server has nothing more.
+/// What a terminal brings into a session.
+#[derive(Debug, Clone)]
+pub struct Receiving {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Where what comes is kept.
+    pub inbox: Arc<Inbox>,
+    /// How long it stays connected after "nothing more".
+    pub linger: Duration,
+}
+
+/// Gives the connected notice over a link and receives until the server has nothing more.
 ///
 /// # Errors
 /// [`SessionError`].
-pub async fn receive(
-    link: &Link,
-    terminal: TerminalId,
-    reason: delivery::Reason,
-    inbox: Arc<Inbox>,
-    linger: Duration,
-) -> Result<(), SessionError> {
+pub async fn receive(link: &Link, reason: Reason, delay: Duration, receiving: Receiving) -> Result<(), SessionError> {
     let server = link.peer().ok_or(SessionError::NoServer)?;
-    let mut stream = link.connect(server, delivery::PORT).await.map_err(SessionError::Notice)?;
-    let notice = format!("{}\n", Preamble { terminal, reason });
-    stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
-    tracing::info!("connected notice given");
-    let heard = Arc::new(Notify::new());
-    let inbox = Arc::new(AttentiveInbox { inbox, heard: heard.clone() });
-    let mut received = std::pin::pin!(delivery::receive(stream, inbox, linger));
+    let stream = link.connect(server, delivery::PORT).await.map_err(SessionError::Notice)?;
+    let rate_bps = link.rate_bps();
+    let session = receive_over(stream, reason, rate_bps, proof_wait(rate_bps, delay), receiving, || link.proved());
     let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
+    tokio::select! {
+        received = session => received,
+        reason = link.closed() => Err(SessionError::LinkEnded(reason)),
+        () = &mut silent => Err(SessionError::Silence),
+    }
+}
+
+/// Connects to the server's delivery port at `address` (`HOST:PORT`) over the Internet, and receives as over a link.
+///
+/// # Errors
+/// [`SessionError`].
+pub async fn receive_online(address: &str, reason: Reason, receiving: Receiving) -> Result<(), SessionError> {
+    let failed = |source| SessionError::Connect { address: address.to_owned(), source };
+    let connected = timeout(ONLINE_SILENCE_MAX, TcpStream::connect(address)).await;
+    let stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    tracing::info!(address, "connected to the server");
+    receive_over(stream, reason, ONLINE_RATE_BPS, PROOF_WAIT, receiving, || ()).await
+}
+
+/// One session on a stream to the server's delivery port.
+async fn receive_over<S>(
+    mut stream: S,
+    reason: Reason,
+    rate_bps: u32,
+    proof_wait: Duration,
+    receiving: Receiving,
+    on_proved: impl Fn(),
+) -> Result<(), SessionError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Receiving { identity, inbox, linger } = receiving;
+    let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
+    stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
+    stream.flush().await.map_err(SessionError::Notice)?;
+    tracing::info!("connected notice given");
+    let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
+    let mut proof = stream.proof();
+    let proved = Arc::new(Notify::new());
+    let inbox = Arc::new(AttentiveInbox { inbox, proved: proved.clone() });
+    let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
+    let mut deadline = std::pin::pin!(sleep(proof_wait));
+    let mut is_proved = false;
     loop {
         tokio::select! {
-            received = &mut received => return Ok(received?),
-            reason = link.closed() => return Err(SessionError::LinkEnded(reason)),
-            () = &mut silent => return Err(SessionError::Silence),
-            // All the proof there is until the ends have keys: it was called from a registered number, or it called
-            // one, and speaks as a server does.
-            () = heard.notified() => link.proved(),
+            biased;
+            () = proved.notified(), if !is_proved => {
+                is_proved = true;
+                if let Some(proved) = proof.wait().await {
+                    tracing::info!(server = %proved.peer, resumed = proved.resumed, "server proved");
+                }
+                on_proved();
+            }
+            received = &mut received => match received {
+                Ok(()) => return Ok(identity.burn_secret()?),
+                Err(error) if !is_proved => return Err(SessionError::NotProved(Some(innermost(&error)))),
+                Err(error) => return Err(error.into()),
+            },
+            () = &mut deadline, if !is_proved => return Err(SessionError::NotProved(None)),
         }
     }
 }
 
-/// An inbox that tells when a server has been heard.
+fn proof_wait(rate_bps: u32, delay: Duration) -> Duration {
+    let handshake = 4 * delay + Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)));
+    PROOF_WAIT.max(5 * handshake)
+}
+
+/// What is at the bottom of an error: with keys, the one that was refused.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// An inbox that tells when the server is proved.
 struct AttentiveInbox {
     inbox: Arc<Inbox>,
-    heard: Arc<Notify>,
+    proved: Arc<Notify>,
 }
 
 impl delivery::Inbox for AttentiveInbox {
@@ -122,7 +221,7 @@ impl delivery::Inbox for AttentiveInbox {
         self.inbox.store(head, content).await
     }
 
-    fn heard(&self) {
-        self.heard.notify_one();
+    fn proved(&self) {
+        self.proved.notify_one();
     }
 }

@@ -5,11 +5,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use delivery::TerminalId;
+use delivery::proof::{Bundle, EnrolmentSecret, PublicKey};
 use exchange::{Config, Outcome, Running};
+use jiff::Timestamp;
 use line::{Action, ModemLine, Port, PortAddress, Rule, Screening};
 use modem::{Profile, Setup};
 use ringup_client::answer::{AnswerEnd, Heard, TerminalConfig, answer};
 use ringup_client::budget::{Budget, Limits};
+use ringup_client::identity::Identity;
 use ringup_client::session::LinkSettings;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::timeout;
@@ -20,13 +24,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn terminal(folder: &Path, rule: Rule) -> TerminalConfig {
     let mut callers = Screening::default();
     assert!(callers.register("201".parse().unwrap(), rule));
+    let bundle = Bundle {
+        terminal: TerminalId::from_octets([1; 8]),
+        name: "owner".into(),
+        servers: vec![PublicKey::from_octets([1; 32])],
+        callers: vec![],
+        number: None,
+        address: None,
+        secret: Some(EnrolmentSecret::from_octets([1; 32])),
+        expires_at: Timestamp::MAX,
+    };
+    Identity::enrol(&folder.join("state"), &bundle, Timestamp::now()).unwrap();
     TerminalConfig {
-        id: "AAAAAAAAAAA".parse().unwrap(),
         callers,
         home: None,
         dial_prefix: String::new(),
         inbox: folder.join("inbox"),
         state: folder.join("state"),
+        server: None,
         limits: Limits::default(),
         linger: Duration::ZERO,
         profile: Profile::GENERIC,
@@ -112,7 +127,7 @@ async fn a_number_that_rings_too_often_makes_us_do_nothing_at_all() {
     let (exchange, _caller, port) = ringing(folder.path()).await;
     let config = terminal(folder.path(), Rule { action: Action::CallBack, per_hour: Some(1), ..Rule::default() });
     let budget = Budget::new(&config.state, config.limits);
-    budget.note_ring(&"201".parse().unwrap(), jiff::Timestamp::now()).unwrap();
+    budget.note_ring(&"201".parse().unwrap(), Timestamp::now()).unwrap();
     let end = answer(&config, port, Heard::default()).await.unwrap();
     assert_eq!(end, AnswerEnd::Refused(line::RefusalReason::TooOften));
     exchange.stop().await.unwrap();

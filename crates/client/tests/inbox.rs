@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use delivery::{ContentType, Courier, DeliveryError, Digest, MessageHead, MessageId, Receipt, receive};
+use delivery::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
+use delivery::{ContentType, Courier, DeliveryError, Digest, MessageHead, MessageId, Receipt, TerminalId, receive};
 use ringup_client::inbox::Inbox;
 use tempfile::TempDir;
 use tokio::io::duplex;
@@ -16,11 +17,16 @@ use tokio::task::JoinSet;
 
 /// A session with the inbox in `folder`. The terminal's end runs as a task of the set.
 async fn session(folder: &Path) -> (Courier, JoinSet<()>) {
-    let (near, far) = duplex(4096);
+    let (server, terminal) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+    let (stream, far) = duplex(4096);
+    let pin = Pin::Keys(vec![terminal.public()]);
+    let near = CourierCredentials::new(&server).unwrap();
+    let near = near.secure(stream, TerminalId::from_octets([1; 8]), pin, 33_600).unwrap();
+    let far = TerminalCredentials::new(&terminal, vec![server.public()], None).unwrap().secure(far, 33_600).unwrap();
     let inbox = Arc::new(Inbox::open(folder).unwrap());
     let mut terminal = JoinSet::new();
     terminal.spawn(async move {
-        let _ = receive(far, inbox, Duration::ZERO).await; // how a test ends the session is its own business
+        let _ = receive(far, inbox, None, Duration::ZERO).await; // how a test ends the session is its own business
     });
     (Courier::start(near).await.unwrap(), terminal)
 }

@@ -36,11 +36,13 @@ pub enum Action {
     Refuse,
     /// It is refused, and the registered number is called: the ring alone is the message, and costs nobody anything.
     CallBack,
+    /// It is refused, and the server that is configured is reached over the terminal's own Internet access.
+    Connect,
 }
 
 /// A text that names no action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no action; there are \"answer\", \"refuse\" and \"call-back\"")]
+#[error("{0:?} is no action; there are \"answer\", \"refuse\", \"call-back\" and \"connect\"")]
 pub struct ActionError(String);
 
 /// What to do with a ring.
@@ -50,6 +52,8 @@ pub enum Decision {
     Answer(Number),
     /// Refuse, and call this registered number. Never one that came with the ring and is not registered.
     CallBack(Number),
+    /// Refuse, and connect to the server that is configured: this registered number has rung.
+    Connect(Number),
     /// Refuse.
     Refuse(RefusalReason),
 }
@@ -69,12 +73,21 @@ pub enum RefusalReason {
     OutOfHours,
     /// The number rings more often than it may.
     TooOften,
+    /// Whoever called from the number lately could not prove to be the server.
+    Unproved,
 }
 
 impl RefusalReason {
     /// All there are.
-    pub const ALL: [RefusalReason; 6] =
-        [Self::NotRegistered, Self::Withheld, Self::Absent, Self::Refused, Self::OutOfHours, Self::TooOften];
+    pub const ALL: [RefusalReason; 7] = [
+        Self::NotRegistered,
+        Self::Withheld,
+        Self::Absent,
+        Self::Refused,
+        Self::OutOfHours,
+        Self::TooOften,
+        Self::Unproved,
+    ];
 }
 
 impl fmt::Display for RefusalReason {
@@ -86,6 +99,7 @@ impl fmt::Display for RefusalReason {
             Self::Refused => "registered to be refused",
             Self::OutOfHours => "out of hours",
             Self::TooOften => "rings too often",
+            Self::Unproved => "not proved on earlier calls",
         })
     }
 }
@@ -98,6 +112,7 @@ impl FromStr for Action {
             "answer" => Self::Answer,
             "refuse" => Self::Refuse,
             "call-back" => Self::CallBack,
+            "connect" => Self::Connect,
             _ => return Err(ActionError(text.to_owned())),
         })
     }
@@ -149,6 +164,7 @@ impl Screening {
         match rule.action {
             Action::Answer => Decision::Answer(number.clone()),
             Action::CallBack => Decision::CallBack(number.clone()),
+            Action::Connect => Decision::Connect(number.clone()),
             Action::Refuse => Decision::Refuse(RefusalReason::Refused),
         }
     }
@@ -203,7 +219,8 @@ mod tests {
         let caller: Number = "201".parse().unwrap();
         let rule = |action| Rule { action, ..Rule::default() };
         assert_eq!(with(rule(Action::Answer), 9), Decision::Answer(caller.clone()));
-        assert_eq!(with(rule(Action::CallBack), 9), Decision::CallBack(caller));
+        assert_eq!(with(rule(Action::CallBack), 9), Decision::CallBack(caller.clone()));
+        assert_eq!(with(rule(Action::Connect), 9), Decision::Connect(caller));
         assert_eq!(with(rule(Action::Refuse), 0), Decision::Refuse(RefusalReason::Refused));
     }
 

@@ -44,6 +44,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Link {
     shared: Arc<Shared>,
     network: Network,
+    rate_bps: u32,
     /// The link's task; it ends with the link.
     _driver: JoinSet<()>,
 }
@@ -149,15 +150,21 @@ impl Link {
         let mut driver = JoinSet::new();
         // Two, and unpredictable: PPP draws challenges from the one, TCP shows numbers drawn from the other.
         let seeds = (random()?, random()?);
+        let rate_bps = config.rate_bps;
         let task = Driver::new(call, &config, seeds, shared.clone(), up_sender);
         driver.spawn(task.run());
         match up.await {
-            Ok(network) => Ok(Self { shared, network, _driver: driver }),
+            Ok(network) => Ok(Self { shared, network, rate_bps, _driver: driver }),
             Err(_) => {
                 let reason = *shared.closed.borrow();
                 Err(LinkError::NotEstablished(reason.unwrap_or(CloseReason::CarrierLost)))
             }
         }
+    }
+
+    /// The line's rate, as it was said when the link was established, in bit/s.
+    pub fn rate_bps(&self) -> u32 {
+        self.rate_bps
     }
 
     /// Our address.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::dispatch::End;
 use crate::ingest::http;
+use crate::keys::ServerKeys;
 use crate::store::Store;
 pub use addresses::{AddressPool, AddressPoolError};
 
@@ -140,9 +141,21 @@ struct Handle {
     dial_prefix: String,
 }
 
+/// The rooms that what comes over a line goes to.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// Where everything is kept.
+    pub store: Store,
+    /// What proves both ends.
+    pub keys: ServerKeys,
+    /// The submission door, served on every link.
+    pub submissions: http::Submissions,
+}
+
 /// What the lines' tasks share.
 struct Shared {
     store: Store,
+    keys: ServerKeys,
     settings: LinkSettings,
     /// The submission door, served on every link.
     submissions: http::Submissions,
@@ -164,15 +177,16 @@ impl DialUp {
     pub fn start(
         lines: Vec<LineConfig>,
         settings: LinkSettings,
-        store: Store,
-        submissions: http::Submissions,
+        rooms: Rooms,
         reports: mpsc::Sender<Report>,
         shutdown: CancellationToken,
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let status = lines.iter().map(|line| (line.name.clone(), LineEntry::new(line))).collect();
+        let Rooms { store, keys, submissions } = rooms;
         let shared = Arc::new(Shared {
             store,
+            keys,
             settings,
             submissions,
             reports,

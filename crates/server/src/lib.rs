@@ -14,6 +14,7 @@ pub mod directory;
 pub mod dispatch;
 pub mod ingest;
 pub mod intake;
+pub mod keys;
 mod operator;
 pub mod routing;
 pub mod service;

@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use delivery::TerminalId;
+use delivery::proof::{Bundle, EnrolmentSecret};
+use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 use crate::dialup::DialUp;
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
 use crate::ingest::http::{message_json, problem};
+use crate::keys::ServerKeys;
 use crate::store::{Last, Store, StoreError};
 
 /// Entries in a list that grows for ever.
@@ -28,6 +31,7 @@ const LIST_LAST: Last = Last(100);
 struct Desk {
     store: Store,
     dialup: DialUp,
+    keys: ServerKeys,
     home: Option<Home>,
 }
 
@@ -37,20 +41,29 @@ impl Desk {
         let number = text.map(|text| parse::<Number>("number", &text)).transpose()?;
         Ok(number.map(|number| number.at(self.home)))
     }
+
+    /// The terminal of this name.
+    async fn named(&self, name: &str) -> Result<Terminal, Refused> {
+        let name = parse::<Name>("name", name)?;
+        let found = self.store.find_terminal(Destination::Name(name.clone())).await?;
+        found.ok_or_else(|| Refused::missing("name", no_terminal(&name)))
+    }
 }
 
 /// The routes.
-pub(crate) fn router(store: Store, dialup: DialUp, home: Option<Home>) -> Router {
+pub(crate) fn router(store: Store, dialup: DialUp, keys: ServerKeys, home: Option<Home>) -> Router {
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
+        .route("/terminals/{name}/invitation", post(invite))
+        .route("/terminals/{name}/shut-out", post(shut_out))
         .route("/providers", get(list_providers))
         .route("/providers", post(add_provider))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
         .route("/calls", get(list_calls))
         .route("/messages", get(list_messages))
         .route("/messages/{id}", get(show_message))
-        .with_state(Desk { store, dialup, home })
+        .with_state(Desk { store, dialup, keys, home })
 }
 
 /// A refusal, as a problem document.
@@ -137,11 +150,17 @@ async fn list_terminals(State(desk): State<Desk>) -> Answer {
 }
 
 async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let name = parse::<Name>("name", &name)?;
-    let found = desk.store.find_terminal(Destination::Name(name.clone())).await?;
-    let terminal = found.ok_or_else(|| Refused::missing("name", no_terminal(&name)))?;
+    let terminal = desk.named(&name).await?;
     let mut shown = terminal_json(&terminal);
     shown["waiting"] = json!(desk.store.due(terminal.id).await?.len());
+    let trust = desk.store.trust(terminal.id).await?;
+    shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    shown["trust"] = json!(match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
+        (Some(_), ..) => "shut out",
+        (_, Some(_), _) => "invited",
+        (.., []) => "not enrolled",
+        _ => "enrolled",
+    });
     Ok(Json(shown).into_response())
 }
 
@@ -151,6 +170,54 @@ async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> 
         return Err(Refused::missing("name", no_terminal(&name)));
     }
     tracing::info!(terminal = %name, "terminal removed");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Invitation {
+    /// The numbers that the server calls from.
+    callers: Vec<String>,
+    /// How long the bundle is good.
+    seconds: u32,
+}
+
+/// Puts a one-time secret out for a terminal, and gives the bundle that holds it.
+async fn invite(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Json<Invitation>, JsonRejection>,
+) -> Answer {
+    let Json(Invitation { callers, seconds }) = body?;
+    let terminal = desk.named(&name).await?;
+    for caller in &callers {
+        parse::<Number>("callers", caller)?;
+    }
+    let mut octets = [0; 32];
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("secret", error))?;
+    let secret = EnrolmentSecret::from_octets(octets);
+    let expires_at = Timestamp::now() + SignedDuration::from_secs(seconds.into());
+    desk.store.invite(terminal.id, secret.clone(), expires_at).await?;
+    tracing::info!(terminal = %terminal.name, %expires_at, "invited");
+    let bundle = Bundle {
+        terminal: terminal.id,
+        name: terminal.name.to_string(),
+        servers: vec![desk.keys.public()],
+        callers,
+        number: terminal.number.as_ref().map(Number::to_string),
+        address: terminal.address.map(|address| address.to_string()),
+        secret: Some(secret),
+        expires_at,
+    };
+    Ok((StatusCode::CREATED, Json(json!({ "bundle": bundle.to_string(), "expires_at": expires_at }))).into_response())
+}
+
+/// Says nothing more to a terminal: at once, and whatever it holds.
+async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let terminal = desk.named(&name).await?;
+    desk.store.shut_out(terminal.id).await?;
+    desk.keys.forget(terminal.id);
+    tracing::warn!(terminal = %terminal.name, "shut out");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

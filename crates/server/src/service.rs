@@ -16,11 +16,12 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialer::{Dialer, NotPlaced};
-use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report};
+use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{Connection, Name, Terminal};
 use crate::dispatch::{Dispatch, End, Input, Output, RetryRules};
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
+use crate::keys::{ServerKeys, ServerKeysError};
 use crate::operator;
 use crate::store::{Store, StoreError};
 
@@ -64,6 +65,9 @@ pub enum ServeError {
         #[source]
         source: StoreError,
     },
+    /// Its key.
+    #[error("the server has no usable key")]
+    Keys(#[from] ServerKeysError),
     /// A listener.
     #[error("could not listen on {at}")]
     Listen {
@@ -97,6 +101,7 @@ enum Event {
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let store =
         Store::open(&config.state).map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    let keys = ServerKeys::open(&config.state, store.clone())?;
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let intake = Intake::new(store.clone(), due_sender, config.submission_size_max, config.home);
@@ -119,11 +124,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         tun: config.tun,
     };
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
-    let dialup =
-        DialUp::start(config.lines, settings, store.clone(), submissions, report_sender, shutdown.clone(), &mut tasks);
+    let rooms = Rooms { store: store.clone(), keys: keys.clone(), submissions };
+    let dialup = DialUp::start(config.lines, settings, rooms, report_sender, shutdown.clone(), &mut tasks);
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
-    let router = operator::router(store.clone(), dialup.clone(), config.home);
+    let router = operator::router(store.clone(), dialup.clone(), keys, config.home);
     let operator_shutdown = shutdown.clone();
     tasks.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;

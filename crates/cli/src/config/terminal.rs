@@ -1,16 +1,20 @@
 //! `terminal.toml`: what `ringup answer` and `ringup dial-in` read. A machine may be a terminal (`[terminal]`), a provider
 //! (`[provider]`), or both.
 
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::answer::TerminalConfig;
 use client::budget::Limits;
 use client::session::{LinkSettings, SILENCE_MAX};
-use delivery::TerminalId;
+use delivery::proof::Bundle;
 use line::{Action, Home, Hours, Number, PortAddress, Rule, Screening, Window, check_dialled};
 use link::HAS_TUN;
 use modem::{DialString, Profile, Setup};
+use toml::Value;
 
 use super::{ConfigError, Section, load, modem_setup, tun};
 
@@ -26,7 +30,9 @@ pub(crate) struct Machine {
     pub(crate) setup: Setup,
     /// What it dials to reach the server.
     pub(crate) server: Option<DialString>,
-    /// Where it keeps what it has spent.
+    /// The server's delivery port on the Internet.
+    pub(crate) server_address: Option<String>,
+    /// Where it keeps its key, and what it has spent.
     pub(crate) state: PathBuf,
     /// What it may spend on calls of its own.
     pub(crate) limits: Limits,
@@ -55,12 +61,22 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
             top.fault("tun", "is for a [terminal]: nothing proves a server to a machine that only submits");
         }
         let link = LinkSettings { address, delay, capture: None, tun };
-        let server =
-            if top.has("server") { top.section("server", |section| server(section, &prefix, home)) } else { None };
+        let (server, server_address) = if top.has("server") {
+            top.section("server", |section| server(section, &prefix, home))
+        } else {
+            (None, None)
+        };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
-            let line = LineFacts { home, dial_prefix: prefix, profile: setup.profile, state: state.clone(), limits };
+            let line = LineFacts {
+                home,
+                dial_prefix: prefix,
+                profile: setup.profile,
+                state: state.clone(),
+                server: server_address.clone(),
+                limits,
+            };
             top.section("terminal", |section| terminal(section, link.clone(), line))
         } else {
             None
@@ -69,7 +85,7 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, setup, server, state, limits, link, terminal, token_file })
+        Some(Machine { port, setup, server, server_address, state, limits, link, terminal, token_file })
     })
 }
 
@@ -79,6 +95,7 @@ struct LineFacts {
     dial_prefix: String,
     profile: Profile,
     state: PathBuf,
+    server: Option<String>,
     limits: Limits,
 }
 
@@ -96,7 +113,22 @@ fn budget(section: &mut Section<'_>) -> Limits {
     }
 }
 
-fn server(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> Option<DialString> {
+/// How the server is reached: by its number, at its address on the Internet, or both.
+fn server(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> (Option<DialString>, Option<String>) {
+    let address = section.parsed::<String>("address");
+    let is_address = |text: &String| {
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if address.as_ref().is_some_and(|text| !is_address(text)) {
+        section.fault("address", "is not HOST:PORT, such as \"ringup.example.com:7411\"");
+    }
+    if address.is_some() && !section.has("number") {
+        return (None, address);
+    }
+    (server_number(section, prefix, home), address)
+}
+
+fn server_number(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> Option<DialString> {
     let number = section.required::<Number>("number", "the number that reaches the server")?;
     if let Err(forbidden) = check_dialled(home, &number) {
         section.fault("number", format!("is never dialled: {forbidden}"));
@@ -145,8 +177,7 @@ fn caller(section: &mut Section<'_>) -> Option<(Number, Rule)> {
 }
 
 fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> Option<TerminalConfig> {
-    let LineFacts { home, dial_prefix, profile, state, limits } = line;
-    let id = section.required::<TerminalId>("id", "the id that `ringup terminal add` printed");
+    let LineFacts { home, dial_prefix, profile, state, server, limits } = line;
     let callers = callers(section, home);
     let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
     let linger = section.time("linger", Duration::ZERO);
@@ -156,5 +187,24 @@ fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> O
             format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
         );
     }
-    Some(TerminalConfig { id: id?, callers, home, dial_prefix, inbox, state, limits, linger, profile, link })
+    if server.is_none() && callers.rules().any(|(_, rule)| rule.action == Action::Connect) {
+        section.fault(
+            "caller",
+            "asks for \"connect\", which needs server.address: HOST:PORT of the server's delivery port",
+        );
+    }
+    Some(TerminalConfig { callers, home, dial_prefix, inbox, state, server, limits, linger, profile, link })
+}
+
+/// Writes a terminal's first config, as its bundle has it; a file that is there already is refused.
+pub(crate) fn write_first(path: &Path, bundle: &Bundle) -> io::Result<()> {
+    let list: Vec<Value> = bundle.callers.iter().map(|caller| caller.as_str().into()).collect();
+    let mut text = String::from(
+        "# What ringup answer and ringup dial-in read; docs/guides tells what else may stand here.\n\n[line]\n",
+    );
+    if let Some(address) = &bundle.address {
+        writeln!(text, "address = {}", Value::from(address.as_str())).expect("a string takes all");
+    }
+    writeln!(text, "\n[terminal]\ncallers = {}\ninbox = \"inbox\"", Value::Array(list)).expect("a string takes all");
+    File::create_new(path)?.write_all(text.as_bytes())
 }

@@ -86,10 +86,10 @@ delay = {delay}
 
     /// Has the running server add the terminal and the provider, and writes their configs.
     pub(super) async fn enrol(&self, children: &Children) -> anyhow::Result<()> {
-        let terminal =
-            self.ask(children, &["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]).await?;
+        self.ask(children, &["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]).await?;
+        let invitation = self.ask(children, &["terminal", "invite", "owner", "--caller", CENTRE]).await?;
         let provider = self.ask(children, &["provider", "add", "vending-1", "--number", VENDING]).await?;
-        let id = terminal["id"].as_str().context("the server named no terminal id")?;
+        let bundle = invitation["bundle"].as_str().context("the server gave no bundle")?;
         let token = provider["token"].as_str().context("the server gave no token")?;
         let delay = self.delay();
         self.write(
@@ -100,12 +100,16 @@ delay = {delay}
 address = "{OWNER_ADDRESS}"
 
 [terminal]
-id = "{id}"
 callers = ["{CENTRE}"]
 inbox = "inbox"
 "#
             ),
         )?;
+        self.write("owner.bundle", bundle)?;
+        let enrolled = children.command(&["enrol", "owner.bundle", "--config", "owner.toml"]).output().await?;
+        if !enrolled.status.success() {
+            bail!("ringup enrol failed: {}", String::from_utf8_lossy(&enrolled.stderr).trim());
+        }
         self.write("vending.token", token)?;
         self.write(
             "vending.toml",

@@ -95,7 +95,6 @@ fn all_faults_of_a_terminals_config_are_told_at_once_each_with_its_key() {
         "line.delay",
         "line.address",
         "server.number",
-        "terminal.id",
         "terminal.callers[1]",
         "terminal.callers[2]",
         "terminal.linger",

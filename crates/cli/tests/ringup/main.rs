@@ -18,5 +18,6 @@ mod crashes;
 mod delivery;
 mod demo;
 mod one_call;
+mod proof;
 mod refusals;
 mod submissions;

@@ -105,8 +105,7 @@ delay = "1ms"
     }
 
     fn enrol(&self, Plan { linger, .. }: Plan) {
-        let owner = self.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]);
-        let id = owner["id"].as_str().expect("a terminal has an id");
+        self.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]);
         let text = format!(
             r#"[line]
 port = "lines/{OWNER}"
@@ -115,13 +114,13 @@ address = "{OWNER_ADDRESS}"
 [server]
 number = "{CENTRE}"
 [terminal]
-id = "{id}"
 callers = ["{CENTRE}"]
 inbox = "inbox"
 linger = "{linger}"
 "#
         );
         self.write("owner.toml", text);
+        self.invite("owner.toml");
         let vending = self.ask(&["provider", "add", "vending", "--number", VENDING]);
         self.write("token", vending["token"].as_str().expect("a provider gets a token"));
         let text = format!(
@@ -135,6 +134,14 @@ token_file = "token"
 "#
         );
         self.write("vending.toml", text);
+    }
+
+    /// Invites the owner, and has the bundle taken by the machine with this config.
+    pub(crate) fn invite(&self, config: &str) {
+        let made = self.ask(&["terminal", "invite", "owner", "--caller", CENTRE]);
+        self.write("owner.bundle", made["bundle"].as_str().expect("a bundle is text"));
+        let enrolled = self.run(&["enrol", "owner.bundle", "--config", config]);
+        assert_eq!(enrolled.code, Some(0), "{}", enrolled.stderr);
     }
 
     /// Starts the server (again) and waits until its line is ready.

@@ -77,7 +77,10 @@ impl CourierCredentials {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = name_of(terminal);
+        let name = match pin {
+            Pin::Keys(_) => name_of(terminal),
+            Pin::Enrolling => enrolling_name_of(terminal),
+        };
         if self.pins.set(name.clone(), pin.clone()) {
             self.sessions.forget(&name);
         }
@@ -88,9 +91,15 @@ impl CourierCredentials {
         Ok(Secured::new(stream, tls.into(), pin))
     }
 
+    /// The terminal that was secured with [`Pin::Enrolling`] has proved its secret: its session is good for the next call.
+    pub fn adopt(&self, terminal: TerminalId) {
+        self.sessions.rename(&enrolling_name_of(terminal), name_of(terminal));
+    }
+
     /// Shuts out whoever holds a session with this terminal.
     pub fn forget(&self, terminal: TerminalId) {
         self.sessions.forget(&name_of(terminal));
+        self.sessions.forget(&enrolling_name_of(terminal));
     }
 }
 
@@ -164,6 +173,15 @@ fn certified(key: &SecretKey, provider: &CryptoProvider) -> Result<Arc<Certified
 
 /// A name for rustls' tables; it is never sent.
 fn name_of(terminal: TerminalId) -> ServerName<'static> {
+    name(terminal, "terminal")
+}
+
+/// Where the session of one that has not proved its secret yet is kept apart: nothing is sent early to whoever that was.
+fn enrolling_name_of(terminal: TerminalId) -> ServerName<'static> {
+    name(terminal, "enrolling")
+}
+
+fn name(terminal: TerminalId, domain: &str) -> ServerName<'static> {
     let hex: String = terminal.octets().iter().map(|octet| format!("{octet:02x}")).collect();
-    ServerName::try_from(format!("{hex}.terminal")).expect("hexadecimal digits are a name")
+    ServerName::try_from(format!("{hex}.{domain}")).expect("hexadecimal digits are a name")
 }

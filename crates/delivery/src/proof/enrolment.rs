@@ -103,7 +103,7 @@ mod tests {
         let proof = EnrolmentProof::read(secret.prove(&connection, key).to_string().as_bytes()).unwrap();
         assert!(secret.admits(proof, &connection, key));
         assert!(!secret.admits(proof, &connection, other));
-        assert!(!secret.admits(proof, &Proved { exporter: [2; 32], ..connection.clone() }, key));
+        assert!(!secret.admits(proof, &Proved { exporter: [2; 32], ..connection }, key));
         assert!(!EnrolmentSecret::from_octets([8; 32]).admits(proof, &connection, key));
         assert_eq!(secret.reveal().parse(), Ok(secret));
     }

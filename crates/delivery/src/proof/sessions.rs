@@ -62,6 +62,13 @@ impl Sessions {
         self.table().last.remove(name);
     }
 
+    /// Gives a session another name.
+    pub(super) fn rename(&self, from: &ServerName<'static>, to: ServerName<'static>) {
+        if let Some(session) = self.take_tls13_ticket(from) {
+            self.insert_tls13_ticket(to, session);
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

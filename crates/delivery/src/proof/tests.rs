@@ -25,6 +25,7 @@ struct Ends {
     courier: CourierCredentials,
     terminal: TerminalCredentials,
     pin: Pin,
+    key: PublicKey,
     shelf: Arc<Memory>,
 }
 
@@ -38,6 +39,7 @@ fn enrolled() -> Ends {
     Ends {
         courier: CourierCredentials::new(&server).unwrap(),
         pin: Pin::Keys(vec![terminal.public()]),
+        key: terminal.public(),
         terminal: TerminalCredentials::new(&terminal, vec![server.public()], Some(shelf.clone())).unwrap(),
         shelf,
     }
@@ -188,8 +190,17 @@ async fn a_key_that_was_shut_out_is_not_let_in_by_its_old_session() {
 #[tokio::test]
 async fn one_that_is_being_enrolled_may_have_any_key() {
     let mut ends = enrolled();
-    let Pin::Keys(keys) = std::mem::replace(&mut ends.pin, Pin::Enrolling) else { unreachable!() };
-    assert_eq!(ends.call(b"who are you?").await.unwrap().0.peer, keys[0]);
+    ends.pin = Pin::Enrolling;
+    assert_eq!(ends.call(b"who are you?").await.unwrap().0.peer, ends.key);
+    // Whoever that was: its session is of no use until it has proved its secret.
+    ends.pin = Pin::Keys(vec![ends.key]);
+    assert!(!ends.call(b"hello").await.unwrap().0.resumed);
+    ends.pin = Pin::Enrolling;
+    ends.courier.forget(terminal_id());
+    ends.call(b"who are you?").await.unwrap();
+    ends.courier.adopt(terminal_id());
+    ends.pin = Pin::Keys(vec![ends.key]);
+    assert!(ends.call(b"hello").await.unwrap().0.resumed);
 }
 
 #[tokio::test]

@@ -1,14 +1,17 @@
-//! Bringing a connected terminal what is due: from the store to the receipt to the verdict.
+//! Bringing a connected terminal what is due: proof, then from the store to the receipt to the verdict.
 
 use std::sync::Arc;
 
-use delivery::{Courier, DeliveryError, Plan, Receipt, Step};
+use delivery::proof::{Proof, Secured};
+use delivery::{Courier, DeliveryError, EnrolError, Plan, Receipt, Step};
 use line::CallId;
 use link::Counters;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use crate::directory::Terminal;
-use crate::store::{Store, StoreError};
+use crate::keys::ServerKeys;
+use crate::store::{Store, StoreError, Trust};
 
 /// What a delivery session came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,20 +25,32 @@ pub(super) struct Tally {
 pub(super) enum Broken {
     #[error("the session was lost")]
     Session(#[source] DeliveryError),
+    #[error("the terminal was not enrolled")]
+    Enrol(#[source] EnrolError),
+    #[error("the terminal did not prove itself")]
+    NotProved,
+    #[error("the invitation is over")]
+    InvitationOver,
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
 
 /// Delivers until the terminal has hung up on "nothing more". `due` says that more has come; `meter` reads the link.
-pub(super) async fn deliver(
-    stream: link::Stream,
+pub(super) async fn deliver<S>(
+    stream: Secured<S>,
+    trust: Trust,
     terminal: &Terminal,
     call: CallId,
-    store: &Store,
+    (store, keys): (&Store, &ServerKeys),
     due: &Arc<Notify>,
     meter: impl Fn() -> (u64, Counters),
-) -> Result<Tally, Broken> {
+) -> Result<Tally, Broken>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let proof = stream.proof();
     let mut courier = Courier::start(stream).await.map_err(Broken::Session)?;
+    enrol(&mut courier, proof, trust, terminal, keys).await?;
     let mut plan = Plan::default();
     let mut tally = Tally::default();
     loop {
@@ -84,4 +99,25 @@ pub(super) async fn deliver(
             }
         }
     }
+}
+
+/// A terminal with an invitation may come with a key that is not known: it proves the secret before it is told anything.
+async fn enrol(
+    courier: &mut Courier,
+    mut proof: Proof,
+    trust: Trust,
+    terminal: &Terminal,
+    server: &ServerKeys,
+) -> Result<(), Broken> {
+    let Trust { keys, invitation: Some(secret), .. } = trust else { return Ok(()) };
+    let proved = proof.wait().await.ok_or(Broken::NotProved)?;
+    if keys.contains(&proved.peer) {
+        return Ok(());
+    }
+    let key = courier.enrol(&secret).await.map_err(Broken::Enrol)?;
+    if !server.enrol(terminal.id, secret, key).await? {
+        return Err(Broken::InvitationOver);
+    }
+    tracing::info!(terminal = %terminal.name, %key, "enrolled");
+    Ok(())
 }

@@ -102,7 +102,7 @@ impl Line {
                 tracing::info!(%line, ?caller, party = %peer.as_ref()?.name(), "ring: registered caller");
                 Some((caller, peer?))
             }
-            Decision::CallBack(_) => None, // no rule here says so
+            Decision::CallBack(_) | Decision::Connect(_) => None, // no rule here says so
             Decision::Refuse(reason) => {
                 self.shared.note(line, |entry| entry.rings_refused += 1);
                 tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");

@@ -1,23 +1,32 @@
-//! One call's link: PPP, the two ports that are open to the far end, the connected notice, the delivery.
+//! One call's link: PPP, the two ports that are open to the far end, the connected notice, proof, the delivery.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use delivery::proof::{Proof, Secured};
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
 use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Side, Terms, TunConfig};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::deliver::{Broken, Tally, deliver};
 use super::{Report, Shared};
 use crate::directory::{Direction, Name, Provider, Terminal};
 use crate::dispatch::End;
+use crate::store::Trust;
 
 /// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
+
+/// A terminal must have proved itself so long after its notice (design section 5); on a slow line five times what the
+/// handshake should take.
+const PROOF_WAIT: Duration = Duration::from_secs(15);
+
+/// Octets of the longest handshake and what surrounds it, both ways.
+const HANDSHAKE_OCTETS: u32 = 1500;
 
 /// A link on which nothing is open for so long is hung up: somebody pays for it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -129,7 +138,9 @@ impl Session {
         };
         let mut connections = JoinSet::new();
         let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
-        let mut connected = None; // while it lives the terminal counts as connected
+        let mut connected = None; // while it lives the terminal can be told that more is due
+        let mut proving: Option<Proving> = None;
+        let proof_wait = self.proof_wait(link.rate_bps());
         let mut finished = None;
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
         loop {
@@ -156,21 +167,33 @@ impl Session {
                 }
                 Ok(stream) = notices.accept(), if connected.is_none() => {
                     match self.notice(stream, link, began).await {
-                        Ok((stream, terminal)) => {
-                            link.proved();
+                        Ok((stream, trust, terminal)) => {
                             let guard = Connected::new(&self.shared, terminal.id);
                             let due = guard.due.clone();
-                            self.shared.report(Report::Connected { terminal: terminal.id, call: self.call }).await;
-                            let (call, store) = (self.call, self.shared.store.clone());
+                            let until = Instant::now() + proof_wait;
+                            proving = Some(Proving { proof: stream.proof(), until, terminal: terminal.id });
+                            let (call, shared) = (self.call, self.shared.clone());
                             let metered = link.clone();
                             let meter = move || (millis(began), metered.counters());
-                            deliveries.spawn(async move { deliver(stream, &terminal, call, &store, &due, meter).await });
+                            deliveries.spawn(async move {
+                                let rooms = (&shared.store, &shared.keys);
+                                deliver(stream, trust, &terminal, call, rooms, &due, meter).await
+                            });
                             connected = Some(guard);
                         }
                         Err(why) => return (why, End::Failed),
                     }
                 }
-                Some(ended) = deliveries.join_next() => finished = Some(ended),
+                is_proved = Proving::end(&mut proving), if proving.is_some() => {
+                    let Some(proving) = proving.take() else { continue };
+                    if !is_proved {
+                        tracing::warn!(call = %self.call, party = %self.peer.name(), "the terminal did not prove itself");
+                        return ("not proved".into(), End::Failed);
+                    }
+                    link.proved();
+                    self.shared.report(Report::Connected { terminal: proving.terminal, call: self.call }).await;
+                }
+                Some(ended) = deliveries.join_next(), if proving.is_none() => finished = Some(ended),
                 Some(_) = connections.join_next() => {}
                 () = sleep(idle_max), if is_idle => {
                     let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
@@ -187,7 +210,7 @@ impl Session {
         mut stream: link::Stream,
         link: &Link,
         began: Instant,
-    ) -> Result<(link::Stream, Terminal), String> {
+    ) -> Result<(Secured<link::Stream>, Trust, Terminal), String> {
         let read = timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await;
         let preamble = match read {
             Ok(Ok(preamble)) => preamble,
@@ -201,7 +224,17 @@ impl Session {
         };
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
-        Ok((stream, terminal.clone()))
+        let secured = self.shared.keys.secure(stream, terminal.id, link.rate_bps()).await;
+        let (stream, trust) = secured.map_err(|why| {
+            tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
+            format!("not trusted: {why}")
+        })?;
+        Ok((stream, trust, terminal.clone()))
+    }
+
+    fn proof_wait(&self, rate_bps: u32) -> Duration {
+        let octets = Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)));
+        PROOF_WAIT.max(5 * (4 * self.delay + octets))
     }
 }
 
@@ -216,6 +249,21 @@ fn outcome(
         Some(Ok(Err(broken))) => (broken.to_string(), End::Failed),
         Some(Err(_)) => ("delivery failed".into(), End::Failed),
         None => (otherwise, End::Failed),
+    }
+}
+
+/// A terminal that has said who it is and not proved it yet.
+struct Proving {
+    proof: Proof,
+    until: Instant,
+    terminal: TerminalId,
+}
+
+impl Proving {
+    /// Waits for the proof, or for its time to be over. May be dropped and called again.
+    async fn end(proving: &mut Option<Self>) -> bool {
+        let Some(Self { proof, until, .. }) = proving else { return std::future::pending().await };
+        matches!(timeout_at((*until).into(), proof.wait()).await, Ok(Some(_)))
     }
 }
 

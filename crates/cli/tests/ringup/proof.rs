@@ -1,0 +1,121 @@
+//! Who is let in: keys, enrolment, and those who have neither.
+
+use std::fs;
+
+use crate::village::{OWNER, Plan, Village};
+
+#[test]
+fn the_first_call_enrols_the_terminal_and_the_next_resumes_its_session() {
+    let village = Village::found(Plan::default());
+    let _owner = village.start_owner();
+    assert_eq!(village.ask(&["terminal", "show", "owner"])["trust"], "invited");
+    let secret = |text: String| text.contains("secret");
+    assert!(secret(fs::read_to_string(village.path("state/enrolment.toml")).unwrap()));
+    for (nth, resumed) in [(1, "false"), (2, "true")] {
+        let message = village.send("tel:301", &village.write("report", "coin box full"));
+        village.wait_delivered(&message);
+        let proved = village.chronicle.wait_nth("owner", "server proved", nth);
+        assert_eq!(proved.field("resumed"), resumed);
+        village.chronicle.wait_nth("owner", "waiting again", nth);
+    }
+    let shown = village.ask(&["terminal", "show", "owner"]);
+    assert_eq!((&shown["trust"], shown["keys"].as_array().unwrap().len()), (&"enrolled".into(), 1));
+    assert_eq!(village.chronicle.said("server", "enrolled").len(), 1);
+    assert!(!secret(fs::read_to_string(village.path("state/enrolment.toml")).unwrap()), "the secret is burnt");
+}
+
+#[test]
+fn a_bundle_that_was_used_lets_no_other_machine_in() {
+    let village = Village::found(Plan::default());
+    let owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    village.chronicle.wait("owner", "waiting again");
+    owner.kill();
+    // A copy of the bundle, on a machine that has got hold of the owner's line.
+    let config = fs::read_to_string(village.path("owner.toml")).unwrap();
+    village.write("thief.toml", format!("state = \"thief\"\n{}", config.replace("\"inbox\"", "\"loot\"")));
+    assert_eq!(village.run(&["enrol", "owner.bundle", "--config", "thief.toml"]).code, Some(0));
+    let thief = village.start("thief", &["wait", "--line", &format!("lines/{OWNER}"), "--config", "thief.toml"]);
+    village.chronicle.wait("thief", "waiting for calls");
+    let second = village.send("tel:301", &village.write("report", "second"));
+    village.chronicle.wait("server", "the terminal did not prove itself");
+    village.chronicle.wait("thief", "waiting again");
+    thief.kill();
+    assert_eq!(village.ask(&["message", "show", &second])["envelopes"][0]["state"], "waiting");
+    assert!(
+        !fs::read_dir(village.path("loot")).unwrap().any(|entry| !entry
+            .unwrap()
+            .file_name()
+            .to_str()
+            .unwrap()
+            .starts_with('.'))
+    );
+    let _owner = village.start_owner();
+    village.wait_delivered(&second);
+}
+
+#[test]
+fn a_server_with_another_key_delivers_nothing_though_it_calls_from_the_right_number() {
+    let mut village = Village::found(Plan::default());
+    let owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    village.chronicle.wait("owner", "waiting again");
+    village.kill_server();
+    fs::remove_file(village.path("server/server.key")).unwrap();
+    village.start_server("forger");
+    let address = village.chronicle.wait("forger", "taking submissions").field("address");
+    village.write("report", "forged");
+    let sent = village.run(&["send", "--server", &address, "--token-file", "token", "--to", "tel:301", "report"]);
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    village.chronicle.wait_nth("owner", "waiting again", 2);
+    owner.kill();
+    assert_eq!(village.inbox(), [first], "nothing but what the real server brought");
+    let said = village.chronicle.plain_text("owner");
+    assert!(said.contains("is not the one that was enrolled"), "{said}");
+}
+
+#[test]
+fn a_terminal_that_is_shut_out_gets_nothing_until_it_is_invited_again() {
+    let village = Village::found(Plan::default());
+    let _owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    village.chronicle.wait("owner", "waiting again");
+    assert_eq!(village.run(&["terminal", "shut-out", "owner", "--config", "server.toml"]).code, Some(1), "it asks");
+    let shut_out = village.run(&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"]);
+    assert_eq!(shut_out.code, Some(0), "{}", shut_out.stderr);
+    let second = village.send("tel:301", &village.write("report", "second"));
+    let why = village.chronicle.wait("server", "terminal not trusted").field("why");
+    assert_eq!(why, "the terminal is shut out");
+    assert_eq!(village.ask(&["terminal", "show", "owner"])["trust"], "shut out");
+    village.invite("owner.toml");
+    village.wait_delivered(&second);
+}
+
+#[test]
+fn a_terminal_that_was_never_enrolled_does_not_answer() {
+    let village = Village::found(Plan { no_answer_after: "1s", ..Plan::default() });
+    fs::remove_file(village.path("state/enrolment.toml")).unwrap();
+    let _owner = village.start_owner();
+    village.send("tel:301", &village.write("report", "first"));
+    village.chronicle.wait_field("exchange", "call ended", "outcome", "no_answer");
+    let said = village.chronicle.plain_text("owner");
+    assert!(said.contains("ringup enrol BUNDLE"), "{said}");
+}
+
+#[test]
+fn enrolling_writes_a_first_config_that_is_good() {
+    let village = Village::found(Plan::default());
+    let enrolled = village.run(&["enrol", "owner.bundle", "--config", "new.toml"]);
+    assert!(enrolled.stdout.contains("wrote new.toml; enrolled as owner"), "{}", enrolled.stdout);
+    let checked = village.run(&["check-config", "terminal", "new.toml"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    for (name, content) in [("empty", ""), ("text", "hello"), ("binary", "\u{1}\u{2}")] {
+        village.write(name, content);
+        let refused = village.run(&["enrol", name, "--config", "other.toml"]);
+        assert!(refused.code == Some(1) && refused.stderr.contains("not an enrolment bundle"), "{}", refused.stderr);
+        assert!(!village.path("other.toml").exists());
+    }
+}

@@ -1,0 +1,220 @@
+//! Keys, invitations, and who is shut out.
+
+use delivery::TerminalId;
+use delivery::proof::{EnrolmentSecret, Pin, PublicKey};
+use jiff::Timestamp;
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
+
+use super::{Store, StoreError, now};
+
+/// What a terminal may prove itself with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// The keys it has proved. Empty: it has never been enrolled, or is shut out.
+    pub keys: Vec<PublicKey>,
+    /// The secret that lets another key in, if one is out and its time is not over.
+    pub invitation: Option<EnrolmentSecret>,
+    /// Since when nothing is said to it.
+    pub shut_out_at: Option<Timestamp>,
+}
+
+impl Trust {
+    /// Whom TLS lets in. `None`: nobody.
+    pub fn pin(&self) -> Option<Pin> {
+        match (&self.invitation, self.keys.as_slice()) {
+            _ if self.shut_out_at.is_some() => None,
+            // Any key: one that is not known proves itself by the secret before anything else is said.
+            (Some(_), _) => Some(Pin::Enrolling),
+            (None, []) => None,
+            (None, keys) => Some(Pin::Keys(keys.to_vec())),
+        }
+    }
+}
+
+impl Store {
+    /// What a terminal may prove itself with.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trust(&self, terminal: TerminalId) -> Result<Trust, StoreError> {
+        self.reader
+            .run(move |db| {
+                let id = terminal.to_string();
+                let mut select =
+                    db.prepare_cached("SELECT key FROM terminal_keys WHERE terminal = ?1 ORDER BY enrolled_at")?;
+                let keys = select.query_map([&id], |row| row.get::<_, [u8; 32]>(0))?;
+                let keys = keys.map(|key| Ok(PublicKey::from_octets(key?))).collect::<Result<_, StoreError>>()?;
+                let invitation = db
+                    .prepare_cached("SELECT secret FROM invitations WHERE terminal = ?1 AND expires_at > ?2")?
+                    .query_row(params![id, now()], |row| row.get::<_, [u8; 32]>(0))
+                    .optional()?;
+                let shut_out_at = db
+                    .prepare_cached("SELECT at FROM shut_out WHERE terminal = ?1")?
+                    .query_row([&id], |row| row.get::<_, i64>(0))
+                    .optional()?
+                    .map(Timestamp::from_millisecond)
+                    .transpose()
+                    .map_err(|_| StoreError::Damaged { what: "a terminal" })?;
+                Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at })
+            })
+            .await
+    }
+
+    /// Puts a secret out for a terminal, in place of one that is out already. A terminal that was shut out may come back by it;
+    /// the keys it had then are gone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn invite(
+        &self,
+        terminal: TerminalId,
+        secret: EnrolmentSecret,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let id = terminal.to_string();
+                db.execute("DELETE FROM shut_out WHERE terminal = ?1", [&id])?;
+                db.execute(
+                    "INSERT OR REPLACE INTO invitations (terminal, secret, expires_at) VALUES (?1, ?2, ?3)",
+                    params![id, secret.octets(), expires_at.as_millisecond()],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// A terminal has proved a new key by this secret: it is the terminal's only key from now on, and the secret is burnt.
+    /// `false`: the secret is not out (any more), and nothing was changed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn enrol(
+        &self,
+        terminal: TerminalId,
+        secret: EnrolmentSecret,
+        key: PublicKey,
+    ) -> Result<bool, StoreError> {
+        self.writer
+            .run(move |db| {
+                let id = terminal.to_string();
+                let burnt = db.execute(
+                    "DELETE FROM invitations WHERE terminal = ?1 AND secret = ?2 AND expires_at > ?3",
+                    params![id, secret.octets(), now()],
+                )?;
+                if burnt == 0 {
+                    return Ok(false);
+                }
+                forget_keys(db, &id)?;
+                db.execute(
+                    "INSERT INTO terminal_keys (terminal, key, enrolled_at) VALUES (?1, ?2, ?3)",
+                    params![id, key.octets(), now()],
+                )?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Says nothing more to a terminal: its keys and any secret are forgotten. What waits for it goes on waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn shut_out(&self, terminal: TerminalId) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let id = terminal.to_string();
+                forget_keys(db, &id)?;
+                db.execute("DELETE FROM invitations WHERE terminal = ?1", [&id])?;
+                db.execute("INSERT OR REPLACE INTO shut_out (terminal, at) VALUES (?1, ?2)", params![id, now()])?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn forget_keys(db: &Database, id: &str) -> Result<(), StoreError> {
+    db.execute("DELETE FROM terminal_keys WHERE terminal = ?1", [id])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::directory::{Connection, Terminal};
+
+    fn terminal() -> TerminalId {
+        TerminalId::from_octets([1; 8])
+    }
+
+    async fn store() -> (TempDir, Store) {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (id, name) = (terminal(), "owner".parse().unwrap());
+        store
+            .add_terminal(Terminal { id, name, number: None, address: None, connection: Connection::Down })
+            .await
+            .unwrap();
+        (folder, store)
+    }
+
+    fn secret(octet: u8) -> EnrolmentSecret {
+        EnrolmentSecret::from_octets([octet; 32])
+    }
+
+    fn key(octet: u8) -> PublicKey {
+        PublicKey::from_octets([octet; 32])
+    }
+
+    fn tomorrow() -> Timestamp {
+        Timestamp::now() + SignedDuration::from_hours(24)
+    }
+
+    #[tokio::test]
+    async fn a_secret_lets_one_key_in_once() {
+        let (_folder, store) = store().await;
+        assert_eq!(store.trust(terminal()).await.unwrap().pin(), None, "nobody is let in who was not invited");
+        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
+        assert_eq!(store.trust(terminal()).await.unwrap().pin(), Some(Pin::Enrolling));
+        assert!(!store.enrol(terminal(), secret(2), key(9)).await.unwrap());
+        assert!(store.enrol(terminal(), secret(1), key(1)).await.unwrap());
+        assert!(!store.enrol(terminal(), secret(1), key(9)).await.unwrap());
+        assert_eq!(store.trust(terminal()).await.unwrap().pin(), Some(Pin::Keys(vec![key(1)])));
+    }
+
+    #[tokio::test]
+    async fn a_secret_whose_time_is_over_lets_nobody_in() {
+        let (_folder, store) = store().await;
+        store.invite(terminal(), secret(1), Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
+        assert_eq!(store.trust(terminal()).await.unwrap(), Trust::default());
+        assert!(!store.enrol(terminal(), secret(1), key(1)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_old_key_is_good_until_the_new_one_has_proved_itself() {
+        let (_folder, store) = store().await;
+        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
+        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        store.invite(terminal(), secret(2), tomorrow()).await.unwrap();
+        assert_eq!(store.trust(terminal()).await.unwrap().keys, [key(1)]);
+        store.enrol(terminal(), secret(2), key(2)).await.unwrap();
+        assert_eq!(store.trust(terminal()).await.unwrap().keys, [key(2)]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_shut_out_comes_back_by_a_new_invitation_only() {
+        let (_folder, store) = store().await;
+        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
+        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        store.invite(terminal(), secret(2), tomorrow()).await.unwrap();
+        store.shut_out(terminal()).await.unwrap();
+        let trust = store.trust(terminal()).await.unwrap();
+        assert!(trust.pin().is_none() && trust.shut_out_at.is_some());
+        assert!(!store.enrol(terminal(), secret(2), key(1)).await.unwrap(), "the secret that was out is burnt, too");
+        store.invite(terminal(), secret(3), tomorrow()).await.unwrap();
+        assert!(store.enrol(terminal(), secret(3), key(3)).await.unwrap());
+        assert_eq!(store.trust(terminal()).await.unwrap().pin(), Some(Pin::Keys(vec![key(3)])));
+    }
+}
