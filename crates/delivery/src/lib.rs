@@ -19,7 +19,7 @@ pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
 pub use message::{
     ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError, Urgency, UrgencyError,
 };
-pub use plan::{Plan, Step};
+pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
 pub use receiver::{Enrolment, Inbox, ReceiveError, StoreError, Stored, receive};
 pub use terminal_id::{TerminalId, TerminalIdError};

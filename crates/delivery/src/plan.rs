@@ -11,12 +11,22 @@
 
 use std::collections::BTreeSet;
 
-use crate::message::MessageId;
+use crate::message::{MessageId, Urgency};
 
-/// The order of a session's messages, and its end. Messages go in the order of their ids, which is that of acceptance.
+/// A message that waits for a terminal. They sort as they are delivered: the most urgent first, then in the order of their
+/// ids, which is that of acceptance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Due {
+    /// How soon it must be there.
+    pub urgency: Urgency,
+    /// Which.
+    pub id: MessageId,
+}
+
+/// The order of a session's messages, and its end.
 #[derive(Debug, Default)]
 pub struct Plan {
-    waiting: BTreeSet<MessageId>,
+    waiting: BTreeSet<Due>,
     under_way: Option<MessageId>,
     /// What this session has seen: a message that was refused or received is not offered twice on one call.
     seen: BTreeSet<MessageId>,
@@ -36,8 +46,8 @@ pub enum Step {
 
 impl Plan {
     /// Adds messages that are due; those that this session has seen are passed over.
-    pub fn add(&mut self, due: impl IntoIterator<Item = MessageId>) {
-        self.waiting.extend(due.into_iter().filter(|id| !self.seen.contains(id)));
+    pub fn add(&mut self, due: impl IntoIterator<Item = Due>) {
+        self.waiting.extend(due.into_iter().filter(|due| !self.seen.contains(&due.id)));
     }
 
     /// The next thing to do.
@@ -45,7 +55,7 @@ impl Plan {
         if self.under_way.is_some() {
             return Step::Wait;
         }
-        if let Some(id) = self.waiting.pop_first() {
+        if let Some(Due { id, .. }) = self.waiting.pop_first() {
             self.under_way = Some(id);
             self.seen.insert(id);
             self.has_said_nothing_more = false;
@@ -64,11 +74,28 @@ impl Plan {
 mod tests {
     use super::*;
 
+    fn normal(id: MessageId) -> Due {
+        Due { urgency: Urgency::Normal, id }
+    }
+
+    #[test]
+    fn what_is_urgent_goes_before_what_was_accepted_before_it_and_bulk_goes_last() {
+        let ids: [MessageId; 5] = std::array::from_fn(|_| MessageId::now());
+        let urgencies = [Urgency::Bulk, Urgency::Normal, Urgency::Urgent, Urgency::Normal, Urgency::Urgent];
+        let mut plan = Plan::default();
+        plan.add(urgencies.into_iter().zip(ids).map(|(urgency, id)| Due { urgency, id }));
+        for expected in [2, 4, 1, 3, 0] {
+            assert_eq!(plan.step(), Step::Deliver(ids[expected]));
+            plan.settled();
+        }
+        assert_eq!(plan.step(), Step::NothingMore);
+    }
+
     #[test]
     fn messages_go_one_by_one_in_the_order_of_acceptance() {
         let [first, second] = [MessageId::now(), MessageId::now()];
         let mut plan = Plan::default();
-        plan.add([second, first]);
+        plan.add([second, first].map(normal));
         assert_eq!(plan.step(), Step::Deliver(first));
         assert_eq!(plan.step(), Step::Wait);
         plan.settled();
@@ -81,9 +108,9 @@ mod tests {
     fn a_message_that_comes_while_one_is_under_way_rides_along() {
         let [first, second] = [MessageId::now(), MessageId::now()];
         let mut plan = Plan::default();
-        plan.add([first]);
+        plan.add([normal(first)]);
         assert_eq!(plan.step(), Step::Deliver(first));
-        plan.add([first, second]);
+        plan.add([first, second].map(normal));
         plan.settled();
         assert_eq!(plan.step(), Step::Deliver(second));
     }
@@ -92,10 +119,10 @@ mod tests {
     fn a_refused_message_is_not_offered_again_in_the_same_session() {
         let id = MessageId::now();
         let mut plan = Plan::default();
-        plan.add([id]);
+        plan.add([normal(id)]);
         plan.step();
         plan.settled();
-        plan.add([id]);
+        plan.add([normal(id)]);
         assert_eq!(plan.step(), Step::NothingMore);
     }
 
@@ -105,7 +132,7 @@ mod tests {
         let mut plan = Plan::default();
         assert_eq!(plan.step(), Step::NothingMore);
         assert_eq!(plan.step(), Step::Wait);
-        plan.add([id]);
+        plan.add([normal(id)]);
         assert_eq!(plan.step(), Step::Deliver(id));
         plan.settled();
         assert_eq!(plan.step(), Step::NothingMore);

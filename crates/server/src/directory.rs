@@ -10,6 +10,8 @@ use line::{CallId, Home, Number};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use crate::rights::Right;
+
 /// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
@@ -88,6 +90,8 @@ pub struct Provider {
     pub name: Name,
     /// The number it dials in from. Without one it submits over the network only.
     pub number: Option<Number>,
+    /// To whom and under which topics it may send; empty: everything.
+    pub may_send: Vec<Right>,
 }
 
 /// A provider's secret: 32 random octets as 43 base64url characters, behind `rup_` so that people and scanners know what
@@ -117,7 +121,7 @@ impl TokenHash {
         Self(Sha256::digest(presented.as_bytes()).into())
     }
 
-    pub(crate) fn octets(&self) -> &[u8] {
+    pub(crate) fn octets(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -2,15 +2,21 @@
 
 use bytes::Bytes;
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
+use jiff::Timestamp;
 use line::Home;
 use tokio::sync::mpsc;
 
 use crate::directory::{Destination, Provider, TokenHash};
+use crate::rights::{allow_everything, allow_terminal, allow_topic};
 use crate::routing::{UnknownDestination, route};
-use crate::store::{NewMessage, Store, StoreError};
+use crate::store::{Cancelled, Handling, NewMessage, OverQuota, Store, StoreError};
+use crate::topic::Topic;
 
 /// Destinations of one submission.
 pub const DESTINATIONS_MAX: usize = 1000;
+
+/// Octets of a replace key or an idempotency key.
+pub const KEY_OCTETS_MAX: usize = 100;
 
 /// What an adapter hands in.
 #[derive(Debug)]
@@ -23,6 +29,8 @@ pub struct Submission {
     pub content_type: ContentType,
     /// The content.
     pub content: Bytes,
+    /// How it is to be treated.
+    pub handling: Handling,
 }
 
 /// Why a submission is not taken. Nothing of it is stored.
@@ -40,23 +48,54 @@ pub enum Refusal {
     /// A destination that the directory does not know.
     #[error(transparent)]
     UnknownDestination(#[from] UnknownDestination),
+    /// A destination to which this provider may not send, whether there is such a terminal or not.
+    #[error("this provider may not send to {0}; `ringup provider list` shows what it may")]
+    ForbiddenDestination(Destination),
+    /// A topic under which this provider may not send.
+    #[error("this provider may not send under the topic {0}; `ringup provider list` shows what it may")]
+    ForbiddenTopic(Topic),
+    /// Its time is over before it has begun.
+    #[error("it expired at {0}; give a time that is to come")]
+    Expired(Timestamp),
     /// Larger than this server takes.
     #[error("the content is larger than {max} octets (submission.size_max in the server's config)")]
     TooLarge {
         /// The limit, in octets.
         max: u64,
     },
+    /// As much waits as may.
+    #[error(transparent)]
+    Quota(OverQuota),
+    /// The idempotency key belongs to another submission.
+    #[error(
+        "this key was used for another submission; give each submission a key of its own, and repeat one as it was"
+    )]
+    KeyReused,
+    /// The disk is full: try again later.
+    #[error("the server's disk is full; nothing was stored, what was accepted is safe; send again later")]
+    Full,
     /// Our fault: try again later.
     #[error("the store could not take it")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Quota(over) => Self::Quota(over),
+            StoreError::KeyReused => Self::KeyReused,
+            error if error.is_full() => Self::Full,
+            error => Self::Store(error),
+        }
+    }
 }
 
 /// A submission was taken: it is on the disk.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The message's name from now on.
+    /// The message's name from now on; of a repeated submission, that of the first.
     pub id: MessageId,
-    /// The terminals it waits for.
+    /// The terminals it is for.
     pub terminals: Vec<TerminalId>,
 }
 
@@ -96,7 +135,7 @@ impl Intake {
     /// # Errors
     /// [`Refusal`]; nothing is stored then.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
-        let Submission { provider, destinations, content_type, content } = submission;
+        let Submission { provider, destinations, content_type, content, handling } = submission;
         match destinations.len() {
             0 => return Err(Refusal::NoDestination),
             1..=DESTINATIONS_MAX => {}
@@ -105,21 +144,55 @@ impl Intake {
         if content.len() as u64 > self.size_max {
             return Err(Refusal::TooLarge { max: self.size_max });
         }
+        if let Some(at) = handling.expires_at.filter(|at| *at <= Timestamp::now()) {
+            return Err(Refusal::Expired(at));
+        }
+        if let Some(topic) = handling.topic.as_ref().filter(|topic| !allow_topic(&provider.may_send, topic)) {
+            return Err(Refusal::ForbiddenTopic(topic.clone()));
+        }
+        let terminals = self.route(&provider, destinations).await?;
+        let size = content.len() as u64;
+        let head = MessageHead { id: MessageId::now(), content_type, digest: Digest::of(&content), size };
+        let provider = provider.name;
+        let message = NewMessage { head, provider: provider.clone(), content, terminals: terminals.clone(), handling };
+        let accepted = self.store.accept(message).await?;
+        let id = accepted.id;
+        if accepted.is_repeated {
+            tracing::info!(message_id = %id, %provider, "message submitted again");
+            return Ok(Accepted { id, terminals });
+        }
+        // A crash from here on loses nothing: at start everything that waits is due.
+        tracing::info!(message_id = %id, %provider, size, replaced = accepted.replaced, "message accepted");
+        let _ = self.due.send(terminals.clone()).await; // shutting down: due at the next start
+        Ok(Accepted { id, terminals })
+    }
+
+    /// Cancels a message of this provider. `None`: it has none of this id.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`], or [`Refusal::Full`].
+    pub async fn cancel(&self, provider: Provider, id: MessageId) -> Result<Option<Cancelled>, Refusal> {
+        let cancelled = self.store.cancel(id, Some(provider.name.clone()), "cancelled by its provider").await?;
+        if let Some(Cancelled { cancelled, under_way, settled }) = cancelled {
+            tracing::info!(message_id = %id, provider = %provider.name, cancelled, under_way, settled, "message cancelled");
+        }
+        Ok(cancelled)
+    }
+
+    /// The terminals that these destinations name, if the provider may send to all of them.
+    async fn route(&self, provider: &Provider, destinations: Vec<Destination>) -> Result<Vec<TerminalId>, Refusal> {
+        let may_ask = allow_everything(&provider.may_send);
         let mut found = Vec::with_capacity(destinations.len());
         for destination in destinations {
             let destination = destination.at(self.home);
             let terminal = self.store.find_terminal(destination.clone()).await?;
+            // Who may not send to everybody does not learn either which terminals there are.
+            let may_send = terminal.as_ref().map_or(may_ask, |terminal| allow_terminal(&provider.may_send, terminal));
+            if !may_send {
+                return Err(Refusal::ForbiddenDestination(destination));
+            }
             found.push((destination, terminal));
         }
-        let terminals = route(found)?;
-        let id = MessageId::now();
-        let size = content.len() as u64;
-        let head = MessageHead { id, content_type, digest: Digest::of(&content), size };
-        let message = NewMessage { head, provider: provider.name.clone(), content, terminals: terminals.clone() };
-        self.store.accept(message).await?;
-        // A crash from here on loses nothing: at start everything that waits is due.
-        tracing::info!(message_id = %id, provider = %provider.name, size, "message accepted");
-        let _ = self.due.send(terminals.clone()).await; // shutting down: due at the next start
-        Ok(Accepted { id, terminals })
+        Ok(route(found)?)
     }
 }

@@ -16,8 +16,13 @@ pub mod ingest;
 pub mod intake;
 pub mod keys;
 mod operator;
+pub mod rights;
 pub mod routing;
 pub mod service;
 pub mod store;
+pub mod topic;
+mod upkeep;
+pub mod verdict;
+pub mod waiting;
 
 pub use service::{Config, ServeError, operator_socket, serve};

@@ -2,6 +2,9 @@
 //!
 //! HTTP with JSON bodies; the command line (`ringup terminal add` and the rest) is its client.
 
+mod keeping;
+mod messages;
+
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
@@ -18,10 +21,13 @@ use line::{Home, Number, check_dialled};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
+use self::messages::{cancel_message, explain_message, list_messages, show_message};
 use crate::dialup::DialUp;
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
-use crate::ingest::http::{message_json, problem};
+use crate::ingest::http::problem;
 use crate::keys::ServerKeys;
+use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
 
 /// Entries in a list that grows for ever.
@@ -30,6 +36,8 @@ const LIST_LAST: Last = Last(100);
 #[derive(Debug, Clone)]
 struct Desk {
     store: Store,
+    /// How far the backup is that is being made.
+    backup: BackupWatch,
     dialup: DialUp,
     keys: ServerKeys,
     home: Option<Home>,
@@ -62,8 +70,12 @@ pub(crate) fn router(store: Store, dialup: DialUp, keys: ServerKeys, home: Optio
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
         .route("/calls", get(list_calls))
         .route("/messages", get(list_messages))
-        .route("/messages/{id}", get(show_message))
-        .with_state(Desk { store, dialup, keys, home })
+        .route("/messages/{id}", get(show_message).delete(cancel_message))
+        .route("/messages/{id}/explain", get(explain_message))
+        .route("/store", get(show_store))
+        .route("/store/check", get(check_store))
+        .route("/store/backup", get(show_backup).post(make_backup))
+        .with_state(Desk { store, backup: BackupWatch::default(), dialup, keys, home })
 }
 
 /// A refusal, as a problem document.
@@ -76,6 +88,10 @@ struct Refused {
 impl Refused {
     fn bad(field: &'static str, detail: impl ToString) -> Self {
         Self { status: StatusCode::BAD_REQUEST, field, detail: detail.to_string() }
+    }
+
+    fn conflict(field: &'static str, detail: impl ToString) -> Self {
+        Self { status: StatusCode::CONFLICT, field, detail: detail.to_string() }
     }
 
     fn missing(field: &'static str, detail: impl ToString) -> Self {
@@ -241,6 +257,8 @@ fn terminal_json(terminal: &Terminal) -> Value {
 struct NewProvider {
     name: String,
     number: Option<String>,
+    #[serde(default)]
+    may_send: Vec<String>,
 }
 
 async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
@@ -248,7 +266,13 @@ async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, 
     let mut octets = [0; 32];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
     let token = Token::from_octets(octets);
-    let provider = Provider { name: parse("name", &new.name)?, number: desk.number(new.number)? };
+    let may_send = new.may_send.iter().map(|right| parse::<Right>("may_send", right)).collect::<Result<Vec<_>, _>>()?;
+    let may_send = may_send.into_iter().map(|right| match right {
+        Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
+        other => other,
+    });
+    let provider =
+        Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
     desk.store.add_provider(provider.clone(), TokenHash::of(token.reveal())).await?;
     tracing::info!(provider = %provider.name, "provider added");
     let mut shown = provider_json(&provider);
@@ -262,20 +286,14 @@ async fn list_providers(State(desk): State<Desk>) -> Answer {
 }
 
 fn provider_json(provider: &Provider) -> Value {
-    json!({ "name": provider.name.to_string(), "number": provider.number.as_ref().map(Number::as_str) })
+    let may_send = provider.may_send.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "name": provider.name.to_string(),
+        "number": provider.number.as_ref().map(Number::as_str),
+        "may_send": if may_send.is_empty() { vec!["*".to_owned()] } else { may_send },
+    })
 }
 
 async fn list_calls(State(desk): State<Desk>) -> Answer {
     Ok(Json(desk.store.calls(LIST_LAST).await?).into_response())
-}
-
-async fn list_messages(State(desk): State<Desk>) -> Answer {
-    let messages = desk.store.messages(LIST_LAST).await?;
-    Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())
-}
-
-async fn show_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
-    let found = desk.store.message(parse("id", &id)?).await?;
-    let message = found.ok_or_else(|| Refused::missing("id", "no message has this id"))?;
-    Ok(Json(message_json(&message)).into_response())
 }

@@ -1,5 +1,7 @@
 //! Which terminals a submission is for. Pure.
 
+use std::collections::BTreeSet;
+
 use delivery::TerminalId;
 
 use crate::directory::{Destination, Terminal};
@@ -20,9 +22,10 @@ pub fn route(
     destinations: impl IntoIterator<Item = (Destination, Option<Terminal>)>,
 ) -> Result<Vec<TerminalId>, UnknownDestination> {
     let mut terminals = Vec::new();
+    let mut routed = BTreeSet::new();
     for (destination, found) in destinations {
         let terminal = found.ok_or(UnknownDestination { destination })?;
-        if !terminals.contains(&terminal.id) {
+        if routed.insert(terminal.id) {
             terminals.push(terminal.id);
         }
     }

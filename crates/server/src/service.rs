@@ -23,7 +23,8 @@ use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
 use crate::operator;
-use crate::store::{Store, StoreError};
+use crate::store::{Quotas, Retention, Store, StoreError};
+use crate::upkeep;
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -37,6 +38,10 @@ pub struct Config {
     pub submission_listen: Option<SocketAddr>,
     /// Largest content taken, in octets.
     pub submission_size_max: u64,
+    /// How much may wait.
+    pub quotas: Quotas,
+    /// How long is kept what has all its verdicts.
+    pub retention: Retention,
     /// Our address on every link.
     pub link_address: Ipv4Addr,
     /// Addresses for callers that have none in the directory.
@@ -101,12 +106,14 @@ enum Event {
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let store =
         Store::open(&config.state).map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    let store = store.with_quotas(config.quotas);
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let intake = Intake::new(store.clone(), due_sender, config.submission_size_max, config.home);
     let submissions = Submissions::new(intake, store.clone());
     let mut tasks = JoinSet::new();
+    tasks.spawn(upkeep::keep(store.clone(), config.retention, shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
         let failed = |source| ServeError::Listen { at: address.to_string(), source };

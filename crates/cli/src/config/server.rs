@@ -10,12 +10,17 @@ use server::Config;
 use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::dispatch::RetryRules;
+use server::store::{Quota, Quotas, Retention};
 
 use super::{ConfigError, Section, load, modem_setup, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
 const SUBMISSION_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+/// What may wait of one provider.
+const PROVIDER_QUOTA: Quota = Quota { messages: 1_000_000, octets: 10_000_000_000 };
+/// What may wait for one terminal: at 33600 bit/s, days of line.
+const TERMINAL_QUOTA: Quota = Quota { messages: 100_000, octets: 1_000_000_000 };
 const LINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const LINK_POOL: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 255, 1), Ipv4Addr::new(10, 77, 255, 254));
 const RETRY_FIRST: Duration = Duration::from_secs(60);
@@ -42,6 +47,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             };
             (listen, section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
+        let quotas = top.section("quota", quotas);
+        let retention = top.section("store", retention);
         let link = top.section("link", link);
         let tun = tun::read(top, HAS_TUN);
         let retry = top.section("retry", |section| RetryRules {
@@ -66,6 +73,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             home,
             submission_listen: listen,
             submission_size_max: size_max,
+            quotas,
+            retention,
             link_address,
             link_pool,
             capture: None,
@@ -79,6 +88,29 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
 /// Where the operator's socket of a server with this config is. Reads no more than that.
 pub(crate) fn operator_socket(path: &Path) -> Result<PathBuf, ConfigError> {
     read(path).map(|config| server::operator_socket(&config.state))
+}
+
+fn quotas(section: &mut Section<'_>) -> Quotas {
+    Quotas {
+        provider: Quota {
+            messages: section.count("provider_messages", PROVIDER_QUOTA.messages),
+            octets: section.count("provider_octets", PROVIDER_QUOTA.octets),
+        },
+        terminal: Quota {
+            messages: section.count("terminal_messages", TERMINAL_QUOTA.messages),
+            octets: section.count("terminal_octets", TERMINAL_QUOTA.octets),
+        },
+    }
+}
+
+fn retention(section: &mut Section<'_>) -> Retention {
+    let Retention { contents, rows } = Retention::default();
+    let retention =
+        Retention { contents: section.time("keep_contents", contents), rows: section.time("keep_rows", rows) };
+    if retention.rows < retention.contents {
+        section.fault("keep_rows", "is shorter than store.keep_contents");
+    }
+    retention
 }
 
 fn link(section: &mut Section<'_>) -> Option<(Ipv4Addr, AddressPool)> {

@@ -44,6 +44,11 @@ fn all_faults_of_a_servers_config_are_told_at_once_each_with_its_key() {
         [submission]
         listen = "everywhere"
         size_max = 0
+        [quota]
+        terminal_messages = 0
+        provider_octets = "many"
+        [store]
+        keep_rows = "1h"
         [link]
         address = "224.0.0.1"
         pool_first = "10.77.0.9"
@@ -61,6 +66,9 @@ fn all_faults_of_a_servers_config_are_told_at_once_each_with_its_key() {
     let keys = [
         "stat",
         "submission.listen",
+        "quota.terminal_messages",
+        "quota.provider_octets",
+        "store.keep_rows",
         "submission.size_max",
         "link.address",
         "link.pool_last",

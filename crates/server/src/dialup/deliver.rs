@@ -60,14 +60,23 @@ where
             Step::Deliver(id) => {
                 let (head, content) = match store.content(id).await {
                     Ok(found) => found,
+                    // A damaged content is never delivered, and never keeps the others waiting.
+                    Err(error) if error.is_damage() => {
+                        store.quarantine(id, "the content is damaged").await?;
+                        plan.settled();
+                        continue;
+                    }
                     Err(error) => {
-                        // A damaged content is never delivered, and never keeps the others waiting.
                         tracing::error!(message_id = %id, %error, "content cannot be read");
                         tally.refused += 1;
                         plan.settled();
                         continue;
                     }
                 };
+                if !store.begin_delivery(id, terminal.id, call).await? {
+                    plan.settled(); // it has its verdict since we looked
+                    continue;
+                }
                 match courier.deliver(&head, content).await {
                     Ok(receipt) => {
                         store.delivered(id, terminal.id, call).await?;
@@ -80,8 +89,13 @@ where
                     Err(DeliveryError::Refused { status, reason }) => {
                         tally.refused += 1;
                         tracing::warn!(%call, message_id = %id, terminal = %terminal.name, %status, reason, "refused");
+                        let outcome = format!("refused with status {status}: {reason}");
+                        store.end_delivery(id, terminal.id, call, outcome).await?;
                     }
-                    Err(lost @ DeliveryError::Lost(_)) => return Err(Broken::Session(lost)),
+                    Err(lost @ DeliveryError::Lost(_)) => {
+                        store.end_delivery(id, terminal.id, call, "the session was lost".to_owned()).await?;
+                        return Err(Broken::Session(lost));
+                    }
                 }
                 plan.settled();
             }

@@ -2,11 +2,15 @@
 //!
 //! `POST /v1/messages?to=tel:201&to=ip:10.77.0.2` with the content as body and the provider's token as bearer token.
 //! 202 means: on the disk. Everything else is a problem document (RFC 9457) that names the field and the remedy.
+//! `GET /v1/messages/ID` tells what became of it, `DELETE` cancels it.
+
+mod query;
 
 use std::io;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,14 +20,19 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use percent_encoding::percent_decode_str;
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::query::Wanted;
 use super::early_answer::EarlyAnswer;
-use crate::directory::Destination;
+use crate::directory::Provider;
 use crate::intake::{Intake, Refusal, Submission};
-use crate::store::{MessageEntry, Store};
+use crate::store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
+use crate::verdict::Verdict;
+
+/// When to send again what a quota or a full disk refused: not before a call or two. In seconds.
+const RETRY_AFTER_SECONDS: u32 = 60;
 
 /// The submission service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -42,8 +51,12 @@ impl Submissions {
     pub fn new(intake: Intake, store: Store) -> Self {
         let router = Router::new()
             .route("/v1/messages", post(submit))
-            .route("/v1/messages/{id}", get(show))
+            .route("/v1/messages/{id}", get(show).delete(cancel))
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "path", "only /v1/messages is here") })
+            .method_not_allowed_fallback(|| async {
+                let detail = "POST to /v1/messages; GET and DELETE for /v1/messages/ID";
+                problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
+            })
             .with_state(Door { intake, store });
         Self { router }
     }
@@ -66,9 +79,9 @@ impl Submissions {
 async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: HeaderMap, mut body: Body) -> Response {
     match take(&door, query.as_deref(), &headers, &mut body).await {
         Ok(response) => response,
-        Err(Problem { status, field, detail }) => {
-            let text = problem_json(status, field, &detail).to_string();
-            (status, [(CONTENT_TYPE, PROBLEM_TYPE)], EarlyAnswer::body(text, body)).into_response()
+        Err(problem) => {
+            let text = problem_json(problem.status, problem.field, &problem.detail).to_string();
+            problem.head(EarlyAnswer::body(text, body))
         }
     }
 }
@@ -76,7 +89,7 @@ async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: He
 async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut Body) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
     let provider = door.intake.recognise(bearer(headers)).await?;
-    let destinations = destinations(query.unwrap_or_default())?;
+    let Wanted { destinations, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
     let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().parse()) {
         None => ContentType::octets(),
         Some(parsed) => {
@@ -94,44 +107,65 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
         Err(error) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge { max }.into()),
         Err(_) => return Err(Problem::new("body", "the content ended early; nothing was stored".into())),
     };
-    let accepted = door.intake.submit(Submission { provider, destinations, content_type, content }).await?;
+    let submission = Submission { provider, destinations, content_type, content, handling };
+    let accepted = door.intake.submit(submission).await?;
     let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.terminals.len() });
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-async fn show(State(door): State<Door>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let provider = match door.intake.recognise(bearer(&headers)).await {
-        Ok(provider) => provider,
-        Err(refusal) => {
-            let Problem { status, field, detail } = refusal.into();
-            return problem(status, field, &detail);
+async fn show(State(door): State<Door>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    let shown = async {
+        let (provider, id) = door.asked(id, &headers).await?;
+        match door.store.message(id).await.map_err(Refusal::from)? {
+            // Another provider's message does not exist for this one.
+            Some(message) if message.provider == provider.name => Ok(Json(message_json(&message)).into_response()),
+            _ => Err(Problem::no_message()),
         }
     };
-    let Ok(id) = id.parse::<MessageId>() else {
-        return problem(StatusCode::BAD_REQUEST, "id", "a message id has 22 characters, as the 202 gave it");
+    shown.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn cancel(State(door): State<Door>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    let cancelled = async {
+        let (provider, id) = door.asked(id, &headers).await?;
+        let cancelled = door.intake.cancel(provider, id).await?.ok_or_else(Problem::no_message)?;
+        cancelled_answer(id, cancelled)
     };
-    match door.store.message(id).await {
-        // Another provider's message does not exist for this one.
-        Ok(Some(message)) if message.provider == provider.name => Json(message_json(&message)).into_response(),
-        Ok(_) => problem(StatusCode::NOT_FOUND, "id", "no message of yours has this id"),
-        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, "store", &error.to_string()),
+    cancelled.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// What is told of a cancellation, here and on the operator's socket.
+pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Response, Problem> {
+    let Cancelled { cancelled, under_way, settled } = cancelled;
+    if cancelled == 0 && under_way > 0 {
+        let detail = "it is being delivered just now; try again when the call is over".to_owned();
+        return Err(Problem { status: StatusCode::CONFLICT, field: "id", detail, is_for_later: true });
+    }
+    if cancelled == 0 {
+        let detail = "nothing of it waits any more: every terminal's envelope has its verdict".to_owned();
+        return Err(Problem { status: StatusCode::CONFLICT, field: "id", detail, is_for_later: false });
+    }
+    let body = json!({ "id": id.to_string(), "cancelled": cancelled, "under_way": under_way, "settled": settled });
+    Ok(Json(body).into_response())
+}
+
+impl Door {
+    /// Who asks, and about which message.
+    async fn asked(
+        &self,
+        id: Result<Path<String>, PathRejection>,
+        headers: &HeaderMap,
+    ) -> Result<(Provider, MessageId), Problem> {
+        let provider = self.intake.recognise(bearer(headers)).await?;
+        let id = id.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
+        let wrong = || Problem::new("id", "a message id has 22 characters, as the 202 gave it".to_owned());
+        Ok((provider, id.ok_or_else(wrong)?))
     }
 }
 
 /// A message as JSON: here and on the operator's socket.
 pub(crate) fn message_json(message: &MessageEntry) -> serde_json::Value {
-    let envelopes: Vec<_> = message
-        .envelopes
-        .iter()
-        .map(|envelope| {
-            json!({
-                "terminal": envelope.terminal,
-                "state": envelope.verdict.unwrap_or("waiting"),
-                "call": envelope.call,
-                "at": envelope.at,
-            })
-        })
-        .collect();
+    let handling = &message.handling;
     json!({
         "id": message.head.id.to_string(),
         "provider": message.provider.to_string(),
@@ -139,7 +173,29 @@ pub(crate) fn message_json(message: &MessageEntry) -> serde_json::Value {
         "size": message.head.size,
         "sha256": message.head.digest.to_string(),
         "accepted_at": message.accepted_at,
-        "envelopes": envelopes,
+        "urgency": handling.urgency.as_str(),
+        "topic": handling.topic.as_ref().map(ToString::to_string),
+        "expires_at": handling.expires_at,
+        "replace_key": handling.replace_key,
+        "idempotency_key": handling.idempotency_key,
+        "envelope_count": message.envelopes_count,
+        "envelopes": message.envelopes.iter().map(envelope_json).collect::<Vec<_>>(),
+    })
+}
+
+fn envelope_json(envelope: &EnvelopeEntry) -> serde_json::Value {
+    let deliveries = envelope.deliveries.iter().map(|delivery| {
+        let DeliveryEntry { call, began_at, ended_at, outcome, octets } = delivery;
+        json!({ "call": call, "began_at": began_at, "ended_at": ended_at, "outcome": outcome, "octets": octets })
+    });
+    json!({
+        "terminal": envelope.terminal,
+        "state": envelope.verdict.map_or("waiting", Verdict::as_str),
+        "reason": envelope.reason,
+        "under_way": envelope.under_way,
+        "call": envelope.call,
+        "at": envelope.at,
+        "deliveries": deliveries.collect::<Vec<_>>(),
     })
 }
 
@@ -147,51 +203,68 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-/// Reads `to=tel:201&to=...`. A `+` is a plus, as in a number, not a blank, as in a form.
-fn destinations(query: &str) -> Result<Vec<Destination>, Problem> {
-    let mut destinations = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("to", value)) => {
-                let value = percent_decode_str(value).decode_utf8_lossy();
-                let parsed = value.parse::<Destination>();
-                destinations.push(parsed.map_err(|error| Problem::new("to", format!("{value:?}: {error}")))?);
-            }
-            _ => {
-                let detail = format!("{pair:?} is not known here; give to=DESTINATION");
-                return Err(Problem::new("query", detail));
-            }
-        }
-    }
-    Ok(destinations)
-}
-
 /// What is wrong, for a problem document.
-struct Problem {
+#[derive(Debug)]
+pub(crate) struct Problem {
     status: StatusCode,
     field: &'static str,
     detail: String,
+    /// The same request may succeed later.
+    is_for_later: bool,
 }
 
 impl Problem {
     fn new(field: &'static str, detail: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, field, detail }
+        Self { status: StatusCode::BAD_REQUEST, field, detail, is_for_later: false }
+    }
+
+    fn no_message() -> Self {
+        let detail = "no message of yours has this id".to_owned();
+        Self { status: StatusCode::NOT_FOUND, field: "id", detail, is_for_later: false }
+    }
+
+    /// The answer with this body.
+    fn head(&self, body: Body) -> Response {
+        let mut response = (self.status, [(CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
+        if self.is_for_later {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.head(problem_json(self.status, self.field, &self.detail).to_string().into())
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let (status, field) = match &refusal {
-            Refusal::Token => (StatusCode::UNAUTHORIZED, "authorization"),
-            Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to"),
-            Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to"),
-            Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body"),
+        let (status, field, is_for_later) = match &refusal {
+            Refusal::Token => (StatusCode::UNAUTHORIZED, "authorization", false),
+            Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to", false),
+            Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to", false),
+            Refusal::ForbiddenDestination(_) => (StatusCode::FORBIDDEN, "to", false),
+            Refusal::ForbiddenTopic(_) => (StatusCode::FORBIDDEN, "topic", false),
+            Refusal::Expired(_) => (StatusCode::BAD_REQUEST, "expires", false),
+            Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body", false),
+            Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key", false),
+            Refusal::Quota(OverQuota { holder: Holder::Provider(_), .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, "provider", true)
+            }
+            Refusal::Quota(OverQuota { holder: Holder::Terminal(_), .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, "to", true)
+            }
+            Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "store", true),
+            // Removed while the submission was on its way in.
+            Refusal::Store(StoreError::NoTerminal(_)) => (StatusCode::NOT_FOUND, "to", false),
             Refusal::Store(error) => {
                 tracing::error!(%error, "submission not stored");
-                (StatusCode::SERVICE_UNAVAILABLE, "store")
+                (StatusCode::SERVICE_UNAVAILABLE, "store", true)
             }
         };
-        Self { status, field, detail: refusal.to_string() }
+        Self { status, field, detail: refusal.to_string(), is_for_later }
     }
 }
 
@@ -225,16 +298,4 @@ pub(crate) async fn serve_host(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn destinations_are_read_from_the_query_and_faults_name_their_field() {
-        let read = |query| destinations(query).map_err(|problem| (problem.field, problem.detail));
-        let expected: Vec<Destination> = vec!["tel:+49301234".parse().unwrap(), "ip:10.77.0.2".parse().unwrap()];
-        assert_eq!(read("to=tel:%2B49301234&to=ip:10.77.0.2"), Ok(expected));
-        assert_eq!(read(""), Ok(vec![]));
-        assert_eq!(read("to=201").unwrap_err().0, "to");
-        assert_eq!(read("too=tel:201").unwrap_err().0, "query");
-    }
-}
+mod tests;

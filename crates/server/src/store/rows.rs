@@ -2,18 +2,18 @@
 
 use std::net::Ipv4Addr;
 
-use delivery::{ContentType, MessageHead, MessageId};
+use delivery::{ContentType, MessageHead, Urgency};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, Row};
 
-use super::{EnvelopeEntry, MessageEntry, StoreError};
+use super::StoreError;
 use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal};
 
 pub(super) fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Damaged { what })
 }
 
-fn time(millis: i64, what: &'static str) -> Result<Timestamp, StoreError> {
+pub(super) fn time(millis: i64, what: &'static str) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(millis).map_err(|_| StoreError::Damaged { what })
 }
 
@@ -55,13 +55,19 @@ pub(super) fn select_providers(
 ) -> Result<Vec<Provider>, StoreError> {
     const WHAT: &str = "a provider";
     let mut select = db.prepare_cached(&format!("SELECT name, number FROM providers {rest}"))?;
+    let mut rights = db.prepare_cached("SELECT may_send FROM rights WHERE provider = ?1 ORDER BY may_send")?;
     let mut rows = select.query(values)?;
     let mut providers = Vec::new();
     while let Some(row) = rows.next()? {
         let number: Option<String> = row.get(1)?;
+        let name: String = row.get(0)?;
+        let may_send = rights.query_map([&name], |row| row.get::<_, String>(0))?;
+        // A right that cannot be read must not become the right to everything.
+        let may_send = may_send.map(|right| parse(&right?, "a right")).collect::<Result<_, StoreError>>()?;
         providers.push(Provider {
-            name: parse(&row.get::<_, String>(0)?, WHAT)?,
+            name: parse(&name, WHAT)?,
             number: number.map(|number| parse(&number, WHAT)).transpose()?,
+            may_send,
         });
     }
     Ok(providers)
@@ -78,51 +84,23 @@ pub(super) fn read_head(row: &Row<'_>) -> Result<MessageHead, StoreError> {
     })
 }
 
-pub(super) fn select_messages(
-    db: &Database,
-    rest: &str,
-    values: impl rusqlite::Params,
-) -> Result<Vec<MessageEntry>, StoreError> {
-    const WHAT: &str = "a message";
-    let sql = format!("SELECT id, content_type, digest, size, provider, accepted_at FROM messages {rest}");
-    let mut select = db.prepare_cached(&sql)?;
-    let mut rows = select.query(values)?;
-    let mut messages = Vec::new();
-    while let Some(row) = rows.next()? {
-        let head = read_head(row)?;
-        messages.push(MessageEntry {
-            provider: parse(&row.get::<_, String>(4)?, WHAT)?,
-            accepted_at: time(row.get(5)?, WHAT)?,
-            envelopes: select_envelopes(db, head.id)?,
-            head,
-        });
-    }
-    Ok(messages)
+/// A count; the database has no unsigned numbers, and a negative one counts nothing.
+pub(super) fn read_count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or_default())
 }
 
-fn select_envelopes(db: &Database, message: MessageId) -> Result<Vec<EnvelopeEntry>, StoreError> {
-    let mut select = db.prepare_cached(
-        "SELECT coalesce(t.name, e.terminal), verdict, verdict_call, verdict_at
-         FROM envelopes e LEFT JOIN terminals t ON t.id = e.terminal WHERE message = ?1 ORDER BY 1",
-    )?;
-    let mut rows = select.query([message.to_string()])?;
-    let mut envelopes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let verdict: Option<String> = row.get(1)?;
-        let at: Option<i64> = row.get(3)?;
-        envelopes.push(EnvelopeEntry {
-            terminal: row.get(0)?,
-            verdict: match verdict.as_deref() {
-                Some("delivered") => Some("delivered"),
-                Some("cancelled") => Some("cancelled"),
-                None => None,
-                Some(_) => return Err(StoreError::Damaged { what: "an envelope" }),
-            },
-            call: row.get(2)?,
-            at: at.map(|at| time(at, "an envelope")).transpose()?,
-        });
+/// The urgencies as the database sorts them.
+pub(super) fn urgency_rank(urgency: Urgency) -> i64 {
+    match urgency {
+        Urgency::Urgent => 0,
+        Urgency::Normal => 1,
+        Urgency::Bulk => 2,
     }
-    Ok(envelopes)
+}
+
+pub(super) fn read_urgency(rank: i64) -> Result<Urgency, StoreError> {
+    let urgency = Urgency::ALL.into_iter().find(|urgency| urgency_rank(*urgency) == rank);
+    urgency.ok_or(StoreError::Damaged { what: "the urgency of a message" })
 }
 
 pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {

@@ -1,7 +1,17 @@
-use delivery::ContentType;
+mod keeping;
+mod migrations;
+mod quotas;
+mod verdicts;
+
+use bytes::Bytes;
+use delivery::{ContentType, Digest, MessageHead, MessageId};
+use line::CallId;
 use tempfile::TempDir;
 
+use super::content::INLINE_OCTETS_MAX;
 use super::*;
+use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal, TokenHash};
+use crate::verdict::Verdict;
 
 fn terminal(name: &str, number: &str, address: &str) -> Terminal {
     Terminal {
@@ -25,7 +35,8 @@ fn message(content: &[u8], terminals: &[TerminalId]) -> NewMessage {
         digest: Digest::of(&content),
         size: content.len() as u64,
     };
-    NewMessage { head, provider: "vending-1".parse().unwrap(), content, terminals: terminals.to_vec() }
+    let handling = Handling::default();
+    NewMessage { head, provider: "vending-1".parse().unwrap(), content, terminals: terminals.to_vec(), handling }
 }
 
 fn call_placed() -> CallRecord {
@@ -35,6 +46,18 @@ fn call_placed() -> CallRecord {
 
 fn open(folder: &TempDir) -> Store {
     Store::open(folder.path()).unwrap()
+}
+
+/// A store that knows the owner.
+async fn open_with_owner(folder: &TempDir) -> Store {
+    let store = open(folder);
+    store.add_terminal(owner()).await.unwrap();
+    store
+}
+
+/// The ids of what waits for the owner.
+async fn due(store: &Store) -> Vec<MessageId> {
+    store.due(owner().id).await.unwrap().into_iter().map(|due| due.id).collect()
 }
 
 #[tokio::test]
@@ -78,7 +101,7 @@ async fn what_was_accepted_is_due_after_the_process_has_ended() {
         store.accept(large.clone()).await.unwrap();
     }
     let store = open(&folder);
-    assert_eq!(store.due(owner().id).await.unwrap(), [small.head.id, large.head.id]);
+    assert_eq!(due(&store).await, [small.head.id, large.head.id]);
     assert_eq!(store.terminals_due().await.unwrap(), [owner()], "and its line is down: calls do not survive");
     for new in [small, large] {
         assert_eq!(store.content(new.head.id).await.unwrap(), (new.head, new.content));
@@ -97,9 +120,9 @@ async fn an_envelope_gets_one_verdict_and_keeps_it() {
     store.delivered(new.head.id, owner().id, second).await.unwrap();
     assert!(store.remove_terminal(owner().name).await.unwrap());
     let entry = store.message(new.head.id).await.unwrap().unwrap();
-    assert_eq!(entry.envelopes[0].verdict, Some("delivered"));
+    assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Delivered));
     assert_eq!(entry.envelopes[0].call, Some(first.to_string()));
-    assert!(store.due(owner().id).await.unwrap().is_empty());
+    assert!(due(&store).await.is_empty());
 }
 
 #[tokio::test]
@@ -112,34 +135,34 @@ async fn removing_a_terminal_cancels_what_waits_for_it() {
     assert!(store.remove_terminal(owner().name).await.unwrap());
     assert!(!store.remove_terminal(owner().name).await.unwrap());
     let entry = store.message(new.head.id).await.unwrap().unwrap();
-    assert_eq!(entry.envelopes[0].verdict, Some("cancelled"));
+    assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Cancelled));
     assert!(store.terminals_due().await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_damaged_content_is_never_given_out() {
     let folder = TempDir::new().unwrap();
-    let store = open(&folder);
+    let store = open_with_owner(&folder).await;
     let new = message(&[7; INLINE_OCTETS_MAX + 1], &[owner().id]);
     store.accept(new.clone()).await.unwrap();
     let path = folder.path().join("contents").join(new.head.digest.to_string());
     let mut content = fs::read(&path).unwrap();
     content[1000] ^= 1;
     fs::write(&path, content).unwrap();
-    assert!(matches!(store.content(new.head.id).await, Err(StoreError::Damaged { what: "a content" })));
+    assert!(matches!(store.content(new.head.id).await, Err(StoreError::Damaged { what: "the content" })));
 }
 
 #[tokio::test]
 async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
     let folder = TempDir::new().unwrap();
-    let store = open(&folder);
+    let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
     // All are waiting before the writer takes the first: they share a transaction, or a few.
     let twice = [new.clone(), new.clone(), message(b"y", &[owner().id])].map(|new| store.accept(new));
     let [first, repeated, other] = twice;
     let (first, repeated, other) = tokio::join!(first, repeated, other);
     assert!(first.is_ok() && repeated.is_err() && other.is_ok());
-    assert_eq!(store.due(owner().id).await.unwrap().len(), 2);
+    assert_eq!(due(&store).await.len(), 2);
 }
 
 #[tokio::test]
@@ -173,7 +196,8 @@ async fn a_database_of_a_later_version_is_left_alone() {
 async fn a_provider_is_known_by_its_token() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder);
-    let provider = Provider { name: "vending-1".parse().unwrap(), number: None };
+    let provider =
+        Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec!["tel:".parse().unwrap()] };
     store.add_provider(provider.clone(), TokenHash::of("rup_x")).await.unwrap();
     assert_eq!(store.provider_with_token(TokenHash::of("rup_x")).await.unwrap(), Some(provider.clone()));
     assert_eq!(store.provider_with_token(TokenHash::of("rup_y")).await.unwrap(), None);
@@ -184,7 +208,7 @@ async fn a_provider_is_known_by_its_token() {
 #[tokio::test]
 async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url() {
     let folder = TempDir::new().unwrap();
-    let store = open(&folder);
+    let store = open_with_owner(&folder).await;
     // Ascending as ids, not as texts.
     let ids = ["Z", "a", "0", "-", "_"].map(|first| format!("{first}{}", "A".repeat(21)));
     for (second, id) in (0..).zip(&ids) {
@@ -194,7 +218,7 @@ async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url
         let placed_at = Timestamp::from_second(second).unwrap();
         store.record_call(CallRecord { id: id.parse().unwrap(), placed_at, ..call_placed() }).await.unwrap();
     }
-    let due = store.due(owner().id).await.unwrap();
+    let due = due(&store).await;
     assert_eq!(due.iter().map(ToString::to_string).collect::<Vec<_>>(), ids);
     let newest_first = [4, 3, 2].map(|index: usize| ids[index].clone());
     let messages = store.messages(Last(3)).await.unwrap();
@@ -206,7 +230,7 @@ async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url
 #[tokio::test]
 async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
     let folder = TempDir::new().unwrap();
-    let store = open(&folder);
+    let store = open_with_owner(&folder).await;
     // As many pages as there are, and a dozen: a content of 64 KiB needs sixteen.
     let limit = |more: u32| {
         store.writer.run(move |db| {
@@ -222,7 +246,7 @@ async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
     let (a, b, c, d, e) = tokio::join!(a, b, c, d, e);
     let accepted = [a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok(), e.is_ok()];
     assert!(!accepted[1] && !accepted[3], "{accepted:?}");
-    let due = store.due(owner().id).await.unwrap();
+    let due = due(&store).await;
     for (new, is_accepted) in new.iter().zip(accepted) {
         assert_eq!(due.contains(&new.head.id), is_accepted, "{accepted:?}");
     }

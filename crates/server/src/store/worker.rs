@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::thread;
 
 use rusqlite::{Connection, ffi};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
+use super::health::Vitals;
 
 /// Jobs taken into one transaction. Bounds how long the first of them waits.
 const GROUP_MAX: usize = 256;
@@ -20,21 +21,35 @@ const QUEUE_MAX: usize = 4096;
 /// Answers a job's caller, once it is known whether the transaction is on the disk.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs on the connection, unless there is a reason not to.
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Done + Send>;
+
+/// A job that has run.
+struct Done {
+    answer: Answer,
+    /// What SQLite said, if it failed.
+    failed: Option<Arc<rusqlite::Error>>,
+}
 
 /// A thread with a connection. It ends when the last handle is gone and its queue is empty.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
-    jobs: Arc<tokio::sync::mpsc::Sender<Job>>,
+    jobs: Arc<mpsc::Sender<Job>>,
 }
 
 impl Worker {
-    pub(super) fn start(name: &str, connection: Connection, is_writer: bool) -> Result<Self, StoreError> {
-        let (jobs, queue) = tokio::sync::mpsc::channel(QUEUE_MAX);
-        let work = move || if is_writer { write(&connection, queue) } else { read(&connection, queue) };
+    pub(super) fn start_writer(connection: Connection, vitals: Arc<Vitals>) -> Result<Self, StoreError> {
+        Self::start("store-writer", move |queue| write(&connection, queue, &vitals))
+    }
+
+    pub(super) fn start_reader(connection: Connection) -> Result<Self, StoreError> {
+        Self::start("store-reader", move |queue| read(&connection, queue))
+    }
+
+    fn start(name: &str, work: impl FnOnce(mpsc::Receiver<Job>) + Send + 'static) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         thread::Builder::new()
             .name(name.to_owned())
-            .spawn(work)
+            .spawn(move || work(queue))
             .map_err(|error| StoreError::Thread(Arc::new(error)))?;
         Ok(Self { jobs: Arc::new(jobs) })
     }
@@ -48,9 +63,14 @@ impl Worker {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let result = connection.and_then(|connection| in_savepoint(connection, work));
-            Box::new(move |committed| {
+            let failed = match &result {
+                Err(StoreError::Database(error)) => Some(error.clone()),
+                _ => None,
+            };
+            let answer: Answer = Box::new(move |committed| {
                 let _ = sender.send(committed.and(result)); // the caller may have gone away
-            })
+            });
+            Done { answer, failed }
         });
         self.jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
         receiver.await.map_err(|_| StoreError::Stopped)?
@@ -61,16 +81,18 @@ fn in_savepoint<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.execute_batch("SAVEPOINT job")?;
+    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let result = work(connection);
-    if result.is_err() {
-        connection.execute_batch("ROLLBACK TO job")?;
+    if result.is_err() && !connection.is_autocommit() {
+        connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
     }
-    connection.execute_batch("RELEASE job")?;
+    if !connection.is_autocommit() {
+        connection.prepare_cached("RELEASE job")?.execute([])?;
+    }
     result
 }
 
-fn write(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
+fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vitals) {
     let mut group = Vec::with_capacity(GROUP_MAX);
     while let Some(first) = queue.blocking_recv() {
         group.push(first);
@@ -86,11 +108,12 @@ fn write(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
                 Some(error) => Err(StoreError::Commit(error.clone())),
                 None => Ok(connection),
             };
-            answers.push(job(usable));
+            let done = job(usable);
+            answers.push(done.answer);
             // A full disk ends the whole transaction under a job (SQLITE_FULL): what follows must not commit by itself.
             if failed.is_none() && connection.is_autocommit() {
                 let code = ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK);
-                failed = Some(Arc::new(rusqlite::Error::SqliteFailure(code, None)));
+                failed = done.failed.or_else(|| Some(Arc::new(rusqlite::Error::SqliteFailure(code, None))));
             }
         }
         if failed.is_none() {
@@ -100,14 +123,17 @@ fn write(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
             tracing::error!(%error, "store could not commit");
             let _ = connection.execute_batch("ROLLBACK"); // rolled back already, or the next BEGIN will say so
         }
+        let committed = failed.map_or(Ok(()), |error| Err(StoreError::Commit(error)));
+        vitals.note(&committed);
         for answer in answers {
-            answer(failed.clone().map_or(Ok(()), |error| Err(StoreError::Commit(error))));
+            answer(committed.clone());
         }
     }
 }
 
-fn read(connection: &Connection, mut queue: tokio::sync::mpsc::Receiver<Job>) {
+fn read(connection: &Connection, mut queue: mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
-        job(Ok(connection))(Ok(()));
+        let done = job(Ok(connection));
+        (done.answer)(Ok(()));
     }
 }

@@ -1,0 +1,1 @@
+//! Submissions as they come over a socket.

@@ -1,0 +1,84 @@
+//! The operator's questions about messages.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse as _;
+use delivery::MessageId;
+use serde_json::{Value, json};
+
+use super::{Answer, Desk, LIST_LAST, Refused, parse};
+use crate::directory::{CallRecord, Destination, Name};
+use crate::ingest::http::{cancelled_answer, message_json};
+use crate::store::{EnvelopeEntry, MessageEntry};
+use crate::waiting::Waiting;
+
+/// Envelopes of which the story is told: each asks for its terminal and its calls.
+const EXPLAINED_MAX: usize = 20;
+
+pub(super) async fn list_messages(State(desk): State<Desk>) -> Answer {
+    let messages = desk.store.messages(LIST_LAST).await?;
+    Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())
+}
+
+pub(super) async fn show_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
+    Ok(Json(message_json(&find(&desk, &id).await?)).into_response())
+}
+
+pub(super) async fn cancel_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
+    let id = parse::<MessageId>("id", &id)?;
+    let cancelled = desk.store.cancel(id, None, "cancelled by the operator").await?.ok_or_else(no_message)?;
+    tracing::info!(message_id = %id, cancelled = cancelled.cancelled, "message cancelled by the operator");
+    Ok(cancelled_answer(id, cancelled).unwrap_or_else(axum::response::IntoResponse::into_response))
+}
+
+/// The message with all that is known of why each envelope is where it is.
+pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
+    let message = find(&desk, &id).await?;
+    let mut story = message_json(&message);
+    for (index, envelope) in message.envelopes.iter().enumerate().take(EXPLAINED_MAX) {
+        let told = explain(&desk, &message, envelope).await?;
+        if let (Some(into), Value::Object(told)) = (story["envelopes"][index].as_object_mut(), told) {
+            into.extend(told);
+        }
+    }
+    Ok(Json(story).into_response())
+}
+
+async fn explain(desk: &Desk, message: &MessageEntry, envelope: &EnvelopeEntry) -> Result<Value, Refused> {
+    // A removed terminal is known by its id only: it has no calls to tell of.
+    let Ok(name) = envelope.terminal.parse::<Name>() else { return Ok(json!({})) };
+    let mut calls = desk.store.calls_with(name.clone(), message.accepted_at).await?;
+    if let Some(settled_at) = envelope.at {
+        calls.retain(|call| call.placed_at <= settled_at);
+    }
+    let waiting = match envelope.verdict {
+        Some(_) => None,
+        None => {
+            let terminal = desk.store.find_terminal(Destination::Name(name)).await?;
+            Some(Waiting::of(envelope, terminal.as_ref(), &calls))
+        }
+    };
+    let waiting = waiting.map(|Waiting { reason, next_at }| json!({ "reason": reason, "next_at": next_at }));
+    let calls: Vec<_> = calls.iter().map(call_json).collect();
+    Ok(json!({ "calls": calls, "waiting": waiting }))
+}
+
+fn call_json(call: &CallRecord) -> Value {
+    json!({
+        "id": call.id.to_string(),
+        "direction": call.direction,
+        "line": call.line.to_string(),
+        "placed_at": call.placed_at,
+        "connected_at": call.connected_at,
+        "ended_at": call.ended_at,
+        "outcome": call.outcome,
+    })
+}
+
+async fn find(desk: &Desk, id: &str) -> Result<MessageEntry, Refused> {
+    desk.store.message(parse("id", id)?).await?.ok_or_else(no_message)
+}
+
+fn no_message() -> Refused {
+    Refused::missing("id", "no message has this id")
+}

@@ -1,0 +1,88 @@
+//! Call records.
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use super::deliveries::release;
+use super::rows::read_call;
+use super::{Last, Store, StoreError};
+use crate::directory::{CallRecord, Direction, Name};
+
+impl Store {
+    /// Writes a call record: new when the call begins (before anything is dialled), over it as the call goes on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn record_call(&self, record: CallRecord) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let direction = match record.direction {
+                    Direction::Outgoing => "outgoing",
+                    Direction::Incoming => "incoming",
+                };
+                let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+                db.prepare_cached(
+                    "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                )?
+                .execute(params![
+                    record.id.to_string(),
+                    direction,
+                    record.line.to_string(),
+                    record.number.as_str(),
+                    record.party.to_string(),
+                    record.placed_at.as_millisecond(),
+                    millis(record.connected_at),
+                    millis(record.ended_at),
+                    record.outcome,
+                    i64::try_from(record.octets_out).unwrap_or(i64::MAX),
+                    i64::try_from(record.octets_in).unwrap_or(i64::MAX),
+                ])?;
+                // Whatever ended it, nothing is under way on a call that is over.
+                if record.ended_at.is_some() {
+                    release(db, record.id, "the call ended")?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// The last calls, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn calls(&self, last: Last) -> Result<Vec<CallRecord>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select =
+                    db.prepare_cached("SELECT * FROM calls ORDER BY placed_at DESC, rowid DESC LIMIT ?1")?;
+                let mut rows = select.query(params![last.0])?;
+                let mut calls = Vec::new();
+                while let Some(row) = rows.next()? {
+                    calls.push(read_call(row)?);
+                }
+                Ok(calls)
+            })
+            .await
+    }
+
+    /// The calls with a party (a terminal or provider, by name) since then, oldest first, at most a hundred.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn calls_with(&self, party: Name, since: Timestamp) -> Result<Vec<CallRecord>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT * FROM calls WHERE party = ?1 AND placed_at >= ?2 ORDER BY placed_at DESC, rowid DESC LIMIT 100",
+                )?;
+                let mut rows = select.query(params![party.to_string(), since.as_millisecond()])?;
+                let mut calls = Vec::new();
+                while let Some(row) = rows.next()? {
+                    calls.push(read_call(row)?);
+                }
+                calls.reverse();
+                Ok(calls)
+            })
+            .await
+    }
+}

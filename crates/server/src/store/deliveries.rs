@@ -1,0 +1,203 @@
+//! What waits for a terminal, and what came of each time that it was brought: the evidence.
+
+use delivery::{Due, MessageId, TerminalId};
+use line::CallId;
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
+
+use super::rows::{parse, read_urgency};
+use super::{Store, StoreError, now};
+
+/// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
+const DUE_MAX: u32 = 4096;
+
+impl Store {
+    /// The messages that wait for a terminal, in the order in which they are to be delivered: the most urgent first, then
+    /// the oldest; at most 4096.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due(&self, terminal: TerminalId) -> Result<Vec<Due>, StoreError> {
+        let (mut due, damaged) = self
+            .reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT m.id, e.urgency, e.message FROM envelopes e LEFT JOIN messages m ON m.seq = e.message
+                     WHERE e.terminal = ?1 AND e.verdict IS NULL ORDER BY e.urgency, e.message LIMIT ?2",
+                )?;
+                let mut rows = select.query(params![terminal.to_string(), DUE_MAX])?;
+                let (mut due, mut damaged) = (Vec::new(), Vec::new());
+                while let Some(row) = rows.next()? {
+                    let id = row.get::<_, Option<String>>(0)?.unwrap_or_default();
+                    match (id.parse::<MessageId>(), read_urgency(row.get(1)?)) {
+                        (Ok(id), Ok(urgency)) => due.push(Due { urgency, id }),
+                        _ => damaged.push(row.get::<_, i64>(2)?),
+                    }
+                }
+                Ok((due, damaged))
+            })
+            .await?;
+        for seq in damaged {
+            self.quarantine_row(seq).await?;
+        }
+        // Ids sort by time; their base64url text, which the database would sort, does not.
+        due.sort_unstable();
+        Ok(due)
+    }
+
+    /// Notes that a message is about to be brought, on this call. `false`: it must not be, for it has its verdict by now,
+    /// or its time is over (which is its verdict then).
+    ///
+    /// # Errors
+    /// [`StoreError`]: do not bring it.
+    pub async fn begin_delivery(&self, id: MessageId, terminal: TerminalId, call: CallId) -> Result<bool, StoreError> {
+        self.writer
+            .run(move |db| {
+                let (id, terminal, call, now) = (id.to_string(), terminal.to_string(), call.to_string(), now());
+                let found = db
+                    .prepare_cached("SELECT seq, expires_at FROM messages WHERE id = ?1")?
+                    .query_row([&id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)))
+                    .optional()?;
+                let Some((seq, expires_at)) = found else { return Ok(false) };
+                if expires_at.is_some_and(|at| at <= now) {
+                    db.prepare_cached(
+                        "UPDATE envelopes SET verdict = 'expired', verdict_at = ?3
+                         WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL AND under_way IS NULL",
+                    )?
+                    .execute(params![seq, terminal, now])?;
+                    return Ok(false);
+                }
+                let taken = db
+                    .prepare_cached(
+                        "UPDATE envelopes SET under_way = ?3 WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
+                    )?
+                    .execute(params![seq, terminal, call])?;
+                if taken == 1 {
+                    db.prepare_cached(
+                        "INSERT INTO deliveries (message, terminal, call, began_at) VALUES (?1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![seq, terminal, call, now])?;
+                }
+                Ok(taken == 1)
+            })
+            .await
+    }
+
+    /// Notes that a delivery came to nothing, and why; the message waits on. One that a newer message was to replace in the
+    /// meantime is replaced now.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is noted when the call ends.
+    pub async fn end_delivery(
+        &self,
+        id: MessageId,
+        terminal: TerminalId,
+        call: CallId,
+        outcome: String,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let seq = db
+                    .prepare_cached("SELECT seq FROM messages WHERE id = ?1")?
+                    .query_row([id.to_string()], |row| row.get::<_, i64>(0))
+                    .optional()?;
+                let Some(seq) = seq else { return Ok(()) };
+                end(db, seq, &terminal.to_string(), &call.to_string(), &outcome)
+            })
+            .await
+    }
+
+    /// Writes the verdict of an envelope: delivered, with the call as evidence. An envelope that has one keeps it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the message will be delivered again.
+    pub async fn delivered(&self, id: MessageId, terminal: TerminalId, call: CallId) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let (terminal, call, now) = (terminal.to_string(), call.to_string(), now());
+                let found = db
+                    .prepare_cached("SELECT seq, size FROM messages WHERE id = ?1")?
+                    .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+                    .optional()?;
+                let Some((seq, size)) = found else { return Ok(()) };
+                let given = db
+                    .prepare_cached(
+                        "UPDATE envelopes SET verdict = 'delivered', under_way = NULL, verdict_call = ?3, verdict_at = ?4
+                         WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
+                    )?
+                    .execute(params![seq, terminal, call, now])?;
+                let ended = db
+                    .prepare_cached(
+                        "UPDATE deliveries SET ended_at = ?4, outcome = 'delivered', octets = ?5
+                         WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
+                    )?
+                    .execute(params![seq, terminal, call, now, size])?;
+                if given == 1 && ended == 0 {
+                    db.prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?4, 'delivered', ?5)")?
+                        .execute(params![seq, terminal, call, now, size])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Ends what is under way on a call that is over.
+pub(super) fn release(db: &Database, call: CallId, outcome: &str) -> Result<(), StoreError> {
+    let call = call.to_string();
+    let mut select = db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
+    let under_way = select.query_map([&call], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let under_way = under_way.collect::<Result<Vec<_>, _>>()?;
+    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome))
+}
+
+/// Ends whatever is under way: no call survives the process.
+pub(super) fn release_all(db: &Database, outcome: &str) -> Result<(), StoreError> {
+    let mut select = db.prepare("SELECT DISTINCT under_way FROM envelopes WHERE under_way IS NOT NULL")?;
+    let calls = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    for call in calls {
+        release(db, parse(&call, "the call of an envelope")?, outcome)?;
+    }
+    let sql = "UPDATE deliveries SET ended_at = ?1, outcome = ?2 WHERE ended_at IS NULL";
+    db.execute(sql, params![now(), outcome])?;
+    Ok(())
+}
+
+fn end(db: &Database, seq: i64, terminal: &str, call: &str, outcome: &str) -> Result<(), StoreError> {
+    let now = now();
+    db.prepare_cached(
+        "UPDATE deliveries SET ended_at = ?4, outcome = ?5
+         WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
+    )?
+    .execute(params![seq, terminal, call, now, outcome])?;
+    let freed = db
+        .prepare_cached(
+            "UPDATE envelopes SET under_way = NULL WHERE message = ?1 AND terminal = ?2 AND under_way = ?3",
+        )?
+        .execute(params![seq, terminal, call])?;
+    if freed == 1 {
+        replace_late(db, seq, terminal, now)?;
+    }
+    Ok(())
+}
+
+/// A newer message under the same replace key spared this one while it was under way.
+fn replace_late(db: &Database, seq: i64, terminal: &str, now: i64) -> Result<(), StoreError> {
+    let newer = db
+        .prepare_cached(
+            "SELECT new.id FROM messages old JOIN messages new
+               ON new.provider = old.provider AND new.replace_key = old.replace_key AND new.seq > old.seq
+             JOIN envelopes e ON e.message = new.seq AND e.terminal = ?2
+             WHERE old.seq = ?1 AND old.replace_key IS NOT NULL AND new.replace_key IS NOT NULL AND new.waiting > 0
+               AND e.verdict IS NULL LIMIT 1",
+        )?
+        .query_row(params![seq, terminal], |row| row.get::<_, String>(0))
+        .optional()?;
+    if let Some(newer) = newer {
+        db.prepare_cached(
+            "UPDATE envelopes SET verdict = 'replaced', verdict_reason = ?3, verdict_at = ?4
+             WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
+        )?
+        .execute(params![seq, terminal, format!("replaced by {newer}"), now])?;
+    }
+    Ok(())
+}

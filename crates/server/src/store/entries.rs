@@ -1,0 +1,182 @@
+//! Messages as the operator and their providers see them: with every envelope, its verdict and the evidence.
+
+use delivery::{MessageHead, MessageId};
+use jiff::Timestamp;
+use rusqlite::{Connection as Database, Row, params};
+
+use super::rows::{parse, read_count, read_head, read_urgency, time};
+use super::{Handling, Last, Store, StoreError};
+use crate::directory::Name;
+use crate::verdict::Verdict;
+
+/// Envelopes that are shown of one message; those that wait come first.
+const ENVELOPES_SHOWN: u32 = 1000;
+
+/// Envelopes that are shown of a message in a list.
+const ENVELOPES_LISTED: u32 = 10;
+
+/// Deliveries that are shown of one envelope: the last.
+const DELIVERIES_SHOWN: u32 = 20;
+
+/// A message as the operator and its provider see it.
+#[derive(Debug, Clone)]
+pub struct MessageEntry {
+    /// Name, type, digest, size.
+    pub head: MessageHead,
+    /// Who submitted it.
+    pub provider: Name,
+    /// When it was accepted: it has been on the disk since.
+    pub accepted_at: Timestamp,
+    /// How it is to be treated.
+    pub handling: Handling,
+    /// Terminals that it is for.
+    pub envelopes_count: u64,
+    /// One for each terminal; of very many only the first.
+    pub envelopes: Vec<EnvelopeEntry>,
+}
+
+/// One message for one terminal.
+#[derive(Debug, Clone)]
+pub struct EnvelopeEntry {
+    /// The terminal's name, or its id if it has been removed.
+    pub terminal: String,
+    /// The call on which it is being delivered just now.
+    pub under_way: Option<String>,
+    /// How it ended; `None` while it waits.
+    pub verdict: Option<Verdict>,
+    /// Why, where the verdict does not say it.
+    pub reason: Option<String>,
+    /// The call that is the evidence.
+    pub call: Option<String>,
+    /// When the verdict was written.
+    pub at: Option<Timestamp>,
+    /// What came of each time that it was brought, oldest first.
+    pub deliveries: Vec<DeliveryEntry>,
+}
+
+/// One time that a message was brought.
+#[derive(Debug, Clone)]
+pub struct DeliveryEntry {
+    /// On which call.
+    pub call: String,
+    /// When it was begun.
+    pub began_at: Timestamp,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// What came of it; `None` while it is under way.
+    pub outcome: Option<String>,
+    /// Octets of content that the terminal has given a receipt for.
+    pub octets: u64,
+}
+
+impl Store {
+    /// The last messages, newest first, each with a few of its envelopes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn messages(&self, last: Last) -> Result<Vec<MessageEntry>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(&select_sql("ORDER BY seq DESC LIMIT ?1"))?;
+                let mut rows = select.query(params![last.0])?;
+                let mut messages = Vec::new();
+                while let Some(row) = rows.next()? {
+                    match read_message(db, row, ENVELOPES_LISTED) {
+                        Ok(message) => messages.push(message),
+                        // One damaged row must not hide the others.
+                        Err(error) => tracing::error!(%error, "a message cannot be listed"),
+                    }
+                }
+                Ok(messages)
+            })
+            .await
+    }
+
+    /// One message.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn message(&self, id: MessageId) -> Result<Option<MessageEntry>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(&select_sql("WHERE id = ?1"))?;
+                let mut rows = select.query([id.to_string()])?;
+                rows.next()?.map(|row| read_message(db, row, ENVELOPES_SHOWN)).transpose()
+            })
+            .await
+    }
+}
+
+fn select_sql(rest: &str) -> String {
+    format!(
+        "SELECT id, content_type, digest, size, seq, provider, accepted_at, urgency, topic, expires_at, replace_key,
+           idempotency_key, (SELECT count(*) FROM envelopes WHERE message = seq) FROM messages {rest}"
+    )
+}
+
+fn read_message(db: &Database, row: &Row<'_>, envelopes_max: u32) -> Result<MessageEntry, StoreError> {
+    const WHAT: &str = "the row of a message";
+    let topic: Option<String> = row.get(8)?;
+    let expires_at: Option<i64> = row.get(9)?;
+    Ok(MessageEntry {
+        head: read_head(row)?,
+        provider: parse(&row.get::<_, String>(5)?, WHAT)?,
+        accepted_at: time(row.get(6)?, WHAT)?,
+        handling: Handling {
+            urgency: read_urgency(row.get(7)?)?,
+            topic: topic.map(|topic| parse(&topic, WHAT)).transpose()?,
+            expires_at: expires_at.map(|at| time(at, WHAT)).transpose()?,
+            replace_key: row.get(10)?,
+            idempotency_key: row.get(11)?,
+        },
+        envelopes_count: read_count(row, 12)?,
+        envelopes: select_envelopes(db, row.get(4)?, envelopes_max)?,
+    })
+}
+
+fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEntry>, StoreError> {
+    const WHAT: &str = "the row of an envelope";
+    let mut select = db.prepare_cached(
+        "SELECT coalesce(t.name, e.terminal), e.terminal, under_way, verdict, verdict_reason, verdict_call, verdict_at
+         FROM envelopes e LEFT JOIN terminals t ON t.id = e.terminal
+         WHERE message = ?1 ORDER BY verdict IS NOT NULL, 1 LIMIT ?2",
+    )?;
+    let mut rows = select.query(params![seq, max])?;
+    let mut envelopes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let verdict: Option<String> = row.get(3)?;
+        let at: Option<i64> = row.get(6)?;
+        envelopes.push(EnvelopeEntry {
+            terminal: row.get(0)?,
+            under_way: row.get(2)?,
+            verdict: verdict.map(|verdict| parse(&verdict, WHAT)).transpose()?,
+            reason: row.get(4)?,
+            call: row.get(5)?,
+            at: at.map(|at| time(at, WHAT)).transpose()?,
+            deliveries: select_deliveries(db, seq, &row.get::<_, String>(1)?)?,
+        });
+    }
+    Ok(envelopes)
+}
+
+fn select_deliveries(db: &Database, seq: i64, terminal: &str) -> Result<Vec<DeliveryEntry>, StoreError> {
+    const WHAT: &str = "the row of a delivery";
+    let mut select = db.prepare_cached(
+        "SELECT call, began_at, ended_at, outcome, octets FROM deliveries
+         WHERE message = ?1 AND terminal = ?2 ORDER BY rowid DESC LIMIT ?3",
+    )?;
+    let mut rows = select.query(params![seq, terminal, DELIVERIES_SHOWN])?;
+    let mut deliveries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let ended_at: Option<i64> = row.get(2)?;
+        deliveries.push(DeliveryEntry {
+            call: row.get(0)?,
+            began_at: time(row.get(1)?, WHAT)?,
+            ended_at: ended_at.map(|at| time(at, WHAT)).transpose()?,
+            outcome: row.get(3)?,
+            octets: read_count(row, 4)?,
+        });
+    }
+    deliveries.reverse();
+    Ok(deliveries)
+}

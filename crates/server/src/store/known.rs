@@ -1,0 +1,111 @@
+//! What intake asks of the directory again and again, kept in memory: whose a token is, which terminal a destination names.
+//!
+//! Only what exists is kept, so strangers fill nothing. Every change of the directory empties it, after the change is on
+//! the disk; what was read before a change is not learned after it.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::directory::{Provider, Terminal};
+
+/// Entries of each kind. Past that it is emptied: it fills again in no time.
+const ENTRIES_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    facts: RwLock<Facts>,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    /// Counts the changes.
+    generation: u64,
+    providers: HashMap<[u8; 32], Provider>,
+    terminals: HashMap<String, Terminal>,
+}
+
+impl Known {
+    /// To be asked before the directory is read, and told with what was read.
+    pub(super) fn generation(&self) -> u64 {
+        self.read().generation
+    }
+
+    pub(super) fn provider(&self, token: &[u8; 32]) -> Option<Provider> {
+        self.read().providers.get(token).cloned()
+    }
+
+    pub(super) fn terminal(&self, destination: &str) -> Option<Terminal> {
+        self.read().terminals.get(destination).cloned()
+    }
+
+    pub(super) fn learn_provider(&self, read_at: u64, token: [u8; 32], provider: Provider) {
+        let mut facts = self.write();
+        if facts.generation == read_at {
+            if facts.providers.len() >= ENTRIES_MAX {
+                facts.providers.clear();
+            }
+            facts.providers.insert(token, provider);
+        }
+    }
+
+    pub(super) fn learn_terminal(&self, read_at: u64, destination: String, terminal: Terminal) {
+        let mut facts = self.write();
+        if facts.generation == read_at {
+            if facts.terminals.len() >= ENTRIES_MAX {
+                facts.terminals.clear();
+            }
+            facts.terminals.insert(destination, terminal);
+        }
+    }
+
+    pub(super) fn forget_providers(&self) {
+        let mut facts = self.write();
+        facts.generation += 1;
+        facts.providers.clear();
+    }
+
+    pub(super) fn forget_terminals(&self) {
+        let mut facts = self.write();
+        facts.generation += 1;
+        facts.terminals.clear();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Facts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Facts> {
+        self.facts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider() -> Provider {
+        Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] }
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_learned_after_it() {
+        let known = Known::default();
+        let before = known.generation();
+        known.forget_terminals();
+        known.learn_provider(before, [1; 32], provider());
+        assert_eq!(known.provider(&[1; 32]), None);
+        known.learn_provider(known.generation(), [1; 32], provider());
+        assert_eq!(known.provider(&[1; 32]), Some(provider()));
+    }
+
+    #[test]
+    fn it_never_keeps_more_than_its_bound() {
+        let known = Known::default();
+        for number in 0..=ENTRIES_MAX {
+            let mut token = [0; 32];
+            token[..8].copy_from_slice(&number.to_le_bytes());
+            known.learn_provider(known.generation(), token, provider());
+        }
+        assert_eq!(known.read().providers.len(), 1);
+    }
+}

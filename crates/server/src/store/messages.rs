@@ -1,0 +1,307 @@
+//! Messages: how they come in, and their contents.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use delivery::{Digest, MessageHead, MessageId, TerminalId, Urgency};
+use jiff::Timestamp;
+use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, params};
+use sha2::{Digest as _, Sha256};
+
+use super::content::INLINE_OCTETS_MAX;
+use super::quotas::{Holder, NearQuota, Quotas};
+use super::rows::{parse, read_head, urgency_rank};
+use super::{Store, StoreError, now, run_blocking};
+use crate::directory::Name;
+use crate::topic::Topic;
+
+/// A message about to be stored.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// Name, type, digest, size.
+    pub head: MessageHead,
+    /// Who submitted it.
+    pub provider: Name,
+    /// The content.
+    pub content: Bytes,
+    /// The terminals it is for; at least one, each once.
+    pub terminals: Vec<TerminalId>,
+    /// How it is to be treated.
+    pub handling: Handling,
+}
+
+/// What a provider says of how its message is to be treated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handling {
+    /// How soon it must be there.
+    pub urgency: Urgency,
+    /// The data type it belongs to.
+    pub topic: Option<Topic>,
+    /// When nobody needs it any more.
+    pub expires_at: Option<Timestamp>,
+    /// A newer message of the provider under the same key takes its place, for the terminals of both, unless it has been
+    /// delivered or is being delivered.
+    pub replace_key: Option<String>,
+    /// A repeated submission under the same key is the same message.
+    pub idempotency_key: Option<String>,
+}
+
+/// A message is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its name: of a repetition, that of the first.
+    pub id: MessageId,
+    /// It was here already, under this idempotency key.
+    pub is_repeated: bool,
+    /// Envelopes whose place it took.
+    pub replaced: usize,
+}
+
+impl NewMessage {
+    /// What makes a submission the same submission, without what may differ when it is sent again: its id, the time.
+    fn fingerprint(&self) -> [u8; 32] {
+        let Handling { urgency, topic, replace_key, expires_at: _, idempotency_key: _ } = &self.handling;
+        let mut terminals: Vec<_> = self.terminals.iter().map(ToString::to_string).collect();
+        terminals.sort_unstable();
+        let mut hash = Sha256::new();
+        let parts = [self.head.digest.to_string(), self.head.content_type.as_str().to_owned(), urgency.to_string()];
+        let topic = topic.as_ref().map(ToString::to_string);
+        for part in parts.into_iter().chain([topic.unwrap_or_default(), replace_key.clone().unwrap_or_default()]) {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        terminals.iter().for_each(|terminal| hash.update(terminal));
+        hash.finalize().into()
+    }
+}
+
+impl Store {
+    /// Stores a message and its envelopes. On return they are on the disk: the provider may be told.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of it is stored (a content file that nobody names may be left behind, until the next
+    /// cleaning). [`StoreError::Quota`], [`StoreError::KeyReused`] and [`StoreError::NoTerminal`] are the provider's.
+    pub async fn accept(&self, message: NewMessage) -> Result<Accepted, StoreError> {
+        let is_inline = message.content.len() <= INLINE_OCTETS_MAX;
+        let digest = message.head.digest;
+        let pin = (!is_inline).then(|| self.contents.pin(digest));
+        if !is_inline {
+            let (contents, content) = (self.contents.clone(), message.content.clone());
+            let put = run_blocking("write", move || contents.put(digest, &content)).await;
+            self.vitals.note(&put);
+            put?;
+        }
+        let (quotas, expires) = (self.quotas, message.handling.expires_at.is_some());
+        let inserted = self
+            .writer
+            .run(move |db| {
+                let inserted = insert(db, &message, quotas, is_inline);
+                drop(pin); // the row names the file now, for whoever comes after us on this thread
+                inserted
+            })
+            .await;
+        if let Err(StoreError::Quota(over)) = &inserted {
+            self.vitals.over_quota.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%over, "submission refused");
+        }
+        let (accepted, near) = inserted?;
+        for NearQuota { holder, unit, waiting, max } in near {
+            self.vitals.quota_warnings.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%holder, unit, waiting, max, "quota four fifths full");
+        }
+        let count = if accepted.is_repeated { &self.vitals.repeated } else { &self.vitals.accepted };
+        count.fetch_add(1, Ordering::Relaxed);
+        if expires {
+            self.expiring.notify_one();
+        }
+        Ok(accepted)
+    }
+
+    /// A message with its content.
+    ///
+    /// # Errors
+    /// [`StoreError`]; if it [is damage](StoreError::is_damage) the content is not the one that was accepted: it is never
+    /// delivered, and [`Store::quarantine`] is for it.
+    pub async fn content(&self, id: MessageId) -> Result<(MessageHead, Bytes), StoreError> {
+        let (head, inline) = self
+            .reader
+            .run(move |db| {
+                let row = db
+                    .prepare_cached(
+                        "SELECT id, content_type, digest, size, kept, c.content
+                         FROM messages m LEFT JOIN contents c ON c.message = m.seq WHERE id = ?1",
+                    )?
+                    .query_row([id.to_string()], |row| {
+                        Ok((read_head(row), row.get::<_, String>(4)?, row.get::<_, Option<Vec<u8>>>(5)?))
+                    })?;
+                let (head, kept, inline) = row;
+                match (kept.as_str(), inline) {
+                    ("row", Some(content)) => Ok((head?, Some(content))),
+                    ("file", None) => Ok((head?, None)),
+                    _ => Err(StoreError::Damaged { what: "the content" }),
+                }
+            })
+            .await?;
+        let content = match inline {
+            Some(content) => Bytes::from(content),
+            None => {
+                let (contents, digest) = (self.contents.clone(), head.digest);
+                run_blocking("read", move || contents.get(digest)).await?
+            }
+        };
+        if Digest::of(&content) != head.digest {
+            return Err(StoreError::Damaged { what: "the content" });
+        }
+        Ok((head, content))
+    }
+}
+
+/// Writes a message, its content and its envelopes; gives the quotas that came near their limit.
+fn insert(
+    db: &Database,
+    message: &NewMessage,
+    quotas: Quotas,
+    is_inline: bool,
+) -> Result<(Accepted, Vec<NearQuota>), StoreError> {
+    let NewMessage { head, provider, content, terminals, handling } = message;
+    let id = head.id.to_string();
+    let provider_name = provider.to_string();
+    let size = i64::try_from(head.size).map_err(|_| StoreError::Damaged { what: "the size" })?;
+    let fingerprint = handling.idempotency_key.as_ref().map(|_| message.fingerprint());
+    if let (Some(key), Some(fingerprint)) = (&handling.idempotency_key, &fingerprint)
+        && let Some(id) = find_repeated(db, &provider_name, key, fingerprint)?
+    {
+        return Ok((Accepted { id, is_repeated: true, replaced: 0 }, Vec::new()));
+    }
+    let now = now();
+    // First, so that what is replaced does not count.
+    let replaced = match &handling.replace_key {
+        Some(key) => replace(db, &provider_name, key, terminals, &id, now)?,
+        None => 0,
+    };
+    let mut near = Vec::new();
+    let waits = db
+        .prepare_cached(
+            "UPDATE providers SET waiting_messages = waiting_messages + 1, waiting_octets = waiting_octets + ?2
+             WHERE name = ?1 RETURNING waiting_messages, waiting_octets",
+        )?
+        .query_row(params![provider_name, size], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    if let Some(waits) = waits {
+        let holder = || Holder::Provider(provider.clone());
+        quotas.provider.check(counts(waits), head.size, holder, &mut near)?;
+    }
+    let waiting = i64::try_from(terminals.len()).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "INSERT INTO messages (id, provider, content_type, digest, size, kept, accepted_at, urgency, topic, expires_at,
+           replace_key, idempotency_key, fingerprint, waiting)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        id,
+        provider_name,
+        head.content_type.as_str(),
+        head.digest.to_string(),
+        size,
+        if is_inline { "row" } else { "file" },
+        now,
+        urgency_rank(handling.urgency),
+        handling.topic.as_ref().map(ToString::to_string),
+        handling.expires_at.map(Timestamp::as_millisecond),
+        handling.replace_key,
+        handling.idempotency_key,
+        fingerprint,
+        waiting,
+    ])?;
+    let seq = db.last_insert_rowid();
+    if is_inline {
+        db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
+    }
+    let mut envelopes = Envelopes::prepare(db)?;
+    for terminal in terminals {
+        let (name, waits) = envelopes.add(seq, *terminal, handling.urgency, size)?;
+        let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
+        quotas.terminal.check(counts(waits), head.size, holder, &mut near)?;
+    }
+    Ok((Accepted { id: head.id, is_repeated: false, replaced }, near))
+}
+
+/// The message that was accepted under this key before.
+fn find_repeated(
+    db: &Database,
+    provider: &str,
+    key: &str,
+    fingerprint: &[u8; 32],
+) -> Result<Option<MessageId>, StoreError> {
+    let found = db
+        .prepare_cached("SELECT id, fingerprint FROM messages WHERE provider = ?1 AND idempotency_key = ?2")?
+        .query_row([provider, key], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))
+        .optional()?;
+    match found {
+        None => Ok(None),
+        Some((id, Some(before))) if before == fingerprint => Ok(Some(parse(&id, "the id of a message")?)),
+        Some(_) => Err(StoreError::KeyReused),
+    }
+}
+
+/// Gives what waits under this key, and is not being delivered just now, its verdict.
+fn replace(
+    db: &Database,
+    provider: &str,
+    key: &str,
+    terminals: &[TerminalId],
+    by: &str,
+    now: i64,
+) -> Result<usize, StoreError> {
+    let mut update = db.prepare_cached(
+        "UPDATE envelopes SET verdict = 'replaced', verdict_reason = 'replaced by ' || ?4, verdict_at = ?5
+         WHERE terminal = ?3 AND verdict IS NULL AND under_way IS NULL AND message IN
+           (SELECT seq FROM messages WHERE provider = ?1 AND replace_key = ?2 AND replace_key IS NOT NULL AND waiting > 0)",
+    )?;
+    let mut replaced = 0;
+    for terminal in terminals {
+        replaced += update.execute(params![provider, key, terminal.to_string(), by, now])?;
+    }
+    Ok(replaced)
+}
+
+/// The statements that write an envelope: for a hundred thousand of them they are looked up once.
+struct Envelopes<'a> {
+    find: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+    count: CachedStatement<'a>,
+}
+
+impl<'a> Envelopes<'a> {
+    fn prepare(db: &'a Database) -> Result<Self, StoreError> {
+        Ok(Self {
+            find: db.prepare_cached("SELECT name FROM terminals WHERE id = ?1")?,
+            insert: db
+                .prepare_cached("INSERT INTO envelopes (message, terminal, urgency, size) VALUES (?1, ?2, ?3, ?4)")?,
+            count: db.prepare_cached(
+                "INSERT INTO queues VALUES (?1, 1, ?2)
+                 ON CONFLICT (terminal) DO UPDATE SET messages = messages + 1, octets = octets + excluded.octets
+                 RETURNING messages, octets",
+            )?,
+        })
+    }
+
+    /// Writes one; gives the terminal's name, and what waits for it now.
+    fn add(
+        &mut self,
+        seq: i64,
+        terminal: TerminalId,
+        urgency: Urgency,
+        size: i64,
+    ) -> Result<(String, (i64, i64)), StoreError> {
+        let id = terminal.to_string();
+        let name = self.find.query_row([&id], |row| row.get(0)).optional()?.ok_or(StoreError::NoTerminal(terminal))?;
+        self.insert.execute(params![seq, id, urgency_rank(urgency), size])?;
+        let waits = self.count.query_row(params![id, size], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((name, waits))
+    }
+}
+
+fn counts((messages, octets): (i64, i64)) -> (u64, u64) {
+    (u64::try_from(messages).unwrap_or_default(), u64::try_from(octets).unwrap_or_default())
+}

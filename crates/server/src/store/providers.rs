@@ -1,0 +1,63 @@
+//! The directory's providers, and what they may do.
+
+use line::Number;
+use rusqlite::params;
+
+use super::rows::select_providers;
+use super::terminals::taken;
+use super::{Store, StoreError};
+use crate::directory::{Provider, TokenHash};
+
+impl Store {
+    /// Adds a provider.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] names the field that another provider has.
+    pub async fn add_provider(&self, provider: Provider, token: TokenHash) -> Result<(), StoreError> {
+        let added = self
+            .writer
+            .run(move |db| {
+                let number = provider.number.as_ref().map(Number::as_str);
+                db.execute(
+                    "INSERT INTO providers (name, number, token_hash) VALUES (?1, ?2, ?3)",
+                    params![provider.name.to_string(), number, token.octets()],
+                )
+                .map_err(taken)?;
+                let mut insert = db.prepare_cached("INSERT OR IGNORE INTO rights VALUES (?1, ?2)")?;
+                for right in &provider.may_send {
+                    insert.execute(params![provider.name.to_string(), right.to_string()])?;
+                }
+                Ok(())
+            })
+            .await;
+        self.known.forget_providers();
+        added
+    }
+
+    /// All providers, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
+        self.reader.run(|db| select_providers(db, "ORDER BY name", params![])).await
+    }
+
+    /// The provider that a token belongs to.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn provider_with_token(&self, token: TokenHash) -> Result<Option<Provider>, StoreError> {
+        if let Some(found) = self.known.provider(token.octets()) {
+            return Ok(Some(found));
+        }
+        let before = self.known.generation();
+        let found = self
+            .reader
+            .run(move |db| Ok(select_providers(db, "WHERE token_hash = ?1", params![token.octets()])?.pop()))
+            .await?;
+        if let Some(provider) = &found {
+            self.known.learn_provider(before, *token.octets(), provider.clone());
+        }
+        Ok(found)
+    }
+}

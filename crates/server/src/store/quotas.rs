@@ -1,0 +1,112 @@
+//! How much may wait: of each provider, and for each terminal.
+
+use std::fmt;
+
+use crate::directory::Name;
+
+/// A limit to what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Messages.
+    pub messages: u64,
+    /// Octets of their contents.
+    pub octets: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { messages: u64::MAX, octets: u64::MAX }
+    }
+}
+
+/// The limits of a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Of each provider: messages of which an envelope waits.
+    pub provider: Quota,
+    /// For each terminal: its envelopes that wait.
+    pub terminal: Quota,
+}
+
+/// Whose quota it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// A provider's.
+    Provider(Name),
+    /// A terminal's.
+    Terminal(Name),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider(name) => write!(f, "of provider {name}"),
+            Self::Terminal(name) => write!(f, "for terminal {name}"),
+        }
+    }
+}
+
+/// No more may wait: the submission is refused, what was accepted stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at most {max} {unit} may wait {holder}; send again when some have been delivered")]
+pub struct OverQuota {
+    /// Whose.
+    pub holder: Holder,
+    /// Messages or octets.
+    pub unit: &'static str,
+    /// The limit.
+    pub max: u64,
+}
+
+/// A quota of which four fifths are used since just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NearQuota {
+    pub(super) holder: Holder,
+    pub(super) unit: &'static str,
+    pub(super) waiting: u64,
+    pub(super) max: u64,
+}
+
+impl Quota {
+    /// Checks what waits with one message of `size` octets more, which is counted in already.
+    pub(super) fn check(
+        &self,
+        (messages, octets): (u64, u64),
+        size: u64,
+        holder: impl Fn() -> Holder,
+        near: &mut Vec<NearQuota>,
+    ) -> Result<(), OverQuota> {
+        for (unit, after, more, max) in
+            [("messages", messages, 1, self.messages), ("octets", octets, size, self.octets)]
+        {
+            if after > max {
+                return Err(OverQuota { holder: holder(), unit, max });
+            }
+            // Four fifths without an overflow: the limit may be the largest number there is.
+            let mark = max - max / 5;
+            if after >= mark && after - more < mark {
+                near.push(NearQuota { holder: holder(), unit, waiting: after, max });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_fifths_are_told_once_on_the_way_up_and_the_limit_is_a_limit() {
+        let quota = Quota { messages: 10, octets: u64::MAX };
+        let holder = || Holder::Terminal("owner".parse().unwrap());
+        let mut near = Vec::new();
+        for waiting in 1..=10 {
+            quota.check((waiting, waiting * 100), 100, holder, &mut near).unwrap();
+        }
+        let told: Vec<_> = near.iter().map(|near| (near.unit, near.waiting)).collect();
+        assert_eq!(told, [("messages", 8)]);
+        let over = quota.check((11, 1100), 100, holder, &mut near).unwrap_err();
+        assert_eq!((over.unit, over.max), ("messages", 10));
+    }
+}

@@ -1,0 +1,133 @@
+//! The directory's terminals.
+
+use delivery::TerminalId;
+use line::Number;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::rows::select_terminals;
+use super::{Store, StoreError, now};
+use crate::directory::{Connection, Destination, Name, Terminal};
+
+impl Store {
+    /// Adds a terminal.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] names the field that another terminal has.
+    pub async fn add_terminal(&self, terminal: Terminal) -> Result<(), StoreError> {
+        let added = self
+            .writer
+            .run(move |db| {
+                let address = terminal.address.map(|address| address.to_string());
+                let number = terminal.number.as_ref().map(Number::as_str);
+                db.prepare_cached("INSERT INTO terminals (id, name, number, address) VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![terminal.id.to_string(), terminal.name.to_string(), number, address])
+                    .map_err(taken)?;
+                Ok(())
+            })
+            .await;
+        self.known.forget_terminals();
+        added
+    }
+
+    /// Removes a terminal; what still waits for it is cancelled. `false`: there was none of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_terminal(&self, name: Name) -> Result<bool, StoreError> {
+        let removed = self
+            .writer
+            .run(move |db| {
+                let id: Option<String> = db
+                    .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| row.get(0))
+                    .optional()?;
+                let Some(id) = id else { return Ok(false) };
+                db.execute(
+                    "UPDATE envelopes SET verdict = 'cancelled', verdict_reason = 'the terminal was removed', verdict_at = ?2
+                     WHERE terminal = ?1 AND verdict IS NULL",
+                    params![id, now()],
+                )?;
+                db.execute("DELETE FROM queues WHERE terminal = ?1", [id])?;
+                Ok(true)
+            })
+            .await;
+        self.known.forget_terminals();
+        removed
+    }
+
+    /// All terminals, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn terminals(&self) -> Result<Vec<Terminal>, StoreError> {
+        self.reader.run(|db| select_terminals(db, "ORDER BY name", params![])).await
+    }
+
+    /// The terminal that a destination names.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find_terminal(&self, destination: Destination) -> Result<Option<Terminal>, StoreError> {
+        let key = destination.to_string();
+        if let Some(found) = self.known.terminal(&key) {
+            return Ok(Some(found));
+        }
+        let before = self.known.generation();
+        let (condition, value) = match &destination {
+            Destination::Number(number) => ("WHERE number = ?1", number.to_string()),
+            Destination::Address(address) => ("WHERE address = ?1", address.to_string()),
+            Destination::Name(name) => ("WHERE name = ?1", name.to_string()),
+        };
+        let found = self.reader.run(move |db| Ok(select_terminals(db, condition, params![value])?.pop())).await?;
+        if let Some(terminal) = &found {
+            self.known.learn_terminal(before, key, terminal.clone());
+        }
+        Ok(found)
+    }
+
+    /// The terminals for which something waits.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn terminals_due(&self) -> Result<Vec<Terminal>, StoreError> {
+        let condition = "WHERE id IN (SELECT terminal FROM queues WHERE messages > 0) ORDER BY id";
+        self.reader.run(move |db| select_terminals(db, condition, params![])).await
+    }
+
+    /// The terminal with this id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn terminal(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
+        self.reader.run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![id.to_string()])?.pop())).await
+    }
+
+    /// Notes the state of a terminal's line.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_connection(&self, id: TerminalId, connection: Connection) -> Result<(), StoreError> {
+        let set = self
+            .writer
+            .run(move |db| {
+                let call = connection.call().map(|call| call.to_string());
+                db.prepare_cached("UPDATE terminals SET connection = ?2, connection_call = ?3 WHERE id = ?1")?
+                    .execute(params![id.to_string(), connection.as_str(), call])?;
+                Ok(())
+            })
+            .await;
+        self.known.forget_terminals();
+        set
+    }
+}
+
+/// Which field a unique constraint is about: SQLite names it in the message.
+pub(super) fn taken(error: rusqlite::Error) -> StoreError {
+    let text = error.to_string();
+    let field = ["number", "address", "name"].into_iter().find(|field| text.contains(&format!(".{field}")));
+    match field {
+        Some(field) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+            StoreError::Taken { field }
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,204 @@
+//! What becomes of contents and rows: cleaned, damaged, copied, on a full disk.
+
+use jiff::SignedDuration;
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const RETENTION: Retention = Retention { contents: DAY, rows: Duration::from_secs(10 * 24 * 3600) };
+
+fn large(octet: u8) -> NewMessage {
+    message(&[octet; INLINE_OCTETS_MAX + 1], &[owner().id])
+}
+
+fn file_of(folder: &TempDir, new: &NewMessage) -> PathBuf {
+    folder.path().join("contents").join(new.head.digest.to_string())
+}
+
+fn days(count: i64) -> Timestamp {
+    Timestamp::now() + SignedDuration::from_hours(24 * count + 1)
+}
+
+#[tokio::test]
+async fn a_content_goes_a_day_after_its_last_verdict_and_the_rows_later() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let (small, first, second, waiting) = (message(b"x", &[owner().id]), large(1), large(1), large(2));
+    for new in [&small, &first, &second, &waiting] {
+        store.accept(new.clone()).await.unwrap();
+    }
+    for new in [&small, &first] {
+        store.delivered(new.head.id, owner().id, CallId::now()).await.unwrap();
+    }
+    let cleaned = store.clean(Timestamp::now(), RETENTION).await.unwrap();
+    assert_eq!(cleaned, Cleaned::default(), "not yet");
+    let cleaned = store.clean(days(1), RETENTION).await.unwrap();
+    assert_eq!(cleaned, Cleaned { contents: 2, files: 0, messages: 0 }, "the second message has the same content");
+    assert_eq!(store.content(second.head.id).await.unwrap().1, second.content);
+    assert!(store.content(small.head.id).await.is_err());
+    store.cancel(second.head.id, None, "cancelled").await.unwrap();
+    assert_eq!(store.clean(days(1), RETENTION).await.unwrap(), Cleaned { contents: 1, files: 1, messages: 0 });
+    assert!(!file_of(&folder, &second).exists());
+    assert_eq!(store.message(small.head.id).await.unwrap().unwrap().envelopes[0].verdict, Some(Verdict::Delivered));
+    assert_eq!(store.clean(days(10), RETENTION).await.unwrap().messages, 3);
+    assert!(store.message(small.head.id).await.unwrap().is_none());
+    assert_eq!(store.content(waiting.head.id).await.unwrap().1, waiting.content, "whatever waits stays for ever");
+    assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_content_file_that_nobody_names_goes_and_one_that_is_being_accepted_stays() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = large(1);
+    store.contents.put(new.head.digest, &new.content).unwrap();
+    let pin = store.contents.pin(new.head.digest);
+    assert_eq!(store.clean(Timestamp::now(), RETENTION).await.unwrap().files, 0);
+    drop(pin);
+    assert_eq!(store.check().await.unwrap().files_unnamed, 1);
+    assert_eq!(store.clean(Timestamp::now(), RETENTION).await.unwrap().files, 1);
+    assert!(!file_of(&folder, &new).exists());
+}
+
+#[tokio::test]
+async fn cleaning_and_accepting_the_same_content_at_once_never_loses_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    for _ in 0..30 {
+        let (old, new) = (large(1), large(1));
+        store.accept(old.clone()).await.unwrap();
+        store.delivered(old.head.id, owner().id, CallId::now()).await.unwrap();
+        let (cleaned, accepted) = tokio::join!(store.clean(days(1), RETENTION), store.accept(new.clone()));
+        cleaned.unwrap();
+        accepted.unwrap();
+        assert_eq!(store.content(new.head.id).await.unwrap().1, new.content);
+        store.delivered(new.head.id, owner().id, CallId::now()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_content_is_set_aside_and_its_envelopes_have_failed() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let (damaged, sound) = (large(1), large(2));
+    for new in [&damaged, &sound] {
+        store.accept(new.clone()).await.unwrap();
+    }
+    let mut octets = fs::read(file_of(&folder, &damaged)).unwrap();
+    octets[1000] ^= 1;
+    fs::write(file_of(&folder, &damaged), &octets).unwrap();
+    let faults = store.check().await.unwrap().faults;
+    assert_eq!(faults, [format!("message {}: its content is damaged", damaged.head.id)]);
+    assert!(store.content(damaged.head.id).await.unwrap_err().is_damage());
+    store.quarantine(damaged.head.id, "the content is damaged").await.unwrap();
+    let aside = folder.path().join("contents/damaged").join(damaged.head.digest.to_string());
+    assert_eq!(fs::read(aside).unwrap(), octets, "a person may want to look");
+    let entry = store.message(damaged.head.id).await.unwrap().unwrap();
+    assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Failed));
+    assert_eq!(entry.envelopes[0].reason.as_deref(), Some("the content is damaged"));
+    assert_eq!(due(&store).await, [sound.head.id]);
+    assert_eq!((store.counts().damaged, store.check().await.unwrap().quarantined), (1, 1));
+}
+
+#[tokio::test]
+async fn the_same_content_submitted_again_mends_a_damaged_file() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let (first, second) = (large(1), large(1));
+    store.accept(first.clone()).await.unwrap();
+    let mut octets = fs::read(file_of(&folder, &first)).unwrap();
+    octets[1000] ^= 1;
+    fs::write(file_of(&folder, &first), octets).unwrap();
+    store.accept(second.clone()).await.unwrap();
+    for new in [first, second] {
+        assert_eq!(store.content(new.head.id).await.unwrap().1, new.content);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_fails_alone_and_hides_no_other() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let (damaged, sound) = (message(b"x", &[owner().id]), message(b"y", &[owner().id]));
+    for new in [&damaged, &sound] {
+        store.accept(new.clone()).await.unwrap();
+    }
+    let id = damaged.head.id.to_string();
+    store.writer.run(move |db| Ok(db.execute("UPDATE messages SET id = '?' WHERE id = ?1", [id])?)).await.unwrap();
+    assert_eq!(due(&store).await, [sound.head.id]);
+    assert_eq!(store.messages(Last(10)).await.unwrap().len(), 1);
+    assert_eq!(store.counts().damaged, 1);
+    assert_eq!(due(&store).await, [sound.head.id]);
+    assert_eq!(store.counts().damaged, 1, "it has its verdict");
+}
+
+#[tokio::test]
+async fn a_backup_is_a_store_with_everything_that_was_accepted_before_it() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let (small, in_file) = (message(b"x", &[owner().id]), large(1));
+    store.accept(small.clone()).await.unwrap();
+    store.accept(in_file.clone()).await.unwrap();
+    let copy = folder.path().join("copy");
+    // Others write meanwhile; what they write may be in it or not, but whole.
+    let writing = async {
+        for octet in 2..20 {
+            store.accept(large(octet)).await.unwrap();
+        }
+    };
+    let mut backup = store.backup(copy.clone());
+    let (made, ()) = tokio::join!(backup.done(), writing);
+    let progress = made.unwrap();
+    assert!(progress.pages > 0 && progress.pages == progress.pages_done);
+    assert!(progress.files >= 1 && progress.files == progress.files_done);
+    let again = store.backup(copy.clone()).done().await;
+    assert!(matches!(again, Err(BackupError::Exists(path)) if path == copy));
+
+    let copied = Store::open(&copy).unwrap();
+    assert_eq!(copied.terminals().await.unwrap(), [owner()]);
+    for new in [small, in_file] {
+        assert_eq!(copied.content(new.head.id).await.unwrap().1, new.content);
+    }
+    let findings = copied.check().await.unwrap();
+    assert_eq!((findings.faults, findings.files_unnamed), (vec![], 0));
+}
+
+#[tokio::test]
+async fn a_backup_of_a_damaged_content_says_so_and_cannot_be_taken_for_one() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = large(1);
+    store.accept(new.clone()).await.unwrap();
+    fs::write(file_of(&folder, &new), b"something else").unwrap();
+    let copy = folder.path().join("copy");
+    let made = store.backup(copy.clone()).done().await;
+    assert!(matches!(made, Err(BackupError::Damaged(digest)) if digest == new.head.digest));
+    assert!(!copy.join("ringup.db").exists());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_as_such_and_the_store_is_well_again_without_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let limit = |more: Option<u32>| {
+        store.writer.run(move |db| {
+            let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let max = more.map_or(u32::MAX - 1, |more| pages + more);
+            db.query_row(&format!("PRAGMA max_page_count = {max}"), [], |_| Ok(()))?;
+            Ok(())
+        })
+    };
+    assert!(matches!(store.health().await, Health::Ready));
+    limit(Some(2)).await.unwrap();
+    let new = message(&[7; INLINE_OCTETS_MAX], &[owner().id]);
+    let refused = store.accept(new.clone()).await.unwrap_err();
+    assert!(refused.is_full(), "{refused:?}");
+    assert_eq!(store.counts().disk_full, 1);
+    assert!(due(&store).await.is_empty());
+    // A write that needs no new page still goes through: the probe finds that out.
+    limit(None).await.unwrap();
+    assert!(matches!(store.health().await, Health::Ready));
+    store.accept(new.clone()).await.unwrap();
+    assert_eq!(due(&store).await, [new.head.id]);
+    assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}

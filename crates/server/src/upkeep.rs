@@ -1,0 +1,81 @@
+//! What the store must have done from time to time: messages expire, and what nobody waits for goes.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Cleaned, Retention, Store};
+
+/// The longest sleep. The wall clock may jump: whoever slept until an instant of it would miss that instant.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest: what has expired may stay a little, while it is being delivered.
+const SLEEP_MIN: Duration = Duration::from_secs(1);
+
+/// How often the store is cleaned.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Keeps the store until `shutdown`.
+pub(crate) async fn keep(store: Store, retention: Retention, shutdown: CancellationToken) {
+    let mut next_cleaning = Instant::now();
+    loop {
+        expire(&store).await;
+        if next_cleaning <= Instant::now() {
+            clean(&store, retention).await;
+            next_cleaning = Instant::now() + CLEANING_INTERVAL;
+        }
+        let mut wake_at = Instant::now() + SLEEP_MAX;
+        loop {
+            let next = store.next_expiry().await.unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot read what expires next");
+                None
+            });
+            // The earliest of all looks: whoever looks again and again must not put it off for ever.
+            wake_at = wake_at.min(Instant::now() + nap(next, Timestamp::now()));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep_until(wake_at) => break,
+                () = store.expiring() => {}
+            }
+        }
+    }
+}
+
+/// How long to sleep when the next message expires then.
+fn nap(next: Option<Timestamp>, now: Timestamp) -> Duration {
+    let until = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+    until.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX)
+}
+
+async fn expire(store: &Store) {
+    match store.expire(Timestamp::now()).await {
+        Ok(0) => {}
+        Ok(envelopes) => tracing::info!(envelopes, "expired"),
+        Err(error) => tracing::error!(%error, "what has expired has no verdict yet"),
+    }
+}
+
+async fn clean(store: &Store, retention: Retention) {
+    match store.clean(Timestamp::now(), retention).await {
+        Ok(cleaned) if cleaned == Cleaned::default() => {}
+        Ok(Cleaned { contents, files, messages }) => tracing::info!(contents, files, messages, "store cleaned"),
+        Err(error) => tracing::error!(%error, "store not cleaned"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_jump_of_the_clock_makes_a_sleep_long() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let seconds = |next: Option<Timestamp>, now| nap(next, now).as_secs();
+        assert_eq!(seconds(None, at(1000)), 60);
+        assert_eq!(seconds(Some(at(1010)), at(1000)), 10);
+        assert_eq!(seconds(Some(at(1010)), at(1_000_000)), 1, "the clock was ahead of it at once");
+        assert_eq!(seconds(Some(at(1_000_000)), at(1000)), 60, "the clock was set back");
+    }
+}
