@@ -23,6 +23,11 @@ impl MessageId {
     pub fn now() -> Self {
         Self(Uuid::now_v7())
     }
+
+    /// The name made of these octets, for who makes its names from a seed.
+    pub fn from_octets(octets: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(octets))
+    }
 }
 
 impl fmt::Display for MessageId {

@@ -23,6 +23,11 @@ impl CallId {
     pub fn now() -> Self {
         Self(Uuid::now_v7())
     }
+
+    /// The id made of these octets, for who makes its ids from a seed.
+    pub fn from_octets(octets: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(octets))
+    }
 }
 
 impl fmt::Display for CallId {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// Minutes in a day.
 const DAY: u16 = 24 * 60;
+const WEEK: u16 = 7 * DAY;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A minute of the week in local time: 0 is Monday 00:00.
@@ -56,6 +57,19 @@ impl Hours {
     /// Whether it is one of them.
     pub fn contains(&self, at: WeekMinute) -> bool {
         self.0.is_empty() || self.0.iter().any(|window| window.contains(at))
+    }
+
+    /// Minutes until it is one of them: 0 if it is.
+    pub fn minutes_until(&self, at: WeekMinute) -> u16 {
+        if self.contains(at) {
+            return 0;
+        }
+        let begins = self
+            .0
+            .iter()
+            .flat_map(|window| (0..7).filter(|day| window.begins_on(*day)).map(|day| day * DAY + window.from));
+        // A window has a length: none is entered but at its beginning.
+        begins.map(|begin| (begin + WEEK - at.0) % WEEK).min().unwrap_or_default()
     }
 }
 
@@ -151,6 +165,17 @@ mod tests {
         assert!(within(&[], SUN, 3, 0));
         assert!(within(&["mon 08:00-09:00", "sat-mon 12:00-24:00"], SUN, 23, 59));
         assert!(within(&["12:00-13:00"], SUN, 12, 30));
+    }
+
+    #[test]
+    fn the_minutes_to_the_next_window_are_those_one_counts() {
+        for windows in [&["mon-fri 08:00-18:00"][..], &["fri 22:00-06:00", "tue 00:00-00:01"], &["23:59-24:00"], &[]] {
+            let hours = Hours(windows.iter().map(|window| window.parse().unwrap()).collect());
+            for minute in 0..WEEK {
+                let counted = (0..WEEK).find(|wait| hours.contains(WeekMinute((minute + wait) % WEEK)));
+                assert_eq!(Some(hours.minutes_until(WeekMinute(minute))), counted, "{windows:?} from {minute}");
+            }
+        }
     }
 
     #[test]

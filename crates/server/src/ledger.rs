@@ -1,0 +1,220 @@
+//! Money as a limit: what a call may cost is reserved before it is placed, and settled when it is over. Pure.
+//!
+//! ```text
+//!   reserve ──► reserved (counts as spent) ──settle──► settled: the difference is free again
+//!                  └── the server stops: counts as spent for the rest of the day
+//! ```
+//!
+//! The store keeps every reservation before the call is placed (`store::ledger`); [`Ledger::restore`] brings back what
+//! the day has spent. The ledger is never below the bill: a call counts from the moment it is dialled, and where units
+//! begin within it is taken as it is worst ([`Tariff::most`]).
+
+mod book;
+mod breaker;
+mod budget;
+mod money;
+mod tariff;
+mod tariff_file;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::civil::{Date, Time};
+use jiff::{SignedDuration, Zoned};
+use line::CallId;
+
+pub use book::{TariffBook, TariffBookError};
+pub use breaker::{Breaker, BreakerRules, Loop};
+pub use budget::{Account, Budget};
+pub use money::{Micros, MicrosError};
+pub use tariff::{Day, DestinationClass, Month, OctetPrice, Payer, Tariff, Window};
+
+use crate::directory::Name;
+
+/// A call shorter than this brings nothing: it is not worth being placed. Dialling and training are in it.
+pub const SHORTEST_CALL: Duration = Duration::from_secs(60);
+
+/// How long before a unit's end we hang up, so that the exchange has heard of it.
+pub const HANG_UP_GUARD: Duration = Duration::from_secs(2);
+
+/// A call that is about to be placed.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The call.
+    pub call: CallId,
+    /// Whom it is to.
+    pub terminal: Name,
+    /// Whose message it is for, if it is known.
+    pub provider: Option<Name>,
+    /// The line.
+    pub line: Name,
+    /// What it is charged by.
+    pub tariff: Arc<Tariff>,
+    /// When it is dialled.
+    pub at: Zoned,
+    /// The longest it may last.
+    pub longest: Duration,
+    /// The most it may carry, both ways together.
+    pub octets: u64,
+}
+
+/// What a call may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The call.
+    pub call: CallId,
+    /// The day it counts for.
+    pub day: Date,
+    /// What is reserved.
+    pub amount: Micros,
+    /// It is over so long after it was dialled: a moment later it would cost more than is reserved.
+    pub longest: Duration,
+    /// Whom it counts for.
+    pub accounts: Vec<Account>,
+}
+
+/// A budget that is spent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the budget of {account} for the day is spent")]
+pub struct BudgetSpent {
+    /// Whose.
+    pub account: Account,
+    /// Until the next day.
+    pub wait: Duration,
+}
+
+/// What a call was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    /// Nothing was dialled.
+    Nothing,
+    /// It was not answered.
+    NotAnswered,
+    /// It may have been answered, and was over so long after it was dialled.
+    Answered {
+        /// From the dial command to on hook.
+        lasted: Duration,
+        /// Both ways together.
+        octets: u64,
+    },
+}
+
+#[derive(Debug)]
+struct Open {
+    day: Date,
+    amount: Micros,
+    tariff: Arc<Tariff>,
+    at: Zoned,
+    accounts: Vec<Account>,
+}
+
+/// What is reserved and spent today.
+#[derive(Debug)]
+pub struct Ledger {
+    budget: Budget,
+    today: Date,
+    spent: BTreeMap<Account, Micros>,
+    open: BTreeMap<CallId, Open>,
+}
+
+impl Ledger {
+    /// A ledger of nothing spent.
+    pub fn new(budget: Budget, today: Date) -> Self {
+        Self { budget, today, spent: BTreeMap::new(), open: BTreeMap::new() }
+    }
+
+    /// Counts what was spent today, or was reserved and never settled, before the server started.
+    pub fn restore(&mut self, accounts: impl IntoIterator<Item = Account>, amount: Micros) {
+        self.spend(accounts, amount);
+    }
+
+    /// Reserves what a call can cost. If the budgets do not reach for the longest, for as long as they do.
+    ///
+    /// # Errors
+    /// [`BudgetSpent`]: they do not reach for [`SHORTEST_CALL`].
+    pub fn reserve(&mut self, request: Request) -> Result<Reservation, BudgetSpent> {
+        self.turn_to(request.at.date());
+        let Request { call, tariff, at, longest, octets, .. } = request;
+        let provider = request.provider.map(Account::Provider);
+        let accounts = [
+            Some(Account::Server),
+            Some(Account::Terminal(request.terminal)),
+            provider,
+            Some(Account::Line(request.line)),
+        ];
+        let accounts: Vec<_> = accounts.into_iter().flatten().collect();
+        let left = accounts.iter().filter_map(|account| Some((self.left(account)?, account))).min();
+        let longest = match left {
+            None => longest,
+            Some((left, account)) => {
+                let reached = tariff.longest_for(left, &at, longest, octets);
+                let enough = SHORTEST_CALL.min(longest);
+                let Some(reached) = reached.filter(|reached| *reached >= enough) else {
+                    return Err(BudgetSpent { account: account.clone(), wait: to_midnight(&at) });
+                };
+                reached
+            }
+        };
+        let amount = tariff.reserve(&at, longest, octets);
+        self.spend(accounts.iter().cloned(), amount);
+        let day = self.today;
+        self.open.insert(call, Open { day, amount, tariff, at, accounts: accounts.clone() });
+        Ok(Reservation { call, day, amount, longest, accounts })
+    }
+
+    /// Puts what the call cost in the place of what was reserved. `None`: there is no such reservation (any more).
+    pub fn settle(&mut self, call: CallId, used: Used) -> Option<Micros> {
+        let Open { day, amount, tariff, at, accounts } = self.open.remove(&call)?;
+        let cost = match used {
+            Used::Nothing => Micros::ZERO,
+            Used::NotAnswered => tariff.price_of_failure(),
+            Used::Answered { lasted, octets } => tariff.most(&at, lasted, octets).max(tariff.price_of_failure()),
+        };
+        if day == self.today {
+            for account in &accounts {
+                if let Some(spent) = self.spent.get_mut(account) {
+                    *spent = *spent - amount + cost;
+                }
+            }
+        }
+        Some(cost)
+    }
+
+    /// What is spent or reserved today.
+    pub fn spent(&self, account: &Account) -> Micros {
+        self.spent.get(account).copied().unwrap_or_default()
+    }
+
+    /// The budgets.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    fn left(&self, account: &Account) -> Option<Micros> {
+        Some((self.budget.limit(account)? - self.spent(account)).max(Micros::ZERO))
+    }
+
+    fn spend(&mut self, accounts: impl IntoIterator<Item = Account>, amount: Micros) {
+        for account in accounts {
+            let spent = self.spent.entry(account).or_default();
+            *spent = *spent + amount;
+        }
+    }
+
+    /// A day that is past does not come back: a clock that is set back brings no new budget.
+    fn turn_to(&mut self, date: Date) {
+        if date > self.today {
+            self.today = date;
+            self.spent.clear();
+        }
+    }
+}
+
+fn to_midnight(at: &Zoned) -> Duration {
+    let rest = SignedDuration::from_hours(24) - Time::midnight().duration_until(at.time());
+    Duration::try_from(rest).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! How a call ended: whose fault it was, what it means for the next try, and the words for it in the call record.
+
+use std::fmt;
+use std::time::Duration;
+
+use delivery::MessageId;
+use modem::Failure;
+
+/// How a call, or an attempt, ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The far end was told that there is nothing more, or was served as it wished.
+    Completed,
+    /// It was, but these many messages it did not take, or could not be brought to it.
+    MessagesRefused(u32),
+    /// The called side is in a call.
+    Busy,
+    /// It rang and nobody answered.
+    NoAnswer,
+    /// No such number, or the modems did not understand each other. Somebody may have answered.
+    NoCarrier,
+    /// Somebody answered, and it was no data call.
+    NotData,
+    /// The line has no dial tone.
+    NoDialTone,
+    /// The modem may not dial the number so soon (`DELAYED`), or not at all for now (`BLACKLISTED`).
+    RedialLimited,
+    /// The modem took the dial command for an error: the number is nothing it can dial.
+    DialRefused,
+    /// The line failed: port or modem.
+    LineFailed(String),
+    /// The order came to a line that could not take it; nothing was dialled.
+    LineTaken,
+    /// No link came up over the call.
+    LinkFailed(String),
+    /// The far end did not prove, or did not say, that it is the one that was called.
+    NotProved(String),
+    /// The link, or the session on it, was lost.
+    SessionLost {
+        /// What ended it.
+        why: String,
+        /// The message that was under way.
+        delivering: Option<MessageId>,
+    },
+    /// The far end kept the line and said nothing.
+    Idle(&'static str),
+    /// It was hung up before it would have cost more than was reserved.
+    AllowanceSpent {
+        /// The message that was under way.
+        delivering: Option<MessageId>,
+    },
+    /// Not placed: nothing waits for the terminal any more.
+    NothingWaits,
+    /// Not placed: the directory has no number for it, or one that is never dialled.
+    NotDialled(String),
+    /// Not placed: a budget is spent.
+    BudgetSpent {
+        /// Which.
+        budget: String,
+        /// Until there is a new one.
+        wait: Duration,
+    },
+    /// Not placed: calls to the number failed for days. The operator has to resume it.
+    LoopBroken,
+    /// Something of ours failed: store, address pool.
+    OurFault(String),
+}
+
+/// Whose fault it was that a call ended as it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody's: it went as it should, or the order came too late.
+    Nobody,
+    /// The terminal's: switched off, out of reach, in another call, not who it should be.
+    Terminal,
+    /// Our line's.
+    Line,
+    /// Something between the two: noise, a lost carrier.
+    Between,
+    /// Ours, or our operator's.
+    Ours,
+}
+
+/// What a call's end means for the next try. The pauses are [`RetryRules`](crate::dispatch::RetryRules)'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Retry {
+    /// None is needed.
+    None,
+    /// At once, on another line.
+    OtherLine,
+    /// At once on another line; this one rests.
+    LineRests,
+    /// After the usual pause, doubled with each failure.
+    BackOff,
+    /// After a long pause, doubled: the next call will likely end the same way.
+    BackOffLong,
+    /// After the modem's own lock has run out.
+    RedialLimit,
+    /// When there is a new budget.
+    NextBudget(Duration),
+    /// When the operator says so.
+    Never,
+}
+
+impl Outcome {
+    /// Whose fault it was.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Completed | Self::LineTaken | Self::NothingWaits | Self::RedialLimited => Fault::Nobody,
+            Self::MessagesRefused(_) | Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
+            Self::NotProved(_) | Self::Idle(_) => Fault::Terminal,
+            Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
+            Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
+            Self::DialRefused | Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
+            Self::AllowanceSpent { .. } | Self::OurFault(_) => Fault::Ours,
+        }
+    }
+
+    /// What it means for the next try.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Completed | Self::NothingWaits => Retry::None,
+            Self::LineTaken => Retry::OtherLine,
+            Self::NoDialTone | Self::LineFailed(_) => Retry::LineRests,
+            Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
+                Retry::BackOff
+            }
+            Self::MessagesRefused(_) | Self::Idle(_) | Self::AllowanceSpent { .. } | Self::OurFault(_) => {
+                Retry::BackOff
+            }
+            Self::NotData | Self::DialRefused | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
+            Self::RedialLimited => Retry::RedialLimit,
+            Self::BudgetSpent { wait, .. } => Retry::NextBudget(*wait),
+            Self::LoopBroken => Retry::Never,
+        }
+    }
+
+    /// Whether the number was, or may have been, dialled: such an attempt counts for the redial rules.
+    pub fn was_dialled(&self) -> bool {
+        !matches!(
+            self,
+            Self::NoDialTone
+                | Self::LineTaken
+                | Self::RedialLimited
+                | Self::DialRefused
+                | Self::NothingWaits
+                | Self::NotDialled(_)
+                | Self::BudgetSpent { .. }
+                | Self::LoopBroken
+        )
+    }
+
+    /// Whether the called side is known to have answered: it is no redial to call it again.
+    pub fn was_answered(&self) -> bool {
+        match self {
+            Self::Completed | Self::MessagesRefused(_) | Self::LinkFailed(_) | Self::NotProved(_) => true,
+            Self::SessionLost { .. } | Self::Idle(_) | Self::AllowanceSpent { .. } | Self::OurFault(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the called side may have answered: then the call may be on the bill.
+    pub fn may_be_charged(&self) -> bool {
+        // A modem that cannot train says NO CARRIER as much as one whose number does not exist; a line that failed says
+        // nothing of how far the call was.
+        self.was_answered() || matches!(self, Self::NoCarrier | Self::NotData | Self::LineFailed(_))
+    }
+
+    /// The message that was under way when the call ended.
+    pub fn delivering(&self) -> Option<MessageId> {
+        match self {
+            Self::SessionLost { delivering, .. } | Self::AllowanceSpent { delivering } => *delivering,
+            _ => None,
+        }
+    }
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Busy => Self::Busy,
+            Failure::NoAnswer => Self::NoAnswer,
+            Failure::NoCarrier => Self::NoCarrier,
+            Failure::NoDialTone => Self::NoDialTone,
+            Failure::RedialLimit => Self::RedialLimited,
+            Failure::Refused => Self::DialRefused,
+            Failure::NotData => Self::NotData,
+            Failure::NotReady => Self::LineTaken,
+        }
+    }
+}
+
+/// The words in the call record.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::MessagesRefused(count) => write!(f, "{count} messages refused"),
+            Self::Busy => f.write_str("busy"),
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::NoCarrier => f.write_str("no carrier"),
+            Self::NotData => f.write_str("not a data call"),
+            Self::NoDialTone => f.write_str("no dial tone"),
+            Self::RedialLimited => f.write_str("the modem's redial limit"),
+            Self::DialRefused => f.write_str("the modem refused the command"),
+            Self::LineFailed(why) => write!(f, "line failed: {why}"),
+            Self::LineTaken => f.write_str("line taken"),
+            Self::LinkFailed(why) => write!(f, "link failed: {why}"),
+            Self::NotProved(why) => write!(f, "not proved: {why}"),
+            Self::SessionLost { why, .. } => f.write_str(why),
+            Self::Idle(what) => f.write_str(what),
+            Self::AllowanceSpent { .. } => f.write_str("hung up: what was reserved is spent"),
+            Self::NothingWaits => f.write_str("nothing waits"),
+            Self::NotDialled(why) => write!(f, "not dialled: {why}"),
+            Self::BudgetSpent { budget, .. } => write!(f, "not dialled: the budget of {budget} is spent"),
+            Self::LoopBroken => f.write_str("not dialled: calls failed for days"),
+            Self::OurFault(why) => f.write_str(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_backed_off_from_for_a_fault_of_our_line() {
+        for outcome in [Outcome::NoDialTone, Outcome::LineFailed("gone".into()), Outcome::LineTaken] {
+            assert!(matches!(outcome.retry(), Retry::LineRests | Retry::OtherLine), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn what_was_answered_was_dialled_and_may_be_charged() {
+        let every = [
+            Outcome::Completed,
+            Outcome::MessagesRefused(1),
+            Outcome::Busy,
+            Outcome::NoAnswer,
+            Outcome::NoCarrier,
+            Outcome::NotData,
+            Outcome::NoDialTone,
+            Outcome::RedialLimited,
+            Outcome::DialRefused,
+            Outcome::LineFailed("x".into()),
+            Outcome::LineTaken,
+            Outcome::LinkFailed("x".into()),
+            Outcome::NotProved("x".into()),
+            Outcome::SessionLost { why: "x".into(), delivering: None },
+            Outcome::Idle("x"),
+            Outcome::AllowanceSpent { delivering: None },
+            Outcome::NothingWaits,
+            Outcome::NotDialled("x".into()),
+            Outcome::BudgetSpent { budget: "x".into(), wait: Duration::ZERO },
+            Outcome::LoopBroken,
+            Outcome::OurFault("x".into()),
+        ];
+        for outcome in every {
+            assert!(!outcome.was_answered() || outcome.may_be_charged(), "{outcome}");
+            assert!(!outcome.may_be_charged() || outcome.was_dialled(), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn what_the_modem_says_keeps_its_words_in_the_call_record() {
+        for failure in [Failure::Busy, Failure::NoAnswer, Failure::NoCarrier, Failure::NoDialTone, Failure::RedialLimit]
+        {
+            assert_eq!(Outcome::from(failure).to_string(), failure.to_string());
+        }
+    }
+}
