@@ -28,7 +28,7 @@ async fn session(folder: &Path) -> (Courier, JoinSet<()>) {
     terminal.spawn(async move {
         let _ = receive(far, inbox, None, Duration::ZERO).await; // how a test ends the session is its own business
     });
-    (Courier::start(near).await.unwrap(), terminal)
+    (Courier::start(near, None).await.unwrap(), terminal)
 }
 
 fn message(content: &'static [u8]) -> (MessageHead, Bytes) {

@@ -1,17 +1,22 @@
 //! The server's end of a delivery session: the HTTP/2 client that brings messages.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::message::MessageHead;
 use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
 use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+
+/// How long a terminal may take to say that it is there.
+const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
 
 /// Octets kept of a terminal's explanation of a refusal.
 const REASON_OCTETS_MAX: usize = 1000;
@@ -65,16 +70,21 @@ pub enum EnrolError {
 }
 
 impl Courier {
-    /// Begins a session.
+    /// Begins a session. `keep_alive` is how often a silent terminal is asked whether it is there; `None`, as on a line, which
+    /// tells when it is not, sends nothing that is not asked for.
     ///
     /// # Errors
     /// If the connection fails before the first octets are handed down.
-    pub async fn start<S>(stream: Secured<S>) -> Result<Self, DeliveryError>
+    pub async fn start<S>(stream: Secured<S>, keep_alive: Option<Duration>) -> Result<Self, DeliveryError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let proof = stream.proof();
         let (requests, driver) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(keep_alive)
+            .keep_alive_timeout(KEEP_ALIVE_WAIT)
+            .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW_OCTETS)
             .initial_connection_window_size(WINDOW_OCTETS)
             .max_send_buf_size(SEND_BUFFER_OCTETS)

@@ -271,7 +271,7 @@ mod tests {
         let (near, far) = ends();
         let shelf = Arc::new(Shelf::default());
         let terminal = tokio::spawn(receive(far, shelf.clone(), None, Duration::ZERO));
-        let mut courier = Courier::start(near).await.unwrap();
+        let mut courier = Courier::start(near, None).await.unwrap();
         let (head, content) = message(b"coin box full");
         assert_eq!(courier.deliver(&head, content.clone()).await.unwrap(), Receipt::Stored);
         assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(head.id, content.clone())]);
@@ -284,7 +284,7 @@ mod tests {
     async fn a_refusal_leaves_the_session_usable_and_carries_its_reason() {
         let (near, far) = ends();
         let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
-        let mut courier = Courier::start(near).await.unwrap();
+        let mut courier = Courier::start(near, None).await.unwrap();
         let (mut head, content) = message(b"coin box full");
         head.digest = Digest::of(b"something else");
         let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&head, content).await else { panic!() };
@@ -302,7 +302,7 @@ mod tests {
     async fn a_terminal_that_lingers_takes_what_comes_after_nothing_more() {
         let (near, far) = ends();
         let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::from_secs(30)));
-        let mut courier = Courier::start(near).await.unwrap();
+        let mut courier = Courier::start(near, None).await.unwrap();
         courier.nothing_more().await.unwrap();
         let (head, content) = message(b"late");
         assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
@@ -314,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_connection_is_not_a_receipt() {
         let (near, far) = ends();
-        let mut courier = Courier::start(near).await.unwrap();
+        let mut courier = Courier::start(near, None).await.unwrap();
         drop(far);
         let (head, content) = message(b"x");
         assert!(matches!(courier.deliver(&head, content).await, Err(DeliveryError::Lost(_))));
@@ -330,7 +330,7 @@ mod tests {
             let key = key.public();
             let enrolment = is_told.then(|| Enrolment { secret: EnrolmentSecret::from_octets(offered), key });
             let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), enrolment, Duration::ZERO));
-            let mut courier = Courier::start(near).await.unwrap();
+            let mut courier = Courier::start(near, None).await.unwrap();
             assert_eq!(courier.enrol(&secret).await.is_ok(), is_admitted);
             drop(courier);
             assert!(terminal.await.unwrap().is_err());

@@ -53,7 +53,7 @@ impl Dialer {
         let home = self.dialup.home();
         check_dialled(home, &number)?;
         let dial_string = number.dial_string(self.dialup.dial_prefix(line), home)?;
-        let record = CallRecord::begin(Direction::Outgoing, line.clone(), number.clone(), terminal.name.clone());
+        let record = CallRecord::begin(Direction::Outgoing, line.clone(), Some(number.clone()), terminal.name.clone());
         let call = record.id;
         // On the disk before the modem hears of it: a crash right here leaves a record of a call that was never made,
         // never a call without a record.

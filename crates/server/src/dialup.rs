@@ -6,6 +6,7 @@
 mod addresses;
 mod deliver;
 mod line_task;
+mod online;
 mod session;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use line::{CallId, Home, PortAddress};
 use link::{Capture, OpenPorts};
 use modem::{DialString, Setup};
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ use crate::ingest::http;
 use crate::keys::ServerKeys;
 use crate::store::Store;
 pub use addresses::{AddressPool, AddressPoolError};
+use deliver::Delivery;
 
 /// One line of the dial-up server.
 #[derive(Debug, Clone)]
@@ -162,7 +165,7 @@ struct Shared {
     reports: mpsc::Sender<Report>,
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
-    connected: Mutex<BTreeMap<TerminalId, Arc<Notify>>>,
+    connected: Mutex<BTreeMap<TerminalId, Connection>>,
     shutdown: CancellationToken,
 }
 
@@ -204,6 +207,11 @@ impl DialUp {
         Self { lines: Arc::new(handles), shared }
     }
 
+    /// Takes sessions of terminals that come over their own Internet access, until the server stops.
+    pub async fn serve_online(self, listener: TcpListener) {
+        online::serve(listener, self.shared).await;
+    }
+
     /// The country in which the lines are.
     pub fn home(&self) -> Option<Home> {
         self.shared.settings.home
@@ -224,8 +232,8 @@ impl DialUp {
     /// reported, and what waits is due again.
     pub fn deliver(&self, terminal: TerminalId) {
         let connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(notify) = connected.get(&terminal) {
-            notify.notify_one();
+        if let Some(connection) = connected.get(&terminal) {
+            connection.due.notify_one();
         }
     }
 
@@ -247,7 +255,18 @@ impl LineEntry {
     }
 }
 
+/// A connected terminal, as far as others may disturb it.
+struct Connection {
+    due: Arc<Notify>,
+    /// The terminal has connected anew: this connection is over.
+    replaced: CancellationToken,
+}
+
 impl Shared {
+    fn delivery(&self, terminal: Terminal, call: CallId, due: Arc<Notify>, keep_alive: Option<Duration>) -> Delivery {
+        Delivery { terminal, call, store: self.store.clone(), keys: self.keys.clone(), due, keep_alive }
+    }
+
     fn note(&self, line: &Name, change: impl FnOnce(&mut LineEntry)) {
         if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
             change(entry);

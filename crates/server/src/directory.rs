@@ -211,9 +211,9 @@ pub struct CallRecord {
     /// The line it used.
     #[serde(serialize_with = "as_text")]
     pub line: Name,
-    /// The number dialled, or the number presented by the caller.
-    #[serde(serialize_with = "as_text")]
-    pub number: Number,
+    /// The number dialled, or the number presented by the caller; of a session without a call the terminal's, if it has one.
+    #[serde(serialize_with = "as_text_if_any")]
+    pub number: Option<Number>,
     /// The terminal or provider that the number belonged to.
     #[serde(serialize_with = "as_text")]
     pub party: Name,
@@ -233,7 +233,7 @@ pub struct CallRecord {
 
 impl CallRecord {
     /// The record of a call that begins now.
-    pub fn begin(direction: Direction, line: Name, number: Number, party: Name) -> Self {
+    pub fn begin(direction: Direction, line: Name, number: Option<Number>, party: Name) -> Self {
         Self {
             id: CallId::now(),
             direction,
@@ -248,6 +248,10 @@ impl CallRecord {
             octets_in: 0,
         }
     }
+}
+
+fn as_text_if_any<S: Serializer>(value: &Option<Number>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(Number::as_str).serialize(serializer)
 }
 
 fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {

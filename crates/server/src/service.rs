@@ -36,6 +36,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where submissions are taken on the host; `None`: only over links.
     pub submission_listen: Option<SocketAddr>,
+    /// Where terminals with Internet access of their own connect; `None`: nowhere.
+    pub delivery_listen: Option<SocketAddr>,
     /// Largest content taken, in octets.
     pub submission_size_max: u64,
     /// How much may wait.
@@ -133,6 +135,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     let rooms = Rooms { store: store.clone(), keys: keys.clone(), submissions };
     let dialup = DialUp::start(config.lines, settings, rooms, report_sender, shutdown.clone(), &mut tasks);
+    if let Some(address) = config.delivery_listen {
+        let failed = |source| ServeError::Listen { at: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "taking terminals");
+        tasks.spawn(dialup.clone().serve_online(listener));
+    }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
     let router = operator::router(store.clone(), dialup.clone(), keys, config.home);

@@ -33,20 +33,10 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
     load(path, |top| {
         let home = top.parsed::<Home>("country");
         let state = top.path("state").unwrap_or_else(|| top.folder().join("state"));
-        let (listen, size_max) = top.section("submission", |section| {
-            let listen = match section.parsed::<String>("listen") {
-                None => Some(SUBMISSION_LISTEN),
-                Some(text) if text == "none" => None,
-                Some(text) => text
-                    .parse()
-                    .map_err(|_| {
-                        let problem = format!("{text:?} is not ADDRESS:PORT such as \"127.0.0.1:7480\", nor \"none\"");
-                        section.fault("listen", problem);
-                    })
-                    .ok(),
-            };
-            (listen, section.count("size_max", SUBMISSION_OCTETS_MAX))
+        let (submission_listen, size_max) = top.section("submission", |section| {
+            (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
+        let delivery_listen = top.section("delivery", |section| listen(section, None));
         let quotas = top.section("quota", quotas);
         let retention = top.section("store", retention);
         let link = top.section("link", link);
@@ -71,7 +61,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         Some(Config {
             state,
             home,
-            submission_listen: listen,
+            submission_listen,
+            delivery_listen,
             submission_size_max: size_max,
             quotas,
             retention,
@@ -83,6 +74,21 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             lines,
         })
     })
+}
+
+/// Where to listen on the host; "none" is nowhere.
+fn listen(section: &mut Section<'_>, default: Option<SocketAddr>) -> Option<SocketAddr> {
+    match section.parsed::<String>("listen") {
+        None => default,
+        Some(text) if text == "none" => None,
+        Some(text) => text
+            .parse()
+            .map_err(|_| {
+                let problem = format!("{text:?} is not ADDRESS:PORT such as \"127.0.0.1:7480\", nor \"none\"");
+                section.fault("listen", problem);
+            })
+            .ok(),
+    }
 }
 
 /// Where the operator's socket of a server with this config is. Reads no more than that.

@@ -18,6 +18,7 @@ mod crashes;
 mod delivery;
 mod demo;
 mod one_call;
+mod online;
 mod proof;
 mod refusals;
 mod submissions;

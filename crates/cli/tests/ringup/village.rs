@@ -92,6 +92,8 @@ records = "calls.jsonl"
 [submission]
 listen = "127.0.0.1:0"
 size_max = {size_max}
+[delivery]
+listen = "127.0.0.1:0"
 [retry]
 first = "200ms"
 longest = "1s"
@@ -252,6 +254,11 @@ token_file = "token"
     /// Where the running server takes submissions.
     pub(crate) fn submission_address(&self) -> String {
         self.chronicle.wait("server", "taking submissions").field("address")
+    }
+
+    /// Where the running server takes terminals that come over the Internet.
+    pub(crate) fn delivery_address(&self) -> String {
+        self.chronicle.wait("server", "taking terminals").field("address")
     }
 
     /// A request to the submission port.

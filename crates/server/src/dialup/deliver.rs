@@ -1,6 +1,7 @@
 //! Bringing a connected terminal what is due: proof, then from the store to the receipt to the verdict.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use delivery::proof::{Proof, Secured};
 use delivery::{Courier, DeliveryError, EnrolError, Plan, Receipt, Step};
@@ -35,22 +36,32 @@ pub(super) enum Broken {
     Store(#[from] StoreError),
 }
 
-/// Delivers until the terminal has hung up on "nothing more". `due` says that more has come; `meter` reads the link.
+/// What a session with a terminal is about.
+pub(super) struct Delivery {
+    pub(super) terminal: Terminal,
+    pub(super) call: CallId,
+    pub(super) store: Store,
+    pub(super) keys: ServerKeys,
+    /// Says that more has come.
+    pub(super) due: Arc<Notify>,
+    /// How often a silent terminal is asked whether it is there, where no line tells that it is not.
+    pub(super) keep_alive: Option<Duration>,
+}
+
+/// Delivers until the terminal has hung up on "nothing more". `meter` reads the link.
 pub(super) async fn deliver<S>(
+    delivery: Delivery,
     stream: Secured<S>,
     trust: Trust,
-    terminal: &Terminal,
-    call: CallId,
-    (store, keys): (&Store, &ServerKeys),
-    due: &Arc<Notify>,
     meter: impl Fn() -> (u64, Counters),
 ) -> Result<Tally, Broken>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Delivery { terminal, call, store, keys, due, keep_alive } = delivery;
     let proof = stream.proof();
-    let mut courier = Courier::start(stream).await.map_err(Broken::Session)?;
-    enrol(&mut courier, proof, trust, terminal, keys).await?;
+    let mut courier = Courier::start(stream, keep_alive).await.map_err(Broken::Session)?;
+    enrol(&mut courier, proof, trust, &terminal, &keys).await?;
     let mut plan = Plan::default();
     let mut tally = Tally::default();
     loop {

@@ -129,7 +129,7 @@ impl Line {
         self.set_state(LineState::Calling);
         self.shared.report(Report::LineTaken(line.clone())).await;
         self.turn_orders_away().await;
-        let record = CallRecord::begin(Direction::Incoming, line, caller, peer.name().clone());
+        let record = CallRecord::begin(Direction::Incoming, line, Some(caller), peer.name().clone());
         match modem.answer().await {
             Ok(call) => {
                 self.session(call, peer, record, Direction::Incoming).await;

@@ -11,9 +11,10 @@ use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddre
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::deliver::{Broken, Tally, deliver};
-use super::{Report, Shared};
+use super::{Connection, Report, Shared};
 use crate::directory::{Direction, Name, Provider, Terminal};
 use crate::dispatch::End;
 use crate::store::Trust;
@@ -165,21 +166,16 @@ impl Session {
                     let door = self.shared.submissions.clone();
                     connections.spawn(async move { door.serve(stream).await });
                 }
-                Ok(stream) = notices.accept(), if connected.is_none() => {
+                Ok(stream) = notices.accept(), if connected.is_none() && proving.is_none() => {
                     match self.notice(stream, link, began).await {
                         Ok((stream, trust, terminal)) => {
-                            let guard = Connected::new(&self.shared, terminal.id);
-                            let due = guard.due.clone();
-                            let until = Instant::now() + proof_wait;
-                            proving = Some(Proving { proof: stream.proof(), until, terminal: terminal.id });
-                            let (call, shared) = (self.call, self.shared.clone());
+                            let (due, until) = (Arc::new(Notify::new()), Instant::now() + proof_wait);
+                            let proof = stream.proof();
+                            proving = Some(Proving { proof, until, terminal: terminal.id, due: due.clone() });
                             let metered = link.clone();
                             let meter = move || (millis(began), metered.counters());
-                            deliveries.spawn(async move {
-                                let rooms = (&shared.store, &shared.keys);
-                                deliver(stream, trust, &terminal, call, rooms, &due, meter).await
-                            });
-                            connected = Some(guard);
+                            let delivery = self.shared.delivery(terminal, self.call, due, None);
+                            deliveries.spawn(deliver(delivery, stream, trust, meter));
                         }
                         Err(why) => return (why, End::Failed),
                     }
@@ -191,6 +187,7 @@ impl Session {
                         return ("not proved".into(), End::Failed);
                     }
                     link.proved();
+                    connected = Some(Connected::new(&self.shared, proving.terminal, proving.due));
                     self.shared.report(Report::Connected { terminal: proving.terminal, call: self.call }).await;
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => finished = Some(ended),
@@ -198,6 +195,9 @@ impl Session {
                 () = sleep(idle_max), if is_idle => {
                     let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
                     return outcome(finished, nothing_came.to_owned());
+                }
+                () = Connected::replaced(&connected) => {
+                    return outcome(finished, "replaced by another connection".to_owned());
                 }
                 () = &mut silent => return outcome(finished, "the far end fell silent".to_owned()),
             }
@@ -239,7 +239,7 @@ impl Session {
 }
 
 /// How the call counts: by its delivery, if there was one.
-fn outcome(
+pub(super) fn outcome(
     finished: Option<Result<Result<Tally, Broken>, tokio::task::JoinError>>,
     otherwise: String,
 ) -> (String, End) {
@@ -257,6 +257,7 @@ struct Proving {
     proof: Proof,
     until: Instant,
     terminal: TerminalId,
+    due: Arc<Notify>,
 }
 
 impl Proving {
@@ -267,24 +268,41 @@ impl Proving {
     }
 }
 
-/// While this lives, the terminal is in the list of those to be notified.
-struct Connected {
+/// While this lives, the terminal is in the list of those to be notified. There is one connection of a terminal: a new one
+/// replaces the old, which may be dead without knowing it.
+pub(super) struct Connected {
     shared: Arc<Shared>,
     terminal: TerminalId,
-    due: Arc<Notify>,
+    replaced: CancellationToken,
 }
 
 impl Connected {
-    fn new(shared: &Arc<Shared>, terminal: TerminalId) -> Self {
-        let due = Arc::new(Notify::new());
-        shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, due.clone());
-        Self { shared: shared.clone(), terminal, due }
+    /// The terminal has proved itself; `due` is what its delivery waits on.
+    pub(super) fn new(shared: &Arc<Shared>, terminal: TerminalId, due: Arc<Notify>) -> Self {
+        let replaced = CancellationToken::new();
+        let entry = Connection { due, replaced: replaced.clone() };
+        let before = shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, entry);
+        if let Some(before) = before {
+            before.replaced.cancel();
+        }
+        Self { shared: shared.clone(), terminal, replaced }
+    }
+
+    /// Waits until the terminal has connected anew; for ever, if it is not connected.
+    pub(super) async fn replaced(connected: &Option<Self>) {
+        match connected {
+            Some(connected) => connected.replaced.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.terminal);
+        let mut connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.replaced.is_cancelled() {
+            connected.remove(&self.terminal);
+        }
     }
 }
 

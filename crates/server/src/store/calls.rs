@@ -28,7 +28,7 @@ impl Store {
                     record.id.to_string(),
                     direction,
                     record.line.to_string(),
-                    record.number.as_str(),
+                    record.number.as_ref().map_or("", line::Number::as_str),
                     record.party.to_string(),
                     record.placed_at.as_millisecond(),
                     millis(record.connected_at),

@@ -118,7 +118,10 @@ pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
             _ => Direction::Incoming,
         },
         line: parse(&row.get::<_, String>(2)?, WHAT)?,
-        number: parse(&row.get::<_, String>(3)?, WHAT)?,
+        number: match row.get::<_, String>(3)?.as_str() {
+            "" => None,
+            number => Some(parse(number, WHAT)?),
+        },
         party: parse(&row.get::<_, String>(4)?, WHAT)?,
         placed_at: time(row.get(5)?, WHAT)?,
         connected_at: optional_time(6)?,

@@ -41,7 +41,7 @@ fn message(content: &[u8], terminals: &[TerminalId]) -> NewMessage {
 
 fn call_placed() -> CallRecord {
     let [line, number, party] = ["line-1", "301", "owner-01"];
-    CallRecord::begin(Direction::Outgoing, line.parse().unwrap(), number.parse().unwrap(), party.parse().unwrap())
+    CallRecord::begin(Direction::Outgoing, line.parse().unwrap(), Some(number.parse().unwrap()), party.parse().unwrap())
 }
 
 fn open(folder: &TempDir) -> Store {

@@ -1,0 +1,87 @@
+//! Terminals that come over their own Internet access: by themselves, or after a ring alone.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::chronicle::PATIENCE;
+use crate::village::{CENTRE, OWNER, Plan, Village};
+
+/// The owner's config, with the server's address on the Internet and a rule for the server's ring.
+fn write_config(village: &Village, rule: &str) {
+    let address = village.delivery_address();
+    let text = fs::read_to_string(village.path("owner.toml")).unwrap();
+    let text = text.replace("[server]", &format!("[server]\naddress = \"{address}\""));
+    let text = text.replace(&format!("callers = [\"{CENTRE}\"]"), "callers = []");
+    village.write("owner.toml", format!("{text}[[terminal.caller]]\nnumber = \"{CENTRE}\"\n{rule}\n"));
+}
+
+#[test]
+fn a_terminal_that_connects_by_itself_gets_what_waits_without_a_call() {
+    let village = Village::found(Plan { no_answer_after: "30s", ..Plan::default() });
+    write_config(&village, "");
+    for (content, resumed) in [("first", "false"), ("second", "true")] {
+        let message = village.send("tel:301", &village.write("report", content));
+        let visit = village.start(content, &["connect", "--config", "owner.toml"]).finish();
+        assert_eq!(visit.code, Some(0), "{}", visit.stderr);
+        assert_eq!(village.chronicle.wait(content, "server proved").field("resumed"), resumed);
+        village.wait_delivered(&message);
+        assert_eq!(village.received(&message), content.as_bytes());
+    }
+    let calls = village.ask_until(&["call", "list"], |calls| {
+        calls.as_array().unwrap().iter().filter(|call| call["line"] == "internet" && !call["outcome"].is_null()).count()
+            == 2
+    });
+    let online = calls.as_array().unwrap().iter().find(|call| call["line"] == "internet").unwrap();
+    assert_eq!((&online["outcome"], &online["number"]), (&"completed".into(), &OWNER.into()));
+}
+
+#[test]
+fn a_ring_that_says_connect_is_not_answered_and_the_message_comes_over_the_internet() {
+    let village = Village::found(Plan { no_answer_after: "30s", ..Plan::default() });
+    write_config(&village, "action = \"connect\"");
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+    assert_eq!(village.received(&message), b"coin box full");
+    let notice = village.chronicle.wait_field("server", "connected notice", "reason", "rung");
+    assert_eq!(notice.field("terminal"), "owner");
+    // Nobody has answered, so nobody pays.
+    assert!(village.exchange_calls_so_far().iter().all(|call| call["outcome"] != "completed"));
+}
+
+#[test]
+fn whoever_knocks_at_the_delivery_port_without_a_key_is_told_nothing_and_changes_nothing() {
+    let village = Village::found(Plan::default());
+    let id = village.ask(&["terminal", "show", "owner"])["id"].as_str().unwrap().to_owned();
+    let tls_garbage = format!("ringup/1 {id} online\n\u{16}\u{3}\u{1}not a handshake");
+    let stranger = "ringup/1 AAAAAAAAAAA online\n";
+    for said in ["GET / HTTP/1.1\r\n\r\n", "ringup/2 AAAAAAAAAAA online\n", stranger, &tls_garbage] {
+        let mut stream = TcpStream::connect(village.delivery_address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard); // closed, or reset with what we said unread
+        // To whoever names a terminal the server begins to prove itself; to anybody else it says nothing at all.
+        let is_hello = heard.first() == Some(&0x16) && said.contains(&id);
+        assert!(heard.is_empty() || is_hello, "{said:?}: {heard:?}");
+    }
+    assert_eq!(village.ask(&["terminal", "show", "owner"])["connection"], "down");
+    assert_eq!(village.ask(&["call", "list"]).as_array().unwrap().len(), 0, "no record for strangers");
+}
+
+#[test]
+fn a_terminal_that_connects_anew_replaces_its_old_connection() {
+    let village = Village::found(Plan { linger: "59s", ..Plan::default() });
+    write_config(&village, "");
+    let old = village.start("old", &["connect", "--config", "owner.toml"]);
+    village.chronicle.wait("server", "nothing more");
+    let new = village.start("new", &["connect", "--config", "owner.toml"]);
+    let ended = village.chronicle.wait("server", "session ended");
+    assert_eq!(ended.field("outcome"), "replaced by another connection");
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+    assert!(village.exchange_calls_so_far().is_empty(), "connected, so nobody called");
+    old.kill();
+    new.kill();
+}

@@ -1,0 +1,225 @@
+//! Terminals that come over their own Internet access: after a ring alone, or by themselves. The delivery port that faces a
+//! network, where anybody may knock.
+//!
+//! ```text
+//!   accept ──too many──► closed without a word
+//!     └──► notice (15 s) ──unknown, not enrolled──► closed without a word
+//!            └──► proof (15 s) ──► connected, delivery ──► one record
+//! ```
+//!
+//! Nothing but memory changes before the proof; what is not proved is bounded in number, by address and in time.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use delivery::{Preamble, Reason};
+use jiff::Timestamp;
+use link::Counters;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::deliver::deliver;
+use super::session::{Connected, outcome};
+use super::{Report, Shared};
+use crate::directory::{CallRecord, Direction, Name, Terminal};
+
+/// How long a stranger may take to say who it is, and then to prove it.
+const NOTICE_WAIT: Duration = Duration::from_secs(15);
+const PROOF_WAIT: Duration = Duration::from_secs(15);
+
+/// Connections that are not proved: of all, and of one address (of an IPv6 network, whose holder has them all).
+const UNPROVED_MAX: usize = 256;
+const UNPROVED_OF_ONE_MAX: usize = 8;
+
+/// How often a silent terminal is asked whether it is still there: no carrier tells.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// The rate that decides the size of TLS records: none is too small for a network.
+const RATE_BPS: u32 = 10_000_000;
+
+/// What stands in a record where a line's name would.
+const INTERNET: &str = "internet";
+
+/// Serves the port until the server stops.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let door = Door::default();
+    let mut sessions = JoinSet::new();
+    let shutdown = shared.shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(_) = sessions.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                let Some(place) = door.enter(from.ip()) else {
+                    tracing::debug!(%from, "too many connections that are not proved: closed");
+                    continue;
+                };
+                let shared = shared.clone();
+                sessions.spawn(async move { session(stream, place, &shared).await });
+            }
+            Err(error) => {
+                // Out of file descriptors, as a rule: it gets better when somebody leaves.
+                tracing::warn!(%error, "delivery port");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// One connection, from the notice to its end.
+async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
+    let _ = stream.set_nodelay(true); // slower without, not wrong
+    let from = place.from;
+    let Ok(Ok(notice)) = timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await else {
+        return tracing::debug!(%from, "no connected notice");
+    };
+    let terminal = match shared.store.terminal(notice.terminal).await {
+        Ok(Some(terminal)) => terminal,
+        Ok(None) => return tracing::warn!(%from, says = %notice.terminal, "connected notice from nobody we know"),
+        Err(error) => return tracing::error!(%error, "the directory cannot be read"),
+    };
+    tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
+    if let Err(why) = proved_session(stream, place, terminal, notice.reason, shared).await {
+        tracing::warn!(%from, says = %notice.terminal, why, "not let in");
+    }
+}
+
+async fn proved_session<S>(
+    stream: S,
+    place: Place,
+    terminal: Terminal,
+    reason: Reason,
+    shared: &Arc<Shared>,
+) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let secured = shared.keys.secure(stream, terminal.id, RATE_BPS).await;
+    let (stream, trust) = secured.map_err(|why| why.to_string())?;
+    let mut proof = stream.proof();
+    let line = INTERNET.parse::<Name>().expect("a constant name");
+    let mut record = CallRecord::begin(Direction::Incoming, line, terminal.number.clone(), terminal.name.clone());
+    let call = record.id;
+    let (due, began) = (Arc::new(Notify::new()), Instant::now());
+    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Counters::default());
+    let mut delivery = JoinSet::new();
+    let id = terminal.id;
+    delivery.spawn(deliver(shared.delivery(terminal, call, due.clone(), Some(KEEP_ALIVE)), stream, trust, meter));
+    match timeout(PROOF_WAIT, proof.wait()).await {
+        Ok(Some(_)) => {}
+        Ok(None) | Err(_) => return Err("not proved".to_owned()),
+    }
+    drop(place); // known now: no burden on strangers
+    let connected = Some(Connected::new(shared, id, due));
+    record.connected_at = Some(Timestamp::now());
+    if let Err(error) = shared.store.record_call(record.clone()).await {
+        return Err(error.to_string());
+    }
+    shared.report(Report::Connected { terminal: id, call }).await;
+    let (outcome, end) = tokio::select! {
+        ended = delivery.join_next() => outcome(ended, "ended".to_owned()),
+        () = Connected::replaced(&connected) => outcome(None, "replaced by another connection".to_owned()),
+        () = shared.shutdown.cancelled() => outcome(None, "server stopped".to_owned()),
+    };
+    record.ended_at = Some(Timestamp::now());
+    tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
+    record.outcome = Some(outcome);
+    if let Err(error) = shared.store.record_call(record.clone()).await {
+        tracing::error!(%call, %error, "record not written");
+    }
+    shared.report(Report::Ended { terminal: Some(id), end, record }).await;
+    Ok(())
+}
+
+/// Who stands at the door and is not proved yet.
+#[derive(Debug, Clone, Default)]
+struct Door(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+/// One of them; it goes when this is dropped.
+#[derive(Debug)]
+struct Place {
+    door: Door,
+    from: IpAddr,
+}
+
+impl Door {
+    /// `None`: there are too many already.
+    fn enter(&self, from: IpAddr) -> Option<Place> {
+        let from = network_of(from);
+        let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if standing.values().sum::<usize>() >= UNPROVED_MAX {
+            return None;
+        }
+        let of_one = standing.entry(from).or_default();
+        if *of_one >= UNPROVED_OF_ONE_MAX {
+            return None;
+        }
+        *of_one += 1;
+        Some(Place { door: self.clone(), from })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut standing = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_one) = standing.get_mut(&self.from) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                standing.remove(&self.from);
+            }
+        }
+    }
+}
+
+/// An IPv4 address, or the /64 that one customer has all of.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_address_takes_eight_places_and_leaves_the_rest_to_others() {
+        let door = Door::default();
+        let mut places: Vec<_> = (0..8).map(|_| door.enter(address("192.0.2.1")).unwrap()).collect();
+        assert!(door.enter(address("192.0.2.1")).is_none());
+        assert!(door.enter(address("::ffff:192.0.2.1")).is_none(), "the same address in other clothes");
+        assert!(door.enter(address("192.0.2.2")).is_some());
+        places.pop();
+        assert!(door.enter(address("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let door = Door::default();
+        let _places: Vec<_> = (0..8).map(|n| door.enter(address(&format!("2001:db8::{n}"))).unwrap()).collect();
+        assert!(door.enter(address("2001:db8::ffff")).is_none());
+        assert!(door.enter(address("2001:db8:0:1::1")).is_some());
+    }
+
+    #[test]
+    fn the_door_holds_256_and_forgets_who_has_gone() {
+        let door = Door::default();
+        let places: Vec<_> = (0..=255).map(|n| door.enter(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
+        assert!(door.enter(address("192.0.2.1")).is_none());
+        drop(places);
+        assert!(door.0.lock().unwrap().is_empty());
+    }
+}
