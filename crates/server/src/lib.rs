@@ -21,4 +21,4 @@ pub mod routing;
 pub mod service;
 pub mod store;
 
-pub use service::{Config, ServeError, operator_socket, serve};
+pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};

@@ -3,6 +3,7 @@
 //! A method that writes returns after the write is on the disk. Readers see what was committed.
 
 mod content;
+mod ledger;
 mod migration;
 mod rows;
 mod worker;
@@ -22,6 +23,7 @@ use rusqlite::{Connection as Database, OpenFlags, OptionalExtension as _, params
 
 use crate::directory::{CallRecord, Connection, Destination, Direction, Name, Provider, Terminal, TokenHash};
 use content::{Contents, INLINE_OCTETS_MAX};
+pub use ledger::Spent;
 use rows::{parse, read_call, read_head, select_messages, select_providers, select_terminals};
 use worker::Worker;
 
