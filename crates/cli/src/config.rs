@@ -3,7 +3,9 @@
 //! A key that is missing, unknown, of the wrong type or out of bounds is a [`Fault`]; all faults of a file are reported
 //! together. Relative paths are relative to the folder of the file.
 
+mod calling;
 pub(crate) mod exchange;
+mod money;
 pub(crate) mod server;
 pub(crate) mod terminal;
 mod tun;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use modem::{ADDED_MAX, Command, Profile, Setup};
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// What is wrong with a file, all of it.
@@ -167,6 +170,41 @@ impl Section<'_> {
             }
         }
         parsed
+    }
+
+    /// All of the table, read at once by a type that says itself what is wrong.
+    pub(crate) fn whole<T: DeserializeOwned>(&mut self) -> Option<T> {
+        match T::deserialize(std::mem::take(&mut self.table)) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.faults.push(Fault { key: self.name.clone(), problem: error.message().to_owned() });
+                None
+            }
+        }
+    }
+
+    /// Whether it is said to be so.
+    pub(crate) fn is(&mut self, key: &str) -> bool {
+        match self.table.remove(key) {
+            None => false,
+            Some(Value::Boolean(is_so)) => is_so,
+            Some(other) => {
+                self.fault(key, format!("is {} and must be true or false", kind(&other)));
+                false
+            }
+        }
+    }
+
+    /// A whole number from 0 on.
+    pub(crate) fn number(&mut self, key: &str, default: u32) -> u32 {
+        match self.table.remove(key) {
+            None => default,
+            Some(Value::Integer(number)) if u32::try_from(number).is_ok() => u32::try_from(number).unwrap_or(default),
+            Some(other) => {
+                self.fault(key, format!("is {other} and must be a whole number from 0 to {}", u32::MAX));
+                default
+            }
+        }
     }
 
     /// A table below this one; an empty one if it is not there.

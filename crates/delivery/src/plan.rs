@@ -50,6 +50,11 @@ impl Plan {
         self.waiting.extend(due.into_iter().filter(|due| !self.seen.contains(&due.id)));
     }
 
+    /// Whether there is a message to be sent.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The next thing to do.
     pub fn step(&mut self) -> Step {
         if self.under_way.is_some() {

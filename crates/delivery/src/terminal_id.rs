@@ -17,7 +17,7 @@ pub struct TerminalIdError;
 
 impl TerminalId {
     /// The id made of these octets.
-    pub fn from_octets(octets: [u8; 8]) -> Self {
+    pub const fn from_octets(octets: [u8; 8]) -> Self {
         Self(octets)
     }
 

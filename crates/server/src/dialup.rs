@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use delivery::TerminalId;
+use delivery::{MessageId, TerminalId};
 use line::{CallId, Home, PortAddress};
 use link::{Capture, OpenPorts};
 use modem::{DialString, Setup};
@@ -26,12 +26,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::{CallRecord, Name, Terminal};
-use crate::dispatch::End;
 use crate::ingest::http;
 use crate::keys::ServerKeys;
+use crate::ledger::Tariff;
+use crate::outcome::Outcome;
 use crate::store::Store;
 pub use addresses::{AddressPool, AddressPoolError};
-use deliver::Delivery;
 
 /// One line of the dial-up server.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct LineConfig {
     pub dial_prefix: String,
     /// One-way delay of the line, as far as known: sets PPP's first restart timer.
     pub delay: Duration,
+    /// The name of what its calls are charged by; `None`: they cost nothing.
+    pub tariff: Option<String>,
 }
 
 /// What all lines share.
@@ -74,6 +76,19 @@ pub struct DialOrder {
     pub timeout: Duration,
     /// Its record so far, already on the disk.
     pub record: CallRecord,
+    /// What it may cost.
+    pub allowance: Allowance,
+}
+
+/// What a call may use.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    /// It is on hook again so long after the dial command.
+    pub longest: Duration,
+    /// So many octets, both ways together.
+    pub octets: u64,
+    /// Stay to the end of a unit that is paid for, by this tariff and since then.
+    pub linger: Option<(Arc<Tariff>, jiff::Zoned)>,
 }
 
 /// What a line reports.
@@ -89,15 +104,19 @@ pub enum Report {
         terminal: TerminalId,
         /// The call.
         call: CallId,
+        /// Its line.
+        line: Name,
     },
     /// A call, or an attempt, is over; its record is complete.
     Ended {
         /// The terminal it was with, if with a terminal.
         terminal: Option<TerminalId>,
-        /// How, for dispatch.
-        end: End,
+        /// How.
+        outcome: Outcome,
         /// The complete record.
-        record: CallRecord,
+        record: Box<CallRecord>,
+        /// From the dial command, or the answer, to on hook.
+        lasted: Duration,
     },
 }
 
@@ -166,6 +185,8 @@ struct Shared {
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
     connected: Mutex<BTreeMap<TerminalId, Connection>>,
+    /// The messages that are to be delivered last.
+    suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     shutdown: CancellationToken,
 }
 
@@ -195,6 +216,7 @@ impl DialUp {
             reports,
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),
+            suspects: Mutex::new(BTreeMap::new()),
             shutdown,
         });
         let mut handles = BTreeMap::new();
@@ -237,6 +259,16 @@ impl DialUp {
         }
     }
 
+    /// Has these messages for a terminal delivered after all others, from its next call on.
+    pub fn set_suspects(&self, terminal: TerminalId, messages: Vec<MessageId>) {
+        let mut suspects = self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.is_empty() {
+            suspects.remove(&terminal);
+        } else {
+            suspects.insert(terminal, messages);
+        }
+    }
+
     /// What every line is doing, by name.
     pub fn status(&self) -> Vec<LineEntry> {
         self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -263,14 +295,15 @@ struct Connection {
 }
 
 impl Shared {
-    fn delivery(&self, terminal: Terminal, call: CallId, due: Arc<Notify>, keep_alive: Option<Duration>) -> Delivery {
-        Delivery { terminal, call, store: self.store.clone(), keys: self.keys.clone(), due, keep_alive }
-    }
-
     fn note(&self, line: &Name, change: impl FnOnce(&mut LineEntry)) {
         if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
             change(entry);
         }
+    }
+
+    fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.get(&terminal).cloned().unwrap_or_default()
     }
 
     async fn report(&self, report: Report) {

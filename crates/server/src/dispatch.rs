@@ -1,66 +1,117 @@
 //! Which terminal is called, on which line, when. Pure.
 //!
 //! ```text
-//!                  Due, line free                     Connected
-//!   Idle ───────────────────────────► Calling ────────────────────► Connected ◄── the terminal called by itself:
-//!    ▲  │ Due, no line free              │                            │   ▲         from any state
-//!    │  └──────► Waiting ──LineFree──►───┘                            │   │ Due: Deliver, on this link, no call
-//!    │                                   │ Ended(Failed)              │   └──────┐
-//!    │                                   ▼                            │          │
-//!    │ Ended(Done)                   BackingOff ──deadline──► as Due  ├──────────┘
-//!    └───────────────────────────────────┴─ Ended(Failed) ◄───────────┘
+//!                  a line, hours, storm
+//!   idle ──Due──► due ─────────────────► calling ────────────► connected ◄── the terminal called by itself:
+//!    ▲             ▲ │                     │ Ended               │   ▲         from any state
+//!    │      rest   │ │ outside its hours,  │                     │   │ Due: Deliver, on this link, no call
+//!    │      over   │ ▼ redialled too often │                     │   └──────┐
+//!    │           resting ◄─────────────────┤ failed: backing off │          │
+//!    │             ▲     bulk: a price     │                     ├──────────┘
+//!    │             └── a budget is spent ──┤                     │
+//!    │           paused ◄─── loop broken ──┤   (Resume ──► due)  │
+//!    └─────────────────────────────────────┴── completed ◄───────┘
 //! ```
 //!
-//! At most one call for each terminal and for each line: a terminal in `Calling` or `Connected` is never called, a line
-//! is handed out once until it is free again.
+//! At most one call for each terminal and for each line: a terminal that is calling or connected is never called, a line
+//! is handed out once until it is free again. However many messages wait, a terminal is in here once.
+//!
+//! Hours hold for urgent messages, too: no terminal is called outside them.
+
+mod explain;
+mod lines;
+mod queue;
+mod rules;
+mod series;
+mod silence;
+mod storm;
+mod suspects;
+mod terminal;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use delivery::TerminalId;
+use delivery::{MessageId, TerminalId, Urgency};
+use jiff::SignedDuration;
+
+pub use explain::{Waiting, Why};
+pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
+pub use series::REDIALS_MAX;
+pub use terminal::Rest;
 
 use crate::directory::Name;
+use crate::outcome::{Outcome, Retry};
+use lines::{LineIndex, Lines, Wish};
+use queue::Queue;
+use series::Series;
+use silence::Silence;
+use storm::Storm;
+use suspects::Suspects;
+use terminal::{State, Terminal};
 
-/// When a call that failed is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryRules {
-    /// After the first failure; doubled with each one that follows.
-    pub first: Duration,
-    /// The longest pause.
-    pub longest: Duration,
-}
+/// The wall clock may be off so far from what the other clock says; more is a jump, and hours are looked at anew.
+const JUMP: SignedDuration = SignedDuration::from_secs(60);
+
+/// More often the clocks are not compared.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// Hours that are waited for are looked at so often at least: only then a jump of the wall clock is seen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// A bulk message is on its way so long before it is worth nothing.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(15 * 60);
+
+/// After a number failed in a way that will likely repeat, the pauses are so many times as long.
+const LONG: u32 = 10;
+
+/// Numbers whose redials count are looked through so often, and those that are over forgotten.
+const SERIES_SWEEP: Duration = Duration::from_secs(3600);
 
 /// One input of [`Dispatch`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// This line can place a call.
     LineFree(Name),
     /// This line cannot: an incoming call has it, or it is out of order.
     LineTaken(Name),
-    /// Something waits for this terminal, which can be called if it has a number.
-    Due {
+    /// Something waits for a terminal.
+    Due(Demand),
+    /// A terminal's connected notice has come over the call on this line, whoever placed it.
+    Connected {
         /// The terminal.
         terminal: TerminalId,
-        /// Whether it has a number.
-        is_callable: bool,
+        /// The line.
+        line: Name,
     },
-    /// This terminal's connected notice has come, whoever placed the call.
-    Connected(TerminalId),
-    /// This terminal's call, or connection, is over.
-    Ended(TerminalId, End),
+    /// A terminal's call, or the attempt, on this line is over.
+    Ended {
+        /// The terminal.
+        terminal: TerminalId,
+        /// The line.
+        line: Name,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The operator has a terminal called again.
+    Resume(TerminalId),
+    /// An alarm is wanted when a terminal is not reached for so long.
+    Watch {
+        /// The terminal.
+        terminal: TerminalId,
+        /// How long; `None`: no alarm.
+        after: Option<Duration>,
+        /// How long it has not been reached already.
+        silent_for: Duration,
+    },
+    /// A call from before the start, so long ago, that was not answered: it counts for the redial rules.
+    CalledBefore {
+        /// The terminal.
+        terminal: TerminalId,
+        /// Since it was placed.
+        ago: Duration,
+    },
     /// The instant of the last [`Output::Timeout`] has come.
     Deadline,
-}
-
-/// How a call ended, as far as dispatch cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The terminal was told that there is nothing more.
-    Done,
-    /// It was not; what waits, waits for the next call.
-    Failed,
-    /// Not the terminal's doing: the line was taken or dead. No reason to back off from the terminal.
-    NotPlaced,
 }
 
 /// What dispatch wants done.
@@ -75,6 +126,20 @@ pub enum Output {
     },
     /// Bring this terminal, which is connected, what waits for it.
     Deliver(TerminalId),
+    /// Leave this message out: the sessions with this terminal break with it.
+    Quarantine {
+        /// The terminal.
+        terminal: TerminalId,
+        /// The message.
+        message: MessageId,
+    },
+    /// This terminal has been silent for too long, or is not any more.
+    Silent {
+        /// The terminal.
+        terminal: TerminalId,
+        /// Raised, or cleared.
+        is_raised: bool,
+    },
     /// Nothing more now. Feed the next input, at the latest a [`Input::Deadline`] at `at`.
     Timeout {
         /// When to wake; `None`: only input wakes.
@@ -82,119 +147,388 @@ pub enum Output {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Waiting,
-    Calling,
-    Connected,
-    BackingOff { until: Instant },
-}
-
 /// The state of every terminal that is not idle, and of every line. Feed one input, drain [`Dispatch::poll_output`] to
 /// [`Output::Timeout`], then feed the next.
 #[derive(Debug)]
 pub struct Dispatch {
-    rules: RetryRules,
-    terminals: BTreeMap<TerminalId, State>,
-    /// Calls that failed since the last that did not.
-    failures: BTreeMap<TerminalId, u32>,
-    free_lines: BTreeSet<Name>,
+    retry: RetryRules,
+    reserve: Reserve,
+    breaks_max: u8,
+    bulk_wait: Duration,
+    lines: Lines,
+    terminals: BTreeMap<TerminalId, Terminal>,
+    queue: Queue,
+    /// The ends of all rests.
+    rests: BTreeSet<(Instant, TerminalId)>,
+    /// Rests that hang on the wall clock.
+    by_wall_clock: BTreeSet<TerminalId>,
+    series: BTreeMap<TerminalId, Series>,
+    swept: Option<Instant>,
+    /// The line that worked last, of terminals that are watched or were called.
+    worked: BTreeMap<TerminalId, LineIndex>,
+    suspects: Suspects,
+    silence: Silence,
+    storm: Storm,
+    /// The last look at the clocks.
+    looked: Option<Moment>,
+    at: Option<Instant>,
     random: u64,
     output: VecDeque<Output>,
 }
 
 impl Dispatch {
     /// `seed` makes the jitter of retries.
-    pub fn new(rules: RetryRules, seed: u64) -> Self {
+    pub fn new(rules: Rules, seed: u64) -> Self {
+        let Rules { retry, storm, reserve, breaks_max, bulk_wait, lines, routes } = rules;
         Self {
-            rules,
+            retry,
+            reserve,
+            breaks_max,
+            bulk_wait,
+            queue: Queue::new(routes.len() + 1),
+            lines: Lines::new(lines, routes),
             terminals: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            free_lines: BTreeSet::new(),
+            rests: BTreeSet::new(),
+            by_wall_clock: BTreeSet::new(),
+            series: BTreeMap::new(),
+            swept: None,
+            worked: BTreeMap::new(),
+            suspects: Suspects::default(),
+            silence: Silence::default(),
+            storm: Storm::new(storm),
+            looked: None,
+            at: None,
             random: seed | 1,
             output: VecDeque::new(),
         }
     }
 
     /// Takes one input.
-    pub fn handle(&mut self, input: Input, now: Instant) {
+    pub fn handle(&mut self, input: Input, now: Moment) {
+        self.look_at_clocks(now);
         match input {
             Input::LineFree(line) => {
-                self.free_lines.insert(line);
+                let line = self.lines.index(&line);
+                self.lines.freed(line);
             }
             Input::LineTaken(line) => {
-                self.free_lines.remove(&line);
+                let line = self.lines.index(&line);
+                self.lines.taken(line);
             }
-            Input::Due { terminal, is_callable } => match self.terminals.get(&terminal) {
-                None if is_callable => {
-                    self.terminals.insert(terminal, State::Waiting);
-                }
-                Some(State::Connected) => self.output.push_back(Output::Deliver(terminal)),
-                // Without a number it waits for the terminal; else it rides on what is under way.
-                None | Some(State::Waiting | State::Calling | State::BackingOff { .. }) => {}
-            },
-            Input::Connected(terminal) => {
-                self.terminals.insert(terminal, State::Connected);
-                // What came between the session's first look into the store and this: it was told here, not there.
-                self.output.push_back(Output::Deliver(terminal));
-            }
-            Input::Ended(terminal, end) => self.end(terminal, end, now),
-            Input::Deadline => {
-                for state in self.terminals.values_mut() {
-                    if matches!(state, State::BackingOff { until } if *until <= now) {
-                        *state = State::Waiting;
-                    }
+            Input::Due(demand) => self.due(demand, now),
+            Input::Connected { terminal, line } => self.connected(terminal, &line, now),
+            Input::Ended { terminal, line, outcome } => self.ended(terminal, &line, &outcome, now),
+            Input::Resume(terminal) => {
+                if self.state(terminal) == Some(State::Paused) {
+                    self.enqueue(terminal);
                 }
             }
+            Input::Watch { terminal, after: Some(after), silent_for } => {
+                let reached = now.at.checked_sub(silent_for).unwrap_or(now.at);
+                self.silence.watch(terminal, after, reached);
+            }
+            Input::Watch { terminal, after: None, .. } => self.silence.forget(terminal),
+            Input::CalledBefore { terminal, ago } => {
+                let at = now.at.checked_sub(ago).unwrap_or(now.at);
+                self.series.entry(terminal).or_default().begin(&self.retry.redials, at);
+            }
+            Input::Deadline => {}
         }
-        self.place_calls();
+        self.wake(now);
+        self.place_calls(now);
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Output {
-        self.output.pop_front().unwrap_or_else(|| Output::Timeout {
-            at: self
-                .terminals
-                .values()
-                .filter_map(|state| match state {
-                    State::BackingOff { until } => Some(*until),
-                    State::Waiting | State::Calling | State::Connected => None,
-                })
-                .min(),
-        })
+        self.output.pop_front().unwrap_or_else(|| Output::Timeout { at: self.next_wake() })
     }
 
-    fn end(&mut self, terminal: TerminalId, end: End, now: Instant) {
-        match end {
-            End::Done => {
-                self.failures.remove(&terminal);
-                self.terminals.remove(&terminal);
+    /// The messages of a terminal with which sessions broke of late: they are delivered after all others.
+    pub fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
+        self.suspects.of(terminal)
+    }
+
+    /// How many terminals wait for a line.
+    pub fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn due(&mut self, demand: Demand, now: Moment) {
+        let id = demand.terminal;
+        let Some(terminal) = self.terminals.get_mut(&id) else {
+            if demand.conditions.is_none() {
+                return; // without a number it waits until it connects by itself
             }
-            End::NotPlaced => {
-                self.terminals.insert(terminal, State::Waiting);
+            let number = self.queue.number();
+            let mut terminal = Terminal::new(State::Paused, number);
+            terminal.wants(demand);
+            let wait = self.wait_for_price(&terminal, now);
+            self.terminals.insert(id, terminal);
+            return if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) };
+        };
+        let (state, before) = (terminal.state, (terminal.urgency, terminal.number, id));
+        let route = terminal.route();
+        terminal.wants(demand);
+        match state {
+            State::Connected { .. } => self.output.push_back(Output::Deliver(id)),
+            State::Due => {
+                self.queue.remove(route, &before);
+                self.enqueue(id);
             }
-            End::Failed => {
-                let failures = self.failures.entry(terminal).or_default();
-                *failures += 1;
-                let doubled = self.rules.first.saturating_mul(1 << (*failures - 1).min(20));
-                // Up to a fifth less, so that terminals that failed together are not called together.
-                let pause = doubled.min(self.rules.longest);
-                let until = now + pause - pause.mul_f64(0.2 * self.fraction());
-                self.terminals.insert(terminal, State::BackingOff { until });
+            State::Resting { why: Rest::Price, .. } => {
+                let wait = self.terminals.get(&id).map_or(Duration::ZERO, |found| self.wait_for_price(found, now));
+                if wait.is_zero() {
+                    self.enqueue(id);
+                } else {
+                    self.rest(id, now.at + wait, Rest::Price);
+                }
+            }
+            // It rides on what is under way; a pause has its reason, however urgent it is.
+            State::Calling { .. } | State::Resting { .. } | State::Paused => {}
+        }
+    }
+
+    fn connected(&mut self, id: TerminalId, line: &Name, now: Moment) {
+        let line = self.lines.index(line);
+        let number = self.queue.number();
+        self.leave_wait(id);
+        let terminal = self.terminals.entry(id).or_insert_with(|| Terminal::new(State::Paused, number));
+        let calling = match terminal.state {
+            State::Calling { line: other } | State::Connected { calling: Some(other), .. } if other != line => {
+                Some(other)
+            }
+            _ => None,
+        };
+        terminal.state = State::Connected { line, calling };
+        self.worked.insert(id, line);
+        if let Some(series) = self.series.get_mut(&id) {
+            series.answered();
+        }
+        if self.silence.reached(id, now.at) {
+            self.output.push_back(Output::Silent { terminal: id, is_raised: false });
+        }
+        // What came between the session's first look into the store and this: it was told here, not there.
+        self.output.push_back(Output::Deliver(id));
+    }
+
+    fn ended(&mut self, id: TerminalId, line: &Name, outcome: &Outcome, now: Moment) {
+        let line = self.lines.index(line);
+        if self.lines.ended(line, id, outcome, now.at) {
+            self.storm.end();
+            if let Some(series) = self.series.get_mut(&id) {
+                if !outcome.was_dialled() {
+                    series.undo();
+                } else if outcome.was_answered() {
+                    series.answered();
+                }
+            }
+        }
+        let Some(terminal) = self.terminals.get_mut(&id) else { return };
+        match terminal.state {
+            State::Calling { line: called } if called == line => {}
+            State::Connected { line: with, calling: None } if with == line => {}
+            // Its own call is over, ours is not yet (glare).
+            State::Connected { line: with, calling: Some(own) } if with == line => {
+                terminal.state = State::Calling { line: own };
+                return;
+            }
+            State::Connected { line: with, calling: Some(own) } if own == line => {
+                terminal.state = State::Connected { line: with, calling: None };
+                return;
+            }
+            _ => return, // not the call that the terminal's state is about
+        }
+        if let Some(under_way) = outcome.delivering()
+            && self.suspects.broke(id, under_way, self.breaks_max)
+        {
+            self.output.push_back(Output::Quarantine { terminal: id, message: under_way.message });
+        }
+        self.after(id, outcome, now);
+    }
+
+    /// What a call's end means for the next.
+    fn after(&mut self, id: TerminalId, outcome: &Outcome, now: Moment) {
+        let RetryRules { first, longest, redials } = self.retry;
+        match outcome.retry() {
+            Retry::None => {
+                self.terminals.remove(&id);
+                if *outcome == Outcome::Completed {
+                    self.series.remove(&id);
+                    self.suspects.cleared(id);
+                }
+            }
+            Retry::OtherLine | Retry::LineRests => self.enqueue(id),
+            Retry::BackOff => {
+                let pause = self.pause(id, first, longest);
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::BackOffLong => {
+                let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::RedialLimit => self.rest(id, now.at + redials.modem_pause, Rest::ModemLimit),
+            Retry::NextBudget(wait) => {
+                // Not all at once at midnight.
+                let pause = wait + first.mul_f64(self.fraction());
+                self.rest(id, now.at + pause, Rest::Budget);
+            }
+            Retry::Never => {
+                if let Some(terminal) = self.terminals.get_mut(&id) {
+                    terminal.state = State::Paused;
+                }
             }
         }
     }
 
-    fn place_calls(&mut self) {
-        if self.free_lines.is_empty() {
+    /// Doubled with each failure; up to a fifth less, so that terminals that failed together are not called together.
+    fn pause(&mut self, id: TerminalId, first: Duration, longest: Duration) -> Duration {
+        let series = self.series.entry(id).or_default();
+        series.failures = series.failures.saturating_add(1);
+        let doubled = first.saturating_mul(1 << (series.failures - 1).min(20));
+        let pause = doubled.min(longest);
+        pause - pause.mul_f64(0.2 * self.fraction())
+    }
+
+    /// How long what waits can wait for a lower price.
+    fn wait_for_price(&self, terminal: &Terminal, now: Moment) -> Duration {
+        if terminal.urgency != Urgency::Bulk {
+            return Duration::ZERO;
+        }
+        let left = terminal.deadline.map(|deadline| deadline.saturating_duration_since(now.at + DEADLINE_MARGIN));
+        let longest = self.bulk_wait.min(left.unwrap_or(Duration::MAX));
+        self.lines.until_cheap(terminal.route(), now.local).min(longest)
+    }
+
+    /// Why a terminal at the head of the queue is not called now, and until when.
+    fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
+        let conditions = terminal.conditions.as_ref()?;
+        let wait = conditions.until_open(now.local);
+        if !wait.is_zero() {
+            return Some((now.at + wait, Rest::Hours));
+        }
+        let allowed = self.series.get(&id)?.allowed_at(&self.retry.redials, now.at);
+        (allowed > now.at).then_some((allowed, Rest::Redials))
+    }
+
+    fn place_calls(&mut self, now: Moment) {
+        while self.lines.has_any_free() && self.storm.is_ready(now.at) {
+            let (lines, reserve) = (&self.lines, self.reserve);
+            let Some(place) = self.queue.first(|route, urgency| lines.has_free(route, urgency, reserve)) else {
+                return;
+            };
+            let (urgency, _, id) = place;
+            let Some(terminal) = self.terminals.get(&id) else { return };
+            let route = terminal.route();
+            let not_now = if terminal.conditions.is_none() {
+                // The call it was on failed, and it has no number: it is idle until it connects.
+                self.queue.remove(route, &place);
+                self.terminals.remove(&id);
+                continue;
+            } else {
+                self.not_now(id, terminal, now)
+            };
+            if let Some((until, why)) = not_now {
+                self.rest(id, until, why);
+                continue;
+            }
+            let before = self.worked.get(&id).copied();
+            let Some(line) = self.lines.hand_out(Wish { route, urgency, reserve, before }, id) else { return };
+            self.queue.remove(route, &place);
+            if let Some(terminal) = self.terminals.get_mut(&id) {
+                terminal.state = State::Calling { line };
+            }
+            self.storm.begin(now.at);
+            self.series.entry(id).or_default().begin(&self.retry.redials, now.at);
+            self.output.push_back(Output::PlaceCall { terminal: id, line: self.lines.name(line).clone() });
+        }
+    }
+
+    /// Puts a terminal into the queue, wherever it is.
+    fn enqueue(&mut self, id: TerminalId) {
+        self.leave_wait(id);
+        if let Some(terminal) = self.terminals.get_mut(&id) {
+            terminal.state = State::Due;
+            self.queue.insert(terminal.route(), (terminal.urgency, terminal.number, id));
+        }
+    }
+
+    fn rest(&mut self, id: TerminalId, until: Instant, why: Rest) {
+        self.leave_wait(id);
+        if let Some(terminal) = self.terminals.get_mut(&id) {
+            terminal.state = State::Resting { until, why };
+            self.rests.insert((until, id));
+            if matches!(why, Rest::Hours | Rest::Price) {
+                self.by_wall_clock.insert(id);
+            }
+        }
+    }
+
+    /// Takes a terminal out of queue and rests.
+    fn leave_wait(&mut self, id: TerminalId) {
+        let Some(terminal) = self.terminals.get(&id) else { return };
+        match terminal.state {
+            State::Due => self.queue.remove(terminal.route(), &(terminal.urgency, terminal.number, id)),
+            State::Resting { until, .. } => {
+                self.rests.remove(&(until, id));
+                self.by_wall_clock.remove(&id);
+            }
+            State::Calling { .. } | State::Connected { .. } | State::Paused => {}
+        }
+    }
+
+    fn state(&self, id: TerminalId) -> Option<State> {
+        self.terminals.get(&id).map(|terminal| terminal.state)
+    }
+
+    fn wake(&mut self, now: Moment) {
+        while let Some(&(until, id)) = self.rests.first()
+            && until <= now.at
+        {
+            self.enqueue(id);
+        }
+        for terminal in self.silence.raised(now.at) {
+            self.output.push_back(Output::Silent { terminal, is_raised: true });
+        }
+        if self.swept.is_none_or(|swept| swept + SERIES_SWEEP <= now.at) {
+            self.swept = Some(now.at);
+            let (rules, terminals) = (self.retry.redials, &self.terminals);
+            self.series.retain(|id, series| terminals.contains_key(id) || !series.is_over(&rules, now.at));
+        }
+    }
+
+    /// Puts prices right, and has hours looked at anew when the wall clock has jumped.
+    fn look_at_clocks(&mut self, now: Moment) {
+        self.at = Some(now.at);
+        self.lines.wake(now.at, now.local);
+        let Some(before) = self.looked else {
+            self.looked = Some(now);
+            return;
+        };
+        let passed = now.at.saturating_duration_since(before.at);
+        if passed < LOOK_AFTER {
             return;
         }
-        let waiting = self.terminals.iter_mut().filter(|(_, state)| **state == State::Waiting);
-        for (terminal, state) in waiting {
-            let Some(line) = self.free_lines.pop_first() else { return };
-            *state = State::Calling;
-            self.output.push_back(Output::PlaceCall { terminal: *terminal, line });
+        self.looked = Some(now);
+        let expected = before.local.saturating_add(SignedDuration::try_from(passed).unwrap_or_default());
+        if expected.duration_until(now.local).abs() > JUMP {
+            for id in std::mem::take(&mut self.by_wall_clock) {
+                let wait =
+                    self.terminals.get(&id).map_or(Duration::ZERO, |terminal| self.wait_for_price(terminal, now));
+                // Its hours are looked at when it is its turn.
+                if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) }
+            }
         }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let rest = self.rests.first().map(|(until, _)| *until);
+        let look = self.at.filter(|_| !self.by_wall_clock.is_empty()).map(|now| now + LOOK_INTERVAL);
+        let waits_for_storm = !self.queue.is_empty() && self.lines.has_any_free();
+        let storm = self.at.filter(|_| waits_for_storm).and_then(|now| {
+            // Only if it is the storm that is waited for: else an input wakes.
+            self.storm.ready_at(now).filter(|ready| *ready > now)
+        });
+        [rest, look, storm, self.lines.next_wake(), self.silence.next()].into_iter().flatten().min()
     }
 
     /// From 0 up to 1 (xorshift64, Marsaglia 2003): jitter needs no better.
@@ -207,141 +541,4 @@ impl Dispatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const RULES: RetryRules = RetryRules { first: Duration::from_secs(60), longest: Duration::from_secs(600) };
-
-    fn terminal(number: u8) -> TerminalId {
-        TerminalId::from_octets([number; 8])
-    }
-
-    fn line(name: &str) -> Name {
-        name.parse().unwrap()
-    }
-
-    fn due(number: u8) -> Input {
-        Input::Due { terminal: terminal(number), is_callable: true }
-    }
-
-    fn call(number: u8, name: &str) -> Output {
-        Output::PlaceCall { terminal: terminal(number), line: line(name) }
-    }
-
-    /// Feeds an input; gives what is wanted, and when the next wake-up is.
-    fn feed(dispatch: &mut Dispatch, input: Input, now: Instant) -> (Vec<Output>, Option<Instant>) {
-        dispatch.handle(input, now);
-        let mut wanted = Vec::new();
-        loop {
-            match dispatch.poll_output() {
-                Output::Timeout { at } => return (wanted, at),
-                output => wanted.push(output),
-            }
-        }
-    }
-
-    fn with_lines(names: &[&str], now: Instant) -> Dispatch {
-        let mut dispatch = Dispatch::new(RULES, 1);
-        for name in names {
-            assert_eq!(feed(&mut dispatch, Input::LineFree(line(name)), now), (vec![], None));
-        }
-        dispatch
-    }
-
-    #[test]
-    fn a_terminal_that_is_due_is_called_once() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a", "b"], now);
-        assert_eq!(feed(&mut dispatch, due(1), now).0, [call(1, "a")]);
-        assert_eq!(feed(&mut dispatch, due(1), now).0, []);
-    }
-
-    #[test]
-    fn a_connected_terminal_is_delivered_to_and_not_called() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a"], now);
-        feed(&mut dispatch, Input::Connected(terminal(1)), now);
-        assert_eq!(feed(&mut dispatch, due(1), now).0, [Output::Deliver(terminal(1))]);
-    }
-
-    #[test]
-    fn what_is_told_just_before_the_connected_notice_is_delivered_on_that_call() {
-        let now = Instant::now();
-        for mut dispatch in [with_lines(&["a"], now), with_lines(&[], now)] {
-            feed(&mut dispatch, due(1), now);
-            assert_eq!(feed(&mut dispatch, Input::Connected(terminal(1)), now).0, [Output::Deliver(terminal(1))]);
-        }
-    }
-
-    #[test]
-    fn terminals_wait_for_a_line_and_a_line_takes_one_call() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a"], now);
-        assert_eq!(feed(&mut dispatch, due(1), now).0, [call(1, "a")]);
-        assert_eq!(feed(&mut dispatch, due(2), now).0, []);
-        assert_eq!(feed(&mut dispatch, Input::Ended(terminal(1), End::Done), now).0, []);
-        assert_eq!(feed(&mut dispatch, Input::LineFree(line("a")), now).0, [call(2, "a")]);
-    }
-
-    #[test]
-    fn a_line_that_was_taken_is_not_handed_out() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a"], now);
-        feed(&mut dispatch, Input::LineTaken(line("a")), now);
-        assert_eq!(feed(&mut dispatch, due(1), now).0, []);
-    }
-
-    #[test]
-    fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
-        let mut now = Instant::now();
-        let mut dispatch = with_lines(&["a"], now);
-        feed(&mut dispatch, due(1), now);
-        for longest in [60, 120, 240, 480, 600, 600] {
-            feed(&mut dispatch, Input::LineFree(line("a")), now);
-            let (wanted, at) = feed(&mut dispatch, Input::Ended(terminal(1), End::Failed), now);
-            assert_eq!(wanted, []);
-            let pause = at.unwrap() - now;
-            assert!(pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5, "{pause:?} for {longest}");
-            assert_eq!(feed(&mut dispatch, due(1), now).0, [], "due again does not hurry a retry");
-            now += pause;
-            assert_eq!(feed(&mut dispatch, Input::Deadline, now).0, [call(1, "a")]);
-        }
-    }
-
-    #[test]
-    fn a_delivered_terminal_starts_from_the_first_pause_again() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a", "b", "c"], now);
-        for end in [End::Failed, End::Failed, End::Done] {
-            feed(&mut dispatch, Input::Ended(terminal(1), end), now);
-        }
-        let (_, at) = feed(&mut dispatch, Input::Ended(terminal(1), End::Failed), now);
-        assert!(at.unwrap() <= now + RULES.first);
-    }
-
-    #[test]
-    fn a_call_that_was_not_placed_goes_to_the_next_line_without_a_pause() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a", "b"], now);
-        assert_eq!(feed(&mut dispatch, due(1), now).0, [call(1, "a")]);
-        assert_eq!(feed(&mut dispatch, Input::Ended(terminal(1), End::NotPlaced), now).0, [call(1, "b")]);
-    }
-
-    #[test]
-    fn a_terminal_without_a_number_waits_until_it_connects_by_itself() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a"], now);
-        let input = Input::Due { terminal: terminal(1), is_callable: false };
-        assert_eq!(feed(&mut dispatch, input, now), (vec![], None));
-    }
-
-    #[test]
-    fn a_terminal_that_connects_while_backing_off_is_not_called() {
-        let now = Instant::now();
-        let mut dispatch = with_lines(&["a"], now);
-        let (_, at) = feed(&mut dispatch, Input::Ended(terminal(1), End::Failed), now);
-        feed(&mut dispatch, Input::Connected(terminal(1)), now);
-        assert_eq!(feed(&mut dispatch, Input::Deadline, at.unwrap()), (vec![], None));
-    }
-}
+mod tests;

@@ -27,4 +27,4 @@ mod upkeep;
 pub mod verdict;
 pub mod waiting;
 
-pub use service::{Config, ServeError, operator_socket, serve};
+pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};

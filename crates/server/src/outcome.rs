@@ -40,15 +40,12 @@ pub enum Outcome {
         /// What ended it.
         why: String,
         /// The message that was under way.
-        delivering: Option<MessageId>,
+        delivering: Option<UnderWay>,
     },
     /// The far end kept the line and said nothing.
     Idle(&'static str),
     /// It was hung up before it would have cost more than was reserved.
-    AllowanceSpent {
-        /// The message that was under way.
-        delivering: Option<MessageId>,
-    },
+    AllowanceSpent,
     /// Not placed: nothing waits for the terminal any more.
     NothingWaits,
     /// Not placed: the directory has no number for it, or one that is never dialled.
@@ -64,6 +61,15 @@ pub enum Outcome {
     LoopBroken,
     /// Something of ours failed: store, address pool.
     OurFault(String),
+}
+
+/// A message that was being delivered when a session was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnderWay {
+    /// The message.
+    pub message: MessageId,
+    /// How many others had been received on this call: the link was good for them.
+    pub received_before: u32,
 }
 
 /// Whose fault it was that a call ended as it did.
@@ -112,7 +118,7 @@ impl Outcome {
             Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
             Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
             Self::DialRefused | Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
-            Self::AllowanceSpent { .. } | Self::OurFault(_) => Fault::Ours,
+            Self::AllowanceSpent | Self::OurFault(_) => Fault::Ours,
         }
     }
 
@@ -125,9 +131,7 @@ impl Outcome {
             Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
                 Retry::BackOff
             }
-            Self::MessagesRefused(_) | Self::Idle(_) | Self::AllowanceSpent { .. } | Self::OurFault(_) => {
-                Retry::BackOff
-            }
+            Self::MessagesRefused(_) | Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => Retry::BackOff,
             Self::NotData | Self::DialRefused | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
             Self::RedialLimited => Retry::RedialLimit,
             Self::BudgetSpent { wait, .. } => Retry::NextBudget(*wait),
@@ -154,7 +158,7 @@ impl Outcome {
     pub fn was_answered(&self) -> bool {
         match self {
             Self::Completed | Self::MessagesRefused(_) | Self::LinkFailed(_) | Self::NotProved(_) => true,
-            Self::SessionLost { .. } | Self::Idle(_) | Self::AllowanceSpent { .. } | Self::OurFault(_) => true,
+            Self::SessionLost { .. } | Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => true,
             _ => false,
         }
     }
@@ -166,10 +170,10 @@ impl Outcome {
         self.was_answered() || matches!(self, Self::NoCarrier | Self::NotData | Self::LineFailed(_))
     }
 
-    /// The message that was under way when the call ended.
-    pub fn delivering(&self) -> Option<MessageId> {
+    /// The message that was under way when the session was lost.
+    pub fn delivering(&self) -> Option<UnderWay> {
         match self {
-            Self::SessionLost { delivering, .. } | Self::AllowanceSpent { delivering } => *delivering,
+            Self::SessionLost { delivering, .. } => *delivering,
             _ => None,
         }
     }
@@ -209,7 +213,7 @@ impl fmt::Display for Outcome {
             Self::NotProved(why) => write!(f, "not proved: {why}"),
             Self::SessionLost { why, .. } => f.write_str(why),
             Self::Idle(what) => f.write_str(what),
-            Self::AllowanceSpent { .. } => f.write_str("hung up: what was reserved is spent"),
+            Self::AllowanceSpent => f.write_str("hung up: what was reserved is spent"),
             Self::NothingWaits => f.write_str("nothing waits"),
             Self::NotDialled(why) => write!(f, "not dialled: {why}"),
             Self::BudgetSpent { budget, .. } => write!(f, "not dialled: the budget of {budget} is spent"),
@@ -248,7 +252,7 @@ mod tests {
             Outcome::NotProved("x".into()),
             Outcome::SessionLost { why: "x".into(), delivering: None },
             Outcome::Idle("x"),
-            Outcome::AllowanceSpent { delivering: None },
+            Outcome::AllowanceSpent,
             Outcome::NothingWaits,
             Outcome::NotDialled("x".into()),
             Outcome::BudgetSpent { budget: "x".into(), wait: Duration::ZERO },

@@ -1,13 +1,17 @@
 //! The server as a whole: opens its rooms, and runs the one loop in which calls are decided.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use delivery::TerminalId;
-use line::{CallId, Home};
+use delivery::{TerminalId, Urgency};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp, Zoned};
+use line::{CallId, Home, Hours};
 use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
@@ -15,19 +19,26 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::dialer::{Dialer, NotPlaced};
+use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{Connection, Name, Terminal};
-use crate::dispatch::{Dispatch, End, Input, Output, RetryRules};
+use crate::dispatch::{
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
+};
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
 use crate::operator;
+use crate::outcome::Outcome;
 use crate::store::{Quotas, Retention, Store, StoreError};
 use crate::upkeep;
+use crate::verdict::Verdict;
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
+
+/// The reason of a verdict about a message that the terminal's sessions do not survive.
+const POISON: &str = "sessions with the terminal broke, time and again, while this message was under way";
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -56,8 +67,31 @@ pub struct Config {
     pub home: Option<Home>,
     /// When failed calls are tried again.
     pub retry: RetryRules,
+    /// How many calls may begin, and be under way.
+    pub storm: StormRules,
+    /// Lines that are kept free.
+    pub reserve: Reserve,
+    /// When and how terminals may be called: the first that names one counts, and one without names is for all others.
+    pub conditions: Vec<TerminalConditions>,
+    /// What calls cost, and what may be spent.
+    pub money: Money,
     /// The lines.
     pub lines: Vec<LineConfig>,
+}
+
+/// When and how some terminals may be called.
+#[derive(Debug, Clone, Default)]
+pub struct TerminalConditions {
+    /// Which; none: those that no other names.
+    pub terminals: BTreeSet<Name>,
+    /// Hours of the week.
+    pub hours: Hours,
+    /// Days on which they are not called at all.
+    pub closed: BTreeSet<Date>,
+    /// The lines that reach them; none: every line.
+    pub lines: BTreeSet<Name>,
+    /// An alarm is raised for one that was not reached for so long.
+    pub silent_after: Option<Duration>,
 }
 
 /// Why a server did not start, or stopped.
@@ -132,6 +166,20 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         capture: config.capture,
         tun: config.tun,
     };
+    let tariffs: BTreeMap<_, _> = config
+        .lines
+        .iter()
+        .filter_map(|line| Some((line.name.clone(), config.money.tariffs.get(line.tariff.as_ref()?)?.clone())))
+        .collect();
+    let line_terms =
+        config.lines.iter().map(|line| LineTerms { name: line.name.clone(), tariff: tariffs.get(&line.name).cloned() });
+    let rules = Rules {
+        storm: config.storm,
+        reserve: config.reserve,
+        lines: line_terms.collect(),
+        routes: config.conditions.iter().map(|conditions| conditions.lines.clone()).collect(),
+        ..Rules::new(config.retry)
+    };
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     let rooms = Rooms { store: store.clone(), keys: keys.clone(), submissions };
     let dialup = DialUp::start(config.lines, settings, rooms, report_sender, shutdown.clone(), &mut tasks);
@@ -153,9 +201,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     tracing::info!(lines = ?line_names, "server ready");
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
-    let dispatch = Dispatch::new(config.retry, seed);
-    let dialer = Dialer::new(store.clone(), dialup.clone());
-    let mut server = Server { store, dialup, dialer, dispatch, due, reports };
+    let dispatch = Dispatch::new(rules, seed);
+    let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs).await;
+    let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    let calendar = Calendar::new(config.conditions);
+    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports };
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -188,25 +238,55 @@ fn log_end(what: &str, ended: io::Result<()>) {
     }
 }
 
+/// What holds for which terminal.
+struct Calendar {
+    by_name: BTreeMap<Name, usize>,
+    usual: Option<usize>,
+    all: Vec<(Arc<Conditions>, Option<Duration>)>,
+    none: Arc<Conditions>,
+}
+
+impl Calendar {
+    fn new(rules: Vec<TerminalConditions>) -> Self {
+        let mut calendar = Self { by_name: BTreeMap::new(), usual: None, all: Vec::new(), none: Arc::default() };
+        for (index, rule) in rules.into_iter().enumerate() {
+            let TerminalConditions { terminals, hours, closed, lines, silent_after } = rule;
+            if terminals.is_empty() {
+                calendar.usual.get_or_insert(index);
+            }
+            for terminal in terminals {
+                calendar.by_name.entry(terminal).or_insert(index);
+            }
+            let route = match lines.is_empty() {
+                true => Route::ALL,
+                // The routes of `Rules` are counted from 1.
+                false => Route(u16::try_from(index + 1).unwrap_or_default()),
+            };
+            calendar.all.push((Arc::new(Conditions { hours, closed, route }), silent_after));
+        }
+        calendar
+    }
+
+    fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
+        let index = self.by_name.get(terminal).copied().or(self.usual);
+        index.map_or((&self.none, None), |index| (&self.all[index].0, self.all[index].1))
+    }
+}
+
 struct Server {
     store: Store,
     dialup: DialUp,
     dialer: Dialer,
     dispatch: Dispatch,
+    calendar: Calendar,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
 }
 
 impl Server {
     async fn run(&mut self) {
-        // What waited when the last process ended is due now.
-        match self.store.terminals_due().await {
-            Ok(terminals) => {
-                for terminal in terminals {
-                    self.feed(due(&terminal));
-                }
-            }
-            Err(error) => tracing::error!(%error, "cannot read what is due"),
+        if let Err(error) = self.recall().await {
+            tracing::error!(%error, "cannot read what is due");
         }
         loop {
             let wake_at = self.act().await;
@@ -231,27 +311,71 @@ impl Server {
             match self.dispatch.poll_output() {
                 Output::Timeout { at } => return at,
                 Output::Deliver(terminal) => self.dialup.deliver(terminal),
+                Output::Quarantine { terminal, message } => {
+                    tracing::error!(%terminal, message_id = %message, "left out: sessions break with this message");
+                    if let Err(error) =
+                        self.store.settle(message, terminal, Verdict::Failed, POISON.to_owned(), None).await
+                    {
+                        tracing::error!(%terminal, message_id = %message, %error, "not left out");
+                    }
+                }
+                Output::Silent { terminal, is_raised } => {
+                    tracing::warn!(%terminal, is_raised, "alarm: the terminal is silent");
+                }
                 Output::PlaceCall { terminal, line } => {
-                    let end = match self.place_call(terminal, &line).await {
+                    let outcome = match self.place_call(terminal, &line).await {
                         Ok(true) => continue, // its end will be reported
-                        Ok(false) => End::Done,
+                        Ok(false) => Outcome::NothingWaits,
                         Err(error) => {
-                            tracing::error!(%terminal, %line, %error, "call not placed");
-                            End::Failed
+                            tracing::error!(%terminal, %line, error = %with_causes(&error), "call not placed");
+                            error.outcome()
                         }
                     };
-                    self.feed(Input::Ended(terminal, end));
-                    self.feed(Input::LineFree(line));
+                    // A line that is not there says itself when it is.
+                    let is_there = outcome != Outcome::LineTaken;
+                    self.feed(Input::Ended { terminal, line: line.clone(), outcome });
+                    if is_there {
+                        self.feed(Input::LineFree(line));
+                    }
                 }
             }
         }
     }
 
     /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
-    async fn place_call(&self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
+    async fn place_call(&mut self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
         let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
-        self.dialer.place(terminal, line).await?;
+        let provider = self.store.first_provider(id).await?;
+        self.dialer.place(terminal, line, provider).await?;
         Ok(true)
+    }
+
+    /// What was so when the last process ended: what waits is due now, and what was dialled counts.
+    async fn recall(&mut self) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        let by_number: BTreeMap<_, _> = self
+            .store
+            .terminals()
+            .await?
+            .into_iter()
+            .inspect(|terminal| {
+                let (_, after) = self.calendar.of(&terminal.name);
+                if after.is_some() {
+                    self.dispatch
+                        .handle(Input::Watch { terminal: terminal.id, after, silent_for: Duration::ZERO }, moment());
+                }
+            })
+            .filter_map(|terminal| Some((terminal.number?, terminal.id)))
+            .collect();
+        for (number, at) in self.store.unanswered_since(now - SignedDuration::from_hours(24)).await? {
+            if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
+                self.feed(Input::CalledBefore { terminal: *terminal, ago });
+            }
+        }
+        for terminal in self.store.terminals_due().await? {
+            self.feed_due(&terminal);
+        }
+        Ok(())
     }
 
     /// The terminal, if something waits for it.
@@ -271,7 +395,7 @@ impl Server {
                         Ok(Some(terminal)) => {
                             let state = terminal.connection.as_str();
                             tracing::info!(terminal = %terminal.name, state, "connection state checked");
-                            self.feed(due(&terminal));
+                            self.feed_due(&terminal);
                         }
                         Ok(None) => {} // removed since
                         Err(error) => tracing::error!(%error, "cannot read the directory"),
@@ -280,21 +404,21 @@ impl Server {
             }
             Event::Report(Report::LineFree(line)) => self.feed(Input::LineFree(line)),
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
-            Event::Report(Report::Connected { terminal, call }) => {
+            Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
-                self.feed(Input::Connected(terminal));
+                self.feed(Input::Connected { terminal, line });
             }
             Event::Report(Report::Ended { terminal: None, .. }) => {}
-            Event::Report(Report::Ended { terminal: Some(terminal), end, record }) => {
+            Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
+                self.dialer.ended(&record, &outcome, lasted).await;
                 if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
-                    self.feed(Input::Ended(terminal, end));
                 }
-                // What came too late for this call is due for the next.
-                if end == End::Done
-                    && let Ok(Some(found)) = self.waiting(terminal).await
-                {
-                    self.feed(due(&found));
+                self.feed(Input::Ended { terminal, line: record.line, outcome });
+                self.dialup.set_suspects(terminal, self.dispatch.suspects(terminal));
+                // What came too late for this call, or was not brought by it, is due for the next.
+                if let Ok(Some(found)) = self.waiting(terminal).await {
+                    self.feed_due(&found);
                 }
             }
         }
@@ -317,10 +441,28 @@ impl Server {
 
     fn feed(&mut self, input: Input) {
         tracing::debug!(?input, "dispatch");
-        self.dispatch.handle(input, Instant::now());
+        self.dispatch.handle(input, moment());
+    }
+
+    fn feed_due(&mut self, terminal: &Terminal) {
+        let (conditions, _) = self.calendar.of(&terminal.name);
+        let conditions = terminal.number.is_some().then(|| conditions.clone());
+        let demand = Demand { terminal: terminal.id, conditions, urgency: Urgency::Normal, deadline: None };
+        self.feed(Input::Due(demand));
     }
 }
 
-fn due(terminal: &Terminal) -> Input {
-    Input::Due { terminal: terminal.id, is_callable: terminal.number.is_some() }
+fn moment() -> Moment {
+    Moment { at: Instant::now(), local: Zoned::now().datetime() }
+}
+
+/// An error with its sources, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -72,7 +72,7 @@ mod tests {
             ..CallRecord::begin(
                 Direction::Outgoing,
                 "a".parse().unwrap(),
-                "301".parse().unwrap(),
+                Some("301".parse().unwrap()),
                 "owner".parse().unwrap(),
             )
         });

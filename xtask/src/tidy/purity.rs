@@ -16,6 +16,8 @@ const PURE: &[&str] = &[
     "crates/delivery/src/plan.rs",
     "crates/link/src/gate.rs",
     "crates/server/src/dispatch.rs",
+    "crates/server/src/ledger.rs",
+    "crates/server/src/outcome.rs",
     "crates/server/src/routing.rs",
 ];
 

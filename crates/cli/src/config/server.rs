@@ -1,5 +1,6 @@
 //! `server.toml`: what `ringup serve` reads.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +10,9 @@ use link::HAS_TUN;
 use server::Config;
 use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
-use server::dispatch::RetryRules;
 use server::store::{Quota, Quotas, Retention};
 
-use super::{ConfigError, Section, load, modem_setup, tun};
+use super::{ConfigError, Section, calling, load, modem_setup, money, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -23,8 +23,6 @@ const PROVIDER_QUOTA: Quota = Quota { messages: 1_000_000, octets: 10_000_000_00
 const TERMINAL_QUOTA: Quota = Quota { messages: 100_000, octets: 1_000_000_000 };
 const LINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const LINK_POOL: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 255, 1), Ipv4Addr::new(10, 77, 255, 254));
-const RETRY_FIRST: Duration = Duration::from_secs(60);
-const RETRY_LONGEST: Duration = Duration::from_secs(3600);
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
 
@@ -41,13 +39,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let retention = top.section("store", retention);
         let link = top.section("link", link);
         let tun = tun::read(top, HAS_TUN);
-        let retry = top.section("retry", |section| RetryRules {
-            first: section.time("first", RETRY_FIRST),
-            longest: section.time("longest", RETRY_LONGEST),
-        });
-        if retry.longest < retry.first {
-            top.fault("retry.longest", "is shorter than retry.first");
-        }
+        let retry = top.section("retry", calling::retry);
+        let money = money::read(top);
         let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
         for (index, line) in lines.iter().enumerate() {
             if lines[..index].iter().any(|before| before.name == line.name) {
@@ -57,6 +50,14 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
                 top.fault(&format!("line[{index}].port"), format!("{} is another line's, too", line.port));
             }
         }
+        for (index, line) in lines.iter().enumerate() {
+            if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
+                top.fault(&format!("line[{index}].tariff"), format!("no [[tariff]] is named {tariff:?}"));
+            }
+        }
+        let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, lines.len()));
+        let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).collect();
+        let conditions = top.sections("conditions", |section| calling::conditions(section, &names));
         let (link_address, link_pool) = link?; // not before every key has been read
         Some(Config {
             state,
@@ -71,6 +72,10 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             capture: None,
             tun,
             retry,
+            storm,
+            reserve,
+            conditions,
+            money,
             lines,
         })
     })
@@ -148,5 +153,6 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
         section.fault("dial_prefix", error);
     }
     let delay = section.time("delay", LINE_DELAY);
-    Some(LineConfig { name: name?, port: port?.relative_to(&folder), setup, dial_prefix, delay })
+    let tariff = section.parsed::<String>("tariff");
+    Some(LineConfig { name: name?, port: port?.relative_to(&folder), setup, dial_prefix, delay, tariff })
 }

@@ -42,6 +42,11 @@ pub struct Proved {
 pub struct Proof(watch::Receiver<Option<Proved>>);
 
 impl Proof {
+    /// Whether the far end has been proved.
+    pub fn has_come(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     /// Waits for the far end's proof. `None`: the connection ended without.
     pub async fn wait(&mut self) -> Option<Proved> {
         self.0.wait_for(Option::is_some).await.ok().and_then(|proved| proved.clone())

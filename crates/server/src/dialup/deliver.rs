@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::proof::{Proof, Secured};
-use delivery::{Courier, DeliveryError, EnrolError, Plan, Receipt, Step};
+use delivery::{Courier, DeliveryError, EnrolError, MessageId, Plan, Receipt, Step};
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use crate::directory::Terminal;
 use crate::keys::ServerKeys;
+use crate::outcome::UnderWay;
 use crate::store::{Store, StoreError, Trust};
 
 /// What a delivery session came to.
@@ -25,7 +27,12 @@ pub(super) struct Tally {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("the session was lost")]
-    Session(#[source] DeliveryError),
+    Session {
+        /// What was being delivered.
+        under_way: Option<UnderWay>,
+        #[source]
+        source: DeliveryError,
+    },
     #[error("the terminal was not enrolled")]
     Enrol(#[source] EnrolError),
     #[error("the terminal did not prove itself")]
@@ -36,37 +43,43 @@ pub(super) enum Broken {
     Store(#[from] StoreError),
 }
 
-/// What a session with a terminal is about.
-pub(super) struct Delivery {
+/// What a session with a terminal is about, and how it is led.
+pub(super) struct Delivery<M, P> {
     pub(super) terminal: Terminal,
     pub(super) call: CallId,
     pub(super) store: Store,
     pub(super) keys: ServerKeys,
     /// Says that more has come.
     pub(super) due: Arc<Notify>,
+    /// Messages with which sessions broke: they come after all others.
+    pub(super) suspects: Vec<MessageId>,
     /// How often a silent terminal is asked whether it is there, where no line tells that it is not.
     pub(super) keep_alive: Option<Duration>,
+    /// Reads the link.
+    pub(super) meter: M,
+    /// Until when the line is paid for: more may come until then.
+    pub(super) paid_until: P,
 }
 
-/// Delivers until the terminal has hung up on "nothing more". `meter` reads the link.
+/// Delivers until the terminal has hung up on "nothing more".
 pub(super) async fn deliver<S>(
-    delivery: Delivery,
+    delivery: Delivery<impl Fn() -> (u64, Counters), impl Fn() -> Option<Instant>>,
     stream: Secured<S>,
     trust: Trust,
-    meter: impl Fn() -> (u64, Counters),
 ) -> Result<Tally, Broken>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Delivery { terminal, call, store, keys, due, keep_alive } = delivery;
-    let proof = stream.proof();
-    let mut courier = Courier::start(stream, keep_alive).await.map_err(Broken::Session)?;
-    enrol(&mut courier, proof, trust, &terminal, &keys).await?;
+    let Delivery { terminal, call, store, keys, due, suspects, keep_alive, meter, paid_until } = delivery;
+    let mut proof = stream.proof();
+    let lost = |source| Broken::Session { under_way: None, source };
+    let mut courier = Courier::start(stream, keep_alive).await.map_err(lost)?;
+    enrol(&mut courier, &mut proof, trust, &terminal, &keys).await?;
     let mut plan = Plan::default();
     let mut tally = Tally::default();
     loop {
         // Read again after each message: what came meanwhile rides on this call.
-        plan.add(store.due(terminal.id).await?);
+        add_due(&mut plan, &store, &terminal, &suspects).await?;
         match plan.step() {
             Step::Deliver(id) => {
                 let (head, content) = match store.content(id).await {
@@ -84,11 +97,17 @@ where
                         continue;
                     }
                 };
-                if !store.begin_delivery(id, terminal.id, call).await? {
+                // Early data is all that may leave before the proof: what is written of it waits.
+                let is_early = !proof.has_come();
+                if !is_early && !store.begin_delivery(id, terminal.id, call).await? {
                     plan.settled(); // it has its verdict since we looked
                     continue;
                 }
-                match courier.deliver(&head, content).await {
+                let answer = courier.deliver(&head, content).await;
+                if is_early && proof.has_come() {
+                    store.begin_delivery(id, terminal.id, call).await?;
+                }
+                match answer {
                     Ok(receipt) => {
                         store.delivered(id, terminal.id, call).await?;
                         tally.delivered += 1;
@@ -103,14 +122,31 @@ where
                         let outcome = format!("refused with status {status}: {reason}");
                         store.end_delivery(id, terminal.id, call, outcome).await?;
                     }
-                    Err(lost @ DeliveryError::Lost(_)) => {
+                    Err(source @ DeliveryError::Lost(_)) => {
                         store.end_delivery(id, terminal.id, call, "the session was lost".to_owned()).await?;
-                        return Err(Broken::Session(lost));
+                        let under_way = Some(UnderWay { message: id, received_before: tally.delivered });
+                        return Err(Broken::Session { under_way, source });
                     }
                 }
                 plan.settled();
             }
             Step::NothingMore => {
+                // What comes while the line is paid for anyway costs nothing.
+                if let Some(until) = paid_until() {
+                    loop {
+                        tokio::select! {
+                            () = courier.closed() => return Ok(tally),
+                            () = due.notified() => add_due(&mut plan, &store, &terminal, &suspects).await?,
+                            () = sleep_until(until) => break,
+                        }
+                        if plan.has_waiting() {
+                            break;
+                        }
+                    }
+                    if plan.has_waiting() {
+                        continue;
+                    }
+                }
                 tracing::info!(%call, terminal = %terminal.name, "nothing more");
                 if courier.nothing_more().await.is_err() {
                     return Ok(tally); // hung up on it, as it should
@@ -129,7 +165,7 @@ where
 /// A terminal with an invitation may come with a key that is not known: it proves the secret before it is told anything.
 async fn enrol(
     courier: &mut Courier,
-    mut proof: Proof,
+    proof: &mut Proof,
     trust: Trust,
     terminal: &Terminal,
     server: &ServerKeys,
@@ -144,5 +180,21 @@ async fn enrol(
         return Err(Broken::InvitationOver);
     }
     tracing::info!(terminal = %terminal.name, %key, "enrolled");
+    Ok(())
+}
+
+/// Adds what is due; those under suspicion when no other is left.
+async fn add_due(
+    plan: &mut Plan,
+    store: &Store,
+    terminal: &Terminal,
+    suspects: &[MessageId],
+) -> Result<(), StoreError> {
+    let (last, first): (Vec<_>, Vec<_>) =
+        store.due(terminal.id).await?.into_iter().partition(|due| suspects.contains(&due.id));
+    plan.add(first);
+    if !plan.has_waiting() {
+        plan.add(last);
+    }
     Ok(())
 }

@@ -13,14 +13,13 @@ use std::time::Duration;
 use delivery::TerminalId;
 use jiff::Timestamp;
 use line::{Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening, WeekMinute};
-use modem::Failure;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::session::{Peer, Session};
-use super::{DialOrder, LineConfig, LineState, Report, Shared};
+use super::{Allowance, DialOrder, LineConfig, LineState, Report, Shared};
 use crate::directory::{CallRecord, Destination, Direction};
-use crate::dispatch::End;
+use crate::outcome::Outcome;
 use crate::store::StoreError;
 
 /// How long an idle line may be quiet before its modem is asked whether it is still there.
@@ -39,6 +38,13 @@ pub(super) async fn run(config: LineConfig, orders: mpsc::Receiver<DialOrder>, s
     };
     // Dropping the work hangs up whatever call there is: nothing keeps costing money.
     shutdown.run_until_cancelled(work).await;
+}
+
+/// A call, or what was to become one.
+struct Attempt {
+    terminal: Option<TerminalId>,
+    record: CallRecord,
+    began: Instant,
 }
 
 struct Line {
@@ -130,80 +136,88 @@ impl Line {
         self.shared.report(Report::LineTaken(line.clone())).await;
         self.turn_orders_away().await;
         let record = CallRecord::begin(Direction::Incoming, line, Some(caller), peer.name().clone());
+        let attempt = Attempt { terminal: None, record, began: Instant::now() };
         match modem.answer().await {
             Ok(call) => {
-                self.session(call, peer, record, Direction::Incoming).await;
+                self.session(call, peer, attempt, None).await;
                 Ok(())
             }
-            Err(failure) => self.no_call(failure, None, record).await,
+            Err(failure) => self.no_call(failure, attempt).await,
         }
     }
 
     async fn dial(&mut self, modem: ModemLine, order: DialOrder) -> Result<(), LineError> {
         self.set_state(LineState::Calling);
-        let DialOrder { terminal, number, timeout, record } = order;
-        match modem.dial(&number, timeout).await {
+        let DialOrder { terminal, number, timeout, record, allowance } = order;
+        // Counted from before the number is dialled, and not from its end: that is never too little.
+        let attempt = Attempt { terminal: Some(terminal.id), record, began: Instant::now() };
+        match modem.dial(&number, timeout.min(allowance.longest)).await {
             Ok(call) => {
-                self.session(call, Peer::Terminal(terminal), record, Direction::Outgoing).await;
+                self.session(call, Peer::Terminal(terminal), attempt, Some(allowance)).await;
                 Ok(())
             }
-            Err(failure) => self.no_call(failure, Some(terminal.id), record).await,
+            Err(failure) => self.no_call(failure, attempt).await,
         }
     }
 
     /// Orders that came for a line that could not take them: they go to another, now and not in half an hour.
     async fn turn_orders_away(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
-            self.ended(order.record, "line taken".into(), Some(order.terminal.id), End::NotPlaced).await;
+            let attempt = Attempt { terminal: Some(order.terminal.id), record: order.record, began: Instant::now() };
+            self.ended(attempt, Outcome::LineTaken).await;
         }
     }
 
-    async fn session(&self, call: line::Call, peer: Peer, mut record: CallRecord, direction: Direction) {
+    async fn session(&self, call: line::Call, peer: Peer, mut attempt: Attempt, allowance: Option<Allowance>) {
         self.set_state(LineState::InACall);
+        let record = &mut attempt.record;
         record.connected_at = Some(Timestamp::now());
         tracing::info!(call = %record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
-        let terminal = peer.terminal().map(|terminal| terminal.id);
-        let session =
-            Session { call: record.id, peer, direction, delay: self.config.delay, shared: self.shared.clone() };
+        attempt.terminal = peer.terminal().map(|terminal| terminal.id);
+        let session = Session {
+            call: record.id,
+            peer,
+            line: self.config.name.clone(),
+            direction: record.direction,
+            delay: self.config.delay,
+            shared: self.shared.clone(),
+            began: attempt.began,
+            allowance,
+        };
         let result = session.run(call).await;
         record.octets_out = result.counters.octets_out;
         record.octets_in = result.counters.octets_in;
-        self.ended(record, result.outcome, terminal, result.end).await;
+        self.ended(attempt, result.outcome).await;
     }
 
     /// There is no call. A line that failed on it is an error: it is out of order.
-    async fn no_call(
-        &self,
-        failure: DialFailure,
-        terminal: Option<TerminalId>,
-        record: CallRecord,
-    ) -> Result<(), LineError> {
+    async fn no_call(&self, failure: DialFailure, attempt: Attempt) -> Result<(), LineError> {
         match failure {
             DialFailure::NoCall(failure) => {
-                let end = if failure == Failure::NotReady { End::NotPlaced } else { End::Failed };
-                self.ended(record, failure.to_string(), terminal, end).await;
+                self.ended(attempt, failure.into()).await;
                 Ok(())
             }
             DialFailure::Line(error) => {
-                let outcome = format!("line failed: {}", with_causes(&error));
-                self.ended(record, outcome, terminal, End::NotPlaced).await;
+                self.ended(attempt, Outcome::LineFailed(with_causes(&error))).await;
                 Err(error)
             }
         }
     }
 
     /// One call record for each call, whatever became of it.
-    async fn ended(&self, mut record: CallRecord, outcome: String, terminal: Option<TerminalId>, end: End) {
+    async fn ended(&self, attempt: Attempt, outcome: Outcome) {
+        let Attempt { terminal, mut record, began } = attempt;
         let now = Timestamp::now();
         let seconds = record.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
         tracing::info!(call = %record.id, line = %self.config.name, party = %record.party, %outcome, seconds,
             octets_out = record.octets_out, octets_in = record.octets_in, "call ended");
         record.ended_at = Some(now);
-        record.outcome = Some(outcome);
+        record.outcome = Some(outcome.to_string());
         if let Err(error) = self.shared.store.record_call(record.clone()).await {
             tracing::error!(call = %record.id, %error, "call record not written");
         }
-        self.shared.report(Report::Ended { terminal, end, record }).await;
+        let lasted = began.elapsed();
+        self.shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted }).await;
     }
 
     async fn out_of_order(&mut self, error: LineError) {

@@ -23,10 +23,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::deliver::deliver;
+use super::deliver::{Delivery, deliver};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::directory::{CallRecord, Direction, Name, Terminal};
+use crate::outcome::Outcome;
 
 /// How long a stranger may take to say who it is, and then to prove it.
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
@@ -106,13 +107,25 @@ where
     let (stream, trust) = secured.map_err(|why| why.to_string())?;
     let mut proof = stream.proof();
     let line = INTERNET.parse::<Name>().expect("a constant name");
-    let mut record = CallRecord::begin(Direction::Incoming, line, terminal.number.clone(), terminal.name.clone());
+    let mut record =
+        CallRecord::begin(Direction::Incoming, line.clone(), terminal.number.clone(), terminal.name.clone());
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
     let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Counters::default());
     let mut delivery = JoinSet::new();
     let id = terminal.id;
-    delivery.spawn(deliver(shared.delivery(terminal, call, due.clone(), Some(KEEP_ALIVE)), stream, trust, meter));
+    let session = Delivery {
+        suspects: shared.suspects(id),
+        terminal,
+        call,
+        store: shared.store.clone(),
+        keys: shared.keys.clone(),
+        due: due.clone(),
+        keep_alive: Some(KEEP_ALIVE),
+        meter,
+        paid_until: || None,
+    };
+    delivery.spawn(deliver(session, stream, trust));
     match timeout(PROOF_WAIT, proof.wait()).await {
         Ok(Some(_)) => {}
         Ok(None) | Err(_) => return Err("not proved".to_owned()),
@@ -123,19 +136,25 @@ where
     if let Err(error) = shared.store.record_call(record.clone()).await {
         return Err(error.to_string());
     }
-    shared.report(Report::Connected { terminal: id, call }).await;
-    let (outcome, end) = tokio::select! {
-        ended = delivery.join_next() => outcome(ended, "ended".to_owned()),
-        () = Connected::replaced(&connected) => outcome(None, "replaced by another connection".to_owned()),
-        () = shared.shutdown.cancelled() => outcome(None, "server stopped".to_owned()),
+    shared.report(Report::Connected { terminal: id, call, line }).await;
+    let mut is_replaced = false;
+    let outcome = tokio::select! {
+        ended = delivery.join_next() => outcome(ended, Outcome::Completed),
+        () = Connected::replaced(&connected) => {
+            is_replaced = true;
+            Outcome::Idle("replaced by another connection")
+        }
+        () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     record.ended_at = Some(Timestamp::now());
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
-    record.outcome = Some(outcome);
+    record.outcome = Some(outcome.to_string());
     if let Err(error) = shared.store.record_call(record.clone()).await {
         tracing::error!(%call, %error, "record not written");
     }
-    shared.report(Report::Ended { terminal: Some(id), end, record }).await;
+    // What becomes of the terminal is the new connection's business.
+    let terminal = (!is_replaced).then_some(id);
+    shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted: began.elapsed() }).await;
     Ok(())
 }
 

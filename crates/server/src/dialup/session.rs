@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 use delivery::proof::{Proof, Secured};
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
-use link::{Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Side, Terms, TunConfig};
+use link::{
+    CloseReason, Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Side, Terms, TunConfig,
+};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::deliver::{Broken, Tally, deliver};
-use super::{Connection, Report, Shared};
+use super::deliver::{Broken, Delivery, Tally, deliver};
+use super::{Allowance, Connection, Report, Shared};
 use crate::directory::{Direction, Name, Provider, Terminal};
-use crate::dispatch::End;
+use crate::ledger::HANG_UP_GUARD;
+use crate::outcome::Outcome;
 use crate::store::Trust;
 
 /// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
@@ -37,6 +40,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// The terminal hangs up after "nothing more"; if it does not, we do.
 const HANG_UP_WAIT: Duration = Duration::from_secs(10);
+
+/// How often the octets of a call are counted that may carry only so many.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whom the number belongs to that we called or that calls.
 #[derive(Debug)]
@@ -65,15 +71,19 @@ impl Peer {
 pub(super) struct Session {
     pub(super) call: CallId,
     pub(super) peer: Peer,
+    pub(super) line: Name,
     pub(super) direction: Direction,
     pub(super) delay: Duration,
     pub(super) shared: Arc<Shared>,
+    /// Since when it may cost.
+    pub(super) began: tokio::time::Instant,
+    /// What it may use, if we pay.
+    pub(super) allowance: Option<Allowance>,
 }
 
 /// How it went.
 pub(super) struct SessionResult {
-    pub(super) outcome: String,
-    pub(super) end: End,
+    pub(super) outcome: Outcome,
     pub(super) counters: Counters,
 }
 
@@ -81,14 +91,13 @@ impl Session {
     /// From CONNECT to on hook.
     pub(super) async fn run(self, call: Call) -> SessionResult {
         let began = Instant::now();
-        let failed =
-            |outcome: &str, counters| SessionResult { outcome: outcome.to_owned(), end: End::Failed, counters };
+        let failed = |outcome| SessionResult { outcome, counters: Counters::default() };
         let pool = &self.shared.settings.pool;
         let loan =
             if self.peer.terminal().is_some_and(|terminal| terminal.address.is_some()) { None } else { pool.lend() };
         let lent = loan.as_ref().map(|loan| loan.address);
         let Some(address) = self.peer.terminal().and_then(|terminal| terminal.address).or(lent) else {
-            return failed("no address left in the pool", Counters::default());
+            return failed(Outcome::OurFault("no address left in the pool".into()));
         };
         let config = LinkConfig {
             local: LocalAddress::Own(self.shared.settings.address),
@@ -101,27 +110,59 @@ impl Session {
             capture: self.shared.settings.capture.clone(),
             tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
         };
-        let link = match Link::establish(call, config).await {
-            Ok(link) => link,
-            Err(error) => {
-                let why = match error {
-                    LinkError::NotEstablished(reason) => reason.to_string(),
-                    LinkError::NoRandom(_) => error.to_string(),
-                };
-                return failed(&format!("link failed: {why}"), Counters::default());
+        let established = Link::establish(call, config);
+        let established = match self.hang_up_at() {
+            Some(at) => timeout_at(at, established).await,
+            None => Ok(established.await),
+        };
+        let link = match established {
+            Ok(Ok(link)) => link,
+            Ok(Err(error)) => {
+                return failed(match error {
+                    LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
+                        Outcome::NotProved(error.to_string())
+                    }
+                    LinkError::NotEstablished(reason) => Outcome::LinkFailed(reason.to_string()),
+                    LinkError::NoRandom(_) => Outcome::OurFault(error.to_string()),
+                });
             }
+            Err(_) => return failed(Outcome::AllowanceSpent),
         };
         self.log_link_up(&link, address, began);
         let link = Arc::new(link);
-        let (outcome, end) = self.serve(&link, began).await;
+        let outcome = self.serve(&link, began).await;
         link.close();
-        timeout(HANG_UP_WAIT, link.closed()).await.ok();
+        let patience = if outcome == Outcome::AllowanceSpent { HANG_UP_GUARD / 2 } else { HANG_UP_WAIT };
+        timeout(patience, link.closed()).await.ok();
         let counters = link.counters();
         let Counters { noise_octets, bad_frames, .. } = counters;
         if noise_octets + bad_frames > 0 {
             tracing::warn!(call = %self.call, noise_octets, bad_frames, "noise on the line");
         }
-        SessionResult { outcome, end, counters }
+        SessionResult { outcome, counters }
+    }
+
+    /// When to begin to hang up: the guard is for hanging up, and once more for the exchange to see it.
+    fn hang_up_at(&self) -> Option<tokio::time::Instant> {
+        let allowance = self.allowance.as_ref()?;
+        Some(self.began + allowance.longest.saturating_sub(2 * HANG_UP_GUARD))
+    }
+
+    /// Returns when the call has used what it may.
+    async fn spent(&self, link: &Link) {
+        let (Some(at), Some(allowance)) = (self.hang_up_at(), &self.allowance) else {
+            return std::future::pending().await;
+        };
+        if allowance.octets == u64::MAX {
+            return sleep_until(at).await;
+        }
+        while tokio::time::Instant::now() < at {
+            let Counters { octets_out, octets_in, .. } = link.counters();
+            if octets_out + octets_in >= allowance.octets {
+                return;
+            }
+            sleep(COUNT_INTERVAL).await;
+        }
     }
 
     fn log_link_up(&self, link: &Link, address: Ipv4Addr, began: Instant) {
@@ -131,11 +172,11 @@ impl Session {
     }
 
     /// Serves the far end until the link is gone, or there is a reason to end it.
-    async fn serve(&self, link: &Arc<Link>, began: Instant) -> (String, End) {
+    async fn serve(&self, link: &Arc<Link>, began: Instant) -> Outcome {
         let (Ok(mut submissions), Ok(mut notices)) =
             (link.listen(delivery::SUBMISSION_PORT), link.listen(delivery::PORT))
         else {
-            return ("link failed: no ports".into(), End::Failed);
+            return Outcome::LinkFailed("no ports".into());
         };
         let mut connections = JoinSet::new();
         let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
@@ -144,6 +185,7 @@ impl Session {
         let proof_wait = self.proof_wait(link.rate_bps());
         let mut finished = None;
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
+        let mut spent = std::pin::pin!(self.spent(link));
         loop {
             let is_idle = connections.is_empty() && deliveries.is_empty();
             let idle_max = match self.direction {
@@ -159,8 +201,8 @@ impl Session {
                     }
                     // A caller that only submits has nothing to be connected for.
                     let is_orderly = self.direction == Direction::Incoming && reason.fault() == Fault::Nobody;
-                    let otherwise = if is_orderly { "completed".to_owned() } else { format!("link ended: {reason}") };
-                    return outcome(finished, otherwise);
+                    let lost = || Outcome::SessionLost { why: format!("link ended: {reason}"), delivering: None };
+                    return outcome(finished, if is_orderly { Outcome::Completed } else { lost() });
                 }
                 Ok(stream) = submissions.accept() => {
                     let door = self.shared.submissions.clone();
@@ -174,33 +216,54 @@ impl Session {
                             proving = Some(Proving { proof, until, terminal: terminal.id, due: due.clone() });
                             let metered = link.clone();
                             let meter = move || (millis(began), metered.counters());
-                            let delivery = self.shared.delivery(terminal, self.call, due, None);
-                            deliveries.spawn(deliver(delivery, stream, trust, meter));
+                            let delivery = Delivery {
+                                suspects: self.shared.suspects(terminal.id),
+                                terminal,
+                                call: self.call,
+                                store: self.shared.store.clone(),
+                                keys: self.shared.keys.clone(),
+                                due,
+                                keep_alive: None,
+                                meter,
+                                paid_until: self.paid_until(),
+                            };
+                            deliveries.spawn(deliver(delivery, stream, trust));
                         }
-                        Err(why) => return (why, End::Failed),
+                        Err(why) => return Outcome::NotProved(why),
                     }
                 }
                 is_proved = Proving::end(&mut proving), if proving.is_some() => {
                     let Some(proving) = proving.take() else { continue };
                     if !is_proved {
                         tracing::warn!(call = %self.call, party = %self.peer.name(), "the terminal did not prove itself");
-                        return ("not proved".into(), End::Failed);
+                        return Outcome::NotProved("no proof".into());
                     }
                     link.proved();
                     connected = Some(Connected::new(&self.shared, proving.terminal, proving.due));
-                    self.shared.report(Report::Connected { terminal: proving.terminal, call: self.call }).await;
+                    let (terminal, line) = (proving.terminal, self.line.clone());
+                    self.shared.report(Report::Connected { terminal, call: self.call, line }).await;
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => finished = Some(ended),
                 Some(_) = connections.join_next() => {}
                 () = sleep(idle_max), if is_idle => {
                     let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
-                    return outcome(finished, nothing_came.to_owned());
+                    return outcome(finished, Outcome::Idle(nothing_came));
                 }
                 () = Connected::replaced(&connected) => {
-                    return outcome(finished, "replaced by another connection".to_owned());
+                    return outcome(finished, Outcome::Idle("replaced by another connection"));
                 }
-                () = &mut silent => return outcome(finished, "the far end fell silent".to_owned()),
+                () = &mut silent => return outcome(finished, Outcome::Idle("the far end fell silent")),
+                () = &mut spent => return Outcome::AllowanceSpent,
             }
+        }
+    }
+
+    /// Until when the unit that is running is paid for, if the call is to stay so long.
+    fn paid_until(&self) -> impl Fn() -> Option<tokio::time::Instant> + use<> {
+        let (began, linger) = (self.began, self.allowance.as_ref().and_then(|allowance| allowance.linger.clone()));
+        move || {
+            let (tariff, dialled) = linger.as_ref()?;
+            Some(began + tariff.paid_until(dialled, began.elapsed()).checked_sub(HANG_UP_GUARD)?)
         }
     }
 
@@ -239,16 +302,20 @@ impl Session {
 }
 
 /// How the call counts: by its delivery, if there was one.
-pub(super) fn outcome(
-    finished: Option<Result<Result<Tally, Broken>, tokio::task::JoinError>>,
-    otherwise: String,
-) -> (String, End) {
+pub(super) fn outcome(finished: Option<Result<Result<Tally, Broken>, JoinError>>, otherwise: Outcome) -> Outcome {
     match finished {
-        Some(Ok(Ok(Tally { refused: 0, .. }))) => ("completed".into(), End::Done),
-        Some(Ok(Ok(tally))) => (format!("{} messages refused", tally.refused), End::Failed),
-        Some(Ok(Err(broken))) => (broken.to_string(), End::Failed),
-        Some(Err(_)) => ("delivery failed".into(), End::Failed),
-        None => (otherwise, End::Failed),
+        Some(Ok(Ok(Tally { refused: 0, .. }))) => Outcome::Completed,
+        Some(Ok(Ok(tally))) => Outcome::MessagesRefused(tally.refused),
+        Some(Ok(Err(broken))) => {
+            let why = broken.to_string();
+            match broken {
+                Broken::Session { under_way, .. } => Outcome::SessionLost { why, delivering: under_way },
+                Broken::NotProved | Broken::Enrol(_) | Broken::InvitationOver => Outcome::NotProved(why),
+                Broken::Store(_) => Outcome::OurFault(why),
+            }
+        }
+        Some(Err(_)) => Outcome::OurFault("delivery failed".into()),
+        None => otherwise,
     }
 }
 

@@ -206,6 +206,11 @@ impl Tariff {
         Duration::try_from(wait).unwrap_or_default()
     }
 
+    /// When the price may change next: never later than the end of the day.
+    pub fn next_change(&self, at: DateTime) -> DateTime {
+        at.saturating_add(SignedDuration::try_from(self.to_next_boundary(at)).unwrap_or(SignedDuration::MAX))
+    }
+
     /// The price of the time, and how long is paid for by it.
     fn walk(&self, began: &Zoned, lasted: Duration) -> (Micros, Duration) {
         let (mut sum, mut paid) = (Micros::ZERO, Duration::ZERO);

@@ -6,8 +6,12 @@ use super::StoreError;
 
 /// What makes each version out of the one before; the first out of nothing. A step is never changed once it is on main: there are
 /// databases that have taken it.
-const STEPS: &[&str] =
-    &[include_str!("schema/the-call.sql"), include_str!("schema/messages.sql"), include_str!("schema/keys.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/the-call.sql"),
+    include_str!("schema/messages.sql"),
+    include_str!("schema/keys.sql"),
+    include_str!("schema/ledger.sql"),
+];
 
 /// The version that this program works with: one for each step.
 pub(super) fn version() -> i64 {

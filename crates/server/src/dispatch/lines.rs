@@ -1,0 +1,348 @@
+//! The lines: which are free, which is taken for whom.
+//!
+//! ```text
+//!   away ──freed──► free ──hand_out──► in a call ──ended, then freed──► free
+//!    ▲               │ ▲                  │ ended, the line was to blame
+//!    └──taken────────┘ └──rest over── resting ◄──┘
+//! ```
+//!
+//! A terminal gets the line that is the least bad, among those the cheapest, among those the one that worked before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use delivery::{TerminalId, Urgency};
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+
+use super::rules::{LineTerms, Reserve, Route};
+use crate::directory::Name;
+use crate::ledger::{Micros, Tariff};
+use crate::outcome::{Outcome, Retry};
+
+/// How bad a line is after a fault of its own; after a call that did not come up, a tenth (a rule of mgetty's field:
+/// two of the first kind make a modem suspect).
+const BAD_BY_FAULT: u32 = 10;
+const BAD_BY_NO_CALL: u32 = 1;
+const BADNESS_MAX: u32 = 100;
+
+/// After a fault a line rests so long, doubled with each that follows.
+const REST_FIRST: Duration = Duration::from_secs(30);
+const REST_LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// A line's place in the list of all.
+pub(super) type LineIndex = u16;
+
+#[derive(Debug)]
+struct Line {
+    name: Name,
+    tariff: Option<Arc<Tariff>>,
+    routes: Vec<u16>,
+    is_there: bool,
+    call: Option<TerminalId>,
+    rests_until: Option<Instant>,
+    faults: u32,
+    badness: u32,
+    /// Of a usual call, now.
+    price: Micros,
+    /// When it is next as low as it gets.
+    cheap_at: DateTime,
+}
+
+impl Line {
+    fn rank(&self, index: LineIndex) -> (u32, Micros, LineIndex) {
+        (self.badness, self.price, index)
+    }
+
+    fn is_free(&self) -> bool {
+        self.is_there && self.call.is_none() && self.rests_until.is_none()
+    }
+}
+
+/// All lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    lines: Vec<Line>,
+    by_name: BTreeMap<Name, LineIndex>,
+    routes: Vec<BTreeSet<Name>>,
+    /// The free lines of each route, the best first.
+    free: Vec<BTreeSet<(u32, Micros, LineIndex)>>,
+    free_count: u32,
+    resting: BTreeSet<(Instant, LineIndex)>,
+    /// The wall clock between which no price changes.
+    priced: Option<(DateTime, DateTime)>,
+}
+
+impl Lines {
+    pub(super) fn new(terms: Vec<LineTerms>, routes: Vec<BTreeSet<Name>>) -> Self {
+        let mut lines = Self {
+            lines: Vec::new(),
+            by_name: BTreeMap::new(),
+            free: vec![BTreeSet::new(); routes.len() + 1],
+            routes,
+            free_count: 0,
+            resting: BTreeSet::new(),
+            priced: None,
+        };
+        for LineTerms { name, tariff } in terms {
+            lines.add(name, tariff);
+        }
+        lines
+    }
+
+    /// A line that was not in the rules has no price, and no route but that of all lines.
+    pub(super) fn index(&mut self, name: &Name) -> LineIndex {
+        match self.by_name.get(name) {
+            Some(index) => *index,
+            None => self.add(name.clone(), None),
+        }
+    }
+
+    pub(super) fn name(&self, index: LineIndex) -> &Name {
+        &self.lines[usize::from(index)].name
+    }
+
+    pub(super) fn freed(&mut self, index: LineIndex) {
+        self.change(index, |line| line.is_there = true);
+    }
+
+    pub(super) fn taken(&mut self, index: LineIndex) {
+        self.change(index, |line| line.is_there = false);
+    }
+
+    /// The best line for a terminal, which is then taken for it. `before` worked for it.
+    pub(super) fn hand_out(&mut self, wish: Wish, terminal: TerminalId) -> Option<LineIndex> {
+        let index = self.best(wish)?;
+        self.change(index, |line| {
+            line.call = Some(terminal);
+            // Until it says that it is free again.
+            line.is_there = false;
+        });
+        Some(index)
+    }
+
+    /// Whether a call can be placed for one with this urgency on this route.
+    pub(super) fn has_free(&self, route: Route, urgency: Urgency, reserve: Reserve) -> bool {
+        self.is_beyond_reserve(urgency, reserve) && !self.free[self.route_index(route)].is_empty()
+    }
+
+    pub(super) fn has_any_free(&self) -> bool {
+        self.free_count > 0
+    }
+
+    /// A call on a line is over. Whether it was one of ours, with this terminal.
+    pub(super) fn ended(&mut self, index: LineIndex, terminal: TerminalId, outcome: &Outcome, now: Instant) -> bool {
+        if self.lines[usize::from(index)].call != Some(terminal) {
+            return false;
+        }
+        let rest = (outcome.retry() == Retry::LineRests).then(|| {
+            let faults = self.lines[usize::from(index)].faults;
+            now + REST_FIRST.saturating_mul(1 << faults.min(10)).min(REST_LONGEST)
+        });
+        self.change(index, |line| {
+            line.call = None;
+            match outcome {
+                _ if rest.is_some() => {
+                    line.rests_until = rest;
+                    line.faults += 1;
+                    line.badness = (line.badness + BAD_BY_FAULT).min(BADNESS_MAX);
+                }
+                Outcome::Completed | Outcome::MessagesRefused(_) => (line.faults, line.badness) = (0, 0),
+                Outcome::NoCarrier | Outcome::LinkFailed(_) => {
+                    line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX);
+                }
+                _ => {}
+            }
+        });
+        if let Some(until) = rest {
+            self.resting.insert((until, index));
+        }
+        true
+    }
+
+    /// Ends the rests that are over, and puts the prices right.
+    pub(super) fn wake(&mut self, now: Instant, local: DateTime) {
+        while let Some(&(at, index)) = self.resting.first()
+            && at <= now
+        {
+            self.resting.pop_first();
+            self.change(index, |line| line.rests_until = None);
+        }
+        if !self.priced.is_some_and(|(from, to)| from <= local && local < to) {
+            self.reprice(local);
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// How long until a call on this route costs as little as it gets.
+    pub(super) fn until_cheap(&self, route: Route, local: DateTime) -> Duration {
+        let wait = |line: &Line| Duration::try_from(local.duration_until(line.cheap_at)).unwrap_or_default();
+        let route = u16::try_from(self.route_index(route)).unwrap_or_default();
+        let on_route = self.lines.iter().filter(|line| line.routes.contains(&route));
+        on_route.map(wait).min().unwrap_or_default()
+    }
+
+    fn best(&self, wish: Wish) -> Option<LineIndex> {
+        if !self.is_beyond_reserve(wish.urgency, wish.reserve) {
+            return None;
+        }
+        let free = &self.free[self.route_index(wish.route)];
+        let &(badness, price, index) = free.first()?;
+        let as_good = wish.before.filter(|before| free.contains(&(badness, price, *before)));
+        Some(as_good.unwrap_or(index))
+    }
+
+    fn is_beyond_reserve(&self, urgency: Urgency, reserve: Reserve) -> bool {
+        let kept = if urgency == Urgency::Urgent { 0 } else { reserve.urgent };
+        self.free_count > kept + reserve.incoming
+    }
+
+    fn route_index(&self, route: Route) -> usize {
+        usize::from(route.0).min(self.free.len() - 1)
+    }
+
+    fn add(&mut self, name: Name, tariff: Option<Arc<Tariff>>) -> LineIndex {
+        let index = u16::try_from(self.lines.len()).expect("fewer than 65,536 lines");
+        let routes = (1..).zip(&self.routes).filter(|(_, names)| names.contains(&name)).map(|(route, _)| route);
+        self.lines.push(Line {
+            routes: std::iter::once(Route::ALL.0).chain(routes).collect(),
+            name: name.clone(),
+            tariff,
+            is_there: false,
+            call: None,
+            rests_until: None,
+            faults: 0,
+            badness: 0,
+            price: Micros::ZERO,
+            cheap_at: DateTime::MIN,
+        });
+        self.by_name.insert(name, index);
+        self.priced = None;
+        index
+    }
+
+    /// Changes a line, and its place among the free ones with it.
+    fn change(&mut self, index: LineIndex, change: impl FnOnce(&mut Line)) {
+        let line = &mut self.lines[usize::from(index)];
+        let (was_free, rank) = (line.is_free(), line.rank(index));
+        change(line);
+        let (is_free, new_rank) = (line.is_free(), line.rank(index));
+        for route in &line.routes {
+            let free = &mut self.free[usize::from(*route)];
+            if was_free {
+                free.remove(&rank);
+            }
+            if is_free {
+                free.insert(new_rank);
+            }
+        }
+        self.free_count = self.free_count + u32::from(is_free) - u32::from(was_free);
+    }
+
+    fn reprice(&mut self, local: DateTime) {
+        let mut until = DateTime::MAX;
+        for index in 0..u16::try_from(self.lines.len()).unwrap_or(u16::MAX) {
+            let Some(tariff) = self.lines[usize::from(index)].tariff.clone() else { continue };
+            until = until.min(tariff.next_change(local));
+            let wait = SignedDuration::try_from(tariff.until_cheapest(local)).unwrap_or_default();
+            let (price, cheap_at) = (tariff.usual_price(local), local.saturating_add(wait));
+            self.change(index, |line| (line.price, line.cheap_at) = (price, cheap_at));
+        }
+        self.priced = Some((local, until));
+    }
+}
+
+/// What a terminal wants of a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) route: Route,
+    pub(super) urgency: Urgency,
+    pub(super) reserve: Reserve,
+    pub(super) before: Option<LineIndex>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMINAL: TerminalId = TerminalId::from_octets([1; 8]);
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn terms(text: &str, price: &str) -> LineTerms {
+        let tariff = format!("name = \"t\"\n[[window]]\nunit_ms = 60000\nprice = \"{price}\"");
+        LineTerms { name: name(text), tariff: Some(Arc::new(toml::from_str(&tariff).unwrap())) }
+    }
+
+    fn wish(route: u16) -> Wish {
+        Wish { route: Route(route), urgency: Urgency::Normal, reserve: Reserve::default(), before: None }
+    }
+
+    fn free(terms: Vec<LineTerms>, routes: Vec<BTreeSet<Name>>) -> (Lines, Instant) {
+        let now = Instant::now();
+        let mut lines = Lines::new(terms, routes);
+        lines.wake(now, DateTime::constant(2026, 11, 24, 12, 0, 0, 0));
+        for index in 0..u16::try_from(lines.lines.len()).unwrap() {
+            lines.freed(index);
+        }
+        (lines, now)
+    }
+
+    #[test]
+    fn the_cheapest_line_goes_first_and_a_bad_one_last() {
+        let (mut lines, now) = free(vec![terms("dear", "10"), terms("cheap", "2")], vec![]);
+        assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(1));
+        lines.ended(1, TERMINAL, &Outcome::NoCarrier, now);
+        lines.freed(1);
+        assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(0), "the cheap one brought no call");
+    }
+
+    #[test]
+    fn of_lines_as_good_the_one_that_worked_before_is_taken() {
+        let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "2"), terms("c", "9")], vec![]);
+        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }), Some(1));
+        assert_eq!(lines.best(Wish { before: Some(2), ..wish(0) }), Some(0), "not a dearer one");
+        lines.taken(1);
+        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }), Some(0));
+    }
+
+    #[test]
+    fn a_line_without_dial_tone_rests_longer_each_time() {
+        let (mut lines, mut now) = free(vec![terms("a", "2")], vec![]);
+        for rest in [30, 60, 120, 240, 480, 900, 900] {
+            assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(0));
+            lines.ended(0, TERMINAL, &Outcome::NoDialTone, now);
+            lines.freed(0);
+            assert_eq!(lines.hand_out(wish(0), TERMINAL), None);
+            assert_eq!(lines.next_wake(), Some(now + Duration::from_secs(rest)));
+            now += Duration::from_secs(rest);
+            lines.wake(now, DateTime::constant(2026, 11, 24, 12, 0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_route_has_its_own_lines_only() {
+        let routes = vec![BTreeSet::from([name("b")])];
+        let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "9")], routes);
+        assert_eq!(lines.hand_out(wish(1), TERMINAL), Some(1));
+        assert_eq!(lines.hand_out(wish(1), TERMINAL), None);
+        assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(0));
+    }
+
+    #[test]
+    fn reserved_lines_are_kept_for_urgent_and_for_incoming_calls() {
+        let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "2"), terms("c", "2")], vec![]);
+        let normal = Wish { reserve: Reserve { urgent: 1, incoming: 1 }, ..wish(0) };
+        let urgent = Wish { urgency: Urgency::Urgent, ..normal };
+        assert!(lines.hand_out(normal, TERMINAL).is_some());
+        assert!(lines.hand_out(normal, TERMINAL).is_none());
+        assert!(lines.hand_out(urgent, TERMINAL).is_some());
+        assert!(lines.hand_out(urgent, TERMINAL).is_none(), "the last is for who calls");
+    }
+}

@@ -1,0 +1,460 @@
+use std::sync::Arc;
+
+use jiff::civil::DateTime;
+
+use super::*;
+use crate::outcome::UnderWay;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Both clocks from a Tuesday's noon on.
+#[derive(Clone, Copy)]
+struct Clock {
+    start: Instant,
+    passed: Duration,
+    /// How far the wall clock is off.
+    jumped: SignedDuration,
+}
+
+impl Clock {
+    fn now(self) -> Moment {
+        let local = DateTime::constant(2026, 11, 24, 12, 0, 0, 0);
+        let passed = SignedDuration::try_from(self.passed).unwrap() + self.jumped;
+        Moment { at: self.start + self.passed, local: local.saturating_add(passed) }
+    }
+}
+
+struct Desk {
+    dispatch: Dispatch,
+    clock: Clock,
+    wake: Option<Instant>,
+}
+
+fn rules() -> Rules {
+    let redials = RedialRules { within: Duration::ZERO, in_all: 200, ..RedialRules::default() };
+    Rules::new(RetryRules { first: 60 * SECOND, longest: 600 * SECOND, redials })
+}
+
+fn terminal(number: u8) -> TerminalId {
+    TerminalId::from_octets([number; 8])
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn message(number: u8) -> MessageId {
+    MessageId::from_octets([number; 16])
+}
+
+fn demand(number: u8, urgency: Urgency) -> Demand {
+    Demand { terminal: terminal(number), conditions: Some(Arc::default()), urgency, deadline: None }
+}
+
+fn call(number: u8, line: &str) -> Output {
+    Output::PlaceCall { terminal: terminal(number), line: name(line) }
+}
+
+impl Desk {
+    fn new(rules: Rules, lines: &[&str]) -> Self {
+        let clock = Clock { start: Instant::now() + 1000 * HOUR, passed: Duration::ZERO, jumped: SignedDuration::ZERO };
+        let mut desk = Self { dispatch: Dispatch::new(rules, 1), clock, wake: None };
+        for line in lines {
+            assert_eq!(desk.feed(Input::LineFree(name(line))), []);
+        }
+        desk
+    }
+
+    fn feed(&mut self, input: Input) -> Vec<Output> {
+        self.dispatch.handle(input, self.clock.now());
+        let mut wanted = Vec::new();
+        loop {
+            match self.dispatch.poll_output() {
+                Output::Timeout { at } => {
+                    self.wake = at;
+                    return wanted;
+                }
+                output => wanted.push(output),
+            }
+        }
+    }
+
+    fn due(&mut self, number: u8) -> Vec<Output> {
+        self.feed(Input::Due(demand(number, Urgency::Normal)))
+    }
+
+    fn ended(&mut self, number: u8, line: &str, outcome: Outcome) -> Vec<Output> {
+        self.feed(Input::Ended { terminal: terminal(number), line: name(line), outcome })
+    }
+
+    fn free(&mut self, line: &str) -> Vec<Output> {
+        self.feed(Input::LineFree(name(line)))
+    }
+
+    fn connected(&mut self, number: u8, line: &str) -> Vec<Output> {
+        self.feed(Input::Connected { terminal: terminal(number), line: name(line) })
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Output> {
+        self.clock.passed += time;
+        self.feed(Input::Deadline)
+    }
+
+    /// Sleeps until dispatch wants to be woken; how long that was, and what it wants then.
+    fn sleep(&mut self) -> (Duration, Vec<Output>) {
+        let time = self.wake.expect("it wants to be woken") - self.clock.now().at;
+        (time, self.pass(time))
+    }
+
+    fn why(&self, number: u8) -> Why {
+        self.dispatch.explain(terminal(number), self.clock.now()).why
+    }
+}
+
+fn lost(number: u8, received_before: u32) -> Outcome {
+    Outcome::SessionLost {
+        why: "lost".into(),
+        delivering: Some(UnderWay { message: message(number), received_before }),
+    }
+}
+
+#[test]
+fn fifty_messages_for_a_terminal_are_one_call_and_none_if_it_is_connected() {
+    let mut desk = Desk::new(rules(), &["a", "b"]);
+    let calls: Vec<_> = (0..50).flat_map(|_| desk.due(1)).collect();
+    assert_eq!(calls, [call(1, "a")]);
+    desk.connected(2, "b");
+    let wanted: Vec<_> = (0..50).flat_map(|_| desk.due(2)).collect();
+    assert_eq!(wanted, vec![Output::Deliver(terminal(2)); 50]);
+}
+
+#[test]
+fn what_is_told_just_before_the_connected_notice_is_delivered_on_that_call() {
+    for lines in [&["a"][..], &[]] {
+        let mut desk = Desk::new(rules(), lines);
+        desk.due(1);
+        assert_eq!(desk.connected(1, "a"), [Output::Deliver(terminal(1))]);
+    }
+}
+
+#[test]
+fn terminals_wait_for_a_line_and_a_line_takes_one_call() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    assert_eq!(desk.due(1), [call(1, "a")]);
+    assert_eq!(desk.due(2), []);
+    assert_eq!(desk.why(2), Why::Line { before: 0 });
+    assert_eq!(desk.ended(1, "a", Outcome::Completed), []);
+    assert_eq!(desk.free("a"), [call(2, "a")]);
+}
+
+#[test]
+fn a_line_that_was_taken_is_not_handed_out() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.feed(Input::LineTaken(name("a")));
+    assert_eq!(desk.due(1), []);
+}
+
+#[test]
+fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    assert_eq!(desk.due(1), [call(1, "a")]);
+    for longest in [60, 120, 240, 480, 600, 600] {
+        assert_eq!(desk.ended(1, "a", Outcome::NoAnswer), []);
+        desk.free("a");
+        assert_eq!(desk.due(1), [], "due again does not hurry a retry");
+        assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Urgent))), [], "nor does urgency");
+        let (pause, wanted) = desk.sleep();
+        assert!(pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5, "{pause:?} for {longest}");
+        assert_eq!(wanted, [call(1, "a")]);
+    }
+}
+
+#[test]
+fn each_class_of_outcome_has_its_pause() {
+    let pause = |outcome: Outcome| {
+        let mut desk = Desk::new(rules(), &["a"]);
+        desk.due(1);
+        desk.ended(1, "a", outcome);
+        desk.free("a");
+        desk.sleep().0
+    };
+    for outcome in [Outcome::Busy, Outcome::NoAnswer, Outcome::NoCarrier, Outcome::LinkFailed("x".into()), lost(1, 0)] {
+        assert!(pause(outcome.clone()) <= 60 * SECOND, "{outcome}");
+    }
+    for outcome in [Outcome::NotProved("x".into()), Outcome::DialRefused, Outcome::NotData] {
+        assert!(pause(outcome.clone()) >= 480 * SECOND, "{outcome}");
+    }
+    assert_eq!(pause(Outcome::RedialLimited), RedialRules::default().modem_pause);
+    let budget = Outcome::BudgetSpent { budget: "x".into(), wait: HOUR };
+    assert!(pause(budget.clone()) >= HOUR && pause(budget) <= HOUR + 60 * SECOND);
+}
+
+#[test]
+fn a_delivered_terminal_starts_from_the_first_pause_again() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    for outcome in [Outcome::Busy, Outcome::Busy, Outcome::Completed, Outcome::Busy] {
+        desk.due(1);
+        while desk.why(1) != Why::Calling {
+            desk.sleep();
+        }
+        desk.ended(1, "a", outcome);
+        desk.free("a");
+    }
+    assert!(desk.sleep().0 <= 60 * SECOND);
+}
+
+#[test]
+fn a_call_that_was_not_placed_goes_to_the_next_line_without_a_pause() {
+    for outcome in [Outcome::LineTaken, Outcome::NoDialTone, Outcome::LineFailed("gone".into())] {
+        let mut desk = Desk::new(rules(), &["a", "b"]);
+        assert_eq!(desk.due(1), [call(1, "a")]);
+        assert_eq!(desk.ended(1, "a", outcome), [call(1, "b")]);
+    }
+}
+
+#[test]
+fn a_terminal_without_a_number_waits_until_it_connects_by_itself() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    assert_eq!(desk.feed(Input::Due(Demand { conditions: None, ..demand(1, Urgency::Urgent) })), []);
+    assert_eq!(desk.wake, None);
+    desk.connected(1, "b");
+    desk.ended(1, "b", lost(1, 0));
+    assert_eq!(desk.sleep().1, [], "it is not called after a connection of its own that broke");
+    assert_eq!(desk.why(1), Why::Nothing);
+}
+
+#[test]
+fn a_terminal_that_connects_while_backing_off_is_not_called() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.ended(1, "a", Outcome::Busy);
+    desk.free("a");
+    desk.connected(1, "b");
+    assert_eq!(desk.pass(HOUR), []);
+}
+
+#[test]
+fn when_both_call_each_other_our_busy_call_does_not_end_the_connection() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.connected(1, "b");
+    assert_eq!(desk.ended(1, "a", Outcome::Busy), []);
+    assert_eq!(desk.why(1), Why::Connected);
+    assert_eq!(desk.due(1), [Output::Deliver(terminal(1))]);
+    desk.ended(1, "b", Outcome::Completed);
+    assert_eq!(desk.why(1), Why::Nothing);
+}
+
+#[test]
+fn while_our_call_is_still_ending_the_terminal_is_not_called_again() {
+    let mut desk = Desk::new(rules(), &["a", "c"]);
+    desk.due(1);
+    desk.connected(1, "b");
+    desk.ended(1, "b", Outcome::Completed);
+    assert_eq!(desk.due(1), [], "the call on line a is not over");
+    desk.ended(1, "a", Outcome::Busy);
+    assert_eq!(desk.sleep().1, [call(1, "c")]);
+}
+
+#[test]
+fn urgent_goes_first_for_lines_and_a_queue_is_served_in_order() {
+    let mut desk = Desk::new(rules(), &[]);
+    desk.feed(Input::Due(demand(5, Urgency::Bulk)));
+    for number in [3, 1, 2] {
+        desk.due(number);
+    }
+    desk.feed(Input::Due(demand(4, Urgency::Urgent)));
+    desk.feed(Input::Due(demand(2, Urgency::Urgent)));
+    let order: Vec<_> = ["a", "b", "c", "d", "e"].iter().flat_map(|line| desk.free(line)).collect();
+    assert_eq!(order, [call(2, "a"), call(4, "b"), call(3, "c"), call(1, "d"), call(5, "e")]);
+}
+
+fn with_night_tariff() -> Rules {
+    let tariff = "name = \"t\"\n[[window]]\nfrom = \"08:00\"\nto = \"23:00\"\nunit_ms = 60000\nprice = \"10\"\n\
+                  [[window]]\nunit_ms = 60000\nprice = \"5\"";
+    let tariff = Arc::new(toml::from_str(tariff).unwrap());
+    Rules { lines: vec![LineTerms { name: name("a"), tariff: Some(tariff) }], ..rules() }
+}
+
+#[test]
+fn bulk_waits_for_the_cheap_window_and_is_called_when_it_opens() {
+    let mut desk = Desk::new(with_night_tariff(), &["a"]);
+    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), []);
+    assert_eq!(desk.why(1), Why::Rest(Rest::Price));
+    let mut slept = Duration::ZERO;
+    loop {
+        let (time, wanted) = desk.sleep();
+        slept += time;
+        if !wanted.is_empty() {
+            break assert_eq!(wanted, [call(1, "a")]);
+        }
+    }
+    assert_eq!(slept, 11 * HOUR);
+}
+
+#[test]
+fn bulk_rides_along_on_a_call_for_something_else_and_waits_no_longer_than_its_deadline() {
+    let mut desk = Desk::new(with_night_tariff(), &["a"]);
+    desk.feed(Input::Due(demand(1, Urgency::Bulk)));
+    assert_eq!(desk.due(1), [call(1, "a")], "one call for both");
+    desk.ended(1, "a", Outcome::Completed);
+    desk.free("a");
+    let deadline = Some(desk.clock.now().at + HOUR);
+    desk.feed(Input::Due(Demand { deadline, ..demand(2, Urgency::Bulk) }));
+    assert_eq!(desk.pass(HOUR - DEADLINE_MARGIN), [call(2, "a")]);
+}
+
+#[test]
+fn nobody_is_called_outside_the_hours_however_urgent() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    let hours = line::Hours(vec!["mon-fri 08:00-11:00".parse().unwrap()]);
+    let closed = ["2026-11-25".parse().unwrap()].into();
+    let conditions = Some(Arc::new(Conditions { hours, closed, route: Route::ALL }));
+    assert_eq!(desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Urgent) })), []);
+    assert_eq!(desk.why(1), Why::Rest(Rest::Hours));
+    let next = desk.dispatch.explain(terminal(1), desk.clock.now()).next.unwrap();
+    assert_eq!(next - desk.clock.now().at, 44 * HOUR, "over the closed day");
+    let mut slept = Duration::ZERO;
+    while desk.why(1) != Why::Calling {
+        slept += desk.sleep().0;
+    }
+    assert_eq!(slept, 44 * HOUR);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
+    let open_at = |window: &str, jump: i64| {
+        let mut desk = Desk::new(rules(), &["a"]);
+        let hours = line::Hours(vec![window.parse().unwrap()]);
+        let conditions = Some(Arc::new(Conditions { hours, ..Conditions::default() }));
+        desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Normal) }));
+        desk.clock.jumped = SignedDuration::from_hours(jump);
+        let mut slept = Duration::ZERO;
+        while desk.why(1) != Why::Calling {
+            slept += desk.sleep().0;
+        }
+        let local = desk.clock.now().local;
+        assert!(local.hour() >= 14 && local.hour() < 16, "{local}");
+        slept
+    };
+    assert!(open_at("14:00-16:00", 3) <= LOOK_INTERVAL, "its hours have begun");
+    assert_eq!(open_at("14:00-16:00", -1), 3 * HOUR);
+}
+
+#[test]
+fn a_backlog_is_called_at_the_rate_that_is_set() {
+    let storm = StormRules { calls_per_minute: 30, burst: 5, calls_at_once: 40 };
+    let lines: Vec<String> = (0..100).map(|line| format!("l{line}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut desk = Desk::new(Rules { storm, ..rules() }, &lines);
+    let mut calls: Vec<Duration> = (0..200).flat_map(|number| desk.due(number)).map(|_| Duration::ZERO).collect();
+    assert_eq!(calls.len(), 5);
+    assert_eq!(desk.why(199), Why::Storm);
+    while desk.wake.is_some() {
+        let (_, wanted) = desk.sleep();
+        calls.extend(wanted.iter().map(|_| desk.clock.passed));
+    }
+    assert_eq!(calls.len(), 40, "no more at once");
+    assert_eq!(*calls.last().unwrap(), 35 * 2 * SECOND);
+}
+
+#[test]
+fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
+    let redials = RedialRules::default();
+    let retry = RetryRules { first: SECOND, longest: SECOND, redials };
+    let mut desk = Desk::new(Rules { retry, ..rules() }, &["a"]);
+    let mut calls: Vec<Duration> = vec![];
+    desk.due(1);
+    while calls.len() < 20 {
+        if desk.why(1) == Why::Calling {
+            calls.push(desk.clock.passed);
+            desk.ended(1, "a", Outcome::NoAnswer);
+            desk.free("a");
+        } else {
+            desk.sleep();
+        }
+    }
+    for four in calls.windows(4) {
+        assert!(four[3] - four[0] >= redials.within, "{four:?}");
+    }
+    assert!(calls[16] - calls[15] >= redials.rest, "16 calls are the first and 15 redials");
+}
+
+#[test]
+fn calls_from_before_the_start_count_for_the_redial_rule() {
+    let mut desk =
+        Desk::new(Rules { retry: RetryRules { redials: RedialRules::default(), ..rules().retry }, ..rules() }, &["a"]);
+    for ago in [100, 60, 20] {
+        desk.feed(Input::CalledBefore { terminal: terminal(1), ago: ago * SECOND });
+    }
+    assert_eq!(desk.due(1), []);
+    assert_eq!(desk.why(1), Why::Rest(Rest::Redials));
+    assert_eq!(desk.sleep(), (80 * SECOND, vec![call(1, "a")]));
+}
+
+#[test]
+fn a_message_that_breaks_sessions_is_left_out_and_the_others_wait_one_try() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    let mut wanted = desk.ended(1, "a", lost(7, 1));
+    assert_eq!(desk.dispatch.suspects(terminal(1)), [message(7)], "it is delivered last from now on");
+    for _ in 0..2 {
+        assert_eq!(wanted, []);
+        desk.free("a");
+        desk.sleep();
+        wanted = desk.ended(1, "a", lost(7, 1));
+    }
+    assert_eq!(wanted, [Output::Quarantine { terminal: terminal(1), message: message(7) }]);
+    assert_eq!(desk.dispatch.suspects(terminal(1)), []);
+}
+
+#[test]
+fn a_silent_terminal_raises_one_alarm_that_its_next_connection_clears() {
+    let mut desk = Desk::new(rules(), &[]);
+    let silent = |is_raised| Output::Silent { terminal: terminal(1), is_raised };
+    desk.feed(Input::Watch { terminal: terminal(1), after: Some(2 * HOUR), silent_for: HOUR });
+    assert_eq!(desk.sleep(), (HOUR, vec![silent(true)]));
+    assert_eq!(desk.pass(10 * HOUR), []);
+    assert_eq!(desk.connected(1, "a"), [silent(false), Output::Deliver(terminal(1))]);
+}
+
+#[test]
+fn a_terminal_whose_calls_failed_for_days_waits_for_the_operator() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.ended(1, "a", Outcome::LoopBroken);
+    desk.free("a");
+    assert_eq!((desk.why(1), desk.pass(1000 * HOUR)), (Why::Paused, vec![]));
+    assert_eq!(desk.due(1), []);
+    assert_eq!(desk.feed(Input::Resume(terminal(1))), [call(1, "a")]);
+}
+
+#[test]
+fn a_terminal_is_called_on_its_own_lines_and_keeps_nobody_waiting_for_others() {
+    let routes = vec![[name("b")].into()];
+    let mut desk = Desk::new(Rules { routes, ..rules() }, &[]);
+    desk.feed(Input::LineTaken(name("b")));
+    let conditions = Some(Arc::new(Conditions { route: Route(1), ..Conditions::default() }));
+    desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Urgent) }));
+    desk.due(2);
+    assert_eq!(desk.free("a"), [call(2, "a")]);
+    assert_eq!(desk.free("b"), [call(1, "b")]);
+}
+
+#[test]
+fn the_same_seed_and_inputs_give_the_same_outputs() {
+    let run = || {
+        let mut desk = Desk::new(rules(), &["a", "b"]);
+        let mut seen: Vec<Output> = (0..9).flat_map(|number| desk.due(number)).collect();
+        for number in 0..9 {
+            for line in ["a", "b"] {
+                seen.extend(desk.ended(number, line, Outcome::Busy));
+                seen.extend(desk.free(line));
+            }
+            seen.extend(desk.pass(37 * SECOND));
+        }
+        seen
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,228 @@
+//! What is kept of money, and of numbers whose calls fail.
+
+use delivery::TerminalId;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use line::{CallId, Number};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::rows::parse;
+use super::{Store, StoreError};
+use crate::directory::Name;
+use crate::ledger::{Account, Loop, Micros, Reservation};
+
+/// What one reservation of a day came to, or still is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// Whom it counts for.
+    pub accounts: Vec<Account>,
+    /// What was paid; what was reserved, if that is not known.
+    pub amount: Micros,
+}
+
+impl Store {
+    /// Keeps a reservation. On return it is on the disk: the call may be placed.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the call must not be placed.
+    pub async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let (mut terminal, mut provider, mut line) = (String::new(), None, String::new());
+                for account in reservation.accounts {
+                    match account {
+                        Account::Server => {}
+                        Account::Terminal(name) => terminal = name.to_string(),
+                        Account::Provider(name) => provider = Some(name.to_string()),
+                        Account::Line(name) => line = name.to_string(),
+                    }
+                }
+                db.prepare_cached("INSERT INTO reservations VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)")?.execute(
+                    params![
+                        reservation.call.to_string(),
+                        reservation.day.to_string(),
+                        terminal,
+                        provider,
+                        line,
+                        reservation.amount.0
+                    ],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Keeps what a call came to.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it counts as what was reserved.
+    pub async fn settle_call(&self, call: CallId, amount: Micros) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("UPDATE reservations SET spent = ?2 WHERE call = ?1")?
+                    .execute(params![call.to_string(), amount.0])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// What was spent on a day, call by call.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn spent_on(&self, day: Date) -> Result<Vec<Spent>, StoreError> {
+        const WHAT: &str = "a reservation";
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT terminal, provider, line, coalesce(spent, reserved) FROM reservations WHERE day = ?1",
+                )?;
+                let mut rows = select.query([day.to_string()])?;
+                let mut spent = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let name = |text: String| parse::<Name>(&text, WHAT);
+                    let mut accounts =
+                        vec![Account::Server, Account::Terminal(name(row.get(0)?)?), Account::Line(name(row.get(2)?)?)];
+                    if let Some(provider) = row.get::<_, Option<String>>(1)? {
+                        accounts.push(Account::Provider(name(provider)?));
+                    }
+                    spent.push(Spent { accounts, amount: Micros(row.get(3)?) });
+                }
+                Ok(spent)
+            })
+            .await
+    }
+
+    /// Keeps how often a number's calls failed; `None`: the last did not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_dial_loop(&self, number: Number, dial_loop: Option<Loop>) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                match dial_loop {
+                    Some(Loop { since, failed, is_broken }) => db
+                        .prepare_cached("INSERT OR REPLACE INTO dial_loops VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![number.as_str(), since.as_millisecond(), failed, is_broken])?,
+                    None => {
+                        db.prepare_cached("DELETE FROM dial_loops WHERE number = ?1")?.execute([number.as_str()])?
+                    }
+                };
+                Ok(())
+            })
+            .await
+    }
+
+    /// All numbers whose last call failed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn dial_loops(&self) -> Result<Vec<(Number, Loop)>, StoreError> {
+        const WHAT: &str = "a dial loop";
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached("SELECT number, since, failed, is_broken FROM dial_loops")?;
+                let mut rows = select.query([])?;
+                let mut loops = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let since =
+                        Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::Damaged { what: WHAT })?;
+                    let found = Loop { since, failed: row.get(2)?, is_broken: row.get(3)? };
+                    loops.push((parse(&row.get::<_, String>(0)?, WHAT)?, found));
+                }
+                Ok(loops)
+            })
+            .await
+    }
+
+    /// The provider of the oldest message that waits for a terminal: a call to it is for that one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn first_provider(&self, terminal: TerminalId) -> Result<Option<Name>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let name: Option<String> = db
+                    .prepare_cached(
+                        "SELECT m.provider FROM envelopes e JOIN messages m ON m.seq = e.message
+                         WHERE e.terminal = ?1 AND e.verdict IS NULL ORDER BY e.message LIMIT 1",
+                    )?
+                    .query_row([terminal.to_string()], |row| row.get(0))
+                    .optional()?;
+                name.map(|name| parse(&name, "a message")).transpose()
+            })
+            .await
+    }
+
+    /// The calls we placed since then that were not answered: the number and when it was dialled, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unanswered_since(&self, since: Timestamp) -> Result<Vec<(Number, Timestamp)>, StoreError> {
+        const WHAT: &str = "a call";
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT number, placed_at FROM calls c WHERE direction = 'outgoing' AND connected_at IS NULL
+                     AND placed_at >= ?1 AND NOT EXISTS (SELECT 1 FROM calls a WHERE a.number = c.number
+                     AND a.placed_at >= c.placed_at AND a.connected_at IS NOT NULL) ORDER BY placed_at",
+                )?;
+                let mut rows = select.query([since.as_millisecond()])?;
+                let mut calls = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let at =
+                        Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::Damaged { what: WHAT })?;
+                    calls.push((parse(&row.get::<_, String>(0)?, WHAT)?, at));
+                }
+                Ok(calls)
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reservation(number: u8, amount: i64) -> Reservation {
+        Reservation {
+            call: CallId::from_octets([number; 16]),
+            day: jiff::civil::date(2026, 11, 24),
+            amount: Micros(amount),
+            longest: std::time::Duration::ZERO,
+            accounts: vec![
+                Account::Server,
+                Account::Terminal("owner".parse().unwrap()),
+                Account::Line("line-1".parse().unwrap()),
+                Account::Provider("maker".parse().unwrap()),
+            ],
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_reserved_and_never_settled_counts_as_spent_after_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.reserve(reservation(1, 100)).await.unwrap();
+        store.reserve(reservation(2, 100)).await.unwrap();
+        store.settle_call(CallId::from_octets([1; 16]), Micros(30)).await.unwrap();
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        let spent = store.spent_on(jiff::civil::date(2026, 11, 24)).await.unwrap();
+        assert_eq!(spent.iter().map(|spent| spent.amount.0).collect::<Vec<_>>(), [30, 100]);
+        assert!(spent.iter().all(|spent| spent.accounts == reservation(1, 0).accounts));
+        assert_eq!(store.spent_on(jiff::civil::date(2026, 11, 25)).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_dial_loop_is_remembered_until_it_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let number: Number = "201".parse().unwrap();
+        let kept = Loop { since: Timestamp::from_second(1_000_000_000).unwrap(), failed: 7, is_broken: true };
+        store.set_dial_loop(number.clone(), Some(kept)).await.unwrap();
+        assert_eq!(store.dial_loops().await.unwrap(), [(number.clone(), kept)]);
+        store.set_dial_loop(number, None).await.unwrap();
+        assert_eq!(store.dial_loops().await.unwrap(), []);
+    }
+}
