@@ -44,6 +44,8 @@ pub struct LineConfig {
     pub setup: Setup,
     /// What is dialled before every number, such as `0,` to get out of a PBX.
     pub dial_prefix: String,
+    /// How long it rings, if ringing is all it does: nobody is to answer, and the terminal comes over its own Internet access.
+    pub ring_only: Option<Duration>,
     /// One-way delay of the line, as far as known: sets PPP's first restart timer.
     pub delay: Duration,
     /// The name of what its calls are charged by; `None`: they cost nothing.

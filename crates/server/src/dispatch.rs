@@ -8,7 +8,8 @@
 //!    │      over   │ ▼ redialled too often │                     │   └──────┐
 //!    │           resting ◄─────────────────┤ failed: backing off │          │
 //!    │             ▲     bulk: a price     │                     ├──────────┘
-//!    │             └── a budget is spent ──┤                     │
+//!    │             ├── a budget is spent ──┤                     │
+//!    │             └── rung: awaits a session (none: backing off)│
 //!    │           paused ◄─── loop broken ──┤   (Resume ──► due)  │
 //!    └─────────────────────────────────────┴── completed ◄───────┘
 //! ```
@@ -126,6 +127,8 @@ pub enum Output {
     },
     /// Bring this terminal, which is connected, what waits for it.
     Deliver(TerminalId),
+    /// This terminal was rung and did not come in time.
+    NoSession(TerminalId),
     /// Leave this message out: the sessions with this terminal break with it.
     Quarantine {
         /// The terminal.
@@ -348,7 +351,7 @@ impl Dispatch {
 
     /// What a call's end means for the next.
     fn after(&mut self, id: TerminalId, outcome: &Outcome, now: Moment) {
-        let RetryRules { first, longest, redials } = self.retry;
+        let RetryRules { first, longest, redials, session_wait } = self.retry;
         match outcome.retry() {
             Retry::None => {
                 self.terminals.remove(&id);
@@ -357,6 +360,7 @@ impl Dispatch {
                     self.suspects.cleared(id);
                 }
             }
+            Retry::AwaitSession => self.rest(id, now.at + session_wait, Rest::Session),
             Retry::OtherLine | Retry::LineRests => self.enqueue(id),
             Retry::BackOff => {
                 let pause = self.pause(id, first, longest);
@@ -484,7 +488,12 @@ impl Dispatch {
         while let Some(&(until, id)) = self.rests.first()
             && until <= now.at
         {
-            self.enqueue(id);
+            if matches!(self.state(id), Some(State::Resting { why: Rest::Session, .. })) {
+                self.output.push_back(Output::NoSession(id));
+                self.after(id, &Outcome::NoSession, now);
+            } else {
+                self.enqueue(id);
+            }
         }
         for terminal in self.silence.raised(now.at) {
             self.output.push_back(Output::Silent { terminal, is_raised: true });

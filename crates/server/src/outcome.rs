@@ -17,6 +17,10 @@ pub enum Outcome {
     Busy,
     /// It rang and nobody answered.
     NoAnswer,
+    /// It rang, which was all that was wanted: the terminal is to come over its own Internet access.
+    Rung,
+    /// It rang, and the terminal did not come.
+    NoSession,
     /// No such number, or the modems did not understand each other. Somebody may have answered.
     NoCarrier,
     /// Somebody answered, and it was no data call.
@@ -92,6 +96,8 @@ pub enum Fault {
 pub enum Retry {
     /// None is needed.
     None,
+    /// When the terminal has not come in time.
+    AwaitSession,
     /// At once, on another line.
     OtherLine,
     /// At once on another line; this one rests.
@@ -113,6 +119,8 @@ impl Outcome {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Completed | Self::LineTaken | Self::NothingWaits | Self::RedialLimited => Fault::Nobody,
+            Self::Rung => Fault::Nobody,
+            Self::NoSession => Fault::Terminal,
             Self::MessagesRefused(_) | Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
             Self::NotProved(_) | Self::Idle(_) => Fault::Terminal,
             Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
@@ -127,6 +135,8 @@ impl Outcome {
         match self {
             Self::Completed | Self::NothingWaits => Retry::None,
             Self::LineTaken => Retry::OtherLine,
+            Self::Rung => Retry::AwaitSession,
+            Self::NoSession => Retry::BackOff,
             Self::NoDialTone | Self::LineFailed(_) => Retry::LineRests,
             Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
                 Retry::BackOff
@@ -156,11 +166,17 @@ impl Outcome {
 
     /// Whether the called side is known to have answered: it is no redial to call it again.
     pub fn was_answered(&self) -> bool {
-        match self {
-            Self::Completed | Self::MessagesRefused(_) | Self::LinkFailed(_) | Self::NotProved(_) => true,
-            Self::SessionLost { .. } | Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Completed
+                | Self::MessagesRefused(_)
+                | Self::LinkFailed(_)
+                | Self::NotProved(_)
+                | Self::SessionLost { .. }
+                | Self::Idle(_)
+                | Self::AllowanceSpent
+                | Self::OurFault(_)
+        )
     }
 
     /// Whether the called side may have answered: then the call may be on the bill.
@@ -202,6 +218,8 @@ impl fmt::Display for Outcome {
             Self::MessagesRefused(count) => write!(f, "{count} messages refused"),
             Self::Busy => f.write_str("busy"),
             Self::NoAnswer => f.write_str("no answer"),
+            Self::Rung => f.write_str("rung"),
+            Self::NoSession => f.write_str("rung, no session"),
             Self::NoCarrier => f.write_str("no carrier"),
             Self::NotData => f.write_str("not a data call"),
             Self::NoDialTone => f.write_str("no dial tone"),
@@ -241,6 +259,8 @@ mod tests {
             Outcome::MessagesRefused(1),
             Outcome::Busy,
             Outcome::NoAnswer,
+            Outcome::Rung,
+            Outcome::NoSession,
             Outcome::NoCarrier,
             Outcome::NotData,
             Outcome::NoDialTone,

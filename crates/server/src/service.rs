@@ -171,8 +171,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         .iter()
         .filter_map(|line| Some((line.name.clone(), config.money.tariffs.get(line.tariff.as_ref()?)?.clone())))
         .collect();
-    let line_terms =
-        config.lines.iter().map(|line| LineTerms { name: line.name.clone(), tariff: tariffs.get(&line.name).cloned() });
+    let line_terms = config.lines.iter().map(|line| LineTerms {
+        name: line.name.clone(),
+        tariff: tariffs.get(&line.name).cloned(),
+        is_ring_only: line.ring_only.is_some(),
+    });
     let rules = Rules {
         storm: config.storm,
         reserve: config.reserve,
@@ -311,6 +314,7 @@ impl Server {
             match self.dispatch.poll_output() {
                 Output::Timeout { at } => return at,
                 Output::Deliver(terminal) => self.dialup.deliver(terminal),
+                Output::NoSession(terminal) => self.no_session(terminal).await,
                 Output::Quarantine { terminal, message } => {
                     tracing::error!(%terminal, message_id = %message, "left out: sessions break with this message");
                     if let Err(error) =
@@ -376,6 +380,18 @@ impl Server {
             self.feed_due(&terminal);
         }
         Ok(())
+    }
+
+    /// A terminal that was rung has not come: its last record says so.
+    async fn no_session(&self, id: TerminalId) {
+        let noted = async {
+            let Some(terminal) = self.store.terminal(id).await? else { return Ok(()) };
+            tracing::warn!(terminal = %terminal.name, "rung, no session");
+            self.store.note_no_session(terminal.name).await
+        };
+        if let Err(error) = noted.await {
+            tracing::error!(terminal = %id, %error, "outcome of a ring not stored");
+        }
     }
 
     /// The terminal, if something waits for it.

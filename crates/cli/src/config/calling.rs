@@ -13,11 +13,14 @@ use super::Section;
 
 const RETRY_FIRST: Duration = Duration::from_secs(60);
 const RETRY_LONGEST: Duration = Duration::from_secs(3600);
+/// A mobile router that is woken takes most of a minute to be on the net.
+const SESSION_WAIT: Duration = Duration::from_secs(120);
 
 /// `[retry]`.
 pub(super) fn retry(section: &mut Section<'_>) -> RetryRules {
     let usual = RedialRules::default();
     let rules = RetryRules {
+        session_wait: section.time("session_wait", SESSION_WAIT),
         first: section.time("first", RETRY_FIRST),
         longest: section.time("longest", RETRY_LONGEST),
         redials: RedialRules {

@@ -23,6 +23,9 @@ const PROVIDER_QUOTA: Quota = Quota { messages: 1_000_000, octets: 10_000_000_00
 const TERMINAL_QUOTA: Quota = Quota { messages: 100_000, octets: 1_000_000_000 };
 const LINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const LINK_POOL: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 255, 1), Ipv4Addr::new(10, 77, 255, 254));
+/// How long a line that only rings may do so: two rings tell the caller's number everywhere, and after two minutes exchanges
+/// give up.
+const RING_ONLY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
 
@@ -154,5 +157,11 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
     }
     let delay = section.time("delay", LINE_DELAY);
     let tariff = section.parsed::<String>("tariff");
-    Some(LineConfig { name: name?, port: port?.relative_to(&folder), setup, dial_prefix, delay, tariff })
+    let ring_only = section.has("ring_only").then(|| section.time("ring_only", Duration::ZERO));
+    if ring_only.is_some_and(|time| !RING_ONLY.contains(&time)) {
+        let (least, most) = (RING_ONLY.start().as_secs(), RING_ONLY.end().as_secs());
+        section.fault("ring_only", format!("must be from {least}s, so that the caller is told, to {most}s"));
+    }
+    let port = port?.relative_to(&folder);
+    Some(LineConfig { name: name?, port, setup, dial_prefix, ring_only, delay, tariff })
 }

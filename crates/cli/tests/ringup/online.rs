@@ -50,6 +50,37 @@ fn a_ring_that_says_connect_is_not_answered_and_the_message_comes_over_the_inter
     assert!(village.exchange_calls_so_far().iter().all(|call| call["outcome"] != "completed"));
 }
 
+const RINGS_ONLY: &str = "ring_only = \"2s\"\n[[conditions]]\nterminals = [\"owner\"]\nlines = [\"line-1\"]\n";
+
+#[test]
+fn a_line_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays() {
+    let village = Village::found(Plan { server: RINGS_ONLY, no_answer_after: "30s", ..Plan::default() });
+    write_config(&village, "action = \"connect\"");
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+    assert_eq!(village.received(&message), b"coin box full");
+    let calls = village.ask_until(&["call", "list"], |calls| {
+        calls.as_array().unwrap().iter().filter(|call| !call["outcome"].is_null()).count() == 2
+    });
+    let outcome = |line: &str| {
+        calls.as_array().unwrap().iter().find(|call| call["line"] == line).map(|call| call["outcome"].clone())
+    };
+    assert_eq!((outcome("line-1"), outcome("internet")), (Some("rung".into()), Some("completed".into())));
+    assert!(village.exchange_calls(1)[0]["outcome"] != "completed");
+}
+
+#[test]
+fn a_terminal_that_does_not_come_after_a_ring_is_rung_again_and_the_record_says_so() {
+    let wait = "ring_only = \"1s\"\n[[conditions]]\nterminals = [\"owner\"]\nlines = [\"line-1\"]\n";
+    let village = Village::found(Plan { server: wait, session_wait: "300ms", ..Plan::default() });
+    village.send("tel:301", &village.write("report", "coin box full"));
+    village.chronicle.wait("server", "rung, no session");
+    village.chronicle.wait_nth("server", "calling", 2);
+    let calls = village.ask(&["call", "list"]);
+    assert_eq!(calls.as_array().unwrap().last().unwrap()["outcome"], "rung, no session");
+}
+
 #[test]
 fn whoever_knocks_at_the_delivery_port_without_a_key_is_told_nothing_and_changes_nothing() {
     let village = Village::found(Plan::default());

@@ -28,6 +28,10 @@ pub(crate) struct Plan {
     pub(crate) linger: &'static str,
     /// How long it rings.
     pub(crate) no_answer_after: &'static str,
+    /// How long a terminal that was rung may take to come.
+    pub(crate) session_wait: &'static str,
+    /// What else the server's config says: keys of its line, then tables.
+    pub(crate) server: &'static str,
     /// Largest content the server takes, in octets.
     pub(crate) size_max: u32,
     /// More stations: a number, and what else the exchange's config says of it.
@@ -36,7 +40,14 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { linger: "0s", no_answer_after: "3s", size_max: 1_000_000, strangers: &[] }
+        Self {
+            linger: "0s",
+            no_answer_after: "3s",
+            session_wait: "30s",
+            server: "",
+            size_max: 1_000_000,
+            strangers: &[],
+        }
     }
 }
 
@@ -86,7 +97,7 @@ records = "calls.jsonl"
         self.write("exchange.toml", text);
     }
 
-    fn write_server(&self, Plan { size_max, .. }: Plan) {
+    fn write_server(&self, Plan { server, session_wait, size_max, .. }: Plan) {
         let text = format!(
             r#"state = "server"
 [submission]
@@ -97,10 +108,12 @@ listen = "127.0.0.1:0"
 [retry]
 first = "200ms"
 longest = "1s"
+session_wait = "{session_wait}"
 [[line]]
 name = "line-1"
 port = "lines/{CENTRE}"
 delay = "1ms"
+{server}
 "#
         );
         self.write("server.toml", text);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use delivery::TerminalId;
 use jiff::Timestamp;
 use line::{Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening, WeekMinute};
+use modem::{DialString, Failure};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -151,9 +152,30 @@ impl Line {
         let DialOrder { terminal, number, timeout, record, allowance } = order;
         // Counted from before the number is dialled, and not from its end: that is never too little.
         let attempt = Attempt { terminal: Some(terminal.id), record, began: Instant::now() };
+        if let Some(duration) = self.config.ring_only {
+            return self.ring(modem, &number, duration.min(allowance.longest), attempt).await;
+        }
         match modem.dial(&number, timeout.min(allowance.longest)).await {
             Ok(call) => {
                 self.session(call, Peer::Terminal(terminal), attempt, Some(allowance)).await;
+                Ok(())
+            }
+            Err(failure) => self.no_call(failure, attempt).await,
+        }
+    }
+
+    /// Lets a terminal ring and hangs up. What is then to come is its own session.
+    async fn ring(
+        &self,
+        modem: ModemLine,
+        number: &DialString,
+        duration: Duration,
+        attempt: Attempt,
+    ) -> Result<(), LineError> {
+        match modem.ring_only(number, duration).await {
+            // One that refuses the ring has heard it, and so has one whose exchange gave up first.
+            Ok(()) | Err(DialFailure::NoCall(Failure::Busy | Failure::NoAnswer)) => {
+                self.ended(attempt, Outcome::Rung).await;
                 Ok(())
             }
             Err(failure) => self.no_call(failure, attempt).await,

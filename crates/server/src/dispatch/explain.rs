@@ -123,6 +123,7 @@ impl fmt::Display for Rest {
             Self::Hours => "outside its hours",
             Self::Price => "waiting for a cheap hour or a call to ride on",
             Self::Budget => "the budget is spent",
+            Self::Session => "rung; the terminal is to come over its own Internet access",
         })
     }
 }

@@ -85,8 +85,8 @@ impl Lines {
             resting: BTreeSet::new(),
             priced: None,
         };
-        for LineTerms { name, tariff } in terms {
-            lines.add(name, tariff);
+        for LineTerms { name, tariff, is_ring_only } in terms {
+            lines.add(name, tariff, is_ring_only);
         }
         lines
     }
@@ -95,7 +95,7 @@ impl Lines {
     pub(super) fn index(&mut self, name: &Name) -> LineIndex {
         match self.by_name.get(name) {
             Some(index) => *index,
-            None => self.add(name.clone(), None),
+            None => self.add(name.clone(), None, false),
         }
     }
 
@@ -205,11 +205,11 @@ impl Lines {
         usize::from(route.0).min(self.free.len() - 1)
     }
 
-    fn add(&mut self, name: Name, tariff: Option<Arc<Tariff>>) -> LineIndex {
+    fn add(&mut self, name: Name, tariff: Option<Arc<Tariff>>, is_ring_only: bool) -> LineIndex {
         let index = u16::try_from(self.lines.len()).expect("fewer than 65,536 lines");
         let routes = (1..).zip(&self.routes).filter(|(_, names)| names.contains(&name)).map(|(route, _)| route);
         self.lines.push(Line {
-            routes: std::iter::once(Route::ALL.0).chain(routes).collect(),
+            routes: (!is_ring_only).then_some(Route::ALL.0).into_iter().chain(routes).collect(),
             name: name.clone(),
             tariff,
             is_there: false,
@@ -277,7 +277,7 @@ mod tests {
 
     fn terms(text: &str, price: &str) -> LineTerms {
         let tariff = format!("name = \"t\"\n[[window]]\nunit_ms = 60000\nprice = \"{price}\"");
-        LineTerms { name: name(text), tariff: Some(Arc::new(toml::from_str(&tariff).unwrap())) }
+        LineTerms { name: name(text), tariff: Some(Arc::new(toml::from_str(&tariff).unwrap())), is_ring_only: false }
     }
 
     fn wish(route: u16) -> Wish {

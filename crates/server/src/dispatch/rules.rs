@@ -30,6 +30,8 @@ pub struct RetryRules {
     pub longest: Duration,
     /// How soon and how often a number that does not answer is called again.
     pub redials: RedialRules,
+    /// How long a terminal that was rung may take to come over its own Internet access.
+    pub session_wait: Duration,
 }
 
 /// The strictest rule known (Japan's for terminals): two redials within three minutes, 15 in all.
@@ -89,6 +91,8 @@ pub struct LineTerms {
     pub name: Name,
     /// What its calls are charged by, if anything.
     pub tariff: Option<Arc<Tariff>>,
+    /// It only rings: for terminals whose route names it, and no others.
+    pub is_ring_only: bool,
 }
 
 /// Everything dispatch is told once.
@@ -125,12 +129,12 @@ impl Rules {
     }
 }
 
-/// The lines that reach a terminal: a place in [`Rules::routes`], counted from 1, or all lines.
+/// The lines that reach a terminal: a place in [`Rules::routes`], counted from 1, or all lines that do more than ring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route(pub u16);
 
 impl Route {
-    /// Every line.
+    /// Every line that does more than ring.
     pub const ALL: Self = Self(0);
 }
 

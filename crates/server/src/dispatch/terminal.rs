@@ -49,6 +49,8 @@ pub enum Rest {
     Price,
     /// A budget is spent.
     Budget,
+    /// It was rung, and is to come by itself.
+    Session,
 }
 
 impl Terminal {

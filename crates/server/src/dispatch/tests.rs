@@ -33,7 +33,7 @@ struct Desk {
 
 fn rules() -> Rules {
     let redials = RedialRules { within: Duration::ZERO, in_all: 200, ..RedialRules::default() };
-    Rules::new(RetryRules { first: 60 * SECOND, longest: 600 * SECOND, redials })
+    Rules::new(RetryRules { first: 60 * SECOND, longest: 600 * SECOND, redials, session_wait: 120 * SECOND })
 }
 
 fn terminal(number: u8) -> TerminalId {
@@ -117,6 +117,28 @@ fn lost(number: u8, received_before: u32) -> Outcome {
         why: "lost".into(),
         delivering: Some(UnderWay { message: message(number), received_before }),
     }
+}
+
+#[test]
+fn a_terminal_that_was_rung_is_left_alone_until_it_comes_or_its_time_is_over() {
+    let ringer = LineTerms { name: name("r"), tariff: None, is_ring_only: true };
+    let only = Rules { lines: vec![ringer], routes: vec![BTreeSet::from([name("r")])], ..rules() };
+    let mut desk = Desk::new(only, &["r"]);
+    assert_eq!(desk.due(1), [], "a line that only rings is for those who name it");
+    let conditions = Conditions { route: Route(1), ..Conditions::default() };
+    let named = Demand { conditions: Some(Arc::new(conditions)), ..demand(2, Urgency::Normal) };
+    assert_eq!(desk.feed(Input::Due(named)), [call(2, "r")]);
+    assert_eq!(desk.ended(2, "r", Outcome::Rung), []);
+    assert_eq!(desk.free("r"), []);
+    assert_eq!(desk.why(2), Why::Rest(Rest::Session));
+    assert_eq!(desk.pass(119 * SECOND), []);
+    assert_eq!(desk.pass(SECOND), [Output::NoSession(terminal(2))]);
+    assert_eq!(desk.why(2), Why::Rest(Rest::BackingOff));
+    assert_eq!(desk.sleep().1, [call(2, "r")]);
+    desk.ended(2, "r", Outcome::Rung);
+    assert_eq!(desk.connected(2, "internet"), [Output::Deliver(terminal(2))]);
+    assert_eq!(desk.ended(2, "internet", Outcome::Completed), []);
+    assert_eq!(desk.pass(HOUR), [], "it has come");
 }
 
 #[test]
@@ -274,7 +296,7 @@ fn with_night_tariff() -> Rules {
     let tariff = "name = \"t\"\n[[window]]\nfrom = \"08:00\"\nto = \"23:00\"\nunit_ms = 60000\nprice = \"10\"\n\
                   [[window]]\nunit_ms = 60000\nprice = \"5\"";
     let tariff = Arc::new(toml::from_str(tariff).unwrap());
-    Rules { lines: vec![LineTerms { name: name("a"), tariff: Some(tariff) }], ..rules() }
+    Rules { lines: vec![LineTerms { name: name("a"), tariff: Some(tariff), is_ring_only: false }], ..rules() }
 }
 
 #[test]
@@ -362,7 +384,7 @@ fn a_backlog_is_called_at_the_rate_that_is_set() {
 #[test]
 fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
     let redials = RedialRules::default();
-    let retry = RetryRules { first: SECOND, longest: SECOND, redials };
+    let retry = RetryRules { first: SECOND, longest: SECOND, redials, session_wait: SECOND };
     let mut desk = Desk::new(Rules { retry, ..rules() }, &["a"]);
     let mut calls: Vec<Duration> = vec![];
     desk.due(1);

@@ -7,6 +7,7 @@ use super::deliveries::release;
 use super::rows::read_call;
 use super::{Last, Store, StoreError};
 use crate::directory::{CallRecord, Direction, Name};
+use crate::outcome::Outcome;
 
 impl Store {
     /// Writes a call record: new when the call begins (before anything is dialled), over it as the call goes on.
@@ -41,6 +42,21 @@ impl Store {
                 if record.ended_at.is_some() {
                     release(db, record.id, "the call ended")?;
                 }
+                Ok(())
+            })
+            .await
+    }
+
+    /// A terminal that was rung has not come in time: the outcome of the ring is that.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_no_session(&self, terminal: Name) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("UPDATE calls SET outcome = ?2 WHERE party = ?1 AND outcome = ?3")?.execute(
+                    params![terminal.to_string(), Outcome::NoSession.to_string(), Outcome::Rung.to_string()],
+                )?;
                 Ok(())
             })
             .await
