@@ -12,6 +12,7 @@ use line::{
 use modem::Profile;
 use tokio::time::{sleep, timeout};
 
+use crate::agreements::Agreements;
 use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
 use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
 use crate::session::{LinkSettings, SessionError, establish, receive, receive_online};
@@ -150,7 +151,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
             }
             tracing::info!(?caller, "caller checked: registered");
             note_if_limited(config, &budget, &caller, &now)?;
-            let taken = take_call(config, line).await;
+            let taken = take_call(config, line, &caller).await;
             note_proof(&budget, &caller, &taken)?;
             taken?;
         }
@@ -176,16 +177,19 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
     Ok(AnswerEnd::Completed)
 }
 
-async fn take_call(config: &TerminalConfig, line: ModemLine) -> Result<(), AnswerError> {
+async fn take_call(config: &TerminalConfig, line: ModemLine, caller: &Number) -> Result<(), AnswerError> {
     let receiving = config.receive().open().map_err(AnswerError::NotReady)?;
     let call = line.answer().await?;
     tracing::info!(rate = call.rate_bps(), "answered");
-    let link = establish(call, &config.link).await?;
+    let agreements = Agreements::new(&config.state);
+    let link = establish(call, &config.link, agreements.of(caller.as_str())).await;
+    let link = link.inspect_err(|_| agreements.keep(caller.as_str(), None))?;
     let received = receive(&link, Reason::Called, config.link.delay, receiving).await;
     // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
     tracing::info!(%reason, "hung up");
+    agreements.keep(caller.as_str(), link.agreement().filter(|_| received.is_ok()));
     received?;
     Ok(())
 }

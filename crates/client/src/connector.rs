@@ -118,7 +118,7 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Vec<Accepted>, DialInE
     };
     let connected = Instant::now();
     tracing::info!(rate = call.rate_bps(), "call connected");
-    let talk = talk(call, &settings, submissions, receiving);
+    let talk = talk(call, number.as_str(), &settings, submissions, receiving);
     let result = timeout(reservation.longest, talk).await.unwrap_or(Err(DialInError::TooLong(reservation.longest)));
     budget.settle(&reservation, connected.elapsed())?;
     result
@@ -126,11 +126,14 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Vec<Accepted>, DialInE
 
 async fn talk(
     call: Call,
+    number: &str,
     settings: &LinkSettings,
     submissions: Vec<Submission>,
     receiving: Option<Receiving>,
 ) -> Result<Vec<Accepted>, DialInError> {
-    let link = establish(call, settings).await?;
+    // Only a terminal's server proves itself.
+    let agreements = receiving.as_ref().map(|receiving| receiving.identity.agreements());
+    let link = establish(call, settings, agreements.as_ref().and_then(|agreements| agreements.of(number))).await?;
     let accepted = submit_all(&link, submissions).await;
     let received = match receiving {
         Some(receiving) if accepted.is_ok() => receive(&link, Reason::DialledIn, settings.delay, receiving).await,
@@ -139,6 +142,9 @@ async fn talk(
     link.close();
     let reason = link.closed().await;
     tracing::info!(%reason, "hung up");
+    if let Some(agreements) = agreements {
+        agreements.keep(number, link.agreement().filter(|_| accepted.is_ok() && received.is_ok()));
+    }
     let accepted = accepted?;
     received?;
     Ok(accepted)

@@ -17,6 +17,7 @@ use delivery::proof::{
 use delivery::{Enrolment, TerminalId};
 use jiff::Timestamp;
 
+use crate::agreements::Agreements;
 use crate::shelf::SessionFolder;
 
 /// An enrolled terminal.
@@ -119,6 +120,11 @@ impl Identity {
     /// The terminal's public key.
     pub fn key(&self) -> PublicKey {
         self.key
+    }
+
+    /// What PPP agreed on with the server before.
+    pub(crate) fn agreements(&self) -> Agreements {
+        Agreements::new(&self.state)
     }
 
     /// What it proves itself with.

@@ -6,6 +6,7 @@
 //!
 //! The only room that dials is [`connector`], and it dials what the [`budget`] allows.
 
+mod agreements;
 pub mod answer;
 pub mod budget;
 pub mod connector;

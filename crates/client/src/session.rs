@@ -10,7 +10,8 @@ use delivery::{MessageHead, Preamble, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
 use line::Call;
 use link::{
-    Capture, CloseReason, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side, Terms, TunConfig,
+    Agreement, Capture, CloseReason, Expected, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side,
+    Terms, TunConfig,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -87,11 +88,12 @@ pub enum SessionError {
     Silence,
 }
 
-/// Brings up IP over a call, as the side that is given its address.
+/// Brings up IP over a call, as the side that is given its address. `expected` is what an earlier call agreed on with a
+/// server that proved itself.
 ///
 /// # Errors
 /// [`SessionError::Link`].
-pub async fn establish(call: Call, settings: &LinkSettings) -> Result<Link, SessionError> {
+pub async fn establish(call: Call, settings: &LinkSettings, expected: Option<Agreement>) -> Result<Link, SessionError> {
     let began = Instant::now();
     let rate_bps = call.rate_bps();
     let config = LinkConfig {
@@ -101,7 +103,8 @@ pub async fn establish(call: Call, settings: &LinkSettings) -> Result<Link, Sess
         delay: settings.delay,
         ports: &[],
         terms: Terms::default(),
-        expected: None,
+        // The connected notice goes to the delivery port: its connection is begun with the first octet.
+        expected: expected.map(|agreement| Expected { agreement, connect: Some(delivery::PORT) }),
         capture: settings.capture.clone(),
         tun: settings.tun.clone().map(|ports| TunConfig { side: Side::Terminal, ports }),
     };

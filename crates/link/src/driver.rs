@@ -202,6 +202,11 @@ impl Link {
         self.shared.is_proved.store(true, Ordering::Release);
     }
 
+    /// Whether [`Link::proved`] was said.
+    pub fn is_proved(&self) -> bool {
+        self.shared.is_proved()
+    }
+
     /// Opens a TCP connection.
     ///
     /// # Errors

@@ -93,6 +93,6 @@ pub use config::{
 pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
 pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};
 pub use lcp::{Direction, LinkOptions};
-pub use prediction::{Agreement, HELD_OCTETS_MAX};
+pub use prediction::{Agreement, AgreementError, HELD_OCTETS_MAX};
 pub use protocol::ControlProtocol;
 pub use session::{Input, Session};

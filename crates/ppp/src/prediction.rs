@@ -22,26 +22,16 @@
 //! the octets. After that, and after any other difference, [`Session::agreement`](crate::Session::agreement) is
 //! empty: what to expect of the peer has to be learned anew.
 
+mod agreement;
+
 use std::net::Ipv4Addr;
+
+pub use agreement::{Agreement, AgreementError};
 
 use crate::lcp::LinkOptions;
 
 /// Octets that came early and are held; as many are sent early. Two full packets and what a link is set up with.
 pub const HELD_OCTETS_MAX: usize = 4096;
-
-/// What two ends agreed on, to be expected on their next call.
-///
-/// To be given only to a session with a peer that has proved by a key, on an earlier call over the same number, who it
-/// is: whoever else answers learns this end's address and its first packets before it has proved anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Agreement {
-    /// The link's options.
-    pub link: LinkOptions,
-    /// Our address.
-    pub local: Ipv4Addr,
-    /// The peer's, if it has said one.
-    pub peer: Option<Ipv4Addr>,
-}
 
 /// A frame that came before its phase.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use delivery::{MessageId, TerminalId};
 use line::{CallId, Home, PortAddress};
-use link::{Capture, OpenPorts};
+use link::{Agreement, Capture, Expected, OpenPorts};
 use modem::{DialString, Setup};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -32,6 +32,9 @@ use crate::ledger::Tariff;
 use crate::outcome::Outcome;
 use crate::store::Store;
 pub use addresses::{AddressPool, AddressPoolError};
+
+/// Terminals whose agreements are remembered; the others' links come up as with anybody.
+const AGREEMENTS_MAX: usize = 100_000;
 
 /// One line of the dial-up server.
 #[derive(Debug, Clone)]
@@ -187,6 +190,8 @@ struct Shared {
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
     connected: Mutex<BTreeMap<TerminalId, Connection>>,
+    /// What PPP agreed on with terminals that have proved themselves, for their next call.
+    agreements: Mutex<BTreeMap<TerminalId, Agreement>>,
     /// The messages that are to be delivered last.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     shutdown: CancellationToken,
@@ -218,6 +223,7 @@ impl DialUp {
             reports,
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),
+            agreements: Mutex::default(),
             suspects: Mutex::new(BTreeMap::new()),
             shutdown,
         });
@@ -306,6 +312,22 @@ impl Shared {
     fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
         let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         suspects.get(&terminal).cloned().unwrap_or_default()
+    }
+
+    /// What to expect of a terminal's link, if it is to have this address.
+    fn expected(&self, terminal: TerminalId, address: Ipv4Addr) -> Option<Expected> {
+        let agreements = self.agreements.lock().unwrap_or_else(PoisonError::into_inner);
+        let agreement = agreements.get(&terminal).filter(|agreement| agreement.peer == Some(address))?;
+        Some(Expected { agreement: *agreement, connect: None })
+    }
+
+    /// Notes it for the next call; `None`: nothing is to be expected.
+    fn agreed(&self, terminal: TerminalId, agreement: Option<Agreement>) {
+        let mut agreements = self.agreements.lock().unwrap_or_else(PoisonError::into_inner);
+        match agreement {
+            Some(agreement) if agreements.len() < AGREEMENTS_MAX => drop(agreements.insert(terminal, agreement)),
+            _ => drop(agreements.remove(&terminal)),
+        }
     }
 
     async fn report(&self, report: Report) {

@@ -106,7 +106,7 @@ impl Session {
             delay: self.delay,
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms: Terms::default(),
-            expected: None,
+            expected: self.peer.terminal().and_then(|terminal| self.shared.expected(terminal.id, address)),
             capture: self.shared.settings.capture.clone(),
             tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
         };
@@ -118,6 +118,9 @@ impl Session {
         let link = match established {
             Ok(Ok(link)) => link,
             Ok(Err(error)) => {
+                if let Some(terminal) = self.peer.terminal() {
+                    self.shared.agreed(terminal.id, None);
+                }
                 return failed(match error {
                     LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
                         Outcome::NotProved(error.to_string())
@@ -131,6 +134,9 @@ impl Session {
         self.log_link_up(&link, address, began);
         let link = Arc::new(link);
         let outcome = self.serve(&link, began).await;
+        if let Some(terminal) = self.peer.terminal() {
+            self.shared.agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
+        }
         link.close();
         let patience = if outcome == Outcome::AllowanceSpent { HANG_UP_GUARD / 2 } else { HANG_UP_WAIT };
         timeout(patience, link.closed()).await.ok();
