@@ -32,9 +32,10 @@ Examples:
   ringup demo                                   until ctrl-c
   ringup demo --once --file photo.jpg           your own file, through two calls, to the end
   ringup demo --once --rate 9600 --delay 300ms
+  ringup demo --messages 2                      the second call resumes what the first has set up
   ringup demo --once --json                     only the figures on standard output
 
-Exit code with --once: 0 if the file arrived byte for byte, 1 if not, with the reason.")]
+Exit code with --once or --messages: 0 if the file arrived byte for byte, 1 if not, with the reason.")]
 pub(crate) struct Demo {
     /// What the vending machine sends [default: a sale or a fault, made up]
     #[arg(long, value_name = "FILE")]
@@ -42,6 +43,9 @@ pub(crate) struct Demo {
     /// Send one message to the end, and stop
     #[arg(long)]
     once: bool,
+    /// Send so many messages to the end, one after the other, and stop
+    #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u32).range(1..))]
+    messages: Option<u32>,
     /// The lines' rate, bit/s each way
     #[arg(long, value_name = "BIT/S", default_value_t = 33_600, value_parser = clap::value_parser!(u32).range(300..=10_000_000))]
     rate: u32,
@@ -71,7 +75,7 @@ impl Demo {
         };
         let household = Household::furnish(&folder, self.rate, delay)?;
         let result = Runtime::new()?.block_on(self.play(&household));
-        if self.folder.is_none() && !self.once {
+        if self.folder.is_none() && self.last().is_none() {
             // Nothing in it was asked for by name.
             let _ = std::fs::remove_dir_all(&folder);
         }
@@ -88,10 +92,15 @@ impl Demo {
         }
         children.stop().await;
         match played {
-            None if self.once => bail!("stopped before the message had arrived"),
+            None if self.last().is_some() => bail!("stopped before the message had arrived"),
             None => Ok(ExitCode::SUCCESS),
             Some(played) => played.map(|()| ExitCode::SUCCESS),
         }
+    }
+
+    /// The last message's number; `None`: until somebody stops it.
+    fn last(&self) -> Option<u32> {
+        if self.once { Some(1) } else { self.messages }
     }
 
     async fn act(&self, household: &Household, children: &mut Children, story: &mut Story) -> anyhow::Result<()> {
@@ -106,8 +115,12 @@ impl Demo {
         wait_for(children, story, Who::Owner, "waiting for calls").await?;
         for number in 1.. {
             self.report(number, household, children, story).await?;
-            if self.once {
+            if self.last() == Some(number) {
                 break;
+            }
+            if self.messages.is_some() {
+                wait_for(children, story, Who::Server, "line ready").await?;
+                continue;
             }
             story.say(Who::Demo, &format!("next report in {} s; ctrl-c ends", BETWEEN_REPORTS.as_secs()));
             let next = Instant::now() + BETWEEN_REPORTS;
