@@ -1,7 +1,8 @@
 //! The threads that own the connections to SQLite: one writes, one reads.
 //!
 //! The writer takes whatever is waiting into one transaction (group commit) and answers each job after COMMIT has
-//! returned, that is, after the log is on the disk (`synchronous=FULL`). A job that fails is undone alone.
+//! returned, that is, after the log is on the disk (`synchronous=FULL`). A job that fails is undone alone; for that it has a
+//! savepoint, whose price is a copy of every page it touches. A job that asks before it writes does without.
 
 use std::sync::Arc;
 use std::thread;
@@ -60,9 +61,35 @@ impl Worker {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.submit(move |connection| in_savepoint(connection, work)).await
+    }
+
+    /// The same for work that fails before it has written anything. Should it fail later all the same, which takes a fault of
+    /// the disk, its whole group is undone: the others are told that nothing of theirs counts.
+    pub(super) async fn run_sure<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let all_or_nothing = move |connection: &Connection| {
+            let before = connection.total_changes();
+            let result = work(connection);
+            if result.is_err() && connection.total_changes() != before && !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK")?;
+            }
+            result
+        };
+        self.submit(all_or_nothing).await
+    }
+
+    async fn submit<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let result = connection.and_then(|connection| in_savepoint(connection, work));
+            let result = connection.and_then(work);
             let failed = match &result {
                 Err(StoreError::Database(error)) => Some(error.clone()),
                 _ => None,
@@ -110,7 +137,8 @@ fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vital
             };
             let done = job(usable);
             answers.push(done.answer);
-            // A full disk ends the whole transaction under a job (SQLITE_FULL): what follows must not commit by itself.
+            // A full disk ends the whole transaction under a job (SQLITE_FULL), or the job has: what follows must not commit
+            // by itself.
             if failed.is_none() && connection.is_autocommit() {
                 let code = ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK);
                 failed = done.failed.or_else(|| Some(Arc::new(rusqlite::Error::SqliteFailure(code, None))));
