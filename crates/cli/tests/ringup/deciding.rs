@@ -110,3 +110,22 @@ fn a_backup_of_a_working_server_is_one_that_a_server_starts_on() {
         assert!(village.received(message) == content);
     }
 }
+
+#[test]
+fn a_damaged_content_fails_alone_and_the_call_brings_the_others() {
+    let village = Village::found(Plan { no_answer_after: "1s", ..Plan::default() });
+    let damaged = village.send("tel:301", &village.write("report", awkward_content(100_000)));
+    let sound = village.send("tel:301", &village.write("report", "coin box full"));
+    let digest = village.ask(&["message", "show", &damaged])["sha256"].as_str().unwrap().to_owned();
+    let path = village.path("server/contents").join(&digest);
+    std::fs::write(&path, awkward_content(99_999)).unwrap();
+    let check = village.run(&["store", "check", "--config", "server.toml"]);
+    assert_eq!(check.code, Some(1));
+    assert!(check.stdout.contains(&format!("message {damaged}: its content is damaged")), "{}", check.stdout);
+
+    let _owner = village.start_owner();
+    village.wait_delivered(&sound);
+    assert_eq!(state(&village, &damaged), "failed");
+    assert_eq!(village.inbox(), [sound.as_str()]);
+    assert!(!path.exists() && village.path("server/contents/damaged").join(&digest).exists());
+}

@@ -178,6 +178,22 @@ async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
 }
 
 #[tokio::test]
+async fn work_that_was_sure_of_itself_and_fails_halfway_leaves_nothing_and_those_with_it_are_told() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let halfway = store.writer.run_sure(|db| -> Result<(), StoreError> {
+        db.execute("DELETE FROM terminals", [])?;
+        Err(StoreError::Damaged { what: "the disk" })
+    });
+    let new = message(b"x", &[owner().id]);
+    let (halfway, accepted) = tokio::join!(halfway, store.accept(new.clone()));
+    assert!(halfway.is_err());
+    assert_eq!(store.terminals().await.unwrap(), [owner()]);
+    assert_eq!(due(&store).await.contains(&new.head.id), accepted.is_ok());
+    store.accept(message(b"y", &[owner().id])).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     let folder = TempDir::new().unwrap();
     let record = call_placed();
