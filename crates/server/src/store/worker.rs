@@ -19,6 +19,9 @@ const GROUP_MAX: usize = 256;
 /// Jobs that may wait before `submit` blocks its caller's turn: backpressure, not memory.
 const QUEUE_MAX: usize = 4096;
 
+/// Commits after which the log is copied into the database beside the writer.
+const CHECKPOINT_COMMITS: u32 = 64;
+
 /// Answers a job's caller, once it is known whether the transaction is on the disk.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs on the connection, unless there is a reason not to.
@@ -38,8 +41,18 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start_writer(connection: Connection, vitals: Arc<Vitals>) -> Result<Self, StoreError> {
-        Self::start("store-writer", move |queue| write(&connection, queue, &vitals))
+    /// `beside` is a second connection, for the copying of the log into the database: it would keep submissions waiting.
+    pub(super) fn start_writer(
+        connection: Connection,
+        beside: Connection,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, StoreError> {
+        let (grown, has_grown) = std::sync::mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || checkpoint(&beside, &has_grown))
+            .map_err(|error| StoreError::Thread(Arc::new(error)))?;
+        Self::start("store-writer", move |queue| write(&connection, queue, &vitals, &grown))
     }
 
     pub(super) fn start_reader(connection: Connection) -> Result<Self, StoreError> {
@@ -119,7 +132,13 @@ fn in_savepoint<T>(
     result
 }
 
-fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vitals) {
+fn write(
+    connection: &Connection,
+    mut queue: mpsc::Receiver<Job>,
+    vitals: &Vitals,
+    grown: &std::sync::mpsc::SyncSender<()>,
+) {
+    let mut commits = 0_u32;
     let mut group = Vec::with_capacity(GROUP_MAX);
     while let Some(first) = queue.blocking_recv() {
         group.push(first);
@@ -153,8 +172,22 @@ fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vital
         }
         let committed = failed.map_or(Ok(()), |error| Err(StoreError::Commit(error)));
         vitals.note(&committed);
+        commits += 1;
+        if commits.is_multiple_of(CHECKPOINT_COMMITS) {
+            let _ = grown.try_send(()); // told already: it is at it
+        }
         for answer in answers {
             answer(committed.clone());
+        }
+    }
+}
+
+/// Copies the log into the database beside the writer, whenever that says that it has grown; ends with it.
+fn checkpoint(connection: &Connection, grown: &std::sync::mpsc::Receiver<()>) {
+    while grown.recv().is_ok() {
+        let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = copied {
+            tracing::debug!(%error, "checkpoint put off"); // the writer makes its own when the log is long
         }
     }
 }
