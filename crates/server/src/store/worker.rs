@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ffi};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,9 @@ const GROUP_MAX: usize = 256;
 
 /// Jobs that may wait before `submit` blocks its caller's turn: backpressure, not memory.
 const QUEUE_MAX: usize = 4096;
+
+/// How long the writer stays awake after a commit.
+const ALERT_TIME: Duration = Duration::from_micros(200);
 
 /// Commits after which the log is copied into the database beside the writer.
 const CHECKPOINT_COMMITS: u32 = 64;
@@ -140,7 +144,7 @@ fn write(
 ) {
     let mut commits = 0_u32;
     let mut group = Vec::with_capacity(GROUP_MAX);
-    while let Some(first) = queue.blocking_recv() {
+    while let Some(first) = next(&mut queue) {
         group.push(first);
         while group.len() < GROUP_MAX
             && let Ok(job) = queue.try_recv()
@@ -180,6 +184,20 @@ fn write(
             answer(committed.clone());
         }
     }
+}
+
+/// The next job. Whoever submits one after another sends the next soon after an answer: for that long the thread does not
+/// sleep, as being woken would take as long as a small disk's sync.
+fn next(queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+    let began = Instant::now();
+    while began.elapsed() < ALERT_TIME {
+        match queue.try_recv() {
+            Ok(job) => return Some(job),
+            Err(mpsc::error::TryRecvError::Disconnected) => return None,
+            Err(mpsc::error::TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
+    queue.blocking_recv()
 }
 
 /// Copies the log into the database beside the writer, whenever that says that it has grown; ends with it.
