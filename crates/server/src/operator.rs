@@ -157,7 +157,7 @@ async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> An
     let found = desk.store.find_terminal(Destination::Name(name.clone())).await?;
     let terminal = found.ok_or_else(|| Refused::missing("name", no_terminal(&name)))?;
     let mut shown = terminal_json(&terminal);
-    shown["waiting"] = json!(desk.store.due(terminal.id).await?.len());
+    shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     Ok(Json(shown).into_response())
 }
 

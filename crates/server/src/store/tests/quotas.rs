@@ -28,6 +28,7 @@ async fn a_terminals_quota_refuses_what_is_too_much_warns_before_and_frees_with_
     let Err(StoreError::Quota(over)) = store.accept(new[5].clone()).await else { panic!("a sixth of five") };
     assert_eq!(over, OverQuota { holder: Holder::Terminal(owner().name), unit: "messages", max: 5 });
     assert_eq!(store.counts().over_quota, 1);
+    assert_eq!(store.waiting(owner().id).await.unwrap(), 5);
     assert_eq!(
         due(&store).await,
         new[..5].iter().map(|new| new.head.id).collect::<Vec<_>>(),
