@@ -96,6 +96,9 @@ pub enum StoreError {
     /// As much waits as may.
     #[error(transparent)]
     Quota(#[from] OverQuota),
+    /// Its time was over before it came.
+    #[error("it expired at {0}")]
+    Expired(Timestamp),
     /// The provider has used this idempotency key for another submission.
     #[error("this idempotency key was used for another submission; give each submission a key of its own")]
     KeyReused,

@@ -174,6 +174,10 @@ fn insert(
         return Ok((Accepted { id, is_repeated: true, replaced: 0 }, Vec::new()));
     }
     let now = now();
+    // Not before it is known to be no repetition: that is answered as the first was, however late it comes.
+    if let Some(at) = handling.expires_at.filter(|at| fingerprint.is_some() && at.as_millisecond() <= now) {
+        return Err(StoreError::Expired(at));
+    }
     // First, so that what is replaced does not count.
     let replaced = match &handling.replace_key {
         Some(key) => replace(db, &provider_name, key, terminals, &id, now)?,

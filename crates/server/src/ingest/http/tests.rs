@@ -133,6 +133,7 @@ async fn whatever_is_wrong_with_a_submission_is_a_problem_document_that_names_it
         ("POST /v1/messages?to=tel:301 HTTP/1.1\ncontent-type: nonsense", 400, "content-type"),
         ("POST /v1/messages?to=tel:301 HTTP/1.1\nidempotency-key: a\nidempotency-key: b", 400, "idempotency-key"),
         ("POST /v1/messages?to=tel:301 HTTP/1.1\nttl: soon", 400, "ttl"),
+        ("POST /v1/messages?to=tel:301&expires=2020-01-01T00:00:00Z HTTP/1.1\nidempotency-key: a", 400, "expires"),
         ("GET /v1/messages/x HTTP/1.1", 400, "id"),
         ("DELETE /v1/messages/%ff HTTP/1.1", 400, "id"),
         ("DELETE /v1/messages/AAAAAAAAAAAAAAAAAAAAAA HTTP/1.1", 404, "id"),

@@ -95,6 +95,22 @@ async fn the_same_submission_under_the_same_key_is_the_same_message_and_another_
 }
 
 #[tokio::test]
+async fn a_repetition_that_comes_after_its_expiry_is_answered_and_a_first_that_does_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let store = limited(&folder, Quotas::default()).await;
+    let first = store.accept(keyed(b"x", "17")).await.unwrap();
+    let past = Timestamp::now() - jiff::SignedDuration::from_secs(1);
+    let late = |key| {
+        let mut late = keyed(b"x", key);
+        late.handling.expires_at = Some(past);
+        late
+    };
+    assert_eq!(store.accept(late("17")).await.unwrap().id, first.id);
+    assert!(matches!(store.accept(late("18")).await, Err(StoreError::Expired(at)) if at == past));
+    assert_eq!(due(&store).await.len(), 1);
+}
+
+#[tokio::test]
 async fn of_two_submissions_under_one_key_at_the_same_time_one_is_the_message() {
     let folder = TempDir::new().unwrap();
     let store = limited(&folder, Quotas::default()).await;
