@@ -24,6 +24,7 @@ Examples:
   cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
   cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
+  cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
   cargo xtask bench build           a release build from nothing
 
 The tables go to standard output, what is happening to standard error. Other work on the machine
@@ -41,6 +42,7 @@ enum Figure {
     Call,
     Starter,
     Exchange,
+    Store,
     Build,
 }
 
@@ -72,6 +74,9 @@ impl Bench {
         }
         if is_wanted(Figure::Starter) {
             println!("{}", starter::measure(workspace)?);
+        }
+        if is_wanted(Figure::Store) {
+            println!("{}", rows::STORE.measure(workspace)?);
         }
         if is_wanted(Figure::Exchange) {
             println!("{}", exchange::measure(workspace)?);

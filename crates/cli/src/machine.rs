@@ -16,9 +16,9 @@ use client::connector::{self, ReceiveConfig, dial_in};
 use client::identity::Identity;
 use client::session::{LinkSettings, SILENCE_MAX, receive_online};
 use client::starter::{self, StarterConfig};
-use client::submission::{Accepted, Submission, submit};
+use client::submission::{Accepted, Handling, Submission, submit};
 use delivery::proof::{BUNDLE_OCTETS_MAX, Bundle};
-use delivery::{ContentType, Reason};
+use delivery::{ContentType, Reason, Urgency};
 use jiff::{SignedDuration, Timestamp};
 use line::{Port, PortAddress};
 use link::Capture;
@@ -109,8 +109,35 @@ struct What {
     /// What the content is
     #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
     content_type: ContentType,
+    /// How soon it must be there: urgent, normal or bulk
+    #[arg(long, value_name = "WORD", default_value_t)]
+    urgency: Urgency,
+    /// When nobody needs it any more: a time from now such as 90s or 2h, or one such as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    expires: Option<String>,
+    /// Take the place of what waits under the same key of yours, for the same terminal
+    #[arg(long, value_name = "KEY")]
+    replace: Option<String>,
+    /// The data type it belongs to, such as news/weather
+    #[arg(long)]
+    topic: Option<String>,
+    /// Send the same again under the same key, and it is taken once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     /// The content; - is standard input
     file: Option<PathBuf>,
+}
+
+/// A time from now in seconds, or an instant, as the server takes them.
+fn expiry(text: &str) -> Result<String, String> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Ok(instant.to_string());
+    }
+    match text.parse::<SignedDuration>() {
+        Ok(time) if time.as_secs() > 0 => Ok(time.as_secs().to_string()),
+        _ => Err("give a time from now of at least a second, such as 90s or 2h, or one such as 2026-12-24T18:00:00Z"
+            .to_owned()),
+    }
 }
 
 impl What {
@@ -137,6 +164,13 @@ impl What {
             destinations: self.to,
             content_type: self.content_type,
             content: Bytes::from(content),
+            handling: Handling {
+                urgency: self.urgency,
+                expires: self.expires,
+                replace_key: self.replace,
+                topic: self.topic,
+                idempotency_key: self.idempotency_key,
+            },
         }))
     }
 }
@@ -146,6 +180,7 @@ impl What {
 #[command(after_help = "\
 Examples:
   ringup send --token-file token --to tel:301 note.txt
+  ringup send --token-file token --to tel:301 --replace level --expires 2h level.json
   mosquitto_sub -t alarm -C 1 | ringup send --token-file token --to terminal:owner -")]
 pub(crate) struct Send {
     /// The server's submission port
@@ -321,7 +356,21 @@ fn print_accepted(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::json!({ "id": id, "envelopes": envelopes }));
     } else {
         let terminals = if *envelopes == 1 { "terminal" } else { "terminals" };
-        println!("accepted as {id} for {envelopes} {terminals} (see: ringup message show {id})");
+        println!("accepted as {id} for {envelopes} {terminals} (see: ringup message explain {id})");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_a_time_from_now_or_an_instant() {
+        assert_eq!(expiry("2h"), Ok("7200".to_owned()));
+        assert_eq!(expiry("2026-12-24T18:00:00+01:00"), Ok("2026-12-24T17:00:00Z".to_owned()));
+        for text in ["", "0s", "-1h", "500ms", "7200", "tomorrow"] {
+            assert!(expiry(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -27,6 +27,7 @@ Examples:
   ringup terminal add owner --number 301         add a machine that is called
   ringup send --to tel:301 --token-file token note.txt
   ringup message list                            what waits, what was delivered
+  ringup message explain ID                      what became of a message, and why
 
 Exit codes: 0 done, 1 failed (the message says why and what to try), 2 wrong arguments or configuration.
 Logs go to standard error; RINGUP_LOG sets what is logged (such as debug, or ringup_link=trace), RINGUP_LOG_FORMAT=json how.";
@@ -48,6 +49,7 @@ enum Command {
     Line(operator::LineVerbs),
     Call(operator::CallVerbs),
     Message(operator::MessageVerbs),
+    Store(operator::StoreVerbs),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Line(verbs) => verbs.run(),
         Command::Call(verbs) => verbs.run(),
         Command::Message(verbs) => verbs.run(),
+        Command::Store(verbs) => verbs.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ringup: {error:#}");

@@ -1,12 +1,14 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
-use std::path::PathBuf;
+mod messages;
+mod store;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use delivery::MessageId;
 use delivery::proof::write_secret;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
@@ -17,6 +19,9 @@ use serde_json::{Value, json};
 use server::directory::Name;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
+
+pub(crate) use messages::MessageVerbs;
+pub(crate) use store::StoreVerbs;
 
 use crate::config;
 
@@ -36,35 +41,17 @@ struct Desk {
 
 impl Desk {
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let socket = match &self.socket {
-            Some(socket) => socket.clone(),
+        let socket = self.socket()?;
+        Builder::new_current_thread().enable_all().build()?.block_on(ask(&socket, method, path, body))
+    }
+
+    /// Where the server is to be asked.
+    fn socket(&self) -> anyhow::Result<PathBuf> {
+        match &self.socket {
+            Some(socket) => Ok(socket.clone()),
             None => config::server::operator_socket(&self.config)
-                .context("which server? give --socket PATH, or --config with the server's config")?,
-        };
-        Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let stream = UnixStream::connect(&socket).await;
-            let stream = stream
-                .with_context(|| format!("no server answers at {}; is `ringup serve` running?", socket.display()))?;
-            let request = Request::builder()
-                .method(method)
-                .uri(path)
-                .header("host", "ringup")
-                .header("content-type", "application/json")
-                .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
-            let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            let answer = async move {
-                let response = requests.send_request(request).await?;
-                let status = response.status();
-                anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
-            };
-            let (answer, _) = tokio::join!(answer, connection);
-            let (status, body) = answer?;
-            let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
-            if !status.is_success() {
-                bail!("{}: {}", text(&value["field"]), text(&value["detail"]));
-            }
-            Ok(value)
-        })
+                .context("which server? give --socket PATH, or --config with the server's config"),
+        }
     }
 
     /// Asks for a list and shows these fields of it.
@@ -105,10 +92,37 @@ impl Desk {
     }
 }
 
+/// One request to the operator's socket.
+async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    let stream = UnixStream::connect(socket).await;
+    let stream =
+        stream.with_context(|| format!("no server answers at {}; is `ringup serve` running?", socket.display()))?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "ringup")
+        .header("content-type", "application/json")
+        .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
+    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let answer = async move {
+        let response = requests.send_request(request).await?;
+        let status = response.status();
+        anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
+    };
+    let (answer, _) = tokio::join!(answer, connection);
+    let (status, body) = answer?;
+    let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
+    if !status.is_success() {
+        bail!("{}: {}", text(&value["field"]), text(&value["detail"]));
+    }
+    Ok(value)
+}
+
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(string) => string.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
 }
@@ -276,6 +290,7 @@ fn confirm(question: &str) -> anyhow::Result<bool> {
 #[command(after_help = "\
 Examples:
   ringup provider add vending-7 --number 401    prints a token, once
+  ringup provider add gauge --may-send terminal:owner --may-send 'topic:level/#'
   ringup provider list")]
 pub(crate) struct ProviderVerbs {
     #[command(flatten)]
@@ -293,6 +308,10 @@ enum ProviderVerb {
         /// The number it dials in from
         #[arg(long)]
         number: Option<String>,
+        /// Whom it may send to: *, tel: (all with a number), terminal:NAME, tel:NUMBER, ip:ADDRESS; and under which topics:
+        /// topic:FILTER. May be given more than once [default: *]
+        #[arg(long, value_name = "RIGHT")]
+        may_send: Vec<String>,
     },
     /// List all providers
     List,
@@ -302,8 +321,8 @@ impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            ProviderVerb::Add { name, number } => {
-                let body = json!({ "name": name.to_string(), "number": number });
+            ProviderVerb::Add { name, number, may_send } => {
+                let body = json!({ "name": name.to_string(), "number": number, "may_send": may_send });
                 let added = desk.ask(Method::POST, "/providers", Some(&body))?;
                 if desk.json {
                     desk.print(&added);
@@ -317,7 +336,7 @@ impl ProviderVerbs {
             }
             ProviderVerb::List => desk.list(
                 "/providers",
-                &[("NAME", "name"), ("NUMBER", "number")],
+                &[("NAME", "name"), ("NUMBER", "number"), ("MAY SEND TO", "may_send")],
                 "no providers; add one: ringup provider add NAME",
             ),
         }
@@ -382,54 +401,6 @@ impl CallVerbs {
     }
 }
 
-/// Messages: what was accepted, for whom, and what became of it.
-#[derive(Debug, Args)]
-pub(crate) struct MessageVerbs {
-    #[command(flatten)]
-    desk: Desk,
-    #[command(subcommand)]
-    verb: MessageVerb,
-}
-
-#[derive(Debug, Subcommand)]
-enum MessageVerb {
-    /// List the last hundred messages, newest first
-    List,
-    /// Show one message
-    Show {
-        /// Its id
-        id: MessageId,
-    },
-}
-
-impl MessageVerbs {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let id = match self.verb {
-            MessageVerb::Show { id } => return self.desk.show(&format!("/messages/{id}")),
-            MessageVerb::List => "id",
-        };
-        let mut list = self.desk.ask(Method::GET, "/messages", None)?;
-        if self.desk.json {
-            println!("{list:#}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        let rows = list.as_array_mut().context("the server did not answer with a list")?;
-        if rows.is_empty() {
-            eprintln!("no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE");
-            return Ok(ExitCode::SUCCESS);
-        }
-        for row in rows.iter_mut() {
-            let states = row["envelopes"].as_array().into_iter().flatten();
-            let states: Vec<_> = states.map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"]))).collect();
-            row["for"] = json!(states.join(", "));
-        }
-        let columns =
-            [("ID", id), ("ACCEPTED", "accepted_at"), ("PROVIDER", "provider"), ("SIZE", "size"), ("FOR", "for")];
-        print_table(&columns, rows);
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,5 +410,6 @@ mod tests {
         assert_eq!(text(&Value::Null), "-");
         assert_eq!(text(&json!("x")), "x");
         assert_eq!(text(&json!(7)), "7");
+        assert_eq!(text(&json!(["tel:", "topic:#"])), "tel: topic:#");
     }
 }

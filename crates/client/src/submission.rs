@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use delivery::ContentType;
+use delivery::{ContentType, Urgency};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -30,6 +31,38 @@ pub struct Submission {
     pub content_type: ContentType,
     /// The content.
     pub content: Bytes,
+    /// How it is to be treated.
+    pub handling: Handling,
+}
+
+/// How a message is to be treated; what is not said is the server's default.
+#[derive(Debug, Clone, Default)]
+pub struct Handling {
+    /// How soon it must be there.
+    pub urgency: Urgency,
+    /// When nobody needs it any more: seconds from now, or a time as RFC 3339 writes it.
+    pub expires: Option<String>,
+    /// It takes the place of what waits under the same key.
+    pub replace_key: Option<String>,
+    /// The data type it belongs to.
+    pub topic: Option<String>,
+    /// Under the same key the same submission may be sent again: it is taken once.
+    pub idempotency_key: Option<String>,
+}
+
+impl Handling {
+    /// The keys and values for the query, encoded.
+    fn query(&self) -> impl Iterator<Item = String> {
+        let urgency = Some(self.urgency.to_string()).filter(|_| self.urgency != Urgency::default());
+        let pairs = [
+            ("urgency", urgency),
+            ("expires", self.expires.clone()),
+            ("replace", self.replace_key.clone()),
+            ("topic", self.topic.clone()),
+        ];
+        let pairs = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        pairs.map(|(key, value)| format!("{key}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
+    }
 }
 
 /// What the server answered: it is on its disk.
@@ -54,8 +87,8 @@ pub enum SubmitError {
         /// What is wrong with it.
         detail: String,
     },
-    /// A token or destination that cannot stand in a request.
-    #[error("the token or destination has characters that cannot be sent")]
+    /// A token, destination or key that cannot stand in a request.
+    #[error("the token, a destination or the key has characters that cannot be sent")]
     Request(#[source] http::Error),
     /// The connection failed. The message may or may not have been accepted: submit it again.
     #[error("the connection to the server failed")]
@@ -87,15 +120,18 @@ pub async fn submit<S>(stream: S, host: &str, submission: Submission) -> Result<
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let query: Vec<_> = submission.destinations.iter().map(|to| format!("to={to}")).collect();
-    let request = Request::builder()
+    let destinations = submission.destinations.iter().map(|to| format!("to={to}"));
+    let query: Vec<_> = destinations.chain(submission.handling.query()).collect();
+    let mut request = Request::builder()
         .method(Method::POST)
         .uri(format!("/v1/messages?{}", query.join("&")))
         .header(HOST, host)
         .header(AUTHORIZATION, format!("Bearer {}", submission.token))
-        .header(CONTENT_TYPE, submission.content_type.as_str())
-        .body(Full::new(submission.content))
-        .map_err(SubmitError::Request)?;
+        .header(CONTENT_TYPE, submission.content_type.as_str());
+    if let Some(key) = &submission.handling.idempotency_key {
+        request = request.header("idempotency-key", key);
+    }
+    let request = request.body(Full::new(submission.content)).map_err(SubmitError::Request)?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(SubmitError::Connection)?;
     let exchange = async {
         let response = requests.send_request(request).await.map_err(SubmitError::Connection)?;
@@ -129,6 +165,15 @@ fn read_answer(status: StatusCode, body: &[u8]) -> Result<Accepted, SubmitError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn handling_is_told_where_it_is_not_the_default_and_cannot_break_the_query() {
+        assert_eq!(Handling::default().query().count(), 0);
+        let handling =
+            Handling { urgency: Urgency::Bulk, replace_key: Some("a&to=tel:9 #\u{e9}".into()), ..Handling::default() };
+        let query: Vec<_> = handling.query().collect();
+        assert_eq!(query, ["urgency=bulk", "replace=a%26to%3Dtel%3A9%20%23%C3%A9"]);
+    }
 
     #[test]
     fn an_answer_is_an_id_or_a_reason() {

@@ -84,6 +84,7 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Quota(over) => Self::Quota(over),
             StoreError::KeyReused => Self::KeyReused,
+            StoreError::Expired(at) => Self::Expired(at),
             error if error.is_full() => Self::Full,
             error => Self::Store(error),
         }
@@ -144,7 +145,9 @@ impl Intake {
         if content.len() as u64 > self.size_max {
             return Err(Refusal::TooLarge { max: self.size_max });
         }
-        if let Some(at) = handling.expires_at.filter(|at| *at <= Timestamp::now()) {
+        // Under a key it may be a repetition, which only the store knows.
+        let expires_at = handling.expires_at.filter(|_| handling.idempotency_key.is_none());
+        if let Some(at) = expires_at.filter(|at| *at <= Timestamp::now()) {
             return Err(Refusal::Expired(at));
         }
         if let Some(topic) = handling.topic.as_ref().filter(|topic| !allow_topic(&provider.may_send, topic)) {

@@ -168,7 +168,7 @@ async fn list_terminals(State(desk): State<Desk>) -> Answer {
 async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let mut shown = terminal_json(&terminal);
-    shown["waiting"] = json!(desk.store.due(terminal.id).await?.len());
+    shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     let trust = desk.store.trust(terminal.id).await?;
     shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
     shown["trust"] = json!(match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {

@@ -37,6 +37,14 @@ crossings that had to wait for one another. Octets: from the server + to it.",
     head: "| proof | address | who | 33600 bit/s, 60 ms | round trips | octets | 9600 bit/s, 300 ms | round trips | octets |",
 };
 
+pub(super) const STORE: Bench = Bench {
+    package: "ringup-server",
+    name: "store",
+    title: "### store\n\nSubmissions of 1000 octets for one terminal, each on the disk before it is answered; the median of five rounds of 3 s a figure, one figure after another \
+on the same disk. Clients and server share the process and the machine's cores; the server is a whole one, without lines. Bare SQLite writes the same rows with prepared statements, from one thread.",
+    head: FIGURES,
+};
+
 impl Bench {
     pub(super) fn measure(&self, workspace: &Workspace) -> anyhow::Result<String> {
         let bench = workspace.cargo(&["bench", "--locked", "--package", self.package, "--bench", self.name]);

@@ -15,6 +15,7 @@ mod broken_calls;
 mod capture;
 mod configs;
 mod crashes;
+mod deciding;
 mod delivery;
 mod demo;
 mod one_call;

@@ -4,7 +4,7 @@ use delivery::{Due, MessageId, TerminalId};
 use line::CallId;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
-use super::rows::{parse, read_urgency};
+use super::rows::{parse, read_count, read_urgency};
 use super::{Store, StoreError, now};
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
@@ -42,6 +42,20 @@ impl Store {
         // Ids sort by time; their base64url text, which the database would sort, does not.
         due.sort_unstable();
         Ok(due)
+    }
+
+    /// How many messages wait for a terminal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn waiting(&self, terminal: TerminalId) -> Result<u64, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached("SELECT messages FROM queues WHERE terminal = ?1")?;
+                let messages = select.query_row([terminal.to_string()], |row| read_count(row, 0)).optional()?;
+                Ok(messages.unwrap_or_default())
+            })
+            .await
     }
 
     /// Notes that a message is about to be brought, on this call. `false`: it must not be, for it has its verdict by now,

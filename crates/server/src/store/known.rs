@@ -21,6 +21,7 @@ struct Facts {
     /// Counts the changes.
     generation: u64,
     providers: HashMap<[u8; 32], Provider>,
+    /// By destination, whose text has a colon, and by id, whose text has none.
     terminals: HashMap<String, Terminal>,
 }
 
@@ -34,8 +35,8 @@ impl Known {
         self.read().providers.get(token).cloned()
     }
 
-    pub(super) fn terminal(&self, destination: &str) -> Option<Terminal> {
-        self.read().terminals.get(destination).cloned()
+    pub(super) fn terminal(&self, key: &str) -> Option<Terminal> {
+        self.read().terminals.get(key).cloned()
     }
 
     pub(super) fn learn_provider(&self, read_at: u64, token: [u8; 32], provider: Provider) {
@@ -48,13 +49,13 @@ impl Known {
         }
     }
 
-    pub(super) fn learn_terminal(&self, read_at: u64, destination: String, terminal: Terminal) {
+    pub(super) fn learn_terminal(&self, read_at: u64, key: String, terminal: Terminal) {
         let mut facts = self.write();
         if facts.generation == read_at {
             if facts.terminals.len() >= ENTRIES_MAX {
                 facts.terminals.clear();
             }
-            facts.terminals.insert(destination, terminal);
+            facts.terminals.insert(key, terminal);
         }
     }
 

@@ -9,8 +9,8 @@ use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, 
 use sha2::{Digest as _, Sha256};
 
 use super::content::INLINE_OCTETS_MAX;
-use super::quotas::{Holder, NearQuota, Quotas};
-use super::rows::{parse, read_head, urgency_rank};
+use super::quotas::{Holder, NearQuota, Quotas, Waits};
+use super::rows::{parse, read_count, read_head, urgency_rank};
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
 use crate::topic::Topic;
@@ -92,14 +92,14 @@ impl Store {
             put?;
         }
         let (quotas, expires) = (self.quotas, message.handling.expires_at.is_some());
-        let inserted = self
-            .writer
-            .run(move |db| {
-                let inserted = insert(db, &message, quotas, is_inline);
-                drop(pin); // the row names the file now, for whoever comes after us on this thread
-                inserted
-            })
-            .await;
+        // What is replaced is undone again if the rest fails; everything else is asked before anything is written.
+        let is_sure = message.handling.replace_key.is_none();
+        let work = move |db: &Database| {
+            let inserted = insert(db, &message, quotas, is_inline);
+            drop(pin); // the row names the file now, for whoever comes after us on this thread
+            inserted
+        };
+        let inserted = if is_sure { self.writer.run_sure(work).await } else { self.writer.run(work).await };
         if let Err(StoreError::Quota(over)) = &inserted {
             self.vitals.over_quota.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%over, "submission refused");
@@ -174,24 +174,30 @@ fn insert(
         return Ok((Accepted { id, is_repeated: true, replaced: 0 }, Vec::new()));
     }
     let now = now();
+    // Not before it is known to be no repetition: that is answered as the first was, however late it comes.
+    if let Some(at) = handling.expires_at.filter(|at| fingerprint.is_some() && at.as_millisecond() <= now) {
+        return Err(StoreError::Expired(at));
+    }
     // First, so that what is replaced does not count.
     let replaced = match &handling.replace_key {
         Some(key) => replace(db, &provider_name, key, terminals, &id, now)?,
         None => 0,
     };
     let mut near = Vec::new();
-    let waits = db
-        .prepare_cached(
-            "UPDATE providers SET waiting_messages = waiting_messages + 1, waiting_octets = waiting_octets + ?2
-             WHERE name = ?1 RETURNING waiting_messages, waiting_octets",
-        )?
-        .query_row(params![provider_name, size], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-        .optional()?;
-    if let Some(waits) = waits {
+    let mut queues = Queues::prepare(db)?;
+    if let Some(waits) = queues.of_provider(&provider_name)? {
         let holder = || Holder::Provider(provider.clone());
-        quotas.provider.check(counts(waits), head.size, holder, &mut near)?;
+        quotas.provider.check(waits, head.size, holder, &mut near)?;
     }
-    let waiting = i64::try_from(terminals.len()).unwrap_or(i64::MAX);
+    let mut queued = Vec::with_capacity(terminals.len());
+    for terminal in terminals {
+        let id = terminal.to_string();
+        let (name, waits) = queues.of_terminal(&id)?.ok_or(StoreError::NoTerminal(*terminal))?;
+        let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
+        quotas.terminal.check(waits, head.size, holder, &mut near)?;
+        queued.push(id);
+    }
+    // From here on only the disk can fail.
     db.prepare_cached(
         "INSERT INTO messages (id, provider, content_type, digest, size, kept, accepted_at, urgency, topic, expires_at,
            replace_key, idempotency_key, fingerprint, waiting)
@@ -211,18 +217,13 @@ fn insert(
         handling.replace_key,
         handling.idempotency_key,
         fingerprint,
-        waiting,
+        i64::try_from(terminals.len()).unwrap_or(i64::MAX),
     ])?;
     let seq = db.last_insert_rowid();
     if is_inline {
         db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
     }
-    let mut envelopes = Envelopes::prepare(db)?;
-    for terminal in terminals {
-        let (name, waits) = envelopes.add(seq, *terminal, handling.urgency, size)?;
-        let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
-        quotas.terminal.check(counts(waits), head.size, holder, &mut near)?;
-    }
+    queues.add(seq, &provider_name, &queued, handling.urgency, size)?;
     Ok((Accepted { id: head.id, is_repeated: false, replaced }, near))
 }
 
@@ -265,43 +266,65 @@ fn replace(
     Ok(replaced)
 }
 
-/// The statements that write an envelope: for a hundred thousand of them they are looked up once.
-struct Envelopes<'a> {
+/// The statements about what waits: for a hundred thousand terminals each is looked up once.
+struct Queues<'a> {
+    db: &'a Database,
     find: CachedStatement<'a>,
-    insert: CachedStatement<'a>,
-    count: CachedStatement<'a>,
 }
 
-impl<'a> Envelopes<'a> {
+impl<'a> Queues<'a> {
     fn prepare(db: &'a Database) -> Result<Self, StoreError> {
-        Ok(Self {
-            find: db.prepare_cached("SELECT name FROM terminals WHERE id = ?1")?,
-            insert: db
-                .prepare_cached("INSERT INTO envelopes (message, terminal, urgency, size) VALUES (?1, ?2, ?3, ?4)")?,
-            count: db.prepare_cached(
-                "INSERT INTO queues VALUES (?1, 1, ?2)
-                 ON CONFLICT (terminal) DO UPDATE SET messages = messages + 1, octets = octets + excluded.octets
-                 RETURNING messages, octets",
-            )?,
-        })
+        let find = db.prepare_cached(
+            "SELECT t.name, coalesce(q.messages, 0), coalesce(q.octets, 0)
+             FROM terminals t LEFT JOIN queues q ON q.terminal = t.id WHERE t.id = ?1",
+        )?;
+        Ok(Self { db, find })
     }
 
-    /// Writes one; gives the terminal's name, and what waits for it now.
+    /// What waits of a provider.
+    fn of_provider(&self, name: &str) -> Result<Option<Waits>, StoreError> {
+        let waits = self
+            .db
+            .prepare_cached("SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1")?
+            .query_row([name], |row| Ok(Waits { messages: read_count(row, 0)?, octets: read_count(row, 1)? }))
+            .optional()?;
+        Ok(waits)
+    }
+
+    /// A terminal's name, and what waits for it.
+    fn of_terminal(&mut self, id: &str) -> Result<Option<(String, Waits)>, StoreError> {
+        let found = self.find.query_row([id], |row| {
+            Ok((row.get(0)?, Waits { messages: read_count(row, 1)?, octets: read_count(row, 2)? }))
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Writes the envelopes of a message, and counts them.
     fn add(
-        &mut self,
+        &self,
         seq: i64,
-        terminal: TerminalId,
+        provider: &str,
+        terminals: &[String],
         urgency: Urgency,
         size: i64,
-    ) -> Result<(String, (i64, i64)), StoreError> {
-        let id = terminal.to_string();
-        let name = self.find.query_row([&id], |row| row.get(0)).optional()?.ok_or(StoreError::NoTerminal(terminal))?;
-        self.insert.execute(params![seq, id, urgency_rank(urgency), size])?;
-        let waits = self.count.query_row(params![id, size], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok((name, waits))
+    ) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached(
+                "UPDATE providers SET waiting_messages = waiting_messages + 1, waiting_octets = waiting_octets + ?2
+                 WHERE name = ?1",
+            )?
+            .execute(params![provider, size])?;
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT INTO envelopes (message, terminal, urgency, size) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut count = self.db.prepare_cached(
+            "INSERT INTO queues VALUES (?1, 1, ?2)
+             ON CONFLICT (terminal) DO UPDATE SET messages = messages + 1, octets = octets + excluded.octets",
+        )?;
+        for terminal in terminals {
+            insert.execute(params![seq, terminal, urgency_rank(urgency), size])?;
+            count.execute(params![terminal, size])?;
+        }
+        Ok(())
     }
-}
-
-fn counts((messages, octets): (i64, i64)) -> (u64, u64) {
-    (u64::try_from(messages).unwrap_or_default(), u64::try_from(octets).unwrap_or_default())
 }

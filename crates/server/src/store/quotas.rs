@@ -58,6 +58,13 @@ pub struct OverQuota {
     pub max: u64,
 }
 
+/// What waits already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) messages: u64,
+    pub(super) octets: u64,
+}
+
 /// A quota of which four fifths are used since just now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NearQuota {
@@ -68,23 +75,24 @@ pub(super) struct NearQuota {
 }
 
 impl Quota {
-    /// Checks what waits with one message of `size` octets more, which is counted in already.
+    /// Checks whether a message of `size` octets may wait, too.
     pub(super) fn check(
         &self,
-        (messages, octets): (u64, u64),
+        waits: Waits,
         size: u64,
         holder: impl Fn() -> Holder,
         near: &mut Vec<NearQuota>,
     ) -> Result<(), OverQuota> {
-        for (unit, after, more, max) in
-            [("messages", messages, 1, self.messages), ("octets", octets, size, self.octets)]
+        for (unit, before, more, max) in
+            [("messages", waits.messages, 1, self.messages), ("octets", waits.octets, size, self.octets)]
         {
+            let after = before.saturating_add(more);
             if after > max {
                 return Err(OverQuota { holder: holder(), unit, max });
             }
             // Four fifths without an overflow: the limit may be the largest number there is.
             let mark = max - max / 5;
-            if after >= mark && after - more < mark {
+            if after >= mark && before < mark {
                 near.push(NearQuota { holder: holder(), unit, waiting: after, max });
             }
         }
@@ -101,12 +109,13 @@ mod tests {
         let quota = Quota { messages: 10, octets: u64::MAX };
         let holder = || Holder::Terminal("owner".parse().unwrap());
         let mut near = Vec::new();
-        for waiting in 1..=10 {
-            quota.check((waiting, waiting * 100), 100, holder, &mut near).unwrap();
+        let waits = |messages| Waits { messages, octets: messages * 100 };
+        for before in 0..10 {
+            quota.check(waits(before), 100, holder, &mut near).unwrap();
         }
         let told: Vec<_> = near.iter().map(|near| (near.unit, near.waiting)).collect();
         assert_eq!(told, [("messages", 8)]);
-        let over = quota.check((11, 1100), 100, holder, &mut near).unwrap_err();
+        let over = quota.check(waits(10), 100, holder, &mut near).unwrap_err();
         assert_eq!((over.unit, over.max), ("messages", 10));
     }
 }

@@ -98,7 +98,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn terminal(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
-        self.reader.run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![id.to_string()])?.pop())).await
+        let key = id.to_string();
+        if let Some(found) = self.known.terminal(&key) {
+            return Ok(Some(found));
+        }
+        let before = self.known.generation();
+        let value = key.clone();
+        let found = self.reader.run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![value])?.pop())).await?;
+        if let Some(terminal) = &found {
+            self.known.learn_terminal(before, key, terminal.clone());
+        }
+        Ok(found)
     }
 
     /// Notes the state of a terminal's line.

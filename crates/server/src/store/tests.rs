@@ -48,6 +48,18 @@ fn open(folder: &TempDir) -> Store {
     Store::open(folder.path()).unwrap()
 }
 
+impl Store {
+    /// Lets the database grow by so many pages more: a disk that is nearly full. `None`: as far as it likes.
+    pub(crate) async fn limit_pages(&self, more: Option<u32>) {
+        let limit = self.writer.run(move |db| {
+            let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let max = more.map_or(u32::MAX - 1, |more| pages + more);
+            Ok(db.query_row(&format!("PRAGMA max_page_count = {max}"), [], |_| Ok(()))?)
+        });
+        limit.await.unwrap();
+    }
+}
+
 /// A store that knows the owner.
 async fn open_with_owner(folder: &TempDir) -> Store {
     let store = open(folder);
@@ -166,6 +178,22 @@ async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
 }
 
 #[tokio::test]
+async fn work_that_was_sure_of_itself_and_fails_halfway_leaves_nothing_and_those_with_it_are_told() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let halfway = store.writer.run_sure(|db| -> Result<(), StoreError> {
+        db.execute("DELETE FROM terminals", [])?;
+        Err(StoreError::Damaged { what: "the disk" })
+    });
+    let new = message(b"x", &[owner().id]);
+    let (halfway, accepted) = tokio::join!(halfway, store.accept(new.clone()));
+    assert!(halfway.is_err());
+    assert_eq!(store.terminals().await.unwrap(), [owner()]);
+    assert_eq!(due(&store).await.contains(&new.head.id), accepted.is_ok());
+    store.accept(message(b"y", &[owner().id])).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     let folder = TempDir::new().unwrap();
     let record = call_placed();
@@ -231,15 +259,8 @@ async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url
 async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    // As many pages as there are, and a dozen: a content of 64 KiB needs sixteen.
-    let limit = |more: u32| {
-        store.writer.run(move |db| {
-            let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
-            db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(()))?;
-            Ok(())
-        })
-    };
-    limit(12).await.unwrap();
+    // A content of 64 KiB needs sixteen.
+    store.limit_pages(Some(12)).await;
     let large = [7; INLINE_OCTETS_MAX];
     let new: Vec<_> = [&b"a"[..], &large, b"b", &large, b"c"].map(|content| message(content, &[owner().id])).into();
     let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|index: usize| store.accept(new[index].clone()));
@@ -251,6 +272,6 @@ async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
         assert_eq!(due.contains(&new.head.id), is_accepted, "{accepted:?}");
     }
 
-    limit(1000).await.unwrap();
+    store.limit_pages(Some(1000)).await;
     store.accept(new[1].clone()).await.unwrap();
 }

@@ -1,10 +1,12 @@
 //! The threads that own the connections to SQLite: one writes, one reads.
 //!
 //! The writer takes whatever is waiting into one transaction (group commit) and answers each job after COMMIT has
-//! returned, that is, after the log is on the disk (`synchronous=FULL`). A job that fails is undone alone.
+//! returned, that is, after the log is on the disk (`synchronous=FULL`). A job that fails is undone alone; for that it has a
+//! savepoint, whose price is a copy of every page it touches. A job that asks before it writes does without.
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ffi};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +19,12 @@ const GROUP_MAX: usize = 256;
 
 /// Jobs that may wait before `submit` blocks its caller's turn: backpressure, not memory.
 const QUEUE_MAX: usize = 4096;
+
+/// How long the writer stays awake after a commit.
+const ALERT_TIME: Duration = Duration::from_micros(200);
+
+/// Commits after which the log is copied into the database beside the writer.
+const CHECKPOINT_COMMITS: u32 = 64;
 
 /// Answers a job's caller, once it is known whether the transaction is on the disk.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -37,8 +45,18 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start_writer(connection: Connection, vitals: Arc<Vitals>) -> Result<Self, StoreError> {
-        Self::start("store-writer", move |queue| write(&connection, queue, &vitals))
+    /// `beside` is a second connection, for the copying of the log into the database: it would keep submissions waiting.
+    pub(super) fn start_writer(
+        connection: Connection,
+        beside: Connection,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, StoreError> {
+        let (grown, has_grown) = std::sync::mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || checkpoint(&beside, &has_grown))
+            .map_err(|error| StoreError::Thread(Arc::new(error)))?;
+        Self::start("store-writer", move |queue| write(&connection, queue, &vitals, &grown))
     }
 
     pub(super) fn start_reader(connection: Connection) -> Result<Self, StoreError> {
@@ -60,9 +78,35 @@ impl Worker {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.submit(move |connection| in_savepoint(connection, work)).await
+    }
+
+    /// The same for work that fails before it has written anything. Should it fail later all the same, which takes a fault of
+    /// the disk, its whole group is undone: the others are told that nothing of theirs counts.
+    pub(super) async fn run_sure<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let all_or_nothing = move |connection: &Connection| {
+            let before = connection.total_changes();
+            let result = work(connection);
+            if result.is_err() && connection.total_changes() != before && !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK")?;
+            }
+            result
+        };
+        self.submit(all_or_nothing).await
+    }
+
+    async fn submit<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let result = connection.and_then(|connection| in_savepoint(connection, work));
+            let result = connection.and_then(work);
             let failed = match &result {
                 Err(StoreError::Database(error)) => Some(error.clone()),
                 _ => None,
@@ -92,9 +136,15 @@ fn in_savepoint<T>(
     result
 }
 
-fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vitals) {
+fn write(
+    connection: &Connection,
+    mut queue: mpsc::Receiver<Job>,
+    vitals: &Vitals,
+    grown: &std::sync::mpsc::SyncSender<()>,
+) {
+    let mut commits = 0_u32;
     let mut group = Vec::with_capacity(GROUP_MAX);
-    while let Some(first) = queue.blocking_recv() {
+    while let Some(first) = next(&mut queue) {
         group.push(first);
         while group.len() < GROUP_MAX
             && let Ok(job) = queue.try_recv()
@@ -110,7 +160,8 @@ fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vital
             };
             let done = job(usable);
             answers.push(done.answer);
-            // A full disk ends the whole transaction under a job (SQLITE_FULL): what follows must not commit by itself.
+            // A full disk ends the whole transaction under a job (SQLITE_FULL), or the job has: what follows must not commit
+            // by itself.
             if failed.is_none() && connection.is_autocommit() {
                 let code = ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK);
                 failed = done.failed.or_else(|| Some(Arc::new(rusqlite::Error::SqliteFailure(code, None))));
@@ -125,8 +176,36 @@ fn write(connection: &Connection, mut queue: mpsc::Receiver<Job>, vitals: &Vital
         }
         let committed = failed.map_or(Ok(()), |error| Err(StoreError::Commit(error)));
         vitals.note(&committed);
+        commits += 1;
+        if commits.is_multiple_of(CHECKPOINT_COMMITS) {
+            let _ = grown.try_send(()); // told already: it is at it
+        }
         for answer in answers {
             answer(committed.clone());
+        }
+    }
+}
+
+/// The next job. Whoever submits one after another sends the next soon after an answer: for that long the thread does not
+/// sleep, as being woken would take as long as a small disk's sync.
+fn next(queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
+    let began = Instant::now();
+    while began.elapsed() < ALERT_TIME {
+        match queue.try_recv() {
+            Ok(job) => return Some(job),
+            Err(mpsc::error::TryRecvError::Disconnected) => return None,
+            Err(mpsc::error::TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
+    queue.blocking_recv()
+}
+
+/// Copies the log into the database beside the writer, whenever that says that it has grown; ends with it.
+fn checkpoint(connection: &Connection, grown: &std::sync::mpsc::Receiver<()>) {
+    while grown.recv().is_ok() {
+        let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = copied {
+            tracing::debug!(%error, "checkpoint put off"); // the writer makes its own when the log is long
         }
     }
 }

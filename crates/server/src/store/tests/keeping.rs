@@ -180,23 +180,14 @@ async fn a_backup_of_a_damaged_content_says_so_and_cannot_be_taken_for_one() {
 async fn a_full_disk_is_told_as_such_and_the_store_is_well_again_without_a_restart() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    let limit = |more: Option<u32>| {
-        store.writer.run(move |db| {
-            let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
-            let max = more.map_or(u32::MAX - 1, |more| pages + more);
-            db.query_row(&format!("PRAGMA max_page_count = {max}"), [], |_| Ok(()))?;
-            Ok(())
-        })
-    };
     assert!(matches!(store.health().await, Health::Ready));
-    limit(Some(2)).await.unwrap();
+    store.limit_pages(Some(2)).await;
     let new = message(&[7; INLINE_OCTETS_MAX], &[owner().id]);
     let refused = store.accept(new.clone()).await.unwrap_err();
     assert!(refused.is_full(), "{refused:?}");
     assert_eq!(store.counts().disk_full, 1);
     assert!(due(&store).await.is_empty());
-    // A write that needs no new page still goes through: the probe finds that out.
-    limit(None).await.unwrap();
+    store.limit_pages(None).await;
     assert!(matches!(store.health().await, Health::Ready));
     store.accept(new.clone()).await.unwrap();
     assert_eq!(due(&store).await, [new.head.id]);

@@ -28,6 +28,7 @@ async fn a_terminals_quota_refuses_what_is_too_much_warns_before_and_frees_with_
     let Err(StoreError::Quota(over)) = store.accept(new[5].clone()).await else { panic!("a sixth of five") };
     assert_eq!(over, OverQuota { holder: Holder::Terminal(owner().name), unit: "messages", max: 5 });
     assert_eq!(store.counts().over_quota, 1);
+    assert_eq!(store.waiting(owner().id).await.unwrap(), 5);
     assert_eq!(
         due(&store).await,
         new[..5].iter().map(|new| new.head.id).collect::<Vec<_>>(),
@@ -91,6 +92,22 @@ async fn the_same_submission_under_the_same_key_is_the_same_message_and_another_
     stranger.provider = "vending-2".parse().unwrap();
     assert!(!store.accept(stranger).await.unwrap().is_repeated, "keys are each provider's own");
     assert_eq!(due(&store).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_repetition_that_comes_after_its_expiry_is_answered_and_a_first_that_does_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let store = limited(&folder, Quotas::default()).await;
+    let first = store.accept(keyed(b"x", "17")).await.unwrap();
+    let past = Timestamp::now() - jiff::SignedDuration::from_secs(1);
+    let late = |key| {
+        let mut late = keyed(b"x", key);
+        late.handling.expires_at = Some(past);
+        late
+    };
+    assert_eq!(store.accept(late("17")).await.unwrap().id, first.id);
+    assert!(matches!(store.accept(late("18")).await, Err(StoreError::Expired(at)) if at == past));
+    assert_eq!(due(&store).await.len(), 1);
 }
 
 #[tokio::test]

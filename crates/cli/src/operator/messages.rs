@@ -1,0 +1,207 @@
+//! `ringup message`: what was accepted, for whom, what became of it, and why.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use delivery::MessageId;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::{Desk, confirm, print_table, text};
+
+/// Messages: what was accepted, for whom, and what became of it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup message list
+  ringup message explain ID      why it waits, or what became of it, call by call
+  ringup message cancel ID")]
+pub(crate) struct MessageVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: MessageVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum MessageVerb {
+    /// List the last hundred messages, newest first
+    List,
+    /// Show one message
+    Show {
+        /// Its id
+        id: MessageId,
+    },
+    /// Tell the story of one message: why it waits and what happens next, or what became of it
+    Explain {
+        /// Its id
+        id: MessageId,
+    },
+    /// Cancel what waits of one message; what is being delivered just now stays
+    Cancel {
+        /// Its id
+        id: MessageId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+impl MessageVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let desk = self.desk;
+        match self.verb {
+            MessageVerb::List => list(&desk),
+            MessageVerb::Show { id } => desk.show(&format!("/messages/{id}")),
+            MessageVerb::Explain { id } => {
+                let story = desk.ask(Method::GET, &format!("/messages/{id}/explain"), None)?;
+                if desk.json {
+                    println!("{story:#}");
+                } else {
+                    print!("{}", tell(&story));
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            MessageVerb::Cancel { id, yes } => {
+                if !yes && !confirm(&format!("cancel message {id} for all terminals that it waits for?"))? {
+                    bail!("nothing was cancelled");
+                }
+                let cancelled = desk.ask(Method::DELETE, &format!("/messages/{id}"), None)?;
+                if desk.json {
+                    println!("{cancelled:#}");
+                } else {
+                    let [count, under_way] = ["cancelled", "under_way"].map(|key| text(&cancelled[key]));
+                    eprintln!(
+                        "cancelled for {count}; being delivered just now: {under_way} (see: ringup message show {id})"
+                    );
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn list(desk: &Desk) -> anyhow::Result<ExitCode> {
+    let mut list = desk.ask(Method::GET, "/messages", None)?;
+    if desk.json {
+        println!("{list:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = list.as_array_mut().context("the server did not answer with a list")?;
+    if rows.is_empty() {
+        eprintln!("no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for row in rows.iter_mut() {
+        let envelopes = row["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut states: Vec<_> =
+            envelopes.iter().map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"]))).collect();
+        let more = row["envelope_count"].as_u64().unwrap_or_default().saturating_sub(envelopes.len() as u64);
+        if more > 0 {
+            states.push(format!("and {more} more"));
+        }
+        row["for"] = json!(states.join(", "));
+    }
+    let columns = [
+        ("ID", "id"),
+        ("ACCEPTED", "accepted_at"),
+        ("PROVIDER", "provider"),
+        ("URGENCY", "urgency"),
+        ("SIZE", "size"),
+        ("FOR", "for"),
+    ];
+    print_table(&columns, rows);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A message's story in lines: accepted when and by whom; for each terminal its calls, its deliveries, its end.
+fn tell(story: &Value) -> String {
+    let of = |key: &str| text(&story[key]);
+    let mut lines = vec![
+        format!("message {}: {} octets of {}, {}", of("id"), of("size"), of("content_type"), of("urgency")),
+        format!("accepted {} from {}; on the disk since", of("accepted_at"), of("provider")),
+    ];
+    for (key, says) in [("expires_at", "expires"), ("replace_key", "replace key"), ("topic", "topic")] {
+        if !story[key].is_null() {
+            lines.push(format!("{says} {}", of(key)));
+        }
+    }
+    let envelopes = story["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    lines.extend(envelopes.iter().flat_map(tell_envelope));
+    let more = story["envelope_count"].as_u64().unwrap_or_default().saturating_sub(envelopes.len() as u64);
+    if more > 0 {
+        lines.push(format!("and for {more} more terminals"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn tell_envelope(envelope: &Value) -> Vec<String> {
+    let of = |value: &Value, key: &str| text(&value[key]);
+    let mut lines = vec![format!("for {}:", of(envelope, "terminal"))];
+    let items = |key: &str| envelope[key].as_array().cloned().unwrap_or_default();
+    // Calls and deliveries in the order in which they began.
+    let calls = items("calls").into_iter().map(|call| {
+        let outcome = if call["outcome"].is_null() { "under way".to_owned() } else { of(&call, "outcome") };
+        let direction = of(&call, "direction");
+        let line = format!("{direction} call {} on {}: {outcome}", of(&call, "id"), of(&call, "line"));
+        (of(&call, "placed_at"), line)
+    });
+    let deliveries = items("deliveries").into_iter().map(|delivery| {
+        let outcome = if delivery["outcome"].is_null() { "under way".to_owned() } else { of(&delivery, "outcome") };
+        let call = of(&delivery, "call");
+        (of(&delivery, "began_at"), format!("brought on call {call}: {outcome}, {} octets", of(&delivery, "octets")))
+    });
+    let mut events: Vec<_> = calls.chain(deliveries).collect();
+    events.sort();
+    lines.extend(events.into_iter().map(|(at, what)| format!("  {at}  {what}")));
+    let waiting = &envelope["waiting"];
+    if envelope["state"] == "waiting" {
+        let reason = if waiting.is_null() { "not told here".to_owned() } else { of(waiting, "reason") };
+        let next =
+            if waiting["next_at"].is_null() { String::new() } else { format!("; next at {}", of(waiting, "next_at")) };
+        lines.push(format!("  waits: {reason}{next}"));
+    } else {
+        let reason = if envelope["reason"].is_null() { String::new() } else { format!(": {}", of(envelope, "reason")) };
+        lines.push(format!("  {}  {}{reason}", of(envelope, "at"), of(envelope, "state")));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_is_told_in_the_order_in_which_it_happened() {
+        let story = json!({
+            "id": "M", "size": 9, "content_type": "text/plain", "urgency": "urgent", "accepted_at": "T0", "provider": "vending",
+            "expires_at": "T9", "envelope_count": 3,
+            "envelopes": [
+                {
+                    "terminal": "owner", "state": "delivered", "at": "T4",
+                    "calls": [
+                        { "id": "C1", "direction": "outgoing", "line": "a", "placed_at": "T1", "outcome": "busy" },
+                        { "id": "C2", "direction": "outgoing", "line": "a", "placed_at": "T2", "outcome": "completed" },
+                    ],
+                    "deliveries": [{ "call": "C2", "began_at": "T3", "outcome": "delivered", "octets": 9 }],
+                },
+                { "terminal": "other", "state": "waiting", "waiting": { "reason": "no line is free", "next_at": "T8" } },
+            ],
+        });
+        let told = "\
+message M: 9 octets of text/plain, urgent
+accepted T0 from vending; on the disk since
+expires T9
+for owner:
+  T1  outgoing call C1 on a: busy
+  T2  outgoing call C2 on a: completed
+  T3  brought on call C2: delivered, 9 octets
+  T4  delivered
+for other:
+  waits: no line is free; next at T8
+and for 1 more terminals
+";
+        assert_eq!(tell(&story), told);
+    }
+}

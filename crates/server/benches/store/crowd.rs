@@ -1,0 +1,53 @@
+//! A million envelopes that wait, and a message for a hundred thousand terminals.
+
+use std::time::Instant;
+
+use delivery::TerminalId;
+use ringup_server::store::Store;
+
+use crate::load::{message, terminal};
+
+const TERMINALS: u32 = 100_000;
+/// For each terminal.
+const WAITING: usize = 10;
+/// Terminals of one message, while the million is made.
+const SHARE: usize = 1000;
+
+pub(crate) async fn measure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let ids: Vec<TerminalId> = (0..TERMINALS).map(|number| terminal(number).id).collect();
+    let numbers: Vec<u32> = (0..TERMINALS).collect();
+    for some in numbers.chunks(1000) {
+        let mut adding = tokio::task::JoinSet::new();
+        for number in some.iter().copied() {
+            let store = store.clone();
+            adding.spawn(async move { store.add_terminal(terminal(number)).await.expect("it is new") });
+        }
+        adding.join_all().await;
+    }
+    let began = Instant::now();
+    store.accept(message(ids.clone())).await.expect("a disk");
+    let seconds = began.elapsed().as_secs_f64();
+    let word = if seconds < 2.0 { "met" } else { "**missed**" };
+    println!(
+        "| one message of 1000 octets for {TERMINALS} terminals, on the disk | under 2 s, content stored once | {seconds:.2} s | {word} |"
+    );
+
+    for _ in 1..WAITING {
+        for some in ids.chunks(SHARE) {
+            store.accept(message(some.to_vec())).await.expect("a disk");
+        }
+    }
+    drop(store);
+    let began = Instant::now();
+    let store = Store::open(folder.path()).expect("a store");
+    let due = store.terminals_due().await.expect("a disk").len();
+    let seconds = began.elapsed().as_secs_f64();
+    assert_eq!(due, ids.len());
+    let waiting = WAITING * ids.len();
+    let word = if seconds < 3.0 { "met" } else { "**missed**" };
+    println!(
+        "| start with {waiting} envelopes waiting for {due} terminals, until all that is due is known | under 3 s | {seconds:.2} s | {word} |"
+    );
+}
