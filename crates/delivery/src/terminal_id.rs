@@ -20,6 +20,11 @@ impl TerminalId {
     pub const fn from_octets(octets: [u8; 8]) -> Self {
         Self(octets)
     }
+
+    /// The octets it is made of.
+    pub const fn octets(self) -> [u8; 8] {
+        self.0
+    }
 }
 
 impl fmt::Display for TerminalId {

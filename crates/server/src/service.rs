@@ -34,6 +34,9 @@ use crate::store::{Store, StoreError};
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
 
+/// Calls that were not answered are remembered over a restart for so long: a series of redials is longer than its rest.
+const SERIES_MEMORY: SignedDuration = SignedDuration::from_hours(14 * 24);
+
 /// What a server needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -340,7 +343,7 @@ impl Server {
             })
             .filter_map(|terminal| Some((terminal.number?, terminal.id)))
             .collect();
-        for (number, at) in self.store.unanswered_since(now - SignedDuration::from_hours(24)).await? {
+        for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
             if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
             }

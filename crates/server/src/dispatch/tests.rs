@@ -306,6 +306,17 @@ fn bulk_rides_along_on_a_call_for_something_else_and_waits_no_longer_than_its_de
 }
 
 #[test]
+fn bulk_at_a_price_that_never_changes_waits_for_a_ride_no_longer_than_is_set() {
+    let tariff: crate::ledger::Tariff = toml::from_str("name = \"t\"\nsetup_fee = \"1\"").unwrap();
+    let lines = vec![LineTerms { name: name("a"), tariff: Some(Arc::new(tariff)) }];
+    let mut desk = Desk::new(Rules { lines, ..rules() }, &["a"]);
+    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), []);
+    assert_eq!(desk.pass(24 * HOUR - SECOND), []);
+    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), [], "and a second one rides with it");
+    assert_eq!(desk.pass(SECOND), [call(1, "a")]);
+}
+
+#[test]
 fn nobody_is_called_outside_the_hours_however_urgent() {
     let mut desk = Desk::new(rules(), &["a"]);
     let hours = line::Hours(vec!["mon-fri 08:00-11:00".parse().unwrap()]);
