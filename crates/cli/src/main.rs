@@ -46,6 +46,7 @@ enum Command {
     Line(operator::LineVerbs),
     Call(operator::CallVerbs),
     Message(operator::MessageVerbs),
+    Plan(operator::Plan),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Line(verbs) => verbs.run(),
         Command::Call(verbs) => verbs.run(),
         Command::Message(verbs) => verbs.run(),
+        Command::Plan(plan) => plan.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ringup: {error:#}");

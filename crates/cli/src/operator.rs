@@ -1,5 +1,7 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
+mod plan;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +19,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
 use crate::config;
+pub(crate) use plan::Plan;
 
 /// How the server is found, and how its answer is shown.
 #[derive(Debug, Args)]
@@ -158,6 +161,11 @@ enum TerminalVerb {
     },
     /// List all terminals
     List,
+    /// Have a terminal called again whose calls failed for days
+    Resume {
+        /// Its name
+        name: Name,
+    },
     /// Remove a terminal; what waits for it is cancelled
     Remove {
         /// Its name
@@ -190,6 +198,10 @@ impl TerminalVerbs {
                     TERMINAL_COLUMNS,
                     "no terminals; add one: ringup terminal add NAME --number N",
                 );
+            }
+            TerminalVerb::Resume { name } => {
+                desk.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
+                eprintln!("{name} is called again (see: ringup plan)");
             }
             TerminalVerb::Remove { name, yes } => {
                 let path = format!("/terminals/{name}");

@@ -111,7 +111,7 @@ pub enum Report {
         /// How.
         outcome: Outcome,
         /// The complete record.
-        record: CallRecord,
+        record: Box<CallRecord>,
         /// From the dial command, or the answer, to on hook.
         lasted: Duration,
     },

@@ -17,6 +17,7 @@ pub mod intake;
 pub mod ledger;
 mod operator;
 pub mod outcome;
+mod plan;
 pub mod routing;
 pub mod service;
 pub mod store;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::dialup::DialUp;
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
 use crate::ingest::http::{message_json, problem};
+use crate::plan::{self, Question, Questions};
 use crate::store::{Last, Store, StoreError};
 
 /// Entries in a list that grows for ever.
@@ -29,6 +30,7 @@ struct Desk {
     store: Store,
     dialup: DialUp,
     home: Option<Home>,
+    questions: Questions,
 }
 
 impl Desk {
@@ -40,17 +42,19 @@ impl Desk {
 }
 
 /// The routes.
-pub(crate) fn router(store: Store, dialup: DialUp, home: Option<Home>) -> Router {
+pub(crate) fn router(store: Store, dialup: DialUp, home: Option<Home>, questions: Questions) -> Router {
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
+        .route("/terminals/{name}/resume", post(resume_terminal))
+        .route("/plan", get(show_plan))
         .route("/providers", get(list_providers))
         .route("/providers", post(add_provider))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
         .route("/calls", get(list_calls))
         .route("/messages", get(list_messages))
         .route("/messages/{id}", get(show_message))
-        .with_state(Desk { store, dialup, home })
+        .with_state(Desk { store, dialup, home, questions })
 }
 
 /// A refusal, as a problem document.
@@ -152,6 +156,29 @@ async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> 
     }
     tracing::info!(terminal = %name, "terminal removed");
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Has a terminal called again whose calls failed for days.
+async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let name = parse::<Name>("name", &name)?;
+    match plan::ask(&desk.questions, |answer| Question::Resume(name.clone(), answer)).await {
+        Some(true) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(false) => Err(Refused::missing("name", no_terminal(&name))),
+        None => Err(stopping()),
+    }
+}
+
+async fn show_plan(State(desk): State<Desk>) -> Answer {
+    let entries = plan::ask(&desk.questions, Question::Plan).await.ok_or_else(stopping)?;
+    Ok(Json(entries).into_response())
+}
+
+fn stopping() -> Refused {
+    Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        field: "server",
+        detail: "the server is stopping; ask again when it runs".to_owned(),
+    }
 }
 
 fn no_terminal(name: &Name) -> String {

@@ -156,11 +156,17 @@ impl Outcome {
 
     /// Whether the called side is known to have answered: it is no redial to call it again.
     pub fn was_answered(&self) -> bool {
-        match self {
-            Self::Completed | Self::MessagesRefused(_) | Self::LinkFailed(_) | Self::NotProved(_) => true,
-            Self::SessionLost { .. } | Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Completed
+                | Self::MessagesRefused(_)
+                | Self::LinkFailed(_)
+                | Self::NotProved(_)
+                | Self::SessionLost { .. }
+                | Self::Idle(_)
+                | Self::AllowanceSpent
+                | Self::OurFault(_)
+        )
     }
 
     /// Whether the called side may have answered: then the call may be on the bill.

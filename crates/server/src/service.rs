@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{TerminalId, Urgency};
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Unit, Zoned};
 use line::{CallId, Home, Hours};
 use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
@@ -21,14 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report};
-use crate::directory::{Connection, Name, Terminal};
+use crate::directory::{Connection, Destination, Name, Terminal};
 use crate::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
 };
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
 use crate::operator;
 use crate::outcome::Outcome;
+use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
 use crate::store::{Store, StoreError};
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
@@ -119,6 +120,8 @@ enum Event {
     Due(Vec<TerminalId>),
     /// A line reports.
     Report(Report),
+    /// The operator wants something.
+    Question(Question),
     /// Dispatch wanted to be woken.
     Deadline,
 }
@@ -170,7 +173,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         DialUp::start(config.lines, settings, store.clone(), submissions, report_sender, shutdown.clone(), &mut tasks);
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
-    let router = operator::router(store.clone(), dialup.clone(), config.home);
+    let (question_sender, questions) = mpsc::channel(1);
+    let router = operator::router(store.clone(), dialup.clone(), config.home, question_sender);
     let operator_shutdown = shutdown.clone();
     tasks.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;
@@ -183,7 +187,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs).await;
     let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let calendar = Calendar::new(config.conditions);
-    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports };
+    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports, questions };
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -259,6 +263,7 @@ struct Server {
     calendar: Calendar,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
+    questions: mpsc::Receiver<Question>,
 }
 
 impl Server {
@@ -277,6 +282,7 @@ impl Server {
             let event = tokio::select! {
                 Some(terminals) = self.due.recv() => Event::Due(terminals),
                 Some(report) = self.reports.recv() => Event::Report(report),
+                Some(question) = self.questions.recv() => Event::Question(question),
                 () = wake => Event::Deadline,
             };
             self.note(event).await;
@@ -365,6 +371,12 @@ impl Server {
     async fn note(&mut self, event: Event) {
         match event {
             Event::Deadline => self.feed(Input::Deadline),
+            Event::Question(Question::Plan(answer)) => {
+                let _ = answer.send(self.plan().await); // who asked may have gone
+            }
+            Event::Question(Question::Resume(name, answer)) => {
+                let _ = answer.send(self.resume(name).await);
+            }
             Event::Due(terminals) => {
                 for id in terminals {
                     match self.store.terminal(id).await {
@@ -398,6 +410,47 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Who would be called when, as things stand.
+    async fn plan(&self) -> Vec<PlanEntry> {
+        let mut entries = Vec::new();
+        for id in self.dispatch.agenda().into_iter().take(PLAN_MAX) {
+            let Ok(Some(terminal)) = self.store.terminal(id).await else { continue };
+            let waiting = self.dispatch.explain(id, moment());
+            let at = match waiting.why {
+                Why::Line { .. } => Some(Timestamp::now().round(Unit::Second).unwrap_or_default()),
+                _ => waiting.next.map(wall),
+            };
+            let line = self.dispatch.likely_line(id);
+            let price = line
+                .zip(terminal.number.as_ref())
+                .and_then(|(line, number)| self.dialer.usual_price(line, number, at.unwrap_or_else(Timestamp::now)));
+            entries.push(PlanEntry {
+                terminal: terminal.name.to_string(),
+                messages: self.store.deliverable(id).await.map_or(0, |due| due.len()),
+                urgency: waiting.urgency.map(Urgency::as_str),
+                why: waiting.why.to_string(),
+                at,
+                line: line.map(Name::to_string),
+                price: price.map(|price| price.to_string()),
+                failures: waiting.failures,
+            });
+        }
+        entries
+    }
+
+    /// Has a terminal called again whose calls failed for days. `false`: there is none of this name.
+    async fn resume(&mut self, name: Name) -> bool {
+        let Ok(Some(terminal)) = self.store.find_terminal(Destination::Name(name)).await else { return false };
+        if let Some(number) = terminal.number
+            && let Err(error) = self.dialer.resume(number).await
+        {
+            tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
+        }
+        tracing::info!(terminal = %terminal.name, "resumed");
+        self.feed(Input::Resume(terminal.id));
+        true
     }
 
     /// Whether a terminal's state is that of this call. It is not when the terminal has meanwhile called by itself (our

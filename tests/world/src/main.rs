@@ -164,7 +164,7 @@ fn print_dispatch() {
         Input::Due(Demand {
             terminal: terminal(number * 10),
             conditions: Some(conditions.clone()),
-            urgency: Urgency::ALL[usize::from(number % 3 == 0)],
+            urgency: Urgency::ALL[usize::from(number.is_multiple_of(3))],
             deadline: None,
         })
     };

@@ -17,6 +17,7 @@ mod configs;
 mod crashes;
 mod delivery;
 mod demo;
+mod money;
 mod one_call;
 mod refusals;
 mod submissions;

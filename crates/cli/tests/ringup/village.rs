@@ -30,13 +30,24 @@ pub(crate) struct Plan {
     pub(crate) no_answer_after: &'static str,
     /// Largest content the server takes, in octets.
     pub(crate) size_max: u32,
+    /// What the server's config says besides: of its line, and of the rest.
+    pub(crate) line_more: &'static str,
+    /// See `line_more`.
+    pub(crate) server_more: &'static str,
     /// More stations: a number, and what else the exchange's config says of it.
     pub(crate) strangers: &'static [(&'static str, &'static str)],
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { linger: "0s", no_answer_after: "3s", size_max: 1_000_000, strangers: &[] }
+        Self {
+            linger: "0s",
+            no_answer_after: "3s",
+            size_max: 1_000_000,
+            line_more: "",
+            server_more: "",
+            strangers: &[],
+        }
     }
 }
 
@@ -86,7 +97,7 @@ records = "calls.jsonl"
         self.write("exchange.toml", text);
     }
 
-    fn write_server(&self, Plan { size_max, .. }: Plan) {
+    fn write_server(&self, Plan { size_max, line_more, server_more, .. }: Plan) {
         let text = format!(
             r#"state = "server"
 [submission]
@@ -99,6 +110,8 @@ longest = "1s"
 name = "line-1"
 port = "lines/{CENTRE}"
 delay = "1ms"
+{line_more}
+{server_more}
 "#
         );
         self.write("server.toml", text);

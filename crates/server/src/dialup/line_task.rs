@@ -217,7 +217,7 @@ impl Line {
             tracing::error!(call = %record.id, %error, "call record not written");
         }
         let lasted = began.elapsed();
-        self.shared.report(Report::Ended { terminal, outcome, record, lasted }).await;
+        self.shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted }).await;
     }
 
     async fn out_of_order(&mut self, error: LineError) {

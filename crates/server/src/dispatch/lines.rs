@@ -187,6 +187,14 @@ impl Lines {
         on_route.map(wait).min().unwrap_or_default()
     }
 
+    /// The line that a terminal would get if all were free.
+    pub(super) fn likely(&self, route: Route, before: Option<LineIndex>) -> Option<LineIndex> {
+        let route = u16::try_from(self.route_index(route)).unwrap_or_default();
+        let on_route = (0..).zip(&self.lines).filter(|(_, line)| line.routes.contains(&route));
+        let rank = |index: LineIndex, line: &Line| (line.badness, line.price, before != Some(index), index);
+        on_route.map(|(index, line)| rank(index, line)).min().map(|(.., index)| index)
+    }
+
     fn best(&self, wish: Wish) -> Option<LineIndex> {
         if !self.is_beyond_reserve(wish.urgency, wish.reserve) {
             return None;
