@@ -142,12 +142,13 @@ impl World {
     pub fn run(plan: Plan) -> Report {
         let count = 3 + plan.terminals / 500;
         let terms = lines(count);
+        // So narrow that rates, redials and lines are what calls wait for now and then.
         let rules = Rules {
-            storm: StormRules { calls_per_minute: 30 + plan.terminals / 50, burst: 10, calls_at_once: count },
+            storm: StormRules { calls_per_minute: 2 + plan.terminals / 500, burst: 3, calls_at_once: count },
             reserve: Reserve { urgent: 1, incoming: 0 },
             lines: terms.clone(),
             routes: vec![terms.iter().take(3).map(|terms| terms.name.clone()).collect()],
-            ..Rules::new(RetryRules { first: 60 * SECOND, longest: HOUR, redials: RedialRules::default() })
+            ..Rules::new(RetryRules { first: 20 * SECOND, longest: HOUR, redials: RedialRules::default() })
         };
         let budget = Budget {
             server: Some(Micros(i64::from(plan.terminals) * 40_000_000 + 200_000_000)),

@@ -102,7 +102,7 @@ impl Desk {
     }
 
     /// Sleeps until dispatch wants to be woken; how long that was, and what it wants then.
-    fn sleep(&mut self) -> (Duration, Vec<Output>) {
+    fn until_woken(&mut self) -> (Duration, Vec<Output>) {
         let time = self.wake.expect("it wants to be woken") - self.clock.now().at;
         (time, self.pass(time))
     }
@@ -164,7 +164,7 @@ fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
         desk.free("a");
         assert_eq!(desk.due(1), [], "due again does not hurry a retry");
         assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Urgent))), [], "nor does urgency");
-        let (pause, wanted) = desk.sleep();
+        let (pause, wanted) = desk.until_woken();
         assert!(pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5, "{pause:?} for {longest}");
         assert_eq!(wanted, [call(1, "a")]);
     }
@@ -177,7 +177,7 @@ fn each_class_of_outcome_has_its_pause() {
         desk.due(1);
         desk.ended(1, "a", outcome);
         desk.free("a");
-        desk.sleep().0
+        desk.until_woken().0
     };
     for outcome in [Outcome::Busy, Outcome::NoAnswer, Outcome::NoCarrier, Outcome::LinkFailed("x".into()), lost(1, 0)] {
         assert!(pause(outcome.clone()) <= 60 * SECOND, "{outcome}");
@@ -196,12 +196,12 @@ fn a_delivered_terminal_starts_from_the_first_pause_again() {
     for outcome in [Outcome::Busy, Outcome::Busy, Outcome::Completed, Outcome::Busy] {
         desk.due(1);
         while desk.why(1) != Why::Calling {
-            desk.sleep();
+            desk.until_woken();
         }
         desk.ended(1, "a", outcome);
         desk.free("a");
     }
-    assert!(desk.sleep().0 <= 60 * SECOND);
+    assert!(desk.until_woken().0 <= 60 * SECOND);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_terminal_without_a_number_waits_until_it_connects_by_itself() {
     assert_eq!(desk.wake, None);
     desk.connected(1, "b");
     desk.ended(1, "b", lost(1, 0));
-    assert_eq!(desk.sleep().1, [], "it is not called after a connection of its own that broke");
+    assert_eq!(desk.until_woken().1, [], "it is not called after a connection of its own that broke");
     assert_eq!(desk.why(1), Why::Nothing);
 }
 
@@ -254,7 +254,7 @@ fn while_our_call_is_still_ending_the_terminal_is_not_called_again() {
     desk.ended(1, "b", Outcome::Completed);
     assert_eq!(desk.due(1), [], "the call on line a is not over");
     desk.ended(1, "a", Outcome::Busy);
-    assert_eq!(desk.sleep().1, [call(1, "c")]);
+    assert_eq!(desk.until_woken().1, [call(1, "c")]);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn bulk_waits_for_the_cheap_window_and_is_called_when_it_opens() {
     assert_eq!(desk.why(1), Why::Rest(Rest::Price));
     let mut slept = Duration::ZERO;
     loop {
-        let (time, wanted) = desk.sleep();
+        let (time, wanted) = desk.until_woken();
         slept += time;
         if !wanted.is_empty() {
             break assert_eq!(wanted, [call(1, "a")]);
@@ -328,7 +328,7 @@ fn nobody_is_called_outside_the_hours_however_urgent() {
     assert_eq!(next - desk.clock.now().at, 44 * HOUR, "over the closed day");
     let mut slept = Duration::ZERO;
     while desk.why(1) != Why::Calling {
-        slept += desk.sleep().0;
+        slept += desk.until_woken().0;
     }
     assert_eq!(slept, 44 * HOUR);
 }
@@ -343,7 +343,7 @@ fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
         desk.clock.jumped = SignedDuration::from_hours(jump);
         let mut slept = Duration::ZERO;
         while desk.why(1) != Why::Calling {
-            slept += desk.sleep().0;
+            slept += desk.until_woken().0;
         }
         let local = desk.clock.now().local;
         assert!(local.hour() >= 14 && local.hour() < 16, "{local}");
@@ -363,7 +363,7 @@ fn a_backlog_is_called_at_the_rate_that_is_set() {
     assert_eq!(calls.len(), 5);
     assert_eq!(desk.why(199), Why::Storm);
     while desk.wake.is_some() {
-        let (_, wanted) = desk.sleep();
+        let (_, wanted) = desk.until_woken();
         calls.extend(wanted.iter().map(|_| desk.clock.passed));
     }
     assert_eq!(calls.len(), 40, "no more at once");
@@ -383,7 +383,7 @@ fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
             desk.ended(1, "a", Outcome::NoAnswer);
             desk.free("a");
         } else {
-            desk.sleep();
+            desk.until_woken();
         }
     }
     for four in calls.windows(4) {
@@ -401,7 +401,7 @@ fn calls_from_before_the_start_count_for_the_redial_rule() {
     }
     assert_eq!(desk.due(1), []);
     assert_eq!(desk.why(1), Why::Rest(Rest::Redials));
-    assert_eq!(desk.sleep(), (80 * SECOND, vec![call(1, "a")]));
+    assert_eq!(desk.until_woken(), (80 * SECOND, vec![call(1, "a")]));
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn a_message_that_breaks_sessions_is_left_out_and_the_others_wait_one_try() {
     for _ in 0..2 {
         assert_eq!(wanted, []);
         desk.free("a");
-        desk.sleep();
+        desk.until_woken();
         wanted = desk.ended(1, "a", lost(7, 1));
     }
     assert_eq!(wanted, [Output::Quarantine { terminal: terminal(1), message: message(7) }]);
@@ -425,7 +425,7 @@ fn a_silent_terminal_raises_one_alarm_that_its_next_connection_clears() {
     let mut desk = Desk::new(rules(), &[]);
     let silent = |is_raised| Output::Silent { terminal: terminal(1), is_raised };
     desk.feed(Input::Watch { terminal: terminal(1), after: Some(2 * HOUR), silent_for: HOUR });
-    assert_eq!(desk.sleep(), (HOUR, vec![silent(true)]));
+    assert_eq!(desk.until_woken(), (HOUR, vec![silent(true)]));
     assert_eq!(desk.pass(10 * HOUR), []);
     assert_eq!(desk.connected(1, "a"), [silent(false), Output::Deliver(terminal(1))]);
 }
