@@ -335,20 +335,17 @@ impl Server {
     /// What was so when the last process ended: what waits is due now, and what was dialled counts.
     async fn recall(&mut self) -> Result<(), StoreError> {
         let now = Timestamp::now();
-        let by_number: BTreeMap<_, _> = self
-            .store
-            .terminals()
-            .await?
-            .into_iter()
-            .inspect(|terminal| {
-                let (_, after) = self.calendar.of(&terminal.name);
-                if after.is_some() {
-                    self.dispatch
-                        .handle(Input::Watch { terminal: terminal.id, after, silent_for: Duration::ZERO }, moment());
-                }
-            })
-            .filter_map(|terminal| Some((terminal.number?, terminal.id)))
-            .collect();
+        let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
+        let reached = self.store.last_connected().await?;
+        let mut by_number = BTreeMap::new();
+        for terminal in self.store.terminals().await? {
+            let (_, after) = self.calendar.of(&terminal.name);
+            if after.is_some() {
+                let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
+                self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
+            }
+            by_number.extend(terminal.number.map(|number| (number, terminal.id)));
+        }
         for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
             if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
