@@ -57,7 +57,7 @@ pub fn cost_table(seed: u64) -> Vec<CostRow> {
     for (name, text) in TARIFFS {
         let tariff: Arc<Tariff> = Arc::new(toml::from_str(text).expect("the table's tariffs are tariffs"));
         rows.push(called(name, "called at once", &tariff, &traffic, Urgency::Normal));
-        rows.push(called(name, "called; sales ride along or wait for the night", &tariff, &traffic, Urgency::Bulk));
+        rows.push(called(name, "called; sales wait for a ride, the night or a day", &tariff, &traffic, Urgency::Bulk));
         for (way, every) in
             [("polled every 10 min", HOUR / 6), ("polled every hour", HOUR), ("polled every day", 24 * HOUR)]
         {
