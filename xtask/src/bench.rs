@@ -6,6 +6,7 @@ mod exchange;
 mod machine;
 mod rows;
 mod starter;
+mod world;
 
 use clap::{Args, ValueEnum};
 
@@ -25,6 +26,8 @@ Examples:
   cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
+  cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
+  cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
 
 The tables go to standard output, what is happening to standard error. Other work on the machine
@@ -43,6 +46,8 @@ enum Figure {
     Starter,
     Exchange,
     Store,
+    Dispatch,
+    Cost,
     Build,
 }
 
@@ -77,6 +82,12 @@ impl Bench {
         }
         if is_wanted(Figure::Store) {
             println!("{}", rows::STORE.measure(workspace)?);
+        }
+        if is_wanted(Figure::Dispatch) {
+            println!("{}", world::dispatch(workspace)?);
+        }
+        if is_wanted(Figure::Cost) {
+            println!("{}", world::cost(workspace)?);
         }
         if is_wanted(Figure::Exchange) {
             println!("{}", exchange::measure(workspace)?);

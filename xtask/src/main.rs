@@ -7,6 +7,7 @@ mod soak;
 mod step;
 mod tidy;
 mod workspace;
+mod world;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ Examples:
   cargo xtask test                 every test
   cargo xtask tidy                 the rules that no compiler knows
   cargo xtask ci                   what CI runs: format, clippy, docs, tidy, tests
+  cargo xtask world --seed 7       a month of a thousand terminals in virtual time, from one seed
   cargo xtask soak --minutes 30    property tests with far more cases
   cargo xtask bench call           the figures of a call, as a table
 
@@ -42,6 +44,7 @@ enum Command {
     Ci,
     /// Fetches what `test` needs besides Rust: Debian's pppd, mgetty and more, a kernel for them, and PyPI's pyserial, into target/peers. Nothing is installed
     Peers,
+    World(world::World),
     Soak(soak::Soak),
     Bench(bench::Bench),
 }
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&workspace),
         Command::Ci => ci::run(&workspace),
         Command::Peers => peers::fetch(&workspace),
+        Command::World(world) => world.run(&workspace),
         Command::Soak(soak) => soak.run(&workspace),
         Command::Bench(bench) => bench.run(&workspace),
     });

@@ -8,9 +8,10 @@ use clap::Args;
 
 use crate::step::{Step, timed};
 use crate::workspace::Workspace;
+use crate::world;
 
-/// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, and the fuzz targets, each
-/// round with new seeds.
+/// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, seeds of the world, and the fuzz
+/// targets, each round with new seeds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -18,7 +19,7 @@ Examples:
   cargo xtask soak --minutes 60 --cases 1000000 --fuzz-seconds 300
   cargo xtask soak --fuzz-seconds 0           property tests only
 
-That is all of it so far: no soak of whole calls yet. A case that fails is printed shrunk, and kept
+No soak of whole calls yet. A seed that breaks a promise is printed: `cargo xtask world` runs it again. A case that fails is printed shrunk, and kept
 in a file of regressions; what makes a fuzz target fail is kept in fuzz/artifacts. Give it a test of
 its own, with a name. What the fuzz targets find worth keeping is in target/fuzz.")]
 pub(crate) struct Soak {
@@ -31,6 +32,9 @@ pub(crate) struct Soak {
     /// Seconds for each fuzz target in a round; 0: none, and cargo-fuzz is not needed
     #[arg(long, value_name = "N", default_value_t = 60)]
     fuzz_seconds: u32,
+    /// Seeds of the world in a round: 300 terminals, 90 days each
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    seeds: u64,
 }
 
 impl Soak {
@@ -42,9 +46,14 @@ impl Soak {
         // Before the first round: who lacks the tool is told at once, not after ten minutes.
         let fuzzing = if self.fuzz_seconds > 0 { fuzz::steps(workspace, self.fuzz_seconds)? } else { vec![] };
         let began = Instant::now();
-        for round in 1.. {
+        for round in 1_u64.. {
             timed(&format!("soak round {round}"), || {
                 properties.run(workspace)?;
+                if self.seeds > 0 {
+                    // Beyond those of `test`.
+                    let first = 1000 + (round - 1) * self.seeds;
+                    world::step("world", first, self.seeds, 300, 90).run(workspace)?;
+                }
                 fuzzing.iter().try_for_each(|step| step.run(workspace))
             })?;
             if began.elapsed() >= Duration::from_secs(self.minutes * 60) {

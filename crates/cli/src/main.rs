@@ -49,6 +49,7 @@ enum Command {
     Line(operator::LineVerbs),
     Call(operator::CallVerbs),
     Message(operator::MessageVerbs),
+    Plan(operator::Plan),
     Store(operator::StoreVerbs),
 }
 
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         Command::Line(verbs) => verbs.run(),
         Command::Call(verbs) => verbs.run(),
         Command::Message(verbs) => verbs.run(),
+        Command::Plan(plan) => plan.run(),
         Command::Store(verbs) => verbs.run(),
     };
     result.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
 mod messages;
+mod plan;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) use messages::MessageVerbs;
 pub(crate) use store::StoreVerbs;
 
 use crate::config;
+pub(crate) use plan::Plan;
 
 /// How the server is found, and how its answer is shown.
 #[derive(Debug, Args)]
@@ -198,6 +200,11 @@ enum TerminalVerb {
     },
     /// List all terminals
     List,
+    /// Have a terminal called again whose calls failed for days
+    Resume {
+        /// Its name
+        name: Name,
+    },
     /// Remove a terminal; what waits for it is cancelled
     Remove {
         /// Its name
@@ -258,6 +265,10 @@ impl TerminalVerbs {
                     TERMINAL_COLUMNS,
                     "no terminals; add one: ringup terminal add NAME --number N",
                 );
+            }
+            TerminalVerb::Resume { name } => {
+                desk.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
+                eprintln!("{name} is called again (see: ringup plan)");
             }
             TerminalVerb::Remove { name, yes } => {
                 let path = format!("/terminals/{name}");

@@ -21,8 +21,8 @@ impl TerminalId {
         Self(octets)
     }
 
-    /// The 8 octets.
-    pub fn octets(self) -> [u8; 8] {
+    /// The octets it is made of.
+    pub const fn octets(self) -> [u8; 8] {
         self.0
     }
 }

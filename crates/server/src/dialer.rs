@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use line::{CallId, Forbidden, Number, check_dialled};
 
@@ -197,10 +198,10 @@ impl Dialer {
         self.store.set_dial_loop(number, None).await
     }
 
-    /// What a usual call to a number costs now on a line, if it costs anything.
-    pub fn usual_price(&self, line: &Name, number: &Number) -> Option<Micros> {
+    /// What a call of a minute to a number costs then on a line, if it costs anything.
+    pub fn usual_price(&self, line: &Name, number: &Number, at: Timestamp) -> Option<Micros> {
         let tariff = self.money.tariffs.for_number(self.lines.get(line)?, number);
-        Some(tariff.usual_price(Zoned::now().datetime()))
+        Some(tariff.usual_price(at.to_zoned(TimeZone::system()).datetime()))
     }
 
     /// What is spent or reserved today, and what may be.

@@ -278,12 +278,13 @@ impl Dispatch {
                 self.queue.remove(route, &before);
                 self.enqueue(id);
             }
-            State::Resting { why: Rest::Price, .. } => {
+            State::Resting { why: Rest::Price, until } => {
                 let wait = self.terminals.get(&id).map_or(Duration::ZERO, |found| self.wait_for_price(found, now));
                 if wait.is_zero() {
                     self.enqueue(id);
                 } else {
-                    self.rest(id, now.at + wait, Rest::Price);
+                    // Who came first waits no longer for who came later.
+                    self.rest(id, until.min(now.at + wait), Rest::Price);
                 }
             }
             // It rides on what is under way; a pause has its reason, however urgent it is.

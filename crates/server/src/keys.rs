@@ -10,6 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::store::{Store, StoreError, Trust};
 
+/// The file of the server's key in its state folder.
+pub(crate) const KEY_FILE: &str = "server.key";
+
 /// The key and its sessions: one for the life of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ServerKeys {
@@ -48,7 +51,7 @@ impl ServerKeys {
     /// # Errors
     /// [`ServerKeysError`].
     pub fn open(state: &Path, store: Store) -> Result<Self, ServerKeysError> {
-        let key = SecretKey::read_or_make(&state.join("server.key"))?;
+        let key = SecretKey::read_or_make(&state.join(KEY_FILE))?;
         Ok(Self { public: key.public(), credentials: CourierCredentials::new(&key)?, store })
     }
 

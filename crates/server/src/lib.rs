@@ -18,6 +18,7 @@ pub mod keys;
 pub mod ledger;
 mod operator;
 pub mod outcome;
+mod plan;
 pub mod rights;
 pub mod routing;
 pub mod service;

@@ -23,10 +23,11 @@ use serde_json::{Value, json};
 
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
-use crate::dialup::DialUp;
+use crate::dialup::{DialUp, Rooms};
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
 use crate::ingest::http::problem;
 use crate::keys::ServerKeys;
+use crate::plan::{self, Question, Questions};
 use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
 
@@ -41,6 +42,7 @@ struct Desk {
     dialup: DialUp,
     keys: ServerKeys,
     home: Option<Home>,
+    questions: Questions,
 }
 
 impl Desk {
@@ -59,12 +61,15 @@ impl Desk {
 }
 
 /// The routes.
-pub(crate) fn router(store: Store, dialup: DialUp, keys: ServerKeys, home: Option<Home>) -> Router {
+pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions: Questions) -> Router {
+    let Rooms { store, keys, .. } = rooms;
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
         .route("/terminals/{name}/invitation", post(invite))
         .route("/terminals/{name}/shut-out", post(shut_out))
+        .route("/terminals/{name}/resume", post(resume_terminal))
+        .route("/plan", get(show_plan))
         .route("/providers", get(list_providers))
         .route("/providers", post(add_provider))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
@@ -75,7 +80,7 @@ pub(crate) fn router(store: Store, dialup: DialUp, keys: ServerKeys, home: Optio
         .route("/store", get(show_store))
         .route("/store/check", get(check_store))
         .route("/store/backup", get(show_backup).post(make_backup))
-        .with_state(Desk { store, backup: BackupWatch::default(), dialup, keys, home })
+        .with_state(Desk { store, backup: BackupWatch::default(), dialup, keys, home, questions })
 }
 
 /// A refusal, as a problem document.
@@ -235,6 +240,29 @@ async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer 
     desk.keys.forget(terminal.id);
     tracing::warn!(terminal = %terminal.name, "shut out");
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Has a terminal called again whose calls failed for days.
+async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let name = parse::<Name>("name", &name)?;
+    match plan::ask(&desk.questions, |answer| Question::Resume(name.clone(), answer)).await {
+        Some(true) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(false) => Err(Refused::missing("name", no_terminal(&name))),
+        None => Err(stopping()),
+    }
+}
+
+async fn show_plan(State(desk): State<Desk>) -> Answer {
+    let entries = plan::ask(&desk.questions, Question::Plan).await.ok_or_else(stopping)?;
+    Ok(Json(entries).into_response())
+}
+
+fn stopping() -> Refused {
+    Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        field: "server",
+        detail: "the server is stopping; ask again when it runs".to_owned(),
+    }
 }
 
 fn no_terminal(name: &Name) -> String {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{TerminalId, Urgency};
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Unit, Zoned};
 use line::{CallId, Home, Hours};
 use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
@@ -21,16 +21,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
-use crate::directory::{Connection, Name, Terminal};
+use crate::directory::{Connection, Destination, Name, Terminal};
 use crate::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
 };
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
 use crate::operator;
 use crate::outcome::Outcome;
-use crate::store::{Quotas, Retention, Store, StoreError};
+use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
+use crate::store::{MostUrgent, Quotas, Retention, Store, StoreError};
 use crate::upkeep;
 use crate::verdict::Verdict;
 
@@ -39,6 +40,9 @@ const EVENTS_MAX: usize = 1024;
 
 /// The reason of a verdict about a message that the terminal's sessions do not survive.
 const POISON: &str = "sessions with the terminal broke, time and again, while this message was under way";
+
+/// Calls that were not answered are remembered over a restart for so long: a series of redials is longer than its rest.
+const SERIES_MEMORY: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -131,6 +135,8 @@ enum Event {
     Due(Vec<TerminalId>),
     /// A line reports.
     Report(Report),
+    /// The operator wants something.
+    Question(Question),
     /// Dispatch wanted to be woken.
     Deadline,
 }
@@ -184,8 +190,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         ..Rules::new(config.retry)
     };
     let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
-    let rooms = Rooms { store: store.clone(), keys: keys.clone(), submissions };
-    let dialup = DialUp::start(config.lines, settings, rooms, report_sender, shutdown.clone(), &mut tasks);
+    let rooms = Rooms { store: store.clone(), keys, submissions };
+    let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     if let Some(address) = config.delivery_listen {
         let failed = |source| ServeError::Listen { at: address.to_string(), source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -195,7 +201,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
-    let router = operator::router(store.clone(), dialup.clone(), keys, config.home);
+    let (question_sender, questions) = mpsc::channel(1);
+    let router = operator::router(rooms, dialup.clone(), config.home, question_sender);
     let operator_shutdown = shutdown.clone();
     tasks.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;
@@ -208,7 +215,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs).await;
     let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let calendar = Calendar::new(config.conditions);
-    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports };
+    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports, questions };
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -284,6 +291,7 @@ struct Server {
     calendar: Calendar,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
+    questions: mpsc::Receiver<Question>,
 }
 
 impl Server {
@@ -302,6 +310,7 @@ impl Server {
             let event = tokio::select! {
                 Some(terminals) = self.due.recv() => Event::Due(terminals),
                 Some(report) = self.reports.recv() => Event::Report(report),
+                Some(question) = self.questions.recv() => Event::Question(question),
                 () = wake => Event::Deadline,
             };
             self.note(event).await;
@@ -357,27 +366,28 @@ impl Server {
     /// What was so when the last process ended: what waits is due now, and what was dialled counts.
     async fn recall(&mut self) -> Result<(), StoreError> {
         let now = Timestamp::now();
-        let by_number: BTreeMap<_, _> = self
-            .store
-            .terminals()
-            .await?
-            .into_iter()
-            .inspect(|terminal| {
-                let (_, after) = self.calendar.of(&terminal.name);
-                if after.is_some() {
-                    self.dispatch
-                        .handle(Input::Watch { terminal: terminal.id, after, silent_for: Duration::ZERO }, moment());
-                }
-            })
-            .filter_map(|terminal| Some((terminal.number?, terminal.id)))
-            .collect();
-        for (number, at) in self.store.unanswered_since(now - SignedDuration::from_hours(24)).await? {
+        let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
+        let reached = self.store.last_connected().await?;
+        let mut by_number = BTreeMap::new();
+        for terminal in self.store.terminals().await? {
+            let (_, after) = self.calendar.of(&terminal.name);
+            if after.is_some() {
+                let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
+                self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
+            }
+            by_number.extend(terminal.number.map(|number| (number, terminal.id)));
+        }
+        for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
             if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
             }
         }
+        let urgencies = self.store.urgencies(None).await?;
+        let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
         for terminal in self.store.terminals_due().await? {
-            self.feed_due(&terminal);
+            if let Some(waits) = urgencies.get(&terminal.id) {
+                self.feed_demand(&terminal, waits);
+            }
         }
         Ok(())
     }
@@ -405,13 +415,19 @@ impl Server {
     async fn note(&mut self, event: Event) {
         match event {
             Event::Deadline => self.feed(Input::Deadline),
+            Event::Question(Question::Plan(answer)) => {
+                let _ = answer.send(self.plan().await); // who asked may have gone
+            }
+            Event::Question(Question::Resume(name, answer)) => {
+                let _ = answer.send(self.resume(name).await);
+            }
             Event::Due(terminals) => {
                 for id in terminals {
                     match self.store.terminal(id).await {
                         Ok(Some(terminal)) => {
                             let state = terminal.connection.as_str();
                             tracing::info!(terminal = %terminal.name, state, "connection state checked");
-                            self.feed_due(&terminal);
+                            self.feed_due(&terminal).await;
                         }
                         Ok(None) => {} // removed since
                         Err(error) => tracing::error!(%error, "cannot read the directory"),
@@ -434,10 +450,51 @@ impl Server {
                 self.dialup.set_suspects(terminal, self.dispatch.suspects(terminal));
                 // What came too late for this call, or was not brought by it, is due for the next.
                 if let Ok(Some(found)) = self.waiting(terminal).await {
-                    self.feed_due(&found);
+                    self.feed_due(&found).await;
                 }
             }
         }
+    }
+
+    /// Who would be called when, as things stand.
+    async fn plan(&self) -> Vec<PlanEntry> {
+        let mut entries = Vec::new();
+        for id in self.dispatch.agenda().into_iter().take(PLAN_MAX) {
+            let Ok(Some(terminal)) = self.store.terminal(id).await else { continue };
+            let waiting = self.dispatch.explain(id, moment());
+            let at = match waiting.why {
+                Why::Line { .. } => Some(Timestamp::now().round(Unit::Second).unwrap_or_default()),
+                _ => waiting.next.map(wall),
+            };
+            let line = self.dispatch.likely_line(id);
+            let price = line
+                .zip(terminal.number.as_ref())
+                .and_then(|(line, number)| self.dialer.usual_price(line, number, at.unwrap_or_else(Timestamp::now)));
+            entries.push(PlanEntry {
+                terminal: terminal.name.to_string(),
+                messages: self.store.waiting(id).await.unwrap_or_default(),
+                urgency: waiting.urgency.map(Urgency::as_str),
+                why: waiting.why.to_string(),
+                at,
+                line: line.map(Name::to_string),
+                price: price.map(|price| price.to_string()),
+                failures: waiting.failures,
+            });
+        }
+        entries
+    }
+
+    /// Has a terminal called again whose calls failed for days. `false`: there is none of this name.
+    async fn resume(&mut self, name: Name) -> bool {
+        let Ok(Some(terminal)) = self.store.find_terminal(Destination::Name(name)).await else { return false };
+        if let Some(number) = terminal.number
+            && let Err(error) = self.dialer.resume(number).await
+        {
+            tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
+        }
+        tracing::info!(terminal = %terminal.name, "resumed");
+        self.feed(Input::Resume(terminal.id));
+        true
     }
 
     /// Whether a terminal's state is that of this call. It is not when the terminal has meanwhile called by itself (our
@@ -460,10 +517,22 @@ impl Server {
         self.dispatch.handle(input, moment());
     }
 
-    fn feed_due(&mut self, terminal: &Terminal) {
+    /// Tells dispatch what waits for a terminal, if anything does.
+    async fn feed_due(&mut self, terminal: &Terminal) {
+        match self.store.urgencies(Some(terminal.id)).await {
+            Ok(urgencies) => urgencies.first().into_iter().for_each(|found| self.feed_demand(terminal, found)),
+            Err(error) => tracing::error!(%error, "cannot read what is due"),
+        }
+    }
+
+    fn feed_demand(&mut self, terminal: &Terminal, waits: &MostUrgent) {
         let (conditions, _) = self.calendar.of(&terminal.name);
         let conditions = terminal.number.is_some().then(|| conditions.clone());
-        let demand = Demand { terminal: terminal.id, conditions, urgency: Urgency::Normal, deadline: None };
+        let deadline = waits.expires_at.map(|at| {
+            let left = at.duration_since(Timestamp::now());
+            Instant::now() + Duration::try_from(left).unwrap_or_default()
+        });
+        let demand = Demand { terminal: terminal.id, conditions, urgency: waits.urgency, deadline };
         self.feed(Input::Due(demand));
     }
 }

@@ -40,6 +40,7 @@ use tokio::sync::Notify;
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use check::{CheckError, Findings};
 pub use cleaning::{Cleaned, Retention};
+pub use deliveries::MostUrgent;
 pub use entries::{DeliveryEntry, EnvelopeEntry, MessageEntry};
 pub use health::{Counts, Health};
 pub use keys::Trust;

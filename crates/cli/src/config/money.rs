@@ -1,10 +1,14 @@
 //! Of `server.toml`, what says what calls cost, and what may be spent.
 
+use std::time::Duration;
+
 use server::dialer::Money;
 use server::directory::Name;
-use server::ledger::{Account, BreakerRules, Budget, Micros, SHORTEST_CALL, Tariff, TariffBook};
+use server::ledger::{Account, BreakerRules, Budget, Micros, Tariff, TariffBook};
 
 use super::Section;
+
+const LONGEST_CALL_LEAST: Duration = Duration::from_secs(10);
 
 /// `[[tariff]]` and `[budget]`.
 pub(super) fn read(top: &mut Section<'_>) -> Money {
@@ -27,11 +31,9 @@ fn budget(section: &mut Section<'_>, tariffs: TariffBook) -> Money {
     };
     budget.named.extend(section.sections("of", named).into_iter().flatten());
     let longest_call = section.time("longest_call", usual.longest_call);
-    if longest_call < SHORTEST_CALL {
-        section.fault(
-            "longest_call",
-            format!("is shorter than {} s: dialling alone takes as long", SHORTEST_CALL.as_secs()),
-        );
+    if longest_call < LONGEST_CALL_LEAST {
+        let least = LONGEST_CALL_LEAST.as_secs();
+        section.fault("longest_call", format!("is shorter than {least} s: no call comes up in that"));
     }
     let BreakerRules { calls, days } = usual.breaker;
     let breaker = BreakerRules {

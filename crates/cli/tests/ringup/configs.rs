@@ -83,6 +83,63 @@ fn all_faults_of_a_servers_config_are_told_at_once_each_with_its_key() {
 }
 
 #[test]
+fn faults_of_money_and_of_when_to_call_are_told_with_their_keys() {
+    let text = r#"
+        [retry]
+        redials_in_all = "many"
+        [dispatch]
+        calls_per_minute = 0
+        reserve_urgent = 1
+        [[conditions]]
+        hours = ["always"]
+        closed = ["christmas"]
+        lines = ["line-9"]
+        [budget]
+        server = "lots"
+        longest_call = "1s"
+        linger = "yes"
+        [[budget.of]]
+        day = "1"
+        [[tariff]]
+        name = "minutes"
+        [[tariff.window]]
+        unit_ms = 5
+        price = "1"
+        [[line]]
+        name = "line-1"
+        port = "/dev/ttyUSB0"
+        tariff = "hours"
+    "#;
+    let keys = [
+        "retry.redials_in_all",
+        "dispatch.calls_per_minute",
+        "dispatch.reserve_urgent",
+        "conditions[0].hours[0]",
+        "conditions[0].closed[0]",
+        "conditions[0].lines",
+        "budget.server",
+        "budget.longest_call",
+        "budget.linger",
+        "budget.of[0].terminal",
+        "tariff[0]",
+        "line[0].tariff",
+    ];
+    assert_faults("server", text, &keys);
+}
+
+#[test]
+fn every_config_in_the_guide_to_money_is_good() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/money.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let blocks: Vec<_> = guide.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 3);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, blocks.concat()).unwrap();
+    let Output { status, stderr, .. } = ringup(&["check-config", "server", file.path().to_str().unwrap()]);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+}
+
+#[test]
 fn all_faults_of_a_terminals_config_are_told_at_once_each_with_its_key() {
     let text = r#"
         [line]

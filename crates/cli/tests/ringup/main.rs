@@ -18,6 +18,7 @@ mod crashes;
 mod deciding;
 mod delivery;
 mod demo;
+mod money;
 mod one_call;
 mod online;
 mod proof;

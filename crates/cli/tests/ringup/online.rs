@@ -50,11 +50,16 @@ fn a_ring_that_says_connect_is_not_answered_and_the_message_comes_over_the_inter
     assert!(village.exchange_calls_so_far().iter().all(|call| call["outcome"] != "completed"));
 }
 
-const RINGS_ONLY: &str = "ring_only = \"2s\"\n[[conditions]]\nterminals = [\"owner\"]\nlines = [\"line-1\"]\n";
+const RUNG_OWNER: &str = "[[conditions]]\nterminals = [\"owner\"]\nlines = [\"line-1\"]";
 
 #[test]
 fn a_line_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays() {
-    let village = Village::found(Plan { server: RINGS_ONLY, no_answer_after: "30s", ..Plan::default() });
+    let village = Village::found(Plan {
+        line_more: "ring_only = \"2s\"",
+        server_more: RUNG_OWNER,
+        no_answer_after: "30s",
+        ..Plan::default()
+    });
     write_config(&village, "action = \"connect\"");
     let _owner = village.start_owner();
     let message = village.send("tel:301", &village.write("report", "coin box full"));
@@ -72,8 +77,8 @@ fn a_line_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays(
 
 #[test]
 fn a_terminal_that_does_not_come_after_a_ring_is_rung_again_and_the_record_says_so() {
-    let wait = "ring_only = \"1s\"\n[[conditions]]\nterminals = [\"owner\"]\nlines = [\"line-1\"]\n";
-    let village = Village::found(Plan { server: wait, session_wait: "300ms", ..Plan::default() });
+    let line_more = "ring_only = \"1s\"";
+    let village = Village::found(Plan { line_more, server_more: RUNG_OWNER, session_wait: "300ms", ..Plan::default() });
     village.send("tel:301", &village.write("report", "coin box full"));
     village.chronicle.wait("server", "rung, no session");
     village.chronicle.wait_nth("server", "calling", 2);

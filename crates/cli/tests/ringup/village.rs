@@ -30,10 +30,12 @@ pub(crate) struct Plan {
     pub(crate) no_answer_after: &'static str,
     /// How long a terminal that was rung may take to come.
     pub(crate) session_wait: &'static str,
-    /// What else the server's config says: keys of its line, then tables.
-    pub(crate) server: &'static str,
     /// Largest content the server takes, in octets.
     pub(crate) size_max: u32,
+    /// What the server's config says besides: of its line, and of the rest.
+    pub(crate) line_more: &'static str,
+    /// See `line_more`.
+    pub(crate) server_more: &'static str,
     /// More stations: a number, and what else the exchange's config says of it.
     pub(crate) strangers: &'static [(&'static str, &'static str)],
 }
@@ -44,8 +46,9 @@ impl Default for Plan {
             linger: "0s",
             no_answer_after: "3s",
             session_wait: "30s",
-            server: "",
             size_max: 1_000_000,
+            line_more: "",
+            server_more: "",
             strangers: &[],
         }
     }
@@ -97,7 +100,7 @@ records = "calls.jsonl"
         self.write("exchange.toml", text);
     }
 
-    fn write_server(&self, Plan { server, session_wait, size_max, .. }: Plan) {
+    fn write_server(&self, Plan { session_wait, size_max, line_more, server_more, .. }: Plan) {
         let text = format!(
             r#"state = "server"
 [submission]
@@ -113,7 +116,8 @@ session_wait = "{session_wait}"
 name = "line-1"
 port = "lines/{CENTRE}"
 delay = "1ms"
-{server}
+{line_more}
+{server_more}
 "#
         );
         self.write("server.toml", text);

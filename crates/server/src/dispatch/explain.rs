@@ -8,6 +8,7 @@ use delivery::{TerminalId, Urgency};
 use super::Dispatch;
 use super::rules::Moment;
 use super::terminal::{Rest, State};
+use crate::directory::Name;
 
 /// What a terminal waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,16 @@ impl Dispatch {
             }
         };
         Waiting { why, next, failures, urgency: Some(found.urgency) }
+    }
+
+    /// The line that a terminal is being called on, or would be.
+    pub fn likely_line(&self, terminal: TerminalId) -> Option<&Name> {
+        let found = self.terminals.get(&terminal)?;
+        let line = match found.state {
+            State::Calling { line } | State::Connected { line, .. } => Some(line),
+            _ => self.lines.likely(found.route(), self.worked.get(&terminal).copied()),
+        };
+        line.map(|line| self.lines.name(line))
     }
 
     /// Every terminal that is not idle, those that are called first, first.

@@ -46,7 +46,7 @@ struct Line {
     badness: u32,
     /// Of a usual call, now.
     price: Micros,
-    /// When it is next as low as it gets.
+    /// When it is next as low as it gets; never, if it always is the same and more than nothing.
     cheap_at: DateTime,
 }
 
@@ -178,12 +178,21 @@ impl Lines {
         self.resting.first().map(|(at, _)| *at)
     }
 
-    /// How long until a call on this route costs as little as it gets.
+    /// How long until a call on this route costs as little as it gets: a bulk message waits for that, or, where the price
+    /// never changes, for a call to ride on.
     pub(super) fn until_cheap(&self, route: Route, local: DateTime) -> Duration {
         let wait = |line: &Line| Duration::try_from(local.duration_until(line.cheap_at)).unwrap_or_default();
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
         let on_route = self.lines.iter().filter(|line| line.routes.contains(&route));
         on_route.map(wait).min().unwrap_or_default()
+    }
+
+    /// The line that a terminal would get if all were free.
+    pub(super) fn likely(&self, route: Route, before: Option<LineIndex>) -> Option<LineIndex> {
+        let route = u16::try_from(self.route_index(route)).unwrap_or_default();
+        let on_route = (0..).zip(&self.lines).filter(|(_, line)| line.routes.contains(&route));
+        let rank = |index: LineIndex, line: &Line| (line.badness, line.price, before != Some(index), index);
+        on_route.map(|(index, line)| rank(index, line)).min().map(|(.., index)| index)
     }
 
     fn best(&self, wish: Wish) -> Option<LineIndex> {
@@ -248,8 +257,12 @@ impl Lines {
         for index in 0..u16::try_from(self.lines.len()).unwrap_or(u16::MAX) {
             let Some(tariff) = self.lines[usize::from(index)].tariff.clone() else { continue };
             until = until.min(tariff.next_change(local));
-            let wait = SignedDuration::try_from(tariff.until_cheapest(local)).unwrap_or_default();
-            let (price, cheap_at) = (tariff.usual_price(local), local.saturating_add(wait));
+            let price = tariff.usual_price(local);
+            let cheap_at = match tariff.until_cheapest(local) {
+                Some(wait) => local.saturating_add(SignedDuration::try_from(wait).unwrap_or_default()),
+                None if price == Micros::ZERO => local,
+                None => DateTime::MAX,
+            };
             self.change(index, |line| (line.price, line.cheap_at) = (price, cheap_at));
         }
         self.priced = Some((local, until));

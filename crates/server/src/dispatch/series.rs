@@ -10,8 +10,8 @@ pub const REDIALS_MAX: usize = 2;
 /// One number's calls since one was answered.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Series {
-    /// The last calls, newest first.
-    last: [Option<Instant>; REDIALS_MAX + 1],
+    /// The last calls, newest first; one more than count, for when the newest was none.
+    last: [Option<Instant>; REDIALS_MAX + 2],
     calls: u8,
     /// Calls that failed, answered or not, since one that did not.
     pub(super) failures: u8,
@@ -45,7 +45,7 @@ impl Series {
     /// The call that was noted last was not dialled.
     pub(super) fn undo(&mut self) {
         self.last.rotate_left(1);
-        self.last[REDIALS_MAX] = None;
+        self.last[REDIALS_MAX + 1] = None;
         self.calls = self.calls.saturating_sub(1);
     }
 
@@ -98,6 +98,9 @@ mod tests {
         series.undo();
         assert_eq!(series.allowed_at(&rules, now), now);
         series.begin(&rules, now);
+        series.begin(&rules, now + Duration::from_secs(180));
+        series.undo();
+        assert!(series.allowed_at(&rules, now) > now, "what was there before the call that was none still counts");
         series.answered();
         assert_eq!(series.allowed_at(&rules, now), now);
     }

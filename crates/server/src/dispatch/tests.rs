@@ -102,7 +102,7 @@ impl Desk {
     }
 
     /// Sleeps until dispatch wants to be woken; how long that was, and what it wants then.
-    fn sleep(&mut self) -> (Duration, Vec<Output>) {
+    fn until_woken(&mut self) -> (Duration, Vec<Output>) {
         let time = self.wake.expect("it wants to be woken") - self.clock.now().at;
         (time, self.pass(time))
     }
@@ -134,7 +134,7 @@ fn a_terminal_that_was_rung_is_left_alone_until_it_comes_or_its_time_is_over() {
     assert_eq!(desk.pass(119 * SECOND), []);
     assert_eq!(desk.pass(SECOND), [Output::NoSession(terminal(2))]);
     assert_eq!(desk.why(2), Why::Rest(Rest::BackingOff));
-    assert_eq!(desk.sleep().1, [call(2, "r")]);
+    assert_eq!(desk.until_woken().1, [call(2, "r")]);
     desk.ended(2, "r", Outcome::Rung);
     assert_eq!(desk.connected(2, "internet"), [Output::Deliver(terminal(2))]);
     assert_eq!(desk.ended(2, "internet", Outcome::Completed), []);
@@ -186,7 +186,7 @@ fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
         desk.free("a");
         assert_eq!(desk.due(1), [], "due again does not hurry a retry");
         assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Urgent))), [], "nor does urgency");
-        let (pause, wanted) = desk.sleep();
+        let (pause, wanted) = desk.until_woken();
         assert!(pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5, "{pause:?} for {longest}");
         assert_eq!(wanted, [call(1, "a")]);
     }
@@ -199,7 +199,7 @@ fn each_class_of_outcome_has_its_pause() {
         desk.due(1);
         desk.ended(1, "a", outcome);
         desk.free("a");
-        desk.sleep().0
+        desk.until_woken().0
     };
     for outcome in [Outcome::Busy, Outcome::NoAnswer, Outcome::NoCarrier, Outcome::LinkFailed("x".into()), lost(1, 0)] {
         assert!(pause(outcome.clone()) <= 60 * SECOND, "{outcome}");
@@ -218,12 +218,12 @@ fn a_delivered_terminal_starts_from_the_first_pause_again() {
     for outcome in [Outcome::Busy, Outcome::Busy, Outcome::Completed, Outcome::Busy] {
         desk.due(1);
         while desk.why(1) != Why::Calling {
-            desk.sleep();
+            desk.until_woken();
         }
         desk.ended(1, "a", outcome);
         desk.free("a");
     }
-    assert!(desk.sleep().0 <= 60 * SECOND);
+    assert!(desk.until_woken().0 <= 60 * SECOND);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_terminal_without_a_number_waits_until_it_connects_by_itself() {
     assert_eq!(desk.wake, None);
     desk.connected(1, "b");
     desk.ended(1, "b", lost(1, 0));
-    assert_eq!(desk.sleep().1, [], "it is not called after a connection of its own that broke");
+    assert_eq!(desk.until_woken().1, [], "it is not called after a connection of its own that broke");
     assert_eq!(desk.why(1), Why::Nothing);
 }
 
@@ -276,7 +276,7 @@ fn while_our_call_is_still_ending_the_terminal_is_not_called_again() {
     desk.ended(1, "b", Outcome::Completed);
     assert_eq!(desk.due(1), [], "the call on line a is not over");
     desk.ended(1, "a", Outcome::Busy);
-    assert_eq!(desk.sleep().1, [call(1, "c")]);
+    assert_eq!(desk.until_woken().1, [call(1, "c")]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn bulk_waits_for_the_cheap_window_and_is_called_when_it_opens() {
     assert_eq!(desk.why(1), Why::Rest(Rest::Price));
     let mut slept = Duration::ZERO;
     loop {
-        let (time, wanted) = desk.sleep();
+        let (time, wanted) = desk.until_woken();
         slept += time;
         if !wanted.is_empty() {
             break assert_eq!(wanted, [call(1, "a")]);
@@ -328,6 +328,17 @@ fn bulk_rides_along_on_a_call_for_something_else_and_waits_no_longer_than_its_de
 }
 
 #[test]
+fn bulk_at_a_price_that_never_changes_waits_for_a_ride_no_longer_than_is_set() {
+    let tariff: crate::ledger::Tariff = toml::from_str("name = \"t\"\nsetup_fee = \"1\"").unwrap();
+    let lines = vec![LineTerms { name: name("a"), tariff: Some(Arc::new(tariff)), is_ring_only: false }];
+    let mut desk = Desk::new(Rules { lines, ..rules() }, &["a"]);
+    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), []);
+    assert_eq!(desk.pass(24 * HOUR - SECOND), []);
+    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), [], "and a second one rides with it");
+    assert_eq!(desk.pass(SECOND), [call(1, "a")]);
+}
+
+#[test]
 fn nobody_is_called_outside_the_hours_however_urgent() {
     let mut desk = Desk::new(rules(), &["a"]);
     let hours = line::Hours(vec!["mon-fri 08:00-11:00".parse().unwrap()]);
@@ -339,7 +350,7 @@ fn nobody_is_called_outside_the_hours_however_urgent() {
     assert_eq!(next - desk.clock.now().at, 44 * HOUR, "over the closed day");
     let mut slept = Duration::ZERO;
     while desk.why(1) != Why::Calling {
-        slept += desk.sleep().0;
+        slept += desk.until_woken().0;
     }
     assert_eq!(slept, 44 * HOUR);
 }
@@ -354,7 +365,7 @@ fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
         desk.clock.jumped = SignedDuration::from_hours(jump);
         let mut slept = Duration::ZERO;
         while desk.why(1) != Why::Calling {
-            slept += desk.sleep().0;
+            slept += desk.until_woken().0;
         }
         let local = desk.clock.now().local;
         assert!(local.hour() >= 14 && local.hour() < 16, "{local}");
@@ -374,7 +385,7 @@ fn a_backlog_is_called_at_the_rate_that_is_set() {
     assert_eq!(calls.len(), 5);
     assert_eq!(desk.why(199), Why::Storm);
     while desk.wake.is_some() {
-        let (_, wanted) = desk.sleep();
+        let (_, wanted) = desk.until_woken();
         calls.extend(wanted.iter().map(|_| desk.clock.passed));
     }
     assert_eq!(calls.len(), 40, "no more at once");
@@ -394,7 +405,7 @@ fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
             desk.ended(1, "a", Outcome::NoAnswer);
             desk.free("a");
         } else {
-            desk.sleep();
+            desk.until_woken();
         }
     }
     for four in calls.windows(4) {
@@ -412,7 +423,7 @@ fn calls_from_before_the_start_count_for_the_redial_rule() {
     }
     assert_eq!(desk.due(1), []);
     assert_eq!(desk.why(1), Why::Rest(Rest::Redials));
-    assert_eq!(desk.sleep(), (80 * SECOND, vec![call(1, "a")]));
+    assert_eq!(desk.until_woken(), (80 * SECOND, vec![call(1, "a")]));
 }
 
 #[test]
@@ -424,7 +435,7 @@ fn a_message_that_breaks_sessions_is_left_out_and_the_others_wait_one_try() {
     for _ in 0..2 {
         assert_eq!(wanted, []);
         desk.free("a");
-        desk.sleep();
+        desk.until_woken();
         wanted = desk.ended(1, "a", lost(7, 1));
     }
     assert_eq!(wanted, [Output::Quarantine { terminal: terminal(1), message: message(7) }]);
@@ -436,7 +447,7 @@ fn a_silent_terminal_raises_one_alarm_that_its_next_connection_clears() {
     let mut desk = Desk::new(rules(), &[]);
     let silent = |is_raised| Output::Silent { terminal: terminal(1), is_raised };
     desk.feed(Input::Watch { terminal: terminal(1), after: Some(2 * HOUR), silent_for: HOUR });
-    assert_eq!(desk.sleep(), (HOUR, vec![silent(true)]));
+    assert_eq!(desk.until_woken(), (HOUR, vec![silent(true)]));
     assert_eq!(desk.pass(10 * HOUR), []);
     assert_eq!(desk.connected(1, "a"), [silent(false), Output::Deliver(terminal(1))]);
 }

@@ -188,22 +188,24 @@ impl Tariff {
         }
     }
 
-    /// How long until a call of a minute costs as little as it ever does within a week.
-    pub fn until_cheapest(&self, at: DateTime) -> Duration {
+    /// How long until a call of a minute costs as little as it ever does within a week; `None`: it always costs the same.
+    pub fn until_cheapest(&self, at: DateTime) -> Option<Duration> {
         const WEEK: SignedDuration = SignedDuration::from_hours(8 * 24);
-        let (mut best, mut wait) = (self.usual_price(at), SignedDuration::ZERO);
+        let now = self.usual_price(at);
+        let (mut best, mut wait, mut is_flat) = (now, SignedDuration::ZERO, true);
         let mut ahead = SignedDuration::ZERO;
         while let Ok(then) = at.checked_add(ahead)
             && ahead < WEEK
         {
             let price = self.usual_price(then);
+            is_flat &= price == now;
             if price < best {
                 (best, wait) = (price, ahead);
             }
             let stretch = SignedDuration::try_from(self.to_next_boundary(then)).unwrap_or(WEEK);
             ahead = ahead.saturating_add(stretch);
         }
-        Duration::try_from(wait).unwrap_or_default()
+        (!is_flat).then(|| Duration::try_from(wait).unwrap_or_default())
     }
 
     /// When the price may change next: never later than the end of the day.

@@ -1,7 +1,8 @@
 //! A copy of everything, made while the server works: a folder that a server can be started on.
 //!
 //! The database is copied with SQLite's own backup, out of one read transaction: what is accepted meanwhile is not in it, and
-//! does not make it begin anew. Then the content files that this copy names; none is removed while that goes on.
+//! does not make it begin anew. Then the content files that this copy names; none is removed while that goes on. And the server's
+//! key: whoever has the backup is the server.
 
 use std::fs;
 use std::io;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use delivery::Digest;
+use delivery::proof::write_secret;
 use rusqlite::Connection as Database;
 use rusqlite::backup::StepResult;
 
 use super::content::{Contents, sync_folder, write_synced};
 use super::{Store, StoreError, open_to_read};
+use crate::keys::KEY_FILE;
 
 /// Pages copied in one step: some 4 MB, then progress is told.
 const STEP_PAGES: i32 = 1024;
@@ -153,6 +156,13 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         counters.files_done.fetch_add(1, Ordering::Relaxed);
     }
     sync_folder(&into).map_err(|error| write(&into, error))?;
+    // Terminals pinned the key: a server without it is nobody to them.
+    if let Some(key) = database.parent().map(|state| state.join(KEY_FILE))
+        && key.exists()
+    {
+        let copy = folder.join(KEY_FILE);
+        fs::read(&key).and_then(|octets| write_secret(&copy, &octets)).map_err(|error| write(&copy, error))?;
+    }
     fs::File::open(&part).and_then(|file| file.sync_all()).map_err(|error| write(&part, error))?;
     fs::rename(&part, &whole).map_err(|error| write(&whole, error))?;
     sync_folder(folder).map_err(|error| write(folder, error))

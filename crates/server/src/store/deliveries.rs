@@ -1,6 +1,7 @@
 //! What waits for a terminal, and what came of each time that it was brought: the evidence.
 
-use delivery::{Due, MessageId, TerminalId};
+use delivery::{Due, MessageId, TerminalId, Urgency};
+use jiff::Timestamp;
 use line::CallId;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
@@ -9,6 +10,17 @@ use super::{Store, StoreError, now};
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
 const DUE_MAX: u32 = 4096;
+
+/// What waits for a terminal, as far as it matters for when it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MostUrgent {
+    /// The terminal.
+    pub terminal: TerminalId,
+    /// That of the most urgent message.
+    pub urgency: Urgency,
+    /// When the first of them is worth nothing any more.
+    pub expires_at: Option<Timestamp>,
+}
 
 impl Store {
     /// The messages that wait for a terminal, in the order in which they are to be delivered: the most urgent first, then
@@ -42,6 +54,31 @@ impl Store {
         // Ids sort by time; their base64url text, which the database would sort, does not.
         due.sort_unstable();
         Ok(due)
+    }
+
+    /// The most urgent of what waits, for one terminal or for each for which something waits.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn urgencies(&self, only: Option<TerminalId>) -> Result<Vec<MostUrgent>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT e.terminal, min(e.urgency), min(m.expires_at) FROM envelopes e JOIN messages m ON m.seq = e.message
+                     WHERE e.verdict IS NULL AND (?1 IS NULL OR e.terminal = ?1) GROUP BY e.terminal",
+                )?;
+                let mut rows = select.query([only.map(|terminal| terminal.to_string())])?;
+                let mut all = Vec::new();
+                while let Some(row) = rows.next()? {
+                    all.push(MostUrgent {
+                        terminal: parse(&row.get::<_, String>(0)?, "an envelope")?,
+                        urgency: read_urgency(row.get(1)?)?,
+                        expires_at: row.get::<_, Option<i64>>(2)?.and_then(|at| Timestamp::from_millisecond(at).ok()),
+                    });
+                }
+                Ok(all)
+            })
+            .await
     }
 
     /// How many messages wait for a terminal.

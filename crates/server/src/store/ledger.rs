@@ -1,5 +1,7 @@
 //! What is kept of money, and of numbers whose calls fail.
 
+use std::collections::BTreeMap;
+
 use delivery::TerminalId;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -154,6 +156,29 @@ impl Store {
             .await
     }
 
+    /// When a call with each party last came up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn last_connected(&self) -> Result<BTreeMap<Name, Timestamp>, StoreError> {
+        const WHAT: &str = "a call";
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT party, max(connected_at) FROM calls WHERE connected_at IS NOT NULL GROUP BY party",
+                )?;
+                let mut rows = select.query([])?;
+                let mut last = BTreeMap::new();
+                while let Some(row) = rows.next()? {
+                    let at =
+                        Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::Damaged { what: WHAT })?;
+                    last.insert(parse(&row.get::<_, String>(0)?, WHAT)?, at);
+                }
+                Ok(last)
+            })
+            .await
+    }
+
     /// The calls we placed since then that were not answered: the number and when it was dialled, oldest first.
     ///
     /// # Errors
@@ -183,6 +208,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::{CallRecord, Direction};
 
     fn reservation(number: u8, amount: i64) -> Reservation {
         Reservation {
@@ -224,5 +250,26 @@ mod tests {
         assert_eq!(store.dial_loops().await.unwrap(), [(number.clone(), kept)]);
         store.set_dial_loop(number, None).await.unwrap();
         assert_eq!(store.dial_loops().await.unwrap(), []);
+    }
+
+    fn call(placed: i64, connected: Option<i64>) -> CallRecord {
+        let (line, number) = ("line-1".parse().unwrap(), "201".parse::<Number>().unwrap());
+        let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
+        let record = CallRecord::begin(Direction::Outgoing, line, Some(number), "owner".parse().unwrap());
+        CallRecord { placed_at: at(placed), connected_at: connected.map(at), ..record }
+    }
+
+    #[tokio::test]
+    async fn calls_count_as_redials_until_one_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for record in [call(0, None), call(10, Some(12)), call(20, None), call(30, None)] {
+            store.record_call(record).await.unwrap();
+        }
+        let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
+        let unanswered = store.unanswered_since(at(0)).await.unwrap();
+        assert_eq!(unanswered.iter().map(|(_, at)| *at).collect::<Vec<_>>(), [at(20), at(30)]);
+        assert_eq!(store.unanswered_since(at(25)).await.unwrap().len(), 1);
+        assert_eq!(store.last_connected().await.unwrap(), BTreeMap::from([("owner".parse().unwrap(), at(12))]));
     }
 }

@@ -162,10 +162,10 @@ fn the_cheapest_moment_is_waited_for_and_a_flat_tariff_has_none() {
         "[[window]]\nfrom = \"08:00\"\nto = \"23:00\"\nunit_ms = 60000\nprice = \"10\"\n[[window]]\nunit_ms = 60000\nprice = \"6\"",
     );
     let wait = |time: &str| night.until_cheapest(time.parse().unwrap());
-    assert_eq!(wait("2026-11-24T21:30:00"), Duration::from_secs(90 * 60));
-    assert_eq!(wait("2026-11-24T23:00:00"), Duration::ZERO);
-    assert_eq!(wait("2026-11-24T07:59:59"), Duration::ZERO);
-    assert_eq!(per_unit("10", 60_000).until_cheapest("2026-11-24T12:00:00".parse().unwrap()), Duration::ZERO);
+    assert_eq!(wait("2026-11-24T21:30:00"), Some(Duration::from_secs(90 * 60)));
+    assert_eq!(wait("2026-11-24T23:00:00"), Some(Duration::ZERO));
+    assert_eq!(wait("2026-11-24T07:59:59"), Some(Duration::ZERO));
+    assert_eq!(per_unit("10", 60_000).until_cheapest("2026-11-24T12:00:00".parse().unwrap()), None);
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! What calls cost is reserved, settled, and stops them.
+
+use crate::village::{FOR_EVER, Plan, Village};
+
+/// Ten for each three minutes, and ten a day for each terminal.
+const TEN_A_DAY: &str = r#"
+[budget]
+terminal = "10"
+longest_call = "3m"
+[[tariff]]
+name = "minutes"
+[[tariff.window]]
+unit_ms = 180000
+price = "10"
+"#;
+
+#[test]
+fn a_budget_that_is_spent_stops_calls_and_the_plan_says_so() {
+    let plan = Plan { line_more: "tariff = \"minutes\"", server_more: TEN_A_DAY, ..Plan::default() };
+    let mut village = Village::found(plan);
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("first", "coin box full"));
+    village.wait_delivered(&message);
+    assert_eq!(village.chronicle.wait("server", "call settled").field("amount"), "10");
+
+    village.send("tel:301", &village.write("second", "coin box emptied"));
+    village.chronicle.wait("server", "call not placed");
+    let plan = village.ask_until(&["plan"], |plan| plan[0]["why"] == "the budget is spent");
+    assert_eq!((plan[0]["terminal"].as_str(), plan[0]["messages"].as_u64()), (Some("owner"), Some(1)), "{plan}");
+    assert_eq!((plan[0]["line"].as_str(), plan[0]["price"].as_str()), (Some("line-1"), Some("10")), "{plan}");
+    assert!(plan[0]["at"].is_string(), "{plan}");
+    assert_eq!(village.server_calls(1).len(), 1, "the second was not placed");
+
+    // What was spent before a crash is spent.
+    village.kill_server();
+    village.start_server("server again");
+    village.chronicle.wait("server again", "call not placed");
+    assert_eq!(village.exchange_calls_so_far().len(), 1);
+}
+
+#[test]
+fn a_call_is_hung_up_before_it_costs_more_than_is_reserved() {
+    let server_more = "[budget]\nlongest_call = \"10s\"";
+    let village = Village::found(Plan { linger: FOR_EVER, server_more, ..Plan::default() });
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+    let call = village.server_calls(1).remove(0);
+    assert_eq!(call["outcome"], "hung up: what was reserved is spent", "{call}");
+    let billed = village.exchange_calls(1)[0]["billed_seconds"].as_u64();
+    assert!(billed.is_some_and(|seconds| (1..=10).contains(&seconds)), "{billed:?}");
+}

@@ -1,0 +1,60 @@
+//! The dry run: who would be called when, on which line, at what price, as things stand. And what an operator has to do
+//! with dispatch besides.
+
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::directory::Name;
+
+/// Entries of a plan; those that are called first.
+pub(crate) const PLAN_MAX: usize = 1000;
+
+/// Something the operator wants of the loop in which calls are decided.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// The plan.
+    Plan(oneshot::Sender<Vec<PlanEntry>>),
+    /// Call a terminal again whose calls failed for days. The answer: whether there is such a terminal.
+    Resume(Name, oneshot::Sender<bool>),
+}
+
+/// Where to ask.
+pub(crate) type Questions = mpsc::Sender<Question>;
+
+/// One terminal for which something is to be done.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanEntry {
+    /// Its name.
+    pub(crate) terminal: String,
+    /// Messages that wait for it.
+    pub(crate) messages: u64,
+    /// The urgency of the most urgent.
+    pub(crate) urgency: Option<&'static str>,
+    /// Why it is not called yet, or what is being done.
+    pub(crate) why: String,
+    /// When it will be called at the earliest; none: it hangs on something that has no time.
+    pub(crate) at: Option<Timestamp>,
+    /// The line it would be called on.
+    pub(crate) line: Option<String>,
+    /// What a call of a minute would cost then.
+    pub(crate) price: Option<String>,
+    /// Calls in a row that failed.
+    pub(crate) failures: u8,
+}
+
+/// The time on the wall of a moment on the other clock.
+pub(crate) fn wall(at: Instant) -> Timestamp {
+    let ahead = SignedDuration::try_from(at.saturating_duration_since(Instant::now())).unwrap_or_default();
+    let at = Timestamp::now().checked_add(ahead).unwrap_or(Timestamp::MAX);
+    at.round(jiff::Unit::Second).unwrap_or(at)
+}
+
+/// Asks, and waits for the answer. `None`: the server is stopping.
+pub(crate) async fn ask<T>(questions: &Questions, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    questions.send(question(sender)).await.ok()?;
+    answer.await.ok()
+}

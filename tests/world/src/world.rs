@@ -1,0 +1,740 @@
+//! The world and its events.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use delivery::{MessageId, TerminalId, Urgency};
+use jiff::SignedDuration;
+use jiff::civil::{Date, DateTime};
+use line::CallId;
+use server::directory::{Destination, Name};
+use server::dispatch::{
+    Demand, Input, LineTerms, Output, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why,
+};
+use server::ledger::{Budget, Micros, Request, Used};
+use server::outcome::{Outcome, Retry, UnderWay};
+use server::routing::route;
+use sha2::{Digest as _, Sha256};
+
+use crate::bill::bill;
+use crate::chance::Chance;
+use crate::checks::Checks;
+use crate::desk::{Desk, line, zoned};
+use crate::mail::{Mail, Tally, Verdict};
+use crate::people::{Person, SILENT_AFTER, id, lines, name, number, people};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A Monday's midnight.
+const BEGIN: DateTime = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
+
+/// Between the moment a call is cut and what it was allowed, and what the dialer adds to its own count.
+const CUT_BEFORE: Duration = Duration::from_secs(3);
+const UNSEEN: Duration = Duration::from_secs(2);
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Everything that chance decides comes from it.
+    pub seed: u64,
+    /// Terminals; each gets a message a day.
+    pub terminals: u32,
+    /// Days.
+    pub days: u32,
+    /// Whether calls fail, lines break, terminals go off, the server crashes and its clock jumps.
+    pub has_faults: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// Of every event.
+    pub digest: String,
+    /// Events.
+    pub events: u64,
+    /// Envelopes.
+    pub tally: Tally,
+    /// Envelopes that still wait.
+    pub open: u64,
+    /// Calls that were dialled.
+    pub dialled: u64,
+    /// Calls that were answered, and brought what was due.
+    pub completed: u64,
+    /// Calls that came in.
+    pub incoming: u64,
+    /// Crashes of the server.
+    pub crashes: u64,
+    /// In the ledger, settled.
+    pub ledger: Micros,
+    /// On the bill.
+    pub bill: Micros,
+    /// Alarms of silence that were raised.
+    pub alarms: u64,
+    /// Terminals that were left to the operator.
+    pub paused: u64,
+    /// What was promised and not kept.
+    pub checks: Checks,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Message,
+    Expires(MessageId, TerminalId),
+    Connects(usize, u64),
+    Ends(usize, u64),
+    TerminalCalls,
+    TerminalGoesOff,
+    LineBreaks,
+    LineRepaired(usize),
+    Crash,
+    Jump,
+    JumpsBack,
+    Resume(u32),
+    Inspect,
+}
+
+/// A call that is under way on a line.
+#[derive(Debug)]
+struct Ongoing {
+    number: u64,
+    call: CallId,
+    terminal: u32,
+    /// Day and amount of its reservation, if we pay.
+    reserved: Option<(Date, Micros)>,
+    began: Duration,
+    answered: Option<Duration>,
+    /// At the latest then it is cut.
+    cut_at: Option<Duration>,
+    outcome: Outcome,
+    delivers: Vec<MessageId>,
+    is_clock_right: bool,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    call: Option<Ongoing>,
+    is_broken: bool,
+}
+
+/// See [`World::run`].
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    chance: Chance,
+    now: Duration,
+    jumped: SignedDuration,
+    events: BTreeMap<(Duration, u64), Event>,
+    next_number: u64,
+    wake: Option<Instant>,
+    desk: Desk,
+    people: Vec<Person>,
+    terms: Vec<LineTerms>,
+    lines: Vec<Line>,
+    mail: Mail,
+    log: Sha256,
+    report: Report,
+}
+
+impl World {
+    /// Runs a plan to its end.
+    pub fn run(plan: Plan) -> Report {
+        let count = 3 + plan.terminals / 500;
+        let terms = lines(count);
+        // So narrow that rates, redials and lines are what calls wait for now and then.
+        let rules = Rules {
+            storm: StormRules { calls_per_minute: 2 + plan.terminals / 500, burst: 3, calls_at_once: count },
+            reserve: Reserve { urgent: 1, incoming: 0 },
+            lines: terms.clone(),
+            routes: vec![terms.iter().take(3).map(|terms| terms.name.clone()).collect()],
+            ..Rules::new(RetryRules {
+                first: 20 * SECOND,
+                longest: HOUR,
+                redials: RedialRules::default(),
+                session_wait: HOUR,
+            })
+        };
+        let budget = Budget {
+            server: Some(Micros(i64::from(plan.terminals) * 40_000_000 + 200_000_000)),
+            terminal: Some(Micros(300_000_000)),
+            ..Budget::default()
+        };
+        let start = Instant::now() + 100 * DAY;
+        let mut world = Self {
+            chance: Chance::new(plan.seed),
+            now: Duration::ZERO,
+            jumped: SignedDuration::ZERO,
+            events: BTreeMap::new(),
+            next_number: 0,
+            wake: None,
+            desk: Desk::new(rules, budget, start, BEGIN.date(), plan.seed),
+            people: people(plan.terminals, &terms),
+            lines: terms.iter().map(|_| Line::default()).collect(),
+            terms,
+            mail: Mail::default(),
+            log: Sha256::new(),
+            report: Report::new(),
+            plan,
+        };
+        world.begin();
+        world.live();
+        world.end()
+    }
+
+    fn begin(&mut self) {
+        self.start_server();
+        self.later(DAY, Event::Inspect);
+        self.next_of(self.per_day(1), Event::Message);
+        self.next_of(self.per_day(20), Event::TerminalCalls);
+        if self.plan.has_faults {
+            self.next_of(self.per_day(60), Event::TerminalGoesOff);
+            self.next_of(DAY, Event::LineBreaks);
+            self.next_of(20 * DAY, Event::Crash);
+            self.next_of(30 * DAY, Event::Jump);
+        }
+    }
+
+    fn live(&mut self) {
+        let end = DAY * self.plan.days;
+        loop {
+            self.act();
+            let wake = self.wake.map(|wake| wake.saturating_duration_since(self.desk.instant(Duration::ZERO)));
+            let next = self.events.first_key_value().map(|((at, _), _)| *at);
+            let Some(at) = [wake, next].into_iter().flatten().min().filter(|at| *at < end) else { return };
+            self.now = self.now.max(at);
+            self.report.events += 1;
+            if next == Some(at) {
+                let (_, event) = self.events.pop_first().expect("it was just looked at");
+                self.happens(event);
+            } else {
+                self.feed(Input::Deadline);
+            }
+        }
+    }
+
+    fn end(mut self) -> Report {
+        self.report.open = self.mail.open();
+        self.report.tally = self.mail.tally;
+        let Tally { accepted, delivered, expired, failed, failed_wrongly, .. } = self.report.tally;
+        let now = self.now;
+        if accepted != delivered + expired + failed + self.report.open {
+            self.report.checks.breach(now, || "envelopes and verdicts do not add up".to_owned());
+        }
+        if failed_wrongly > 0 {
+            self.report.checks.breach(now, || format!("{failed_wrongly} messages left out that broke nothing"));
+        }
+        self.report.digest = self.log.finalize().iter().map(|octet| format!("{octet:02x}")).collect();
+        self.report
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Message => {
+                self.message();
+                self.next_of(self.per_day(1), Event::Message);
+            }
+            Event::Expires(message, terminal) => {
+                if self.mail.verdict(message, terminal, Verdict::Expired, self.now) {
+                    self.log("expired", &message.to_string());
+                }
+            }
+            Event::Connects(line, number) => self.connects(line, number),
+            Event::Ends(line, number) => self.ends(line, number),
+            Event::TerminalCalls => {
+                self.terminal_calls();
+                self.next_of(self.per_day(20), Event::TerminalCalls);
+            }
+            Event::TerminalGoesOff => {
+                let terminal = self.anybody();
+                // Most for hours, some for a week.
+                let mean = if self.chance.one_in(5) { 7 * DAY } else { 4 * HOUR };
+                let until = self.now + self.chance.exponential(mean);
+                let person = &mut self.people[index(terminal)];
+                person.off_until = person.off_until.max(until);
+                self.next_of(self.per_day(60), Event::TerminalGoesOff);
+            }
+            Event::LineBreaks => {
+                let line = index(u32::try_from(self.chance.below(self.lines.len() as u64)).unwrap_or_default());
+                if !self.lines[line].is_broken && self.lines[line].call.is_none() {
+                    self.lines[line].is_broken = true;
+                    self.feed(Input::LineTaken(self.terms[line].name.clone()));
+                    let repaired = self.chance.exponential(2 * HOUR);
+                    self.later(repaired, Event::LineRepaired(line));
+                }
+                self.next_of(DAY, Event::LineBreaks);
+            }
+            Event::LineRepaired(line) => {
+                self.lines[line].is_broken = false;
+                self.feed(Input::LineFree(self.terms[line].name.clone()));
+            }
+            Event::Crash => {
+                self.crash();
+                self.next_of(20 * DAY, Event::Crash);
+            }
+            Event::Jump => {
+                let hours = i64::try_from(self.chance.below(9)).unwrap_or_default() - 4;
+                self.jumped = SignedDuration::from_hours(hours);
+                self.log("jump", &hours.to_string());
+                self.later(5 * HOUR, Event::JumpsBack);
+            }
+            Event::JumpsBack => {
+                self.jumped = SignedDuration::ZERO;
+                self.next_of(30 * DAY, Event::Jump);
+            }
+            Event::Resume(terminal) => {
+                self.desk.forget(&number(terminal));
+                self.feed(Input::Resume(id(terminal)));
+            }
+            Event::Inspect => {
+                self.inspect();
+                self.later(DAY, Event::Inspect);
+            }
+        }
+    }
+
+    /// Does what dispatch wants, as the service does.
+    fn act(&mut self) {
+        loop {
+            match self.desk.dispatch.poll_output() {
+                Output::NoSession(_) => {} // no line here only rings
+                Output::Timeout { at } => return self.wake = at,
+                Output::Deliver(_) => {} // a call brings what is there when it ends
+                Output::Quarantine { terminal, message } => {
+                    if !self.mail.verdict(message, terminal, Verdict::Failed, self.now) {
+                        self.report.checks.breach(self.now, || format!("a second verdict for {message}"));
+                    }
+                    self.log("left out", &message.to_string());
+                }
+                Output::Silent { terminal, is_raised } => {
+                    let person = &mut self.people[index(of(terminal))];
+                    person.has_alarm = is_raised;
+                    self.report.alarms += u64::from(is_raised);
+                }
+                Output::PlaceCall { terminal, line } => {
+                    let Some(outcome) = self.place(of(terminal), &line) else { continue };
+                    if outcome == Outcome::LoopBroken {
+                        self.report.paused += 1;
+                        self.later(DAY, Event::Resume(of(terminal)));
+                    }
+                    self.feed(Input::Ended { terminal, line: line.clone(), outcome });
+                    self.feed(Input::LineFree(line));
+                }
+            }
+        }
+    }
+
+    /// Places a call; else why not.
+    fn place(&mut self, terminal: u32, line_name: &Name) -> Option<Outcome> {
+        let (now, local) = (self.now, self.local());
+        let (index_of_line, terms) = line(&self.terms, line_name);
+        let tariff = terms.tariff.clone().expect("every line of the world has a tariff");
+        let person = &self.people[index(terminal)];
+        self.report.checks.may_be_called(now, local, terminal, &person.conditions);
+        if self.lines[index_of_line].call.is_some() || self.lines[index_of_line].is_broken {
+            self.report.checks.breach(now, || format!("a second call on {line_name}"));
+        }
+        let own_call = self.lines.iter().filter_map(|line| line.call.as_ref()).find(|call| call.terminal == terminal);
+        if own_call.is_some_and(|call| call.reserved.is_some()) {
+            self.report.checks.breach(now, || format!("a second call to t{terminal}"));
+        }
+        let is_engaged = own_call.is_some();
+        let due = self.mail.due(id(terminal));
+        let Some(first) = due.first() else { return Some(Outcome::NothingWaits) };
+        if self.desk.is_broken(&number(terminal)) {
+            return Some(Outcome::LoopBroken);
+        }
+        let provider = self.mail.get(*first).map_or(0, |message| message.provider);
+        let call_number = self.number();
+        let mut octets = [0; 16];
+        octets[8..].copy_from_slice(&call_number.to_be_bytes());
+        let request = Request {
+            call: CallId::from_octets(octets),
+            terminal: name(&format!("t{terminal}")),
+            provider: Some(name(&format!("p{provider}"))),
+            line: line_name.clone(),
+            tariff,
+            at: zoned(local),
+            longest: HOUR,
+            octets: 0,
+        };
+        let reservation = match self.desk.reserve(request) {
+            Ok(reservation) => reservation,
+            Err(spent) => {
+                self.log("no budget", &terminal.to_string());
+                return Some(Outcome::BudgetSpent { budget: spent.account.to_string(), wait: spent.wait });
+            }
+        };
+        let limit = self.desk.budget().server;
+        self.report.checks.reserved(now, reservation.day, reservation.amount, limit);
+        let under_way =
+            self.lines.iter().filter(|line| line.call.as_ref().is_some_and(|call| call.reserved.is_some())).count();
+        let (storm, redials) = (self.desk.rules().storm, self.desk.rules().retry.redials);
+        let under_way = u32::try_from(under_way + 1).unwrap_or(u32::MAX);
+        self.report.checks.dialled(now, terminal, under_way, storm, &redials);
+        self.report.dialled += 1;
+        self.log("dialled", &format!("{terminal} {line_name}"));
+
+        let (outcome, after, is_answered) = self.fate(terminal, is_engaged);
+        let is_connected = outcome == Outcome::Completed;
+        let call = Ongoing {
+            number: call_number,
+            call: reservation.call,
+            terminal,
+            reserved: Some((reservation.day, reservation.amount)),
+            began: now,
+            answered: is_answered.then(|| now + after / 2),
+            cut_at: Some(now + reservation.longest - CUT_BEFORE),
+            outcome,
+            delivers: vec![],
+            is_clock_right: self.jumped.is_zero(),
+        };
+        self.lines[index_of_line].call = Some(call);
+        let event = if is_connected { Event::Connects } else { Event::Ends };
+        self.later(after, event(index_of_line, call_number));
+        None
+    }
+
+    /// How a call will end as far as it is known when it is dialled, when that or the link comes, whether it is answered.
+    fn fate(&mut self, terminal: u32, is_engaged: bool) -> (Outcome, Duration, bool) {
+        let after = |seconds| Duration::from_secs(seconds);
+        if self.people[index(terminal)].off_until > self.now {
+            return (Outcome::NoAnswer, after(60), false);
+        }
+        if is_engaged {
+            return (Outcome::Busy, after(5), false);
+        }
+        if self.plan.has_faults {
+            match self.chance.below(1000) {
+                0..50 => return (Outcome::Busy, after(5), false),
+                50..90 => return (Outcome::NoAnswer, after(60), false),
+                90..110 => return (Outcome::NoCarrier, after(50), self.chance.one_in(2)),
+                110..113 => return (Outcome::NoDialTone, after(3), false),
+                113..115 => return (Outcome::RedialLimited, after(1), false),
+                115..125 => return (Outcome::LinkFailed("noise".to_owned()), after(55), true),
+                125..126 => return (Outcome::NotProved("somebody else".to_owned()), after(40), true),
+                _ => {}
+            }
+        }
+        (Outcome::Completed, after(20 + self.chance.below(16)), true)
+    }
+
+    fn connects(&mut self, line: usize, number: u64) {
+        let Some(call) = self.lines[line].call.as_ref().filter(|call| call.number == number) else { return };
+        let (terminal, cut_at) = (call.terminal, call.cut_at);
+        self.report.checks.answered(terminal);
+        self.people[index(terminal)].reached = self.now;
+        self.feed(Input::Connected { terminal: id(terminal), line: self.terms[line].name.clone() });
+        let suspects = self.desk.dispatch.suspects(id(terminal));
+        let (last, mut order): (Vec<_>, Vec<_>) =
+            self.mail.due(id(terminal)).into_iter().partition(|message| suspects.contains(message));
+        order.extend(last);
+        let mut outcome = Outcome::Completed;
+        let mut ends = self.now + 2 * SECOND;
+        let mut delivers = vec![];
+        for message in order {
+            let takes = SECOND * u32::try_from(2 + self.chance.below(9)).unwrap_or(2);
+            let is_poison = self.mail.get(message).is_some_and(|message| message.is_poison);
+            let is_lost = self.plan.has_faults && self.chance.one_in(100);
+            ends += takes;
+            if is_poison || is_lost {
+                let received_before = u32::try_from(delivers.len()).unwrap_or(u32::MAX);
+                let delivering = Some(UnderWay { message, received_before });
+                outcome = Outcome::SessionLost { why: "lost".to_owned(), delivering };
+                break;
+            }
+            if cut_at.is_some_and(|cut_at| ends > cut_at) {
+                outcome = Outcome::AllowanceSpent;
+                break;
+            }
+            delivers.push(message);
+        }
+        if let Some(cut_at) = cut_at {
+            ends = ends.min(cut_at).max(self.now);
+        }
+        if let Some(call) = &mut self.lines[line].call {
+            (call.outcome, call.delivers) = (outcome, delivers);
+        }
+        self.later(ends - self.now, Event::Ends(line, number));
+    }
+
+    fn ends(&mut self, line: usize, number: u64) {
+        if self.lines[line].call.as_ref().is_none_or(|call| call.number != number) {
+            return;
+        }
+        let Some(call) = self.lines[line].call.take() else { return };
+        let terminal = id(call.terminal);
+        let mut delivers = call.delivers.clone();
+        if call.outcome == Outcome::Completed {
+            // What came meanwhile rides along.
+            let rode = self.mail.due(terminal).into_iter().filter(|message| {
+                !delivers.contains(message) && self.mail.get(*message).is_some_and(|message| !message.is_poison)
+            });
+            delivers.extend(rode.collect::<Vec<_>>());
+            self.report.completed += 1;
+        }
+        for message in delivers {
+            // It may have expired while it was under way.
+            if self.mail.verdict(message, terminal, Verdict::Delivered, self.now) {
+                self.log("delivered", &message.to_string());
+            }
+        }
+        self.charge(line, &call);
+        self.log("ended", &call.outcome.to_string());
+        let name = self.terms[line].name.clone();
+        self.feed(Input::Ended { terminal, line: name.clone(), outcome: call.outcome });
+        self.feed_due(terminal);
+        self.feed(Input::LineFree(name));
+    }
+
+    /// The ledger's side of a call's end, and the bill's.
+    fn charge(&mut self, line: usize, call: &Ongoing) {
+        let Some((day, reserved)) = call.reserved else { return };
+        let number = number(call.terminal);
+        if !call.outcome.was_dialled() {
+            self.report.checks.not_dialled(call.terminal);
+        } else if call.outcome.was_answered() {
+            self.report.checks.answered(call.terminal);
+        }
+        match call.outcome.retry() {
+            Retry::None => self.desk.forget(&number),
+            Retry::BackOff | Retry::BackOffLong => self.desk.failed(&number, self.now),
+            _ => {}
+        }
+        let lasted = self.now - call.began;
+        let used = match &call.outcome {
+            outcome if outcome.may_be_charged() => Used::Answered { lasted: lasted + UNSEEN, octets: 0 },
+            outcome if outcome.was_dialled() => Used::NotAnswered,
+            _ => Used::Nothing,
+        };
+        let Some(settled) = self.desk.settle(call.call, day, used) else { return };
+        let bill = self.bill(line, call);
+        self.report.ledger = self.report.ledger + settled;
+        self.report.bill = self.report.bill + bill;
+        // By a clock that is wrong nobody can say what a call costs.
+        let bill = (call.is_clock_right && self.jumped.is_zero()).then_some(bill);
+        self.report.checks.settled(self.now, day, reserved, settled, bill);
+    }
+
+    fn bill(&self, line: usize, call: &Ongoing) -> Micros {
+        let (Some(answered), Some(tariff)) = (call.answered, &self.terms[line].tariff) else { return Micros::ZERO };
+        // A crash may cut a call before it would have been answered.
+        if answered > self.now {
+            return Micros::ZERO;
+        }
+        bill(tariff, at(answered), self.now - answered, 0)
+    }
+
+    /// A terminal calls by itself: it takes a line that nobody has, or finds them all engaged.
+    fn terminal_calls(&mut self) {
+        let terminal = self.anybody();
+        let is_off = self.people[index(terminal)].off_until > self.now;
+        let has_call =
+            |line: &Line| line.call.as_ref().is_some_and(|call| call.terminal == terminal && call.reserved.is_none());
+        if is_off || self.lines.iter().any(has_call) {
+            return;
+        }
+        let Some(line) = self.lines.iter().position(|line| line.call.is_none() && !line.is_broken) else { return };
+        self.report.incoming += 1;
+        self.log("calls", &terminal.to_string());
+        let number = self.number();
+        self.feed(Input::LineTaken(self.terms[line].name.clone()));
+        self.lines[line].call = Some(Ongoing {
+            number,
+            call: CallId::from_octets([0; 16]),
+            terminal,
+            reserved: None,
+            began: self.now,
+            answered: Some(self.now),
+            cut_at: None,
+            outcome: Outcome::Completed,
+            delivers: vec![],
+            is_clock_right: true,
+        });
+        self.later(15 * SECOND, Event::Connects(line, number));
+    }
+
+    fn message(&mut self) {
+        let urgency = match self.chance.below(20) {
+            0 => Urgency::Urgent,
+            1..5 => Urgency::Bulk,
+            _ => Urgency::Normal,
+        };
+        let expires = self.chance.one_in(4).then(|| self.now + 3 * DAY);
+        let mut message = Mail::message(urgency, self.now, expires);
+        message.provider = u8::try_from(self.chance.below(10)).unwrap_or_default();
+        message.is_poison = self.plan.has_faults && self.chance.one_in(5000);
+        let count = if self.chance.one_in(10) { 2 } else { 1 };
+        let named: Vec<u32> = (0..count).map(|_| self.anybody()).collect();
+        // One in a hundred is for a number that nobody has.
+        let stranger = self.chance.one_in(100).then_some(self.plan.terminals);
+        let destinations = named.iter().copied().chain(stranger).map(|terminal| {
+            let found = self.people.get(index(terminal)).map(|person| person.terminal.clone());
+            (Destination::Number(number(terminal)), found)
+        });
+        let Ok(terminals) = route(destinations.collect::<Vec<_>>()) else { return };
+        let message = self.mail.accept(message, &terminals);
+        self.log("accepted", &message.to_string());
+        for terminal in terminals {
+            if let Some(expires) = expires {
+                self.later(expires - self.now, Event::Expires(message, terminal));
+            }
+            self.feed_due(terminal);
+        }
+    }
+
+    fn feed_due(&mut self, terminal: TerminalId) {
+        let waiting = self.mail.due(terminal);
+        let waiting: Vec<_> = waiting.iter().filter_map(|message| self.mail.get(*message)).collect();
+        let Some(urgency) = waiting.iter().map(|message| message.urgency).min() else { return };
+        let deadline = waiting.iter().filter_map(|message| message.expires).min();
+        let demand = Demand {
+            terminal,
+            conditions: Some(self.people[index(of(terminal))].conditions.clone()),
+            urgency,
+            deadline: deadline.map(|deadline| self.desk.instant(deadline)),
+        };
+        self.feed(Input::Due(demand));
+    }
+
+    fn start_server(&mut self) {
+        let reached: Vec<_> = self.people.iter().map(|person| person.reached).collect();
+        for (terminal, reached) in (0..).zip(reached) {
+            let silent_for = self.now - reached;
+            self.feed(Input::Watch { terminal: id(terminal), after: Some(SILENT_AFTER), silent_for });
+        }
+        let called: Vec<_> = self.report.checks.unanswered().collect();
+        for (terminal, at) in called {
+            self.feed(Input::CalledBefore { terminal: id(terminal), ago: self.now - at });
+        }
+        for terminal in self.mail.terminals_due() {
+            self.feed_due(terminal);
+        }
+        for line in 0..self.lines.len() {
+            if !self.lines[line].is_broken {
+                self.feed(Input::LineFree(self.terms[line].name.clone()));
+            }
+        }
+    }
+
+    /// Calls are cut; what was reserved for them is spent.
+    fn crash(&mut self) {
+        self.report.crashes += 1;
+        self.log("crash", "");
+        self.act();
+        for line in 0..self.lines.len() {
+            let Some(call) = self.lines[line].call.take() else { continue };
+            let Some((day, reserved)) = call.reserved else { continue };
+            let bill = self.bill(line, &call);
+            self.report.ledger = self.report.ledger + reserved;
+            self.report.bill = self.report.bill + bill;
+            let bill = (call.is_clock_right && self.jumped.is_zero()).then_some(bill);
+            self.report.checks.settled(self.now, day, reserved, reserved, bill);
+        }
+        let today = self.local().date();
+        self.desk.restart(today);
+        self.report.checks.restarted();
+        for person in &mut self.people {
+            person.has_alarm = false;
+        }
+        self.start_server();
+    }
+
+    /// Promises 8 and 9: every why-not-yet has an answer, and silence is noticed.
+    fn inspect(&mut self) {
+        self.act();
+        let (now, moment) = (self.now, self.desk.moment(self.now, self.local()));
+        for terminal in self.mail.terminals_due() {
+            let waiting = self.desk.dispatch.explain(terminal, moment);
+            let is_late = waiting.next.is_some_and(|next| next + HOUR < moment.at);
+            let is_named = matches!(waiting.why, Why::Rest(Rest::BackingOff)) && waiting.next.is_none();
+            if waiting.why == Why::Nothing || is_late || is_named {
+                self.report.checks.breach(now, || format!("{terminal} waits and nobody knows why: {waiting:?}"));
+            }
+        }
+        for (terminal, person) in self.people.iter().enumerate() {
+            let is_silent = now - person.reached > SILENT_AFTER;
+            if is_silent != person.has_alarm {
+                self.report
+                    .checks
+                    .breach(now, || format!("t{terminal}: silent {is_silent}, alarm {}", person.has_alarm));
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let local = self.local();
+        self.desk.feed(input, self.now, local);
+    }
+
+    /// What the server's clock shows.
+    fn local(&self) -> DateTime {
+        at(self.now).saturating_add(self.jumped)
+    }
+
+    fn anybody(&mut self) -> u32 {
+        u32::try_from(self.chance.below(self.plan.terminals.into())).unwrap_or_default()
+    }
+
+    /// The mean time between events of which each terminal has one in so many days.
+    fn per_day(&self, days: u32) -> Duration {
+        DAY * days / self.plan.terminals.max(1)
+    }
+
+    fn next_of(&mut self, mean: Duration, event: Event) {
+        let wait = self.chance.exponential(mean);
+        self.later(wait, event);
+    }
+
+    fn later(&mut self, wait: Duration, event: Event) {
+        let number = self.number();
+        self.events.insert((self.now + wait, number), event);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn log(&mut self, what: &str, about: &str) {
+        self.log.update(self.now.as_nanos().to_be_bytes());
+        self.log.update(what);
+        self.log.update([0]);
+        self.log.update(about);
+        self.log.update([0]);
+    }
+}
+
+impl Report {
+    fn new() -> Self {
+        Self {
+            digest: String::new(),
+            events: 0,
+            tally: Tally::default(),
+            open: 0,
+            dialled: 0,
+            completed: 0,
+            incoming: 0,
+            crashes: 0,
+            ledger: Micros::ZERO,
+            bill: Micros::ZERO,
+            alarms: 0,
+            paused: 0,
+            checks: Checks::default(),
+        }
+    }
+}
+
+fn at(now: Duration) -> DateTime {
+    BEGIN.saturating_add(SignedDuration::try_from(now).unwrap_or_default())
+}
+
+/// The world's ids are made of their numbers.
+fn of(terminal: TerminalId) -> u32 {
+    let octets = terminal.octets();
+    u32::from_be_bytes([octets[4], octets[5], octets[6], octets[7]])
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
