@@ -212,6 +212,11 @@ fn read(mut keys: Keys<'_>) -> Config {
         let tariff = tariff::read(Keys::new(table, format!("tariff.{name}."), keys.faults));
         config.tariffs.insert(name, tariff);
     }
+    for (name, tariff) in &config.tariffs {
+        for class in tariff.class_tariffs().filter(|class| !config.tariffs.contains_key(*class)) {
+            keys.faults.add(format!("tariff.{name}.class"), format!("there is no [tariff.{class}]"));
+        }
+    }
     let stations = keys.tables("station");
     if stations.is_empty() {
         keys.fault("station", "there is none");

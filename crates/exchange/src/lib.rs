@@ -43,4 +43,4 @@ pub use settings::{CallerIdTiming, Flavour, Presentation, Settings};
 pub use shell::{ExchangeError, Running, run};
 pub use station::{Signals, StationId};
 pub use switchboard::{CallState, CallStatus, Event, Exchange, Input, Output, StationState, StationStatus};
-pub use tariff::{Micros, Payer, Tariff};
+pub use tariff::{Micros, MonthlyBill, Payer, Tariff};

@@ -12,7 +12,7 @@ use crate::{
     record::{CallId, CallRecord, EndedBy},
     settings::Settings,
     station::{Hook, Signals, Station, StationId},
-    tariff::Tariff,
+    tariff::{MonthlyBill, Months, Tariff},
     timers::{Timer, Timers},
     virtual_modem::Intake,
 };
@@ -32,6 +32,7 @@ use std::{
 pub struct Exchange {
     line: LineModel,
     tariffs: BTreeMap<String, Tariff>,
+    months: Months,
     stations: Vec<Station>,
     directory: BTreeMap<Number, Entry>,
     calls: BTreeMap<CallId, Call>,
@@ -259,6 +260,7 @@ impl Exchange {
                 seed: config.seed,
             },
             tariffs: config.tariffs.clone(),
+            months: Months::default(),
             stations: config.stations.iter().map(Station::new).collect(),
             directory: entries.collect(),
             calls: BTreeMap::new(),
@@ -283,6 +285,11 @@ impl Exchange {
     /// Whether there is a tariff of this name for [`Settings::tariff`]; calls by one that there is not have no bill.
     pub fn has_tariff(&self, name: &str) -> bool {
         self.tariffs.contains_key(name)
+    }
+
+    /// What the months have come to so far, of every station that pays for calls.
+    pub fn bills(&self) -> Vec<MonthlyBill> {
+        self.months.bills()
     }
 
     /// What the circuits at the port of a station show.

@@ -4,6 +4,7 @@
 //! rounded up to whole quanta. What was not answered costs the fee on failure, which is nothing unless it is set.
 
 mod file;
+mod month;
 
 use jiff::{
     SignedDuration, Zoned,
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
 pub(crate) use file::read;
+pub use month::MonthlyBill;
+pub(crate) use month::{MonthTerms, Months};
 
 /// An amount in millionths of the currency's unit (yen, credits).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +36,19 @@ pub struct Tariff {
     /// The first that fits counts; time in none of them is free.
     windows: Vec<Window>,
     octets: Option<OctetPrice>,
+    /// Calls that another tariff is for; the first that fits counts.
+    classes: Vec<Class>,
+    month: MonthTerms,
+}
+
+/// Destinations, or kinds of calls, that cost something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Class {
+    /// What is dialled begins so.
+    prefix: String,
+    /// The call is no faster than this, bit/s.
+    rate_max: Option<u32>,
+    tariff: String,
 }
 
 /// Who pays for a call.
@@ -93,6 +109,24 @@ pub(crate) struct Used {
 impl Tariff {
     pub(crate) fn payer(&self) -> Payer {
         self.payer
+    }
+
+    /// What is said of its months.
+    pub(crate) fn month(&self) -> MonthTerms {
+        self.month
+    }
+
+    /// The name of the tariff that a call to this number, at this rate, is charged by instead.
+    pub(crate) fn class_of(&self, dialled: &str, rate_bps: u32) -> Option<&str> {
+        let fits = |class: &&Class| {
+            dialled.starts_with(&class.prefix) && class.rate_max.is_none_or(|rate_max| rate_bps <= rate_max)
+        };
+        self.classes.iter().find(fits).map(|class| class.tariff.as_str())
+    }
+
+    /// The names of the tariffs that its classes refer to.
+    pub(crate) fn class_tariffs(&self) -> impl Iterator<Item = &str> {
+        self.classes.iter().map(|class| class.tariff.as_str())
     }
 
     /// What a call costs.

@@ -335,3 +335,25 @@ fn a_call_is_billed_by_the_tariff_of_its_callers_line_and_a_ring_is_free() {
     bench.dtr("202", false);
     assert_eq!(bench.records.last().unwrap().bill, None, "202 has no tariff");
 }
+
+#[test]
+fn a_call_of_a_class_of_its_own_is_billed_by_that_and_the_month_adds_up() {
+    let tariffs = "[tariff.usual]\n[[tariff.usual.window]]\nunit_ms = 1000\nprice = \"1\"\n[tariff.usual.month]\nfloor = \"5\"\n\
+        [[tariff.usual.class]]\nprefix = \"20\"\nrate_max = 100\ntariff = \"slow\"\n\
+        [[tariff.usual.class]]\nprefix = \"202\"\ntariff = \"dear\"\n\
+        [tariff.slow]\n[tariff.dear]\nsetup_fee = \"100\"\n[tariff.dear.month]\ncap = \"150\"\n";
+    let config = PAIR.replacen("number = \"201\"", "number = \"201\"\ntariff = \"usual\"", 1) + tariffs;
+    let mut bench = Bench::set_up(&config, "ATE0");
+    for _ in 0..2 {
+        bench.connect();
+        bench.wait(1000);
+        bench.dtr("201", false);
+        bench.wait(1000);
+        bench.dtr("201", true);
+    }
+    let bill = bench.records.last().unwrap().bill.clone().unwrap();
+    assert_eq!((bill.tariff.as_str(), bill.micros.0), ("dear", 100_000_000));
+    let bills = bench.exchange.bills();
+    let [month] = &bills[..] else { panic!("{bills:?}") };
+    assert_eq!((month.number.as_str(), month.calls, month.micros.0, month.due.0), ("201", 2, 200_000_000, 150_000_000));
+}

@@ -78,6 +78,7 @@ async fn a_script_changes_a_station_cuts_a_line_and_follows_calls_and_records() 
     let calls = script.ask(r#"{"do":"calls"}"#).await;
     let call = json!({"id": 2, "caller": "201", "called": "202", "state": "connected", "rings": 1});
     assert_eq!(calls["calls"], json!([call]));
+    assert_eq!(script.ask(r#"{"do":"bills"}"#).await, json!({"ok": true, "bills": []}), "nobody has a tariff");
     let stations = script.ask(r#"{"do":"stations"}"#).await;
     let station =
         json!({"number": "201", "state": "in_call", "open": true, "dtr": true, "carrier": true, "ring": false});

@@ -38,6 +38,7 @@ const CONNECTIONS_MAX: usize = 16;
 pub(super) enum Request {
     Stations {},
     Calls {},
+    Bills {},
     Set { station: String, settings: toml::Table },
     Cut { station: String },
     Records {},
@@ -86,6 +87,7 @@ impl Request {
                     .collect();
                 (Action::Nothing, json!({ "ok": true, "calls": calls }))
             }
+            Self::Bills {} => (Action::Nothing, json!({ "ok": true, "bills": exchange.bills() })),
             Self::Records {} => (Action::Nothing, json!({ "ok": true })),
             Self::Set { station: number, settings } => match exchange.station(&number) {
                 None => (Action::Nothing, no_station(&number)),

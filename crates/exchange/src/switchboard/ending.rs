@@ -6,7 +6,7 @@ use crate::{
     circuit::Side,
     record::{Bill, CallId, EndedBy, Outcome},
     station::{Hook, StationId},
-    tariff::Used,
+    tariff::{Payer, Tariff, Used},
     timers::Timer,
     virtual_modem::ResultCode,
 };
@@ -174,15 +174,27 @@ impl Exchange {
         let caller = self.stations[call.caller.index()].number.to_string();
         let mut record = call.record(id, caller, ending, |at| self.wall_to_the_millisecond(at));
         record.bill = self.bill(call, ending);
+        if let Some(Bill { tariff, payer, micros }) = &record.bill {
+            let pays = match payer {
+                Payer::Caller => call.caller,
+                Payer::Called => call.called,
+            };
+            let number = self.stations[pays.index()].number.to_string();
+            let terms = self.tariffs.get(tariff).map(Tariff::month).unwrap_or_default();
+            self.months.add(&number, tariff, self.wall(call.placed).date(), *micros, terms);
+        }
         self.outputs.push_back(Output::Record(record));
     }
 
     fn bill(&self, call: &Call, ending: Ending) -> Option<Bill> {
         let name = self.stations[call.caller.index()].settings.tariff.as_ref()?;
+        let settings = &self.stations[call.caller.index()].settings;
+        let rate_bps = settings.rate_to.max(settings.rate_from);
+        let name = self.tariffs.get(name)?.class_of(&call.dialled, rate_bps).unwrap_or(name);
         let tariff = self.tariffs.get(name)?;
         let answered = call.answered.map(|at| (self.wall(at), ending.at.saturating_duration_since(at)));
         let used = Used { answered, octets: ending.carried.0.saturating_add(ending.carried.1) };
-        Some(Bill { tariff: name.clone(), payer: tariff.payer(), micros: tariff.charge(&used) })
+        Some(Bill { tariff: name.to_owned(), payer: tariff.payer(), micros: tariff.charge(&used) })
     }
 
     pub(super) fn wall(&self, at: Instant) -> Zoned {

@@ -1,6 +1,6 @@
 //! Reads a tariff from its table: `[tariff.NAME]`.
 
-use super::{Day, Micros, OctetPrice, Payer, Tariff, Window};
+use super::{Class, Day, Micros, MonthTerms, OctetPrice, Payer, Tariff, Window};
 use crate::config::Keys;
 use jiff::civil::{Date, Time};
 use std::{collections::BTreeSet, time::Duration};
@@ -40,8 +40,44 @@ pub(crate) fn read(mut keys: Keys<'_>) -> Tariff {
         let prefix = keys.name("octets.");
         tariff.octets = Some(octets(Keys::new(table, prefix, keys.faults)));
     }
+    for (index, table) in keys.tables("class").into_iter().enumerate().take(WINDOWS_MAX) {
+        let prefix = keys.name(&format!("class[{index}]."));
+        tariff.classes.extend(class(Keys::new(table, prefix, keys.faults)));
+    }
+    if keys.has("month") {
+        let table = keys.table("month");
+        let prefix = keys.name("month.");
+        tariff.month = month(Keys::new(table, prefix, keys.faults));
+    }
     keys.end();
     tariff
+}
+
+fn class(mut keys: Keys<'_>) -> Option<Class> {
+    let prefix = keys.text("prefix").unwrap_or_default();
+    let rate_max = keys.number("rate_max", 1..=i64::from(u32::MAX));
+    if prefix.is_empty() && rate_max.is_none() {
+        keys.fault("prefix", "is missing, and so is rate_max: one says which calls are meant");
+    }
+    let tariff = keys.text("tariff");
+    if tariff.is_none() {
+        keys.fault("tariff", "is missing: what such calls are charged by");
+    }
+    keys.end();
+    Some(Class { prefix, rate_max, tariff: tariff? })
+}
+
+fn month(mut keys: Keys<'_>) -> MonthTerms {
+    let terms = MonthTerms {
+        bucket: money(&mut keys, "bucket"),
+        floor: money(&mut keys, "floor"),
+        cap: keys.has("cap").then(|| money(&mut keys, "cap")),
+    };
+    if terms.cap.is_some_and(|cap| cap < terms.floor) {
+        keys.fault("cap", "is below floor");
+    }
+    keys.end();
+    terms
 }
 
 fn window(mut keys: Keys<'_>) -> Option<Window> {

@@ -192,3 +192,20 @@ proptest! {
         prop_assert_eq!(charged, Micros(units * 10_000_000));
     }
 }
+
+#[test]
+fn a_class_says_which_calls_are_meant_and_a_month_is_not_upside_down() {
+    let fault = |text: &str| {
+        let mut faults = Faults::default();
+        read(Keys::new(text.parse().expect("it is TOML"), "", &mut faults));
+        faults.0.iter().map(|fault| format!("{fault:?}")).collect::<String>()
+    };
+    for (text, key) in [
+        ("[[class]]\ntariff = \"x\"", "class[0].prefix"),
+        ("[[class]]\nprefix = \"09\"", "class[0].tariff"),
+        ("[month]\nfloor = \"2\"\ncap = \"1\"", "month.cap"),
+        ("[month]\nbucket = 5", "month.bucket"),
+    ] {
+        assert!(fault(text).contains(key), "{text}: {}", fault(text));
+    }
+}
