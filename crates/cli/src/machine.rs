@@ -65,8 +65,8 @@ impl Wait {
 /// Decides about a ring: screening, then silence or the call. Started by the starter, with the line as standard input.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 the call was completed, or called back; 10 to 16 not answered: number not registered, withheld, not
-told, registered to be refused, out of hours, rings too often, not proved on earlier calls;
+Exit codes: 0 the call was completed, or called back; 10 to 17 not answered: number not registered, withheld, not
+told, registered to be refused, out of hours, rings too often, not proved on earlier calls, no data call;
 1 the call failed; 2 wrong arguments or configuration.")]
 pub(crate) struct Answer {
     /// The terminal's config

@@ -120,7 +120,7 @@ impl ModemLine {
                 None => RingInput::Deadline,
                 // Nobody can be answered: what waits is fetched by a session.
                 Some(Event::Ring(RingKind::SbdAlert)) => continue,
-                Some(Event::Ring(_)) => RingInput::Ring,
+                Some(Event::Ring(kind)) => RingInput::Ring(*kind),
                 Some(Event::CallerId(id)) => RingInput::CallerId(id),
                 Some(_) => continue,
             };

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use modem::CallerId;
+use modem::{CallerId, RingKind};
 
 use crate::number::Number;
 use crate::numbering::Home;
@@ -49,6 +49,8 @@ impl From<&CallerId> for Caller {
 pub struct Ring {
     /// Who is calling.
     pub caller: Caller,
+    /// The modem says that it is no data call: there is nothing to answer, but it may be a signal.
+    pub is_no_data: bool,
 }
 
 impl Ring {
@@ -56,8 +58,8 @@ impl Ring {
     #[must_use]
     pub fn at(self, home: Option<Home>) -> Self {
         match self.caller {
-            Caller::Number(number) => Self { caller: Caller::Number(number.at(home)) },
-            caller => Self { caller },
+            Caller::Number(number) => Self { caller: Caller::Number(number.at(home)), ..self },
+            caller => Self { caller, ..self },
         }
     }
 }
@@ -65,8 +67,8 @@ impl Ring {
 /// One input of a [`RingWatch`].
 #[derive(Debug)]
 pub enum RingInput<'a> {
-    /// The modem said RING.
-    Ring,
+    /// The modem said RING, or what it says in its place.
+    Ring(RingKind),
     /// The modem reported the caller.
     CallerId(&'a CallerId),
     /// The instant of [`RingWatch::deadline`] has come.
@@ -78,6 +80,7 @@ pub enum RingInput<'a> {
 #[derive(Debug, Default)]
 pub struct RingWatch {
     state: State,
+    is_no_data: bool,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -103,9 +106,15 @@ impl RingWatch {
                 _ => self.state = State::Quiet,
             }
         }
+        if self.state == State::Quiet {
+            self.is_no_data = false;
+        }
+        if let RingInput::Ring(RingKind::Voice | RingKind::Fax | RingKind::SbdAlert) = input {
+            self.is_no_data = true;
+        }
         match (&mut self.state, input) {
             (_, RingInput::Deadline) => None,
-            (State::Quiet, RingInput::Ring) => {
+            (State::Quiet, RingInput::Ring(_)) => {
                 self.state = State::Ringing { since: now, rings: 1, caller: None };
                 None
             }
@@ -113,7 +122,7 @@ impl RingWatch {
                 self.state = State::Ringing { since: now, rings: 0, caller: Some(Caller::from(*id)) };
                 None
             }
-            (State::Ringing { rings, caller, .. }, RingInput::Ring) => {
+            (State::Ringing { rings, caller, .. }, RingInput::Ring(_)) => {
                 *rings += 1;
                 let caller = caller.take();
                 // The second RING without a number: it would have come between the two.
@@ -127,7 +136,7 @@ impl RingWatch {
                 let caller = Caller::from(*id);
                 self.settle(caller, now)
             }
-            (State::Settled { last_ring }, RingInput::Ring) => {
+            (State::Settled { last_ring }, RingInput::Ring(_)) => {
                 *last_ring = now;
                 None
             }
@@ -145,7 +154,7 @@ impl RingWatch {
 
     fn settle(&mut self, caller: Caller, now: Instant) -> Option<Ring> {
         self.state = State::Settled { last_ring: now };
-        Some(Ring { caller })
+        Some(Ring { caller, is_no_data: self.is_no_data })
     }
 }
 
@@ -158,26 +167,37 @@ mod tests {
     }
 
     fn number(digits: &str) -> Option<Ring> {
-        Some(Ring { caller: Caller::Number(digits.parse().unwrap()) })
+        Some(Ring { caller: Caller::Number(digits.parse().unwrap()), is_no_data: false })
     }
 
-    const ABSENT: Option<Ring> = Some(Ring { caller: Caller::Absent });
+    const ABSENT: Option<Ring> = Some(Ring { caller: Caller::Absent, is_no_data: false });
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_number_between_the_first_and_the_second_ring_is_told_at_once_and_once() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
-        assert_eq!(watch.handle(&RingInput::Ring, now), None);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now), None);
         assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + SECOND), number("201"));
-        assert_eq!(watch.handle(&RingInput::Ring, now + 6 * SECOND), None);
-        assert_eq!(watch.handle(&RingInput::Ring, now + 12 * SECOND), None);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 6 * SECOND), None);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 12 * SECOND), None);
+    }
+
+    #[test]
+    fn a_call_that_is_said_to_be_no_data_is_told_as_one_and_the_next_is_looked_at_anew() {
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        for (kind, is_no_data) in [(RingKind::Voice, true), (RingKind::Data, false), (RingKind::Fax, true)] {
+            watch.handle(&RingInput::Ring(kind), now);
+            let ring = watch.handle(&RingInput::CallerId(&id("201")), now).unwrap();
+            assert_eq!(ring.is_no_data, is_no_data, "{kind:?}");
+            watch.handle(&RingInput::Deadline, now + QUIET_AFTER);
+        }
     }
 
     #[test]
     fn a_number_before_the_first_ring_waits_for_it() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now), None);
-        assert_eq!(watch.handle(&RingInput::Ring, now + SECOND), number("201"));
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + SECOND), number("201"));
     }
 
     #[test]
@@ -185,36 +205,36 @@ mod tests {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         watch.handle(&RingInput::CallerId(&id("201")), now);
         assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), None);
-        assert_eq!(watch.handle(&RingInput::Ring, now + CALLER_ID_WAIT), None);
-        assert_eq!(watch.handle(&RingInput::Ring, now + CALLER_ID_WAIT + 3 * SECOND), ABSENT);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + CALLER_ID_WAIT), None);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + CALLER_ID_WAIT + 3 * SECOND), ABSENT);
     }
 
     #[test]
     fn no_number_by_the_second_ring_or_in_time_means_none() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
-        watch.handle(&RingInput::Ring, now);
-        assert_eq!(watch.handle(&RingInput::Ring, now + 6 * SECOND), ABSENT);
+        watch.handle(&RingInput::Ring(RingKind::Plain), now);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 6 * SECOND), ABSENT);
 
         let mut watch = RingWatch::default();
-        watch.handle(&RingInput::Ring, now);
+        watch.handle(&RingInput::Ring(RingKind::Plain), now);
         assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), ABSENT);
     }
 
     #[test]
     fn another_number_while_the_last_caller_still_rings_is_a_new_ring() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
-        watch.handle(&RingInput::Ring, now);
+        watch.handle(&RingInput::Ring(RingKind::Plain), now);
         assert_eq!(watch.handle(&RingInput::CallerId(&id("666")), now), number("666"));
-        assert_eq!(watch.handle(&RingInput::Ring, now + 3 * SECOND), None);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 3 * SECOND), None);
         assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + 4 * SECOND), number("201"));
     }
 
     #[test]
     fn after_the_line_was_quiet_a_ring_is_a_new_call() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
-        watch.handle(&RingInput::Ring, now);
+        watch.handle(&RingInput::Ring(RingKind::Plain), now);
         watch.handle(&RingInput::CallerId(&id("666")), now);
-        watch.handle(&RingInput::Ring, now + QUIET_AFTER);
+        watch.handle(&RingInput::Ring(RingKind::Plain), now + QUIET_AFTER);
         assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + QUIET_AFTER), number("201"));
     }
 

@@ -75,11 +75,13 @@ pub enum RefusalReason {
     TooOften,
     /// Whoever called from the number lately could not prove to be the server.
     Unproved,
+    /// It is a voice or fax call: answering it would cost and bring nothing.
+    NoData,
 }
 
 impl RefusalReason {
     /// All there are.
-    pub const ALL: [RefusalReason; 7] = [
+    pub const ALL: [RefusalReason; 8] = [
         Self::NotRegistered,
         Self::Withheld,
         Self::Absent,
@@ -87,6 +89,7 @@ impl RefusalReason {
         Self::OutOfHours,
         Self::TooOften,
         Self::Unproved,
+        Self::NoData,
     ];
 }
 
@@ -100,6 +103,7 @@ impl fmt::Display for RefusalReason {
             Self::OutOfHours => "out of hours",
             Self::TooOften => "rings too often",
             Self::Unproved => "not proved on earlier calls",
+            Self::NoData => "no data call",
         })
     }
 }
@@ -162,6 +166,7 @@ impl Screening {
             return Decision::Refuse(RefusalReason::TooOften);
         }
         match rule.action {
+            Action::Answer if ring.is_no_data => Decision::Refuse(RefusalReason::NoData),
             Action::Answer => Decision::Answer(number.clone()),
             Action::CallBack => Decision::CallBack(number.clone()),
             Action::Connect => Decision::Connect(number.clone()),
@@ -181,7 +186,7 @@ mod tests {
     }
 
     fn decide(registered: &[&str], caller: Caller) -> Decision {
-        screening(registered).decide(&Ring { caller }, MONDAY_NOON, |_| 0)
+        screening(registered).decide(&Ring { caller, is_no_data: false }, MONDAY_NOON, |_| 0)
     }
 
     fn number(text: &str) -> Caller {
@@ -191,7 +196,20 @@ mod tests {
     fn with(rule: Rule, acted_on: u32) -> Decision {
         let mut screening = Screening::default();
         assert!(screening.register("201".parse().unwrap(), rule));
-        screening.decide(&Ring { caller: number("201") }, MONDAY_NOON, |_| acted_on)
+        screening.decide(&Ring { caller: number("201"), is_no_data: false }, MONDAY_NOON, |_| acted_on)
+    }
+
+    #[test]
+    fn a_voice_call_is_not_answered_but_may_be_a_signal() {
+        let voice = Ring { caller: number("201"), is_no_data: true };
+        let decide = |action| {
+            let mut screening = Screening::default();
+            screening.register("201".parse().unwrap(), Rule { action, ..Rule::default() });
+            screening.decide(&voice, MONDAY_NOON, |_| 0)
+        };
+        assert_eq!(decide(Action::Answer), Decision::Refuse(RefusalReason::NoData));
+        assert!(matches!(decide(Action::CallBack), Decision::CallBack(_)));
+        assert!(matches!(decide(Action::Connect), Decision::Connect(_)));
     }
 
     #[test]

@@ -52,6 +52,24 @@ fn a_server_killed_in_mid_call_leaves_no_record_open_and_calls_again() {
 }
 
 #[test]
+fn a_modem_that_is_unplugged_and_plugged_in_again_is_back_in_service() {
+    let mut village = Village::found(Plan::default());
+    let owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    village.chronicle.wait_nth("server", "line ready", 2);
+    owner.kill(); // udev ends the starter with its device, and starts it with the next
+    village.replug("exchange again");
+    village.chronicle.wait("server", "line back in service");
+    let _owner = village.start("owner again", &["wait", "--line", "lines/301", "--config", "owner.toml"]);
+    village.chronicle.wait("owner again", "waiting for calls");
+    let second = village.send("tel:301", &village.write("report", "second"));
+    village.wait_delivered(&second);
+    assert_eq!(village.received(&second), b"second");
+    assert_eq!(village.chronicle.said("server", "line out of order").len(), 1, "one alarm, however often it is tried");
+}
+
+#[test]
 fn an_answer_program_killed_in_mid_call_leaves_the_starter_waiting_and_the_modem_usable() {
     let village = Village::found(Plan { linger: FOR_EVER, ..Plan::default() });
     let owner = village.start_owner();

@@ -174,6 +174,14 @@ token_file = "token"
         self.chronicle.wait(who, "line ready");
     }
 
+    /// Pulls every modem's plug, and puts them all in again: the pseudo-terminals go and others come.
+    pub(crate) fn replug(&mut self, who: &str) {
+        self.exchange.take().expect("it is running").kill();
+        self.chronicle.wait("server", "line out of order");
+        self.exchange = Some(self.start(who, &["exchange", "--config", "exchange.toml"]));
+        self.chronicle.wait(who, "exchange ready");
+    }
+
     /// `kill -9` for the server.
     pub(crate) fn kill_server(&mut self) {
         self.server.take().expect("it is running").kill();

@@ -26,12 +26,13 @@ use crate::store::StoreError;
 /// How long an idle line may be quiet before its modem is asked whether it is still there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Between two attempts to bring a dead line back.
-const OUT_OF_ORDER_PAUSE: Duration = Duration::from_secs(30);
+/// Between two attempts to bring a dead line back: a USB modem that is plugged in again is there after two seconds or so.
+const OUT_OF_ORDER_PAUSE: Duration = Duration::from_secs(1);
+const OUT_OF_ORDER_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: LineConfig, orders: mpsc::Receiver<DialOrder>, shared: Arc<Shared>) {
     let shutdown = shared.shutdown.clone();
-    let mut line = Line { config, orders, shared, has_failed: false };
+    let mut line = Line { config, orders, shared, has_failed: false, pause: OUT_OF_ORDER_PAUSE };
     let work = async {
         loop {
             line.serve_one().await;
@@ -53,6 +54,8 @@ struct Line {
     orders: mpsc::Receiver<DialOrder>,
     shared: Arc<Shared>,
     has_failed: bool,
+    /// Before the next attempt, if this one fails.
+    pause: Duration,
 }
 
 impl Line {
@@ -67,6 +70,7 @@ impl Line {
         if std::mem::take(&mut self.has_failed) {
             tracing::warn!(line = %self.config.name, port = %self.config.port, "line back in service");
         }
+        self.pause = OUT_OF_ORDER_PAUSE;
         self.set_state(LineState::Idle);
         tracing::info!(line = %self.config.name, "line ready");
         self.shared.report(Report::LineFree(self.config.name.clone())).await;
@@ -253,7 +257,8 @@ impl Line {
             entry.fault = Some(fault);
         });
         self.shared.report(Report::LineTaken(self.config.name.clone())).await;
-        sleep(OUT_OF_ORDER_PAUSE).await;
+        sleep(self.pause).await;
+        self.pause = (2 * self.pause).min(OUT_OF_ORDER_PAUSE_MAX);
     }
 
     fn set_state(&self, state: LineState) {
