@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Digest, MessageHead, StoreError, Stored};
+use delivery::{Arrival, Digest, StoreError, Stored};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -67,7 +67,7 @@ impl Inbox {
         folder.join(id).join("content")
     }
 
-    async fn write_part(&self, part: &Path, head: &MessageHead, mut content: Incoming) -> Result<(), StoreError> {
+    async fn write_part(&self, part: &Path, arrival: &Arrival, mut content: Incoming) -> Result<Digest, StoreError> {
         let disk = |operation| move |source| StoreError::Disk { operation, source };
         // A part of an earlier attempt is started over: this delivery brings the whole content.
         match fs::remove_dir_all(part) {
@@ -82,37 +82,39 @@ impl Inbox {
         while let Some(frame) = content.frame().await {
             let Ok(data) = frame.map_err(|_| StoreError::Cut)?.into_data() else { continue };
             size += data.len() as u64;
-            if size > head.size {
+            if size > arrival.size {
                 return Err(StoreError::Damaged);
             }
             hash.update(&data);
             file.write_all(&data).await.map_err(disk("write to the inbox"))?;
         }
-        if size != head.size || Digest::from_hash(hash) != head.digest {
+        let digest = Digest::from_hash(hash);
+        if size != arrival.size || arrival.digest.is_some_and(|announced| announced != digest) {
             return Err(StoreError::Damaged);
         }
-        file.sync_all().await.map_err(disk("sync the inbox"))
+        file.sync_all().await.map_err(disk("sync the inbox"))?;
+        Ok(digest)
     }
 }
 
 impl delivery::Inbox for Inbox {
-    async fn store(&self, head: MessageHead, content: Incoming) -> Result<Stored, StoreError> {
+    async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, StoreError> {
         // A message id is 22 characters of base64url: as a file name it can be neither hidden nor a path.
-        let id = head.id.to_string();
+        let id = arrival.id.to_string();
         let (part, published) = (self.folder.join(INCOMING).join(&id), self.folder.join(&id));
         if published.is_dir() {
             return Ok(Stored::Before);
         }
-        let written = self.write_part(&part, &head, content).await;
+        let written = self.write_part(&part, &arrival, content).await;
         if written.is_err() {
             let _ = fs::remove_dir_all(&part); // a part nobody can use; the next attempt clears it otherwise
         }
-        written?;
+        let digest = written?;
         let note = Note {
             id: id.clone(),
-            content_type: head.content_type.as_str().to_owned(),
-            size: head.size,
-            sha256: head.digest.to_string(),
+            content_type: arrival.content_type.as_str().to_owned(),
+            size: arrival.size,
+            sha256: digest.to_string(),
             received_at: Timestamp::now().to_string(),
         };
         let folder = self.folder.clone();
@@ -120,7 +122,7 @@ impl delivery::Inbox for Inbox {
         let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
         done.and_then(|done| done)
             .map_err(|source| StoreError::Disk { operation: "publish a message in the inbox", source })?;
-        tracing::info!(message_id = %id, size = head.size, "stored");
+        tracing::info!(message_id = %id, size = arrival.size, "stored");
         Ok(Stored::Now)
     }
 }

@@ -4,9 +4,10 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use delivery::{MessageHead, Preamble, Reason, ReceiveError, StoreError, Stored};
+use delivery::{Arrival, Preamble, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
 use line::Call;
 use link::{
@@ -133,11 +134,17 @@ pub async fn receive(link: &Link, reason: Reason, delay: Duration, receiving: Re
     let server = link.peer().ok_or(SessionError::NoServer)?;
     let stream = link.connect(server, delivery::PORT).await.map_err(SessionError::Notice)?;
     let rate_bps = link.rate_bps();
-    let session = receive_over(stream, reason, rate_bps, proof_wait(rate_bps, delay), receiving, || link.proved());
+    let (complete, identity) = (Arc::new(AtomicBool::new(false)), receiving.identity.clone());
+    let course = Course { rate_bps, proof_wait: proof_wait(rate_bps, delay), complete: complete.clone() };
+    let session = receive_over(stream, reason, course, receiving, || link.proved());
     let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
     tokio::select! {
         received = session => received,
-        reason = link.closed() => Err(SessionError::LinkEnded(reason)),
+        // The server hangs up on the receipt of the last message.
+        reason = link.closed() => match complete.load(Ordering::Relaxed) {
+            true => Ok(identity.burn_secret()?),
+            false => Err(SessionError::LinkEnded(reason)),
+        },
         () = &mut silent => Err(SessionError::Silence),
     }
 }
@@ -152,15 +159,23 @@ pub async fn receive_online(address: &str, reason: Reason, receiving: Receiving)
     let stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     tracing::info!(address, "connected to the server");
-    receive_over(stream, reason, ONLINE_RATE_BPS, PROOF_WAIT, receiving, || ()).await
+    let course = Course { rate_bps: ONLINE_RATE_BPS, proof_wait: PROOF_WAIT, complete: Arc::default() };
+    receive_over(stream, reason, course, receiving, || ()).await
+}
+
+/// How a session goes, as far as its line matters.
+struct Course {
+    rate_bps: u32,
+    proof_wait: Duration,
+    /// Set when all that waited has come: what ends the session then is no fault.
+    complete: Arc<AtomicBool>,
 }
 
 /// One session on a stream to the server's delivery port.
 async fn receive_over<S>(
     mut stream: S,
     reason: Reason,
-    rate_bps: u32,
-    proof_wait: Duration,
+    course: Course,
     receiving: Receiving,
     on_proved: impl Fn(),
 ) -> Result<(), SessionError>
@@ -168,6 +183,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Receiving { identity, inbox, linger } = receiving;
+    let Course { rate_bps, proof_wait, complete } = course;
     let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
     stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
     stream.flush().await.map_err(SessionError::Notice)?;
@@ -175,7 +191,7 @@ where
     let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
     let mut proof = stream.proof();
     let proved = Arc::new(Notify::new());
-    let inbox = Arc::new(AttentiveInbox { inbox, proved: proved.clone() });
+    let inbox = Arc::new(AttentiveInbox { inbox, proved: proved.clone(), complete });
     let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
     let mut deadline = std::pin::pin!(sleep(proof_wait));
     let mut is_proved = false;
@@ -217,14 +233,19 @@ fn innermost(error: &dyn std::error::Error) -> String {
 struct AttentiveInbox {
     inbox: Arc<Inbox>,
     proved: Arc<Notify>,
+    complete: Arc<AtomicBool>,
 }
 
 impl delivery::Inbox for AttentiveInbox {
-    async fn store(&self, head: MessageHead, content: Incoming) -> Result<Stored, StoreError> {
-        self.inbox.store(head, content).await
+    async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, StoreError> {
+        self.inbox.store(arrival, content).await
     }
 
     fn proved(&self) {
         self.proved.notify_one();
+    }
+
+    fn complete(&self) {
+        self.complete.store(true, Ordering::Relaxed);
     }
 }

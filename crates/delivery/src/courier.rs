@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::message::MessageHead;
 use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
-use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+use crate::{DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, WINDOW_OCTETS};
 
 /// How long a terminal may take to say that it is there.
 const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
@@ -28,6 +28,7 @@ pub struct Courier {
     /// The connection's own task; it ends with the courier.
     connection: JoinSet<hyper::Result<()>>,
     proof: Proof,
+    lingers: bool,
 }
 
 /// A terminal's word that a message is on its disk.
@@ -93,7 +94,7 @@ impl Courier {
             .map_err(DeliveryError::Lost)?;
         let mut connection = JoinSet::new();
         connection.spawn(driver);
-        Ok(Self { requests, connection, proof })
+        Ok(Self { requests, connection, proof, lingers: false })
     }
 
     /// Has a terminal whose key is not known yet prove that it holds the secret; gives the key.
@@ -116,20 +117,35 @@ impl Courier {
         }
     }
 
-    /// Brings one message and waits for its receipt.
+    /// Whether the terminal has said that it stays when nothing more waits.
+    pub fn lingers(&self) -> bool {
+        self.lingers
+    }
+
+    /// Brings one message and waits for its receipt. `is_last`: nothing else waits, and the call is to end with the receipt.
     ///
     /// # Errors
     /// [`DeliveryError`].
-    pub async fn deliver(&mut self, head: &MessageHead, content: Bytes) -> Result<Receipt, DeliveryError> {
-        let request = Request::builder()
+    pub async fn deliver(
+        &mut self,
+        head: &MessageHead,
+        content: Bytes,
+        is_last: bool,
+    ) -> Result<Receipt, DeliveryError> {
+        let mut request = Request::builder()
             .method(Method::PUT)
             .uri(format!("http://terminal/m/{}", head.id))
             .header(CONTENT_TYPE, head.content_type.as_str())
-            .header(CONTENT_LENGTH, head.size)
-            .header("content-digest", head.digest.to_header())
-            .body(Full::new(content))
-            .expect("ids, content types and digests are valid header values");
+            .header(CONTENT_LENGTH, head.size);
+        if head.size > DIGEST_ABOVE {
+            request = request.header("content-digest", head.digest.to_header());
+        }
+        if is_last {
+            request = request.header(LAST, "1");
+        }
+        let request = request.body(Full::new(content)).expect("ids, content types and digests are valid header values");
         let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
+        self.lingers |= response.headers().contains_key(LINGERS);
         match response.status() {
             StatusCode::CREATED => Ok(Receipt::Stored),
             StatusCode::OK => Ok(Receipt::StoredBefore),

@@ -17,7 +17,8 @@ mod terminal_id;
 
 pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
 pub use message::{
-    ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError, Urgency, UrgencyError,
+    Arrival, ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError, Urgency,
+    UrgencyError,
 };
 pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
@@ -30,8 +31,18 @@ pub const PORT: u16 = 7411;
 /// The TCP port on which a server takes submissions, over links and (by default) on the host.
 pub const SUBMISSION_PORT: u16 = 7480;
 
+/// Octets of content that go without their digest: one DATA frame (RFC 9113 §4.2), and so one message of TLS.
+const DIGEST_ABOVE: u64 = 16 * 1024;
+
+/// The field with which a server says that nothing else waits: it hangs up on the receipt.
+const LAST: &str = "last";
+
+/// The field with which a terminal says, on a receipt, that it stays for a while.
+const LINGERS: &str = "lingers";
+
 /// Octets that HTTP/2 may hold unsent for a stream: hyper's default of 1 MB would be five minutes of a modem line.
 const SEND_BUFFER_OCTETS: usize = 16 * 1024;
 
-/// HTTP/2 flow-control window: more than the delay-bandwidth product of any line this is for (RFC 9113 §6.9).
-const WINDOW_OCTETS: u32 = 64 * 1024;
+/// HTTP/2 flow-control window: more than the delay-bandwidth product of any line this is for, and what counts when nobody says
+/// anything (RFC 9113 §6.5.2), so that nobody does.
+const WINDOW_OCTETS: u32 = 65_535;

@@ -213,6 +213,19 @@ pub struct MessageHead {
     pub size: u64,
 }
 
+/// What a terminal is told of a message before its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its name.
+    pub id: MessageId,
+    /// What the content is.
+    pub content_type: ContentType,
+    /// SHA-256 of the content. Left out where one DATA frame holds it: TLS vouches for that.
+    pub digest: Option<Digest>,
+    /// Octets of content.
+    pub size: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::message::{ContentType, Digest, MessageHead};
+use crate::message::{Arrival, ContentType, Digest};
 use crate::proof::{EnrolmentSecret, Proved, PublicKey, Secured};
-use crate::{SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+use crate::{DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, WINDOW_OCTETS};
 
 /// Octets of request head taken: ours have about 200.
 const HEAD_OCTETS_MAX: u32 = 4096;
@@ -29,10 +29,13 @@ const STREAMS_MAX: u32 = 8;
 /// message is on the disk.
 pub trait Inbox: Send + Sync + 'static {
     /// Stores a message durably, once for each id.
-    fn store(&self, head: MessageHead, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn store(&self, arrival: Arrival, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
     /// The server has proved itself; nothing is asked of the inbox before that.
     fn proved(&self) {}
+
+    /// What has come is all that waited: the end of the session is no fault from here on.
+    fn complete(&self) {}
 }
 
 /// A message is on the disk.
@@ -63,6 +66,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
 }
+
+/// After the last message a server hangs up by itself. If it does not, the terminal does.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a session ended other than by "nothing more".
 #[derive(Debug, thiserror::Error)]
@@ -100,18 +106,19 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     I: Inbox,
 {
-    let (nothing_more, mut is_nothing_more) = watch::channel(false);
-    let nothing_more = Arc::new(nothing_more);
+    let (end, mut told) = watch::channel(End::Open);
+    let end = Arc::new(end);
+    let is_lingering = !linger.is_zero();
     let (proof, enrolment) = (stream.proof(), Arc::new(enrolment));
     let service = service_fn(|request| {
-        let (inbox, nothing_more) = (inbox.clone(), nothing_more.clone());
+        let (inbox, end) = (inbox.clone(), end.clone());
         let (mut proof, enrolment) = (proof.clone(), enrolment.clone());
         async move {
             // Before the server's Finished nothing changes but memory. Without one there is nobody to answer.
             let Some(proved) = proof.wait().await else { return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, "")) };
             Ok(match (request.method(), request.uri().path()) {
                 (&Method::POST, "/enrol") => enrol(enrolment.as_ref().as_ref(), &proved),
-                _ => answer(&*inbox, &nothing_more, request).await,
+                _ => answer(&*inbox, &end, is_lingering, request).await,
             })
         }
     });
@@ -123,17 +130,22 @@ where
         std::future::pending::<()>().await;
     };
     let connection = http2::Builder::new(TokioExecutor::new())
+        .auto_date_header(false) // 30 octets of line for what the server knows
         .initial_stream_window_size(WINDOW_OCTETS)
         .initial_connection_window_size(WINDOW_OCTETS)
         .max_send_buf_size(SEND_BUFFER_OCTETS)
         .max_header_list_size(HEAD_OCTETS_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .serve_connection(TokioIo::new(stream), service);
+    let mut watched = told.clone();
     let lingered = async {
         loop {
             // The sender lives as long as this future's caller: waiting cannot fail before the connection ends.
-            let _ = is_nothing_more.wait_for(|is_so| *is_so).await;
-            if linger.is_zero() || timeout(linger, is_nothing_more.changed()).await.is_err() {
+            let stay = match watched.wait_for(|end| *end != End::Open).await.map(|end| *end) {
+                Ok(End::Last) if !is_lingering => LAST_WAIT,
+                _ => linger,
+            };
+            if stay.is_zero() || timeout(stay, watched.changed()).await.is_err() {
                 return;
             }
         }
@@ -142,26 +154,46 @@ where
         biased;
         () = proved => Ok(()),
         () = lingered => Ok(()),
-        ended = connection => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
+        // The server hangs up on the receipt of the last message.
+        ended = connection => match *told.borrow_and_update() {
+            End::Open => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
+            End::Last | End::NothingMore => Ok(()),
+        },
     }
+}
+
+/// Whether more is to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It may.
+    Open,
+    /// The message that came was the last.
+    Last,
+    /// The server has said so.
+    NothingMore,
 }
 
 async fn answer(
     inbox: &impl Inbox,
-    nothing_more: &watch::Sender<bool>,
+    end: &watch::Sender<End>,
+    is_lingering: bool,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (parts, content) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
         (&Method::PUT, path) if path.starts_with("/m/") => {
-            let head = match read_head(&path[3..], &parts.headers) {
-                Ok(head) => head,
+            let arrival = match read_arrival(&path[3..], &parts.headers) {
+                Ok(arrival) => arrival,
                 Err(what) => return say(StatusCode::BAD_REQUEST, what),
             };
-            nothing_more.send_replace(false);
-            match inbox.store(head, content).await {
-                Ok(Stored::Now) => say(StatusCode::CREATED, ""),
-                Ok(Stored::Before) => say(StatusCode::OK, ""),
+            end.send_replace(End::Open);
+            let stored = inbox.store(arrival, content).await;
+            if stored.is_ok() && parts.headers.contains_key(LAST) {
+                inbox.complete();
+                end.send_replace(End::Last);
+            }
+            match stored {
+                Ok(stored) => receipt(stored, is_lingering),
                 Err(error) => {
                     let status = match error {
                         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
@@ -172,27 +204,45 @@ async fn answer(
             }
         }
         (&Method::POST, "/nothing-more") => {
-            nothing_more.send_replace(true);
+            inbox.complete();
+            end.send_replace(End::NothingMore);
             say(StatusCode::NO_CONTENT, "")
         }
         _ => say(StatusCode::NOT_FOUND, "only PUT /m/{id} and POST /nothing-more are known here"),
     }
 }
 
-fn read_head(id: &str, headers: &HeaderMap) -> Result<MessageHead, &'static str> {
+fn receipt(stored: Stored, is_lingering: bool) -> Response<Full<Bytes>> {
+    let mut receipt = match stored {
+        Stored::Now => say(StatusCode::CREATED, ""),
+        Stored::Before => say(StatusCode::OK, ""),
+    };
+    if is_lingering {
+        receipt.headers_mut().insert(LINGERS, HeaderValue::from_static("1"));
+    }
+    receipt
+}
+
+fn read_arrival(id: &str, headers: &HeaderMap) -> Result<Arrival, &'static str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    Ok(MessageHead {
+    let size = text(CONTENT_LENGTH.as_str())
+        .and_then(|value| value.parse().ok())
+        .ok_or("content-length is missing or malformed")?;
+    Ok(Arrival {
         id: id.parse().map_err(|_| "the path must end with a message id of 22 characters")?,
         content_type: match text(CONTENT_TYPE.as_str()) {
             Some(value) => value.parse().map_err(|_| "content-type is not a media type")?,
             None => ContentType::octets(),
         },
-        digest: text("content-digest")
-            .and_then(|value| Digest::from_header(value).ok())
-            .ok_or("content-digest: sha-256=:BASE64: is missing or malformed")?,
-        size: text(CONTENT_LENGTH.as_str())
-            .and_then(|value| value.parse().ok())
-            .ok_or("content-length is missing or malformed")?,
+        digest: match text("content-digest") {
+            None if size <= DIGEST_ABOVE => None,
+            given => Some(
+                given
+                    .and_then(|value| Digest::from_header(value).ok())
+                    .ok_or("content-digest: sha-256=:BASE64: is missing or malformed")?,
+            ),
+        },
+        size,
     })
 }
 
@@ -220,7 +270,7 @@ mod tests {
     use super::*;
     use crate::TerminalId;
     use crate::courier::{Courier, DeliveryError, Receipt};
-    use crate::message::MessageId;
+    use crate::message::{MessageHead, MessageId};
     use crate::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
 
     /// Two ends that know each other's keys.
@@ -242,9 +292,9 @@ mod tests {
     struct Shelf(Mutex<Vec<(MessageId, Bytes)>>);
 
     impl Inbox for Shelf {
-        async fn store(&self, head: MessageHead, content: Incoming) -> Result<Stored, StoreError> {
+        async fn store(&self, head: Arrival, content: Incoming) -> Result<Stored, StoreError> {
             let content = content.collect().await.map_err(|_| StoreError::Cut)?.to_bytes();
-            if Digest::of(&content) != head.digest {
+            if head.digest.is_some_and(|digest| Digest::of(&content) != digest) {
                 return Err(StoreError::Damaged);
             }
             let mut shelf = self.0.lock().unwrap();
@@ -273,9 +323,9 @@ mod tests {
         let terminal = tokio::spawn(receive(far, shelf.clone(), None, Duration::ZERO));
         let mut courier = Courier::start(near, None).await.unwrap();
         let (head, content) = message(b"coin box full");
-        assert_eq!(courier.deliver(&head, content.clone()).await.unwrap(), Receipt::Stored);
+        assert_eq!(courier.deliver(&head, content.clone(), false).await.unwrap(), Receipt::Stored);
         assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(head.id, content.clone())]);
-        assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::StoredBefore);
+        assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::StoredBefore);
         assert!(courier.nothing_more().await.is_err(), "the terminal hangs up instead of answering");
         assert!(terminal.await.unwrap().is_ok());
     }
@@ -287,13 +337,15 @@ mod tests {
         let mut courier = Courier::start(near, None).await.unwrap();
         let (mut head, content) = message(b"coin box full");
         head.digest = Digest::of(b"something else");
-        let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&head, content).await else { panic!() };
+        let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&head, content, false).await else {
+            panic!()
+        };
         assert_eq!(
             (status, reason.as_str()),
             (StatusCode::BAD_REQUEST, "the content does not match its digest and size")
         );
         let (head, content) = message(b"second");
-        assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+        assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::Stored);
         drop(courier);
         assert!(matches!(terminal.await.unwrap(), Err(ReceiveError::Closed | ReceiveError::Lost(_))));
     }
@@ -305,7 +357,7 @@ mod tests {
         let mut courier = Courier::start(near, None).await.unwrap();
         courier.nothing_more().await.unwrap();
         let (head, content) = message(b"late");
-        assert_eq!(courier.deliver(&head, content).await.unwrap(), Receipt::Stored);
+        assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::Stored);
         courier.nothing_more().await.unwrap();
         courier.closed().await;
         assert!(terminal.await.unwrap().is_ok());
@@ -317,7 +369,7 @@ mod tests {
         let mut courier = Courier::start(near, None).await.unwrap();
         drop(far);
         let (head, content) = message(b"x");
-        assert!(matches!(courier.deliver(&head, content).await, Err(DeliveryError::Lost(_))));
+        assert!(matches!(courier.deliver(&head, content, false).await, Err(DeliveryError::Lost(_))));
     }
 
     #[tokio::test]
@@ -337,16 +389,57 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_last_message_ends_the_session_in_order_whoever_goes_first() {
+        for is_last in [true, false] {
+            let (near, far) = ends();
+            let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
+            let mut courier = Courier::start(near, None).await.unwrap();
+            let (head, content) = message(b"the only one");
+            courier.deliver(&head, content, is_last).await.unwrap();
+            assert!(!courier.lingers());
+            drop(courier); // the server hangs up on the receipt
+            assert_eq!(terminal.await.unwrap().is_ok(), is_last);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_terminal_hangs_up_by_itself_on_a_server_that_forgets_to() {
+        let (near, far) = ends();
+        let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
+        let mut courier = Courier::start(near, None).await.unwrap();
+        let (head, content) = message(b"the only one");
+        courier.deliver(&head, content, true).await.unwrap();
+        let (head, content) = message(b"but here is another");
+        courier.deliver(&head, content, true).await.unwrap();
+        assert!(terminal.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_stays_says_so_on_its_receipts() {
+        let (near, far) = ends();
+        tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::from_secs(30)));
+        let mut courier = Courier::start(near, None).await.unwrap();
+        let (head, content) = message(b"first");
+        courier.deliver(&head, content, true).await.unwrap();
+        assert!(courier.lingers());
+    }
+
     #[test]
-    fn a_head_names_the_field_that_is_wrong() {
+    fn an_arrival_names_the_field_that_is_wrong() {
         let (head, _) = message(b"x");
         let mut headers = HeaderMap::new();
         let id = head.id.to_string();
-        assert!(read_head("../x", &headers).unwrap_err().contains("message id"));
-        assert!(read_head(&id, &headers).unwrap_err().contains("content-digest"));
+        assert!(read_arrival("../x", &headers).unwrap_err().contains("message id"));
+        assert!(read_arrival(&id, &headers).unwrap_err().contains("content-length"));
+        headers.insert(CONTENT_LENGTH, "16385".parse().unwrap());
+        assert!(read_arrival(&id, &headers).unwrap_err().contains("content-digest"), "more than one DATA frame");
+        headers.insert("content-digest", "md5=:AAAA:".parse().unwrap());
+        assert!(read_arrival(&id, &headers).unwrap_err().contains("content-digest"));
         headers.insert("content-digest", head.digest.to_header().parse().unwrap());
-        assert!(read_head(&id, &headers).unwrap_err().contains("content-length"));
-        headers.insert(CONTENT_LENGTH, "1".parse().unwrap());
-        assert_eq!(read_head(&id, &headers).unwrap(), head);
+        assert_eq!(read_arrival(&id, &headers).unwrap().digest, Some(head.digest));
+        headers.insert(CONTENT_LENGTH, "16384".parse().unwrap());
+        headers.remove("content-digest");
+        assert_eq!(read_arrival(&id, &headers).unwrap().digest, None);
     }
 }

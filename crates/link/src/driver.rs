@@ -39,6 +39,9 @@ const HANG_UP_MAX: Duration = Duration::from_secs(10);
 /// How long the line may take to accept the last octets of a link that is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long packets that are ready may keep a link from being closed.
+const LAST_PACKETS: Duration = Duration::from_secs(2);
+
 /// A link that is up. Dropping it hangs up without a word; [`Link::close`] says good-bye first.
 #[derive(Debug)]
 pub struct Link {
@@ -274,6 +277,8 @@ struct Driver<S> {
     stack_seed: u64,
     tap: Option<Tap>,
     tun: Tun,
+    /// The owner wants the link closed; until then packets that are ready may still go.
+    closing: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
@@ -318,6 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             stack_seed,
             tap,
             tun,
+            closing: None,
         }
     }
 
@@ -382,7 +388,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 },
                 () = self.tun.read() => {}
                 () = shared.wake.notified() => {}
-                () = shared.close.notified() => self.session.handle(Input::Close, now()),
+                () = shared.close.notified() => self.closing = Some(now() + LAST_PACKETS),
                 () = sleep => self.session.handle(Input::Deadline, now()),
             }
         }
@@ -400,7 +406,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     fn settle(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
         let mut wake_at = self.drain(now)?;
         let shared = self.shared.clone();
-        let Some(stack) = shared.stack.get() else { return Ok(wake_at) };
+        let Some(stack) = shared.stack.get() else {
+            if self.closing.take().is_some() {
+                self.session.handle(Input::Close, now);
+                wake_at = self.drain(now)?;
+            }
+            return Ok(wake_at);
+        };
         let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let free_at = self.pacer.free_at();
@@ -418,6 +430,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 wake_at = self.drain(now)?;
                 stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
                 continue;
+            }
+            // Good-bye comes behind what could be sent, such as a last receipt, and never waits for an answer to it.
+            if self.closing.is_some_and(|latest| is_free || latest <= now) {
+                self.closing = None;
+                drop(stack);
+                self.session.handle(Input::Close, now);
+                return self.drain(now);
             }
             // What is ours goes first.
             if is_free && let Some(packet) = self.tun.take_packet() {
@@ -437,7 +456,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             let stack_at = if is_free { stack_at } else { stack_at.map(|at| at.max(free_at)) };
             // While octets wait for the line to take them, its readiness is what wakes us.
             let stack_at = if self.outgoing.is_empty() { stack_at } else { None };
-            return Ok([wake_at, stack_at].into_iter().flatten().min());
+            let close_at = self.closing.map(|latest| latest.min(free_at.max(now)));
+            return Ok([wake_at, stack_at, close_at].into_iter().flatten().min());
         }
     }
 

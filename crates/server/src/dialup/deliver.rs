@@ -21,6 +21,8 @@ use crate::store::{Store, StoreError, Trust};
 pub(super) struct Tally {
     pub(super) delivered: u32,
     pub(super) refused: u32,
+    /// The terminal waits for us to hang up.
+    pub(super) hang_up: bool,
 }
 
 /// Why a delivery session broke off.
@@ -103,7 +105,9 @@ where
                     plan.settled(); // it has its verdict since we looked
                     continue;
                 }
-                let answer = courier.deliver(&head, content).await;
+                // Nothing else waits, and nobody stays: the call ends with the receipt.
+                let is_last = !plan.has_waiting() && !courier.lingers() && paid_until().is_none();
+                let answer = courier.deliver(&head, content, is_last).await;
                 if is_early && proof.has_come() {
                     store.begin_delivery(id, terminal.id, call).await?;
                 }
@@ -129,6 +133,15 @@ where
                     }
                 }
                 plan.settled();
+                if is_last && !courier.lingers() && tally.refused == 0 {
+                    // What has come meanwhile still rides along.
+                    add_due(&mut plan, &store, &terminal, &suspects).await?;
+                    if !plan.has_waiting() {
+                        tracing::info!(%call, terminal = %terminal.name, "nothing more");
+                        tally.hang_up = true;
+                        return Ok(tally);
+                    }
+                }
             }
             Step::NothingMore => {
                 // What comes while the line is paid for anyway costs nothing.

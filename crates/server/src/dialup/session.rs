@@ -249,7 +249,12 @@ impl Session {
                     let (terminal, line) = (proving.terminal, self.line.clone());
                     self.shared.report(Report::Connected { terminal, call: self.call, line }).await;
                 }
-                Some(ended) = deliveries.join_next(), if proving.is_none() => finished = Some(ended),
+                Some(ended) = deliveries.join_next(), if proving.is_none() => {
+                    if matches!(ended, Ok(Ok(Tally { hang_up: true, .. }))) {
+                        return outcome(Some(ended), Outcome::Completed);
+                    }
+                    finished = Some(ended);
+                }
                 Some(_) = connections.join_next() => {}
                 () = sleep(idle_max), if is_idle => {
                     let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
