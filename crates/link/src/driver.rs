@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     wake: Notify,
     /// Set when the owner wants the link closed.
     close: Notify,
+    /// Set with `close` when nothing is to be waited for after the good-bye.
+    is_abrupt: AtomicBool,
     closed: watch::Sender<Option<CloseReason>>,
     counters: SharedCounters,
     /// The far end is who it should be.
@@ -145,6 +147,7 @@ impl Link {
             begun: Mutex::new(None),
             wake: Notify::new(),
             close: Notify::new(),
+            is_abrupt: AtomicBool::new(false),
             closed: watch::Sender::new(None),
             counters: SharedCounters::default(),
             is_proved: AtomicBool::new(false),
@@ -253,6 +256,13 @@ impl Link {
                 more => heard = more,
             }
         }
+    }
+
+    /// Says good-bye and hangs up without waiting for the answer (which RFC 1661 §3.7 would have us do): for an end that knows
+    /// that nothing more comes, on a line that is paid for.
+    pub fn hang_up(&self) {
+        self.shared.is_abrupt.store(true, Ordering::Release);
+        self.close();
     }
 
     /// Begins to close the link in order (Terminate-Request, RFC 1661 §3.7); it is hung up when [`Link::closed`] says so.
@@ -436,7 +446,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 self.closing = None;
                 drop(stack);
                 self.session.handle(Input::Close, now);
-                return self.drain(now);
+                let wake_at = self.drain(now)?;
+                let is_abrupt = shared.is_abrupt.load(Ordering::Acquire);
+                return if is_abrupt { Err(CloseReason::ClosedHere) } else { Ok(wake_at) };
             }
             // What is ours goes first.
             if is_free && let Some(packet) = self.tun.take_packet() {

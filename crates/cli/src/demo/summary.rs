@@ -71,8 +71,9 @@ impl Summary {
             (Who::Server, "delivered") if text("message_id") == self.message => self.receipt = mark(fields),
             (Who::Owner, "answered") => self.answered_at = at(),
             (Who::Owner, "stored") => self.stored_at = at(),
-            (Who::Owner, "hung up") => self.on_hook_at = at(),
             (Who::Exchange, "call ended") => {
+                // The first hang-up of the second call: until then it is paid for.
+                self.on_hook_at = at();
                 self.billed.push(fields.get("billed_seconds").and_then(Value::as_u64).unwrap_or_default());
             }
             _ => {}

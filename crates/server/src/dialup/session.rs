@@ -251,6 +251,7 @@ impl Session {
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => {
                     if matches!(ended, Ok(Ok(Tally { hang_up: true, .. }))) {
+                        link.hang_up(); // every receipt is in
                         return outcome(Some(ended), Outcome::Completed);
                     }
                     finished = Some(ended);
