@@ -19,8 +19,12 @@ struct Case {
 const CASES: &[Case] = &[
     Case { octets: 1_000, rate_bps: 33_600, delay: "60ms" },
     Case { octets: 1_000, rate_bps: 9_600, delay: "300ms" },
+    Case { octets: 1_000, rate_bps: 2_400, delay: "600ms" },
     Case { octets: 100_000, rate_bps: 33_600, delay: "60ms" },
 ];
+
+/// Messages of each case: the first call enrols the terminal, the second remembers PPP and resumes TLS.
+const CALLS: [&str; 2] = ["very first, enrols", "next, within a day"];
 
 /// What `ringup demo --json` prints.
 #[derive(Debug, Deserialize)]
@@ -43,19 +47,18 @@ struct Phase {
 
 pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
     let mut table = "### call\n
-From CONNECT of the server's call, on the exchange in software, one run each; content is random octets. A phase is: \
+From CONNECT of the server's call to the first hang-up, both ends proved, content encrypted, on the exchange in software, one run each; content is random octets. A phase is: \
 time, octets on the line both ways, flights (changes of direction). Share: how much of the time on line the content alone would take.\n
-| content, line | line's floor | on the terminal's disk | on hook | share | PPP | TCP | delivery |\n|---|---|---|---|---|---|---|---|\n"
+| content, line | call | line's floor | on the terminal's disk | on hook | share | PPP | TCP | delivery |\n|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
-    for case in CASES {
-        let Summary { on_disk_seconds, on_hook_seconds, floor_seconds, line_share, ppp, tcp, delivery } =
-            case.measure(workspace)?;
+    for (case, call, summary) in measured(workspace)? {
+        let Summary { on_disk_seconds, on_hook_seconds, floor_seconds, line_share, ppp, tcp, delivery } = summary;
         let [ppp, tcp, delivery] = [ppp, tcp, delivery].map(|Phase { millis, octets, flights }| {
             format!("{:.2} s, {octets} octets, {flights} flights", millis as f64 / 1000.0)
         });
         writeln!(
             table,
-            "| {} octets, {} bit/s, {} | {floor_seconds:.2} s | {on_disk_seconds:.2} s | {on_hook_seconds:.2} s | {:.1} % | {ppp} | {tcp} | {delivery} |",
+            "| {} octets, {} bit/s, {} | {call} | {floor_seconds:.2} s | {on_disk_seconds:.2} s | {on_hook_seconds:.2} s | {:.1} % | {ppp} | {tcp} | {delivery} |",
             case.octets,
             case.rate_bps,
             case.delay,
@@ -65,13 +68,32 @@ time, octets on the line both ways, flights (changes of direction). Share: how m
     Ok(table)
 }
 
+fn measured(workspace: &Workspace) -> anyhow::Result<Vec<(&'static Case, &'static str, Summary)>> {
+    let mut all = Vec::new();
+    for case in CASES {
+        let summaries = case.measure(workspace)?;
+        all.extend(CALLS.into_iter().zip(summaries).map(|(call, summary)| (case, call, summary)));
+    }
+    Ok(all)
+}
+
 impl Case {
-    fn measure(&self, workspace: &Workspace) -> anyhow::Result<Summary> {
+    /// One summary for each call.
+    fn measure(&self, workspace: &Workspace) -> anyhow::Result<Vec<Summary>> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("content");
         fs::write(&file, random_octets(self.octets))?;
         let mut demo = Command::new(workspace.release_program("ringup")?);
-        demo.args(["demo", "--once", "--json", "--delay", self.delay, "--rate", &self.rate_bps.to_string()]);
+        demo.args([
+            "demo",
+            "--messages",
+            &CALLS.len().to_string(),
+            "--json",
+            "--delay",
+            self.delay,
+            "--rate",
+            &self.rate_bps.to_string(),
+        ]);
         demo.arg("--file").arg(&file).arg("--folder").arg(folder.path().join("demo"));
         demo.stdin(Stdio::null()).stderr(Stdio::inherit());
         eprintln!("== {}", shown(&demo));
@@ -79,7 +101,12 @@ impl Case {
         if !output.status.success() {
             bail!("the demo with {} octets at {} bit/s failed", self.octets, self.rate_bps);
         }
-        serde_json::from_slice(&output.stdout).context("could not read the summary of the demo")
+        let summaries = serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<Vec<_>, _>>();
+        let summaries = summaries.context("could not read the summaries of the demo")?;
+        if summaries.len() != CALLS.len() {
+            bail!("the demo told of {} calls, not of {}", summaries.len(), CALLS.len());
+        }
+        Ok(summaries)
     }
 }
 
