@@ -4,21 +4,22 @@
 //!   INBOX/.incoming/ID/content ──digest──► message.toml ──sync──► rename to INBOX/ID/ ──sync folder──► receipt
 //! ```
 //!
-//! A crash before the rename leaves a part that the next delivery of the same message starts over; one after it leaves
-//! a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come:
+//! A crash before the rename leaves a part, which the next delivery of a long message goes on with as far as it was
+//! synced ([`part`]), and that of a short one starts over; one after it leaves a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come:
 //! take the content out of it as you like, but leave the folder.
+
+mod part;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Arrival, Digest, StoreError, Stored};
-use http_body_util::BodyExt as _;
+use delivery::{Arrival, MessageId, Progress, StoreError, Stored};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
+
+use part::Part;
 
 /// Folder of parts, inside the inbox so that a rename never crosses file systems.
 const INCOMING: &str = ".incoming";
@@ -66,35 +67,6 @@ impl Inbox {
     pub fn content_path(folder: &Path, id: &str) -> PathBuf {
         folder.join(id).join("content")
     }
-
-    async fn write_part(&self, part: &Path, arrival: &Arrival, mut content: Incoming) -> Result<Digest, StoreError> {
-        let disk = |operation| move |source| StoreError::Disk { operation, source };
-        // A part of an earlier attempt is started over: this delivery brings the whole content.
-        match fs::remove_dir_all(part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk("clear an old part")(error)),
-            _ => fs::create_dir(part).map_err(disk("make a folder in the inbox"))?,
-        }
-        let path = part.join("content");
-        // At once, not on another thread: a session that is cut here must not make its file in the next one's folder.
-        let file = File::create_new(&path).map_err(disk("make a file in the inbox"))?;
-        let mut file = tokio::fs::File::from_std(file);
-        let (mut hash, mut size) = (Sha256::new(), 0);
-        while let Some(frame) = content.frame().await {
-            let Ok(data) = frame.map_err(|_| StoreError::Cut)?.into_data() else { continue };
-            size += data.len() as u64;
-            if size > arrival.size {
-                return Err(StoreError::Damaged);
-            }
-            hash.update(&data);
-            file.write_all(&data).await.map_err(disk("write to the inbox"))?;
-        }
-        let digest = Digest::from_hash(hash);
-        if size != arrival.size || arrival.digest.is_some_and(|announced| announced != digest) {
-            return Err(StoreError::Damaged);
-        }
-        file.sync_all().await.map_err(disk("sync the inbox"))?;
-        Ok(digest)
-    }
 }
 
 impl delivery::Inbox for Inbox {
@@ -105,9 +77,10 @@ impl delivery::Inbox for Inbox {
         if published.is_dir() {
             return Ok(Stored::Before);
         }
-        let written = self.write_part(&part, &arrival, content).await;
-        if written.is_err() {
-            let _ = fs::remove_dir_all(&part); // a part nobody can use; the next attempt clears it otherwise
+        let part = Part::open(part, &arrival).await?;
+        let written = part.write(&arrival, content).await;
+        if matches!(written, Err(StoreError::Damaged)) || (written.is_err() && part::kept(part.folder()).is_none()) {
+            let _ = fs::remove_dir_all(part.folder()); // nobody can use it; the next attempt clears it otherwise
         }
         let digest = written?;
         let note = Note {
@@ -118,17 +91,26 @@ impl delivery::Inbox for Inbox {
             received_at: Timestamp::now().to_string(),
         };
         let folder = self.folder.clone();
-        let publish = move || publish(&folder, &part, &published, &note);
+        let publish = move || publish(&folder, part.folder(), &published, &note);
         let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
         done.and_then(|done| done)
             .map_err(|source| StoreError::Disk { operation: "publish a message in the inbox", source })?;
-        tracing::info!(message_id = %id, size = arrival.size, "stored");
+        tracing::info!(message_id = %id, size = arrival.size, offset = arrival.offset, "stored");
         Ok(Stored::Now)
+    }
+
+    async fn progress(&self, id: MessageId) -> Progress {
+        let id = id.to_string();
+        if self.folder.join(&id).is_dir() {
+            return Progress::Whole;
+        }
+        part::kept(&self.folder.join(INCOMING).join(&id)).map_or(Progress::Nothing, |kept| Progress::Part(kept.offset))
     }
 }
 
 /// On the disk, then visible, then surely visible: in this order.
 fn publish(folder: &Path, part: &Path, published: &Path, note: &Note) -> io::Result<()> {
+    let _ = fs::remove_file(part.join("offset")); // nothing to go on with any more
     let text = toml::to_string(note).map_err(io::Error::other)?;
     let path = part.join("message.toml");
     fs::write(&path, text)?;

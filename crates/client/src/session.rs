@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use delivery::{Arrival, Preamble, Reason, ReceiveError, StoreError, Stored};
+use delivery::{Arrival, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
 use line::Call;
 use link::{
@@ -31,6 +31,9 @@ const PROOF_WAIT: Duration = Duration::from_secs(15);
 
 /// Octets of the longest handshake and what surrounds it, both ways.
 const HANDSHAKE_OCTETS: u32 = 1500;
+
+/// What has come when the link goes may take so long to be brought to the disk.
+const LAST_WRITES: Duration = Duration::from_secs(8);
 
 /// How long a server may be silent on the Internet, and how long it may take to be reached.
 const ONLINE_SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -137,15 +140,22 @@ pub async fn receive(link: &Link, reason: Reason, delay: Duration, receiving: Re
     let (complete, identity) = (Arc::new(AtomicBool::new(false)), receiving.identity.clone());
     let course = Course { rate_bps, proof_wait: proof_wait(rate_bps, delay), complete: complete.clone() };
     let session = receive_over(stream, reason, course, receiving, || link.proved());
+    let mut session = std::pin::pin!(session);
     let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
     tokio::select! {
-        received = session => received,
+        received = &mut session => return received,
+        () = &mut silent => return Err(SessionError::Silence),
+        _ = link.closed() => {}
+    }
+    // The session sees it, too, and brings to the disk what has come.
+    let ended = timeout(LAST_WRITES, &mut session).await;
+    if complete.load(Ordering::Relaxed) {
         // The server hangs up on the receipt of the last message.
-        reason = link.closed() => match complete.load(Ordering::Relaxed) {
-            true => Ok(identity.burn_secret()?),
-            false => Err(SessionError::LinkEnded(reason)),
-        },
-        () = &mut silent => Err(SessionError::Silence),
+        return Ok(identity.burn_secret()?);
+    }
+    match ended {
+        Ok(Err(error @ SessionError::NotProved(_))) => Err(error),
+        _ => Err(SessionError::LinkEnded(link.closed().await)),
     }
 }
 
@@ -239,6 +249,10 @@ struct AttentiveInbox {
 impl delivery::Inbox for AttentiveInbox {
     async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, StoreError> {
         self.inbox.store(arrival, content).await
+    }
+
+    async fn progress(&self, id: MessageId) -> Progress {
+        self.inbox.progress(id).await
     }
 
     fn proved(&self) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use delivery::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
-use delivery::{ContentType, Courier, DeliveryError, Digest, MessageHead, MessageId, Receipt, TerminalId, receive};
+use delivery::{
+    ContentType, Courier, DeliveryError, Digest, MessageHead, MessageId, Progress, Receipt, TerminalId, receive,
+};
 use ringup_client::inbox::Inbox;
 use tempfile::TempDir;
 use tokio::io::duplex;
@@ -120,6 +122,63 @@ async fn a_delivery_that_is_cut_publishes_nothing_and_starts_over() {
     assert!(!folder.path().join(head.id.to_string()).exists());
     let (mut courier, _terminal) = session(folder.path()).await;
     assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::Stored);
+    assert_eq!(fs::read(Inbox::content_path(folder.path(), &head.id.to_string())).unwrap(), long);
+}
+
+#[tokio::test]
+async fn what_has_come_of_a_long_message_is_admitted_to_and_gone_on_with() {
+    let folder = TempDir::new().unwrap();
+    let long: &'static [u8] = Box::leak((0..300_000_u32).map(|n| n.to_le_bytes()[1]).collect());
+    let (head, content) = message(long);
+    let part = folder.path().join(".incoming").join(head.id.to_string());
+    // The server's end goes in the middle; the terminal brings to the disk what it has.
+    let (mut courier, mut terminal) = session(folder.path()).await;
+    let gone = async {
+        while fs::metadata(part.join("content")).map_or(0, |found| found.len()) < 50_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        delivered = courier.deliver(&head, content.clone(), false) => panic!("not cut: {delivered:?}"),
+        () = gone => drop(courier),
+    }
+    terminal.join_next().await;
+    // Longer than what was synced, as after a power cut.
+    let mut torn = fs::OpenOptions::new().append(true).open(part.join("content")).unwrap();
+    std::io::Write::write_all(&mut torn, &[0xff; 1000]).unwrap();
+
+    let (mut courier, _terminal) = session(folder.path()).await;
+    let Progress::Part(offset) = courier.progress(head.id).await.unwrap() else { panic!("nothing kept") };
+    assert!((50_000..300_000).contains(&offset), "{offset}");
+    let at = usize::try_from(offset).unwrap();
+    for (wrong, rest) in [(offset + 1, content.slice(at + 1..)), (offset - 1, content.slice(at - 1..))] {
+        let refused = courier.resume(&head, rest, wrong, false).await;
+        assert!(matches!(refused, Err(DeliveryError::Refused { .. })), "{refused:?}");
+    }
+    let other = MessageHead { digest: Digest::of(b"another content"), ..head.clone() };
+    assert!(courier.resume(&other, content.slice(at..), offset, false).await.is_err(), "the id with another content");
+    assert_eq!(courier.resume(&head, content.slice(at..), offset, false).await.unwrap(), Receipt::Stored);
+    assert_eq!(fs::read(Inbox::content_path(folder.path(), &head.id.to_string())).unwrap(), long);
+    assert_eq!(courier.progress(head.id).await.unwrap(), Progress::Whole);
+}
+
+#[tokio::test]
+async fn two_sessions_do_not_write_one_part() {
+    let folder = TempDir::new().unwrap();
+    let long: &'static [u8] = Box::leak(vec![7; 300_000].into_boxed_slice());
+    let (head, content) = message(long);
+    let part = folder.path().join(".incoming").join(head.id.to_string());
+    let (mut one, _terminal) = session(folder.path()).await;
+    let (mut two, _terminal) = session(folder.path()).await;
+    let second = async {
+        while !part.join("content").exists() {
+            tokio::task::yield_now().await;
+        }
+        two.deliver(&head, content.clone(), false).await
+    };
+    let (first, second) = tokio::join!(one.deliver(&head, content.clone(), false), second);
+    assert_eq!(first.unwrap(), Receipt::Stored);
+    assert!(second.is_err() || second.is_ok_and(|receipt| receipt == Receipt::StoredBefore));
     assert_eq!(fs::read(Inbox::content_path(folder.path(), &head.id.to_string())).unwrap(), long);
 }
 

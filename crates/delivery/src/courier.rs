@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Builder;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http2;
@@ -11,9 +12,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use crate::message::MessageHead;
+use crate::message::{MessageHead, MessageId};
 use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
-use crate::{DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+use crate::receiver::Progress;
+use crate::{
+    DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, WINDOW_OCTETS,
+};
 
 /// How long a terminal may take to say that it is there.
 const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
@@ -132,17 +136,46 @@ impl Courier {
         content: Bytes,
         is_last: bool,
     ) -> Result<Receipt, DeliveryError> {
-        let mut request = Request::builder()
-            .method(Method::PUT)
-            .uri(format!("http://terminal/m/{}", head.id))
-            .header(CONTENT_TYPE, head.content_type.as_str())
-            .header(CONTENT_LENGTH, head.size);
-        if head.size > DIGEST_ABOVE {
-            request = request.header("content-digest", head.digest.to_header());
-        }
-        if is_last {
-            request = request.header(LAST, "1");
-        }
+        let request = message(Method::PUT, head, is_last).header(CONTENT_LENGTH, head.size);
+        self.bring(request, content).await
+    }
+
+    /// How much of a message the terminal has from an earlier call.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn progress(&mut self, id: MessageId) -> Result<Progress, DeliveryError> {
+        let request = Request::builder().method(Method::HEAD).uri(format!("http://terminal/m/{id}"));
+        let request = request.body(Full::default()).expect("an id is a valid path");
+        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        Ok(match (text(UPLOAD_COMPLETE), text(UPLOAD_OFFSET).and_then(|offset| offset.parse().ok())) {
+            (Some("?1"), _) => Progress::Whole,
+            (Some("?0"), Some(offset)) => Progress::Part(offset),
+            _ => Progress::Nothing,
+        })
+    }
+
+    /// Brings the rest of a message, from `offset` on, which is where the terminal said that it is.
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub async fn resume(
+        &mut self,
+        head: &MessageHead,
+        rest: Bytes,
+        offset: u64,
+        is_last: bool,
+    ) -> Result<Receipt, DeliveryError> {
+        let request = message(Method::PATCH, head, is_last)
+            .header(CONTENT_LENGTH, rest.len())
+            .header(UPLOAD_OFFSET, offset)
+            .header(UPLOAD_LENGTH, head.size)
+            .header(UPLOAD_COMPLETE, "?1");
+        self.bring(request, rest).await
+    }
+
+    async fn bring(&mut self, request: Builder, content: Bytes) -> Result<Receipt, DeliveryError> {
         let request = request.body(Full::new(content)).expect("ids, content types and digests are valid header values");
         let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
         self.lingers |= response.headers().contains_key(LINGERS);
@@ -170,6 +203,20 @@ impl Courier {
     pub async fn closed(&mut self) {
         self.connection.join_next().await;
     }
+}
+
+fn message(method: Method, head: &MessageHead, is_last: bool) -> Builder {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("http://terminal/m/{}", head.id))
+        .header(CONTENT_TYPE, head.content_type.as_str());
+    if head.size > DIGEST_ABOVE {
+        request = request.header("content-digest", head.digest.to_header());
+    }
+    if is_last {
+        request = request.header(LAST, "1");
+    }
+    request
 }
 
 fn post(path: &str) -> Request<Full<Bytes>> {

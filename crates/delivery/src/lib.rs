@@ -22,7 +22,7 @@ pub use message::{
 };
 pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
-pub use receiver::{Enrolment, Inbox, ReceiveError, StoreError, Stored, receive};
+pub use receiver::{Enrolment, Inbox, Progress, ReceiveError, StoreError, Stored, receive};
 pub use terminal_id::{TerminalId, TerminalIdError};
 
 /// The TCP port on which a server takes connected notices, over links.
@@ -30,6 +30,11 @@ pub const PORT: u16 = 7411;
 
 /// The TCP port on which a server takes submissions, over links and (by default) on the host.
 pub const SUBMISSION_PORT: u16 = 7480;
+
+/// The fields of resumable uploads (IETF draft-ietf-httpbis-resumable-upload).
+const UPLOAD_OFFSET: &str = "upload-offset";
+const UPLOAD_LENGTH: &str = "upload-length";
+const UPLOAD_COMPLETE: &str = "upload-complete";
 
 /// Octets of content that go without their digest: one DATA frame (RFC 9113 §4.2), and so one message of TLS.
 const DIGEST_ABOVE: u64 = 16 * 1024;

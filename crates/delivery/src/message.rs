@@ -222,8 +222,10 @@ pub struct Arrival {
     pub content_type: ContentType,
     /// SHA-256 of the content. Left out where one DATA frame holds it: TLS vouches for that.
     pub digest: Option<Digest>,
-    /// Octets of content.
+    /// Octets of content, all of it.
     pub size: u64,
+    /// Octets that came on earlier calls, and do not come again.
+    pub offset: u64,
 }
 
 #[cfg(test)]

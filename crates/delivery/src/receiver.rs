@@ -13,12 +13,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::message::{Arrival, ContentType, Digest};
+use crate::message::{Arrival, ContentType, Digest, MessageId};
 use crate::proof::{EnrolmentSecret, Proved, PublicKey, Secured};
-use crate::{DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, WINDOW_OCTETS};
+use crate::{
+    DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, WINDOW_OCTETS,
+};
 
 /// Octets of request head taken: ours have about 200.
 const HEAD_OCTETS_MAX: u32 = 4096;
@@ -30,6 +32,9 @@ const STREAMS_MAX: u32 = 8;
 pub trait Inbox: Send + Sync + 'static {
     /// Stores a message durably, once for each id.
     fn store(&self, arrival: Arrival, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+
+    /// How much of a message is here, on the disk.
+    fn progress(&self, id: MessageId) -> impl Future<Output = Progress> + Send;
 
     /// The server has proved itself; nothing is asked of the inbox before that.
     fn proved(&self) {}
@@ -47,6 +52,17 @@ pub enum Stored {
     Before,
 }
 
+/// How much of a message a terminal has. It admits to what is on the disk only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing that can be gone on with.
+    Nothing,
+    /// So many octets.
+    Part(u64),
+    /// All of it, published.
+    Whole,
+}
+
 /// Why a message was not stored. The far end hears the text.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -56,6 +72,9 @@ pub enum StoreError {
     /// The connection ended within the content.
     #[error("the connection ended within the content")]
     Cut,
+    /// Not so many octets are here.
+    #[error("the upload does not begin where this terminal is")]
+    Offset,
     /// This terminal's disk: the text says what failed.
     #[error("could not {operation}")]
     Disk {
@@ -66,6 +85,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
 }
+
+/// What is being written when a session ends may take so long to be brought to the disk, and admitted to.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// After the last message a server hangs up by itself. If it does not, the terminal does.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -110,15 +132,18 @@ where
     let end = Arc::new(end);
     let is_lingering = !linger.is_zero();
     let (proof, enrolment) = (stream.proof(), Arc::new(enrolment));
+    // Closed when the last request has been dealt with.
+    let (busy, mut idle) = mpsc::channel::<()>(1);
     let service = service_fn(|request| {
         let (inbox, end) = (inbox.clone(), end.clone());
         let (mut proof, enrolment) = (proof.clone(), enrolment.clone());
+        let busy = busy.clone();
         async move {
             // Before the server's Finished nothing changes but memory. Without one there is nobody to answer.
             let Some(proved) = proof.wait().await else { return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, "")) };
             Ok(match (request.method(), request.uri().path()) {
                 (&Method::POST, "/enrol") => enrol(enrolment.as_ref().as_ref(), &proved),
-                _ => answer(&*inbox, &end, is_lingering, request).await,
+                _ => answer(&inbox, busy, &end, is_lingering, request).await,
             })
         }
     });
@@ -150,7 +175,7 @@ where
             }
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
         () = proved => Ok(()),
         () = lingered => Ok(()),
@@ -159,7 +184,11 @@ where
             End::Open => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
             End::Last | End::NothingMore => Ok(()),
         },
-    }
+    };
+    drop(busy);
+    // A part that was cut off is kept, as far as it has come.
+    let _ = timeout(LAST_WRITES, idle.recv()).await;
+    ended
 }
 
 /// Whether more is to come.
@@ -174,20 +203,33 @@ enum End {
 }
 
 async fn answer(
-    inbox: &impl Inbox,
+    inbox: &Arc<impl Inbox>,
+    busy: mpsc::Sender<()>,
     end: &watch::Sender<End>,
     is_lingering: bool,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (parts, content) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
-        (&Method::PUT, path) if path.starts_with("/m/") => {
-            let arrival = match read_arrival(&path[3..], &parts.headers) {
+        (&Method::HEAD, path) if path.starts_with("/m/") => {
+            let Ok(id) = path[3..].parse() else { return say(StatusCode::BAD_REQUEST, "") };
+            tell(inbox.progress(id).await)
+        }
+        (&Method::PUT | &Method::PATCH, path) if path.starts_with("/m/") => {
+            let arrival = match read_arrival(&path[3..], &parts.method, &parts.headers) {
                 Ok(arrival) => arrival,
                 Err(what) => return say(StatusCode::BAD_REQUEST, what),
             };
             end.send_replace(End::Open);
-            let stored = inbox.store(arrival, content).await;
+            // A task of its own: hyper drops this one with its stream, and a part that was cut off is still to be kept.
+            let store = {
+                let inbox = inbox.clone();
+                tokio::spawn(async move {
+                    let _busy = busy;
+                    inbox.store(arrival, content).await
+                })
+            };
+            let stored = store.await.unwrap_or(Err(StoreError::Cut));
             if stored.is_ok() && parts.headers.contains_key(LAST) {
                 inbox.complete();
                 end.send_replace(End::Last);
@@ -197,6 +239,7 @@ async fn answer(
                 Err(error) => {
                     let status = match error {
                         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
+                        StoreError::Offset => StatusCode::CONFLICT,
                         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
                     };
                     say(status, &error.to_string())
@@ -208,8 +251,22 @@ async fn answer(
             end.send_replace(End::NothingMore);
             say(StatusCode::NO_CONTENT, "")
         }
-        _ => say(StatusCode::NOT_FOUND, "only PUT /m/{id} and POST /nothing-more are known here"),
+        _ => say(StatusCode::NOT_FOUND, "only HEAD, PUT and PATCH /m/{id} and POST /nothing-more are known here"),
     }
+}
+
+fn tell(progress: Progress) -> Response<Full<Bytes>> {
+    let (status, offset, complete) = match progress {
+        Progress::Nothing => return say(StatusCode::NOT_FOUND, ""),
+        Progress::Part(offset) => (StatusCode::NO_CONTENT, Some(offset), "?0"),
+        Progress::Whole => (StatusCode::NO_CONTENT, None, "?1"),
+    };
+    let mut response = say(status, "");
+    response.headers_mut().insert(UPLOAD_COMPLETE, HeaderValue::from_static(complete));
+    if let Some(offset) = offset {
+        response.headers_mut().insert(UPLOAD_OFFSET, offset.into());
+    }
+    response
 }
 
 fn receipt(stored: Stored, is_lingering: bool) -> Response<Full<Bytes>> {
@@ -223,11 +280,20 @@ fn receipt(stored: Stored, is_lingering: bool) -> Response<Full<Bytes>> {
     receipt
 }
 
-fn read_arrival(id: &str, headers: &HeaderMap) -> Result<Arrival, &'static str> {
+fn read_arrival(id: &str, method: &Method, headers: &HeaderMap) -> Result<Arrival, &'static str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let size = text(CONTENT_LENGTH.as_str())
-        .and_then(|value| value.parse().ok())
-        .ok_or("content-length is missing or malformed")?;
+    let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
+    let here = number(CONTENT_LENGTH.as_str()).ok_or("content-length is missing or malformed")?;
+    let (offset, size) = if method == Method::PATCH {
+        let offset = number(UPLOAD_OFFSET).ok_or("upload-offset is missing or malformed")?;
+        let size = number(UPLOAD_LENGTH).ok_or("upload-length is missing or malformed")?;
+        if text(UPLOAD_COMPLETE) != Some("?1") || offset.checked_add(here) != Some(size) {
+            return Err("upload-offset and content-length do not come to upload-length");
+        }
+        (offset, size)
+    } else {
+        (0, here)
+    };
     Ok(Arrival {
         id: id.parse().map_err(|_| "the path must end with a message id of 22 characters")?,
         content_type: match text(CONTENT_TYPE.as_str()) {
@@ -243,10 +309,10 @@ fn read_arrival(id: &str, headers: &HeaderMap) -> Result<Arrival, &'static str> 
             ),
         },
         size,
+        offset,
     })
 }
 
-/// A terminal that was not given a secret has nothing to prove itself with; one that is known needs none.
 fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Response<Full<Bytes>> {
     match enrolment {
         Some(Enrolment { secret, key }) => say(StatusCode::OK, &secret.prove(proved, *key).to_string()),
@@ -270,7 +336,7 @@ mod tests {
     use super::*;
     use crate::TerminalId;
     use crate::courier::{Courier, DeliveryError, Receipt};
-    use crate::message::{MessageHead, MessageId};
+    use crate::message::MessageHead;
     use crate::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
 
     /// Two ends that know each other's keys.
@@ -304,6 +370,14 @@ mod tests {
             shelf.push((head.id, content));
             Ok(Stored::Now)
         }
+
+        async fn progress(&self, id: MessageId) -> Progress {
+            if self.0.lock().unwrap().iter().any(|(known, _)| *known == id) {
+                Progress::Whole
+            } else {
+                Progress::Part(7)
+            }
+        }
     }
 
     fn message(content: &'static [u8]) -> (MessageHead, Bytes) {
@@ -335,7 +409,7 @@ mod tests {
         let (near, far) = ends();
         let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
         let mut courier = Courier::start(near, None).await.unwrap();
-        let (mut head, content) = message(b"coin box full");
+        let (mut head, content) = message(&[7; 20_000]); // with less TLS vouches for it
         head.digest = Digest::of(b"something else");
         let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&head, content, false).await else {
             panic!()
@@ -425,21 +499,49 @@ mod tests {
         assert!(courier.lingers());
     }
 
+    #[tokio::test]
+    async fn a_terminal_tells_how_much_it_has_and_takes_the_rest() {
+        let (near, far) = ends();
+        tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
+        let mut courier = Courier::start(near, None).await.unwrap();
+        let (head, content) = message(b"a long content");
+        assert_eq!(courier.progress(head.id).await.unwrap(), Progress::Part(7));
+        let rest = Digest::of(&content[7..]);
+        let (_, error) = (rest, courier.resume(&head, content.slice(7..), 7, false).await);
+        // The shelf keeps no parts, so what it checks is the rest alone; that it came is enough here.
+        assert!(error.is_ok(), "{error:?}");
+        assert_eq!(courier.progress(head.id).await.unwrap(), Progress::Whole);
+    }
+
     #[test]
     fn an_arrival_names_the_field_that_is_wrong() {
         let (head, _) = message(b"x");
         let mut headers = HeaderMap::new();
         let id = head.id.to_string();
-        assert!(read_arrival("../x", &headers).unwrap_err().contains("message id"));
-        assert!(read_arrival(&id, &headers).unwrap_err().contains("content-length"));
+        assert!(read_arrival(&id, &Method::PUT, &headers).unwrap_err().contains("content-length"));
+        headers.insert(CONTENT_LENGTH, "1".parse().unwrap());
+        assert!(read_arrival("../x", &Method::PUT, &headers).unwrap_err().contains("message id"));
+        for (field, value, fault) in [
+            (UPLOAD_OFFSET, "-1", "upload-offset"),
+            (UPLOAD_OFFSET, "18446744073709551615", "upload-length"),
+            (UPLOAD_LENGTH, "0", "do not come to"),
+            (UPLOAD_COMPLETE, "?1", "do not come to"),
+        ] {
+            headers.insert(field, value.parse().unwrap());
+            let refused = read_arrival(&id, &Method::PATCH, &headers).unwrap_err();
+            assert!(refused.contains(fault), "{field}: {value}: {refused}");
+        }
         headers.insert(CONTENT_LENGTH, "16385".parse().unwrap());
-        assert!(read_arrival(&id, &headers).unwrap_err().contains("content-digest"), "more than one DATA frame");
+        assert!(
+            read_arrival(&id, &Method::PUT, &headers).unwrap_err().contains("content-digest"),
+            "more than one DATA frame"
+        );
         headers.insert("content-digest", "md5=:AAAA:".parse().unwrap());
-        assert!(read_arrival(&id, &headers).unwrap_err().contains("content-digest"));
+        assert!(read_arrival(&id, &Method::PUT, &headers).unwrap_err().contains("content-digest"));
         headers.insert("content-digest", head.digest.to_header().parse().unwrap());
-        assert_eq!(read_arrival(&id, &headers).unwrap().digest, Some(head.digest));
+        assert_eq!(read_arrival(&id, &Method::PUT, &headers).unwrap().digest, Some(head.digest));
         headers.insert(CONTENT_LENGTH, "16384".parse().unwrap());
         headers.remove("content-digest");
-        assert_eq!(read_arrival(&id, &headers).unwrap().digest, None);
+        assert_eq!(read_arrival(&id, &Method::PUT, &headers).unwrap().digest, None);
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) no_answer_after: &'static str,
     /// How long a terminal that was rung may take to come.
     pub(crate) session_wait: &'static str,
+    /// What the exchange's config says of the owner's line besides.
+    pub(crate) owner_line: &'static str,
     /// Largest content the server takes, in octets.
     pub(crate) size_max: u32,
     /// What the server's config says besides: of its line, and of the rest.
@@ -46,6 +48,7 @@ impl Default for Plan {
             linger: "0s",
             no_answer_after: "3s",
             session_wait: "30s",
+            owner_line: "",
             size_max: 1_000_000,
             line_more: "",
             server_more: "",
@@ -82,7 +85,7 @@ impl Village {
         village
     }
 
-    fn write_exchange(&self, Plan { no_answer_after, strangers, .. }: Plan) {
+    fn write_exchange(&self, Plan { no_answer_after, owner_line, strangers, .. }: Plan) {
         let mut text = format!(
             r#"rate = 1_000_000
 delay = "1ms"
@@ -93,7 +96,7 @@ no_answer_after = "{no_answer_after}"
 records = "calls.jsonl"
 "#
         );
-        let villagers = [(CENTRE, ""), (OWNER, ""), (VENDING, "")];
+        let villagers = [(CENTRE, ""), (OWNER, owner_line), (VENDING, "")];
         for (number, more) in villagers.iter().chain(strangers) {
             text += &format!("[[station]]\nnumber = \"{number}\"\npty = \"lines/{number}\"\n{more}\n");
         }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use delivery::proof::{Proof, Secured};
-use delivery::{Courier, DeliveryError, EnrolError, MessageId, Plan, Receipt, Step};
+use delivery::{Courier, DeliveryError, EnrolError, MessageHead, MessageId, Plan, Progress, Receipt, Step};
+use http::StatusCode;
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +17,9 @@ use crate::directory::Terminal;
 use crate::keys::ServerKeys;
 use crate::outcome::UnderWay;
 use crate::store::{Store, StoreError, Trust};
+
+/// Shorter messages are brought again whole: asking costs a round trip, which is half a second of line and more.
+const RESUMED_ABOVE: u64 = 16 * 1024;
 
 /// What a delivery session came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +104,8 @@ where
                         continue;
                     }
                 };
+                // A first attempt asks nothing; after one that broke off the terminal says how far it has come.
+                let was_brought = head.size > RESUMED_ABOVE && store.was_brought(id, terminal.id).await?;
                 // Early data is all that may leave before the proof: what is written of it waits.
                 let is_early = !proof.has_come();
                 if !is_early && !store.begin_delivery(id, terminal.id, call).await? {
@@ -107,7 +114,7 @@ where
                 }
                 // Nothing else waits, and nobody stays: the call ends with the receipt.
                 let is_last = !plan.has_waiting() && !courier.lingers() && paid_until().is_none();
-                let answer = courier.deliver(&head, content, is_last).await;
+                let answer = bring(&mut courier, &head, content, is_last, was_brought).await;
                 if is_early && proof.has_come() {
                     store.begin_delivery(id, terminal.id, call).await?;
                 }
@@ -173,6 +180,28 @@ where
             }
         }
     }
+}
+
+/// Brings a message: all of it, or what the terminal does not have yet.
+async fn bring(
+    courier: &mut Courier,
+    head: &MessageHead,
+    content: Bytes,
+    is_last: bool,
+    was_brought: bool,
+) -> Result<Receipt, DeliveryError> {
+    if was_brought
+        && let Progress::Part(offset) = courier.progress(head.id).await?
+        && let Some(at) = usize::try_from(offset).ok().filter(|at| (1..content.len()).contains(at))
+    {
+        tracing::info!(message_id = %head.id, offset, "resuming");
+        match courier.resume(head, content.slice(at..), offset, is_last).await {
+            // It is not there after all: from the beginning.
+            Err(DeliveryError::Refused { status: StatusCode::CONFLICT, .. }) => {}
+            answer => return answer,
+        }
+    }
+    courier.deliver(head, content, is_last).await
 }
 
 /// A terminal with an invitation may come with a key that is not known: it proves the secret before it is told anything.

@@ -133,6 +133,23 @@ impl Store {
             .await
     }
 
+    /// Whether an earlier attempt to bring a message broke off: the terminal may have some of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn was_brought(&self, id: MessageId, terminal: TerminalId) -> Result<bool, StoreError> {
+        self.reader
+            .run(move |db| {
+                Ok(db
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM deliveries
+                         WHERE message = (SELECT seq FROM messages WHERE id = ?1) AND terminal = ?2)",
+                    )?
+                    .query_row(params![id.to_string(), terminal.to_string()], |row| row.get(0))?)
+            })
+            .await
+    }
+
     /// Notes that a delivery came to nothing, and why; the message waits on. One that a newer message was to replace in the
     /// meantime is replaced now.
     ///
