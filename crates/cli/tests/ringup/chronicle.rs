@@ -97,6 +97,28 @@ impl Chronicle {
         }
     }
 
+    /// Waits until somebody has said so many more lines, or `at_most` has passed: a point in time for whoever wants one.
+    pub(crate) fn wait_lines(&self, more: usize, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        let mut entries = self.entries();
+        let wanted = entries.len() + more;
+        while entries.len() < wanted {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            entries = self.more.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How often each value of `field` was said with this message, by whomever.
+    pub(crate) fn count_by(&self, message: &str, field: &str) -> BTreeMap<String, usize> {
+        self.entries().iter().filter(|entry| entry.message == message).fold(BTreeMap::new(), |mut counts, entry| {
+            *counts.entry(entry.field(field)).or_default() += 1;
+            counts
+        })
+    }
+
     /// All that `who` has said with this message up to now.
     pub(crate) fn said(&self, who: &str, message: &str) -> Vec<Entry> {
         self.entries().iter().filter(|entry| entry.who == who && entry.message == message).cloned().collect()

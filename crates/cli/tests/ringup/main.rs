@@ -7,6 +7,7 @@
 
 mod chronicle;
 mod http;
+mod mail;
 mod process;
 mod typist;
 mod village;
@@ -18,6 +19,7 @@ mod crashes;
 mod deciding;
 mod delivery;
 mod demo;
+mod kills;
 mod money;
 mod one_call;
 mod online;

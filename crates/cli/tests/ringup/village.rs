@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) no_answer_after: &'static str,
     /// How long a terminal that was rung may take to come.
     pub(crate) session_wait: &'static str,
+    /// What else the server's config says of trying again.
+    pub(crate) retry_more: &'static str,
     /// Largest content the server takes, in octets.
     pub(crate) size_max: u32,
     /// What the server's config says besides: of its line, and of the rest.
@@ -46,6 +48,7 @@ impl Default for Plan {
             linger: "0s",
             no_answer_after: "3s",
             session_wait: "30s",
+            retry_more: "",
             size_max: 1_000_000,
             line_more: "",
             server_more: "",
@@ -100,7 +103,7 @@ records = "calls.jsonl"
         self.write("exchange.toml", text);
     }
 
-    fn write_server(&self, Plan { session_wait, size_max, line_more, server_more, .. }: Plan) {
+    fn write_server(&self, Plan { session_wait, retry_more, size_max, line_more, server_more, .. }: Plan) {
         let text = format!(
             r#"state = "server"
 [submission]
@@ -112,6 +115,7 @@ listen = "127.0.0.1:0"
 first = "200ms"
 longest = "1s"
 session_wait = "{session_wait}"
+{retry_more}
 [[line]]
 name = "line-1"
 port = "lines/{CENTRE}"
@@ -181,8 +185,13 @@ token_file = "token"
 
     /// Starts the terminal's starter and waits until it waits for calls.
     pub(crate) fn start_owner(&self) -> Process {
-        let owner = self.start("owner", &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"]);
-        self.chronicle.wait("owner", "waiting for calls");
+        self.start_owner_as("owner")
+    }
+
+    /// The same, under another name in the chronicle.
+    pub(crate) fn start_owner_as(&self, who: &str) -> Process {
+        let owner = self.start(who, &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"]);
+        self.chronicle.wait(who, "waiting for calls");
         owner
     }
 
