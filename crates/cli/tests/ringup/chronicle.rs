@@ -73,6 +73,11 @@ impl Chronicle {
         self.wait_for(who, &format!("{message:?} with {field}={value}"), 1, wanted)
     }
 
+    /// Waits until `who` has logged one of `messages`; gives the first that came.
+    pub(crate) fn wait_any(&self, who: &str, messages: &[&str]) -> Entry {
+        self.wait_for(who, &format!("one of {messages:?}"), 1, |entry| messages.contains(&entry.message.as_str()))
+    }
+
     /// Waits until `who` has ended.
     pub(crate) fn wait_end(&self, who: &str) {
         self.wait(who, ENDED);

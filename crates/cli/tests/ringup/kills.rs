@@ -16,7 +16,7 @@ use crate::village::{Plan, Village};
 
 /// Set by `cargo xtask soak`, for a run of any length.
 const KILLS: &str = "RINGUP_KILLS";
-const SEED: &str = "RINGUP_SEED";
+pub(crate) const SEED: &str = "RINGUP_SEED";
 
 /// So many letters for each kill.
 const LETTERS: usize = 5;
@@ -35,7 +35,7 @@ struct Killed {
     answer: usize,
 }
 
-fn number(variable: &str, usual: u64) -> u64 {
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
@@ -51,27 +51,38 @@ fn what_was_accepted_has_one_verdict_and_is_published_once_however_often_everybo
     let token = fs::read_to_string(village.path("token")).unwrap();
     let sender = Sender::new(token, village.submission_address());
     let letters = kills * LETTERS;
-    let is_sent = AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let chronicle = village.chronicle.clone();
     let (killed, owner) = scope(|scope| {
-        scope.spawn(|| {
+        let sending = scope.spawn(|| {
             let mut chance = Chance::new(seed ^ 0xffff);
-            for index in 0..letters {
+            // Whoever kills has failed, and the test with it: nobody waits for what is left.
+            for index in (0..letters).take_while(|_| !is_over.load(Ordering::Acquire)) {
                 sender.send(&Letter::new(seed, index, &mut chance), &chronicle);
                 chronicle.wait_lines(6, Duration::from_millis(chance.below(400)));
             }
-            is_sent.store(true, Ordering::Release);
         });
-        killing(&mut village, &sender, kills, &mut Chance::new(seed))
+        let _over = Over(&is_over);
+        let ended = killing(&mut village, &sender, kills, &mut Chance::new(seed));
+        sending.join().unwrap();
+        ended
     });
-    assert!(is_sent.load(Ordering::Acquire));
     finish(village, owner, &sender, letters, seed, &killed);
+}
+
+/// Says so when it is dropped, by a panic too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// Kills so often; gives the terminal that runs in the end.
 fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Chance) -> (Killed, Process) {
     let mut killed = Killed::default();
-    let mut owner = village.start_owner_as("owner 0");
+    let mut owner = village.start_owner_again("owner 0");
     let mut of_terminal = 0;
     for kill in 1..=kills {
         let lines = usize::try_from(1 + chance.below(30)).expect("it is small");
@@ -95,7 +106,7 @@ fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Ch
             _ => {
                 killed.terminal += 1;
                 owner.kill();
-                owner = village.start_owner_as(&format!("owner {kill}"));
+                owner = village.start_owner_again(&format!("owner {kill}"));
             }
         }
         // A server that dies in the middle of its proof is one that did not prove itself, of which a terminal takes three

@@ -23,6 +23,7 @@ mod kills;
 mod money;
 mod one_call;
 mod online;
+mod power_cut;
 mod proof;
 mod refusals;
 mod submissions;

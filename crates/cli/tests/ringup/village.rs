@@ -185,14 +185,27 @@ token_file = "token"
 
     /// Starts the terminal's starter and waits until it waits for calls.
     pub(crate) fn start_owner(&self) -> Process {
-        self.start_owner_as("owner")
+        let owner = self.owner("owner");
+        self.chronicle.wait("owner", "waiting for calls");
+        owner
     }
 
-    /// The same, under another name in the chronicle.
-    pub(crate) fn start_owner_as(&self, who: &str) -> Process {
-        let owner = self.start(who, &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"]);
-        self.chronicle.wait(who, "waiting for calls");
-        owner
+    /// Starts it again, right after it was killed. The exchange may not have seen yet that the port was closed; then it
+    /// clears it under the new one's first words, which gives up for a minute, and is started once more.
+    pub(crate) fn start_owner_again(&self, who: &str) -> Process {
+        for attempt in 1.. {
+            let who = format!("{who}, attempt {attempt}");
+            let owner = self.owner(&who);
+            let words = ["waiting for calls", "line not usable, trying again in a minute"];
+            if self.chronicle.wait_any(&who, &words).message == words[0] {
+                return owner;
+            }
+        }
+        unreachable!("it is tried for ever")
+    }
+
+    fn owner(&self, who: &str) -> Process {
+        self.start(who, &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"])
     }
 
     /// Starts a `ringup` in the village's folder.
