@@ -118,10 +118,15 @@ fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Ch
 
 /// Lets everything come to its end and compares.
 fn finish(mut village: Village, owner: Process, sender: &Sender, letters: usize, seed: u64, killed: &Killed) {
-    village.ask_until(&["terminal", "show", "owner"], |owner| {
-        let _ = fs::remove_file(village.path("state/budget.json"));
-        owner["waiting"] == 0
-    });
+    // However many wait: it is enough that they become fewer.
+    let mut waiting = u64::MAX;
+    while waiting > 0 {
+        let shown = village.ask_until(&["terminal", "show", "owner"], |owner| {
+            let _ = fs::remove_file(village.path("state/budget.json"));
+            owner["waiting"].as_u64() < Some(waiting)
+        });
+        waiting = shown["waiting"].as_u64().unwrap();
+    }
     owner.kill();
     village.kill_server();
     let accepted = sender.accepted.lock().unwrap();
