@@ -32,7 +32,7 @@ pub(crate) struct Soak {
     /// Seconds for each fuzz target in a round; 0: none, and cargo-fuzz is not needed
     #[arg(long, value_name = "N", default_value_t = 60)]
     fuzz_seconds: u32,
-    /// Seeds of the world in a round: 300 terminals, 90 days each
+    /// Seeds of the world in a round: 300 terminals and 90 days each, and 1000 messages octet by octet
     #[arg(long, value_name = "N", default_value_t = 50)]
     seeds: u64,
     /// Kills of server, terminal or answering program in a round, about one a second; 0: none, and no power cuts
@@ -56,6 +56,7 @@ impl Soak {
                     // Beyond those of `test`.
                     let first = 1000 + (round - 1) * self.seeds;
                     world::step("world", first, self.seeds, 300, 90).run(workspace)?;
+                    world::octets("world", first, self.seeds, 8, 1000).run(workspace)?;
                 }
                 if self.kills > 0 {
                     crashes("kills::", self.kills, round).run(workspace)?;
