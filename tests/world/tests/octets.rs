@@ -3,7 +3,7 @@
 use ringup_world::{OctetPlan, OctetReport, OctetWorld};
 
 fn run(seed: u64, messages: u32, has_faults: bool) -> OctetReport {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
     OctetWorld::run(
         OctetPlan { seed, terminals: 8, messages, has_faults, is_told: false },
         folder.path().join("server"),
