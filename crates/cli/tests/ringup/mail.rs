@@ -48,7 +48,7 @@ pub(crate) struct Letter {
 impl Letter {
     /// One in sixteen has 100 KB, one in eight can be replaced, one in eight expires within seconds.
     pub(crate) fn new(seed: u64, index: usize, chance: &mut Chance) -> Self {
-        let octets = if chance.once_in(16) { 100_000 } else { 1 + chance.below(2000) };
+        let octets = if index % 16 == 5 { 100_000 } else { 1 + chance.below(2000) };
         let mut content = format!("letter {index} of {seed}: ").into_bytes();
         content.extend((0..octets).map(|_| chance.below(256).to_le_bytes()[0]));
         let urgency = ["urgent", "normal", "bulk"][usize::try_from(chance.below(3)).expect("it is small")];
