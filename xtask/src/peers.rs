@@ -17,8 +17,9 @@ use crate::workspace::Workspace;
 
 /// Packages, and the program of each that has to be there in the end: a Linux kernel that is a program (User-Mode
 /// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
-/// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster.
-const PACKAGES: [(&str, &str); 8] = [
+/// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster; a witness of what programs do to
+/// their files.
+const PACKAGES: [(&str, &str); 9] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -27,6 +28,7 @@ const PACKAGES: [(&str, &str); 8] = [
     ("ser2net", "usr/sbin/ser2net"),
     ("minimodem", "usr/bin/minimodem"),
     ("libfaketime", FAKETIME),
+    ("strace", "usr/bin/strace"),
 ];
 
 /// The library that is put before a program's own.

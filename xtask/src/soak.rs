@@ -10,8 +10,8 @@ use crate::step::{Step, timed};
 use crate::workspace::Workspace;
 use crate::world;
 
-/// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, seeds of the world, and the fuzz
-/// targets, each round with new seeds.
+/// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, seeds of the world, `kill -9` and
+/// power cuts of whole programs, and the fuzz targets, each round with new seeds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
   cargo xtask soak --minutes 60 --cases 1000000 --fuzz-seconds 300
   cargo xtask soak --fuzz-seconds 0           property tests only
 
-No soak of whole calls yet. A seed that breaks a promise is printed: `cargo xtask world` runs it again. A case that fails is printed shrunk, and kept
+A seed that breaks a promise is printed: `cargo xtask world` runs it again. A case that fails is printed shrunk, and kept
 in a file of regressions; what makes a fuzz target fail is kept in fuzz/artifacts. Give it a test of
 its own, with a name. What the fuzz targets find worth keeping is in target/fuzz.")]
 pub(crate) struct Soak {
@@ -32,9 +32,12 @@ pub(crate) struct Soak {
     /// Seconds for each fuzz target in a round; 0: none, and cargo-fuzz is not needed
     #[arg(long, value_name = "N", default_value_t = 60)]
     fuzz_seconds: u32,
-    /// Seeds of the world in a round: 300 terminals, 90 days each
+    /// Seeds of the world in a round: 300 terminals and 90 days each, and 1000 messages octet by octet
     #[arg(long, value_name = "N", default_value_t = 50)]
     seeds: u64,
+    /// Kills of server, terminal or answering program in a round, about one a second; 0: none, and no power cuts
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    kills: u32,
 }
 
 impl Soak {
@@ -53,6 +56,13 @@ impl Soak {
                     // Beyond those of `test`.
                     let first = 1000 + (round - 1) * self.seeds;
                     world::step("world", first, self.seeds, 300, 90).run(workspace)?;
+                    world::octets("world", first, self.seeds, 8, 1000).run(workspace)?;
+                }
+                if self.kills > 0 {
+                    crashes("kills::", self.kills, round).run(workspace)?;
+                    (0..CUT_SEEDS).try_for_each(|seed| {
+                        crashes("power_cut::", self.kills, 1000 + round * CUT_SEEDS + seed).run(workspace)
+                    })?;
                 }
                 fuzzing.iter().try_for_each(|step| step.run(workspace))
             })?;
@@ -62,4 +72,13 @@ impl Soak {
         }
         Ok(())
     }
+}
+
+/// Traced runs a round, each cut hundreds of times.
+const CUT_SEEDS: u64 = 4;
+
+/// The tests of `crates/cli/tests/ringup` with this in their names, with a seed that `test` does not use.
+fn crashes(filter: &str, kills: u32, seed: u64) -> Step {
+    let tests = ["test", "--locked", "--package", "ringup", "--test", "ringup", filter, "--", "--nocapture"];
+    Step::cargo("crashes", &tests).env("RINGUP_KILLS", kills.to_string()).env("RINGUP_SEED", (1 + seed).to_string())
 }

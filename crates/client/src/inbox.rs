@@ -58,7 +58,9 @@ impl Inbox {
     /// [`InboxError`]: no such place, or no right to write there.
     pub fn open(folder: &Path) -> Result<Self, InboxError> {
         let incoming = folder.join(INCOMING);
-        let made = fs::create_dir_all(&incoming).and_then(|()| sync_folder(folder));
+        // The inbox's own name, too: what holds receipts must be there after a power cut.
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made = fs::create_dir_all(&incoming).and_then(|()| sync_folder(folder)).and_then(|()| sync_folder(parent));
         made.map_err(|source| InboxError { path: folder.to_owned(), source })?;
         Ok(Self { folder: folder.to_owned() })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use delivery::{TerminalId, Urgency};
 use jiff::civil::DateTime;
-use ringup_world::{Plan, Report, World, cost_table};
+use ringup_world::{OctetPlan, OctetReport, OctetWorld, Plan, Report, World, cost_table};
 use server::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
 };
@@ -37,6 +37,24 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         days: u32,
     },
+    /// The same octet by octet, with real modems, PPP, TCP and the store on the disk: one seed, or several
+    Octets {
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many seeds
+        #[arg(long, default_value_t = 1)]
+        seeds: u64,
+        /// Terminals, at most 200
+        #[arg(long, default_value_t = 8)]
+        terminals: u32,
+        /// Messages
+        #[arg(long, default_value_t = 1000)]
+        messages: u32,
+        /// Print every event
+        #[arg(long)]
+        events: bool,
+    },
     /// Prints what a week of a hundred machines costs, as Markdown
     Cost,
     /// Prints how many decisions dispatch makes in a second, and what a terminal takes of memory, as Markdown
@@ -57,6 +75,20 @@ fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
+        Command::Octets { seed, seeds, terminals, messages, events } => {
+            let bad = (seed..seed.saturating_add(seeds)).filter(|seed| {
+                let folder = tempfile::tempdir().expect("a folder can be made");
+                let plan = OctetPlan { seed: *seed, terminals, messages, has_faults: true, is_told: events };
+                let began = Instant::now();
+                let report = OctetWorld::run(plan, folder.path().join("server"));
+                print_octets(*seed, &report, began.elapsed());
+                report.checks.count > 0
+            });
+            match bad.count() {
+                0 => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            }
+        }
         Command::Cost => {
             print_costs();
             ExitCode::SUCCESS
@@ -66,6 +98,25 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+fn print_octets(seed: u64, report: &OctetReport, took: Duration) {
+    let OctetReport { events, digest, accepted, delivered, failed, repeated, calls, .. } = report;
+    let (hours, seconds) = (report.took.as_secs_f64() / 3600.0, took.as_secs_f64());
+    let (calls_f, bad) = (f64::from(u32::try_from(*calls).unwrap_or(u32::MAX)), report.checks.count);
+    println!("seed {seed}: {events} events, {hours:.1} hours in {seconds:.1} s, digest {digest}");
+    println!(
+        "  accepted {accepted}, delivered {delivered}, failed {failed}, came again {repeated}, promises broken {bad}"
+    );
+    println!("  calls {calls}, {:.0} a second of real time, {} of strangers", calls_f / seconds, report.strangers);
+    let [any, told, before, after] = report.crashes;
+    let [terminal, published] = report.terminal_crashes;
+    println!(
+        "  crashes: server {any}, before a 202 {told}, before a verdict {before}, after one {after}; \
+         terminal {terminal}, before a receipt {published}"
+    );
+    println!("  outcomes {:?}", report.outcomes);
+    report.checks.breaches.iter().for_each(|breach| println!("  BREACH {breach}"));
 }
 
 fn print(seed: u64, report: &Report, took: Duration) {

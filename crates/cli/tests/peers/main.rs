@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../ringup/chronicle.rs"]
+#[allow(dead_code, reason = "who kills everybody asks more of a chronicle")]
 mod chronicle;
 #[path = "../../../modem/tests/caller_id/corpus.rs"]
 mod corpus;

@@ -73,6 +73,11 @@ impl Chronicle {
         self.wait_for(who, &format!("{message:?} with {field}={value}"), 1, wanted)
     }
 
+    /// Waits until `who` has logged one of `messages`; gives the first that came.
+    pub(crate) fn wait_any(&self, who: &str, messages: &[&str]) -> Entry {
+        self.wait_for(who, &format!("one of {messages:?}"), 1, |entry| messages.contains(&entry.message.as_str()))
+    }
+
     /// Waits until `who` has ended.
     pub(crate) fn wait_end(&self, who: &str) {
         self.wait(who, ENDED);
@@ -95,6 +100,28 @@ impl Chronicle {
             }
             entries = self.more.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until somebody has said so many more lines, or `at_most` has passed: a point in time for whoever wants one.
+    pub(crate) fn wait_lines(&self, more: usize, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        let mut entries = self.entries();
+        let wanted = entries.len() + more;
+        while entries.len() < wanted {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            entries = self.more.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How often each value of `field` was said with this message, by whomever.
+    pub(crate) fn count_by(&self, message: &str, field: &str) -> BTreeMap<String, usize> {
+        self.entries().iter().filter(|entry| entry.message == message).fold(BTreeMap::new(), |mut counts, entry| {
+            *counts.entry(entry.field(field)).or_default() += 1;
+            counts
+        })
     }
 
     /// All that `who` has said with this message up to now.

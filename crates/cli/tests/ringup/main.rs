@@ -7,6 +7,7 @@
 
 mod chronicle;
 mod http;
+mod mail;
 mod process;
 mod typist;
 mod village;
@@ -18,9 +19,11 @@ mod crashes;
 mod deciding;
 mod delivery;
 mod demo;
+mod kills;
 mod money;
 mod one_call;
 mod online;
+mod power_cut;
 mod proof;
 mod refusals;
 mod submissions;

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) session_wait: &'static str,
     /// What the exchange's config says of the owner's line besides.
     pub(crate) owner_line: &'static str,
+    /// What else the server's config says of trying again.
+    pub(crate) retry_more: &'static str,
     /// Largest content the server takes, in octets.
     pub(crate) size_max: u32,
     /// What the server's config says besides: of its line, and of the rest.
@@ -49,6 +51,7 @@ impl Default for Plan {
             no_answer_after: "3s",
             session_wait: "30s",
             owner_line: "",
+            retry_more: "",
             size_max: 1_000_000,
             line_more: "",
             server_more: "",
@@ -103,7 +106,7 @@ records = "calls.jsonl"
         self.write("exchange.toml", text);
     }
 
-    fn write_server(&self, Plan { session_wait, size_max, line_more, server_more, .. }: Plan) {
+    fn write_server(&self, Plan { session_wait, retry_more, size_max, line_more, server_more, .. }: Plan) {
         let text = format!(
             r#"state = "server"
 [submission]
@@ -115,6 +118,7 @@ listen = "127.0.0.1:0"
 first = "200ms"
 longest = "1s"
 session_wait = "{session_wait}"
+{retry_more}
 [[line]]
 name = "line-1"
 port = "lines/{CENTRE}"
@@ -192,9 +196,27 @@ token_file = "token"
 
     /// Starts the terminal's starter and waits until it waits for calls.
     pub(crate) fn start_owner(&self) -> Process {
-        let owner = self.start("owner", &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"]);
+        let owner = self.owner("owner");
         self.chronicle.wait("owner", "waiting for calls");
         owner
+    }
+
+    /// Starts it again, right after it was killed. The exchange may not have seen yet that the port was closed; then it
+    /// clears it under the new one's first words, which gives up for a minute, and is started once more.
+    pub(crate) fn start_owner_again(&self, who: &str) -> Process {
+        for attempt in 1.. {
+            let who = format!("{who}, attempt {attempt}");
+            let owner = self.owner(&who);
+            let words = ["waiting for calls", "line not usable, trying again in a minute"];
+            if self.chronicle.wait_any(&who, &words).message == words[0] {
+                return owner;
+            }
+        }
+        unreachable!("it is tried for ever")
+    }
+
+    fn owner(&self, who: &str) -> Process {
+        self.start(who, &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"])
     }
 
     /// Starts a `ringup` in the village's folder.

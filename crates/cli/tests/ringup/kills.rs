@@ -1,0 +1,187 @@
+//! `kill -9` at random points, from a seed: what was accepted has one verdict, and is published once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::scope;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use server::store::{Last, MessageEntry, Store};
+use server::verdict::Verdict;
+
+use crate::mail::{Chance, Letter, Sender};
+use crate::process::Process;
+use crate::village::{Plan, Village};
+
+/// Set by `cargo xtask soak`, for a run of any length.
+const KILLS: &str = "RINGUP_KILLS";
+pub(crate) const SEED: &str = "RINGUP_SEED";
+
+/// So many letters for each kill.
+const LETTERS: usize = 5;
+
+/// Kills of the terminal between two of the server. A third session that breaks with the same message would have the server
+/// set it aside as the one that breaks them, which is right and not what is looked for here.
+const TERMINAL_KILLS_MAX: u32 = 2;
+
+/// What was killed.
+#[derive(Debug, Default)]
+struct Killed {
+    server: usize,
+    /// The starter with all it has started.
+    terminal: usize,
+    /// The program that answers, alone.
+    answer: usize,
+}
+
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn what_was_accepted_has_one_verdict_and_is_published_once_however_often_everybody_is_killed() {
+    let (seed, kills) = (number(SEED, 1), usize::try_from(number(KILLS, 20)).unwrap());
+    let mut village = Village::found(Plan {
+        no_answer_after: "1s",
+        retry_more: "redials_within = \"1s\"\nredials_in_all = 255\nredials_rest = \"1s\"",
+        server_more: "[quota]\nprovider_messages = 100000\nterminal_messages = 100000",
+        ..Plan::default()
+    });
+    let token = fs::read_to_string(village.path("token")).unwrap();
+    let sender = Sender::new(token, village.submission_address());
+    let letters = kills * LETTERS;
+    let is_over = AtomicBool::new(false);
+    let chronicle = village.chronicle.clone();
+    let (killed, owner) = scope(|scope| {
+        let sending = scope.spawn(|| {
+            let mut chance = Chance::new(seed ^ 0xffff);
+            // Whoever kills has failed, and the test with it: nobody waits for what is left.
+            for index in (0..letters).take_while(|_| !is_over.load(Ordering::Acquire)) {
+                sender.send(&Letter::new(seed, index, &mut chance), &chronicle);
+                chronicle.wait_lines(6, Duration::from_millis(chance.below(400)));
+            }
+        });
+        let _over = Over(&is_over);
+        let ended = killing(&mut village, &sender, kills, &mut Chance::new(seed));
+        sending.join().unwrap();
+        ended
+    });
+    finish(village, owner, &sender, letters, seed, &killed);
+}
+
+/// Says so when it is dropped, by a panic too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Kills so often; gives the terminal that runs in the end.
+fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Chance) -> (Killed, Process) {
+    let mut killed = Killed::default();
+    let mut owner = village.start_owner_again("owner 0");
+    let mut of_terminal = 0;
+    for kill in 1..=kills {
+        let lines = usize::try_from(1 + chance.below(30)).expect("it is small");
+        village.chronicle.wait_lines(lines, Duration::from_millis(20 + chance.below(1500)));
+        let victim = if of_terminal >= TERMINAL_KILLS_MAX { 0 } else { chance.below(4) };
+        let answer = owner.children().first().copied();
+        of_terminal = if victim < 2 { 0 } else { of_terminal + 1 };
+        match (victim, answer) {
+            (0 | 1, _) => {
+                killed.server += 1;
+                village.kill_server();
+                let who = format!("server {kill}");
+                village.start_server(&who);
+                let address = village.chronicle.wait(&who, "taking submissions").field("address");
+                *sender.address.lock().unwrap() = address;
+            }
+            (2, Some(answer)) => {
+                killed.answer += 1;
+                let _ = kill_process(answer, Signal::KILL); // it may be over this moment
+            }
+            _ => {
+                killed.terminal += 1;
+                owner.kill();
+                owner = village.start_owner_again(&format!("owner {kill}"));
+            }
+        }
+        // A server that dies in the middle of its proof is one that did not prove itself, of which a terminal takes three
+        // an hour before it spaces its answers by ten minutes.
+        let _ = fs::remove_file(village.path("state/budget.json"));
+    }
+    (killed, owner)
+}
+
+/// Lets everything come to its end and compares.
+fn finish(mut village: Village, owner: Process, sender: &Sender, letters: usize, seed: u64, killed: &Killed) {
+    // However many wait: it is enough that they become fewer.
+    let mut waiting = u64::MAX;
+    while waiting > 0 {
+        let shown = village.ask_until(&["terminal", "show", "owner"], |owner| {
+            let _ = fs::remove_file(village.path("state/budget.json"));
+            owner["waiting"].as_u64() < Some(waiting)
+        });
+        waiting = shown["waiting"].as_u64().unwrap();
+    }
+    owner.kill();
+    village.kill_server();
+    let accepted = sender.accepted.lock().unwrap();
+    assert_eq!(accepted.len(), letters);
+    let kept = kept(&village);
+    let mut missing: Vec<_> = accepted.keys().filter(|id| !kept.contains_key(*id)).collect();
+    assert!(missing.is_empty(), "accepted, and not in the store: {missing:?}");
+    assert_eq!(kept.len(), accepted.len(), "in the store, and nobody was told");
+
+    let published = village.inbox();
+    let stored = village.chronicle.count_by("stored", "message_id");
+    let receipts = village.chronicle.count_by("delivered", "message_id");
+    let (mut verdicts, mut late) = (BTreeMap::<_, usize>::new(), 0);
+    for (id, letter) in accepted.iter() {
+        let entry = &kept[id];
+        let [envelope] = &entry.envelopes[..] else { panic!("{id} has {} envelopes", entry.envelopes.len()) };
+        let verdict = envelope.verdict.unwrap_or_else(|| panic!("{id} has no verdict"));
+        *verdicts.entry(verdict.as_str()).or_default() += 1;
+        let is_published = published.binary_search(id).is_ok();
+        match verdict {
+            Verdict::Delivered => assert!(is_published, "{id} is delivered and not in the inbox"),
+            // Its receipt died with somebody, and then it expired or was replaced.
+            Verdict::Expired | Verdict::Replaced if !letter.is_lasting => late += usize::from(is_published),
+            other => panic!("{id} is {other}, its deliveries {:?}", envelope.deliveries),
+        }
+        if is_published {
+            assert!(village.received(id) == letter.content, "{id} has changed on its way");
+        } else if letter.is_lasting {
+            missing.push(id);
+        }
+        assert!(stored.get(id).copied().unwrap_or_default() <= 1, "{id} was published twice");
+        assert!(receipts.get(id).copied().unwrap_or_default() <= 1, "{id} was given two verdicts");
+        assert_eq!(entry.head.digest.to_string(), letter.sha256());
+    }
+    assert!(missing.is_empty(), "lost: {missing:?}");
+    assert!(published.iter().all(|id| accepted.contains_key(id)), "published, and never accepted");
+    let left: Vec<_> = fs::read_dir(village.path("inbox/.incoming")).unwrap().collect();
+    assert!(left.len() <= killed.answer + killed.terminal, "{left:?}");
+    println!(
+        "seed {seed}: {killed:?}, {letters} messages accepted ({} submissions repeated), verdicts {verdicts:?}, \
+         {} published, {late} of them came without their receipt and then expired or were replaced; lost 0, \
+         double verdicts 0, published twice 0",
+        sender.repeated.lock().unwrap(),
+        published.len(),
+    );
+}
+
+/// Everything that the store has, after a check that finds no fault.
+fn kept(village: &Village) -> BTreeMap<String, MessageEntry> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(&village.path("server")).unwrap();
+        let findings = store.check().await.unwrap();
+        assert_eq!(findings.faults, [] as [String; 0]);
+        let messages = store.messages(Last(u32::MAX)).await.unwrap();
+        messages.into_iter().map(|message| (message.head.id.to_string(), message)).collect()
+    })
+}

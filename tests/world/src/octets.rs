@@ -1,0 +1,767 @@
+//! The octet level: every call is rung, answered, trained and carried octet by octet, in virtual time.
+//!
+//! ```text
+//!   dispatch, store (a folder) ── Dialogue, PPP, TCP ── exchange ── Dialogue, rings, screening, PPP, TCP ── inbox
+//!        one line each ▲              wire                                  wire               ▲ one terminal each
+//! ```
+//!
+//! Real: exchange, modem dialogue, ring watch, screening, PPP, smoltcp, `delivery::Plan`, dispatch, and the store with its
+//! threads, on a disk. One thread drives all of it and waits for each answer of the store, so that the same seed gives the
+//! same events at the same times. Not real: TLS, HTTP/2 (see [`talk`]), tokio, and the inbox's files.
+
+mod faults;
+mod server;
+mod stack;
+mod talk;
+mod terminal;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ::server::directory::{CallRecord, Connection, Destination, Direction, Terminal};
+use ::server::dispatch::{
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
+};
+use ::server::outcome::Outcome;
+use ::server::store::{Handling, Last, NewMessage, Store};
+use ::server::verdict::Verdict;
+use delivery::{ContentType, Digest, MessageHead, MessageId, Urgency};
+use exchange::{Exchange, Settings, StationId};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use line::{CallId, DTR_LOW, Number, Screening};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
+
+use self::server::{Ask, LineEnd, Placed};
+use self::talk::Word;
+use self::terminal::{Did, TerminalEnd};
+use self::wire::{Happened, Wire};
+use crate::chance::Chance;
+use crate::checks::Checks;
+use crate::people::{id, name};
+
+const BEGIN: DateTime = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
+const LINES: usize = 3;
+const SECOND: Duration = Duration::from_secs(1);
+const STORM: StormRules = StormRules { calls_per_minute: 20, burst: 5, calls_at_once: 3 };
+
+/// What is simulated.
+#[derive(Debug, Clone, Copy)]
+pub struct OctetPlan {
+    /// Everything that chance decides comes from it.
+    pub seed: u64,
+    /// Terminals, at most 200.
+    pub terminals: u32,
+    /// Messages that are submitted.
+    pub messages: u32,
+    /// Whether anything fails.
+    pub has_faults: bool,
+    /// Whether every event is printed.
+    pub is_told: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct OctetReport {
+    /// Of every event with its time.
+    pub digest: String,
+    /// Events.
+    pub events: u64,
+    /// Accepted, and told so.
+    pub accepted: u64,
+    /// Verdicts.
+    pub delivered: u64,
+    /// Verdicts: sessions broke with it.
+    pub failed: u64,
+    /// Messages that came again, and were known.
+    pub repeated: u64,
+    /// Calls that were dialled.
+    pub calls: u64,
+    /// How they ended.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Calls of strangers that rang at a terminal.
+    pub strangers: u64,
+    /// Crashes of the server: at any time; between commit and 202; before, and after, the commit of a receipt.
+    pub crashes: [u64; 4],
+    /// Crashes of terminals: at any time, and between publication and receipt.
+    pub terminal_crashes: [u64; 2],
+    /// Virtual time.
+    pub took: Duration,
+    /// What was promised and not kept.
+    pub checks: Checks,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Message,
+    Fault,
+    Mend(usize),
+    Crash,
+    Stranger,
+    StrangerHangsUp,
+}
+
+/// See [`OctetWorld::run`].
+pub struct OctetWorld {
+    plan: OctetPlan,
+    chance: Chance,
+    start: Instant,
+    now: Instant,
+    exchange: Exchange,
+    exchange_at: Option<Instant>,
+    stations: BTreeMap<StationId, usize>,
+    usual: Vec<Settings>,
+    lines: Vec<LineEnd>,
+    terminals: Vec<TerminalEnd>,
+    stranger: Wire,
+    stranger_calls: Option<u32>,
+    dispatch: Dispatch,
+    dispatch_at: Option<Instant>,
+    rules: Rules,
+    runtime: Runtime,
+    store: Option<Store>,
+    folder: PathBuf,
+    events: BTreeMap<(Instant, u64), Event>,
+    next_event: u64,
+    submitted: u32,
+    /// Told with 202, and without a verdict.
+    open: BTreeSet<MessageId>,
+    contents: BTreeMap<MessageId, Vec<u8>>,
+    verdicts: BTreeMap<MessageId, Verdict>,
+    log: Sha256,
+    report: OctetReport,
+}
+
+impl OctetWorld {
+    /// Runs a plan to its end: until every message has its verdict. `folder` is empty, and the store's.
+    pub fn run(plan: OctetPlan, folder: PathBuf) -> OctetReport {
+        let mut world = Self::new(plan, folder);
+        world.begin();
+        world.live();
+        world.end()
+    }
+
+    fn new(plan: OctetPlan, folder: PathBuf) -> Self {
+        let terminals = plan.terminals.min(200);
+        let mut text = format!(
+            "rate = 100_000\ndelay = \"20ms\"\nring_cycle = \"3s\"\nno_answer_after = \"20s\"\nseed = {}\n",
+            plan.seed % 1_000_000
+        );
+        let numbers = (0..LINES).map(line_number).chain((0..terminals).map(terminal_number)).chain(["999".to_owned()]);
+        for number in numbers {
+            text += &format!("[[station]]\nnumber = \"{number}\"\nmemory = true\n");
+        }
+        let config: exchange::Config = text.parse().expect("the world's exchange is one");
+        let start = Instant::now();
+        let clock = "2026-11-23T00:00:00+00:00[UTC]".parse().expect("a time");
+        let exchange = Exchange::new(&config, start, clock);
+        let station = |number: &str| exchange.station(number).expect("a station of the world");
+        let lines: Vec<LineEnd> = (0..LINES)
+            .map(|line| LineEnd {
+                wire: Wire::new(station(&line_number(line)), None),
+                is_ready: false,
+                placed: None,
+                opens_at: Some(start),
+            })
+            .collect();
+        let callers: Vec<Number> = (0..LINES).map(|line| line_number(line).parse().expect("a number")).collect();
+        let terminals: Vec<TerminalEnd> = (0..terminals)
+            .map(|index| {
+                let address = Ipv4Addr::new(10, 77, 1, u8::try_from(index + 1).expect("at most 200"));
+                let station = station(&terminal_number(index));
+                let mut terminal = TerminalEnd::new(id(index), station, address, Screening::new(callers.clone()));
+                terminal.opens_at = Some(start);
+                terminal
+            })
+            .collect();
+        let stranger = Wire::new(station("999"), Some(Ipv4Addr::new(10, 77, 2, 1)));
+        let all = lines.iter().map(|line| line.wire.station).chain(terminals.iter().map(|t| t.wire.station));
+        let stations = all.chain([stranger.station]).zip(0..).collect();
+        let usual = config.stations().iter().map(|station| station.settings.clone()).collect();
+        let rules = Rules {
+            storm: STORM,
+            lines: (0..LINES)
+                .map(|line| LineTerms { name: line_name(line), tariff: None, is_ring_only: false })
+                .collect(),
+            ..Rules::new(RetryRules {
+                first: 10 * SECOND,
+                longest: 600 * SECOND,
+                redials: RedialRules::default(),
+                session_wait: 60 * SECOND,
+            })
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+        Self {
+            plan,
+            chance: Chance::new(plan.seed),
+            start,
+            now: start,
+            exchange,
+            exchange_at: None,
+            stations,
+            usual,
+            lines,
+            terminals,
+            stranger,
+            stranger_calls: None,
+            dispatch: Dispatch::new(rules.clone(), plan.seed),
+            dispatch_at: None,
+            rules,
+            runtime,
+            store: Some(Store::open(&folder).expect("the folder is the store's")),
+            folder,
+            events: BTreeMap::new(),
+            next_event: 0,
+            submitted: 0,
+            open: BTreeSet::new(),
+            contents: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            log: Sha256::new(),
+            report: OctetReport::default(),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("it is gone only while it is opened again")
+    }
+
+    fn begin(&mut self) {
+        for index in 0..self.terminals.len() {
+            let number: Number = terminal_number(u32::try_from(index).expect("few")).parse().expect("a number");
+            let terminal = Terminal {
+                id: self.terminals[index].id,
+                name: name(&format!("t{index}")),
+                number: Some(number),
+                address: None,
+                connection: Connection::Down,
+            };
+            self.runtime.block_on(self.store().add_terminal(terminal)).expect("the directory is empty");
+        }
+        self.later(SECOND, Event::Message);
+        if self.plan.has_faults {
+            self.later(20 * SECOND, Event::Fault);
+            self.later(300 * SECOND, Event::Crash);
+            self.later(60 * SECOND, Event::Stranger);
+        }
+    }
+
+    fn later(&mut self, after: Duration, event: Event) {
+        self.next_event += 1;
+        self.events.insert((self.now + after, self.next_event), event);
+    }
+
+    fn after(&mut self, mean: Duration, event: Event) {
+        let after = self.chance.exponential(mean).max(Duration::from_millis(1));
+        self.later(after, event);
+    }
+
+    fn note(&mut self, what: &str) {
+        let at = self.now.duration_since(self.start);
+        if self.plan.is_told {
+            println!("{:.6} {what}", at.as_secs_f64());
+        }
+        self.report.events += 1;
+        self.log.update(at.as_nanos().to_le_bytes());
+        self.log.update(what);
+        self.log.update([0]);
+    }
+
+    fn breach(&mut self, what: String) {
+        self.note(&format!("BREACH {what}"));
+        let at = self.now.duration_since(self.start);
+        self.report.checks.breach(at, || what);
+    }
+
+    fn live(&mut self) {
+        // A message may rest for a day after many redials; more than this is a message that is forgotten.
+        let end = self.start + Duration::from_secs(60 * 24 * 3600);
+        self.settle();
+        while self.submitted < self.plan.messages || !self.open.is_empty() {
+            let wakes = [self.exchange_at, self.dispatch_at, self.stranger.deadline()].into_iter().flatten();
+            let wakes = wakes.chain(self.lines.iter().filter_map(LineEnd::deadline));
+            let wakes = wakes.chain(self.terminals.iter().filter_map(TerminalEnd::deadline));
+            let wakes = wakes.chain(self.events.first_key_value().map(|((at, _), _)| *at));
+            let Some(at) = wakes.min().filter(|at| *at < end) else {
+                let open = self.open.len();
+                return self.breach(format!("{open} messages wait for nothing"));
+            };
+            self.now = self.now.max(at);
+            self.wake();
+            self.settle();
+        }
+    }
+
+    fn wake(&mut self) {
+        let now = self.now;
+        if self.exchange_at.is_some_and(|at| at <= now) {
+            self.exchange_at = None;
+            self.feed_exchange(exchange::Input::Deadline);
+        }
+        for line in 0..self.lines.len() {
+            self.lines[line].wake(now);
+            if !self.lines[line].wire.is_open() && self.lines[line].opens_at.is_some_and(|at| at <= now) {
+                let seed = self.chance.next();
+                self.lines[line].wire.open(seed, now);
+                self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: true });
+            }
+        }
+        for terminal in 0..self.terminals.len() {
+            self.terminals[terminal].wake(now);
+            let end = &mut self.terminals[terminal];
+            if !end.wire.is_open() && end.opens_at.is_some_and(|at| at <= now) {
+                end.wire.open(self.chance.next(), now);
+                let station = end.wire.station;
+                self.feed_exchange(exchange::Input::Dtr { station, on: true });
+            }
+        }
+        self.stranger.wake(now);
+        if self.dispatch_at.is_some_and(|at| at <= now) {
+            self.dispatch_at = None;
+            self.feed(Input::Deadline);
+        }
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= now) {
+            let event = entry.remove();
+            self.event(event);
+        }
+    }
+
+    /// Until nobody has anything more to do now.
+    fn settle(&mut self) {
+        let mut is_busy = true;
+        while is_busy {
+            is_busy = false;
+            for line in 0..self.lines.len() {
+                let happened = self.lines[line].wire.pump(self.now);
+                is_busy |= !happened.is_empty();
+                for what in happened {
+                    self.on_line(line, what);
+                }
+                is_busy |= self.write(self.lines[line].wire.station);
+            }
+            for terminal in 0..self.terminals.len() {
+                let happened = self.terminals[terminal].wire.pump(self.now);
+                is_busy |= !happened.is_empty();
+                for what in happened {
+                    let did = self.terminals[terminal].happened(what, self.now);
+                    did.into_iter().for_each(|did| self.on_terminal(terminal, did));
+                }
+                is_busy |= self.write(self.terminals[terminal].wire.station);
+            }
+            let happened = self.stranger.pump(self.now);
+            is_busy |= !happened.is_empty();
+            for what in happened {
+                self.on_stranger(what);
+            }
+            is_busy |= self.write(self.stranger.station);
+        }
+    }
+
+    fn wire(&mut self, station: StationId) -> &mut Wire {
+        let index = self.stations[&station];
+        let terminals = self.terminals.len();
+        match index {
+            _ if index < LINES => &mut self.lines[index].wire,
+            _ if index < LINES + terminals => &mut self.terminals[index - LINES].wire,
+            _ => &mut self.stranger,
+        }
+    }
+
+    /// Gives the modem what it has room for.
+    fn write(&mut self, station: StationId) -> bool {
+        let room = self.exchange.room(station);
+        let octets = self.wire(station).take(room);
+        if octets.is_empty() {
+            return false;
+        }
+        self.feed_exchange(exchange::Input::Octets { station, octets: &octets });
+        true
+    }
+
+    fn feed_exchange(&mut self, input: exchange::Input<'_>) {
+        self.exchange.handle(input, self.now);
+        loop {
+            match self.exchange.poll_output() {
+                exchange::Output::Octets { station, octets } => {
+                    let now = self.now;
+                    self.wire(station).hear(&octets, now);
+                }
+                exchange::Output::Signals { station, signals } if !signals.carrier => {
+                    let now = self.now;
+                    self.wire(station).carrier_lost(now);
+                }
+                exchange::Output::Record(record) => {
+                    if record.caller.as_str() == "999" && record.answered.is_some() {
+                        self.breach(format!("{:?} answered a stranger", record.called));
+                    }
+                    self.note(&format!(
+                        "call {} {} {} {} {}",
+                        record.caller, record.called, record.outcome, record.billed_seconds, record.octets_from_caller
+                    ));
+                }
+                exchange::Output::Timeout { at } => return self.exchange_at = at,
+                exchange::Output::Signals { .. } | exchange::Output::Room { .. } | exchange::Output::Event(_) => {}
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let since = jiff::SignedDuration::try_from(self.now.duration_since(self.start)).expect("weeks");
+        self.dispatch.handle(input, Moment { at: self.now, local: BEGIN + since });
+        loop {
+            match self.dispatch.poll_output() {
+                Output::Timeout { at } => return self.dispatch_at = at,
+                Output::PlaceCall { terminal, line } => {
+                    let line = (0..LINES).find(|index| line_name(*index) == line).expect("a line of the world");
+                    self.place(line, terminal);
+                }
+                Output::Deliver(terminal) => self.ride_along(terminal),
+                Output::Quarantine { terminal, message } => {
+                    let settle = self.store().settle(message, terminal, Verdict::Failed, "breaks".to_owned(), None);
+                    if self.runtime.block_on(settle).expect("the disk works") {
+                        self.verdict(message, Verdict::Failed);
+                    }
+                }
+                Output::NoSession(_) | Output::Silent { .. } => {}
+            }
+        }
+    }
+
+    fn place(&mut self, line: usize, terminal: delivery::TerminalId) {
+        let index = self.terminals.iter().position(|end| end.id == terminal).expect("of the directory");
+        if self.lines[line].placed.is_some() || !self.lines[line].is_ready {
+            self.breach(format!("a second call on line {line}"));
+        }
+        if self.lines.iter().any(|line| line.placed.as_ref().is_some_and(|placed| placed.terminal == terminal)) {
+            self.breach(format!("a second call to t{index}"));
+        }
+        let number = terminal_number(u32::try_from(index).expect("few"));
+        let mut record = CallRecord::begin(
+            Direction::Outgoing,
+            line_name(line),
+            Some(number.parse().expect("a number")),
+            name(&format!("t{index}")),
+        );
+        record.id = CallId::from_octets(self.octets());
+        let (store, runtime) = (self.store(), &self.runtime);
+        runtime.block_on(store.record_call(record.clone())).expect("the disk works");
+        runtime.block_on(store.set_connection(terminal, Connection::Calling(record.id))).expect("the disk works");
+        self.lines[line].placed = Some(Placed::new(terminal, record));
+        self.lines[line].is_ready = false;
+        self.report.calls += 1;
+        let under_way = self.lines.iter().filter(|line| line.placed.is_some()).count();
+        let at = self.now.duration_since(self.start);
+        let under_way = u32::try_from(under_way).expect("few");
+        self.report.checks.dialled(at, u32::try_from(index).expect("few"), under_way, STORM, &self.rules.retry.redials);
+        self.note(&format!("place {line} t{index}"));
+        let now = self.now;
+        self.lines[line].wire.dial(&number.parse().expect("digits"), now);
+    }
+
+    fn ride_along(&mut self, terminal: delivery::TerminalId) {
+        let due = self.runtime.block_on(self.store().due(terminal)).expect("the disk works");
+        let lines = self.lines.iter();
+        let found = lines.enumerate().find(|(_, line)| {
+            line.placed.as_ref().is_some_and(|placed| placed.terminal == terminal && placed.is_connected)
+        });
+        let Some((index, _)) = found else { return };
+        if let Some(placed) = &mut self.lines[index].placed {
+            placed.plan.add(due);
+        }
+        self.go_on(index);
+    }
+
+    fn on_line(&mut self, line: usize, what: Happened) {
+        match what {
+            Happened::Ready => {
+                self.lines[line].is_ready = true;
+                self.feed(Input::LineFree(line_name(line)));
+            }
+            Happened::Connected => {
+                let now = self.now;
+                if let Some(placed) = &mut self.lines[line].placed {
+                    placed.answered(now);
+                }
+                let terminal = self.index_on(line);
+                self.report.checks.answered(terminal);
+            }
+            Happened::Heard(octets) => {
+                if let Some(placed) = &mut self.lines[line].placed {
+                    placed.heard.extend(octets);
+                }
+                self.go_on(line);
+            }
+            Happened::NoCall(failure) => self.ended(line, Outcome::from(failure)),
+            Happened::Fault(why) => self.ended(line, Outcome::LineFailed(why)),
+            Happened::Over(why) => {
+                let outcome = self.lines[line].placed.as_mut().map(|placed| placed.end(&why));
+                if let Some(outcome) = outcome {
+                    self.ended(line, outcome);
+                }
+            }
+            Happened::LinkUp | Happened::Ring | Happened::CallerId(_) => {}
+        }
+    }
+
+    fn index_on(&self, line: usize) -> u32 {
+        let terminal = self.lines[line].placed.as_ref().map(|placed| placed.terminal);
+        let index = self.terminals.iter().position(|end| Some(end.id) == terminal);
+        index.and_then(|index| u32::try_from(index).ok()).unwrap_or(u32::MAX)
+    }
+
+    /// Works on what was heard, then says what is next.
+    fn go_on(&mut self, line: usize) {
+        loop {
+            let Some(placed) = &mut self.lines[line].placed else { return };
+            let (terminal, call) = (placed.terminal, placed.record.id);
+            let ask = match placed.take(self.now) {
+                Ok(Some(ask)) => Some(ask),
+                Ok(None) if placed.is_connected && placed.under_way.is_none() => {
+                    let LineEnd { placed: Some(placed), wire, .. } = &mut self.lines[line] else { return };
+                    placed.next(wire)
+                }
+                Ok(None) => None,
+                Err(outcome) => {
+                    placed.outcome.get_or_insert(outcome);
+                    let now = self.now;
+                    return self.lines[line].wire.carrier_lost(now);
+                }
+            };
+            let Some(ask) = ask else { return };
+            match ask {
+                Ask::Connected => self.connected(line, terminal, call),
+                Ask::Bring(id) => {
+                    let begin = self.store().begin_delivery(id, terminal, call);
+                    let may = self.runtime.block_on(begin).expect("the disk works");
+                    let content = may.then(|| self.runtime.block_on(self.store().content(id)).expect("it is kept").1);
+                    let Some(placed) = &mut self.lines[line].placed else { return };
+                    match content {
+                        None => placed.plan.settled(),
+                        Some(content) => {
+                            placed.under_way = Some(id);
+                            let word = Word::Message { id, content: content.to_vec() };
+                            self.lines[line].wire.say(&word.to_octets());
+                        }
+                    }
+                }
+                Ask::Delivered(id) => {
+                    if self.plan.has_faults && self.chance.one_in(300) {
+                        return self.crash(2);
+                    }
+                    let delivered = self.store().delivered(id, terminal, call);
+                    self.runtime.block_on(delivered).expect("the disk works");
+                    self.verdict(id, Verdict::Delivered);
+                    if self.plan.has_faults && self.chance.one_in(300) {
+                        return self.crash(3);
+                    }
+                    let Some(placed) = &mut self.lines[line].placed else { return };
+                    placed.under_way = None;
+                    placed.received += 1;
+                    placed.plan.settled();
+                }
+                Ask::Refused(id) => {
+                    let end = self.store().end_delivery(id, terminal, call, "refused".to_owned());
+                    self.runtime.block_on(end).expect("the disk works");
+                    let Some(placed) = &mut self.lines[line].placed else { return };
+                    placed.under_way = None;
+                    placed.refused += 1;
+                    placed.plan.settled();
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self, line: usize, terminal: delivery::TerminalId, call: CallId) {
+        let (store, runtime) = (self.store(), &self.runtime);
+        runtime.block_on(store.set_connection(terminal, Connection::Connected(call))).expect("the disk works");
+        let due = runtime.block_on(store.due(terminal)).expect("the disk works");
+        if let Some(placed) = &mut self.lines[line].placed {
+            placed.plan.add(due);
+        }
+        self.feed(Input::Connected { terminal, line: line_name(line) });
+    }
+
+    /// The call on a line, or the attempt, is over: its record, then dispatch, then the line anew.
+    fn ended(&mut self, line: usize, outcome: Outcome) {
+        let opens_at = self.now + DTR_LOW;
+        let placed = self.lines[line].placed.take();
+        self.lines[line].close(opens_at);
+        self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: false });
+        let Some(Placed { terminal, mut record, .. }) = placed else {
+            return self.feed(Input::LineTaken(line_name(line)));
+        };
+        let word = outcome.to_string();
+        record.ended_at = Some(Timestamp::now());
+        record.outcome = Some(word.clone());
+        let (store, runtime) = (self.store(), &self.runtime);
+        runtime.block_on(store.record_call(record)).expect("the disk works");
+        runtime.block_on(store.set_connection(terminal, Connection::Down)).expect("the disk works");
+        let kind: String = word.chars().take_while(|char| !matches!(char, ':' | ',' | '(')).collect();
+        *self.report.outcomes.entry(kind).or_default() += 1;
+        self.note(&format!("ended {line} {word}"));
+        if !outcome.was_dialled() {
+            let index = self.terminals.iter().position(|end| end.id == terminal).expect("of the directory");
+            self.report.checks.not_dialled(u32::try_from(index).expect("few"));
+        }
+        self.feed(Input::LineTaken(line_name(line)));
+        self.feed(Input::Ended { terminal, line: line_name(line), outcome });
+        // What was refused, or came in the last moment, is due again.
+        self.feed_due(terminal);
+    }
+
+    fn feed_due(&mut self, terminal: delivery::TerminalId) {
+        let urgent = self.runtime.block_on(self.store().urgencies(Some(terminal))).expect("the disk works");
+        for most in urgent {
+            let conditions = Some(std::sync::Arc::new(Conditions::default()));
+            self.feed(Input::Due(Demand { terminal, conditions, urgency: most.urgency, deadline: None }));
+        }
+    }
+
+    fn verdict(&mut self, message: MessageId, verdict: Verdict) {
+        self.note(&format!("verdict {message} {verdict}"));
+        if let Some(before) = self.verdicts.insert(message, verdict) {
+            self.breach(format!("{message} has two verdicts: {before} and {verdict}"));
+        }
+        self.open.remove(&message);
+        match verdict {
+            Verdict::Delivered => {
+                self.report.delivered += 1;
+                let content = &self.contents[&message];
+                if !self.terminals.iter().any(|end| end.inbox.get(&message) == Some(content)) {
+                    self.breach(format!("{message} is delivered and in no inbox"));
+                }
+            }
+            _ => self.report.failed += 1,
+        }
+    }
+
+    fn on_terminal(&mut self, terminal: usize, did: Did) {
+        match did {
+            Did::Published(message) => {
+                self.note(&format!("published t{terminal} {message}"));
+                let is_known = self.contents.get(&message) == self.terminals[terminal].inbox.get(&message);
+                if !is_known || self.verdicts.contains_key(&message) {
+                    self.breach(format!("t{terminal} published {message}, which is not what was accepted, or settled"));
+                }
+                if self.plan.has_faults && self.chance.one_in(200) {
+                    self.report.terminal_crashes[1] += 1;
+                    self.close_terminal(terminal, 30 * SECOND);
+                }
+            }
+            Did::Repeated(message) => {
+                self.report.repeated += 1;
+                self.note(&format!("again t{terminal} {message}"));
+            }
+            Did::Answered => self.note(&format!("answered t{terminal}")),
+            Did::Refused => self.note(&format!("refused t{terminal}")),
+            Did::Over(why) => {
+                self.note(&format!("over t{terminal} {why}"));
+                self.close_terminal(terminal, DTR_LOW);
+            }
+        }
+    }
+
+    fn close_terminal(&mut self, terminal: usize, pause: Duration) {
+        let opens_at = self.now + pause;
+        self.terminals[terminal].close(opens_at);
+        let station = self.terminals[terminal].wire.station;
+        self.feed_exchange(exchange::Input::Dtr { station, on: false });
+    }
+
+    fn octets(&mut self) -> [u8; 16] {
+        let mut octets = [0; 16];
+        octets[..8].copy_from_slice(&self.chance.next().to_be_bytes());
+        octets[8..].copy_from_slice(&self.chance.next().to_be_bytes());
+        octets
+    }
+
+    fn submit(&mut self) {
+        self.submitted += 1;
+        let terminal = usize::try_from(self.chance.below(self.terminals.len() as u64)).expect("few");
+        let size = if self.chance.one_in(20) { 20_000 } else { self.chance.below(1200) };
+        let content: Vec<u8> = (0..size).map(|_| self.chance.next().to_le_bytes()[0]).collect();
+        let urgency = [Urgency::Urgent, Urgency::Normal][usize::try_from(self.chance.below(2)).expect("two")];
+        let new = |id: MessageId, content: &[u8], terminal| NewMessage {
+            head: MessageHead {
+                id,
+                content_type: ContentType::octets(),
+                digest: Digest::of(content),
+                size: content.len() as u64,
+            },
+            provider: name("vending"),
+            content: content.to_vec().into(),
+            terminals: vec![terminal],
+            handling: Handling { urgency, idempotency_key: Some(format!("submission {id}")), ..Handling::default() },
+        };
+        let first = MessageId::from_octets(self.octets());
+        let end = self.terminals[terminal].id;
+        let message = new(first, &content, end);
+        let key = message.handling.idempotency_key.clone();
+        let accepted = self.runtime.block_on(self.store().accept(message)).expect("the disk works");
+        self.contents.insert(first, content.clone());
+        if self.plan.has_faults && self.chance.one_in(100) {
+            // Committed, and nobody told: the provider submits it again.
+            self.crash(1);
+            let mut again = new(MessageId::from_octets(self.octets()), &content, end);
+            again.handling.idempotency_key = key;
+            let repeated = self.runtime.block_on(self.store().accept(again)).expect("the disk works");
+            if (repeated.id, repeated.is_repeated) != (first, true) {
+                self.breach(format!("{first} was accepted twice"));
+            }
+        }
+        self.note(&format!("accepted {} t{terminal}", accepted.id));
+        self.report.accepted += 1;
+        if !self.verdicts.contains_key(&first) {
+            self.open.insert(first);
+        }
+        self.feed_due(end);
+    }
+
+    /// Everything has its verdict: what the store says of all of it.
+    fn end(mut self) -> OctetReport {
+        for line in 0..LINES {
+            if self.lines[line].placed.is_some() {
+                self.ended(line, Outcome::Completed);
+            }
+        }
+        let messages = self.runtime.block_on(self.store().messages(Last(u32::MAX))).expect("the disk works");
+        if messages.len() as u64 != self.report.accepted {
+            self.breach(format!("{} messages in the store", messages.len()));
+        }
+        for message in messages {
+            let id = message.head.id;
+            let verdicts: Vec<_> = message.envelopes.iter().map(|envelope| envelope.verdict).collect();
+            if verdicts != [self.verdicts.get(&id).copied()] {
+                self.breach(format!("{id} has {verdicts:?} in the store"));
+            }
+        }
+        let calls = self.runtime.block_on(self.store().calls(Last(u32::MAX))).expect("the disk works");
+        let without = calls.iter().filter(|call| call.outcome.is_none()).count();
+        if calls.len() as u64 != self.report.calls || without > 0 {
+            self.breach(format!("{} records of {} calls, {without} without an end", calls.len(), self.report.calls));
+        }
+        let terminal = Destination::Name(name("t0"));
+        let found = self.runtime.block_on(self.store().find_terminal(terminal)).expect("the disk works");
+        if found.is_none_or(|found| found.connection != Connection::Down) {
+            self.breach("t0 is not down in the end".to_owned());
+        }
+        self.report.took = self.now.duration_since(self.start);
+        self.report.digest = self.log.finalize().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+        self.report
+    }
+}
+
+fn line_number(line: usize) -> String {
+    format!("20{line}")
+}
+
+fn terminal_number(terminal: u32) -> String {
+    format!("3{terminal:03}")
+}
+
+fn line_name(line: usize) -> ::server::directory::Name {
+    name(&format!("line-{line}"))
+}

@@ -1,0 +1,149 @@
+//! What goes wrong: lines, modems, terminals, strangers, and the server itself.
+
+use std::time::Duration;
+
+use exchange::{Settings, StationId};
+use server::dispatch::{Dispatch, Input};
+use server::store::Store;
+
+use super::wire::Happened;
+use super::{Event, LINES, OctetWorld, SECOND, terminal_number};
+use crate::people::id;
+
+impl OctetWorld {
+    pub(super) fn on_stranger(&mut self, what: Happened) {
+        match what {
+            Happened::Ready => {
+                if let Some(terminal) = self.stranger_calls.take() {
+                    self.report.strangers += 1;
+                    let now = self.now;
+                    self.stranger.dial(&terminal_number(terminal).parse().expect("digits"), now);
+                }
+            }
+            Happened::NoCall(_) | Happened::Fault(_) | Happened::Over(_) => {
+                self.later(Duration::ZERO, Event::StrangerHangsUp);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Message => {
+                self.submit();
+                if self.submitted < self.plan.messages {
+                    self.after(4 * SECOND, Event::Message);
+                }
+            }
+            Event::Fault => {
+                self.fault();
+                self.after(20 * SECOND, Event::Fault);
+            }
+            Event::Mend(station) => {
+                let settings = self.usual[station].clone();
+                self.set(station, &settings);
+                if station >= LINES {
+                    self.terminals[station - LINES].is_disk_full = false;
+                }
+            }
+            Event::Crash => {
+                self.crash(0);
+                self.after(600 * SECOND, Event::Crash);
+            }
+            Event::Stranger => {
+                if !self.stranger.is_open() {
+                    let victim = self.chance.below(self.terminals.len() as u64);
+                    self.stranger_calls = u32::try_from(victim).ok();
+                    let (seed, now) = (self.chance.next(), self.now);
+                    self.stranger.open(seed, now);
+                    self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: true });
+                }
+                self.after(60 * SECOND, Event::Stranger);
+            }
+            Event::StrangerHangsUp => {
+                self.stranger.close();
+                self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: false });
+            }
+        }
+    }
+
+    /// One of what can go wrong with a line or a terminal.
+    fn fault(&mut self) {
+        let station = usize::try_from(self.chance.below((LINES + self.terminals.len()) as u64)).expect("few");
+        let kind = self.chance.below(9);
+        let mut settings = self.usual[station].clone();
+        let lasts = self.chance.exponential(40 * SECOND);
+        self.note(&format!("fault {kind} {station}"));
+        match kind {
+            0 => settings.bit_errors_to = 0.000_2,
+            1 => settings.bit_errors_from = 0.000_2,
+            2 => settings.cut_after_octets = Some(1 + self.chance.below(4000)),
+            3 => settings.is_busy = true,
+            4 => settings.is_training_lost = true,
+            5 => settings.has_no_dial_tone = true,
+            6 => {
+                let station = self.station(station);
+                return self.feed_exchange(exchange::Input::Cut { station });
+            }
+            7 if station >= LINES => {
+                self.report.terminal_crashes[0] += 1;
+                return self.close_terminal(station - LINES, lasts);
+            }
+            // A RING of nobody's: twice, or long after the call.
+            8 => {
+                let (station, now) = (self.station(station), self.now);
+                return self.wire(station).hear(b"\r\nRING\r\n", now);
+            }
+            _ => {
+                if let Some(terminal) = station.checked_sub(LINES) {
+                    self.terminals[terminal].is_disk_full = true;
+                }
+            }
+        }
+        self.set(station, &settings);
+        self.later(lasts, Event::Mend(station));
+    }
+
+    fn station(&self, index: usize) -> StationId {
+        *self.stations.iter().find(|(_, found)| **found == index).expect("a station of the world").0
+    }
+
+    fn set(&mut self, index: usize, settings: &Settings) {
+        let station = self.station(index);
+        self.feed_exchange(exchange::Input::Set { station, settings });
+    }
+
+    /// The server is gone in this moment: calls, dispatch, everything but the store's folder.
+    pub(super) fn crash(&mut self, kind: usize) {
+        self.note(&format!("crash {kind}"));
+        self.report.crashes[kind] += 1;
+        let opens_at = self.now + 2 * SECOND;
+        for line in 0..LINES {
+            if self.lines[line].placed.is_some() {
+                *self.report.outcomes.entry("server stopped".to_owned()).or_default() += 1;
+            }
+            self.lines[line].close(opens_at);
+            self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: false });
+        }
+        self.store = None;
+        self.store = Some(Store::open(&self.folder).expect("the folder is sound"));
+        self.dispatch = Dispatch::new(self.rules.clone(), self.chance.next());
+        self.dispatch_at = None;
+        let at = self.now.duration_since(self.start);
+        self.report.checks.restarted();
+        let before: Vec<_> = self.report.checks.unanswered().collect();
+        for (terminal, placed) in before {
+            self.feed(Input::CalledBefore { terminal: id(terminal), ago: at - placed });
+        }
+        for message in self.open.clone() {
+            let found = self.runtime.block_on(self.store().message(message)).expect("the disk works");
+            let waits = found.is_some_and(|entry| entry.envelopes.len() == 1 && entry.envelopes[0].verdict.is_none());
+            if !waits {
+                self.breach(format!("{message} was accepted and does not wait after a crash"));
+            }
+        }
+        for terminal in 0..self.terminals.len() {
+            self.feed_due(self.terminals[terminal].id);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The table of promises in the book of tests names tests that there are.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// The names of all functions in Rust files below a folder.
+fn functions(folder: &Path, into: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            functions(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(path).expect("UTF-8");
+            let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+            into.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_promise_has_tests_and_every_test_that_is_named_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut known = BTreeSet::new();
+    ["crates", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut known));
+    let text = fs::read_to_string(root.join("docs/testing.md")).expect("it is in the repository");
+    let (_, table) = text.split_once("## Promises").expect("the book has the table");
+    let (table, _) = table.split_once("## ").expect("it is not the last chapter");
+    for promise in 1..=9 {
+        let row =
+            table.lines().find(|line| line.starts_with(&format!("| {promise}. "))).expect("a row for each promise");
+        let (_, tests) = row[2..].split_once('|').expect("two columns");
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(named.len() >= 2, "promise {promise} has {named:?}");
+        for name in named {
+            assert!(known.contains(name), "promise {promise} names {name}, which is no test");
+        }
+    }
+}
