@@ -1,5 +1,6 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
+mod alarms;
 mod messages;
 mod plan;
 mod store;
@@ -21,6 +22,7 @@ use server::directory::Name;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
+pub(crate) use alarms::AlarmVerbs;
 pub(crate) use messages::MessageVerbs;
 pub(crate) use store::StoreVerbs;
 

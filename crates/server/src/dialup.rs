@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::Alarms;
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
 use crate::keys::ServerKeys;
@@ -112,6 +113,13 @@ pub enum Report {
         /// Its line.
         line: Name,
     },
+    /// Somebody spoke for a terminal over the Internet, and did not prove to be it.
+    Unproved {
+        /// The terminal.
+        terminal: TerminalId,
+        /// What was wrong.
+        why: String,
+    },
     /// A call, or an attempt, is over; its record is complete.
     Ended {
         /// The terminal it was with, if with a terminal.
@@ -177,6 +185,8 @@ pub struct Rooms {
     pub keys: ServerKeys,
     /// The submission door, served on every link.
     pub submissions: http::Submissions,
+    /// Where the lines' faults are told.
+    pub alarms: Alarms,
 }
 
 /// What the lines' tasks share.
@@ -186,6 +196,7 @@ struct Shared {
     settings: LinkSettings,
     /// The submission door, served on every link.
     submissions: http::Submissions,
+    alarms: Alarms,
     reports: mpsc::Sender<Report>,
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
@@ -214,12 +225,13 @@ impl DialUp {
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let status = lines.iter().map(|line| (line.name.clone(), LineEntry::new(line))).collect();
-        let Rooms { store, keys, submissions } = rooms;
+        let Rooms { store, keys, submissions, alarms } = rooms;
         let shared = Arc::new(Shared {
             store,
             keys,
             settings,
             submissions,
+            alarms,
             reports,
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),

@@ -8,6 +8,7 @@
 //!
 //! [`service`] opens the rooms and runs the loop between them; `operator` answers the command line.
 
+pub mod alarms;
 pub mod dialer;
 pub mod dialup;
 pub mod directory;

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use delivery::TerminalId;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +20,10 @@ pub(crate) enum Question {
     Plan(oneshot::Sender<Vec<PlanEntry>>),
     /// Call a terminal again whose calls failed for days. The answer: whether there is such a terminal.
     Resume(Name, oneshot::Sender<bool>),
+    /// The directory has this terminal now.
+    Added(TerminalId),
+    /// The directory had this terminal.
+    Removed(TerminalId),
 }
 
 /// Where to ask.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use delivery::{TerminalId, Urgency};
+use delivery::{MessageId, TerminalId, Urgency};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, Unit, Zoned};
 use line::{CallId, Home, Hours};
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{Connection, Destination, Name, Terminal};
@@ -79,6 +80,8 @@ pub struct Config {
     pub conditions: Vec<TerminalConditions>,
     /// What calls cost, and what may be spent.
     pub money: Money,
+    /// Who is told of alarms.
+    pub alarm: AlarmConfig,
     /// The lines.
     pub lines: Vec<LineConfig>,
 }
@@ -152,9 +155,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
-    let intake = Intake::new(store.clone(), due_sender, config.submission_size_max, config.home);
-    let submissions = Submissions::new(intake, store.clone());
     let mut tasks = JoinSet::new();
+    let alarms = Alarms::start(store.clone(), config.alarm, shutdown.clone(), &mut tasks).await;
+    let alarms = alarms.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    let line_names: BTreeSet<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
+    alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
+    let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
+    let submissions = Submissions::new(intake, store.clone());
     tasks.spawn(upkeep::keep(store.clone(), config.retention, shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
@@ -189,8 +196,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         routes: config.conditions.iter().map(|conditions| conditions.lines.clone()).collect(),
         ..Rules::new(config.retry)
     };
-    let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
-    let rooms = Rooms { store: store.clone(), keys, submissions };
+    let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone() };
     let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     if let Some(address) = config.delivery_listen {
         let failed = |source| ServeError::Listen { at: address.to_string(), source };
@@ -212,10 +218,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
     let dispatch = Dispatch::new(rules, seed);
-    let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs).await;
+    let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs, alarms.clone()).await;
     let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let calendar = Calendar::new(config.conditions);
-    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports, questions };
+    let unproved = Unproved::default();
+    let mut server = Server { store, alarms, dialup, dialer, dispatch, calendar, unproved, due, reports, questions };
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -285,10 +292,12 @@ impl Calendar {
 
 struct Server {
     store: Store,
+    alarms: Alarms,
     dialup: DialUp,
     dialer: Dialer,
     dispatch: Dispatch,
     calendar: Calendar,
+    unproved: Unproved,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
     questions: mpsc::Receiver<Question>,
@@ -324,17 +333,8 @@ impl Server {
                 Output::Timeout { at } => return at,
                 Output::Deliver(terminal) => self.dialup.deliver(terminal),
                 Output::NoSession(terminal) => self.no_session(terminal).await,
-                Output::Quarantine { terminal, message } => {
-                    tracing::error!(%terminal, message_id = %message, "left out: sessions break with this message");
-                    if let Err(error) =
-                        self.store.settle(message, terminal, Verdict::Failed, POISON.to_owned(), None).await
-                    {
-                        tracing::error!(%terminal, message_id = %message, %error, "not left out");
-                    }
-                }
-                Output::Silent { terminal, is_raised } => {
-                    tracing::warn!(%terminal, is_raised, "alarm: the terminal is silent");
-                }
+                Output::Quarantine { terminal, message } => self.leave_out(terminal, message).await,
+                Output::Silent { terminal, is_raised } => self.silent(terminal, is_raised).await,
                 Output::PlaceCall { terminal, line } => {
                     let outcome = match self.place_call(terminal, &line).await {
                         Ok(true) => continue, // its end will be reported
@@ -355,6 +355,40 @@ impl Server {
         }
     }
 
+    /// Sessions break with this message: it has failed.
+    async fn leave_out(&self, id: TerminalId, message: MessageId) {
+        if let Err(error) = self.store.settle(message, id, Verdict::Failed, POISON.to_owned(), None).await {
+            tracing::error!(terminal = %id, message_id = %message, %error, "not left out");
+        }
+        if let Ok(Some(terminal)) = self.store.terminal(id).await {
+            let detail = format!("{POISON}; it has failed, the others go on. See: ringup message explain {message}");
+            self.alarms.raise(AlarmKind::MessageLeftOut, format!("{message} for {}", terminal.name), detail).await;
+        }
+    }
+
+    async fn silent(&self, id: TerminalId, is_raised: bool) {
+        let Ok(Some(terminal)) = self.store.terminal(id).await else { return }; // removed since
+        if !is_raised {
+            return self.alarms.clear(AlarmKind::TerminalSilent, &terminal.name).await;
+        }
+        let (_, after) = self.calendar.of(&terminal.name);
+        let after = SignedDuration::try_from(after.unwrap_or_default()).unwrap_or_default();
+        let detail = format!("not reached for {after:#}. See: ringup call list, ringup plan");
+        self.alarms.raise(AlarmKind::TerminalSilent, &terminal.name, detail).await;
+    }
+
+    /// Somebody spoke for a terminal and did not prove to be it.
+    async fn unproved(&mut self, id: TerminalId, why: &str) {
+        if !self.unproved.note(id, Instant::now()) {
+            return;
+        }
+        if let Ok(Some(terminal)) = self.store.terminal(id).await {
+            let detail =
+                format!("three sessions in an hour were not proved, the last: {why}. Nothing was said on them");
+            self.alarms.raise(AlarmKind::UnprovedCallers, &terminal.name, detail).await;
+        }
+    }
+
     /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
     async fn place_call(&mut self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
         let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
@@ -369,14 +403,17 @@ impl Server {
         let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
         let reached = self.store.last_connected().await?;
         let mut by_number = BTreeMap::new();
+        let mut watched = BTreeSet::new();
         for terminal in self.store.terminals().await? {
             let (_, after) = self.calendar.of(&terminal.name);
             if after.is_some() {
+                watched.insert(terminal.name.to_string());
                 let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
                 self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
             }
             by_number.extend(terminal.number.map(|number| (number, terminal.id)));
         }
+        self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
         for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
             if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
@@ -421,6 +458,15 @@ impl Server {
             Event::Question(Question::Resume(name, answer)) => {
                 let _ = answer.send(self.resume(name).await);
             }
+            Event::Question(Question::Added(id)) => {
+                if let Ok(Some(terminal)) = self.store.terminal(id).await {
+                    let (_, after) = self.calendar.of(&terminal.name);
+                    self.feed(Input::Watch { terminal: id, after, silent_for: Duration::ZERO });
+                }
+            }
+            Event::Question(Question::Removed(terminal)) => {
+                self.feed(Input::Watch { terminal, after: None, silent_for: Duration::ZERO });
+            }
             Event::Due(terminals) => {
                 for id in terminals {
                     match self.store.terminal(id).await {
@@ -438,11 +484,19 @@ impl Server {
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
             Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
+                self.unproved.proved(terminal);
+                if let Ok(Some(found)) = self.store.terminal(terminal).await {
+                    self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
+                }
                 self.feed(Input::Connected { terminal, line });
             }
+            Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
             Event::Report(Report::Ended { terminal: None, .. }) => {}
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
                 self.dialer.ended(&record, &outcome, lasted).await;
+                if let Outcome::NotProved(why) = &outcome {
+                    self.unproved(terminal, why).await;
+                }
                 if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
                 }
@@ -493,6 +547,7 @@ impl Server {
             tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
         }
         tracing::info!(terminal = %terminal.name, "resumed");
+        self.alarms.clear(AlarmKind::DialLoop, &terminal.name).await;
         self.feed(Input::Resume(terminal.id));
         true
     }

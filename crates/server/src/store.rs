@@ -5,6 +5,7 @@
 //! [`messages`](NewMessage) come in once; what happens to their envelopes is in `deliveries` and `verdicts`; `cleaning`
 //! removes what nobody waits for. `backup` and `check` are the operator's.
 
+mod alarms;
 mod backup;
 mod calls;
 mod check;
@@ -37,6 +38,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
 use tokio::sync::Notify;
 
+pub(crate) use alarms::StoredNotice;
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use check::{CheckError, Findings};
 pub use cleaning::{Cleaned, Retention};
@@ -46,7 +48,7 @@ pub use health::{Counts, Health};
 pub use keys::Trust;
 pub use ledger::Spent;
 pub use messages::{Accepted, Handling, NewMessage};
-pub use quotas::{Holder, OverQuota, Quota, Quotas};
+pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
 pub use verdicts::Cancelled;
 
 use content::Contents;

@@ -90,6 +90,7 @@ async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
     tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
     if let Err(why) = proved_session(stream, place, terminal, notice.reason, shared).await {
         tracing::warn!(%from, says = %notice.terminal, why, "not let in");
+        shared.report(Report::Unproved { terminal: notice.terminal, why }).await;
     }
 }
 

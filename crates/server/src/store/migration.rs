@@ -11,6 +11,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/messages.sql"),
     include_str!("schema/keys.sql"),
     include_str!("schema/ledger.sql"),
+    include_str!("schema/alarms.sql"),
 ];
 
 /// The version that this program works with: one for each step.
