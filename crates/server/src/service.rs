@@ -35,6 +35,7 @@ use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
 use crate::store::{MostUrgent, Quotas, Retention, Store, StoreError};
 use crate::upkeep;
 use crate::verdict::Verdict;
+use crate::waiting::Decided;
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -457,6 +458,9 @@ impl Server {
             }
             Event::Question(Question::Resume(name, answer)) => {
                 let _ = answer.send(self.resume(name).await);
+            }
+            Event::Question(Question::Explain(terminal, answer)) => {
+                let _ = answer.send(Decided::of(&self.dispatch, terminal, moment(), wall));
             }
             Event::Question(Question::Added(id)) => {
                 if let Ok(Some(terminal)) = self.store.terminal(id).await {
