@@ -32,6 +32,7 @@ pub(crate) use unproved::Unproved;
 
 use crate::directory::Name;
 use crate::ledger::Account;
+use crate::metrics::Metrics;
 use crate::store::{Health, Store, StoreError};
 use board::Board;
 use teller::Telling;
@@ -239,12 +240,13 @@ impl Alarms {
     pub async fn start(
         store: Store,
         config: AlarmConfig,
+        metrics: Metrics,
         shutdown: CancellationToken,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StoreError> {
         let (inputs, queue) = mpsc::channel(INPUTS_MAX);
         let telling = Telling::start(&store, config.clone(), &shutdown, tasks);
-        let room = Room::open(store, config.channels(), telling).await?;
+        let room = Room::open(store, config.channels(), telling, metrics).await?;
         tasks.spawn(room.run(queue, shutdown));
         Ok(Self { inputs })
     }
@@ -297,6 +299,7 @@ struct Room {
     store: Store,
     channels: &'static [Channel],
     telling: Telling,
+    metrics: Metrics,
     board: Board,
     unsaved: Vec<Change>,
     looks: u32,
@@ -306,10 +309,15 @@ struct Room {
 }
 
 impl Room {
-    async fn open(store: Store, channels: &'static [Channel], telling: Telling) -> Result<Self, StoreError> {
+    async fn open(
+        store: Store,
+        channels: &'static [Channel],
+        telling: Telling,
+        metrics: Metrics,
+    ) -> Result<Self, StoreError> {
         let board = Board::new(store.standing_alarms().await?);
         let disk_full = store.counts().disk_full;
-        Ok(Self { store, channels, telling, board, unsaved: Vec::new(), looks: 0, disk_full, quiet_looks: 0 })
+        Ok(Self { store, channels, telling, metrics, board, unsaved: Vec::new(), looks: 0, disk_full, quiet_looks: 0 })
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Input>, shutdown: CancellationToken) {
@@ -404,7 +412,10 @@ impl Room {
     async fn tell(&mut self, changes: Vec<Change>) {
         for Change { alarm: Alarm { kind, subject, detail, cleared_at, .. }, .. } in &changes {
             match cleared_at {
-                None => tracing::error!(%kind, subject, detail, "alarm raised"),
+                None => {
+                    tracing::error!(%kind, subject, detail, "alarm raised");
+                    self.metrics.alarm(*kind);
+                }
                 Some(_) => tracing::warn!(%kind, subject, "alarm cleared"),
             }
         }

@@ -14,6 +14,7 @@ use crate::directory::{CallRecord, Connection, Direction, Name, Terminal};
 use crate::ledger::{
     Account, Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Micros, Request, Tariff, TariffBook, Used,
 };
+use crate::metrics::Metrics;
 use crate::outcome::{Outcome, Retry};
 use crate::store::{Store, StoreError};
 
@@ -63,6 +64,7 @@ pub struct Dialer {
     ledger: Ledger,
     breaker: Breaker,
     alarms: Alarms,
+    metrics: Metrics,
 }
 
 /// Why a call was not placed.
@@ -118,6 +120,7 @@ impl Dialer {
         money: Money,
         lines: BTreeMap<Name, Arc<Tariff>>,
         alarms: Alarms,
+        metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let today = Zoned::now().date();
         let mut ledger = Ledger::new(money.budget.clone(), today);
@@ -125,7 +128,7 @@ impl Dialer {
             ledger.restore(spent.accounts, spent.amount);
         }
         let breaker = Breaker::new(money.breaker, store.dial_loops().await?);
-        Ok(Self { store, dialup, money, lines, ledger, breaker, alarms })
+        Ok(Self { store, dialup, money, lines, ledger, breaker, alarms, metrics })
     }
 
     /// Has a terminal called, for a message of `provider`. What comes of it is reported by the dial-up room.
@@ -249,6 +252,7 @@ impl Dialer {
             self.alarms.clear(AlarmKind::Budget, account).await; // what was settled has left room again
         }
         let (call, longest) = (reservation.call, reservation.longest);
+        self.metrics.reserved(reservation.amount);
         // On the disk before anything is dialled: a crash right after it costs the reservation, never more than it.
         if let Err(error) = self.store.reserve(reservation).await {
             self.ledger.settle(call, Used::Nothing);
@@ -260,6 +264,7 @@ impl Dialer {
     async fn settle(&mut self, call: CallId, used: Used) {
         let Some(amount) = self.ledger.settle(call, used) else { return };
         tracing::info!(%call, %amount, "call settled");
+        self.metrics.settled(amount);
         if let Err(error) = self.store.settle_call(call, amount).await {
             tracing::error!(%call, %error, "settlement not stored: the call counts as what was reserved");
         }

@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod intake;
 pub mod keys;
 pub mod ledger;
+pub mod metrics;
 mod operator;
 pub mod outcome;
 mod plan;

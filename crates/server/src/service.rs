@@ -29,6 +29,7 @@ use crate::dispatch::{
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
+use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
 use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
@@ -81,6 +82,8 @@ pub struct Config {
     pub conditions: Vec<TerminalConditions>,
     /// What calls cost, and what may be spent.
     pub money: Money,
+    /// Where `/metrics`, `/healthz` and `/readyz` are; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Who is told of alarms.
     pub alarm: AlarmConfig,
     /// The lines.
@@ -157,12 +160,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let mut tasks = JoinSet::new();
-    let alarms = Alarms::start(store.clone(), config.alarm, shutdown.clone(), &mut tasks).await;
+    let metrics = Metrics::default();
+    let alarms = Alarms::start(store.clone(), config.alarm, metrics.clone(), shutdown.clone(), &mut tasks).await;
     let alarms = alarms.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let line_names: BTreeSet<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
-    let submissions = Submissions::new(intake, store.clone());
+    let submissions = Submissions::new(intake, store.clone(), metrics.clone());
     tasks.spawn(upkeep::keep(store.clone(), config.retention, shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
@@ -197,7 +201,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         routes: config.conditions.iter().map(|conditions| conditions.lines.clone()).collect(),
         ..Rules::new(config.retry)
     };
-    let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone() };
+    let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone(), metrics: metrics.clone() };
     let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     if let Some(address) = config.delivery_listen {
         let failed = |source| ServeError::Listen { at: address.to_string(), source };
@@ -205,6 +209,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, "taking terminals");
         tasks.spawn(dialup.clone().serve_online(listener));
+    }
+    if let Some(address) = config.metrics_listen {
+        let failed = |source| ServeError::Listen { at: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "telling metrics");
+        let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move { log_end("metrics", serve_host(listener, router, shutdown).await) });
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
@@ -219,11 +232,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
     let dispatch = Dispatch::new(rules, seed);
-    let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs, alarms.clone()).await;
+    let dialer =
+        Dialer::open(store.clone(), dialup.clone(), config.money, tariffs, alarms.clone(), metrics.clone()).await;
     let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let calendar = Calendar::new(config.conditions);
     let unproved = Unproved::default();
-    let mut server = Server { store, alarms, dialup, dialer, dispatch, calendar, unproved, due, reports, questions };
+    let mut server =
+        Server { store, alarms, metrics, dialup, dialer, dispatch, calendar, unproved, due, reports, questions };
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -294,6 +309,7 @@ impl Calendar {
 struct Server {
     store: Store,
     alarms: Alarms,
+    metrics: Metrics,
     dialup: DialUp,
     dialer: Dialer,
     dispatch: Dispatch,
@@ -380,6 +396,7 @@ impl Server {
 
     /// Somebody spoke for a terminal and did not prove to be it.
     async fn unproved(&mut self, id: TerminalId, why: &str) {
+        self.metrics.unproved();
         if !self.unproved.note(id, Instant::now()) {
             return;
         }
@@ -495,8 +512,11 @@ impl Server {
                 self.feed(Input::Connected { terminal, line });
             }
             Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
-            Event::Report(Report::Ended { terminal: None, .. }) => {}
+            Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
+                self.metrics.call(&record, &outcome, lasted);
+            }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
+                self.metrics.call(&record, &outcome, lasted);
                 self.dialer.ended(&record, &outcome, lasted).await;
                 if let Outcome::NotProved(why) = &outcome {
                     self.unproved(terminal, why).await;

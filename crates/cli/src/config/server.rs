@@ -44,6 +44,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let tun = tun::read(top, HAS_TUN);
         let retry = top.section("retry", calling::retry);
         let money = money::read(top);
+        let metrics_listen = top.section("metrics", |section| listen(section, None));
         let alarm = top.section("alarm", alarm::read);
         let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
         for (index, line) in lines.iter().enumerate() {
@@ -80,6 +81,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             reserve,
             conditions,
             money,
+            metrics_listen,
             alarm,
             lines,
         })

@@ -157,6 +157,7 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         reserve: Reserve::default(),
         conditions: Vec::new(),
         money: Money::default(),
+        metrics_listen: None,
         alarm: AlarmConfig::default(),
         lines: Vec::new(),
     }

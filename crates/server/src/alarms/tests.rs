@@ -3,7 +3,7 @@ use crate::directory::{Connection, Terminal};
 use crate::store::{Quota, Quotas};
 
 async fn room(store: &Store) -> Room {
-    Room::open(store.clone(), &[Channel::Command], Telling::default()).await.unwrap()
+    Room::open(store.clone(), &[Channel::Command], Telling::default(), Metrics::default()).await.unwrap()
 }
 
 fn raise(kind: AlarmKind, subject: &str) -> Input {

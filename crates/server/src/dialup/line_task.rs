@@ -110,6 +110,7 @@ impl Line {
             Decision::CallBack(_) | Decision::Connect(_) => None, // no rule here says so
             Decision::Refuse(reason) => {
                 self.shared.note(line, |entry| entry.rings_refused += 1);
+                self.shared.metrics.ring_refused(reason);
                 tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
                 None
             }

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/keys.sql"),
     include_str!("schema/ledger.sql"),
     include_str!("schema/alarms.sql"),
+    include_str!("schema/telling.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
 use crate::directory::{Connection, Terminal, TokenHash};
+use crate::metrics::Metrics;
 use crate::store::{Last, Quota, Quotas};
 
 const SIZE_MAX: u64 = 100_000;
@@ -55,9 +56,11 @@ impl Port {
         let mut serving = JoinSet::new();
         let shutdown = tokio_util::sync::CancellationToken::new();
         let alarms =
-            Alarms::start(store.clone(), AlarmConfig::default(), shutdown.clone(), &mut serving).await.unwrap();
+            Alarms::start(store.clone(), AlarmConfig::default(), Metrics::default(), shutdown.clone(), &mut serving)
+                .await
+                .unwrap();
         let intake = Intake::new(store.clone(), due_sender, alarms, SIZE_MAX, None);
-        let router = Submissions::new(intake, store.clone()).router();
+        let router = Submissions::new(intake, store.clone(), Metrics::default()).router();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         serving.spawn(async move { serve_host(listener, router, shutdown).await.unwrap() });
