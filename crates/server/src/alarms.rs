@@ -34,6 +34,7 @@ use crate::directory::Name;
 use crate::ledger::Account;
 use crate::metrics::Metrics;
 use crate::store::{Health, Store, StoreError};
+use crate::webhooks::Webhook;
 use board::Board;
 use teller::Telling;
 
@@ -183,12 +184,14 @@ impl Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Channel {
     Command,
+    Webhook,
 }
 
 impl Channel {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Command => "command",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -198,11 +201,18 @@ impl Channel {
 pub struct AlarmConfig {
     /// A program and its arguments, run for each alarm with JSON on its standard input; empty: none.
     pub command: Vec<String>,
+    /// Where each alarm is posted, in the same words.
+    pub webhook: Option<Webhook>,
 }
 
 impl AlarmConfig {
     fn channels(&self) -> &'static [Channel] {
-        if self.command.is_empty() { &[] } else { &[Channel::Command] }
+        match (self.command.is_empty(), &self.webhook) {
+            (true, None) => &[],
+            (false, None) => &[Channel::Command],
+            (true, Some(_)) => &[Channel::Webhook],
+            (false, Some(_)) => &[Channel::Command, Channel::Webhook],
+        }
     }
 }
 
@@ -451,6 +461,15 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
+    /// The same however often it is told.
+    pub(crate) fn id(&self) -> String {
+        let Alarm { kind, subject, raised_at, .. } = &self.alarm;
+        // A subject may be anything; a digest of it fits into a header.
+        let subject = delivery::Digest::of(subject.as_bytes()).to_string();
+        let subject = subject.get(..16).unwrap_or_default();
+        format!("alarm_{}_{kind}_{subject}_{}", self.event.as_str(), raised_at.as_millisecond())
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         let mut told = alarm_json(&self.alarm);
         told["event"] = serde_json::json!(self.event);

@@ -29,5 +29,6 @@ pub mod topic;
 mod upkeep;
 pub mod verdict;
 pub mod waiting;
+pub mod webhooks;
 
 pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};

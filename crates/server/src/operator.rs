@@ -33,6 +33,7 @@ use crate::keys::ServerKeys;
 use crate::plan::{self, Question, Questions};
 use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
+use crate::webhooks::{Webhook, WebhookSecret, WebhookUrl};
 
 /// Entries in a list that grows for ever.
 const LIST_LAST: Last = Last(100);
@@ -297,6 +298,11 @@ struct NewProvider {
     number: Option<String>,
     #[serde(default)]
     may_send: Vec<String>,
+    /// Where its verdicts are told.
+    webhook: Option<String>,
+    /// That may be an address that only this machine or its network reaches.
+    #[serde(default)]
+    webhook_allow_private: bool,
 }
 
 async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
@@ -311,10 +317,22 @@ async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, 
     });
     let provider =
         Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
-    desk.store.add_provider(provider.clone(), TokenHash::of(token.reveal())).await?;
+    let url = new.webhook.map(|url| parse::<WebhookUrl>("webhook", &url)).transpose()?;
+    if url.is_none() && new.webhook_allow_private {
+        return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
+    }
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("webhook", error))?;
+    let secret = WebhookSecret::from_octets(octets);
+    let may_be_private = new.webhook_allow_private;
+    let webhook = url.map(|url| Webhook { url, secret: secret.clone(), may_be_private });
+    let has_webhook = webhook.is_some();
+    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook).await?;
     tracing::info!(provider = %provider.name, "provider added");
     let mut shown = provider_json(&provider);
     shown["token"] = json!(token.reveal());
+    if has_webhook {
+        shown["webhook_secret"] = json!(secret.reveal());
+    }
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 

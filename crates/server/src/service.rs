@@ -37,6 +37,7 @@ use crate::store::{MostUrgent, Quotas, Retention, Store, StoreError};
 use crate::upkeep;
 use crate::verdict::Verdict;
 use crate::waiting::Decided;
+use crate::webhooks::{self, Post};
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -167,6 +168,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
     let submissions = Submissions::new(intake, store.clone(), metrics.clone());
+    let post = Post::default();
+    tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
     tasks.spawn(upkeep::keep(store.clone(), config.retention, shutdown.clone()));
 
     if let Some(address) = config.submission_listen {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AlarmConfig, Change, Channel, Notice, command};
 use crate::store::{Store, StoredNotice};
+use crate::webhooks::{Post, Webhook};
 
 /// What is told from memory, when the disk does not take it, and waits for that.
 const MEMORY_MAX: usize = 64;
@@ -28,6 +29,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) enum Voice {
     Command(Vec<String>),
+    Webhook(Post, Webhook),
 }
 
 impl Voice {
@@ -35,6 +37,13 @@ impl Voice {
         match self {
             Self::Command(words) => {
                 command::run(words, &format!("{}\n", notice.json())).await.map_err(|error| with_causes(&error))
+            }
+            Self::Webhook(post, webhook) => {
+                let (id, now) = (notice.id(), Timestamp::now());
+                let mut told = notice.json();
+                told["id"] = serde_json::json!(id);
+                told["type"] = serde_json::json!("ringup.alarm");
+                post.send(webhook, &id, now, told.to_string()).await.map_err(|error| error.to_string())
             }
         }
     }
@@ -56,6 +65,9 @@ impl Telling {
         let mut telling = Self::default();
         if !config.command.is_empty() {
             telling.add(Channel::Command, Voice::Command(config.command), store, shutdown, tasks);
+        }
+        if let Some(webhook) = config.webhook {
+            telling.add(Channel::Webhook, Voice::Webhook(Post::default(), webhook), store, shutdown, tasks);
         }
         telling
     }
