@@ -21,7 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, Unit, Zoned};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -296,6 +296,12 @@ impl Alarms {
     }
 }
 
+/// As exact as the store keeps it: what is told from memory is told alike.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Millisecond).unwrap_or(now)
+}
+
 fn short(mut text: String) -> String {
     if text.len() > DETAIL_OCTETS_MAX {
         let end = (0..=DETAIL_OCTETS_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
@@ -351,7 +357,7 @@ impl Room {
     async fn take(&mut self, inputs: &mut Vec<Input>) {
         let mut changes = Vec::new();
         for input in inputs.drain(..) {
-            let now = Timestamp::now();
+            let now = now();
             match input {
                 Input::Raise { kind, subject, detail } => changes.extend(self.board.raise(kind, subject, detail, now)),
                 Input::Clear { kind, subject } => changes.extend(self.board.clear(kind, &subject, now)),
@@ -368,7 +374,7 @@ impl Room {
 
     /// Looks at what nobody reports.
     async fn look(&mut self) {
-        let now = Timestamp::now();
+        let now = now();
         let (kind, subject) = (AlarmKind::Store, "store".to_owned());
         let disk_full = self.store.counts().disk_full;
         let is_refusing = std::mem::replace(&mut self.disk_full, disk_full) != disk_full;

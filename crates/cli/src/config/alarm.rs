@@ -76,6 +76,20 @@ mod tests {
     }
 
     #[test]
+    fn every_config_in_the_guide_to_operating_is_good() {
+        let guide = include_str!("../../../../docs/guides/operating.md");
+        let blocks: Vec<_> =
+            guide.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+        assert_eq!(blocks.len(), 2);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.toml");
+        std::fs::write(&path, blocks.concat()).unwrap();
+        let config = crate::config::server::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.alarm.command.len(), 3);
+        assert!(config.metrics_listen.is_some());
+    }
+
+    #[test]
     fn what_is_wrong_with_them_is_told_with_its_key() {
         for (text, key) in [
             ("command = []", "alarm.command"),

@@ -249,6 +249,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_webhook_is_told_with_an_id_that_stays_the_same() {
+        use tokio::io::AsyncReadExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let secret = crate::webhooks::WebhookSecret::from_octets([1; 32]);
+        let voice = Voice::Webhook(Post::default(), Webhook { url, secret, may_be_private: true });
+        let notice = Notice { event: crate::alarms::Event::Raised, alarm: raised("ö\r\nx: y").alarm };
+        let ids = async {
+            let mut ids = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut octets = vec![0; 4096];
+                let count = stream.read(&mut octets).await.unwrap();
+                let text = String::from_utf8(octets[..count].to_vec()).unwrap();
+                ids.extend(text.lines().find(|line| line.starts_with("webhook-id: ")).map(str::to_owned));
+            }
+            ids
+        };
+        let twice = async { (voice.tell(&notice).await, voice.tell(&notice).await) };
+        let (ids, told) = tokio::join!(ids, twice);
+        assert!(told.0.is_err() && told.1.is_err(), "hung up on, it was not taken");
+        assert_eq!(ids.len(), 2);
+        assert_eq!(ids[0], ids[1]);
+    }
+
+    #[tokio::test]
     async fn what_the_disk_does_not_take_is_told_from_memory() {
         let folder = tempfile::tempdir().unwrap();
         let told = folder.path().join("told");
