@@ -172,6 +172,25 @@ async fn what_a_hostile_webhook_answers_costs_no_more_than_its_head() {
     }
 }
 
+#[tokio::test]
+async fn a_secure_webhook_that_does_not_prove_its_name_is_told_nothing() {
+    let (listener, url) = listen().await;
+    let webhook = webhook(&url.replace("http:", "https:"), true);
+    let post = Post::default();
+    let sent = post.send(&webhook, "id", Timestamp::now(), "{\"secret\":1}".into());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut octets = vec![0; 10_000];
+        let count = stream.read(&mut octets).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        octets.truncate(count);
+        octets
+    };
+    let (sent, octets) = tokio::join!(sent, server);
+    assert!(matches!(sent, Err(PostError::Tls(_))), "{sent:?}");
+    assert!(!String::from_utf8_lossy(&octets).contains("secret"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_webhook_that_says_nothing_is_left_alone_after_a_while() {
     let (listener, url) = listen().await;
