@@ -3,6 +3,7 @@
 //! A key that is missing, unknown, of the wrong type or out of bounds is a [`Fault`]; all faults of a file are reported
 //! together. Relative paths are relative to the folder of the file.
 
+mod alarm;
 mod calling;
 pub(crate) mod exchange;
 mod money;

@@ -28,6 +28,7 @@ Examples:
   ringup send --to tel:301 --token-file token note.txt
   ringup message list                            what waits, what was delivered
   ringup message explain ID                      what became of a message, and why
+  ringup alarm list                              what needs somebody to look at
 
 Exit codes: 0 done, 1 failed (the message says why and what to try), 2 wrong arguments or configuration.
 Logs go to standard error; RINGUP_LOG sets what is logged (such as debug, or ringup_link=trace), RINGUP_LOG_FORMAT=json how.";
@@ -50,6 +51,7 @@ enum Command {
     Call(operator::CallVerbs),
     Message(operator::MessageVerbs),
     Plan(operator::Plan),
+    Alarm(operator::AlarmVerbs),
     Store(operator::StoreVerbs),
 }
 
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Call(verbs) => verbs.run(),
         Command::Message(verbs) => verbs.run(),
         Command::Plan(plan) => plan.run(),
+        Command::Alarm(verbs) => verbs.run(),
         Command::Store(verbs) => verbs.run(),
     };
     result.unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
+mod alarms;
 mod messages;
 mod plan;
 mod store;
@@ -21,6 +22,7 @@ use server::directory::Name;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
+pub(crate) use alarms::AlarmVerbs;
 pub(crate) use messages::MessageVerbs;
 pub(crate) use store::StoreVerbs;
 
@@ -323,6 +325,12 @@ enum ProviderVerb {
         /// topic:FILTER. May be given more than once [default: *]
         #[arg(long, value_name = "RIGHT")]
         may_send: Vec<String>,
+        /// Where the verdicts of its messages are told: http:// or https://
+        #[arg(long, value_name = "URL")]
+        webhook: Option<String>,
+        /// The webhook may be an address that only this machine or its network reaches
+        #[arg(long, requires = "webhook")]
+        webhook_allow_private: bool,
     },
     /// List all providers
     List,
@@ -332,8 +340,14 @@ impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            ProviderVerb::Add { name, number, may_send } => {
-                let body = json!({ "name": name.to_string(), "number": number, "may_send": may_send });
+            ProviderVerb::Add { name, number, may_send, webhook, webhook_allow_private } => {
+                let body = json!({
+                    "name": name.to_string(),
+                    "number": number,
+                    "may_send": may_send,
+                    "webhook": webhook,
+                    "webhook_allow_private": webhook_allow_private,
+                });
                 let added = desk.ask(Method::POST, "/providers", Some(&body))?;
                 if desk.json {
                     desk.print(&added);
@@ -342,6 +356,10 @@ impl ProviderVerbs {
                     eprintln!(
                         "this is {name}'s token; it is shown only now: put it into a file that only {name} can read"
                     );
+                    if !added["webhook_secret"].is_null() {
+                        println!("{}", text(&added["webhook_secret"]));
+                        eprintln!("and this is what its webhooks are signed with; it is shown only now, too");
+                    }
                 }
                 Ok(ExitCode::SUCCESS)
             }

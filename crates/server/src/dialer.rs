@@ -8,11 +8,13 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use line::{CallId, Forbidden, Number, check_dialled};
 
+use crate::alarms::{AlarmKind, Alarms};
 use crate::dialup::{Allowance, DialOrder, DialUp};
 use crate::directory::{CallRecord, Connection, Direction, Name, Terminal};
 use crate::ledger::{
     Account, Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Micros, Request, Tariff, TariffBook, Used,
 };
+use crate::metrics::Metrics;
 use crate::outcome::{Outcome, Retry};
 use crate::store::{Store, StoreError};
 
@@ -61,6 +63,8 @@ pub struct Dialer {
     lines: BTreeMap<Name, Arc<Tariff>>,
     ledger: Ledger,
     breaker: Breaker,
+    alarms: Alarms,
+    metrics: Metrics,
 }
 
 /// Why a call was not placed.
@@ -115,6 +119,8 @@ impl Dialer {
         dialup: DialUp,
         money: Money,
         lines: BTreeMap<Name, Arc<Tariff>>,
+        alarms: Alarms,
+        metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let today = Zoned::now().date();
         let mut ledger = Ledger::new(money.budget.clone(), today);
@@ -122,7 +128,7 @@ impl Dialer {
             ledger.restore(spent.accounts, spent.amount);
         }
         let breaker = Breaker::new(money.breaker, store.dial_loops().await?);
-        Ok(Self { store, dialup, money, lines, ledger, breaker })
+        Ok(Self { store, dialup, money, lines, ledger, breaker, alarms, metrics })
     }
 
     /// Has a terminal called, for a message of `provider`. What comes of it is reported by the dial-up room.
@@ -172,13 +178,19 @@ impl Dialer {
         };
         self.settle(record.id, used).await;
         let dial_loop = match outcome.retry() {
-            Retry::None if self.breaker.forget(number) => None,
+            Retry::None if self.breaker.forget(number) => {
+                self.alarms.clear(AlarmKind::DialLoop, &record.party).await;
+                None
+            }
             Retry::BackOff | Retry::BackOffLong => {
                 let was_broken = self.breaker.is_broken(number);
                 let dial_loop = self.breaker.failed(number, Timestamp::now());
                 if dial_loop.is_broken && !was_broken {
-                    tracing::error!(terminal = %record.party, failed = dial_loop.failed, since = %dial_loop.since,
-                        "calls fail for days: not called until resumed");
+                    let (name, failed, since) = (&record.party, dial_loop.failed, dial_loop.since);
+                    let detail = format!(
+                        "{failed} calls failed since {since}, the last: {outcome}; not called until: ringup terminal resume {name}"
+                    );
+                    self.alarms.raise(AlarmKind::DialLoop, name, detail).await;
                 }
                 Some(dial_loop)
             }
@@ -228,8 +240,19 @@ impl Dialer {
             longest,
             octets,
         };
-        let reservation = self.ledger.reserve(request)?;
+        let reservation = match self.ledger.reserve(request) {
+            Ok(reservation) => reservation,
+            Err(spent) => {
+                let detail = format!("{spent}; calls wait for tomorrow's, urgent ones, too");
+                self.alarms.raise(AlarmKind::Budget, &spent.account, detail).await;
+                return Err(spent.into());
+            }
+        };
+        for account in &reservation.accounts {
+            self.alarms.clear(AlarmKind::Budget, account).await; // what was settled has left room again
+        }
         let (call, longest) = (reservation.call, reservation.longest);
+        self.metrics.reserved(reservation.amount);
         // On the disk before anything is dialled: a crash right after it costs the reservation, never more than it.
         if let Err(error) = self.store.reserve(reservation).await {
             self.ledger.settle(call, Used::Nothing);
@@ -241,6 +264,7 @@ impl Dialer {
     async fn settle(&mut self, call: CallId, used: Used) {
         let Some(amount) = self.ledger.settle(call, used) else { return };
         tracing::info!(%call, %amount, "call settled");
+        self.metrics.settled(amount);
         if let Err(error) = self.store.settle_call(call, amount).await {
             tracing::error!(%call, %error, "settlement not stored: the call counts as what was reserved");
         }

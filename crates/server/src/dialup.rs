@@ -25,10 +25,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::Alarms;
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
 use crate::keys::ServerKeys;
 use crate::ledger::Tariff;
+use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::store::Store;
 pub use addresses::{AddressPool, AddressPoolError};
@@ -112,6 +114,13 @@ pub enum Report {
         /// Its line.
         line: Name,
     },
+    /// Somebody spoke for a terminal over the Internet, and did not prove to be it.
+    Unproved {
+        /// The terminal.
+        terminal: TerminalId,
+        /// What was wrong.
+        why: String,
+    },
     /// A call, or an attempt, is over; its record is complete.
     Ended {
         /// The terminal it was with, if with a terminal.
@@ -156,6 +165,22 @@ pub enum LineState {
     OutOfOrder,
 }
 
+impl LineState {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Initialising, Self::Idle, Self::Calling, Self::InACall, Self::OutOfOrder];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialising => "initialising",
+            Self::Idle => "idle",
+            Self::Calling => "calling",
+            Self::InACall => "in-a-call",
+            Self::OutOfOrder => "out-of-order",
+        }
+    }
+}
+
 /// The lines of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct DialUp {
@@ -177,6 +202,10 @@ pub struct Rooms {
     pub keys: ServerKeys,
     /// The submission door, served on every link.
     pub submissions: http::Submissions,
+    /// Where the lines' faults are told.
+    pub alarms: Alarms,
+    /// Where everything is counted.
+    pub metrics: Metrics,
 }
 
 /// What the lines' tasks share.
@@ -186,6 +215,8 @@ struct Shared {
     settings: LinkSettings,
     /// The submission door, served on every link.
     submissions: http::Submissions,
+    alarms: Alarms,
+    metrics: Metrics,
     reports: mpsc::Sender<Report>,
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
@@ -214,12 +245,14 @@ impl DialUp {
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let status = lines.iter().map(|line| (line.name.clone(), LineEntry::new(line))).collect();
-        let Rooms { store, keys, submissions } = rooms;
+        let Rooms { store, keys, submissions, alarms, metrics } = rooms;
         let shared = Arc::new(Shared {
             store,
             keys,
             settings,
             submissions,
+            alarms,
+            metrics,
             reports,
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),
@@ -275,6 +308,11 @@ impl DialUp {
         } else {
             suspects.insert(terminal, messages);
         }
+    }
+
+    /// How many terminals are connected.
+    pub fn connected_count(&self) -> usize {
+        self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// What every line is doing, by name.

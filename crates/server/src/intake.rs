@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use line::Home;
 use tokio::sync::mpsc;
 
+use crate::alarms::{AlarmKind, Alarms};
 use crate::directory::{Destination, Provider, TokenHash};
 use crate::rights::{allow_everything, allow_terminal, allow_topic};
 use crate::routing::{UnknownDestination, route};
@@ -106,6 +107,7 @@ pub struct Intake {
     store: Store,
     /// Tells dispatch that something is due. Never full for long: dispatch only notes it.
     due: mpsc::Sender<Vec<TerminalId>>,
+    alarms: Alarms,
     size_max: u64,
     /// Where the numbers are that are written without a country.
     home: Option<Home>,
@@ -113,8 +115,14 @@ pub struct Intake {
 
 impl Intake {
     /// A door to `store` that tells `due` what came.
-    pub fn new(store: Store, due: mpsc::Sender<Vec<TerminalId>>, size_max: u64, home: Option<Home>) -> Self {
-        Self { store, due, size_max, home }
+    pub fn new(
+        store: Store,
+        due: mpsc::Sender<Vec<TerminalId>>,
+        alarms: Alarms,
+        size_max: u64,
+        home: Option<Home>,
+    ) -> Self {
+        Self { store, due, alarms, size_max, home }
     }
 
     /// The largest content taken, in octets.
@@ -167,6 +175,9 @@ impl Intake {
         // A crash from here on loses nothing: at start everything that waits is due.
         tracing::info!(message_id = %id, %provider, size, replaced = accepted.replaced, "message accepted");
         let _ = self.due.send(terminals.clone()).await; // shutting down: due at the next start
+        for near in accepted.near {
+            self.alarms.raise(AlarmKind::Quota, near.subject(), near).await;
+        }
         Ok(Accepted { id, terminals })
     }
 

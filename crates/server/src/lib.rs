@@ -8,6 +8,7 @@
 //!
 //! [`service`] opens the rooms and runs the loop between them; `operator` answers the command line.
 
+pub mod alarms;
 pub mod dialer;
 pub mod dialup;
 pub mod directory;
@@ -16,6 +17,7 @@ pub mod ingest;
 pub mod intake;
 pub mod keys;
 pub mod ledger;
+pub mod metrics;
 mod operator;
 pub mod outcome;
 mod plan;
@@ -27,5 +29,6 @@ pub mod topic;
 mod upkeep;
 pub mod verdict;
 pub mod waiting;
+pub mod webhooks;
 
 pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};

@@ -2,6 +2,7 @@
 //!
 //! HTTP with JSON bodies; the command line (`ringup terminal add` and the rest) is its client.
 
+mod alarms;
 mod keeping;
 mod messages;
 
@@ -21,8 +22,10 @@ use line::{Home, Number, check_dialled};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::alarms::{clear_alarm, list_alarms};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
+use crate::alarms::Alarms;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
 use crate::ingest::http::problem;
@@ -30,6 +33,7 @@ use crate::keys::ServerKeys;
 use crate::plan::{self, Question, Questions};
 use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
+use crate::webhooks::{Webhook, WebhookSecret, WebhookUrl};
 
 /// Entries in a list that grows for ever.
 const LIST_LAST: Last = Last(100);
@@ -43,6 +47,7 @@ struct Desk {
     keys: ServerKeys,
     home: Option<Home>,
     questions: Questions,
+    alarms: Alarms,
 }
 
 impl Desk {
@@ -62,7 +67,7 @@ impl Desk {
 
 /// The routes.
 pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions: Questions) -> Router {
-    let Rooms { store, keys, .. } = rooms;
+    let Rooms { store, keys, alarms, .. } = rooms;
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
@@ -74,13 +79,15 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/providers", post(add_provider))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
         .route("/calls", get(list_calls))
+        .route("/alarms", get(list_alarms))
+        .route("/alarms/clear", post(clear_alarm))
         .route("/messages", get(list_messages))
         .route("/messages/{id}", get(show_message).delete(cancel_message))
         .route("/messages/{id}/explain", get(explain_message))
         .route("/store", get(show_store))
         .route("/store/check", get(check_store))
         .route("/store/backup", get(show_backup).post(make_backup))
-        .with_state(Desk { store, backup: BackupWatch::default(), dialup, keys, home, questions })
+        .with_state(Desk { store, backup: BackupWatch::default(), dialup, keys, home, questions, alarms })
 }
 
 /// A refusal, as a problem document.
@@ -162,6 +169,7 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
     };
     desk.store.add_terminal(terminal.clone()).await?;
     tracing::info!(terminal = %terminal.name, "terminal added");
+    let _ = desk.questions.send(Question::Added(terminal.id)).await; // stopping: it is watched from the next start on
     Ok((StatusCode::CREATED, Json(terminal_json(&terminal))).into_response())
 }
 
@@ -186,11 +194,14 @@ async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> An
 }
 
 async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let name = parse::<Name>("name", &name)?;
+    let terminal = desk.named(&name).await?;
+    let name = terminal.name;
     if !desk.store.remove_terminal(name.clone()).await? {
         return Err(Refused::missing("name", no_terminal(&name)));
     }
     tracing::info!(terminal = %name, "terminal removed");
+    let _ = desk.questions.send(Question::Removed(terminal.id)).await; // stopping: nobody is watched
+    desk.alarms.forget_terminal(&name).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -287,6 +298,11 @@ struct NewProvider {
     number: Option<String>,
     #[serde(default)]
     may_send: Vec<String>,
+    /// Where its verdicts are told.
+    webhook: Option<String>,
+    /// That may be an address that only this machine or its network reaches.
+    #[serde(default)]
+    webhook_allow_private: bool,
 }
 
 async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
@@ -301,10 +317,22 @@ async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, 
     });
     let provider =
         Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
-    desk.store.add_provider(provider.clone(), TokenHash::of(token.reveal())).await?;
+    let url = new.webhook.map(|url| parse::<WebhookUrl>("webhook", &url)).transpose()?;
+    if url.is_none() && new.webhook_allow_private {
+        return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
+    }
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("webhook", error))?;
+    let secret = WebhookSecret::from_octets(octets);
+    let may_be_private = new.webhook_allow_private;
+    let webhook = url.map(|url| Webhook { url, secret: secret.clone(), may_be_private });
+    let has_webhook = webhook.is_some();
+    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook).await?;
     tracing::info!(provider = %provider.name, "provider added");
     let mut shown = provider_json(&provider);
     shown["token"] = json!(token.reveal());
+    if has_webhook {
+        shown["webhook_secret"] = json!(secret.reveal());
+    }
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 

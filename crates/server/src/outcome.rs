@@ -149,6 +149,35 @@ impl Outcome {
         }
     }
 
+    /// One word for each kind of end, for counting.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::MessagesRefused(_) => "messages-refused",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no-answer",
+            Self::Rung => "rung",
+            Self::NoSession => "no-session",
+            Self::NoCarrier => "no-carrier",
+            Self::NotData => "not-data",
+            Self::NoDialTone => "no-dial-tone",
+            Self::RedialLimited => "redial-limited",
+            Self::DialRefused => "dial-refused",
+            Self::LineFailed(_) => "line-failed",
+            Self::LineTaken => "line-taken",
+            Self::LinkFailed(_) => "link-failed",
+            Self::NotProved(_) => "not-proved",
+            Self::SessionLost { .. } => "session-lost",
+            Self::Idle(_) => "idle",
+            Self::AllowanceSpent => "allowance-spent",
+            Self::NothingWaits => "nothing-waits",
+            Self::NotDialled(_) => "not-dialled",
+            Self::BudgetSpent { .. } => "budget-spent",
+            Self::LoopBroken => "loop-broken",
+            Self::OurFault(_) => "our-fault",
+        }
+    }
+
     /// Whether the number was, or may have been, dialled: such an attempt counts for the redial rules.
     pub fn was_dialled(&self) -> bool {
         !matches!(

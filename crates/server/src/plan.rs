@@ -3,11 +3,13 @@
 
 use std::time::Instant;
 
+use delivery::TerminalId;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::Name;
+use crate::waiting::Decided;
 
 /// Entries of a plan; those that are called first.
 pub(crate) const PLAN_MAX: usize = 1000;
@@ -19,6 +21,12 @@ pub(crate) enum Question {
     Plan(oneshot::Sender<Vec<PlanEntry>>),
     /// Call a terminal again whose calls failed for days. The answer: whether there is such a terminal.
     Resume(Name, oneshot::Sender<bool>),
+    /// Why a terminal is not called yet, and what happens next.
+    Explain(TerminalId, oneshot::Sender<Decided>),
+    /// The directory has this terminal now.
+    Added(TerminalId),
+    /// The directory had this terminal.
+    Removed(TerminalId),
 }
 
 /// Where to ask.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use delivery::{TerminalId, Urgency};
+use delivery::{MessageId, TerminalId, Urgency};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, Unit, Zoned};
 use line::{CallId, Home, Hours};
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{Connection, Destination, Name, Terminal};
@@ -28,12 +29,15 @@ use crate::dispatch::{
 use crate::ingest::http::{Submissions, serve_host};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
+use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
 use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
 use crate::store::{MostUrgent, Quotas, Retention, Store, StoreError};
 use crate::upkeep;
 use crate::verdict::Verdict;
+use crate::waiting::Decided;
+use crate::webhooks::{self, Post};
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -79,6 +83,10 @@ pub struct Config {
     pub conditions: Vec<TerminalConditions>,
     /// What calls cost, and what may be spent.
     pub money: Money,
+    /// Where `/metrics`, `/healthz` and `/readyz` are; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Who is told of alarms.
+    pub alarm: AlarmConfig,
     /// The lines.
     pub lines: Vec<LineConfig>,
 }
@@ -152,9 +160,16 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
-    let intake = Intake::new(store.clone(), due_sender, config.submission_size_max, config.home);
-    let submissions = Submissions::new(intake, store.clone());
     let mut tasks = JoinSet::new();
+    let metrics = Metrics::default();
+    let alarms = Alarms::start(store.clone(), config.alarm, metrics.clone(), shutdown.clone(), &mut tasks).await;
+    let alarms = alarms.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    let line_names: BTreeSet<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
+    alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
+    let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
+    let submissions = Submissions::new(intake, store.clone(), metrics.clone());
+    let post = Post::default();
+    tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
     tasks.spawn(upkeep::keep(store.clone(), config.retention, shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
@@ -189,8 +204,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         routes: config.conditions.iter().map(|conditions| conditions.lines.clone()).collect(),
         ..Rules::new(config.retry)
     };
-    let line_names: Vec<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
-    let rooms = Rooms { store: store.clone(), keys, submissions };
+    let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone(), metrics: metrics.clone() };
     let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     if let Some(address) = config.delivery_listen {
         let failed = |source| ServeError::Listen { at: address.to_string(), source };
@@ -198,6 +212,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, "taking terminals");
         tasks.spawn(dialup.clone().serve_online(listener));
+    }
+    if let Some(address) = config.metrics_listen {
+        let failed = |source| ServeError::Listen { at: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, "telling metrics");
+        let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move { log_end("metrics", serve_host(listener, router, shutdown).await) });
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
@@ -212,10 +235,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
     let dispatch = Dispatch::new(rules, seed);
-    let dialer = Dialer::open(store.clone(), dialup.clone(), config.money, tariffs).await;
+    let dialer =
+        Dialer::open(store.clone(), dialup.clone(), config.money, tariffs, alarms.clone(), metrics.clone()).await;
     let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let calendar = Calendar::new(config.conditions);
-    let mut server = Server { store, dialup, dialer, dispatch, calendar, due, reports, questions };
+    let unproved = Unproved::default();
+    let mut server =
+        Server { store, alarms, metrics, dialup, dialer, dispatch, calendar, unproved, due, reports, questions };
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -285,10 +311,13 @@ impl Calendar {
 
 struct Server {
     store: Store,
+    alarms: Alarms,
+    metrics: Metrics,
     dialup: DialUp,
     dialer: Dialer,
     dispatch: Dispatch,
     calendar: Calendar,
+    unproved: Unproved,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
     questions: mpsc::Receiver<Question>,
@@ -324,17 +353,8 @@ impl Server {
                 Output::Timeout { at } => return at,
                 Output::Deliver(terminal) => self.dialup.deliver(terminal),
                 Output::NoSession(terminal) => self.no_session(terminal).await,
-                Output::Quarantine { terminal, message } => {
-                    tracing::error!(%terminal, message_id = %message, "left out: sessions break with this message");
-                    if let Err(error) =
-                        self.store.settle(message, terminal, Verdict::Failed, POISON.to_owned(), None).await
-                    {
-                        tracing::error!(%terminal, message_id = %message, %error, "not left out");
-                    }
-                }
-                Output::Silent { terminal, is_raised } => {
-                    tracing::warn!(%terminal, is_raised, "alarm: the terminal is silent");
-                }
+                Output::Quarantine { terminal, message } => self.leave_out(terminal, message).await,
+                Output::Silent { terminal, is_raised } => self.silent(terminal, is_raised).await,
                 Output::PlaceCall { terminal, line } => {
                     let outcome = match self.place_call(terminal, &line).await {
                         Ok(true) => continue, // its end will be reported
@@ -355,6 +375,41 @@ impl Server {
         }
     }
 
+    /// Sessions break with this message: it has failed.
+    async fn leave_out(&self, id: TerminalId, message: MessageId) {
+        if let Err(error) = self.store.settle(message, id, Verdict::Failed, POISON.to_owned(), None).await {
+            tracing::error!(terminal = %id, message_id = %message, %error, "not left out");
+        }
+        if let Ok(Some(terminal)) = self.store.terminal(id).await {
+            let detail = format!("{POISON}; it has failed, the others go on. See: ringup message explain {message}");
+            self.alarms.raise(AlarmKind::MessageLeftOut, format!("{message} for {}", terminal.name), detail).await;
+        }
+    }
+
+    async fn silent(&self, id: TerminalId, is_raised: bool) {
+        let Ok(Some(terminal)) = self.store.terminal(id).await else { return }; // removed since
+        if !is_raised {
+            return self.alarms.clear(AlarmKind::TerminalSilent, &terminal.name).await;
+        }
+        let (_, after) = self.calendar.of(&terminal.name);
+        let after = SignedDuration::try_from(after.unwrap_or_default()).unwrap_or_default();
+        let detail = format!("not reached for {after:#}. See: ringup call list, ringup plan");
+        self.alarms.raise(AlarmKind::TerminalSilent, &terminal.name, detail).await;
+    }
+
+    /// Somebody spoke for a terminal and did not prove to be it.
+    async fn unproved(&mut self, id: TerminalId, why: &str) {
+        self.metrics.unproved();
+        if !self.unproved.note(id, Instant::now()) {
+            return;
+        }
+        if let Ok(Some(terminal)) = self.store.terminal(id).await {
+            let detail =
+                format!("three sessions in an hour were not proved, the last: {why}. Nothing was said on them");
+            self.alarms.raise(AlarmKind::UnprovedCallers, &terminal.name, detail).await;
+        }
+    }
+
     /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
     async fn place_call(&mut self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
         let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
@@ -369,14 +424,17 @@ impl Server {
         let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
         let reached = self.store.last_connected().await?;
         let mut by_number = BTreeMap::new();
+        let mut watched = BTreeSet::new();
         for terminal in self.store.terminals().await? {
             let (_, after) = self.calendar.of(&terminal.name);
             if after.is_some() {
+                watched.insert(terminal.name.to_string());
                 let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
                 self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
             }
             by_number.extend(terminal.number.map(|number| (number, terminal.id)));
         }
+        self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
         for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
             if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
@@ -421,6 +479,18 @@ impl Server {
             Event::Question(Question::Resume(name, answer)) => {
                 let _ = answer.send(self.resume(name).await);
             }
+            Event::Question(Question::Explain(terminal, answer)) => {
+                let _ = answer.send(Decided::of(&self.dispatch, terminal, moment(), wall));
+            }
+            Event::Question(Question::Added(id)) => {
+                if let Ok(Some(terminal)) = self.store.terminal(id).await {
+                    let (_, after) = self.calendar.of(&terminal.name);
+                    self.feed(Input::Watch { terminal: id, after, silent_for: Duration::ZERO });
+                }
+            }
+            Event::Question(Question::Removed(terminal)) => {
+                self.feed(Input::Watch { terminal, after: None, silent_for: Duration::ZERO });
+            }
             Event::Due(terminals) => {
                 for id in terminals {
                     match self.store.terminal(id).await {
@@ -438,11 +508,22 @@ impl Server {
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
             Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
+                self.unproved.proved(terminal);
+                if let Ok(Some(found)) = self.store.terminal(terminal).await {
+                    self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
+                }
                 self.feed(Input::Connected { terminal, line });
             }
-            Event::Report(Report::Ended { terminal: None, .. }) => {}
+            Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
+            Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
+                self.metrics.call(&record, &outcome, lasted);
+            }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
+                self.metrics.call(&record, &outcome, lasted);
                 self.dialer.ended(&record, &outcome, lasted).await;
+                if let Outcome::NotProved(why) = &outcome {
+                    self.unproved(terminal, why).await;
+                }
                 if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
                 }
@@ -493,6 +574,7 @@ impl Server {
             tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
         }
         tracing::info!(terminal = %terminal.name, "resumed");
+        self.alarms.clear(AlarmKind::DialLoop, &terminal.name).await;
         self.feed(Input::Resume(terminal.id));
         true
     }

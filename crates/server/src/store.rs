@@ -5,6 +5,7 @@
 //! [`messages`](NewMessage) come in once; what happens to their envelopes is in `deliveries` and `verdicts`; `cleaning`
 //! removes what nobody waits for. `backup` and `check` are the operator's.
 
+mod alarms;
 mod backup;
 mod calls;
 mod check;
@@ -23,13 +24,15 @@ mod quotas;
 mod rows;
 mod terminals;
 mod verdicts;
+mod webhooks;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use delivery::TerminalId;
@@ -37,6 +40,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
 use tokio::sync::Notify;
 
+pub(crate) use alarms::StoredNotice;
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use check::{CheckError, Findings};
 pub use cleaning::{Cleaned, Retention};
@@ -46,8 +50,9 @@ pub use health::{Counts, Health};
 pub use keys::Trust;
 pub use ledger::Spent;
 pub use messages::{Accepted, Handling, NewMessage};
-pub use quotas::{Holder, OverQuota, Quota, Quotas};
+pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
 pub use verdicts::Cancelled;
+pub(crate) use webhooks::Telling;
 
 use content::Contents;
 use health::Vitals;
@@ -67,6 +72,8 @@ pub struct Store {
     /// Told when a message came that expires.
     expiring: Arc<Notify>,
     database: Arc<Path>,
+    /// The providers with a webhook.
+    webhooks: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Why the store did not do what it was asked.
@@ -195,6 +202,7 @@ impl Store {
             params![now()],
         )?;
         writer.execute_batch("COMMIT")?;
+        let with_webhook = webhooks::providers(&writer)?;
         let beside = Database::open(&path)?;
         prepare(&beside)?;
         let vitals = Arc::new(Vitals::default());
@@ -207,6 +215,7 @@ impl Store {
             quotas: Quotas::default(),
             expiring: Arc::default(),
             database: path.into(),
+            webhooks: Arc::new(Mutex::new(with_webhook)),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,11 @@ async fn clean(store: &Store, retention: Retention) {
         Ok(cleaned) if cleaned == Cleaned::default() => {}
         Ok(Cleaned { contents, files, messages }) => tracing::info!(contents, files, messages, "store cleaned"),
         Err(error) => tracing::error!(%error, "store not cleaned"),
+    }
+    let age = SignedDuration::try_from(retention.rows).unwrap_or(SignedDuration::MAX);
+    let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
+    if let Err(error) = store.clean_alarms(before).await {
+        tracing::error!(%error, "old alarms not removed");
     }
 }
 

@@ -1,97 +1,231 @@
-//! Why an envelope waits, and what happens next. Pure.
+//! Why an envelope waits, what happens next, and when; and why it ended as it did. Pure.
 //!
-//! What the directory and the call records tell; when the next call is to be is known to dispatch alone.
+//! The directory and the call records know what was; what is to be is known to dispatch alone, which is asked for it.
 
+use std::time::Instant;
+
+use delivery::TerminalId;
 use jiff::Timestamp;
 
-use crate::directory::{CallRecord, Connection, Terminal};
-use crate::store::EnvelopeEntry;
+use crate::directory::{CallRecord, Connection, Name, Terminal};
+use crate::dispatch::{Dispatch, Moment, Rest, Why};
+use crate::store::{EnvelopeEntry, Trust};
+use crate::verdict::Verdict;
 
 /// Why an envelope waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// In words.
+    /// Why, in words.
     pub reason: String,
-    /// When something happens next, if that is known.
+    /// What happens next, in words.
+    pub next: String,
+    /// When, if that is known.
     pub next_at: Option<Timestamp>,
 }
 
-impl Waiting {
-    /// From the state of its terminal, and of the calls with it since the message was accepted, oldest first.
-    pub fn of(envelope: &EnvelopeEntry, terminal: Option<&Terminal>, calls: &[CallRecord]) -> Self {
-        let reason = match (terminal, &envelope.under_way) {
-            (_, Some(call)) => format!("it is being delivered just now, on call {call}"),
-            (None, None) => "its terminal is not in the directory".to_owned(),
-            (Some(terminal), None) => match terminal.connection {
-                Connection::Calling(call) => format!("the terminal is being called (call {call})"),
-                Connection::Connected(call) => {
-                    format!("the terminal is connected, and brought what waits in turn (call {call})")
-                }
-                Connection::Down if terminal.number.is_none() => {
-                    "the terminal has no number: it must connect by itself".to_owned()
-                }
-                Connection::Down => match calls.last().and_then(|call| call.outcome.as_deref()) {
-                    Some("completed") => {
-                        "the terminal is to be called again: this was not delivered on the last call".to_owned()
-                    }
-                    Some(outcome) => {
-                        format!("the last call with the terminal came to nothing ({outcome}); it is to be called again")
-                    }
-                    None => "the terminal is to be called, as soon as a line is free".to_owned(),
-                },
-            },
-        };
-        Self { reason, next_at: None }
-    }
+/// What dispatch says of a terminal.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// Why it is not called yet.
+    pub why: Why,
+    /// When the next call is tried at the earliest, if that is known.
+    pub next_at: Option<Timestamp>,
+    /// Today is a day on which it is not called at all.
+    pub is_closed_day: bool,
+    /// The lines that reach it.
+    pub lines: Vec<Name>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::directory::Direction;
-
-    fn waits(connection: Connection, number: Option<&str>, outcome: Option<&str>) -> String {
-        let terminal = Terminal {
-            id: delivery::TerminalId::from_octets([1; 8]),
-            name: "owner".parse().unwrap(),
-            number: number.map(|number| number.parse().unwrap()),
-            address: None,
-            connection,
-        };
-        let envelope = EnvelopeEntry {
-            terminal: "owner".to_owned(),
-            under_way: None,
-            verdict: None,
-            reason: None,
-            call: None,
-            at: None,
-            deliveries: vec![],
-        };
-        let calls = outcome.map(|outcome| CallRecord {
-            outcome: Some(outcome.to_owned()),
-            ..CallRecord::begin(
-                Direction::Outgoing,
-                "a".parse().unwrap(),
-                Some("301".parse().unwrap()),
-                "owner".parse().unwrap(),
-            )
-        });
-        Waiting::of(&envelope, Some(&terminal), calls.as_slice()).reason
-    }
-
-    #[test]
-    fn each_state_of_a_terminal_has_a_reason_of_its_own() {
-        let call = line::CallId::now();
-        for (connection, number, outcome, says) in [
-            (Connection::Down, Some("301"), None, "as soon as a line is free"),
-            (Connection::Down, Some("301"), Some("busy"), "came to nothing (busy)"),
-            (Connection::Down, Some("301"), Some("completed"), "not delivered on the last call"),
-            (Connection::Down, None, None, "no number"),
-            (Connection::Calling(call), Some("301"), Some("busy"), "being called"),
-            (Connection::Connected(call), None, None, "is connected"),
-        ] {
-            let reason = waits(connection, number, outcome);
-            assert!(reason.contains(says), "{reason:?} does not say {says:?}");
+impl Decided {
+    /// What dispatch says now; `wall` tells the time on the wall of an instant.
+    pub fn of(dispatch: &Dispatch, terminal: TerminalId, now: Moment, wall: impl Fn(Instant) -> Timestamp) -> Self {
+        let waiting = dispatch.explain(terminal, now);
+        Self {
+            why: waiting.why,
+            next_at: waiting.next.map(wall),
+            is_closed_day: waiting.is_closed_day,
+            lines: dispatch.lines_to(terminal).into_iter().cloned().collect(),
         }
     }
 }
+
+/// All that is known of what an envelope waits for.
+#[derive(Debug, Clone)]
+pub struct Circumstances<'a> {
+    /// Its terminal, if the directory has it.
+    pub terminal: Option<&'a Terminal>,
+    /// What that may prove itself with.
+    pub trust: Trust,
+    /// The calls with it since the message was accepted, oldest first.
+    pub calls: &'a [CallRecord],
+    /// What dispatch says; `None`: the server is ending.
+    pub decided: Option<Decided>,
+    /// The lines that are out of order, and what is wrong with them.
+    pub faults: &'a [(String, String)],
+    /// Whose budgets are spent.
+    pub budgets: &'a [String],
+}
+
+impl Waiting {
+    /// Puts together what is known.
+    pub fn of(envelope: &EnvelopeEntry, around: &Circumstances<'_>) -> Self {
+        let now = |reason: String, next: &str| Self { reason, next: next.to_owned(), next_at: None };
+        if let Some(call) = &envelope.under_way {
+            return now(
+                format!("it is being delivered just now, on call {call}"),
+                "the terminal's receipt is its verdict",
+            );
+        }
+        let Some(terminal) = around.terminal else {
+            return now("its terminal is not in the directory".to_owned(), "ringup message cancel ends it");
+        };
+        match terminal.connection {
+            Connection::Calling(call) => {
+                let next = "it is delivered when the terminal has answered and proved itself";
+                return now(format!("the terminal is being called (call {call})"), next);
+            }
+            Connection::Connected(call) => {
+                let reason = format!("the terminal is connected, and brought what waits in turn (call {call})");
+                return now(reason, "it is delivered on this call");
+            }
+            Connection::Down => {}
+        }
+        let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
+        if let Some((reason, next)) = not_trusted(terminal, &around.trust) {
+            return Self { reason, next, next_at: None };
+        }
+        if terminal.number.is_none() {
+            let reason = "the terminal has no number: it cannot be called".to_owned();
+            return now(reason, "it is delivered when the terminal connects by itself");
+        }
+        let (mut reason, next) = match &around.decided {
+            Some(decided) => not_called(terminal, decided, around),
+            None => ("the server is ending".to_owned(), "what waits is due when it starts again".to_owned()),
+        };
+        // What the terminal itself said of this message comes first.
+        let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
+        if let Some(refusal) = last.filter(|outcome| outcome.starts_with("refused")) {
+            reason = format!("the terminal did not take it when it was brought last ({refusal}); {reason}");
+        }
+        Self { reason, next, next_at }
+    }
+}
+
+/// Why an envelope ended as it did, and what is to be done, where its verdict does not say it.
+pub fn settled(envelope: &EnvelopeEntry, expires_at: Option<Timestamp>) -> Option<String> {
+    let reason = envelope.reason.as_deref();
+    match envelope.verdict? {
+        Verdict::Delivered => None,
+        Verdict::Expired => {
+            let at = expires_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let tried = match envelope.deliveries.len() {
+                0 => "it was never brought".to_owned(),
+                count => format!("it had been brought {count} times"),
+            };
+            Some(format!("its time was over{at} before the terminal had it ({tried}); nothing more is tried"))
+        }
+        Verdict::Replaced => {
+            Some(format!("{}; that one is delivered in its stead", reason.unwrap_or("replaced by a newer message")))
+        }
+        Verdict::Cancelled => Some(format!("{}; nothing more is tried", reason.unwrap_or("it was withdrawn"))),
+        Verdict::Failed => {
+            let reason = reason.unwrap_or("it cannot be delivered");
+            Some(format!("{reason}; nothing more is tried: submit it again when the cause is gone"))
+        }
+    }
+}
+
+fn not_trusted(terminal: &Terminal, trust: &Trust) -> Option<(String, String)> {
+    let invite = format!("it waits until the terminal has enrolled: ringup terminal invite {}", terminal.name);
+    match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
+        (Some(at), ..) => Some((format!("the terminal is shut out since {at}: nothing is said to it"), invite)),
+        (None, None, []) => {
+            Some(("the terminal is not enrolled: it has no key to prove itself with".to_owned(), invite))
+        }
+        (None, Some(_), []) => {
+            let reason = "the terminal is invited, and has not come with its key yet".to_owned();
+            Some((reason, "it waits until the bundle was taken there: ringup enrol BUNDLE".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// Why nobody calls, and what happens next.
+fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>) -> (String, String) {
+    let last = around.calls.last().and_then(|call| call.outcome.as_deref());
+    let called = "the terminal is called".to_owned();
+    let called_again = "the terminal is called again".to_owned();
+    match decided.why {
+        Why::Line { before } => no_line(decided, before, around.faults),
+        Why::Storm => ("as many calls as may begin have begun ([dispatch] in the config)".to_owned(), called),
+        Why::Rest(Rest::Hours) if decided.is_closed_day => (
+            "today is a closed day of the terminal".to_owned(),
+            "the terminal is called when its hours begin".to_owned(),
+        ),
+        Why::Rest(Rest::Hours) => {
+            ("it is outside the terminal's hours".to_owned(), "the terminal is called when they begin".to_owned())
+        }
+        Why::Rest(Rest::BackingOff) => {
+            let reason = match last {
+                Some("completed") | None => "the last call did not do".to_owned(),
+                Some(outcome) => format!("the last call with the terminal came to nothing ({outcome})"),
+            };
+            (reason, called_again)
+        }
+        Why::Rest(Rest::Redials) => {
+            ("its number was dialled as often as it may be for now ([retry] in the config)".to_owned(), called_again)
+        }
+        Why::Rest(Rest::ModemLimit) => ("the modem may not dial its number again yet".to_owned(), called_again),
+        Why::Rest(Rest::Price) => {
+            let reason = "it is not urgent, and waits for a cheaper hour or a call to ride on".to_owned();
+            (reason, called)
+        }
+        Why::Rest(Rest::Budget) => {
+            let whose = match around.budgets {
+                [] => "a budget of the day is spent".to_owned(),
+                budgets => format!("the budget of {} is spent", budgets.join(" and of ")),
+            };
+            (whose, "the terminal is called when there is a new one".to_owned())
+        }
+        Why::Rest(Rest::Session) => {
+            let reason = "the terminal was rung, and is to come over its own Internet access".to_owned();
+            (reason, "if it has not come by then, the ring counts as failed and it is rung again".to_owned())
+        }
+        Why::Paused => {
+            let reason = "calls to the terminal failed for days: it is not called any more".to_owned();
+            (reason, format!("when you have found the cause: ringup terminal resume {}", terminal.name))
+        }
+        Why::Calling => ("the terminal is being called".to_owned(), "it is delivered when it has answered".to_owned()),
+        Why::Connected => ("the terminal is connected".to_owned(), "it is delivered on this call".to_owned()),
+        Why::Nothing => ("the last call with the terminal is just over".to_owned(), called_again),
+    }
+}
+
+fn no_line(decided: &Decided, before: usize, faults: &[(String, String)]) -> (String, String) {
+    if decided.lines.is_empty() {
+        let next = "it waits until a line is configured ([[line]]) or the terminal connects by itself".to_owned();
+        return ("no line reaches the terminal".to_owned(), next);
+    }
+    let broken: Vec<_> = decided
+        .lines
+        .iter()
+        .filter_map(|line| faults.iter().find(|(name, _)| *name == line.to_string()))
+        .map(|(name, fault)| format!("line {name} is out of order ({fault})"))
+        .collect();
+    let ahead = match before {
+        0 => "it is the next".to_owned(),
+        1 => "one terminal is before it".to_owned(),
+        count => format!("{count} terminals are before it"),
+    };
+    if broken.len() == decided.lines.len() {
+        let next =
+            format!("the terminal is called when one is in service again, which is tried every half minute; {ahead}");
+        return (broken.join(", "), next);
+    }
+    let also = if broken.is_empty() { String::new() } else { format!("; {}", broken.join(", ")) };
+    let reason = format!("all lines that reach the terminal are busy, or rest after a fault{also}");
+    (reason, format!("the terminal is called when one is free; {ahead}"))
+}
+
+#[cfg(test)]
+mod tests;

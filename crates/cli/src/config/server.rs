@@ -12,7 +12,7 @@ use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::store::{Quota, Quotas, Retention};
 
-use super::{ConfigError, Section, calling, load, modem_setup, money, tun};
+use super::{ConfigError, Section, alarm, calling, load, modem_setup, money, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -44,6 +44,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let tun = tun::read(top, HAS_TUN);
         let retry = top.section("retry", calling::retry);
         let money = money::read(top);
+        let metrics_listen = top.section("metrics", |section| listen(section, None));
+        let alarm = top.section("alarm", alarm::read);
         let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
         for (index, line) in lines.iter().enumerate() {
             if lines[..index].iter().any(|before| before.name == line.name) {
@@ -79,6 +81,8 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             reserve,
             conditions,
             money,
+            metrics_listen,
+            alarm,
             lines,
         })
     })

@@ -158,11 +158,15 @@ fn tell_envelope(envelope: &Value) -> Vec<String> {
     let waiting = &envelope["waiting"];
     if envelope["state"] == "waiting" {
         let reason = if waiting.is_null() { "not told here".to_owned() } else { of(waiting, "reason") };
-        let next =
-            if waiting["next_at"].is_null() { String::new() } else { format!("; next at {}", of(waiting, "next_at")) };
-        lines.push(format!("  waits: {reason}{next}"));
+        lines.push(format!("  waits: {reason}"));
+        if !waiting["next"].is_null() {
+            let at =
+                if waiting["next_at"].is_null() { String::new() } else { format!(", at {}", of(waiting, "next_at")) };
+            lines.push(format!("  next: {}{at}", of(waiting, "next")));
+        }
     } else {
-        let reason = if envelope["reason"].is_null() { String::new() } else { format!(": {}", of(envelope, "reason")) };
+        let because = ["because", "reason"].into_iter().find(|key| !envelope[key].is_null());
+        let reason = because.map(|key| format!(": {}", of(envelope, key))).unwrap_or_default();
         lines.push(format!("  {}  {}{reason}", of(envelope, "at"), of(envelope, "state")));
     }
     lines
@@ -186,7 +190,7 @@ mod tests {
                     ],
                     "deliveries": [{ "call": "C2", "began_at": "T3", "outcome": "delivered", "octets": 9 }],
                 },
-                { "terminal": "other", "state": "waiting", "waiting": { "reason": "no line is free", "next_at": "T8" } },
+                { "terminal": "other", "state": "waiting", "waiting": { "reason": "no line is free", "next": "it is called", "next_at": "T8" } },
             ],
         });
         let told = "\
@@ -199,7 +203,8 @@ for owner:
   T3  brought on call C2: delivered, 9 octets
   T4  delivered
 for other:
-  waits: no line is free; next at T8
+  waits: no line is free
+  next: it is called, at T8
 and for 1 more terminals
 ";
         assert_eq!(tell(&story), told);

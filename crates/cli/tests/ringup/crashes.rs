@@ -60,13 +60,16 @@ fn a_modem_that_is_unplugged_and_plugged_in_again_is_back_in_service() {
     village.chronicle.wait_nth("server", "line ready", 2);
     owner.kill(); // udev ends the starter with its device, and starts it with the next
     village.replug("exchange again");
-    village.chronicle.wait("server", "line back in service");
+    village.chronicle.wait_field("server", "alarm cleared", "kind", "line-out-of-order");
     let _owner = village.start("owner again", &["wait", "--line", "lines/301", "--config", "owner.toml"]);
     village.chronicle.wait("owner again", "waiting for calls");
     let second = village.send("tel:301", &village.write("report", "second"));
     village.wait_delivered(&second);
     assert_eq!(village.received(&second), b"second");
-    assert_eq!(village.chronicle.said("server", "line out of order").len(), 1, "one alarm, however often it is tried");
+    assert_eq!(village.chronicle.said("server", "alarm raised").len(), 1, "one alarm, however often it is tried");
+    assert_eq!(village.ask(&["alarm", "list"]).as_array().unwrap().len(), 0, "and it is cleared");
+    let alarms = village.ask(&["alarm", "list", "--all"]);
+    assert_eq!((&alarms[0]["kind"], &alarms[0]["subject"]), (&"line-out-of-order".into(), &"line-1".into()), "{alarms:#}");
 }
 
 #[test]

@@ -184,7 +184,7 @@ token_file = "token"
     /// Pulls every modem's plug, and puts them all in again: the pseudo-terminals go and others come.
     pub(crate) fn replug(&mut self, who: &str) {
         self.exchange.take().expect("it is running").kill();
-        self.chronicle.wait("server", "line out of order");
+        self.chronicle.wait_field("server", "alarm raised", "kind", "line-out-of-order");
         self.exchange = Some(self.start(who, &["exchange", "--config", "exchange.toml"]));
         self.chronicle.wait(who, "exchange ready");
     }

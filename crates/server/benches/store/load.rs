@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
 use ringup_server::Config;
+use ringup_server::alarms::AlarmConfig;
 use ringup_server::dialer::Money;
 use ringup_server::dialup::AddressPool;
 use ringup_server::directory::{Connection, Provider, Terminal, Token, TokenHash};
@@ -156,6 +157,8 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         reserve: Reserve::default(),
         conditions: Vec::new(),
         money: Money::default(),
+        metrics_listen: None,
+        alarm: AlarmConfig::default(),
         lines: Vec::new(),
     }
 }

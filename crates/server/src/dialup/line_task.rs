@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::session::{Peer, Session};
 use super::{Allowance, DialOrder, LineConfig, LineState, Report, Shared};
+use crate::alarms::AlarmKind;
 use crate::directory::{CallRecord, Destination, Direction};
 use crate::outcome::Outcome;
 use crate::store::StoreError;
@@ -32,7 +33,7 @@ const OUT_OF_ORDER_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: LineConfig, orders: mpsc::Receiver<DialOrder>, shared: Arc<Shared>) {
     let shutdown = shared.shutdown.clone();
-    let mut line = Line { config, orders, shared, has_failed: false, pause: OUT_OF_ORDER_PAUSE };
+    let mut line = Line { config, orders, shared, pause: OUT_OF_ORDER_PAUSE };
     let work = async {
         loop {
             line.serve_one().await;
@@ -53,7 +54,6 @@ struct Line {
     config: LineConfig,
     orders: mpsc::Receiver<DialOrder>,
     shared: Arc<Shared>,
-    has_failed: bool,
     /// Before the next attempt, if this one fails.
     pause: Duration,
 }
@@ -67,9 +67,7 @@ impl Line {
             Ok(modem) => modem.probed(PROBE_INTERVAL),
             Err(error) => return self.out_of_order(error).await,
         };
-        if std::mem::take(&mut self.has_failed) {
-            tracing::warn!(line = %self.config.name, port = %self.config.port, "line back in service");
-        }
+        self.shared.alarms.clear(AlarmKind::LineOutOfOrder, &self.config.name).await;
         self.pause = OUT_OF_ORDER_PAUSE;
         self.set_state(LineState::Idle);
         tracing::info!(line = %self.config.name, "line ready");
@@ -116,6 +114,7 @@ impl Line {
             Decision::CallBack(_) | Decision::Connect(_) => None, // no rule here says so
             Decision::Refuse(reason) => {
                 self.shared.note(line, |entry| entry.rings_refused += 1);
+                self.shared.metrics.ring_refused(reason);
                 tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
                 None
             }
@@ -248,10 +247,8 @@ impl Line {
 
     async fn out_of_order(&mut self, error: LineError) {
         let fault = with_causes(&error);
-        // Once for each time it fails, not twice a minute for as long as it lasts.
-        if !std::mem::replace(&mut self.has_failed, true) {
-            tracing::error!(line = %self.config.name, port = %self.config.port, %fault, "line out of order");
-        }
+        let detail = format!("{}: {fault}", self.config.port);
+        self.shared.alarms.raise(AlarmKind::LineOutOfOrder, &self.config.name, detail).await;
         self.shared.note(&self.config.name, |entry| {
             entry.state = LineState::OutOfOrder;
             entry.fault = Some(fault);

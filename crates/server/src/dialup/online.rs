@@ -27,7 +27,9 @@ use super::deliver::{Delivery, deliver};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::directory::{CallRecord, Direction, Name, Terminal};
+use crate::keys::NotTrusted;
 use crate::outcome::Outcome;
+use crate::store::StoreError;
 
 /// How long a stranger may take to say who it is, and then to prove it.
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
@@ -88,9 +90,25 @@ async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
         Err(error) => return tracing::error!(%error, "the directory cannot be read"),
     };
     tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
-    if let Err(why) = proved_session(stream, place, terminal, notice.reason, shared).await {
-        tracing::warn!(%from, says = %notice.terminal, why, "not let in");
+    let ended = proved_session(stream, place, terminal, notice.reason, shared).await;
+    if let Err(why) = ended {
+        tracing::warn!(%from, says = %notice.terminal, %why, "not let in");
+        // A fault of ours says nothing of who was there.
+        if !matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_)) {
+            shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
+        }
     }
+}
+
+/// Why a terminal that has said who it is got no further.
+#[derive(Debug, thiserror::Error)]
+enum NotLetIn {
+    #[error(transparent)]
+    Trust(#[from] NotTrusted),
+    #[error("not proved")]
+    NotProved,
+    #[error("no record could be written")]
+    Record(#[from] StoreError),
 }
 
 async fn proved_session<S>(
@@ -99,12 +117,11 @@ async fn proved_session<S>(
     terminal: Terminal,
     reason: Reason,
     shared: &Arc<Shared>,
-) -> Result<(), String>
+) -> Result<(), NotLetIn>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let secured = shared.keys.secure(stream, terminal.id, RATE_BPS).await;
-    let (stream, trust) = secured.map_err(|why| why.to_string())?;
+    let (stream, trust) = shared.keys.secure(stream, terminal.id, RATE_BPS).await?;
     let mut proof = stream.proof();
     let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
@@ -128,14 +145,12 @@ where
     delivery.spawn(deliver(session, stream, trust));
     match timeout(PROOF_WAIT, proof.wait()).await {
         Ok(Some(_)) => {}
-        Ok(None) | Err(_) => return Err("not proved".to_owned()),
+        Ok(None) | Err(_) => return Err(NotLetIn::NotProved),
     }
     drop(place); // known now: no burden on strangers
     let connected = Some(Connected::new(shared, id, due));
     record.connected_at = Some(Timestamp::now());
-    if let Err(error) = shared.store.record_call(record.clone()).await {
-        return Err(error.to_string());
-    }
+    shared.store.record_call(record.clone()).await?;
     shared.report(Report::Connected { terminal: id, call, line }).await;
     let mut is_replaced = false;
     let outcome = tokio::select! {

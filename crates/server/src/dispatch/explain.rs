@@ -43,6 +43,8 @@ pub struct Waiting {
     pub failures: u8,
     /// That of the most urgent message.
     pub urgency: Option<Urgency>,
+    /// Today is a day on which it is not called at all.
+    pub is_closed_day: bool,
 }
 
 impl Dispatch {
@@ -51,7 +53,7 @@ impl Dispatch {
         let series = self.series.get(&terminal);
         let failures = series.map_or(0, |series| series.failures);
         let Some(found) = self.terminals.get(&terminal) else {
-            return Waiting { why: Why::Nothing, next: None, failures, urgency: None };
+            return Waiting { why: Why::Nothing, next: None, failures, urgency: None, is_closed_day: false };
         };
         let (why, next) = match found.state {
             State::Calling { .. } => (Why::Calling, None),
@@ -78,7 +80,14 @@ impl Dispatch {
                 }
             }
         };
-        Waiting { why, next, failures, urgency: Some(found.urgency) }
+        let today = now.local.date();
+        let is_closed_day = found.conditions.as_ref().is_some_and(|conditions| conditions.closed.contains(&today));
+        Waiting { why, next, failures, urgency: Some(found.urgency), is_closed_day }
+    }
+
+    /// The lines that reach a terminal for which something is due.
+    pub fn lines_to(&self, terminal: TerminalId) -> Vec<&Name> {
+        self.terminals.get(&terminal).map_or_else(Vec::new, |found| self.lines.on(found.route()))
     }
 
     /// The line that a terminal is being called on, or would be.

@@ -195,6 +195,12 @@ impl Lines {
         on_route.map(|(index, line)| rank(index, line)).min().map(|(.., index)| index)
     }
 
+    /// The lines of a route.
+    pub(super) fn on(&self, route: Route) -> Vec<&Name> {
+        let route = u16::try_from(self.route_index(route)).unwrap_or_default();
+        self.lines.iter().filter(|line| line.routes.contains(&route)).map(|line| &line.name).collect()
+    }
+
     fn best(&self, wish: Wish) -> Option<LineIndex> {
         if !self.is_beyond_reserve(wish.urgency, wish.reserve) {
             return None;

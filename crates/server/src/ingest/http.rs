@@ -28,6 +28,7 @@ use self::query::Wanted;
 use super::early_answer::EarlyAnswer;
 use crate::directory::Provider;
 use crate::intake::{Intake, Refusal, Submission};
+use crate::metrics::Metrics;
 use crate::store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
 use crate::verdict::Verdict;
 
@@ -44,11 +45,12 @@ pub struct Submissions {
 struct Door {
     intake: Intake,
     store: Store,
+    metrics: Metrics,
 }
 
 impl Submissions {
     /// The service in front of `intake`.
-    pub fn new(intake: Intake, store: Store) -> Self {
+    pub fn new(intake: Intake, store: Store, metrics: Metrics) -> Self {
         let router = Router::new()
             .route("/v1/messages", post(submit))
             .route("/v1/messages/{id}", get(show).delete(cancel))
@@ -57,7 +59,7 @@ impl Submissions {
                 let detail = "POST to /v1/messages; GET and DELETE for /v1/messages/ID";
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
             })
-            .with_state(Door { intake, store });
+            .with_state(Door { intake, store, metrics });
         Self { router }
     }
 
@@ -80,6 +82,7 @@ async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: He
     match take(&door, query.as_deref(), &headers, &mut body).await {
         Ok(response) => response,
         Err(problem) => {
+            door.metrics.refused(problem.status);
             let text = problem_json(problem.status, problem.field, &problem.detail).to_string();
             problem.head(EarlyAnswer::body(text, body))
         }

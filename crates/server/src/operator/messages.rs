@@ -7,10 +7,13 @@ use delivery::MessageId;
 use serde_json::{Value, json};
 
 use super::{Answer, Desk, LIST_LAST, Refused, parse};
-use crate::directory::{CallRecord, Destination, Name};
+use crate::alarms::AlarmKind;
+use crate::directory::{CallRecord, Destination, Name, Terminal};
 use crate::ingest::http::{cancelled_answer, message_json};
-use crate::store::{EnvelopeEntry, MessageEntry};
-use crate::waiting::Waiting;
+use crate::ledger::Account;
+use crate::plan::{self, Question};
+use crate::store::{EnvelopeEntry, MessageEntry, Trust};
+use crate::waiting::{Circumstances, Waiting, settled};
 
 /// Envelopes of which the story is told: each asks for its terminal and its calls.
 const EXPLAINED_MAX: usize = 20;
@@ -35,8 +38,13 @@ pub(super) async fn cancel_message(State(desk): State<Desk>, Path(id): Path<Stri
 pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
     let message = find(&desk, &id).await?;
     let mut story = message_json(&message);
+    let standing = desk.alarms.standing().await;
+    let of = |kind| standing.iter().filter(move |alarm| alarm.kind == kind);
+    let faults: Vec<_> =
+        of(AlarmKind::LineOutOfOrder).map(|alarm| (alarm.subject.clone(), alarm.detail.clone())).collect();
+    let spent: Vec<_> = of(AlarmKind::Budget).map(|alarm| alarm.subject.clone()).collect();
     for (index, envelope) in message.envelopes.iter().enumerate().take(EXPLAINED_MAX) {
-        let told = explain(&desk, &message, envelope).await?;
+        let told = explain(&desk, &message, envelope, &faults, &spent).await?;
         if let (Some(into), Value::Object(told)) = (story["envelopes"][index].as_object_mut(), told) {
             into.extend(told);
         }
@@ -44,9 +52,16 @@ pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<Str
     Ok(Json(story).into_response())
 }
 
-async fn explain(desk: &Desk, message: &MessageEntry, envelope: &EnvelopeEntry) -> Result<Value, Refused> {
+async fn explain(
+    desk: &Desk,
+    message: &MessageEntry,
+    envelope: &EnvelopeEntry,
+    faults: &[(String, String)],
+    spent: &[String],
+) -> Result<Value, Refused> {
+    let because = settled(envelope, message.handling.expires_at);
     // A removed terminal is known by its id only: it has no calls to tell of.
-    let Ok(name) = envelope.terminal.parse::<Name>() else { return Ok(json!({})) };
+    let Ok(name) = envelope.terminal.parse::<Name>() else { return Ok(json!({ "because": because })) };
     let mut calls = desk.store.calls_with(name.clone(), message.accepted_at).await?;
     if let Some(settled_at) = envelope.at {
         calls.retain(|call| call.placed_at <= settled_at);
@@ -55,12 +70,25 @@ async fn explain(desk: &Desk, message: &MessageEntry, envelope: &EnvelopeEntry) 
         Some(_) => None,
         None => {
             let terminal = desk.store.find_terminal(Destination::Name(name)).await?;
-            Some(Waiting::of(envelope, terminal.as_ref(), &calls))
+            let (mut trust, mut decided, mut budgets) = (Trust::default(), None, Vec::new());
+            if let Some(Terminal { id, name, .. }) = &terminal {
+                trust = desk.store.trust(*id).await?;
+                decided = plan::ask(&desk.questions, |answer| Question::Explain(*id, answer)).await;
+                let lines = decided.iter().flat_map(|decided| decided.lines.iter().cloned().map(Account::Line));
+                let own =
+                    [Account::Server, Account::Terminal(name.clone()), Account::Provider(message.provider.clone())];
+                budgets.extend(own.into_iter().chain(lines).map(|account| account.to_string()));
+                budgets.retain(|account| spent.contains(account));
+            }
+            let terminal = terminal.as_ref();
+            let around = Circumstances { terminal, trust, calls: &calls, decided, faults, budgets: &budgets };
+            Some(Waiting::of(envelope, &around))
         }
     };
-    let waiting = waiting.map(|Waiting { reason, next_at }| json!({ "reason": reason, "next_at": next_at }));
+    let waiting =
+        waiting.map(|Waiting { reason, next, next_at }| json!({ "reason": reason, "next": next, "next_at": next_at }));
     let calls: Vec<_> = calls.iter().map(call_json).collect();
-    Ok(json!({ "calls": calls, "waiting": waiting }))
+    Ok(json!({ "calls": calls, "waiting": waiting, "because": because }))
 }
 
 fn call_json(call: &CallRecord) -> Value {

@@ -1,8 +1,11 @@
 //! Whether the store takes what it is given, and what it has counted.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::rows::{parse, read_count};
 use super::{Store, StoreError, now};
+use crate::verdict::Verdict;
 
 /// Whether a submission could be accepted now.
 #[derive(Debug, Clone)]
@@ -32,6 +35,10 @@ pub struct Counts {
     pub damaged: u64,
     /// Envelopes that expired.
     pub expired: u64,
+    /// Transactions of the writer.
+    pub commits: u64,
+    /// Nanoseconds that they took.
+    pub commit_nanos: u64,
 }
 
 /// The counts, while they count.
@@ -44,6 +51,8 @@ pub(super) struct Vitals {
     disk_full: AtomicU64,
     pub(super) damaged: AtomicU64,
     pub(super) expired: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) commit_nanos: AtomicU64,
     /// The last write failed.
     is_failing: AtomicBool,
 }
@@ -81,6 +90,7 @@ impl Store {
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let Vitals { accepted, repeated, over_quota, quota_warnings, disk_full, damaged, expired, .. } = &*self.vitals;
+        let Vitals { commits, commit_nanos, .. } = &*self.vitals;
         Counts {
             accepted: read(accepted),
             repeated: read(repeated),
@@ -89,6 +99,43 @@ impl Store {
             disk_full: read(disk_full),
             damaged: read(damaged),
             expired: read(expired),
+            commits: read(commits),
+            commit_nanos: read(commit_nanos),
         }
+    }
+
+    /// How many envelopes have each verdict, since the first start.
+    pub(crate) async fn verdict_counts(&self) -> Result<BTreeMap<Verdict, u64>, StoreError> {
+        self.reader
+            .run(|db| {
+                let mut select = db.prepare_cached("SELECT verdict, envelopes FROM verdict_counts")?;
+                let mut rows = select.query([])?;
+                let mut counts = BTreeMap::new();
+                while let Some(row) = rows.next()? {
+                    counts.insert(parse(&row.get::<_, String>(0)?, "a count of verdicts")?, read_count(row, 1)?);
+                }
+                Ok(counts)
+            })
+            .await
+    }
+
+    /// How many messages have an envelope that waits.
+    pub(crate) async fn waiting_in_all(&self) -> Result<u64, StoreError> {
+        self.reader
+            .run(|db| {
+                let mut select = db.prepare_cached("SELECT coalesce(sum(waiting_messages), 0) FROM providers")?;
+                Ok(select.query_row([], |row| read_count(row, 0))?)
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// A write has failed, and the next will, too; or no more.
+    pub(crate) async fn break_writes(&self, is_broken: bool) {
+        let sql = if is_broken { "ALTER TABLE probe RENAME TO gone" } else { "ALTER TABLE gone RENAME TO probe" };
+        self.writer.run(move |db| Ok(db.execute_batch(sql)?)).await.expect("it works so far");
+        self.vitals.is_failing.store(true, Ordering::Relaxed);
     }
 }

@@ -47,7 +47,7 @@ pub struct Handling {
 }
 
 /// A message is on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Its name: of a repetition, that of the first.
     pub id: MessageId,
@@ -55,6 +55,8 @@ pub struct Accepted {
     pub is_repeated: bool,
     /// Envelopes whose place it took.
     pub replaced: usize,
+    /// Quotas that have come to four fifths by it.
+    pub near: Vec<NearQuota>,
 }
 
 impl NewMessage {
@@ -104,11 +106,8 @@ impl Store {
             self.vitals.over_quota.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%over, "submission refused");
         }
-        let (accepted, near) = inserted?;
-        for NearQuota { holder, unit, waiting, max } in near {
-            self.vitals.quota_warnings.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%holder, unit, waiting, max, "quota four fifths full");
-        }
+        let accepted = inserted?;
+        self.vitals.quota_warnings.fetch_add(accepted.near.len() as u64, Ordering::Relaxed);
         let count = if accepted.is_repeated { &self.vitals.repeated } else { &self.vitals.accepted };
         count.fetch_add(1, Ordering::Relaxed);
         if expires {
@@ -156,13 +155,8 @@ impl Store {
     }
 }
 
-/// Writes a message, its content and its envelopes; gives the quotas that came near their limit.
-fn insert(
-    db: &Database,
-    message: &NewMessage,
-    quotas: Quotas,
-    is_inline: bool,
-) -> Result<(Accepted, Vec<NearQuota>), StoreError> {
+/// Writes a message, its content and its envelopes.
+fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) -> Result<Accepted, StoreError> {
     let NewMessage { head, provider, content, terminals, handling } = message;
     let id = head.id.to_string();
     let provider_name = provider.to_string();
@@ -171,7 +165,7 @@ fn insert(
     if let (Some(key), Some(fingerprint)) = (&handling.idempotency_key, &fingerprint)
         && let Some(id) = find_repeated(db, &provider_name, key, fingerprint)?
     {
-        return Ok((Accepted { id, is_repeated: true, replaced: 0 }, Vec::new()));
+        return Ok(Accepted { id, is_repeated: true, replaced: 0, near: Vec::new() });
     }
     let now = now();
     // Not before it is known to be no repetition: that is answered as the first was, however late it comes.
@@ -224,7 +218,7 @@ fn insert(
         db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
     }
     queues.add(seq, &provider_name, &queued, handling.urgency, size)?;
-    Ok((Accepted { id: head.id, is_repeated: false, replaced }, near))
+    Ok(Accepted { id: head.id, is_repeated: false, replaced, near })
 }
 
 /// The message that was accepted under this key before.

@@ -11,6 +11,8 @@ const STEPS: &[&str] = &[
     include_str!("schema/messages.sql"),
     include_str!("schema/keys.sql"),
     include_str!("schema/ledger.sql"),
+    include_str!("schema/alarms.sql"),
+    include_str!("schema/telling.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -1,12 +1,15 @@
 //! The directory's providers, and what they may do.
 
+use std::sync::PoisonError;
+
 use line::Number;
 use rusqlite::params;
 
 use super::rows::select_providers;
 use super::terminals::taken;
-use super::{Store, StoreError};
+use super::{Store, StoreError, webhooks};
 use crate::directory::{Provider, TokenHash};
+use crate::webhooks::Webhook;
 
 impl Store {
     /// Adds a provider.
@@ -14,6 +17,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`] names the field that another provider has.
     pub async fn add_provider(&self, provider: Provider, token: TokenHash) -> Result<(), StoreError> {
+        self.add_provider_with(provider, token, None).await
+    }
+
+    /// Adds a provider whose verdicts are told to it.
+    ///
+    /// # Errors
+    /// As [`Store::add_provider`].
+    pub async fn add_provider_with(
+        &self,
+        provider: Provider,
+        token: TokenHash,
+        webhook: Option<Webhook>,
+    ) -> Result<(), StoreError> {
+        let told = webhook.is_some().then(|| provider.name.to_string());
         let added = self
             .writer
             .run(move |db| {
@@ -27,9 +44,15 @@ impl Store {
                 for right in &provider.may_send {
                     insert.execute(params![provider.name.to_string(), right.to_string()])?;
                 }
-                Ok(())
+                match webhook {
+                    Some(webhook) => webhooks::insert(db, &provider.name.to_string(), &webhook),
+                    None => Ok(()),
+                }
             })
             .await;
+        if added.is_ok() {
+            self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        }
         self.known.forget_providers();
         added
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::rows::{parse, read_count};
+use super::{Store, StoreError};
 use crate::directory::Name;
 
 /// A limit to what waits.
@@ -65,13 +67,31 @@ pub(super) struct Waits {
     pub(super) octets: u64,
 }
 
-/// A quota of which four fifths are used since just now.
+/// A quota of which four fifths are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NearQuota {
-    pub(super) holder: Holder,
-    pub(super) unit: &'static str,
-    pub(super) waiting: u64,
-    pub(super) max: u64,
+pub struct NearQuota {
+    /// Whose.
+    pub holder: Holder,
+    /// Messages or octets.
+    pub unit: &'static str,
+    /// What waits.
+    pub waiting: u64,
+    /// The limit.
+    pub max: u64,
+}
+
+impl NearQuota {
+    /// Whose quota it is, and of what.
+    pub fn subject(&self) -> String {
+        format!("{}: {}", self.holder, self.unit)
+    }
+}
+
+impl fmt::Display for NearQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { holder, unit, waiting, max } = self;
+        write!(f, "{waiting} of {max} {unit} wait {holder}; more than that is refused")
+    }
 }
 
 impl Quota {
@@ -90,13 +110,63 @@ impl Quota {
             if after > max {
                 return Err(OverQuota { holder: holder(), unit, max });
             }
-            // Four fifths without an overflow: the limit may be the largest number there is.
-            let mark = max - max / 5;
+            let mark = mark(max);
             if after >= mark && before < mark {
                 near.push(NearQuota { holder: holder(), unit, waiting: after, max });
             }
         }
         Ok(())
+    }
+
+    /// Those of which four fifths are used.
+    fn near(&self, waits: Waits, holder: &Holder) -> Vec<NearQuota> {
+        [("messages", waits.messages, self.messages), ("octets", waits.octets, self.octets)]
+            .into_iter()
+            .filter(|(_, waiting, max)| *waiting >= mark(*max))
+            .map(|(unit, waiting, max)| NearQuota { holder: holder.clone(), unit, waiting, max })
+            .collect()
+    }
+}
+
+/// Four fifths without an overflow: the limit may be the largest number there is.
+fn mark(max: u64) -> u64 {
+    max - max / 5
+}
+
+impl Store {
+    /// The quotas of which four fifths are used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn near_quotas(&self) -> Result<Vec<NearQuota>, StoreError> {
+        const WHAT: &str = "what waits";
+        let Quotas { provider, terminal } = self.quotas;
+        let marks =
+            |quota: Quota| [quota.messages, quota.octets].map(|max| i64::try_from(mark(max)).unwrap_or(i64::MAX));
+        self.reader
+            .run(move |db| {
+                let mut near = Vec::new();
+                let mut select = db.prepare_cached(
+                    "SELECT name, waiting_messages, waiting_octets FROM providers
+                     WHERE waiting_messages >= ?1 OR waiting_octets >= ?2",
+                )?;
+                let mut rows = select.query(marks(provider))?;
+                while let Some(row) = rows.next()? {
+                    let waits = Waits { messages: read_count(row, 1)?, octets: read_count(row, 2)? };
+                    near.extend(provider.near(waits, &Holder::Provider(parse(&row.get::<_, String>(0)?, WHAT)?)));
+                }
+                let mut select = db.prepare_cached(
+                    "SELECT t.name, q.messages, q.octets FROM queues q JOIN terminals t ON t.id = q.terminal
+                     WHERE q.messages >= ?1 OR q.octets >= ?2",
+                )?;
+                let mut rows = select.query(marks(terminal))?;
+                while let Some(row) = rows.next()? {
+                    let waits = Waits { messages: read_count(row, 1)?, octets: read_count(row, 2)? };
+                    near.extend(terminal.near(waits, &Holder::Terminal(parse(&row.get::<_, String>(0)?, WHAT)?)));
+                }
+                Ok(near)
+            })
+            .await
     }
 }
 

@@ -5,6 +5,7 @@
 //! savepoint, whose price is a copy of every page it touches. A job that asks before it writes does without.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -151,6 +152,7 @@ fn write(
         {
             group.push(job);
         }
+        let began = Instant::now();
         let mut failed = connection.execute_batch("BEGIN IMMEDIATE").err().map(Arc::new);
         let mut answers = Vec::with_capacity(group.len());
         for job in group.drain(..) {
@@ -176,6 +178,9 @@ fn write(
         }
         let committed = failed.map_or(Ok(()), |error| Err(StoreError::Commit(error)));
         vitals.note(&committed);
+        vitals.commits.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        vitals.commit_nanos.fetch_add(nanos, Ordering::Relaxed);
         commits += 1;
         if commits.is_multiple_of(CHECKPOINT_COMMITS) {
             let _ = grown.try_send(()); // told already: it is at it

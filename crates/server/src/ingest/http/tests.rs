@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::alarms::{AlarmConfig, Alarms};
 use crate::directory::{Connection, Terminal, TokenHash};
+use crate::metrics::Metrics;
 use crate::store::{Last, Quota, Quotas};
 
 const SIZE_MAX: u64 = 100_000;
@@ -20,7 +22,7 @@ struct Port {
     address: SocketAddr,
     store: Store,
     due: mpsc::Receiver<Vec<delivery::TerminalId>>,
-    _serving: JoinSet<io::Result<()>>,
+    _serving: JoinSet<()>,
     _folder: TempDir,
 }
 
@@ -51,12 +53,17 @@ impl Port {
             store.add_provider(provider, TokenHash::of(name)).await.unwrap();
         }
         let (due_sender, due) = mpsc::channel(1000);
-        let intake = Intake::new(store.clone(), due_sender, SIZE_MAX, None);
-        let router = Submissions::new(intake, store.clone()).router();
+        let mut serving = JoinSet::new();
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        let alarms =
+            Alarms::start(store.clone(), AlarmConfig::default(), Metrics::default(), shutdown.clone(), &mut serving)
+                .await
+                .unwrap();
+        let intake = Intake::new(store.clone(), due_sender, alarms, SIZE_MAX, None);
+        let router = Submissions::new(intake, store.clone(), Metrics::default()).router();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut serving = JoinSet::new();
-        serving.spawn(serve_host(listener, router, tokio_util::sync::CancellationToken::new()));
+        serving.spawn(async move { serve_host(listener, router, shutdown).await.unwrap() });
         Self { address, store, due, _serving: serving, _folder: folder }
     }
 

@@ -1,0 +1,501 @@
+//! Alarms: what an operator has to know of without looking. Each is raised once and cleared once, whoever says so how often.
+//!
+//! ```text
+//!   raise ──► stands ──► clear         a second raise, a second clear: nothing
+//!               │ kept over a restart
+//!               └──► told: to the log at once; to a command and a webhook in turn, until it was taken or given up
+//! ```
+//!
+//! What is to be told is on the disk with the alarm. An alarm about the store itself cannot wait for the disk: it is told
+//! from memory, and kept when the store is well again. A crash right after something happened may lose its alarm, if what
+//! is wrong has passed by then.
+
+mod board;
+mod command;
+mod teller;
+mod unproved;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Unit, Zoned};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use unproved::Unproved;
+
+use crate::directory::Name;
+use crate::ledger::Account;
+use crate::metrics::Metrics;
+use crate::store::{Health, Store, StoreError};
+use crate::webhooks::Webhook;
+use board::Board;
+use teller::Telling;
+
+/// Inputs that may wait for the room; whoever brings more waits.
+const INPUTS_MAX: usize = 1024;
+
+/// Inputs that are kept with one commit.
+const BATCH_MAX: usize = 256;
+
+/// How often the store is asked how it is.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Looks after which quotas and budgets are looked at, too; and so many without trouble make a store well.
+const LOOKS_A_MINUTE: u32 = 12;
+
+/// Changes that may wait for the store to be well; the oldest go first.
+const UNSAVED_MAX: usize = 1000;
+
+/// Octets of a detail: it goes into logs and other people's mail.
+const DETAIL_OCTETS_MAX: usize = 500;
+
+/// What alarms are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlarmKind {
+    /// A terminal was not reached for longer than its conditions allow. Subject: its name.
+    TerminalSilent,
+    /// A message has failed because sessions broke with it, time and again. Subject: the message and its terminal.
+    MessageLeftOut,
+    /// Calls to a terminal failed for days. Subject: its name.
+    DialLoop,
+    /// A line's port or modem does not work. Subject: its name.
+    LineOutOfOrder,
+    /// Whoever spoke for a terminal could not prove it, three times in an hour. Subject: its name.
+    UnprovedCallers,
+    /// Four fifths of a quota are used. Subject: whose, and of what.
+    Quota,
+    /// The disk is full, or the store fails. Subject: `store`.
+    Store,
+    /// A budget of a day is spent. Subject: whose.
+    Budget,
+}
+
+/// The text is no [`AlarmKind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, quota, store and budget"
+)]
+pub struct AlarmKindError;
+
+impl AlarmKind {
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::TerminalSilent,
+        Self::MessageLeftOut,
+        Self::DialLoop,
+        Self::LineOutOfOrder,
+        Self::UnprovedCallers,
+        Self::Quota,
+        Self::Store,
+        Self::Budget,
+    ];
+
+    /// The word for it in the store, on screens and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TerminalSilent => "terminal-silent",
+            Self::MessageLeftOut => "message-left-out",
+            Self::DialLoop => "dial-loop",
+            Self::LineOutOfOrder => "line-out-of-order",
+            Self::UnprovedCallers => "unproved-callers",
+            Self::Quota => "quota",
+            Self::Store => "store",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+impl fmt::Display for AlarmKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AlarmKind {
+    type Err = AlarmKindError;
+
+    fn from_str(text: &str) -> Result<Self, AlarmKindError> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(AlarmKindError)
+    }
+}
+
+/// One alarm: one of a kind stands for each subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// What about.
+    pub kind: AlarmKind,
+    /// Which.
+    pub subject: String,
+    /// What an operator needs to know of it.
+    pub detail: String,
+    /// Since when it stands.
+    pub raised_at: Timestamp,
+    /// When it was over; `None`: it stands.
+    pub cleared_at: Option<Timestamp>,
+}
+
+/// What happened to an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Event {
+    Raised,
+    Cleared,
+}
+
+impl Event {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Cleared => "cleared",
+        }
+    }
+}
+
+impl FromStr for Event {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Raised, Self::Cleared].into_iter().find(|event| event.as_str() == text).ok_or(())
+    }
+}
+
+/// An alarm that was raised, or, if it says when, cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) alarm: Alarm,
+    /// It was told from memory: the disk did not take it.
+    pub(crate) is_told: bool,
+}
+
+impl Change {
+    pub(crate) fn event(&self) -> Event {
+        if self.alarm.cleared_at.is_some() { Event::Cleared } else { Event::Raised }
+    }
+}
+
+/// A way to tell of alarms beside the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Channel {
+    Command,
+    Webhook,
+}
+
+impl Channel {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// Who is told of alarms.
+#[derive(Debug, Clone, Default)]
+pub struct AlarmConfig {
+    /// A program and its arguments, run for each alarm with JSON on its standard input; empty: none.
+    pub command: Vec<String>,
+    /// Where each alarm is posted, in the same words.
+    pub webhook: Option<Webhook>,
+}
+
+impl AlarmConfig {
+    fn channels(&self) -> &'static [Channel] {
+        match (self.command.is_empty(), &self.webhook) {
+            (true, None) => &[],
+            (false, None) => &[Channel::Command],
+            (true, Some(_)) => &[Channel::Webhook],
+            (false, Some(_)) => &[Channel::Command, Channel::Webhook],
+        }
+    }
+}
+
+/// What comes to the room.
+#[derive(Debug)]
+enum Input {
+    Raise {
+        kind: AlarmKind,
+        subject: String,
+        detail: String,
+    },
+    Clear {
+        kind: AlarmKind,
+        subject: String,
+    },
+    /// Only these subjects can have alarms of a kind.
+    Keep {
+        kind: AlarmKind,
+        subjects: BTreeSet<String>,
+    },
+    Standing(oneshot::Sender<Vec<Alarm>>),
+}
+
+/// Where alarms are raised and cleared. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Alarms {
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Alarms {
+    /// Opens the room with the alarms that stand from before, as tasks of `tasks` that end on `shutdown`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn start(
+        store: Store,
+        config: AlarmConfig,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, StoreError> {
+        let (inputs, queue) = mpsc::channel(INPUTS_MAX);
+        let telling = Telling::start(&store, config.clone(), &shutdown, tasks);
+        let room = Room::open(store, config.channels(), telling, metrics).await?;
+        tasks.spawn(room.run(queue, shutdown));
+        Ok(Self { inputs })
+    }
+
+    /// Raises an alarm; nothing happens if it stands.
+    pub async fn raise(&self, kind: AlarmKind, subject: impl ToString, detail: impl ToString) {
+        self.send(Input::Raise { kind, subject: subject.to_string(), detail: short(detail.to_string()) }).await;
+    }
+
+    /// Clears an alarm; nothing happens if it does not stand.
+    pub async fn clear(&self, kind: AlarmKind, subject: impl ToString) {
+        self.send(Input::Clear { kind, subject: subject.to_string() }).await;
+    }
+
+    /// Clears all alarms of a kind but those about these: nothing else of the kind is there any more.
+    pub(crate) async fn keep(&self, kind: AlarmKind, subjects: BTreeSet<String>) {
+        self.send(Input::Keep { kind, subjects }).await;
+    }
+
+    /// Clears what is about a terminal that was removed.
+    pub(crate) async fn forget_terminal(&self, name: &Name) {
+        for kind in [AlarmKind::TerminalSilent, AlarmKind::DialLoop, AlarmKind::UnprovedCallers] {
+            self.clear(kind, name).await;
+        }
+        self.clear(AlarmKind::Budget, Account::Terminal(name.clone())).await;
+    }
+
+    /// The alarms that stand, the oldest first.
+    pub async fn standing(&self) -> Vec<Alarm> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Input::Standing(sender)).await;
+        answer.await.unwrap_or_default() // the server is stopping
+    }
+
+    async fn send(&self, input: Input) {
+        let _ = self.inputs.send(input).await; // the server is stopping
+    }
+}
+
+/// As exact as the store keeps it: what is told from memory is told alike.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Millisecond).unwrap_or(now)
+}
+
+fn short(mut text: String) -> String {
+    if text.len() > DETAIL_OCTETS_MAX {
+        let end = (0..=DETAIL_OCTETS_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
+    }
+    text
+}
+
+/// The room itself: what stands, and what of it is not on the disk yet.
+struct Room {
+    store: Store,
+    channels: &'static [Channel],
+    telling: Telling,
+    metrics: Metrics,
+    board: Board,
+    unsaved: Vec<Change>,
+    looks: u32,
+    /// Writes that a full disk has refused, by the last look, and looks since then at which there were no more.
+    disk_full: u64,
+    quiet_looks: u32,
+}
+
+impl Room {
+    async fn open(
+        store: Store,
+        channels: &'static [Channel],
+        telling: Telling,
+        metrics: Metrics,
+    ) -> Result<Self, StoreError> {
+        let board = Board::new(store.standing_alarms().await?);
+        let disk_full = store.counts().disk_full;
+        Ok(Self { store, channels, telling, metrics, board, unsaved: Vec::new(), looks: 0, disk_full, quiet_looks: 0 })
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Input>, shutdown: CancellationToken) {
+        let mut ticks = interval(LOOK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inputs = Vec::with_capacity(BATCH_MAX);
+        loop {
+            tokio::select! {
+                _ = queue.recv_many(&mut inputs, BATCH_MAX) => self.take(&mut inputs).await,
+                _ = ticks.tick() => self.look().await,
+                () = shutdown.cancelled() => break,
+            }
+        }
+        // What was said before the end is kept, and told after the next start.
+        while let Ok(input) = queue.try_recv() {
+            inputs.push(input);
+        }
+        self.take(&mut inputs).await;
+    }
+
+    async fn take(&mut self, inputs: &mut Vec<Input>) {
+        let mut changes = Vec::new();
+        for input in inputs.drain(..) {
+            let now = now();
+            match input {
+                Input::Raise { kind, subject, detail } => changes.extend(self.board.raise(kind, subject, detail, now)),
+                Input::Clear { kind, subject } => changes.extend(self.board.clear(kind, &subject, now)),
+                Input::Keep { kind, subjects } => {
+                    changes.extend(self.board.clear_all(kind, |alarm| !subjects.contains(&alarm.subject), now));
+                }
+                Input::Standing(answer) => {
+                    let _ = answer.send(self.board.standing()); // who asked may have gone
+                }
+            }
+        }
+        self.tell(changes).await;
+    }
+
+    /// Looks at what nobody reports.
+    async fn look(&mut self) {
+        let now = now();
+        let (kind, subject) = (AlarmKind::Store, "store".to_owned());
+        let disk_full = self.store.counts().disk_full;
+        let is_refusing = std::mem::replace(&mut self.disk_full, disk_full) != disk_full;
+        let detail = match self.store.health().await {
+            // A disk that takes little things and no large ones is full, too.
+            Health::Ready if !is_refusing => None,
+            Health::Ready | Health::Full => {
+                Some("the disk is full: messages are refused, what was accepted is safe".to_owned())
+            }
+            Health::Failing(error) => Some(format!("{error}: no message is accepted")),
+        };
+        let mut changes: Vec<_> = match detail {
+            Some(detail) => {
+                self.quiet_looks = 0;
+                self.board.raise(kind, subject, short(detail), now).into_iter().collect()
+            }
+            None if self.quiet_looks < LOOKS_A_MINUTE => {
+                self.quiet_looks += 1;
+                Vec::new()
+            }
+            None => self.board.clear(kind, &subject, now).into_iter().collect(),
+        };
+        if self.looks.is_multiple_of(LOOKS_A_MINUTE) {
+            changes.extend(self.look_at_quotas(now).await);
+            let today = Zoned::now().date();
+            let is_over = |alarm: &Alarm| alarm.raised_at.to_zoned(TimeZone::system()).date() != today;
+            changes.extend(self.board.clear_all(AlarmKind::Budget, is_over, now));
+        }
+        self.looks = self.looks.wrapping_add(1);
+        self.tell(changes).await;
+    }
+
+    /// A quota is told of when it comes to four fifths; that it is below again nobody says.
+    async fn look_at_quotas(&mut self, now: Timestamp) -> Vec<Change> {
+        if !self.board.has(AlarmKind::Quota) {
+            return Vec::new();
+        }
+        match self.store.near_quotas().await {
+            Ok(near) => {
+                let near: BTreeSet<_> = near.iter().map(|near| near.subject()).collect();
+                self.board.clear_all(AlarmKind::Quota, |alarm| !near.contains(&alarm.subject), now)
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot read what waits");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Logs what changed, keeps it, and has it told.
+    async fn tell(&mut self, changes: Vec<Change>) {
+        for Change { alarm: Alarm { kind, subject, detail, cleared_at, .. }, .. } in &changes {
+            match cleared_at {
+                None => {
+                    tracing::error!(%kind, subject, detail, "alarm raised");
+                    self.metrics.alarm(*kind);
+                }
+                Some(_) => tracing::warn!(%kind, subject, "alarm cleared"),
+            }
+        }
+        if changes.is_empty() && (self.unsaved.is_empty() || self.board.has(AlarmKind::Store)) {
+            return;
+        }
+        let all: Vec<_> = self.unsaved.iter().cloned().chain(changes.clone()).collect();
+        match self.store.keep_alarms(all, self.channels).await {
+            Ok(()) => {
+                self.unsaved.clear();
+                self.telling.wake();
+            }
+            Err(error) => {
+                if !changes.is_empty() {
+                    tracing::error!(%error, "alarms not stored: told from memory");
+                }
+                for change in changes {
+                    self.telling.tell_from_memory(&change);
+                    self.unsaved.push(Change { is_told: true, ..change });
+                }
+                let too_many = self.unsaved.len().saturating_sub(UNSAVED_MAX);
+                self.unsaved.drain(..too_many);
+            }
+        }
+    }
+}
+
+/// What is told of an alarm, in JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) event: Event,
+    pub(crate) alarm: Alarm,
+}
+
+impl Notice {
+    /// The same however often it is told.
+    pub(crate) fn id(&self) -> String {
+        let Alarm { kind, subject, raised_at, .. } = &self.alarm;
+        // A subject may be anything; a digest of it fits into a header.
+        let subject = delivery::Digest::of(subject.as_bytes()).to_string();
+        let subject = subject.get(..16).unwrap_or_default();
+        format!("alarm_{}_{kind}_{subject}_{}", self.event.as_str(), raised_at.as_millisecond())
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let mut told = alarm_json(&self.alarm);
+        told["event"] = serde_json::json!(self.event);
+        if self.event == Event::Raised {
+            told["cleared_at"] = serde_json::Value::Null; // it may be over by the time it is told
+        }
+        told
+    }
+}
+
+/// An alarm as operators and programs see it.
+pub(crate) fn alarm_json(alarm: &Alarm) -> serde_json::Value {
+    serde_json::json!({
+        "kind": alarm.kind.as_str(),
+        "subject": alarm.subject,
+        "detail": alarm.detail,
+        "raised_at": alarm.raised_at,
+        "cleared_at": alarm.cleared_at,
+    })
+}
+
+#[cfg(test)]
+mod tests;

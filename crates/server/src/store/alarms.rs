@@ -1,0 +1,168 @@
+//! Alarms that stand or have stood, and what is still to be told of them.
+
+use jiff::Timestamp;
+use rusqlite::{Connection as Database, OptionalExtension as _, Row, params};
+
+use super::rows::{parse, time};
+use super::{Last, Store, StoreError};
+use crate::alarms::{Alarm, Change, Channel, Event};
+
+/// Something that is to be told on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredNotice {
+    pub(crate) id: i64,
+    pub(crate) event: Event,
+    pub(crate) alarm: Alarm,
+    /// Tries that failed.
+    pub(crate) failed: u32,
+    /// When to try next.
+    pub(crate) next_at: Timestamp,
+}
+
+const COLUMNS: &str = "a.kind, a.subject, a.detail, a.raised_at, a.cleared_at";
+
+impl Store {
+    /// The alarms that stand, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn standing_alarms(&self) -> Result<Vec<Alarm>, StoreError> {
+        self.reader
+            .run(|db| select(db, "WHERE a.cleared_at IS NULL ORDER BY a.raised_at, a.id LIMIT ?1", i64::MAX))
+            .await
+    }
+
+    /// The last alarms, whether they stand or not, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn alarms(&self, last: Last) -> Result<Vec<Alarm>, StoreError> {
+        self.reader.run(move |db| select(db, "ORDER BY a.raised_at DESC, a.id DESC LIMIT ?1", last.0.into())).await
+    }
+
+    /// Keeps alarms that were raised or cleared, and has those that were not told yet told on these channels.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of it is kept.
+    pub(crate) async fn keep_alarms(
+        &self,
+        changes: Vec<Change>,
+        channels: &'static [Channel],
+    ) -> Result<(), StoreError> {
+        self.writer.run(move |db| changes.iter().try_for_each(|change| keep(db, change, channels))).await
+    }
+
+    /// What is to be told next on a channel; it may be for later.
+    pub(crate) async fn next_notice(&self, channel: Channel) -> Result<Option<StoredNotice>, StoreError> {
+        const WHAT: &str = "what is to be told of an alarm";
+        self.reader
+            .run(move |db| {
+                let sql = format!(
+                    "SELECT {COLUMNS}, n.id, n.event, n.failed, n.next_at FROM alarm_notices n JOIN alarms a ON a.id = n.alarm
+                     WHERE n.channel = ?1 ORDER BY n.next_at, n.id LIMIT 1"
+                );
+                let mut select = db.prepare_cached(&sql)?;
+                let mut rows = select.query([channel.as_str()])?;
+                let Some(row) = rows.next()? else { return Ok(None) };
+                Ok(Some(StoredNotice {
+                    alarm: read(row)?,
+                    id: row.get(5)?,
+                    event: parse(&row.get::<_, String>(6)?, WHAT)?,
+                    failed: row.get(7)?,
+                    next_at: time(row.get(8)?, WHAT)?,
+                }))
+            })
+            .await
+    }
+
+    /// Notes that something was told, or was given up.
+    pub(crate) async fn notice_told(&self, id: i64) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("DELETE FROM alarm_notices WHERE id = ?1")?.execute([id])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Notes that something could not be told, and when to try again.
+    pub(crate) async fn notice_failed(&self, id: i64, next_at: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("UPDATE alarm_notices SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?
+                    .execute(params![id, next_at.as_millisecond()])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Forgets alarms that were cleared before then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn clean_alarms(&self, before: Timestamp) -> Result<usize, StoreError> {
+        self.writer
+            .run(move |db| {
+                let mut delete = db.prepare_cached("DELETE FROM alarms WHERE cleared_at < ?1")?;
+                Ok(delete.execute([before.as_millisecond()])?)
+            })
+            .await
+    }
+}
+
+fn keep(db: &Database, change: &Change, channels: &[Channel]) -> Result<(), StoreError> {
+    let Alarm { kind, subject, detail, raised_at, cleared_at } = &change.alarm;
+    let (kind, raised_at) = (kind.as_str(), raised_at.as_millisecond());
+    let cleared_at = cleared_at.map(Timestamp::as_millisecond);
+    let standing = db
+        .prepare_cached("SELECT id FROM alarms WHERE kind = ?1 AND subject = ?2 AND cleared_at IS NULL")?
+        .query_row([kind, subject], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let alarm = match (standing, cleared_at) {
+        (Some(_), None) => return Ok(()), // it stands already
+        (Some(alarm), Some(at)) => {
+            db.prepare_cached("UPDATE alarms SET cleared_at = ?2 WHERE id = ?1")?.execute([alarm, at])?;
+            alarm
+        }
+        // One that is over and was never kept: the store itself was what it was about.
+        (None, _) => {
+            db.prepare_cached(
+                "INSERT INTO alarms (kind, subject, detail, raised_at, cleared_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![kind, subject, detail, raised_at, cleared_at])?;
+            db.last_insert_rowid()
+        }
+    };
+    if change.is_told {
+        return Ok(());
+    }
+    let mut insert =
+        db.prepare_cached("INSERT INTO alarm_notices (alarm, event, channel, next_at) VALUES (?1, ?2, ?3, ?4)")?;
+    let at = cleared_at.unwrap_or(raised_at);
+    for channel in channels {
+        insert.execute(params![alarm, change.event().as_str(), channel.as_str(), at])?;
+    }
+    Ok(())
+}
+
+fn select(db: &Database, rest: &str, limit: i64) -> Result<Vec<Alarm>, StoreError> {
+    let mut select = db.prepare_cached(&format!("SELECT {COLUMNS} FROM alarms a {rest}"))?;
+    let mut rows = select.query([limit])?;
+    let mut alarms = Vec::new();
+    while let Some(row) = rows.next()? {
+        alarms.push(read(row)?);
+    }
+    Ok(alarms)
+}
+
+fn read(row: &Row<'_>) -> Result<Alarm, StoreError> {
+    const WHAT: &str = "an alarm";
+    let cleared_at: Option<i64> = row.get(4)?;
+    Ok(Alarm {
+        kind: parse(&row.get::<_, String>(0)?, WHAT)?,
+        subject: row.get(1)?,
+        detail: row.get(2)?,
+        raised_at: time(row.get(3)?, WHAT)?,
+        cleared_at: cleared_at.map(|at| time(at, WHAT)).transpose()?,
+    })
+}

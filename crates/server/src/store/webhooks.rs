@@ -1,0 +1,147 @@
+//! Where providers are told of verdicts, and what is still to be told.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use rusqlite::{Connection as Database, Row, params};
+
+use super::rows::{parse, read_count, time};
+use super::{Store, StoreError};
+use crate::verdict::Verdict;
+use crate::webhooks::{Webhook, WebhookSecret};
+
+/// A verdict that is to be told, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Telling {
+    pub(crate) id: i64,
+    pub(crate) message: String,
+    pub(crate) terminal_id: String,
+    /// Its name, or its id if it has been removed.
+    pub(crate) terminal: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: Option<String>,
+    pub(crate) call: Option<String>,
+    pub(crate) at: Timestamp,
+    /// How often the message was brought.
+    pub(crate) deliveries: u64,
+    /// Tries that failed.
+    pub(crate) failed: u32,
+    /// Since when it is tried.
+    pub(crate) since: Timestamp,
+    pub(crate) webhook: Webhook,
+}
+
+impl Store {
+    /// The providers with a webhook.
+    pub(crate) fn webhook_providers(&self) -> Vec<String> {
+        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// So many of a provider's verdicts that are to be told by `now`, the longest due first, without these.
+    pub(crate) async fn due_tellings(
+        &self,
+        provider: String,
+        without: BTreeSet<i64>,
+        places: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Telling>, StoreError> {
+        let (due, stale) = self
+            .reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT o.id, o.failed, o.since, m.id, o.terminal, coalesce(t.name, o.terminal), e.verdict, e.verdict_reason,
+                       e.verdict_call, e.verdict_at, w.url, w.secret, w.may_be_private,
+                       (SELECT count(*) FROM deliveries d WHERE d.message = o.message AND d.terminal = o.terminal)
+                     FROM webhook_outbox o JOIN webhooks w ON w.provider = o.provider
+                       LEFT JOIN messages m ON m.seq = o.message
+                       LEFT JOIN envelopes e ON e.message = o.message AND e.terminal = o.terminal
+                       LEFT JOIN terminals t ON t.id = o.terminal
+                     WHERE o.provider = ?1 AND o.next_at <= ?2 ORDER BY o.next_at, o.id LIMIT ?3",
+                )?;
+                let limit = i64::try_from(places + without.len()).unwrap_or(i64::MAX);
+                let mut rows = select.query(params![provider, now.as_millisecond(), limit])?;
+                let (mut due, mut stale) = (Vec::new(), Vec::new());
+                while let Some(row) = rows.next()? {
+                    let id = row.get(0)?;
+                    if without.contains(&id) || due.len() == places {
+                        continue;
+                    }
+                    match read(row) {
+                        Ok(telling) => due.push(telling),
+                        // Cleaned away since, or damaged: nothing can be told of it.
+                        Err(_) => stale.push(id),
+                    }
+                }
+                Ok((due, stale))
+            })
+            .await?;
+        for id in stale {
+            tracing::warn!(id, "a verdict can no longer be told");
+            self.telling_done(id).await?;
+        }
+        Ok(due)
+    }
+
+    /// Notes that a verdict was told, or was given up.
+    pub(crate) async fn telling_done(&self, id: i64) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("DELETE FROM webhook_outbox WHERE id = ?1")?.execute([id])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Notes that a verdict could not be told, and when to try again.
+    pub(crate) async fn telling_failed(&self, id: i64, next_at: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("UPDATE webhook_outbox SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?
+                    .execute(params![id, next_at.as_millisecond()])?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Keeps a provider's webhook.
+pub(super) fn insert(db: &Database, provider: &str, webhook: &Webhook) -> Result<(), StoreError> {
+    let Webhook { url, secret, may_be_private } = webhook;
+    db.prepare_cached("INSERT OR REPLACE INTO webhooks VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        provider,
+        url.to_string(),
+        secret.octets(),
+        may_be_private
+    ])?;
+    Ok(())
+}
+
+/// The providers that have one.
+pub(super) fn providers(db: &Database) -> Result<BTreeSet<String>, StoreError> {
+    let mut select = db.prepare("SELECT provider FROM webhooks")?;
+    Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> Result<Telling, StoreError> {
+    const WHAT: &str = "a verdict that is to be told";
+    let secret: [u8; 32] = row.get(11)?;
+    Ok(Telling {
+        id: row.get(0)?,
+        failed: row.get(1)?,
+        since: time(row.get(2)?, WHAT)?,
+        message: row.get(3)?,
+        terminal_id: row.get(4)?,
+        terminal: row.get(5)?,
+        verdict: parse(&row.get::<_, String>(6)?, WHAT)?,
+        reason: row.get(7)?,
+        call: row.get(8)?,
+        at: time(row.get(9)?, WHAT)?,
+        webhook: Webhook {
+            url: parse(&row.get::<_, String>(10)?, WHAT)?,
+            secret: WebhookSecret::from_octets(secret),
+            may_be_private: row.get(12)?,
+        },
+        deliveries: read_count(row, 13)?,
+    })
+}

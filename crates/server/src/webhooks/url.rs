@@ -1,0 +1,108 @@
+//! Where a webhook is: `https://example.org/verdicts`, or `http:`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+use http::uri::Scheme;
+
+/// Octets of one.
+const OCTETS_MAX: usize = 1000;
+
+/// An address of a webhook: `http` or `https`, with a host, without user or fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookUrl(Uri);
+
+/// The text is no [`WebhookUrl`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a webhook is http://HOST/PATH or https://HOST/PATH, at most 1000 octets, without user, password or fragment")]
+pub struct WebhookUrlError;
+
+impl WebhookUrl {
+    /// Whether it is to be reached over TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    /// The host's name or address; of an IPv6 address without its brackets.
+    pub(super) fn host(&self) -> &str {
+        let host = self.0.host().unwrap_or_default();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 })
+    }
+
+    /// What the field `host` of a request says.
+    pub(super) fn authority(&self) -> &str {
+        self.0.authority().map_or("", |authority| authority.as_str())
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.0.path_and_query().map_or("/", |path| path.as_str())
+    }
+}
+
+impl FromStr for WebhookUrl {
+    type Err = WebhookUrlError;
+
+    fn from_str(text: &str) -> Result<Self, WebhookUrlError> {
+        if text.len() > OCTETS_MAX || text.contains('#') {
+            return Err(WebhookUrlError);
+        }
+        let uri: Uri = text.parse().map_err(|_| WebhookUrlError)?;
+        let is_http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
+        let has_host = uri.host().is_some_and(|host| !host.is_empty());
+        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        // What is no port `Uri` takes for none.
+        let after_host = uri.authority().zip(uri.host()).and_then(|(all, host)| all.as_str().strip_prefix(host));
+        let has_port = match after_host.map(|rest| rest.strip_prefix(':').map(str::parse::<u16>)) {
+            None => false,
+            Some(None) => true,
+            Some(Some(port)) => port.is_ok_and(|port| port != 0),
+        };
+        if is_http && has_host && !has_user && has_port { Ok(Self(uri)) } else { Err(WebhookUrlError) }
+    }
+}
+
+impl fmt::Display for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_has_a_scheme_a_host_and_no_secrets_in_it() {
+        let url: WebhookUrl = "https://example.org/verdicts?of=all".parse().unwrap();
+        assert_eq!(
+            (url.host(), url.port(), url.path(), url.is_secure()),
+            ("example.org", 443, "/verdicts?of=all", true)
+        );
+        let url: WebhookUrl = "http://[::1]:8080".parse().unwrap();
+        assert_eq!((url.host(), url.port(), url.path(), url.is_secure()), ("::1", 8080, "/", false));
+        let long = format!("http://x/{}", "a".repeat(1000));
+        for text in [
+            "",
+            "example.org",
+            "/verdicts",
+            "ftp://example.org/",
+            "file:///etc/passwd",
+            "http://",
+            "http:///x",
+            "http://user:pass@example.org/",
+            "http://example.org:0/",
+            "http://example.org:99999/",
+            "http://example.org/#x",
+            "http://exa mple.org/",
+            "http://example.org/\r\nx: y",
+            &long,
+        ] {
+            assert_eq!(text.parse::<WebhookUrl>(), Err(WebhookUrlError), "{text:?}");
+        }
+    }
+}
