@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A crash before the rename leaves a part, which the next delivery of a long message goes on with as far as it was
-//! synced ([`part`]), and that of a short one starts over; one after it leaves a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come:
+//! synced, and that of a short one starts over; one after it leaves a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come:
 //! take the content out of it as you like, but leave the folder.
 
 mod part;
