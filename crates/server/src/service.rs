@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
+use crate::causes::with_causes;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{Connection, Destination, Name, Terminal};
@@ -621,15 +622,4 @@ impl Server {
 
 fn moment() -> Moment {
     Moment { at: Instant::now(), local: Zoned::now().datetime() }
-}
-
-/// An error with its sources, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{AlarmConfig, Change, Channel, Notice, command};
+use crate::causes::with_causes;
 use crate::store::{Store, StoredNotice};
 use crate::webhooks::{Post, Webhook};
 
@@ -177,17 +178,6 @@ impl Teller {
 
 fn pause(failed: u32) -> SignedDuration {
     PAUSE_FIRST * 4_i32.pow(failed.min(TRIES_MAX))
-}
-
-/// An error with its sources, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

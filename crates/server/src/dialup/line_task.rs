@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::session::{Peer, Session};
 use super::{Allowance, DialOrder, LineConfig, LineState, Report, Shared};
 use crate::alarms::AlarmKind;
+use crate::causes::with_causes;
 use crate::directory::{CallRecord, Destination, Direction};
 use crate::outcome::Outcome;
 use crate::store::StoreError;
@@ -264,15 +265,4 @@ impl Line {
             entry.fault = None;
         });
     }
-}
-
-/// An error with its sources, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -17,7 +17,12 @@ const WANTED: Duration = Duration::from_millis(20);
 /// Ring and number in one write, as a modem gives them that reports the number first.
 const RING: &[u8] = b"\r\nNMBR = 0661234567\r\n\r\nRING\r\n";
 
-const TERMINAL: &str = "[terminal]\nid = \"AAAAAAAAAAA\"\ncallers = [\"0661234567\"]\n";
+const TERMINAL: &str = "[terminal]\ncallers = [\"0661234567\"]\n";
+
+/// Enrols the terminal at a server that it never meets: without a key of its own it answers nobody.
+const BUNDLE: &str = "bundle = 1\nterminal = \"AAAAAAAAAAA\"\nname = \"bench\"\ncallers = []\n\
+    server_keys = [\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]\n\
+    secret = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\nexpires_at = \"9999-01-01T00:00:00Z\"\n";
 
 /// Ended when dropped.
 struct Running(Child);
@@ -33,6 +38,12 @@ pub(super) fn measure(ringup_wait: &Path, ringup: &Path) -> anyhow::Result<Strin
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("terminal.toml");
     fs::write(&config, TERMINAL)?;
+    let bundle = folder.path().join("bundle");
+    fs::write(&bundle, BUNDLE)?;
+    let enrolled = Command::new(ringup).arg("enrol").arg(&bundle).arg("--config").arg(&config).output()?;
+    if !enrolled.status.success() {
+        bail!("ringup enrol failed: {}", String::from_utf8_lossy(&enrolled.stderr).trim());
+    }
     let modem = TcpListener::bind("127.0.0.1:0")?;
     let mut command = Command::new(ringup_wait);
     command.arg("--line").arg(format!("tcp://{}", modem.local_addr()?)).arg("--config").arg(&config);
@@ -46,7 +57,7 @@ pub(super) fn measure(ringup_wait: &Path, ringup: &Path) -> anyhow::Result<Strin
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     Ok(format!(
         "From a ring with a registered number to `ATA` on the wire (the starter wakes, `ringup answer` is started, reads its \
-config, decides, opens the inbox), {RINGS} rings:\n
+config, decides, opens its key and the inbox), {RINGS} rings:\n
 | figure | wanted | median | worst | |\n|---|---|---|---|---|
 | ring to `ATA` | under {} ms | {:.1} ms | {:.1} ms | {verdict} |\n",
         WANTED.as_millis(),
