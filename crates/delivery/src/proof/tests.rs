@@ -8,6 +8,9 @@ use crate::terminal_id::TerminalId;
 
 const RATE: u32 = 33_600;
 
+/// Far more than a handshake takes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 #[derive(Debug, Default)]
 struct Memory(Mutex<HashMap<Vec<u8>, Vec<u8>>>);
 
@@ -73,7 +76,8 @@ impl Ends {
             assert_eq!(terminal.read(&mut [0; 1]).await?, 0, "closed in order");
             Ok(())
         };
-        tokio::try_join!(server, far)?;
+        let both = async { tokio::try_join!(server, far) };
+        tokio::time::timeout(PATIENCE, both).await.expect("neither end waits for ever")?;
         Ok((at_server.wait().await.unwrap(), at_terminal.wait().await.unwrap()))
     }
 }
