@@ -6,6 +6,7 @@ mod logging;
 mod machine;
 mod operator;
 mod services;
+mod size;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ enum Command {
     Line(operator::LineVerbs),
     Call(operator::CallVerbs),
     Message(operator::MessageVerbs),
+    Subscription(operator::SubscriptionVerbs),
     Plan(operator::Plan),
     Alarm(operator::AlarmVerbs),
     Store(operator::StoreVerbs),
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Line(verbs) => verbs.run(),
         Command::Call(verbs) => verbs.run(),
         Command::Message(verbs) => verbs.run(),
+        Command::Subscription(verbs) => verbs.run(),
         Command::Plan(plan) => plan.run(),
         Command::Alarm(verbs) => verbs.run(),
         Command::Store(verbs) => verbs.run(),

@@ -4,6 +4,7 @@ mod alarms;
 mod messages;
 mod plan;
 mod store;
+mod subscriptions;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use tokio::runtime::Builder;
 pub(crate) use alarms::AlarmVerbs;
 pub(crate) use messages::MessageVerbs;
 pub(crate) use store::StoreVerbs;
+pub(crate) use subscriptions::SubscriptionVerbs;
 
 use crate::config;
 pub(crate) use plan::Plan;
@@ -172,6 +174,9 @@ enum TerminalVerb {
         /// Its IPv4 address on the link
         #[arg(long)]
         address: Option<String>,
+        /// A filter of topics that it may register for by itself; may be given more than once [default: #]
+        #[arg(long, value_name = "FILTER")]
+        may_subscribe: Vec<String>,
     },
     /// Make the bundle that enrols a terminal: this server's key, and a secret that lets the terminal's own key in, once
     Invite {
@@ -224,8 +229,13 @@ impl TerminalVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            TerminalVerb::Add { name, number, address } => {
-                let body = json!({ "name": name.to_string(), "number": number, "address": address });
+            TerminalVerb::Add { name, number, address, may_subscribe } => {
+                let body = json!({
+                    "name": name.to_string(),
+                    "number": number,
+                    "address": address,
+                    "may_subscribe": may_subscribe,
+                });
                 let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
                 desk.print(&added);
                 if !desk.json {

@@ -73,6 +73,27 @@ impl Hours {
     }
 }
 
+/// As written by an operator: windows with a comma between.
+impl FromStr for Hours {
+    type Err = WindowError;
+
+    fn from_str(text: &str) -> Result<Self, WindowError> {
+        match text.trim() {
+            "" => Ok(Self::default()),
+            text => Ok(Self(text.split(',').map(str::parse).collect::<Result<_, _>>()?)),
+        }
+    }
+}
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, window) in self.0.iter().enumerate() {
+            write!(f, "{}{window}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
 impl Window {
     fn contains(self, at: WeekMinute) -> bool {
         let (day, minute) = (at.weekday(), at.minute());
@@ -165,6 +186,14 @@ mod tests {
         assert!(within(&[], SUN, 3, 0));
         assert!(within(&["mon 08:00-09:00", "sat-mon 12:00-24:00"], SUN, 23, 59));
         assert!(within(&["12:00-13:00"], SUN, 12, 30));
+    }
+
+    #[test]
+    fn hours_are_written_as_they_are_read() {
+        for text in ["", "mon-sun 06:00-22:00", "mon-fri 08:00-18:00, sat-sat 09:00-12:00"] {
+            assert_eq!(text.parse::<Hours>().unwrap().to_string(), text);
+        }
+        assert!("06:00-22:00,".parse::<Hours>().is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::rights::Right;
+use crate::topic::{Topic, TopicError};
 
 /// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,6 +191,37 @@ impl fmt::Display for Destination {
     }
 }
 
+/// Whom a submission is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// One terminal.
+    Terminal(Destination),
+    /// `topic:news/weather`: every terminal that has registered for it.
+    Subscribers(Topic),
+}
+
+/// The text names nobody a message could be for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecipientError {
+    /// No terminal.
+    #[error("{0}; or topic:TOPIC, for all that have registered for it")]
+    Destination(DestinationError),
+    /// No topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}
+
+impl FromStr for Recipient {
+    type Err = RecipientError;
+
+    fn from_str(text: &str) -> Result<Self, RecipientError> {
+        match text.strip_prefix("topic:") {
+            Some(topic) => Ok(Self::Subscribers(topic.parse()?)),
+            None => text.parse().map(Self::Terminal).map_err(RecipientError::Destination),
+        }
+    }
+}
+
 /// Which way a call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -278,6 +310,15 @@ mod tests {
         assert_eq!("201".parse::<Destination>(), Err(DestinationError::Scheme));
         assert_eq!("ip:10.77".parse::<Destination>(), Err(DestinationError::Address("10.77".into())));
         assert!(matches!("tel:x".parse::<Destination>(), Err(DestinationError::Number(_))));
+    }
+
+    #[test]
+    fn a_recipient_is_a_terminal_or_all_that_registered_for_a_topic() {
+        let recipient = |text: &str| text.parse::<Recipient>();
+        assert_eq!(recipient("tel:201"), Ok(Recipient::Terminal("tel:201".parse().unwrap())));
+        assert_eq!(recipient("topic:news/a"), Ok(Recipient::Subscribers("news/a".parse().unwrap())));
+        assert_eq!(recipient("topic:news/#"), Err(RecipientError::Topic(TopicError::Wildcard)));
+        assert_eq!(recipient("201"), Err(RecipientError::Destination(DestinationError::Scheme)));
     }
 
     #[test]

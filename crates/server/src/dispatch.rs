@@ -36,6 +36,7 @@ use delivery::{MessageId, TerminalId, Urgency};
 use jiff::SignedDuration;
 
 pub use explain::{Waiting, Why};
+pub(crate) use rules::week_minute;
 pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
 pub use series::REDIALS_MAX;
 pub use terminal::Rest;

@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use line::Home;
 use tokio::sync::mpsc;
 
 use crate::alarms::{AlarmKind, Alarms};
-use crate::directory::{Destination, Provider, TokenHash};
+use crate::directory::{Destination, Provider, Recipient, TokenHash};
 use crate::rights::{allow_everything, allow_terminal, allow_topic};
 use crate::routing::{UnknownDestination, route};
 use crate::store::{Cancelled, Handling, NewMessage, OverQuota, Store, StoreError};
 use crate::topic::Topic;
 
-/// Destinations of one submission.
-pub const DESTINATIONS_MAX: usize = 1000;
+/// Recipients of one submission.
+pub const RECIPIENTS_MAX: usize = 1000;
 
 /// Octets of a replace key or an idempotency key.
 pub const KEY_OCTETS_MAX: usize = 100;
@@ -25,7 +25,7 @@ pub struct Submission {
     /// Who submits: already recognised by [`Intake::recognise`].
     pub provider: Provider,
     /// Whom it is for.
-    pub destinations: Vec<Destination>,
+    pub recipients: Vec<Recipient>,
     /// What the content is.
     pub content_type: ContentType,
     /// The content.
@@ -37,14 +37,17 @@ pub struct Submission {
 /// Why a submission is not taken. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// Two topics: a message belongs to one.
+    #[error("a message belongs to one topic; it is sent to {0}, and has {1}")]
+    TwoTopics(Topic, Topic),
     /// No token, or one that belongs to nobody.
     #[error("the token is missing or belongs to no provider; `ringup provider add` makes one")]
     Token,
     /// Nobody to bring it to.
-    #[error("no destination; give at least one, such as ?to=tel:201")]
+    #[error("no destination; give at least one, such as ?to=tel:201 or ?to=topic:news/weather")]
     NoDestination,
     /// More destinations than one submission may have.
-    #[error("{0} destinations; at most {DESTINATIONS_MAX} are taken at once")]
+    #[error("{0} destinations; at most {RECIPIENTS_MAX} are taken at once")]
     TooManyDestinations(usize),
     /// A destination that the directory does not know.
     #[error(transparent)]
@@ -97,8 +100,8 @@ impl From<StoreError> for Refusal {
 pub struct Accepted {
     /// The message's name from now on; of a repeated submission, that of the first.
     pub id: MessageId,
-    /// The terminals it is for.
-    pub terminals: Vec<TerminalId>,
+    /// The terminals it is for: one envelope each.
+    pub envelopes: u64,
 }
 
 /// The door. Cheap to clone.
@@ -144,10 +147,10 @@ impl Intake {
     /// # Errors
     /// [`Refusal`]; nothing is stored then.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
-        let Submission { provider, destinations, content_type, content, handling } = submission;
-        match destinations.len() {
+        let Submission { provider, recipients, content_type, content, mut handling } = submission;
+        match recipients.len() {
             0 => return Err(Refusal::NoDestination),
-            1..=DESTINATIONS_MAX => {}
+            1..=RECIPIENTS_MAX => {}
             count => return Err(Refusal::TooManyDestinations(count)),
         }
         if content.len() as u64 > self.size_max {
@@ -158,27 +161,45 @@ impl Intake {
         if let Some(at) = expires_at.filter(|at| *at <= Timestamp::now()) {
             return Err(Refusal::Expired(at));
         }
+        let (mut destinations, mut is_for_subscribers) = (Vec::new(), false);
+        for recipient in recipients {
+            match recipient {
+                Recipient::Terminal(destination) => destinations.push(destination),
+                Recipient::Subscribers(topic) => {
+                    is_for_subscribers = true;
+                    if let Some(other) = handling.topic.replace(topic.clone()).filter(|other| *other != topic) {
+                        return Err(Refusal::TwoTopics(topic, other));
+                    }
+                }
+            }
+        }
         if let Some(topic) = handling.topic.as_ref().filter(|topic| !allow_topic(&provider.may_send, topic)) {
             return Err(Refusal::ForbiddenTopic(topic.clone()));
         }
         let terminals = self.route(&provider, destinations).await?;
         let size = content.len() as u64;
         let head = MessageHead { id: MessageId::now(), content_type, digest: Digest::of(&content), size };
+        let subscribers = match handling.topic.clone().filter(|_| is_for_subscribers) {
+            Some(topic) => Some(self.store.subscribers(topic, handling.urgency, size, Zoned::now()).await?),
+            None => None,
+        };
+        let mut told = terminals.clone();
+        told.extend(subscribers.iter().flatten().map(|subscriber| subscriber.terminal));
         let provider = provider.name;
-        let message = NewMessage { head, provider: provider.clone(), content, terminals: terminals.clone(), handling };
+        let message = NewMessage { head, provider: provider.clone(), content, terminals, subscribers, handling };
         let accepted = self.store.accept(message).await?;
-        let id = accepted.id;
+        let (id, envelopes) = (accepted.id, accepted.envelopes);
         if accepted.is_repeated {
             tracing::info!(message_id = %id, %provider, "message submitted again");
-            return Ok(Accepted { id, terminals });
+            return Ok(Accepted { id, envelopes });
         }
         // A crash from here on loses nothing: at start everything that waits is due.
-        tracing::info!(message_id = %id, %provider, size, replaced = accepted.replaced, "message accepted");
-        let _ = self.due.send(terminals.clone()).await; // shutting down: due at the next start
+        tracing::info!(message_id = %id, %provider, size, envelopes, replaced = accepted.replaced, "message accepted");
+        let _ = self.due.send(told).await; // shutting down: due at the next start
         for near in accepted.near {
             self.alarms.raise(AlarmKind::Quota, near.subject(), near).await;
         }
-        Ok(Accepted { id, terminals })
+        Ok(Accepted { id, envelopes })
     }
 
     /// Cancels a message of this provider. `None`: it has none of this id.

@@ -26,6 +26,7 @@ pub mod rights;
 pub mod routing;
 pub mod service;
 pub mod store;
+pub mod subscription;
 pub mod topic;
 mod upkeep;
 pub mod verdict;

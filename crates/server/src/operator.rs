@@ -5,6 +5,7 @@
 mod alarms;
 mod keeping;
 mod messages;
+mod subscriptions;
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use self::alarms::{clear_alarm, list_alarms};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
+use self::subscriptions::{list_subscriptions, subscribe, subscription_json, unsubscribe};
 use crate::alarms::Alarms;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
@@ -33,6 +35,7 @@ use crate::keys::ServerKeys;
 use crate::plan::{self, Question, Questions};
 use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
+use crate::topic::TopicFilter;
 use crate::webhooks::{Webhook, WebhookSecret, WebhookUrl};
 
 /// Entries in a list that grows for ever.
@@ -74,6 +77,7 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/terminals/{name}/invitation", post(invite))
         .route("/terminals/{name}/shut-out", post(shut_out))
         .route("/terminals/{name}/resume", post(resume_terminal))
+        .route("/terminals/{name}/subscriptions", get(list_subscriptions).put(subscribe).delete(unsubscribe))
         .route("/plan", get(show_plan))
         .route("/providers", get(list_providers))
         .route("/providers", post(add_provider))
@@ -146,6 +150,9 @@ struct NewTerminal {
     name: String,
     number: Option<String>,
     address: Option<String>,
+    /// What it may register for by itself; nothing: everything.
+    #[serde(default)]
+    may_subscribe: Vec<String>,
 }
 
 async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, JsonRejection>) -> Answer {
@@ -167,7 +174,9 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
         address: new.address.map(|address| parse::<Ipv4Addr>("address", &address)).transpose()?,
         connection: Connection::Down,
     };
-    desk.store.add_terminal(terminal.clone()).await?;
+    let registrable = new.may_subscribe.iter().map(|filter| parse::<TopicFilter>("may_subscribe", filter));
+    let registrable = registrable.collect::<Result<Vec<_>, _>>()?;
+    desk.store.add_terminal_with(terminal.clone(), registrable).await?;
     tracing::info!(terminal = %terminal.name, "terminal added");
     let _ = desk.questions.send(Question::Added(terminal.id)).await; // stopping: it is watched from the next start on
     Ok((StatusCode::CREATED, Json(terminal_json(&terminal))).into_response())
@@ -181,6 +190,13 @@ async fn list_terminals(State(desk): State<Desk>) -> Answer {
 async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let mut shown = terminal_json(&terminal);
+    shown["subscriptions"] =
+        json!(desk.store.subscriptions(terminal.id).await?.iter().map(subscription_json).collect::<Vec<_>>());
+    let registrable = desk.store.registrable(terminal.id).await?;
+    shown["may_subscribe"] = match registrable.as_slice() {
+        [] => json!(["#"]),
+        filters => json!(filters.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    };
     shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     let trust = desk.store.trust(terminal.id).await?;
     shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());

@@ -43,6 +43,9 @@ use crate::webhooks::{self, Post};
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
 
+/// Terminals for which something came: of more than that the directory is read as a whole.
+const LOOKED_AT_ONE_BY_ONE: usize = 1000;
+
 /// The reason of a verdict about a message that the terminal's sessions do not survive.
 const POISON: &str = "sessions with the terminal broke, time and again, while this message was under way";
 
@@ -167,11 +170,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let alarms = alarms.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let line_names: BTreeSet<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
+    tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
     let submissions = Submissions::new(intake, store.clone(), metrics.clone());
     let post = Post::default();
     tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
-    tasks.spawn(upkeep::keep(store.clone(), config.retention, shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
         let failed = |source| ServeError::Listen { at: address.to_string(), source };
@@ -441,6 +444,11 @@ impl Server {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
             }
         }
+        self.feed_all().await
+    }
+
+    /// Tells dispatch what waits for any terminal.
+    async fn feed_all(&mut self) -> Result<(), StoreError> {
         let urgencies = self.store.urgencies(None).await?;
         let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
         for terminal in self.store.terminals_due().await? {
@@ -463,9 +471,9 @@ impl Server {
         }
     }
 
-    /// The terminal, if something waits for it.
+    /// The terminal, if something waits for it that may cause a call.
     async fn waiting(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
-        if self.store.due(id).await?.is_empty() {
+        if self.store.urgencies(Some(id)).await?.is_empty() {
             return Ok(None);
         }
         self.store.terminal(id).await
@@ -492,6 +500,14 @@ impl Server {
             Event::Question(Question::Removed(terminal)) => {
                 self.feed(Input::Watch { terminal, after: None, silent_for: Duration::ZERO });
             }
+            Event::Due(terminals) if terminals.len() > LOOKED_AT_ONE_BY_ONE => {
+                // A topic of many subscribers: two looks at all are cheaper than two at each.
+                tracing::info!(terminals = terminals.len(), "connection states checked");
+                if let Err(error) = self.feed_all().await {
+                    tracing::error!(%error, "cannot read what is due");
+                }
+                terminals.into_iter().for_each(|id| self.dialup.deliver(id));
+            }
             Event::Due(terminals) => {
                 for id in terminals {
                     match self.store.terminal(id).await {
@@ -499,6 +515,8 @@ impl Server {
                             let state = terminal.connection.as_str();
                             tracing::info!(terminal = %terminal.name, state, "connection state checked");
                             self.feed_due(&terminal).await;
+                            // What causes no call rides on the one there is.
+                            self.dialup.deliver(id);
                         }
                         Ok(None) => {} // removed since
                         Err(error) => tracing::error!(%error, "cannot read the directory"),

@@ -22,6 +22,7 @@ mod migration;
 mod providers;
 mod quotas;
 mod rows;
+mod subscriptions;
 mod terminals;
 mod verdicts;
 mod webhooks;
@@ -51,6 +52,7 @@ pub use keys::Trust;
 pub use ledger::Spent;
 pub use messages::{Accepted, Handling, NewMessage};
 pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
+pub use subscriptions::SubscriptionEntry;
 pub use verdicts::Cancelled;
 pub(crate) use webhooks::Telling;
 
@@ -69,7 +71,7 @@ pub struct Store {
     known: Arc<Known>,
     vitals: Arc<Vitals>,
     quotas: Quotas,
-    /// Told when a message came that expires.
+    /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
     /// The providers with a webhook.

@@ -78,6 +78,26 @@ impl TopicFilter {
     }
 }
 
+impl TopicFilter {
+    /// Whether this filter means every topic that `other` means.
+    pub fn covers(&self, other: &Self) -> bool {
+        if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut levels = other.0.split('/');
+        for wanted in self.0.split('/') {
+            match (wanted, levels.next()) {
+                ("#", _) => return true,
+                (_, None | Some("#")) => return false,
+                ("+", Some(_)) => {}
+                (wanted, Some(level)) if wanted == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -113,6 +133,28 @@ mod tests {
         ] {
             let found = filter.parse::<TopicFilter>().unwrap().matches(&topic.parse().unwrap());
             assert_eq!(found, is_meant, "{filter} and {topic}");
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_another_if_it_means_all_that_the_other_means() {
+        for (wide, narrow, covers) in [
+            ("news/#", "news/#", true),
+            ("news/#", "news", true),
+            ("news/#", "news/+/today", true),
+            ("news/#", "#", false),
+            ("news/+", "news/weather", true),
+            ("news/+", "news/+", true),
+            ("news/+", "news/#", false),
+            ("news/+", "news", false),
+            ("news/weather", "news/+", false),
+            ("+/weather", "news/weather", true),
+            ("#", "news/#", true),
+            ("#", "$SYS/#", false),
+            ("$SYS/#", "$SYS/load", true),
+        ] {
+            let [wide, narrow]: [TopicFilter; 2] = [wide, narrow].map(|text| text.parse().unwrap());
+            assert_eq!(wide.covers(&narrow), covers, "{wide} and {narrow}");
         }
     }
 

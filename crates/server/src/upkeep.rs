@@ -1,12 +1,15 @@
-//! What the store must have done from time to time: messages expire, and what nobody waits for goes.
+//! What the store must have done from time to time: messages expire, those held back may cause calls, and what nobody
+//! waits for goes.
 
 use std::time::Duration;
 
+use delivery::TerminalId;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Cleaned, Retention, Store};
+use crate::store::{Cleaned, Retention, Store, StoreError};
 
 /// The longest sleep. The wall clock may jump: whoever slept until an instant of it would miss that instant.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -17,18 +20,24 @@ const SLEEP_MIN: Duration = Duration::from_secs(1);
 /// How often the store is cleaned.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Keeps the store until `shutdown`.
-pub(crate) async fn keep(store: Store, retention: Retention, shutdown: CancellationToken) {
+/// Keeps the store until `shutdown`. `due` is told for which terminals something may cause a call now.
+pub(crate) async fn keep(
+    store: Store,
+    retention: Retention,
+    due: mpsc::Sender<Vec<TerminalId>>,
+    shutdown: CancellationToken,
+) {
     let mut next_cleaning = Instant::now();
     loop {
         expire(&store).await;
+        release(&store, &due).await;
         if next_cleaning <= Instant::now() {
             clean(&store, retention).await;
             next_cleaning = Instant::now() + CLEANING_INTERVAL;
         }
         let mut wake_at = Instant::now() + SLEEP_MAX;
         loop {
-            let next = store.next_expiry().await.unwrap_or_else(|error| {
+            let next = next_moment(&store).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot read what expires next");
                 None
             });
@@ -43,7 +52,12 @@ pub(crate) async fn keep(store: Store, retention: Retention, shutdown: Cancellat
     }
 }
 
-/// How long to sleep when the next message expires then.
+/// When the next message expires, or may cause a call.
+async fn next_moment(store: &Store) -> Result<Option<Timestamp>, StoreError> {
+    Ok([store.next_expiry().await?, store.next_release().await?].into_iter().flatten().min())
+}
+
+/// How long to sleep until then.
 fn nap(next: Option<Timestamp>, now: Timestamp) -> Duration {
     let until = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
     until.unwrap_or(SLEEP_MAX).clamp(SLEEP_MIN, SLEEP_MAX)
@@ -54,6 +68,17 @@ async fn expire(store: &Store) {
         Ok(0) => {}
         Ok(envelopes) => tracing::info!(envelopes, "expired"),
         Err(error) => tracing::error!(%error, "what has expired has no verdict yet"),
+    }
+}
+
+async fn release(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>) {
+    match store.release(Timestamp::now()).await {
+        Ok(terminals) if terminals.is_empty() => {}
+        Ok(terminals) => {
+            tracing::info!(terminals = terminals.len(), "hours of subscriptions have begun");
+            let _ = due.send(terminals).await; // shutting down: due at the next start
+        }
+        Err(error) => tracing::error!(%error, "what was held back is held back still"),
     }
 }
 

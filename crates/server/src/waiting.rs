@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::directory::{CallRecord, Connection, Name, Terminal};
 use crate::dispatch::{Dispatch, Moment, Rest, Why};
 use crate::store::{EnvelopeEntry, Trust};
+use crate::subscription::Calls;
 use crate::verdict::Verdict;
 
 /// Why an envelope waits.
@@ -93,6 +94,21 @@ impl Waiting {
         let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
         if let Some((reason, next)) = not_trusted(terminal, &around.trust) {
             return Self { reason, next, next_at: None };
+        }
+        match envelope.calls {
+            Calls::From(at) => {
+                let reason = "it came outside the hours for which the terminal has registered".to_owned();
+                return Self {
+                    reason,
+                    next: "the terminal is called when they begin; on a call before that it rides along".to_owned(),
+                    next_at: Some(at),
+                };
+            }
+            Calls::Never => {
+                let reason = "the terminal has registered for its topic, but not to be called for it".to_owned();
+                return now(reason, "it rides on the next call, whoever places it");
+            }
+            Calls::Now => {}
         }
         if terminal.number.is_none() {
             let reason = "the terminal has no number: it cannot be called".to_owned();

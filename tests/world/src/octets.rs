@@ -694,6 +694,7 @@ impl OctetWorld {
             provider: name("vending"),
             content: content.to_vec().into(),
             terminals: vec![terminal],
+            subscribers: None,
             handling: Handling { urgency, idempotency_key: Some(format!("submission {id}")), ..Handling::default() },
         };
         let first = MessageId::from_octets(self.octets());

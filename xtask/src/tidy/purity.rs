@@ -19,6 +19,7 @@ const PURE: &[&str] = &[
     "crates/server/src/ledger.rs",
     "crates/server/src/outcome.rs",
     "crates/server/src/routing.rs",
+    "crates/server/src/subscription.rs",
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Breach> {

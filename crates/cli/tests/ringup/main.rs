@@ -9,6 +9,7 @@ mod chronicle;
 mod http;
 mod mail;
 mod process;
+mod topics;
 mod typist;
 mod village;
 

@@ -50,7 +50,14 @@ pub(crate) fn message(terminals: Vec<TerminalId>) -> NewMessage {
         digest: Digest::of(&content),
         size: CONTENT_OCTETS as u64,
     };
-    NewMessage { head, provider: "vending".parse().expect("a name"), content, terminals, handling: Handling::default() }
+    NewMessage {
+        head,
+        provider: "vending".parse().expect("a name"),
+        content,
+        terminals,
+        subscribers: None,
+        handling: Handling::default(),
+    }
 }
 
 async fn enrol(folder: &Path) -> (Store, Token) {

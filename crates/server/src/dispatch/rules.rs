@@ -177,7 +177,8 @@ impl Conditions {
     }
 }
 
-fn week_minute(local: DateTime) -> WeekMinute {
+/// The minute of the week that it is.
+pub(crate) fn week_minute(local: DateTime) -> WeekMinute {
     let unsigned = |part: i8| u8::try_from(part).unwrap_or_default();
     WeekMinute::new(unsigned(local.weekday().to_monday_zero_offset()), unsigned(local.hour()), unsigned(local.minute()))
 }

@@ -1,9 +1,11 @@
 //! Submissions over HTTP: on the host's own port, and on every link.
 //!
 //! `POST /v1/messages?to=tel:201&to=ip:10.77.0.2` with the content as body and the provider's token as bearer token.
+//! `to=topic:news/weather` is for all that have registered for it, and so is a CloudEvent of that type without a `to`.
 //! 202 means: on the disk. Everything else is a problem document (RFC 9457) that names the field and the remedy.
 //! `GET /v1/messages/ID` tells what became of it, `DELETE` cancels it.
 
+mod cloud_event;
 mod query;
 
 use std::io;
@@ -30,6 +32,7 @@ use crate::directory::Provider;
 use crate::intake::{Intake, Refusal, Submission};
 use crate::metrics::Metrics;
 use crate::store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
+use crate::subscription::Calls;
 use crate::verdict::Verdict;
 
 /// When to send again what a quota or a full disk refused: not before a call or two. In seconds.
@@ -92,7 +95,7 @@ async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: He
 async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut Body) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
     let provider = door.intake.recognise(bearer(headers)).await?;
-    let Wanted { destinations, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
+    let Wanted { recipients, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
     let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().parse()) {
         None => ContentType::octets(),
         Some(parsed) => {
@@ -110,9 +113,9 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
         Err(error) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge { max }.into()),
         Err(_) => return Err(Problem::new("body", "the content ended early; nothing was stored".into())),
     };
-    let submission = Submission { provider, destinations, content_type, content, handling };
+    let submission = Submission { provider, recipients, content_type, content, handling };
     let accepted = door.intake.submit(submission).await?;
-    let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.terminals.len() });
+    let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.envelopes });
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
@@ -196,6 +199,11 @@ fn envelope_json(envelope: &EnvelopeEntry) -> serde_json::Value {
         "state": envelope.verdict.map_or("waiting", Verdict::as_str),
         "reason": envelope.reason,
         "under_way": envelope.under_way,
+        "calls": match envelope.calls {
+            Calls::Now => json!("now"),
+            Calls::From(at) => json!(at),
+            Calls::Never => json!("never"),
+        },
         "call": envelope.call,
         "at": envelope.at,
         "deliveries": deliveries.collect::<Vec<_>>(),
@@ -249,6 +257,7 @@ impl From<Refusal> for Problem {
             Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to", false),
             Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to", false),
             Refusal::ForbiddenDestination(_) => (StatusCode::FORBIDDEN, "to", false),
+            Refusal::TwoTopics(..) => (StatusCode::BAD_REQUEST, "topic", false),
             Refusal::ForbiddenTopic(_) => (StatusCode::FORBIDDEN, "topic", false),
             Refusal::Expired(_) => (StatusCode::BAD_REQUEST, "expires", false),
             Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body", false),

@@ -64,7 +64,10 @@ impl Watch {
         let head = MessageHead { id, content_type, digest, size: octets as u64 };
         let (provider, handling) = ("vending-secret".parse().unwrap(), Handling::default());
         let terminals = vec![TerminalId::from_octets([1; 8])];
-        self.store.accept(NewMessage { head, provider, content, terminals, handling }).await.map(|accepted| accepted.id)
+        self.store
+            .accept(NewMessage { head, provider, content, terminals, subscribers: None, handling })
+            .await
+            .map(|accepted| accepted.id)
     }
 
     async fn add_people(&self) {

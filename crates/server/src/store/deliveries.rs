@@ -56,7 +56,7 @@ impl Store {
         Ok(due)
     }
 
-    /// The most urgent of what waits, for one terminal or for each for which something waits.
+    /// The most urgent of what waits and may cause a call, for one terminal or for each for which there is any.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -65,9 +65,10 @@ impl Store {
             .run(move |db| {
                 let mut select = db.prepare_cached(
                     "SELECT e.terminal, min(e.urgency), min(m.expires_at) FROM envelopes e JOIN messages m ON m.seq = e.message
-                     WHERE e.verdict IS NULL AND (?1 IS NULL OR e.terminal = ?1) GROUP BY e.terminal",
+                     WHERE e.verdict IS NULL AND (e.calls_at IS NULL OR e.calls_at <= ?2) AND (?1 IS NULL OR e.terminal = ?1)
+                     GROUP BY e.terminal",
                 )?;
-                let mut rows = select.query([only.map(|terminal| terminal.to_string())])?;
+                let mut rows = select.query(params![only.map(|terminal| terminal.to_string()), now()])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {
                     all.push(MostUrgent {

@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, Row, params};
 
 use super::rows::{parse, read_count, read_head, read_urgency, time};
+use super::subscriptions::read_calls;
 use super::{Handling, Last, Store, StoreError};
 use crate::directory::Name;
+use crate::subscription::Calls;
 use crate::verdict::Verdict;
 
 /// Envelopes that are shown of one message; those that wait come first.
@@ -42,6 +44,8 @@ pub struct EnvelopeEntry {
     pub terminal: String,
     /// The call on which it is being delivered just now.
     pub under_way: Option<String>,
+    /// When it may cause a call.
+    pub calls: Calls,
     /// How it ended; `None` while it waits.
     pub verdict: Option<Verdict>,
     /// Why, where the verdict does not say it.
@@ -137,7 +141,7 @@ fn read_message(db: &Database, row: &Row<'_>, envelopes_max: u32) -> Result<Mess
 fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEntry>, StoreError> {
     const WHAT: &str = "the row of an envelope";
     let mut select = db.prepare_cached(
-        "SELECT coalesce(t.name, e.terminal), e.terminal, under_way, verdict, verdict_reason, verdict_call, verdict_at
+        "SELECT coalesce(t.name, e.terminal), e.terminal, under_way, verdict, verdict_reason, verdict_call, verdict_at, calls_at
          FROM envelopes e LEFT JOIN terminals t ON t.id = e.terminal
          WHERE message = ?1 ORDER BY verdict IS NOT NULL, 1 LIMIT ?2",
     )?;
@@ -149,6 +153,7 @@ fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEnt
         envelopes.push(EnvelopeEntry {
             terminal: row.get(0)?,
             under_way: row.get(2)?,
+            calls: read_calls(row.get(7)?)?,
             verdict: verdict.map(|verdict| parse(&verdict, WHAT)).transpose()?,
             reason: row.get(4)?,
             call: row.get(5)?,

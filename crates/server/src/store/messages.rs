@@ -1,5 +1,6 @@
 //! Messages: how they come in, and their contents.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -9,10 +10,12 @@ use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, 
 use sha2::{Digest as _, Sha256};
 
 use super::content::INLINE_OCTETS_MAX;
-use super::quotas::{Holder, NearQuota, Quotas, Waits};
+use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
 use super::rows::{parse, read_count, read_head, urgency_rank};
+use super::subscriptions::calls_at;
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
+use crate::subscription::{Calls, Subscriber};
 use crate::topic::Topic;
 
 /// A message about to be stored.
@@ -24,8 +27,10 @@ pub struct NewMessage {
     pub provider: Name,
     /// The content.
     pub content: Bytes,
-    /// The terminals it is for; at least one, each once.
+    /// The terminals that its provider named, each once: it is taken for all of them, or not at all.
     pub terminals: Vec<TerminalId>,
+    /// Those that have registered for its topic, each once, if it was sent to them; maybe nobody.
+    pub subscribers: Option<Vec<Subscriber>>,
     /// How it is to be treated.
     pub handling: Handling,
 }
@@ -53,6 +58,8 @@ pub struct Accepted {
     pub id: MessageId,
     /// It was here already, under this idempotency key.
     pub is_repeated: bool,
+    /// Terminals that it is for: one envelope each.
+    pub envelopes: u64,
     /// Envelopes whose place it took.
     pub replaced: usize,
     /// Quotas that have come to four fifths by it.
@@ -73,6 +80,9 @@ impl NewMessage {
             hash.update(part);
         }
         terminals.iter().for_each(|terminal| hash.update(terminal));
+        if self.subscribers.is_some() {
+            hash.update("subscribers"); // whoever they are by then
+        }
         hash.finalize().into()
     }
 }
@@ -93,7 +103,8 @@ impl Store {
             self.vitals.note(&put);
             put?;
         }
-        let (quotas, expires) = (self.quotas, message.handling.expires_at.is_some());
+        let is_held = message.subscribers.iter().flatten().any(|subscriber| subscriber.calls != Calls::Now);
+        let (quotas, has_moment) = (self.quotas, is_held || message.handling.expires_at.is_some());
         // What is replaced is undone again if the rest fails; everything else is asked before anything is written.
         let is_sure = message.handling.replace_key.is_none();
         let work = move |db: &Database| {
@@ -110,7 +121,7 @@ impl Store {
         self.vitals.quota_warnings.fetch_add(accepted.near.len() as u64, Ordering::Relaxed);
         let count = if accepted.is_repeated { &self.vitals.repeated } else { &self.vitals.accepted };
         count.fetch_add(1, Ordering::Relaxed);
-        if expires {
+        if has_moment {
             self.expiring.notify_one();
         }
         Ok(accepted)
@@ -157,7 +168,7 @@ impl Store {
 
 /// Writes a message, its content and its envelopes.
 fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) -> Result<Accepted, StoreError> {
-    let NewMessage { head, provider, content, terminals, handling } = message;
+    let NewMessage { head, provider, content, terminals, subscribers, handling } = message;
     let id = head.id.to_string();
     let provider_name = provider.to_string();
     let size = i64::try_from(head.size).map_err(|_| StoreError::Damaged { what: "the size" })?;
@@ -165,7 +176,9 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
     if let (Some(key), Some(fingerprint)) = (&handling.idempotency_key, &fingerprint)
         && let Some(id) = find_repeated(db, &provider_name, key, fingerprint)?
     {
-        return Ok(Accepted { id, is_repeated: true, replaced: 0, near: Vec::new() });
+        let count = "SELECT count(*) FROM envelopes WHERE message = (SELECT seq FROM messages WHERE id = ?1)";
+        let envelopes = db.prepare_cached(count)?.query_row([id.to_string()], |row| read_count(row, 0))?;
+        return Ok(Accepted { id, is_repeated: true, envelopes, replaced: 0, near: Vec::new() });
     }
     let now = now();
     // Not before it is known to be no repetition: that is answered as the first was, however late it comes.
@@ -173,8 +186,13 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
         return Err(StoreError::Expired(at));
     }
     // First, so that what is replaced does not count.
+    let named: BTreeSet<_> = terminals.iter().copied().collect();
+    let registered: Vec<_> = subscribers.iter().flatten().filter(|one| !named.contains(&one.terminal)).collect();
     let replaced = match &handling.replace_key {
-        Some(key) => replace(db, &provider_name, key, terminals, &id, now)?,
+        Some(key) => {
+            let all = terminals.iter().copied().chain(registered.iter().map(|one| one.terminal));
+            replace(db, &provider_name, key, all, &id, now)?
+        }
         None => 0,
     };
     let mut near = Vec::new();
@@ -183,19 +201,27 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
         let holder = || Holder::Provider(provider.clone());
         quotas.provider.check(waits, head.size, holder, &mut near)?;
     }
-    let mut queued = Vec::with_capacity(terminals.len());
+    let mut envelopes = Vec::with_capacity(terminals.len() + registered.len());
     for terminal in terminals {
         let id = terminal.to_string();
         let (name, waits) = queues.of_terminal(&id)?.ok_or(StoreError::NoTerminal(*terminal))?;
         let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
         quotas.terminal.check(waits, head.size, holder, &mut near)?;
-        queued.push(id);
+        envelopes.push(Envelope { terminal: id, calls_at: None, over: None });
+    }
+    for subscriber in registered {
+        let id = subscriber.terminal.to_string();
+        let Some((name, waits)) = queues.of_terminal(&id)? else { continue }; // removed since it was asked for
+        let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
+        // A subscriber for whom too much waits does not keep the news from the others.
+        let over = quotas.terminal.check(waits, head.size, holder, &mut near).err();
+        envelopes.push(Envelope { terminal: id, calls_at: calls_at(subscriber.calls), over });
     }
     // From here on only the disk can fail.
     db.prepare_cached(
         "INSERT INTO messages (id, provider, content_type, digest, size, kept, accepted_at, urgency, topic, expires_at,
-           replace_key, idempotency_key, fingerprint, waiting)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+           replace_key, idempotency_key, fingerprint, waiting, settled_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         id,
@@ -211,14 +237,40 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
         handling.replace_key,
         handling.idempotency_key,
         fingerprint,
-        i64::try_from(terminals.len()).unwrap_or(i64::MAX),
+        i64::try_from(envelopes.len()).unwrap_or(i64::MAX),
+        envelopes.is_empty().then_some(now), // nobody has registered: it is over at once
     ])?;
     let seq = db.last_insert_rowid();
     if is_inline {
         db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
     }
-    queues.add(seq, &provider_name, &queued, handling.urgency, size)?;
-    Ok(Accepted { id: head.id, is_repeated: false, replaced, near })
+    if !envelopes.is_empty() {
+        queues.add(seq, &provider_name, &envelopes, handling.urgency, size)?;
+        fail_over_quota(db, seq, &envelopes, now)?;
+    }
+    Ok(Accepted { id: head.id, is_repeated: false, envelopes: envelopes.len() as u64, replaced, near })
+}
+
+/// An envelope about to be written.
+struct Envelope {
+    terminal: String,
+    calls_at: Option<i64>,
+    /// Too much waits for the terminal already.
+    over: Option<OverQuota>,
+}
+
+/// Subscribers for whom too much waits have their verdict at once, and it says why.
+fn fail_over_quota(db: &Database, seq: i64, envelopes: &[Envelope], now: i64) -> Result<(), StoreError> {
+    let mut update = db.prepare_cached(
+        "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?4 WHERE message = ?1 AND terminal = ?2",
+    )?;
+    for Envelope { terminal, over, .. } in envelopes {
+        if let Some(OverQuota { unit, max, .. }) = over {
+            let reason = format!("{max} {unit} waited for the terminal already, which is as many as may");
+            update.execute(params![seq, terminal, reason, now])?;
+        }
+    }
+    Ok(())
 }
 
 /// The message that was accepted under this key before.
@@ -244,7 +296,7 @@ fn replace(
     db: &Database,
     provider: &str,
     key: &str,
-    terminals: &[TerminalId],
+    terminals: impl Iterator<Item = TerminalId>,
     by: &str,
     now: i64,
 ) -> Result<usize, StoreError> {
@@ -298,7 +350,7 @@ impl<'a> Queues<'a> {
         &self,
         seq: i64,
         provider: &str,
-        terminals: &[String],
+        envelopes: &[Envelope],
         urgency: Urgency,
         size: i64,
     ) -> Result<(), StoreError> {
@@ -308,15 +360,15 @@ impl<'a> Queues<'a> {
                  WHERE name = ?1",
             )?
             .execute(params![provider, size])?;
-        let mut insert = self
-            .db
-            .prepare_cached("INSERT INTO envelopes (message, terminal, urgency, size) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut insert = self.db.prepare_cached(
+            "INSERT INTO envelopes (message, terminal, urgency, size, calls_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
         let mut count = self.db.prepare_cached(
             "INSERT INTO queues VALUES (?1, 1, ?2)
              ON CONFLICT (terminal) DO UPDATE SET messages = messages + 1, octets = octets + excluded.octets",
         )?;
-        for terminal in terminals {
-            insert.execute(params![seq, terminal, urgency_rank(urgency), size])?;
+        for Envelope { terminal, calls_at, .. } in envelopes {
+            insert.execute(params![seq, terminal, urgency_rank(urgency), size, calls_at])?;
             count.execute(params![terminal, size])?;
         }
         Ok(())

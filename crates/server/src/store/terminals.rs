@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::rows::select_terminals;
 use super::{Store, StoreError, now};
 use crate::directory::{Connection, Destination, Name, Terminal};
+use crate::topic::TopicFilter;
 
 impl Store {
     /// Adds a terminal.
@@ -14,14 +15,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`] names the field that another terminal has.
     pub async fn add_terminal(&self, terminal: Terminal) -> Result<(), StoreError> {
+        self.add_terminal_with(terminal, Vec::new()).await
+    }
+
+    /// Adds a terminal that may register by itself for what these filters mean only; none: for everything.
+    ///
+    /// # Errors
+    /// As [`Store::add_terminal`].
+    pub async fn add_terminal_with(&self, terminal: Terminal, registrable: Vec<TopicFilter>) -> Result<(), StoreError> {
         let added = self
             .writer
             .run(move |db| {
                 let address = terminal.address.map(|address| address.to_string());
                 let number = terminal.number.as_ref().map(Number::as_str);
+                let id = terminal.id.to_string();
                 db.prepare_cached("INSERT INTO terminals (id, name, number, address) VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![terminal.id.to_string(), terminal.name.to_string(), number, address])
+                    .execute(params![id, terminal.name.to_string(), number, address])
                     .map_err(taken)?;
+                let mut insert = db.prepare_cached("INSERT OR IGNORE INTO registrable VALUES (?1, ?2)")?;
+                for filter in registrable {
+                    insert.execute([&id, &filter.to_string()])?;
+                }
                 Ok(())
             })
             .await;

@@ -1,11 +1,12 @@
 mod keeping;
 mod migrations;
 mod quotas;
+mod subscriptions;
 mod verdicts;
 
 use bytes::Bytes;
 use delivery::{ContentType, Digest, MessageHead, MessageId};
-use line::CallId;
+use line::{CallId, Hours};
 use tempfile::TempDir;
 
 use super::content::INLINE_OCTETS_MAX;
@@ -36,7 +37,14 @@ fn message(content: &[u8], terminals: &[TerminalId]) -> NewMessage {
         size: content.len() as u64,
     };
     let handling = Handling::default();
-    NewMessage { head, provider: "vending-1".parse().unwrap(), content, terminals: terminals.to_vec(), handling }
+    NewMessage {
+        head,
+        provider: "vending-1".parse().unwrap(),
+        content,
+        terminals: terminals.to_vec(),
+        subscribers: None,
+        handling,
+    }
 }
 
 fn call_placed() -> CallRecord {

@@ -13,6 +13,7 @@ use crate::directory::Direction;
 use crate::dispatch::{Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules};
 use crate::outcome::Outcome;
 use crate::store::DeliveryEntry;
+use crate::subscription::Calls;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A Tuesday's noon, on the wall and in UTC.
@@ -69,6 +70,7 @@ impl Scene {
             envelope: EnvelopeEntry {
                 terminal: "owner".to_owned(),
                 under_way: None,
+                calls: Calls::Now,
                 verdict: None,
                 reason: None,
                 call: None,
@@ -301,4 +303,14 @@ fn what_is_over_says_why_and_that_nothing_follows() {
         let told = told(verdict, reason);
         assert!(told.contains(says) && (told.is_empty() == says.is_empty()), "{told:?} does not say {says:?}");
     }
+}
+
+#[test]
+fn it_came_outside_what_the_terminal_registered_for() {
+    let mut scene = Scene::new(&["a"]);
+    scene.envelope.calls = Calls::Never;
+    scene.says("not to be called for it", "rides on the next call", None);
+    let evening = "2026-11-24T20:00:00Z".parse().unwrap();
+    scene.envelope.calls = Calls::From(evening);
+    scene.says("outside the hours for which the terminal has registered", "when they begin", Some("2026-11-24T20:00"));
 }

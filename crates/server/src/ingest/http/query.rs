@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use percent_encoding::percent_decode_str;
 
 use super::Problem;
-use crate::directory::Destination;
+use super::cloud_event::CloudEvent;
+use crate::directory::Recipient;
 use crate::intake::KEY_OCTETS_MAX;
 use crate::store::Handling;
 use crate::topic::Topic;
@@ -19,7 +20,7 @@ const EXPIRES_SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;
 /// Whom a submission is for, and how it is to be treated.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    pub(super) destinations: Vec<Destination>,
+    pub(super) recipients: Vec<Recipient>,
     pub(super) handling: Handling,
 }
 
@@ -27,22 +28,26 @@ impl Wanted {
     /// Reads `to=tel:201&to=...&urgency=urgent&expires=3600&replace=KEY&topic=news/weather`, and the fields `TTL` (RFC 8030
     /// §5.2) and `Idempotency-Key`. A `+` is a plus, as in a number, not a blank, as in a form.
     pub(super) fn read(query: &str, headers: &HeaderMap, now: Timestamp) -> Result<Self, Problem> {
-        let (mut destinations, mut urgency, mut expires, mut replace, mut topic) = (Vec::new(), None, None, None, None);
+        let (mut recipients, mut urgency, mut expires, mut replace, mut topic) = (Vec::new(), None, None, None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_str(value).decode_utf8();
             let value = value.map_err(|_| Problem::new("query", format!("{pair:?} is not UTF-8")))?;
             match key {
-                "to" => destinations.push(parsed("to", &value)?),
+                "to" => recipients.push(parsed("to", &value)?),
                 "urgency" => once(&mut urgency, "urgency", parsed::<Urgency>("urgency", &value)?)?,
                 "expires" => once(&mut expires, "expires", expiry(&value, now)?)?,
                 "replace" => once(&mut replace, "replace", key_text("replace", &value)?)?,
                 "topic" => once(&mut topic, "topic", parsed::<Topic>("topic", &value)?)?,
                 _ => {
-                    let known = "give to=DESTINATION, urgency=, expires=, replace= or topic=";
+                    let known = "give to=DESTINATION or to=topic:TOPIC, urgency=, expires=, replace= or topic=";
                     return Err(Problem::new("query", format!("{pair:?} is not known here; {known}")));
                 }
             }
+        }
+        let event = CloudEvent::read(headers)?;
+        if let Some(event) = event.as_ref().filter(|_| recipients.is_empty()) {
+            recipients.push(Recipient::Subscribers(parsed("ce-type", &event.kind)?));
         }
         if let Some(ttl) = field(headers, "ttl")? {
             let seconds =
@@ -54,9 +59,12 @@ impl Wanted {
             topic,
             expires_at: expires,
             replace_key: replace,
-            idempotency_key: field(headers, "idempotency-key")?.map(idempotency_key).transpose()?,
+            idempotency_key: match field(headers, "idempotency-key")? {
+                Some(key) => Some(idempotency_key(key)?),
+                None => event.map(|event| event.key()),
+            },
         };
-        Ok(Self { destinations, handling })
+        Ok(Self { recipients, handling })
     }
 }
 
@@ -72,7 +80,7 @@ fn once<T>(slot: &mut Option<T>, field: &'static str, value: T) -> Result<(), Pr
 }
 
 /// A header field that stands there once.
-fn field<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
+pub(super) fn field<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {
@@ -126,13 +134,40 @@ mod tests {
     }
 
     #[test]
-    fn destinations_are_read_from_the_query_and_faults_name_their_field() {
-        let expected: Vec<Destination> = vec!["tel:+49301234".parse().unwrap(), "ip:10.77.0.2".parse().unwrap()];
-        assert_eq!(read("to=tel:%2B49301234&to=ip:10.77.0.2", &[]).unwrap().destinations, expected);
+    fn recipients_are_read_from_the_query_and_faults_name_their_field() {
+        let expected: Vec<Recipient> = vec!["tel:+49301234".parse().unwrap(), "ip:10.77.0.2".parse().unwrap()];
+        assert_eq!(read("to=tel:%2B49301234&to=ip:10.77.0.2", &[]).unwrap().recipients, expected);
         assert_eq!(read("", &[]), Ok(Wanted::default()));
         assert_eq!(read("to=201", &[]), Err("to"));
         assert_eq!(read("too=tel:201", &[]), Err("query"));
         assert_eq!(read("to=%ff", &[]), Err("query"));
+    }
+
+    #[test]
+    fn a_cloud_event_goes_to_those_registered_for_its_type_and_is_one_submission_however_often_it_is_sent() {
+        let event = [("ce-specversion", "1.0"), ("ce-id", "17"), ("ce-source", "/gauge"), ("ce-type", "level/high")];
+        let wanted = read("", &event).unwrap();
+        assert_eq!(wanted.recipients, ["topic:level/high".parse::<Recipient>().unwrap()]);
+        assert_eq!(wanted.handling.idempotency_key.as_deref(), Some("/gauge 17"));
+        let to = read("to=tel:301", &event).unwrap();
+        assert_eq!(to.recipients, ["tel:301".parse::<Recipient>().unwrap()]);
+        let keyed = read("", &[&event[..], &[("idempotency-key", "mine")]].concat()).unwrap();
+        assert_eq!(keyed.handling.idempotency_key.as_deref(), Some("mine"));
+        for (missing, field) in [(1, "ce-id"), (2, "ce-source"), (3, "ce-type")] {
+            let mut event = event.to_vec();
+            event.remove(missing);
+            assert_eq!(read("to=tel:301", &event), Err(field));
+        }
+        let other = [("ce-specversion", "2.0"), ("ce-id", "17"), ("ce-source", "/gauge"), ("ce-type", "level")];
+        assert_eq!(read("", &other), Err("ce-specversion"));
+        let long = CloudEvent::read(
+            &[("ce-specversion", "1.0"), ("ce-id", "17"), ("ce-type", "level")]
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .chain([("ce-source".parse().unwrap(), "s".repeat(200).parse().unwrap())])
+                .collect(),
+        );
+        assert_eq!(long.unwrap().unwrap().key().len(), 64);
     }
 
     #[test]

@@ -130,7 +130,7 @@ async fn whatever_is_wrong_with_a_submission_is_a_problem_document_that_names_it
         assert_eq!(answered.body["status"], status);
         assert_eq!(answered.retry_after, None, "{query}");
     }
-    let many: Vec<_> = (0..=crate::intake::DESTINATIONS_MAX).map(|number| format!("to=tel:{number}")).collect();
+    let many: Vec<_> = (0..=crate::intake::RECIPIENTS_MAX).map(|number| format!("to=tel:{number}")).collect();
     assert_eq!(field(&port.submit("vending", &many.join("&"), b"x").await), (400, "to"));
     let large = vec![b'x'; usize::try_from(SIZE_MAX).unwrap() + 1];
     assert_eq!(field(&port.submit("vending", "to=tel:301", &large).await), (413, "body"));

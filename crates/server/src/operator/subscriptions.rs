@@ -1,0 +1,95 @@
+//! What terminals are registered for, as the operator sees and changes it.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use delivery::Urgency;
+use line::Hours;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Desk, Refused, parse};
+use crate::store::{StoreError, SubscriptionEntry};
+use crate::subscription::{RegisterError, RegisteredBy, Subscription};
+use crate::topic::TopicFilter;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSubscription {
+    filter: String,
+    urgency: Option<String>,
+    size_max: Option<u64>,
+    #[serde(default)]
+    hours: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OldSubscription {
+    filter: String,
+}
+
+pub(super) async fn list_subscriptions(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let terminal = desk.named(&name).await?;
+    let found = desk.store.subscriptions(terminal.id).await?;
+    Ok(Json(found.iter().map(subscription_json).collect::<Vec<_>>()).into_response())
+}
+
+pub(super) async fn subscribe(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Json<NewSubscription>, JsonRejection>,
+) -> Answer {
+    let Json(new) = body?;
+    let terminal = desk.named(&name).await?;
+    let subscription = Subscription {
+        filter: parse("filter", &new.filter)?,
+        urgency: new.urgency.map_or(Ok(Urgency::Bulk), |urgency| parse("urgency", &urgency))?,
+        size_max: new.size_max,
+        hours: parse::<Hours>("hours", &new.hours)?,
+    };
+    let filter = subscription.filter.clone();
+    desk.store.subscribe(terminal.id, subscription, RegisteredBy::Operator).await?;
+    tracing::info!(terminal = %terminal.name, %filter, "registered");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn unsubscribe(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Json<OldSubscription>, JsonRejection>,
+) -> Answer {
+    let Json(OldSubscription { filter }) = body?;
+    let terminal = desk.named(&name).await?;
+    let filter: TopicFilter = parse("filter", &filter)?;
+    if !desk.store.unsubscribe(terminal.id, filter.clone()).await? {
+        let detail = format!("{name} is not registered for {filter}; `ringup subscription list {name}` shows for what");
+        return Err(Refused::missing("filter", detail));
+    }
+    tracing::info!(terminal = %terminal.name, %filter, "not registered any more");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) fn subscription_json(entry: &SubscriptionEntry) -> Value {
+    let SubscriptionEntry { subscription: Subscription { filter, urgency, size_max, hours }, by, at } = entry;
+    json!({
+        "filter": filter.to_string(),
+        "urgency": urgency.as_str(),
+        "size_max": size_max,
+        "hours": if hours.0.is_empty() { "always".to_owned() } else { hours.to_string() },
+        "by": by.as_str(),
+        "at": at,
+    })
+}
+
+impl From<RegisterError> for Refused {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Store(StoreError::NoTerminal(_)) => Self::missing("name", error),
+            RegisterError::Store(error) => error.into(),
+            RegisterError::TooBroad { .. } | RegisterError::TooMany => Self::conflict("filter", error),
+        }
+    }
+}

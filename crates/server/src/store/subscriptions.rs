@@ -1,0 +1,234 @@
+//! What terminals have registered for, and who has registered for a topic.
+
+use delivery::{TerminalId, Urgency};
+use jiff::{Timestamp, Zoned};
+use rusqlite::{Connection as Database, Row, params};
+
+use super::rows::{parse, read_count, read_urgency, time, urgency_rank};
+use super::{Store, StoreError, now};
+use crate::subscription::{
+    Calls, RegisterError, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
+};
+use crate::topic::{Topic, TopicFilter};
+
+/// How the database writes "never" where it sorts by time.
+const NEVER: i64 = i64::MAX;
+
+/// A subscription as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionEntry {
+    /// What.
+    pub subscription: Subscription,
+    /// Who registered it.
+    pub by: RegisteredBy,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// Registers a terminal for what a filter means; the same filter again changes the conditions.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: nothing is changed. The rights are those of what the terminal registers by itself.
+    pub async fn subscribe(
+        &self,
+        terminal: TerminalId,
+        subscription: Subscription,
+        by: RegisteredBy,
+    ) -> Result<(), RegisterError> {
+        let work = move |db: &Database| {
+            let id = terminal.to_string();
+            let registrable = select_registrable(db, &id)?;
+            if by == RegisteredBy::Terminal
+                && let Err(registrable) = allow_filter(&registrable, &subscription.filter)
+            {
+                return Ok(Err(RegisterError::TooBroad { filter: subscription.filter, registrable }));
+            }
+            let filter = subscription.filter.to_string();
+            let others = db
+                .prepare_cached("SELECT count(*) FROM subscriptions WHERE terminal = ?1 AND filter <> ?2")?
+                .query_row([&id, &filter], |row| read_count(row, 0))?;
+            if others >= SUBSCRIPTIONS_MAX {
+                return Ok(Err(RegisterError::TooMany));
+            }
+            db.prepare_cached("INSERT OR REPLACE INTO subscriptions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+                .execute(params![
+                    filter,
+                    id,
+                    urgency_rank(subscription.urgency),
+                    subscription.size_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
+                    subscription.hours.to_string(),
+                    by.as_str(),
+                    now(),
+                ])
+                .map_err(|error| match error.sqlite_error_code() {
+                    Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::NoTerminal(terminal),
+                    _ => error.into(),
+                })?;
+            Ok(Ok(()))
+        };
+        self.writer.run(work).await?
+    }
+
+    /// Takes a terminal off what a filter means. `false`: it was not registered for exactly that.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unsubscribe(&self, terminal: TerminalId, filter: TopicFilter) -> Result<bool, StoreError> {
+        self.writer
+            .run(move |db| {
+                let mut delete = db.prepare_cached("DELETE FROM subscriptions WHERE terminal = ?1 AND filter = ?2")?;
+                Ok(delete.execute([terminal.to_string(), filter.to_string()])? == 1)
+            })
+            .await
+    }
+
+    /// What a terminal has registered for, by filter.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn subscriptions(&self, terminal: TerminalId) -> Result<Vec<SubscriptionEntry>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT filter, urgency, size_max, hours, registered_by, registered_at
+                     FROM subscriptions WHERE terminal = ?1 ORDER BY filter",
+                )?;
+                let mut rows = select.query([terminal.to_string()])?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let by = match row.get::<_, String>(4)?.as_str() {
+                        "terminal" => RegisteredBy::Terminal,
+                        _ => RegisteredBy::Operator,
+                    };
+                    let at = time(row.get(5)?, WHAT)?;
+                    found.push(SubscriptionEntry { subscription: read_subscription(row)?, by, at });
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// What a terminal may register for by itself; nothing: everything.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn registrable(&self, terminal: TerminalId) -> Result<Vec<TopicFilter>, StoreError> {
+        self.reader.run(move |db| select_registrable(db, &terminal.to_string())).await
+    }
+
+    /// Who has registered for a message of this topic, and when each is called for it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn subscribers(
+        &self,
+        topic: Topic,
+        urgency: Urgency,
+        size: u64,
+        now: Zoned,
+    ) -> Result<Vec<Subscriber>, StoreError> {
+        self.reader
+            .run(move |db| {
+                // There are far fewer filters than subscriptions: most terminals of a service want the same.
+                let mut filters = db.prepare_cached("SELECT DISTINCT filter FROM subscriptions")?;
+                let mut select = db.prepare_cached(
+                    "SELECT filter, urgency, size_max, hours, terminal FROM subscriptions WHERE filter = ?1",
+                )?;
+                let mut names = filters.query([])?;
+                let mut found = Vec::new();
+                while let Some(name) = names.next()? {
+                    let filter: String = name.get(0)?;
+                    if !parse::<TopicFilter>(&filter, WHAT).is_ok_and(|filter| filter.matches(&topic)) {
+                        continue;
+                    }
+                    let mut rows = select.query([filter])?;
+                    while let Some(row) = rows.next()? {
+                        let terminal = parse(&row.get::<_, String>(4)?, WHAT);
+                        match terminal.and_then(|terminal| Ok((terminal, read_subscription(row)?))) {
+                            Ok(one) => found.push(one),
+                            // One damaged row must not keep the message from the others.
+                            Err(error) => tracing::error!(%error, "left out"),
+                        }
+                    }
+                }
+                let found = found.iter().map(|(terminal, subscription)| (*terminal, subscription));
+                Ok(subscribers(found, &topic, urgency, size, &now))
+            })
+            .await
+    }
+
+    /// When the next envelope that is held may cause a call.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn next_release(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.reader
+            .run(|db| {
+                let at: Option<i64> = db
+                    .prepare_cached(
+                        "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1",
+                    )?
+                    .query_row([NEVER], |row| row.get(0))?;
+                Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
+            })
+            .await
+    }
+
+    /// Lets envelopes cause calls whose time for that has come; gives their terminals.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn release(&self, now: Timestamp) -> Result<Vec<TerminalId>, StoreError> {
+        self.writer
+            .run(move |db| {
+                let mut update = db.prepare_cached(
+                    "UPDATE envelopes SET calls_at = NULL
+                     WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at <= ?1 RETURNING terminal",
+                )?;
+                let mut rows = update.query([now.as_millisecond().min(NEVER - 1)])?;
+                let mut terminals = std::collections::BTreeSet::new();
+                while let Some(row) = rows.next()? {
+                    terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "an envelope")?);
+                }
+                Ok(terminals.into_iter().collect())
+            })
+            .await
+    }
+}
+
+const WHAT: &str = "a subscription";
+
+fn select_registrable(db: &Database, terminal: &str) -> Result<Vec<TopicFilter>, StoreError> {
+    let mut select = db.prepare_cached("SELECT filter FROM registrable WHERE terminal = ?1 ORDER BY filter")?;
+    let filters = select.query_map([terminal], |row| row.get::<_, String>(0))?;
+    // A filter that cannot be read must not become the right to everything.
+    filters.map(|filter| parse(&filter?, "a right to register")).collect()
+}
+
+/// Reads filter, urgency, largest size and hours from the first four columns.
+fn read_subscription(row: &Row<'_>) -> Result<Subscription, StoreError> {
+    Ok(Subscription {
+        filter: parse(&row.get::<_, String>(0)?, WHAT)?,
+        urgency: read_urgency(row.get(1)?)?,
+        size_max: row.get::<_, Option<i64>>(2)?.and_then(|max| u64::try_from(max).ok()),
+        hours: parse(&row.get::<_, String>(3)?, WHAT)?,
+    })
+}
+
+/// As the database keeps it.
+pub(super) fn calls_at(calls: Calls) -> Option<i64> {
+    match calls {
+        Calls::Now => None,
+        Calls::From(at) => Some(at.as_millisecond()),
+        Calls::Never => Some(NEVER),
+    }
+}
+
+pub(super) fn read_calls(at: Option<i64>) -> Result<Calls, StoreError> {
+    Ok(match at {
+        None => Calls::Now,
+        Some(NEVER) => Calls::Never,
+        Some(at) => Calls::From(time(at, "an envelope")?),
+    })
+}
