@@ -14,6 +14,7 @@ mod preamble;
 pub mod proof;
 mod receiver;
 mod terminal_id;
+pub mod topic;
 
 pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
 pub use message::{
@@ -24,6 +25,7 @@ pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
 pub use receiver::{Enrolment, Inbox, Progress, ReceiveError, StoreError, Stored, receive};
 pub use terminal_id::{TerminalId, TerminalIdError};
+pub use topic::{Topic, TopicError, TopicFilter};
 
 /// The TCP port on which a server takes connected notices, over links.
 pub const PORT: u16 = 7411;

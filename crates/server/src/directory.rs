@@ -4,14 +4,13 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use delivery::TerminalId;
+use delivery::{TerminalId, Topic, TopicError};
 use jiff::Timestamp;
 use line::{CallId, Home, Number};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::rights::Right;
-use crate::topic::{Topic, TopicError};
 
 /// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

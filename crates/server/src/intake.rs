@@ -1,7 +1,7 @@
 //! The only door: every message enters here, whatever brought it. Rights, size, destination; then on the disk; then told.
 
 use bytes::Bytes;
-use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
+use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId, Topic};
 use jiff::{Timestamp, Zoned};
 use line::Home;
 use tokio::sync::mpsc;
@@ -11,7 +11,6 @@ use crate::directory::{Destination, Provider, Recipient, TokenHash};
 use crate::rights::{allow_everything, allow_terminal, allow_topic};
 use crate::routing::{UnknownDestination, route};
 use crate::store::{Cancelled, Handling, NewMessage, OverQuota, Store, StoreError};
-use crate::topic::Topic;
 
 /// Recipients of one submission.
 pub const RECIPIENTS_MAX: usize = 1000;

@@ -27,7 +27,6 @@ pub mod routing;
 pub mod service;
 pub mod store;
 pub mod subscription;
-pub mod topic;
 mod upkeep;
 pub mod verdict;
 pub mod waiting;

@@ -16,8 +16,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use delivery::TerminalId;
 use delivery::proof::{Bundle, EnrolmentSecret};
+use delivery::{TerminalId, TopicFilter};
 use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
 use serde::Deserialize;
@@ -35,7 +35,6 @@ use crate::keys::ServerKeys;
 use crate::plan::{self, Question, Questions};
 use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
-use crate::topic::TopicFilter;
 use crate::webhooks::{Webhook, WebhookSecret, WebhookUrl};
 
 /// Entries in a list that grows for ever.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::directory::{Destination, DestinationError, Terminal};
-use crate::topic::{Topic, TopicError, TopicFilter};
+use delivery::{Topic, TopicError, TopicFilter};
 
 /// One thing that a provider may do. A right is about the terminal, however a submission names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! What a terminal has registered for, and what of that it is called for. Pure.
 
-use delivery::{TerminalId, Urgency};
+use delivery::{TerminalId, Topic, TopicFilter, Urgency};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use line::Hours;
 
 use crate::dispatch::week_minute;
-use crate::topic::{Topic, TopicFilter};
 
 /// Subscriptions that one terminal may have.
 pub const SUBSCRIPTIONS_MAX: u64 = 100;

@@ -5,7 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use delivery::Urgency;
+use delivery::{TopicFilter, Urgency};
 use line::Hours;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::{Answer, Desk, Refused, parse};
 use crate::store::{StoreError, SubscriptionEntry};
 use crate::subscription::{RegisterError, RegisteredBy, Subscription};
-use crate::topic::TopicFilter;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use delivery::{Digest, MessageHead, MessageId, TerminalId, Urgency};
+use delivery::{Digest, MessageHead, MessageId, TerminalId, Topic, Urgency};
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,6 @@ use super::subscriptions::calls_at;
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
 use crate::subscription::{Calls, Subscriber};
-use crate::topic::Topic;
 
 /// A message about to be stored.
 #[derive(Debug, Clone)]

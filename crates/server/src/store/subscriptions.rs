@@ -1,6 +1,6 @@
 //! What terminals have registered for, and who has registered for a topic.
 
-use delivery::{TerminalId, Urgency};
+use delivery::{TerminalId, Topic, TopicFilter, Urgency};
 use jiff::{Timestamp, Zoned};
 use rusqlite::{Connection as Database, Row, params};
 
@@ -9,7 +9,6 @@ use super::{Store, StoreError, now};
 use crate::subscription::{
     Calls, RegisterError, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
 };
-use crate::topic::{Topic, TopicFilter};
 
 /// How the database writes "never" where it sorts by time.
 const NEVER: i64 = i64::MAX;

@@ -1,13 +1,12 @@
 //! The directory's terminals.
 
-use delivery::TerminalId;
+use delivery::{TerminalId, TopicFilter};
 use line::Number;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::rows::select_terminals;
 use super::{Store, StoreError, now};
 use crate::directory::{Connection, Destination, Name, Terminal};
-use crate::topic::TopicFilter;
 
 impl Store {
     /// Adds a terminal.

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::http::HeaderMap;
-use delivery::Urgency;
+use delivery::{Topic, Urgency};
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::percent_decode_str;
 
@@ -12,7 +12,6 @@ use super::cloud_event::CloudEvent;
 use crate::directory::Recipient;
 use crate::intake::KEY_OCTETS_MAX;
 use crate::store::Handling;
-use crate::topic::Topic;
 
 /// The longest that a message may wait until it expires: ten years, in seconds.
 const EXPIRES_SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;
