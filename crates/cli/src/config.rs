@@ -6,6 +6,7 @@
 mod alarm;
 mod calling;
 pub(crate) mod exchange;
+mod inbox;
 mod money;
 pub(crate) mod server;
 pub(crate) mod terminal;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 use modem::{ADDED_MAX, Command, Profile, Setup};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -127,12 +128,13 @@ impl Section<'_> {
         self.folder.to_owned()
     }
 
-    /// A time with its unit, such as `"90s"` or `"250ms"`.
+    /// A time with its unit, such as `"90s"`, `"250ms"` or `"7d"`; a day has 24 hours.
     pub(crate) fn time(&mut self, key: &str, default: Duration) -> Duration {
         let Some(text) = self.parsed::<String>(key) else { return default };
-        let parsed = text.parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+        let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        let parsed = span.ok().and_then(|time| Duration::try_from(time).ok());
         parsed.unwrap_or_else(|| {
-            self.fault(key, format!("{text:?} is not a time such as \"90s\", \"250ms\" or \"1m\""));
+            self.fault(key, format!("{text:?} is not a time such as \"90s\", \"250ms\", \"1m\" or \"7d\""));
             default
         })
     }

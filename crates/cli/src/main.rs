@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod inbox;
 mod logging;
 mod machine;
 mod operator;
@@ -44,6 +45,7 @@ enum Command {
     DialIn(machine::DialIn),
     Connect(machine::Connect),
     Enrol(machine::Enrol),
+    Inbox(inbox::InboxVerbs),
     Wait(machine::Wait),
     Answer(machine::Answer),
     Terminal(operator::TerminalVerbs),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::DialIn(dial_in) => dial_in.run(),
         Command::Connect(connect) => connect.run(),
         Command::Enrol(enrol) => enrol.run(),
+        Command::Inbox(verbs) => verbs.run(),
         Command::Wait(wait) => wait.run(),
         Command::Answer(answer) => answer.run(),
         Command::Terminal(verbs) => verbs.run(),

@@ -134,7 +134,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Columns as wide as their widest entry, two blanks between.
-fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
+pub(crate) fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
     let mut lines = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| text(&row[path])).collect()));
     let widths: Vec<usize> = (0..columns.len())

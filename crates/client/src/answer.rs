@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::agreements::Agreements;
 use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
 use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
+use crate::inbox::InboxConfig;
 use crate::session::{LinkSettings, SessionError, establish, receive, receive_online};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
@@ -30,7 +31,7 @@ pub struct TerminalConfig {
     /// What is dialled before every number.
     pub dial_prefix: String,
     /// Where what comes is kept.
-    pub inbox: PathBuf,
+    pub inbox: InboxConfig,
     /// Where it keeps its key, and what it has spent.
     pub state: PathBuf,
     /// The server's delivery port on the Internet, `HOST:PORT`, for rings that say "connect".

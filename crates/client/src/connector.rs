@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::budget::{Budget, BudgetError};
 use crate::identity::Identity;
-use crate::inbox::{Inbox, InboxError};
+use crate::inbox::{InboxConfig, InboxError};
 use crate::session::{LinkSettings, Receiving, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
 
@@ -45,7 +45,7 @@ pub struct ReceiveConfig {
     /// Where its key is, and what it knows of its server.
     pub state: PathBuf,
     /// Where what comes is kept.
-    pub inbox: PathBuf,
+    pub inbox: InboxConfig,
     /// How long it stays connected after "nothing more".
     pub linger: Duration,
 }
@@ -58,7 +58,7 @@ impl ReceiveConfig {
     pub fn open(&self) -> Result<Receiving, DialInError> {
         Ok(Receiving {
             identity: Arc::new(Identity::open(&self.state).map_err(SessionError::from)?),
-            inbox: Arc::new(Inbox::open(&self.inbox)?),
+            inbox: Arc::new(self.inbox.open()?),
             linger: self.linger,
         })
     }

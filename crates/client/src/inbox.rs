@@ -5,11 +5,16 @@
 //! ```
 //!
 //! A crash before the rename leaves a part, which the next delivery of a long message goes on with as far as it was
-//! synced, and that of a short one starts over; one after it leaves a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come:
-//! take the content out of it as you like, but leave the folder.
+//! synced, and that of a short one starts over; one after it leaves a message whose receipt is given when it is delivered again. The folder `INBOX/ID` is the memory that `ID` has come;
+//! what is removed by rule is remembered in `INBOX/.seen`.
 
+mod entry;
+mod keeping;
 mod part;
+mod rules;
+mod seen;
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,8 +22,12 @@ use std::path::{Path, PathBuf};
 use delivery::{Arrival, MessageId, Progress, StoreError, Stored};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use serde::Serialize;
 
+pub use entry::{Entry, Note};
+pub use keeping::clean;
+pub use rules::{Handover, Rule, Rules};
+
+use crate::handover::HandoverStart;
 use part::Part;
 
 /// Folder of parts, inside the inbox so that a rename never crosses file systems.
@@ -28,6 +37,32 @@ const INCOMING: &str = ".incoming";
 #[derive(Debug)]
 pub struct Inbox {
     folder: PathBuf,
+    rules: Rules,
+    /// Told when something was published.
+    handover: Option<HandoverStart>,
+}
+
+/// Where a terminal's inbox is, and what becomes of what comes there.
+#[derive(Debug, Clone)]
+pub struct InboxConfig {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What becomes of what comes.
+    pub rules: Rules,
+    /// The program, with its arguments, that hands over and cleans.
+    pub hand_over: Vec<OsString>,
+}
+
+impl InboxConfig {
+    /// Opens it for a session.
+    ///
+    /// # Errors
+    /// [`InboxError`].
+    pub fn open(&self) -> Result<Inbox, InboxError> {
+        let inbox = Inbox::open(&self.folder)?;
+        let handover = self.rules.is_active().then(|| HandoverStart::new(self.hand_over.clone()));
+        Ok(Inbox { rules: self.rules.clone(), handover, ..inbox })
+    }
 }
 
 /// The inbox cannot be used.
@@ -41,16 +76,6 @@ pub struct InboxError {
     source: io::Error,
 }
 
-/// `message.toml` beside every content.
-#[derive(Serialize)]
-struct Note {
-    id: String,
-    content_type: String,
-    size: u64,
-    sha256: String,
-    received_at: String,
-}
-
 impl Inbox {
     /// Opens the inbox in `folder`, making it if need be.
     ///
@@ -62,7 +87,11 @@ impl Inbox {
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let made = fs::create_dir_all(&incoming).and_then(|()| sync_folder(folder)).and_then(|()| sync_folder(parent));
         made.map_err(|source| InboxError { path: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), rules: Rules::default(), handover: None })
+    }
+
+    fn is_here(&self, id: MessageId) -> io::Result<bool> {
+        Ok(self.folder.join(id.to_string()).is_dir() || seen::was_here(&self.folder, id)?)
     }
 
     /// Where the content of a message is once it has been published.
@@ -76,8 +105,15 @@ impl delivery::Inbox for Inbox {
         // A message id is 22 characters of base64url: as a file name it can be neither hidden nor a path.
         let id = arrival.id.to_string();
         let (part, published) = (self.folder.join(INCOMING).join(&id), self.folder.join(&id));
-        if published.is_dir() {
+        let disk = |operation| move |source| StoreError::Disk { operation, source };
+        if self.is_here(arrival.id).map_err(disk("read what was here"))? {
             return Ok(Stored::Before);
+        }
+        if let Some(place) = self.rules.place_for(arrival.content_type.as_str(), None) {
+            let has_room = keeping::make_room(&self.folder, &self.rules, place, arrival.size);
+            if !has_room.map_err(disk("make room in the inbox"))? {
+                return Err(disk("keep more ([[inbox]] quota)")(io::ErrorKind::QuotaExceeded.into()));
+            }
         }
         let part = Part::open(part, &arrival).await?;
         let written = part.write(&arrival, content).await;
@@ -88,25 +124,28 @@ impl delivery::Inbox for Inbox {
         let note = Note {
             id: id.clone(),
             content_type: arrival.content_type.as_str().to_owned(),
+            topic: None,
             size: arrival.size,
             sha256: digest.to_string(),
-            received_at: Timestamp::now().to_string(),
+            received_at: Timestamp::now(),
         };
         let folder = self.folder.clone();
         let publish = move || publish(&folder, part.folder(), &published, &note);
         let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
-        done.and_then(|done| done)
-            .map_err(|source| StoreError::Disk { operation: "publish a message in the inbox", source })?;
+        done.and_then(|done| done).map_err(disk("publish a message in the inbox"))?;
+        self.handover.iter().for_each(HandoverStart::published);
         tracing::info!(message_id = %id, size = arrival.size, offset = arrival.offset, "stored");
         Ok(Stored::Now)
     }
 
     async fn progress(&self, id: MessageId) -> Progress {
-        let id = id.to_string();
-        if self.folder.join(&id).is_dir() {
-            return Progress::Whole;
+        match self.is_here(id) {
+            Ok(true) => return Progress::Whole,
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "what was here cannot be read"),
         }
-        part::kept(&self.folder.join(INCOMING).join(&id)).map_or(Progress::Nothing, |kept| Progress::Part(kept.offset))
+        part::kept(&self.folder.join(INCOMING).join(id.to_string()))
+            .map_or(Progress::Nothing, |kept| Progress::Part(kept.offset))
     }
 }
 

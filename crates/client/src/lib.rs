@@ -10,6 +10,7 @@ mod agreements;
 pub mod answer;
 pub mod budget;
 pub mod connector;
+pub mod handover;
 pub mod identity;
 pub mod inbox;
 mod service_manager;

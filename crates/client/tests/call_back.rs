@@ -14,6 +14,7 @@ use modem::{Profile, Setup};
 use ringup_client::answer::{AnswerEnd, Heard, TerminalConfig, answer};
 use ringup_client::budget::{Budget, Limits};
 use ringup_client::identity::Identity;
+use ringup_client::inbox::{InboxConfig, Rules};
 use ringup_client::session::LinkSettings;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::timeout;
@@ -39,7 +40,7 @@ fn terminal(folder: &Path, rule: Rule) -> TerminalConfig {
         callers,
         home: None,
         dial_prefix: String::new(),
-        inbox: folder.join("inbox"),
+        inbox: InboxConfig { folder: folder.join("inbox"), rules: Rules::default(), hand_over: Vec::new() },
         state: folder.join("state"),
         server: None,
         limits: Limits::default(),

@@ -12,20 +12,27 @@ use delivery::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
 use delivery::{
     ContentType, Courier, DeliveryError, Digest, MessageHead, MessageId, Progress, Receipt, TerminalId, receive,
 };
-use ringup_client::inbox::Inbox;
+use jiff::{SignedDuration, Timestamp};
+use ringup_client::inbox::{Entry, Inbox, InboxConfig, Rule, Rules, clean};
 use tempfile::TempDir;
 use tokio::io::duplex;
 use tokio::task::JoinSet;
 
 /// A session with the inbox in `folder`. The terminal's end runs as a task of the set.
 async fn session(folder: &Path) -> (Courier, JoinSet<()>) {
+    session_with(folder, Rule::default()).await
+}
+
+/// The same with a rule for what comes.
+async fn session_with(folder: &Path, rule: Rule) -> (Courier, JoinSet<()>) {
     let (server, terminal) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
     let (stream, far) = duplex(4096);
     let pin = Pin::Keys(vec![terminal.public()]);
     let near = CourierCredentials::new(&server).unwrap();
     let near = near.secure(stream, TerminalId::from_octets([1; 8]), pin, 33_600).unwrap();
     let far = TerminalCredentials::new(&terminal, vec![server.public()], None).unwrap().secure(far, 33_600).unwrap();
-    let inbox = Arc::new(Inbox::open(folder).unwrap());
+    let config = InboxConfig { folder: folder.to_owned(), rules: Rules(vec![rule]), hand_over: Vec::new() };
+    let inbox = Arc::new(config.open().unwrap());
     let mut terminal = JoinSet::new();
     terminal.spawn(async move {
         let _ = receive(far, inbox, None, Duration::ZERO).await; // how a test ends the session is its own business
@@ -189,4 +196,46 @@ async fn an_inbox_that_cannot_be_made_says_where() {
     fs::write(&file, "").unwrap();
     let error = Inbox::open(&file.join("inbox")).unwrap_err();
     assert!(error.to_string().contains("file/inbox"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_done_with_long_enough_is_removed_and_never_published_again() {
+    let folder = TempDir::new().unwrap();
+    let rule = Rule { keep: Some(Duration::from_secs(3600)), ..Rule::default() };
+    let (first, second) = (message(b"first"), message(b"second"));
+    {
+        let (mut courier, _terminal) = session(folder.path()).await;
+        for (head, content) in [&first, &second] {
+            courier.deliver(head, content.clone(), false).await.unwrap();
+        }
+    }
+    Entry::find(folder.path(), first.0.id).unwrap().done().unwrap();
+    let rules = Rules(vec![rule]);
+    let at = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+    assert_eq!(clean(folder.path(), &rules, at(0)).unwrap(), 0);
+    assert_eq!(clean(folder.path(), &rules, at(2)).unwrap(), 1);
+    let left: Vec<_> = Entry::list(folder.path()).unwrap().iter().map(|entry| entry.id).collect();
+    assert_eq!(left, [second.0.id], "who is not done with it keeps it");
+    let (mut courier, _terminal) = session(folder.path()).await;
+    assert_eq!(courier.deliver(&first.0, first.1, false).await.unwrap(), Receipt::StoredBefore);
+    assert_eq!(courier.progress(first.0.id).await.unwrap(), Progress::Whole);
+    assert!(Entry::find(folder.path(), first.0.id).is_none());
+}
+
+#[tokio::test]
+async fn beyond_the_quota_what_is_done_with_goes_and_then_no_more_is_taken() {
+    let folder = TempDir::new().unwrap();
+    let (mut courier, _terminal) = session_with(folder.path(), Rule { quota: Some(20), ..Rule::default() }).await;
+    let [first, second, third] = [b"0123456789", b"abcdefghij", b"ABCDEFGHIJ"].map(|content| message(content));
+    for (head, content) in [&first, &second] {
+        courier.deliver(head, content.clone(), false).await.unwrap();
+    }
+    let refused = courier.deliver(&third.0, third.1.clone(), false).await;
+    let Err(DeliveryError::Refused { status, reason }) = refused else { panic!("{refused:?}") };
+    assert_eq!(status, 507);
+    assert!(reason.contains("[[inbox]] quota"), "{reason}");
+    Entry::find(folder.path(), second.0.id).unwrap().done().unwrap();
+    assert_eq!(courier.deliver(&third.0, third.1, false).await.unwrap(), Receipt::Stored);
+    let left: Vec<_> = Entry::list(folder.path()).unwrap().iter().map(|entry| entry.id).collect();
+    assert_eq!(left, [first.0.id, third.0.id]);
 }

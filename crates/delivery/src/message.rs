@@ -28,6 +28,11 @@ impl MessageId {
     pub fn from_octets(octets: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(octets))
     }
+
+    /// Its octets, the first six of which are milliseconds of Unix time.
+    pub fn octets(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for MessageId {

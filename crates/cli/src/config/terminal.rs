@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use client::answer::TerminalConfig;
 use client::budget::Limits;
+use client::inbox::{InboxConfig, Rules};
 use client::session::{LinkSettings, SILENCE_MAX};
 use delivery::proof::Bundle;
 use line::{Action, Home, Hours, Number, PortAddress, Rule, Screening, Window, check_dialled};
@@ -16,7 +17,7 @@ use link::HAS_TUN;
 use modem::{DialString, Profile, Setup};
 use toml::Value;
 
-use super::{ConfigError, Section, load, modem_setup, tun};
+use super::{ConfigError, Section, inbox, load, modem_setup, tun};
 
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
@@ -76,6 +77,8 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
                 state: state.clone(),
                 server: server_address.clone(),
                 limits,
+                rules: inbox::read(top),
+                config: path.to_owned(),
             };
             top.section("terminal", |section| terminal(section, link.clone(), line))
         } else {
@@ -97,6 +100,8 @@ struct LineFacts {
     state: PathBuf,
     server: Option<String>,
     limits: Limits,
+    rules: Rules,
+    config: PathBuf,
 }
 
 fn budget(section: &mut Section<'_>) -> Limits {
@@ -177,9 +182,10 @@ fn caller(section: &mut Section<'_>) -> Option<(Number, Rule)> {
 }
 
 fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> Option<TerminalConfig> {
-    let LineFacts { home, dial_prefix, profile, state, server, limits } = line;
+    let LineFacts { home, dial_prefix, profile, state, server, limits, rules, config } = line;
     let callers = callers(section, home);
-    let inbox = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
+    let folder = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
+    let inbox = InboxConfig { folder, rules, hand_over: inbox::hand_over_words(config) };
     let linger = section.time("linger", Duration::ZERO);
     if linger >= SILENCE_MAX {
         section.fault(

@@ -20,6 +20,7 @@ mod crashes;
 mod deciding;
 mod delivery;
 mod demo;
+mod inbox;
 mod kills;
 mod money;
 mod one_call;

@@ -1,0 +1,43 @@
+//! Handing over to a program: the content is its standard input, what is known of it stands in its environment.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::HandoverError;
+use crate::inbox::Entry;
+
+/// How long a program may take.
+const LONGEST: Duration = Duration::from_secs(600);
+
+pub(super) async fn run(words: &[OsString], entry: &Entry) -> Result<(), HandoverError> {
+    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+    let name = program.to_string_lossy().into_owned();
+    let content = File::open(entry.content())
+        .map_err(|source| HandoverError::Disk { operation: "read the content that is handed over", source })?;
+    let note = &entry.note;
+    // No shell: what came over the line is never a word of a command.
+    let child = Command::new(program)
+        .args(arguments)
+        .env("RINGUP_ID", entry.id.to_string())
+        .env("RINGUP_CONTENT_TYPE", &note.content_type)
+        .env("RINGUP_TOPIC", note.topic.as_deref().unwrap_or_default())
+        .env("RINGUP_SIZE", note.size.to_string())
+        .env("RINGUP_SHA256", &note.sha256)
+        .env("RINGUP_RECEIVED_AT", note.received_at.to_string())
+        .stdin(Stdio::from(content))
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = child.map_err(|source| HandoverError::Start { program: name.clone(), source })?;
+    match timeout(LONGEST, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(HandoverError::Exit { program: name, status }),
+        Ok(Err(source)) => Err(HandoverError::Start { program: name, source }),
+        Err(_) => Err(HandoverError::TooLong(LONGEST)),
+    }
+}

@@ -1,0 +1,165 @@
+//! Handing over: done only when it was taken, again until it is, and no message holds up another.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use delivery::{Digest, MessageId};
+use ringup_client::handover::{Handed, hand_over};
+use ringup_client::inbox::{Entry, Handover, Note, Rule, Rules};
+use tempfile::TempDir;
+
+/// A message as the inbox publishes it.
+fn published(inbox: &Path, content: &str, content_type: &str) -> MessageId {
+    let id = MessageId::now();
+    let note = Note {
+        id: id.to_string(),
+        content_type: content_type.to_owned(),
+        topic: Some("news/weather".to_owned()),
+        size: content.len() as u64,
+        sha256: Digest::of(content.as_bytes()).to_string(),
+        received_at: jiff::Timestamp::now(),
+    };
+    let folder = inbox.join(id.to_string());
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("content"), content).unwrap();
+    fs::write(folder.join("message.toml"), toml::to_string(&note).unwrap()).unwrap();
+    id
+}
+
+fn to(handover: Handover) -> Rules {
+    Rules(vec![Rule { handover: Some(handover), ..Rule::default() }])
+}
+
+fn shell(script: &str) -> Rules {
+    to(Handover::Command(["/bin/sh", "-c", script].map(OsString::from).to_vec()))
+}
+
+fn is_done(inbox: &Path, id: MessageId) -> bool {
+    Entry::find(inbox, id).unwrap().done_at.is_some()
+}
+
+#[tokio::test]
+async fn a_folder_gets_a_file_under_the_id_once() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = published(inbox.path(), "rain", "text/plain");
+    let rules = to(Handover::Directory(out.path().join("news")));
+    let handed = hand_over(inbox.path(), &rules, &[]).await.unwrap();
+    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0 });
+    assert_eq!(fs::read_to_string(out.path().join("news").join(id.to_string())).unwrap(), "rain");
+    assert_eq!(fs::read_dir(out.path().join("news")).unwrap().count(), 1, "nothing half written is left");
+    fs::remove_dir_all(out.path().join("news")).unwrap();
+    assert_eq!(hand_over(inbox.path(), &rules, &[]).await.unwrap(), Handed::default());
+}
+
+#[tokio::test]
+async fn mail_is_new_in_its_maildir_and_what_is_no_mail_is_left_alone() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = published(inbox.path(), "Subject: rain\r\n\r\nAgain.\r\n", "message/rfc822");
+    let other = published(inbox.path(), "rain", "text/plain");
+    let types = vec!["message/rfc822".parse().unwrap()];
+    let rule = Rule { types, handover: Some(Handover::Maildir(out.path().join("Mail"))), ..Rule::default() };
+    hand_over(inbox.path(), &Rules(vec![rule]), &[]).await.unwrap();
+    let mails: Vec<_> = fs::read_dir(out.path().join("Mail/new")).unwrap().map(|entry| entry.unwrap()).collect();
+    let [mail] = mails.as_slice() else { panic!("{mails:?}") };
+    assert!(mail.file_name().to_str().unwrap().contains(&id.to_string()));
+    assert!(fs::read_to_string(mail.path()).unwrap().starts_with("Subject: rain"));
+    assert!(
+        out.path().join("Mail/cur").is_dir() && fs::read_dir(out.path().join("Mail/tmp")).unwrap().next().is_none()
+    );
+    assert_eq!([is_done(inbox.path(), id), is_done(inbox.path(), other)], [true, false]);
+}
+
+#[tokio::test]
+async fn a_program_gets_the_content_and_what_is_known_and_no_word_of_the_sender_is_a_command() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = published(inbox.path(), "$(touch stolen); `touch stolen`", "text/plain");
+    let file = out.path().join("taken");
+    let script = format!("cd {}; (env | grep ^RINGUP_ | sort; cat) > taken", out.path().display());
+    hand_over(inbox.path(), &shell(&script), &[]).await.unwrap();
+    let taken = fs::read_to_string(&file).unwrap();
+    for line in [format!("RINGUP_ID={id}"), "RINGUP_TOPIC=news/weather".into(), "RINGUP_CONTENT_TYPE=text/plain".into()]
+    {
+        assert!(taken.contains(&line), "{taken}");
+    }
+    assert!(taken.ends_with("$(touch stolen); `touch stolen`") && !out.path().join("stolen").exists());
+    assert!(is_done(inbox.path(), id));
+}
+
+#[tokio::test]
+async fn what_is_not_taken_comes_again_with_its_id_and_holds_up_no_other() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let [bad, good] = ["bad", "good"].map(|content| published(inbox.path(), content, "text/plain"));
+    // Takes what is bad at the second try only.
+    let script = format!(
+        "cd {}; read word; echo $word $RINGUP_ID >> tries; [ $word = good ] || [ $(grep -c bad tries) = 2 ]",
+        out.path().display()
+    );
+    let first = hand_over(inbox.path(), &shell(&script), &[]).await.unwrap();
+    assert_eq!(first, Handed { taken: 1, left: 1, removed: 0 });
+    assert_eq!([is_done(inbox.path(), bad), is_done(inbox.path(), good)], [false, true]);
+    let second = hand_over(inbox.path(), &shell(&script), &[]).await.unwrap();
+    assert_eq!(second, Handed { taken: 1, left: 0, removed: 0 });
+    let tries = fs::read_to_string(out.path().join("tries")).unwrap();
+    assert_eq!(tries, format!("bad {bad}\ngood {good}\nbad {bad}\n"));
+    let missing = to(Handover::Command(vec!["/nonexistent/program".into()]));
+    published(inbox.path(), "third", "text/plain");
+    assert_eq!(hand_over(inbox.path(), &missing, &[]).await.unwrap().left, 1);
+}
+
+#[tokio::test]
+async fn what_is_not_taken_is_tried_again_after_each_pause() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    published(inbox.path(), "x", "text/plain");
+    let script = format!("echo >> {0}; [ $(grep -c '' {0}) = 3 ]", out.path().join("tries").display());
+    let handed = hand_over(inbox.path(), &shell(&script), &[Duration::ZERO; 3]).await.unwrap();
+    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0 });
+}
+
+/// Answers one request after the other with these statuses; gives the requests.
+fn application(listener: TcpListener, statuses: &'static [&'static str]) -> std::thread::JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let answered = statuses.iter().map(|status| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 1000];
+            while !request.ends_with(b"rain") {
+                let count = stream.read(&mut buffer).unwrap();
+                request.extend(&buffer[..count]);
+            }
+            stream
+                .write_all(
+                    format!("HTTP/1.1 {status}\r\nlocation: http://192.0.2.1/\r\ncontent-length: 0\r\n\r\n").as_bytes(),
+                )
+                .unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        answered.collect()
+    })
+}
+
+#[tokio::test]
+async fn an_application_is_asked_until_it_says_2xx_and_a_redirect_is_a_no() {
+    let inbox = TempDir::new().unwrap();
+    let id = published(inbox.path(), "rain", "text/plain");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/inbox", listener.local_addr().unwrap());
+    let application = application(listener, &["500 Oops", "307 Elsewhere", "204 Taken"]);
+    let rules = to(Handover::Url(url.parse().unwrap()));
+    for (left, taken) in [(1, 0), (1, 0), (0, 1)] {
+        assert_eq!(hand_over(inbox.path(), &rules, &[]).await.unwrap(), Handed { taken, left, removed: 0 });
+        assert_eq!(is_done(inbox.path(), id), taken == 1);
+    }
+    for request in application.join().unwrap() {
+        assert!(request.starts_with("POST /inbox HTTP/1.1\r\n"), "{request}");
+        assert!(
+            request.contains(&format!("idempotency-key: \"{id}\"")) && request.contains("topic: news/weather"),
+            "{request}"
+        );
+    }
+}
