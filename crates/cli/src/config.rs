@@ -7,6 +7,7 @@ mod alarm;
 mod calling;
 pub(crate) mod exchange;
 mod inbox;
+mod mail;
 mod money;
 pub(crate) mod server;
 pub(crate) mod terminal;

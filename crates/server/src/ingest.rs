@@ -2,3 +2,4 @@
 
 mod early_answer;
 pub mod http;
+pub mod mail;

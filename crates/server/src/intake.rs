@@ -132,6 +132,11 @@ impl Intake {
         self.size_max
     }
 
+    /// Where the numbers are that are written without a country.
+    pub(crate) fn home(&self) -> Option<Home> {
+        self.home
+    }
+
     /// Whose token this is.
     ///
     /// # Errors

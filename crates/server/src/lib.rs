@@ -14,6 +14,7 @@ pub mod dialer;
 pub mod dialup;
 pub mod directory;
 pub mod dispatch;
+mod door;
 pub mod ingest;
 pub mod intake;
 pub mod keys;

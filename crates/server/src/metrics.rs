@@ -49,6 +49,7 @@ struct Counted {
     unproved: Counter,
     alarms: Family<KindLabel, Counter>,
     webhooks: Family<ResultLabel, Counter>,
+    mails: Family<ResultLabel, Counter>,
     /// Put right when they are asked for.
     accepted: Counter,
     repeated: Counter,
@@ -118,6 +119,7 @@ impl Default for Metrics {
         let alarms = register(&mut registry, "alarms_raised", "Alarms raised, by kind");
         let webhooks =
             register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
+        let mails = register(&mut registry, "mails", "Mails brought over SMTP, by what was answered");
         let accepted = register(&mut registry, "messages_accepted", "Messages accepted");
         let repeated = register(&mut registry, "messages_repeated", "Submissions under an idempotency key seen before");
         let verdicts = register(&mut registry, "envelopes_settled", "Envelopes that have their verdict, by verdict");
@@ -140,6 +142,7 @@ impl Default for Metrics {
             unproved,
             alarms,
             webhooks,
+            mails,
             accepted,
             repeated,
             verdicts,
@@ -219,6 +222,16 @@ impl Metrics {
 
     pub(crate) fn webhook(&self, result: &'static str) {
         self.0.webhooks.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// A mail was answered with this line.
+    pub(crate) fn mail(&self, answer: &str) {
+        let result = match answer.as_bytes().first() {
+            Some(b'2') => "accepted",
+            Some(b'4') => "deferred",
+            _ => "refused",
+        };
+        self.0.mails.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// All of it, as Prometheus reads it.

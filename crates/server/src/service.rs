@@ -28,6 +28,7 @@ use crate::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
 };
 use crate::ingest::http::{Submissions, serve_host};
+use crate::ingest::mail::{self, MailConfig};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
 use crate::metrics::{self, Metrics};
@@ -59,6 +60,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where submissions are taken on the host; `None`: only over links.
     pub submission_listen: Option<SocketAddr>,
+    /// What takes mail, if anything does.
+    pub mail: Option<MailConfig>,
     /// Where terminals with Internet access of their own connect; `None`: nowhere.
     pub delivery_listen: Option<SocketAddr>,
     /// Largest content taken, in octets.
@@ -172,14 +175,17 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
     tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
+    if let Some(mail) = config.mail {
+        let (listener, address) = bind(mail.listen).await?;
+        tracing::info!(%address, "taking mail");
+        tasks.spawn(mail::serve(listener, mail, intake.clone(), store.clone(), metrics.clone(), shutdown.clone()));
+    }
     let submissions = Submissions::new(intake, store.clone(), metrics.clone());
     let post = Post::default();
     tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
-        let failed = |source| ServeError::Listen { at: address.to_string(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bind(address).await?;
         tracing::info!(%address, "taking submissions");
         let (router, shutdown) = (submissions.router(), shutdown.clone());
         tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
@@ -211,16 +217,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone(), metrics: metrics.clone() };
     let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     if let Some(address) = config.delivery_listen {
-        let failed = |source| ServeError::Listen { at: address.to_string(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bind(address).await?;
         tracing::info!(%address, "taking terminals");
         tasks.spawn(dialup.clone().serve_online(listener));
     }
     if let Some(address) = config.metrics_listen {
-        let failed = |source| ServeError::Listen { at: address.to_string(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bind(address).await?;
         tracing::info!(%address, "telling metrics");
         let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
         let shutdown = shutdown.clone();
@@ -253,6 +255,14 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let _ = std::fs::remove_file(&socket); // gone already is as good
     tracing::info!("server stopped");
     Ok(())
+}
+
+/// A listener of the host, and where it is: port 0 is any.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { at: address.to_string(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {

@@ -12,7 +12,7 @@ use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::store::{Quota, Quotas, Retention};
 
-use super::{ConfigError, Section, alarm, calling, load, modem_setup, money, tun};
+use super::{ConfigError, Section, alarm, calling, load, mail, modem_setup, money, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -38,6 +38,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
         let delivery_listen = top.section("delivery", |section| listen(section, None));
+        let mail = if top.has("mail") { top.section("mail", mail::read) } else { None };
         let quotas = top.section("quota", quotas);
         let retention = top.section("store", retention);
         let link = top.section("link", link);
@@ -68,6 +69,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             state,
             home,
             submission_listen,
+            mail,
             delivery_listen,
             submission_size_max: size_max,
             quotas,

@@ -28,4 +28,5 @@ mod online;
 mod power_cut;
 mod proof;
 mod refusals;
+mod smtp;
 mod submissions;

@@ -9,9 +9,7 @@
 //!
 //! Nothing but memory changes before the proof; what is not proved is bounded in number, by address and in time.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Preamble, Reason};
@@ -27,6 +25,7 @@ use super::deliver::{Delivery, deliver};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::directory::{CallRecord, Direction, Name, Terminal};
+use crate::door::{Door, Place};
 use crate::keys::NotTrusted;
 use crate::outcome::Outcome;
 use crate::store::StoreError;
@@ -50,7 +49,7 @@ const INTERNET: &str = "internet";
 
 /// Serves the port until the server stops.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let door = Door::default();
+    let door = Door::new(UNPROVED_MAX, UNPROVED_OF_ONE_MAX);
     let mut sessions = JoinSet::new();
     let shutdown = shared.shutdown.clone();
     loop {
@@ -171,89 +170,4 @@ where
     let terminal = (!is_replaced).then_some(id);
     shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted: began.elapsed() }).await;
     Ok(())
-}
-
-/// Who stands at the door and is not proved yet.
-#[derive(Debug, Clone, Default)]
-struct Door(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
-
-/// One of them; it goes when this is dropped.
-#[derive(Debug)]
-struct Place {
-    door: Door,
-    from: IpAddr,
-}
-
-impl Door {
-    /// `None`: there are too many already.
-    fn enter(&self, from: IpAddr) -> Option<Place> {
-        let from = network_of(from);
-        let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if standing.values().sum::<usize>() >= UNPROVED_MAX {
-            return None;
-        }
-        let of_one = standing.entry(from).or_default();
-        if *of_one >= UNPROVED_OF_ONE_MAX {
-            return None;
-        }
-        *of_one += 1;
-        Some(Place { door: self.clone(), from })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut standing = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_one) = standing.get_mut(&self.from) {
-            *of_one -= 1;
-            if *of_one == 0 {
-                standing.remove(&self.from);
-            }
-        }
-    }
-}
-
-/// An IPv4 address, or the /64 that one customer has all of.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn one_address_takes_eight_places_and_leaves_the_rest_to_others() {
-        let door = Door::default();
-        let mut places: Vec<_> = (0..8).map(|_| door.enter(address("192.0.2.1")).unwrap()).collect();
-        assert!(door.enter(address("192.0.2.1")).is_none());
-        assert!(door.enter(address("::ffff:192.0.2.1")).is_none(), "the same address in other clothes");
-        assert!(door.enter(address("192.0.2.2")).is_some());
-        places.pop();
-        assert!(door.enter(address("192.0.2.1")).is_some());
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_address() {
-        let door = Door::default();
-        let _places: Vec<_> = (0..8).map(|n| door.enter(address(&format!("2001:db8::{n}"))).unwrap()).collect();
-        assert!(door.enter(address("2001:db8::ffff")).is_none());
-        assert!(door.enter(address("2001:db8:0:1::1")).is_some());
-    }
-
-    #[test]
-    fn the_door_holds_256_and_forgets_who_has_gone() {
-        let door = Door::default();
-        let places: Vec<_> = (0..=255).map(|n| door.enter(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
-        assert!(door.enter(address("192.0.2.1")).is_none());
-        drop(places);
-        assert!(door.0.lock().unwrap().is_empty());
-    }
 }

@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::rows::select_providers;
 use super::terminals::taken;
 use super::{Store, StoreError, webhooks};
-use crate::directory::{Provider, TokenHash};
+use crate::directory::{Name, Provider, TokenHash};
 use crate::webhooks::Webhook;
 
 impl Store {
@@ -63,6 +63,14 @@ impl Store {
     /// [`StoreError`].
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
         self.reader.run(|db| select_providers(db, "ORDER BY name", params![])).await
+    }
+
+    /// The provider of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn provider_named(&self, name: Name) -> Result<Option<Provider>, StoreError> {
+        self.reader.run(move |db| Ok(select_providers(db, "WHERE name = ?1", params![name.to_string()])?.pop())).await
     }
 
     /// The provider that a token belongs to.

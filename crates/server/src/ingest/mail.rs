@@ -1,0 +1,159 @@
+//! Mail: an SMTP server (RFC 5321) for those who send to terminals. A 250 behind the content says: on the disk.
+//!
+//! It relays nothing: a recipient is a terminal of the directory, or is refused. Whoever proves a provider's token (AUTH, inside
+//! TLS) submits as that provider; everybody else as the one that the config names, with its rights and quotas.
+
+mod content;
+mod recipient;
+mod session;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::Name;
+use crate::door::{Door as Entrance, Place};
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+use session::{Ended, Session};
+
+/// Connections at once, and of one address.
+const CONNECTIONS_MAX: usize = 200;
+const CONNECTIONS_OF_ONE_MAX: usize = 20;
+
+/// After a listener's fault, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What takes mail.
+#[derive(Debug, Clone)]
+pub struct MailConfig {
+    /// Where.
+    pub listen: SocketAddr,
+    /// What this host calls itself.
+    pub hostname: String,
+    /// The domains of the terminals' addresses.
+    pub domains: Vec<String>,
+    /// Whose mail it is that comes without a token.
+    pub provider: Name,
+    /// Mail that was not delivered in this time has expired.
+    pub give_up_after: SignedDuration,
+    /// For STARTTLS, if there is a certificate.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A certificate or its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct MailTlsError(String);
+
+/// Reads a certificate chain and its key, both PEM.
+///
+/// # Errors
+/// [`MailTlsError`] says which file, and why.
+pub fn read_tls(chain: &std::path::Path, key: &std::path::Path) -> Result<Arc<rustls::ServerConfig>, MailTlsError> {
+    let failed =
+        |path: &std::path::Path, error: &dyn std::fmt::Display| MailTlsError(format!("{}: {error}", path.display()));
+    let certificates = CertificateDer::pem_file_iter(chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.map_err(|error| failed(chain, &error))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // Other mail servers are as old as they are: TLS 1.2 is taken, too, if the build has it.
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(chain, &error))?
+        .with_no_client_auth()
+        .with_single_cert(certificates, secret)
+        .map_err(|error| failed(chain, &error))?;
+    Ok(Arc::new(config))
+}
+
+/// What every session needs.
+#[derive(Debug, Clone)]
+struct Door {
+    config: Arc<MailConfig>,
+    intake: Intake,
+    store: Store,
+    metrics: Metrics,
+}
+
+/// Takes mail until `shutdown`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    config: MailConfig,
+    intake: Intake,
+    store: Store,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let door = Door { config: Arc::new(config), intake, store, metrics };
+    let entrance = Entrance::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
+    let mut sessions = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = sessions.join_next() => continue,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no mail connection taken");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let place = entrance.enter(peer.ip());
+        sessions.spawn(converse(door.clone(), stream, peer, place, shutdown.clone()));
+    }
+    // A mail that is on its way to the disk gets its answer.
+    while sessions.join_next().await.is_some() {}
+}
+
+async fn converse(
+    door: Door,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    place: Option<Place>,
+    shutdown: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    if place.is_none() {
+        return session::turn_away(stream, &door.config.hostname).await;
+    }
+    let tls = door.config.tls.clone();
+    let plain = Session::new(door.clone(), stream, peer, None);
+    let ended = match plain.run(true, &shutdown).await {
+        Ok(Ended::StartTls(stream)) => {
+            let Some(tls) = tls else { return };
+            match timeout(session::COMMAND_WAIT, TlsAcceptor::from(tls).accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let version = stream.get_ref().1.protocol_version().map(|version| format!("{version:?}"));
+                    let secure = Session::new(door, stream, peer, Some(version.unwrap_or_default()));
+                    secure.run(false, &shutdown).await.map(|_| ())
+                }
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Ok(Ended::Over) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "mail connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,495 @@
+//! One conversation with a client (RFC 5321), on a plain or a TLS connection.
+//!
+//! ```text
+//!   banner ──EHLO──► greeted ──MAIL──► sender ──RCPT──► recipients ──DATA──► content ──250: on the disk──► greeted
+//!                      │ STARTTLS: a new session on the same connection, nothing of this one counts in it (RFC 3207 §4.2)
+//! ```
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use delivery::ContentType;
+use jiff::Zoned;
+use smtp_proto::request::receiver::{DataReceiver, RequestReceiver};
+use smtp_proto::{AUTH_PLAIN, Error as Syntax, Request};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::recipient::{NoRecipient, destination};
+use super::{Door, content};
+use crate::directory::{Provider, Recipient};
+use crate::intake::{Refusal, Submission};
+use crate::rights::allow_terminal;
+use crate::store::{Handling, StoreError};
+
+/// How long a client may take for a command or a piece of its content (RFC 5321 §4.5.3.2.7).
+pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(300);
+
+/// Recipients of one mail (§4.5.3.1.8 wants 100 at least).
+const RECIPIENTS_MAX: usize = 100;
+
+/// Commands that were wrong, before the client is sent away.
+const FAULTS_MAX: u32 = 20;
+
+/// Octets of an AUTH answer.
+const AUTH_OCTETS_MAX: usize = 1000;
+
+/// How a conversation ended.
+pub(super) enum Ended<S> {
+    Over,
+    /// The client wants TLS, and has been told to begin.
+    StartTls(S),
+}
+
+/// What is known of the mail that is being sent.
+struct Transaction {
+    sender: String,
+    recipients: Vec<(String, Recipient)>,
+}
+
+pub(super) struct Session<S> {
+    door: Door,
+    stream: S,
+    peer: SocketAddr,
+    /// The version of TLS, inside it.
+    tls: Option<String>,
+    greeted_as: Option<String>,
+    is_extended: bool,
+    provider: Option<Provider>,
+    transaction: Option<Transaction>,
+    faults: u32,
+    /// Octets that came and were not looked at yet; answers that were not sent yet.
+    input: Vec<u8>,
+    output: String,
+}
+
+/// What follows a command.
+enum Next {
+    Go,
+    Content,
+    /// An AUTH answer on a line of its own.
+    Token,
+    StartTls,
+    Quit,
+}
+
+/// There is no room for one more.
+pub(super) async fn turn_away(mut stream: impl AsyncWrite + Unpin, hostname: &str) {
+    let text = format!("421 4.3.2 {hostname} too many connections; try again later\r\n");
+    let _ = timeout(Duration::from_secs(5), stream.write_all(text.as_bytes())).await;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    pub(super) fn new(door: Door, stream: S, peer: SocketAddr, tls: Option<String>) -> Self {
+        Self {
+            door,
+            stream,
+            peer,
+            tls,
+            greeted_as: None,
+            is_extended: false,
+            provider: None,
+            transaction: None,
+            faults: 0,
+            input: Vec::new(),
+            output: String::new(),
+        }
+    }
+
+    /// Converses to the end. `greet`: the connection is new.
+    pub(super) async fn run(mut self, greet: bool, shutdown: &CancellationToken) -> io::Result<Ended<S>> {
+        if greet {
+            let hostname = self.door.config.hostname.clone();
+            self.say(&format!("220 {hostname} ESMTP Ringup"));
+        }
+        let mut receiver = RequestReceiver::default();
+        loop {
+            let input = std::mem::take(&mut self.input);
+            let mut octets = input.iter();
+            let parsed = receiver.ingest(&mut octets).map(Request::into_owned);
+            self.input = octets.as_slice().to_vec();
+            let next = match parsed {
+                Ok(request) => self.answer(request).await,
+                Err(Syntax::NeedsMoreData { .. }) => {
+                    self.input.clear(); // the receiver has it
+                    let more = tokio::select! {
+                        more = self.read() => more?,
+                        () = shutdown.cancelled() => None,
+                    };
+                    let Some(more) = more else {
+                        self.say("421 4.3.2 closing: silence, or this server ends");
+                        self.flush().await?;
+                        return Ok(Ended::Over);
+                    };
+                    if more.is_empty() {
+                        return Ok(Ended::Over);
+                    }
+                    self.input = more;
+                    continue;
+                }
+                Err(error) => {
+                    self.refuse_syntax(&error);
+                    Next::Go
+                }
+            };
+            match next {
+                Next::Go => {}
+                Next::Content => self.take_content().await?,
+                Next::Token => self.take_token().await?,
+                Next::StartTls => {
+                    self.flush().await?;
+                    // What was sent behind STARTTLS in the clear is thrown away: it is nobody's word (RFC 3207 §6).
+                    return Ok(Ended::StartTls(self.stream));
+                }
+                Next::Quit => {
+                    self.flush().await?;
+                    return Ok(Ended::Over);
+                }
+            }
+            if self.faults > FAULTS_MAX {
+                self.say("421 4.7.0 too many faults");
+                self.flush().await?;
+                return Ok(Ended::Over);
+            }
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.output.push_str(line);
+        self.output.push_str("\r\n");
+    }
+
+    fn refuse(&mut self, line: &str) -> Next {
+        self.faults += 1;
+        self.say(line);
+        Next::Go
+    }
+
+    fn refuse_syntax(&mut self, error: &Syntax) {
+        let line = match error {
+            Syntax::UnknownCommand => "500 5.5.1 no such command".to_owned(),
+            Syntax::InvalidSenderAddress => "501 5.1.7 that is no sender's address".to_owned(),
+            Syntax::InvalidRecipientAddress => "501 5.1.3 that is no recipient's address".to_owned(),
+            Syntax::SyntaxError { syntax } => format!("501 5.5.2 write it so: {syntax}"),
+            Syntax::InvalidParameter { param } => format!("501 5.5.4 {param} is wrong"),
+            // What a client sends is not sent back to it: it may hold anything.
+            Syntax::UnsupportedParameter { .. } => "555 5.5.4 a parameter is not known here".to_owned(),
+            Syntax::ResponseTooLong => "500 5.5.6 the line is too long".to_owned(),
+            Syntax::InvalidResponse { .. } | Syntax::NeedsMoreData { .. } => "500 5.5.2 not understood".to_owned(),
+        };
+        self.refuse(&line);
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            let written = timeout(COMMAND_WAIT, self.stream.write_all(self.output.as_bytes())).await;
+            written.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
+            self.output.clear();
+        }
+        self.stream.flush().await
+    }
+
+    /// What comes next, once everything has been said: with PIPELINING (RFC 2920) that is the answers to many commands. `None`:
+    /// nothing in time; empty: the end.
+    async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.flush().await?;
+        let mut buffer = vec![0; 16 * 1024];
+        let Ok(count) = timeout(COMMAND_WAIT, self.stream.read(&mut buffer)).await else { return Ok(None) };
+        buffer.truncate(count?);
+        Ok(Some(buffer))
+    }
+
+    async fn answer(&mut self, request: Request<String>) -> Next {
+        match request {
+            Request::Ehlo { host } => self.greet(host, true),
+            Request::Helo { host } => self.greet(host, false),
+            Request::Quit => {
+                self.say("221 2.0.0 bye");
+                Next::Quit
+            }
+            Request::Rset => {
+                self.transaction = None;
+                self.say("250 2.0.0 forgotten");
+                Next::Go
+            }
+            Request::Noop { .. } => {
+                self.say("250 2.0.0 ok");
+                Next::Go
+            }
+            // Who is here is nobody's business (RFC 5321 §7.3).
+            Request::Vrfy { .. } => {
+                self.say("252 2.5.2 send it, and see");
+                Next::Go
+            }
+            Request::Help { .. } => {
+                self.say("214 2.0.0 RFC 5321");
+                Next::Go
+            }
+            Request::StartTls if self.tls.is_some() || self.door.config.tls.is_none() => {
+                self.refuse("503 5.5.1 no STARTTLS here")
+            }
+            Request::StartTls => {
+                self.say("220 2.0.0 begin TLS");
+                Next::StartTls
+            }
+            Request::Auth { mechanism, initial_response } => self.auth(mechanism, &initial_response).await,
+            _ if self.greeted_as.is_none() => self.refuse("503 5.5.1 say EHLO first"),
+            Request::Mail { .. } if self.transaction.is_some() => self.refuse("503 5.5.1 a mail is begun already"),
+            Request::Mail { from } => {
+                let max = self.door.intake.size_max();
+                if from.size as u64 > max {
+                    return self.refuse(&format!("552 5.3.4 at most {max} octets are taken"));
+                }
+                if from.address.len() > 254 || from.address.chars().any(|char| char.is_control() || "<>".contains(char))
+                {
+                    return self.refuse("501 5.1.7 that is no sender's address");
+                }
+                self.transaction = Some(Transaction { sender: from.address, recipients: Vec::new() });
+                self.say("250 2.1.0 ok");
+                Next::Go
+            }
+            Request::Rcpt { to } => self.recipient(to.address).await,
+            Request::Data => match &self.transaction {
+                Some(transaction) if !transaction.recipients.is_empty() => {
+                    self.say("354 end with a dot on a line of its own");
+                    Next::Content
+                }
+                _ => self.refuse("503 5.5.1 no recipient yet"),
+            },
+            _ => self.refuse("502 5.5.1 not done here"),
+        }
+    }
+
+    fn greet(&mut self, host: String, is_extended: bool) -> Next {
+        // It goes into the mail's trace: nothing but a name or an address literal.
+        let is_name = !host.is_empty()
+            && host.len() <= 255
+            && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet));
+        if !is_name {
+            return self.refuse("501 5.5.4 that is no host's name");
+        }
+        let hostname = self.door.config.hostname.clone();
+        if is_extended {
+            let mut lines =
+                vec![hostname, "PIPELINING".to_owned(), "ENHANCEDSTATUSCODES".to_owned(), "8BITMIME".to_owned()];
+            lines.push(format!("SIZE {}", self.door.intake.size_max()));
+            if self.tls.is_some() {
+                lines.push("AUTH PLAIN".to_owned());
+            } else if self.door.config.tls.is_some() {
+                lines.push("STARTTLS".to_owned());
+            }
+            let last = lines.len() - 1;
+            for (index, line) in lines.iter().enumerate() {
+                let _ = write!(self.output, "250{}{line}\r\n", if index == last { ' ' } else { '-' });
+            }
+        } else {
+            self.say(&format!("250 {hostname}"));
+        }
+        (self.greeted_as, self.is_extended, self.transaction) = (Some(host), is_extended, None);
+        Next::Go
+    }
+
+    async fn auth(&mut self, mechanism: u64, initial: &str) -> Next {
+        if self.tls.is_none() {
+            return self.refuse("538 5.7.11 not without TLS"); // a token in the clear is everybody's
+        }
+        if self.provider.is_some() || self.transaction.is_some() || self.greeted_as.is_none() {
+            return self.refuse("503 5.5.1 not now");
+        }
+        if mechanism != AUTH_PLAIN {
+            return self.refuse("504 5.5.4 only PLAIN");
+        }
+        if initial.is_empty() {
+            self.say("334 ");
+            return Next::Token;
+        }
+        self.prove(initial).await;
+        Next::Go
+    }
+
+    /// Reads an AUTH answer on a line of its own.
+    async fn take_token(&mut self) -> io::Result<()> {
+        loop {
+            if let Some(end) = self.input.iter().position(|octet| *octet == b'\n') {
+                let rest = self.input.split_off(end + 1);
+                let line = String::from_utf8_lossy(&std::mem::replace(&mut self.input, rest)).trim_end().to_owned();
+                self.prove(&line).await;
+                return Ok(());
+            }
+            if self.input.len() > AUTH_OCTETS_MAX {
+                self.refuse("500 5.5.6 the line is too long");
+                self.input.clear();
+                return Ok(());
+            }
+            match self.read().await? {
+                Some(more) if !more.is_empty() => self.input.extend(more),
+                _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    /// RFC 4616: authorisation identity, NUL, name, NUL, password, which is the provider's token.
+    async fn prove(&mut self, answer: &str) {
+        let plain = STANDARD.decode(answer).ok().and_then(|octets| String::from_utf8(octets).ok());
+        let token = plain.as_deref().and_then(|plain| plain.split('\0').nth(2));
+        match self.door.intake.recognise(token).await {
+            Ok(provider) => {
+                tracing::debug!(provider = %provider.name, "mail client proved");
+                self.provider = Some(provider);
+                self.say("235 2.7.0 welcome");
+            }
+            Err(Refusal::Token) => {
+                self.refuse("535 5.7.8 no provider has this token");
+            }
+            Err(error) => {
+                tracing::error!(%error, "mail client not looked up");
+                self.say("454 4.7.0 not now; try again later");
+            }
+        }
+    }
+
+    /// Who submits.
+    async fn submitter(&self) -> Result<Option<Provider>, StoreError> {
+        match &self.provider {
+            Some(provider) => Ok(Some(provider.clone())),
+            None => self.door.store.provider_named(self.door.config.provider.clone()).await,
+        }
+    }
+
+    async fn recipient(&mut self, address: String) -> Next {
+        let Some(transaction) = &self.transaction else { return self.refuse("503 5.5.1 no sender yet") };
+        if transaction.recipients.len() >= RECIPIENTS_MAX {
+            return self.refuse("452 4.5.3 enough recipients; send the others with another mail");
+        }
+        let destination = match destination(&address, &self.door.config.domains) {
+            Ok(destination) => destination,
+            Err(NoRecipient::OtherDomain) => return self.refuse("550 5.7.1 nothing is relayed here"),
+            Err(NoRecipient::Malformed) => return self.refuse("501 5.1.3 that is no recipient's address"),
+            Err(NoRecipient::Nobody) => return self.refuse("550 5.1.1 nobody here has that address"),
+        };
+        let destination = destination.at(self.door.intake.home());
+        let found = async {
+            let provider = self.submitter().await?;
+            Ok::<_, StoreError>((provider, self.door.store.find_terminal(destination.clone()).await?))
+        };
+        match found.await {
+            // Who may not be sent to is told apart from nobody by nobody.
+            Ok((Some(provider), Some(terminal))) if allow_terminal(&provider.may_send, &terminal) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.recipients.push((address, Recipient::Terminal(destination)));
+                }
+                self.say("250 2.1.5 ok");
+                Next::Go
+            }
+            Ok((Some(_), _)) => self.refuse("550 5.1.1 nobody here has that address"),
+            Ok((None, _)) => {
+                tracing::error!(provider = %self.door.config.provider, "[mail] provider is not in the directory");
+                self.say("451 4.3.5 this server is not set up to take mail yet");
+                Next::Go
+            }
+            Err(error) => {
+                tracing::error!(%error, "recipient not looked up");
+                self.say("451 4.3.0 not now; try again later");
+                Next::Go
+            }
+        }
+    }
+
+    /// Reads a content to its dot, however large, keeps what may be kept, and answers once it is on the disk.
+    async fn take_content(&mut self) -> io::Result<()> {
+        let max = usize::try_from(self.door.intake.size_max()).unwrap_or(usize::MAX);
+        let (mut receiver, mut content, mut is_too_large) = (DataReceiver::new(), Vec::new(), false);
+        // The dot may be the first line: then the receiver has to know that a line has just ended.
+        receiver.ingest(&mut b"\r\n".iter(), &mut content);
+        content.clear();
+        loop {
+            let input = std::mem::take(&mut self.input);
+            let mut octets = input.iter();
+            let is_whole = receiver.ingest(&mut octets, &mut content);
+            if content.len() > max + 2 {
+                is_too_large = true;
+                content = Vec::new(); // what comes still is read, and thrown away
+            }
+            if is_whole {
+                self.input = octets.as_slice().to_vec();
+                break;
+            }
+            match self.read().await? {
+                Some(more) if !more.is_empty() => self.input = more,
+                _ => return Err(io::ErrorKind::UnexpectedEof.into()), // no dot, no mail
+            }
+        }
+        let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        let answer = if is_too_large {
+            format!("552 5.3.4 at most {max} octets are taken")
+        } else {
+            match content::check(&content) {
+                Ok(()) => self.submit(transaction, content).await,
+                Err(fault) => fault.to_string(),
+            }
+        };
+        self.door.metrics.mail(&answer);
+        self.say(&answer);
+        Ok(())
+    }
+
+    async fn submit(&self, transaction: Transaction, content: Vec<u8>) -> String {
+        let provider = match self.submitter().await {
+            Ok(Some(provider)) => provider,
+            Ok(None) => return "451 4.3.5 this server is not set up to take mail".to_owned(),
+            Err(error) => {
+                tracing::error!(%error, "mail not taken");
+                return "451 4.3.0 not now; try again later".to_owned();
+            }
+        };
+        let Transaction { sender, recipients } = transaction;
+        let now = Zoned::now();
+        let from = format!("{} ([{}])", self.greeted_as.as_deref().unwrap_or_default(), self.peer.ip());
+        let protocol = match (&self.tls, &self.provider) {
+            (Some(_), Some(_)) => "ESMTPSA", // RFC 3848
+            (Some(_), None) => "ESMTPS",
+            (None, _) if self.is_extended => "ESMTP",
+            (None, _) => "SMTP",
+        };
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
+        let mut whole = content::trace(&sender, &from, &self.door.config.hostname, protocol, &date).into_bytes();
+        whole.extend(content);
+        let expires_at = now.timestamp().checked_add(self.door.config.give_up_after).ok();
+        let submission = Submission {
+            provider,
+            recipients: recipients.into_iter().map(|(_, recipient)| recipient).collect(),
+            content_type: "message/rfc822".parse::<ContentType>().expect("a media type"),
+            content: whole.into(),
+            handling: Handling { expires_at, ..Handling::default() },
+        };
+        match self.door.intake.submit(submission).await {
+            Ok(accepted) => {
+                tracing::info!(message_id = %accepted.id, peer = %self.peer, "mail accepted");
+                format!("250 2.0.0 {} is on the disk", accepted.id)
+            }
+            Err(refusal) => answer_refusal(&refusal),
+        }
+    }
+}
+
+/// What a refusal is in SMTP: 4xx where the same mail may be taken later (RFC 5321 §4.2.1).
+fn answer_refusal(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Quota(_) => "452 4.2.2 as much waits as may; try again later".to_owned(),
+        Refusal::Full => "452 4.3.1 the disk is full; try again later".to_owned(),
+        Refusal::TooLarge { max } => format!("552 5.3.4 at most {max} octets are taken"),
+        Refusal::ForbiddenDestination(_) | Refusal::UnknownDestination(_) => {
+            "550 5.1.1 nobody here has that address".to_owned()
+        }
+        Refusal::Store(error) => {
+            tracing::error!(%error, "mail not stored");
+            "451 4.3.0 not now; try again later".to_owned()
+        }
+        other => format!("554 5.6.0 {other}"),
+    }
+}

@@ -1,0 +1,221 @@
+//! Mail as clients send it, well and badly.
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::alarms::{AlarmConfig, Alarms};
+use crate::directory::{Connection, Provider, Terminal, TokenHash};
+use crate::store::{Last, MessageEntry, Quota, Quotas};
+
+const SIZE_MAX: u64 = 20_000;
+
+/// A mail port of its own; the terminals are `owner` (301) and `other` (302), the provider is `mail`.
+struct Port {
+    address: SocketAddr,
+    store: Store,
+    _due: mpsc::Receiver<Vec<delivery::TerminalId>>,
+    _serving: JoinSet<()>,
+    _folder: TempDir,
+}
+
+impl Port {
+    async fn open() -> Self {
+        Self::open_with(&["*"], Quotas::default()).await
+    }
+
+    async fn open_with(rights: &[&str], quotas: Quotas) -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(folder.path()).unwrap().with_quotas(quotas);
+        for (number, name) in [(1, "owner"), (2, "other")] {
+            let terminal = Terminal {
+                id: delivery::TerminalId::from_octets([number; 8]),
+                name: name.parse().unwrap(),
+                number: Some(format!("30{number}").parse().unwrap()),
+                address: None,
+                connection: Connection::Down,
+            };
+            store.add_terminal(terminal).await.unwrap();
+        }
+        let may_send = rights.iter().map(|right| right.parse().unwrap()).collect();
+        let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send };
+        store.add_provider(provider, TokenHash::of("token")).await.unwrap();
+        let (due_sender, due) = mpsc::channel(1000);
+        let (mut serving, shutdown, metrics) = (JoinSet::new(), CancellationToken::new(), Metrics::default());
+        let alarms = AlarmConfig::default();
+        let alarms =
+            Alarms::start(store.clone(), alarms, metrics.clone(), shutdown.clone(), &mut serving).await.unwrap();
+        let intake = Intake::new(store.clone(), due_sender, alarms, SIZE_MAX, None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = MailConfig {
+            listen: address,
+            hostname: "mx.mail.example".to_owned(),
+            domains: vec!["mail.example".to_owned()],
+            provider: "mail".parse().unwrap(),
+            give_up_after: SignedDuration::from_hours(1),
+            tls: None,
+        };
+        serving.spawn(serve(listener, config, intake, store.clone(), metrics, shutdown));
+        Self { address, store, _due: due, _serving: serving, _folder: folder }
+    }
+
+    /// Says all of it at once, and gives what was answered, a code a line.
+    async fn say(&self, text: &[u8]) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(text).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        answers.lines().map(str::to_owned).collect()
+    }
+
+    /// The enhanced codes of the answers to these lines behind EHLO.
+    async fn codes(&self, lines: &str) -> Vec<String> {
+        let text = format!("EHLO client.example\r\n{}", lines.replace('\n', "\r\n"));
+        let answers = self.say(text.as_bytes()).await;
+        let behind_greeting = answers.iter().skip_while(|line| !line.starts_with("250 ")).skip(1);
+        behind_greeting.map(|line| line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    async fn messages(&self) -> Vec<MessageEntry> {
+        self.store.messages(Last(100)).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_mail_is_on_the_disk_for_each_recipient_when_its_250_comes() {
+    let port = Port::open().await;
+    let mail = "MAIL FROM:<gauge@far.example> SIZE=30 BODY=8BITMIME\nRCPT TO:<owner@mail.example>\nRCPT TO:<302@mail.example>\n\
+                DATA\nSubject: level\n\n..high\n.\nQUIT\n";
+    let codes = port.codes(mail).await;
+    assert_eq!(codes, ["250 2.1.0", "250 2.1.5", "250 2.1.5", "354 end", "250 2.0.0", "221 2.0.0"]);
+    let messages = port.messages().await;
+    let [message] = messages.as_slice() else { panic!("{messages:?}") };
+    assert_eq!((message.envelopes_count, message.head.content_type.as_str()), (2, "message/rfc822"));
+    assert!(message.handling.expires_at.is_some());
+    let (_, content) = port.store.content(message.head.id).await.unwrap();
+    let content = String::from_utf8(content.to_vec()).unwrap();
+    assert!(content.starts_with("Return-Path: <gauge@far.example>\r\nReceived: from client.example ([127.0.0.1])\r\n"));
+    assert!(
+        content.contains("by mx.mail.example (Ringup) with ESMTP;")
+            && content.ends_with("Subject: level\r\n\r\n.high\r\n")
+    );
+}
+
+#[tokio::test]
+async fn several_mails_on_one_connection_and_an_empty_one_are_mails_of_their_own() {
+    let port = Port::open().await;
+    let mail = "MAIL FROM:<>\nRCPT TO:<owner@mail.example>\nDATA\n";
+    let codes = port.codes(&format!("{mail}a\n.\n{mail}.\n{mail}..\n.\n")).await;
+    assert_eq!(codes.iter().filter(|code| *code == "250 2.0.0").count(), 3);
+    let mut ends = Vec::new();
+    for message in port.messages().await {
+        let (_, content) = port.store.content(message.head.id).await.unwrap();
+        let content = String::from_utf8(content.to_vec()).unwrap();
+        ends.push(content.lines().skip(4).collect::<Vec<_>>().join("|"));
+    }
+    assert_eq!(ends, [".", "", "a"]);
+}
+
+#[tokio::test]
+async fn nobody_is_relayed_for_and_nobody_learns_who_is_here() {
+    let port = Port::open_with(&["tel:302"], Quotas::default()).await;
+    let mail = "RCPT TO:<other@mail.example>\nMAIL FROM:<a@far.example>\nRCPT TO:<x@elsewhere.example>\nRCPT TO:<nobody@mail.example>\n\
+                RCPT TO:<owner@mail.example>\nDATA\nVRFY owner\nEXPN all\nRCPT TO:<other@mail.example>\n";
+    let codes = port.codes(mail).await;
+    let expected = [
+        "503 5.5.1",
+        "250 2.1.0",
+        "550 5.7.1",
+        "550 5.1.1",
+        "550 5.1.1",
+        "503 5.5.1",
+        "252 2.5.2",
+        "502 5.5.1",
+        "250 2.1.5",
+    ];
+    assert_eq!(codes, expected);
+}
+
+/// A second mail in the content of the first, for servers that take other line ends than CRLF.
+#[tokio::test]
+async fn a_mail_cannot_be_smuggled_in_another() {
+    let port = Port::open().await;
+    for end in ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\n\n.\r\r\n"] {
+        let smuggled = format!(
+            "EHLO x\r\nMAIL FROM:<a@far.example>\r\nRCPT TO:<owner@mail.example>\r\nDATA\r\nrain{end}\
+             MAIL FROM:<forged@far.example>\r\nRCPT TO:<other@mail.example>\r\nDATA\r\nforged\r\n.\r\nQUIT\r\n"
+        );
+        let answers = port.say(smuggled.as_bytes()).await;
+        assert!(answers.iter().any(|line| line.starts_with("554 5.6.0")), "{end:?}: {answers:?}");
+        assert_eq!(answers.iter().filter(|line| line.starts_with("354")).count(), 1, "{end:?}");
+    }
+    assert_eq!(port.messages().await.len(), 0);
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_too_many_is_refused_and_the_conversation_goes_on() {
+    let port = Port::open().await;
+    assert_eq!(port.codes("MAIL FROM:<a@b.example> SIZE=20001\n").await, ["552 5.3.4"]);
+    let large = "0123456789\n".repeat(4000);
+    let mail = format!("MAIL FROM:<a@b.example>\nRCPT TO:<owner@mail.example>\nDATA\n{large}.\nNOOP\n");
+    assert_eq!(port.codes(&mail).await.last_chunk(), Some(&["552 5.3.4".to_owned(), "250 2.0.0".to_owned()]));
+    let many = format!("MAIL FROM:<a@b.example>\n{}DATA\nx\n.\n", "RCPT TO:<owner@mail.example>\n".repeat(101));
+    let codes = port.codes(&many).await;
+    assert_eq!(codes[100..], ["250 2.1.5", "452 4.5.3", "354 end", "250 2.0.0"]);
+    assert_eq!(port.messages().await[0].envelopes_count, 1);
+    let long = format!("NOOP {}\nNOOP\n", "x".repeat(100_000));
+    assert!(port.codes(&long).await.contains(&"500 5.5.6".to_owned()));
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_but_nonsense_is_sent_away() {
+    let port = Port::open().await;
+    let answers = port.say("\x01\u{fe}\r\n".repeat(1000).as_bytes()).await;
+    assert!(answers.last().unwrap().starts_with("421 4.7.0") && answers.len() < 30, "{answers:?}");
+    let answers = port.say(b"EHLO <script>\r\nMAIL FROM:<a@b.example>\r\n").await;
+    assert!(answers[1].starts_with("501") && answers[2].starts_with("503"), "{answers:?}");
+    assert_eq!(
+        port.codes("MAIL FROM:<a\tb@c.example>\nSTARTTLS\nAUTH PLAIN AHgAdG9rZW4=\n").await[1..],
+        ["503 5.5.1", "538 5.7.11"]
+    );
+}
+
+#[tokio::test]
+async fn what_may_be_taken_later_is_told_so() {
+    let one = Quota { messages: 1, octets: 1_000_000 };
+    let port = Port::open_with(&["*"], Quotas { terminal: one, ..Quotas::default() }).await;
+    let mail = "MAIL FROM:<a@b.example>\nRCPT TO:<owner@mail.example>\nDATA\nx\n.\n";
+    assert_eq!(port.codes(mail).await.last().unwrap(), "250 2.0.0");
+    assert_eq!(port.codes(mail).await.last().unwrap(), "452 4.2.2");
+    port.store.limit_pages(Some(0)).await;
+    let full = mail.replace("owner", "other").replace("DATA\nx", &format!("DATA\n{}", "y".repeat(9000)));
+    assert_eq!(port.codes(&full).await.last().unwrap(), "452 4.3.1");
+    assert_eq!(port.messages().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_dot_leaves_nothing() {
+    let port = Port::open().await;
+    let codes = port.codes("MAIL FROM:<a@b.example>\nRCPT TO:<owner@mail.example>\nDATA\nhalf a mail\n").await;
+    assert_eq!(codes.last().unwrap(), "354 end");
+    assert_eq!(port.messages().await.len(), 0);
+}
+
+#[tokio::test]
+async fn one_address_takes_twenty_places() {
+    let port = Port::open().await;
+    let mut guests = Vec::new();
+    for _ in 0..CONNECTIONS_OF_ONE_MAX {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        let mut banner = [0; 3];
+        stream.read_exact(&mut banner).await.unwrap();
+        assert_eq!(&banner, b"220");
+        guests.push(stream);
+    }
+    assert!(port.say(b"").await[0].starts_with("421 4.3.2"));
+    drop(guests);
+}
