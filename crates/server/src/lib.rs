@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod metrics;
 mod operator;
 pub mod outcome;
+pub mod outward;
 mod plan;
 pub mod rights;
 pub mod routing;

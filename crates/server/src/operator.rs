@@ -32,10 +32,11 @@ use crate::dialup::{DialUp, Rooms};
 use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
 use crate::ingest::http::problem;
 use crate::keys::ServerKeys;
+use crate::outward::HttpUrl;
 use crate::plan::{self, Question, Questions};
 use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
-use crate::webhooks::{Webhook, WebhookSecret, WebhookUrl};
+use crate::webhooks::{Webhook, WebhookSecret};
 
 /// Entries in a list that grows for ever.
 const LIST_LAST: Last = Last(100);
@@ -332,7 +333,7 @@ async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, 
     });
     let provider =
         Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
-    let url = new.webhook.map(|url| parse::<WebhookUrl>("webhook", &url)).transpose()?;
+    let url = new.webhook.map(|url| parse::<HttpUrl>("webhook", &url)).transpose()?;
     if url.is_none() && new.webhook_allow_private {
         return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
     }

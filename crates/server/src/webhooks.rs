@@ -10,10 +10,8 @@
 //! for it once a second while any provider has a webhook. A crash after a POST and before its row is gone: told again, with the
 //! same id. Bounds: 16 tries at once, 2 for one provider, 10 s each, 8 KiB of an answer's head; no redirects.
 
-mod address;
 mod post;
 mod signature;
-mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use post::{Post, PostError};
 pub use signature::{WebhookSecret, WebhookSecretError};
-pub use url::{WebhookUrl, WebhookUrlError};
 
 use crate::metrics::Metrics;
+use crate::outward::HttpUrl;
 use crate::store::{Store, Telling};
 
 /// How often the outbox is looked at.
@@ -58,7 +56,7 @@ const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
 #[derive(Debug, Clone)]
 pub struct Webhook {
     /// Where to.
-    pub url: WebhookUrl,
+    pub url: HttpUrl,
     /// What they are signed with.
     pub secret: WebhookSecret,
     /// It may be an address that only this machine or its network reaches.

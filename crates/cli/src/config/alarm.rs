@@ -4,7 +4,8 @@ use std::path::Path;
 
 use server::alarms::AlarmConfig;
 
-use server::webhooks::{Webhook, WebhookSecret, WebhookSecretError, WebhookUrl};
+use server::outward::HttpUrl;
+use server::webhooks::{Webhook, WebhookSecret, WebhookSecretError};
 
 use super::Section;
 
@@ -24,7 +25,7 @@ pub(super) fn read(section: &mut Section<'_>) -> AlarmConfig {
     if command.iter().any(|word| word.contains('\0')) {
         section.fault("command", "has a NUL in it: no program can be given that");
     }
-    let url = section.parsed::<WebhookUrl>("webhook");
+    let url = section.parsed::<HttpUrl>("webhook");
     let secret_file = section.path("webhook_secret_file");
     let webhook = match (url, secret_file) {
         (None, None) => None,

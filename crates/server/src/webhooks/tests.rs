@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::directory::{Connection, Provider, Terminal, TokenHash};
+use crate::outward::OutwardError;
 use crate::store::{Handling, NewMessage};
 
 fn owner() -> TerminalId {
@@ -132,14 +133,14 @@ async fn an_address_of_this_network_is_not_spoken_to_unless_the_provider_may() {
     let port = listener.local_addr().unwrap().port();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"] {
         let url = format!("http://{host}:{port}/");
-        let Ok(url) = url.parse::<WebhookUrl>() else { continue };
+        let Ok(url) = url.parse::<HttpUrl>() else { continue };
         let webhook = Webhook { url, ..webhook("http://x/", false) };
         let post = Post::default();
         tokio::select! {
             biased;
             _ = listener.accept() => panic!("spoken to as {host}"),
             sent = post.send(&webhook, "id", Timestamp::now(), "{}".into()) => {
-                assert!(matches!(sent, Err(PostError::NotAllowed(_) | PostError::Resolve(_))), "{host}: {sent:?}");
+                assert!(matches!(sent, Err(PostError::Outward(OutwardError::NotAllowed(_) | OutwardError::Resolve(_)))), "{host}: {sent:?}");
             }
         }
     }
@@ -187,7 +188,7 @@ async fn a_secure_webhook_that_does_not_prove_its_name_is_told_nothing() {
         octets
     };
     let (sent, octets) = tokio::join!(sent, server);
-    assert!(matches!(sent, Err(PostError::Tls(_))), "{sent:?}");
+    assert!(matches!(sent, Err(PostError::Outward(OutwardError::Tls(_)))), "{sent:?}");
     assert!(!String::from_utf8_lossy(&octets).contains("secret"));
 }
 

@@ -1,4 +1,4 @@
-//! Where a webhook is: `https://example.org/verdicts`, or `http:`.
+//! Where something is on the Web: `https://example.org/verdicts`, or `http:`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,49 +9,49 @@ use http::uri::Scheme;
 /// Octets of one.
 const OCTETS_MAX: usize = 1000;
 
-/// An address of a webhook: `http` or `https`, with a host, without user or fragment.
+/// A URL that is spoken to: `http` or `https`, with a host, without user or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookUrl(Uri);
+pub struct HttpUrl(Uri);
 
-/// The text is no [`WebhookUrl`].
+/// The text is no [`HttpUrl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a webhook is http://HOST/PATH or https://HOST/PATH, at most 1000 octets, without user, password or fragment")]
-pub struct WebhookUrlError;
+#[error("give http://HOST/PATH or https://HOST/PATH, at most 1000 octets, without user, password or fragment")]
+pub struct HttpUrlError;
 
-impl WebhookUrl {
+impl HttpUrl {
     /// Whether it is to be reached over TLS.
-    pub(super) fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.0.scheme() == Some(&Scheme::HTTPS)
     }
 
     /// The host's name or address; of an IPv6 address without its brackets.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let host = self.0.host().unwrap_or_default();
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.0.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 })
     }
 
     /// What the field `host` of a request says.
-    pub(super) fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         self.0.authority().map_or("", |authority| authority.as_str())
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.path_and_query().map_or("/", |path| path.as_str())
     }
 }
 
-impl FromStr for WebhookUrl {
-    type Err = WebhookUrlError;
+impl FromStr for HttpUrl {
+    type Err = HttpUrlError;
 
-    fn from_str(text: &str) -> Result<Self, WebhookUrlError> {
+    fn from_str(text: &str) -> Result<Self, HttpUrlError> {
         if text.len() > OCTETS_MAX || text.contains('#') {
-            return Err(WebhookUrlError);
+            return Err(HttpUrlError);
         }
-        let uri: Uri = text.parse().map_err(|_| WebhookUrlError)?;
+        let uri: Uri = text.parse().map_err(|_| HttpUrlError)?;
         let is_http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
         let has_host = uri.host().is_some_and(|host| !host.is_empty());
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -62,11 +62,11 @@ impl FromStr for WebhookUrl {
             Some(None) => true,
             Some(Some(port)) => port.is_ok_and(|port| port != 0),
         };
-        if is_http && has_host && !has_user && has_port { Ok(Self(uri)) } else { Err(WebhookUrlError) }
+        if is_http && has_host && !has_user && has_port { Ok(Self(uri)) } else { Err(HttpUrlError) }
     }
 }
 
-impl fmt::Display for WebhookUrl {
+impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -78,12 +78,12 @@ mod tests {
 
     #[test]
     fn a_webhook_has_a_scheme_a_host_and_no_secrets_in_it() {
-        let url: WebhookUrl = "https://example.org/verdicts?of=all".parse().unwrap();
+        let url: HttpUrl = "https://example.org/verdicts?of=all".parse().unwrap();
         assert_eq!(
             (url.host(), url.port(), url.path(), url.is_secure()),
             ("example.org", 443, "/verdicts?of=all", true)
         );
-        let url: WebhookUrl = "http://[::1]:8080".parse().unwrap();
+        let url: HttpUrl = "http://[::1]:8080".parse().unwrap();
         assert_eq!((url.host(), url.port(), url.path(), url.is_secure()), ("::1", 8080, "/", false));
         let long = format!("http://x/{}", "a".repeat(1000));
         for text in [
@@ -102,7 +102,7 @@ mod tests {
             "http://example.org/\r\nx: y",
             &long,
         ] {
-            assert_eq!(text.parse::<WebhookUrl>(), Err(WebhookUrlError), "{text:?}");
+            assert_eq!(text.parse::<HttpUrl>(), Err(HttpUrlError), "{text:?}");
         }
     }
 }
