@@ -6,6 +6,7 @@
 mod alarm;
 mod calling;
 pub(crate) mod exchange;
+mod feeds;
 mod inbox;
 mod mail;
 mod money;

@@ -75,18 +75,20 @@ pub enum AlarmKind {
     Store,
     /// A budget of a day is spent. Subject: whose.
     Budget,
+    /// A feed could not be read three times, one after the other. Subject: its URL.
+    Feed,
 }
 
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, quota, store and budget"
+    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, quota, store, budget and feed"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::DialLoop,
@@ -95,6 +97,7 @@ impl AlarmKind {
         Self::Quota,
         Self::Store,
         Self::Budget,
+        Self::Feed,
     ];
 
     /// The word for it in the store, on screens and in metrics.
@@ -108,6 +111,7 @@ impl AlarmKind {
             Self::Quota => "quota",
             Self::Store => "store",
             Self::Budget => "budget",
+            Self::Feed => "feed",
         }
     }
 }

@@ -50,6 +50,7 @@ struct Counted {
     alarms: Family<KindLabel, Counter>,
     webhooks: Family<ResultLabel, Counter>,
     mails: Family<ResultLabel, Counter>,
+    feeds: Family<ResultLabel, Counter>,
     /// Put right when they are asked for.
     accepted: Counter,
     repeated: Counter,
@@ -120,6 +121,7 @@ impl Default for Metrics {
         let webhooks =
             register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
         let mails = register(&mut registry, "mails", "Mails brought over SMTP, by what was answered");
+        let feeds = register(&mut registry, "feed_readings", "Readings of feeds, by result");
         let accepted = register(&mut registry, "messages_accepted", "Messages accepted");
         let repeated = register(&mut registry, "messages_repeated", "Submissions under an idempotency key seen before");
         let verdicts = register(&mut registry, "envelopes_settled", "Envelopes that have their verdict, by verdict");
@@ -143,6 +145,7 @@ impl Default for Metrics {
             alarms,
             webhooks,
             mails,
+            feeds,
             accepted,
             repeated,
             verdicts,
@@ -222,6 +225,11 @@ impl Metrics {
 
     pub(crate) fn webhook(&self, result: &'static str) {
         self.0.webhooks.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// A feed was read, or could not be.
+    pub(crate) fn feed(&self, result: &'static str) {
+        self.0.feeds.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// A mail was answered with this line.

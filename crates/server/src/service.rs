@@ -27,6 +27,7 @@ use crate::directory::{Connection, Destination, Name, Terminal};
 use crate::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
 };
+use crate::ingest::feeds::{self, FeedConfig};
 use crate::ingest::http::{Submissions, serve_host};
 use crate::ingest::mail::{self, MailConfig};
 use crate::intake::Intake;
@@ -60,6 +61,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where submissions are taken on the host; `None`: only over links.
     pub submission_listen: Option<SocketAddr>,
+    /// What is read of the Web.
+    pub feeds: Vec<FeedConfig>,
     /// What takes mail, if anything does.
     pub mail: Option<MailConfig>,
     /// Where terminals with Internet access of their own connect; `None`: nowhere.
@@ -175,6 +178,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
     tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
+    let (reader, keeper, teller) = (intake.clone(), store.clone(), alarms.clone());
+    alarms.keep(AlarmKind::Feed, config.feeds.iter().map(|feed| feed.url.to_string()).collect()).await;
+    tasks.spawn(feeds::read(config.feeds, reader, keeper, teller, metrics.clone(), shutdown.clone()));
     if let Some(mail) = config.mail {
         let (listener, address) = bind(mail.listen).await?;
         tracing::info!(%address, "taking mail");

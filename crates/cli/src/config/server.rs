@@ -12,7 +12,7 @@ use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::store::{Quota, Quotas, Retention};
 
-use super::{ConfigError, Section, alarm, calling, load, mail, modem_setup, money, tun};
+use super::{ConfigError, Section, alarm, calling, feeds, load, mail, modem_setup, money, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -38,6 +38,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
         let delivery_listen = top.section("delivery", |section| listen(section, None));
+        let feeds: Vec<_> = top.sections("feed", feeds::read).into_iter().flatten().collect();
         let mail = if top.has("mail") { top.section("mail", mail::read) } else { None };
         let quotas = top.section("quota", quotas);
         let retention = top.section("store", retention);
@@ -61,6 +62,11 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
                 top.fault(&format!("line[{index}].tariff"), format!("no [[tariff]] is named {tariff:?}"));
             }
         }
+        for (index, feed) in feeds.iter().enumerate() {
+            if feeds[..index].iter().any(|before| before.url == feed.url) {
+                top.fault(&format!("feed[{index}].url"), "is read already");
+            }
+        }
         let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, lines.len()));
         let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).collect();
         let conditions = top.sections("conditions", |section| calling::conditions(section, &names));
@@ -69,6 +75,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             state,
             home,
             submission_listen,
+            feeds,
             mail,
             delivery_listen,
             submission_size_max: size_max,

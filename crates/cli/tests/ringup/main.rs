@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
 mod chronicle;
+mod feeds;
 mod http;
 mod mail;
 mod process;

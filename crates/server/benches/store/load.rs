@@ -151,6 +151,7 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         state: state.to_owned(),
         submission_listen: Some(address),
         delivery_listen: None,
+        feeds: Vec::new(),
         mail: None,
         submission_size_max: 1_000_000,
         quotas: Quotas::default(),

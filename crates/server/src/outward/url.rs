@@ -44,6 +44,27 @@ impl HttpUrl {
     }
 }
 
+impl HttpUrl {
+    /// Where a redirect from here leads (RFC 3986 §5.2, as far as servers use it): a whole URL, `//HOST/PATH`, `/PATH`, or a path
+    /// beside this one.
+    pub(crate) fn join(&self, to: &str) -> Option<Self> {
+        let to = to.split('#').next().unwrap_or_default();
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        let whole = if to.contains("://") {
+            to.to_owned()
+        } else if let Some(rest) = to.strip_prefix("//") {
+            format!("{scheme}://{rest}")
+        } else if to.starts_with('/') {
+            format!("{scheme}://{}{to}", self.authority())
+        } else {
+            let path = self.0.path();
+            let folder = &path[..path.rfind('/').map_or(0, |at| at + 1)];
+            format!("{scheme}://{}{folder}{to}", self.authority())
+        };
+        whole.parse().ok()
+    }
+}
+
 impl FromStr for HttpUrl {
     type Err = HttpUrlError;
 
@@ -75,6 +96,21 @@ impl fmt::Display for HttpUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redirect_leads_where_it_says() {
+        let from: HttpUrl = "https://example.org/a/feed?x=1".parse().unwrap();
+        for (to, expected) in [
+            ("http://other.example/x", Some("http://other.example/x")),
+            ("//other.example/x", Some("https://other.example/x")),
+            ("/x#part", Some("https://example.org/x")),
+            ("y", Some("https://example.org/a/y")),
+            ("ftp://other.example/", None),
+            ("https://user@other.example/", None),
+        ] {
+            assert_eq!(from.join(to).map(|url| url.to_string()).as_deref(), expected, "{to}");
+        }
+    }
 
     #[test]
     fn a_webhook_has_a_scheme_a_host_and_no_secrets_in_it() {

@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/alarms.sql"),
     include_str!("schema/telling.sql"),
     include_str!("schema/subscriptions.sql"),
+    include_str!("schema/feeds.sql"),
 ];
 
 /// The version that this program works with: one for each step.
