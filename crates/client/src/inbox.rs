@@ -1,7 +1,7 @@
 //! The data manager: what comes is stored, verified, published once, and only then acknowledged.
 //!
 //! ```text
-//!   INBOX/.incoming/ID/content ──digest──► message.toml ──sync──► rename to INBOX/ID/ ──sync folder──► receipt
+//!   INBOX/.incoming/ID/content ──digest, unpacked──► message.toml ──sync──► rename to INBOX/ID/ ──sync folder──► receipt
 //! ```
 //!
 //! A crash before the rename leaves a part, which the next delivery of a long message goes on with as far as it was
@@ -14,12 +14,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Arrival, MessageId, Progress, StoreError, Stored};
+use delivery::{Arrival, Manner, MessageId, Progress, StoreError, Stored, Urgency};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use part::Part;
+use part::{Part, Written};
 
 /// Folder of parts, inside the inbox so that a rename never crosses file systems.
 const INCOMING: &str = ".incoming";
@@ -48,6 +48,12 @@ struct Note {
     content_type: String,
     size: u64,
     sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    urgency: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     received_at: String,
 }
 
@@ -81,15 +87,21 @@ impl delivery::Inbox for Inbox {
         }
         let part = Part::open(part, &arrival).await?;
         let written = part.write(&arrival, content).await;
-        if matches!(written, Err(StoreError::Damaged)) || (written.is_err() && part::kept(part.folder()).is_none()) {
+        if matches!(written, Err(StoreError::Damaged | StoreError::Encoding(_)))
+            || (written.is_err() && part::kept(part.folder()).is_none())
+        {
             let _ = fs::remove_dir_all(part.folder()); // nobody can use it; the next attempt clears it otherwise
         }
-        let digest = written?;
+        let Written { size, digest } = written?;
+        let Manner { urgency, topic, expires_at } = &arrival.manner;
         let note = Note {
             id: id.clone(),
             content_type: arrival.content_type.as_str().to_owned(),
-            size: arrival.size,
+            size,
             sha256: digest.to_string(),
+            topic: topic.as_ref().map(ToString::to_string),
+            urgency: (*urgency != Urgency::default()).then(|| urgency.as_str()),
+            expires_at: expires_at.map(|at| at.to_string()),
             received_at: Timestamp::now().to_string(),
         };
         let folder = self.folder.clone();
@@ -97,7 +109,8 @@ impl delivery::Inbox for Inbox {
         let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
         done.and_then(|done| done)
             .map_err(|source| StoreError::Disk { operation: "publish a message in the inbox", source })?;
-        tracing::info!(message_id = %id, size = arrival.size, offset = arrival.offset, "stored");
+        let saved = size.saturating_sub(arrival.size);
+        tracing::info!(message_id = %id, size, saved, offset = arrival.offset, "stored");
         Ok(Stored::Now)
     }
 
@@ -106,7 +119,8 @@ impl delivery::Inbox for Inbox {
         if self.folder.join(&id).is_dir() {
             return Progress::Whole;
         }
-        part::kept(&self.folder.join(INCOMING).join(&id)).map_or(Progress::Nothing, |kept| Progress::Part(kept.offset))
+        let kept = part::kept(&self.folder.join(INCOMING).join(&id));
+        kept.map_or(Progress::Nothing, |kept| Progress::Part { offset: kept.offset, digest: kept.digest() })
     }
 }
 

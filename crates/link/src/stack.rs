@@ -16,16 +16,43 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, 
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Octets of a packet that are no content, without options.
+const TCP_IP_OCTETS: usize = 40;
+
 /// Connections to a port that may wait to be accepted. smoltcp has no backlog of its own: each is a socket that listens.
 const BACKLOG: usize = 4;
 
-const BUFFER_OCTETS_MIN: usize = 4 * 1024;
+const RECEIVE_OCTETS_MIN: usize = 4 * 1024;
 /// What a window says without being scaled: with larger buffers transfers by smoltcp 0.14 have stopped for good when a
 /// window had been full.
 const BUFFER_OCTETS_MAX: usize = 65_535;
 
 /// Local ports for our own connections (RFC 6335 §6: dynamic ports).
 const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+/// Octets that a connection holds each way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buffers {
+    send: usize,
+    receive: usize,
+}
+
+impl Buffers {
+    /// For a line of this rate and one-way delay whose packets have up to `mtu` octets.
+    ///
+    /// What is to be sent cannot be overtaken any more. So it is what a round trip keeps from being acknowledged, a tenth of a
+    /// second for acknowledgements that come later than they should, and 0.4 s, or a segment where that is more: of it
+    /// the next packet is made while the last one is on the line, which never waits.
+    pub(crate) fn for_line(rate_bps: u32, delay: Duration, mtu: u16) -> Self {
+        let octets = |time: Duration| usize::try_from(time.as_millis() * u128::from(rate_bps) / 10_000);
+        let octets = |time| octets(time).unwrap_or(BUFFER_OCTETS_MAX).min(BUFFER_OCTETS_MAX);
+        let segment = usize::from(mtu).saturating_sub(TCP_IP_OCTETS);
+        let send =
+            octets(2 * delay) + octets(Duration::from_millis(100)) + octets(Duration::from_millis(400)).max(segment);
+        let receive = octets(Duration::from_secs(2)).max(RECEIVE_OCTETS_MIN);
+        Self { send: send.min(BUFFER_OCTETS_MAX), receive }
+    }
+}
 
 pub(crate) struct Stack {
     interface: Interface,
@@ -37,7 +64,7 @@ pub(crate) struct Stack {
     /// On the link, where there is IPv6.
     local_ipv6: Option<Ipv6Addr>,
     next_port: u16,
-    buffer_octets: usize,
+    buffers: Buffers,
     /// Ports on which we listen and that nobody has asked for yet.
     unclaimed: BTreeMap<u16, Vec<SocketHandle>>,
     /// Sockets whose stream is gone; they go when TCP has finished with them.
@@ -50,7 +77,7 @@ impl Stack {
         local: Ipv4Addr,
         peer: Option<Ipv4Addr>,
         mtu: u16,
-        rate_bps: u32,
+        buffers: Buffers,
         seed: u64,
         now: Instant,
     ) -> Self {
@@ -66,9 +93,6 @@ impl Stack {
             .routes_mut()
             .add_default_ipv4_route(peer.unwrap_or(local))
             .expect("a new interface has room for a route");
-        // Two seconds of line, so that little is hidden from whoever wants to send something more urgent.
-        let buffer_octets =
-            usize::try_from(rate_bps / 5).unwrap_or(usize::MAX).clamp(BUFFER_OCTETS_MIN, BUFFER_OCTETS_MAX);
         let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
         let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());
@@ -82,7 +106,7 @@ impl Stack {
             peer,
             local_ipv6: None,
             next_port,
-            buffer_octets,
+            buffers,
             unclaimed,
             orphans,
         }
@@ -196,8 +220,8 @@ impl Stack {
     }
 
     fn socket(&self) -> Socket<'static> {
-        let buffer = || SocketBuffer::new(vec![0; self.buffer_octets]);
-        let mut socket = Socket::new(buffer(), buffer());
+        let Buffers { send, receive } = self.buffers;
+        let mut socket = Socket::new(SocketBuffer::new(vec![0; receive]), SocketBuffer::new(vec![0; send]));
         socket.set_timeout(Some(CONNECTION_TIMEOUT.into()));
         // Packets are made only when the line is free: until then small writes join anyway, and Nagle would only add a
         // round trip.
@@ -349,5 +373,39 @@ impl phy::TxToken for Room<'_> {
         let result = f(&mut packet);
         self.to_send.push_back(packet);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mru_for;
+
+    /// One-way delays of lines of these rates.
+    const LINES: [(u32, u64); 6] = [(1200, 600), (2400, 600), (9600, 300), (14_400, 300), (33_600, 60), (64_000, 300)];
+
+    #[test]
+    fn what_cannot_be_overtaken_is_a_second_of_line_at_most_or_two_packets() {
+        for (rate_bps, delay) in LINES {
+            let mtu = mru_for(rate_bps).octets();
+            let second = usize::try_from(rate_bps / 10).unwrap();
+            let on_its_way = second * usize::try_from(2 * delay).unwrap() / 1000;
+            let waits = Buffers::for_line(rate_bps, Duration::from_millis(delay), mtu).send - on_its_way;
+            // And what `delivery` lets out of a message beside it, with its frame and record.
+            let all = waits + (second * 2 / 5).max(256) + 40;
+            assert!(all <= second.max(2 * usize::from(mtu)), "{rate_bps} bit/s: {all} octets");
+        }
+    }
+
+    #[test]
+    fn the_next_packet_is_there_before_the_line_is_free() {
+        for (rate_bps, delay) in LINES {
+            let mtu = mru_for(rate_bps).octets();
+            let segment = usize::from(mtu) - TCP_IP_OCTETS;
+            let round_trip = usize::try_from(rate_bps / 10).unwrap() * usize::try_from(2 * delay).unwrap() / 1000;
+            // A whole segment is not acknowledged when it has left: what else there is must last until it is.
+            let left = Buffers::for_line(rate_bps, Duration::from_millis(delay), mtu).send - segment;
+            assert!(left >= round_trip, "{rate_bps} bit/s: {left} octets for {round_trip}");
+        }
     }
 }

@@ -26,10 +26,10 @@ pub mod rights;
 pub mod routing;
 pub mod service;
 pub mod store;
-pub mod topic;
 mod upkeep;
 pub mod verdict;
 pub mod waiting;
 pub mod webhooks;
 
+pub use delivery::topic;
 pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};
