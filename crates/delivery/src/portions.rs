@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::plan::{Due, Turns};
 
 /// Octets of a portion below which its frame and record would be a large part of it.
-const PORTION_OCTETS_MIN: u32 = 256;
+const PORTION_OCTETS_MIN: u32 = 240;
 /// One DATA frame (RFC 9113 §4.2).
 const PORTION_OCTETS_MAX: u32 = 16 * 1024;
 
@@ -34,9 +34,9 @@ struct Waiting {
 }
 
 impl WayOut {
-    /// Of a line of this rate: a portion takes it 0.4 s, which with the 0.5 s of TCP stays below one.
+    /// Of a line of this rate: a portion takes it half a second, which with TCP's 0.45 s stays below one.
     pub(crate) fn new(rate_bps: u32) -> Self {
-        let portion = (rate_bps / 25).clamp(PORTION_OCTETS_MIN, PORTION_OCTETS_MAX);
+        let portion = (rate_bps / 20).clamp(PORTION_OCTETS_MIN, PORTION_OCTETS_MAX);
         let turns = Turns::new(usize::try_from(portion).expect("16 KiB at most"));
         Self(Arc::new(Mutex::new(Waiting { turns, wakers: BTreeMap::new() })))
     }

@@ -25,7 +25,7 @@ use crate::capture::{Capture, Tap};
 use crate::counters::{Counters, SharedCounters};
 use crate::listener::Listener;
 use crate::pacer::Pacer;
-use crate::stack::{Buffers, Stack};
+use crate::stack::{Manners, Stack};
 use crate::stream::Stream;
 use crate::tun::Tun;
 use crate::{Expected, LinkConfig, mru_for};
@@ -478,11 +478,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     /// Puts the stack up, with what may be begun at once. One that was put up for other addresses makes way: nobody has
     /// seen it yet.
     fn raise(&mut self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16, now: Instant) {
-        if self.shared.stack.get().is_some() && self.shared.stack(|stack| stack.is_for(local, peer, mtu)) {
+        let manners = Manners::for_line(self.rate_bps, self.delay, mtu);
+        if self.shared.stack.get().is_some() && self.shared.stack(|stack| stack.is_for(local, peer, manners)) {
             return;
         }
-        let buffers = Buffers::for_line(self.rate_bps, self.delay, mtu);
-        let mut stack = Stack::new(local, peer, mtu, buffers, self.stack_seed, now);
+        let mut stack = Stack::new(local, peer, manners, self.stack_seed, now);
         for port in self.ports {
             if let Err(error) = stack.open(*port) {
                 tracing::error!(port, %error, "cannot listen");

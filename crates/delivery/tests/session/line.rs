@@ -15,7 +15,7 @@ pub(crate) const RATE_BPS: u32 = 33_600;
 pub(crate) const SECOND_OCTETS: u64 = 3_360;
 
 /// What `link` holds in TCP that is not on its way yet, at this rate (`link::stack`).
-const TCP_OCTETS: usize = 1_796;
+const TCP_OCTETS: usize = 1_512;
 
 /// How often the line takes octets.
 const TICK: Duration = Duration::from_millis(10);
@@ -31,6 +31,14 @@ pub(crate) struct Crossed {
 impl Crossed {
     pub(crate) fn to_terminal(&self) -> u64 {
         self.to_terminal.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many have crossed to the terminal.
+    pub(crate) async fn wait_for(&self, octets: u64) {
+        let mut ticks = interval(TICK);
+        while self.to_terminal() < octets {
+            ticks.tick().await;
+        }
     }
 
     pub(crate) fn to_server(&self) -> u64 {
