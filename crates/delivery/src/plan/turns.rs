@@ -13,6 +13,8 @@ const FRAMING_OCTETS: usize = 40;
 pub(crate) struct Turns {
     /// Octets that may be on their way to TCP.
     portion: usize,
+    /// Nothing has been handed out yet: TCP is empty, and the first portion may have its share, too.
+    is_fresh: bool,
     left: BTreeSet<Due>,
     /// Handed out, and still with HTTP/2.
     queued: usize,
@@ -22,7 +24,7 @@ pub(crate) struct Turns {
 
 impl Turns {
     pub(crate) fn new(portion: usize) -> Self {
-        Self { portion, left: BTreeSet::new(), queued: 0, unflushed: 0 }
+        Self { portion, is_fresh: true, left: BTreeSet::new(), queued: 0, unflushed: 0 }
     }
 
     /// A message has octets to send.
@@ -46,11 +48,12 @@ impl Turns {
         if self.first() != Some(due) {
             return None;
         }
-        let octets = left.min(self.portion);
+        let octets = left.min(if self.is_fresh { 2 * self.portion } else { self.portion });
         let on_their_way = self.queued + self.unflushed;
         if on_their_way > 0 && on_their_way + Self::cost(octets) > self.portion {
             return None;
         }
+        self.is_fresh = false;
         self.queued += Self::cost(octets);
         Some(octets)
     }
@@ -81,9 +84,31 @@ mod tests {
         Due { urgency, id: MessageId::now(), size: 5000 }
     }
 
+    /// One that has handed out its first portion.
+    fn begun() -> Turns {
+        let (mut turns, first) = (Turns::new(1000), due(Urgency::Normal));
+        turns.enter(first);
+        assert_eq!(turns.take(first, 1), Some(1));
+        turns.leave(first);
+        turns.passed(Turns::cost(1));
+        turns.flushed();
+        turns
+    }
+
+    #[test]
+    fn the_first_portion_of_a_session_is_twice_as_long() {
+        let (mut turns, only) = (Turns::new(1000), due(Urgency::Normal));
+        turns.enter(only);
+        assert_eq!(turns.take(only, 5000), Some(2000));
+        turns.passed(Turns::cost(2000));
+        assert_eq!(turns.take(only, 3000), None);
+        turns.flushed();
+        assert_eq!(turns.take(only, 3000), Some(1000));
+    }
+
     #[test]
     fn a_portion_waits_until_the_last_one_is_with_tcp() {
-        let (mut turns, only) = (Turns::new(1000), due(Urgency::Normal));
+        let (mut turns, only) = (begun(), due(Urgency::Normal));
         turns.enter(only);
         assert_eq!(turns.take(only, 5000), Some(1000));
         assert_eq!(turns.take(only, 4000), None);
@@ -97,7 +122,7 @@ mod tests {
 
     #[test]
     fn no_portion_is_handed_out_while_something_more_urgent_has_octets_left() {
-        let (mut turns, bulk, urgent) = (Turns::new(1000), due(Urgency::Bulk), due(Urgency::Urgent));
+        let (mut turns, bulk, urgent) = (begun(), due(Urgency::Bulk), due(Urgency::Urgent));
         turns.enter(bulk);
         turns.enter(urgent);
         assert_eq!(turns.take(bulk, 5000), None);
@@ -111,7 +136,7 @@ mod tests {
 
     #[test]
     fn small_messages_share_a_portion_and_their_frames_count() {
-        let mut turns = Turns::new(1000);
+        let mut turns = begun();
         let taken = (0..20).take_while(|_| {
             let small = due(Urgency::Normal);
             turns.enter(small);

@@ -353,3 +353,6 @@ async fn enrol(
     tracing::info!(terminal = %terminal.name, %key, "enrolled");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
