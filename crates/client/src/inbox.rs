@@ -1,7 +1,7 @@
 //! The data manager: what comes is stored, verified, published once, and only then acknowledged.
 //!
 //! ```text
-//!   INBOX/.incoming/ID/content ──digest──► message.toml ──sync──► rename to INBOX/ID/ ──sync folder──► receipt
+//!   INBOX/.incoming/ID/content ──digest, unpacked──► message.toml ──sync──► rename to INBOX/ID/ ──sync folder──► receipt
 //! ```
 //!
 //! A crash before the rename leaves a part, which the next delivery of a long message goes on with as far as it was
@@ -19,7 +19,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Arrival, MessageId, Progress, StoreError, Stored};
+use delivery::{Arrival, Manner, MessageId, Progress, StoreError, Stored, Urgency};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
@@ -28,7 +28,7 @@ pub use keeping::clean;
 pub use rules::{Handover, Rule, Rules};
 
 use crate::handover::HandoverStart;
-use part::Part;
+use part::{Part, Written};
 
 /// Folder of parts, inside the inbox so that a rename never crosses file systems.
 const INCOMING: &str = ".incoming";
@@ -109,7 +109,7 @@ impl delivery::Inbox for Inbox {
         if self.is_here(arrival.id).map_err(disk("read what was here"))? {
             return Ok(Stored::Before);
         }
-        if let Some(place) = self.rules.place_for(arrival.content_type.as_str(), None) {
+        if let Some(place) = self.rules.place_for(arrival.content_type.as_str(), arrival.manner.topic.as_ref()) {
             let has_room = keeping::make_room(&self.folder, &self.rules, place, arrival.size);
             if !has_room.map_err(disk("make room in the inbox"))? {
                 return Err(disk("keep more ([[inbox]] quota)")(io::ErrorKind::QuotaExceeded.into()));
@@ -117,15 +117,20 @@ impl delivery::Inbox for Inbox {
         }
         let part = Part::open(part, &arrival).await?;
         let written = part.write(&arrival, content).await;
-        if matches!(written, Err(StoreError::Damaged)) || (written.is_err() && part::kept(part.folder()).is_none()) {
+        if matches!(written, Err(StoreError::Damaged | StoreError::Encoding(_)))
+            || (written.is_err() && part::kept(part.folder()).is_none())
+        {
             let _ = fs::remove_dir_all(part.folder()); // nobody can use it; the next attempt clears it otherwise
         }
-        let digest = written?;
+        let Written { size, digest } = written?;
+        let Manner { urgency, topic, expires_at } = &arrival.manner;
         let note = Note {
             id: id.clone(),
             content_type: arrival.content_type.as_str().to_owned(),
-            topic: None,
-            size: arrival.size,
+            topic: topic.as_ref().map(ToString::to_string),
+            urgency: (*urgency != Urgency::default()).then(|| urgency.to_string()),
+            expires_at: *expires_at,
+            size,
             sha256: digest.to_string(),
             received_at: Timestamp::now(),
         };
@@ -134,7 +139,8 @@ impl delivery::Inbox for Inbox {
         let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
         done.and_then(|done| done).map_err(disk("publish a message in the inbox"))?;
         self.handover.iter().for_each(HandoverStart::published);
-        tracing::info!(message_id = %id, size = arrival.size, offset = arrival.offset, "stored");
+        let saved = size.saturating_sub(arrival.size);
+        tracing::info!(message_id = %id, size, saved, offset = arrival.offset, "stored");
         Ok(Stored::Now)
     }
 
@@ -144,8 +150,8 @@ impl delivery::Inbox for Inbox {
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "what was here cannot be read"),
         }
-        part::kept(&self.folder.join(INCOMING).join(id.to_string()))
-            .map_or(Progress::Nothing, |kept| Progress::Part(kept.offset))
+        let kept = part::kept(&self.folder.join(INCOMING).join(id.to_string()));
+        kept.map_or(Progress::Nothing, |kept| Progress::Part { offset: kept.offset, digest: kept.digest() })
     }
 }
 

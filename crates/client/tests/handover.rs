@@ -21,6 +21,8 @@ fn published(inbox: &Path, content: &str, content_type: &str) -> MessageId {
         id: id.to_string(),
         content_type: content_type.to_owned(),
         topic: Some("news/weather".to_owned()),
+        urgency: None,
+        expires_at: None,
         size: content.len() as u64,
         sha256: Digest::of(content.as_bytes()).to_string(),
         received_at: jiff::Timestamp::now(),

@@ -1,23 +1,25 @@
 //! The server's end of a delivery session: the HTTP/2 client that brings messages.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::request::Builder;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::header::ACCEPT_ENCODING;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use crate::message::{MessageHead, MessageId};
+use crate::encoding::ZSTD;
+use crate::fields;
+use crate::message::{Digest, MessageId, Parcel};
+use crate::portions::{Content, Flushed, WayOut};
 use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
 use crate::receiver::Progress;
-use crate::{
-    DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, WINDOW_OCTETS,
-};
+use crate::{CONTENT_DIGEST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
 
 /// How long a terminal may take to say that it is there.
 const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
@@ -26,13 +28,24 @@ const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
 const REASON_OCTETS_MAX: usize = 1000;
 
 /// A delivery session on a stream whose preamble has been read. Dropping it ends the session.
+///
+/// Requests go in the order in which they are made; their contents as [`Plan`](crate::Plan) would have them, the most
+/// urgent first, whatever is under way.
 #[derive(Debug)]
 pub struct Courier {
-    requests: http2::SendRequest<Full<Bytes>>,
+    requests: http2::SendRequest<Content>,
     /// The connection's own task; it ends with the courier.
     connection: JoinSet<hyper::Result<()>>,
+    way: WayOut,
     proof: Proof,
-    lingers: bool,
+    said: Arc<Said>,
+}
+
+/// What the terminal has said of itself in its answers.
+#[derive(Debug, Default)]
+struct Said {
+    lingers: AtomicBool,
+    takes_zstd: AtomicBool,
 }
 
 /// A terminal's word that a message is on its disk.
@@ -84,7 +97,7 @@ impl Courier {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let proof = stream.proof();
+        let (proof, way) = (stream.proof(), WayOut::new(stream.rate_bps()));
         let (requests, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keep_alive)
@@ -93,12 +106,12 @@ impl Courier {
             .initial_stream_window_size(WINDOW_OCTETS)
             .initial_connection_window_size(WINDOW_OCTETS)
             .max_send_buf_size(SEND_BUFFER_OCTETS)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Flushed::new(stream, way.clone())))
             .await
             .map_err(DeliveryError::Lost)?;
         let mut connection = JoinSet::new();
         connection.spawn(driver);
-        Ok(Self { requests, connection, proof, lingers: false })
+        Ok(Self { requests, connection, way, proof, said: Arc::default() })
     }
 
     /// Has a terminal whose key is not known yet prove that it holds the secret; gives the key.
@@ -107,6 +120,7 @@ impl Courier {
     /// [`EnrolError`]: whoever is there must not be told anything more.
     pub async fn enrol(&mut self, secret: &EnrolmentSecret) -> Result<PublicKey, EnrolError> {
         let response = self.requests.send_request(post("/enrol")).await.map_err(EnrolError::Lost)?;
+        self.said.note(&response);
         let status = response.status();
         let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
         let proof = body.ok().and_then(|body| EnrolmentProof::read(&body.to_bytes()));
@@ -123,71 +137,69 @@ impl Courier {
 
     /// Whether the terminal has said that it stays when nothing more waits.
     pub fn lingers(&self) -> bool {
-        self.lingers
+        self.said.lingers.load(Ordering::Relaxed)
     }
 
-    /// Brings one message and waits for its receipt. `is_last`: nothing else waits, and the call is to end with the receipt.
+    /// Whether the terminal has said that it unpacks zstd.
+    pub fn takes_zstd(&self) -> bool {
+        self.said.takes_zstd.load(Ordering::Relaxed)
+    }
+
+    /// Brings one message, from `offset` on, which is where the terminal said that it is; the request is made at once, and
+    /// what is returned waits for the receipt. `is_last`: nothing else waits, and the call is to end with the last receipt.
     ///
     /// # Errors
     /// [`DeliveryError`].
-    pub async fn deliver(
+    ///
+    /// # Panics
+    /// If `offset` is beyond the content.
+    pub fn deliver(
         &mut self,
-        head: &MessageHead,
-        content: Bytes,
-        is_last: bool,
-    ) -> Result<Receipt, DeliveryError> {
-        let request = message(Method::PUT, head, is_last).header(CONTENT_LENGTH, head.size);
-        self.bring(request, content).await
-    }
-
-    /// How much of a message the terminal has from an earlier call.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn progress(&mut self, id: MessageId) -> Result<Progress, DeliveryError> {
-        let request = Request::builder().method(Method::HEAD).uri(format!("http://terminal/m/{id}"));
-        let request = request.body(Full::default()).expect("an id is a valid path");
-        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
-        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        Ok(match (text(UPLOAD_COMPLETE), text(UPLOAD_OFFSET).and_then(|offset| offset.parse().ok())) {
-            (Some("?1"), _) => Progress::Whole,
-            (Some("?0"), Some(offset)) => Progress::Part(offset),
-            _ => Progress::Nothing,
-        })
-    }
-
-    /// Brings the rest of a message, from `offset` on, which is where the terminal said that it is.
-    ///
-    /// # Errors
-    /// [`DeliveryError`].
-    pub async fn resume(
-        &mut self,
-        head: &MessageHead,
-        rest: Bytes,
+        parcel: &Parcel,
         offset: u64,
         is_last: bool,
-    ) -> Result<Receipt, DeliveryError> {
-        let request = message(Method::PATCH, head, is_last)
-            .header(CONTENT_LENGTH, rest.len())
-            .header(UPLOAD_OFFSET, offset)
-            .header(UPLOAD_LENGTH, head.size)
-            .header(UPLOAD_COMPLETE, "?1");
-        self.bring(request, rest).await
+    ) -> impl Future<Output = Result<Receipt, DeliveryError>> + Send + use<> {
+        let at = usize::try_from(offset).expect("an offset within the content");
+        let content = Content::new(parcel.due(), parcel.octets().slice(at..), self.way.clone());
+        let request = fields::of_parcel(parcel, offset, is_last).body(content);
+        let request = request.expect("what is said of a message is valid in a field");
+        let (response, said) = (self.requests.send_request(request), self.said.clone());
+        async move {
+            let response = response.await.map_err(DeliveryError::Lost)?;
+            said.note(&response);
+            match response.status() {
+                StatusCode::CREATED => Ok(Receipt::Stored),
+                StatusCode::OK => Ok(Receipt::StoredBefore),
+                status => {
+                    let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
+                    let octets = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                    let reason = String::from_utf8_lossy(&octets).replace(char::is_control, "?");
+                    Err(DeliveryError::Refused { status, reason })
+                }
+            }
+        }
     }
 
-    async fn bring(&mut self, request: Builder, content: Bytes) -> Result<Receipt, DeliveryError> {
-        let request = request.body(Full::new(content)).expect("ids, content types and digests are valid header values");
-        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
-        self.lingers |= response.headers().contains_key(LINGERS);
-        match response.status() {
-            StatusCode::CREATED => Ok(Receipt::Stored),
-            StatusCode::OK => Ok(Receipt::StoredBefore),
-            status => {
-                let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
-                let octets = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                let reason = String::from_utf8_lossy(&octets).replace(char::is_control, "?");
-                Err(DeliveryError::Refused { status, reason })
-            }
+    /// Asks how much of a message the terminal has from an earlier call; made at once, as [`Courier::deliver`].
+    ///
+    /// # Errors
+    /// [`DeliveryError`].
+    pub fn progress(&mut self, id: MessageId) -> impl Future<Output = Result<Progress, DeliveryError>> + Send + use<> {
+        let request = Request::builder().method(Method::HEAD).uri(format!("http://terminal/m/{id}"));
+        let request = request.body(Content::default()).expect("an id is a valid path");
+        let (response, said) = (self.requests.send_request(request), self.said.clone());
+        async move {
+            let response = response.await.map_err(DeliveryError::Lost)?;
+            said.note(&response);
+            let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+            Ok(match (text(UPLOAD_COMPLETE), text(UPLOAD_OFFSET).and_then(|offset| offset.parse().ok())) {
+                (Some("?1"), _) => Progress::Whole,
+                (Some("?0"), Some(offset)) => {
+                    let digest = text(CONTENT_DIGEST).and_then(|value| Digest::from_header(value).ok());
+                    Progress::Part { offset, digest }
+                }
+                _ => Progress::Nothing,
+            })
         }
     }
 
@@ -205,21 +217,17 @@ impl Courier {
     }
 }
 
-fn message(method: Method, head: &MessageHead, is_last: bool) -> Builder {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(format!("http://terminal/m/{}", head.id))
-        .header(CONTENT_TYPE, head.content_type.as_str());
-    if head.size > DIGEST_ABOVE {
-        request = request.header("content-digest", head.digest.to_header());
+impl Said {
+    fn note(&self, response: &Response<Incoming>) {
+        let headers = response.headers();
+        self.lingers.fetch_or(headers.contains_key(LINGERS), Ordering::Relaxed);
+        let takes = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let takes_zstd = takes.flat_map(|value| value.split(',')).any(|coding| coding.trim() == ZSTD);
+        self.takes_zstd.fetch_or(takes_zstd, Ordering::Relaxed);
     }
-    if is_last {
-        request = request.header(LAST, "1");
-    }
-    request
 }
 
-fn post(path: &str) -> Request<Full<Bytes>> {
+fn post(path: &str) -> Request<Content> {
     let request = Request::builder().method(Method::POST).uri(format!("http://terminal{path}"));
-    request.body(Full::default()).expect("a constant request is valid")
+    request.body(Content::default()).expect("a constant request is valid")
 }

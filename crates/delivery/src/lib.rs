@@ -8,8 +8,11 @@
 //! [`Plan`] decides what is said next; it is pure.
 
 mod courier;
+mod encoding;
+mod fields;
 mod message;
 mod plan;
+mod portions;
 mod preamble;
 pub mod proof;
 mod receiver;
@@ -17,9 +20,10 @@ mod terminal_id;
 pub mod topic;
 
 pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
+pub use encoding::{EncodingError, UNPACKED_OCTETS_MAX, UnpackError, unpack};
 pub use message::{
-    Arrival, ContentType, ContentTypeError, Digest, DigestError, MessageHead, MessageId, MessageIdError, Urgency,
-    UrgencyError,
+    Arrival, ContentType, ContentTypeError, Digest, DigestError, Manner, MessageHead, MessageId, MessageIdError,
+    Parcel, Urgency, UrgencyError,
 };
 pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
@@ -38,6 +42,9 @@ const UPLOAD_OFFSET: &str = "upload-offset";
 const UPLOAD_LENGTH: &str = "upload-length";
 const UPLOAD_COMPLETE: &str = "upload-complete";
 
+/// The digest of what is on the line (RFC 9530 §2).
+const CONTENT_DIGEST: &str = "content-digest";
+
 /// Octets of content that go without their digest: one DATA frame (RFC 9113 §4.2), and so one message of TLS.
 const DIGEST_ABOVE: u64 = 16 * 1024;
 
@@ -47,7 +54,12 @@ const LAST: &str = "last";
 /// The field with which a terminal says, on a receipt, that it stays for a while.
 const LINGERS: &str = "lingers";
 
-/// Octets that HTTP/2 may hold unsent for a stream: hyper's default of 1 MB would be five minutes of a modem line.
+/// The fields that say how a message is to be treated; each is left out where it says the usual.
+const TOPIC: &str = "topic";
+const URGENCY: &str = "urgency";
+const EXPIRES: &str = "expires";
+
+/// Octets that HTTP/2 may hold unsent for a stream: one frame. What bounds a session is its way out ([`portions`]).
 const SEND_BUFFER_OCTETS: usize = 16 * 1024;
 
 /// HTTP/2 flow-control window: more than the delay-bandwidth product of any line this is for, and what counts when nobody says

@@ -5,8 +5,14 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+use crate::encoding::pack;
+use crate::plan::Due;
+use crate::topic::Topic;
 
 /// The name of a message: a version 7 UUID (RFC 9562 §5.7), so names sort by the time of acceptance; written as 22
 /// base64url characters, which do not, and which are safe as a file name.
@@ -80,6 +86,11 @@ impl Digest {
     /// The digest that a finished hash gives, for contents that come in pieces.
     pub fn from_hash(hash: Sha256) -> Self {
         Self(hash.finalize().into())
+    }
+
+    /// The hash itself.
+    pub fn octets(self) -> [u8; 32] {
+        self.0
     }
 
     /// The value of the `Content-Digest` field (RFC 9530 §2).
@@ -218,6 +229,82 @@ pub struct MessageHead {
     pub size: u64,
 }
 
+/// What the provider said of a message besides: left out on the line where it is the usual.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// How soon it must be there.
+    pub urgency: Urgency,
+    /// The data type it belongs to.
+    pub topic: Option<Topic>,
+    /// When nobody needs it any more.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A message as it goes on the line.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    head: MessageHead,
+    manner: Manner,
+    /// The content, packed or not.
+    octets: Bytes,
+    /// Of the octets, if they are packed.
+    packed: Option<Digest>,
+}
+
+impl Parcel {
+    /// A message whose content goes as it is.
+    pub fn new(head: MessageHead, manner: Manner, content: Bytes) -> Self {
+        Self { head, manner, octets: content, packed: None }
+    }
+
+    /// The same, packed if that pays. Takes a while for large contents.
+    #[must_use]
+    pub fn pack(self) -> Self {
+        match pack(&self.head.content_type, &self.octets) {
+            Some(packed) if self.packed.is_none() => {
+                let packed = Bytes::from(packed);
+                Self { packed: Some(Digest::of(&packed)), octets: packed, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// What the message is.
+    pub fn head(&self) -> &MessageHead {
+        &self.head
+    }
+
+    /// How it is to be treated.
+    pub fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
+    /// What goes on the line.
+    pub fn octets(&self) -> &Bytes {
+        &self.octets
+    }
+
+    /// The digest of what goes on the line.
+    pub(crate) fn digest(&self) -> Digest {
+        self.packed.unwrap_or(self.head.digest)
+    }
+
+    /// Whether it is packed.
+    pub fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// Octets that packing saves the line.
+    pub fn saved(&self) -> u64 {
+        self.head.size.saturating_sub(self.octets.len() as u64)
+    }
+
+    /// Its place in the order.
+    pub(crate) fn due(&self) -> Due {
+        Due { urgency: self.manner.urgency, id: self.head.id, size: self.head.size }
+    }
+}
+
 /// What a terminal is told of a message before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -225,12 +312,16 @@ pub struct Arrival {
     pub id: MessageId,
     /// What the content is.
     pub content_type: ContentType,
-    /// SHA-256 of the content. Left out where one DATA frame holds it: TLS vouches for that.
+    /// What the provider said besides.
+    pub manner: Manner,
+    /// SHA-256 of what is on the line. Left out where one DATA frame holds it: TLS vouches for that.
     pub digest: Option<Digest>,
-    /// Octets of content, all of it.
+    /// Octets on the line, all of them.
     pub size: u64,
     /// Octets that came on earlier calls, and do not come again.
     pub offset: u64,
+    /// They are to be [unpacked](crate::unpack).
+    pub is_packed: bool,
 }
 
 #[cfg(test)]

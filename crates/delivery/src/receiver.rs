@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -16,16 +16,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::message::{Arrival, ContentType, Digest, MessageId};
+use crate::encoding::{EncodingError, ZSTD};
+use crate::fields::{is_encoding_known, read_arrival};
+use crate::message::{Arrival, Digest, MessageId};
+use crate::plan::UNDER_WAY_MAX;
 use crate::proof::{EnrolmentSecret, Proved, PublicKey, Secured};
-use crate::{
-    DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, WINDOW_OCTETS,
-};
+use crate::{CONTENT_DIGEST, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
 
 /// Octets of request head taken: ours have about 200.
 const HEAD_OCTETS_MAX: u32 = 4096;
-/// Messages under way at once: the server sends one after the other.
-const STREAMS_MAX: u32 = 8;
+/// Requests at once: the messages that a server has under way, and one more that asks.
+const STREAMS_MAX: u32 = UNDER_WAY_MAX as u32 + 1;
 
 /// Where a terminal keeps what it receives. A receipt follows [`Inbox::store`], so that must not return before the
 /// message is on the disk.
@@ -57,8 +58,13 @@ pub enum Stored {
 pub enum Progress {
     /// Nothing that can be gone on with.
     Nothing,
-    /// So many octets.
-    Part(u64),
+    /// Some of it.
+    Part {
+        /// So many octets of what was on the line.
+        offset: u64,
+        /// The digest of all that, packed or not: it must go on in the same form.
+        digest: Option<Digest>,
+    },
     /// All of it, published.
     Whole,
 }
@@ -75,6 +81,9 @@ pub enum StoreError {
     /// Not so many octets are here.
     #[error("the upload does not begin where this terminal is")]
     Offset,
+    /// It cannot be unpacked; it may come unpacked.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
     /// This terminal's disk: the text says what failed.
     #[error("could not {operation}")]
     Disk {
@@ -128,14 +137,14 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     I: Inbox,
 {
-    let (end, mut told) = watch::channel(End::Open);
-    let end = Arc::new(end);
+    let (course, mut told) = watch::channel(Course::default());
+    let course = Arc::new(course);
     let is_lingering = !linger.is_zero();
     let (proof, enrolment) = (stream.proof(), Arc::new(enrolment));
     // Closed when the last request has been dealt with.
     let (busy, mut idle) = mpsc::channel::<()>(1);
     let service = service_fn(|request| {
-        let (inbox, end) = (inbox.clone(), end.clone());
+        let (inbox, course) = (inbox.clone(), course.clone());
         let (mut proof, enrolment) = (proof.clone(), enrolment.clone());
         let busy = busy.clone();
         async move {
@@ -143,7 +152,7 @@ where
             let Some(proved) = proof.wait().await else { return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, "")) };
             Ok(match (request.method(), request.uri().path()) {
                 (&Method::POST, "/enrol") => enrol(enrolment.as_ref().as_ref(), &proved),
-                _ => answer(&inbox, busy, &end, is_lingering, request).await,
+                _ => answer(&inbox, busy, &course, is_lingering, request).await,
             })
         }
     });
@@ -166,7 +175,7 @@ where
     let lingered = async {
         loop {
             // The sender lives as long as this future's caller: waiting cannot fail before the connection ends.
-            let stay = match watched.wait_for(|end| *end != End::Open).await.map(|end| *end) {
+            let stay = match watched.wait_for(|course| course.is_over()).await.map(|course| course.end) {
                 Ok(End::Last) if !is_lingering => LAST_WAIT,
                 _ => linger,
             };
@@ -180,10 +189,13 @@ where
         () = proved => Ok(()),
         () = lingered => Ok(()),
         // The server hangs up on the receipt of the last message.
-        ended = connection => match *told.borrow_and_update() {
-            End::Open => Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed)),
-            End::Last | End::NothingMore => Ok(()),
-        },
+        ended = connection => {
+            if told.borrow_and_update().is_over() {
+                Ok(())
+            } else {
+                Err(ended.map_or_else(ReceiveError::Lost, |()| ReceiveError::Closed))
+            }
+        }
     };
     drop(busy);
     // A part that was cut off is kept, as far as it has come.
@@ -191,21 +203,53 @@ where
     ended
 }
 
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Course {
+    end: End,
+    /// Messages that have begun to come and have no answer yet.
+    under_way: usize,
+}
+
+impl Course {
+    /// What has come is all that waited.
+    fn is_over(self) -> bool {
+        self.end != End::Open && self.under_way == 0
+    }
+}
+
 /// Whether more is to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum End {
     /// It may.
+    #[default]
     Open,
-    /// The message that came was the last.
+    /// The message that began last was the last.
     Last,
     /// The server has said so.
     NothingMore,
 }
 
+/// A message that is coming; whatever becomes of its request, it counts no longer when this is dropped.
+struct UnderWay<'a>(&'a watch::Sender<Course>);
+
+impl<'a> UnderWay<'a> {
+    fn begin(course: &'a watch::Sender<Course>) -> Self {
+        course.send_modify(|course| *course = Course { end: End::Open, under_way: course.under_way + 1 });
+        Self(course)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|course| course.under_way -= 1);
+    }
+}
+
 async fn answer(
     inbox: &Arc<impl Inbox>,
     busy: mpsc::Sender<()>,
-    end: &watch::Sender<End>,
+    course: &watch::Sender<Course>,
     is_lingering: bool,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
@@ -217,10 +261,13 @@ async fn answer(
         }
         (&Method::PUT | &Method::PATCH, path) if path.starts_with("/m/") => {
             let arrival = match read_arrival(&path[3..], &parts.method, &parts.headers) {
+                Ok(_) if !is_encoding_known(&parts.headers) => {
+                    return say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only zstd is unpacked here");
+                }
                 Ok(arrival) => arrival,
                 Err(what) => return say(StatusCode::BAD_REQUEST, what),
             };
-            end.send_replace(End::Open);
+            let under_way = UnderWay::begin(course);
             // A task of its own: hyper drops this one with its stream, and a part that was cut off is still to be kept.
             let store = {
                 let inbox = inbox.clone();
@@ -231,40 +278,52 @@ async fn answer(
             };
             let stored = store.await.unwrap_or(Err(StoreError::Cut));
             if stored.is_ok() && parts.headers.contains_key(LAST) {
+                course.send_modify(|course| course.end = End::Last);
+            }
+            drop(under_way);
+            if course.borrow().is_over() {
                 inbox.complete();
-                end.send_replace(End::Last);
             }
             match stored {
                 Ok(stored) => receipt(stored, is_lingering),
-                Err(error) => {
-                    let status = match error {
-                        StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
-                        StoreError::Offset => StatusCode::CONFLICT,
-                        StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
-                    };
-                    say(status, &error.to_string())
-                }
+                Err(error) => refusal(&error),
             }
         }
         (&Method::POST, "/nothing-more") => {
-            inbox.complete();
-            end.send_replace(End::NothingMore);
+            course.send_modify(|course| course.end = End::NothingMore);
+            if course.borrow().is_over() {
+                inbox.complete();
+            }
             say(StatusCode::NO_CONTENT, "")
         }
         _ => say(StatusCode::NOT_FOUND, "only HEAD, PUT and PATCH /m/{id} and POST /nothing-more are known here"),
     }
 }
 
-fn tell(progress: Progress) -> Response<Full<Bytes>> {
-    let (status, offset, complete) = match progress {
-        Progress::Nothing => return say(StatusCode::NOT_FOUND, ""),
-        Progress::Part(offset) => (StatusCode::NO_CONTENT, Some(offset), "?0"),
-        Progress::Whole => (StatusCode::NO_CONTENT, None, "?1"),
+fn refusal(error: &StoreError) -> Response<Full<Bytes>> {
+    let status = match error {
+        StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
+        StoreError::Offset => StatusCode::CONFLICT,
+        StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
-    let mut response = say(status, "");
-    response.headers_mut().insert(UPLOAD_COMPLETE, HeaderValue::from_static(complete));
-    if let Some(offset) = offset {
-        response.headers_mut().insert(UPLOAD_OFFSET, offset.into());
+    say(status, &error.to_string())
+}
+
+fn tell(progress: Progress) -> Response<Full<Bytes>> {
+    let (complete, part) = match progress {
+        Progress::Nothing => return say(StatusCode::NOT_FOUND, ""),
+        Progress::Part { offset, digest } => ("?0", Some((offset, digest))),
+        Progress::Whole => ("?1", None),
+    };
+    let mut response = say(StatusCode::NO_CONTENT, "");
+    let fields = response.headers_mut();
+    fields.insert(UPLOAD_COMPLETE, HeaderValue::from_static(complete));
+    if let Some((offset, digest)) = part {
+        fields.insert(UPLOAD_OFFSET, offset.into());
+        if let Some(digest) = digest {
+            fields.insert(CONTENT_DIGEST, digest.to_header().parse().expect("base64 is valid in a field"));
+        }
     }
     response
 }
@@ -280,39 +339,6 @@ fn receipt(stored: Stored, is_lingering: bool) -> Response<Full<Bytes>> {
     receipt
 }
 
-fn read_arrival(id: &str, method: &Method, headers: &HeaderMap) -> Result<Arrival, &'static str> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
-    let here = number(CONTENT_LENGTH.as_str()).ok_or("content-length is missing or malformed")?;
-    let (offset, size) = if method == Method::PATCH {
-        let offset = number(UPLOAD_OFFSET).ok_or("upload-offset is missing or malformed")?;
-        let size = number(UPLOAD_LENGTH).ok_or("upload-length is missing or malformed")?;
-        if text(UPLOAD_COMPLETE) != Some("?1") || offset.checked_add(here) != Some(size) {
-            return Err("upload-offset and content-length do not come to upload-length");
-        }
-        (offset, size)
-    } else {
-        (0, here)
-    };
-    Ok(Arrival {
-        id: id.parse().map_err(|_| "the path must end with a message id of 22 characters")?,
-        content_type: match text(CONTENT_TYPE.as_str()) {
-            Some(value) => value.parse().map_err(|_| "content-type is not a media type")?,
-            None => ContentType::octets(),
-        },
-        digest: match text("content-digest") {
-            None if size <= DIGEST_ABOVE => None,
-            given => Some(
-                given
-                    .and_then(|value| Digest::from_header(value).ok())
-                    .ok_or("content-digest: sha-256=:BASE64: is missing or malformed")?,
-            ),
-        },
-        size,
-        offset,
-    })
-}
-
 fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Response<Full<Bytes>> {
     match enrolment {
         Some(Enrolment { secret, key }) => say(StatusCode::OK, &secret.prove(proved, *key).to_string()),
@@ -323,6 +349,8 @@ fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Response<Full<Bytes>
 fn say(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())));
     *response.status_mut() = status;
+    // What this terminal unpacks (RFC 7694 §3); an octet or so from the second answer on.
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ZSTD));
     response
 }
 
@@ -336,7 +364,7 @@ mod tests {
     use super::*;
     use crate::TerminalId;
     use crate::courier::{Courier, DeliveryError, Receipt};
-    use crate::message::MessageHead;
+    use crate::message::{ContentType, Manner, MessageHead, Parcel};
     use crate::proof::{CourierCredentials, Pin, SecretKey, TerminalCredentials};
 
     /// Two ends that know each other's keys.
@@ -375,19 +403,19 @@ mod tests {
             if self.0.lock().unwrap().iter().any(|(known, _)| *known == id) {
                 Progress::Whole
             } else {
-                Progress::Part(7)
+                Progress::Part { offset: 7, digest: Some(Digest::of(b"whole")) }
             }
         }
     }
 
-    fn message(content: &'static [u8]) -> (MessageHead, Bytes) {
+    fn message(content: &'static [u8]) -> Parcel {
         let head = MessageHead {
             id: MessageId::now(),
             content_type: ContentType::octets(),
             digest: Digest::of(content),
             size: content.len() as u64,
         };
-        (head, Bytes::from_static(content))
+        Parcel::new(head, Manner::default(), Bytes::from_static(content))
     }
 
     #[tokio::test]
@@ -396,10 +424,10 @@ mod tests {
         let shelf = Arc::new(Shelf::default());
         let terminal = tokio::spawn(receive(far, shelf.clone(), None, Duration::ZERO));
         let mut courier = Courier::start(near, None).await.unwrap();
-        let (head, content) = message(b"coin box full");
-        assert_eq!(courier.deliver(&head, content.clone(), false).await.unwrap(), Receipt::Stored);
-        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(head.id, content.clone())]);
-        assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::StoredBefore);
+        let parcel = message(b"coin box full");
+        assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::Stored);
+        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(parcel.head().id, parcel.octets().clone())]);
+        assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::StoredBefore);
         assert!(courier.nothing_more().await.is_err(), "the terminal hangs up instead of answering");
         assert!(terminal.await.unwrap().is_ok());
     }
@@ -409,17 +437,16 @@ mod tests {
         let (near, far) = ends();
         let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
         let mut courier = Courier::start(near, None).await.unwrap();
-        let (mut head, content) = message(&[7; 20_000]); // with less TLS vouches for it
+        let mut head = message(&[7; 20_000]).head().clone(); // with less TLS vouches for it
         head.digest = Digest::of(b"something else");
-        let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&head, content, false).await else {
-            panic!()
-        };
+        let parcel = Parcel::new(head, Manner::default(), Bytes::from_static(&[7; 20_000]));
+        let Err(DeliveryError::Refused { status, reason }) = courier.deliver(&parcel, 0, false).await else { panic!() };
         assert_eq!(
             (status, reason.as_str()),
             (StatusCode::BAD_REQUEST, "the content does not match its digest and size")
         );
-        let (head, content) = message(b"second");
-        assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::Stored);
+        let parcel = message(b"second");
+        assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::Stored);
         drop(courier);
         assert!(matches!(terminal.await.unwrap(), Err(ReceiveError::Closed | ReceiveError::Lost(_))));
     }
@@ -430,8 +457,8 @@ mod tests {
         let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::from_secs(30)));
         let mut courier = Courier::start(near, None).await.unwrap();
         courier.nothing_more().await.unwrap();
-        let (head, content) = message(b"late");
-        assert_eq!(courier.deliver(&head, content, false).await.unwrap(), Receipt::Stored);
+        let parcel = message(b"late");
+        assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::Stored);
         courier.nothing_more().await.unwrap();
         courier.closed().await;
         assert!(terminal.await.unwrap().is_ok());
@@ -442,8 +469,8 @@ mod tests {
         let (near, far) = ends();
         let mut courier = Courier::start(near, None).await.unwrap();
         drop(far);
-        let (head, content) = message(b"x");
-        assert!(matches!(courier.deliver(&head, content, false).await, Err(DeliveryError::Lost(_))));
+        let parcel = message(b"x");
+        assert!(matches!(courier.deliver(&parcel, 0, false).await, Err(DeliveryError::Lost(_))));
     }
 
     #[tokio::test]
@@ -469,8 +496,8 @@ mod tests {
             let (near, far) = ends();
             let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
             let mut courier = Courier::start(near, None).await.unwrap();
-            let (head, content) = message(b"the only one");
-            courier.deliver(&head, content, is_last).await.unwrap();
+            let parcel = message(b"the only one");
+            courier.deliver(&parcel, 0, is_last).await.unwrap();
             assert!(!courier.lingers());
             drop(courier); // the server hangs up on the receipt
             assert_eq!(terminal.await.unwrap().is_ok(), is_last);
@@ -482,10 +509,10 @@ mod tests {
         let (near, far) = ends();
         let terminal = tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
         let mut courier = Courier::start(near, None).await.unwrap();
-        let (head, content) = message(b"the only one");
-        courier.deliver(&head, content, true).await.unwrap();
-        let (head, content) = message(b"but here is another");
-        courier.deliver(&head, content, true).await.unwrap();
+        let parcel = message(b"the only one");
+        courier.deliver(&parcel, 0, true).await.unwrap();
+        let parcel = message(b"but here is another");
+        courier.deliver(&parcel, 0, true).await.unwrap();
         assert!(terminal.await.unwrap().is_ok());
     }
 
@@ -494,8 +521,8 @@ mod tests {
         let (near, far) = ends();
         tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::from_secs(30)));
         let mut courier = Courier::start(near, None).await.unwrap();
-        let (head, content) = message(b"first");
-        courier.deliver(&head, content, true).await.unwrap();
+        let parcel = message(b"first");
+        courier.deliver(&parcel, 0, true).await.unwrap();
         assert!(courier.lingers());
     }
 
@@ -504,44 +531,12 @@ mod tests {
         let (near, far) = ends();
         tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
         let mut courier = Courier::start(near, None).await.unwrap();
-        let (head, content) = message(b"a long content");
-        assert_eq!(courier.progress(head.id).await.unwrap(), Progress::Part(7));
-        let rest = Digest::of(&content[7..]);
-        let (_, error) = (rest, courier.resume(&head, content.slice(7..), 7, false).await);
+        let parcel = message(b"a long content");
+        let part = Progress::Part { offset: 7, digest: Some(Digest::of(b"whole")) };
+        assert_eq!(courier.progress(parcel.head().id).await.unwrap(), part);
+        let error = courier.deliver(&parcel, 7, false).await;
         // The shelf keeps no parts, so what it checks is the rest alone; that it came is enough here.
         assert!(error.is_ok(), "{error:?}");
-        assert_eq!(courier.progress(head.id).await.unwrap(), Progress::Whole);
-    }
-
-    #[test]
-    fn an_arrival_names_the_field_that_is_wrong() {
-        let (head, _) = message(b"x");
-        let mut headers = HeaderMap::new();
-        let id = head.id.to_string();
-        assert!(read_arrival(&id, &Method::PUT, &headers).unwrap_err().contains("content-length"));
-        headers.insert(CONTENT_LENGTH, "1".parse().unwrap());
-        assert!(read_arrival("../x", &Method::PUT, &headers).unwrap_err().contains("message id"));
-        for (field, value, fault) in [
-            (UPLOAD_OFFSET, "-1", "upload-offset"),
-            (UPLOAD_OFFSET, "18446744073709551615", "upload-length"),
-            (UPLOAD_LENGTH, "0", "do not come to"),
-            (UPLOAD_COMPLETE, "?1", "do not come to"),
-        ] {
-            headers.insert(field, value.parse().unwrap());
-            let refused = read_arrival(&id, &Method::PATCH, &headers).unwrap_err();
-            assert!(refused.contains(fault), "{field}: {value}: {refused}");
-        }
-        headers.insert(CONTENT_LENGTH, "16385".parse().unwrap());
-        assert!(
-            read_arrival(&id, &Method::PUT, &headers).unwrap_err().contains("content-digest"),
-            "more than one DATA frame"
-        );
-        headers.insert("content-digest", "md5=:AAAA:".parse().unwrap());
-        assert!(read_arrival(&id, &Method::PUT, &headers).unwrap_err().contains("content-digest"));
-        headers.insert("content-digest", head.digest.to_header().parse().unwrap());
-        assert_eq!(read_arrival(&id, &Method::PUT, &headers).unwrap().digest, Some(head.digest));
-        headers.insert(CONTENT_LENGTH, "16384".parse().unwrap());
-        headers.remove("content-digest");
-        assert_eq!(read_arrival(&id, &Method::PUT, &headers).unwrap().digest, None);
+        assert_eq!(courier.progress(parcel.head().id).await.unwrap(), Progress::Whole);
     }
 }

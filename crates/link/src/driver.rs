@@ -25,7 +25,7 @@ use crate::capture::{Capture, Tap};
 use crate::counters::{Counters, SharedCounters};
 use crate::listener::Listener;
 use crate::pacer::Pacer;
-use crate::stack::Stack;
+use crate::stack::{Manners, Stack};
 use crate::stream::Stream;
 use crate::tun::Tun;
 use crate::{Expected, LinkConfig, mru_for};
@@ -282,6 +282,7 @@ struct Driver<S> {
     up: Option<oneshot::Sender<Network>>,
     expected: Option<Expected>,
     rate_bps: u32,
+    delay: Duration,
     ports: &'static [u16],
     /// For the stack, once there is one.
     stack_seed: u64,
@@ -316,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         };
         let session = Session::new(ppp, ppp_seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
-        let LinkConfig { rate_bps, ports, expected, .. } = *config;
+        let LinkConfig { rate_bps, delay, ports, expected, .. } = *config;
         let tap = config.capture.as_ref().map(Capture::tap);
         let tun = Tun::new(config.tun.clone(), shared.clone());
         Self {
@@ -329,6 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             up: Some(up),
             expected,
             rate_bps,
+            delay,
             ports,
             stack_seed,
             tap,
@@ -476,10 +478,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     /// Puts the stack up, with what may be begun at once. One that was put up for other addresses makes way: nobody has
     /// seen it yet.
     fn raise(&mut self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16, now: Instant) {
-        if self.shared.stack.get().is_some() && self.shared.stack(|stack| stack.is_for(local, peer, mtu)) {
+        let manners = Manners::for_line(self.rate_bps, self.delay, mtu);
+        if self.shared.stack.get().is_some() && self.shared.stack(|stack| stack.is_for(local, peer, manners)) {
             return;
         }
-        let mut stack = Stack::new(local, peer, mtu, self.rate_bps, self.stack_seed, now);
+        let mut stack = Stack::new(local, peer, manners, self.stack_seed, now);
         for port in self.ports {
             if let Err(error) = stack.open(*port) {
                 tracing::error!(port, %error, "cannot listen");

@@ -16,16 +16,51 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, 
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Octets of a packet that are no content, without options.
+const TCP_IP_OCTETS: usize = 40;
+
 /// Connections to a port that may wait to be accepted. smoltcp has no backlog of its own: each is a socket that listens.
 const BACKLOG: usize = 4;
 
-const BUFFER_OCTETS_MIN: usize = 4 * 1024;
+/// What everybody takes (RFC 9293 §3.7.1).
+const SEGMENT_OCTETS_MIN: usize = 536;
+
+const RECEIVE_OCTETS_MIN: usize = 4 * 1024;
 /// What a window says without being scaled: with larger buffers transfers by smoltcp 0.14 have stopped for good when a
 /// window had been full.
 const BUFFER_OCTETS_MAX: usize = 65_535;
 
 /// Local ports for our own connections (RFC 6335 §6: dynamic ports).
 const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+/// How a line wants TCP to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// Octets of the largest packet that is made.
+    pub(crate) packet: u16,
+    /// Octets that a connection holds, each way.
+    send: usize,
+    receive: usize,
+}
+
+impl Manners {
+    /// For a line of this rate and one-way delay that takes packets of up to `mtu` octets.
+    ///
+    /// What is to be sent cannot be overtaken any more. So it is what a round trip keeps from being acknowledged, a tenth of
+    /// a second for acknowledgements that come later than they should, and a packet: of that the next one is made while
+    /// the last is on the line, which never waits. A packet takes 0.35 s, or has 576 octets where that is more; with
+    /// compressed headers (RFC 1144) larger ones would save next to nothing.
+    pub(crate) fn for_line(rate_bps: u32, delay: Duration, mtu: u16) -> Self {
+        let octets = |time: Duration| usize::try_from(time.as_millis() * u128::from(rate_bps) / 10_000);
+        let octets = |time| octets(time).unwrap_or(BUFFER_OCTETS_MAX).min(BUFFER_OCTETS_MAX);
+        let quick = octets(Duration::from_millis(350));
+        let segment = (usize::from(mtu).saturating_sub(TCP_IP_OCTETS)).min(quick.max(SEGMENT_OCTETS_MIN));
+        let send = octets(2 * delay) + octets(Duration::from_millis(100)) + quick.max(segment);
+        let receive = octets(Duration::from_secs(2)).max(RECEIVE_OCTETS_MIN);
+        let packet = u16::try_from(segment + TCP_IP_OCTETS).expect("not more than the MTU, which is one");
+        Self { packet, send: send.min(BUFFER_OCTETS_MAX), receive }
+    }
+}
 
 pub(crate) struct Stack {
     interface: Interface,
@@ -37,7 +72,7 @@ pub(crate) struct Stack {
     /// On the link, where there is IPv6.
     local_ipv6: Option<Ipv6Addr>,
     next_port: u16,
-    buffer_octets: usize,
+    manners: Manners,
     /// Ports on which we listen and that nobody has asked for yet.
     unclaimed: BTreeMap<u16, Vec<SocketHandle>>,
     /// Sockets whose stream is gone; they go when TCP has finished with them.
@@ -46,15 +81,9 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// A stack with one address, everything else behind `peer`.
-    pub(crate) fn new(
-        local: Ipv4Addr,
-        peer: Option<Ipv4Addr>,
-        mtu: u16,
-        rate_bps: u32,
-        seed: u64,
-        now: Instant,
-    ) -> Self {
-        let mut device = Queues { mtu: usize::from(mtu), received: VecDeque::new(), to_send: VecDeque::new(), room: 0 };
+    pub(crate) fn new(local: Ipv4Addr, peer: Option<Ipv4Addr>, manners: Manners, seed: u64, now: Instant) -> Self {
+        let mtu = usize::from(manners.packet);
+        let mut device = Queues { mtu, received: VecDeque::new(), to_send: VecDeque::new(), room: 0 };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut device, StackInstant::ZERO);
@@ -66,9 +95,6 @@ impl Stack {
             .routes_mut()
             .add_default_ipv4_route(peer.unwrap_or(local))
             .expect("a new interface has room for a route");
-        // Two seconds of line, so that little is hidden from whoever wants to send something more urgent.
-        let buffer_octets =
-            usize::try_from(rate_bps / 5).unwrap_or(usize::MAX).clamp(BUFFER_OCTETS_MIN, BUFFER_OCTETS_MAX);
         let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
         let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());
@@ -82,15 +108,15 @@ impl Stack {
             peer,
             local_ipv6: None,
             next_port,
-            buffer_octets,
+            manners,
             unclaimed,
             orphans,
         }
     }
 
     /// Whether this is what such a stack would be.
-    pub(crate) fn is_for(&self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16) -> bool {
-        (self.local, self.peer, self.device.mtu) == (local, peer, usize::from(mtu))
+    pub(crate) fn is_for(&self, local: Ipv4Addr, peer: Option<Ipv4Addr>, manners: Manners) -> bool {
+        (self.local, self.peer, self.manners.packet) == (local, peer, manners.packet)
     }
 
     /// Listens on a port before anybody asks for its connections.
@@ -196,8 +222,8 @@ impl Stack {
     }
 
     fn socket(&self) -> Socket<'static> {
-        let buffer = || SocketBuffer::new(vec![0; self.buffer_octets]);
-        let mut socket = Socket::new(buffer(), buffer());
+        let Manners { send, receive, .. } = self.manners;
+        let mut socket = Socket::new(SocketBuffer::new(vec![0; receive]), SocketBuffer::new(vec![0; send]));
         socket.set_timeout(Some(CONNECTION_TIMEOUT.into()));
         // Packets are made only when the line is free: until then small writes join anyway, and Nagle would only add a
         // round trip.
@@ -349,5 +375,61 @@ impl phy::TxToken for Room<'_> {
         let result = f(&mut packet);
         self.to_send.push_back(packet);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mru_for;
+
+    /// Rates and one-way delays.
+    const LINES: [(u32, u64); 10] = [
+        (1200, 600),
+        (2400, 600),
+        (4800, 300),
+        (9600, 300),
+        (14_400, 300),
+        (19_200, 100),
+        (28_800, 60),
+        (33_600, 60),
+        (56_000, 100),
+        (64_000, 300),
+    ];
+
+    fn on_its_way(rate_bps: u32, delay: u64) -> usize {
+        usize::try_from(u64::from(rate_bps / 10) * 2 * delay / 1000).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_overtaken_is_a_second_of_line_at_most_or_two_packets() {
+        for (rate_bps, delay) in LINES {
+            let mru = mru_for(rate_bps).octets();
+            let manners = Manners::for_line(rate_bps, Duration::from_millis(delay), mru);
+            let second = usize::try_from(rate_bps / 10).unwrap();
+            // And what `delivery` lets out of a message beside it, with its frame and record.
+            let all = manners.send - on_its_way(rate_bps, delay) + (second / 2).max(240) + 40;
+            assert!(all <= second.max(2 * usize::from(mru)), "{rate_bps} bit/s: {all} octets");
+        }
+    }
+
+    #[test]
+    fn the_next_packet_is_there_before_the_line_is_free() {
+        for (rate_bps, delay) in LINES {
+            let manners = Manners::for_line(rate_bps, Duration::from_millis(delay), mru_for(rate_bps).octets());
+            // A segment is not acknowledged when it has left: what else there is must last until it is.
+            let left = manners.send - (usize::from(manners.packet) - TCP_IP_OCTETS);
+            assert!(left >= on_its_way(rate_bps, delay), "{rate_bps} bit/s: {left} octets");
+        }
+    }
+
+    #[test]
+    fn no_packet_is_larger_than_the_line_takes() {
+        for mtu in [128, 296, 576, 1500] {
+            for rate_bps in [0, 300, 33_600, 1_000_000, u32::MAX] {
+                let packet = Manners::for_line(rate_bps, Duration::from_secs(3600), mtu).packet;
+                assert!((128..=mtu).contains(&packet), "{rate_bps} bit/s, {mtu}: {packet}");
+            }
+        }
     }
 }

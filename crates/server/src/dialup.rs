@@ -4,6 +4,7 @@
 //! link session (`session`), the same for both directions.
 
 mod addresses;
+mod attempt;
 mod deliver;
 mod line_task;
 mod online;
@@ -12,6 +13,7 @@ mod session;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +37,7 @@ use crate::outcome::Outcome;
 use crate::store::Store;
 pub use addresses::{AddressPool, AddressPoolError};
 
-/// Terminals whose agreements are remembered; the others' links come up as with anybody.
+/// Terminals whose agreements and encodings are remembered; the others' links come up, and contents go, as with anybody.
 const AGREEMENTS_MAX: usize = 100_000;
 
 /// One line of the dial-up server.
@@ -223,6 +225,9 @@ struct Shared {
     connected: Mutex<BTreeMap<TerminalId, Connection>>,
     /// What PPP agreed on with terminals that have proved themselves, for their next call.
     agreements: Mutex<BTreeMap<TerminalId, Agreement>>,
+    /// Terminals that were told of here, and whether they unpack zstd. One that says so does on its next call, too: the
+    /// first message goes before it can say anything.
+    takes_zstd: Mutex<BTreeMap<TerminalId, Arc<AtomicBool>>>,
     /// The messages that are to be delivered last.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     shutdown: CancellationToken,
@@ -257,6 +262,7 @@ impl DialUp {
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),
             agreements: Mutex::default(),
+            takes_zstd: Mutex::default(),
             suspects: Mutex::new(BTreeMap::new()),
             shutdown,
         });
@@ -350,6 +356,15 @@ impl Shared {
     fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
         let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         suspects.get(&terminal).cloned().unwrap_or_default()
+    }
+
+    /// What is known of a terminal, for its session to note more.
+    fn takes_zstd(&self, terminal: TerminalId) -> Arc<AtomicBool> {
+        let mut known = self.takes_zstd.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= AGREEMENTS_MAX && !known.contains_key(&terminal) {
+            return Arc::default();
+        }
+        known.entry(terminal).or_default().clone()
     }
 
     /// What to expect of a terminal's link, if it is to have this address.

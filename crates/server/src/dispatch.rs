@@ -247,7 +247,8 @@ impl Dispatch {
         self.output.pop_front().unwrap_or_else(|| Output::Timeout { at: self.next_wake() })
     }
 
-    /// The messages of a terminal with which sessions broke of late: they are delivered after all others.
+    /// The messages of a terminal with which sessions broke of late: they are delivered after all others, one at a time, in
+    /// this order.
     pub fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
         self.suspects.of(terminal)
     }
@@ -344,9 +345,9 @@ impl Dispatch {
             _ => return, // not the call that the terminal's state is about
         }
         if let Some(under_way) = outcome.delivering()
-            && self.suspects.broke(id, under_way, self.breaks_max)
+            && let Some(message) = self.suspects.broke(id, under_way, self.breaks_max)
         {
-            self.output.push_back(Output::Quarantine { terminal: id, message: under_way.message });
+            self.output.push_back(Output::Quarantine { terminal: id, message });
         }
         self.after(id, outcome, now);
     }

@@ -34,4 +34,5 @@ pub mod verdict;
 pub mod waiting;
 pub mod webhooks;
 
+pub use delivery::topic;
 pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};

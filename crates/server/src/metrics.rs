@@ -43,6 +43,7 @@ struct Counted {
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<LineLabel, Seconds>,
     call_octets: Family<OctetsLabels, Counter>,
+    octets_saved: Counter,
     reserved: Seconds,
     settled: Seconds,
     rings_refused: Family<Reason, Counter>,
@@ -112,6 +113,7 @@ impl Default for Metrics {
         let calls = register(&mut registry, "calls", "Calls and attempts that are over, by line and outcome");
         let call_seconds = register(&mut registry, "call_seconds", "Seconds that lines were taken by calls");
         let call_octets = register(&mut registry, "call_octets", "Octets on the lines, by line and way");
+        let octets_saved = register(&mut registry, "delivery_octets_saved", "Octets of content that packing saved");
         let reserved =
             register(&mut registry, "money_reserved", "What was reserved for calls, in the tariffs' currency");
         let settled = register(&mut registry, "money_settled", "What calls came to, in the tariffs' currency");
@@ -138,6 +140,7 @@ impl Default for Metrics {
             calls,
             call_seconds,
             call_octets,
+            octets_saved,
             reserved,
             settled,
             rings_refused,
@@ -190,6 +193,11 @@ impl Metrics {
             self.0.call_octets.get_or_create(&OctetsLabels { line: line.clone(), way }).inc_by(octets);
         }
         self.0.call_seconds.get_or_create(&LineLabel { line }).inc_by(lasted.as_secs_f64());
+    }
+
+    /// A content was received that had so many octets less on the line.
+    pub(crate) fn saved(&self, octets: u64) {
+        self.0.octets_saved.inc_by(octets);
     }
 
     pub(crate) fn reserved(&self, amount: Micros) {

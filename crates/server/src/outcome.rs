@@ -43,7 +43,7 @@ pub enum Outcome {
     SessionLost {
         /// What ended it.
         why: String,
-        /// The message that was under way.
+        /// The messages that were under way.
         delivering: Option<UnderWay>,
     },
     /// The far end kept the line and said nothing.
@@ -67,11 +67,11 @@ pub enum Outcome {
     OurFault(String),
 }
 
-/// A message that was being delivered when a session was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Messages that were being delivered when a session was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnderWay {
-    /// The message.
-    pub message: MessageId,
+    /// The messages: sent, at least in part, and not received. One at least.
+    pub messages: Vec<MessageId>,
     /// How many others had been received on this call: the link was good for them.
     pub received_before: u32,
 }
@@ -215,10 +215,10 @@ impl Outcome {
         self.was_answered() || matches!(self, Self::NoCarrier | Self::NotData | Self::LineFailed(_))
     }
 
-    /// The message that was under way when the session was lost.
-    pub fn delivering(&self) -> Option<UnderWay> {
+    /// The messages that were under way when the session was lost.
+    pub fn delivering(&self) -> Option<&UnderWay> {
         match self {
-            Self::SessionLost { delivering, .. } => *delivering,
+            Self::SessionLost { delivering, .. } => delivering.as_ref(),
             _ => None,
         }
     }

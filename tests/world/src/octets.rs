@@ -539,7 +539,7 @@ impl OctetWorld {
                     let content = may.then(|| self.runtime.block_on(self.store().content(id)).expect("it is kept").1);
                     let Some(placed) = &mut self.lines[line].placed else { return };
                     match content {
-                        None => placed.plan.settled(),
+                        None => placed.plan.settled(id),
                         Some(content) => {
                             placed.under_way = Some(id);
                             let word = Word::Message { id, content: content.to_vec() };
@@ -560,7 +560,7 @@ impl OctetWorld {
                     let Some(placed) = &mut self.lines[line].placed else { return };
                     placed.under_way = None;
                     placed.received += 1;
-                    placed.plan.settled();
+                    placed.plan.settled(id);
                 }
                 Ask::Refused(id) => {
                     let end = self.store().end_delivery(id, terminal, call, "refused".to_owned());
@@ -568,7 +568,7 @@ impl OctetWorld {
                     let Some(placed) = &mut self.lines[line].placed else { return };
                     placed.under_way = None;
                     placed.refused += 1;
-                    placed.plan.settled();
+                    placed.plan.settled(id);
                 }
             }
         }

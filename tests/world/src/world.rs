@@ -439,7 +439,7 @@ impl World {
             ends += takes;
             if is_poison || is_lost {
                 let received_before = u32::try_from(delivers.len()).unwrap_or(u32::MAX);
-                let delivering = Some(UnderWay { message, received_before });
+                let delivering = Some(UnderWay { messages: vec![message], received_before });
                 outcome = Outcome::SessionLost { why: "lost".to_owned(), delivering };
                 break;
             }

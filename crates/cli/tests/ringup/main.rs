@@ -29,5 +29,6 @@ mod online;
 mod power_cut;
 mod proof;
 mod refusals;
+mod session;
 mod smtp;
 mod submissions;

@@ -19,6 +19,12 @@ pub struct Note {
     /// The data type it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// How soon it had to be here, if not as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub urgency: Option<String>,
+    /// When nobody needs it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// Octets of content.
     pub size: u64,
     /// SHA-256 of the content, in hex.

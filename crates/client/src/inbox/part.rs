@@ -1,7 +1,8 @@
 //! A message that is not whole yet: what of it is on the disk, and how it goes on.
 //!
 //! ```text
-//!   .incoming/ID/content    as far as it has come
+//!   .incoming/ID/content    as far as it has come, as it is on the line
+//!   .incoming/ID/unpacked   what a packed one comes to; takes its place
 //!   .incoming/ID/offset     how much of that was synced, written after the sync: this is what the terminal admits to
 //! ```
 //!
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use delivery::proof::write_secret;
-use delivery::{Arrival, Digest, StoreError};
+use delivery::{Arrival, Digest, StoreError, UnpackError, unpack};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
 use rustix::fs::{FlockOperation, flock};
@@ -76,6 +77,21 @@ async fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Puts what a packed content comes to in its place, synced.
+fn unpack_in(folder: &Path, packed: u64) -> Result<Written, StoreError> {
+    let (content, unpacked) = (folder.join("content"), folder.join("unpacked"));
+    let from = File::open(&content).map_err(disk("unpack a message"))?;
+    let file = File::create(&unpacked).map_err(disk("unpack a message"))?;
+    let (size, digest) = unpack(from, packed, &file).map_err(|error| match error {
+        UnpackError::Content(error) => StoreError::Encoding(error),
+        UnpackError::Write(source) => StoreError::Disk { operation: "unpack a message", source },
+    })?;
+    // What takes its place is nothing to go on with.
+    let _ = fs::remove_file(folder.join("offset"));
+    file.sync_all().and_then(|()| fs::rename(&unpacked, &content)).map_err(disk("unpack a message"))?;
+    Ok(Written { size, digest })
+}
+
 fn disk(operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Disk { operation, source }
 }
@@ -87,12 +103,25 @@ pub(super) fn kept(folder: &Path) -> Option<Kept> {
     (kept.offset > 0 && kept.offset <= length && kept.offset < kept.size).then_some(kept)
 }
 
+/// A content that is whole and on the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) size: u64,
+    pub(super) digest: Digest,
+}
+
+impl Kept {
+    pub(super) fn digest(&self) -> Option<Digest> {
+        self.sha256.parse().ok()
+    }
+}
+
 impl Part {
     /// Takes the part of a message: makes it, or what is there of it.
     pub(super) async fn open(folder: PathBuf, arrival: &Arrival) -> Result<Self, StoreError> {
         let lock = lock(&folder).await?;
         if arrival.offset == 0 {
-            for name in ["offset", "content", "message.toml"] {
+            for name in ["offset", "content", "unpacked", "message.toml"] {
                 match fs::remove_file(folder.join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(disk("clear an old part")(error));
@@ -116,8 +145,9 @@ impl Part {
         &self.folder
     }
 
-    /// Writes what comes behind what is there; on return all of it is on the disk and has the digest that was announced.
-    pub(super) async fn write(&self, arrival: &Arrival, mut content: Incoming) -> Result<Digest, StoreError> {
+    /// Writes what comes behind what is there; on return all of it is on the disk, has the digest that was announced, and is
+    /// unpacked.
+    pub(super) async fn write(&self, arrival: &Arrival, mut content: Incoming) -> Result<Written, StoreError> {
         let (file, mut hash) = self.content(arrival.offset).map_err(disk("make a file in the inbox"))?;
         let mut file = tokio::fs::File::from_std(file);
         let (mut size, mut synced) = (arrival.offset, Instant::now());
@@ -146,8 +176,14 @@ impl Part {
         if size != arrival.size || arrival.digest.is_some_and(|announced| announced != digest) {
             return Err(StoreError::Damaged);
         }
+        if arrival.is_packed {
+            file.flush().await.map_err(disk("write to the inbox"))?;
+            let folder = self.folder.clone();
+            let unpacked = tokio::task::spawn_blocking(move || unpack_in(&folder, size)).await;
+            return unpacked.map_err(io::Error::other).map_err(disk("unpack a message"))?;
+        }
         file.sync_all().await.map_err(disk("sync the inbox"))?;
-        Ok(digest)
+        Ok(Written { size, digest })
     }
 
     /// The file, cut back to `offset`, and the hash of what is there.

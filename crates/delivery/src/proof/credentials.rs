@@ -88,7 +88,7 @@ impl CourierCredentials {
         let mut config = (*self.config).clone();
         config.max_fragment_size = Some(record_octets(rate_bps));
         let tls = ClientConnection::new(Arc::new(config), name)?;
-        Ok(Secured::new(stream, tls.into(), pin))
+        Ok(Secured::new(stream, tls.into(), pin, rate_bps))
     }
 
     /// The terminal that was secured with [`Pin::Enrolling`] has proved its secret: its session is good for the next call.
@@ -148,7 +148,7 @@ impl TerminalCredentials {
         let mut config = (*self.config).clone();
         config.max_fragment_size = Some(record_octets(rate_bps));
         let tls = ServerConnection::new(Arc::new(config))?;
-        Ok(Secured::new(stream, tls.into(), Pin::Keys(self.servers.clone())))
+        Ok(Secured::new(stream, tls.into(), Pin::Keys(self.servers.clone()), rate_bps))
     }
 }
 

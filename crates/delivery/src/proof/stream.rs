@@ -58,6 +58,7 @@ pub struct Secured<S> {
     stream: S,
     tls: Connection,
     pin: Pin,
+    rate_bps: u32,
     proved: watch::Sender<Option<Proved>>,
     /// Plaintext that will go into one record.
     gathered: Vec<u8>,
@@ -81,12 +82,13 @@ impl std::fmt::Debug for Proved {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
-    pub(super) fn new(stream: S, mut tls: Connection, pin: Pin) -> Self {
+    pub(super) fn new(stream: S, mut tls: Connection, pin: Pin, rate_bps: u32) -> Self {
         tls.set_buffer_limit(Some(BUFFER_OCTETS));
         Self {
             stream,
             tls,
             pin,
+            rate_bps,
             proved: watch::Sender::new(None),
             gathered: Vec::new(),
             early: Vec::new(),
@@ -98,6 +100,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
     /// To be told of the far end's proof.
     pub fn proof(&self) -> Proof {
         Proof(self.proved.subscribe())
+    }
+
+    /// The line's rate, in bits per second.
+    pub fn rate_bps(&self) -> u32 {
+        self.rate_bps
     }
 
     /// What the far end has proved so far.
@@ -254,6 +261,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
 
     fn poll_flush(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // What is written while a record waits for the line shares the next one; early data shares the first flight.
+        if !this.tls.is_handshaking() {
+            ready!(this.poll_drain(cx))?;
+        }
         ready!(this.poll_encrypt(cx))?;
         ready!(this.poll_drain(cx))?;
         StdPin::new(&mut this.stream).poll_flush(cx)

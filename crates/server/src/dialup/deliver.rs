@@ -1,25 +1,26 @@
 //! Bringing a connected terminal what is due: proof, then from the store to the receipt to the verdict.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use delivery::proof::{Proof, Secured};
-use delivery::{Courier, DeliveryError, EnrolError, MessageHead, MessageId, Plan, Progress, Receipt, Step};
-use http::StatusCode;
+use delivery::{Courier, DeliveryError, Due, EnrolError, MessageId, Plan, Progress, Receipt, Step};
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::attempt::{Attempt, Brought, Desk, Prepared, Ready, Sent};
 use crate::directory::Terminal;
 use crate::keys::ServerKeys;
+use crate::metrics::Metrics;
 use crate::outcome::UnderWay;
 use crate::store::{Store, StoreError, Trust};
-
-/// Shorter messages are brought again whole: asking costs a round trip, which is half a second of line and more.
-const RESUMED_ABOVE: u64 = 16 * 1024;
 
 /// What a delivery session came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,8 +59,11 @@ pub(super) struct Delivery<M, P> {
     pub(super) keys: ServerKeys,
     /// Says that more has come.
     pub(super) due: Arc<Notify>,
-    /// Messages with which sessions broke: they come after all others.
+    /// Messages with which sessions broke: they come after all others, in this order.
     pub(super) suspects: Vec<MessageId>,
+    /// Whether the terminal unpacks zstd, as far as it has ever said; kept from call to call.
+    pub(super) takes_zstd: Arc<AtomicBool>,
+    pub(super) metrics: Metrics,
     /// How often a silent terminal is asked whether it is there, where no line tells that it is not.
     pub(super) keep_alive: Option<Duration>,
     /// Reads the link.
@@ -77,131 +81,256 @@ pub(super) async fn deliver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Delivery { terminal, call, store, keys, due, suspects, keep_alive, meter, paid_until } = delivery;
     let mut proof = stream.proof();
     let lost = |source| Broken::Session { under_way: None, source };
-    let mut courier = Courier::start(stream, keep_alive).await.map_err(lost)?;
-    enrol(&mut courier, &mut proof, trust, &terminal, &keys).await?;
-    let mut plan = Plan::default();
-    let mut tally = Tally::default();
-    loop {
-        // Read again after each message: what came meanwhile rides on this call.
-        add_due(&mut plan, &store, &terminal, &suspects).await?;
-        match plan.step() {
-            Step::Deliver(id) => {
-                let (head, content) = match store.content(id).await {
-                    Ok(found) => found,
-                    // A damaged content is never delivered, and never keeps the others waiting.
-                    Err(error) if error.is_damage() => {
-                        store.quarantine(id, "the content is damaged").await?;
-                        plan.settled();
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::error!(message_id = %id, %error, "content cannot be read");
-                        tally.refused += 1;
-                        plan.settled();
-                        continue;
-                    }
-                };
-                // A first attempt asks nothing; after one that broke off the terminal says how far it has come.
-                let was_brought = head.size > RESUMED_ABOVE && store.was_brought(id, terminal.id).await?;
-                // Early data is all that may leave before the proof: what is written of it waits.
-                let is_early = !proof.has_come();
-                if !is_early && !store.begin_delivery(id, terminal.id, call).await? {
-                    plan.settled(); // it has its verdict since we looked
-                    continue;
-                }
-                // Nothing else waits, and nobody stays: the call ends with the receipt.
-                let is_last = !plan.has_waiting() && !courier.lingers() && paid_until().is_none();
-                let answer = bring(&mut courier, &head, content, is_last, was_brought).await;
-                if is_early && proof.has_come() {
-                    store.begin_delivery(id, terminal.id, call).await?;
-                }
-                match answer {
-                    Ok(receipt) => {
-                        store.delivered(id, terminal.id, call).await?;
-                        tally.delivered += 1;
-                        let repeat = receipt == Receipt::StoredBefore;
-                        let (millis, Counters { octets_out, octets_in, flights, .. }) = meter();
-                        tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = head.size, repeat, millis,
-                            octets_out, octets_in, flights, "delivered");
-                    }
-                    Err(DeliveryError::Refused { status, reason }) => {
-                        tally.refused += 1;
-                        tracing::warn!(%call, message_id = %id, terminal = %terminal.name, %status, reason, "refused");
-                        let outcome = format!("refused with status {status}: {reason}");
-                        store.end_delivery(id, terminal.id, call, outcome).await?;
-                    }
-                    Err(source @ DeliveryError::Lost(_)) => {
-                        store.end_delivery(id, terminal.id, call, "the session was lost".to_owned()).await?;
-                        let under_way = Some(UnderWay { message: id, received_before: tally.delivered });
-                        return Err(Broken::Session { under_way, source });
-                    }
-                }
-                plan.settled();
-                if is_last && !courier.lingers() && tally.refused == 0 {
-                    // What has come meanwhile still rides along.
-                    add_due(&mut plan, &store, &terminal, &suspects).await?;
-                    if !plan.has_waiting() {
-                        tracing::info!(%call, terminal = %terminal.name, "nothing more");
-                        tally.hang_up = true;
-                        return Ok(tally);
-                    }
-                }
-            }
-            Step::NothingMore => {
-                // What comes while the line is paid for anyway costs nothing.
-                if let Some(until) = paid_until() {
-                    loop {
-                        tokio::select! {
-                            () = courier.closed() => return Ok(tally),
-                            () = due.notified() => add_due(&mut plan, &store, &terminal, &suspects).await?,
-                            () = sleep_until(until) => break,
-                        }
-                        if plan.has_waiting() {
-                            break;
-                        }
-                    }
-                    if plan.has_waiting() {
-                        continue;
-                    }
-                }
-                tracing::info!(%call, terminal = %terminal.name, "nothing more");
-                if courier.nothing_more().await.is_err() {
-                    return Ok(tally); // hung up on it, as it should
-                }
-            }
-            Step::Wait => {
-                tokio::select! {
-                    () = courier.closed() => return Ok(tally),
-                    () = due.notified() => {}
-                }
-            }
-        }
-    }
+    let mut courier = Courier::start(stream, delivery.keep_alive).await.map_err(lost)?;
+    enrol(&mut courier, &mut proof, trust, &delivery.terminal, &delivery.keys).await?;
+    delivery.takes_zstd.fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
+    let plan = Plan::new(delivery.suspects.iter().copied());
+    let desk = Desk { store: delivery.store, terminal: delivery.terminal.id, call: delivery.call, proof };
+    let session = Session {
+        desk,
+        courier,
+        plan,
+        work: JoinSet::new(),
+        is_proof_over: false,
+        preparing: BTreeSet::new(),
+        ready: BTreeMap::new(),
+        asked: 0,
+        on_the_way: BTreeSet::new(),
+        last: None,
+        tally: Tally::default(),
+        terminal: delivery.terminal,
+        due: delivery.due,
+        takes_zstd: delivery.takes_zstd,
+        metrics: delivery.metrics,
+        meter: delivery.meter,
+        paid_until: delivery.paid_until,
+    };
+    session.run().await
 }
 
-/// Brings a message: all of it, or what the terminal does not have yet.
-async fn bring(
-    courier: &mut Courier,
-    head: &MessageHead,
-    content: Bytes,
-    is_last: bool,
-    was_brought: bool,
-) -> Result<Receipt, DeliveryError> {
-    if was_brought
-        && let Progress::Part(offset) = courier.progress(head.id).await?
-        && let Some(at) = usize::try_from(offset).ok().filter(|at| (1..content.len()).contains(at))
-    {
-        tracing::info!(message_id = %head.id, offset, "resuming");
-        match courier.resume(head, content.slice(at..), offset, is_last).await {
-            // It is not there after all: from the beginning.
-            Err(DeliveryError::Refused { status: StatusCode::CONFLICT, .. }) => {}
-            answer => return answer,
+/// What is done beside the session's loop.
+enum Work {
+    Prepared { due: Due, prepared: Result<Prepared, StoreError> },
+    Progress { due: Due, ready: Box<Ready>, progress: Result<Progress, DeliveryError> },
+    Answered { sent: Sent, brought: Result<Brought, StoreError> },
+}
+
+/// A delivery session: several messages at once, each an [`Attempt`] beside the loop.
+struct Session<M, P> {
+    desk: Desk,
+    courier: Courier,
+    plan: Plan,
+    work: JoinSet<Work>,
+    /// The far end is proved, or never will be.
+    is_proof_over: bool,
+    /// Messages under way that are being made ready.
+    preparing: BTreeSet<Due>,
+    /// Those that are: each waits for what comes before it.
+    ready: BTreeMap<Due, (Box<Ready>, u64)>,
+    /// Those of which the terminal is asked how much it has.
+    asked: usize,
+    /// Those that have been sent.
+    on_the_way: BTreeSet<MessageId>,
+    /// The message sent last, if it was sent as the last one; and whether its receipt is in.
+    last: Option<(MessageId, bool)>,
+    tally: Tally,
+    terminal: Terminal,
+    due: Arc<Notify>,
+    takes_zstd: Arc<AtomicBool>,
+    metrics: Metrics,
+    meter: M,
+    paid_until: P,
+}
+
+impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
+    async fn run(mut self) -> Result<Tally, Broken> {
+        self.add_due().await?;
+        loop {
+            // What has come meanwhile rides on this call.
+            if !self.plan.has_waiting() {
+                self.add_due().await?;
+            }
+            if self.plan.is_done() && self.is_over() {
+                tracing::info!(call = %self.desk.call, terminal = %self.terminal.name, "nothing more");
+                self.tally.hang_up = true;
+                return Ok(self.tally);
+            }
+            match self.plan.step() {
+                Step::Deliver(due) => {
+                    self.prepare(Attempt { due, packs: self.packs(), is_second: false });
+                    continue;
+                }
+                Step::NothingMore => {
+                    if self.nothing_more().await?.is_break() {
+                        return Ok(self.tally);
+                    }
+                    continue;
+                }
+                Step::Wait => {}
+            }
+            tokio::select! {
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => self.note(done).await?,
+                    Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+                },
+                proved = self.desk.proof.wait(), if !self.is_proof_over => {
+                    self.is_proof_over = true;
+                    if proved.is_some() {
+                        self.plan.proved();
+                    }
+                }
+                () = self.courier.closed(), if self.work.is_empty() => return Ok(self.tally),
+                () = self.due.notified() => self.add_due().await?,
+            }
         }
     }
-    courier.deliver(head, content, is_last).await
+
+    /// Whether the terminal knows, from the last message's field, that nothing more comes.
+    fn is_over(&self) -> bool {
+        matches!(self.last, Some((_, true))) && !self.courier.lingers() && self.tally.refused == 0
+    }
+
+    async fn add_due(&mut self) -> Result<(), StoreError> {
+        self.plan.add(self.desk.store.due(self.terminal.id).await?);
+        Ok(())
+    }
+
+    fn packs(&self) -> bool {
+        self.takes_zstd.load(Ordering::Relaxed)
+    }
+
+    fn prepare(&mut self, attempt: Attempt) {
+        let desk = self.desk.clone();
+        self.preparing.insert(attempt.due);
+        self.work.spawn(async move { Work::Prepared { due: attempt.due, prepared: desk.prepare(attempt).await } });
+    }
+
+    /// Sends what is ready, in the order of the plan.
+    fn send_ready(&mut self) {
+        while let Some(first) = self.ready.first_entry()
+            && self.preparing.first().is_none_or(|preparing| first.key() < preparing)
+        {
+            let (due, (ready, offset)) = first.remove_entry();
+            self.send(due, &ready, offset);
+        }
+    }
+
+    fn send(&mut self, due: Due, ready: &Ready, offset: u64) {
+        let is_alone = self.preparing.is_empty() && self.ready.is_empty() && self.asked == 0;
+        // Nothing else waits, and nobody stays: the call ends with the receipt.
+        let is_last = is_alone && !self.plan.has_waiting() && !self.courier.lingers() && (self.paid_until)().is_none();
+        self.last = is_last.then_some((due.id, false));
+        self.on_the_way.insert(due.id);
+        let answer = self.courier.deliver(&ready.parcel, offset, is_last);
+        let (desk, sent) = (self.desk.clone(), ready.sent(due, offset));
+        self.work.spawn(async move {
+            let brought = desk.settle(&sent, answer.await).await;
+            Work::Answered { sent, brought }
+        });
+    }
+
+    async fn note(&mut self, done: Work) -> Result<(), Broken> {
+        match done {
+            Work::Prepared { due, prepared } => {
+                self.preparing.remove(&due);
+                match prepared? {
+                    Prepared::Ready(ready) if ready.was_brought => {
+                        let progress = self.courier.progress(due.id);
+                        self.asked += 1;
+                        self.work.spawn(async move { Work::Progress { due, ready, progress: progress.await } });
+                    }
+                    Prepared::Ready(ready) => drop(self.ready.insert(due, (ready, 0))),
+                    given_up => {
+                        self.tally.refused += u32::from(matches!(given_up, Prepared::Unreadable));
+                        self.plan.settled(due.id);
+                    }
+                }
+            }
+            Work::Progress { due, ready, progress: Ok(progress) } => {
+                self.asked -= 1;
+                let (ready, offset) = ready.go_on_from(progress);
+                if offset > 0 {
+                    tracing::info!(message_id = %due.id, offset, "resuming");
+                }
+                self.ready.insert(due, (Box::new(ready), offset));
+            }
+            Work::Progress { due, progress: Err(source), .. } => {
+                self.desk.lost(due).await?;
+                self.on_the_way.insert(due.id);
+                return Err(self.broken(source).await);
+            }
+            Work::Answered { sent, brought } => match brought? {
+                Brought::Lost(source) => return Err(self.broken(source).await),
+                brought => self.brought(&sent, brought),
+            },
+        }
+        self.send_ready();
+        Ok(())
+    }
+
+    fn brought(&mut self, sent: &Sent, brought: Brought) {
+        let (call, id, terminal) = (self.desk.call, sent.due.id, &self.terminal.name);
+        self.on_the_way.remove(&id);
+        match brought {
+            Brought::Received(receipt) => {
+                self.takes_zstd.fetch_or(self.courier.takes_zstd(), Ordering::Relaxed);
+                self.tally.delivered += 1;
+                self.metrics.saved(sent.saved);
+                self.last = self.last.map(|(last, is_in)| (last, is_in || last == id));
+                let (repeat, saved) = (receipt == Receipt::StoredBefore, sent.saved);
+                let (millis, Counters { octets_out, octets_in, flights, .. }) = (self.meter)();
+                tracing::info!(%call, message_id = %id, %terminal, size = sent.head.size, saved, repeat, millis,
+                    octets_out, octets_in, flights, "delivered");
+            }
+            Brought::NotSo { packing_failed } => {
+                if packing_failed {
+                    tracing::warn!(%call, message_id = %id, %terminal, "packed content refused, sent as it is");
+                }
+                return self.prepare(Attempt { due: sent.due, packs: false, is_second: true });
+            }
+            Brought::Refused { status, reason } => {
+                self.tally.refused += 1;
+                tracing::warn!(%call, message_id = %id, %terminal, %status, reason, "refused");
+            }
+            Brought::Lost(_) => {}
+        }
+        self.plan.settled(id);
+    }
+
+    /// The session is gone. Receipts that were in before it went still count; the rest was under way.
+    async fn broken(&mut self, source: DeliveryError) -> Broken {
+        while let Some(done) = self.work.join_next().await {
+            if let Ok(Work::Answered { sent, brought: Ok(brought @ Brought::Received(_)) }) = done {
+                self.brought(&sent, brought);
+            }
+        }
+        let messages: Vec<_> = std::mem::take(&mut self.on_the_way).into_iter().collect();
+        let received_before = self.tally.delivered;
+        let under_way = (!messages.is_empty()).then_some(UnderWay { messages, received_before });
+        Broken::Session { under_way, source }
+    }
+
+    /// Says that nothing more waits, when the line is not paid for any more. `Break`: the terminal hung up on it.
+    async fn nothing_more(&mut self) -> Result<ControlFlow<()>, Broken> {
+        // What comes while the line is paid for anyway costs nothing.
+        while let Some(until) = (self.paid_until)() {
+            tokio::select! {
+                () = self.courier.closed() => return Ok(ControlFlow::Break(())),
+                () = self.due.notified() => self.add_due().await?,
+                () = sleep_until(until) => break,
+            }
+            if self.plan.has_waiting() {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+        tracing::info!(call = %self.desk.call, terminal = %self.terminal.name, "nothing more");
+        Ok(match self.courier.nothing_more().await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()), // hung up on it, as it should
+        })
+    }
 }
 
 /// A terminal with an invitation may come with a key that is not known: it proves the secret before it is told anything.
@@ -225,18 +354,5 @@ async fn enrol(
     Ok(())
 }
 
-/// Adds what is due; those under suspicion when no other is left.
-async fn add_due(
-    plan: &mut Plan,
-    store: &Store,
-    terminal: &Terminal,
-    suspects: &[MessageId],
-) -> Result<(), StoreError> {
-    let (last, first): (Vec<_>, Vec<_>) =
-        store.due(terminal.id).await?.into_iter().partition(|due| suspects.contains(&due.id));
-    plan.add(first);
-    if !plan.has_waiting() {
-        plan.add(last);
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,8 @@ where
     let id = terminal.id;
     let session = Delivery {
         suspects: shared.suspects(id),
+        takes_zstd: shared.takes_zstd(id),
+        metrics: shared.metrics.clone(),
         terminal,
         call,
         store: shared.store.clone(),

@@ -224,6 +224,8 @@ impl Session {
                             let meter = move || (millis(began), metered.counters());
                             let delivery = Delivery {
                                 suspects: self.shared.suspects(terminal.id),
+                                takes_zstd: self.shared.takes_zstd(terminal.id),
+                                metrics: self.shared.metrics.clone(),
                                 terminal,
                                 call: self.call,
                                 store: self.shared.store.clone(),

@@ -2,6 +2,10 @@
 //!
 //! A bad line breaks sessions, too, and must not cost a message: what counts is a break on a call on which other messages
 //! had got through. A message that is alone has no such witness and gets more tries.
+//!
+//! Of several that were under way nobody knows which it was: all are suspects, which the next call brings one at a time,
+//! behind all others, those with the fewest breaks first. Only a message that was under way alone is found guilty. So what
+//! was not under way with it waits one try for a bad message; what was, two at most.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,6 +16,9 @@ use crate::outcome::UnderWay;
 
 /// Tries of a message that has no witness, for each try of one that has.
 const UNWITNESSED: u8 = 4;
+
+/// Messages of one terminal under suspicion. What is not noted beyond is brought as if nothing had been.
+const SUSPECTS_MAX: usize = 1024;
 
 /// How often a session broke with a message.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,17 +32,24 @@ struct Breaks {
 pub(super) struct Suspects(BTreeMap<(TerminalId, MessageId), Breaks>);
 
 impl Suspects {
-    /// Notes a session that broke. Whether the message is now to be left out.
-    pub(super) fn broke(&mut self, terminal: TerminalId, under_way: UnderWay, breaks_max: u8) -> bool {
-        let key = (terminal, under_way.message);
-        let breaks = self.0.entry(key).or_default();
-        breaks.in_all = breaks.in_all.saturating_add(1);
-        breaks.witnessed = breaks.witnessed.saturating_add(u8::from(under_way.received_before > 0));
-        let is_guilty = breaks.witnessed >= breaks_max || breaks.in_all >= breaks_max.saturating_mul(UNWITNESSED);
-        if is_guilty {
-            self.0.remove(&key);
+    /// Notes a session that broke. The message that is now to be left out, if one is.
+    pub(super) fn broke(&mut self, terminal: TerminalId, under_way: &UnderWay, breaks_max: u8) -> Option<MessageId> {
+        for message in &under_way.messages {
+            let key = (terminal, *message);
+            if !self.0.contains_key(&key) && self.0.range(all_of(terminal)).count() >= SUSPECTS_MAX {
+                continue;
+            }
+            let breaks = self.0.entry(key).or_default();
+            breaks.in_all = breaks.in_all.saturating_add(1);
+            breaks.witnessed = breaks.witnessed.saturating_add(u8::from(under_way.received_before > 0));
         }
-        is_guilty
+        let [alone] = under_way.messages[..] else { return None };
+        let breaks = self.0.get(&(terminal, alone))?;
+        let is_guilty = breaks.witnessed >= breaks_max || breaks.in_all >= breaks_max.saturating_mul(UNWITNESSED);
+        is_guilty.then(|| {
+            self.0.remove(&(terminal, alone));
+            alone
+        })
     }
 
     /// A session with this terminal came to its end: nobody is under suspicion.
@@ -46,9 +60,11 @@ impl Suspects {
         }
     }
 
-    /// The suspects of a terminal: they are delivered last.
+    /// The suspects of a terminal, the least suspicious first: they are delivered last.
     pub(super) fn of(&self, terminal: TerminalId) -> Vec<MessageId> {
-        self.0.range(all_of(terminal)).map(|((_, message), _)| *message).collect()
+        let mut suspects: Vec<_> = self.0.range(all_of(terminal)).collect();
+        suspects.sort_by_key(|(_, breaks)| breaks.in_all); // stable: of equals the oldest first
+        suspects.into_iter().map(|((_, message), _)| *message).collect()
     }
 }
 
@@ -62,10 +78,18 @@ mod tests {
 
     const TERMINAL: TerminalId = TerminalId::from_octets([1; 8]);
 
+    fn message(number: u16) -> MessageId {
+        let [high, low] = number.to_be_bytes();
+        MessageId::from_octets([2, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    fn under_way(numbers: impl IntoIterator<Item = u16>, received_before: u32) -> UnderWay {
+        UnderWay { messages: numbers.into_iter().map(message).collect(), received_before }
+    }
+
     fn tries(received_before: u32) -> usize {
         let mut suspects = Suspects::default();
-        let under_way = UnderWay { message: MessageId::from_octets([2; 16]), received_before };
-        (1..).find(|_| suspects.broke(TERMINAL, under_way, 3)).unwrap()
+        (1..).find(|_| suspects.broke(TERMINAL, &under_way([2], received_before), 3).is_some()).unwrap()
     }
 
     #[test]
@@ -76,12 +100,40 @@ mod tests {
     #[test]
     fn suspicion_is_of_one_terminal_and_ends_with_a_session_that_ends_well() {
         let mut suspects = Suspects::default();
-        let message = MessageId::from_octets([2; 16]);
         let other = TerminalId::from_octets([2; 8]);
         for terminal in [TERMINAL, other] {
-            suspects.broke(terminal, UnderWay { message, received_before: 0 }, 3);
+            suspects.broke(terminal, &under_way([2], 0), 3);
         }
         suspects.cleared(TERMINAL);
-        assert_eq!((suspects.of(TERMINAL), suspects.of(other)), (vec![], vec![message]));
+        assert_eq!((suspects.of(TERMINAL), suspects.of(other)), (vec![], vec![message(2)]));
+    }
+
+    #[test]
+    fn of_several_under_way_none_is_guilty_until_it_breaks_a_session_alone() {
+        let mut suspects = Suspects::default();
+        for _ in 0..20 {
+            assert_eq!(suspects.broke(TERMINAL, &under_way([1, 2, 3], 1), 3), None);
+        }
+        assert_eq!(suspects.of(TERMINAL), [1, 2, 3].map(message));
+        assert_eq!(suspects.broke(TERMINAL, &under_way([1], 1), 3), Some(message(1)));
+        assert_eq!(suspects.of(TERMINAL), [2, 3].map(message));
+    }
+
+    #[test]
+    fn who_was_under_way_with_a_bad_message_waits_two_tries_at_most() {
+        let mut suspects = Suspects::default();
+        suspects.broke(TERMINAL, &under_way([1, 2, 3], 0), 3);
+        // The bad one happens to be the first of them on the second call; on the third it is the last.
+        suspects.broke(TERMINAL, &under_way([1], 0), 3);
+        assert_eq!(suspects.of(TERMINAL), [2, 3, 1].map(message));
+    }
+
+    #[test]
+    fn a_terminal_has_so_many_suspects_and_no_more() {
+        let mut suspects = Suspects::default();
+        suspects.broke(TERMINAL, &under_way(0..2000, 0), 3);
+        assert_eq!(suspects.of(TERMINAL).len(), SUSPECTS_MAX);
+        let known = (1..).find(|_| suspects.broke(TERMINAL, &under_way([7], 0), 3).is_some());
+        assert_eq!(known, Some(11), "one that is known still counts");
     }
 }

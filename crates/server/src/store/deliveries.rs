@@ -33,7 +33,7 @@ impl Store {
             .reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
-                    "SELECT m.id, e.urgency, e.message FROM envelopes e LEFT JOIN messages m ON m.seq = e.message
+                    "SELECT m.id, e.urgency, e.message, m.size FROM envelopes e LEFT JOIN messages m ON m.seq = e.message
                      WHERE e.terminal = ?1 AND e.verdict IS NULL ORDER BY e.urgency, e.message LIMIT ?2",
                 )?;
                 let mut rows = select.query(params![terminal.to_string(), DUE_MAX])?;
@@ -41,7 +41,7 @@ impl Store {
                 while let Some(row) = rows.next()? {
                     let id = row.get::<_, Option<String>>(0)?.unwrap_or_default();
                     match (id.parse::<MessageId>(), read_urgency(row.get(1)?)) {
-                        (Ok(id), Ok(urgency)) => due.push(Due { urgency, id }),
+                        (Ok(id), Ok(urgency)) => due.push(Due { urgency, id, size: read_count(row, 3)? }),
                         _ => damaged.push(row.get::<_, i64>(2)?),
                     }
                 }

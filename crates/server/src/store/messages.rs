@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use delivery::{Digest, MessageHead, MessageId, TerminalId, Topic, Urgency};
+use delivery::{Digest, Manner, MessageHead, MessageId, TerminalId, Topic, Urgency};
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
 use super::content::INLINE_OCTETS_MAX;
 use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
-use super::rows::{parse, read_count, read_head, urgency_rank};
+use super::rows::{parse, read_count, read_head, read_urgency, urgency_rank};
 use super::subscriptions::calls_at;
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
@@ -124,6 +124,27 @@ impl Store {
             self.expiring.notify_one();
         }
         Ok(accepted)
+    }
+
+    /// What the provider of a message said of how it is to be treated, as far as terminals are told.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn manner(&self, id: MessageId) -> Result<Manner, StoreError> {
+        self.reader
+            .run(move |db| {
+                db.prepare_cached("SELECT urgency, topic, expires_at FROM messages WHERE id = ?1")?.query_row(
+                    [id.to_string()],
+                    |row| {
+                        let topic = row.get::<_, Option<String>>(1)?.map(|topic| parse(&topic, "a topic")).transpose();
+                        let expires_at =
+                            row.get::<_, Option<i64>>(2)?.and_then(|at| Timestamp::from_millisecond(at).ok());
+                        let urgency = read_urgency(row.get(0)?);
+                        Ok(urgency.and_then(|urgency| Ok(Manner { urgency, topic: topic?, expires_at })))
+                    },
+                )?
+            })
+            .await
     }
 
     /// A message with its content.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use delivery::{MessageId, Plan, Preamble, Step, TerminalId};
+use delivery::{Due, MessageId, Plan, Preamble, Step, TerminalId};
 use server::directory::CallRecord;
 use server::outcome::{Outcome, UnderWay};
 
@@ -129,7 +129,7 @@ impl Placed {
     /// The next message, or the word that there is none.
     pub(super) fn next(&mut self, wire: &mut Wire) -> Option<Ask> {
         match self.plan.step() {
-            Step::Deliver(id) => {
+            Step::Deliver(Due { id, .. }) => {
                 self.has_said_nothing_more = false;
                 Some(Ask::Bring(id))
             }
@@ -143,7 +143,8 @@ impl Placed {
     }
 
     pub(super) fn lost(&self, why: &str) -> Outcome {
-        let delivering = self.under_way.map(|message| UnderWay { message, received_before: self.received });
+        let delivering =
+            self.under_way.map(|message| UnderWay { messages: vec![message], received_before: self.received });
         Outcome::SessionLost { why: why.to_owned(), delivering }
     }
 

@@ -188,7 +188,7 @@ async fn what_is_urgent_is_due_first_and_bulk_last() {
     for urgency in [Urgency::Bulk, Urgency::Normal, Urgency::Urgent, Urgency::Normal] {
         let mut new = message(b"x", &[owner().id]);
         new.handling.urgency = urgency;
-        expected.push(Due { urgency, id: new.head.id });
+        expected.push(Due { urgency, id: new.head.id, size: new.head.size });
         store.accept(new).await.unwrap();
     }
     let due = store.due(owner().id).await.unwrap();
