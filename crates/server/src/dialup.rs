@@ -8,6 +8,7 @@ mod deliver;
 mod line_task;
 mod online;
 mod session;
+mod stock;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,6 +71,8 @@ pub struct LinkSettings {
     pub capture: Option<Capture>,
     /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
     pub tun: Option<OpenPorts>,
+    /// Whether stock terminals are believed that nothing but their number proves.
+    pub number_only: bool,
 }
 
 /// A call to be made.
@@ -278,6 +281,11 @@ impl DialUp {
     /// The country in which the lines are.
     pub fn home(&self) -> Option<Home> {
         self.shared.settings.home
+    }
+
+    /// Whether stock terminals are believed that nothing but their number proves.
+    pub fn believes_numbers(&self) -> bool {
+        self.shared.settings.number_only
     }
 
     /// What is dialled before every number on this line.

@@ -371,6 +371,10 @@ impl Dispatch {
                 let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
                 self.rest(id, now.at + pause, Rest::BackingOff);
             }
+            Retry::NotBefore(wait) => {
+                let pause = self.pause(id, first, longest).max(wait);
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
             Retry::RedialLimit => self.rest(id, now.at + redials.modem_pause, Rest::ModemLimit),
             Retry::NextBudget(wait) => {
                 // Not all at once at midnight.

@@ -26,4 +26,5 @@ mod online;
 mod power_cut;
 mod proof;
 mod refusals;
+mod stock;
 mod submissions;

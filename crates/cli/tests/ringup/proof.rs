@@ -87,8 +87,10 @@ fn a_terminal_that_is_shut_out_gets_nothing_until_it_is_invited_again() {
     let shut_out = village.run(&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"]);
     assert_eq!(shut_out.code, Some(0), "{}", shut_out.stderr);
     let second = village.send("tel:301", &village.write("report", "second"));
-    let why = village.chronicle.wait("server", "terminal not trusted").field("why");
-    assert_eq!(why, "the terminal is shut out");
+    village.chronicle.wait_nth("server", "connection state checked", 2);
+    let told = village.run(&["message", "explain", &second, "--config", "server.toml"]).stdout;
+    assert!(told.contains("the terminal is shut out"), "{told}");
+    assert_eq!(village.server_calls(1).len(), 1, "it is not even called");
     assert_eq!(village.ask(&["terminal", "show", "owner"])["trust"], "shut out");
     village.invite("owner.toml");
     village.wait_delivered(&second);

@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
             return Ok(());
         }
         let presented = self.tls.peer_certificates().and_then(|chain| chain.first());
-        let key = presented.and_then(|key| PublicKey::from_spki(key));
+        let key = presented.and_then(|key| PublicKey::from_presented(key));
         // A resumed session was not looked at by the verifier: its key may have been shut out since.
         let Some(peer) = key.filter(|key| self.pin.admits(key)) else { return Err(refused(not_pinned(key))) };
         let exporter = self.tls.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(refused)?;

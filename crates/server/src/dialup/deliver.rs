@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::stock::StockError;
 use crate::directory::Terminal;
 use crate::keys::ServerKeys;
 use crate::outcome::UnderWay;
@@ -46,6 +47,20 @@ pub(super) enum Broken {
     NotProved,
     #[error("the invitation is over")]
     InvitationOver,
+    #[error("the terminal's web server {source}")]
+    Stock {
+        /// What was being delivered, if the terminal has seen it.
+        under_way: Option<UnderWay>,
+        #[source]
+        source: StockError,
+    },
+    #[error("put off {why}")]
+    PutOff {
+        /// The terminal's answer.
+        why: String,
+        /// It is not to be called before.
+        wait: Duration,
+    },
     #[error("the store failed")]
     Store(#[from] StoreError),
 }

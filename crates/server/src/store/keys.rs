@@ -1,11 +1,21 @@
 //! Keys, invitations, and who is shut out.
 
+use std::collections::BTreeSet;
+
 use delivery::TerminalId;
 use delivery::proof::{EnrolmentSecret, Pin, PublicKey};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::rows::parse;
 use super::{Store, StoreError, now};
+
+/// Of a terminal `t`, at `?1`: somebody may be it, so that it is worth a call.
+const CAN_BE_PROVED: &str = "
+    NOT EXISTS (SELECT 1 FROM shut_out WHERE terminal = t.id)
+    AND (t.trust IN ('chap', 'number-only')
+      OR EXISTS (SELECT 1 FROM terminal_keys WHERE terminal = t.id)
+      OR EXISTS (SELECT 1 FROM invitations WHERE terminal = t.id AND expires_at > ?1))";
 
 /// What a terminal may prove itself with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +66,39 @@ impl Store {
                     .transpose()
                     .map_err(|_| StoreError::Damaged { what: "a terminal" })?;
                 Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at })
+            })
+            .await
+    }
+
+    /// Whether anybody may be this terminal: it is enrolled, invited or a stock terminal, and not shut out. A call to any other
+    /// would be paid for nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn can_be_proved(&self, terminal: TerminalId) -> Result<bool, StoreError> {
+        self.reader
+            .run(move |db| {
+                let sql = format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
+                let mut select = db.prepare_cached(&sql)?;
+                Ok(select.query_row(params![now(), terminal.to_string()], |row| row.get(0))?)
+            })
+            .await
+    }
+
+    /// The terminals for which something waits, and that nobody can be.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due_to_nobody(&self) -> Result<BTreeSet<TerminalId>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let sql = format!(
+                    "SELECT t.id FROM terminals t JOIN queues q ON q.terminal = t.id
+                     WHERE q.messages > 0 AND NOT ({CAN_BE_PROVED})"
+                );
+                let mut select = db.prepare_cached(&sql)?;
+                let ids = select.query_map([now()], |row| row.get::<_, String>(0))?;
+                ids.map(|id| parse(&id?, "a terminal")).collect()
             })
             .await
     }
@@ -143,7 +186,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::directory::{Connection, Terminal};
+    use crate::directory::{Connection, Terminal, TrustedBy};
 
     fn terminal() -> TerminalId {
         TerminalId::from_octets([1; 8])
@@ -154,7 +197,14 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let (id, name) = (terminal(), "owner".parse().unwrap());
         store
-            .add_terminal(Terminal { id, name, number: None, address: None, connection: Connection::Down })
+            .add_terminal(Terminal {
+                id,
+                name,
+                number: None,
+                address: None,
+                connection: Connection::Down,
+                trusted_by: TrustedBy::default(),
+            })
             .await
             .unwrap();
         (folder, store)
@@ -170,6 +220,36 @@ mod tests {
 
     fn tomorrow() -> Timestamp {
         Timestamp::now() + SignedDuration::from_hours(24)
+    }
+
+    #[tokio::test]
+    async fn somebody_can_be_a_terminal_from_its_invitation_on_until_it_is_shut_out() {
+        let (_folder, store) = store().await;
+        let is_told = async |expected: bool| {
+            assert_eq!(store.can_be_proved(terminal()).await.unwrap(), expected);
+            assert_eq!(store.due_to_nobody().await.unwrap().is_empty(), expected);
+        };
+        let head = delivery::MessageHead {
+            id: delivery::MessageId::now(),
+            content_type: delivery::ContentType::octets(),
+            digest: delivery::Digest::of(b"x"),
+            size: 1,
+        };
+        let (provider, token) = ("p".parse().unwrap(), crate::directory::TokenHash::of("x"));
+        let added = crate::directory::Provider { name: "p".parse().unwrap(), number: None, may_send: vec![] };
+        store.add_provider(added, token).await.unwrap();
+        let (content, terminals) = (bytes::Bytes::from_static(b"x"), vec![terminal()]);
+        let handling = crate::store::Handling::default();
+        store.accept(crate::store::NewMessage { head, provider, content, terminals, handling }).await.unwrap();
+        is_told(false).await;
+        store.invite(terminal(), secret(1), Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
+        is_told(false).await;
+        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
+        is_told(true).await;
+        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        is_told(true).await;
+        store.shut_out(terminal()).await.unwrap();
+        is_told(false).await;
     }
 
     #[tokio::test]

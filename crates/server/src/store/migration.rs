@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/ledger.sql"),
     include_str!("schema/alarms.sql"),
     include_str!("schema/telling.sql"),
+    include_str!("schema/trust.sql"),
 ];
 
 /// The version that this program works with: one for each step.
