@@ -53,6 +53,7 @@ enum Command {
     Plan(operator::Plan),
     Alarm(operator::AlarmVerbs),
     Store(operator::StoreVerbs),
+    ServerKey(operator::ServerKeyVerbs),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.run(),
         Command::Alarm(verbs) => verbs.run(),
         Command::Store(verbs) => verbs.run(),
+        Command::ServerKey(verbs) => verbs.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ringup: {error:#}");

@@ -3,6 +3,7 @@
 mod alarms;
 mod messages;
 mod plan;
+mod server_keys;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use tokio::runtime::Builder;
 
 pub(crate) use alarms::AlarmVerbs;
 pub(crate) use messages::MessageVerbs;
+pub(crate) use server_keys::ServerKeyVerbs;
 pub(crate) use store::StoreVerbs;
 
 use crate::config;
@@ -151,6 +153,7 @@ Examples:
   ringup terminal add owner --number 301 --address 10.77.0.2
   ringup terminal add gauge --number 302 --trust chap --deliver http://:8080/inbox     it runs pppd and a web server
   ringup terminal invite owner --caller 201 -o owner.bundle
+  ringup terminal register meter --key KEY       its own software has no bundle: docs/protocol.md
   ringup terminal list
   ringup terminal show owner --json
   ringup terminal shut-out owner                 its key was stolen: nothing more is said to it")]
@@ -197,6 +200,14 @@ enum TerminalVerb {
         /// Where to write it [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Register the key of a terminal that cannot enrol with a bundle, in place of any that it had
+    Register {
+        /// Its name
+        name: Name,
+        /// Its public key: 43 base64url characters
+        #[arg(long)]
+        key: String,
     },
     /// Say nothing more to a terminal, at once; what waits for it goes on waiting until it is invited again
     ShutOut {
@@ -269,6 +280,11 @@ impl TerminalVerbs {
                     }
                     None => print!("{bundle}"),
                 }
+            }
+            TerminalVerb::Register { name, key } => {
+                let body = json!({ "key": key });
+                desk.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
+                eprintln!("{name} is enrolled with this key; what waits for it is due now (see: ringup plan)");
             }
             TerminalVerb::ShutOut { name, yes } => {
                 if !yes && !confirm(&format!("say nothing more to {name}, and forget its key?"))? {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::message::{MessageHead, MessageId};
-use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
+use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured, ServerKeyList};
 use crate::receiver::Progress;
 use crate::{
     DIGEST_ABOVE, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, WINDOW_OCTETS,
@@ -119,6 +119,18 @@ impl Courier {
             (StatusCode::NOT_FOUND, ..) => Err(EnrolError::NoSecret),
             _ => Err(EnrolError::WrongSecret),
         }
+    }
+
+    /// Tells the terminal all keys by which this server is known from now on. `true`: they are on its disk; `false`: it does not
+    /// take them, and knows those that it knew.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Lost`].
+    pub async fn tell_keys(&mut self, keys: &ServerKeyList) -> Result<bool, DeliveryError> {
+        let request = Request::builder().method(Method::PUT).uri("http://terminal/server-keys");
+        let request = request.body(Full::new(keys.to_string().into())).expect("a constant request is valid");
+        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
+        Ok(response.status() == StatusCode::NO_CONTENT)
     }
 
     /// Whether the terminal has said that it stays when nothing more waits.

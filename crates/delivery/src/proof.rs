@@ -24,6 +24,7 @@ mod enrolment;
 mod key;
 mod key_file;
 mod pins;
+mod server_keys;
 mod sessions;
 mod stream;
 
@@ -33,6 +34,8 @@ pub use enrolment::{EnrolmentProof, EnrolmentSecret, EnrolmentSecretError};
 pub use key::{KeyForm, PublicKey, PublicKeyError, SecretKey, SecretKeyError};
 pub use key_file::{KeyFileError, write_secret};
 pub use pins::Pin;
+pub(crate) use server_keys::SERVER_KEYS_OCTETS_MAX;
+pub use server_keys::{ServerKeyList, ServerKeyListError};
 pub use sessions::SessionShelf;
 pub use stream::{Proof, Proved, Secured};
 

@@ -5,6 +5,7 @@
 mod alarms;
 mod keeping;
 mod messages;
+mod server_keys;
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use self::alarms::{clear_alarm, list_alarms};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
+use self::server_keys::{list_server_keys, register, retire_server_key, rotate_server_key};
 use crate::alarms::Alarms;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{
@@ -74,9 +76,12 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
         .route("/terminals/{name}/invitation", post(invite))
+        .route("/terminals/{name}/key", post(register))
         .route("/terminals/{name}/shut-out", post(shut_out))
         .route("/terminals/{name}/resume", post(resume_terminal))
         .route("/plan", get(show_plan))
+        .route("/server-keys", get(list_server_keys).post(rotate_server_key))
+        .route("/server-keys/retire", post(retire_server_key))
         .route("/providers", get(list_providers))
         .route("/providers", post(add_provider))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
@@ -253,6 +258,9 @@ async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> An
     shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     let trust = desk.store.trust(terminal.id).await?;
     shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    // Those that it has said to have; none: those of its bundle.
+    shown["server_keys"] =
+        json!(trust.told.map(|told| told.keys().iter().map(ToString::to_string).collect::<Vec<_>>()));
     shown["trust"] = json!(match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
         (Some(_), ..) => "shut out",
         _ if terminal.trusted_by.stock().is_some() => terminal.trusted_by.as_str(),
@@ -312,7 +320,7 @@ async fn invite(
     let bundle = Bundle {
         terminal: terminal.id,
         name: terminal.name.to_string(),
-        servers: vec![desk.keys.public()],
+        servers: desk.keys.public(),
         callers,
         number: terminal.number.as_ref().map(Number::to_string),
         address: terminal.address.map(|address| address.to_string()),

@@ -26,5 +26,6 @@ mod online;
 mod power_cut;
 mod proof;
 mod refusals;
+mod rotation;
 mod stock;
 mod submissions;

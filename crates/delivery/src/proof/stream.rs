@@ -100,6 +100,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         Proof(self.proved.subscribe())
     }
 
+    /// The keys of which the far end must have one.
+    #[cfg(test)]
+    pub(crate) fn expected_servers(&self) -> Vec<PublicKey> {
+        match &self.pin {
+            Pin::Keys(keys) => keys.clone(),
+            Pin::Enrolling => Vec::new(),
+        }
+    }
+
     /// What the far end has proved so far.
     pub fn proved(&self) -> Option<Proved> {
         self.proved.borrow().clone()

@@ -160,7 +160,6 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         money: Money::default(),
         metrics_listen: None,
         number_only: false,
-        number_only: false,
         alarm: AlarmConfig::default(),
         lines: Vec::new(),
     }

@@ -97,6 +97,7 @@ where
     let lost = |source| Broken::Session { under_way: None, source };
     let mut courier = Courier::start(stream, keep_alive).await.map_err(lost)?;
     enrol(&mut courier, &mut proof, trust, &terminal, &keys).await?;
+    tell_keys(&mut courier, &terminal, &keys).await?;
     let mut plan = Plan::default();
     let mut tally = Tally::default();
     loop {
@@ -237,6 +238,27 @@ async fn enrol(
         return Err(Broken::InvitationOver);
     }
     tracing::info!(terminal = %terminal.name, %key, "enrolled");
+    Ok(())
+}
+
+/// While a key is replaced: the terminal is told of all that are in use, until it has said that it has them.
+async fn tell_keys(courier: &mut Courier, terminal: &Terminal, server: &ServerKeys) -> Result<(), Broken> {
+    let list = match server.to_tell(terminal.id).await {
+        Ok(None) => return Ok(()),
+        Ok(Some(list)) => list,
+        Err(error) => {
+            tracing::error!(terminal = %terminal.name, %error, "not told of the server's keys");
+            return Ok(());
+        }
+    };
+    match courier.tell_keys(&list).await {
+        Ok(true) => {
+            tracing::info!(terminal = %terminal.name, keys = list.keys().len(), "told the server's keys");
+            server.told(terminal.id, list).await?;
+        }
+        Ok(false) => tracing::warn!(terminal = %terminal.name, "the terminal does not take the server's new keys"),
+        Err(source) => return Err(Broken::Session { under_way: None, source }),
+    }
     Ok(())
 }
 

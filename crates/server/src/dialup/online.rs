@@ -121,7 +121,7 @@ async fn proved_session<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, trust) = shared.keys.secure(stream, terminal.id, RATE_BPS).await?;
+    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), RATE_BPS).await?;
     let mut proof = stream.proof();
     let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =

@@ -367,7 +367,8 @@ impl Session {
         };
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
-        let secured = self.shared.keys.secure(stream, terminal.id, link.rate_bps()).await;
+        let form = terminal.trusted_by.key_form();
+        let secured = self.shared.keys.secure(stream, terminal.id, form, link.rate_bps()).await;
         let (stream, trust) = secured.map_err(|why| {
             tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
             format!("not trusted: {why}")

@@ -52,6 +52,14 @@ impl TrustedBy {
         }
     }
 
+    /// How keys are presented in its sessions; a stock terminal has none.
+    pub fn key_form(&self) -> KeyForm {
+        match self {
+            Self::Key(form) => *form,
+            Self::Stock(_) => KeyForm::Raw,
+        }
+    }
+
     /// The stock terminal, if it is one.
     pub fn stock(&self) -> Option<&Stock> {
         match self {

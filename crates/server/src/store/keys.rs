@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use delivery::TerminalId;
-use delivery::proof::{EnrolmentSecret, Pin, PublicKey};
+use delivery::proof::{EnrolmentSecret, Pin, PublicKey, ServerKeyList};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::parse;
 use super::{Store, StoreError, now};
+use crate::directory::Name;
 
 /// Of a terminal `t`, at `?1`: somebody may be it, so that it is worth a call.
 const CAN_BE_PROVED: &str = "
@@ -26,6 +27,8 @@ pub struct Trust {
     pub invitation: Option<EnrolmentSecret>,
     /// Since when nothing is said to it.
     pub shut_out_at: Option<Timestamp>,
+    /// The server's keys that it has on its disk, by its own word. `None`: it was never told, and knows those of its bundle.
+    pub told: Option<ServerKeyList>,
 }
 
 impl Trust {
@@ -65,7 +68,13 @@ impl Store {
                     .map(Timestamp::from_millisecond)
                     .transpose()
                     .map_err(|_| StoreError::Damaged { what: "a terminal" })?;
-                Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at })
+                let told = db
+                    .prepare_cached("SELECT keys FROM server_keys_told WHERE terminal = ?1")?
+                    .query_row([&id], |row| row.get::<_, String>(0))
+                    .optional()?
+                    .map(|keys| parse(&keys, "what a terminal was told"))
+                    .transpose()?;
+                Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at, told })
             })
             .await
     }
@@ -158,6 +167,67 @@ impl Store {
             .await
     }
 
+    /// The operator says which key a terminal has: its only one from now on. Any secret is forgotten, and that it was shut out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn register(&self, terminal: TerminalId, key: PublicKey) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let id = terminal.to_string();
+                forget_keys(db, &id)?;
+                db.execute("DELETE FROM invitations WHERE terminal = ?1", [&id])?;
+                db.execute("DELETE FROM shut_out WHERE terminal = ?1", [&id])?;
+                db.execute(
+                    "INSERT INTO terminal_keys (terminal, key, enrolled_at) VALUES (?1, ?2, ?3)",
+                    params![id, key.octets(), now()],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// A terminal has these keys of the server on its disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it will be told again.
+    pub async fn told_server_keys(&self, terminal: TerminalId, keys: ServerKeyList) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                // A terminal that was removed meanwhile has nothing to be noted of.
+                db.prepare_cached(
+                    "INSERT OR REPLACE INTO server_keys_told (terminal, keys, told_at)
+                     SELECT id, ?2, ?3 FROM terminals WHERE id = ?1",
+                )?
+                .execute(params![terminal.to_string(), keys.to_string(), now()])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The terminals that are enrolled, and which of the server's keys each has been told.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn server_keys_known(&self) -> Result<Vec<(Name, Option<ServerKeyList>)>, StoreError> {
+        self.reader
+            .run(|db| {
+                let mut select = db.prepare_cached(
+                    "SELECT t.name, told.keys FROM terminals t LEFT JOIN server_keys_told told ON told.terminal = t.id
+                     WHERE EXISTS (SELECT 1 FROM terminal_keys WHERE terminal = t.id) ORDER BY t.name",
+                )?;
+                let mut rows = select.query([])?;
+                let mut known = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let keys: Option<String> = row.get(1)?;
+                    let keys = keys.map(|keys| parse(&keys, "what a terminal was told")).transpose()?;
+                    known.push((parse(&row.get::<_, String>(0)?, "a terminal")?, keys));
+                }
+                Ok(known)
+            })
+            .await
+    }
+
     /// Says nothing more to a terminal: its keys and any secret are forgotten. What waits for it goes on waiting.
     ///
     /// # Errors
@@ -175,7 +245,9 @@ impl Store {
     }
 }
 
+/// With its keys goes what the machine that had them was told: the next may be another.
 fn forget_keys(db: &Database, id: &str) -> Result<(), StoreError> {
+    db.execute("DELETE FROM server_keys_told WHERE terminal = ?1", [id])?;
     db.execute("DELETE FROM terminal_keys WHERE terminal = ?1", [id])?;
     Ok(())
 }
