@@ -205,8 +205,8 @@ enum TerminalVerb {
     Register {
         /// Its name
         name: Name,
-        /// Its public key: 43 base64url characters
-        #[arg(long)]
+        /// Its public key: 43 base64url characters, of which the first may be a hyphen
+        #[arg(long, allow_hyphen_values = true)]
         key: String,
     },
     /// Say nothing more to a terminal, at once; what waits for it goes on waiting until it is invited again
