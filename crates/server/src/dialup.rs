@@ -13,7 +13,7 @@ mod stock;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use delivery::{MessageId, TerminalId};
@@ -26,7 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::Alarms;
+use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
 use crate::keys::ServerKeys;
@@ -226,6 +226,8 @@ struct Shared {
     connected: Mutex<BTreeMap<TerminalId, Connection>>,
     /// What PPP agreed on with terminals that have proved themselves, for their next call.
     agreements: Mutex<BTreeMap<TerminalId, Agreement>>,
+    /// Whoever could not prove to be a terminal of late.
+    strangers: Mutex<Unproved<Stranger>>,
     /// The messages that are to be delivered last.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     shutdown: CancellationToken,
@@ -260,6 +262,7 @@ impl DialUp {
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),
             agreements: Mutex::default(),
+            strangers: Mutex::default(),
             suspects: Mutex::new(BTreeMap::new()),
             shutdown,
         });
@@ -318,6 +321,11 @@ impl DialUp {
         }
     }
 
+    /// What this terminal may prove itself with is another now: those who could not be it before may be it.
+    pub fn forget_strangers(&self, terminal: TerminalId) {
+        self.shared.strangers().forget(|who| matches!(who, Stranger::Network(_, named) if *named == terminal));
+    }
+
     /// How many terminals are connected.
     pub fn connected_count(&self) -> usize {
         self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -353,6 +361,10 @@ impl Shared {
         if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
             change(entry);
         }
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Unproved<Stranger>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {

@@ -61,6 +61,12 @@ impl Desk {
         Ok(number.map(|number| number.at(self.home)))
     }
 
+    /// A terminal may prove itself with something else now: what waits for it is due.
+    async fn trust_changed(&self, terminal: TerminalId) {
+        self.dialup.forget_strangers(terminal);
+        let _ = self.questions.send(Question::TrustChanged(terminal)).await; // stopping: it is due at the next start
+    }
+
     /// The terminal of this name.
     async fn named(&self, name: &str) -> Result<Terminal, Refused> {
         let name = parse::<Name>("name", name)?;
@@ -315,7 +321,7 @@ async fn invite(
         ));
     }
     desk.store.invite(terminal.id, secret.clone(), expires_at).await?;
-    let _ = desk.questions.send(Question::TrustChanged(terminal.id)).await; // stopping: it is due at the next start
+    desk.trust_changed(terminal.id).await;
     tracing::info!(terminal = %terminal.name, %expires_at, "invited");
     let bundle = Bundle {
         terminal: terminal.id,

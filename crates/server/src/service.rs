@@ -321,7 +321,7 @@ struct Server {
     dialer: Dialer,
     dispatch: Dispatch,
     calendar: Calendar,
-    unproved: Unproved,
+    unproved: Unproved<TerminalId>,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
     questions: mpsc::Receiver<Question>,
@@ -404,7 +404,7 @@ impl Server {
     /// Somebody spoke for a terminal and did not prove to be it.
     async fn unproved(&mut self, id: TerminalId, why: &str) {
         self.metrics.unproved();
-        if !self.unproved.note(id, Instant::now()) {
+        if !self.unproved.note(&id, Instant::now()) {
             return;
         }
         if let Ok(Some(terminal)) = self.store.terminal(id).await {
@@ -521,7 +521,7 @@ impl Server {
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
             Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
-                self.unproved.proved(terminal);
+                self.unproved.proved(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
                     self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
                 }
@@ -530,6 +530,9 @@ impl Server {
             Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
             Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
+                if matches!(outcome, Outcome::NotProved(_)) {
+                    self.metrics.unproved();
+                }
             }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   accept ──too many──► closed without a word
-//!     └──► notice (15 s) ──unknown, not enrolled──► closed without a word
+//!     └──► notice (15 s) ──unknown, not enrolled, spaced──► closed without a word
 //!            └──► proof (15 s) ──► connected, delivery ──► one record
 //! ```
 //!
@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::deliver::{Delivery, deliver};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
+use crate::alarms::Stranger;
 use crate::directory::{CallRecord, Direction, Name, Terminal};
 use crate::keys::NotTrusted;
 use crate::outcome::Outcome;
@@ -89,12 +90,17 @@ async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
         Ok(None) => return tracing::warn!(%from, says = %notice.terminal, "connected notice from nobody we know"),
         Err(error) => return tracing::error!(%error, "the directory cannot be read"),
     };
+    let stranger = Stranger::Network(from, terminal.id);
+    if shared.strangers().is_spaced(&stranger, std::time::Instant::now()) {
+        return tracing::warn!(%from, terminal = %terminal.name, "too often not proved: closed");
+    }
     tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
     let ended = proved_session(stream, place, terminal, notice.reason, shared).await;
     if let Err(why) = ended {
         tracing::warn!(%from, says = %notice.terminal, %why, "not let in");
         // A fault of ours says nothing of who was there.
         if !matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_)) {
+            shared.strangers().note(&stranger, std::time::Instant::now());
             shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
         }
     }
@@ -147,6 +153,7 @@ where
         Ok(Some(_)) => {}
         Ok(None) | Err(_) => return Err(NotLetIn::NotProved),
     }
+    shared.strangers().proved(&Stranger::Network(place.from, id));
     drop(place); // known now: no burden on strangers
     let connected = Some(Connected::new(shared, id, due));
     record.connected_at = Some(Timestamp::now());

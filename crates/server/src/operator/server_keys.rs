@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::{Answer, Desk, Refused, parse};
 use crate::keys::NotRotated;
-use crate::plan::Question;
 
 /// Names that are shown of terminals that a retirement would lose.
 const NAMES_SHOWN: usize = 20;
@@ -115,7 +114,7 @@ pub(super) async fn register(
     desk.store.register(terminal.id, key).await?;
     desk.keys.forget(terminal.id);
     tracing::warn!(terminal = %terminal.name, %key, "registered by the operator");
-    let _ = desk.questions.send(Question::TrustChanged(terminal.id)).await; // stopping: it is due at the next start
+    desk.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
