@@ -241,7 +241,7 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
     let trust = terminal.trusted_by.as_str();
     match trust {
         "number-only" => {
-            tracing::warn!(terminal = %terminal.name, trust, "terminal added: whoever answers its number is it")
+            tracing::warn!(terminal = %terminal.name, trust, "terminal added: whoever answers its number is it");
         }
         _ => tracing::info!(terminal = %terminal.name, trust, "terminal added"),
     }
