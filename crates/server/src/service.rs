@@ -498,6 +498,7 @@ impl Server {
             }
             Event::Question(Question::TrustChanged(id)) => {
                 if let Ok(Some(terminal)) = self.store.terminal(id).await {
+                    self.feed(Input::Mended(id));
                     self.feed_due(&terminal).await;
                 }
             }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use line::{ModemLine, PortAddress};
+use line::{Call, ModemLine, PortAddress};
 use link::{Authentication, Credentials, Link, LinkConfig, LocalAddress, Name, PeerAddress, Secret, Stream, Terms};
 use modem::Profile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Builder;
 
-use crate::village::{Plan, Village};
+use crate::village::{CENTRE, Plan, Village};
 
 const STOCK: &str = "501";
 const STATIONS: &[(&str, &str)] = &[(STOCK, ""), ("601", "")];
@@ -41,6 +41,12 @@ async fn answer_one(port: PathBuf, secret: Option<&str>, says: &str) -> Vec<Stri
     let mut modem = ModemLine::open(&PortAddress::Device(port), Profile::GENERIC.into()).await.unwrap();
     modem.ring().await.unwrap();
     let call = modem.answer().await.unwrap();
+    serve(call, secret, says, || usize::MAX).await
+}
+
+/// PPP and the web server, until the call is over. `on_up` is called when the link is up, and says after how many messages to
+/// hang up.
+async fn serve(call: Call, secret: Option<&str>, says: &str, on_up: impl FnOnce() -> usize) -> Vec<String> {
     let own =
         secret.map(|secret| Credentials { name: Name::new("stock").unwrap(), secret: Secret::new(secret).unwrap() });
     let local = LocalAddress::Ask(None);
@@ -52,8 +58,11 @@ async fn answer_one(port: PathBuf, secret: Option<&str>, says: &str) -> Vec<Stri
     let Ok(link) = Link::establish(call, config).await else { return Vec::new() };
     assert_eq!(link.local(), Ipv4Addr::new(10, 77, 0, 5));
     let mut listener = link.listen(8080).unwrap();
-    let mut heard = Vec::new();
+    let (heard_max, mut heard) = (on_up(), Vec::new());
     loop {
+        if heard.len() >= heard_max {
+            link.close();
+        }
         tokio::select! {
             _ = link.closed() => return heard,
             Ok(stream) = listener.accept() => heard.extend(take(stream, says).await),
@@ -108,6 +117,43 @@ fn a_stock_terminal_that_passes_chap_is_posted_what_waits_and_hung_up_on() {
     assert!(told.contains("delivered: trust chap"), "{told}");
     let shown = village.run(&["terminal", "show", "stock", "--config", "server.toml"]).stdout;
     assert!(!shown.contains("sesame"), "{shown}");
+}
+
+/// The stock terminal calls the centre; when its link is up something comes for it. It hangs up after so many messages.
+fn dial_in(village: &Village, secret: Option<&str>, heard_max: usize) -> (String, Vec<String>) {
+    let mut message = String::new();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let heard = runtime.block_on(async {
+        let port = PortAddress::Device(village.path("lines").join(STOCK));
+        let line = ModemLine::open(&port, Profile::GENERIC.into()).await.unwrap();
+        let call = line.dial(&CENTRE.parse().unwrap(), Duration::from_secs(60)).await.unwrap();
+        let submit = || {
+            message = village.send("tel:501", &village.write("report", "coin box full"));
+            village.chronicle.wait_field("server", "connection state checked", "terminal", "stock");
+            heard_max
+        };
+        serve(call, secret, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", submit).await
+    });
+    (message, heard)
+}
+
+#[test]
+fn on_its_own_call_a_stock_terminal_is_brought_what_comes_if_it_passes_chap_and_nothing_on_its_number_alone() {
+    let village = Village::found(Plan { strangers: STATIONS, ..Plan::default() });
+    add_with_chap(&village, SECRET);
+    let (message, heard) = dial_in(&village, Some(SECRET), 1);
+    village.wait_delivered(&message);
+    assert!(heard[0].ends_with("coin box full"), "{heard:?}");
+    assert_eq!(village.server_calls(1)[0]["direction"], "incoming");
+
+    let plan = Plan { strangers: STATIONS, server_more: "[stock]\nnumber_only = true", ..Plan::default() };
+    let village = Village::found(plan);
+    add(&village, &["--trust", "number-only"]);
+    let (message, heard) = dial_in(&village, None, 0);
+    village.chronicle.wait("server", "call ended");
+    assert!(heard.is_empty(), "a caller's number may be forged: {heard:?}");
+    assert!(village.chronicle.said("server", "stock terminal connected").is_empty());
+    assert_eq!(village.ask(&["message", "show", &message])["envelopes"][0]["state"], "waiting");
 }
 
 #[test]

@@ -37,9 +37,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deliver::{Broken, Tally};
-use crate::directory::{Stock, Terminal};
+use crate::directory::{Name, Stock, Terminal};
 use crate::outcome::UnderWay;
-use crate::store::{MessageEntry, Store, StoreError};
+use crate::store::{Store, StoreError};
+use crate::topic::Topic;
 
 /// From the last octet of a message to the end of the answer; what the line takes for the octets comes on top.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -80,6 +81,9 @@ pub(super) trait Reach: Send + Sync + 'static {
     /// A connection to this port of the terminal's own address.
     fn connect(&self, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// Returns when there is no link to it any more.
+    fn gone(&self) -> impl Future<Output = ()> + Send;
+
     /// Its address, for the field `host`.
     fn address(&self) -> Ipv4Addr;
 
@@ -98,6 +102,10 @@ impl Reach for FarEnd {
 
     async fn connect(&self, port: u16) -> io::Result<link::Stream> {
         self.link.connect(self.address, port).await
+    }
+
+    async fn gone(&self) {
+        self.link.closed().await;
     }
 
     fn address(&self) -> Ipv4Addr {
@@ -139,23 +147,27 @@ pub(super) async fn deliver(
             tokio::select! {
                 () = due.notified() => continue,
                 () = sleep_until(until) => break,
+                () = inbox.far_end.gone() => break,
             }
         };
         tried.insert(id);
-        let Some((message, head, content)) = read(&store, id).await? else { continue };
-        let Some(content) = content else {
-            tally.refused += 1;
-            continue;
+        let message = match read(&store, id).await? {
+            Read::Whole(message) => message,
+            Read::NotNow => {
+                tally.refused += 1;
+                continue;
+            }
+            Read::Never => continue,
         };
         if !store.begin_delivery(id, terminal.id, call).await? {
             continue; // it has its verdict since we looked
         }
-        match inbox.post(&message, &head, content).await {
+        match inbox.post(&message).await {
             Ok(Answer::Taken) => {
                 store.delivered_by(id, terminal.id, call, stock.trust.evidence()).await?;
                 tally.delivered += 1;
                 let trust = stock.trust.as_str();
-                tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = head.size, trust, "delivered");
+                tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = message.head.size, trust, "delivered");
             }
             Ok(Answer::Refused(why)) => {
                 tally.refused += 1;
@@ -197,20 +209,36 @@ async fn next(
     Ok(left.find(|id| !suspects.contains(id)).or(last))
 }
 
-/// A message to bring. `None`: it is not to be brought any more; no content: it cannot be read just now.
-async fn read(store: &Store, id: MessageId) -> Result<Option<(MessageEntry, MessageHead, Option<Bytes>)>, StoreError> {
-    let Some(message) = store.message(id).await? else { return Ok(None) };
+/// A message to bring.
+#[derive(Debug, Clone)]
+struct Brought {
+    head: MessageHead,
+    content: Bytes,
+    provider: Name,
+    topic: Option<Topic>,
+}
+
+/// What became of reading a message.
+enum Read {
+    Whole(Brought),
+    /// It cannot be read just now.
+    NotNow,
+    /// It is not to be brought any more.
+    Never,
+}
+
+async fn read(store: &Store, id: MessageId) -> Result<Read, StoreError> {
+    let Some((provider, topic)) = store.origin(id).await? else { return Ok(Read::Never) };
     match store.content(id).await {
-        Ok((head, content)) => Ok(Some((message, head, Some(content)))),
+        Ok((head, content)) => Ok(Read::Whole(Brought { head, content, provider, topic })),
         // A damaged content is never delivered, and never keeps the others waiting.
         Err(error) if error.is_damage() => {
             store.quarantine(id, "the content is damaged").await?;
-            Ok(None)
+            Ok(Read::Never)
         }
         Err(error) => {
             tracing::error!(message_id = %id, %error, "content cannot be read");
-            let head = message.head.clone();
-            Ok(Some((message, head, None)))
+            Ok(Read::NotNow)
         }
     }
 }
@@ -241,8 +269,8 @@ struct Open {
 }
 
 impl<R: Reach> Inbox<'_, R> {
-    async fn post(&mut self, message: &MessageEntry, head: &MessageHead, content: Bytes) -> Result<Answer, StockError> {
-        let request = self.request(message, head, content);
+    async fn post(&mut self, message: &Brought) -> Result<Answer, StockError> {
+        let (request, head) = (self.request(message), &message.head);
         // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
         if let Some(mut open) = self.open.take()
             && open.requests.ready().await.is_ok()
@@ -256,8 +284,8 @@ impl<R: Reach> Inbox<'_, R> {
         self.exchange(open, request, head.size).await
     }
 
-    fn request(&self, message: &MessageEntry, head: &MessageHead, content: Bytes) -> Request<Full<Bytes>> {
-        let inbox = &self.stock.inbox;
+    fn request(&self, message: &Brought) -> Request<Full<Bytes>> {
+        let (inbox, head) = (&self.stock.inbox, &message.head);
         let mut request = Request::post(inbox.path().as_str())
             .header(HOST, format!("{}:{}", self.far_end.address(), inbox.port()))
             .header(USER_AGENT, "ringup")
@@ -267,11 +295,11 @@ impl<R: Reach> Inbox<'_, R> {
             // A string of RFC 8941, as draft-ietf-httpapi-idempotency-key-header §2.1 has it.
             .header("idempotency-key", format!("\"{}\"", head.id))
             .header("ringup-provider", message.provider.to_string());
-        if let Some(topic) = &message.handling.topic {
+        if let Some(topic) = &message.topic {
             let topic = topic.to_string();
             request = request.header("ringup-topic", utf8_percent_encode(&topic, NOT_IN_FIELDS).to_string());
         }
-        request.body(Full::new(content)).expect("checked by InboxUrl, ContentType, Name and Topic")
+        request.body(Full::new(message.content.clone())).expect("checked by InboxUrl, ContentType, Name and Topic")
     }
 
     async fn connect(&self) -> Result<Open, StockError> {

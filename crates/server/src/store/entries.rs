@@ -7,6 +7,7 @@ use rusqlite::{Connection as Database, Row, params};
 use super::rows::{parse, read_count, read_head, read_urgency, time};
 use super::{Handling, Last, Store, StoreError};
 use crate::directory::Name;
+use crate::topic::Topic;
 use crate::verdict::Verdict;
 
 /// Envelopes that are shown of one message; those that wait come first.
@@ -88,6 +89,24 @@ impl Store {
                     }
                 }
                 Ok(messages)
+            })
+            .await
+    }
+
+    /// Who submitted a message, and under which topic.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn origin(&self, id: MessageId) -> Result<Option<(Name, Option<Topic>)>, StoreError> {
+        const WHAT: &str = "the row of a message";
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached("SELECT provider, topic FROM messages WHERE id = ?1")?;
+                let mut rows = select.query([id.to_string()])?;
+                let Some(row) = rows.next()? else { return Ok(None) };
+                let topic: Option<String> = row.get(1)?;
+                let topic = topic.map(|topic| parse(&topic, WHAT)).transpose()?;
+                Ok(Some((parse(&row.get::<_, String>(0)?, WHAT)?, topic)))
             })
             .await
     }

@@ -62,6 +62,10 @@ impl Reach for Scripted {
         Ok(near)
     }
 
+    async fn gone(&self) {
+        std::future::pending().await
+    }
+
     fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, 5)
     }
@@ -287,6 +291,10 @@ impl Reach for Silent {
         let (near, far) = tokio::io::duplex(1000);
         self.0.lock().unwrap().push(far);
         Ok(near)
+    }
+
+    async fn gone(&self) {
+        std::future::pending().await
     }
 
     fn address(&self) -> Ipv4Addr {
