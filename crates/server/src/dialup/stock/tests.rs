@@ -63,7 +63,7 @@ impl Reach for Scripted {
     }
 
     async fn gone(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn address(&self) -> Ipv4Addr {
@@ -294,7 +294,7 @@ impl Reach for Silent {
     }
 
     async fn gone(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn address(&self) -> Ipv4Addr {
