@@ -57,6 +57,7 @@ enum Command {
     Plan(operator::Plan),
     Alarm(operator::AlarmVerbs),
     Store(operator::StoreVerbs),
+    ServerKey(operator::ServerKeyVerbs),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.run(),
         Command::Alarm(verbs) => verbs.run(),
         Command::Store(verbs) => verbs.run(),
+        Command::ServerKey(verbs) => verbs.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ringup: {error:#}");

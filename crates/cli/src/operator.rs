@@ -3,6 +3,7 @@
 mod alarms;
 mod messages;
 mod plan;
+mod server_keys;
 mod store;
 mod subscriptions;
 
@@ -25,6 +26,7 @@ use tokio::runtime::Builder;
 
 pub(crate) use alarms::AlarmVerbs;
 pub(crate) use messages::MessageVerbs;
+pub(crate) use server_keys::ServerKeyVerbs;
 pub(crate) use store::StoreVerbs;
 pub(crate) use subscriptions::SubscriptionVerbs;
 
@@ -151,7 +153,9 @@ pub(crate) fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
 #[command(after_help = "\
 Examples:
   ringup terminal add owner --number 301 --address 10.77.0.2
+  ringup terminal add gauge --number 302 --trust chap --deliver http://:8080/inbox     it runs pppd and a web server
   ringup terminal invite owner --caller 201 -o owner.bundle
+  ringup terminal register meter --key KEY       its own software has no bundle: docs/protocol.md
   ringup terminal list
   ringup terminal show owner --json
   ringup terminal shut-out owner                 its key was stolen: nothing more is said to it")]
@@ -177,6 +181,16 @@ enum TerminalVerb {
         /// A filter of topics that it may register for by itself; may be given more than once [default: #]
         #[arg(long, value_name = "FILTER")]
         may_subscribe: Vec<String>,
+        /// What proves it: key; certificate, the same for a TLS without raw public keys; or of a machine that runs no Ringup:
+        /// chap, or number-only, which is nothing and must be allowed in the server's config
+        #[arg(long, value_name = "TRUST", default_value = "key")]
+        trust: String,
+        /// Where a machine that runs no Ringup takes messages, as POST at its own address: http://:PORT/PATH
+        #[arg(long, value_name = "URL")]
+        deliver: Option<String>,
+        /// Holds the secret for CHAP [default: one is made, and shown once]
+        #[arg(long, value_name = "FILE")]
+        chap_secret_file: Option<PathBuf>,
     },
     /// Make the bundle that enrols a terminal: this server's key, and a secret that lets the terminal's own key in, once
     Invite {
@@ -191,6 +205,14 @@ enum TerminalVerb {
         /// Where to write it [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Register the key of a terminal that cannot enrol with a bundle, in place of any that it had
+    Register {
+        /// Its name
+        name: Name,
+        /// Its public key: 43 base64url characters, of which the first may be a hyphen
+        #[arg(long, allow_hyphen_values = true)]
+        key: String,
     },
     /// Say nothing more to a terminal, at once; what waits for it goes on waiting until it is invited again
     ShutOut {
@@ -229,19 +251,21 @@ impl TerminalVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            TerminalVerb::Add { name, number, address, may_subscribe } => {
+            TerminalVerb::Add { name, number, address, may_subscribe, trust, deliver, chap_secret_file } => {
+                let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
                 let body = json!({
                     "name": name.to_string(),
                     "number": number,
                     "address": address,
                     "may_subscribe": may_subscribe,
+                    "trust": trust,
+                    "deliver": deliver,
+                    "chap_secret": chap_secret,
                 });
                 let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
                 desk.print(&added);
                 if !desk.json {
-                    eprintln!(
-                        "make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"
-                    );
+                    eprintln!("{}", after_adding(&name, &trust, !added["chap_secret"].is_null()));
                 }
             }
             TerminalVerb::Invite { name, callers, expires, output } => {
@@ -262,6 +286,11 @@ impl TerminalVerbs {
                     }
                     None => print!("{bundle}"),
                 }
+            }
+            TerminalVerb::Register { name, key } => {
+                let body = json!({ "key": key });
+                desk.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
+                eprintln!("{name} is enrolled with this key; what waits for it is due now (see: ringup plan)");
             }
             TerminalVerb::ShutOut { name, yes } => {
                 if !yes && !confirm(&format!("say nothing more to {name}, and forget its key?"))? {
@@ -294,6 +323,24 @@ impl TerminalVerbs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What to do with a terminal that was just added.
+fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
+    match trust {
+        "chap" if is_secret_new => format!(
+            "chap_secret is shown only now; for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"
+        ),
+        "chap" => format!("for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"),
+        "number-only" => format!("warning: whoever answers the number of {name} is given what is for it"),
+        _ => format!("make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"),
+    }
+}
+
+/// A secret that is the first line of a file.
+fn read_secret(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// Asks a person. Without one to ask, the answer is no.

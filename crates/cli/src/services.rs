@@ -98,7 +98,13 @@ enum ConfigKind {
 impl CheckConfig {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.kind {
-            ConfigKind::Server => drop(config::server::read(&self.file)?),
+            ConfigKind::Server => {
+                if config::server::read(&self.file)?.number_only {
+                    eprintln!(
+                        "warning: stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it"
+                    );
+                }
+            }
             ConfigKind::Terminal => drop(config::terminal::read(&self.file)?),
             ConfigKind::Exchange => drop(config::exchange::read(&self.file)?),
         }

@@ -9,10 +9,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use delivery::proof::{
-    Bundle, BundleError, CredentialsError, KeyFileError, PublicKey, SecretKey, TerminalCredentials, write_secret,
+    Bundle, BundleError, CredentialsError, KeyFileError, PublicKey, SecretKey, ServerKeyList, TerminalCredentials,
+    write_secret,
 };
 use delivery::{Enrolment, TerminalId};
 use jiff::Timestamp;
@@ -24,7 +25,9 @@ use crate::shelf::SessionFolder;
 #[derive(Debug)]
 pub struct Identity {
     state: PathBuf,
-    bundle: Bundle,
+    /// As it stands in the file: changed there first.
+    bundle: Mutex<Bundle>,
+    id: TerminalId,
     key: PublicKey,
     credentials: TerminalCredentials,
 }
@@ -109,12 +112,13 @@ impl Identity {
         let key = SecretKey::read(&key_file(state))?.ok_or(IdentityError::NotEnrolled)?;
         let shelf = Arc::new(SessionFolder::new(state.join("sessions")));
         let credentials = TerminalCredentials::new(&key, bundle.servers.clone(), Some(shelf))?;
-        Ok(Self { state: state.to_owned(), bundle, key: key.public(), credentials })
+        let (id, bundle) = (bundle.terminal, Mutex::new(bundle));
+        Ok(Self { state: state.to_owned(), bundle, id, key: key.public(), credentials })
     }
 
     /// The terminal's public id.
     pub fn id(&self) -> TerminalId {
-        self.bundle.terminal
+        self.id
     }
 
     /// The terminal's public key.
@@ -134,7 +138,8 @@ impl Identity {
 
     /// What proves it to a server that does not know its key yet.
     pub fn enrolment(&self) -> Option<Enrolment> {
-        self.bundle.secret.clone().map(|secret| Enrolment { secret, key: self.key })
+        let secret = self.bundle().secret.clone();
+        secret.map(|secret| Enrolment { secret, key: self.key })
     }
 
     /// The server has ended a session in order, so it knows the key: the secret is of no use to anybody any more.
@@ -142,10 +147,32 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::File`]: the secret stays, which the server does not take twice.
     pub fn burn_secret(&self) -> Result<(), IdentityError> {
-        if self.bundle.secret.is_none() {
+        let mut bundle = self.bundle();
+        if bundle.secret.is_none() {
             return Ok(());
         }
-        keep(&self.state, &Bundle { secret: None, ..self.bundle.clone() })
+        let burnt = Bundle { secret: None, ..bundle.clone() };
+        keep(&self.state, &burnt)?;
+        *bundle = burnt;
+        Ok(())
+    }
+
+    /// The server, which was proved, says by which keys it is known from now on: from the next session on no other is.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`]: those that were stay.
+    pub fn keep_servers(&self, keys: &ServerKeyList) -> Result<(), IdentityError> {
+        let mut bundle = self.bundle();
+        let told = Bundle { servers: keys.keys().to_vec(), ..bundle.clone() };
+        if told != *bundle {
+            keep(&self.state, &told)?;
+            *bundle = told;
+        }
+        Ok(())
+    }
+
+    fn bundle(&self) -> MutexGuard<'_, Bundle> {
+        self.bundle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,6 +224,18 @@ mod tests {
         again.burn_secret().unwrap();
         // A new bundle, as for another server, does not make another terminal.
         assert_eq!(Identity::enrol(folder.path(), &bundle(), before()).unwrap().key(), enrolled.key());
+    }
+
+    #[test]
+    fn the_servers_new_keys_are_kept_and_burning_the_secret_brings_no_old_one_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let enrolled = Identity::enrol(folder.path(), &bundle(), before()).unwrap();
+        let new = SecretKey::generate().unwrap().public();
+        enrolled.keep_servers(&ServerKeyList::new(vec![new]).unwrap()).unwrap();
+        enrolled.burn_secret().unwrap();
+        let again = Identity::open(folder.path()).unwrap();
+        assert_eq!(again.bundle().servers, [new]);
+        assert!(again.enrolment().is_none());
     }
 
     #[test]

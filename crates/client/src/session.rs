@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use delivery::proof::ServerKeyList;
 use delivery::{Arrival, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
 use line::Call;
@@ -199,7 +200,7 @@ where
     let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
     let mut proof = stream.proof();
     let proved = Arc::new(Notify::new());
-    let inbox = Arc::new(AttentiveInbox { inbox, proved: proved.clone(), complete });
+    let inbox = Arc::new(AttentiveInbox { inbox, identity: identity.clone(), proved: proved.clone(), complete });
     let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
     let mut deadline = std::pin::pin!(sleep(proof_wait));
     let mut is_proved = false;
@@ -240,6 +241,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 /// An inbox that tells when the server is proved.
 struct AttentiveInbox {
     inbox: Arc<Inbox>,
+    identity: Arc<Identity>,
     proved: Arc<Notify>,
     complete: Arc<AtomicBool>,
 }
@@ -251,6 +253,13 @@ impl delivery::Inbox for AttentiveInbox {
 
     async fn progress(&self, id: MessageId) -> Progress {
         self.inbox.progress(id).await
+    }
+
+    fn keep_server_keys(&self, keys: &ServerKeyList) -> Result<bool, StoreError> {
+        let failed = |error| StoreError::Disk { operation: "keep the server's keys", source: io::Error::other(error) };
+        self.identity.keep_servers(keys).map_err(failed)?;
+        tracing::info!(keys = keys.keys().len(), "told the server's keys");
+        Ok(true)
     }
 
     fn proved(&self) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -15,9 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::encoding::ZSTD;
 use crate::fields;
-use crate::message::{Digest, MessageId, Parcel};
+use crate::message::{Digest, MessageId, Parcel, Urgency};
+use crate::plan::Due;
 use crate::portions::{Content, Flushed, WayOut};
-use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured};
+use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured, ServerKeyList};
 use crate::receiver::Progress;
 use crate::{CONTENT_DIGEST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
 
@@ -133,6 +135,22 @@ impl Courier {
             (StatusCode::NOT_FOUND, ..) => Err(EnrolError::NoSecret),
             _ => Err(EnrolError::WrongSecret),
         }
+    }
+
+    /// Tells the terminal all keys by which this server is known from now on. `true`: they are on its disk; `false`: it does not
+    /// take them, and knows those that it knew.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Lost`].
+    pub async fn tell_keys(&mut self, keys: &ServerKeyList) -> Result<bool, DeliveryError> {
+        let request = Request::builder().method(Method::PUT).uri("http://terminal/server-keys");
+        let keys = Bytes::from(keys.to_string());
+        // Before all messages: from the next call on another key may prove the server.
+        let due = Due { urgency: Urgency::Urgent, id: MessageId::now(), size: keys.len() as u64 };
+        let content = Content::new(due, keys, self.way.clone());
+        let request = request.body(content).expect("a constant request is valid");
+        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
+        Ok(response.status() == StatusCode::NO_CONTENT)
     }
 
     /// Whether the terminal has said that it stays when nothing more waits.

@@ -2,7 +2,8 @@
 //!
 //! The shape is call home (RFC 8071): the terminal has opened the connection, the **server is the TLS client**
 //! ([`CourierCredentials`]), the terminal the TLS server ([`TerminalCredentials`]). Keys are raw (RFC 7250) and pinned at
-//! enrolment; there are no names, no chains and no dates. Key exchange is X25519 alone: a post-quantum share would be
+//! enrolment; there are no names, no chains and no dates. (A terminal whose TLS knows no raw keys is spoken to with the same keys
+//! in certificates: [`KeyForm`].) Key exchange is X25519 alone: a post-quantum share would be
 //! 0.7 s of a modem line.
 //!
 //! ```text
@@ -17,20 +18,24 @@
 //! ([`SessionShelf`]).
 
 mod bundle;
+mod certificate;
 mod credentials;
 mod enrolment;
 mod key;
 mod key_file;
 mod pins;
+mod server_keys;
 mod sessions;
 mod stream;
 
 pub use bundle::{BUNDLE_OCTETS_MAX, Bundle, BundleError};
 pub use credentials::{CourierCredentials, CredentialsError, TerminalCredentials};
 pub use enrolment::{EnrolmentProof, EnrolmentSecret, EnrolmentSecretError};
-pub use key::{PublicKey, PublicKeyError, SecretKey, SecretKeyError};
+pub use key::{KeyForm, PublicKey, PublicKeyError, SecretKey, SecretKeyError};
 pub use key_file::{KeyFileError, write_secret};
 pub use pins::Pin;
+pub(crate) use server_keys::SERVER_KEYS_OCTETS_MAX;
+pub use server_keys::{ServerKeyList, ServerKeyListError};
 pub use sessions::SessionShelf;
 pub use stream::{Proof, Proved, Secured};
 

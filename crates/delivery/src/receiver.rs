@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -20,7 +20,7 @@ use crate::encoding::{EncodingError, ZSTD};
 use crate::fields::{is_encoding_known, read_arrival};
 use crate::message::{Arrival, Digest, MessageId};
 use crate::plan::UNDER_WAY_MAX;
-use crate::proof::{EnrolmentSecret, Proved, PublicKey, Secured};
+use crate::proof::{EnrolmentSecret, Proved, PublicKey, SERVER_KEYS_OCTETS_MAX, Secured, ServerKeyList};
 use crate::{CONTENT_DIGEST, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
 
 /// Octets of request head taken: ours have about 200.
@@ -36,6 +36,15 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// How much of a message is here, on the disk.
     fn progress(&self, id: MessageId) -> impl Future<Output = Progress> + Send;
+
+    /// Keeps the keys by which the server, which is proved, is known from now on, in place of those that were. They are on the
+    /// disk on return. `false`: this terminal keeps none.
+    ///
+    /// # Errors
+    /// [`StoreError`]: those that were stay.
+    fn keep_server_keys(&self, _keys: &ServerKeyList) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// The server has proved itself; nothing is asked of the inbox before that.
     fn proved(&self) {}
@@ -152,6 +161,7 @@ where
             let Some(proved) = proof.wait().await else { return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, "")) };
             Ok(match (request.method(), request.uri().path()) {
                 (&Method::POST, "/enrol") => enrol(enrolment.as_ref().as_ref(), &proved),
+                (&Method::PUT, "/server-keys") => keep_server_keys(inbox.as_ref(), &proved, request).await,
                 _ => answer(&inbox, busy, &course, is_lingering, request).await,
             })
         }
@@ -346,6 +356,24 @@ fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Response<Full<Bytes>
     }
 }
 
+async fn keep_server_keys(inbox: &impl Inbox, proved: &Proved, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let body = Limited::new(request.into_body(), SERVER_KEYS_OCTETS_MAX).collect().await;
+    let text = body.ok().and_then(|body| String::from_utf8(body.to_bytes().into()).ok()).unwrap_or_default();
+    let keys = match text.parse::<ServerKeyList>() {
+        Ok(keys) => keys,
+        Err(error) => return say(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    // Who leaves out the key in its hand would lock itself out, or has made a mistake.
+    if !keys.keys().contains(&proved.peer) {
+        return say(StatusCode::BAD_REQUEST, "the key that the server is proved by is not among them");
+    }
+    match inbox.keep_server_keys(&keys) {
+        Ok(true) => say(StatusCode::NO_CONTENT, ""),
+        Ok(false) => say(StatusCode::NOT_FOUND, "this terminal keeps no keys that it is told"),
+        Err(error) => say(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
+    }
+}
+
 fn say(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())));
     *response.status_mut() = status;
@@ -358,7 +386,6 @@ fn say(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 mod tests {
     use std::sync::Mutex;
 
-    use http_body_util::BodyExt as _;
     use tokio::io::DuplexStream;
 
     use super::*;
@@ -384,6 +411,53 @@ mod tests {
 
     #[derive(Default)]
     struct Shelf(Mutex<Vec<(MessageId, Bytes)>>);
+
+    /// Keeps the server's keys, or cannot.
+    struct KeyShelf(Mutex<Result<Vec<PublicKey>, ()>>);
+
+    impl Inbox for KeyShelf {
+        async fn store(&self, _head: Arrival, _content: Incoming) -> Result<Stored, StoreError> {
+            unreachable!("nothing is brought")
+        }
+
+        async fn progress(&self, _id: MessageId) -> Progress {
+            Progress::Nothing
+        }
+
+        fn keep_server_keys(&self, keys: &ServerKeyList) -> Result<bool, StoreError> {
+            let mut kept = self.0.lock().unwrap();
+            let full = || StoreError::Disk { operation: "keep", source: std::io::ErrorKind::StorageFull.into() };
+            *kept.as_mut().map_err(|()| full())? = keys.keys().to_vec();
+            Ok(true)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_terminal_keeps_the_servers_new_keys_if_the_one_it_was_proved_by_is_among_them() {
+        let key = SecretKey::generate().unwrap();
+        let (near, far) = ends_with(&key);
+        let server = far.expected_servers()[0];
+        let new = SecretKey::generate().unwrap().public();
+        let kept = Arc::new(KeyShelf(Mutex::new(Ok(vec![]))));
+        tokio::spawn(receive(far, kept.clone(), None, Duration::ZERO));
+        let mut courier = Courier::start(near, None).await.unwrap();
+        let list = |keys: &[PublicKey]| ServerKeyList::new(keys.to_vec()).unwrap();
+        assert!(!courier.tell_keys(&list(&[new])).await.unwrap(), "who would lock itself out is refused");
+        assert_eq!(kept.0.lock().unwrap().as_ref().unwrap().len(), 0);
+        assert!(courier.tell_keys(&list(&[server, new])).await.unwrap());
+        assert_eq!(kept.0.lock().unwrap().as_deref().unwrap(), &[server, new]);
+        *kept.0.lock().unwrap() = Err(());
+        assert!(!courier.tell_keys(&list(&[server])).await.unwrap(), "the disk is full");
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_keeps_no_keys_says_so() {
+        let (near, far) = ends();
+        let server = far.expected_servers()[0];
+        tokio::spawn(receive(far, Arc::new(Shelf::default()), None, Duration::ZERO));
+        let mut courier = Courier::start(near, None).await.unwrap();
+        assert!(!courier.tell_keys(&ServerKeyList::new(vec![server]).unwrap()).await.unwrap());
+    }
 
     impl Inbox for Shelf {
         async fn store(&self, head: Arrival, content: Incoming) -> Result<Stored, StoreError> {

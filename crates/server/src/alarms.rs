@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use unproved::Unproved;
+pub(crate) use unproved::{Stranger, Unproved};
 
 use crate::directory::Name;
 use crate::ledger::Account;

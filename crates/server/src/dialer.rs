@@ -182,7 +182,7 @@ impl Dialer {
                 self.alarms.clear(AlarmKind::DialLoop, &record.party).await;
                 None
             }
-            Retry::BackOff | Retry::BackOffLong => {
+            Retry::BackOff | Retry::BackOffLong | Retry::NotBefore(_) => {
                 let was_broken = self.breaker.is_broken(number);
                 let dial_loop = self.breaker.failed(number, Timestamp::now());
                 if dial_loop.is_broken && !was_broken {

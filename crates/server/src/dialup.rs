@@ -9,12 +9,13 @@ mod deliver;
 mod line_task;
 mod online;
 mod session;
+mod stock;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use delivery::{MessageId, TerminalId};
@@ -27,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::Alarms;
+use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
 use crate::keys::ServerKeys;
@@ -72,6 +73,8 @@ pub struct LinkSettings {
     pub capture: Option<Capture>,
     /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
     pub tun: Option<OpenPorts>,
+    /// Whether stock terminals are believed that nothing but their number proves.
+    pub number_only: bool,
 }
 
 /// A call to be made.
@@ -228,6 +231,8 @@ struct Shared {
     /// Terminals that were told of here, and whether they unpack zstd. One that says so does on its next call, too: the
     /// first message goes before it can say anything.
     takes_zstd: Mutex<BTreeMap<TerminalId, Arc<AtomicBool>>>,
+    /// Whoever could not prove to be a terminal of late.
+    strangers: Mutex<Unproved<Stranger>>,
     /// The messages that are to be delivered last.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     shutdown: CancellationToken,
@@ -263,6 +268,7 @@ impl DialUp {
             connected: Mutex::new(BTreeMap::new()),
             agreements: Mutex::default(),
             takes_zstd: Mutex::default(),
+            strangers: Mutex::default(),
             suspects: Mutex::new(BTreeMap::new()),
             shutdown,
         });
@@ -284,6 +290,11 @@ impl DialUp {
     /// The country in which the lines are.
     pub fn home(&self) -> Option<Home> {
         self.shared.settings.home
+    }
+
+    /// Whether stock terminals are believed that nothing but their number proves.
+    pub fn believes_numbers(&self) -> bool {
+        self.shared.settings.number_only
     }
 
     /// What is dialled before every number on this line.
@@ -314,6 +325,11 @@ impl DialUp {
         } else {
             suspects.insert(terminal, messages);
         }
+    }
+
+    /// What this terminal may prove itself with is another now: those who could not be it before may be it.
+    pub fn forget_strangers(&self, terminal: TerminalId) {
+        self.shared.strangers().forget(|who| matches!(who, Stranger::Network(_, named) if *named == terminal));
     }
 
     /// How many terminals are connected.
@@ -351,6 +367,10 @@ impl Shared {
         if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
             change(entry);
         }
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Unproved<Stranger>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {

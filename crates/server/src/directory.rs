@@ -1,5 +1,7 @@
 //! The words of the directory: terminals, providers, and how they are named.
 
+mod trusted_by;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -11,6 +13,8 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::rights::Right;
+
+pub use trusted_by::{ChapSecret, ChapSecretError, InboxUrl, InboxUrlError, Stock, StockTrust, TrustedBy};
 
 /// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +53,8 @@ pub struct Terminal {
     pub number: Option<Number>,
     /// Its address on a link. Without one it gets one from the pool.
     pub address: Option<Ipv4Addr>,
+    /// What proves it, and so how it takes messages.
+    pub trusted_by: TrustedBy,
     /// Whether its line is up.
     pub connection: Connection,
 }

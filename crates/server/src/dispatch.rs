@@ -96,6 +96,8 @@ pub enum Input {
     },
     /// The operator has a terminal called again.
     Resume(TerminalId),
+    /// The cause of a terminal's failures may be gone: a pause after one is over now. All else that it waits for stays.
+    Mended(TerminalId),
     /// An alarm is wanted when a terminal is not reached for so long.
     Watch {
         /// The terminal.
@@ -224,6 +226,11 @@ impl Dispatch {
             Input::Ended { terminal, line, outcome } => self.ended(terminal, &line, &outcome, now),
             Input::Resume(terminal) => {
                 if self.state(terminal) == Some(State::Paused) {
+                    self.enqueue(terminal);
+                }
+            }
+            Input::Mended(terminal) => {
+                if matches!(self.state(terminal), Some(State::Resting { why: Rest::BackingOff, .. })) {
                     self.enqueue(terminal);
                 }
             }
@@ -371,6 +378,10 @@ impl Dispatch {
             }
             Retry::BackOffLong => {
                 let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::NotBefore(wait) => {
+                let pause = self.pause(id, first, longest).max(wait);
                 self.rest(id, now.at + pause, Rest::BackingOff);
             }
             Retry::RedialLimit => self.rest(id, now.at + redials.modem_pause, Rest::ModemLimit),

@@ -5,6 +5,7 @@
 mod alarms;
 mod keeping;
 mod messages;
+mod server_keys;
 mod subscriptions;
 
 use std::net::Ipv4Addr;
@@ -16,7 +17,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use delivery::proof::{Bundle, EnrolmentSecret};
+use delivery::proof::{Bundle, EnrolmentSecret, KeyForm};
 use delivery::{TerminalId, TopicFilter};
 use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
@@ -26,10 +27,13 @@ use serde_json::{Value, json};
 use self::alarms::{clear_alarm, list_alarms};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
+use self::server_keys::{list_server_keys, register, retire_server_key, rotate_server_key};
 use self::subscriptions::{list_subscriptions, subscribe, subscription_json, unsubscribe};
 use crate::alarms::Alarms;
 use crate::dialup::{DialUp, Rooms};
-use crate::directory::{Connection, Destination, Name, Provider, Terminal, Token, TokenHash};
+use crate::directory::{
+    ChapSecret, Connection, Destination, Name, Provider, Stock, StockTrust, Terminal, Token, TokenHash, TrustedBy,
+};
 use crate::ingest::http::problem;
 use crate::keys::ServerKeys;
 use crate::outward::HttpUrl;
@@ -60,6 +64,12 @@ impl Desk {
         Ok(number.map(|number| number.at(self.home)))
     }
 
+    /// A terminal may prove itself with something else now: what waits for it is due.
+    async fn trust_changed(&self, terminal: TerminalId) {
+        self.dialup.forget_strangers(terminal);
+        let _ = self.questions.send(Question::TrustChanged(terminal)).await; // stopping: it is due at the next start
+    }
+
     /// The terminal of this name.
     async fn named(&self, name: &str) -> Result<Terminal, Refused> {
         let name = parse::<Name>("name", name)?;
@@ -75,10 +85,13 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/terminals", get(list_terminals).post(add_terminal))
         .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
         .route("/terminals/{name}/invitation", post(invite))
+        .route("/terminals/{name}/key", post(register))
         .route("/terminals/{name}/shut-out", post(shut_out))
         .route("/terminals/{name}/resume", post(resume_terminal))
         .route("/terminals/{name}/subscriptions", get(list_subscriptions).put(subscribe).delete(unsubscribe))
         .route("/plan", get(show_plan))
+        .route("/server-keys", get(list_server_keys).post(rotate_server_key))
+        .route("/server-keys/retire", post(retire_server_key))
         .route("/providers", get(list_providers))
         .route("/providers", post(add_provider))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
@@ -153,6 +166,61 @@ struct NewTerminal {
     /// What it may register for by itself; nothing: everything.
     #[serde(default)]
     may_subscribe: Vec<String>,
+    /// `key` (which it is without this), `certificate`, `chap` or `number-only`.
+    trust: Option<String>,
+    /// Where a stock terminal takes messages.
+    deliver: Option<String>,
+    /// What proves it, if trust is `chap`; made if it is not given.
+    chap_secret: Option<String>,
+}
+
+impl NewTerminal {
+    /// What the new terminal is trusted by; and the secret, if it was made here.
+    fn trusted_by(&self, believes_numbers: bool) -> Result<(TrustedBy, Option<ChapSecret>), Refused> {
+        let trust = self.trust.as_deref().unwrap_or("key");
+        let form = match trust {
+            "key" => Some(KeyForm::Raw),
+            "certificate" => Some(KeyForm::Certificate),
+            "chap" | "number-only" => None,
+            _ => return Err(Refused::bad("trust", format!("{trust:?} is not key, certificate, chap or number-only"))),
+        };
+        if self.chap_secret.is_some() && trust != "chap" {
+            return Err(Refused::bad("chap_secret", "is for terminals with trust chap"));
+        }
+        if let Some(form) = form {
+            return match self.deliver {
+                Some(_) => Err(Refused::bad("deliver", "is for stock terminals: with trust chap or number-only")),
+                None => Ok((TrustedBy::Key(form), None)),
+            };
+        }
+        if self.number.is_none() {
+            return Err(Refused::bad("number", "a stock terminal is called: it needs a number"));
+        }
+        let deliver = self.deliver.as_deref();
+        let missing = || Refused::bad("deliver", "where does the stock terminal take messages? http://:PORT/PATH");
+        let inbox = parse("deliver", deliver.ok_or_else(missing)?)?;
+        if trust == "number-only" {
+            if !believes_numbers {
+                let detail = "nothing but its number would prove the terminal; the server's config must allow that: [stock] number_only = true";
+                return Err(Refused::conflict("trust", detail));
+            }
+            return Ok((TrustedBy::Stock(Stock { trust: StockTrust::NumberOnly, inbox }), None));
+        }
+        let (secret, made) = match &self.chap_secret {
+            Some(given) => {
+                // Its text is not told again.
+                let given = given.parse::<ChapSecret>().map_err(|error| Refused::bad("chap_secret", error))?;
+                (given, None)
+            }
+            None => {
+                let mut octets = [0; 24];
+                getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
+                let made = ChapSecret::from_octets(octets);
+                (made.clone(), Some(made))
+            }
+        };
+        Ok((TrustedBy::Stock(Stock { trust: StockTrust::Chap(secret), inbox }), made))
+    }
 }
 
 async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, JsonRejection>) -> Answer {
@@ -160,6 +228,7 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
     if new.number.is_none() && new.address.is_none() {
         return Err(Refused::bad("number", "a terminal needs a number to be called on, an address, or both"));
     }
+    let (trusted_by, made) = new.trusted_by(desk.dialup.believes_numbers())?;
     let number = desk.number(new.number)?;
     if let Some(number) = &number {
         check_dialled(desk.home, number)
@@ -172,14 +241,25 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
         name: parse("name", &new.name)?,
         number,
         address: new.address.map(|address| parse::<Ipv4Addr>("address", &address)).transpose()?,
+        trusted_by,
         connection: Connection::Down,
     };
     let registrable = new.may_subscribe.iter().map(|filter| parse::<TopicFilter>("may_subscribe", filter));
     let registrable = registrable.collect::<Result<Vec<_>, _>>()?;
     desk.store.add_terminal_with(terminal.clone(), registrable).await?;
-    tracing::info!(terminal = %terminal.name, "terminal added");
+    let trust = terminal.trusted_by.as_str();
+    match trust {
+        "number-only" => {
+            tracing::warn!(terminal = %terminal.name, trust, "terminal added: whoever answers its number is it");
+        }
+        _ => tracing::info!(terminal = %terminal.name, trust, "terminal added"),
+    }
     let _ = desk.questions.send(Question::Added(terminal.id)).await; // stopping: it is watched from the next start on
-    Ok((StatusCode::CREATED, Json(terminal_json(&terminal))).into_response())
+    let mut shown = terminal_json(&terminal);
+    if let Some(made) = made {
+        shown["chap_secret"] = json!(made.reveal());
+    }
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
 async fn list_terminals(State(desk): State<Desk>) -> Answer {
@@ -200,8 +280,12 @@ async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> An
     shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     let trust = desk.store.trust(terminal.id).await?;
     shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    // Those that it has said to have; none: those of its bundle.
+    shown["server_keys"] =
+        json!(trust.told.map(|told| told.keys().iter().map(ToString::to_string).collect::<Vec<_>>()));
     shown["trust"] = json!(match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
         (Some(_), ..) => "shut out",
+        _ if terminal.trusted_by.stock().is_some() => terminal.trusted_by.as_str(),
         (_, Some(_), _) => "invited",
         (.., []) => "not enrolled",
         _ => "enrolled",
@@ -245,12 +329,20 @@ async fn invite(
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("secret", error))?;
     let secret = EnrolmentSecret::from_octets(octets);
     let expires_at = Timestamp::now() + SignedDuration::from_secs(seconds.into());
+    if let Some(stock) = terminal.trusted_by.stock() {
+        let trust = stock.trust.as_str();
+        return Err(Refused::conflict(
+            "name",
+            format!("{name} is trusted by {trust}: it has no key, and takes no bundle"),
+        ));
+    }
     desk.store.invite(terminal.id, secret.clone(), expires_at).await?;
+    desk.trust_changed(terminal.id).await;
     tracing::info!(terminal = %terminal.name, %expires_at, "invited");
     let bundle = Bundle {
         terminal: terminal.id,
         name: terminal.name.to_string(),
-        servers: vec![desk.keys.public()],
+        servers: desk.keys.public(),
         callers,
         number: terminal.number.as_ref().map(Number::to_string),
         address: terminal.address.map(|address| address.to_string()),
@@ -302,6 +394,8 @@ fn terminal_json(terminal: &Terminal) -> Value {
         "name": terminal.name.to_string(),
         "number": terminal.number.as_ref().map(Number::as_str),
         "address": terminal.address,
+        "trusted_by": terminal.trusted_by.as_str(),
+        "deliver": terminal.trusted_by.stock().map(|stock| stock.inbox.to_string()),
         "connection": terminal.connection.as_str(),
         "call": terminal.connection.call().map(|call| call.to_string()),
     })

@@ -13,6 +13,13 @@ pub enum Outcome {
     Completed,
     /// It was, but these many messages it did not take, or could not be brought to it.
     MessagesRefused(u32),
+    /// It was reached and proved, and asked to be left alone for so long at least.
+    PutOff {
+        /// Its words.
+        why: String,
+        /// How long.
+        wait: Duration,
+    },
     /// The called side is in a call.
     Busy,
     /// It rang and nobody answered.
@@ -106,6 +113,8 @@ pub enum Retry {
     BackOff,
     /// After a long pause, doubled: the next call will likely end the same way.
     BackOffLong,
+    /// As a failure, and not before so long.
+    NotBefore(Duration),
     /// After the modem's own lock has run out.
     RedialLimit,
     /// When there is a new budget.
@@ -122,6 +131,7 @@ impl Outcome {
             Self::Rung => Fault::Nobody,
             Self::NoSession => Fault::Terminal,
             Self::MessagesRefused(_) | Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
+            Self::PutOff { .. } => Fault::Terminal,
             Self::NotProved(_) | Self::Idle(_) => Fault::Terminal,
             Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
             Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
@@ -143,6 +153,7 @@ impl Outcome {
             }
             Self::MessagesRefused(_) | Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => Retry::BackOff,
             Self::NotData | Self::DialRefused | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
+            Self::PutOff { wait, .. } => Retry::NotBefore(*wait),
             Self::RedialLimited => Retry::RedialLimit,
             Self::BudgetSpent { wait, .. } => Retry::NextBudget(*wait),
             Self::LoopBroken => Retry::Never,
@@ -154,6 +165,7 @@ impl Outcome {
         match self {
             Self::Completed => "completed",
             Self::MessagesRefused(_) => "messages-refused",
+            Self::PutOff { .. } => "put-off",
             Self::Busy => "busy",
             Self::NoAnswer => "no-answer",
             Self::Rung => "rung",
@@ -199,6 +211,7 @@ impl Outcome {
             self,
             Self::Completed
                 | Self::MessagesRefused(_)
+                | Self::PutOff { .. }
                 | Self::LinkFailed(_)
                 | Self::NotProved(_)
                 | Self::SessionLost { .. }
@@ -245,6 +258,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Completed => f.write_str("completed"),
             Self::MessagesRefused(count) => write!(f, "{count} messages refused"),
+            Self::PutOff { why, .. } => write!(f, "put off {why}"),
             Self::Busy => f.write_str("busy"),
             Self::NoAnswer => f.write_str("no answer"),
             Self::Rung => f.write_str("rung"),
@@ -286,6 +300,7 @@ mod tests {
         let every = [
             Outcome::Completed,
             Outcome::MessagesRefused(1),
+            Outcome::PutOff { why: "x".into(), wait: Duration::ZERO },
             Outcome::Busy,
             Outcome::NoAnswer,
             Outcome::Rung,

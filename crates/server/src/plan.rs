@@ -25,6 +25,8 @@ pub(crate) enum Question {
     Explain(TerminalId, oneshot::Sender<Decided>),
     /// The directory has this terminal now.
     Added(TerminalId),
+    /// What this terminal may prove itself with is another now.
+    TrustChanged(TerminalId),
     /// The directory had this terminal.
     Removed(TerminalId),
 }

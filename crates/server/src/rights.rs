@@ -96,6 +96,7 @@ impl fmt::Display for Right {
 mod tests {
     use super::*;
     use crate::directory::Connection;
+    use crate::directory::TrustedBy;
 
     fn owner() -> Terminal {
         Terminal {
@@ -104,6 +105,7 @@ mod tests {
             number: Some("301".parse().unwrap()),
             address: None,
             connection: Connection::Down,
+            trusted_by: TrustedBy::default(),
         }
     }
 

@@ -36,6 +36,7 @@ pub fn route(
 mod tests {
     use super::*;
     use crate::directory::Connection;
+    use crate::directory::TrustedBy;
 
     fn owner() -> Terminal {
         Terminal {
@@ -44,6 +45,7 @@ mod tests {
             number: Some("301".parse().unwrap()),
             address: Some([10, 77, 0, 2].into()),
             connection: Connection::Down,
+            trusted_by: TrustedBy::default(),
         }
     }
 

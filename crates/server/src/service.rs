@@ -23,7 +23,7 @@ use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
 use crate::causes::with_causes;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
-use crate::directory::{Connection, Destination, Name, Terminal};
+use crate::directory::{Connection, Destination, Name, StockTrust, Terminal};
 use crate::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
 };
@@ -95,6 +95,8 @@ pub struct Config {
     pub money: Money,
     /// Where `/metrics`, `/healthz` and `/readyz` are; `None`: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Whether stock terminals are believed that nothing but their number proves.
+    pub number_only: bool,
     /// Who is told of alarms.
     pub alarm: AlarmConfig,
     /// The lines.
@@ -202,6 +204,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         home: config.home,
         capture: config.capture,
         tun: config.tun,
+        number_only: config.number_only,
     };
     let tariffs: BTreeMap<_, _> = config
         .lines
@@ -337,7 +340,7 @@ struct Server {
     dialer: Dialer,
     dispatch: Dispatch,
     calendar: Calendar,
-    unproved: Unproved,
+    unproved: Unproved<TerminalId>,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
     questions: mpsc::Receiver<Question>,
@@ -420,7 +423,7 @@ impl Server {
     /// Somebody spoke for a terminal and did not prove to be it.
     async fn unproved(&mut self, id: TerminalId, why: &str) {
         self.metrics.unproved();
-        if !self.unproved.note(id, Instant::now()) {
+        if !self.unproved.note(&id, Instant::now()) {
             return;
         }
         if let Ok(Some(terminal)) = self.store.terminal(id).await {
@@ -433,6 +436,9 @@ impl Server {
     /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
     async fn place_call(&mut self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
         let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
+        if !self.can_be_proved(&terminal).await? {
+            return Ok(false); // since it was due: shut out, or its invitation is over
+        }
         let provider = self.store.first_provider(id).await?;
         self.dialer.place(terminal, line, provider).await?;
         Ok(true)
@@ -465,11 +471,12 @@ impl Server {
 
     /// Tells dispatch what waits for any terminal.
     async fn feed_all(&mut self) -> Result<(), StoreError> {
-        let urgencies = self.store.urgencies(None).await?;
+        let (urgencies, mut nobody) = (self.store.urgencies(None).await?, self.store.due_to_nobody().await?);
         let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
         for terminal in self.store.terminals_due().await? {
             if let Some(waits) = urgencies.get(&terminal.id) {
-                self.feed_demand(&terminal, waits);
+                let is_somebody = !nobody.remove(&terminal.id) && self.is_believed(&terminal);
+                self.feed_demand(&terminal, waits, is_somebody);
             }
         }
         Ok(())
@@ -513,6 +520,12 @@ impl Server {
                     self.feed(Input::Watch { terminal: id, after, silent_for: Duration::ZERO });
                 }
             }
+            Event::Question(Question::TrustChanged(id)) => {
+                if let Ok(Some(terminal)) = self.store.terminal(id).await {
+                    self.feed(Input::Mended(id));
+                    self.feed_due(&terminal).await;
+                }
+            }
             Event::Question(Question::Removed(terminal)) => {
                 self.feed(Input::Watch { terminal, after: None, silent_for: Duration::ZERO });
             }
@@ -543,7 +556,7 @@ impl Server {
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
             Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
-                self.unproved.proved(terminal);
+                self.unproved.proved(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
                     self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
                 }
@@ -552,6 +565,9 @@ impl Server {
             Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
             Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
+                if matches!(outcome, Outcome::NotProved(_)) {
+                    self.metrics.unproved();
+                }
             }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
@@ -636,15 +652,30 @@ impl Server {
 
     /// Tells dispatch what waits for a terminal, if anything does.
     async fn feed_due(&mut self, terminal: &Terminal) {
-        match self.store.urgencies(Some(terminal.id)).await {
-            Ok(urgencies) => urgencies.first().into_iter().for_each(|found| self.feed_demand(terminal, found)),
-            Err(error) => tracing::error!(%error, "cannot read what is due"),
+        let read = async { Ok((self.store.urgencies(Some(terminal.id)).await?, self.can_be_proved(terminal).await?)) };
+        match read.await {
+            Ok((urgencies, is_somebody)) => {
+                urgencies.first().into_iter().for_each(|found| self.feed_demand(terminal, found, is_somebody));
+            }
+            Err::<_, StoreError>(error) => tracing::error!(%error, "cannot read what is due"),
         }
     }
 
-    fn feed_demand(&mut self, terminal: &Terminal, waits: &MostUrgent) {
+    /// Whether anybody can be this terminal, so that calling it is not in vain.
+    async fn can_be_proved(&self, terminal: &Terminal) -> Result<bool, StoreError> {
+        Ok(self.is_believed(terminal) && self.store.can_be_proved(terminal.id).await?)
+    }
+
+    /// A stock terminal that nothing but its number proves is believed only if the config says so.
+    fn is_believed(&self, terminal: &Terminal) -> bool {
+        let trust = terminal.trusted_by.stock().map(|stock| &stock.trust);
+        self.dialup.believes_numbers() || trust != Some(&StockTrust::NumberOnly)
+    }
+
+    fn feed_demand(&mut self, terminal: &Terminal, waits: &MostUrgent, is_somebody: bool) {
         let (conditions, _) = self.calendar.of(&terminal.name);
-        let conditions = terminal.number.is_some().then(|| conditions.clone());
+        // Who has no number, and whom nobody can be, is not called: what waits, waits until that has changed.
+        let conditions = (terminal.number.is_some() && is_somebody).then(|| conditions.clone());
         let deadline = waits.expires_at.map(|at| {
             let left = at.duration_since(Timestamp::now());
             Instant::now() + Duration::try_from(left).unwrap_or_default()

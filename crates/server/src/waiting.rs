@@ -7,7 +7,7 @@ use std::time::Instant;
 use delivery::TerminalId;
 use jiff::Timestamp;
 
-use crate::directory::{CallRecord, Connection, Name, Terminal};
+use crate::directory::{CallRecord, Connection, Name, StockTrust, Terminal};
 use crate::dispatch::{Dispatch, Moment, Rest, Why};
 use crate::store::{EnvelopeEntry, Trust};
 use crate::subscription::Calls;
@@ -57,6 +57,8 @@ pub struct Circumstances<'a> {
     pub terminal: Option<&'a Terminal>,
     /// What that may prove itself with.
     pub trust: Trust,
+    /// Whether the server believes stock terminals that nothing but their number proves.
+    pub believes_numbers: bool,
     /// The calls with it since the message was accepted, oldest first.
     pub calls: &'a [CallRecord],
     /// What dispatch says; `None`: the server is ending.
@@ -92,7 +94,7 @@ impl Waiting {
             Connection::Down => {}
         }
         let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
-        if let Some((reason, next)) = not_trusted(terminal, &around.trust) {
+        if let Some((reason, next)) = not_trusted(terminal, around) {
             return Self { reason, next, next_at: None };
         }
         match envelope.calls {
@@ -120,7 +122,7 @@ impl Waiting {
         };
         // What the terminal itself said of this message comes first.
         let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
-        if let Some(refusal) = last.filter(|outcome| outcome.starts_with("refused")) {
+        if let Some(refusal) = last.filter(|outcome| outcome.starts_with("refused") || outcome.starts_with("put off")) {
             reason = format!("the terminal did not take it when it was brought last ({refusal}); {reason}");
         }
         Self { reason, next, next_at }
@@ -151,7 +153,23 @@ pub fn settled(envelope: &EnvelopeEntry, expires_at: Option<Timestamp>) -> Optio
     }
 }
 
-fn not_trusted(terminal: &Terminal, trust: &Trust) -> Option<(String, String)> {
+fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(String, String)> {
+    let trust = &around.trust;
+    if let Some(stock) = terminal.trusted_by.stock() {
+        let again = format!(
+            "add it again when it is to be trusted: ringup terminal remove {0}, terminal add {0}",
+            terminal.name
+        );
+        return match (trust.shut_out_at, &stock.trust) {
+            (Some(at), _) => Some((format!("the terminal is shut out since {at}: nothing is said to it"), again)),
+            (None, StockTrust::NumberOnly) if !around.believes_numbers => {
+                let reason = "nothing but its number proves the terminal, which this server's config does not allow";
+                let next = "it waits until the config says [stock] number_only = true, or the terminal is added anew with --trust chap";
+                Some((reason.to_owned(), next.to_owned()))
+            }
+            _ => None,
+        };
+    }
     let invite = format!("it waits until the terminal has enrolled: ringup terminal invite {}", terminal.name);
     match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
         (Some(at), ..) => Some((format!("the terminal is shut out since {at}: nothing is said to it"), invite)),

@@ -21,7 +21,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ::server::directory::{CallRecord, Connection, Destination, Direction, Terminal};
+use ::server::directory::{CallRecord, Connection, Destination, Direction, Terminal, TrustedBy};
 use ::server::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
 };
@@ -238,6 +238,7 @@ impl OctetWorld {
                 number: Some(number),
                 address: None,
                 connection: Connection::Down,
+                trusted_by: TrustedBy::default(),
             };
             self.runtime.block_on(self.store().add_terminal(terminal)).expect("the directory is empty");
         }

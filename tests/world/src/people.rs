@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use line::{Hours, Number};
-use server::directory::{Connection, Name, Terminal};
+use server::directory::{Connection, Name, Terminal, TrustedBy};
 use server::dispatch::{Conditions, LineTerms, Route};
 use server::ledger::Tariff;
 
@@ -65,6 +65,7 @@ pub(crate) fn people(count: u32, lines: &[LineTerms]) -> Vec<Person> {
                 number: Some(number(index)),
                 address: None,
                 connection: Connection::Down,
+                trusted_by: TrustedBy::default(),
             };
             Person {
                 terminal,

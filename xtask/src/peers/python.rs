@@ -17,13 +17,34 @@ struct Package {
     module: &'static str,
 }
 
-/// A serial port over RFC 2217 that is not ours.
-const PACKAGES: &[Package] = &[Package {
-    name: "pyserial",
-    version: "3.5",
-    sha256: "c4451db6ba391ca6ca299fb3ec7bae67a5c55dde170964c7a14ceefec02f2cf0",
-    module: "serial/rfc2217.py",
-}];
+const PACKAGES: &[Package] = &[
+    // A serial port over RFC 2217 that is not ours.
+    Package {
+        name: "pyserial",
+        version: "3.5",
+        sha256: "c4451db6ba391ca6ca299fb3ec7bae67a5c55dde170964c7a14ceefec02f2cf0",
+        module: "serial/rfc2217.py",
+    },
+    // HTTP/2 that is not ours, for `examples/terminal.py`, and what it needs.
+    Package {
+        name: "h2",
+        version: "4.4.1",
+        sha256: "0e25f1462b23c9cb82d9eb02e28bc706dac2a68cb457c6a0d74d63c8a2a5d0e6",
+        module: "h2/connection.py",
+    },
+    Package {
+        name: "hpack",
+        version: "4.2.0",
+        sha256: "858ac0b02280fa582b5080d68db0899c62a80375e0e5413a74970c5e518b6986",
+        module: "hpack/hpack.py",
+    },
+    Package {
+        name: "hyperframe",
+        version: "6.1.0",
+        sha256: "b03380493a519fce58ea5af42e4a42317bf9bd425596f7a0835ffce80f1a42e5",
+        module: "hyperframe/frame.py",
+    },
+];
 
 /// Fetches what is not there.
 ///

@@ -47,6 +47,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let retry = top.section("retry", calling::retry);
         let money = money::read(top);
         let metrics_listen = top.section("metrics", |section| listen(section, None));
+        let number_only = top.section("stock", |section| section.is("number_only"));
         let alarm = top.section("alarm", alarm::read);
         let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
         for (index, line) in lines.iter().enumerate() {
@@ -91,6 +92,7 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             conditions,
             money,
             metrics_listen,
+            number_only,
             alarm,
             lines,
         })

@@ -1,5 +1,5 @@
 //! Our programs with strangers' programs, on our exchange or on a line alone: mgetty and pppd in User-Mode Linux,
-//! ser2net, minimodem. `cargo xtask peers` fetches them.
+//! ser2net, minimodem; and a terminal in Python. `cargo xtask peers` fetches them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -33,4 +33,5 @@ mod caller_id;
 mod mgetty;
 mod minimodem;
 mod pppd_dials;
+mod python_terminal;
 mod ser2net;

@@ -42,7 +42,10 @@ const DIALIN: &str = "201\n!all\n";
 const LOGIN: &str = "/AutoPPP/ - - /usr/sbin/pppd file /etc/ppp/called\n";
 
 /// The line is standard input, as mgetty hands it over.
-const CALLED: &str = "115200\nlocal\nnocrtscts\nnolock\nnodetach\nnoauth\nnoipdefault\n";
+const CALLED: &str = "115200\nlocal\nnocrtscts\nnolock\nnodetach\nnoauth\nnoipdefault\nname stock\n";
+
+const SECRET: &str = "sesame-sesame-sesame";
+const CHAP_SECRETS: &str = "stock * sesame-sesame-sesame *\n";
 
 /// In mgetty's log: it is initialised and waits for rings.
 const WAITING: &str = "waiting\\.\\.\\.";
@@ -72,6 +75,7 @@ async fn a_stock_terminal_answers_our_server_and_takes_a_file_and_answers_nobody
         ("etc/mgetty/dialin.config", DIALIN),
         ("etc/mgetty/login.config", LOGIN),
         ("etc/ppp/called", CALLED),
+        ("etc/ppp/chap-secrets", CHAP_SECRETS),
         ("respawn.sh", RESPAWN),
     ];
     let mut guest = Guest::boot(&[village.path("lines").join(STOCK)], &files).await;
@@ -94,14 +98,37 @@ async fn a_stock_terminal_answers_our_server_and_takes_a_file_and_answers_nobody
     guest.said("@up").await;
     logged(&mut guest, 5, WAITING).await;
 
-    // The server itself: it gets a link, and hears no connected notice, since nothing of ours is there.
-    village.ask(&["terminal", "add", "stock", "--number", STOCK, "--address", &STOCK_ADDRESS.to_string()]);
-    village.send(&format!("tel:{STOCK}"), &village.write("report", "coin box full"));
-    assert_eq!(guest.said("@up").await, format!("{STOCK_ADDRESS} 10.77.0.1"));
-    village.chronicle.wait("server", "link up");
-    let calls = village.ask_until(&["call", "list"], |calls| calls.to_string().contains("no connected notice"));
-    assert_eq!(calls[0]["party"], "stock", "{calls:#}");
-    guest.said("@down").await;
+    // The server itself: nothing of ours is there, so it has pppd pass CHAP, and posts.
+    let add = |secret: &str| {
+        let address = STOCK_ADDRESS.to_string();
+        let (number, secret) = (["--number", STOCK, "--address", &address], village.write("secret", secret));
+        let trust = ["--trust", "chap", "--chap-secret-file", secret.to_str().unwrap()];
+        let deliver = ["--deliver", "http://:80/cgi-bin/body"];
+        village.ask(&[&["terminal", "add", "stock"][..], &number, &trust, &deliver].concat());
+    };
+    add(SECRET);
+    let content = awkward_content(20_000);
+    let message = village.send(&format!("tel:{STOCK}"), &village.write("report", &content));
+    assert_eq!(village.wait_delivered(&message).field("trust"), "chap");
+    guest.run("echo @body $(sha256sum </tmp/body)").await;
+    assert!(guest.said("@body").await.starts_with(&hex(&Sha256::digest(&content))));
+    let shown = village.ask(&["message", "show", &message]);
+    let envelope = &shown["envelopes"][0];
+    assert_eq!(envelope["state"], "delivered");
+    assert!(envelope["reason"].as_str().unwrap().starts_with("trust chap"), "{shown:#}");
+    assert_eq!(village.server_calls(1)[0]["outcome"], "completed");
+
+    // Somebody else has got the number, or the secret was changed on one side only.
+    logged(&mut guest, 6, WAITING).await;
+    assert_eq!(village.run(&["terminal", "remove", "stock", "--yes", "--config", "server.toml"]).code, Some(0));
+    add("another secret".replace(' ', "-").repeat(2).as_str());
+    guest.run("rm /tmp/body").await;
+    let message = village.send(&format!("tel:{STOCK}"), &village.write("report", "for the right one only"));
+    let calls = village.server_calls(2);
+    assert!(calls[0]["outcome"].as_str().unwrap().starts_with("not proved"), "{calls:#?}");
+    assert_eq!(village.ask(&["message", "show", &message])["envelopes"][0]["state"], "waiting");
+    guest.run("test -e /tmp/body && echo @exists yes || echo @exists no").await;
+    assert_eq!(guest.said("@exists").await, "no");
     let answered: Vec<_> =
         village.exchange_calls_so_far().into_iter().filter(|call| !call["answered"].is_null()).collect();
     assert!(answered.iter().all(|call| call["presented"] == CENTRE), "{answered:#?}");

@@ -29,6 +29,8 @@ mod online;
 mod power_cut;
 mod proof;
 mod refusals;
+mod rotation;
 mod session;
 mod smtp;
+mod stock;
 mod submissions;

@@ -107,6 +107,32 @@ fn whoever_knocks_at_the_delivery_port_without_a_key_is_told_nothing_and_changes
 }
 
 #[test]
+fn whoever_fails_three_times_to_be_a_terminal_is_spaced_and_the_operators_word_ends_that() {
+    let village = Village::found(Plan::default());
+    let id = village.ask(&["terminal", "show", "owner"])["id"].as_str().unwrap().to_owned();
+    let try_it = || {
+        let mut stream = TcpStream::connect(village.delivery_address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("ringup/1 {id} online\n\u{16}\u{3}\u{1}not a handshake").as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard); // closed, or reset with what we said unread
+        heard.len()
+    };
+    for nth in 1..=3 {
+        try_it();
+        village.chronicle.wait_nth("server", "not let in", nth);
+    }
+    assert_eq!(try_it(), 0, "not even a hello");
+    village.chronicle.wait("server", "too often not proved: closed");
+    let alarms = village.ask_until(&["alarm", "list"], |alarms| !alarms.as_array().unwrap().is_empty());
+    assert_eq!(alarms[0]["kind"], "unproved-callers", "{alarms:#}");
+    village.invite("owner.toml");
+    write_config(&village, "");
+    let visit = village.start("owner", &["connect", "--config", "owner.toml"]).finish();
+    assert_eq!(visit.code, Some(0), "{}", visit.stderr);
+}
+
+#[test]
 fn a_terminal_that_connects_anew_replaces_its_old_connection() {
     let village = Village::found(Plan { linger: "59s", ..Plan::default() });
     write_config(&village, "");

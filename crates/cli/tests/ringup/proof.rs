@@ -1,8 +1,14 @@
 //! Who is let in: keys, enrolment, and those who have neither.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::village::{OWNER, Plan, Village};
+use line::{ModemLine, PortAddress};
+use link::{Link, LinkConfig, LocalAddress, PeerAddress};
+use modem::Profile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::village::{CENTRE, OWNER, Plan, Village};
 
 #[test]
 fn the_first_call_enrols_the_terminal_and_the_next_resumes_its_session() {
@@ -87,8 +93,10 @@ fn a_terminal_that_is_shut_out_gets_nothing_until_it_is_invited_again() {
     let shut_out = village.run(&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"]);
     assert_eq!(shut_out.code, Some(0), "{}", shut_out.stderr);
     let second = village.send("tel:301", &village.write("report", "second"));
-    let why = village.chronicle.wait("server", "terminal not trusted").field("why");
-    assert_eq!(why, "the terminal is shut out");
+    village.chronicle.wait_nth("server", "connection state checked", 2);
+    let told = village.run(&["message", "explain", &second, "--config", "server.toml"]).stdout;
+    assert!(told.contains("the terminal is shut out"), "{told}");
+    assert_eq!(village.server_calls(1).len(), 1, "it is not even called");
     assert_eq!(village.ask(&["terminal", "show", "owner"])["trust"], "shut out");
     village.invite("owner.toml");
     village.wait_delivered(&second);
@@ -103,6 +111,37 @@ fn a_terminal_that_was_never_enrolled_does_not_answer() {
     village.chronicle.wait_field("exchange", "call ended", "outcome", "no_answer");
     let said = village.chronicle.plain_text("owner");
     assert!(said.contains("ringup enrol BUNDLE"), "{said}");
+}
+
+/// Calls the centre, and says over the link to be somebody. Whether that was answered.
+async fn pretend(village: &Village, station: &str) -> bool {
+    let port = PortAddress::Device(village.path("lines").join(station));
+    let line = ModemLine::open(&port, Profile::GENERIC.into()).await.unwrap();
+    let Ok(call) = line.dial(&CENTRE.parse().unwrap(), Duration::from_secs(60)).await else { return false };
+    let local = LocalAddress::Ask(None);
+    let config = LinkConfig::new(local, PeerAddress::Any, call.rate_bps(), Duration::from_millis(1));
+    let link = Link::establish(call, config).await.unwrap();
+    let mut stream = link.connect(link.peer().unwrap(), delivery::PORT).await.unwrap();
+    stream.write_all(b"ringup/1 AAAAAAAAAAA dialled-in\n").await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0, "nothing is said to it");
+    link.closed().await;
+    true
+}
+
+#[test]
+fn a_number_whose_callers_were_not_proved_three_times_is_left_to_ring() {
+    let forged = &[("601", "presents = \"301\"")];
+    let village = Village::found(Plan { strangers: forged, no_answer_after: "2s", ..Plan::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for nth in 1..=3 {
+        assert!(runtime.block_on(pretend(&village, "601")), "call {nth}");
+        village.chronicle.wait_nth("server", "line ready", nth + 1);
+    }
+    assert!(!runtime.block_on(pretend(&village, "601")), "the fourth is not answered");
+    let refused = village.chronicle.wait("server", "ring not answered");
+    assert!(refused.field("reason").contains("prove"), "{refused:?}");
+    let answered = village.exchange_calls(4).iter().filter(|call| !call["answered"].is_null()).count();
+    assert_eq!(answered, 3);
 }
 
 #[test]

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, kx_group};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
-use rustls::sign::CertifiedKey;
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{CipherSuite, ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::key::{PublicKey, SecretKey};
-use super::pins::{Pin, ServerPins, TerminalPins};
+use super::key::{KeyForm, PublicKey, SecretKey};
+use super::pins::{Pin, Pins, ServerPins, TerminalPins};
 use super::sessions::{SessionShelf, Sessions, Shelf};
 use super::stream::Secured;
 use crate::terminal_id::TerminalId;
@@ -34,8 +34,11 @@ pub struct CredentialsError(#[from] rustls::Error);
 /// credentials that made them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CourierCredentials {
-    config: Arc<ClientConfig>,
-    pins: Arc<TerminalPins>,
+    /// For terminals with raw keys, and for those with certificates: one connection cannot offer both, for rustls' verifiers
+    /// want either the one or the other.
+    raw: Arc<ClientConfig>,
+    certificate: Arc<ClientConfig>,
+    pins: Arc<Pins>,
     sessions: Arc<Sessions>,
 }
 
@@ -45,19 +48,26 @@ impl CourierCredentials {
     /// # Errors
     /// [`CredentialsError`].
     pub fn new(key: &SecretKey) -> Result<Self, CredentialsError> {
-        let (pins, sessions) = (Arc::new(TerminalPins::default()), Arc::new(Sessions::default()));
-        let provider = provider();
-        let certified = certified(key, &provider)?;
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])?
-            .dangerous() // not the Web's names and chains, but pinned keys
-            .with_custom_certificate_verifier(pins.clone())
-            .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)));
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.enable_sni = false;
-        config.enable_early_data = true;
-        config.resumption = Resumption::store(sessions.clone());
-        Ok(Self { config: Arc::new(config), pins, sessions })
+        let (pins, sessions, provider) = (Arc::new(Pins::default()), Arc::new(Sessions::default()), provider());
+        let config = |form| {
+            let certified = certified(key, form, &provider)?;
+            let resolver: Arc<dyn ResolvesClientCert> = match form {
+                KeyForm::Raw => Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified)),
+                KeyForm::Certificate => Arc::new(SingleCertAndKey::from(certified)),
+            };
+            let mut config = ClientConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(&[&TLS13])?
+                .dangerous() // not the Web's names and chains, but pinned keys
+                .with_custom_certificate_verifier(Arc::new(TerminalPins { pins: pins.clone(), form }))
+                .with_client_cert_resolver(resolver);
+            config.alpn_protocols = vec![ALPN.to_vec()];
+            config.enable_sni = false;
+            config.enable_early_data = true;
+            config.resumption = Resumption::store(sessions.clone());
+            Ok::<_, CredentialsError>(Arc::new(config))
+        };
+        let (raw, certificate) = (config(KeyForm::Raw)?, config(KeyForm::Certificate)?);
+        Ok(Self { raw, certificate, pins, sessions })
     }
 
     /// Proves this server to a terminal, and has it prove itself by a key that `pin` admits. What is written before that
@@ -77,6 +87,24 @@ impl CourierCredentials {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.secure_in(KeyForm::Raw, stream, terminal, pin, rate_bps)
+    }
+
+    /// The same, with keys in this form at both ends.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn secure_in<S>(
+        &self,
+        form: KeyForm,
+        stream: S,
+        terminal: TerminalId,
+        pin: Pin,
+        rate_bps: u32,
+    ) -> Result<Secured<S>, CredentialsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let name = match pin {
             Pin::Keys(_) => name_of(terminal),
             Pin::Enrolling => enrolling_name_of(terminal),
@@ -85,7 +113,10 @@ impl CourierCredentials {
             self.sessions.forget(&name);
         }
         // A copy with another record size shares verifier and key, and so the sessions.
-        let mut config = (*self.config).clone();
+        let mut config = match form {
+            KeyForm::Raw => (*self.raw).clone(),
+            KeyForm::Certificate => (*self.certificate).clone(),
+        };
         config.max_fragment_size = Some(record_octets(rate_bps));
         let tls = ClientConnection::new(Arc::new(config), name)?;
         Ok(Secured::new(stream, tls.into(), pin, rate_bps))
@@ -121,12 +152,29 @@ impl TerminalCredentials {
         servers: Vec<PublicKey>,
         shelf: Option<Arc<dyn SessionShelf>>,
     ) -> Result<Self, CredentialsError> {
+        Self::new_in(KeyForm::Raw, key, servers, shelf)
+    }
+
+    /// The same, with keys in this form at both ends.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn new_in(
+        form: KeyForm,
+        key: &SecretKey,
+        servers: Vec<PublicKey>,
+        shelf: Option<Arc<dyn SessionShelf>>,
+    ) -> Result<Self, CredentialsError> {
         let provider = provider();
-        let certified = certified(key, &provider)?;
+        let certified = certified(key, form, &provider)?;
+        let resolver: Arc<dyn ResolvesServerCert> = match form {
+            KeyForm::Raw => Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified)),
+            KeyForm::Certificate => Arc::new(SingleCertAndKey::from(certified)),
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(Arc::new(ServerPins(servers.clone())))
-            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified)));
+            .with_client_cert_verifier(Arc::new(ServerPins { keys: servers.clone(), form }))
+            .with_cert_resolver(resolver);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = usize::from(shelf.is_some());
         config.max_early_data_size = if shelf.is_some() { EARLY_OCTETS_MAX } else { 0 };
@@ -165,10 +213,14 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn certified(key: &SecretKey, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, rustls::Error> {
+fn certified(key: &SecretKey, form: KeyForm, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, rustls::Error> {
     let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
     let signer = provider.key_provider.load_private_key(secret)?;
-    Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(key.public().to_spki())], signer)))
+    let presented = match form {
+        KeyForm::Raw => key.public().to_spki(),
+        KeyForm::Certificate => key.certificate(),
+    };
+    Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(presented)], signer)))
 }
 
 /// A name for rustls' tables; it is never sent.

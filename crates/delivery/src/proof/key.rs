@@ -7,12 +7,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use super::certificate::{certificate, key_in};
+
 /// What stands before the key's octets in a SubjectPublicKeyInfo (RFC 8410 §4): the whole of a raw public key on the wire.
 const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The public half of a key: 32 octets, written as 43 base64url characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
+
+/// How an end presents its key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyForm {
+    /// As it is (RFC 7250).
+    #[default]
+    Raw,
+    /// In a self-signed X.509 certificate, to and from those whose TLS knows nothing else. Its names and dates say nothing.
+    Certificate,
+}
 
 /// The text is not 43 base64url characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +47,13 @@ impl PublicKey {
         [SPKI_HEAD.as_slice(), &self.0].concat()
     }
 
-    /// Reads what a peer presents. `None`: no Ed25519 key.
+    /// Reads what a peer presents, raw or in a certificate. Which of them TLS has settled; it is the key that counts. `None`: no
+    /// Ed25519 key.
+    pub(super) fn from_presented(octets: &[u8]) -> Option<Self> {
+        Self::from_spki(octets).or_else(|| key_in(octets))
+    }
+
+    /// Reads a SubjectPublicKeyInfo. `None`: no Ed25519 key.
     pub(super) fn from_spki(spki: &[u8]) -> Option<Self> {
         Some(Self(spki.strip_prefix(&SPKI_HEAD)?.try_into().ok()?))
     }
@@ -102,6 +120,12 @@ impl SecretKey {
     /// The key as PKCS #8, DER: secret.
     pub fn pkcs8(&self) -> &[u8] {
         &self.pkcs8
+    }
+
+    /// A self-signed X.509 certificate around the key, DER: always the same.
+    pub fn certificate(&self) -> Vec<u8> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8).expect("checked by SecretKey::from_pkcs8");
+        certificate(&pair, self.public)
     }
 
     /// The half that may be shown.

@@ -12,7 +12,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::key::PublicKey;
+use super::key::{KeyForm, PublicKey};
 
 /// Which keys a terminal may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,17 +33,25 @@ impl Pin {
     }
 }
 
-/// The server's verifier: one for all terminals, since a session can be resumed only under the verifier that made it.
+/// What is expected of each terminal.
 #[derive(Debug, Default)]
-pub(super) struct TerminalPins(RwLock<HashMap<ServerName<'static>, Pin>>);
+pub(super) struct Pins(RwLock<HashMap<ServerName<'static>, Pin>>);
 
-impl TerminalPins {
+impl Pins {
     /// Sets what is expected of a terminal. `true`: it was another before.
     pub(super) fn set(&self, name: ServerName<'static>, pin: Pin) -> bool {
         let mut pins = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let changed = pins.get(&name) != Some(&pin);
         pins.insert(name, pin).is_some() && changed
     }
+}
+
+/// The server's verifier: one for all terminals whose keys have this form, since a session can be resumed only under the
+/// verifier that made it.
+#[derive(Debug)]
+pub(super) struct TerminalPins {
+    pub(super) pins: Arc<Pins>,
+    pub(super) form: KeyForm,
 }
 
 impl ServerCertVerifier for TerminalPins {
@@ -55,8 +63,8 @@ impl ServerCertVerifier for TerminalPins {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let pins = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match (pins.get(&name.to_owned()), PublicKey::from_spki(presented)) {
+        let pins = self.pins.0.read().unwrap_or_else(PoisonError::into_inner);
+        match (pins.get(&name.to_owned()), PublicKey::from_presented(presented)) {
             (Some(pin), Some(key)) if pin.admits(&key) => Ok(ServerCertVerified::assertion()),
             (_, key) => Err(not_pinned(key)),
         }
@@ -85,13 +93,16 @@ impl ServerCertVerifier for TerminalPins {
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        true
+        self.form == KeyForm::Raw
     }
 }
 
 /// The terminal's verifier: the servers it was enrolled at, more than one only while a key is replaced.
 #[derive(Debug)]
-pub(super) struct ServerPins(pub(super) Vec<PublicKey>);
+pub(super) struct ServerPins {
+    pub(super) keys: Vec<PublicKey>,
+    pub(super) form: KeyForm,
+}
 
 impl ClientCertVerifier for ServerPins {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -104,8 +115,8 @@ impl ClientCertVerifier for ServerPins {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match PublicKey::from_spki(presented) {
-            Some(key) if self.0.contains(&key) => Ok(ClientCertVerified::assertion()),
+        match PublicKey::from_presented(presented) {
+            Some(key) if self.keys.contains(&key) => Ok(ClientCertVerified::assertion()),
             key => Err(not_pinned(key)),
         }
     }
@@ -133,7 +144,7 @@ impl ClientCertVerifier for ServerPins {
     }
 
     fn requires_raw_public_keys(&self) -> bool {
-        true
+        self.form == KeyForm::Raw
     }
 }
 
@@ -173,7 +184,7 @@ fn verify(
     if signature.scheme != SignatureScheme::ED25519 {
         return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
     }
-    let key = PublicKey::from_spki(presented).ok_or_else(|| not_pinned(None))?;
+    let key = PublicKey::from_presented(presented).ok_or_else(|| not_pinned(None))?;
     UnparsedPublicKey::new(&ED25519, key.octets())
         .verify(message, signature.signature())
         .map_err(|_| CertificateError::BadSignature)?;

@@ -107,6 +107,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         self.rate_bps
     }
 
+    /// The keys of which the far end must have one.
+    #[cfg(test)]
+    pub(crate) fn expected_servers(&self) -> Vec<PublicKey> {
+        match &self.pin {
+            Pin::Keys(keys) => keys.clone(),
+            Pin::Enrolling => Vec::new(),
+        }
+    }
+
     /// What the far end has proved so far.
     pub fn proved(&self) -> Option<Proved> {
         self.proved.borrow().clone()
@@ -155,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
             return Ok(());
         }
         let presented = self.tls.peer_certificates().and_then(|chain| chain.first());
-        let key = presented.and_then(|key| PublicKey::from_spki(key));
+        let key = presented.and_then(|key| PublicKey::from_presented(key));
         // A resumed session was not looked at by the verifier: its key may have been shut out since.
         let Some(peer) = key.filter(|key| self.pin.admits(key)) else { return Err(refused(not_pinned(key))) };
         let exporter = self.tls.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(refused)?;

@@ -30,6 +30,7 @@ struct Ends {
     pin: Pin,
     key: PublicKey,
     shelf: Arc<Memory>,
+    form: KeyForm,
 }
 
 fn terminal_id() -> TerminalId {
@@ -37,21 +38,26 @@ fn terminal_id() -> TerminalId {
 }
 
 fn enrolled() -> Ends {
+    enrolled_in(KeyForm::Raw)
+}
+
+fn enrolled_in(form: KeyForm) -> Ends {
     let (server, terminal) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
     let shelf = Arc::new(Memory::default());
     Ends {
         courier: CourierCredentials::new(&server).unwrap(),
         pin: Pin::Keys(vec![terminal.public()]),
         key: terminal.public(),
-        terminal: TerminalCredentials::new(&terminal, vec![server.public()], Some(shelf.clone())).unwrap(),
+        terminal: TerminalCredentials::new_in(form, &terminal, vec![server.public()], Some(shelf.clone())).unwrap(),
         shelf,
+        form,
     }
 }
 
 impl Ends {
     fn secure(&self, capacity: usize) -> (Secured<DuplexStream>, Secured<DuplexStream>) {
         let (near, far) = duplex(capacity);
-        let courier = self.courier.secure(near, terminal_id(), self.pin.clone(), RATE).unwrap();
+        let courier = self.courier.secure_in(self.form, near, terminal_id(), self.pin.clone(), RATE).unwrap();
         (courier, self.terminal.secure(far, RATE).unwrap())
     }
 
@@ -91,6 +97,32 @@ async fn each_end_learns_the_key_of_the_other_and_both_share_a_secret() {
     assert!(server.exporter == terminal.exporter && !server.resumed && !terminal.resumed);
     let again = ends.call(b"hello").await.unwrap().0;
     assert!(again.exporter != server.exporter, "no two connections share it");
+}
+
+#[tokio::test]
+async fn keys_in_certificates_are_proved_pinned_and_resumed_as_raw_ones_are() {
+    let mut ends = enrolled_in(KeyForm::Certificate);
+    let (server, terminal) = ends.call(b"hello").await.unwrap();
+    assert!(server.peer == ends.key && terminal.peer != ends.key && server.exporter == terminal.exporter);
+    assert!(ends.call(b"hello").await.unwrap().0.resumed);
+    let stranger = SecretKey::generate().unwrap();
+    let known = ends.terminal.clone();
+    ends.terminal = TerminalCredentials::new_in(KeyForm::Certificate, &stranger, vec![terminal.peer], None).unwrap();
+    let error = ends.call(b"hello").await.unwrap_err().to_string();
+    assert!(error.contains(&stranger.public().to_string()), "{error}");
+    ends.terminal = known;
+    ends.courier = CourierCredentials::new(&stranger).unwrap();
+    let error = ends.call(b"hello").await.unwrap_err().to_string();
+    assert!(error.contains("is not the one that was enrolled"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_presents_the_other_form_than_is_expected_gets_no_connection() {
+    for (expected, form) in [(KeyForm::Raw, KeyForm::Certificate), (KeyForm::Certificate, KeyForm::Raw)] {
+        let mut ends = enrolled_in(form);
+        ends.form = expected;
+        assert!(ends.call(b"hello").await.is_err(), "{form:?}");
+    }
 }
 
 #[tokio::test]

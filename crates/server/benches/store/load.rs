@@ -11,7 +11,7 @@ use ringup_server::Config;
 use ringup_server::alarms::AlarmConfig;
 use ringup_server::dialer::Money;
 use ringup_server::dialup::AddressPool;
-use ringup_server::directory::{Connection, Provider, Terminal, Token, TokenHash};
+use ringup_server::directory::{Connection, Provider, Terminal, Token, TokenHash, TrustedBy};
 use ringup_server::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
 use ringup_server::store::{Handling, NewMessage, Quotas, Retention, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,6 +39,7 @@ pub(crate) fn terminal(number: u32) -> Terminal {
         number: None,
         address: None,
         connection: Connection::Down,
+        trusted_by: TrustedBy::default(),
     }
 }
 
@@ -167,6 +168,7 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         conditions: Vec::new(),
         money: Money::default(),
         metrics_listen: None,
+        number_only: false,
         alarm: AlarmConfig::default(),
         lines: Vec::new(),
     }

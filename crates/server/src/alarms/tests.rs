@@ -1,5 +1,5 @@
 use super::*;
-use crate::directory::{Connection, Terminal};
+use crate::directory::{Connection, Terminal, TrustedBy};
 use crate::store::{Quota, Quotas};
 
 async fn room(store: &Store) -> Room {
@@ -75,7 +75,14 @@ async fn add_owner(store: &Store) -> delivery::TerminalId {
     let id = delivery::TerminalId::from_octets([1; 8]);
     let connection = Connection::Down;
     store
-        .add_terminal(Terminal { id, name: "owner".parse().unwrap(), number: None, address: None, connection })
+        .add_terminal(Terminal {
+            id,
+            name: "owner".parse().unwrap(),
+            number: None,
+            address: None,
+            trusted_by: TrustedBy::default(),
+            connection,
+        })
         .await
         .unwrap();
     id

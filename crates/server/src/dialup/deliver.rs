@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Attempt, Brought, Desk, Prepared, Ready, Sent};
+use super::stock::StockError;
 use crate::directory::Terminal;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
@@ -47,6 +48,20 @@ pub(super) enum Broken {
     NotProved,
     #[error("the invitation is over")]
     InvitationOver,
+    #[error("the terminal's web server {source}")]
+    Stock {
+        /// What was being delivered, if the terminal has seen it.
+        under_way: Option<UnderWay>,
+        #[source]
+        source: StockError,
+    },
+    #[error("put off {why}")]
+    PutOff {
+        /// The terminal's answer.
+        why: String,
+        /// It is not to be called before.
+        wait: Duration,
+    },
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
@@ -85,6 +100,7 @@ where
     let lost = |source| Broken::Session { under_way: None, source };
     let mut courier = Courier::start(stream, delivery.keep_alive).await.map_err(lost)?;
     enrol(&mut courier, &mut proof, trust, &delivery.terminal, &delivery.keys).await?;
+    tell_keys(&mut courier, &delivery.terminal, &delivery.keys).await?;
     delivery.takes_zstd.fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
     let plan = Plan::new(delivery.suspects.iter().copied());
     let desk = Desk { store: delivery.store, terminal: delivery.terminal.id, call: delivery.call, proof };
@@ -351,6 +367,27 @@ async fn enrol(
         return Err(Broken::InvitationOver);
     }
     tracing::info!(terminal = %terminal.name, %key, "enrolled");
+    Ok(())
+}
+
+/// While a key is replaced: the terminal is told of all that are in use, until it has said that it has them.
+async fn tell_keys(courier: &mut Courier, terminal: &Terminal, server: &ServerKeys) -> Result<(), Broken> {
+    let list = match server.to_tell(terminal.id).await {
+        Ok(None) => return Ok(()),
+        Ok(Some(list)) => list,
+        Err(error) => {
+            tracing::error!(terminal = %terminal.name, %error, "not told of the server's keys");
+            return Ok(());
+        }
+    };
+    match courier.tell_keys(&list).await {
+        Ok(true) => {
+            tracing::info!(terminal = %terminal.name, keys = list.keys().len(), "told the server's keys");
+            server.told(terminal.id, list).await?;
+        }
+        Ok(false) => tracing::warn!(terminal = %terminal.name, "the terminal does not take the server's new keys"),
+        Err(source) => return Err(Broken::Session { under_way: None, source }),
+    }
     Ok(())
 }
 

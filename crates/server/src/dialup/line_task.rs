@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use line::{Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, Ring, Screening, WeekMinute};
+use line::{
+    Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, RefusalReason, Ring, Screening, WeekMinute,
+};
 use modem::{DialString, Failure};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::session::{Peer, Session};
 use super::{Allowance, DialOrder, LineConfig, LineState, Report, Shared};
-use crate::alarms::AlarmKind;
+use crate::alarms::{AlarmKind, Stranger};
 use crate::causes::with_causes;
 use crate::directory::{CallRecord, Destination, Direction};
 use crate::outcome::Outcome;
@@ -107,7 +109,11 @@ impl Line {
             }
         };
         // Who is in the directory may call at any time, as often as it likes.
-        match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
+        let decision = match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
+            Decision::Answer(caller) if self.is_spaced(&caller) => Decision::Refuse(RefusalReason::Unproved),
+            decision => decision,
+        };
+        match decision {
             Decision::Answer(caller) => {
                 tracing::info!(%line, ?caller, party = %peer.as_ref()?.name(), "ring: registered caller");
                 Some((caller, peer?))
@@ -120,6 +126,11 @@ impl Line {
                 None
             }
         }
+    }
+
+    /// Three calls of an hour from this number were not proved, and the last is not long ago (design: unproved links).
+    fn is_spaced(&self, caller: &Number) -> bool {
+        self.shared.strangers().is_spaced(&Stranger::Caller(caller.clone()), std::time::Instant::now())
     }
 
     /// The directory's entries with the caller's number: those that may be answered.
@@ -211,6 +222,14 @@ impl Line {
             allowance,
         };
         let result = session.run(call).await;
+        if let (Direction::Incoming, Some(caller)) = (record.direction, &record.number) {
+            let (caller, mut strangers) = (Stranger::Caller(caller.clone()), self.shared.strangers());
+            match result.outcome {
+                Outcome::NotProved(_) => drop(strangers.note(&caller, std::time::Instant::now())),
+                Outcome::Completed | Outcome::MessagesRefused(_) => strangers.proved(&caller),
+                _ => {}
+            }
+        }
         record.octets_out = result.counters.octets_out;
         record.octets_in = result.counters.octets_in;
         self.ended(attempt, result.outcome).await;

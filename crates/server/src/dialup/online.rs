@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   accept ──too many──► closed without a word
-//!     └──► notice (15 s) ──unknown, not enrolled──► closed without a word
+//!     └──► notice (15 s) ──unknown, not enrolled, spaced──► closed without a word
 //!            └──► proof (15 s) ──► connected, delivery ──► one record
 //! ```
 //!
@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::deliver::{Delivery, deliver};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
+use crate::alarms::Stranger;
 use crate::directory::{CallRecord, Direction, Name, Terminal};
 use crate::door::{Door, Place};
 use crate::keys::NotTrusted;
@@ -88,12 +89,17 @@ async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
         Ok(None) => return tracing::warn!(%from, says = %notice.terminal, "connected notice from nobody we know"),
         Err(error) => return tracing::error!(%error, "the directory cannot be read"),
     };
+    let stranger = Stranger::Network(from, terminal.id);
+    if shared.strangers().is_spaced(&stranger, std::time::Instant::now()) {
+        return tracing::warn!(%from, terminal = %terminal.name, "too often not proved: closed");
+    }
     tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
     let ended = proved_session(stream, place, terminal, notice.reason, shared).await;
     if let Err(why) = ended {
         tracing::warn!(%from, says = %notice.terminal, %why, "not let in");
         // A fault of ours says nothing of who was there.
         if !matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_)) {
+            shared.strangers().note(&stranger, std::time::Instant::now());
             shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
         }
     }
@@ -120,7 +126,7 @@ async fn proved_session<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, trust) = shared.keys.secure(stream, terminal.id, RATE_BPS).await?;
+    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), RATE_BPS).await?;
     let mut proof = stream.proof();
     let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
@@ -148,6 +154,7 @@ where
         Ok(Some(_)) => {}
         Ok(None) | Err(_) => return Err(NotLetIn::NotProved),
     }
+    shared.strangers().proved(&Stranger::Network(place.from, id));
     drop(place); // known now: no burden on strangers
     let connected = Some(Connected::new(shared, id, due));
     record.connected_at = Some(Timestamp::now());

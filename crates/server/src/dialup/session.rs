@@ -8,7 +8,8 @@ use delivery::proof::{Proof, Secured};
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
 use link::{
-    CloseReason, Counters, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Side, Terms, TunConfig,
+    Authentication, CloseReason, Counters, Demand, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress,
+    Secret, Secrets, Side, Terms, TunConfig,
 };
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -16,8 +17,9 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::deliver::{Broken, Delivery, Tally, deliver};
+use super::stock::{self, FarEnd, StockDelivery};
 use super::{Allowance, Connection, Report, Shared};
-use crate::directory::{Direction, Name, Provider, Terminal};
+use crate::directory::{Direction, Name, Provider, Stock, StockTrust, Terminal};
 use crate::ledger::HANG_UP_GUARD;
 use crate::outcome::Outcome;
 use crate::store::Trust;
@@ -105,7 +107,7 @@ impl Session {
             rate_bps: call.rate_bps(),
             delay: self.delay,
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
-            terms: Terms::default(),
+            terms: self.terms(),
             expected: self.peer.terminal().and_then(|terminal| self.shared.expected(terminal.id, address)),
             capture: self.shared.settings.capture.clone(),
             tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
@@ -146,6 +148,36 @@ impl Session {
             tracing::warn!(call = %self.call, noise_octets, bad_frames, "noise on the line");
         }
         SessionResult { outcome, counters }
+    }
+
+    /// A stock terminal that is to pass CHAP has no link otherwise, whoever called.
+    fn terms(&self) -> Terms {
+        let stock = self.peer.terminal().and_then(|terminal| Some((&terminal.name, terminal.trusted_by.stock()?)));
+        let Some((name, Stock { trust: StockTrust::Chap(secret), .. })) = stock else { return Terms::default() };
+        let name = link::Name::new(name.to_string()).expect("a name has 1 to 40 octets");
+        let secret = Secret::new(secret.reveal()).expect("checked by ChapSecret");
+        let peers = Secrets::from_iter([(name, secret)]);
+        let authentication = Authentication { demand: Demand::Chap, peers, ..Authentication::default() };
+        Terms { authentication, ..Terms::default() }
+    }
+
+    /// The terminal, if it is a stock one that is brought what is due on this call.
+    async fn stock(&self) -> Result<Option<(Terminal, Stock)>, Outcome> {
+        let Some((terminal, stock)) =
+            self.peer.terminal().and_then(|terminal| Some((terminal, terminal.trusted_by.stock()?)))
+        else {
+            return Ok(None);
+        };
+        let is_believed = match stock.trust {
+            StockTrust::Chap(_) => true, // else there is no link
+            // Who answers a number has it; who presents one may have forged it.
+            StockTrust::NumberOnly => self.shared.settings.number_only && self.direction == Direction::Outgoing,
+        };
+        let shut_out = match self.shared.store.trust(terminal.id).await {
+            Ok(trust) => trust.shut_out_at.is_some(),
+            Err(error) => return Err(Outcome::OurFault(error.to_string())),
+        };
+        Ok((is_believed && !shut_out).then(|| (terminal.clone(), stock.clone())))
     }
 
     /// When to begin to hang up: the guard is for hanging up, and once more for the exchange to see it.
@@ -192,6 +224,28 @@ impl Session {
         let mut finished = None;
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
         let mut spent = std::pin::pin!(self.spent(link));
+        let stock = match self.stock().await {
+            Ok(stock) => stock,
+            Err(outcome) => return outcome,
+        };
+        let is_stock = stock.is_some();
+        if let (Some((terminal, stock)), Some(address)) = (stock, link.peer()) {
+            let (due, id, trust) = (Arc::new(Notify::new()), terminal.id, stock.trust.as_str());
+            tracing::info!(call = %self.call, terminal = %terminal.name, trust, "stock terminal connected");
+            let delivery = StockDelivery {
+                suspects: self.shared.suspects(id),
+                terminal,
+                stock,
+                call: self.call,
+                store: self.shared.store.clone(),
+                due: due.clone(),
+                wait_until: self.stock_wait_until(),
+            };
+            deliveries.spawn(stock::deliver(delivery, FarEnd { link: link.clone(), address }));
+            // No notice comes from a machine without Ringup: the link itself is it.
+            connected = Some(Connected::new(&self.shared, id, due));
+            self.shared.report(Report::Connected { terminal: id, call: self.call, line: self.line.clone() }).await;
+        }
         loop {
             let is_idle = connections.is_empty() && deliveries.is_empty();
             let idle_max = match self.direction {
@@ -252,7 +306,11 @@ impl Session {
                     self.shared.report(Report::Connected { terminal, call: self.call, line }).await;
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => {
-                    if matches!(ended, Ok(Ok(Tally { hang_up: true, .. }))) {
+                    // A stock terminal does not hang up by itself, and is told in order: its PPP may not see the carrier.
+                    if is_stock && self.direction == Direction::Outgoing {
+                        return outcome(Some(ended), Outcome::Completed);
+                    }
+                    if !is_stock && matches!(ended, Ok(Ok(Tally { hang_up: true, .. }))) {
                         link.hang_up(); // every receipt is in
                         return outcome(Some(ended), Outcome::Completed);
                     }
@@ -281,6 +339,16 @@ impl Session {
         }
     }
 
+    /// Until when a stock terminal is kept on the line for more: while the unit is paid for, or, on its own call, for as long as
+    /// an idle caller may stay.
+    fn stock_wait_until(&self) -> impl Fn() -> Option<tokio::time::Instant> + Send + Sync + use<> {
+        let (paid_until, direction) = (self.paid_until(), self.direction);
+        move || match direction {
+            Direction::Outgoing => paid_until(),
+            Direction::Incoming => Some(tokio::time::Instant::now() + IDLE_MAX),
+        }
+    }
+
     /// Reads a connected notice and checks that it comes from whom the call is with.
     async fn notice(
         &self,
@@ -301,7 +369,8 @@ impl Session {
         };
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
-        let secured = self.shared.keys.secure(stream, terminal.id, link.rate_bps()).await;
+        let form = terminal.trusted_by.key_form();
+        let secured = self.shared.keys.secure(stream, terminal.id, form, link.rate_bps()).await;
         let (stream, trust) = secured.map_err(|why| {
             tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
             format!("not trusted: {why}")
@@ -323,7 +392,10 @@ pub(super) fn outcome(finished: Option<Result<Result<Tally, Broken>, JoinError>>
         Some(Ok(Err(broken))) => {
             let why = broken.to_string();
             match broken {
-                Broken::Session { under_way, .. } => Outcome::SessionLost { why, delivering: under_way },
+                Broken::Session { under_way, .. } | Broken::Stock { under_way, .. } => {
+                    Outcome::SessionLost { why, delivering: under_way }
+                }
+                Broken::PutOff { why, wait } => Outcome::PutOff { why, wait },
                 Broken::NotProved | Broken::Enrol(_) | Broken::InvitationOver => Outcome::NotProved(why),
                 Broken::Store(_) => Outcome::OurFault(why),
             }

@@ -464,6 +464,32 @@ fn a_terminal_whose_calls_failed_for_days_waits_for_the_operator() {
 }
 
 #[test]
+fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_it_may() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    assert_eq!(desk.feed(Input::Mended(terminal(1))), []);
+    desk.free("a");
+    for _ in 0..3 {
+        desk.due(1);
+        desk.ended(1, "a", Outcome::NotProved("a new key".into()));
+        desk.free("a");
+        assert_eq!(desk.why(1), Why::Rest(Rest::BackingOff));
+        assert_eq!(desk.feed(Input::Mended(terminal(1))), [call(1, "a")], "it answered: that is no redial");
+    }
+    let retry = RetryRules { redials: RedialRules::default(), ..rules().retry };
+    let mut busy = Desk::new(Rules { retry, ..rules() }, &["a"]);
+    busy.free("a");
+    busy.due(1);
+    for _ in 0..2 {
+        busy.ended(1, "a", Outcome::Busy);
+        busy.free("a");
+        busy.feed(Input::Mended(terminal(1)));
+    }
+    busy.ended(1, "a", Outcome::Busy);
+    busy.free("a");
+    assert_eq!((busy.feed(Input::Mended(terminal(1))), busy.why(1)), (vec![], Why::Rest(Rest::Redials)));
+}
+
+#[test]
 fn a_terminal_is_called_on_its_own_lines_and_keeps_nobody_waiting_for_others() {
     let routes = vec![[name("b")].into()];
     let mut desk = Desk::new(Rules { routes, ..rules() }, &[]);

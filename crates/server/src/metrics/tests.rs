@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
 use crate::dialup::{AddressPool, LinkSettings, Rooms};
-use crate::directory::{Connection, Direction, Provider, Terminal, TokenHash};
+use crate::directory::{Connection, Direction, Provider, Terminal, TokenHash, TrustedBy};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
@@ -40,7 +40,7 @@ impl Watch {
         let rooms = Rooms { store: store.clone(), keys, submissions, alarms, metrics: metrics.clone() };
         let [own, first, last] = [1, 2, 3].map(|host| Ipv4Addr::new(10, 77, 0, host));
         let pool = AddressPool::new(first, last).unwrap();
-        let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None };
+        let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None, number_only: false };
         let (reports, _) = mpsc::channel(1);
         let dialup = DialUp::start(Vec::new(), settings, rooms, reports, shutdown, &mut tasks);
         let router = router(metrics.clone(), store.clone(), dialup);
@@ -75,7 +75,14 @@ impl Watch {
         self.store.add_provider(Provider { name, number: None, may_send: vec![] }, TokenHash::of("x")).await.unwrap();
         let (id, name) = (TerminalId::from_octets([1; 8]), "owner-secret".parse().unwrap());
         let number = Some("5550199".parse().unwrap());
-        let terminal = Terminal { id, name, number, address: None, connection: Connection::Down };
+        let terminal = Terminal {
+            id,
+            name,
+            number,
+            address: None,
+            connection: Connection::Down,
+            trusted_by: TrustedBy::default(),
+        };
         self.store.add_terminal(terminal).await.unwrap();
     }
 }

@@ -81,7 +81,9 @@ async fn explain(
                 budgets.retain(|account| spent.contains(account));
             }
             let terminal = terminal.as_ref();
-            let around = Circumstances { terminal, trust, calls: &calls, decided, faults, budgets: &budgets };
+            let believes_numbers = desk.dialup.believes_numbers();
+            let around =
+                Circumstances { terminal, trust, believes_numbers, calls: &calls, decided, faults, budgets: &budgets };
             Some(Waiting::of(envelope, &around))
         }
     };

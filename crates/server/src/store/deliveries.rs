@@ -175,11 +175,36 @@ impl Store {
             .await
     }
 
-    /// Writes the verdict of an envelope: delivered, with the call as evidence. An envelope that has one keeps it.
+    /// Writes the verdict of an envelope: delivered to a terminal that has proved its key, with the call as evidence. An
+    /// envelope that has one keeps it.
     ///
     /// # Errors
     /// [`StoreError`]: the message will be delivered again.
     pub async fn delivered(&self, id: MessageId, terminal: TerminalId, call: CallId) -> Result<(), StoreError> {
+        self.write_delivered(id, terminal, call, None).await
+    }
+
+    /// The same, for a terminal without a key: `evidence` says what its word is worth.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the message will be delivered again.
+    pub async fn delivered_by(
+        &self,
+        id: MessageId,
+        terminal: TerminalId,
+        call: CallId,
+        evidence: &'static str,
+    ) -> Result<(), StoreError> {
+        self.write_delivered(id, terminal, call, Some(evidence)).await
+    }
+
+    async fn write_delivered(
+        &self,
+        id: MessageId,
+        terminal: TerminalId,
+        call: CallId,
+        evidence: Option<&'static str>,
+    ) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
                 let (terminal, call, now) = (terminal.to_string(), call.to_string(), now());
@@ -190,10 +215,11 @@ impl Store {
                 let Some((seq, size)) = found else { return Ok(()) };
                 let given = db
                     .prepare_cached(
-                        "UPDATE envelopes SET verdict = 'delivered', under_way = NULL, verdict_call = ?3, verdict_at = ?4
+                        "UPDATE envelopes SET verdict = 'delivered', under_way = NULL, verdict_call = ?3, verdict_at = ?4,
+                           verdict_reason = ?5
                          WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
                     )?
-                    .execute(params![seq, terminal, call, now])?;
+                    .execute(params![seq, terminal, call, now, evidence])?;
                 let ended = db
                     .prepare_cached(
                         "UPDATE deliveries SET ended_at = ?4, outcome = 'delivered', octets = ?5

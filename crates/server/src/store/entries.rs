@@ -1,6 +1,6 @@
 //! Messages as the operator and their providers see them: with every envelope, its verdict and the evidence.
 
-use delivery::{MessageHead, MessageId};
+use delivery::{MessageHead, MessageId, Topic};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, Row, params};
 
@@ -92,6 +92,24 @@ impl Store {
                     }
                 }
                 Ok(messages)
+            })
+            .await
+    }
+
+    /// Who submitted a message, and under which topic.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn origin(&self, id: MessageId) -> Result<Option<(Name, Option<Topic>)>, StoreError> {
+        const WHAT: &str = "the row of a message";
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached("SELECT provider, topic FROM messages WHERE id = ?1")?;
+                let mut rows = select.query([id.to_string()])?;
+                let Some(row) = rows.next()? else { return Ok(None) };
+                let topic: Option<String> = row.get(1)?;
+                let topic = topic.map(|topic| parse(&topic, WHAT)).transpose()?;
+                Ok(Some((parse(&row.get::<_, String>(0)?, WHAT)?, topic)))
             })
             .await
     }

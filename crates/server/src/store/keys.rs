@@ -1,11 +1,22 @@
 //! Keys, invitations, and who is shut out.
 
+use std::collections::BTreeSet;
+
 use delivery::TerminalId;
-use delivery::proof::{EnrolmentSecret, Pin, PublicKey};
+use delivery::proof::{EnrolmentSecret, Pin, PublicKey, ServerKeyList};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::rows::parse;
 use super::{Store, StoreError, now};
+use crate::directory::Name;
+
+/// Of a terminal `t`, at `?1`: somebody may be it, so that it is worth a call.
+const CAN_BE_PROVED: &str = "
+    NOT EXISTS (SELECT 1 FROM shut_out WHERE terminal = t.id)
+    AND (t.trust IN ('chap', 'number-only')
+      OR EXISTS (SELECT 1 FROM terminal_keys WHERE terminal = t.id)
+      OR EXISTS (SELECT 1 FROM invitations WHERE terminal = t.id AND expires_at > ?1))";
 
 /// What a terminal may prove itself with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +27,8 @@ pub struct Trust {
     pub invitation: Option<EnrolmentSecret>,
     /// Since when nothing is said to it.
     pub shut_out_at: Option<Timestamp>,
+    /// The server's keys that it has on its disk, by its own word. `None`: it was never told, and knows those of its bundle.
+    pub told: Option<ServerKeyList>,
 }
 
 impl Trust {
@@ -55,7 +68,46 @@ impl Store {
                     .map(Timestamp::from_millisecond)
                     .transpose()
                     .map_err(|_| StoreError::Damaged { what: "a terminal" })?;
-                Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at })
+                let told = db
+                    .prepare_cached("SELECT keys FROM server_keys_told WHERE terminal = ?1")?
+                    .query_row([&id], |row| row.get::<_, String>(0))
+                    .optional()?
+                    .map(|keys| parse(&keys, "what a terminal was told"))
+                    .transpose()?;
+                Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at, told })
+            })
+            .await
+    }
+
+    /// Whether anybody may be this terminal: it is enrolled, invited or a stock terminal, and not shut out. A call to any other
+    /// would be paid for nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn can_be_proved(&self, terminal: TerminalId) -> Result<bool, StoreError> {
+        self.reader
+            .run(move |db| {
+                let sql = format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
+                let mut select = db.prepare_cached(&sql)?;
+                Ok(select.query_row(params![now(), terminal.to_string()], |row| row.get(0))?)
+            })
+            .await
+    }
+
+    /// The terminals for which something waits, and that nobody can be.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due_to_nobody(&self) -> Result<BTreeSet<TerminalId>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let sql = format!(
+                    "SELECT t.id FROM terminals t JOIN queues q ON q.terminal = t.id
+                     WHERE q.messages > 0 AND NOT ({CAN_BE_PROVED})"
+                );
+                let mut select = db.prepare_cached(&sql)?;
+                let ids = select.query_map([now()], |row| row.get::<_, String>(0))?;
+                ids.map(|id| parse(&id?, "a terminal")).collect()
             })
             .await
     }
@@ -115,6 +167,67 @@ impl Store {
             .await
     }
 
+    /// The operator says which key a terminal has: its only one from now on. Any secret is forgotten, and that it was shut out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn register(&self, terminal: TerminalId, key: PublicKey) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let id = terminal.to_string();
+                forget_keys(db, &id)?;
+                db.execute("DELETE FROM invitations WHERE terminal = ?1", [&id])?;
+                db.execute("DELETE FROM shut_out WHERE terminal = ?1", [&id])?;
+                db.execute(
+                    "INSERT INTO terminal_keys (terminal, key, enrolled_at) VALUES (?1, ?2, ?3)",
+                    params![id, key.octets(), now()],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// A terminal has these keys of the server on its disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it will be told again.
+    pub async fn told_server_keys(&self, terminal: TerminalId, keys: ServerKeyList) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                // A terminal that was removed meanwhile has nothing to be noted of.
+                db.prepare_cached(
+                    "INSERT OR REPLACE INTO server_keys_told (terminal, keys, told_at)
+                     SELECT id, ?2, ?3 FROM terminals WHERE id = ?1",
+                )?
+                .execute(params![terminal.to_string(), keys.to_string(), now()])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The terminals that are enrolled, and which of the server's keys each has been told.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn server_keys_known(&self) -> Result<Vec<(Name, Option<ServerKeyList>)>, StoreError> {
+        self.reader
+            .run(|db| {
+                let mut select = db.prepare_cached(
+                    "SELECT t.name, told.keys FROM terminals t LEFT JOIN server_keys_told told ON told.terminal = t.id
+                     WHERE EXISTS (SELECT 1 FROM terminal_keys WHERE terminal = t.id) ORDER BY t.name",
+                )?;
+                let mut rows = select.query([])?;
+                let mut known = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let keys: Option<String> = row.get(1)?;
+                    let keys = keys.map(|keys| parse(&keys, "what a terminal was told")).transpose()?;
+                    known.push((parse(&row.get::<_, String>(0)?, "a terminal")?, keys));
+                }
+                Ok(known)
+            })
+            .await
+    }
+
     /// Says nothing more to a terminal: its keys and any secret are forgotten. What waits for it goes on waiting.
     ///
     /// # Errors
@@ -132,7 +245,9 @@ impl Store {
     }
 }
 
+/// With its keys goes what the machine that had them was told: the next may be another.
 fn forget_keys(db: &Database, id: &str) -> Result<(), StoreError> {
+    db.execute("DELETE FROM server_keys_told WHERE terminal = ?1", [id])?;
     db.execute("DELETE FROM terminal_keys WHERE terminal = ?1", [id])?;
     Ok(())
 }
@@ -143,7 +258,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::directory::{Connection, Terminal};
+    use crate::directory::{Connection, Terminal, TrustedBy};
 
     fn terminal() -> TerminalId {
         TerminalId::from_octets([1; 8])
@@ -154,7 +269,14 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let (id, name) = (terminal(), "owner".parse().unwrap());
         store
-            .add_terminal(Terminal { id, name, number: None, address: None, connection: Connection::Down })
+            .add_terminal(Terminal {
+                id,
+                name,
+                number: None,
+                address: None,
+                connection: Connection::Down,
+                trusted_by: TrustedBy::default(),
+            })
             .await
             .unwrap();
         (folder, store)
@@ -170,6 +292,39 @@ mod tests {
 
     fn tomorrow() -> Timestamp {
         Timestamp::now() + SignedDuration::from_hours(24)
+    }
+
+    #[tokio::test]
+    async fn somebody_can_be_a_terminal_from_its_invitation_on_until_it_is_shut_out() {
+        let (_folder, store) = store().await;
+        let is_told = async |expected: bool| {
+            assert_eq!(store.can_be_proved(terminal()).await.unwrap(), expected);
+            assert_eq!(store.due_to_nobody().await.unwrap().is_empty(), expected);
+        };
+        let head = delivery::MessageHead {
+            id: delivery::MessageId::now(),
+            content_type: delivery::ContentType::octets(),
+            digest: delivery::Digest::of(b"x"),
+            size: 1,
+        };
+        let (provider, token) = ("p".parse().unwrap(), crate::directory::TokenHash::of("x"));
+        let added = crate::directory::Provider { name: "p".parse().unwrap(), number: None, may_send: vec![] };
+        store.add_provider(added, token).await.unwrap();
+        let (content, terminals) = (bytes::Bytes::from_static(b"x"), vec![terminal()]);
+        let handling = crate::store::Handling::default();
+        store
+            .accept(crate::store::NewMessage { head, provider, content, terminals, subscribers: None, handling })
+            .await
+            .unwrap();
+        is_told(false).await;
+        store.invite(terminal(), secret(1), Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
+        is_told(false).await;
+        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
+        is_told(true).await;
+        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        is_told(true).await;
+        store.shut_out(terminal()).await.unwrap();
+        is_told(false).await;
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/telling.sql"),
     include_str!("schema/subscriptions.sql"),
     include_str!("schema/feeds.sql"),
+    include_str!("schema/trust.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use delivery::proof::KeyForm;
 use delivery::{ContentType, MessageHead, Urgency};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, Row};
 
 use super::StoreError;
-use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal};
+use crate::directory::{CallRecord, Connection, Direction, Provider, Stock, StockTrust, Terminal, TrustedBy};
 
 pub(super) fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Damaged { what })
@@ -23,7 +24,9 @@ pub(super) fn select_terminals(
     values: impl rusqlite::Params,
 ) -> Result<Vec<Terminal>, StoreError> {
     const WHAT: &str = "a terminal";
-    let sql = format!("SELECT id, name, number, address, connection, connection_call FROM terminals {rest}");
+    let sql = format!(
+        "SELECT id, name, number, address, connection, connection_call, trust, inbox, chap_secret FROM terminals {rest}"
+    );
     let mut select = db.prepare_cached(&sql)?;
     let mut rows = select.query(values)?;
     let mut terminals = Vec::new();
@@ -43,9 +46,24 @@ pub(super) fn select_terminals(
                 ("connected", Some(call)) => Connection::Connected(call),
                 _ => Connection::Down,
             },
+            trusted_by: read_trusted_by(row)?,
         });
     }
     Ok(terminals)
+}
+
+/// Trust that cannot be read must not become another.
+fn read_trusted_by(row: &Row<'_>) -> Result<TrustedBy, StoreError> {
+    const WHAT: &str = "a terminal's trust";
+    let text = |index| row.get::<_, Option<String>>(index)?.ok_or(StoreError::Damaged { what: WHAT });
+    let trust = match text(6)?.as_str() {
+        "key" => return Ok(TrustedBy::Key(KeyForm::Raw)),
+        "certificate" => return Ok(TrustedBy::Key(KeyForm::Certificate)),
+        "chap" => StockTrust::Chap(parse(&text(8)?, WHAT)?),
+        "number-only" => StockTrust::NumberOnly,
+        _ => return Err(StoreError::Damaged { what: WHAT }),
+    };
+    Ok(TrustedBy::Stock(Stock { trust, inbox: parse(&text(7)?, WHAT)? }))
 }
 
 pub(super) fn select_providers(

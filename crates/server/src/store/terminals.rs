@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::rows::select_terminals;
 use super::{Store, StoreError, now};
-use crate::directory::{Connection, Destination, Name, Terminal};
+use crate::directory::{Connection, Destination, Name, StockTrust, Terminal};
 
 impl Store {
     /// Adds a terminal.
@@ -27,10 +27,20 @@ impl Store {
             .run(move |db| {
                 let address = terminal.address.map(|address| address.to_string());
                 let number = terminal.number.as_ref().map(Number::as_str);
-                let id = terminal.id.to_string();
-                db.prepare_cached("INSERT INTO terminals (id, name, number, address) VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![id, terminal.name.to_string(), number, address])
-                    .map_err(taken)?;
+                let stock = terminal.trusted_by.stock();
+                let secret = stock.and_then(|stock| match &stock.trust {
+                    StockTrust::Chap(secret) => Some(secret.reveal()),
+                    StockTrust::NumberOnly => None,
+                });
+                let inbox = stock.map(|stock| stock.inbox.to_string());
+                let (id, name, trust) =
+                    (terminal.id.to_string(), terminal.name.to_string(), terminal.trusted_by.as_str());
+                db.prepare_cached(
+                    "INSERT INTO terminals (id, name, number, address, trust, inbox, chap_secret)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![id, name, number, address, trust, inbox, secret])
+                .map_err(taken)?;
                 let mut insert = db.prepare_cached("INSERT OR IGNORE INTO registrable VALUES (?1, ?2)")?;
                 for filter in registrable {
                     insert.execute([&id, &filter.to_string()])?;

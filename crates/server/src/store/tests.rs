@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::content::INLINE_OCTETS_MAX;
 use super::*;
-use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal, TokenHash};
+use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal, TokenHash, TrustedBy};
 use crate::verdict::Verdict;
 
 fn terminal(name: &str, number: &str, address: &str) -> Terminal {
@@ -21,6 +21,7 @@ fn terminal(name: &str, number: &str, address: &str) -> Terminal {
         number: Some(number.parse().unwrap()),
         address: Some(address.parse().unwrap()),
         connection: Connection::Down,
+        trusted_by: TrustedBy::default(),
     }
 }
 

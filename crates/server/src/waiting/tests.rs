@@ -9,7 +9,7 @@ use jiff::civil::{DateTime, date};
 use line::{CallId, Hours};
 
 use super::*;
-use crate::directory::Direction;
+use crate::directory::{ChapSecret, Direction, InboxUrl, Stock, TrustedBy};
 use crate::dispatch::{Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules};
 use crate::outcome::Outcome;
 use crate::store::DeliveryEntry;
@@ -62,8 +62,9 @@ impl Scene {
                 number: Some("301".parse().unwrap()),
                 address: None,
                 connection: Connection::Down,
+                trusted_by: TrustedBy::default(),
             },
-            trust: Trust { keys: vec![secret.public()], invitation: None, shut_out_at: None },
+            trust: Trust { keys: vec![secret.public()], ..Trust::default() },
             calls: Vec::new(),
             faults: Vec::new(),
             budgets: Vec::new(),
@@ -115,6 +116,7 @@ impl Scene {
         let around = Circumstances {
             terminal: Some(&self.terminal),
             trust: self.trust.clone(),
+            believes_numbers: false,
             calls: &self.calls,
             decided: Some(Decided::of(&self.dispatch, owner(), self.now(), wall)),
             faults: &self.faults,
@@ -262,8 +264,23 @@ fn not_enrolled_invited_or_shut_out() {
     scene.says("not enrolled", "ringup terminal invite owner", None);
     scene.trust.invitation = Some(delivery::proof::EnrolmentSecret::from_octets([1; 32]));
     scene.says("invited", "ringup enrol", None);
-    scene.trust = Trust { keys, invitation: None, shut_out_at: Some(Timestamp::now()) };
+    scene.trust = Trust { keys, shut_out_at: Some(Timestamp::now()), ..Trust::default() };
     scene.says("shut out", "ringup terminal invite owner", None);
+}
+
+#[test]
+fn a_stock_terminal_that_is_not_believed_is_not_called() {
+    let mut scene = Scene::new(&["a"]);
+    scene.due(owner(), Urgency::Normal, Conditions::default());
+    let inbox: InboxUrl = "http://:80/".parse().unwrap();
+    scene.trust = Trust::default();
+    scene.terminal.trusted_by = TrustedBy::Stock(Stock { trust: StockTrust::NumberOnly, inbox: inbox.clone() });
+    scene.says("nothing but its number", "[stock] number_only = true", None);
+    let chap = StockTrust::Chap(ChapSecret::from_octets([1; 24]));
+    scene.terminal.trusted_by = TrustedBy::Stock(Stock { trust: chap, inbox });
+    assert!(!scene.explain().reason.contains("enrolled"), "it needs no key");
+    scene.trust.shut_out_at = Some(Timestamp::now());
+    scene.says("shut out", "terminal add", None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::directory::{Connection, Provider, Terminal, TokenHash};
+use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
 use crate::outward::OutwardError;
 use crate::store::{Handling, NewMessage};
 
@@ -20,7 +20,10 @@ fn webhook(url: &str, may_be_private: bool) -> Webhook {
 async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, MessageId) {
     let store = Store::open(folder.path()).unwrap();
     let (id, name, connection) = (owner(), "owner".parse().unwrap(), Connection::Down);
-    store.add_terminal(Terminal { id, name, number: None, address: None, connection }).await.unwrap();
+    store
+        .add_terminal(Terminal { id, name, number: None, address: None, trusted_by: TrustedBy::default(), connection })
+        .await
+        .unwrap();
     let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] };
     store.add_provider_with(provider.clone(), TokenHash::of("x"), Some(webhook)).await.unwrap();
     let content = Bytes::from_static(b"x");

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use delivery::proof::{EnrolmentSecret, SecretKey, TerminalCredentials};
+use delivery::proof::{EnrolmentSecret, KeyForm, SecretKey, TerminalCredentials};
 use delivery::{
     Arrival, Digest, EncodingError, Inbox, MessageHead, ReceiveError, StoreError as InboxError, Stored, TerminalId,
     Urgency, receive,
@@ -12,7 +12,7 @@ use jiff::{Timestamp, ToSpan as _};
 use tempfile::TempDir;
 
 use super::*;
-use crate::directory::Connection;
+use crate::directory::{Connection, TrustedBy};
 use crate::store::{Handling, NewMessage};
 
 /// What a terminal does with what comes.
@@ -79,7 +79,14 @@ impl Scene {
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
         let id = TerminalId::from_octets([1; 8]);
         let connection = Connection::Down;
-        let terminal = Terminal { id, name: "owner".parse().unwrap(), number: None, address: None, connection };
+        let terminal = Terminal {
+            id,
+            name: "owner".parse().unwrap(),
+            number: None,
+            address: None,
+            trusted_by: TrustedBy::default(),
+            connection,
+        };
         store.add_terminal(terminal.clone()).await.unwrap();
         let (secret, invitation) = (SecretKey::generate().unwrap(), EnrolmentSecret::from_octets([7; 32]));
         store.invite(id, invitation.clone(), Timestamp::now() + 1.hour()).await.unwrap();
@@ -118,8 +125,8 @@ impl Scene {
         suspects: Vec<MessageId>,
     ) -> (impl Future<Output = Result<Tally, Broken>> + use<>, JoinSet<Result<(), ReceiveError>>) {
         let (near, far) = tokio::io::duplex(2000);
-        let (near, trust) = self.keys.secure(near, self.terminal.id, 33_600).await.unwrap();
-        let credentials = TerminalCredentials::new(&self.secret, vec![self.keys.public()], None).unwrap();
+        let (near, trust) = self.keys.secure(near, self.terminal.id, KeyForm::default(), 33_600).await.unwrap();
+        let credentials = TerminalCredentials::new(&self.secret, self.keys.public(), None).unwrap();
         let far = credentials.secure(far, 33_600).unwrap();
         let mut terminal = JoinSet::new();
         terminal.spawn(receive(far, self.shelf.clone(), None, Duration::ZERO));

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::directory::{Connection, Terminal, TokenHash};
+use crate::directory::{Connection, Terminal, TokenHash, TrustedBy};
 use crate::metrics::Metrics;
 use crate::store::{Last, Quota, Quotas};
 
@@ -44,6 +44,7 @@ impl Port {
                 number: Some(number_text.parse().unwrap()),
                 address: None,
                 connection: Connection::Down,
+                trusted_by: TrustedBy::default(),
             };
             store.add_terminal(terminal).await.unwrap();
         }

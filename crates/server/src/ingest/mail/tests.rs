@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::directory::{Connection, Provider, Terminal, TokenHash};
+use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
 use crate::store::{Last, MessageEntry, Quota, Quotas};
 
 const SIZE_MAX: u64 = 20_000;
@@ -35,6 +35,7 @@ impl Port {
                 name: name.parse().unwrap(),
                 number: Some(format!("30{number}").parse().unwrap()),
                 address: None,
+                trusted_by: TrustedBy::default(),
                 connection: Connection::Down,
             };
             store.add_terminal(terminal).await.unwrap();

@@ -1,0 +1,83 @@
+//! `ringup server-key`: the keys by which terminals know the server.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::json;
+
+use super::{Desk, confirm, text};
+
+/// Server keys: what proves the server to terminals, and how it is replaced.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup server-key rotate                       make a second key: each terminal is told of it in its next session
+  ringup server-key list                         how many know it
+  ringup server-key retire                       when all do: from now on the new key alone
+  ringup server-key certificate > server.pem     for a terminal added with --trust certificate")]
+pub(crate) struct ServerKeyVerbs {
+    #[command(flatten)]
+    desk: Desk,
+    #[command(subcommand)]
+    verb: ServerKeyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServerKeyVerb {
+    /// List the keys, and how many terminals have been told of each
+    List,
+    /// Make a second key; terminals that do not know it yet go on knowing the old one
+    Rotate,
+    /// Prove the server with the new key alone, when every enrolled terminal knows it
+    Retire {
+        /// Though some terminals do not know the new key: they must be invited again
+        #[arg(long)]
+        force: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print the keys that are in use as self-signed X.509 certificates (PEM)
+    Certificate,
+}
+
+impl ServerKeyVerbs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let desk = self.desk;
+        match self.verb {
+            ServerKeyVerb::List => {
+                let columns = [("KEY", "key"), ("STATE", "state"), ("TOLD", "told"), ("TERMINALS", "terminals")];
+                return desk.list("/server-keys", &columns, "no keys");
+            }
+            ServerKeyVerb::Rotate => {
+                let made = desk.ask(Method::POST, "/server-keys", None)?;
+                desk.print(&made);
+                eprintln!("terminals are told of it in their next sessions (see: ringup server-key list)");
+            }
+            ServerKeyVerb::Retire { force, yes } => {
+                let question = if force {
+                    "retire the old key, and lose the terminals that do not know the new one?"
+                } else {
+                    "retire the old key?"
+                };
+                if !yes && !confirm(question)? {
+                    bail!("nothing was changed");
+                }
+                let retired = desk.ask(Method::POST, "/server-keys/retire", Some(&json!({ "force": force })))?;
+                desk.print(&retired);
+                eprintln!("bundles that were made before the new key do not let their terminals in any more");
+                if !text(&retired["lost"]).is_empty() {
+                    eprintln!("to be invited again: {}", text(&retired["lost"]));
+                }
+            }
+            ServerKeyVerb::Certificate => {
+                let keys = desk.ask(Method::GET, "/server-keys", None)?;
+                let keys = keys.as_array().context("the server did not answer with a list")?;
+                keys.iter().filter_map(|key| key["certificate"].as_str()).for_each(|pem| print!("{pem}"));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,394 @@
+//! Bringing a stock terminal what is due: a machine that runs no Ringup takes each message as a POST to its web server, on the
+//! link.
+//!
+//! ```text
+//!   due ──► POST ──2xx──────────────────────────► delivered
+//!             ├──408 409 425 5xx────────────────► put off: the others are tried, this one on a later call
+//!             ├──429 503, or any with Retry-After► put off, and all that follow; not called before the time it names
+//!             ├──3xx, any other──────────────────► refused, with the words of the answer
+//!             └──no answer───────────────────────► the session broke
+//! ```
+//!
+//! The same promises as with a key: marked under way before it is sent, the verdict after the answer. What the answer is worth
+//! is the terminal's word; who gave it stands in the verdict.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use delivery::{MessageHead, MessageId};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use line::CallId;
+use link::Link;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::deliver::{Broken, Tally};
+use crate::directory::{Name, Stock, Terminal};
+use crate::outcome::UnderWay;
+use crate::store::{Store, StoreError};
+use crate::topic::Topic;
+
+/// From the last octet of a message to the end of the answer; what the line takes for the octets comes on top.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// How long the web server may take to accept a connection.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
+
+/// Octets of an answer's head; hyper takes no smaller limit.
+const HEAD_OCTETS_MAX: usize = 8192;
+
+/// Octets that are read of an answer's body; what sends more loses its connection, and its status counts.
+const BODY_OCTETS_MAX: usize = 16 * 1024;
+
+/// Octets of the answer that are kept as the reason of a refusal.
+const REASON_OCTETS_MAX: usize = 1000;
+
+/// No terminal keeps itself from being called for longer than this by one answer.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What a field's value does not hold as it is.
+const NOT_IN_FIELDS: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Why a stock terminal gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StockError {
+    #[error("took no connection: {0}")]
+    Connect(#[source] io::Error),
+    #[error("broke off: {0}")]
+    Http(#[source] hyper::Error),
+    #[error("did not answer in time")]
+    TooLong,
+}
+
+/// Where a stock terminal's web server is.
+pub(super) trait Reach: Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// A connection to this port of the terminal's own address.
+    fn connect(&self, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Returns when there is no link to it any more.
+    fn gone(&self) -> impl Future<Output = ()> + Send;
+
+    /// Its address, for the field `host`.
+    fn address(&self) -> Ipv4Addr;
+
+    /// The line's rate, bit/s.
+    fn rate_bps(&self) -> u32;
+}
+
+/// At the far end of a link.
+pub(super) struct FarEnd {
+    pub(super) link: Arc<Link>,
+    pub(super) address: Ipv4Addr,
+}
+
+impl Reach for FarEnd {
+    type Stream = link::Stream;
+
+    async fn connect(&self, port: u16) -> io::Result<link::Stream> {
+        self.link.connect(self.address, port).await
+    }
+
+    async fn gone(&self) {
+        self.link.closed().await;
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    fn rate_bps(&self) -> u32 {
+        self.link.rate_bps()
+    }
+}
+
+/// What a session with a stock terminal is about.
+pub(super) struct StockDelivery<P> {
+    pub(super) terminal: Terminal,
+    pub(super) stock: Stock,
+    pub(super) call: CallId,
+    pub(super) store: Store,
+    /// Says that more has come.
+    pub(super) due: Arc<Notify>,
+    /// Messages with which sessions broke: they come after all others.
+    pub(super) suspects: Vec<MessageId>,
+    /// Until when more is waited for when nothing is left: while the line is paid for anyway, or the terminal's own call may
+    /// have more to say.
+    pub(super) wait_until: P,
+}
+
+/// Delivers until nothing more waits.
+pub(super) async fn deliver(
+    delivery: StockDelivery<impl Fn() -> Option<Instant>>,
+    far_end: impl Reach,
+) -> Result<Tally, Broken> {
+    let StockDelivery { terminal, stock, call, store, due, suspects, wait_until } = delivery;
+    let mut inbox = Inbox { far_end, stock: &stock, open: None };
+    let (mut tally, mut tried) = (Tally::default(), BTreeSet::new());
+    loop {
+        // Read again after each message: what came meanwhile rides on this call.
+        let Some(id) = next(&store, &terminal, &tried, &suspects).await? else {
+            let Some(until) = wait_until() else { break };
+            tokio::select! {
+                () = due.notified() => continue,
+                () = sleep_until(until) => break,
+                () = inbox.far_end.gone() => break,
+            }
+        };
+        tried.insert(id);
+        let message = match read(&store, id).await? {
+            Read::Whole(message) => message,
+            Read::NotNow => {
+                tally.refused += 1;
+                continue;
+            }
+            Read::Never => continue,
+        };
+        if !store.begin_delivery(id, terminal.id, call).await? {
+            continue; // it has its verdict since we looked
+        }
+        match inbox.post(&message).await {
+            Ok(Answer::Taken) => {
+                store.delivered_by(id, terminal.id, call, stock.trust.evidence()).await?;
+                tally.delivered += 1;
+                let trust = stock.trust.as_str();
+                tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = message.head.size, trust, "delivered");
+            }
+            Ok(Answer::Refused(why)) => {
+                tally.refused += 1;
+                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "refused");
+                store.end_delivery(id, terminal.id, call, format!("refused {why}")).await?;
+            }
+            Ok(Answer::PutOff { why, all }) => {
+                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, wait = ?all, "put off");
+                store.end_delivery(id, terminal.id, call, format!("put off {why}")).await?;
+                tally.refused += 1;
+                if let Some(wait) = all {
+                    return Err(Broken::PutOff { why, wait });
+                }
+            }
+            Err(source) => {
+                store.end_delivery(id, terminal.id, call, format!("the terminal's web server {source}")).await?;
+                // Who took no connection has not seen the message.
+                let has_seen = !matches!(source, StockError::Connect(_));
+                let under_way = has_seen.then_some(UnderWay { messages: vec![id], received_before: tally.delivered });
+                return Err(Broken::Stock { under_way, source });
+            }
+        }
+    }
+    tracing::info!(%call, terminal = %terminal.name, "nothing more");
+    tally.hang_up = true;
+    Ok(tally)
+}
+
+/// The next message that was not tried on this call; those under suspicion when no other is left.
+async fn next(
+    store: &Store,
+    terminal: &Terminal,
+    tried: &BTreeSet<MessageId>,
+    suspects: &[MessageId],
+) -> Result<Option<MessageId>, StoreError> {
+    let due = store.due(terminal.id).await?;
+    let mut left = due.iter().map(|due| due.id).filter(|id| !tried.contains(id));
+    let last = left.clone().next();
+    Ok(left.find(|id| !suspects.contains(id)).or(last))
+}
+
+/// A message to bring.
+#[derive(Debug, Clone)]
+struct Brought {
+    head: MessageHead,
+    content: Bytes,
+    provider: Name,
+    topic: Option<Topic>,
+}
+
+/// What became of reading a message.
+enum Read {
+    Whole(Brought),
+    /// It cannot be read just now.
+    NotNow,
+    /// It is not to be brought any more.
+    Never,
+}
+
+async fn read(store: &Store, id: MessageId) -> Result<Read, StoreError> {
+    let Some((provider, topic)) = store.origin(id).await? else { return Ok(Read::Never) };
+    match store.content(id).await {
+        Ok((head, content)) => Ok(Read::Whole(Brought { head, content, provider, topic })),
+        // A damaged content is never delivered, and never keeps the others waiting.
+        Err(error) if error.is_damage() => {
+            store.quarantine(id, "the content is damaged").await?;
+            Ok(Read::Never)
+        }
+        Err(error) => {
+            tracing::error!(message_id = %id, %error, "content cannot be read");
+            Ok(Read::NotNow)
+        }
+    }
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    /// The terminal has it.
+    Taken,
+    /// Later; `all`: nothing else either, before so long.
+    PutOff { why: String, all: Option<Duration> },
+    /// Not this message.
+    Refused(String),
+}
+
+/// A terminal's web server.
+struct Inbox<'a, R: Reach> {
+    far_end: R,
+    stock: &'a Stock,
+    /// The connection of the last message, if it may be used again.
+    open: Option<Open>,
+}
+
+struct Open {
+    requests: http1::SendRequest<Full<Bytes>>,
+    /// The connection's own task; it ends with this.
+    _connection: JoinSet<hyper::Result<()>>,
+}
+
+impl<R: Reach> Inbox<'_, R> {
+    async fn post(&mut self, message: &Brought) -> Result<Answer, StockError> {
+        let (request, head) = (self.request(message), &message.head);
+        // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
+        if let Some(mut open) = self.open.take()
+            && open.requests.ready().await.is_ok()
+        {
+            match self.exchange(open, request.clone(), head.size).await {
+                Err(StockError::Http(_)) => {}
+                answer => return answer,
+            }
+        }
+        let open = self.connect().await?;
+        self.exchange(open, request, head.size).await
+    }
+
+    fn request(&self, message: &Brought) -> Request<Full<Bytes>> {
+        let (inbox, head) = (&self.stock.inbox, &message.head);
+        let mut request = Request::post(inbox.path().as_str())
+            .header(HOST, format!("{}:{}", self.far_end.address(), inbox.port()))
+            .header(USER_AGENT, "ringup")
+            .header(CONTENT_TYPE, head.content_type.as_str())
+            .header(CONTENT_LENGTH, head.size)
+            .header("content-digest", head.digest.to_header())
+            // A string of RFC 8941, as draft-ietf-httpapi-idempotency-key-header §2.1 has it.
+            .header("idempotency-key", format!("\"{}\"", head.id))
+            .header("ringup-provider", message.provider.to_string());
+        if let Some(topic) = &message.topic {
+            let topic = topic.to_string();
+            request = request.header("ringup-topic", utf8_percent_encode(&topic, NOT_IN_FIELDS).to_string());
+        }
+        request.body(Full::new(message.content.clone())).expect("checked by InboxUrl, ContentType, Name and Topic")
+    }
+
+    async fn connect(&self) -> Result<Open, StockError> {
+        let connected = timeout(CONNECT_WAIT, self.far_end.connect(self.stock.inbox.port())).await;
+        let stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(StockError::Connect)?;
+        let (requests, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_OCTETS_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(StockError::Http)?;
+        let mut task = JoinSet::new();
+        task.spawn(connection);
+        Ok(Open { requests, _connection: task })
+    }
+
+    /// Sends a request and reads the answer, to its end or to where nobody listens any more.
+    async fn exchange(
+        &mut self,
+        mut open: Open,
+        request: Request<Full<Bytes>>,
+        octets: u64,
+    ) -> Result<Answer, StockError> {
+        let on_the_line = Duration::from_secs(octets.saturating_mul(10) / u64::from(self.far_end.rate_bps().max(1)));
+        let exchange = async {
+            let response = open.requests.send_request(request).await.map_err(StockError::Http)?;
+            Ok(read_answer(response).await)
+        };
+        let (answer, is_whole) =
+            timeout(ANSWER_WAIT + 3 * on_the_line, exchange).await.map_err(|_| StockError::TooLong)??;
+        if is_whole {
+            self.open = Some(open);
+        }
+        Ok(answer)
+    }
+}
+
+/// What an answer means, and whether it was read to its end.
+async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
+    let (head, body) = response.into_parts();
+    let mut body = Limited::new(body, BODY_OCTETS_MAX);
+    let mut words = Vec::new();
+    let is_whole = loop {
+        match body.frame().await {
+            None => break true,
+            // An answer that breaks off after its status has been given all the same.
+            Some(Err(error)) => {
+                if error.is::<LengthLimitError>() {
+                    tracing::debug!("a stock terminal's answer is longer than anybody reads");
+                }
+                break false;
+            }
+            Some(Ok(frame)) => {
+                let room = REASON_OCTETS_MAX.saturating_sub(words.len());
+                words.extend(frame.data_ref().into_iter().flatten().take(room));
+            }
+        }
+    };
+    let words = String::from_utf8_lossy(&words).trim().replace(char::is_control, "?");
+    (judge(head.status, retry_after(&head.headers, Timestamp::now()), &words), is_whole)
+}
+
+/// What a status means for a message.
+fn judge(status: StatusCode, retry_after: Option<Duration>, words: &str) -> Answer {
+    let colon = if words.is_empty() { "" } else { ": " };
+    let why = format!("with status {}{colon}{words}", status.as_u16());
+    match status.as_u16() {
+        200..=299 => Answer::Taken,
+        // Redirects are not followed: a message for a terminal goes to that terminal.
+        300..=399 => Answer::Refused(format!("{why} (redirects are not followed)")),
+        429 | 503 => Answer::PutOff { why, all: Some(retry_after.unwrap_or_default()) },
+        // 409: an earlier attempt under the same key is still at work (draft-ietf-httpapi-idempotency-key-header §2.7), which is
+        // no receipt yet.
+        408 | 409 | 425 | 500..=599 => Answer::PutOff { why, all: retry_after },
+        _ => Answer::Refused(why),
+    }
+}
+
+/// How long to wait (RFC 9110 §10.2.3: seconds, or a date), a day at most.
+fn retry_after(headers: &HeaderMap<HeaderValue>, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+            Duration::try_from(at.duration_since(now)).unwrap_or_default() // it is over
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The operator's questions about the server's own keys, and whom a terminal is known to be by its.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use delivery::proof::PublicKey;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Desk, Refused, parse};
+use crate::keys::NotRotated;
+
+/// Names that are shown of terminals that a retirement would lose.
+const NAMES_SHOWN: usize = 20;
+
+impl From<NotRotated> for Refused {
+    fn from(why: NotRotated) -> Self {
+        match why {
+            NotRotated::IsRotating | NotRotated::IsNotRotating => Self::conflict("server_key", why),
+            NotRotated::Keys(_) => Self {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                field: "server_key",
+                detail: crate::causes::with_causes(&why),
+            },
+        }
+    }
+}
+
+pub(super) async fn list_server_keys(State(desk): State<Desk>) -> Answer {
+    let knowledge = desk.store.server_keys_known().await?;
+    let shown: Vec<_> = desk
+        .keys
+        .shown()
+        .into_iter()
+        .map(|shown| {
+            let told =
+                knowledge.iter().filter(|(_, told)| told.as_ref().is_some_and(|told| told.keys().contains(&shown.key)));
+            json!({
+                "key": shown.key.to_string(),
+                "state": shown.state,
+                // Those that have said so; who was never told anything knows what its bundle said.
+                "told": told.count(),
+                "terminals": knowledge.len(),
+                "certificate": shown.certificate.map(|der| pem(&der)),
+            })
+        })
+        .collect();
+    Ok(Json(shown).into_response())
+}
+
+pub(super) async fn rotate_server_key(State(desk): State<Desk>) -> Answer {
+    let made = desk.keys.rotate()?;
+    tracing::warn!(key = %made, "a new server key is made: terminals are told of it");
+    Ok((StatusCode::CREATED, Json(json!({ "key": made.to_string() }))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retirement {
+    /// Whatever terminals do not know the new key yet.
+    #[serde(default)]
+    force: bool,
+}
+
+pub(super) async fn retire_server_key(
+    State(desk): State<Desk>,
+    body: Result<Json<Retirement>, JsonRejection>,
+) -> Answer {
+    let Json(Retirement { force }) = body?;
+    let next = desk.keys.next().ok_or(NotRotated::IsNotRotating)?;
+    let knowledge = desk.store.server_keys_known().await?;
+    let lost: Vec<_> = knowledge
+        .iter()
+        .filter(|(_, told)| told.as_ref().is_none_or(|told| !told.keys().contains(&next)))
+        .map(|(name, _)| name.to_string())
+        .collect();
+    if !lost.is_empty() && !force {
+        let more = lost.len().saturating_sub(NAMES_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names = lost[..lost.len().min(NAMES_SHOWN)].join(", ");
+        let detail = format!(
+            "{names}{more} would not know this server any more: wait until they have connected, or lose them with --force"
+        );
+        return Err(Refused::conflict("force", detail));
+    }
+    let old = desk.keys.retire()?;
+    tracing::warn!(key = %old, lost = lost.len(), "a server key is retired");
+    Ok(Json(json!({ "retired": old.to_string(), "key": next.to_string(), "lost": lost })).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registration {
+    key: String,
+}
+
+/// Registers the key of a terminal that cannot enrol by itself. Whoever can reach this socket has the last word.
+pub(super) async fn register(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Json<Registration>, JsonRejection>,
+) -> Answer {
+    let Json(Registration { key }) = body?;
+    let terminal = desk.named(&name).await?;
+    if let Some(stock) = terminal.trusted_by.stock() {
+        let trust = stock.trust.as_str();
+        return Err(Refused::conflict("name", format!("{name} is trusted by {trust}: it has no key")));
+    }
+    let key = parse::<PublicKey>("key", &key)?;
+    desk.store.register(terminal.id, key).await?;
+    desk.keys.forget(terminal.id);
+    tracing::warn!(terminal = %terminal.name, %key, "registered by the operator");
+    desk.trust_changed(terminal.id).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// RFC 7468.
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
