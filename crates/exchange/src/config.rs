@@ -161,14 +161,27 @@ impl FromStr for Config {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let problem = error.to_string().trim_end().to_owned();
-            ConfigError { faults: vec![Fault { key: String::new(), problem }] }
-        })?;
-        let mut faults = Faults::default();
-        let config = read(Keys::new(table, "", &mut faults));
-        if faults.0.is_empty() { Ok(config) } else { Err(ConfigError { faults: faults.0 }) }
+        checked(text, read)
     }
+}
+
+impl FromStr for Tariff {
+    type Err = ConfigError;
+
+    /// Reads what stands below `[tariff.NAME]`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        checked(text, tariff::read)
+    }
+}
+
+fn checked<T>(text: &str, read: impl FnOnce(Keys<'_>) -> T) -> Result<T, ConfigError> {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let problem = error.to_string().trim_end().to_owned();
+        ConfigError { faults: vec![Fault { key: String::new(), problem }] }
+    })?;
+    let mut faults = Faults::default();
+    let found = read(Keys::new(table, "", &mut faults));
+    if faults.0.is_empty() { Ok(found) } else { Err(ConfigError { faults: faults.0 }) }
 }
 
 /// From one RING line to as much as a fast line needs.

@@ -129,6 +129,12 @@ impl Tariff {
         self.classes.iter().map(|class| class.tariff.as_str())
     }
 
+    /// What a call costs that was answered then and lasted so long (`None`: it was not answered), with so many octets, both
+    /// ways together.
+    pub fn price(&self, answered: Option<(Zoned, Duration)>, octets: u64) -> Micros {
+        self.charge(&Used { answered, octets })
+    }
+
     /// What a call costs.
     pub(crate) fn charge(&self, used: &Used) -> Micros {
         let Some((began, time)) = &used.answered else { return self.failure_fee };

@@ -1,35 +1,22 @@
-//! The telephone company's bill: unit after unit, as a meter counts, by nothing of the server's own arithmetic.
+//! The telephone company's bill: what the exchange in software charges, by nothing of the server's own arithmetic.
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use exchange::Tariff;
 use jiff::civil::DateTime;
-use server::ledger::{Day, Micros, Tariff};
+use jiff::tz::TimeZone;
+use server::ledger::Micros;
+use toml::Table;
+
+/// The exchange's reading of a tariff that the server reads, too: the same keys, but for its name, which there is elsewhere.
+pub(crate) fn tariff(text: &str) -> Tariff {
+    let mut table: Table = text.parse().expect("the world's tariffs are TOML");
+    table.remove("name");
+    table.to_string().parse().expect("the world's tariffs are the exchange's, too")
+}
 
 /// What a call costs that was answered then and lasted so long.
-pub(crate) fn bill(tariff: &Tariff, answered: DateTime, lasted: Duration, octets: u64) -> Micros {
-    let mut sum = tariff.setup_fee.0;
-    let mut passed = Duration::ZERO;
-    while passed < lasted {
-        let now = answered.saturating_add(SignedDuration::try_from(passed).unwrap_or_default());
-        let day = match tariff.holidays.contains(&now.date()) {
-            true => Day::Holiday,
-            false => Day::Week(now.weekday().to_monday_zero_offset()),
-        };
-        let open = |window: &&server::ledger::Window| {
-            window.days.contains(&day) && window.from <= now.time() && window.to.is_none_or(|to| now.time() < to)
-        };
-        match tariff.windows.iter().find(open) {
-            Some(window) => {
-                sum += window.price.0;
-                passed += window.unit;
-            }
-            None => passed += Duration::from_secs(1), // free: a second at a time
-        }
-    }
-    if let Some(price) = tariff.octets {
-        let quanta = octets.max(price.minimum).div_ceil(price.quantum);
-        sum += price.price.0 * i64::try_from(quanta).unwrap_or(i64::MAX);
-    }
-    Micros(sum.max(tariff.minimum.0))
+pub(crate) fn bill(tariff: &Tariff, answered: DateTime, lasted: Duration) -> Micros {
+    let answered = answered.to_zoned(TimeZone::UTC).expect("a time of this century");
+    Micros(tariff.price(Some((answered, lasted)), 0).0)
 }

@@ -10,6 +10,8 @@ use server::directory::{Connection, Name, Terminal, TrustedBy};
 use server::dispatch::{Conditions, LineTerms, Route};
 use server::ledger::Tariff;
 
+use crate::bill;
+
 /// A terminal silent for longer raises an alarm.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(4 * 24 * 3600);
 
@@ -105,6 +107,12 @@ const TARIFFS: [&str; 2] = [
         price = "0.06"
     "#,
 ];
+
+/// What the exchange charges on each of these lines.
+pub(crate) fn charges(count: u32) -> Vec<exchange::Tariff> {
+    let tariffs = TARIFFS.map(bill::tariff);
+    (0..count).map(|index| tariffs[usize::from(index % 2 == 1)].clone()).collect()
+}
 
 pub(crate) fn lines(count: u32) -> Vec<LineTerms> {
     let tariffs =

@@ -21,7 +21,7 @@ use crate::chance::Chance;
 use crate::checks::Checks;
 use crate::desk::{Desk, line, zoned};
 use crate::mail::{Mail, Tally, Verdict};
-use crate::people::{Person, SILENT_AFTER, id, lines, name, number, people};
+use crate::people::{Person, SILENT_AFTER, charges, id, lines, name, number, people};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -131,6 +131,8 @@ pub struct World {
     desk: Desk,
     people: Vec<Person>,
     terms: Vec<LineTerms>,
+    /// What the exchange charges, by line.
+    charges: Vec<exchange::Tariff>,
     lines: Vec<Line>,
     mail: Mail,
     log: Sha256,
@@ -171,6 +173,7 @@ impl World {
             desk: Desk::new(rules, budget, start, BEGIN.date(), plan.seed),
             people: people(plan.terminals, &terms),
             lines: terms.iter().map(|_| Line::default()).collect(),
+            charges: charges(count),
             terms,
             mail: Mail::default(),
             log: Sha256::new(),
@@ -517,12 +520,12 @@ impl World {
     }
 
     fn bill(&self, line: usize, call: &Ongoing) -> Micros {
-        let (Some(answered), Some(tariff)) = (call.answered, &self.terms[line].tariff) else { return Micros::ZERO };
+        let Some(answered) = call.answered else { return Micros::ZERO };
         // A crash may cut a call before it would have been answered.
         if answered > self.now {
             return Micros::ZERO;
         }
-        bill(tariff, at(answered), self.now - answered, 0)
+        bill(&self.charges[line], at(answered), self.now - answered)
     }
 
     /// A terminal calls by itself: it takes a line that nobody has, or finds them all engaged.
