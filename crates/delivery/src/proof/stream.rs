@@ -66,6 +66,8 @@ pub struct Secured<S> {
     early: Vec<u8>,
     /// What was written and flushed as early data has to be sent again: nobody else will ask for it.
     owes_early: bool,
+    /// What came from the line and TLS has not taken yet; at most [`READ_OCTETS`].
+    untaken: Vec<u8>,
     has_ended: bool,
 }
 
@@ -93,6 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
             gathered: Vec::new(),
             early: Vec::new(),
             owes_early: false,
+            untaken: Vec::new(),
             has_ended: false,
         }
     }
@@ -137,21 +140,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
 
     /// Takes what the line has. `Ready(Ok)`: something came, or the stream has ended.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut octets = [0; READ_OCTETS];
-        let mut buffer = ReadBuf::new(&mut octets);
-        ready!(StdPin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        let mut taken = buffer.filled();
-        if taken.is_empty() {
-            self.has_ended = true;
-            let _ = self.tls.read_tls(&mut io::empty());
+        if self.untaken.is_empty() {
+            let mut octets = [0; READ_OCTETS];
+            let mut buffer = ReadBuf::new(&mut octets);
+            ready!(StdPin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.untaken.extend_from_slice(buffer.filled());
+            if self.untaken.is_empty() {
+                self.has_ended = true;
+                let _ = self.tls.read_tls(&mut io::empty());
+            }
         }
-        while !taken.is_empty() {
-            self.tls.read_tls(&mut taken)?;
-            if let Err(error) = self.tls.process_new_packets() {
-                // The far end is told why, if the line takes it at once.
-                let _ = self.poll_drain(cx);
-                let _ = StdPin::new(&mut self.stream).poll_flush(cx);
-                return Poll::Ready(Err(refused(error)));
+        while !self.untaken.is_empty() {
+            let taken = self.tls.read_tls(&mut self.untaken.as_slice())?;
+            self.untaken.drain(..taken);
+            match self.tls.process_new_packets() {
+                // Decrypted octets are read before more is taken: TLS holds a full record of them, and then takes nothing.
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => break,
+                Ok(_) => {}
+                Err(error) => {
+                    // The far end is told why, if the line takes it at once.
+                    let _ = self.poll_drain(cx);
+                    let _ = StdPin::new(&mut self.stream).poll_flush(cx);
+                    return Poll::Ready(Err(refused(error)));
+                }
             }
         }
         self.check_proved()?;

@@ -340,3 +340,34 @@ impl tokio::io::AsyncWrite for Counted {
         std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+/// On a fast line records are as large as TLS has them: a full one and a small one that end within what was read fill it.
+#[tokio::test]
+async fn a_fast_line_that_brings_full_records_at_any_step_loses_nothing() {
+    let ends = enrolled();
+    let (near, far) = duplex(1 << 20);
+    let mut courier = ends.courier.secure(near, terminal_id(), ends.pin.clone(), 10_000_000).unwrap();
+    let mut terminal = ends.terminal.secure(far, 10_000_000).unwrap();
+    let content: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let sending = async {
+        let (mut left, mut sizes) = (&content[..], [16_384, 40, 9, 16_300, 100].into_iter().cycle());
+        while !left.is_empty() {
+            let (part, rest) = left.split_at(sizes.next().unwrap().min(left.len()));
+            courier.write_all(part).await.unwrap();
+            courier.flush().await.unwrap();
+            left = rest;
+        }
+        // Until the far end has all of it.
+        assert_eq!(courier.read_u8().await.unwrap(), 7);
+    };
+    let receiving = async {
+        let mut found = vec![0; content.len()];
+        terminal.read_exact(&mut found).await.unwrap();
+        terminal.write_u8(7).await.unwrap();
+        terminal.flush().await.unwrap();
+        found
+    };
+    let both = async { tokio::join!(sending, receiving) };
+    let ((), found) = tokio::time::timeout(PATIENCE, both).await.expect("neither end waits for ever");
+    assert!(found == content);
+}
