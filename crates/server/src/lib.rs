@@ -9,6 +9,7 @@
 //! [`service`] opens the rooms and runs the loop between them; `operator` answers the command line.
 
 pub mod alarms;
+pub mod bounces;
 mod causes;
 pub mod dialer;
 pub mod dialup;

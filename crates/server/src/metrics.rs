@@ -52,6 +52,7 @@ struct Counted {
     webhooks: Family<ResultLabel, Counter>,
     mails: Family<ResultLabel, Counter>,
     feeds: Family<ResultLabel, Counter>,
+    bounces: Family<ResultLabel, Counter>,
     /// Put right when they are asked for.
     accepted: Counter,
     repeated: Counter,
@@ -124,6 +125,7 @@ impl Default for Metrics {
             register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
         let mails = register(&mut registry, "mails", "Mails brought over SMTP, by what was answered");
         let feeds = register(&mut registry, "feed_readings", "Readings of feeds, by result");
+        let bounces = register(&mut registry, "mail_notifications", "Notifications to senders, by result of the try");
         let accepted = register(&mut registry, "messages_accepted", "Messages accepted");
         let repeated = register(&mut registry, "messages_repeated", "Submissions under an idempotency key seen before");
         let verdicts = register(&mut registry, "envelopes_settled", "Envelopes that have their verdict, by verdict");
@@ -149,6 +151,7 @@ impl Default for Metrics {
             webhooks,
             mails,
             feeds,
+            bounces,
             accepted,
             repeated,
             verdicts,
@@ -233,6 +236,10 @@ impl Metrics {
 
     pub(crate) fn webhook(&self, result: &'static str) {
         self.0.webhooks.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(crate) fn bounce(&self, result: &'static str) {
+        self.0.bounces.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// A feed was read, or could not be.

@@ -2,6 +2,7 @@
 //! checked, and the connection goes to exactly those that passed.
 
 mod address;
+pub(crate) mod smtp;
 mod url;
 
 use std::fmt;

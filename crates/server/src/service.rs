@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
+use crate::bounces::{self, BounceConfig};
 use crate::causes::with_causes;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
@@ -184,6 +185,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     alarms.keep(AlarmKind::Feed, config.feeds.iter().map(|feed| feed.url.to_string()).collect()).await;
     tasks.spawn(feeds::read(config.feeds, reader, keeper, teller, metrics.clone(), shutdown.clone()));
     if let Some(mail) = config.mail {
+        if let Some(relay) = mail.relay.clone() {
+            let domain = mail.domains.first().cloned().unwrap_or_else(|| mail.hostname.clone());
+            let bounces = BounceConfig { relay, hostname: mail.hostname.clone(), domain };
+            tasks.spawn(bounces::tell(store.clone(), bounces, metrics.clone(), shutdown.clone()));
+        }
         let (listener, address) = bind(mail.listen).await?;
         tracing::info!(%address, "taking mail");
         tasks.spawn(mail::serve(listener, mail, intake.clone(), store.clone(), metrics.clone(), shutdown.clone()));

@@ -7,6 +7,7 @@
 
 mod alarms;
 mod backup;
+mod bounces;
 mod calls;
 mod check;
 mod cleaning;
@@ -44,6 +45,8 @@ use tokio::sync::Notify;
 
 pub(crate) use alarms::StoredNotice;
 pub use backup::{Backup, BackupError, BackupProgress};
+pub(crate) use bounces::Bounce;
+pub use bounces::ReturnPath;
 pub use check::{CheckError, Findings};
 pub use cleaning::{Cleaned, Retention};
 pub use deliveries::MostUrgent;

@@ -35,5 +35,12 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<MailConfig> {
             None
         }
     };
-    Some(MailConfig { listen: listen?, hostname, domains, provider: provider?, give_up_after, tls })
+    let relay = section.parsed::<String>("relay");
+    let is_relay = |text: &String| {
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if relay.as_ref().is_some_and(|text| !is_relay(text)) {
+        section.fault("relay", "is not HOST:PORT, such as \"localhost:25\"");
+    }
+    Some(MailConfig { listen: listen?, hostname, domains, provider: provider?, give_up_after, relay, tls })
 }

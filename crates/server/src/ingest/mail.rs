@@ -49,6 +49,8 @@ pub struct MailConfig {
     pub provider: Name,
     /// Mail that was not delivered in this time has expired.
     pub give_up_after: SignedDuration,
+    /// The mail server that takes notifications for senders, `HOST:PORT`; `None`: they are told nothing.
+    pub relay: Option<String>,
     /// For STARTTLS, if there is a certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }

@@ -150,6 +150,7 @@ fn read_message(db: &Database, row: &Row<'_>, envelopes_max: u32) -> Result<Mess
             expires_at: expires_at.map(|at| time(at, WHAT)).transpose()?,
             replace_key: row.get(10)?,
             idempotency_key: row.get(11)?,
+            return_path: None, // nobody asks
         },
         envelopes_count: read_count(row, 12)?,
         envelopes: select_envelopes(db, row.get(4)?, envelopes_max)?,

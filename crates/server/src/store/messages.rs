@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
+use super::bounces::{self, ReturnPath};
 use super::content::INLINE_OCTETS_MAX;
 use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
 use super::rows::{parse, read_count, read_head, read_urgency, urgency_rank};
@@ -48,6 +49,8 @@ pub struct Handling {
     pub replace_key: Option<String>,
     /// A repeated submission under the same key is the same message.
     pub idempotency_key: Option<String>,
+    /// Of a mail: who is told if it does not arrive.
+    pub return_path: Option<ReturnPath>,
 }
 
 /// A message is on the disk.
@@ -68,7 +71,8 @@ pub struct Accepted {
 impl NewMessage {
     /// What makes a submission the same submission, without what may differ when it is sent again: its id, the time.
     fn fingerprint(&self) -> [u8; 32] {
-        let Handling { urgency, topic, replace_key, expires_at: _, idempotency_key: _ } = &self.handling;
+        let Handling { urgency, topic, replace_key, expires_at: _, idempotency_key: _, return_path: _ } =
+            &self.handling;
         let mut terminals: Vec<_> = self.terminals.iter().map(ToString::to_string).collect();
         terminals.sort_unstable();
         let mut hash = Sha256::new();
@@ -263,6 +267,9 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
     let seq = db.last_insert_rowid();
     if is_inline {
         db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
+    }
+    if let Some(path) = &handling.return_path {
+        bounces::insert(db, seq, path)?;
     }
     if !envelopes.is_empty() {
         queues.add(seq, &provider_name, &envelopes, handling.urgency, size)?;

@@ -62,6 +62,7 @@ impl Wanted {
                 Some(key) => Some(idempotency_key(key)?),
                 None => event.map(|event| event.key()),
             },
+            return_path: None,
         };
         Ok(Self { recipients, handling })
     }

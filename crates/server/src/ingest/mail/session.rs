@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use delivery::ContentType;
+use delivery::{ContentType, TerminalId};
 use jiff::Zoned;
 use smtp_proto::request::receiver::{DataReceiver, RequestReceiver};
 use smtp_proto::{AUTH_PLAIN, Error as Syntax, Request};
@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::recipient::{NoRecipient, destination};
 use super::{Door, content};
-use crate::directory::{Provider, Recipient};
+use crate::directory::{Destination, Provider, Recipient};
 use crate::intake::{Refusal, Submission};
 use crate::rights::allow_terminal;
-use crate::store::{Handling, StoreError};
+use crate::store::{Handling, ReturnPath, StoreError};
 
 /// How long a client may take for a command or a piece of its content (RFC 5321 §4.5.3.2.7).
 pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(300);
@@ -49,7 +49,7 @@ pub(super) enum Ended<S> {
 /// What is known of the mail that is being sent.
 struct Transaction {
     sender: String,
-    recipients: Vec<(String, Recipient)>,
+    recipients: Vec<(String, Destination, TerminalId)>,
 }
 
 pub(super) struct Session<S> {
@@ -381,7 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // Who may not be sent to is told apart from nobody by nobody.
             Ok((Some(provider), Some(terminal))) if allow_terminal(&provider.may_send, &terminal) => {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.recipients.push((address, Recipient::Terminal(destination)));
+                    transaction.recipients.push((address, destination, terminal.id));
                 }
                 self.say("250 2.1.5 ok");
                 Next::Go
@@ -459,13 +459,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let date = now.strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
         let mut whole = content::trace(&sender, &from, &self.door.config.hostname, protocol, &date).into_bytes();
         whole.extend(content);
+        let return_path = (!sender.is_empty()).then(|| ReturnPath {
+            sender,
+            recipients: recipients.iter().map(|(address, _, terminal)| (*terminal, address.clone())).collect(),
+        });
         let expires_at = now.timestamp().checked_add(self.door.config.give_up_after).ok();
         let submission = Submission {
             provider,
-            recipients: recipients.into_iter().map(|(_, recipient)| recipient).collect(),
+            recipients: recipients.into_iter().map(|(_, destination, _)| Recipient::Terminal(destination)).collect(),
             content_type: "message/rfc822".parse::<ContentType>().expect("a media type"),
             content: whole.into(),
-            handling: Handling { expires_at, ..Handling::default() },
+            handling: Handling { expires_at, return_path, ..Handling::default() },
         };
         match self.door.intake.submit(submission).await {
             Ok(accepted) => {

@@ -57,6 +57,7 @@ impl Port {
             domains: vec!["mail.example".to_owned()],
             provider: "mail".parse().unwrap(),
             give_up_after: SignedDuration::from_hours(1),
+            relay: None,
             tls: None,
         };
         serving.spawn(serve(listener, config, intake, store.clone(), metrics, shutdown));
