@@ -185,7 +185,7 @@ enum TerminalVerb {
         /// chap, or number-only, which is nothing and must be allowed in the server's config
         #[arg(long, value_name = "TRUST", default_value = "key")]
         trust: String,
-        /// Where a machine that runs no Ringup takes messages, as POST at its own address: http://:PORT/PATH
+        /// Where a machine that runs no Ringup takes messages, at its own address: http://:PORT/PATH as POST, smtp://:PORT/MAILBOX as mail
         #[arg(long, value_name = "URL")]
         deliver: Option<String>,
         /// Holds the secret for CHAP [default: one is made, and shown once]

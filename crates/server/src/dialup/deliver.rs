@@ -48,7 +48,7 @@ pub(super) enum Broken {
     NotProved,
     #[error("the invitation is over")]
     InvitationOver,
-    #[error("the terminal's web server {source}")]
+    #[error("the terminal's server {source}")]
     Stock {
         /// What was being delivered, if the terminal has seen it.
         under_way: Option<UnderWay>,

@@ -1,5 +1,5 @@
 //! Bringing a stock terminal what is due: a machine that runs no Ringup takes each message as a POST to its web server, on the
-//! link.
+//! link, or each mail by its mail server (`mail`).
 //!
 //! ```text
 //!   due ──► POST ──2xx──────────────────────────► delivered
@@ -7,10 +7,13 @@
 //!             ├──429 503, or any with Retry-After► put off, and all that follow; not called before the time it names
 //!             ├──3xx, any other──────────────────► refused, with the words of the answer
 //!             └──no answer───────────────────────► the session broke
+//!   of SMTP: 2xx delivered, 4xx put off, 5xx refused
 //! ```
 //!
 //! The same promises as with a key: marked under way before it is sent, the verdict after the answer. What the answer is worth
 //! is the terminal's word; who gave it stands in the verdict.
+
+mod mail;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,8 +40,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deliver::{Broken, Tally};
-use crate::directory::{Name, Stock, Terminal};
+use crate::directory::{InboxUrl, Name, Stock, Terminal};
 use crate::outcome::UnderWay;
+use crate::outward::smtp::SendMailError;
 use crate::store::{Store, StoreError};
 use crate::topic::Topic;
 
@@ -70,13 +74,15 @@ pub(super) enum StockError {
     Connect(#[source] io::Error),
     #[error("broke off: {0}")]
     Http(#[source] hyper::Error),
+    #[error("broke off: {0}")]
+    Mail(#[source] SendMailError),
     #[error("did not answer in time")]
     TooLong,
 }
 
-/// Where a stock terminal's web server is.
+/// Where a stock terminal's server is.
 pub(super) trait Reach: Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static;
 
     /// A connection to this port of the terminal's own address.
     fn connect(&self, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
@@ -162,7 +168,7 @@ pub(super) async fn deliver(
         if !store.begin_delivery(id, terminal.id, call).await? {
             continue; // it has its verdict since we looked
         }
-        match inbox.post(&message).await {
+        match inbox.bring(&message).await {
             Ok(Answer::Taken) => {
                 store.delivered_by(id, terminal.id, call, stock.trust.evidence()).await?;
                 tally.delivered += 1;
@@ -183,7 +189,7 @@ pub(super) async fn deliver(
                 }
             }
             Err(source) => {
-                store.end_delivery(id, terminal.id, call, format!("the terminal's web server {source}")).await?;
+                store.end_delivery(id, terminal.id, call, format!("the terminal's server {source}")).await?;
                 // Who took no connection has not seen the message.
                 let has_seen = !matches!(source, StockError::Connect(_));
                 let under_way = has_seen.then_some(UnderWay { messages: vec![id], received_before: tally.delivered });
@@ -216,6 +222,8 @@ struct Brought {
     content: Bytes,
     provider: Name,
     topic: Option<Topic>,
+    /// Of a mail: whom it is from.
+    sender: Option<String>,
 }
 
 /// What became of reading a message.
@@ -229,8 +237,9 @@ enum Read {
 
 async fn read(store: &Store, id: MessageId) -> Result<Read, StoreError> {
     let Some((provider, topic)) = store.origin(id).await? else { return Ok(Read::Never) };
+    let sender = store.mail_sender(id).await?;
     match store.content(id).await {
-        Ok((head, content)) => Ok(Read::Whole(Brought { head, content, provider, topic })),
+        Ok((head, content)) => Ok(Read::Whole(Brought { head, content, provider, topic, sender })),
         // A damaged content is never delivered, and never keeps the others waiting.
         Err(error) if error.is_damage() => {
             store.quarantine(id, "the content is damaged").await?;
@@ -254,7 +263,7 @@ enum Answer {
     Refused(String),
 }
 
-/// A terminal's web server.
+/// A terminal's server.
 struct Inbox<'a, R: Reach> {
     far_end: R,
     stock: &'a Stock,
@@ -269,8 +278,20 @@ struct Open {
 }
 
 impl<R: Reach> Inbox<'_, R> {
-    async fn post(&mut self, message: &Brought) -> Result<Answer, StockError> {
-        let (request, head) = (self.request(message), &message.head);
+    async fn bring(&mut self, message: &Brought) -> Result<Answer, StockError> {
+        match &self.stock.inbox {
+            InboxUrl::Web { port, path } => self.post(message, *port, path.as_str()).await,
+            InboxUrl::Mail { port, mailbox } => {
+                let stream = self.stream(*port).await?;
+                timeout(self.patience(message.head.size), mail::send(stream, mailbox.as_ref(), message))
+                    .await
+                    .map_err(|_| StockError::TooLong)?
+            }
+        }
+    }
+
+    async fn post(&mut self, message: &Brought, port: u16, path: &str) -> Result<Answer, StockError> {
+        let (request, head) = (self.request(message, port, path), &message.head);
         // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
         if let Some(mut open) = self.open.take()
             && open.requests.ready().await.is_ok()
@@ -280,14 +301,14 @@ impl<R: Reach> Inbox<'_, R> {
                 answer => return answer,
             }
         }
-        let open = self.connect().await?;
+        let open = self.connect(port).await?;
         self.exchange(open, request, head.size).await
     }
 
-    fn request(&self, message: &Brought) -> Request<Full<Bytes>> {
-        let (inbox, head) = (&self.stock.inbox, &message.head);
-        let mut request = Request::post(inbox.path().as_str())
-            .header(HOST, format!("{}:{}", self.far_end.address(), inbox.port()))
+    fn request(&self, message: &Brought, port: u16, path: &str) -> Request<Full<Bytes>> {
+        let head = &message.head;
+        let mut request = Request::post(path)
+            .header(HOST, format!("{}:{port}", self.far_end.address()))
             .header(USER_AGENT, "ringup")
             .header(CONTENT_TYPE, head.content_type.as_str())
             .header(CONTENT_LENGTH, head.size)
@@ -302,9 +323,19 @@ impl<R: Reach> Inbox<'_, R> {
         request.body(Full::new(message.content.clone())).expect("checked by InboxUrl, ContentType, Name and Topic")
     }
 
-    async fn connect(&self) -> Result<Open, StockError> {
-        let connected = timeout(CONNECT_WAIT, self.far_end.connect(self.stock.inbox.port())).await;
-        let stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(StockError::Connect)?;
+    async fn stream(&self, port: u16) -> Result<R::Stream, StockError> {
+        let connected = timeout(CONNECT_WAIT, self.far_end.connect(port)).await;
+        connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(StockError::Connect)
+    }
+
+    /// How long an answer may take to a message of so many octets.
+    fn patience(&self, octets: u64) -> Duration {
+        let on_the_line = Duration::from_secs(octets.saturating_mul(10) / u64::from(self.far_end.rate_bps().max(1)));
+        ANSWER_WAIT + 3 * on_the_line
+    }
+
+    async fn connect(&self, port: u16) -> Result<Open, StockError> {
+        let stream = self.stream(port).await?;
         let (requests, connection) = http1::Builder::new()
             .max_buf_size(HEAD_OCTETS_MAX)
             .handshake(TokioIo::new(stream))
@@ -322,13 +353,11 @@ impl<R: Reach> Inbox<'_, R> {
         request: Request<Full<Bytes>>,
         octets: u64,
     ) -> Result<Answer, StockError> {
-        let on_the_line = Duration::from_secs(octets.saturating_mul(10) / u64::from(self.far_end.rate_bps().max(1)));
         let exchange = async {
             let response = open.requests.send_request(request).await.map_err(StockError::Http)?;
             Ok(read_answer(response).await)
         };
-        let (answer, is_whole) =
-            timeout(ANSWER_WAIT + 3 * on_the_line, exchange).await.map_err(|_| StockError::TooLong)??;
+        let (answer, is_whole) = timeout(self.patience(octets), exchange).await.map_err(|_| StockError::TooLong)??;
         if is_whole {
             self.open = Some(open);
         }

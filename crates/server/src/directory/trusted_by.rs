@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use delivery::proof::KeyForm;
 use http::uri::PathAndQuery;
+use lettre::Address;
 
 /// What proves a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,30 +132,39 @@ impl fmt::Debug for ChapSecret {
 /// Octets of an inbox's address.
 const URL_OCTETS_MAX: usize = 1000;
 
-/// Where a stock terminal takes messages: `http://:8080/inbox`, a port and a path at the terminal's own address on the link.
-/// It names no host: a message for a terminal is never posted to another machine.
+/// Where a stock terminal takes messages: a port at its own address on the link. It names no host: a message for a terminal
+/// never goes to another machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboxUrl {
-    port: u16,
-    path: PathAndQuery,
+pub enum InboxUrl {
+    /// `http://:8080/inbox`: each message is a POST there.
+    Web {
+        /// The TCP port.
+        port: u16,
+        /// Path and query.
+        path: PathAndQuery,
+    },
+    /// `smtp://:25/owner@owner.example`: each mail goes to its mail server, for this mailbox.
+    Mail {
+        /// The TCP port.
+        port: u16,
+        /// Whose.
+        mailbox: Address,
+    },
 }
 
 /// The text is no [`InboxUrl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a stock terminal's inbox is http://:PORT/PATH, at the terminal's own address: without a host, at most 1000 octets"
+    "a stock terminal's inbox is http://:PORT/PATH or smtp://:PORT/MAILBOX@DOMAIN, at the terminal's own address: without a host, at most 1000 octets"
 )]
 pub struct InboxUrlError;
 
 impl InboxUrl {
     /// The TCP port.
     pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Path and query.
-    pub fn path(&self) -> &PathAndQuery {
-        &self.path
+        match self {
+            Self::Web { port, .. } | Self::Mail { port, .. } => *port,
+        }
     }
 }
 
@@ -162,20 +172,30 @@ impl FromStr for InboxUrl {
     type Err = InboxUrlError;
 
     fn from_str(text: &str) -> Result<Self, InboxUrlError> {
-        let rest = text.strip_prefix("http://").filter(|_| text.len() <= URL_OCTETS_MAX).ok_or(InboxUrlError)?;
+        let (scheme, rest) = text.split_once("://").filter(|_| text.len() <= URL_OCTETS_MAX).ok_or(InboxUrlError)?;
         let (authority, path) = rest.split_at(rest.find('/').ok_or(InboxUrlError)?);
         let digits = authority.strip_prefix(':').ok_or(InboxUrlError)?;
         // `parse` would take a sign.
         let port =
             digits.parse::<u16>().ok().filter(|port| *port != 0 && digits.starts_with(|c: char| c.is_ascii_digit()));
-        let path = path.parse::<PathAndQuery>().ok().filter(|_| path.is_ascii() && !path.contains('#'));
-        Ok(Self { port: port.ok_or(InboxUrlError)?, path: path.ok_or(InboxUrlError)? })
+        let port = port.ok_or(InboxUrlError)?;
+        match scheme {
+            "http" => {
+                let path = path.parse::<PathAndQuery>().ok().filter(|_| path.is_ascii() && !path.contains('#'));
+                Ok(Self::Web { port, path: path.ok_or(InboxUrlError)? })
+            }
+            "smtp" => Ok(Self::Mail { port, mailbox: path[1..].parse().map_err(|_| InboxUrlError)? }),
+            _ => Err(InboxUrlError),
+        }
     }
 }
 
 impl fmt::Display for InboxUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://:{}{}", self.port, self.path)
+        match self {
+            Self::Web { port, path } => write!(f, "http://:{port}{path}"),
+            Self::Mail { port, mailbox } => write!(f, "smtp://:{port}/{mailbox}"),
+        }
     }
 }
 
@@ -185,7 +205,12 @@ mod tests {
 
     #[test]
     fn an_inbox_is_a_port_and_a_path_and_never_another_host() {
-        for text in ["http://:8080/inbox", "http://:80/", "http://:1/cgi-bin/take?from=ringup"] {
+        for text in [
+            "http://:8080/inbox",
+            "http://:80/",
+            "http://:1/cgi-bin/take?from=ringup",
+            "smtp://:25/owner@owner.example",
+        ] {
             assert_eq!(text.parse::<InboxUrl>().unwrap().to_string(), text);
         }
         let long = format!("http://:80/{}", "a".repeat(1000));
@@ -204,6 +229,10 @@ mod tests {
             "http://:80/#x",
             "http://:80/a b",
             "http://:80/\r\nx: y",
+            "smtp://:25/",
+            "smtp://:25/owner",
+            "smtp://mail.example:25/owner@owner.example",
+            "smtp://:25/a@b.example\r\nRCPT TO:<c@d.example>",
             &long,
         ] {
             assert_eq!(text.parse::<InboxUrl>(), Err(InboxUrlError), "{text:?}");

@@ -95,7 +95,8 @@ where
     let envelope = envelope.map_err(|_| SendMailError::NoRecipient)?;
     let hello = ClientId::Domain(hostname.to_owned());
     let mut connection = AsyncSmtpConnection::connect_with_transport(Box::new(Carrier(stream)), &hello).await?;
-    connection.send(&envelope, mail).await?;
+    // The library ends the last line itself.
+    connection.send(&envelope, mail.strip_suffix(b"\r\n").unwrap_or(mail)).await?;
     let _ = connection.quit().await; // the mail is theirs by now
     Ok(())
 }

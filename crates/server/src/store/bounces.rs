@@ -2,7 +2,7 @@
 
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
-use rusqlite::{Connection as Database, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{parse, read_count, time};
 use super::{Store, StoreError};
@@ -33,6 +33,19 @@ pub(crate) struct Bounce {
 }
 
 impl Store {
+    /// The sender of a mail; `None`: it has none, or is no mail.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn mail_sender(&self, id: MessageId) -> Result<Option<String>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let select = "SELECT s.sender FROM mails s JOIN messages m ON m.seq = s.message WHERE m.id = ?1";
+                Ok(db.prepare_cached(select)?.query_row([id.to_string()], |row| row.get(0)).optional()?)
+            })
+            .await
+    }
+
     /// Notifications that are due by then.
     pub(crate) async fn due_bounces(&self, now: Timestamp, most: u32) -> Result<Vec<Bounce>, StoreError> {
         const WHAT: &str = "a notification that is to be sent";

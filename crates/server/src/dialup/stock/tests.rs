@@ -10,7 +10,7 @@ use tokio::io::DuplexStream;
 
 use super::*;
 use crate::directory::{CallRecord, ChapSecret, Connection, Direction, Provider, StockTrust, TokenHash, TrustedBy};
-use crate::store::{Handling, NewMessage};
+use crate::store::{Handling, NewMessage, ReturnPath};
 use crate::verdict::Verdict;
 
 /// What the terminal answers, one after the other: a status, `retry-after`, a body.
@@ -31,9 +31,14 @@ impl Reach for Scripted {
     type Stream = DuplexStream;
 
     async fn connect(&self, port: u16) -> io::Result<DuplexStream> {
+        let (near, far) = tokio::io::duplex(1000);
+        if port == 25 {
+            let (script, heard) = (self.script.clone(), self.heard.clone());
+            self.tasks.lock().unwrap().spawn(mail_server(far, script, heard));
+            return Ok(near);
+        }
         assert_eq!(port, 8080);
         *self.connections.lock().unwrap() += 1;
-        let (near, far) = tokio::io::duplex(1000);
         let (script, heard) = (self.script.clone(), self.heard.clone());
         self.tasks.lock().unwrap().spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
@@ -75,6 +80,48 @@ impl Reach for Scripted {
     }
 }
 
+/// A mail server that answers RCPT with the next status of the script, and keeps the mail as a request's body.
+async fn mail_server(far: DuplexStream, script: Arc<Mutex<Script>>, heard: Heard) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let mut stream = BufReader::new(far);
+    stream.write_all(b"220 stock\r\n").await.unwrap();
+    let (mut line, mut envelope, mut mail, mut is_content) = (String::new(), String::new(), String::new(), false);
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+            return;
+        }
+        let answer = match line.as_str() {
+            ".\r\n" if is_content => {
+                is_content = false;
+                let head = Request::builder().uri("/").header("envelope", &envelope).body(()).unwrap().into_parts().0;
+                heard.0.lock().unwrap().push((head, Bytes::from(mail.clone())));
+                "250 taken".to_owned()
+            }
+            text if is_content => {
+                mail += text;
+                continue;
+            }
+            text if text.starts_with("EHLO") => "250 stock".to_owned(),
+            text if text.starts_with("DATA") => {
+                is_content = true;
+                "354 go".to_owned()
+            }
+            text => {
+                envelope += &text.trim().replace("\r\n", "");
+                envelope += ";";
+                match text.starts_with("RCPT") {
+                    true => format!("{} so it is", script.lock().unwrap().remove(0).0),
+                    false => "250 ok".to_owned(),
+                }
+            }
+        };
+        if stream.write_all(format!("{answer}\r\n").as_bytes()).await.is_err() {
+            return; // whoever has said goodbye waits for no answer
+        }
+    }
+}
+
 struct Scene {
     _folder: TempDir,
     store: Store,
@@ -86,9 +133,13 @@ struct Scene {
 
 impl Scene {
     async fn new(trust: StockTrust) -> Self {
+        Self::with_inbox(trust, "http://:8080/cgi-bin/take").await
+    }
+
+    async fn with_inbox(trust: StockTrust, inbox: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let inbox = "http://:8080/cgi-bin/take".parse().unwrap();
+        let inbox = inbox.parse().unwrap();
         let terminal = Terminal {
             id: TerminalId::from_octets([5; 8]),
             name: "stock".parse().unwrap(),
@@ -108,14 +159,20 @@ impl Scene {
     }
 
     async fn submit(&self, content: &'static [u8]) -> MessageId {
+        self.submit_as("text/plain", None, content).await
+    }
+
+    async fn submit_as(&self, content_type: &str, sender: Option<&str>, content: &'static [u8]) -> MessageId {
         let size = content.len() as u64;
         let head = MessageHead {
             id: MessageId::now(),
-            content_type: "text/plain".parse::<ContentType>().unwrap(),
+            content_type: content_type.parse::<ContentType>().unwrap(),
             digest: Digest::of(content),
             size,
         };
-        let handling = Handling { topic: Some("level/größe".parse().unwrap()), ..Handling::default() };
+        let return_path = sender.map(|sender| ReturnPath { sender: sender.to_owned(), recipients: vec![] });
+        let topic = Some("level/größe".parse().unwrap());
+        let handling = Handling { topic, return_path, ..Handling::default() };
         let (id, provider) = (head.id, "vending".parse().unwrap());
         let (content, terminals) = (Bytes::from_static(content), vec![self.terminal.id]);
         self.store
@@ -279,7 +336,7 @@ async fn a_connection_without_an_answer_is_no_receipt() {
     let Broken::Stock { under_way: Some(under_way), .. } = broken else { panic!("{broken}") };
     assert_eq!(under_way, UnderWay { messages: vec![second], received_before: 1 });
     assert_eq!(scene.story(first).await.0, Some(Verdict::Delivered));
-    assert!(scene.story(second).await.2.unwrap().starts_with("the terminal's web server broke off"));
+    assert!(scene.story(second).await.2.unwrap().starts_with("the terminal's server broke off"));
     // The kept connection was closed, which says nothing; so was a new one, which does.
     assert_eq!(*scene.connections.lock().unwrap(), 2);
 }
@@ -314,8 +371,32 @@ async fn a_web_server_that_says_nothing_is_waited_for_a_minute_beyond_the_line()
     let terminal = Scene::new(chap()).await;
     let stock = terminal.terminal.trusted_by.stock().unwrap();
     let mut inbox = Inbox { far_end: Silent(Mutex::default()), stock, open: None };
-    let (open, began) = (inbox.connect().await.unwrap(), Instant::now());
+    let (open, began) = (inbox.connect(8080).await.unwrap(), Instant::now());
     let answer = inbox.exchange(open, Request::post("/").body(Full::default()).unwrap(), 9600).await;
     assert!(matches!(answer, Err(StockError::TooLong)));
     assert_eq!(began.elapsed().as_secs(), 60 + 3 * 10);
+}
+
+#[tokio::test]
+async fn a_mail_is_brought_to_the_terminals_own_mail_server_and_its_codes_decide() {
+    const MAIL: &[u8] = b"Subject: level\r\n\r\n.high\r\n";
+    let scene = Scene::with_inbox(chap(), "smtp://:25/owner@owner.example").await;
+    let taken = scene.submit_as("message/rfc822", Some("gauge@far.example"), MAIL).await;
+    let later = scene.submit_as("message/rfc822", None, MAIL).await;
+    let never = scene.submit_as("message/rfc822; charset=utf-8", None, MAIL).await;
+    let no_mail = scene.submit(b"rain").await;
+    let tally = scene.deliver(vec![says(250), says(451), says(550)]).await.unwrap();
+    assert_eq!((tally.delivered, tally.refused), (1, 3));
+    assert_eq!(scene.story(taken).await.0, Some(Verdict::Delivered));
+    for (id, says) in [
+        (later, "put off by its mail server: "),
+        (never, "refused by its mail server: "),
+        (no_mail, "refused here: its inbox takes mail, and this is text/plain"),
+    ] {
+        let (verdict, _, outcome) = scene.story(id).await;
+        assert!(verdict.is_none() && outcome.as_ref().unwrap().starts_with(says), "{outcome:?}");
+    }
+    let heard = scene.heard.0.lock().unwrap();
+    assert_eq!(heard[0].0.headers["envelope"], "MAIL FROM:<gauge@far.example>;RCPT TO:<owner@owner.example>;");
+    assert_eq!(&heard[0].1[..], b"Subject: level\r\n\r\n..high\r\n", "a dot is doubled on the wire");
 }
