@@ -7,6 +7,7 @@ mod logging;
 mod machine;
 mod operator;
 mod services;
+mod simulate;
 mod size;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ Logs go to standard error; RINGUP_LOG sets what is logged (such as debug, or rin
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Simulate(simulate::Simulate),
     Serve(services::Serve),
     Exchange(services::Exchange),
     CheckConfig(services::CheckConfig),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     logging::start();
     let result = match arguments.command {
         Command::Demo(demo) => demo.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Serve(serve) => serve.run(),
         Command::Exchange(exchange) => exchange.run(),
         Command::CheckConfig(check) => check.run(),

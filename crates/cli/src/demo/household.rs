@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::children::Children;
+use crate::simulate::Vending;
 
 /// The owner's address on a link: what the vending machine sends to.
 pub(super) const OWNER_ADDRESS: &str = "10.77.0.2";
@@ -138,19 +139,12 @@ token_file = "vending.token"
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// A sale, and every third time a fault. Gives the file and what it is.
+    /// What a vending machine has to say, one after the other. Gives the file and what it is.
     pub(super) fn make_up_report(&self, number: u32) -> anyhow::Result<(PathBuf, String)> {
-        let (what, report) = if number.is_multiple_of(3) {
-            ("fault: coin box full", json!({ "machine": "vending-1", "fault": "coin box full", "report": number }))
-        } else {
-            (
-                "sale: one coffee, 1.20",
-                json!({ "machine": "vending-1", "sale": "coffee", "price": 1.20, "report": number }),
-            )
-        };
+        let report = Vending::nth_report(number);
         let path = self.folder.join("report.json");
-        fs::write(&path, format!("{report}\n"))?;
-        Ok((path, what.to_owned()))
+        fs::write(&path, format!("{}\n", report.content))?;
+        Ok((path, report.what))
     }
 
     fn delay(&self) -> String {
