@@ -56,11 +56,11 @@ impl Call {
         // A carrier that is shown now will be missed when it goes; one that never was (&C0, three wires) would be
         // missed at once.
         let is_shown = port.carrier() == Some(true) && port.follow_carrier().is_ok();
-        let mut carrier = (!is_shown).then(CarrierWatch::default);
+        let rate_bps = rate_bps.unwrap_or(UNKNOWN_RATE_BPS);
+        let mut carrier = (!is_shown).then(|| CarrierWatch::new(rate_bps));
         if let Some(carrier) = &mut carrier {
             carrier.handle(&early, now());
         }
-        let rate_bps = rate_bps.unwrap_or(UNKNOWN_RATE_BPS);
         Self { port, early, rate_bps, carrier, has_short_guard, silence: None, ending: Ending::NotYet }
     }
 

@@ -5,11 +5,13 @@
 //! ```text
 //!            "\r\nNO CARRIER\r\n" right behind a flag (0x7e)              -> lost, at once
 //!            "\r\nNO CARRIER\r\n", then silence for CARRIER_SILENCE       -> lost
-//!            "\r\nNO CARRIER\r\n" and more octets                         -> content
+//!            "\r\nNO CARRIER\r\n", then no flag for as long as a frame    -> lost
+//!            "\r\nNO CARRIER\r\n", more octets and a flag                -> content
 //! ```
 //!
 //! Right behind a flag a frame would have to begin with 0x0d 0x0a, which no assigned PPP protocol does; inside a frame
-//! at least two octets of FCS and a flag follow without a pause.
+//! at least two octets of FCS and a flag follow without a pause. What follows without a flag is the modem's: it takes what
+//! we go on sending for commands, and answers each with ERROR.
 
 use std::time::{Duration, Instant};
 
@@ -18,23 +20,47 @@ const TEXT: &[u8] = b"\r\nNO CARRIER\r\n";
 /// How long nothing may follow the text inside an unfinished frame until it counts.
 pub const CARRIER_SILENCE: Duration = Duration::from_millis(250);
 
+/// Bits on the wire of the longest frame: 1500 octets and the few around them, all escaped.
+const FRAME_BITS: f64 = 10.0 * 2.0 * 1508.0;
+
 /// Watches the octets of one call. Feed every chunk, ask [`CarrierWatch::is_lost`], wake at [`CarrierWatch::deadline`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CarrierWatch {
+    /// How long the longest frame is on the line.
+    frame: Duration,
     /// How much of the text the last octets match.
     matched: usize,
     /// Whether the octet before the match was a flag.
     is_behind_flag: bool,
     previous: u8,
     complete_at: Option<Instant>,
+    /// When the text came that no flag has followed yet.
+    suspected_at: Option<Instant>,
     is_lost: bool,
 }
 
 impl CarrierWatch {
+    /// A watch on a call at this rate, in bit/s.
+    pub fn new(rate_bps: u32) -> Self {
+        let frame = CARRIER_SILENCE + Duration::from_secs_f64(FRAME_BITS / f64::from(rate_bps.max(1)));
+        Self {
+            frame,
+            matched: 0,
+            is_behind_flag: false,
+            previous: 0,
+            complete_at: None,
+            suspected_at: None,
+            is_lost: false,
+        }
+    }
+
     /// Looks at octets of the call, in order.
     pub fn handle(&mut self, octets: &[u8], now: Instant) {
         for &octet in octets {
             self.complete_at = None;
+            if octet == 0x7e {
+                self.suspected_at = None;
+            }
             if self.matched == TEXT.len() {
                 self.matched = 0;
             }
@@ -51,6 +77,7 @@ impl CarrierWatch {
             if self.matched == TEXT.len() {
                 self.is_lost |= self.is_behind_flag;
                 self.complete_at = Some(now);
+                self.suspected_at.get_or_insert(now);
             }
         }
     }
@@ -60,9 +87,11 @@ impl CarrierWatch {
         self.is_lost || self.deadline().is_some_and(|at| now >= at)
     }
 
-    /// When to ask again, if the text was the last that came.
+    /// When to ask again, once the text has come.
     pub fn deadline(&self) -> Option<Instant> {
-        self.complete_at.map(|at| at + CARRIER_SILENCE)
+        let silent = self.complete_at.map(|at| at + CARRIER_SILENCE);
+        let unfinished = self.suspected_at.map(|at| at + self.frame);
+        silent.into_iter().chain(unfinished).min()
     }
 }
 
@@ -78,7 +107,7 @@ mod tests {
     #[test]
     fn the_text_behind_a_flag_is_carrier_loss_at_once() {
         let now = start();
-        let mut watch = CarrierWatch::default();
+        let mut watch = CarrierWatch::new(33_600);
         watch.handle(b"\x7e\xff\x03data\x7e", now);
         watch.handle(b"\r\nNO CAR", now);
         assert!(!watch.is_lost(now));
@@ -89,12 +118,28 @@ mod tests {
     #[test]
     fn the_text_inside_a_frame_counts_only_when_nothing_follows() {
         let now = start();
-        let mut watch = CarrierWatch::default();
+        let mut watch = CarrierWatch::new(33_600);
         watch.handle(b"\x7e\xff\x03see \r\nNO CARRIER\r\n", now);
         assert!(!watch.is_lost(now));
         watch.handle(b"is what it says\x7e", now + CARRIER_SILENCE / 2);
         assert!(!watch.is_lost(now + CARRIER_SILENCE * 10));
         watch.handle(b"\xff\x03cut sh\r\r\nNO CARRIER\r\n", now);
         assert!(watch.is_lost(now + CARRIER_SILENCE));
+    }
+
+    /// Our own frames go on for a while, and the modem takes them for commands.
+    #[test]
+    fn what_a_modem_answers_behind_the_text_does_not_keep_a_lost_carrier_alive() {
+        let now = start();
+        for (rate, patience_ms) in [(33_600, 1_200), (1_000_000, 300)] {
+            let mut watch = CarrierWatch::new(rate);
+            watch.handle(b"\x7e\xff\x03half a fra\r\nNO CARRIER\r\n", now);
+            let mut passed = Duration::ZERO;
+            while !watch.is_lost(now + passed) && passed < Duration::from_secs(10) {
+                passed += CARRIER_SILENCE / 2;
+                watch.handle(b"\r\nERROR\r\n", now + passed);
+            }
+            assert!(passed.as_millis() <= patience_ms + 125, "{rate}: {passed:?}");
+        }
     }
 }

@@ -70,6 +70,56 @@ fn what_was_accepted_has_one_verdict_and_is_published_once_however_often_everybo
     finish(village, owner, &sender, letters, seed, &killed);
 }
 
+#[test]
+fn a_long_message_is_published_once_however_often_either_end_is_killed_within_its_transfer() {
+    let (seed, kills) = (number(SEED, 1), usize::try_from(number(KILLS, 6)).unwrap());
+    let mut village = Village::found(Plan {
+        no_answer_after: "1s",
+        retry_more: "redials_within = \"1s\"\nredials_in_all = 255\nredials_rest = \"1s\"",
+        ..Plan::default()
+    });
+    let sender = Sender::new(fs::read_to_string(village.path("token")).unwrap(), village.submission_address());
+    let (mut chance, mut killed, mut letters) = (Chance::new(seed), Killed::default(), 0);
+    let mut owner = village.start_owner_again("owner 0");
+    for kill in 1..=kills {
+        wait_within_a_transfer(&village, &sender, &mut letters, seed, &mut chance);
+        // In turns: three sessions of one server that break with a message would be that message's fault.
+        if kill % 2 == 0 {
+            killed.server += 1;
+            village.kill_server();
+            let who = format!("server {kill}");
+            village.start_server(&who);
+            *sender.address.lock().unwrap() = village.chronicle.wait(&who, "taking submissions").field("address");
+        } else {
+            killed.terminal += 1;
+            owner.kill();
+            owner = village.start_owner_again(&format!("owner {kill}"));
+        }
+        let _ = fs::remove_file(village.path("state/budget.json"));
+    }
+    finish(village, owner, &sender, letters, seed, &killed);
+}
+
+/// Waits until a message has come to a point within its transfer that it had not come to; sends another if none is on its way.
+fn wait_within_a_transfer(village: &Village, sender: &Sender, letters: &mut usize, seed: u64, chance: &mut Chance) {
+    let on_its_way = || {
+        let parts = fs::read_dir(village.path("inbox/.incoming")).into_iter().flatten().flatten();
+        let size = |part: fs::DirEntry| fs::metadata(part.path().join("content")).map_or(0, |content| content.len());
+        parts.map(size).max().unwrap_or_default()
+    };
+    let wanted = on_its_way() + 1 + chance.below(150_000);
+    while on_its_way() < wanted {
+        if village.inbox().len() == *letters {
+            sender.send(&Letter::long(seed, *letters, chance), &village.chronicle);
+            *letters += 1;
+        }
+        if wanted > 290_000 && on_its_way() < 100_000 && village.inbox().len() + 1 == *letters {
+            return; // it was nearly there, and is by now: at the beginning of the next is as good
+        }
+        village.chronicle.wait_lines(1000, Duration::from_millis(2));
+    }
+}
+
 /// Says so when it is dropped, by a panic too.
 struct Over<'a>(&'a AtomicBool);
 

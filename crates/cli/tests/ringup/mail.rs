@@ -64,6 +64,12 @@ impl Letter {
         Self { key, query, content, is_lasting: !is_replaceable && !is_short_lived }
     }
 
+    /// One that takes seconds of line, and must arrive.
+    pub(crate) fn long(seed: u64, index: usize, chance: &mut Chance) -> Self {
+        let content = (0..300_000).map(|_| chance.below(256).to_le_bytes()[0]).collect();
+        Self { key: format!("{seed}-{index}"), query: "to=tel:301".to_owned(), content, is_lasting: true }
+    }
+
     pub(crate) fn sha256(&self) -> String {
         Sha256::digest(&self.content).iter().map(|octet| format!("{octet:02x}")).collect()
     }

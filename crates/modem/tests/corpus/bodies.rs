@@ -102,7 +102,7 @@ pub(crate) fn at(octets: &[u8]) {
 /// The same octets on a line that is being hung up: it comes to an end, in bounded time, saying two things at most.
 fn hang_up(octets: &[u8], began: Instant) {
     let mut now = began;
-    let (mut hang_up, mut carrier) = (HangUp::new(octets.len().is_multiple_of(2), now), CarrierWatch::default());
+    let (mut hang_up, mut carrier) = (HangUp::new(octets.len().is_multiple_of(2), now), CarrierWatch::new(33_600));
     let mut said = 0;
     let mut pieces = octets.chunks(7);
     loop {
