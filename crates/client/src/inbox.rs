@@ -19,7 +19,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Arrival, Manner, MessageId, Progress, StoreError, Stored, Urgency};
+use delivery::{Arrival, Digest, Manner, MessageId, Progress, StoreError, Stored, Urgency};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
@@ -29,6 +30,9 @@ pub use rules::{Handover, Rule, Rules};
 
 use crate::handover::HandoverStart;
 use part::{Part, Written};
+
+/// Octets of a message that may come without a digest, and no more.
+const SHORT_OCTETS_MAX: usize = 16 * 1024;
 
 /// Folder of parts, inside the inbox so that a rename never crosses file systems.
 const INCOMING: &str = ".incoming";
@@ -107,7 +111,13 @@ impl delivery::Inbox for Inbox {
         let (part, published) = (self.folder.join(INCOMING).join(&id), self.folder.join(&id));
         let disk = |operation| move |source| StoreError::Disk { operation, source };
         if self.is_here(arrival.id).map_err(disk("read what was here"))? {
-            return Ok(Stored::Before);
+            return match Entry::find(&self.folder, arrival.id) {
+                Some(entry) if is_another(&entry, &arrival, content).await => {
+                    tracing::error!(message_id = %id, "refused: another message was published under this id");
+                    Err(StoreError::Reused)
+                }
+                _ => Ok(Stored::Before),
+            };
         }
         if let Some(place) = self.rules.place_for(arrival.content_type.as_str(), arrival.manner.topic.as_ref()) {
             let has_room = keeping::make_room(&self.folder, &self.rules, place, arrival.size);
@@ -152,6 +162,21 @@ impl delivery::Inbox for Inbox {
         }
         let kept = part::kept(&self.folder.join(INCOMING).join(id.to_string()));
         kept.map_or(Progress::Nothing, |kept| Progress::Part { offset: kept.offset, digest: kept.digest() })
+    }
+}
+
+/// Whether what comes is known to differ from what was published. What is packed, or comes in the middle, tells nothing.
+async fn is_another(entry: &Entry, arrival: &Arrival, content: Incoming) -> bool {
+    if arrival.is_packed || arrival.offset > 0 {
+        return false;
+    }
+    if let Some(digest) = arrival.digest {
+        return digest.to_string() != entry.note.sha256;
+    }
+    // Without a digest it is short.
+    match Limited::new(content, SHORT_OCTETS_MAX).collect().await {
+        Ok(content) => Digest::of(&content.to_bytes()).to_string() != entry.note.sha256,
+        Err(_) => false, // cut off, so it comes again
     }
 }
 

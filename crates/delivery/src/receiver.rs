@@ -87,6 +87,9 @@ pub enum StoreError {
     /// The connection ended within the content.
     #[error("the connection ended within the content")]
     Cut,
+    /// A message of this id was published here, and it was another.
+    #[error("another message was published here under this id")]
+    Reused,
     /// Not so many octets are here.
     #[error("the upload does not begin where this terminal is")]
     Offset,
@@ -313,7 +316,7 @@ async fn answer(
 fn refusal(error: &StoreError) -> Response<Full<Bytes>> {
     let status = match error {
         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
-        StoreError::Offset => StatusCode::CONFLICT,
+        StoreError::Offset | StoreError::Reused => StatusCode::CONFLICT,
         StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
