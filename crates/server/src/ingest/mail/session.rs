@@ -148,6 +148,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Next::Quit => {
                     self.flush().await?;
+                    // In order, for TLS: whoever reads the last answer knows that it was the last.
+                    let _ = timeout(Duration::from_secs(5), self.stream.shutdown()).await;
                     return Ok(Ended::Over);
                 }
             }

@@ -27,6 +27,14 @@ impl Port {
     }
 
     async fn open_with(rights: &[&str], quotas: Quotas) -> Self {
+        Self::found(rights, quotas, None).await
+    }
+
+    async fn open_secure(tls: Arc<rustls::ServerConfig>) -> Self {
+        Self::found(&["*"], Quotas::default(), Some(tls)).await
+    }
+
+    async fn found(rights: &[&str], quotas: Quotas, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path()).unwrap().with_quotas(quotas);
         for (number, name) in [(1, "owner"), (2, "other")] {
@@ -58,7 +66,7 @@ impl Port {
             provider: "mail".parse().unwrap(),
             give_up_after: SignedDuration::from_hours(1),
             relay: None,
-            tls: None,
+            tls,
         };
         serving.spawn(serve(listener, config, intake, store.clone(), metrics, shutdown));
         Self { address, store, _due: due, _serving: serving, _folder: folder }
@@ -220,4 +228,117 @@ async fn one_address_takes_twenty_places() {
     }
     assert!(port.say(b"").await[0].starts_with("421 4.3.2"));
     drop(guests);
+}
+
+/// Believes every certificate: these tests are about what is said inside.
+#[derive(Debug)]
+struct Trusting;
+
+impl rustls::client::danger::ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.3 only".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        vec![rustls::SignatureScheme::ED25519]
+    }
+}
+
+/// A conversation that begins in clear, with `first` in one piece, and goes on in TLS with `then`.
+async fn starttls(port: &Port, first: &[u8], then: &str) -> Vec<String> {
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(first).await.unwrap();
+    let mut clear = String::new();
+    while !clear.contains("begin TLS\r\n") {
+        let mut octets = [0; 1000];
+        let count = stream.read(&mut octets).await.unwrap();
+        assert!(count > 0, "{clear}");
+        clear += std::str::from_utf8(&octets[..count]).unwrap();
+    }
+    assert!(clear.ends_with("begin TLS\r\n"), "answered in clear: {clear}");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth();
+    let name = "mx.mail.example".try_into().unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    stream.write_all(then.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    answers.lines().map(str::to_owned).collect()
+}
+
+fn certificate() -> Arc<rustls::ServerConfig> {
+    let folder = TempDir::new().unwrap();
+    let key = delivery::proof::SecretKey::generate().unwrap();
+    let pem = |kind: &str, octets: &[u8]| {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(octets);
+        format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+    };
+    let [chain, secret] = ["chain.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&chain, pem("CERTIFICATE", &key.certificate())).unwrap();
+    std::fs::write(&secret, pem("PRIVATE KEY", key.pkcs8())).unwrap();
+    assert!(read_tls(&secret, &chain).is_err(), "the other way round");
+    read_tls(&chain, &secret).unwrap()
+}
+
+#[tokio::test]
+async fn inside_tls_a_token_proves_a_provider_and_what_was_said_before_counts_for_nothing() {
+    let port = Port::open_secure(certificate()).await;
+    let offered = port.say(b"EHLO x\r\nQUIT\r\n").await;
+    assert!(
+        offered.contains(&"250 STARTTLS".to_owned()) && !offered.iter().any(|line| line.contains("AUTH")),
+        "{offered:?}"
+    );
+    // Sent behind STARTTLS in the clear, by whoever sits between: nobody's word.
+    let injected = b"EHLO x\r\nSTARTTLS\r\nEHLO evil\r\nMAIL FROM:<forged@far.example>\r\n";
+    let plain = |token: &str| {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(format!("\0anybody\0{token}"))
+    };
+    let mail = "MAIL FROM:<a@b.example>\r\nRCPT TO:<owner@mail.example>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
+    let then = format!(
+        "MAIL FROM:<a@b.example>\r\nEHLO x\r\nAUTH PLAIN {}\r\nAUTH PLAIN\r\n{}\r\n{mail}",
+        plain("wrong"),
+        plain("token")
+    );
+    let answers = starttls(&port, injected, &then).await;
+    assert!(answers[0].starts_with("503 5.5.1"), "the greeting in clear is forgotten: {answers:?}");
+    for says in ["535 5.7.8", "334", "235 2.7.0", "250 2.0.0"] {
+        assert!(answers.iter().any(|line| line.starts_with(says)), "{says}: {answers:?}");
+    }
+    let messages = port.messages().await;
+    let (_, content) = port.store.content(messages[0].head.id).await.unwrap();
+    let content = String::from_utf8(content.to_vec()).unwrap();
+    assert!(content.contains("with ESMTPSA;") && messages.len() == 1, "{content}");
 }
