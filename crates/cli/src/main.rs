@@ -6,6 +6,7 @@ mod inbox;
 mod logging;
 mod machine;
 mod operator;
+mod outbox;
 mod services;
 mod size;
 
@@ -46,6 +47,9 @@ enum Command {
     Connect(machine::Connect),
     Enrol(machine::Enrol),
     Inbox(inbox::InboxVerbs),
+    Outbox(outbox::OutboxVerbs),
+    Subscribe(outbox::Subscribe),
+    Unsubscribe(outbox::Unsubscribe),
     Wait(machine::Wait),
     Answer(machine::Answer),
     Terminal(operator::TerminalVerbs),
@@ -73,6 +77,9 @@ fn main() -> ExitCode {
         Command::Connect(connect) => connect.run(),
         Command::Enrol(enrol) => enrol.run(),
         Command::Inbox(verbs) => verbs.run(),
+        Command::Outbox(verbs) => verbs.run(),
+        Command::Subscribe(subscribe) => subscribe.run(),
+        Command::Unsubscribe(unsubscribe) => unsubscribe.run(),
         Command::Wait(wait) => wait.run(),
         Command::Answer(answer) => answer.run(),
         Command::Terminal(verbs) => verbs.run(),

@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::identity::{Identity, IdentityError};
 use crate::inbox::Inbox;
+use crate::outbox::Outbox;
 
 /// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -126,6 +127,8 @@ pub struct Receiving {
     pub identity: Arc<Identity>,
     /// Where what comes is kept.
     pub inbox: Arc<Inbox>,
+    /// What it has to say.
+    pub outbox: Arc<Outbox>,
     /// How long it stays connected after "nothing more".
     pub linger: Duration,
 }
@@ -191,7 +194,7 @@ async fn receive_over<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Receiving { identity, inbox, linger } = receiving;
+    let Receiving { identity, inbox, outbox, linger } = receiving;
     let Course { rate_bps, proof_wait, complete } = course;
     let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
     stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
@@ -200,7 +203,8 @@ where
     let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
     let mut proof = stream.proof();
     let proved = Arc::new(Notify::new());
-    let inbox = Arc::new(AttentiveInbox { inbox, identity: identity.clone(), proved: proved.clone(), complete });
+    let inbox =
+        Arc::new(AttentiveInbox { inbox, outbox, identity: identity.clone(), proved: proved.clone(), complete });
     let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
     let mut deadline = std::pin::pin!(sleep(proof_wait));
     let mut is_proved = false;
@@ -241,6 +245,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 /// An inbox that tells when the server is proved.
 struct AttentiveInbox {
     inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
     identity: Arc<Identity>,
     proved: Arc<Notify>,
     complete: Arc<AtomicBool>,
@@ -260,6 +265,10 @@ impl delivery::Inbox for AttentiveInbox {
         self.identity.keep_servers(keys).map_err(failed)?;
         tracing::info!(keys = keys.keys().len(), "told the server's keys");
         Ok(true)
+    }
+
+    fn outbox(&self) -> Option<&dyn delivery::Outbox> {
+        Some(self.outbox.as_ref())
     }
 
     fn proved(&self) {

@@ -143,6 +143,7 @@ where
         terminal,
         call,
         store: shared.store.clone(),
+        intake: shared.intake.clone(),
         keys: shared.keys.clone(),
         due: due.clone(),
         keep_alive: Some(KEEP_ALIVE),

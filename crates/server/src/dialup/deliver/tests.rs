@@ -10,8 +10,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use jiff::{Timestamp, ToSpan as _};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::alarms::{AlarmConfig, Alarms};
 use crate::directory::{Connection, TrustedBy};
 use crate::store::{Handling, NewMessage};
 
@@ -66,6 +69,8 @@ struct Scene {
     _folder: TempDir,
     store: Store,
     keys: ServerKeys,
+    intake: Intake,
+    _tasks: JoinSet<()>,
     terminal: Terminal,
     secret: SecretKey,
     shelf: Arc<Shelf>,
@@ -98,7 +103,21 @@ impl Scene {
             is_complete: AtomicBool::new(false),
             news: Notify::new(),
         });
-        Self { _folder: folder, store, keys, terminal, secret, shelf, takes_zstd: Arc::default() }
+        let mut tasks = JoinSet::new();
+        let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
+        let alarms = Alarms::start(store.clone(), config, Metrics::default(), shutdown, &mut tasks).await.unwrap();
+        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms, 1000, None);
+        Self {
+            _folder: folder,
+            store,
+            keys,
+            intake,
+            _tasks: tasks,
+            terminal,
+            secret,
+            shelf,
+            takes_zstd: Arc::default(),
+        }
     }
 
     async fn accept(&self, urgency: Urgency, content: impl Into<Bytes>) -> MessageId {
@@ -134,6 +153,7 @@ impl Scene {
             terminal: self.terminal.clone(),
             call: CallId::now(),
             store: self.store.clone(),
+            intake: self.intake.clone(),
             keys: self.keys.clone(),
             due: Arc::default(),
             suspects,
