@@ -12,7 +12,8 @@ use client::connector::{self, DialInError, dial_in};
 use client::outbox::{Outbox, OutboxEntry};
 use client::sender::{send_now, send_when_due};
 use client::session::receive_online;
-use delivery::{MessageId, Reason, Said, TopicFilter, Urgency};
+use delivery::{Conditions, MessageId, Reason, Said, TopicFilter, Urgency};
+use jiff::{SignedDuration, Timestamp};
 use line::Hours;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
@@ -88,7 +89,7 @@ impl OutboxVerbs {
         match self.verb {
             OutboxVerb::Add { what, keep } => {
                 let (said, content) = what.outgoing()?.context("no file to send; - is standard input")?;
-                self.desk.add(&outbox, &said, &content)?;
+                self.desk.kept(outbox.add(&said, &content)?);
                 if !keep {
                     start_sender(&self.desk.config, &machine.state)?;
                 }
@@ -144,6 +145,44 @@ pub(crate) struct Unsubscribe {
     telling: Telling,
 }
 
+/// Says what this terminal takes for now, from the next call on: at the server it causes no call and is not brought.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup conditions --urgency urgent --for 8h --reason roaming --now
+  ringup conditions --max-size 5k --for 2d --reason 'battery low'
+  ringup conditions --everything               takes back what was said
+
+What comes outside of it all the same is put off with the reason. The server's `ringup message explain` shows it.")]
+pub(crate) struct StateConditions {
+    /// The least urgent messages that are taken: urgent, normal or bulk
+    #[arg(long, value_name = "URGENCY", default_value = "bulk")]
+    urgency: Urgency,
+    /// The largest message that is taken, such as 5k
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// For how long, 31 days at most
+    #[arg(long = "for", value_name = "TIME", required_unless_present = "everything")]
+    hold: Option<SignedDuration>,
+    /// Why, such as roaming
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Take everything again
+    #[arg(long, conflicts_with_all = ["urgency", "max_size", "hold", "reason"])]
+    everything: bool,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+impl StateConditions {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { urgency, max_size, hold, reason, everything: _, telling } = self;
+        let until = Timestamp::now().checked_add(hold.unwrap_or_default()).context("--for is too long")?;
+        let conditions = Conditions { urgency, size_max: max_size, until, reason };
+        telling.tell_by(|outbox| Ok(outbox.state(conditions)?))
+    }
+}
+
 #[derive(Debug, Args)]
 struct Telling {
     #[command(flatten)]
@@ -168,9 +207,14 @@ impl Unsubscribe {
 
 impl Telling {
     fn tell(self, said: &Said) -> anyhow::Result<ExitCode> {
+        self.tell_by(|outbox| Ok(outbox.add(said, &[])?))
+    }
+
+    fn tell_by(self, add: impl FnOnce(&Outbox) -> anyhow::Result<MessageId>) -> anyhow::Result<ExitCode> {
         let machine = self.desk.machine()?;
         let outbox = Outbox::new(&machine.state);
-        let id = self.desk.add(&outbox, said, &[])?;
+        let id = add(&outbox)?;
+        self.desk.kept(id);
         if !self.now {
             return Ok(ExitCode::SUCCESS);
         }
@@ -192,14 +236,12 @@ impl Desk {
         Ok(machine)
     }
 
-    fn add(&self, outbox: &Outbox, said: &Said, content: &[u8]) -> anyhow::Result<MessageId> {
-        let id = outbox.add(said, content)?;
+    fn kept(&self, id: MessageId) {
         if self.json {
             println!("{}", json!({ "id": id.to_string() }));
         } else {
             println!("kept as {id}; see: ringup outbox list");
         }
-        Ok(id)
     }
 
     fn list(&self, outbox: &Outbox) -> anyhow::Result<()> {
@@ -229,6 +271,7 @@ fn entry_json(entry: &OutboxEntry) -> Value {
         Ok(Said::Message(message)) => format!("to {}", message.to.join(" ")),
         Ok(Said::Subscribe { filter, .. }) => format!("subscribe {filter}"),
         Ok(Said::Unsubscribe { filter }) => format!("unsubscribe {filter}"),
+        Ok(Said::Conditions(conditions)) => format!("conditions until {}", conditions.until),
         Err(why) => why.clone(),
     };
     let note = entry.note.as_ref();

@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use delivery::proof::write_secret;
 use delivery::{
-    ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, MessageId, Said, StoreError, Urgency, read_item_head,
-    write_item_head,
+    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, MessageId, Said, StoreError, Urgency,
+    read_item_head, write_item_head,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ const PUT_OFF: SignedDuration = SignedDuration::from_mins(10);
 const TOO_LARGE: u16 = 413;
 /// What a crash left half written is removed after so long.
 const HALF_WRITTEN: Duration = Duration::from_secs(3600);
+
+/// What this terminal takes for now, beside the items.
+const CONDITIONS: &str = "conditions.json";
 
 /// Why something was not put into the outbox.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +174,25 @@ impl Outbox {
         }
         write_secret(&self.item(id), &item).map_err(|source| self.failed(source))?;
         Ok(id)
+    }
+
+    /// Keeps what this terminal takes for now, for itself and for the server.
+    ///
+    /// # Errors
+    /// [`OutboxError`].
+    pub fn state(&self, conditions: Conditions) -> Result<MessageId, OutboxError> {
+        let kept = conditions.to_json().to_string();
+        // Ours first: what we refuse and nobody told the server is put off, what it keeps and we do not is lost time.
+        write_secret(&self.folder.join(CONDITIONS), kept.as_bytes()).map_err(|source| self.failed(source))?;
+        self.add(&Said::Conditions(conditions), &[])
+    }
+
+    /// What this terminal takes for now, as far as it has said anything.
+    pub fn conditions(&self) -> Option<Conditions> {
+        let kept = fs::read(self.folder.join(CONDITIONS)).ok()?;
+        let read = serde_json::from_slice(&kept).map_err(|error| error.to_string()).and_then(Conditions::from_json);
+        read.inspect_err(|error| tracing::error!(error, "what this terminal takes for now cannot be read: everything"))
+            .ok()
     }
 
     /// All that is here, the oldest first, what was refused too.

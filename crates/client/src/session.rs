@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use delivery::proof::ServerKeyList;
-use delivery::{Arrival, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
+use delivery::{Arrival, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use line::Call;
 use link::{
     Agreement, Capture, CloseReason, Expected, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side,
@@ -253,6 +254,12 @@ struct AttentiveInbox {
 
 impl delivery::Inbox for AttentiveInbox {
     async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, StoreError> {
+        let Manner { urgency, .. } = arrival.manner;
+        if let Some(stated) =
+            self.outbox.conditions().filter(|stated| !stated.take(urgency, arrival.size, Timestamp::now()))
+        {
+            return Err(StoreError::NotNow(stated.reason));
+        }
         self.inbox.store(arrival, content).await
     }
 

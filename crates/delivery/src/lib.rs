@@ -27,8 +27,8 @@ pub use message::{
     Parcel, Urgency, UrgencyError,
 };
 pub use outbox::{
-    ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, Outbox, OutboxError, OutboxReader, Outgoing, Said,
-    read_item_head, write_item_head,
+    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, Outbox, OutboxError, OutboxReader, Outgoing,
+    Said, read_item_head, write_item_head,
 };
 pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -14,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use jiff::Timestamp;
 use percent_encoding::utf8_percent_encode;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -30,6 +32,9 @@ pub const ITEM_HEAD_OCTETS_MAX: usize = 16 * 1024;
 
 /// Octets of the server's words that go into a field.
 const REASON_OCTETS_MAX: usize = 300;
+
+/// Characters of a terminal's reason.
+const REASON_CHARACTERS_MAX: usize = 200;
 
 /// What stands before an item's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,50 @@ pub enum Said {
         /// Which.
         filter: TopicFilter,
     },
+    /// This is what I take for now.
+    Conditions(Conditions),
+}
+
+/// What a terminal takes until an instant; after it, and in place of all that it said before, everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conditions {
+    /// The least urgent that it takes.
+    pub urgency: Urgency,
+    /// The largest that it takes, in octets.
+    pub size_max: Option<u64>,
+    /// Until when.
+    pub until: Timestamp,
+    /// Why, in its operator's words: roaming, battery low.
+    pub reason: String,
+}
+
+impl Conditions {
+    /// Whether a message is taken at an instant.
+    pub fn take(&self, urgency: Urgency, size: u64, now: Timestamp) -> bool {
+        // Urgencies sort from the most urgent on.
+        now >= self.until || (urgency <= self.urgency && self.size_max.is_none_or(|max| size <= max))
+    }
+
+    /// As it stands in a head, and as a terminal keeps it for itself.
+    pub fn to_json(&self) -> Value {
+        let Self { urgency, size_max, until, reason } = self;
+        let urgency = Some(urgency.to_string()).filter(|_| *urgency != Urgency::Bulk);
+        json!(WrittenConditions { urgency, size_max: *size_max, until: until.as_second(), reason: reason.clone() })
+    }
+
+    /// Reads what [`Conditions::to_json`] wrote.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn from_json(json: Value) -> Result<Self, String> {
+        let WrittenConditions { urgency, size_max, until, reason } = read(json)?;
+        Ok(Self {
+            urgency: urgency.map_or(Ok(Urgency::Bulk), |text| one("urgency", &text))?,
+            size_max,
+            until: Timestamp::from_second(until).map_err(|error| format!("until: {error}"))?,
+            reason: reason.replace(char::is_control, "?").chars().take(REASON_CHARACTERS_MAX).collect(),
+        })
+    }
 }
 
 /// A message that a terminal submits: its content is the item's.
@@ -87,7 +136,7 @@ impl Said {
     pub fn urgency(&self) -> Urgency {
         match self {
             Self::Message(message) => message.urgency,
-            Self::Subscribe { .. } | Self::Unsubscribe { .. } => Urgency::Normal,
+            Self::Subscribe { .. } | Self::Unsubscribe { .. } | Self::Conditions(_) => Urgency::Normal,
         }
     }
 }
@@ -128,6 +177,17 @@ struct WrittenSubscription {
     hours: String,
 }
 
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct WrittenConditions {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    urgency: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size_max: Option<u64>,
+    until: i64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
 /// Serde asks by reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(size: &u64) -> bool {
@@ -163,6 +223,7 @@ pub fn write_item_head(id: MessageId, size: u64, said: &Said) -> Result<Vec<u8>,
             ("subscribe", json!(WrittenSubscription { filter, urgency, size_max, hours }))
         }
         Said::Unsubscribe { filter } => ("unsubscribe", json!({ "filter": filter.to_string() })),
+        Said::Conditions(conditions) => ("conditions", conditions.to_json()),
     };
     let says = Map::from_iter([(kind.to_owned(), body)]);
     let head = serde_json::to_vec(&Written { id: id.to_string(), size, says }).expect("strings and numbers are JSON");
@@ -177,13 +238,15 @@ fn read_head(octets: &[u8]) -> Option<ItemHead> {
     Some(ItemHead { id: id.parse().ok()?, size, says: read_said(&mut says) })
 }
 
+fn one<T: FromStr<Err: ToString>>(field: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| format!("{field}: {}", error.to_string()))
+}
+
+fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
+    serde_json::from_value(body).map_err(|error| error.to_string())
+}
+
 fn read_said(says: &mut Map<String, Value>) -> Result<Said, String> {
-    fn one<T: std::str::FromStr<Err: ToString>>(field: &str, text: &str) -> Result<T, String> {
-        text.parse().map_err(|error: T::Err| format!("{field}: {}", error.to_string()))
-    }
-    fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
-        serde_json::from_value(body).map_err(|error| error.to_string())
-    }
     if let Some(body) = says.remove("message") {
         let WrittenMessage { to, content_type, urgency, expires, topic, replace } = read(body)?;
         return Ok(Said::Message(Outgoing {
@@ -203,6 +266,9 @@ fn read_said(says: &mut Map<String, Value>) -> Result<Said, String> {
     if let Some(body) = says.remove("unsubscribe") {
         let WrittenSubscription { filter, .. } = read(body)?;
         return Ok(Said::Unsubscribe { filter: one("filter", &filter)? });
+    }
+    if let Some(body) = says.remove("conditions") {
+        return Conditions::from_json(body).map(Said::Conditions);
     }
     Err(format!("this server does not know what to do with {}", says.keys().next().map_or("nothing", String::as_str)))
 }
@@ -383,7 +449,13 @@ mod tests {
             size_max: Some(50_000),
             hours: "06:00-22:00".into(),
         };
-        for said in [message(), subscribe, Said::Unsubscribe { filter: "news/#".parse().unwrap() }] {
+        let conditions = Said::Conditions(Conditions {
+            urgency: Urgency::Urgent,
+            size_max: Some(1000),
+            until: "2026-12-24T18:00:00Z".parse().unwrap(),
+            reason: "roaming".into(),
+        });
+        for said in [message(), subscribe, conditions, Said::Unsubscribe { filter: "news/#".parse().unwrap() }] {
             let mut octets = write_item_head(id, 3, &said).unwrap();
             let head_octets = octets.len();
             octets.extend(b"abc");

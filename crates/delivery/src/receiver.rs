@@ -101,6 +101,9 @@ pub enum StoreError {
     /// Not so many octets are here.
     #[error("the upload does not begin where this terminal is")]
     Offset,
+    /// It is outside of what this terminal has said that it takes for now.
+    #[error("not now{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
+    NotNow(String),
     /// It cannot be unpacked; it may come unpacked.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
@@ -378,6 +381,7 @@ fn refusal(error: &StoreError) -> Answer {
         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
         StoreError::Offset => StatusCode::CONFLICT,
         StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        StoreError::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
     say(status, &error.to_string())

@@ -276,3 +276,46 @@ fn a_terminal_registers_by_itself_and_what_falls_outside_of_what_it_said_causes_
     village.wait_delivered(&short);
     village.ask_until(&["subscription", "list", "gauge"], |listed| listed.as_array().unwrap().is_empty());
 }
+
+#[test]
+fn what_a_terminal_does_not_take_now_is_not_brought_causes_no_call_and_is_explained_with_its_reason() {
+    let waterworks = Waterworks::found(Plan::default(), "[outbox]\nstarter = \"gauge.sock\"");
+    let village = &waterworks.village;
+    let conditions = |more: &[&str]| {
+        let told = village.run(&[&["conditions", "--config", "gauge.toml"], more].concat());
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+    };
+    // The server has not heard of it yet: the terminal says so when the message comes, and in general when it has been brought.
+    conditions(&["--urgency", "urgent", "--for", "1h", "--reason", "roaming"]);
+    let _gauge = waterworks.start_gauge(&["--lend", "gauge.sock"]);
+    let first = village.send("terminal:gauge", &village.write("order", "first"));
+    let refused = village.chronicle.wait_field("server", "refused", "message_id", &first);
+    assert_eq!(refused.field("reason"), "not now: roaming");
+    village.chronicle.wait("server", "takes less for now");
+    village.chronicle.wait("server", "call ended");
+    let calls = village.ask(&["call", "list"]).as_array().unwrap().len();
+    let second = village.send("terminal:gauge", &village.write("order", "second"));
+    for message in [&first, &second] {
+        let is_told = |told: &Value| {
+            told["envelopes"][0]["waiting"]["reason"].as_str().is_some_and(|why| why.contains("roaming"))
+        };
+        let told = village.ask_until(&["message", "explain", message], is_told);
+        assert!(!told["envelopes"][0]["waiting"]["next_at"].is_null(), "{told:#}");
+    }
+    assert_eq!(village.ask(&["call", "list"]).as_array().unwrap().len(), calls, "it caused no call");
+    // What is urgent is called for, and nothing else rides along.
+    village.chronicle.wait_nth("gauge", "waiting for calls", 2);
+    let urgent = village.write("order", "urgent");
+    let send =
+        ["send", "--json", "--server", &village.submission_address(), "--token-file", "token", "--urgency", "urgent"];
+    let sent = village.run(&[&send[..], &["--to", "terminal:gauge", urgent.to_str().unwrap()]].concat());
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    village.chronicle.wait("server", "delivered");
+    village.chronicle.wait_nth("gauge", "waiting for calls", 3);
+    assert_eq!(village.chronicle.said("server", "delivered").len(), 1);
+    // It takes everything again, and gets it.
+    conditions(&["--everything"]);
+    waterworks.send();
+    village.wait_delivered(&first);
+    village.wait_delivered(&second);
+}

@@ -3,6 +3,7 @@
 //! A crash between the commit and the acknowledgement: the item comes again, under the id that it was taken under.
 
 use delivery::{ItemAnswer, ItemHead, MessageId, OutboxError, OutboxReader, Outgoing, Said};
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::directory::{Recipient, Terminal};
@@ -13,6 +14,9 @@ use crate::subscription::{RegisterError, RegisteredBy, Subscription};
 
 /// What is answered when the store fails: the terminal comes again.
 const UNAVAILABLE: u16 = 503;
+
+/// So long a terminal may keep away what is not urgent: for longer it is to be taken off.
+const CONDITIONS_MAX: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// What came of reading an outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,6 +102,18 @@ impl Listener {
                     Err(error @ RegisterError::TooMany) => {
                         ItemAnswer::Refused { status: 409, reason: error.to_string() }
                     }
+                }
+            }
+            Ok(Said::Conditions(conditions)) => {
+                let name = &self.terminal.name;
+                if conditions.until > Timestamp::now() + CONDITIONS_MAX {
+                    let reason = format!("conditions hold for {} days at most", CONDITIONS_MAX.as_hours() / 24);
+                    return ItemAnswer::Refused { status: 400, reason };
+                }
+                tracing::info!(terminal = %name, until = %conditions.until, reason = conditions.reason, "takes less for now");
+                match self.store.state(terminal, conditions).await {
+                    Ok(()) => ItemAnswer::Accepted,
+                    Err(error) => failed(&error),
                 }
             }
             // Not registered for it any more is what was asked for, also if it never was.
