@@ -4,13 +4,16 @@
 
 use delivery::{ItemAnswer, ItemHead, MessageId, OutboxError, OutboxReader, Outgoing, Said};
 use jiff::{SignedDuration, Timestamp};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::directory::{Recipient, Terminal};
 use crate::ingest::http::Problem;
 use crate::intake::{Intake, Refusal, Submission};
 use crate::store::{Handling, Store, StoreError};
 use crate::subscription::{RegisterError, RegisteredBy, Subscription};
+
+/// Answers on their way: a terminal that notes none is read no further.
+const ANSWERS_MAX: usize = 32;
 
 /// What is answered when the store fails: the terminal comes again.
 const UNAVAILABLE: u16 = 503;
@@ -60,6 +63,11 @@ impl Listener {
                     tracing::warn!(%terminal, item = %id, status, reason, "item refused");
                 }
             }
+            if answers.len() >= ANSWERS_MAX
+                && let Some(answered) = answers.join_next().await
+            {
+                self.noted(answered)?;
+            }
             answers.spawn(reader.settle(id, &answer));
             if read.is_unfinished {
                 break;
@@ -67,13 +75,19 @@ impl Listener {
         }
         drop(reader);
         while let Some(answered) = answers.join_next().await {
-            if let Ok(answered) = answered
-                && !answered?
-            {
-                tracing::warn!(terminal = %self.terminal.name, "the terminal could not note what became of an item");
-            }
+            self.noted(answered)?;
         }
         Ok(read)
+    }
+
+    /// The terminal has heard what became of an item.
+    fn noted(&self, answered: Result<Result<bool, OutboxError>, JoinError>) -> Result<(), OutboxError> {
+        if let Ok(is_noted) = answered
+            && !is_noted?
+        {
+            tracing::warn!(terminal = %self.terminal.name, "the terminal could not note what became of an item");
+        }
+        Ok(())
     }
 
     async fn take(&self, head: ItemHead, content: bytes::Bytes) -> ItemAnswer {
