@@ -50,7 +50,7 @@ pub(crate) struct Wait {
     /// The terminal's config, handed to `ringup answer`
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Where `ringup outbox send` asks for the line ([outbox] starter in the terminal's config)
+    /// Where `ringup outbox send` asks for the line, as outbox.starter in the terminal's config says
     #[arg(long, value_name = "SOCKET")]
     lend: Option<PathBuf>,
 }
