@@ -14,11 +14,13 @@ use client::answer::{AnswerExit, Heard, answer};
 use client::budget::Budget;
 use client::connector::{self, ReceiveConfig, dial_in};
 use client::identity::Identity;
+use client::outbox::{Outbox, OutboxEntry};
+use client::sender;
 use client::session::{LinkSettings, SILENCE_MAX, receive_online};
 use client::starter::{self, StarterConfig};
 use client::submission::{Accepted, Handling, Submission, submit};
 use delivery::proof::{BUNDLE_OCTETS_MAX, Bundle};
-use delivery::{ContentType, Reason, Urgency};
+use delivery::{ContentType, Outgoing, Reason, Said, Urgency};
 use jiff::{SignedDuration, Timestamp};
 use line::{Port, PortAddress};
 use link::Capture;
@@ -48,6 +50,9 @@ pub(crate) struct Wait {
     /// The terminal's config, handed to `ringup answer`
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Where `ringup outbox send` asks for the line, as outbox.starter in the terminal's config says
+    #[arg(long, value_name = "SOCKET")]
+    lend: Option<PathBuf>,
 }
 
 impl Wait {
@@ -58,6 +63,7 @@ impl Wait {
             port: self.line,
             setup: Setup { profile: self.profile, added: self.added },
             answer: (program, arguments),
+            lend: self.lend,
         })
     }
 }
@@ -102,8 +108,8 @@ impl Answer {
 
 /// What is submitted, and for whom.
 #[derive(Debug, Args)]
-struct What {
-    /// Whom it is for: tel:NUMBER, ip:ADDRESS or terminal:NAME; may be given more than once
+pub(crate) struct What {
+    /// Whom it is for: tel:NUMBER, ip:ADDRESS, terminal:NAME or topic:TOPIC; may be given more than once
     #[arg(long, value_name = "DESTINATION")]
     to: Vec<String>,
     /// What the content is
@@ -141,24 +147,49 @@ fn expiry(text: &str) -> Result<String, String> {
 }
 
 impl What {
-    /// The submission, if there is one.
-    fn read(self, token_file: Option<&Path>) -> anyhow::Result<Option<Submission>> {
-        let Some(file) = self.file else {
+    /// The content, if there is one.
+    fn content(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(file) = &self.file else {
             return if self.to.is_empty() { Ok(None) } else { bail!("--to is given, but no file to send there") };
         };
         if self.to.is_empty() {
             bail!("say whom the file is for, such as --to tel:301");
         }
+        if file.as_os_str() != "-" {
+            return std::fs::read(file).map(Some).with_context(|| format!("could not read {}", file.display()));
+        }
+        let mut content = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut content)?;
+        Ok(Some(content))
+    }
+
+    /// What goes into the outbox, if there is anything.
+    pub(crate) fn outgoing(self) -> anyhow::Result<Option<(Said, Vec<u8>)>> {
+        let Some(content) = self.content()? else { return Ok(None) };
+        if self.idempotency_key.is_some() {
+            bail!("an item in the outbox is taken once in any case: leave out --idempotency-key");
+        }
+        let expires_at = self.expires.map(|text| match text.parse::<i64>() {
+            Ok(seconds) => Timestamp::now().checked_add(SignedDuration::from_secs(seconds)),
+            Err(_) => text.parse(),
+        });
+        let outgoing = Outgoing {
+            to: self.to,
+            content_type: self.content_type,
+            urgency: self.urgency,
+            expires_at: expires_at.transpose().context("--expires is too far away")?,
+            topic: self.topic.map(|topic| topic.parse()).transpose().context("--topic is no topic")?,
+            replace_key: self.replace,
+        };
+        Ok(Some((Said::Message(outgoing), content)))
+    }
+
+    /// The submission, if there is one.
+    fn read(self, token_file: Option<&Path>) -> anyhow::Result<Option<Submission>> {
+        let Some(content) = self.content()? else { return Ok(None) };
         let token_file = token_file.context("a token is needed to submit; `ringup provider add` prints one")?;
         let token = std::fs::read_to_string(token_file);
         let token = token.with_context(|| format!("could not read the token in {}", token_file.display()))?;
-        let content = if file.as_os_str() == "-" {
-            let mut content = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut content)?;
-            content
-        } else {
-            std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?
-        };
         Ok(Some(Submission {
             token: token.trim().to_owned(),
             destinations: self.to,
@@ -215,7 +246,9 @@ impl Send {
 #[command(after_help = "\
 Examples:
   ringup dial-in --config vending-machine.toml --to ip:10.77.0.2 fault.json
-  ringup dial-in --config terminal.toml                     only fetch what waits here")]
+  ringup dial-in --config terminal.toml                     only fetch what waits here, and say what waits in the outbox
+
+A [provider] submits with its token. A [terminal] without one submits from its outbox, on the session that its key proves.")]
 pub(crate) struct DialIn {
     /// The machine's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
@@ -237,7 +270,11 @@ pub(crate) struct DialIn {
 impl DialIn {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
-        let submissions = self.what.read(machine.token_file.as_deref())?;
+        // A terminal without a token says what it has to say on its own session, from its outbox.
+        let (submissions, said) = match &machine.terminal {
+            Some(_) if machine.token_file.is_none() => (None, self.what.outgoing()?),
+            _ => (self.what.read(machine.token_file.as_deref())?, None),
+        };
         let linger = self.linger.map(Duration::try_from).transpose().context("--linger cannot be negative")?;
         if linger.is_some_and(|linger| linger >= SILENCE_MAX) {
             bail!(
@@ -248,20 +285,39 @@ impl DialIn {
         let receive = machine
             .terminal
             .map(|terminal| ReceiveConfig { linger: linger.unwrap_or(terminal.linger), ..terminal.receive() });
+        let outbox = Outbox::new(&machine.state);
         if submissions.is_none() && receive.is_none() {
             bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
         }
         let capture = self.capture.as_deref().map(Capture::create).transpose()?;
         let port = machine.port.context("the config has no line.port: where is the modem?")?;
+        let number = machine.server.context("the config has no server.number: whom to call?")?;
+        let said = said.map(|(said, content)| outbox.add(&said, &content)).transpose()?;
         let job = connector::DialIn {
-            number: machine.server.context("the config has no server.number: whom to call?")?,
+            number,
             budget: Budget::new(&machine.state, machine.limits),
             link: LinkSettings { capture, ..machine.link },
             submissions: submissions.into_iter().collect(),
             receive,
         };
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        for accepted in runtime.block_on(dial_in(&port, machine.setup, job))? {
+        let ended = runtime.block_on(async {
+            // A starter that holds the modem lends it.
+            let _line = sender::borrow(machine.sender.starter.as_deref()).await?;
+            anyhow::Ok(dial_in(&port, machine.setup, job).await?)
+        });
+        if let Some(id) = said {
+            match (outbox.entry(id), &ended) {
+                (None, _) if self.json => println!("{}", serde_json::json!({ "id": id.to_string() })),
+                (None, _) => println!("submitted as {id}"),
+                (Some(OutboxEntry { note: Some(note), .. }), _) => {
+                    bail!("the server did not take {id} ({}): {}; see: ringup outbox list", note.status, note.reason)
+                }
+                (Some(_), Ok(_)) => bail!("the server did not ask for {id}; it is kept in the outbox"),
+                (Some(_), Err(_)) => eprintln!("{id} is kept in the outbox, and goes on the next call"),
+            }
+        }
+        for accepted in ended? {
             print_accepted(&accepted, self.json)?;
         }
         Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ mod inbox;
 mod logging;
 mod machine;
 mod operator;
+mod outbox;
 mod services;
 mod simulate;
 mod size;
@@ -48,6 +49,10 @@ enum Command {
     Connect(machine::Connect),
     Enrol(machine::Enrol),
     Inbox(inbox::InboxVerbs),
+    Outbox(outbox::OutboxVerbs),
+    Subscribe(outbox::Subscribe),
+    Unsubscribe(outbox::Unsubscribe),
+    Conditions(outbox::StateConditions),
     Wait(machine::Wait),
     Answer(machine::Answer),
     Terminal(operator::TerminalVerbs),
@@ -76,6 +81,10 @@ fn main() -> ExitCode {
         Command::Connect(connect) => connect.run(),
         Command::Enrol(enrol) => enrol.run(),
         Command::Inbox(verbs) => verbs.run(),
+        Command::Outbox(verbs) => verbs.run(),
+        Command::Subscribe(subscribe) => subscribe.run(),
+        Command::Unsubscribe(unsubscribe) => unsubscribe.run(),
+        Command::Conditions(conditions) => conditions.run(),
         Command::Wait(wait) => wait.run(),
         Command::Answer(answer) => answer.run(),
         Command::Terminal(verbs) => verbs.run(),

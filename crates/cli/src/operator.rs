@@ -156,6 +156,7 @@ Examples:
   ringup terminal add gauge --number 302 --trust chap --deliver http://:8080/inbox     it runs pppd and a web server
   ringup terminal invite owner --caller 201 -o owner.bundle
   ringup terminal register meter --key KEY       its own software has no bundle: docs/protocol.md
+  ringup terminal sends-as gauge gauges          what it has to say is taken as the provider gauges'
   ringup terminal list
   ringup terminal show owner --json
   ringup terminal shut-out owner                 its key was stolen: nothing more is said to it")]
@@ -213,6 +214,13 @@ enum TerminalVerb {
         /// Its public key: 43 base64url characters, of which the first may be a hyphen
         #[arg(long, allow_hyphen_values = true)]
         key: String,
+    },
+    /// Let a terminal send, as a provider, with its rights and quotas; without one it may send nothing
+    SendsAs {
+        /// Its name
+        name: Name,
+        /// The provider; none: it may send nothing any more
+        provider: Option<Name>,
     },
     /// Say nothing more to a terminal, at once; what waits for it goes on waiting until it is invited again
     ShutOut {
@@ -291,6 +299,14 @@ impl TerminalVerbs {
                 let body = json!({ "key": key });
                 desk.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
                 eprintln!("{name} is enrolled with this key; what waits for it is due now (see: ringup plan)");
+            }
+            TerminalVerb::SendsAs { name, provider } => {
+                let body = json!({ "provider": provider.as_ref().map(ToString::to_string) });
+                desk.ask(Method::PUT, &format!("/terminals/{name}/sender"), Some(&body))?;
+                match provider {
+                    Some(provider) => eprintln!("{name} sends as {provider}, with its rights and quotas"),
+                    None => eprintln!("{name} may send nothing any more"),
+                }
             }
             TerminalVerb::ShutOut { name, yes } => {
                 if !yes && !confirm(&format!("say nothing more to {name}, and forget its key?"))? {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::budget::{Budget, BudgetError};
 use crate::identity::Identity;
 use crate::inbox::{InboxConfig, InboxError};
+use crate::outbox::Outbox;
 use crate::session::{LinkSettings, Receiving, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
 
@@ -59,6 +60,7 @@ impl ReceiveConfig {
         Ok(Receiving {
             identity: Arc::new(Identity::open(&self.state).map_err(SessionError::from)?),
             inbox: Arc::new(self.inbox.open()?),
+            outbox: Arc::new(Outbox::new(&self.state)),
             linger: self.linger,
         })
     }

@@ -4,6 +4,8 @@
 //! [`session`] (PPP, connected notice, receive) → [`inbox`] (on the disk, then the receipt) → hang up → the starter
 //! waits again, with the modem initialised anew.
 //!
+//! What the terminal itself has to say waits in the [`outbox`]; the [`sender`] says when a call is worth it.
+//!
 //! The only room that dials is [`connector`], and it dials what the [`budget`] allows.
 
 mod agreements;
@@ -13,6 +15,8 @@ pub mod connector;
 pub mod handover;
 pub mod identity;
 pub mod inbox;
+pub mod outbox;
+pub mod sender;
 mod service_manager;
 pub mod session;
 mod shelf;

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use delivery::proof::ServerKeyList;
-use delivery::{Arrival, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
+use delivery::{Arrival, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use line::Call;
 use link::{
     Agreement, Capture, CloseReason, Expected, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side,
@@ -22,6 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::identity::{Identity, IdentityError};
 use crate::inbox::Inbox;
+use crate::outbox::Outbox;
 
 /// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -126,6 +128,8 @@ pub struct Receiving {
     pub identity: Arc<Identity>,
     /// Where what comes is kept.
     pub inbox: Arc<Inbox>,
+    /// What it has to say.
+    pub outbox: Arc<Outbox>,
     /// How long it stays connected after "nothing more".
     pub linger: Duration,
 }
@@ -191,7 +195,7 @@ async fn receive_over<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Receiving { identity, inbox, linger } = receiving;
+    let Receiving { identity, inbox, outbox, linger } = receiving;
     let Course { rate_bps, proof_wait, complete } = course;
     let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
     stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
@@ -200,7 +204,8 @@ where
     let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
     let mut proof = stream.proof();
     let proved = Arc::new(Notify::new());
-    let inbox = Arc::new(AttentiveInbox { inbox, identity: identity.clone(), proved: proved.clone(), complete });
+    let inbox =
+        Arc::new(AttentiveInbox { inbox, outbox, identity: identity.clone(), proved: proved.clone(), complete });
     let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
     let mut deadline = std::pin::pin!(sleep(proof_wait));
     let mut is_proved = false;
@@ -241,6 +246,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 /// An inbox that tells when the server is proved.
 struct AttentiveInbox {
     inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
     identity: Arc<Identity>,
     proved: Arc<Notify>,
     complete: Arc<AtomicBool>,
@@ -248,6 +254,12 @@ struct AttentiveInbox {
 
 impl delivery::Inbox for AttentiveInbox {
     async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, StoreError> {
+        let Manner { urgency, .. } = arrival.manner;
+        if let Some(stated) =
+            self.outbox.conditions().filter(|stated| !stated.take(urgency, arrival.size, Timestamp::now()))
+        {
+            return Err(StoreError::NotNow(stated.reason));
+        }
         self.inbox.store(arrival, content).await
     }
 
@@ -260,6 +272,10 @@ impl delivery::Inbox for AttentiveInbox {
         self.identity.keep_servers(keys).map_err(failed)?;
         tracing::info!(keys = keys.keys().len(), "told the server's keys");
         Ok(true)
+    }
+
+    fn outbox(&self) -> Option<&dyn delivery::Outbox> {
+        Some(self.outbox.as_ref())
     }
 
     fn proved(&self) {

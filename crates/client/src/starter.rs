@@ -4,6 +4,7 @@
 //!   Opening ──► Initialising ──► Waiting ──ring──► `answer` runs (line is its stdin) ──► DTR low ──► Opening
 //!      ▲  port or modem fails: again in a minute     │ RING of a call just refused: ignored
 //!      └─────────────────────────────────────────────┘
+//!                                    └──somebody asks for the line──► closed, until he is gone ──► DTR low ──► Opening
 //! ```
 //!
 //! While it waits it sleeps in one `poll`, from which it wakes once in many minutes (the watchdog's half time, at least
@@ -12,13 +13,15 @@
 //! it, hangs up.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use line::{DTR_LOW, Port, PortAddress, PortError, QUIET_AFTER};
+use line::{DTR_LOW, Port, PortAddress, PortError, QUIET_AFTER, Woken};
 use modem::{Dialogue, Event, Fault, Input, Output, RingKind, Setup};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -42,6 +45,16 @@ pub struct StarterConfig {
     pub setup: Setup,
     /// The program that decides, and its arguments; `--heard HEX`, perhaps `--short-guard`, is added.
     pub answer: (PathBuf, Vec<OsString>),
+    /// Where other programs of this machine ask for the line, to dial.
+    pub lend: Option<PathBuf>,
+}
+
+/// What ends the waiting.
+enum Sign {
+    /// A call: what was heard of it, and whether the modem takes a short silence around the escape sequence.
+    Ring(Vec<u8>, bool),
+    /// Somebody asks for the line, and has it until he is gone.
+    Borrower(UnixStream),
 }
 
 /// Why the starter went back to the beginning.
@@ -55,6 +68,8 @@ enum Interruption {
     Closed,
     #[error(transparent)]
     Modem(Fault),
+    #[error("the line cannot be lent")]
+    Lend(#[source] io::Error),
     #[error("could not start {program}")]
     Start {
         program: PathBuf,
@@ -66,7 +81,13 @@ enum Interruption {
 /// Waits for calls for ever.
 pub fn run(config: &StarterConfig) -> ! {
     let manager = ServiceManager::from_environment();
-    let mut starter = Starter { config, manager, refused_at: None, refused: 0 };
+    let lender = config.lend.as_ref().and_then(|path| {
+        // One that is there already is left from before: the line is ours alone.
+        let _ = std::fs::remove_file(path);
+        let bound = UnixListener::bind(path);
+        bound.inspect_err(|error| tracing::error!(path = %path.display(), %error, "the line is not lent")).ok()
+    });
+    let mut starter = Starter { config, manager, lender, refused_at: None, refused: 0 };
     loop {
         match starter.serve_one() {
             Ok(()) => sleep(DTR_LOW),
@@ -82,6 +103,7 @@ pub fn run(config: &StarterConfig) -> ! {
 struct Starter<'a> {
     config: &'a StarterConfig,
     manager: ServiceManager,
+    lender: Option<UnixListener>,
     /// When the call that was refused last rang last: until the line was quiet, RING alone is still that call.
     refused_at: Option<Instant>,
     refused: u64,
@@ -91,7 +113,10 @@ impl Starter<'_> {
     /// From a closed port to a closed port: one ring.
     fn serve_one(&mut self) -> Result<(), Interruption> {
         let port = Port::open(&self.config.port)?;
-        let (heard, has_short_guard) = self.wait(&port)?;
+        let (heard, has_short_guard) = match self.wait(&port)? {
+            Sign::Ring(heard, has_short_guard) => (heard, has_short_guard),
+            Sign::Borrower(borrower) => return self.lend(port, borrower),
+        };
         tracing::info!("ringing: starting the decision program");
         let exit = self.start(port, &heard, has_short_guard)?;
         let (outcome, refusal) = AnswerExit::read(exit.code());
@@ -105,8 +130,9 @@ impl Starter<'_> {
         Ok(())
     }
 
-    /// Initialises the modem and waits for the first sign of a call; gives what was heard of it.
-    fn wait(&mut self, port: &Port) -> Result<(Vec<u8>, bool), Interruption> {
+    /// Initialises the modem and waits for the first sign of a call, or for somebody who wants to dial.
+    fn wait(&mut self, port: &Port) -> Result<Sign, Interruption> {
+        let mut is_ready = false;
         let mut dialogue = Dialogue::new(self.config.setup.clone(), port.signals(), Instant::now());
         let mut buffer = [0; 256];
         let mut heard = Vec::new();
@@ -119,6 +145,7 @@ impl Starter<'_> {
                 Output::Event(Event::Fault(fault)) => return Err(Interruption::Modem(fault)),
                 Output::Event(Event::Ready) => {
                     tracing::info!(port = %self.config.port, "waiting for calls");
+                    is_ready = true;
                     self.manager.ready();
                     self.manager.alive();
                     continue;
@@ -129,11 +156,11 @@ impl Starter<'_> {
                         heard.clear();
                         continue;
                     }
-                    return Ok((heard, dialogue.has_short_guard()));
+                    return Ok(Sign::Ring(heard, dialogue.has_short_guard()));
                 }
                 // A number is told once a call, so this is not the call that was refused.
                 Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => {
-                    return Ok((heard, dialogue.has_short_guard()));
+                    return Ok(Sign::Ring(heard, dialogue.has_short_guard()));
                 }
                 Output::Event(Event::Healthy) => {
                     self.manager.alive();
@@ -143,9 +170,17 @@ impl Starter<'_> {
                 Output::Timeout { at, .. } => at,
             };
             let probe_at = deadline.is_none().then(|| Instant::now() + self.manager.interval());
-            match port.read_until(&mut buffer, deadline.or(probe_at))? {
-                Some(0) => return Err(Interruption::Closed),
-                Some(count) => {
+            // Not in the middle of a ring: that has the line.
+            let lender = self.lender.as_ref().filter(|_| is_ready && deadline.is_none());
+            match port.read_or(&mut buffer, deadline.or(probe_at), lender.map(AsFd::as_fd))? {
+                Woken::Octets(0) => return Err(Interruption::Closed),
+                Woken::Beside => {
+                    let accepted = lender.map(UnixListener::accept).transpose().map_err(Interruption::Lend)?;
+                    if let Some((borrower, _)) = accepted {
+                        return Ok(Sign::Borrower(borrower));
+                    }
+                }
+                Woken::Octets(count) => {
                     let octets = &buffer[..count];
                     if heard.len() + count > HEARD_OCTETS_MAX {
                         heard.clear();
@@ -153,8 +188,8 @@ impl Starter<'_> {
                     heard.extend_from_slice(octets);
                     dialogue.handle(Input::Octets(octets), Instant::now());
                 }
-                None if probe_at.is_some() => dialogue.handle(Input::Probe, Instant::now()),
-                None => dialogue.handle(Input::Deadline, Instant::now()),
+                Woken::Deadline if probe_at.is_some() => dialogue.handle(Input::Probe, Instant::now()),
+                Woken::Deadline => dialogue.handle(Input::Deadline, Instant::now()),
             }
         }
     }
@@ -180,17 +215,34 @@ impl Starter<'_> {
         }
         let mut child = command.spawn().map_err(failed)?;
         drop(command); // it holds our copy of the line; from here on the line is the child's alone
-        self.watch(&child);
+        self.watch_child(&child);
         child.wait().map_err(failed)
     }
 
+    /// Gives the line away until the borrower is gone, however that comes.
+    fn lend(&self, port: Port, mut borrower: UnixStream) -> Result<(), Interruption> {
+        drop(port);
+        sleep(DTR_LOW); // the modem must have seen that the port was closed before another opens it
+        tracing::info!("line lent");
+        if borrower.write_all(b"\n").is_ok() {
+            self.watch(&borrower);
+        }
+        tracing::info!("line back, waiting again");
+        Ok(())
+    }
+
     /// Until the program has ended, says that we are there: a call may take longer than a watchdog's time.
-    fn watch(&self, child: &Child) {
+    fn watch_child(&self, child: &Child) {
         let pidfd = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let Some(Ok(pidfd)) = pidfd.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { return };
-        let interval = Timespec::try_from(self.manager.interval()).ok();
         // It is readable when the program has ended (pidfd_open(2)).
-        while let Ok(0) | Err(Errno::INTR) = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], interval.as_ref()) {
+        self.watch(&pidfd);
+    }
+
+    /// Says that we are there until there is something to read.
+    fn watch(&self, other: &impl AsFd) {
+        let interval = Timespec::try_from(self.manager.interval()).ok();
+        while let Ok(0) | Err(Errno::INTR) = poll(&mut [PollFd::new(other, PollFlags::IN)], interval.as_ref()) {
             self.manager.alive();
         }
     }

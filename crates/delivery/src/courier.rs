@@ -17,11 +17,12 @@ use tokio::task::JoinSet;
 use crate::encoding::ZSTD;
 use crate::fields;
 use crate::message::{Digest, MessageId, Parcel, Urgency};
+use crate::outbox::OutboxReader;
 use crate::plan::Due;
 use crate::portions::{Content, Flushed, WayOut};
 use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured, ServerKeyList};
 use crate::receiver::Progress;
-use crate::{CONTENT_DIGEST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
+use crate::{CONTENT_DIGEST, LINGERS, OUTBOX, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
 
 /// How long a terminal may take to say that it is there.
 const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
@@ -48,6 +49,8 @@ pub struct Courier {
 struct Said {
     lingers: AtomicBool,
     takes_zstd: AtomicBool,
+    /// Something waits in its outbox, and was not asked for since.
+    has_outbox: AtomicBool,
 }
 
 /// A terminal's word that a message is on its disk.
@@ -226,7 +229,29 @@ impl Courier {
     /// # Errors
     /// [`DeliveryError::Lost`] if the session is over, which is what was asked for.
     pub async fn nothing_more(&mut self) -> Result<(), DeliveryError> {
-        self.requests.send_request(post("/nothing-more")).await.map(drop).map_err(DeliveryError::Lost)
+        let response = self.requests.send_request(post("/nothing-more")).await.map_err(DeliveryError::Lost)?;
+        self.said.note(&response);
+        Ok(())
+    }
+
+    /// Whether the terminal has said that it has something to say, and was not asked for it since.
+    pub fn has_outbox(&self) -> bool {
+        self.said.has_outbox.load(Ordering::Relaxed)
+    }
+
+    /// Asks the terminal for what it has to say; made at once. `None`: it has nothing.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Lost`].
+    pub fn outbox(&mut self) -> impl Future<Output = Result<Option<OutboxReader>, DeliveryError>> + Send + use<> {
+        self.said.has_outbox.store(false, Ordering::Relaxed);
+        let request = Request::builder().uri("http://terminal/outbox").body(Content::default());
+        let response = self.requests.send_request(request.expect("a constant request is valid"));
+        let requests = self.requests.clone();
+        async move {
+            let response = response.await.map_err(DeliveryError::Lost)?;
+            Ok((response.status() == StatusCode::OK).then(|| OutboxReader::new(requests, response.into_body())))
+        }
     }
 
     /// Waits until the session is over. May be dropped and called again.
@@ -238,6 +263,7 @@ impl Courier {
 impl Said {
     fn note(&self, response: &Response<Incoming>) {
         let headers = response.headers();
+        self.has_outbox.fetch_or(headers.contains_key(OUTBOX), Ordering::Relaxed);
         self.lingers.fetch_or(headers.contains_key(LINGERS), Ordering::Relaxed);
         let takes = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let takes_zstd = takes.flat_map(|value| value.split(',')).any(|coding| coding.trim() == ZSTD);

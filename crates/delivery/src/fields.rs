@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What cannot stand in a field as it is; nor can what is not ASCII.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+pub(crate) const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// The request that brings a message from `offset` on.
 pub(crate) fn of_parcel(parcel: &Parcel, offset: u64, is_last: bool) -> Builder {

@@ -3,7 +3,7 @@
 //! The terminal opens a TCP connection to the server's [`PORT`] and writes a [`Preamble`]: that is the connected notice.
 //! From there the shape is call home (RFC 8071): the **server** is the TLS and HTTP/2 client ([`Courier`]), the **terminal**
 //! the TLS and HTTP/2 server ([`receive`]); [`proof`] says how each knows the other. A message is one `PUT /m/{id}`; the 2xx answer is the receipt and says "it is on my
-//! disk". `POST /nothing-more` ends the session; the terminal hangs up on it at once.
+//! disk". `POST /nothing-more` ends the session; the terminal hangs up on it at once, unless it has something to say ([`Outbox`]).
 //!
 //! [`Plan`] decides what is said next; it is pure.
 
@@ -11,6 +11,7 @@ mod courier;
 mod encoding;
 mod fields;
 mod message;
+mod outbox;
 mod plan;
 mod portions;
 mod preamble;
@@ -24,6 +25,10 @@ pub use encoding::{EncodingError, UNPACKED_OCTETS_MAX, UnpackError, unpack};
 pub use message::{
     Arrival, ContentType, ContentTypeError, Digest, DigestError, Manner, MessageHead, MessageId, MessageIdError,
     Parcel, Urgency, UrgencyError,
+};
+pub use outbox::{
+    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, Outbox, OutboxError, OutboxReader, Outgoing,
+    Said, read_item_head, write_item_head,
 };
 pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
@@ -53,6 +58,13 @@ const LAST: &str = "last";
 
 /// The field with which a terminal says, on a receipt, that it stays for a while.
 const LINGERS: &str = "lingers";
+
+/// The field with which a terminal says, where the server would hang up, that it has something to say itself.
+const OUTBOX: &str = "outbox";
+
+/// The fields with which a server refuses an item: a status, and why.
+const REFUSED: &str = "refused";
+const REASON: &str = "reason";
 
 /// The fields that say how a message is to be treated; each is left out where it says the usual.
 const TOPIC: &str = "topic";

@@ -139,6 +139,11 @@ impl Plan {
         self.under_way.len() < usize::from(UNDER_WAY_MAX) - reserved && !is_held
     }
 
+    /// The session has gone on by something else than a message: what was said of its end has to be said anew.
+    pub fn go_on(&mut self) {
+        self.has_said_nothing_more = false;
+    }
+
     /// A message under way was received or refused.
     pub fn settled(&mut self, id: MessageId) {
         self.under_way.remove(&id);

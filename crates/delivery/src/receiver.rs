@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -19,9 +21,13 @@ use tokio::time::timeout;
 use crate::encoding::{EncodingError, ZSTD};
 use crate::fields::{is_encoding_known, read_arrival};
 use crate::message::{Arrival, Digest, MessageId};
+use crate::outbox::{ItemAnswer, Outbox, OutboxBody};
 use crate::plan::UNDER_WAY_MAX;
 use crate::proof::{EnrolmentSecret, Proved, PublicKey, SERVER_KEYS_OCTETS_MAX, Secured, ServerKeyList};
-use crate::{CONTENT_DIGEST, LAST, LINGERS, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
+use crate::{
+    CONTENT_DIGEST, LAST, LINGERS, OUTBOX, REASON, REFUSED, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET,
+    WINDOW_OCTETS,
+};
 
 /// Octets of request head taken: ours have about 200.
 const HEAD_OCTETS_MAX: u32 = 4096;
@@ -44,6 +50,11 @@ pub trait Inbox: Send + Sync + 'static {
     /// [`StoreError`]: those that were stay.
     fn keep_server_keys(&self, _keys: &ServerKeyList) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    /// What this terminal has to say to its server, if it ever has anything.
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        None
     }
 
     /// The server has proved itself; nothing is asked of the inbox before that.
@@ -93,6 +104,9 @@ pub enum StoreError {
     /// Not so many octets are here.
     #[error("the upload does not begin where this terminal is")]
     Offset,
+    /// It is outside of what this terminal has said that it takes for now.
+    #[error("not now{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
+    NotNow(String),
     /// It cannot be unpacked; it may come unpacked.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
@@ -189,7 +203,7 @@ where
         loop {
             // The sender lives as long as this future's caller: waiting cannot fail before the connection ends.
             let stay = match watched.wait_for(|course| course.is_over()).await.map(|course| course.end) {
-                Ok(End::Last) if !is_lingering => LAST_WAIT,
+                Ok(End::Last | End::Offered) if !is_lingering => LAST_WAIT,
                 _ => linger,
             };
             if stay.is_zero() || timeout(stay, watched.changed()).await.is_err() {
@@ -239,21 +253,26 @@ enum End {
     Open,
     /// The message that began last was the last.
     Last,
+    /// Nothing more is to come; the server was told that something waits here, and may ask for it.
+    Offered,
     /// The server has said so.
     NothingMore,
 }
 
-/// A message that is coming; whatever becomes of its request, it counts no longer when this is dropped.
-struct UnderWay<'a>(&'a watch::Sender<Course>);
+/// An answer: a few words, or all that waits here.
+type Answer = Response<Either<Full<Bytes>, OutboxBody<UnderWay>>>;
 
-impl<'a> UnderWay<'a> {
-    fn begin(course: &'a watch::Sender<Course>) -> Self {
+/// A message that is coming, or what waits here and is going; whatever becomes of its request, it counts no longer when this is dropped.
+struct UnderWay(Arc<watch::Sender<Course>>);
+
+impl UnderWay {
+    fn begin(course: &Arc<watch::Sender<Course>>) -> Self {
         course.send_modify(|course| *course = Course { end: End::Open, under_way: course.under_way + 1 });
-        Self(course)
+        Self(course.clone())
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.send_modify(|course| course.under_way -= 1);
     }
@@ -262,10 +281,10 @@ impl Drop for UnderWay<'_> {
 async fn answer(
     inbox: &Arc<impl Inbox>,
     busy: mpsc::Sender<()>,
-    course: &watch::Sender<Course>,
+    course: &Arc<watch::Sender<Course>>,
     is_lingering: bool,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Answer {
     let (parts, content) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
         (&Method::HEAD, path) if path.starts_with("/m/") => {
@@ -290,40 +309,88 @@ async fn answer(
                 })
             };
             let stored = store.await.unwrap_or(Err(StoreError::Cut));
-            if stored.is_ok() && parts.headers.contains_key(LAST) {
-                course.send_modify(|course| course.end = End::Last);
+            let is_last = stored.is_ok() && parts.headers.contains_key(LAST);
+            // Said only where the server would hang up otherwise: elsewhere it costs octets and changes nothing.
+            let offers = is_last && has_something_to_say(inbox);
+            if is_last {
+                course.send_modify(|course| course.end = if offers { End::Offered } else { End::Last });
             }
             drop(under_way);
             if course.borrow().is_over() {
                 inbox.complete();
             }
             match stored {
-                Ok(stored) => receipt(stored, is_lingering),
+                Ok(stored) => offer(receipt(stored, is_lingering), offers),
                 Err(error) => refusal(&error),
             }
         }
         (&Method::POST, "/nothing-more") => {
-            course.send_modify(|course| course.end = End::NothingMore);
+            let offers = has_something_to_say(inbox);
+            course.send_modify(|course| course.end = if offers { End::Offered } else { End::NothingMore });
             if course.borrow().is_over() {
                 inbox.complete();
             }
-            say(StatusCode::NO_CONTENT, "")
+            offer(say(StatusCode::NO_CONTENT, ""), offers)
         }
-        _ => say(StatusCode::NOT_FOUND, "only HEAD, PUT and PATCH /m/{id} and POST /nothing-more are known here"),
+        (&Method::GET, "/outbox") => match inbox.outbox() {
+            Some(outbox) => {
+                let body = OutboxBody::new(outbox.read(), UnderWay::begin(course));
+                Response::new(Either::Right(body))
+            }
+            None => say(StatusCode::NOT_FOUND, "this terminal has nothing to say"),
+        },
+        (&Method::DELETE | &Method::POST, path) if path.starts_with("/outbox/") => {
+            // While the server answers it has not forgotten us.
+            let _under_way = UnderWay::begin(course);
+            settle(inbox, &parts)
+        }
+        _ => say(StatusCode::NOT_FOUND, "only /m/{id}, /outbox and POST /nothing-more are known here"),
     }
 }
 
-fn refusal(error: &StoreError) -> Response<Full<Bytes>> {
+fn has_something_to_say(inbox: &Arc<impl Inbox>) -> bool {
+    inbox.outbox().is_some_and(Outbox::waits)
+}
+
+fn offer(mut response: Answer, offers: bool) -> Answer {
+    if offers {
+        response.headers_mut().insert(OUTBOX, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The server's word about an item: taken, or refused.
+fn settle(inbox: &Arc<impl Inbox>, parts: &Parts) -> Answer {
+    let Some(outbox) = inbox.outbox() else { return say(StatusCode::NOT_FOUND, "") };
+    let Ok(id) = parts.uri.path()["/outbox/".len()..].parse() else { return say(StatusCode::BAD_REQUEST, "") };
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let answer = if parts.method == Method::DELETE {
+        ItemAnswer::Accepted
+    } else {
+        let Some(status) = text(REFUSED).and_then(|status| status.parse().ok()) else {
+            return say(StatusCode::BAD_REQUEST, "refused is missing or no status");
+        };
+        let reason = text(REASON).map(|reason| percent_decode_str(reason).decode_utf8_lossy());
+        ItemAnswer::Refused { status, reason: reason.unwrap_or_default().replace(char::is_control, "?") }
+    };
+    match outbox.settle(id, answer) {
+        Ok(()) => say(StatusCode::NO_CONTENT, ""),
+        Err(error) => say(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
+    }
+}
+
+fn refusal(error: &StoreError) -> Answer {
     let status = match error {
         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
         StoreError::Offset | StoreError::Reused => StatusCode::CONFLICT,
         StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        StoreError::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
     say(status, &error.to_string())
 }
 
-fn tell(progress: Progress) -> Response<Full<Bytes>> {
+fn tell(progress: Progress) -> Answer {
     let (complete, part) = match progress {
         Progress::Nothing => return say(StatusCode::NOT_FOUND, ""),
         Progress::Part { offset, digest } => ("?0", Some((offset, digest))),
@@ -341,7 +408,7 @@ fn tell(progress: Progress) -> Response<Full<Bytes>> {
     response
 }
 
-fn receipt(stored: Stored, is_lingering: bool) -> Response<Full<Bytes>> {
+fn receipt(stored: Stored, is_lingering: bool) -> Answer {
     let mut receipt = match stored {
         Stored::Now => say(StatusCode::CREATED, ""),
         Stored::Before => say(StatusCode::OK, ""),
@@ -352,14 +419,14 @@ fn receipt(stored: Stored, is_lingering: bool) -> Response<Full<Bytes>> {
     receipt
 }
 
-fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Response<Full<Bytes>> {
+fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Answer {
     match enrolment {
         Some(Enrolment { secret, key }) => say(StatusCode::OK, &secret.prove(proved, *key).to_string()),
         None => say(StatusCode::NOT_FOUND, "this terminal holds no enrolment secret; enrol it with a bundle"),
     }
 }
 
-async fn keep_server_keys(inbox: &impl Inbox, proved: &Proved, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn keep_server_keys(inbox: &impl Inbox, proved: &Proved, request: Request<Incoming>) -> Answer {
     let body = Limited::new(request.into_body(), SERVER_KEYS_OCTETS_MAX).collect().await;
     let text = body.ok().and_then(|body| String::from_utf8(body.to_bytes().into()).ok()).unwrap_or_default();
     let keys = match text.parse::<ServerKeyList>() {
@@ -377,8 +444,8 @@ async fn keep_server_keys(inbox: &impl Inbox, proved: &Proved, request: Request<
     }
 }
 
-fn say(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())));
+fn say(status: StatusCode, text: &str) -> Answer {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::copy_from_slice(text.as_bytes()))));
     *response.status_mut() = status;
     // What this terminal unpacks (RFC 7694 §3); an octet or so from the second answer on.
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ZSTD));

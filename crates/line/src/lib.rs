@@ -31,6 +31,6 @@ pub use lock_file::LockFile;
 pub use modem_line::{DialFailure, LineError, ModemLine};
 pub use number::{Number, NumberError};
 pub use numbering::{Forbidden, Home, HomeError, check_dialled};
-pub use port::{DTR_LOW, Port, PortAddress, PortAddressError, PortError};
+pub use port::{DTR_LOW, Port, PortAddress, PortAddressError, PortError, Woken};
 pub use ring::{CALLER_ID_WAIT, Caller, QUIET_AFTER, Ring, RingInput, RingWatch};
 pub use screening::{Action, ActionError, Decision, RATE_PERIOD, RefusalReason, Rule, Screening};

@@ -140,6 +140,17 @@ pub enum PortError {
     },
 }
 
+/// Why [`Port::read_or`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// So many octets came; none is the end of file.
+    Octets(usize),
+    /// The deadline came first.
+    Deadline,
+    /// There is something to read beside the port.
+    Beside,
+}
+
 /// An open port, non-blocking. Dropping it hangs up.
 #[derive(Debug)]
 pub struct Port {
@@ -212,15 +223,36 @@ impl Port {
     /// # Errors
     /// The operating system's. End of file is `Ok(Some(0))`.
     pub fn read_until(&self, buffer: &mut [u8], deadline: Option<Instant>) -> io::Result<Option<usize>> {
+        match self.read_or(buffer, deadline, None)? {
+            Woken::Octets(count) => Ok(Some(count)),
+            Woken::Deadline | Woken::Beside => Ok(None),
+        }
+    }
+
+    /// The same, and returns when there is something to read `beside` the port, too.
+    ///
+    /// # Errors
+    /// As [`Port::read_until`].
+    pub fn read_or(
+        &self,
+        buffer: &mut [u8],
+        deadline: Option<Instant>,
+        beside: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Woken> {
         loop {
             match read(self.fd.as_fd(), buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return other.map(Some),
+                other => return other.map(Woken::Octets),
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], timeout.as_ref()) {
-                Ok(0) => return Ok(None),
+            let here = PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN);
+            // Without anything beside it the port stands there twice, which changes nothing.
+            let there = PollFd::from_borrowed_fd(beside.unwrap_or(self.fd.as_fd()), PollFlags::IN);
+            let mut both = [here, there];
+            match poll(&mut both, timeout.as_ref()) {
+                Ok(0) => return Ok(Woken::Deadline),
+                Ok(_) if beside.is_some() && both[0].revents().is_empty() => return Ok(Woken::Beside),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }

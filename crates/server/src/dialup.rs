@@ -8,6 +8,7 @@ mod attempt;
 mod deliver;
 mod line_task;
 mod online;
+mod outbox;
 mod session;
 mod stock;
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
+use crate::intake::Intake;
 use crate::keys::ServerKeys;
 use crate::ledger::Tariff;
 use crate::metrics::Metrics;
@@ -207,6 +209,8 @@ pub struct Rooms {
     pub keys: ServerKeys,
     /// The submission door, served on every link.
     pub submissions: http::Submissions,
+    /// The door behind it, for what terminals say on their sessions.
+    pub intake: Intake,
     /// Where the lines' faults are told.
     pub alarms: Alarms,
     /// Where everything is counted.
@@ -220,6 +224,7 @@ struct Shared {
     settings: LinkSettings,
     /// The submission door, served on every link.
     submissions: http::Submissions,
+    intake: Intake,
     alarms: Alarms,
     metrics: Metrics,
     reports: mpsc::Sender<Report>,
@@ -255,12 +260,13 @@ impl DialUp {
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let status = lines.iter().map(|line| (line.name.clone(), LineEntry::new(line))).collect();
-        let Rooms { store, keys, submissions, alarms, metrics } = rooms;
+        let Rooms { store, keys, submissions, intake, alarms, metrics } = rooms;
         let shared = Arc::new(Shared {
             store,
             keys,
             settings,
             submissions,
+            intake,
             alarms,
             metrics,
             reports,

@@ -15,7 +15,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use delivery::proof::{Bundle, EnrolmentSecret, KeyForm};
 use delivery::{TerminalId, TopicFilter};
@@ -89,6 +89,7 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/terminals/{name}/shut-out", post(shut_out))
         .route("/terminals/{name}/resume", post(resume_terminal))
         .route("/terminals/{name}/subscriptions", get(list_subscriptions).put(subscribe).delete(unsubscribe))
+        .route("/terminals/{name}/sender", put(set_sender))
         .route("/plan", get(show_plan))
         .route("/server-keys", get(list_server_keys).post(rotate_server_key))
         .route("/server-keys/retire", post(retire_server_key))
@@ -277,6 +278,7 @@ async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> An
         [] => json!(["#"]),
         filters => json!(filters.iter().map(ToString::to_string).collect::<Vec<_>>()),
     };
+    shown["sends_as"] = json!(desk.store.sender(terminal.id).await?.map(|provider| provider.name.to_string()));
     shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     let trust = desk.store.trust(terminal.id).await?;
     shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -358,6 +360,30 @@ async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer 
     desk.store.shut_out(terminal.id).await?;
     desk.keys.forget(terminal.id);
     tracing::warn!(terminal = %terminal.name, "shut out");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewSender {
+    /// Nobody: it may send nothing.
+    provider: Option<String>,
+}
+
+/// As which provider a terminal submits what it says on its own sessions.
+async fn set_sender(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Json<NewSender>, JsonRejection>,
+) -> Answer {
+    let Json(NewSender { provider }) = body?;
+    let terminal = desk.named(&name).await?;
+    let provider = provider.map(|provider| parse::<Name>("provider", &provider)).transpose()?;
+    if !desk.store.set_sender(terminal.id, provider.clone()).await? {
+        let detail = "there is no provider of this name; `ringup provider add` makes one";
+        return Err(Refused::missing("provider", detail));
+    }
+    tracing::info!(terminal = %terminal.name, provider = provider.map(|name| name.to_string()), "sends as");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -194,7 +194,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         tracing::info!(%address, "taking mail");
         tasks.spawn(mail::serve(listener, mail, intake.clone(), store.clone(), metrics.clone(), shutdown.clone()));
     }
-    let submissions = Submissions::new(intake, store.clone(), metrics.clone());
+    let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
     let post = Post::default();
     tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
 
@@ -229,7 +229,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         routes: config.conditions.iter().map(|conditions| conditions.lines.clone()).collect(),
         ..Rules::new(config.retry)
     };
-    let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone(), metrics: metrics.clone() };
+    let (alarms_room, metrics_room) = (alarms.clone(), metrics.clone());
+    let rooms = Rooms { store: store.clone(), keys, submissions, intake, alarms: alarms_room, metrics: metrics_room };
     let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     if let Some(address) = config.delivery_listen {
         let (listener, address) = bind(address).await?;

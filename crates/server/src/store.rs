@@ -24,6 +24,7 @@ mod migration;
 mod providers;
 mod quotas;
 mod rows;
+mod stated;
 mod subscriptions;
 mod terminals;
 mod verdicts;

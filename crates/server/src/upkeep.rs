@@ -75,7 +75,10 @@ async fn release(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>) {
     match store.release(Timestamp::now()).await {
         Ok(terminals) if terminals.is_empty() => {}
         Ok(terminals) => {
-            tracing::info!(terminals = terminals.len(), "hours of subscriptions have begun");
+            tracing::info!(
+                terminals = terminals.len(),
+                "hours of subscriptions have begun, or terminals take everything again"
+            );
             let _ = due.send(terminals).await; // shutting down: due at the next start
         }
         Err(error) => tracing::error!(%error, "what was held back is held back still"),

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use delivery::TerminalId;
+use delivery::{Conditions, TerminalId};
 use jiff::Timestamp;
 
 use crate::directory::{CallRecord, Connection, Name, StockTrust, Terminal};
@@ -65,6 +65,8 @@ pub struct Circumstances<'a> {
     pub decided: Option<Decided>,
     /// The lines that are out of order, and what is wrong with them.
     pub faults: &'a [(String, String)],
+    /// What the terminal takes for now, if this message is outside of it.
+    pub stated: Option<&'a Conditions>,
     /// Whose budgets are spent.
     pub budgets: &'a [String],
 }
@@ -96,6 +98,17 @@ impl Waiting {
         let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
         if let Some((reason, next)) = not_trusted(terminal, around) {
             return Self { reason, next, next_at: None };
+        }
+        if let Some(conditions) = around.stated {
+            let why = match conditions.reason.as_str() {
+                "" => String::new(),
+                reason => format!(" ({reason})"),
+            };
+            return Self {
+                reason: format!("the terminal has said that it does not take it now{why}"),
+                next: "it is due when that is over".to_owned(),
+                next_at: Some(conditions.until),
+            };
         }
         match envelope.calls {
             Calls::From(at) => {

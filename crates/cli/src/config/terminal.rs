@@ -10,6 +10,8 @@ use std::time::Duration;
 use client::answer::TerminalConfig;
 use client::budget::Limits;
 use client::inbox::{InboxConfig, Rules};
+use client::outbox::Pace;
+use client::sender::SenderConfig;
 use client::session::{LinkSettings, SILENCE_MAX};
 use delivery::proof::Bundle;
 use line::{Action, Home, Hours, Number, PortAddress, Rule, Screening, Window, check_dialled};
@@ -21,6 +23,9 @@ use super::{ConfigError, Section, inbox, load, modem_setup, tun};
 
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
+
+/// No timer of a terminal is shorter.
+const EVERY_LEAST: Duration = Duration::from_secs(60);
 
 /// A machine at the end of a line.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct Machine {
     pub(crate) limits: Limits,
     /// Its link to the server.
     pub(crate) link: LinkSettings,
+    /// When it calls for what it has to say itself.
+    pub(crate) sender: SenderConfig,
     /// What makes it a terminal.
     pub(crate) terminal: Option<TerminalConfig>,
     /// What makes it a provider: where its token is.
@@ -67,6 +74,8 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         } else {
             (None, None)
         };
+        let (pace, starter) = top.section("outbox", outbox);
+        let sender = SenderConfig { state: state.clone(), pace, starter };
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
@@ -88,7 +97,7 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, setup, server, server_address, state, limits, link, terminal, token_file })
+        Some(Machine { port, setup, server, server_address, state, limits, link, sender, terminal, token_file })
     })
 }
 
@@ -116,6 +125,16 @@ fn budget(section: &mut Section<'_>) -> Limits {
         calls_a_day: count("calls_a_day", default.calls_a_day),
         minutes_a_day: count("minutes_a_day", default.minutes_a_day),
     }
+}
+
+/// When a call is worth it for what waits in the outbox, and who holds the line meanwhile.
+fn outbox(section: &mut Section<'_>) -> (Pace, Option<PathBuf>) {
+    let usual = Pace::default();
+    let pace = Pace { every: section.time("every", usual.every), octets: section.count("bytes", usual.octets) };
+    if pace.every < EVERY_LEAST {
+        section.fault("every", "is less than a minute: what cannot wait so long is --urgency urgent");
+    }
+    (pace, section.path("starter"))
 }
 
 /// How the server is reached: by its number, at its address on the Internet, or both.

@@ -26,6 +26,7 @@ mod kills;
 mod money;
 mod one_call;
 mod online;
+mod outbox;
 mod power_cut;
 mod proof;
 mod refusals;

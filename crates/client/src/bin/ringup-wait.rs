@@ -26,6 +26,7 @@ Options:
   --init COMMAND    an AT command for this modem, behind the profile's; may be given more than once
   --config FILE     the terminal's config, handed to `ringup answer`
   --answer PROGRAM  the program to start [default: ringup beside this program, else in PATH]
+  --lend SOCKET     where `ringup outbox send` asks for the line ([outbox] starter in the terminal's config)
   -h, --help        this text
   -V, --version     the version
 
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
 
 /// Reads the command line. `None`: it only asked for a text, which is printed.
 fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
-    let (mut port, mut config, mut answer, mut setup) = (None, None, None, Setup::default());
+    let (mut port, mut config, mut answer, mut lend, mut setup) = (None, None, None, None, Setup::default());
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -59,6 +60,7 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
             Arg::Long("init") => setup.added.push(parser.value()?.parse()?),
             Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Arg::Long("answer") => answer = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("lend") => lend = Some(PathBuf::from(parser.value()?)),
             Arg::Short('h') | Arg::Long("help") => {
                 print!("{HELP}");
                 return Ok(None);
@@ -76,6 +78,7 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
         port: port.ok_or("--line is missing: the modem's device, such as /dev/ttyUSB0")?,
         setup,
         answer: (answer.unwrap_or_else(beside_this_program), arguments),
+        lend,
     }))
 }
 

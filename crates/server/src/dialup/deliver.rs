@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use delivery::proof::{Proof, Secured};
-use delivery::{Courier, DeliveryError, Due, EnrolError, MessageId, Plan, Progress, Receipt, Step};
+use delivery::{Courier, DeliveryError, Due, EnrolError, MessageId, OutboxError, Plan, Progress, Receipt, Step};
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,12 +16,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Attempt, Brought, Desk, Prepared, Ready, Sent};
+use super::outbox::{Listener, Read};
 use super::stock::StockError;
 use crate::directory::Terminal;
+use crate::intake::Intake;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
 use crate::outcome::UnderWay;
 use crate::store::{Store, StoreError, Trust};
+
+/// So often a terminal is asked on a session for what it has to say: once, and again for what came meanwhile or stood behind
+/// something too large.
+const OUTBOX_READS_MAX: u32 = 16;
 
 /// What a delivery session came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,6 +77,7 @@ pub(super) struct Delivery<M, P> {
     pub(super) terminal: Terminal,
     pub(super) call: CallId,
     pub(super) store: Store,
+    pub(super) intake: Intake,
     pub(super) keys: ServerKeys,
     /// Says that more has come.
     pub(super) due: Arc<Notify>,
@@ -103,6 +110,8 @@ where
     tell_keys(&mut courier, &delivery.terminal, &delivery.keys).await?;
     delivery.takes_zstd.fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
     let plan = Plan::new(delivery.suspects.iter().copied());
+    let listener =
+        Listener { terminal: delivery.terminal.clone(), store: delivery.store.clone(), intake: delivery.intake };
     let desk = Desk { store: delivery.store, terminal: delivery.terminal.id, call: delivery.call, proof };
     let session = Session {
         desk,
@@ -115,6 +124,9 @@ where
         asked: 0,
         on_the_way: BTreeSet::new(),
         last: None,
+        listener,
+        is_listening: false,
+        outbox_reads: 0,
         tally: Tally::default(),
         terminal: delivery.terminal,
         due: delivery.due,
@@ -131,6 +143,7 @@ enum Work {
     Prepared { due: Due, prepared: Result<Prepared, StoreError> },
     Progress { due: Due, ready: Box<Ready>, progress: Result<Progress, DeliveryError> },
     Answered { sent: Sent, brought: Result<Brought, StoreError> },
+    Heard(Result<Read, OutboxError>),
 }
 
 /// A delivery session: several messages at once, each an [`Attempt`] beside the loop.
@@ -151,6 +164,10 @@ struct Session<M, P> {
     on_the_way: BTreeSet<MessageId>,
     /// The message sent last, if it was sent as the last one; and whether its receipt is in.
     last: Option<(MessageId, bool)>,
+    listener: Listener,
+    /// What the terminal has to say is being read.
+    is_listening: bool,
+    outbox_reads: u32,
     tally: Tally,
     terminal: Terminal,
     due: Arc<Notify>,
@@ -173,7 +190,12 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 self.tally.hang_up = true;
                 return Ok(self.tally);
             }
-            match self.plan.step() {
+            if self.plan.is_done() && self.courier.has_outbox() && self.outbox_reads < OUTBOX_READS_MAX {
+                self.listen();
+            }
+            // Nothing more is said while the terminal speaks.
+            let is_heard_out = !self.is_listening || !self.plan.is_done();
+            match if is_heard_out { self.plan.step() } else { Step::Wait } {
                 Step::Deliver(due) => {
                     self.prepare(Attempt { due, packs: self.packs(), is_second: false });
                     continue;
@@ -205,7 +227,37 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
 
     /// Whether the terminal knows, from the last message's field, that nothing more comes.
     fn is_over(&self) -> bool {
-        matches!(self.last, Some((_, true))) && !self.courier.lingers() && self.tally.refused == 0
+        matches!(self.last, Some((_, true)))
+            && !self.courier.has_outbox()
+            && !self.courier.lingers()
+            && self.tally.refused == 0
+    }
+
+    /// Reads what the terminal has to say, beside what is brought to it meanwhile.
+    fn listen(&mut self) {
+        self.is_listening = true;
+        self.outbox_reads += 1;
+        // The session goes on: nothing more has to be said anew.
+        self.last = None;
+        self.plan.go_on();
+        let (asked, listener) = (self.courier.outbox(), self.listener.clone());
+        self.work.spawn(async move {
+            let heard = async {
+                match asked.await {
+                    Ok(Some(reader)) => listener.read(reader).await,
+                    Ok(None) => Ok(Read::default()),
+                    Err(DeliveryError::Lost(source)) => Err(OutboxError::Lost(source)),
+                    Err(DeliveryError::Refused { .. }) => Ok(Read::default()),
+                }
+            };
+            Work::Heard(heard.await)
+        });
+    }
+
+    fn heard(&mut self, read: Read) {
+        self.is_listening = false;
+        let (call, terminal, Read { accepted, refused, .. }) = (self.desk.call, &self.terminal.name, read);
+        tracing::info!(%call, %terminal, accepted, refused, "outbox read");
     }
 
     async fn add_due(&mut self) -> Result<(), StoreError> {
@@ -281,6 +333,13 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 Brought::Lost(source) => return Err(self.broken(source).await),
                 brought => self.brought(&sent, brought),
             },
+            Work::Heard(Ok(read)) => self.heard(read),
+            Work::Heard(Err(OutboxError::Malformed)) => {
+                tracing::warn!(call = %self.desk.call, terminal = %self.terminal.name, "what it said is no item");
+                self.heard(Read::default());
+                self.outbox_reads = OUTBOX_READS_MAX;
+            }
+            Work::Heard(Err(OutboxError::Lost(source))) => return Err(self.broken(DeliveryError::Lost(source)).await),
         }
         self.send_ready();
         Ok(())

@@ -96,10 +96,14 @@ async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
     tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
     let ended = proved_session(stream, place, terminal, notice.reason, shared).await;
     if let Err(why) = ended {
-        tracing::warn!(%from, says = %notice.terminal, %why, "not let in");
         // A fault of ours says nothing of who was there.
-        if !matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_)) {
+        let is_theirs = !matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_));
+        // Counted before it is told: whoever reads of it may try again at once.
+        if is_theirs {
             shared.strangers().note(&stranger, std::time::Instant::now());
+        }
+        tracing::warn!(%from, says = %notice.terminal, %why, "not let in");
+        if is_theirs {
             shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
         }
     }
@@ -143,6 +147,7 @@ where
         terminal,
         call,
         store: shared.store.clone(),
+        intake: shared.intake.clone(),
         keys: shared.keys.clone(),
         due: due.clone(),
         keep_alive: Some(KEEP_ALIVE),

@@ -283,6 +283,7 @@ impl Session {
                                 terminal,
                                 call: self.call,
                                 store: self.shared.store.clone(),
+                                intake: self.shared.intake.clone(),
                                 keys: self.shared.keys.clone(),
                                 due,
                                 keep_alive: None,

@@ -234,6 +234,11 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, field: "id", detail, is_for_later: false }
     }
 
+    /// For who answers in another way than this one.
+    pub(crate) fn status_and_detail(self) -> (StatusCode, String) {
+        (self.status, self.detail)
+    }
+
     /// The answer with this body.
     fn head(&self, body: Body) -> Response {
         let mut response = (self.status, [(CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();

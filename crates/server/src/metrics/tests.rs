@@ -35,9 +35,9 @@ impl Watch {
         let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown.clone(), &mut tasks).await.unwrap();
         let (due, _) = mpsc::channel(1);
         let intake = Intake::new(store.clone(), due, alarms.clone(), 1000, None);
-        let submissions = Submissions::new(intake, store.clone(), metrics.clone());
+        let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
-        let rooms = Rooms { store: store.clone(), keys, submissions, alarms, metrics: metrics.clone() };
+        let rooms = Rooms { store: store.clone(), keys, submissions, intake, alarms, metrics: metrics.clone() };
         let [own, first, last] = [1, 2, 3].map(|host| Ipv4Addr::new(10, 77, 0, host));
         let pool = AddressPool::new(first, last).unwrap();
         let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None, number_only: false };

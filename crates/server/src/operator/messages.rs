@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse as _;
 use delivery::MessageId;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Answer, Desk, LIST_LAST, Refused, parse};
@@ -71,8 +72,12 @@ async fn explain(
         None => {
             let terminal = desk.store.find_terminal(Destination::Name(name)).await?;
             let (mut trust, mut decided, mut budgets) = (Trust::default(), None, Vec::new());
+            let mut stated = None;
             if let Some(Terminal { id, name, .. }) = &terminal {
                 trust = desk.store.trust(*id).await?;
+                let (urgency, size) = (message.handling.urgency, message.head.size);
+                stated = desk.store.stated(*id).await?;
+                stated = stated.filter(|stated| !stated.take(urgency, size, Timestamp::now()));
                 decided = plan::ask(&desk.questions, |answer| Question::Explain(*id, answer)).await;
                 let lines = decided.iter().flat_map(|decided| decided.lines.iter().cloned().map(Account::Line));
                 let own =
@@ -82,8 +87,9 @@ async fn explain(
             }
             let terminal = terminal.as_ref();
             let believes_numbers = desk.dialup.believes_numbers();
+            let (stated, budgets) = (stated.as_ref(), &budgets[..]);
             let around =
-                Circumstances { terminal, trust, believes_numbers, calls: &calls, decided, faults, budgets: &budgets };
+                Circumstances { terminal, trust, believes_numbers, calls: &calls, decided, faults, stated, budgets };
             Some(Waiting::of(envelope, &around))
         }
     };

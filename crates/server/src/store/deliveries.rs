@@ -6,6 +6,7 @@ use line::CallId;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{parse, read_count, read_urgency};
+use super::stated::NOT_TAKEN;
 use super::{Store, StoreError, now};
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
@@ -32,11 +33,11 @@ impl Store {
         let (mut due, damaged) = self
             .reader
             .run(move |db| {
-                let mut select = db.prepare_cached(
+                let mut select = db.prepare_cached(&format!(
                     "SELECT m.id, e.urgency, e.message, m.size FROM envelopes e LEFT JOIN messages m ON m.seq = e.message
-                     WHERE e.terminal = ?1 AND e.verdict IS NULL ORDER BY e.urgency, e.message LIMIT ?2",
-                )?;
-                let mut rows = select.query(params![terminal.to_string(), DUE_MAX])?;
+                     WHERE e.terminal = ?1 AND e.verdict IS NULL AND NOT {NOT_TAKEN} ORDER BY e.urgency, e.message LIMIT ?3"
+                ))?;
+                let mut rows = select.query(params![terminal.to_string(), now(), DUE_MAX])?;
                 let (mut due, mut damaged) = (Vec::new(), Vec::new());
                 while let Some(row) = rows.next()? {
                     let id = row.get::<_, Option<String>>(0)?.unwrap_or_default();
@@ -63,11 +64,12 @@ impl Store {
     pub async fn urgencies(&self, only: Option<TerminalId>) -> Result<Vec<MostUrgent>, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached(
+                let mut select = db.prepare_cached(&format!(
                     "SELECT e.terminal, min(e.urgency), min(m.expires_at) FROM envelopes e JOIN messages m ON m.seq = e.message
                      WHERE e.verdict IS NULL AND (e.calls_at IS NULL OR e.calls_at <= ?2) AND (?1 IS NULL OR e.terminal = ?1)
-                     GROUP BY e.terminal",
-                )?;
+                       AND NOT {NOT_TAKEN}
+                     GROUP BY e.terminal"
+                ))?;
                 let mut rows = select.query(params![only.map(|terminal| terminal.to_string()), now()])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {

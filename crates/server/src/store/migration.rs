@@ -17,6 +17,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/feeds.sql"),
     include_str!("schema/trust.sql"),
     include_str!("schema/bounces.sql"),
+    include_str!("schema/senders.sql"),
 ];
 
 /// The version that this program works with: one for each step.

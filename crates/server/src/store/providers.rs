@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use delivery::TerminalId;
 use line::Number;
 use rusqlite::params;
 
@@ -71,6 +72,37 @@ impl Store {
     /// [`StoreError`].
     pub async fn provider_named(&self, name: Name) -> Result<Option<Provider>, StoreError> {
         self.reader.run(move |db| Ok(select_providers(db, "WHERE name = ?1", params![name.to_string()])?.pop())).await
+    }
+
+    /// As which provider a terminal submits. `None`: it may send nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sender(&self, terminal: TerminalId) -> Result<Option<Provider>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let is_its = "WHERE name = (SELECT provider FROM senders WHERE terminal = ?1)";
+                Ok(select_providers(db, is_its, params![terminal.to_string()])?.pop())
+            })
+            .await
+    }
+
+    /// Has a terminal submit as a provider; `None`: it may send nothing. `false`: there is no provider of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_sender(&self, terminal: TerminalId, provider: Option<Name>) -> Result<bool, StoreError> {
+        self.writer
+            .run(move |db| {
+                let terminal = terminal.to_string();
+                let Some(provider) = provider else {
+                    db.execute("DELETE FROM senders WHERE terminal = ?1", [terminal])?;
+                    return Ok(true);
+                };
+                let set = "INSERT OR REPLACE INTO senders SELECT ?1, name FROM providers WHERE name = ?2";
+                Ok(db.execute(set, [terminal, provider.to_string()])? == 1)
+            })
+            .await
     }
 
     /// The provider that a token belongs to.

@@ -157,7 +157,7 @@ impl Store {
             .await
     }
 
-    /// When the next envelope that is held may cause a call.
+    /// When the next envelope that is held may cause a call, or what a terminal takes for now is over.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -169,6 +169,9 @@ impl Store {
                         "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1",
                     )?
                     .query_row([NEVER], |row| row.get(0))?;
+                let stated: Option<i64> =
+                    db.prepare_cached("SELECT min(until) FROM stated")?.query_row([], |row| row.get(0))?;
+                let at = [at, stated].into_iter().flatten().min();
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -189,6 +192,11 @@ impl Store {
                 let mut terminals = std::collections::BTreeSet::new();
                 while let Some(row) = rows.next()? {
                     terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "an envelope")?);
+                }
+                let mut over = db.prepare_cached("DELETE FROM stated WHERE until <= ?1 RETURNING terminal")?;
+                let mut rows = over.query([now.as_millisecond()])?;
+                while let Some(row) = rows.next()? {
+                    terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "what a terminal has said")?);
                 }
                 Ok(terminals.into_iter().collect())
             })

@@ -121,6 +121,7 @@ impl Scene {
             decided: Some(Decided::of(&self.dispatch, owner(), self.now(), wall)),
             faults: &self.faults,
             budgets: &self.budgets,
+            stated: None,
         };
         Waiting::of(&self.envelope, &around)
     }

@@ -1,19 +1,23 @@
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 use delivery::proof::{EnrolmentSecret, KeyForm, SecretKey, TerminalCredentials};
 use delivery::{
-    Arrival, Digest, EncodingError, Inbox, MessageHead, ReceiveError, StoreError as InboxError, Stored, TerminalId,
-    Urgency, receive,
+    Arrival, Digest, EncodingError, Inbox, ItemAnswer, MessageHead, ReceiveError, StoreError as InboxError, Stored,
+    TerminalId, Urgency, receive,
 };
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use jiff::{Timestamp, ToSpan as _};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::directory::{Connection, TrustedBy};
-use crate::store::{Handling, NewMessage};
+use crate::alarms::{AlarmConfig, Alarms};
+use crate::directory::{Connection, Provider, TokenHash, TrustedBy};
+use crate::store::{Handling, Last, NewMessage};
 
 /// What a terminal does with what comes.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,27 @@ struct Shelf {
     is_complete: AtomicBool,
     /// Something has begun to come.
     news: Notify,
+    /// What it says when it is asked, each time; and what it is answered.
+    says: Mutex<VecDeque<Vec<u8>>>,
+    answered: Mutex<Vec<(MessageId, ItemAnswer)>>,
+}
+
+impl delivery::Outbox for Shelf {
+    fn waits(&self) -> bool {
+        !self.says.lock().unwrap().is_empty()
+    }
+
+    fn read(&self) -> mpsc::Receiver<std::io::Result<Bytes>> {
+        let (sender, octets) = mpsc::channel(1);
+        let said = self.says.lock().unwrap().pop_front();
+        said.into_iter().for_each(|said| sender.try_send(Ok(said.into())).unwrap());
+        octets
+    }
+
+    fn settle(&self, id: MessageId, answer: ItemAnswer) -> Result<(), InboxError> {
+        self.answered.lock().unwrap().push((id, answer));
+        Ok(())
+    }
 }
 
 impl Inbox for Shelf {
@@ -56,6 +81,10 @@ impl Inbox for Shelf {
         Progress::Nothing
     }
 
+    fn outbox(&self) -> Option<&dyn delivery::Outbox> {
+        Some(self)
+    }
+
     fn complete(&self) {
         self.is_complete.store(true, Ordering::Relaxed);
     }
@@ -66,6 +95,8 @@ struct Scene {
     _folder: TempDir,
     store: Store,
     keys: ServerKeys,
+    intake: Intake,
+    _tasks: JoinSet<()>,
     terminal: Terminal,
     secret: SecretKey,
     shelf: Arc<Shelf>,
@@ -97,8 +128,24 @@ impl Scene {
             stored: Mutex::default(),
             is_complete: AtomicBool::new(false),
             news: Notify::new(),
+            says: Mutex::default(),
+            answered: Mutex::default(),
         });
-        Self { _folder: folder, store, keys, terminal, secret, shelf, takes_zstd: Arc::default() }
+        let mut tasks = JoinSet::new();
+        let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
+        let alarms = Alarms::start(store.clone(), config, Metrics::default(), shutdown, &mut tasks).await.unwrap();
+        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms, 1000, None);
+        Self {
+            _folder: folder,
+            store,
+            keys,
+            intake,
+            _tasks: tasks,
+            terminal,
+            secret,
+            shelf,
+            takes_zstd: Arc::default(),
+        }
     }
 
     async fn accept(&self, urgency: Urgency, content: impl Into<Bytes>) -> MessageId {
@@ -134,6 +181,7 @@ impl Scene {
             terminal: self.terminal.clone(),
             call: CallId::now(),
             store: self.store.clone(),
+            intake: self.intake.clone(),
             keys: self.keys.clone(),
             due: Arc::default(),
             suspects,
@@ -238,4 +286,83 @@ async fn suspects_come_one_at_a_time_behind_all_others() {
     let mut first: Vec<_> = scene.shelf.stored.lock().unwrap().iter().map(|(id, _)| *id).collect();
     first[..3].sort_unstable();
     assert_eq!(first, [&accepted[3..], &suspects[..1]].concat());
+}
+
+/// An item with this head.
+fn item(head: &str, content: &[u8]) -> Vec<u8> {
+    [&u16::try_from(head.len()).unwrap().to_be_bytes(), head.as_bytes(), content].concat()
+}
+
+#[tokio::test]
+async fn whatever_a_terminal_says_is_answered_or_heard_no_further_and_the_session_goes_on() {
+    let id = MessageId::now();
+    let head = |rest: &str| format!(r#"{{"id":"{id}",{rest}}}"#);
+    let message = r#""message":{"to":["terminal:owner"]}"#;
+    for (said, status) in [
+        (vec![], None),
+        (vec![0], None),
+        (vec![0xff; 70_000], None),
+        (item("{}", b""), None),
+        (item(&head(&format!(r#""size":500,{message}"#)), b"cut"), None),
+        (item(&head(&format!(r#""size":{},{message}"#, u64::MAX)), b"x"), Some(413)),
+        (item(&head(&format!(r#""size":1001,{message}"#)), &[7; 1001]), Some(413)),
+        (item(&head(r#""dance":{}"#), b""), Some(501)),
+        (item(&head(r#""subscribe":{"filter":"a/#","hours":"25:00"}"#), b""), Some(400)),
+        (item(&head(r#""conditions":{"until":253402207200}"#), b""), Some(400)),
+        (item(&head(message), b""), Some(403)),
+    ] {
+        let scene = Scene::new(Habit::Stores).await;
+        scene.accept(Urgency::Normal, "brought all the same").await;
+        scene.shelf.says.lock().unwrap().push_back(said.clone());
+        let (session, mut terminal) = scene.session(vec![]).await;
+        let said = String::from_utf8_lossy(&said[..said.len().min(100)]).into_owned();
+        assert_eq!(session.await.unwrap().delivered, 1, "{said}");
+        assert!(terminal.join_next().await.unwrap().unwrap().is_ok(), "{said}");
+        let answered = scene.shelf.answered.lock().unwrap().clone();
+        let statuses: Vec<_> = answered
+            .iter()
+            .map(|(of, answer)| match answer {
+                ItemAnswer::Refused { status, .. } if *of == id => *status,
+                other => panic!("{said}: {other:?}"),
+            })
+            .collect();
+        assert_eq!(statuses, Vec::from_iter(status), "{said}");
+        assert_eq!(scene.waiting().await, [], "{said}");
+    }
+}
+
+#[tokio::test]
+async fn many_items_are_answered_one_by_one_and_what_a_terminal_takes_counts_at_once() {
+    let scene = Scene::new(Habit::Stores).await;
+    let ids: Vec<_> = (0..200).map(|_| MessageId::now()).collect();
+    let items = ids.iter().map(|id| item(&format!(r#"{{"id":"{id}","unsubscribe":{{"filter":"news"}}}}"#), b""));
+    let until = Timestamp::now().as_second() + 1000;
+    let conditions = format!(r#"{{"id":"{}","conditions":{{"until":{until},"urgency":"urgent"}}}}"#, ids[0]);
+    let said = items.chain([item(&conditions, b"")]).collect::<Vec<_>>().concat();
+    scene.shelf.says.lock().unwrap().push_back(said);
+    let (session, _terminal) = scene.session(vec![]).await;
+    session.await.unwrap();
+    let answered = scene.shelf.answered.lock().unwrap().clone();
+    assert!(answered.iter().all(|(_, answer)| *answer == ItemAnswer::Accepted) && answered.len() == 201);
+    scene.accept(Urgency::Normal, "not now").await;
+    let urgent = scene.accept(Urgency::Urgent, "now").await;
+    assert_eq!(scene.waiting().await, [urgent]);
+}
+
+#[tokio::test]
+async fn an_item_whose_acknowledgement_was_lost_comes_again_and_is_one_message() {
+    let scene = Scene::new(Habit::Stores).await;
+    let sender = Provider { name: "gauges".parse().unwrap(), number: None, may_send: vec![] };
+    scene.store.add_provider(sender.clone(), TokenHash::of("x")).await.unwrap();
+    assert!(scene.store.set_sender(scene.terminal.id, Some(sender.name)).await.unwrap());
+    assert!(!scene.store.set_sender(scene.terminal.id, Some("nobody".parse().unwrap())).await.unwrap());
+    let id = MessageId::now();
+    let said = item(&format!(r#"{{"id":"{id}","size":5,"message":{{"to":["topic:level"]}}}}"#), b"3.20m");
+    for _ in 0..2 {
+        scene.shelf.says.lock().unwrap().push_back(said.clone());
+        let (session, _terminal) = scene.session(vec![]).await;
+        session.await.unwrap();
+    }
+    assert_eq!(*scene.shelf.answered.lock().unwrap(), vec![(id, ItemAnswer::Accepted); 2]);
+    assert_eq!(scene.store.messages(Last(10)).await.unwrap().len(), 1);
 }

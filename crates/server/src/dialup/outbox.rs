@@ -1,0 +1,180 @@
+//! What a terminal has to say: read on its session, taken in like anybody's submission, acknowledged after the commit.
+//!
+//! A crash between the commit and the acknowledgement: the item comes again, under the id that it was taken under.
+
+use delivery::{ItemAnswer, ItemHead, MessageId, OutboxError, OutboxReader, Outgoing, Said};
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::{JoinError, JoinSet};
+
+use crate::directory::{Recipient, Terminal};
+use crate::ingest::http::Problem;
+use crate::intake::{Intake, Refusal, Submission};
+use crate::store::{Handling, Store, StoreError};
+use crate::subscription::{RegisterError, RegisteredBy, Subscription};
+
+/// Answers on their way: a terminal that notes none is read no further.
+const ANSWERS_MAX: usize = 32;
+
+/// What is answered when the store fails: the terminal comes again.
+const UNAVAILABLE: u16 = 503;
+
+/// So long a terminal may keep away what is not urgent: for longer it is to be taken off.
+const CONDITIONS_MAX: SignedDuration = SignedDuration::from_hours(31 * 24);
+
+/// What came of reading an outbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) accepted: u32,
+    pub(super) refused: u32,
+    /// An item was too large to be read past: the rest has to be asked for anew.
+    pub(super) is_unfinished: bool,
+}
+
+/// Who takes what a terminal says.
+#[derive(Debug, Clone)]
+pub(super) struct Listener {
+    pub(super) terminal: Terminal,
+    pub(super) store: Store,
+    pub(super) intake: Intake,
+}
+
+impl Listener {
+    /// Reads all that a terminal, which is proved, has to say, and answers each item.
+    pub(super) async fn read(self, mut reader: OutboxReader) -> Result<Read, OutboxError> {
+        let mut read = Read::default();
+        // Acknowledgements go at once, and nobody waits for one before the next item.
+        let mut answers = JoinSet::new();
+        while let Some(head) = reader.next().await? {
+            let size_max = self.intake.size_max();
+            let content = match usize::try_from(head.size) {
+                Ok(size) if head.size <= size_max => Some(reader.content(size).await?),
+                _ => None,
+            };
+            let (id, terminal) = (head.id, &self.terminal.name);
+            let answer = match content {
+                Some(content) => self.take(head, content).await,
+                None => refused(Refusal::TooLarge { max: size_max }),
+            };
+            read.is_unfinished = matches!(&answer, ItemAnswer::Refused { status: 413, .. });
+            match &answer {
+                ItemAnswer::Accepted => read.accepted += 1,
+                ItemAnswer::Refused { status, reason } => {
+                    read.refused += 1;
+                    tracing::warn!(%terminal, item = %id, status, reason, "item refused");
+                }
+            }
+            if answers.len() >= ANSWERS_MAX
+                && let Some(answered) = answers.join_next().await
+            {
+                self.noted(answered)?;
+            }
+            answers.spawn(reader.settle(id, &answer));
+            if read.is_unfinished {
+                break;
+            }
+        }
+        drop(reader);
+        while let Some(answered) = answers.join_next().await {
+            self.noted(answered)?;
+        }
+        Ok(read)
+    }
+
+    /// The terminal has heard what became of an item.
+    fn noted(&self, answered: Result<Result<bool, OutboxError>, JoinError>) -> Result<(), OutboxError> {
+        if let Ok(is_noted) = answered
+            && !is_noted?
+        {
+            tracing::warn!(terminal = %self.terminal.name, "the terminal could not note what became of an item");
+        }
+        Ok(())
+    }
+
+    async fn take(&self, head: ItemHead, content: bytes::Bytes) -> ItemAnswer {
+        let terminal = self.terminal.id;
+        match head.says {
+            Err(why) => ItemAnswer::Refused { status: 501, reason: why },
+            Ok(Said::Message(message)) => match self.submit(head.id, message, content).await {
+                Ok(()) => ItemAnswer::Accepted,
+                Err(answer) => answer,
+            },
+            Ok(Said::Subscribe { filter, urgency, size_max, hours }) => {
+                let hours = match hours.parse() {
+                    Ok(hours) => hours,
+                    Err(error) => return ItemAnswer::Refused { status: 400, reason: format!("hours: {error}") },
+                };
+                let subscription = Subscription { filter: filter.clone(), urgency, size_max, hours };
+                match self.store.subscribe(terminal, subscription, RegisteredBy::Terminal).await {
+                    Ok(()) => {
+                        tracing::info!(terminal = %self.terminal.name, %filter, "registered by the terminal");
+                        ItemAnswer::Accepted
+                    }
+                    Err(RegisterError::Store(error)) => failed(&error),
+                    Err(error @ RegisterError::TooBroad { .. }) => {
+                        ItemAnswer::Refused { status: 403, reason: error.to_string() }
+                    }
+                    Err(error @ RegisterError::TooMany) => {
+                        ItemAnswer::Refused { status: 409, reason: error.to_string() }
+                    }
+                }
+            }
+            Ok(Said::Conditions(conditions)) => {
+                let name = &self.terminal.name;
+                if conditions.until > Timestamp::now() + CONDITIONS_MAX {
+                    let reason = format!("conditions hold for {} days at most", CONDITIONS_MAX.as_hours() / 24);
+                    return ItemAnswer::Refused { status: 400, reason };
+                }
+                tracing::info!(terminal = %name, until = %conditions.until, reason = conditions.reason, "takes less for now");
+                match self.store.state(terminal, conditions).await {
+                    Ok(()) => ItemAnswer::Accepted,
+                    Err(error) => failed(&error),
+                }
+            }
+            // Not registered for it any more is what was asked for, also if it never was.
+            Ok(Said::Unsubscribe { filter }) => match self.store.unsubscribe(terminal, filter.clone()).await {
+                Ok(_) => {
+                    tracing::info!(terminal = %self.terminal.name, %filter, "not registered any more, says the terminal");
+                    ItemAnswer::Accepted
+                }
+                Err(error) => failed(&error),
+            },
+        }
+    }
+
+    /// Submits under the item's id, so that a repetition is one message.
+    async fn submit(&self, id: MessageId, message: Outgoing, content: bytes::Bytes) -> Result<(), ItemAnswer> {
+        let Outgoing { to, content_type, urgency, expires_at, topic, replace_key } = message;
+        let bad = |reason: String| ItemAnswer::Refused { status: 400, reason };
+        let provider = match self.store.sender(self.terminal.id).await {
+            Ok(Some(provider)) => provider,
+            Ok(None) => {
+                let reason = format!(
+                    "this terminal may not send; at the server: ringup terminal sends-as {} PROVIDER",
+                    self.terminal.name
+                );
+                return Err(ItemAnswer::Refused { status: 403, reason });
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        let recipients = to.iter().map(|text| text.parse::<Recipient>().map_err(|error| format!("{text:?}: {error}")));
+        let recipients = recipients.collect::<Result<_, _>>().map_err(bad)?;
+        if replace_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > crate::intake::KEY_OCTETS_MAX) {
+            return Err(bad(format!("a replace key has 1 to {} octets", crate::intake::KEY_OCTETS_MAX)));
+        }
+        // The terminal's own id is in it: another that sends as the same provider cannot take this one's keys.
+        let idempotency_key = Some(format!("{}:{id}", self.terminal.id));
+        let handling = Handling { urgency, expires_at, topic, replace_key, idempotency_key, return_path: None };
+        let submission = Submission { provider, recipients, content_type, content, handling };
+        self.intake.submit(submission).await.map(drop).map_err(refused)
+    }
+}
+
+fn refused(refusal: Refusal) -> ItemAnswer {
+    let (status, reason) = Problem::from(refusal).status_and_detail();
+    ItemAnswer::Refused { status: status.as_u16(), reason }
+}
+
+fn failed(error: &StoreError) -> ItemAnswer {
+    tracing::error!(%error, "an item was not stored");
+    ItemAnswer::Refused { status: UNAVAILABLE, reason: "the server's store failed".to_owned() }
+}

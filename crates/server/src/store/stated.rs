@@ -1,0 +1,62 @@
+//! What terminals have said that they take for now.
+
+use delivery::{Conditions, TerminalId};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::rows::{read_count, read_urgency, time, urgency_rank};
+use super::{Store, StoreError, now};
+
+/// Of an envelope `e`: outside of what its terminal takes at `?2`.
+pub(super) const NOT_TAKEN: &str = "EXISTS (SELECT 1 FROM stated s WHERE s.terminal = e.terminal AND s.until > ?2
+    AND (e.urgency > s.urgency OR e.size > s.size_max))";
+
+impl Store {
+    /// Keeps what a terminal takes for now, in place of what it said before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn state(&self, terminal: TerminalId, conditions: Conditions) -> Result<(), StoreError> {
+        let Conditions { urgency, size_max, until, reason } = conditions;
+        self.writer
+            .run(move |db| {
+                let size_max = size_max.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
+                // What is over by now is kept until it is released: somebody may wait for that.
+                db.prepare_cached("INSERT OR REPLACE INTO stated VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+                    terminal.to_string(),
+                    urgency_rank(urgency),
+                    size_max,
+                    until.as_millisecond(),
+                    reason
+                ])?;
+                Ok(())
+            })
+            .await?;
+        self.expiring.notify_one();
+        Ok(())
+    }
+
+    /// What a terminal takes for now, if it has said anything that still holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn stated(&self, terminal: TerminalId) -> Result<Option<Conditions>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT urgency, size_max, until, reason FROM stated WHERE terminal = ?1 AND until > ?2",
+                )?;
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok((read_urgency(row.get(0)?), read_count(row, 1)?, row.get::<_, i64>(2)?, row.get(3)?))
+                };
+                let found = select.query_row(params![terminal.to_string(), now()], read).optional()?;
+                found
+                    .map(|(urgency, size_max, until, reason)| {
+                        let until: Timestamp = time(until, "what a terminal has said")?;
+                        Ok(Conditions { urgency: urgency?, size_max: Some(size_max), until, reason })
+                    })
+                    .transpose()
+            })
+            .await
+    }
+}
