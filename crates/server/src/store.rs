@@ -6,6 +6,7 @@
 //! removes what nobody waits for. `backup` and `check` are the operator's.
 
 mod alarms;
+mod away;
 mod backup;
 mod calls;
 mod check;
@@ -43,6 +44,7 @@ use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
 use tokio::sync::Notify;
 
 pub(crate) use alarms::StoredNotice;
+pub use away::CallAway;
 pub use backup::{Backup, BackupError, BackupProgress};
 pub use check::{CheckError, Findings};
 pub use cleaning::{Cleaned, Retention};

@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/subscriptions.sql"),
     include_str!("schema/feeds.sql"),
     include_str!("schema/trust.sql"),
+    include_str!("schema/away.sql"),
 ];
 
 /// The version that this program works with: one for each step.
