@@ -66,6 +66,8 @@ pub struct Secured<S> {
     early: Vec<u8>,
     /// What was written and flushed as early data has to be sent again: nobody else will ask for it.
     owes_early: bool,
+    /// Ciphertext that has come and was not handed to TLS yet.
+    taken: Vec<u8>,
     has_ended: bool,
 }
 
@@ -93,6 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
             gathered: Vec::new(),
             early: Vec::new(),
             owes_early: false,
+            taken: Vec::new(),
             has_ended: false,
         }
     }
@@ -137,21 +140,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
 
     /// Takes what the line has. `Ready(Ok)`: something came, or the stream has ended.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut octets = [0; READ_OCTETS];
-        let mut buffer = ReadBuf::new(&mut octets);
-        ready!(StdPin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        let mut taken = buffer.filled();
-        if taken.is_empty() {
-            self.has_ended = true;
-            let _ = self.tls.read_tls(&mut io::empty());
+        if self.taken.is_empty() {
+            let mut octets = [0; READ_OCTETS];
+            let mut buffer = ReadBuf::new(&mut octets);
+            ready!(StdPin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.taken.extend_from_slice(buffer.filled());
+            if self.taken.is_empty() {
+                self.has_ended = true;
+                let _ = self.tls.read_tls(&mut io::empty());
+            }
         }
-        while !taken.is_empty() {
-            self.tls.read_tls(&mut taken)?;
-            if let Err(error) = self.tls.process_new_packets() {
-                // The far end is told why, if the line takes it at once.
-                let _ = self.poll_drain(cx);
-                let _ = StdPin::new(&mut self.stream).poll_flush(cx);
-                return Poll::Ready(Err(refused(error)));
+        while !self.taken.is_empty() {
+            let read = self.tls.read_tls(&mut &self.taken[..])?;
+            self.taken.drain(..read);
+            match self.tls.process_new_packets() {
+                // rustls holds a record's worth of plaintext and takes no more: the rest waits until that is read.
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => break,
+                Ok(_) => {}
+                Err(error) => {
+                    // The far end is told why, if the line takes it at once.
+                    let _ = self.poll_drain(cx);
+                    let _ = StdPin::new(&mut self.stream).poll_flush(cx);
+                    return Poll::Ready(Err(refused(error)));
+                }
             }
         }
         self.check_proved()?;

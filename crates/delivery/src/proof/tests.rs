@@ -177,6 +177,35 @@ async fn more_than_early_data_holds_arrives_in_order_too() {
 }
 
 #[tokio::test]
+async fn long_and_short_records_that_come_at_once_are_all_read() {
+    const FAST: u32 = 10_000_000;
+    let ends = enrolled();
+    // Room for all of it: the terminal finds as much as it cares to read.
+    let (near, far) = duplex(1_000_000);
+    let mut courier = ends.courier.secure(near, terminal_id(), ends.pin.clone(), FAST).unwrap();
+    let mut terminal = ends.terminal.secure(far, FAST).unwrap();
+    let mut hello = [0; 5];
+    let greet = async {
+        courier.write_all(b"hello").await?;
+        courier.flush().await
+    };
+    let (greeted, heard) = tokio::join!(greet, terminal.read_exact(&mut hello));
+    assert!(greeted.is_ok() && heard.is_ok());
+    let mut sent = Vec::new();
+    for round in 0..8 {
+        for octets in [16 * 1024, 1, 100, 9] {
+            let record = vec![round; octets];
+            courier.write_all(&record).await.unwrap();
+            courier.flush().await.unwrap();
+            sent.extend(record);
+        }
+    }
+    let mut read = vec![0; sent.len()];
+    terminal.read_exact(&mut read).await.unwrap();
+    assert!(read == sent);
+}
+
+#[tokio::test]
 async fn a_terminal_with_another_key_is_refused_before_it_is_told_anything() {
     let mut ends = enrolled();
     ends.pin = Pin::Keys(vec![SecretKey::generate().unwrap().public()]);
