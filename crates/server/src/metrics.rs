@@ -234,6 +234,11 @@ impl Metrics {
         self.0.trunk_refused.inc();
     }
 
+    #[cfg(test)]
+    pub(crate) fn trunk_refusals(&self) -> u64 {
+        self.0.trunk_refused.get()
+    }
+
     pub(crate) fn unproved(&self) {
         self.0.unproved.inc();
     }

@@ -83,20 +83,4 @@ pub(crate) fn pin_id(name: &Name) -> TerminalId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_greeting_is_read_back_and_not_one_octet_more() {
-        let name: Name = "pop-1.example".parse().unwrap();
-        let sent = greeting(&name) + "\x16";
-        let mut octets = sent.as_bytes();
-        assert_eq!(read_greeting(&mut octets).await, Some(name));
-        assert_eq!(octets, b"\x16");
-        for octets in
-            ["ringup/1 Q2hhbmdlTWU called\n", "ringup-trunk/2 pop\n", "ringup-trunk/1 POP\n", "", &"x".repeat(99)]
-        {
-            assert_eq!(read_greeting(&mut octets.as_bytes()).await, None, "{octets}");
-        }
-    }
-}
+mod tests;

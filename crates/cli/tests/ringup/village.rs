@@ -198,8 +198,13 @@ delay = "1ms"
 
     /// Starts a dial-up server (again) and waits until its line is ready and the information server knows it.
     pub(crate) fn start_pop(&mut self, index: usize, who: &str) {
-        let name = pop_name(index);
-        self.pops[index] = Some(self.start(who, &["serve", "--config", &format!("{name}.toml")]));
+        self.start_pop_with(index, who, &[]);
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_pop_with(&mut self, index: usize, who: &str, more: &[&str]) {
+        let config = format!("{}.toml", pop_name(index));
+        self.pops[index] = Some(self.start(who, &[&["serve", "--config", &config], more].concat()));
         self.chronicle.wait(who, "line ready");
         self.chronicle.wait(who, "trunk up");
     }

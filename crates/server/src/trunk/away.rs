@@ -10,7 +10,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use delivery::TerminalId;
@@ -64,6 +64,8 @@ pub(crate) struct Away {
     told: watch::Sender<Told>,
     /// The trunk on which it was asked for, and the last one on which it was told of.
     trunk: AtomicU64,
+    /// A trunk was lost while its link was up.
+    was_cut: AtomicBool,
     line: LineAway,
     submissions: mpsc::Sender<Tunnel>,
     notices: mpsc::Sender<Tunnel>,
@@ -82,7 +84,8 @@ impl Away {
         let ((submissions, of_submissions), (notices, of_notices)) =
             (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
         let course = Course { told: told.subscribe(), submissions: of_submissions, notices: of_notices };
-        (Self { told, trunk: AtomicU64::new(trunk), line, submissions, notices }, course)
+        let (trunk, was_cut) = (AtomicU64::new(trunk), AtomicBool::new(false));
+        (Self { told, trunk, was_cut, line, submissions, notices }, course)
     }
 
     /// Takes note of the dial-up server's word, on this trunk. `false`: it cannot be so.
@@ -110,6 +113,7 @@ impl Away {
         self.told.send_if_modified(|told| {
             let was_up = matches!(told, Told::Up(_));
             if was_up {
+                self.was_cut.store(true, Ordering::Relaxed);
                 *told = Told::Lost;
             }
             was_up
@@ -379,6 +383,16 @@ impl Job {
             told = self.until(|told| matches!(told, Told::Ended(_) | Told::Missing)) => told,
             () = hang_up => None,
         };
+        let was_cut = pop.calls().get(&self.record.id).is_some_and(|away| away.was_cut.load(Ordering::Relaxed));
+        let served = match served {
+            Some(Outcome::Completed | Outcome::MessagesRefused(_)) | None => served,
+            // Neither the terminal nor what was being delivered is to blame for a trunk.
+            Some(_) if was_cut => {
+                let why = "the connection to the dial-up server was lost".to_owned();
+                Some(Outcome::SessionLost { why, delivering: None })
+            }
+            Some(_) => served,
+        };
         let elapsed = self.began.elapsed();
         let longest = Duration::try_from(Timestamp::now().duration_since(self.record.placed_at)).unwrap_or_default();
         match told {
@@ -429,4 +443,64 @@ fn far_end(peer: &Peer) -> FarEnd {
         StockTrust::NumberOnly => None,
     });
     FarEnd { party: peer.name().to_string(), address: terminal.and_then(|terminal| terminal.address), chap }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> (Away, Course) {
+        let line = LineAway {
+            name: "line-1".parse().unwrap(),
+            global: "pop.line-1".parse().unwrap(),
+            is_ring_only: false,
+            tariff: None,
+        };
+        Away::new(line, 1)
+    }
+
+    fn up() -> CallState {
+        let address = Ipv4Addr::new(10, 77, 0, 2);
+        CallState::Up(LinkUp { rate_bps: 33_600, address, octets_out: 1, octets_in: 1, flights: 2 })
+    }
+
+    fn ended(lasted_ms: u64) -> CallState {
+        let ended_at = Timestamp::UNIX_EPOCH;
+        let (how, why) = ("busy".to_owned(), String::new());
+        CallState::Ended(Ended { how, why, connected_at: None, ended_at, lasted_ms, octets_out: 0, octets_in: 0 })
+    }
+
+    #[test]
+    fn a_call_ends_once_and_never_comes_up_again() {
+        let (away, course) = away();
+        assert!(away.note(&CallState::Begun, 1) && away.note(&up(), 1) && away.note(&ended(1), 1));
+        assert!(away.note(&ended(1), 2), "told again with everything");
+        assert!(!away.note(&ended(2), 2), "ended twice");
+        assert!(!away.note(&up(), 2) && !away.note(&CallState::Begun, 2));
+        assert!(matches!(&*course.told.borrow(), Told::Ended(Ended { lasted_ms: 1, .. })));
+    }
+
+    #[test]
+    fn a_call_is_missing_only_after_a_later_trunk_has_told_of_everything_but_it() {
+        let (away, course) = away();
+        away.all_told(1); // asked for on this very trunk: its answer may still come
+        assert_eq!(*course.told.borrow(), Told::Begun);
+        away.note(&CallState::Begun, 2);
+        away.all_told(2);
+        assert_eq!(*course.told.borrow(), Told::Begun);
+        away.all_told(3);
+        assert_eq!(*course.told.borrow(), Told::Missing);
+    }
+
+    #[test]
+    fn a_session_does_not_outlive_its_trunk() {
+        let (away, course) = away();
+        away.trunk_lost();
+        assert_eq!(*course.told.borrow(), Told::Begun, "what is being dialled goes on");
+        away.note(&up(), 1);
+        away.trunk_lost();
+        assert_eq!(*course.told.borrow(), Told::Lost);
+        assert!(away.note(&up(), 2));
+        assert_eq!(*course.told.borrow(), Told::Lost, "it is hung up, not gone on with");
+    }
 }

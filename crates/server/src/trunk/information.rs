@@ -376,6 +376,8 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
         }
         Event::AllTold => {
             pop.calls().values().for_each(|away| away.all_told(trunk));
+            // A new trunk: what was wrong on the last one is over, or will be told anew.
+            pop.shared().alarms.clear(AlarmKind::DialupServerLies, &pop.server.name).await;
             pop.shared().alarms.clear(AlarmKind::DialupServerLost, &pop.server.name).await;
             tracing::info!(dialup_server = %pop.server.name, "dial-up server in service");
         }

@@ -120,6 +120,7 @@ impl Ended {
             }
             Outcome::SessionLost { why, .. } => why.clone(),
             Outcome::Idle(why) => (*why).to_owned(),
+            Outcome::Completed => "closed in order".to_owned(),
             _ => String::new(),
         };
         let how = if *outcome == Outcome::Completed { CLOSED } else { outcome.as_str() };
