@@ -114,7 +114,9 @@ impl Trunk {
         match self.act(request).await {
             Ok(answer) => answer,
             Err(Refused(status, why)) => {
-                tracing::warn!(%status, why, "refused a request of the information server");
+                if status != StatusCode::GONE {
+                    tracing::warn!(%status, why, "refused a request of the information server");
+                }
                 let mut response = Response::new(whole(why));
                 *response.status_mut() = status;
                 response
@@ -137,7 +139,7 @@ impl Trunk {
                 if !calls.accept(Acceptor { way_in: request.into_body(), answer }) {
                     return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "enough requests wait".into()));
                 }
-                taken.await.map_err(|_| Refused(StatusCode::SERVICE_UNAVAILABLE, "stopping".into()))
+                taken.await.map_err(|_| Refused(StatusCode::GONE, "the trunk is over".into()))
             }
             (&Method::PUT, ["calls", call]) => {
                 let call = id(call)?;

@@ -3,7 +3,7 @@
 //! A call id is on the disk before anything is dialled, and its record before anybody is told that it is over. A crash right after
 //! the first leaves a call that may have been dialled: it is told as lost, never dialled again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use line::{CallId, Ring};
 use link::{Agreement, Link};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::relay::Acceptor;
@@ -30,7 +30,7 @@ const CALLS_MAX: usize = 10_000;
 /// Events that a slow trunk may be behind; then it is told everything anew.
 const EVENTS_MAX: usize = 1024;
 
-/// Requests that wait for a far end's connection, those of a trunk that is gone included.
+/// Requests that wait for a far end's connection.
 const ACCEPTORS_MAX: usize = 256;
 
 /// Far ends whose agreements are remembered for their next call.
@@ -45,8 +45,8 @@ pub(super) struct Calls {
     events: broadcast::Sender<Event>,
     /// Which trunk is up; `None`: none is.
     trunk: watch::Sender<Option<u64>>,
-    acceptors: mpsc::Sender<Acceptor>,
-    waiting: tokio::sync::Mutex<mpsc::Receiver<Acceptor>>,
+    /// There is another acceptor.
+    acceptor_came: Notify,
 }
 
 #[derive(Default)]
@@ -56,6 +56,8 @@ struct Known {
     lines: BTreeMap<Name, (LineState, Option<String>)>,
     rings: BTreeMap<CallId, oneshot::Sender<FarEnd>>,
     agreements: BTreeMap<String, Agreement>,
+    /// Requests of the trunk that is up.
+    acceptors: VecDeque<Acceptor>,
 }
 
 struct Kept {
@@ -106,25 +108,35 @@ impl Calls {
             known.calls.insert(call, Kept::new(CallState::Ended(ended)));
         }
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let (acceptors, waiting) = mpsc::channel(ACCEPTORS_MAX);
         Ok(Self {
             folder: folder.to_owned(),
             known: Mutex::new(known),
             events,
             trunk: watch::Sender::new(None),
-            acceptors,
-            waiting: tokio::sync::Mutex::new(waiting),
+            acceptor_came: Notify::new(),
         })
     }
 
     /// The information server waits for a far end's connection. `false`: it waits for enough.
     pub(super) fn accept(&self, acceptor: Acceptor) -> bool {
-        self.acceptors.try_send(acceptor).is_ok()
+        let acceptors = &mut self.lock().acceptors;
+        let has_room = acceptors.len() < ACCEPTORS_MAX;
+        if has_room {
+            acceptors.push_back(acceptor);
+            self.acceptor_came.notify_one();
+        }
+        has_room
     }
 
     /// Who takes the next connection.
-    pub(super) async fn next_acceptor(&self) -> Option<Acceptor> {
-        self.waiting.lock().await.recv().await
+    pub(super) async fn next_acceptor(&self) -> Acceptor {
+        loop {
+            let came = self.acceptor_came.notified();
+            if let Some(acceptor) = self.lock().acceptors.pop_front() {
+                return acceptor;
+            }
+            came.await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -143,6 +155,7 @@ impl Calls {
         let mut known = self.lock();
         known.trunks += 1;
         known.rings.clear();
+        known.acceptors.clear();
         self.trunk.send_replace(None);
     }
 

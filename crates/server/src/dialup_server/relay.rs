@@ -225,15 +225,15 @@ async fn forward_notice(calls: Arc<Calls>, mut passage: Passage, mut stream: lin
 async fn forward(calls: Arc<Calls>, passage: Passage, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let taken = timeout(NOTICE_WAIT, async {
         loop {
-            let Some(waiting) = calls.next_acceptor().await else { return None };
+            let waiting = calls.next_acceptor().await;
             let (entrance, body) = way_out();
             // One whose trunk is gone is no answer.
             if waiting.answer.send(Response::new(body.boxed())).is_ok() {
-                return Some((entrance, waiting.way_in));
+                return (entrance, waiting.way_in);
             }
         }
     });
-    let Ok(Some((entrance, way_in))) = taken.await else {
+    let Ok((entrance, way_in)) = taken.await else {
         return tracing::warn!(call = %passage.call, "the information server takes no connection");
     };
     let break_off = entrance.downgrade();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use delivery::TerminalId;
-use http::Method;
+use http::{Method, StatusCode};
 use jiff::Timestamp;
 use line::{CallId, Ring};
 use link::Counters;
@@ -29,7 +29,7 @@ use super::words::{CallState, Ended, FarEnd, LinkUp, PlaceCall};
 use crate::dialup::line_task::Attempt;
 use crate::dialup::open_link::{Gone, OpenLink};
 use crate::dialup::session::{Peer, Session};
-use crate::dialup::{Allowance, DialOrder};
+use crate::dialup::{Allowance, DialOrder, Report};
 use crate::directory::{CallRecord, Direction, StockTrust};
 use crate::outcome::Outcome;
 use crate::store::CallAway;
@@ -251,16 +251,20 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
     };
     // On the disk before the dial-up server hears of it: after a crash it is asked for before anybody is called.
     if let Err(error) = job.note(longest).await {
-        return job.end(Outcome::OurFault(error.to_string()), Duration::ZERO).await;
+        return job.not_placed(Outcome::OurFault(error.to_string())).await;
     }
     let asked = pop.ask(Method::PUT, &format!("/calls/{call}"), Some(json!(wanted))).await;
     match asked {
         Ok(()) => job.is_known = true,
         Err(NotDone::Lost(error)) => tracing::warn!(%call, %error, "whether the call was placed is to be asked"),
-        Err(why) => {
+        Err(why @ NotDone::NoTrunk(_)) => {
             tracing::warn!(%call, %why, "call not placed");
             return job.end(Outcome::LineTaken, Duration::ZERO).await;
         }
+        Err(why @ NotDone::Refused(StatusCode::BAD_REQUEST, _)) => {
+            return job.not_placed(Outcome::NotDialled(why.to_string())).await;
+        }
+        Err(why @ NotDone::Refused(..)) => return job.not_placed(Outcome::OurFault(why.to_string())).await,
     }
     job.serve(peer, Some(allowance)).await;
 }
@@ -418,6 +422,15 @@ impl Job {
                 let lost = Outcome::SessionLost { why, delivering: None };
                 self.end(served.unwrap_or(lost), elapsed.max(longest)).await;
             }
+        }
+    }
+
+    /// The dial-up server has nothing to do with it: its line says nothing of being free, and is.
+    async fn not_placed(self, outcome: Outcome) {
+        let (pop, line) = (self.pop.clone(), self.record.line.clone());
+        self.end(outcome, Duration::ZERO).await;
+        if pop.is_there() {
+            pop.shared().report(Report::LineFree(line)).await;
         }
     }
 

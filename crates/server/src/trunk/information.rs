@@ -51,7 +51,7 @@ const UNPROVED_OF_ONE_MAX: usize = 8;
 /// How long a far end's connection may take to say of which call it is.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
-/// Calls at one dial-up server from which on rings are not answered.
+/// Calls at one dial-up server from which on rings are not answered, and orders that may wait.
 const CALLS_MAX: usize = 4096;
 
 /// A dial-up server that works for this information server.
@@ -124,7 +124,7 @@ pub(crate) enum NotDone {
 impl Pop {
     /// A dial-up server that has not come yet, and what its task is to be given.
     pub(crate) fn new(server: DialupServer) -> (Arc<Self>, mpsc::Receiver<Errand>) {
-        let (orders, errands) = mpsc::channel(256);
+        let (orders, errands) = mpsc::channel(CALLS_MAX);
         let pop = Self {
             server,
             shared: OnceLock::new(),
