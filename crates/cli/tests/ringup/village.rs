@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -276,6 +277,11 @@ token_file = "token"
         self.chronicle.wait_field("server", "alarm raised", "kind", "line-out-of-order");
         self.exchange = Some(self.start(who, &["exchange", "--config", "exchange.toml"]));
         self.chronicle.wait(who, "exchange ready");
+    }
+
+    /// Stops the server, or lets it go on.
+    pub(crate) fn signal_server(&self, signal: Signal) {
+        self.server.as_ref().expect("it is running").signal(signal);
     }
 
     /// `kill -9` for the server.

@@ -191,7 +191,7 @@ impl OpenLink for LinkAway {
 
     /// The dial-up server hangs up on a silent far end by itself.
     async fn silent(&self, _limit: Duration) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn address(&self) -> Option<Ipv4Addr> {

@@ -232,7 +232,7 @@ impl Pop {
                     calls.spawn(away::screen(self.clone(), call, line, ring));
                 }
                 Errand::Ring(call, ..) => {
-                    tracing::warn!(%call, "ring not answered: too many calls at the dial-up server")
+                    tracing::warn!(%call, "ring not answered: too many calls at the dial-up server");
                 }
                 Errand::Trunk(come) => {
                     // The dial-up server has come anew: it knows that the old one is over before we do.

@@ -89,7 +89,7 @@ impl Scene {
         };
         let (pop, errands) =
             Pop::new(DialupServer { name: "pop".parse().unwrap(), key: key.public(), lines: vec![line] });
-        DialUp::start(Vec::new(), &[pop.clone()], settings, rooms, sender, shutdown.clone(), &mut tasks);
+        DialUp::start(Vec::new(), std::slice::from_ref(&pop), settings, rooms, sender, shutdown.clone(), &mut tasks);
         tasks.spawn(pop.clone().run(errands, shutdown.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
