@@ -248,11 +248,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     };
     let rooms = Rooms { store: store.clone(), keys, submissions, alarms: alarms.clone(), metrics: metrics.clone() };
     let (pops, errands): (Vec<_>, Vec<_>) = config.dialup_servers.into_iter().map(Pop::new).unzip();
-    let dialup =
-        DialUp::start(config.lines, &pops, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     let server_names: BTreeSet<_> = pops.iter().map(|pop| pop.server.name.to_string()).collect();
     alarms.keep(AlarmKind::DialupServerLost, server_names.clone()).await;
     alarms.keep(AlarmKind::DialupServerLies, server_names).await;
+    let dialup =
+        DialUp::start(config.lines, &pops, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
     let calls_away = recall_away(&store, &pops, &mut tasks, &shutdown).await;
     let calls_away = calls_away.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     for (pop, errands) in pops.iter().zip(errands) {

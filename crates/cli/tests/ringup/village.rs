@@ -264,6 +264,7 @@ token_file = "token"
     /// The same, with more arguments.
     pub(crate) fn start_server_with(&mut self, who: &str, more: &[&str]) {
         self.server = Some(self.start(who, &[&["serve", "--config", "server.toml"], more].concat()));
+        self.chronicle.wait(who, "server ready");
         let Some(trunks) = &self.trunks else {
             self.chronicle.wait(who, "line ready");
             return;
