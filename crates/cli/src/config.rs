@@ -5,6 +5,7 @@
 
 mod alarm;
 mod calling;
+mod dialup;
 pub(crate) mod exchange;
 mod feeds;
 mod inbox;
@@ -256,6 +257,11 @@ impl Section<'_> {
         let value = read(&mut section);
         section.finish();
         value
+    }
+
+    /// What is left is somebody else's to check.
+    fn ignore_rest(&mut self) {
+        self.table.clear();
     }
 
     /// What is left was not asked for.

@@ -10,12 +10,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::config::server::Kind;
 
-/// Runs a server: directory, store, dispatch, and its lines.
+/// Runs a server: directory, store, dispatch, and its lines; or, with [dialup] in the config, lines alone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup serve --config examples/server.toml
+  ringup serve --config examples/dialup.toml     lines for a server elsewhere
   RINGUP_LOG=debug ringup serve --config server.toml
   ringup serve --config server.toml --capture links.pcap
 
@@ -32,13 +34,22 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut config = config::server::read(&self.config)?;
-        config.capture = self.capture.as_deref().map(Capture::create).transpose()?;
-        if config.lines.is_empty() {
-            tracing::warn!("no [[line]]: nobody can be called");
-        }
+        let config = config::server::read_any(&self.config)?;
+        let capture = self.capture.as_deref().map(Capture::create).transpose()?;
         Runtime::new()?.block_on(async {
-            server::serve(config, until_signal()?).await?;
+            match config {
+                Kind::Information(mut config) => {
+                    config.capture = capture;
+                    if config.lines.is_empty() && config.dialup_servers.is_empty() {
+                        tracing::warn!("no [[line]] and no [[dialup_server]]: nobody can be called");
+                    }
+                    server::serve(*config, until_signal()?).await?;
+                }
+                Kind::Dialup(mut config) => {
+                    config.capture = capture;
+                    server::serve_dialup(*config, until_signal()?).await?;
+                }
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -99,7 +110,7 @@ impl CheckConfig {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.kind {
             ConfigKind::Server => {
-                if config::server::read(&self.file)?.number_only {
+                if matches!(config::server::read_any(&self.file)?, Kind::Information(config) if config.number_only) {
                     eprintln!(
                         "warning: stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it"
                     );

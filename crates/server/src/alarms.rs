@@ -77,18 +77,22 @@ pub enum AlarmKind {
     Budget,
     /// A feed could not be read three times, one after the other. Subject: its URL.
     Feed,
+    /// There is no connection to a dial-up server. Subject: its name.
+    DialupServerLost,
+    /// A dial-up server said what cannot be, or somebody else spoke for it. Subject: its name.
+    DialupServerLies,
 }
 
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, quota, store, budget and feed"
+    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::DialLoop,
@@ -98,6 +102,8 @@ impl AlarmKind {
         Self::Store,
         Self::Budget,
         Self::Feed,
+        Self::DialupServerLost,
+        Self::DialupServerLies,
     ];
 
     /// The word for it in the store, on screens and in metrics.
@@ -112,6 +118,8 @@ impl AlarmKind {
             Self::Store => "store",
             Self::Budget => "budget",
             Self::Feed => "feed",
+            Self::DialupServerLost => "dialup-server-lost",
+            Self::DialupServerLies => "dialup-server-lies",
         }
     }
 }

@@ -6,10 +6,12 @@
 mod addresses;
 mod attempt;
 mod deliver;
-mod line_task;
+pub(crate) mod line_task;
 mod online;
+pub(crate) mod open_link;
 mod outbox;
-mod session;
+mod own_lines;
+pub(crate) mod session;
 mod stock;
 
 use std::collections::BTreeMap;
@@ -23,12 +25,15 @@ use delivery::{MessageId, TerminalId};
 use line::{CallId, Home, PortAddress};
 use link::{Agreement, Capture, Expected, OpenPorts};
 use modem::{DialString, Setup};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::line_task::{Attempt, Order};
+use self::own_lines::OwnLines;
+use self::session::Peer;
 use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
@@ -38,6 +43,7 @@ use crate::ledger::Tariff;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
 use crate::store::Store;
+use crate::trunk::information::{Errand, Pop};
 pub use addresses::{AddressPool, AddressPoolError};
 
 /// Terminals whose agreements and encodings are remembered; the others' links come up, and contents go, as with anybody.
@@ -157,7 +163,7 @@ pub struct LineEntry {
 }
 
 /// See [`LineEntry::state`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LineState {
     /// The modem is being initialised.
@@ -192,11 +198,13 @@ impl LineState {
 #[derive(Clone)]
 pub struct DialUp {
     lines: Arc<BTreeMap<Name, Handle>>,
+    /// The dial-up servers, by the name of each of their lines.
+    away: Arc<BTreeMap<Name, Arc<Pop>>>,
     shared: Arc<Shared>,
 }
 
 struct Handle {
-    orders: mpsc::Sender<DialOrder>,
+    orders: mpsc::Sender<Order<Peer>>,
     dial_prefix: String,
 }
 
@@ -218,15 +226,15 @@ pub struct Rooms {
 }
 
 /// What the lines' tasks share.
-struct Shared {
-    store: Store,
-    keys: ServerKeys,
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) keys: ServerKeys,
     settings: LinkSettings,
     /// The submission door, served on every link.
     submissions: http::Submissions,
-    intake: Intake,
-    alarms: Alarms,
-    metrics: Metrics,
+    pub(crate) intake: Intake,
+    pub(crate) alarms: Alarms,
+    pub(crate) metrics: Metrics,
     reports: mpsc::Sender<Report>,
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
@@ -251,15 +259,22 @@ impl fmt::Debug for DialUp {
 
 impl DialUp {
     /// Starts the lines as tasks of `tasks`; they report to `reports` and end on `shutdown`, calls and all.
-    pub fn start(
+    pub(crate) fn start(
         lines: Vec<LineConfig>,
+        pops: &[Arc<Pop>],
         settings: LinkSettings,
         rooms: Rooms,
         reports: mpsc::Sender<Report>,
         shutdown: CancellationToken,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let status = lines.iter().map(|line| (line.name.clone(), LineEntry::new(line))).collect();
+        let own = lines.iter().map(|line| (line.name.clone(), LineEntry::new(&line.name, line.port.to_string())));
+        let away: BTreeMap<_, _> = pops
+            .iter()
+            .flat_map(|pop| pop.server.lines.iter().map(|line| (line.global.clone(), pop.clone())))
+            .collect();
+        let at = |pop: &Pop| format!("dial-up server {}", pop.server.name);
+        let status = own.chain(away.iter().map(|(name, pop)| (name.clone(), LineEntry::new(name, at(pop))))).collect();
         let Rooms { store, keys, submissions, intake, alarms, metrics } = rooms;
         let shared = Arc::new(Shared {
             store,
@@ -283,9 +298,11 @@ impl DialUp {
             // One order at a time: dispatch hands a line out once until it is free again.
             let (orders, queue) = mpsc::channel(1);
             handles.insert(config.name.clone(), Handle { orders, dial_prefix: config.dial_prefix.clone() });
-            tasks.spawn(line_task::run(config, queue, shared.clone()));
+            let desk = Arc::new(OwnLines(shared.clone()));
+            tasks.spawn(line_task::run(config, queue, desk, shared.shutdown.clone()));
         }
-        Self { lines: Arc::new(handles), shared }
+        pops.iter().for_each(|pop| pop.works_in(&shared));
+        Self { lines: Arc::new(handles), away: Arc::new(away), shared }
     }
 
     /// Takes sessions of terminals that come over their own Internet access, until the server stops.
@@ -311,6 +328,12 @@ impl DialUp {
     /// Hands an order to a line. `false`: there is no such line, or it still has an order.
     #[must_use]
     pub fn dial(&self, line: &Name, order: DialOrder) -> bool {
+        if let Some(pop) = self.away.get(line) {
+            return pop.is_there() && pop.orders.try_send(Errand::Place(Box::new(order))).is_ok();
+        }
+        let DialOrder { terminal, number, timeout, record, allowance } = order;
+        let attempt = Attempt { terminal: Some(terminal.id), record, began: tokio::time::Instant::now() };
+        let order = Order { attempt, peer: Peer::Terminal(terminal), number, timeout, allowance };
         self.lines.get(line).is_some_and(|handle| handle.orders.try_send(order).is_ok())
     }
 
@@ -350,14 +373,8 @@ impl DialUp {
 }
 
 impl LineEntry {
-    fn new(config: &LineConfig) -> Self {
-        Self {
-            name: config.name.to_string(),
-            port: config.port.to_string(),
-            state: LineState::Initialising,
-            fault: None,
-            rings_refused: 0,
-        }
+    fn new(name: &Name, port: String) -> Self {
+        Self { name: name.to_string(), port, state: LineState::Initialising, fault: None, rings_refused: 0 }
     }
 }
 
@@ -373,6 +390,13 @@ impl Shared {
         if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
             change(entry);
         }
+    }
+
+    pub(crate) fn note_line(&self, line: &Name, state: LineState, fault: Option<String>) {
+        self.note(line, |entry| {
+            entry.state = state;
+            entry.fault = fault;
+        });
     }
 
     fn strangers(&self) -> MutexGuard<'_, Unproved<Stranger>> {
@@ -409,7 +433,7 @@ impl Shared {
         }
     }
 
-    async fn report(&self, report: Report) {
+    pub(crate) async fn report(&self, report: Report) {
         let _ = self.reports.send(report).await; // the server is stopping
     }
 }

@@ -12,6 +12,7 @@ use line::{CallId, Home, Number};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use crate::outcome::Outcome;
 use crate::rights::Right;
 
 pub use trusted_by::{ChapSecret, ChapSecretError, InboxUrl, InboxUrlError, Stock, StockTrust, TrustedBy};
@@ -284,6 +285,16 @@ impl CallRecord {
             octets_out: 0,
             octets_in: 0,
         }
+    }
+
+    /// It is over, now.
+    pub(crate) fn end(&mut self, outcome: &Outcome) {
+        let now = Timestamp::now();
+        self.ended_at = Some(now);
+        self.outcome = Some(outcome.to_string());
+        let seconds = self.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
+        tracing::info!(call = %self.id, line = %self.line, party = %self.party, %outcome, seconds,
+            octets_out = self.octets_out, octets_in = self.octets_in, "call ended");
     }
 }
 

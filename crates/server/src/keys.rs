@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use delivery::TerminalId;
 use delivery::proof::{
-    CourierCredentials, CredentialsError, EnrolmentSecret, KeyFileError, KeyForm, PublicKey, SecretKey, Secured,
+    CourierCredentials, CredentialsError, EnrolmentSecret, KeyFileError, KeyForm, Pin, PublicKey, SecretKey, Secured,
     ServerKeyList, ServerKeyListError, write_secret,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,6 +72,16 @@ pub enum ServerKeysError {
     /// What is in that list.
     #[error("{0} holds something that is no key")]
     Malformed(PathBuf),
+}
+
+/// The public halves of the keys in a server's state folder; the first is made if there is none.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
+    let current = SecretKey::read_or_make(&state.join(KEY_FILE))?;
+    let next = SecretKey::read(&state.join(NEXT_KEY_FILE))?;
+    Ok(std::iter::once(&current).chain(&next).map(SecretKey::public).collect())
 }
 
 /// Why keys were not changed.
@@ -201,6 +211,20 @@ impl ServerKeys {
         };
         let credentials = self.read().known_to(&trust).credentials.clone();
         Ok((credentials.secure_in(form, stream, terminal, pin, rate_bps)?, trust))
+    }
+
+    /// Begins to prove both ends of a trunk. Dial-up servers are proved to by the key that is in use.
+    pub(crate) fn secure_dialup_server<S>(
+        &self,
+        stream: S,
+        pin_id: TerminalId,
+        key: PublicKey,
+        rate_bps: u32,
+    ) -> Result<Secured<S>, CredentialsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.read().current.credentials.secure(stream, pin_id, Pin::Keys(vec![key]), rate_bps)
     }
 
     /// The keys that a terminal has to be told, if it does not know them by its own word.

@@ -48,6 +48,7 @@ struct Counted {
     settled: Seconds,
     rings_refused: Family<Reason, Counter>,
     unproved: Counter,
+    trunk_refused: Counter,
     alarms: Family<KindLabel, Counter>,
     webhooks: Family<ResultLabel, Counter>,
     mails: Family<ResultLabel, Counter>,
@@ -119,6 +120,11 @@ impl Default for Metrics {
             register(&mut registry, "money_reserved", "What was reserved for calls, in the tariffs' currency");
         let settled = register(&mut registry, "money_settled", "What calls came to, in the tariffs' currency");
         let rings_refused = register(&mut registry, "rings_refused", "Rings that were not answered, by reason");
+        let trunk_refused = register(
+            &mut registry,
+            "trunk_refused",
+            "What dial-up servers, or who spoke for one, said and was refused",
+        );
         let unproved = register(&mut registry, "sessions_unproved", "Sessions of which the far end was not proved");
         let alarms = register(&mut registry, "alarms_raised", "Alarms raised, by kind");
         let webhooks =
@@ -147,6 +153,7 @@ impl Default for Metrics {
             settled,
             rings_refused,
             unproved,
+            trunk_refused,
             alarms,
             webhooks,
             mails,
@@ -224,6 +231,15 @@ impl Metrics {
             RefusalReason::NoData => "no-data",
         };
         self.0.rings_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(crate) fn trunk_refused(&self) {
+        self.0.trunk_refused.inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn trunk_refusals(&self) -> u64 {
+        self.0.trunk_refused.get()
     }
 
     pub(crate) fn unproved(&self) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use delivery::proof::KeyFileError;
 use delivery::{MessageId, TerminalId, Urgency};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, Unit, Zoned};
@@ -37,7 +38,9 @@ use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
 use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
-use crate::store::{MostUrgent, Quotas, Retention, Store, StoreError};
+use crate::store::{CallAway, MostUrgent, Quotas, Retention, Store, StoreError};
+use crate::trunk::DialupServer;
+use crate::trunk::information::{self, Pop};
 use crate::upkeep;
 use crate::verdict::Verdict;
 use crate::waiting::Decided;
@@ -100,8 +103,12 @@ pub struct Config {
     pub number_only: bool,
     /// Who is told of alarms.
     pub alarm: AlarmConfig,
-    /// The lines.
+    /// The lines of this process.
     pub lines: Vec<LineConfig>,
+    /// Where dial-up servers connect; `None`: nowhere.
+    pub trunk_listen: Option<SocketAddr>,
+    /// The dial-up servers, and their lines.
+    pub dialup_servers: Vec<DialupServer>,
 }
 
 /// When and how some terminals may be called.
@@ -134,6 +141,18 @@ pub enum ServeError {
     /// Its key.
     #[error("the server has no usable key")]
     Keys(#[from] ServerKeysError),
+    /// A dial-up server's key.
+    #[error("the dial-up server has no usable key")]
+    DialupKey(#[source] KeyFileError),
+    /// A dial-up server's calls.
+    #[error("could not read the calls in {path}")]
+    Calls {
+        /// Their folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A listener.
     #[error("could not listen on {at}")]
     Listen {
@@ -177,7 +196,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let metrics = Metrics::default();
     let alarms = Alarms::start(store.clone(), config.alarm, metrics.clone(), shutdown.clone(), &mut tasks).await;
     let alarms = alarms.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
-    let line_names: BTreeSet<_> = config.lines.iter().map(|line| line.name.to_string()).collect();
+    let away = config.dialup_servers.iter().flat_map(|server| &server.lines);
+    let line_names: BTreeSet<_> =
+        config.lines.iter().map(|line| &line.name).chain(away.map(|line| &line.global)).map(Name::to_string).collect();
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
     tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
@@ -212,15 +233,17 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         tun: config.tun,
         number_only: config.number_only,
     };
-    let tariffs: BTreeMap<_, _> = config
-        .lines
-        .iter()
-        .filter_map(|line| Some((line.name.clone(), config.money.tariffs.get(line.tariff.as_ref()?)?.clone())))
+    let own = config.lines.iter().map(|line| (&line.name, line.tariff.as_ref(), line.ring_only.is_some()));
+    let away = config.dialup_servers.iter().flat_map(|server| &server.lines);
+    let all_lines = own.chain(away.map(|line| (&line.global, line.tariff.as_ref(), line.is_ring_only)));
+    let tariffs: BTreeMap<_, _> = all_lines
+        .clone()
+        .filter_map(|(name, tariff, _)| Some((name.clone(), config.money.tariffs.get(tariff?)?.clone())))
         .collect();
-    let line_terms = config.lines.iter().map(|line| LineTerms {
-        name: line.name.clone(),
-        tariff: tariffs.get(&line.name).cloned(),
-        is_ring_only: line.ring_only.is_some(),
+    let line_terms = all_lines.map(|(name, _, is_ring_only)| LineTerms {
+        name: name.clone(),
+        tariff: tariffs.get(name).cloned(),
+        is_ring_only,
     });
     let rules = Rules {
         storm: config.storm,
@@ -231,7 +254,22 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     };
     let (alarms_room, metrics_room) = (alarms.clone(), metrics.clone());
     let rooms = Rooms { store: store.clone(), keys, submissions, intake, alarms: alarms_room, metrics: metrics_room };
-    let dialup = DialUp::start(config.lines, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
+    let (pops, errands): (Vec<_>, Vec<_>) = config.dialup_servers.into_iter().map(Pop::new).unzip();
+    let server_names: BTreeSet<_> = pops.iter().map(|pop| pop.server.name.to_string()).collect();
+    alarms.keep(AlarmKind::DialupServerLost, server_names.clone()).await;
+    alarms.keep(AlarmKind::DialupServerLies, server_names).await;
+    let dialup =
+        DialUp::start(config.lines, &pops, settings, rooms.clone(), report_sender, shutdown.clone(), &mut tasks);
+    let calls_away = recall_away(&store, &pops, &mut tasks, &shutdown).await;
+    let calls_away = calls_away.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    for (pop, errands) in pops.iter().zip(errands) {
+        tasks.spawn(pop.clone().run(errands, shutdown.clone()));
+    }
+    if let Some(address) = config.trunk_listen {
+        let (listener, address) = bind(address).await?;
+        tracing::info!(%address, "taking dial-up servers");
+        tasks.spawn(information::serve(listener, pops, shutdown.clone()));
+    }
     if let Some(address) = config.delivery_listen {
         let (listener, address) = bind(address).await?;
         tracing::info!(%address, "taking terminals");
@@ -264,6 +302,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let unproved = Unproved::default();
     let mut server =
         Server { store, alarms, metrics, dialup, dialer, dispatch, calendar, unproved, due, reports, questions };
+    for CallAway { record, terminal, .. } in calls_away {
+        // Not called again before it is known what became of that call.
+        if let Some(terminal) = terminal {
+            server.set_connection(terminal, Connection::Calling(record.id)).await;
+            server.feed(Input::Connected { terminal, line: record.line });
+        }
+    }
     shutdown.run_until_cancelled(server.run()).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -271,6 +316,28 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let _ = std::fs::remove_file(&socket); // gone already is as good
     tracing::info!("server stopped");
     Ok(())
+}
+
+/// The calls at dial-up servers whose end the last process did not learn: each is asked for before a trunk can come.
+async fn recall_away(
+    store: &Store,
+    pops: &[Arc<Pop>],
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> Result<Vec<CallAway>, StoreError> {
+    let mut recalled = Vec::new();
+    for call in store.calls_away().await? {
+        match pops.iter().find_map(|pop| pop.clone().recall(call.clone())) {
+            Some(asking) => {
+                let shutdown = shutdown.clone();
+                tasks.spawn(async move { shutdown.run_until_cancelled(asking).await.unwrap_or_default() });
+                recalled.push(call);
+            }
+            // Its dial-up server is not in the config any more: nobody can say.
+            None => store.forget_away(call.record.id).await?,
+        }
+    }
+    Ok(recalled)
 }
 
 /// A listener of the host, and where it is: port 0 is any.

@@ -6,6 +6,7 @@
 //! removes what nobody waits for. `backup` and `check` are the operator's.
 
 mod alarms;
+mod away;
 mod backup;
 mod bounces;
 mod calls;
@@ -45,6 +46,7 @@ use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
 use tokio::sync::Notify;
 
 pub(crate) use alarms::StoredNotice;
+pub use away::CallAway;
 pub use backup::{Backup, BackupError, BackupProgress};
 pub(crate) use bounces::Bounce;
 pub use bounces::ReturnPath;

@@ -5,14 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use delivery::proof::PublicKey;
 use line::{Home, PortAddress};
 use link::HAS_TUN;
-use server::Config;
 use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::store::{Quota, Quotas, Retention};
+use server::{Config, DialupConfig};
 
-use super::{ConfigError, Section, alarm, calling, feeds, load, mail, modem_setup, money, tun};
+use super::{ConfigError, Section, alarm, calling, dialup, feeds, load, mail, modem_setup, money, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -29,11 +30,46 @@ const RING_ONLY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
 
-/// Reads and checks a server's config.
+/// What `ringup serve` runs.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// An information server, with or without lines of its own.
+    Information(Box<Config>),
+    /// A dial-up server for an information server elsewhere.
+    Dialup(Box<DialupConfig>),
+}
+
+/// Reads and checks a server's config, of either kind.
+pub(crate) fn read_any(path: &Path) -> Result<Kind, ConfigError> {
+    load(path, |top| match top.has("dialup") {
+        true => dialup::read(top).map(|config| Kind::Dialup(Box::new(config))),
+        false => information(top).map(|config| Kind::Information(Box::new(config))),
+    })
+}
+
+/// Reads and checks an information server's config.
 pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
-    load(path, |top| {
+    load(path, information)
+}
+
+/// The public keys of a server with this config: made if there are none. Nothing but where they are is read, for the config is
+/// not complete before the other server's are in it.
+pub(crate) fn public_keys(path: &Path) -> anyhow::Result<Vec<PublicKey>> {
+    let (state, is_dialup) = load(path, |top| {
+        let found = (state(top), top.has("dialup"));
+        top.ignore_rest();
+        Some(found)
+    })?;
+    Ok(match is_dialup {
+        true => vec![server::dialup_key(&state)?],
+        false => server::keys::server_public_keys(&state)?,
+    })
+}
+
+fn information(top: &mut Section<'_>) -> Option<Config> {
+    {
         let home = top.parsed::<Home>("country");
-        let state = top.path("state").unwrap_or_else(|| top.folder().join("state"));
+        let state = state(top);
         let (submission_listen, size_max) = top.section("submission", |section| {
             (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
         });
@@ -49,18 +85,25 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
         let metrics_listen = top.section("metrics", |section| listen(section, None));
         let number_only = top.section("stock", |section| section.is("number_only"));
         let alarm = top.section("alarm", alarm::read);
-        let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
-        for (index, line) in lines.iter().enumerate() {
-            if lines[..index].iter().any(|before| before.name == line.name) {
-                top.fault(&format!("line[{index}].name"), format!("{} names another line, too", line.name));
-            }
-            if lines[..index].iter().any(|before| before.port == line.port) {
-                top.fault(&format!("line[{index}].port"), format!("{} is another line's, too", line.port));
-            }
+        let lines = lines(top);
+        let trunk_listen = top.section("information", |section| listen(section, None));
+        let dialup_servers = dialup::servers(top, &lines);
+        if trunk_listen.is_none() && !dialup_servers.is_empty() {
+            top.fault("information.listen", "is missing; say where dial-up servers connect, such as \"0.0.0.0:7412\"");
         }
         for (index, line) in lines.iter().enumerate() {
             if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
                 top.fault(&format!("line[{index}].tariff"), format!("no [[tariff]] is named {tariff:?}"));
+            }
+        }
+        for (index, server) in dialup_servers.iter().enumerate() {
+            for (place, line) in server.lines.iter().enumerate() {
+                if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
+                    top.fault(
+                        &format!("dialup_server[{index}].lines[{place}].tariff"),
+                        format!("no [[tariff]] is named {tariff:?}"),
+                    );
+                }
             }
         }
         for (index, feed) in feeds.iter().enumerate() {
@@ -68,8 +111,9 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
                 top.fault(&format!("feed[{index}].url"), "is read already");
             }
         }
-        let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, lines.len()));
-        let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).collect();
+        let away = dialup_servers.iter().flat_map(|server| server.lines.iter().map(|line| line.global.clone()));
+        let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).chain(away).collect();
+        let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, names.len()));
         let conditions = top.sections("conditions", |section| calling::conditions(section, &names));
         let (link_address, link_pool) = link?; // not before every key has been read
         Some(Config {
@@ -95,8 +139,28 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
             number_only,
             alarm,
             lines,
+            trunk_listen,
+            dialup_servers,
         })
-    })
+    }
+}
+
+pub(super) fn state(top: &mut Section<'_>) -> PathBuf {
+    top.path("state").unwrap_or_else(|| top.folder().join("state"))
+}
+
+/// The lines of this process.
+pub(super) fn lines(top: &mut Section<'_>) -> Vec<LineConfig> {
+    let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
+    for (index, line) in lines.iter().enumerate() {
+        if lines[..index].iter().any(|before| before.name == line.name) {
+            top.fault(&format!("line[{index}].name"), format!("{} names another line, too", line.name));
+        }
+        if lines[..index].iter().any(|before| before.port == line.port) {
+            top.fault(&format!("line[{index}].port"), format!("{} is another line's, too", line.port));
+        }
+    }
+    lines
 }
 
 /// Where to listen on the host; "none" is nowhere.
@@ -142,7 +206,7 @@ fn retention(section: &mut Section<'_>) -> Retention {
     retention
 }
 
-fn link(section: &mut Section<'_>) -> Option<(Ipv4Addr, AddressPool)> {
+pub(super) fn link(section: &mut Section<'_>) -> Option<(Ipv4Addr, AddressPool)> {
     let address = section.parsed("address").unwrap_or(LINK_ADDRESS);
     if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
         section.fault("address", format!("{address} cannot be the server's address on a link"));

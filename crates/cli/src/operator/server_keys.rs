@@ -8,6 +8,7 @@ use hyper::Method;
 use serde_json::json;
 
 use super::{Desk, confirm, text};
+use crate::config::server::public_keys;
 
 /// Server keys: what proves the server to terminals, and how it is replaced.
 #[derive(Debug, Args)]
@@ -16,6 +17,7 @@ Examples:
   ringup server-key rotate                       make a second key: each terminal is told of it in its next session
   ringup server-key list                         how many know it
   ringup server-key retire                       when all do: from now on the new key alone
+  ringup server-key public --config dialup.toml  for the config of the information server
   ringup server-key certificate > server.pem     for a terminal added with --trust certificate")]
 pub(crate) struct ServerKeyVerbs {
     #[command(flatten)]
@@ -39,6 +41,9 @@ enum ServerKeyVerb {
         #[arg(long)]
         yes: bool,
     },
+    /// Print the public keys in a config's state folder, for the config of the server at the other end of a trunk; a server
+    /// need not run
+    Public,
     /// Print the keys that are in use as self-signed X.509 certificates (PEM)
     Certificate,
 }
@@ -70,6 +75,14 @@ impl ServerKeyVerbs {
                 eprintln!("bundles that were made before the new key do not let their terminals in any more");
                 if !text(&retired["lost"]).is_empty() {
                     eprintln!("to be invited again: {}", text(&retired["lost"]));
+                }
+            }
+            ServerKeyVerb::Public => {
+                let keys: Vec<_> = public_keys(&desk.config)?.iter().map(ToString::to_string).collect();
+                if desk.json {
+                    println!("{:#}", json!({ "keys": keys }));
+                } else {
+                    keys.iter().for_each(|key| println!("{key}"));
                 }
             }
             ServerKeyVerb::Certificate => {

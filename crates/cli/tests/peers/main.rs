@@ -16,6 +16,9 @@ mod initramfs;
 #[path = "../ringup/process.rs"]
 #[allow(dead_code, reason = "the village's own tests ask more of a process")]
 mod process;
+#[path = "../ringup/trunks.rs"]
+#[allow(dead_code, reason = "for the village")]
+mod trunks;
 #[path = "../ringup/typist.rs"]
 mod typist;
 #[path = "../ringup/village.rs"]

@@ -128,6 +128,61 @@ fn faults_of_money_and_of_when_to_call_are_told_with_their_keys() {
 }
 
 #[test]
+fn faults_of_two_servers_are_told_with_their_keys() {
+    let information = r#"
+        [[dialup_server]]
+        name = "berlin"
+        key = "short"
+        lines = [{ name = "line-1", tariff = "none" }]
+        [[dialup_server]]
+        name = "berlin"
+        key = "3xk3Xf0VsTCzO_yKDB_buGEWkAvIwgwKwoG-lLqdh5U"
+        lines = [{ name = "line-1", tariff = "none" }, { name = "line-1", port = "/dev/ttyUSB0" }]
+        [[dialup_server]]
+        name = "berlin"
+        key = "3xk3Xf0VsTCzO_yKDB_buGEWkAvIwgwKwoG-lLqdh5U"
+    "#;
+    let keys = [
+        "information.listen",
+        "dialup_server[0].key",
+        "dialup_server[0].lines[1].name",
+        "dialup_server[0].lines[0].tariff",
+        "dialup_server[1].lines[1].port",
+        "dialup_server[1].name",
+        "dialup_server[1].key",
+        "dialup_server[2].lines",
+    ];
+    assert_faults("server", information, &keys);
+    let dialup = r#"
+        [dialup]
+        name = "Berlin"
+        information = "here"
+        [submission]
+        listen = "none"
+        [[line]]
+        name = "line-1"
+        port = "/dev/ttyUSB0"
+        tariff = "local"
+    "#;
+    let keys = ["dialup.name", "dialup.information", "dialup.keys", "line[0].tariff", "submission"];
+    assert_faults("server", dialup, &keys);
+}
+
+#[test]
+fn every_config_in_the_guide_to_two_servers_is_good() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/two-servers.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let blocks: Vec<_> = guide.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, block).unwrap();
+        let Output { status, stderr, .. } = ringup(&["check-config", "server", file.path().to_str().unwrap()]);
+        assert!(status.success(), "{block}: {}", String::from_utf8_lossy(&stderr));
+    }
+}
+
+#[test]
 fn every_config_in_the_guide_to_money_is_good() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/money.md");
     let guide = std::fs::read_to_string(guide).unwrap();
@@ -210,7 +265,7 @@ fn every_config_in_the_examples_is_good() {
             continue;
         }
         let kind = match path.file_stem().unwrap().to_str().unwrap() {
-            "server" => "server",
+            "server" | "information" | "dialup" => "server",
             "exchange" => "exchange",
             _ => "terminal",
         };

@@ -33,6 +33,10 @@ struct Killed {
     terminal: usize,
     /// The program that answers, alone.
     answer: usize,
+    /// The connections between information server and dial-up servers.
+    trunks: usize,
+    /// A dial-up server.
+    pop: usize,
 }
 
 pub(crate) fn number(variable: &str, usual: u64) -> u64 {
@@ -67,7 +71,80 @@ fn what_was_accepted_has_one_verdict_and_is_published_once_however_often_everybo
         sending.join().unwrap();
         ended
     });
-    finish(village, owner, &sender, letters, seed, &killed);
+    finish(&mut village, owner, &sender, letters, seed, &killed);
+}
+
+#[test]
+fn however_often_trunks_are_cut_and_servers_killed_nothing_is_lost_and_nobody_is_dialled_twice() {
+    let (seed, cuts) = (number(SEED, 1), usize::try_from(number(KILLS, 8)).unwrap());
+    let mut village = Village::found(Plan {
+        no_answer_after: "1s",
+        retry_more: "redials_within = \"1s\"\nredials_in_all = 255\nredials_rest = \"1s\"",
+        server_more: "[quota]\nprovider_messages = 100000\nterminal_messages = 100000",
+        ..Plan::at(&["201", "202"])
+    });
+    let token = fs::read_to_string(village.path("token")).unwrap();
+    let sender = Sender::new(token, village.submission_address());
+    let letters = cuts * LETTERS;
+    let is_over = AtomicBool::new(false);
+    let chronicle = village.chronicle.clone();
+    let (killed, owner) = scope(|scope| {
+        let sending = scope.spawn(|| {
+            let mut chance = Chance::new(seed ^ 0xffff);
+            for index in (0..letters).take_while(|_| !is_over.load(Ordering::Acquire)) {
+                sender.send(&Letter::new(seed, index, &mut chance), &chronicle);
+                chronicle.wait_lines(6, Duration::from_millis(chance.below(400)));
+            }
+        });
+        let _over = Over(&is_over);
+        let ended = cutting(&mut village, &sender, cuts, &mut Chance::new(seed));
+        sending.join().unwrap();
+        ended
+    });
+    finish(&mut village, owner, &sender, letters, seed, &killed);
+    // Each call of the exchange's is one of the server's, and none met another.
+    let dialled: Vec<_> =
+        village.exchange_calls_so_far().into_iter().filter(|call| call["called"] == crate::village::OWNER).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let recorded = runtime.block_on(async {
+        let calls = Store::open(&village.path("server")).unwrap().calls(Last(u32::MAX)).await.unwrap();
+        calls.into_iter().filter(|call| call.outcome.as_deref() != Some("line taken")).count()
+    });
+    assert!(!dialled.is_empty() && dialled.len() <= recorded, "{} dialled, {recorded} recorded", dialled.len());
+    let met: Vec<_> = dialled.iter().filter(|call| call["outcome"] == "busy").collect();
+    assert!(met.is_empty(), "dialled while another call was there: {met:#?}");
+}
+
+/// Cuts trunks, and kills a server now and then.
+fn cutting(village: &mut Village, sender: &Sender, cuts: usize, chance: &mut Chance) -> (Killed, Process) {
+    let mut killed = Killed::default();
+    let owner = village.start_owner_again("owner 0");
+    for cut in 1..=cuts {
+        let lines = usize::try_from(1 + chance.below(30)).expect("it is small");
+        village.chronicle.wait_lines(lines, Duration::from_millis(20 + chance.below(1500)));
+        match chance.below(8) {
+            0 => {
+                killed.server += 1;
+                village.kill_server();
+                let who = format!("server {cut}");
+                village.start_server(&who);
+                let address = village.chronicle.wait(&who, "taking submissions").field("address");
+                *sender.address.lock().unwrap() = address;
+            }
+            1 => {
+                killed.pop += 1;
+                let pop = usize::try_from(chance.below(2)).expect("it is small");
+                village.kill_pop(pop);
+                village.start_pop(pop, &format!("pop {pop}, {cut}"));
+            }
+            _ => {
+                killed.trunks += 1;
+                village.trunks.as_ref().expect("the servers are two").cut();
+            }
+        }
+        let _ = fs::remove_file(village.path("state/budget.json"));
+    }
+    (killed, owner)
 }
 
 #[test]
@@ -97,7 +174,7 @@ fn a_long_message_is_published_once_however_often_either_end_is_killed_within_it
         }
         let _ = fs::remove_file(village.path("state/budget.json"));
     }
-    finish(village, owner, &sender, letters, seed, &killed);
+    finish(&mut village, owner, &sender, letters, seed, &killed);
 }
 
 /// Waits until a message has come to a point within its transfer that it had not come to; sends another if none is on its way.
@@ -167,7 +244,7 @@ fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Ch
 }
 
 /// Lets everything come to its end and compares.
-fn finish(mut village: Village, owner: Process, sender: &Sender, letters: usize, seed: u64, killed: &Killed) {
+fn finish(village: &mut Village, owner: Process, sender: &Sender, letters: usize, seed: u64, killed: &Killed) {
     // However many wait: it is enough that they become fewer.
     let mut waiting = u64::MAX;
     while waiting > 0 {
@@ -181,7 +258,7 @@ fn finish(mut village: Village, owner: Process, sender: &Sender, letters: usize,
     village.kill_server();
     let accepted = sender.accepted.lock().unwrap();
     assert_eq!(accepted.len(), letters);
-    let kept = kept(&village);
+    let kept = kept(village);
     let mut missing: Vec<_> = accepted.keys().filter(|id| !kept.contains_key(*id)).collect();
     assert!(missing.is_empty(), "accepted, and not in the store: {missing:?}");
     assert_eq!(kept.len(), accepted.len(), "in the store, and nobody was told");
@@ -214,7 +291,7 @@ fn finish(mut village: Village, owner: Process, sender: &Sender, letters: usize,
     assert!(missing.is_empty(), "lost: {missing:?}");
     assert!(published.iter().all(|id| accepted.contains_key(id)), "published, and never accepted");
     let left: Vec<_> = fs::read_dir(village.path("inbox/.incoming")).unwrap().collect();
-    assert!(left.len() <= killed.answer + killed.terminal, "{left:?}");
+    assert!(left.len() <= killed.answer + killed.terminal + killed.trunks + killed.pop, "{left:?}");
     println!(
         "seed {seed}: {killed:?}, {letters} messages accepted ({} submissions repeated), verdicts {verdicts:?}, \
          {} published, {late} of them came without their receipt and then expired or were replaced; lost 0, \

@@ -11,6 +11,7 @@ mod http;
 mod mail;
 mod process;
 mod topics;
+mod trunks;
 mod typist;
 mod village;
 
@@ -35,3 +36,4 @@ mod session;
 mod smtp;
 mod stock;
 mod submissions;
+mod two_servers;

@@ -1,5 +1,7 @@
 //! What calls cost is reserved, settled, and stops them.
 
+use rustix::process::Signal;
+
 use crate::village::{FOR_EVER, Plan, Village};
 
 /// Ten for each three minutes, and ten a day for each terminal.
@@ -49,4 +51,19 @@ fn a_call_is_hung_up_before_it_costs_more_than_is_reserved() {
     assert_eq!(call["outcome"], "hung up: what was reserved is spent", "{call}");
     let billed = village.exchange_calls(1)[0]["billed_seconds"].as_u64();
     assert!(billed.is_some_and(|seconds| (1..=10).contains(&seconds)), "{billed:?}");
+}
+
+#[test]
+fn a_dial_up_server_hangs_up_before_an_unreserved_unit_though_its_information_server_says_nothing() {
+    let server_more = "[budget]\nlongest_call = \"10s\"";
+    let village = Village::found(Plan { linger: FOR_EVER, server_more, ..Plan::at(&["201"]) });
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+    village.signal_server(Signal::STOP); // its connection stays up
+    let billed = village.exchange_calls(1)[0]["billed_seconds"].as_u64();
+    village.signal_server(Signal::CONT);
+    assert!(billed.is_some_and(|seconds| (1..=10).contains(&seconds)), "{billed:?}");
+    let call = village.server_calls(1).remove(0);
+    assert_eq!(call["outcome"], "hung up: what was reserved is spent", "{call}");
 }

@@ -29,7 +29,16 @@ fn what_is_accepted_while_the_terminal_lingers_rides_on_the_call_that_is_up() {
 
 #[test]
 fn a_terminal_that_has_called_by_itself_is_not_called_and_gets_what_comes_on_its_own_call() {
-    let village = Village::found(Plan::default());
+    gets_what_comes_on_its_own_call(Plan::default());
+}
+
+#[test]
+fn a_terminal_that_has_called_a_separate_dial_up_server_gets_what_comes_on_its_own_call() {
+    gets_what_comes_on_its_own_call(Plan::at(&["201"]));
+}
+
+fn gets_what_comes_on_its_own_call(plan: Plan) {
+    let village = Village::found(plan);
     let owner = village.start("owner", &["dial-in", "--config", "owner.toml", "--linger", FOR_EVER]);
     let mut calls = Vec::new();
     for (count, content) in (1..).zip(["first", "second"]) {

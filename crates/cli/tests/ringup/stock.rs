@@ -101,7 +101,16 @@ fn add_with_chap(village: &Village, secret: &str) {
 
 #[test]
 fn a_stock_terminal_that_passes_chap_is_posted_what_waits_and_hung_up_on() {
-    let village = Village::found(Plan { strangers: STATIONS, ..Plan::default() });
+    posted_and_hung_up_on(Plan { strangers: STATIONS, ..Plan::default() });
+}
+
+#[test]
+fn a_stock_terminal_that_a_separate_dial_up_server_calls_is_posted_what_waits_over_the_trunk() {
+    posted_and_hung_up_on(Plan { strangers: STATIONS, ..Plan::at(&["201"]) });
+}
+
+fn posted_and_hung_up_on(plan: Plan) {
+    let village = Village::found(plan);
     add_with_chap(&village, SECRET);
     assert_eq!(village.ask(&["terminal", "show", "stock"])["trust"], "chap");
     let terminal = answer_calls(&village, 1, Some(SECRET), "HTTP/1.1 204 No Content\r\n\r\n");

@@ -8,12 +8,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::chronicle::{Chronicle, Entry, PATIENCE};
 use crate::http::{self, Answer};
 use crate::process::{Finished, Process};
+use crate::trunks::Trunks;
 use crate::typist::Typist;
 
 pub(crate) const CENTRE: &str = "201";
@@ -40,23 +42,35 @@ pub(crate) struct Plan {
     pub(crate) line_more: &'static str,
     /// See `line_more`.
     pub(crate) server_more: &'static str,
+    /// Numbers of the lines of dial-up servers, one line each; none: the server has the centre's line itself.
+    pub(crate) pops: &'static [&'static str],
     /// More stations: a number, and what else the exchange's config says of it.
     pub(crate) strangers: &'static [(&'static str, &'static str)],
 }
 
+impl Plan {
+    /// With these dial-up servers.
+    pub(crate) const fn at(pops: &'static [&'static str]) -> Self {
+        Self { pops, ..Self::USUAL }
+    }
+
+    const USUAL: Self = Self {
+        linger: "0s",
+        no_answer_after: "3s",
+        session_wait: "30s",
+        owner_line: "",
+        retry_more: "",
+        size_max: 1_000_000,
+        line_more: "",
+        server_more: "",
+        pops: &[],
+        strangers: &[],
+    };
+}
+
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            linger: "0s",
-            no_answer_after: "3s",
-            session_wait: "30s",
-            owner_line: "",
-            retry_more: "",
-            size_max: 1_000_000,
-            line_more: "",
-            server_more: "",
-            strangers: &[],
-        }
+        Self::USUAL
     }
 }
 
@@ -67,7 +81,10 @@ pub(crate) const FOR_EVER: &str = "59s";
 pub(crate) struct Village {
     // Ended in this order, before the folder goes.
     server: Option<Process>,
+    pops: Vec<Option<Process>>,
     exchange: Option<Process>,
+    /// Between the dial-up servers and the information server, if they are apart.
+    pub(crate) trunks: Option<Trunks>,
     pub(crate) chronicle: Arc<Chronicle>,
     folder: TempDir,
     errands: AtomicUsize,
@@ -77,18 +94,27 @@ impl Village {
     /// The exchange and the server are running, the terminal and the provider enrolled; nobody waits for calls yet.
     pub(crate) fn found(plan: Plan) -> Self {
         let folder = tempfile::Builder::new().prefix("ringup-village-").tempdir().expect("a folder can be made");
-        let mut village =
-            Self { server: None, exchange: None, chronicle: Arc::default(), folder, errands: AtomicUsize::new(0) };
+        let mut village = Self {
+            server: None,
+            pops: Vec::new(),
+            exchange: None,
+            trunks: (!plan.pops.is_empty()).then(Trunks::open),
+            chronicle: Arc::default(),
+            folder,
+            errands: AtomicUsize::new(0),
+        };
         village.write_exchange(plan);
         village.write_server(plan);
+        village.write_pops(plan);
         village.exchange = Some(village.start("exchange", &["exchange", "--config", "exchange.toml"]));
         village.chronicle.wait("exchange", "exchange ready");
         village.start_server("server");
+        village.start_pops(plan.pops.len());
         village.enrol(plan);
         village
     }
 
-    fn write_exchange(&self, Plan { no_answer_after, owner_line, strangers, .. }: Plan) {
+    fn write_exchange(&self, Plan { no_answer_after, owner_line, pops, strangers, .. }: Plan) {
         let mut text = format!(
             r#"rate = 1_000_000
 delay = "1ms"
@@ -100,13 +126,17 @@ records = "calls.jsonl"
 "#
         );
         let villagers = [(CENTRE, ""), (OWNER, owner_line), (VENDING, "")];
-        for (number, more) in villagers.iter().chain(strangers) {
+        let pops = pops.iter().filter(|number| **number != CENTRE).map(|number| (*number, ""));
+        for (number, more) in villagers.iter().copied().chain(pops).chain(strangers.iter().copied()) {
             text += &format!("[[station]]\nnumber = \"{number}\"\npty = \"lines/{number}\"\n{more}\n");
         }
         self.write("exchange.toml", text);
     }
 
-    fn write_server(&self, Plan { session_wait, retry_more, size_max, line_more, server_more, .. }: Plan) {
+    fn write_server(&self, plan: Plan) {
+        let Plan { session_wait, retry_more, size_max, line_more, server_more, pops, .. } = plan;
+        let own = format!("[[line]]\nname = \"line-1\"\nport = \"lines/{CENTRE}\"\ndelay = \"1ms\"\n{line_more}\n");
+        let lines = if pops.is_empty() { own } else { "[information]\nlisten = \"127.0.0.1:0\"\n".to_owned() };
         let text = format!(
             r#"state = "server"
 [submission]
@@ -119,18 +149,74 @@ first = "200ms"
 longest = "1s"
 session_wait = "{session_wait}"
 {retry_more}
-[[line]]
-name = "line-1"
-port = "lines/{CENTRE}"
-delay = "1ms"
-{line_more}
+{lines}
 {server_more}
 "#
         );
         self.write("server.toml", text);
     }
 
-    fn enrol(&self, Plan { linger, .. }: Plan) {
+    /// The dial-up servers' configs, and their keys in the information server's.
+    fn write_pops(&self, Plan { pops, line_more, .. }: Plan) {
+        let Some(trunks) = &self.trunks else { return };
+        let key = |config: &str| {
+            let printed = self.run(&["server-key", "public", "--config", config]);
+            assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+            printed.stdout.trim().to_owned()
+        };
+        let (ours, mut servers) = (key("server.toml"), fs::read_to_string(self.path("server.toml")).unwrap());
+        for (index, number) in pops.iter().enumerate() {
+            let (name, address) = (pop_name(index), trunks.address());
+            let text = format!(
+                r#"state = "{name}"
+[dialup]
+name = "{name}"
+information = "{address}"
+keys = ["{ours}"]
+[[line]]
+name = "line-1"
+port = "lines/{number}"
+delay = "1ms"
+{line_more}
+"#
+            );
+            let file = format!("{name}.toml");
+            self.write(&file, text);
+            let theirs = key(&file);
+            servers += &format!(
+                "[[dialup_server]]\nname = \"{name}\"\nkey = \"{theirs}\"\nlines = [{{ name = \"line-1\" }}]\n"
+            );
+        }
+        self.write("server.toml", servers);
+    }
+
+    fn start_pops(&mut self, count: usize) {
+        for index in 0..count {
+            self.pops.push(None);
+            self.start_pop(index, &pop_name(index));
+        }
+    }
+
+    /// Starts a dial-up server (again) and waits until its line is ready and the information server knows it.
+    pub(crate) fn start_pop(&mut self, index: usize, who: &str) {
+        self.start_pop_with(index, who, &[]);
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_pop_with(&mut self, index: usize, who: &str, more: &[&str]) {
+        let config = format!("{}.toml", pop_name(index));
+        self.pops[index] = Some(self.start(who, &[&["serve", "--config", &config], more].concat()));
+        self.chronicle.wait(who, "line ready");
+        self.chronicle.wait(who, "trunk up");
+    }
+
+    /// `kill -9` for a dial-up server.
+    pub(crate) fn kill_pop(&mut self, index: usize) {
+        self.pops[index].take().expect("it is running").kill();
+    }
+
+    fn enrol(&self, Plan { linger, pops, .. }: Plan) {
+        let callers = if pops.is_empty() { &[CENTRE][..] } else { pops };
         self.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]);
         let text = format!(
             r#"[line]
@@ -140,7 +226,7 @@ address = "{OWNER_ADDRESS}"
 [server]
 number = "{CENTRE}"
 [terminal]
-callers = ["{CENTRE}"]
+callers = {callers:?}
 inbox = "inbox"
 linger = "{linger}"
 "#
@@ -178,7 +264,12 @@ token_file = "token"
     /// The same, with more arguments.
     pub(crate) fn start_server_with(&mut self, who: &str, more: &[&str]) {
         self.server = Some(self.start(who, &[&["serve", "--config", "server.toml"], more].concat()));
-        self.chronicle.wait(who, "line ready");
+        self.chronicle.wait(who, "server ready");
+        let Some(trunks) = &self.trunks else {
+            self.chronicle.wait(who, "line ready");
+            return;
+        };
+        trunks.lead_to(&self.chronicle.wait(who, "taking dial-up servers").field("address"));
     }
 
     /// Pulls every modem's plug, and puts them all in again: the pseudo-terminals go and others come.
@@ -187,6 +278,11 @@ token_file = "token"
         self.chronicle.wait_field("server", "alarm raised", "kind", "line-out-of-order");
         self.exchange = Some(self.start(who, &["exchange", "--config", "exchange.toml"]));
         self.chronicle.wait(who, "exchange ready");
+    }
+
+    /// Stops the server, or lets it go on.
+    pub(crate) fn signal_server(&self, signal: Signal) {
+        self.server.as_ref().expect("it is running").signal(signal);
     }
 
     /// `kill -9` for the server.
@@ -365,6 +461,10 @@ impl Drop for Village {
             eprintln!("all that was said in the village:\n{}", self.chronicle.tell());
         }
     }
+}
+
+fn pop_name(index: usize) -> String {
+    format!("pop-{}", index + 1)
 }
 
 fn accepted_id(finished: &Finished) -> String {

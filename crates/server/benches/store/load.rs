@@ -171,5 +171,7 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         number_only: false,
         alarm: AlarmConfig::default(),
         lines: Vec::new(),
+        trunk_listen: None,
+        dialup_servers: Vec::new(),
     }
 }

@@ -24,8 +24,8 @@ pub struct AddressPoolError {
 
 /// An address on loan; it goes back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Loan {
-    pub(super) address: Ipv4Addr,
+pub(crate) struct Loan {
+    pub(crate) address: Ipv4Addr,
     pool: AddressPool,
 }
 
@@ -42,7 +42,7 @@ impl AddressPool {
     }
 
     /// The lowest address that is free. `None`: all are on loan.
-    pub(super) fn lend(&self) -> Option<Loan> {
+    pub(crate) fn lend(&self) -> Option<Loan> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let range = u32::from(self.first)..=u32::from(self.last);
         let address = range.map(Ipv4Addr::from).find(|address| !taken.contains(address))?;

@@ -12,20 +12,17 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use line::{
-    Caller, DTR_LOW, Decision, DialFailure, LineError, ModemLine, Number, RefusalReason, Ring, Screening, WeekMinute,
-};
+use line::{DTR_LOW, DialFailure, Home, LineError, ModemLine, Ring};
+use link::Counters;
 use modem::{DialString, Failure};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-use super::session::{Peer, Session};
-use super::{Allowance, DialOrder, LineConfig, LineState, Report, Shared};
-use crate::alarms::{AlarmKind, Stranger};
+use super::{Allowance, LineConfig, LineState};
 use crate::causes::with_causes;
-use crate::directory::{CallRecord, Destination, Direction};
+use crate::directory::CallRecord;
 use crate::outcome::Outcome;
-use crate::store::StoreError;
 
 /// How long an idle line may be quiet before its modem is asked whether it is still there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(60);
@@ -34,9 +31,68 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 const OUT_OF_ORDER_PAUSE: Duration = Duration::from_secs(1);
 const OUT_OF_ORDER_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(config: LineConfig, orders: mpsc::Receiver<DialOrder>, shared: Arc<Shared>) {
-    let shutdown = shared.shutdown.clone();
-    let mut line = Line { config, orders, shared, pause: OUT_OF_ORDER_PAUSE };
+/// Who decides about a line's calls and is told of them: the server itself, or one that has only the lines.
+pub(crate) trait Desk: Send + Sync + 'static {
+    /// Whom a call is with.
+    type Peer: Send + 'static;
+
+    /// The country in which the lines are.
+    fn home(&self) -> Option<Home>;
+
+    /// The line does something else now. `fault` says why it is out of order.
+    fn line_is(&self, line: &LineConfig, state: LineState, fault: Option<String>) -> impl Future<Output = ()> + Send;
+
+    /// Whether to answer a ring, and with whom we would then speak.
+    fn screen(&self, line: &LineConfig, ring: &Ring) -> impl Future<Output = Option<(CallRecord, Self::Peer)>> + Send;
+
+    /// From CONNECT to on hook.
+    fn session(
+        &self,
+        line: &LineConfig,
+        call: line::Call,
+        peer: Self::Peer,
+        attempt: &mut Attempt,
+        allowance: Option<Allowance>,
+    ) -> impl Future<Output = SessionResult> + Send;
+
+    /// A call, or what was to become one, is over.
+    fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// How a call that came up went.
+pub(crate) struct SessionResult {
+    pub(crate) outcome: Outcome,
+    pub(crate) counters: Counters,
+}
+
+/// A call, or what was to become one.
+pub(crate) struct Attempt {
+    pub(crate) terminal: Option<TerminalId>,
+    pub(crate) record: CallRecord,
+    /// Since when it may cost.
+    pub(crate) began: Instant,
+}
+
+/// A call to be placed on a line.
+pub(crate) struct Order<P> {
+    pub(crate) attempt: Attempt,
+    pub(crate) peer: P,
+    /// What is dialled.
+    pub(crate) number: DialString,
+    /// From the dial command to CONNECT.
+    pub(crate) timeout: Duration,
+    /// What it may cost.
+    pub(crate) allowance: Allowance,
+}
+
+/// Works a line until `shutdown`.
+pub(crate) async fn run<D: Desk>(
+    config: LineConfig,
+    orders: mpsc::Receiver<Order<D::Peer>>,
+    desk: Arc<D>,
+    shutdown: CancellationToken,
+) {
+    let mut line = Line { config, orders, desk, pause: OUT_OF_ORDER_PAUSE };
     let work = async {
         loop {
             line.serve_one().await;
@@ -46,35 +102,26 @@ pub(super) async fn run(config: LineConfig, orders: mpsc::Receiver<DialOrder>, s
     shutdown.run_until_cancelled(work).await;
 }
 
-/// A call, or what was to become one.
-struct Attempt {
-    terminal: Option<TerminalId>,
-    record: CallRecord,
-    began: Instant,
-}
-
-struct Line {
+struct Line<D: Desk> {
     config: LineConfig,
-    orders: mpsc::Receiver<DialOrder>,
-    shared: Arc<Shared>,
+    orders: mpsc::Receiver<Order<D::Peer>>,
+    desk: Arc<D>,
     /// Before the next attempt, if this one fails.
     pause: Duration,
 }
 
-impl Line {
+impl<D: Desk> Line<D> {
     /// From a closed port to a closed port: at most one call.
     async fn serve_one(&mut self) {
-        self.set_state(LineState::Initialising);
+        self.is(LineState::Initialising).await;
         self.turn_orders_away().await;
         let modem = match ModemLine::open(&self.config.port, self.config.setup.clone()).await {
             Ok(modem) => modem.probed(PROBE_INTERVAL),
             Err(error) => return self.out_of_order(error).await,
         };
-        self.shared.alarms.clear(AlarmKind::LineOutOfOrder, &self.config.name).await;
         self.pause = OUT_OF_ORDER_PAUSE;
-        self.set_state(LineState::Idle);
         tracing::info!(line = %self.config.name, "line ready");
-        self.shared.report(Report::LineFree(self.config.name.clone())).await;
+        self.is(LineState::Idle).await;
         if let Err(error) = self.wait(modem).await {
             return self.out_of_order(error).await;
         }
@@ -91,67 +138,16 @@ impl Line {
                     return self.dial(modem, order).await;
                 }
             };
-            let ring = ring.at(self.shared.settings.home);
-            if let Some((caller, peer)) = self.screen(&ring).await {
-                return self.answer(modem, caller, peer).await;
+            let ring = ring.at(self.desk.home());
+            if let Some((record, peer)) = self.desk.screen(&self.config, &ring).await {
+                return self.answer(modem, record, peer).await;
             }
         }
     }
 
-    /// Whether to answer a ring, and with whom we would then speak.
-    async fn screen(&self, ring: &Ring) -> Option<(Number, Peer)> {
-        let line = &self.config.name;
-        let (screening, peer) = match self.registered(ring).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(%line, %error, "ring not answered: the directory cannot be read");
-                return None;
-            }
-        };
-        // Who is in the directory may call at any time, as often as it likes.
-        let decision = match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
-            Decision::Answer(caller) if self.is_spaced(&caller) => Decision::Refuse(RefusalReason::Unproved),
-            decision => decision,
-        };
-        match decision {
-            Decision::Answer(caller) => {
-                tracing::info!(%line, ?caller, party = %peer.as_ref()?.name(), "ring: registered caller");
-                Some((caller, peer?))
-            }
-            Decision::CallBack(_) | Decision::Connect(_) => None, // no rule here says so
-            Decision::Refuse(reason) => {
-                self.shared.note(line, |entry| entry.rings_refused += 1);
-                self.shared.metrics.ring_refused(reason);
-                tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
-                None
-            }
-        }
-    }
-
-    /// Three calls of an hour from this number were not proved, and the last is not long ago (design: unproved links).
-    fn is_spaced(&self, caller: &Number) -> bool {
-        self.shared.strangers().is_spaced(&Stranger::Caller(caller.clone()), std::time::Instant::now())
-    }
-
-    /// The directory's entries with the caller's number: those that may be answered.
-    async fn registered(&self, ring: &Ring) -> Result<(Screening, Option<Peer>), StoreError> {
-        let Caller::Number(number) = &ring.caller else { return Ok((Screening::default(), None)) };
-        let store = &self.shared.store;
-        let peer = match store.find_terminal(Destination::Number(number.clone())).await? {
-            Some(terminal) => Some(Peer::Terminal(terminal)),
-            None => {
-                store.providers().await?.into_iter().find(|p| p.number.as_ref() == Some(number)).map(Peer::Provider)
-            }
-        };
-        Ok((Screening::new(peer.is_some().then(|| number.clone())), peer))
-    }
-
-    async fn answer(&mut self, modem: ModemLine, caller: Number, peer: Peer) -> Result<(), LineError> {
-        let line = self.config.name.clone();
-        self.set_state(LineState::Calling);
-        self.shared.report(Report::LineTaken(line.clone())).await;
+    async fn answer(&mut self, modem: ModemLine, record: CallRecord, peer: D::Peer) -> Result<(), LineError> {
+        self.is(LineState::Calling).await;
         self.turn_orders_away().await;
-        let record = CallRecord::begin(Direction::Incoming, line, Some(caller), peer.name().clone());
         let attempt = Attempt { terminal: None, record, began: Instant::now() };
         match modem.answer().await {
             Ok(call) => {
@@ -162,17 +158,17 @@ impl Line {
         }
     }
 
-    async fn dial(&mut self, modem: ModemLine, order: DialOrder) -> Result<(), LineError> {
-        self.set_state(LineState::Calling);
-        let DialOrder { terminal, number, timeout, record, allowance } = order;
+    async fn dial(&mut self, modem: ModemLine, order: Order<D::Peer>) -> Result<(), LineError> {
+        self.is(LineState::Calling).await;
+        let Order { mut attempt, peer, number, timeout, allowance } = order;
         // Counted from before the number is dialled, and not from its end: that is never too little.
-        let attempt = Attempt { terminal: Some(terminal.id), record, began: Instant::now() };
+        attempt.began = Instant::now();
         if let Some(duration) = self.config.ring_only {
             return self.ring(modem, &number, duration.min(allowance.longest), attempt).await;
         }
         match modem.dial(&number, timeout.min(allowance.longest)).await {
             Ok(call) => {
-                self.session(call, Peer::Terminal(terminal), attempt, Some(allowance)).await;
+                self.session(call, peer, attempt, Some(allowance)).await;
                 Ok(())
             }
             Err(failure) => self.no_call(failure, attempt).await,
@@ -199,39 +195,19 @@ impl Line {
 
     /// Orders that came for a line that could not take them: they go to another, now and not in half an hour.
     async fn turn_orders_away(&mut self) {
-        while let Ok(order) = self.orders.try_recv() {
-            let attempt = Attempt { terminal: Some(order.terminal.id), record: order.record, began: Instant::now() };
-            self.ended(attempt, Outcome::LineTaken).await;
+        while let Ok(mut order) = self.orders.try_recv() {
+            order.attempt.began = Instant::now();
+            self.ended(order.attempt, Outcome::LineTaken).await;
         }
     }
 
-    async fn session(&self, call: line::Call, peer: Peer, mut attempt: Attempt, allowance: Option<Allowance>) {
-        self.set_state(LineState::InACall);
-        let record = &mut attempt.record;
-        record.connected_at = Some(Timestamp::now());
-        tracing::info!(call = %record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
-        attempt.terminal = peer.terminal().map(|terminal| terminal.id);
-        let session = Session {
-            call: record.id,
-            peer,
-            line: self.config.name.clone(),
-            direction: record.direction,
-            delay: self.config.delay,
-            shared: self.shared.clone(),
-            began: attempt.began,
-            allowance,
-        };
-        let result = session.run(call).await;
-        if let (Direction::Incoming, Some(caller)) = (record.direction, &record.number) {
-            let (caller, mut strangers) = (Stranger::Caller(caller.clone()), self.shared.strangers());
-            match result.outcome {
-                Outcome::NotProved(_) => drop(strangers.note(&caller, std::time::Instant::now())),
-                Outcome::Completed | Outcome::MessagesRefused(_) => strangers.proved(&caller),
-                _ => {}
-            }
-        }
-        record.octets_out = result.counters.octets_out;
-        record.octets_in = result.counters.octets_in;
+    async fn session(&self, call: line::Call, peer: D::Peer, mut attempt: Attempt, allowance: Option<Allowance>) {
+        self.is(LineState::InACall).await;
+        attempt.record.connected_at = Some(Timestamp::now());
+        tracing::info!(call = %attempt.record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
+        let result = self.desk.session(&self.config, call, peer, &mut attempt, allowance).await;
+        attempt.record.octets_out = result.counters.octets_out;
+        attempt.record.octets_in = result.counters.octets_in;
         self.ended(attempt, result.outcome).await;
     }
 
@@ -250,38 +226,19 @@ impl Line {
     }
 
     /// One call record for each call, whatever became of it.
-    async fn ended(&self, attempt: Attempt, outcome: Outcome) {
-        let Attempt { terminal, mut record, began } = attempt;
-        let now = Timestamp::now();
-        let seconds = record.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
-        tracing::info!(call = %record.id, line = %self.config.name, party = %record.party, %outcome, seconds,
-            octets_out = record.octets_out, octets_in = record.octets_in, "call ended");
-        record.ended_at = Some(now);
-        record.outcome = Some(outcome.to_string());
-        if let Err(error) = self.shared.store.record_call(record.clone()).await {
-            tracing::error!(call = %record.id, %error, "call record not written");
-        }
-        let lasted = began.elapsed();
-        self.shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted }).await;
+    async fn ended(&self, mut attempt: Attempt, outcome: Outcome) {
+        let (record, lasted) = (&mut attempt.record, attempt.began.elapsed());
+        record.end(&outcome);
+        self.desk.ended(attempt, outcome, lasted).await;
     }
 
     async fn out_of_order(&mut self, error: LineError) {
-        let fault = with_causes(&error);
-        let detail = format!("{}: {fault}", self.config.port);
-        self.shared.alarms.raise(AlarmKind::LineOutOfOrder, &self.config.name, detail).await;
-        self.shared.note(&self.config.name, |entry| {
-            entry.state = LineState::OutOfOrder;
-            entry.fault = Some(fault);
-        });
-        self.shared.report(Report::LineTaken(self.config.name.clone())).await;
+        self.desk.line_is(&self.config, LineState::OutOfOrder, Some(with_causes(&error))).await;
         sleep(self.pause).await;
         self.pause = (2 * self.pause).min(OUT_OF_ORDER_PAUSE_MAX);
     }
 
-    fn set_state(&self, state: LineState) {
-        self.shared.note(&self.config.name, |entry| {
-            entry.state = state;
-            entry.fault = None;
-        });
+    async fn is(&self, state: LineState) {
+        self.desk.line_is(&self.config, state, None).await;
     }
 }

@@ -8,15 +8,18 @@ use delivery::proof::{Proof, Secured};
 use delivery::{Preamble, TerminalId};
 use line::{Call, CallId};
 use link::{
-    Authentication, CloseReason, Counters, Demand, Fault, Link, LinkConfig, LinkError, LocalAddress, PeerAddress,
-    Secret, Secrets, Side, Terms, TunConfig,
+    Authentication, CloseReason, Counters, Demand, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Secret,
+    Secrets, Side, Terms, TunConfig,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::deliver::{Broken, Delivery, Tally, deliver};
+use super::line_task::SessionResult;
+use super::open_link::{Gone, OpenLink, OwnLink};
 use super::stock::{self, FarEnd, StockDelivery};
 use super::{Allowance, Connection, Report, Shared};
 use crate::directory::{Direction, Name, Provider, Stock, StockTrust, Terminal};
@@ -48,20 +51,20 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whom the number belongs to that we called or that calls.
 #[derive(Debug)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Terminal(Terminal),
     Provider(Provider),
 }
 
 impl Peer {
-    pub(super) fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &Name {
         match self {
             Self::Terminal(terminal) => &terminal.name,
             Self::Provider(provider) => &provider.name,
         }
     }
 
-    pub(super) fn terminal(&self) -> Option<&Terminal> {
+    pub(crate) fn terminal(&self) -> Option<&Terminal> {
         match self {
             Self::Terminal(terminal) => Some(terminal),
             Self::Provider(_) => None,
@@ -70,28 +73,22 @@ impl Peer {
 }
 
 /// One call's link.
-pub(super) struct Session {
-    pub(super) call: CallId,
-    pub(super) peer: Peer,
-    pub(super) line: Name,
-    pub(super) direction: Direction,
-    pub(super) delay: Duration,
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Session {
+    pub(crate) call: CallId,
+    pub(crate) peer: Peer,
+    pub(crate) line: Name,
+    pub(crate) direction: Direction,
+    pub(crate) delay: Duration,
+    pub(crate) shared: Arc<Shared>,
     /// Since when it may cost.
-    pub(super) began: tokio::time::Instant,
+    pub(crate) began: tokio::time::Instant,
     /// What it may use, if we pay.
-    pub(super) allowance: Option<Allowance>,
-}
-
-/// How it went.
-pub(super) struct SessionResult {
-    pub(super) outcome: Outcome,
-    pub(super) counters: Counters,
+    pub(crate) allowance: Option<Allowance>,
 }
 
 impl Session {
     /// From CONNECT to on hook.
-    pub(super) async fn run(self, call: Call) -> SessionResult {
+    pub(crate) async fn run(self, call: Call) -> SessionResult {
         let began = Instant::now();
         let failed = |outcome| SessionResult { outcome, counters: Counters::default() };
         let pool = &self.shared.settings.pool;
@@ -133,9 +130,11 @@ impl Session {
             }
             Err(_) => return failed(Outcome::AllowanceSpent),
         };
-        self.log_link_up(&link, address, began);
-        let link = Arc::new(link);
-        let outcome = self.serve(&link, began).await;
+        self.log_link_up(link.counters(), address, began);
+        let Ok(link) = OwnLink::open(link) else { return failed(Outcome::LinkFailed("no ports".into())) };
+        let own = Arc::new(link);
+        let outcome = self.serve(&own, began).await;
+        let link = &own.link;
         if let Some(terminal) = self.peer.terminal() {
             self.shared.agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
         }
@@ -187,7 +186,7 @@ impl Session {
     }
 
     /// Returns when the call has used what it may.
-    async fn spent(&self, link: &Link) {
+    async fn spent(&self, link: &impl OpenLink) {
         let (Some(at), Some(allowance)) = (self.hang_up_at(), &self.allowance) else {
             return std::future::pending().await;
         };
@@ -203,19 +202,14 @@ impl Session {
         }
     }
 
-    fn log_link_up(&self, link: &Link, address: Ipv4Addr, began: Instant) {
-        let Counters { octets_out, octets_in, flights, .. } = link.counters();
+    pub(crate) fn log_link_up(&self, counters: Counters, address: Ipv4Addr, began: Instant) {
+        let Counters { octets_out, octets_in, flights, .. } = counters;
         let millis = millis(began);
         tracing::info!(call = %self.call, party = %self.peer.name(), %address, millis, octets_out, octets_in, flights, "link up");
     }
 
     /// Serves the far end until the link is gone, or there is a reason to end it.
-    async fn serve(&self, link: &Arc<Link>, began: Instant) -> Outcome {
-        let (Ok(mut submissions), Ok(mut notices)) =
-            (link.listen(delivery::SUBMISSION_PORT), link.listen(delivery::PORT))
-        else {
-            return Outcome::LinkFailed("no ports".into());
-        };
+    pub(crate) async fn serve(&self, link: &Arc<impl OpenLink>, began: Instant) -> Outcome {
         let mut connections = JoinSet::new();
         let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
         let mut connected = None; // while it lives the terminal can be told that more is due
@@ -223,13 +217,13 @@ impl Session {
         let proof_wait = self.proof_wait(link.rate_bps());
         let mut finished = None;
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
-        let mut spent = std::pin::pin!(self.spent(link));
+        let mut spent = std::pin::pin!(self.spent(link.as_ref()));
         let stock = match self.stock().await {
             Ok(stock) => stock,
             Err(outcome) => return outcome,
         };
         let is_stock = stock.is_some();
-        if let (Some((terminal, stock)), Some(address)) = (stock, link.peer()) {
+        if let (Some((terminal, stock)), Some(address)) = (stock, link.address()) {
             let (due, id, trust) = (Arc::new(Notify::new()), terminal.id, stock.trust.as_str());
             tracing::info!(call = %self.call, terminal = %terminal.name, trust, "stock terminal connected");
             let delivery = StockDelivery {
@@ -254,22 +248,22 @@ impl Session {
                 Direction::Incoming => IDLE_MAX,
             };
             tokio::select! {
-                reason = link.closed() => {
+                Gone { why, is_orderly } = link.gone() => {
                     // A delivery that saw the link go first says how it was left.
                     while let Some(ended) = deliveries.join_next().await {
                         finished = Some(ended);
                     }
                     // A caller that only submits has nothing to be connected for.
-                    let is_orderly = self.direction == Direction::Incoming && reason.fault() == Fault::Nobody;
-                    let lost = || Outcome::SessionLost { why: format!("link ended: {reason}"), delivering: None };
-                    return outcome(finished, if is_orderly { Outcome::Completed } else { lost() });
+                    let is_complete = self.direction == Direction::Incoming && is_orderly;
+                    let lost = || Outcome::SessionLost { why, delivering: None };
+                    return outcome(finished, if is_complete { Outcome::Completed } else { lost() });
                 }
-                Ok(stream) = submissions.accept() => {
+                Ok(stream) = link.submission() => {
                     let door = self.shared.submissions.clone();
                     connections.spawn(async move { door.serve(stream).await });
                 }
-                Ok(stream) = notices.accept(), if connected.is_none() && proving.is_none() => {
-                    match self.notice(stream, link, began).await {
+                Ok(stream) = link.notice(), if connected.is_none() && proving.is_none() => {
+                    match self.notice(stream, link.as_ref(), began).await {
                         Ok((stream, trust, terminal)) => {
                             let (due, until) = (Arc::new(Notify::new()), Instant::now() + proof_wait);
                             let proof = stream.proof();
@@ -351,12 +345,12 @@ impl Session {
     }
 
     /// Reads a connected notice and checks that it comes from whom the call is with.
-    async fn notice(
+    async fn notice<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        mut stream: link::Stream,
-        link: &Link,
+        mut stream: S,
+        link: &impl OpenLink,
         began: Instant,
-    ) -> Result<(Secured<link::Stream>, Trust, Terminal), String> {
+    ) -> Result<(Secured<S>, Trust, Terminal), String> {
         let read = timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await;
         let preamble = match read {
             Ok(Ok(preamble)) => preamble,
@@ -424,7 +418,7 @@ impl Proving {
 
 /// While this lives, the terminal is in the list of those to be notified. There is one connection of a terminal: a new one
 /// replaces the old, which may be dead without knowing it.
-pub(super) struct Connected {
+pub(crate) struct Connected {
     shared: Arc<Shared>,
     terminal: TerminalId,
     replaced: CancellationToken,
@@ -432,7 +426,7 @@ pub(super) struct Connected {
 
 impl Connected {
     /// The terminal has proved itself; `due` is what its delivery waits on.
-    pub(super) fn new(shared: &Arc<Shared>, terminal: TerminalId, due: Arc<Notify>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, terminal: TerminalId, due: Arc<Notify>) -> Self {
         let replaced = CancellationToken::new();
         let entry = Connection { due, replaced: replaced.clone() };
         let before = shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, entry);
@@ -443,7 +437,7 @@ impl Connected {
     }
 
     /// Waits until the terminal has connected anew; for ever, if it is not connected.
-    pub(super) async fn replaced(connected: &Option<Self>) {
+    pub(crate) async fn replaced(connected: &Option<Self>) {
         match connected {
             Some(connected) => connected.replaced.cancelled().await,
             None => std::future::pending().await,

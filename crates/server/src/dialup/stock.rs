@@ -32,7 +32,6 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use line::CallId;
-use link::Link;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -40,6 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deliver::{Broken, Tally};
+use super::open_link::OpenLink;
 use crate::directory::{InboxUrl, Name, Stock, Terminal};
 use crate::outcome::UnderWay;
 use crate::outward::smtp::SendMailError;
@@ -82,7 +82,7 @@ pub(super) enum StockError {
 
 /// Where a stock terminal's server is.
 pub(super) trait Reach: Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static;
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// A connection to this port of the terminal's own address.
     fn connect(&self, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
@@ -98,20 +98,20 @@ pub(super) trait Reach: Send + Sync + 'static {
 }
 
 /// At the far end of a link.
-pub(super) struct FarEnd {
-    pub(super) link: Arc<Link>,
+pub(super) struct FarEnd<L> {
+    pub(super) link: Arc<L>,
     pub(super) address: Ipv4Addr,
 }
 
-impl Reach for FarEnd {
-    type Stream = link::Stream;
+impl<L: OpenLink> Reach for FarEnd<L> {
+    type Stream = L::Stream;
 
-    async fn connect(&self, port: u16) -> io::Result<link::Stream> {
-        self.link.connect(self.address, port).await
+    async fn connect(&self, port: u16) -> io::Result<L::Stream> {
+        self.link.connect(port).await
     }
 
     async fn gone(&self) {
-        self.link.closed().await;
+        self.link.gone().await;
     }
 
     fn address(&self) -> Ipv4Addr {

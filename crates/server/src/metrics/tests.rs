@@ -42,7 +42,7 @@ impl Watch {
         let pool = AddressPool::new(first, last).unwrap();
         let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None, number_only: false };
         let (reports, _) = mpsc::channel(1);
-        let dialup = DialUp::start(Vec::new(), settings, rooms, reports, shutdown, &mut tasks);
+        let dialup = DialUp::start(Vec::new(), &[], settings, rooms, reports, shutdown, &mut tasks);
         let router = router(metrics.clone(), store.clone(), dialup);
         Self { metrics, store, router, _tasks: tasks, _folder: folder }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use lettre::Address;
@@ -40,8 +41,14 @@ impl SendMailError {
     }
 }
 
-/// A stream as the mail library wants it.
-struct Carrier<S>(S);
+/// A stream as the mail library wants it: to be shared, which a mutex that nobody locks makes of it.
+struct Carrier<S>(Mutex<S>);
+
+impl<S: Unpin> Carrier<S> {
+    fn stream(&mut self) -> Pin<&mut S> {
+        Pin::new(self.0.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl<S> fmt::Debug for Carrier<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,25 +58,25 @@ impl<S> fmt::Debug for Carrier<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Carrier<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        self.stream().poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Carrier<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, octets)
+        self.stream().poll_write(cx, octets)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for Carrier<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> AsyncTokioStream for Carrier<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok((Ipv4Addr::UNSPECIFIED, 0).into()) // shown in logs only
     }
@@ -87,14 +94,15 @@ pub(crate) async fn send_mail<S>(
     mail: &[u8],
 ) -> Result<(), SendMailError>
 where
-    S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let address = |text: &str| text.parse::<Address>().map_err(SendMailError::Address);
     let recipients = recipients.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
     let envelope = Envelope::new(sender.map(address).transpose()?, recipients);
     let envelope = envelope.map_err(|_| SendMailError::NoRecipient)?;
     let hello = ClientId::Domain(hostname.to_owned());
-    let mut connection = AsyncSmtpConnection::connect_with_transport(Box::new(Carrier(stream)), &hello).await?;
+    let mut connection =
+        AsyncSmtpConnection::connect_with_transport(Box::new(Carrier(Mutex::new(stream))), &hello).await?;
     // The library ends the last line itself.
     connection.send(&envelope, mail.strip_suffix(b"\r\n").unwrap_or(mail)).await?;
     let _ = connection.quit().await; // the mail is theirs by now

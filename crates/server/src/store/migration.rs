@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/trust.sql"),
     include_str!("schema/bounces.sql"),
     include_str!("schema/senders.sql"),
+    include_str!("schema/away.sql"),
 ];
 
 /// The version that this program works with: one for each step.

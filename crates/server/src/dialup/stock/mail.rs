@@ -11,7 +11,7 @@ const HELLO: &str = "ringup.localdomain";
 /// Sends a mail for this mailbox. From whom it is, its sender said; without one nobody is told if it comes to nothing there.
 pub(super) async fn send<S>(stream: S, mailbox: &str, message: &Brought) -> Result<Answer, StockError>
 where
-    S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let content_type = message.head.content_type.as_str();
     let is_mail =

@@ -1,0 +1,156 @@
+//! The lines of this process: screened by the directory, recorded in the store, told to the server's loop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use line::{Caller, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
+
+use super::line_task::{Attempt, Desk, SessionResult};
+use super::session::{Peer, Session};
+use super::{Allowance, LineConfig, LineState, Report, Shared};
+use crate::alarms::{AlarmKind, Stranger};
+use crate::directory::{CallRecord, Destination, Direction, Name};
+use crate::outcome::Outcome;
+use crate::store::StoreError;
+
+/// Whoever works the lines here.
+pub(super) struct OwnLines(pub(super) Arc<Shared>);
+
+impl Desk for OwnLines {
+    type Peer = Peer;
+
+    fn home(&self) -> Option<Home> {
+        self.0.settings.home
+    }
+
+    async fn line_is(&self, line: &LineConfig, state: LineState, fault: Option<String>) {
+        self.0.line_is(&line.name, &line.port.to_string(), state, fault).await;
+    }
+
+    async fn screen(&self, line: &LineConfig, ring: &Ring) -> Option<(CallRecord, Peer)> {
+        let (caller, peer) = self.0.screen(&line.name, ring).await?;
+        Some((CallRecord::begin(Direction::Incoming, line.name.clone(), Some(caller), peer.name().clone()), peer))
+    }
+
+    async fn session(
+        &self,
+        line: &LineConfig,
+        call: line::Call,
+        peer: Peer,
+        attempt: &mut Attempt,
+        allowance: Option<Allowance>,
+    ) -> SessionResult {
+        attempt.terminal = peer.terminal().map(|terminal| terminal.id);
+        let record = &attempt.record;
+        let session = Session {
+            call: record.id,
+            peer,
+            line: line.name.clone(),
+            direction: record.direction,
+            delay: line.delay,
+            shared: self.0.clone(),
+            began: attempt.began,
+            allowance,
+        };
+        let result = session.run(call).await;
+        self.0.note_caller(record, &result.outcome);
+        result
+    }
+
+    async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
+        self.0.ended(attempt, outcome, lasted).await;
+    }
+}
+
+impl Shared {
+    /// A line does something else now: for the screens, the alarms and the server's loop.
+    pub(crate) async fn line_is(&self, line: &Name, port: &str, state: LineState, fault: Option<String>) {
+        let report = match state {
+            LineState::Idle => {
+                self.alarms.clear(AlarmKind::LineOutOfOrder, line).await;
+                Some(Report::LineFree(line.clone()))
+            }
+            LineState::OutOfOrder => {
+                let detail = format!("{port}: {}", fault.as_deref().unwrap_or("out of order"));
+                self.alarms.raise(AlarmKind::LineOutOfOrder, line, detail).await;
+                Some(Report::LineTaken(line.clone()))
+            }
+            LineState::Calling => Some(Report::LineTaken(line.clone())),
+            LineState::Initialising | LineState::InACall => None,
+        };
+        self.note(line, |entry| {
+            entry.state = state;
+            entry.fault = fault;
+        });
+        if let Some(report) = report {
+            self.report(report).await;
+        }
+    }
+
+    /// Whether to answer a ring, and with whom we would then speak.
+    pub(crate) async fn screen(&self, line: &Name, ring: &Ring) -> Option<(Number, Peer)> {
+        let (screening, peer) = match self.registered(ring).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%line, %error, "ring not answered: the directory cannot be read");
+                return None;
+            }
+        };
+        // Who is in the directory may call at any time, as often as it likes.
+        let decision = match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
+            Decision::Answer(caller) if self.is_spaced(&caller) => Decision::Refuse(RefusalReason::Unproved),
+            decision => decision,
+        };
+        match decision {
+            Decision::Answer(caller) => {
+                tracing::info!(%line, ?caller, party = %peer.as_ref()?.name(), "ring: registered caller");
+                Some((caller, peer?))
+            }
+            Decision::CallBack(_) | Decision::Connect(_) => None, // no rule here says so
+            Decision::Refuse(reason) => {
+                self.note(line, |entry| entry.rings_refused += 1);
+                self.metrics.ring_refused(reason);
+                tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
+                None
+            }
+        }
+    }
+
+    /// Three calls of an hour from this number were not proved, and the last is not long ago (design: unproved links).
+    fn is_spaced(&self, caller: &Number) -> bool {
+        self.strangers().is_spaced(&Stranger::Caller(caller.clone()), Instant::now())
+    }
+
+    /// The directory's entries with the caller's number: those that may be answered.
+    async fn registered(&self, ring: &Ring) -> Result<(Screening, Option<Peer>), StoreError> {
+        let Caller::Number(number) = &ring.caller else { return Ok((Screening::default(), None)) };
+        let peer = match self.store.find_terminal(Destination::Number(number.clone())).await? {
+            Some(terminal) => Some(Peer::Terminal(terminal)),
+            None => {
+                let providers = self.store.providers().await?;
+                providers.into_iter().find(|p| p.number.as_ref() == Some(number)).map(Peer::Provider)
+            }
+        };
+        Ok((Screening::new(peer.is_some().then(|| number.clone())), peer))
+    }
+
+    /// Whether who called proved to be who it is, for its next call.
+    pub(crate) fn note_caller(&self, record: &CallRecord, outcome: &Outcome) {
+        let (Direction::Incoming, Some(caller)) = (record.direction, &record.number) else { return };
+        let (caller, mut strangers) = (Stranger::Caller(caller.clone()), self.strangers());
+        match outcome {
+            Outcome::NotProved(_) => drop(strangers.note(&caller, Instant::now())),
+            Outcome::Completed | Outcome::MessagesRefused(_) => strangers.proved(&caller),
+            _ => {}
+        }
+    }
+
+    /// A call is over: its record is complete.
+    pub(crate) async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
+        let Attempt { terminal, record, .. } = attempt;
+        if let Err(error) = self.store.record_call(record.clone()).await {
+            tracing::error!(call = %record.id, %error, "call record not written");
+        }
+        self.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted }).await;
+    }
+}

@@ -1,0 +1,104 @@
+//! Who is asked about the lines' calls at a dial-up server: the information server, over the trunk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use line::{CallId, Caller, Home, Ring};
+use tokio::sync::mpsc;
+
+use super::DialupConfig;
+use super::calls::Calls;
+use super::relay::Relay;
+use crate::dialup::line_task::{Attempt, Desk, Order, SessionResult};
+use crate::dialup::{Allowance, LineConfig, LineState};
+use crate::directory::{CallRecord, Direction, Name};
+use crate::outcome::Outcome;
+use crate::trunk::words::{Ended, FarEnd};
+
+/// A call that came in is hung up after so long at the latest, whatever the information server says: nobody pays for it here,
+/// but it keeps a line.
+const INCOMING_LONGEST: Duration = Duration::from_secs(4 * 3600);
+
+pub(super) struct LineHandle {
+    pub(super) orders: mpsc::Sender<Order<FarEnd>>,
+    pub(super) dial_prefix: String,
+}
+
+pub(super) struct TrunkDesk {
+    pub(super) calls: Arc<Calls>,
+    pub(super) config: Arc<DialupConfig>,
+}
+
+impl Desk for TrunkDesk {
+    type Peer = FarEnd;
+
+    fn home(&self) -> Option<Home> {
+        self.config.home
+    }
+
+    async fn line_is(&self, line: &LineConfig, state: LineState, fault: Option<String>) {
+        if let Some(fault) = &fault {
+            tracing::warn!(line = %line.name, port = %line.port, fault, "line out of order");
+        }
+        self.calls.line(&line.name, state, fault);
+    }
+
+    async fn screen(&self, line: &LineConfig, ring: &Ring) -> Option<(CallRecord, FarEnd)> {
+        let call = CallId::now();
+        let Some(far_end) = self.calls.ask(call, &line.name, ring).await else {
+            tracing::warn!(line = %line.name, caller = ?ring.caller, "ring not answered");
+            return None;
+        };
+        let number = match &ring.caller {
+            Caller::Number(number) => Some(number.clone()),
+            Caller::Withheld | Caller::Absent => None,
+        };
+        let party = far_end.party.parse().ok()?;
+        let begun = self.calls.begin(call, INCOMING_LONGEST, None);
+        if !matches!(begun, Ok(true)) {
+            tracing::error!(line = %line.name, ?begun, "ring not answered");
+            return None;
+        }
+        let mut record = CallRecord::begin(Direction::Incoming, line.name.clone(), number, party);
+        record.id = call;
+        Some((record, far_end))
+    }
+
+    async fn session(
+        &self,
+        line: &LineConfig,
+        call: line::Call,
+        peer: FarEnd,
+        attempt: &mut Attempt,
+        allowance: Option<Allowance>,
+    ) -> SessionResult {
+        let allowance = allowance.unwrap_or(Allowance { longest: INCOMING_LONGEST, octets: u64::MAX, linger: None });
+        let relay = Relay {
+            calls: self.calls.clone(),
+            config: self.config.clone(),
+            line: line.name.clone(),
+            delay: line.delay,
+            record: attempt.record.clone(),
+            far_end: peer,
+            began: attempt.began,
+            allowance,
+        };
+        relay.run(call).await
+    }
+
+    async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
+        let (how, why) = Ended::words(&outcome);
+        let CallRecord { id, connected_at, octets_out, octets_in, .. } = attempt.record;
+        let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+        let ended_at = Timestamp::now();
+        self.calls.ended(id, Ended { how, why, connected_at, ended_at, lasted_ms, octets_out, octets_in });
+    }
+}
+
+/// The record of a call that is to be placed for the information server.
+pub(super) fn outgoing(call: CallId, line: Name, number: line::Number, party: Name) -> CallRecord {
+    let mut record = CallRecord::begin(Direction::Outgoing, line, Some(number), party);
+    record.id = call;
+    record
+}

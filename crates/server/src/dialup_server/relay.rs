@@ -1,0 +1,263 @@
+//! One call's link at a dial-up server: PPP ends here; what comes to the two open ports goes on over the trunk.
+//!
+//! It is hung up when the information server says so, when its allowance is spent, when the far end falls silent, and when
+//! there has been no trunk for [`GRACE`]: nobody pays for a call of which nobody knows.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery::Preamble;
+use http::Response;
+use http_body_util::BodyExt as _;
+use line::CallId;
+use link::{
+    Authentication, CloseReason, Counters, Demand, Expected, Fault, Link, LinkConfig, LinkError, LocalAddress,
+    PeerAddress, Secret, Secrets, Terms,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::DialupConfig;
+use super::api::Answer;
+use super::calls::Calls;
+use crate::dialup::Allowance;
+use crate::dialup::line_task::SessionResult;
+use crate::directory::{CallRecord, Direction, Name};
+use crate::ledger::HANG_UP_GUARD;
+use crate::outcome::Outcome;
+use crate::trunk::proxy::ProxyHeader;
+use crate::trunk::tunnel::{Tunnel, way_out};
+use crate::trunk::words::{FarEnd, LinkUp};
+
+/// How long an established call may be without a trunk.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A far end from which nothing comes for so long keeps a line from others.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a connected notice may take, and then the information server to take the connection.
+const NOTICE_WAIT: Duration = Duration::from_secs(15);
+
+/// Connections of a far end at once.
+const FORWARDED_MAX: usize = 8;
+
+/// What is copied at once, each way.
+const COPY_OCTETS: usize = 2048;
+
+const HANG_UP_WAIT: Duration = Duration::from_secs(10);
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Relay {
+    pub(super) calls: Arc<Calls>,
+    pub(super) config: Arc<DialupConfig>,
+    pub(super) line: Name,
+    pub(super) delay: Duration,
+    pub(super) record: CallRecord,
+    pub(super) far_end: FarEnd,
+    pub(super) began: Instant,
+    pub(super) allowance: Allowance,
+}
+
+/// What a far end's connection says of itself to the information server.
+#[derive(Clone)]
+struct Passage {
+    call: CallId,
+    header: ProxyHeader,
+}
+
+impl Relay {
+    /// From CONNECT to on hook.
+    pub(super) async fn run(self, call: line::Call) -> SessionResult {
+        let failed = |outcome| SessionResult { outcome, counters: Counters::default() };
+        let loan = if self.far_end.address.is_some() { None } else { self.config.link_pool.lend() };
+        let Some(address) = self.far_end.address.or(loan.as_ref().map(|loan| loan.address)) else {
+            return failed(Outcome::OurFault("no address left in the pool".into()));
+        };
+        let terms = match self.terms() {
+            Ok(terms) => terms,
+            Err(why) => return failed(Outcome::OurFault(why)),
+        };
+        let agreement = self.calls.agreement(&self.far_end.party).filter(|known| known.peer == Some(address));
+        let config = LinkConfig {
+            ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
+            terms,
+            expected: agreement.map(|agreement| Expected { agreement, connect: None }),
+            capture: self.config.capture.clone(),
+            ..LinkConfig::new(
+                LocalAddress::Own(self.config.link_address),
+                PeerAddress::Assign(address),
+                call.rate_bps(),
+                self.delay,
+            )
+        };
+        let hang_up = self.calls.hang_up(self.record.id);
+        let hang_up_at = self.began + self.allowance.longest.saturating_sub(2 * HANG_UP_GUARD);
+        let establishing = timeout_at(hang_up_at, Link::establish(call, config));
+        let established = tokio::select! {
+            established = establishing => established,
+            () = hang_up.cancelled() => return failed(Outcome::LinkFailed("hung up by the information server".into())),
+        };
+        let link = match established {
+            Ok(Ok(link)) => Arc::new(link),
+            Ok(Err(error)) => {
+                self.calls.agreed(&self.far_end.party, None);
+                return failed(match error {
+                    LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
+                        Outcome::NotProved(error.to_string())
+                    }
+                    LinkError::NotEstablished(reason) => Outcome::LinkFailed(reason.to_string()),
+                    LinkError::NoRandom(_) => Outcome::OurFault(error.to_string()),
+                });
+            }
+            Err(_) => return failed(Outcome::AllowanceSpent),
+        };
+        let Counters { octets_out, octets_in, flights, .. } = link.counters();
+        let rate_bps = link.rate_bps();
+        tracing::info!(call = %self.record.id, %address, octets_out, octets_in, flights, "link up");
+        self.calls.up(self.record.id, &link, LinkUp { rate_bps, address, octets_out, octets_in, flights });
+        let outcome = self.forward(&link, hang_up_at).await;
+        self.calls.agreed(&self.far_end.party, link.agreement().filter(|_| link.is_proved()));
+        link.close();
+        let patience = if outcome == Outcome::AllowanceSpent { HANG_UP_GUARD / 2 } else { HANG_UP_WAIT };
+        timeout(patience, link.closed()).await.ok();
+        SessionResult { outcome, counters: link.counters() }
+    }
+
+    fn terms(&self) -> Result<Terms, String> {
+        let Some(secret) = &self.far_end.chap else { return Ok(Terms::default()) };
+        let name = link::Name::new(self.far_end.party.clone()).map_err(|error| error.to_string())?;
+        let secret = Secret::new(secret).map_err(|error| error.to_string())?;
+        let peers = Secrets::from_iter([(name, secret)]);
+        let authentication = Authentication { demand: Demand::Chap, peers, ..Authentication::default() };
+        Ok(Terms { authentication, ..Terms::default() })
+    }
+
+    async fn forward(&self, link: &Arc<Link>, hang_up_at: Instant) -> Outcome {
+        let (Ok(mut submissions), Ok(mut notices)) =
+            (link.listen(delivery::SUBMISSION_PORT), link.listen(delivery::PORT))
+        else {
+            return Outcome::LinkFailed("no ports".into());
+        };
+        let hang_up = self.calls.hang_up(self.record.id);
+        let mut forwarded = JoinSet::new();
+        let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
+        let mut spent = std::pin::pin!(self.spent(link, hang_up_at));
+        let mut forsaken = std::pin::pin!(self.calls.forsaken(GRACE));
+        loop {
+            let has_room = forwarded.len() < FORWARDED_MAX;
+            tokio::select! {
+                reason = link.closed() => return match reason.fault() {
+                    Fault::Nobody => Outcome::Completed,
+                    _ => Outcome::SessionLost { why: reason.to_string(), delivering: None },
+                },
+                Ok(stream) = submissions.accept(), if has_room => {
+                    let passage = self.passage(link, delivery::SUBMISSION_PORT);
+                    forwarded.spawn(forward(self.calls.clone(), passage, stream));
+                }
+                Ok(stream) = notices.accept(), if has_room => {
+                    let passage = self.passage(link, delivery::PORT);
+                    forwarded.spawn(forward_notice(self.calls.clone(), passage, stream));
+                }
+                Some(_) = forwarded.join_next() => {}
+                () = hang_up.cancelled() => {
+                    link.hang_up(); // every receipt is in, or nothing more is wanted
+                    return Outcome::Completed;
+                }
+                () = &mut silent => return Outcome::Idle("the far end fell silent"),
+                () = &mut spent => return Outcome::AllowanceSpent,
+                () = &mut forsaken => {
+                    let why = "no connection to the information server".to_owned();
+                    tracing::warn!(call = %self.record.id, why, "hanging up");
+                    return Outcome::SessionLost { why, delivering: None };
+                }
+            }
+        }
+    }
+
+    /// Returns when the call has used what it may. Nobody else needs to be asked.
+    async fn spent(&self, link: &Link, hang_up_at: Instant) {
+        if self.allowance.octets == u64::MAX {
+            return sleep_until(hang_up_at).await;
+        }
+        while Instant::now() < hang_up_at {
+            let Counters { octets_out, octets_in, .. } = link.counters();
+            if octets_out + octets_in >= self.allowance.octets {
+                return;
+            }
+            sleep(COUNT_INTERVAL).await;
+        }
+    }
+
+    fn passage(&self, link: &Link, port: u16) -> Passage {
+        let (caller, called) = match self.record.direction {
+            Direction::Incoming => (self.record.number.clone(), None),
+            Direction::Outgoing => (None, self.record.number.clone()),
+        };
+        let header = ProxyHeader {
+            call: self.record.id,
+            line: self.line.clone(),
+            caller,
+            called,
+            from: link.peer().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+            to: SocketAddrV4::new(link.local(), port),
+            notice: None,
+        };
+        Passage { call: self.record.id, header }
+    }
+}
+
+/// Reads the connected notice, which goes before the far end's own octets.
+async fn forward_notice(calls: Arc<Calls>, mut passage: Passage, mut stream: link::Stream) {
+    match timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await {
+        Ok(Ok(notice)) => {
+            tracing::info!(call = %passage.call, terminal = %notice.terminal, "connected notice");
+            passage.header.notice = Some(notice.to_string());
+            forward(calls, passage, stream).await;
+        }
+        Ok(Err(error)) => tracing::warn!(call = %passage.call, %error, "no connected notice"),
+        Err(_) => tracing::warn!(call = %passage.call, "no connected notice in time"),
+    }
+}
+
+async fn forward(calls: Arc<Calls>, passage: Passage, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let taken = timeout(NOTICE_WAIT, async {
+        loop {
+            let waiting = calls.next_acceptor().await;
+            let (entrance, body) = way_out();
+            // One whose trunk is gone is no answer.
+            if waiting.answer.send(Response::new(body.boxed())).is_ok() {
+                return (entrance, waiting.way_in);
+            }
+        }
+    });
+    let Ok((entrance, way_in)) = taken.await else {
+        return tracing::warn!(call = %passage.call, "the information server takes no connection");
+    };
+    let break_off = entrance.downgrade();
+    let mut tunnel = Tunnel::new(entrance, way_in);
+    let copied = async {
+        tunnel.write_all(&passage.header.encode()).await?;
+        copy_bidirectional_with_sizes(&mut stream, &mut tunnel, COPY_OCTETS, COPY_OCTETS).await
+    };
+    if let Err(error) = copied.await {
+        tracing::debug!(call = %passage.call, %error, "a connection broke off");
+        // A lost call must not read as an end in order.
+        if let Some(break_off) = break_off.upgrade() {
+            let _ = break_off.send(Err(io::ErrorKind::ConnectionReset.into())).await; // so has the trunk
+        }
+    }
+}
+
+/// Carries a connection that the information server has opened.
+pub(super) async fn carry(mut stream: link::Stream, mut tunnel: Tunnel) {
+    let _ = copy_bidirectional_with_sizes(&mut stream, &mut tunnel, COPY_OCTETS, COPY_OCTETS).await; // either end has gone
+}
+
+/// A request that waits for a far end's connection.
+pub(super) struct Acceptor {
+    pub(super) way_in: hyper::body::Incoming,
+    pub(super) answer: tokio::sync::oneshot::Sender<Response<Answer>>,
+}

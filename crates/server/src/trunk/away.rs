@@ -1,0 +1,519 @@
+//! A call at a dial-up server: placed, served over its trunk as one of our own lines, settled.
+//!
+//! ```text
+//!   Begun ──link up──► Up ──trunk lost──► Lost        a session lives as long as its trunk; the call is then hung up
+//!     │                 │                  │
+//!     ├─────────────────┴──────────────────┴─► Ended  the dial-up server's record: only it, or that the dial-up server
+//!     └─ not told of on a later trunk ───────► Missing does not know the call, or its time being over, settles a call
+//! ```
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use delivery::TerminalId;
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use line::{CallId, Ring};
+use link::Counters;
+use serde_json::json;
+use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::information::{LineAway, NotDone, Pop};
+use super::proxy::ProxyHeader;
+use super::tunnel::Tunnel;
+use super::words::{CallState, Ended, FarEnd, LinkUp, PlaceCall};
+use crate::dialup::line_task::Attempt;
+use crate::dialup::open_link::{Gone, OpenLink};
+use crate::dialup::session::{Peer, Session};
+use crate::dialup::{Allowance, DialOrder, Report};
+use crate::directory::{CallRecord, Direction, StockTrust};
+use crate::outcome::Outcome;
+use crate::store::CallAway;
+
+/// A call that was to last so long at most is over so much later, even if nothing is heard of it.
+const UNHEARD: Duration = Duration::from_secs(60);
+
+/// A call that came in lasts so long at most: the dial-up server sees to it.
+const INCOMING_LONGEST: Duration = Duration::from_secs(4 * 3600);
+
+/// One way, between the modems; the trunk's own delay is small beside it.
+const LINE_DELAY: Duration = Duration::from_millis(60);
+
+/// Connections of a far end that wait to be taken.
+const WAITING_MAX: usize = 8;
+
+/// Between two tries to hang up.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is known of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Told {
+    Begun,
+    Up(LinkUp),
+    Lost,
+    Ended(Ended),
+    Missing,
+}
+
+/// A call at a dial-up server, for who takes note of what that says.
+pub(crate) struct Away {
+    told: watch::Sender<Told>,
+    /// The trunk on which it was asked for, and the last one on which it was told of.
+    trunk: AtomicU64,
+    /// A trunk was lost while its link was up.
+    was_cut: AtomicBool,
+    line: LineAway,
+    submissions: mpsc::Sender<Tunnel>,
+    notices: mpsc::Sender<Tunnel>,
+}
+
+/// The other end of it, for who serves the call.
+pub(crate) struct Course {
+    told: watch::Receiver<Told>,
+    submissions: mpsc::Receiver<Tunnel>,
+    notices: mpsc::Receiver<Tunnel>,
+}
+
+impl Away {
+    pub(crate) fn new(line: LineAway, trunk: u64) -> (Self, Course) {
+        let told = watch::Sender::new(Told::Begun);
+        let ((submissions, of_submissions), (notices, of_notices)) =
+            (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
+        let course = Course { told: told.subscribe(), submissions: of_submissions, notices: of_notices };
+        let (trunk, was_cut) = (AtomicU64::new(trunk), AtomicBool::new(false));
+        (Self { told, trunk, was_cut, line, submissions, notices }, course)
+    }
+
+    /// Takes note of the dial-up server's word, on this trunk. `false`: it cannot be so.
+    pub(super) fn note(&self, state: &CallState, trunk: u64) -> bool {
+        self.trunk.store(trunk, Ordering::Relaxed);
+        let now = self.told.borrow().clone();
+        let (is_so, next) = match (now, state) {
+            (Told::Begun, CallState::Begun) => (true, None),
+            (Told::Begun, CallState::Up(up)) => (true, Some(Told::Up(*up))),
+            (Told::Up(before), CallState::Up(up)) => (before == *up, None),
+            (Told::Lost, CallState::Up(_)) => (true, None),
+            (Told::Begun | Told::Up(_) | Told::Lost, CallState::Ended(ended)) => {
+                (true, Some(Told::Ended(ended.clone())))
+            }
+            (Told::Ended(before), CallState::Ended(ended)) => (before == *ended, None),
+            _ => (false, None),
+        };
+        if let Some(next) = next {
+            self.told.send_replace(next);
+        }
+        is_so
+    }
+
+    pub(super) fn trunk_lost(&self) {
+        self.told.send_if_modified(|told| {
+            let was_up = matches!(told, Told::Up(_));
+            if was_up {
+                self.was_cut.store(true, Ordering::Relaxed);
+                *told = Told::Lost;
+            }
+            was_up
+        });
+    }
+
+    /// All calls were told of on this trunk.
+    pub(super) fn all_told(&self, trunk: u64) {
+        if self.trunk.load(Ordering::Relaxed) < trunk {
+            self.told.send_if_modified(|told| {
+                let is_open = !matches!(told, Told::Ended(_));
+                if is_open {
+                    *told = Told::Missing;
+                }
+                is_open
+            });
+        }
+    }
+
+    /// A connection of the far end. `false`: there can be none, or too many wait.
+    pub(super) fn take(&self, header: ProxyHeader, tunnel: Tunnel) -> bool {
+        // The connection may come before the word that the link is up: they are different streams.
+        let is_open = matches!(*self.told.borrow(), Told::Begun | Told::Up(_));
+        if !is_open || header.line != self.line.name {
+            return false;
+        }
+        match (header.to.port(), header.notice) {
+            (delivery::SUBMISSION_PORT, None) => self.submissions.try_send(tunnel).is_ok(),
+            (delivery::PORT, Some(notice)) => {
+                self.notices.try_send(tunnel.led_by(format!("{notice}\n").into())).is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The link of a call at a dial-up server.
+struct LinkAway {
+    pop: Arc<Pop>,
+    call: CallId,
+    up: LinkUp,
+    told: watch::Receiver<Told>,
+    submissions: Mutex<mpsc::Receiver<Tunnel>>,
+    notices: Mutex<mpsc::Receiver<Tunnel>>,
+    proved: Notify,
+}
+
+impl OpenLink for LinkAway {
+    type Stream = Tunnel;
+
+    async fn submission(&self) -> io::Result<Tunnel> {
+        self.submissions.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    async fn notice(&self) -> io::Result<Tunnel> {
+        self.notices.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    async fn connect(&self, port: u16) -> io::Result<Tunnel> {
+        self.pop.open(&format!("/calls/{}/open/{port}", self.call)).await.map_err(io::Error::other)
+    }
+
+    async fn gone(&self) -> Gone {
+        let mut told = self.told.clone();
+        let is_gone = |told: &Told| !matches!(told, Told::Up(_));
+        let Ok(told) = told.wait_for(is_gone).await else { return gone("the server is stopping") };
+        match &*told {
+            Told::Ended(ended) => {
+                Gone { why: format!("link ended: {}", ended.outcome()), is_orderly: ended.is_orderly() }
+            }
+            Told::Missing => gone("the dial-up server does not know the call any more"),
+            Told::Begun | Told::Up(_) | Told::Lost => gone("the connection to the dial-up server was lost"),
+        }
+    }
+
+    /// The dial-up server hangs up on a silent far end by itself.
+    async fn silent(&self, _limit: Duration) {
+        std::future::pending::<()>().await;
+    }
+
+    fn address(&self) -> Option<Ipv4Addr> {
+        Some(self.up.address)
+    }
+
+    fn rate_bps(&self) -> u32 {
+        self.up.rate_bps
+    }
+
+    /// Those of the link's coming up: the call's are told at its end.
+    fn counters(&self) -> Counters {
+        let LinkUp { octets_out, octets_in, flights, .. } = self.up;
+        Counters { octets_out, octets_in, flights, ..Counters::default() }
+    }
+
+    fn proved(&self) {
+        self.proved.notify_one();
+    }
+
+    /// It is hung up when the session is over, which it is then.
+    fn hang_up(&self) {}
+}
+
+fn gone(why: &str) -> Gone {
+    Gone { why: why.to_owned(), is_orderly: false }
+}
+
+/// A call that is being worked on here.
+struct Job {
+    pop: Arc<Pop>,
+    course: Course,
+    record: CallRecord,
+    terminal: Option<TerminalId>,
+    began: Instant,
+    /// It is over by then, whatever is heard of it.
+    over_at: Instant,
+    /// The dial-up server has had it.
+    is_known: bool,
+}
+
+/// Has a call placed and sees it to its end.
+pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
+    let DialOrder { terminal, number: _, timeout, record, allowance } = order;
+    let Some(line) = pop.line_named(&record.line).cloned() else { return };
+    let (call, longest) = (record.id, allowance.longest);
+    let mut job = Job::new(pop.clone(), record, Some(terminal.id), line.clone(), longest);
+    let peer = Peer::Terminal(terminal);
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let wanted = PlaceCall {
+        line: line.name.to_string(),
+        number: job.record.number.as_ref().map(ToString::to_string).unwrap_or_default(),
+        far_end: far_end(&peer),
+        timeout_ms: millis(timeout),
+        longest_ms: millis(longest),
+        octets: (allowance.octets != u64::MAX).then_some(allowance.octets),
+    };
+    // On the disk before the dial-up server hears of it: after a crash it is asked for before anybody is called.
+    if let Err(error) = job.note(longest).await {
+        return job.not_placed(Outcome::OurFault(error.to_string())).await;
+    }
+    let asked = pop.ask(Method::PUT, &format!("/calls/{call}"), Some(json!(wanted))).await;
+    match asked {
+        Ok(()) => job.is_known = true,
+        Err(NotDone::Lost(error)) => tracing::warn!(%call, %error, "whether the call was placed is to be asked"),
+        Err(why @ NotDone::NoTrunk(_)) => {
+            tracing::warn!(%call, %why, "call not placed");
+            return job.end(Outcome::LineTaken, Duration::ZERO).await;
+        }
+        Err(why @ NotDone::Refused(StatusCode::BAD_REQUEST, _)) => {
+            return job.not_placed(Outcome::NotDialled(why.to_string())).await;
+        }
+        Err(why @ NotDone::Refused(..)) => return job.not_placed(Outcome::OurFault(why.to_string())).await,
+    }
+    job.serve(peer, Some(allowance)).await;
+}
+
+/// Decides about a ring, and sees the call to its end if it is answered.
+pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ring) {
+    let answered = pop.shared().screen(&line.global, &ring).await;
+    let Some((caller, peer)) = answered else {
+        let _ = pop.ask(Method::DELETE, &format!("/calls/{call}"), None).await; // or it stops ringing by itself
+        return;
+    };
+    let is_new = pop.calls().get(&call).is_none() && matches!(pop.shared().store.call(call).await, Ok(None));
+    if !is_new {
+        return pop.lied(format!("a ring with the id of call {call}")).await;
+    }
+    let mut record = CallRecord::begin(Direction::Incoming, line.global.clone(), Some(caller), peer.name().clone());
+    record.id = call;
+    let terminal = peer.terminal().map(|terminal| terminal.id);
+    let mut job = Job::new(pop.clone(), record, terminal, line, INCOMING_LONGEST);
+    if let Err(error) = job.note(INCOMING_LONGEST).await {
+        return job.end(Outcome::OurFault(error.to_string()), Duration::ZERO).await;
+    }
+    let asked = pop.ask(Method::POST, &format!("/calls/{call}/answer"), Some(json!(far_end(&peer)))).await;
+    match asked {
+        Ok(()) => job.is_known = true,
+        Err(NotDone::Lost(_)) => {}
+        Err(why) => {
+            tracing::warn!(%call, %why, "ring not answered");
+            return job.end(Outcome::NoCarrier, Duration::ZERO).await;
+        }
+    }
+    job.serve(peer, None).await;
+}
+
+/// Learns what became of a call of the last process. It is hung up: nobody here knows what was said on it.
+pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
+    let CallAway { record, terminal, over_at } = away;
+    let left = Duration::try_from(over_at.duration_since(Timestamp::now())).unwrap_or_default();
+    let now = Instant::now();
+    let job = Job { pop, course, record, terminal, began: now, over_at: now + left, is_known: false };
+    let call = job.record.id;
+    tracing::info!(%call, "asking for a call from before the start");
+    job.settle(None).await;
+}
+
+impl Job {
+    fn new(pop: Arc<Pop>, record: CallRecord, terminal: Option<TerminalId>, line: LineAway, longest: Duration) -> Self {
+        let (away, course) = Away::new(line, pop.trunk());
+        pop.calls().insert(record.id, away);
+        let began = Instant::now();
+        Self { pop, course, record, terminal, began, over_at: began + longest + UNHEARD, is_known: false }
+    }
+
+    async fn note(&self, longest: Duration) -> Result<(), crate::store::StoreError> {
+        let over_at = Timestamp::now() + longest + UNHEARD;
+        let away = CallAway { record: self.record.clone(), terminal: self.terminal, over_at };
+        self.pop.shared().store.note_away(away).await
+    }
+
+    /// Waits for what is told; `None`: its time is over, and nothing was.
+    async fn until(&mut self, is_so: impl FnMut(&Told) -> bool) -> Option<Told> {
+        let told = timeout_at(self.over_at, self.course.told.wait_for(is_so)).await;
+        told.ok()?.ok().map(|told| told.clone())
+    }
+
+    async fn serve(mut self, peer: Peer, allowance: Option<Allowance>) {
+        let Some(Told::Up(up)) = self.until(|told| *told != Told::Begun).await else {
+            return self.settle(None).await;
+        };
+        self.is_known = true;
+        let shared = self.pop.shared().clone();
+        let session = Session {
+            call: self.record.id,
+            peer,
+            line: self.record.line.clone(),
+            direction: self.record.direction,
+            delay: LINE_DELAY,
+            shared,
+            began: self.began,
+            allowance,
+        };
+        let up_at = std::time::Instant::now();
+        let none = || mpsc::channel(1).1;
+        let link = LinkAway {
+            pop: self.pop.clone(),
+            call: self.record.id,
+            up,
+            told: self.course.told.clone(),
+            submissions: Mutex::new(std::mem::replace(&mut self.course.submissions, none())),
+            notices: Mutex::new(std::mem::replace(&mut self.course.notices, none())),
+            proved: Notify::new(),
+        };
+        let link = Arc::new(link);
+        session.log_link_up(link.counters(), up.address, up_at);
+        let tell_proved = async {
+            link.proved.notified().await;
+            let _ = self.pop.ask(Method::POST, &format!("/calls/{}/proved", link.call), None).await; // saves a round trip
+            std::future::pending::<()>().await;
+        };
+        let outcome = tokio::select! {
+            outcome = session.serve(&link, up_at) => outcome,
+            () = tell_proved => Outcome::OurFault("unreachable".into()),
+        };
+        self.settle(Some(outcome)).await;
+    }
+
+    /// Hangs up, if it is not over, and settles the call by what is told of it.
+    async fn settle(mut self, served: Option<Outcome>) {
+        let (pop, path) = (self.pop.clone(), format!("/calls/{}", self.record.id));
+        let hang_up = async {
+            loop {
+                pop.there().await;
+                if pop.ask(Method::DELETE, &path, None).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+                sleep(AGAIN).await;
+            }
+        };
+        let told = tokio::select! {
+            told = self.until(|told| matches!(told, Told::Ended(_) | Told::Missing)) => told,
+            () = hang_up => None,
+        };
+        let was_cut = pop.calls().get(&self.record.id).is_some_and(|away| away.was_cut.load(Ordering::Relaxed));
+        let served = match served {
+            Some(Outcome::Completed | Outcome::MessagesRefused(_)) | None => served,
+            // Neither the terminal nor what was being delivered is to blame for a trunk.
+            Some(_) if was_cut => {
+                let why = "the connection to the dial-up server was lost".to_owned();
+                Some(Outcome::SessionLost { why, delivering: None })
+            }
+            Some(_) => served,
+        };
+        let elapsed = self.began.elapsed();
+        let longest = Duration::try_from(Timestamp::now().duration_since(self.record.placed_at)).unwrap_or_default();
+        match told {
+            Some(Told::Ended(ended)) => {
+                let told = ended.outcome();
+                let outcome = match served {
+                    // It was hung up there, which the session saw as a link that was lost.
+                    _ if told == Outcome::AllowanceSpent => told,
+                    Some(served) => served,
+                    None if ended.is_orderly() && self.record.direction == Direction::Incoming => Outcome::Completed,
+                    None => told,
+                };
+                self.record.connected_at = ended.connected_at;
+                self.record.octets_out = ended.octets_out;
+                self.record.octets_in = ended.octets_in;
+                // The dial-up server counts from its dial command; more than we have waited it cannot be.
+                self.end(outcome, ended.lasted().min(longest)).await;
+            }
+            // It never had it: nothing was dialled.
+            _ if !self.is_known && told.is_some() => self.end(Outcome::LineTaken, Duration::ZERO).await,
+            _ => {
+                let why = "nothing was heard of the call again".to_owned();
+                let lost = Outcome::SessionLost { why, delivering: None };
+                self.end(served.unwrap_or(lost), elapsed.max(longest)).await;
+            }
+        }
+    }
+
+    /// The dial-up server has nothing to do with it: its line says nothing of being free, and is.
+    async fn not_placed(self, outcome: Outcome) {
+        let (pop, line) = (self.pop.clone(), self.record.line.clone());
+        self.end(outcome, Duration::ZERO).await;
+        if pop.is_there() {
+            pop.shared().report(Report::LineFree(line)).await;
+        }
+    }
+
+    async fn end(mut self, outcome: Outcome, lasted: Duration) {
+        let (call, shared) = (self.record.id, self.pop.shared().clone());
+        self.record.end(&outcome);
+        shared.note_caller(&self.record, &outcome);
+        let attempt = Attempt { terminal: self.terminal, record: self.record, began: self.began };
+        shared.ended(attempt, outcome, lasted).await;
+        if let Err(error) = shared.store.forget_away(call).await {
+            tracing::error!(%call, %error, "the end of a call at a dial-up server is not stored");
+        }
+        self.pop.calls().remove(&call);
+        // It may be forgotten there, too; if this is lost it is asked again when it is next told of.
+        let _ = self.pop.ask(Method::POST, &format!("/calls/{call}/settled"), None).await;
+    }
+}
+
+fn far_end(peer: &Peer) -> FarEnd {
+    let terminal = peer.terminal();
+    let chap = terminal.and_then(|terminal| match &terminal.trusted_by.stock()?.trust {
+        StockTrust::Chap(secret) => Some(secret.reveal().to_owned()),
+        StockTrust::NumberOnly => None,
+    });
+    FarEnd { party: peer.name().to_string(), address: terminal.and_then(|terminal| terminal.address), chap }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> (Away, Course) {
+        let line = LineAway {
+            name: "line-1".parse().unwrap(),
+            global: "pop.line-1".parse().unwrap(),
+            is_ring_only: false,
+            tariff: None,
+        };
+        Away::new(line, 1)
+    }
+
+    fn up() -> CallState {
+        let address = Ipv4Addr::new(10, 77, 0, 2);
+        CallState::Up(LinkUp { rate_bps: 33_600, address, octets_out: 1, octets_in: 1, flights: 2 })
+    }
+
+    fn ended(lasted_ms: u64) -> CallState {
+        let ended_at = Timestamp::UNIX_EPOCH;
+        let (how, why) = ("busy".to_owned(), String::new());
+        CallState::Ended(Ended { how, why, connected_at: None, ended_at, lasted_ms, octets_out: 0, octets_in: 0 })
+    }
+
+    #[test]
+    fn a_call_ends_once_and_never_comes_up_again() {
+        let (away, course) = away();
+        assert!(away.note(&CallState::Begun, 1) && away.note(&up(), 1) && away.note(&ended(1), 1));
+        assert!(away.note(&ended(1), 2), "told again with everything");
+        assert!(!away.note(&ended(2), 2), "ended twice");
+        assert!(!away.note(&up(), 2) && !away.note(&CallState::Begun, 2));
+        assert!(matches!(&*course.told.borrow(), Told::Ended(Ended { lasted_ms: 1, .. })));
+    }
+
+    #[test]
+    fn a_call_is_missing_only_after_a_later_trunk_has_told_of_everything_but_it() {
+        let (away, course) = away();
+        away.all_told(1); // asked for on this very trunk: its answer may still come
+        assert_eq!(*course.told.borrow(), Told::Begun);
+        away.note(&CallState::Begun, 2);
+        away.all_told(2);
+        assert_eq!(*course.told.borrow(), Told::Begun);
+        away.all_told(3);
+        assert_eq!(*course.told.borrow(), Told::Missing);
+    }
+
+    #[test]
+    fn a_session_does_not_outlive_its_trunk() {
+        let (away, course) = away();
+        away.trunk_lost();
+        assert_eq!(*course.told.borrow(), Told::Begun, "what is being dialled goes on");
+        away.note(&up(), 1);
+        away.trunk_lost();
+        assert_eq!(*course.told.borrow(), Told::Lost);
+        assert!(away.note(&up(), 2));
+        assert_eq!(*course.told.borrow(), Told::Lost, "it is hung up, not gone on with");
+    }
+}

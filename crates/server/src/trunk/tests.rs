@@ -1,0 +1,208 @@
+//! A dial-up server that lies: what it says is refused, bounded, counted, and told to an operator.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use delivery::proof::{SecretKey, TerminalCredentials};
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use line::CallId;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::information::{Pop, serve};
+use super::proxy::ProxyHeader;
+use super::tunnel::{Entrance, way_out};
+use super::*;
+use crate::alarms::{AlarmConfig, Alarms};
+use crate::dialup::{AddressPool, DialUp, LinkSettings, Report, Rooms};
+use crate::ingest::http::Submissions;
+use crate::intake::Intake;
+use crate::keys::ServerKeys;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+#[tokio::test]
+async fn a_greeting_is_read_back_and_not_one_octet_more() {
+    let name: Name = "pop-1.example".parse().unwrap();
+    let sent = greeting(&name) + "\x16";
+    let mut octets = sent.as_bytes();
+    assert_eq!(read_greeting(&mut octets).await, Some(name));
+    assert_eq!(octets, b"\x16");
+    for octets in ["ringup/1 Q2hhbmdlTWU called\n", "ringup-trunk/2 pop\n", "ringup-trunk/1 POP\n", "", &"x".repeat(99)]
+    {
+        assert_eq!(read_greeting(&mut octets.as_bytes()).await, None, "{octets}");
+    }
+}
+
+/// An information server with one dial-up server, which is this test.
+struct Scene {
+    store: Store,
+    metrics: Metrics,
+    reports: mpsc::Receiver<Report>,
+    /// What the dial-up server says: events, and connections of far ends.
+    events: Entrance,
+    streams: mpsc::Sender<Vec<u8>>,
+    /// What is asked of it.
+    asked: mpsc::Receiver<String>,
+    _tasks: JoinSet<()>,
+    _folder: tempfile::TempDir,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Scene {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (metrics, shutdown, mut tasks) = (Metrics::default(), CancellationToken::new(), JoinSet::new());
+        let config = AlarmConfig::default();
+        let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown.clone(), &mut tasks).await.unwrap();
+        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms.clone(), 1000, None);
+        let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
+        let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
+        let ours = keys.public();
+        let rooms = Rooms { store: store.clone(), keys, submissions, intake, alarms, metrics: metrics.clone() };
+        let [own, first, last] = [1, 2, 3].map(|host| Ipv4Addr::new(10, 77, 0, host));
+        let pool = AddressPool::new(first, last).unwrap();
+        let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None, number_only: false };
+        let (sender, reports) = mpsc::channel(100);
+        let key = SecretKey::generate().unwrap();
+        let line = LineAway {
+            name: "line-1".parse().unwrap(),
+            global: "pop.line-1".parse().unwrap(),
+            is_ring_only: false,
+            tariff: None,
+        };
+        let (pop, errands) =
+            Pop::new(DialupServer { name: "pop".parse().unwrap(), key: key.public(), lines: vec![line] });
+        DialUp::start(Vec::new(), std::slice::from_ref(&pop), settings, rooms, sender, shutdown.clone(), &mut tasks);
+        tasks.spawn(pop.clone().run(errands, shutdown.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn(serve(listener, vec![pop], shutdown));
+
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(greeting(&"pop".parse().unwrap()).as_bytes()).await.unwrap();
+        let stream = TerminalCredentials::new(&key, ours, None).unwrap().secure(stream, RATE_BPS).unwrap();
+        let (events, of_events) = way_out();
+        let (streams, of_streams) = mpsc::channel::<Vec<u8>>(1);
+        let (asking, asked) = mpsc::channel(100);
+        let (of_events, of_streams) = (Arc::new(Mutex::new(Some(of_events))), Arc::new(Mutex::new(of_streams)));
+        tasks.spawn(async move {
+            let service = service_fn(|request: Request<Incoming>| {
+                let (asking, of_events, of_streams) = (asking.clone(), of_events.clone(), of_streams.clone());
+                async move {
+                    let body: BoxBody<Bytes, io::Error> = match request.uri().path() {
+                        "/events" => of_events.lock().await.take().unwrap().boxed(),
+                        "/accept" => {
+                            let octets = of_streams.lock().await.recv().await.unwrap_or_default();
+                            Full::new(Bytes::from(octets)).map_err(|never| match never {}).boxed()
+                        }
+                        path => {
+                            let _ = asking.send(format!("{} {path}", request.method())).await;
+                            Full::new(Bytes::new()).map_err(|never| match never {}).boxed()
+                        }
+                    };
+                    Ok::<_, Infallible>(Response::new(body))
+                }
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+        Self { store, metrics, reports, events, streams, asked, _tasks: tasks, _folder: folder }
+    }
+
+    async fn say(&self, event: serde_json::Value) {
+        self.events.send(Ok(format!("{event}\n").into())).await.unwrap();
+    }
+
+    /// Waits for an alarm about the dial-up server whose detail says this.
+    async fn alarmed(&self, says: &str) {
+        let seen = timeout(PATIENCE, async {
+            loop {
+                let standing = self.store.standing_alarms().await.unwrap();
+                if standing.iter().any(|alarm| alarm.subject == "pop" && alarm.detail.contains(says)) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(seen.await.is_ok(), "no alarm says {says:?}: {:?}", self.store.standing_alarms().await.unwrap());
+    }
+}
+
+fn header(call: CallId) -> ProxyHeader {
+    ProxyHeader {
+        call,
+        line: "line-1".parse().unwrap(),
+        caller: None,
+        called: None,
+        from: Ipv4Addr::new(10, 77, 0, 2),
+        to: SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), delivery::SUBMISSION_PORT),
+        notice: None,
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_a_call_that_was_not_given_to_the_dial_up_server_is_refused_with_an_alarm() {
+    let call = CallId::now();
+    let cut = header(call).encode()[..20].to_vec();
+    for (sent, alarm) in [
+        (header(call).encode(), format!("a connection of call {call}, which was not given to it")),
+        (b"POST /v1/messages HTTP/1.1\r\n\r\n".to_vec(), "does not begin with a PROXY header".to_owned()),
+        (cut, "ended within its PROXY header".to_owned()),
+    ] {
+        let scene = Scene::new().await;
+        scene.streams.send(sent).await.unwrap();
+        scene.alarmed(&alarm).await;
+        assert_eq!(scene.metrics.trunk_refusals(), 1, "counted");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_asked_for_is_hung_up_and_settles_nothing() {
+    let mut scene = Scene::new().await;
+    let call = CallId::now();
+    scene.say(json!({"call": {"call": call.to_string(), "state": "begun"}})).await;
+    scene.alarmed(&format!("call {call} is none that was given to it")).await;
+    let asked = timeout(PATIENCE, scene.asked.recv()).await.unwrap().unwrap();
+    assert_eq!(asked, format!("DELETE /calls/{call}"));
+    while let Ok(report) = scene.reports.try_recv() {
+        assert!(matches!(report, Report::LineTaken(_)), "{report:?}");
+    }
+    assert!(scene.store.call(call).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_event_without_end_or_sense_ends_the_trunk_with_an_alarm() {
+    for (said, alarm) in
+        [("x".repeat(10_000), "an event of more than"), ("{\"call\":7}\n".into(), "an event that is none")]
+    {
+        let scene = Scene::new().await;
+        scene.events.send(Ok(said.into())).await.unwrap();
+        scene.alarmed(alarm).await;
+        timeout(PATIENCE, scene.events.closed()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_ring_on_a_line_of_others_is_an_alarm() {
+    let scene = Scene::new().await;
+    let ring = json!({"caller": {"number": "301"}, "is_no_data": false});
+    scene.say(json!({"ring": {"call": CallId::now().to_string(), "line": "line-9", "ring": ring}})).await;
+    scene.alarmed("on a line that it does not have").await;
+}
