@@ -5,6 +5,7 @@
 
 mod children;
 mod household;
+mod isp;
 mod story;
 mod summary;
 
@@ -34,12 +35,16 @@ Examples:
   ringup demo --once --rate 9600 --delay 300ms
   ringup demo --messages 2                      the second call resumes what the first has set up
   ringup demo --once --json                     only the figures on standard output
+  ringup demo --isp                             an information service: news and mail reach subscribers the moment they come
 
 Exit code with --once or --messages: 0 if the file arrived byte for byte, 1 if not, with the reason.")]
 pub(crate) struct Demo {
     /// What the vending machine sends [default: a sale or a fault, made up]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Show an information service with two dial-up servers instead: a feed's news and a mail for subscribers
+    #[arg(long, conflicts_with_all = ["file", "messages", "json"])]
+    isp: bool,
     /// Send one message to the end, and stop
     #[arg(long)]
     once: bool,
@@ -73,8 +78,12 @@ impl Demo {
             Some(folder) => folder.clone(),
             None => tempfile::Builder::new().prefix("ringup-demo-").tempdir()?.keep(),
         };
-        let household = Household::furnish(&folder, self.rate, delay)?;
-        let result = Runtime::new()?.block_on(self.play(&household));
+        let result = if self.isp {
+            Runtime::new()?.block_on(isp::play(&folder, self.rate, delay, self.once))
+        } else {
+            let household = Household::furnish(&folder, self.rate, delay)?;
+            Runtime::new()?.block_on(self.play(&household))
+        };
         if self.folder.is_none() && self.last().is_none() {
             // Nothing in it was asked for by name.
             let _ = std::fs::remove_dir_all(&folder);
@@ -84,7 +93,7 @@ impl Demo {
 
     async fn play(&self, household: &Household) -> anyhow::Result<ExitCode> {
         let stop = crate::services::until_signal()?;
-        let mut children = Children::new(household)?;
+        let mut children = Children::new(household.folder())?;
         let mut story = Story::new(self.json);
         let played = stop.run_until_cancelled(self.act(household, &mut children, &mut story)).await;
         if played.is_none() {
@@ -199,14 +208,23 @@ impl Demo {
     }
 }
 
+/// What happens next, told; the end of a process is a fault.
+async fn next_event(children: &mut Children, story: &mut Story) -> anyhow::Result<Event> {
+    let event = children.event().await?;
+    story.tell(&event);
+    if let Event::Exited { who, .. } = &event {
+        bail!("{who} has ended: {}", children.last_words(*who));
+    }
+    Ok(event)
+}
+
 async fn wait_for(children: &mut Children, story: &mut Story, who: Who, awaited: &str) -> anyhow::Result<()> {
     loop {
-        let event = children.event().await?;
-        story.tell(&event);
-        match &event {
-            Event::Log { who: from, message, .. } if *from == who && message == awaited => return Ok(()),
-            Event::Exited { who: from, .. } => bail!("{from} has ended: {}", children.last_words(*from)),
-            _ => {}
+        if let Event::Log { who: from, message, .. } = &next_event(children, story).await?
+            && *from == who
+            && message == awaited
+        {
+            return Ok(());
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -14,8 +14,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-use super::household::Household;
 
 /// Who is speaking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +23,12 @@ pub(super) enum Who {
     Server,
     Owner,
     Vending,
+    /// Of an information service: its servers and subscribers.
+    Information,
+    Berlin,
+    Munich,
+    Anna,
+    Bert,
 }
 
 impl fmt::Display for Who {
@@ -35,6 +39,11 @@ impl fmt::Display for Who {
             Self::Server => "centre",
             Self::Owner => "owner",
             Self::Vending => "vending",
+            Self::Information => "service",
+            Self::Berlin => "berlin",
+            Self::Munich => "munich",
+            Self::Anna => "anna",
+            Self::Bert => "bert",
         })
     }
 }
@@ -69,10 +78,10 @@ pub(super) struct Children {
 }
 
 impl Children {
-    pub(super) fn new(household: &Household) -> anyhow::Result<Self> {
+    pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("could not find this program's own file")?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let folder = household.folder().to_owned();
+        let folder = folder.to_owned();
         Ok(Self {
             program,
             folder,
@@ -89,6 +98,16 @@ impl Children {
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
         command
+    }
+
+    /// One `ringup NOUN VERB --json`, to its end. A database that has the entry from an earlier demo is no error to hide.
+    pub(super) async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let output = self.command(&[arguments, &["--json"]].concat()).output().await?;
+        if !output.status.success() {
+            let reason = String::from_utf8_lossy(&output.stderr);
+            bail!("ringup {} failed: {}; use a new --folder", arguments.join(" "), reason.trim());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// Starts a process and listens to it from now on.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
 
 use super::children::Children;
 use crate::simulate::Vending;
@@ -87,9 +86,9 @@ delay = {delay}
 
     /// Has the running server add the terminal and the provider, and writes their configs.
     pub(super) async fn enrol(&self, children: &Children) -> anyhow::Result<()> {
-        self.ask(children, &["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]).await?;
-        let invitation = self.ask(children, &["terminal", "invite", "owner", "--caller", CENTRE]).await?;
-        let provider = self.ask(children, &["provider", "add", "vending-1", "--number", VENDING]).await?;
+        children.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]).await?;
+        let invitation = children.ask(&["terminal", "invite", "owner", "--caller", CENTRE]).await?;
+        let provider = children.ask(&["provider", "add", "vending-1", "--number", VENDING]).await?;
         let bundle = invitation["bundle"].as_str().context("the server gave no bundle")?;
         let token = provider["token"].as_str().context("the server gave no token")?;
         let delay = self.delay();
@@ -127,16 +126,6 @@ token_file = "vending.token"
 "#
             ),
         )
-    }
-
-    /// One `ringup NOUN VERB --json`, to its end. A database that has the entry from an earlier demo is no error to hide.
-    async fn ask(&self, children: &Children, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = children.command(&[arguments, &["--json"]].concat()).output().await?;
-        if !output.status.success() {
-            let reason = String::from_utf8_lossy(&output.stderr);
-            bail!("ringup {} failed: {}; use a new --folder", arguments.join(" "), reason.trim());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// What a vending machine has to say, one after the other. Gives the file and what it is.

@@ -48,7 +48,7 @@ fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<Stri
     };
     Some(match (who, message) {
         (Who::Exchange, "exchange ready") => {
-            format!("ready: {} stations at {} bit/s (a simulation)", field("stations"), field("rate"))
+            format!("ready: {} stations (a simulation)", field("stations"))
         }
         (Who::Exchange, "ringing") => format!("{} rings, called by {}", field("called"), field("caller")),
         (Who::Exchange, "answered") => "answered: from here on the caller pays".to_owned(),
@@ -61,6 +61,28 @@ fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<Stri
                 field("billed_seconds")
             )
         }
+        (Who::Information, "dial-up server in service") => {
+            format!("dial-up server {} is in service", field("dialup_server"))
+        }
+        (Who::Information, "feed read") if field("sent") != "0" => format!("read the feed: {} new", field("sent")),
+        (Who::Information, "mail accepted") => format!("took a mail: message {}, on the disk", field("message_id")),
+        (Who::Information, "message accepted") => {
+            format!("stored: message {}, once, for {} subscribers", field("message_id"), field("envelopes"))
+        }
+        (Who::Information, "calling") => format!("has {} called on {}", field("terminal"), field("line")),
+        (Who::Information, "connected notice") => format!("hears that {} is connected", field("terminal")),
+        (Who::Information, "delivered") => format!("delivered to {}", field("terminal")),
+        (Who::Berlin | Who::Munich, "line ready") => format!("{} is ready", field("line")),
+        (Who::Berlin | Who::Munich, "link up") => "PPP is up".to_owned(),
+        // Until its dial-up servers have come.
+        (Who::Information, "alarm raised" | "alarm cleared") if field("kind") == "dialup-server-lost" => return None,
+        (Who::Anna | Who::Bert, "waiting for calls") => "only the starter is running, waiting for calls".to_owned(),
+        (Who::Anna | Who::Bert, "caller checked: registered") => {
+            "it rings; caller checked: registered, so the call is answered".to_owned()
+        }
+        (Who::Anna | Who::Bert, "stored") => format!("message {} is on the disk", field("message_id")),
+        (Who::Anna | Who::Bert, "handed over") => "the mail is in the Maildir".to_owned(),
+        (Who::Anna | Who::Bert, "hung up") => "hung up".to_owned(),
         (Who::Server, "server ready") => "server ready".to_owned(),
         (Who::Server, "ring: registered caller") => format!("caller checked: {} is registered", field("party")),
         (Who::Server, "link up") => format!("PPP up with {}, {} ms after CONNECT", field("party"), field("millis")),

@@ -47,6 +47,25 @@ fn the_demo_delivers_a_file_and_says_where_it_is_and_what_its_digest_is() {
 }
 
 #[test]
+fn the_demo_of_an_information_service_brings_news_and_mail_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let chronicle = Arc::new(Chronicle::default());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringup"));
+    command
+        .args(["demo", "--isp", "--once", "--rate", "1000000", "--delay", "1ms", "--folder"])
+        .arg(folder.path().join("demo"));
+    let mut demo = Asked(Some(Process::start("demo", command, &chronicle)));
+    chronicle.wait_end("demo");
+    let Finished { code, stdout, stderr } = demo.0.take().expect("as above").finish();
+    assert_eq!(code, Some(0), "{stdout}\n{stderr}");
+    for says in ["anna      reads: River rises", "bert      reads: River rises", "and Anna has her mail"] {
+        assert!(stdout.contains(says), "{says}: {stdout}");
+    }
+    let calls = std::fs::read_to_string(folder.path().join("demo/calls.jsonl")).unwrap();
+    assert!(calls.contains("\"201\"") && calls.contains("\"202\""), "each dial-up server placed a call: {calls}");
+}
+
+#[test]
 fn the_demo_says_which_file_it_cannot_read() {
     let folder = tempfile::tempdir().unwrap();
     let Finished { code, stdout, stderr } = demo(folder.path(), "/nonexistent");
