@@ -1,4 +1,4 @@
-//! The table of promises in the book of tests names tests that there are.
+//! The tables of variants and promises in the book of tests name tests that there are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,6 +34,25 @@ fn every_promise_has_tests_and_every_test_that_is_named_is_there() {
         assert!(named.len() >= 2, "promise {promise} has {named:?}");
         for name in named {
             assert!(known.contains(name), "promise {promise} names {name}, which is no test");
+        }
+    }
+}
+
+#[test]
+fn every_variant_of_the_two_flows_has_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut known = BTreeSet::new();
+    functions(&root.join("crates/cli/tests/ringup"), &mut known);
+    let text = fs::read_to_string(root.join("docs/testing.md")).expect("it is in the repository");
+    let (_, table) = text.split_once("## Variants").expect("the book has the table");
+    let (table, _) = table.split_once("## ").expect("it is not the last chapter");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| A: ") || line.starts_with("| B: ")).collect();
+    assert!(rows.len() >= 13, "{rows:#?}");
+    for row in rows {
+        let named: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for name in named {
+            assert!(known.contains(name), "{row} names {name}, which is no test of real processes");
         }
     }
 }

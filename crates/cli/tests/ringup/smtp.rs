@@ -8,6 +8,26 @@ use crate::village::{Plan, Village};
 
 const MAIL: &str = "[mail]\nlisten = \"127.0.0.1:0\"\ndomains = [\"mail.example\"]\nprovider = \"vending\"\n";
 
+/// A hand-held mail terminal: data is mail, the destination is a dial number.
+#[test]
+fn a_mail_that_a_hand_held_dials_in_with_lands_in_the_maildir_of_the_number_it_is_for() {
+    let village = Village::found(Plan::default());
+    let config = fs::read_to_string(village.path("owner.toml")).unwrap();
+    village.write("owner.toml", config + "[[inbox]]\ntypes = [\"message/rfc822\"]\nmaildir = \"Mail\"\n");
+    let _owner = village.start_owner();
+    let mail = "From: courier@far.example\r\nSubject: parcel\r\n\r\nAt the gate.\r\n";
+    let file = village.write("mail", mail);
+    let dial_in =
+        ["dial-in", "--json", "--config", "vending.toml", "--to", "tel:301", "--content-type", "message/rfc822"];
+    let sent = village.run(&[&dial_in[..], &[file.to_str().unwrap()]].concat());
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let sent: serde_json::Value = serde_json::from_str(&sent.stdout).unwrap();
+    village.chronicle.wait_field("owner", "handed over", "message_id", sent["id"].as_str().unwrap());
+    let new: Vec<_> = fs::read_dir(village.path("Mail/new")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(new.len(), 1);
+    assert_eq!(fs::read_to_string(&new[0]).unwrap(), mail);
+}
+
 #[test]
 fn a_mail_to_a_number_lands_in_the_maildir_of_the_terminal_that_has_it() {
     let village = Village::found(Plan { server_more: MAIL, ..Plan::default() });
