@@ -60,7 +60,7 @@ enum InboxVerb {
     },
     /// Print a line for each message that nobody is done with, and for each that comes, until you end it
     Watch,
-    /// Hand over what waits, as [[inbox]] says, and remove what has been done with long enough
+    /// Hand over what waits, as the rules of the config say, and remove what has been done with long enough
     HandOver,
 }
 

@@ -179,7 +179,7 @@ enum TerminalVerb {
         /// Its IPv4 address on the link
         #[arg(long)]
         address: Option<String>,
-        /// A filter of topics that it may register for by itself; may be given more than once [default: #]
+        /// A filter of topics that it may register for by itself; may be given more than once; without any, all topics
         #[arg(long, value_name = "FILTER")]
         may_subscribe: Vec<String>,
         /// What proves it: key; certificate, the same for a TLS without raw public keys; or of a machine that runs no Ringup:

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::config::server::Kind;
 
-/// Runs a server: directory, store, dispatch, and its lines; or, with [dialup] in the config, lines alone.
+/// Runs a server: directory, store, dispatch, and its lines; or, with a section dialup in the config, lines alone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
