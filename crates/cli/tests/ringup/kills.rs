@@ -46,60 +46,60 @@ pub(crate) fn number(variable: &str, usual: u64) -> u64 {
 #[test]
 fn what_was_accepted_has_one_verdict_and_is_published_once_however_often_everybody_is_killed() {
     let (seed, kills) = (number(SEED, 1), usize::try_from(number(KILLS, 20)).unwrap());
-    let mut village = Village::found(Plan {
+    let (mut village, sender) = founded(Plan::default());
+    let letters = kills * LETTERS;
+    let (killed, owner) = while_letters_are_sent(&mut village, &sender, letters, seed, |village, sender| {
+        killing(village, sender, kills, &mut Chance::new(seed))
+    });
+    finish(&mut village, owner, &sender, letters, seed, &killed);
+}
+
+/// A village that tries again soon and for ever, takes all that is sent, and its provider.
+fn founded(plan: Plan) -> (Village, Sender) {
+    let village = Village::found(Plan {
         no_answer_after: "1s",
         retry_more: "redials_within = \"1s\"\nredials_in_all = 255\nredials_rest = \"1s\"",
         server_more: "[quota]\nprovider_messages = 100000\nterminal_messages = 100000",
-        ..Plan::default()
+        ..plan
     });
     let token = fs::read_to_string(village.path("token")).unwrap();
     let sender = Sender::new(token, village.submission_address());
-    let letters = kills * LETTERS;
+    (village, sender)
+}
+
+/// Does something to the village while so many letters are sent; comes back when both are over.
+fn while_letters_are_sent<T>(
+    village: &mut Village,
+    sender: &Sender,
+    letters: usize,
+    seed: u64,
+    act: impl FnOnce(&mut Village, &Sender) -> T,
+) -> T {
     let is_over = AtomicBool::new(false);
     let chronicle = village.chronicle.clone();
-    let (killed, owner) = scope(|scope| {
+    scope(|scope| {
         let sending = scope.spawn(|| {
             let mut chance = Chance::new(seed ^ 0xffff);
-            // Whoever kills has failed, and the test with it: nobody waits for what is left.
+            // Whoever acts has failed, and the test with it: nobody waits for what is left.
             for index in (0..letters).take_while(|_| !is_over.load(Ordering::Acquire)) {
                 sender.send(&Letter::new(seed, index, &mut chance), &chronicle);
                 chronicle.wait_lines(6, Duration::from_millis(chance.below(400)));
             }
         });
         let _over = Over(&is_over);
-        let ended = killing(&mut village, &sender, kills, &mut Chance::new(seed));
+        let ended = act(village, sender);
         sending.join().unwrap();
         ended
-    });
-    finish(&mut village, owner, &sender, letters, seed, &killed);
+    })
 }
 
 #[test]
 fn however_often_trunks_are_cut_and_servers_killed_nothing_is_lost_and_nobody_is_dialled_twice() {
     let (seed, cuts) = (number(SEED, 1), usize::try_from(number(KILLS, 8)).unwrap());
-    let mut village = Village::found(Plan {
-        no_answer_after: "1s",
-        retry_more: "redials_within = \"1s\"\nredials_in_all = 255\nredials_rest = \"1s\"",
-        server_more: "[quota]\nprovider_messages = 100000\nterminal_messages = 100000",
-        ..Plan::at(&["201", "202"])
-    });
-    let token = fs::read_to_string(village.path("token")).unwrap();
-    let sender = Sender::new(token, village.submission_address());
+    let (mut village, sender) = founded(Plan::at(&["201", "202"]));
     let letters = cuts * LETTERS;
-    let is_over = AtomicBool::new(false);
-    let chronicle = village.chronicle.clone();
-    let (killed, owner) = scope(|scope| {
-        let sending = scope.spawn(|| {
-            let mut chance = Chance::new(seed ^ 0xffff);
-            for index in (0..letters).take_while(|_| !is_over.load(Ordering::Acquire)) {
-                sender.send(&Letter::new(seed, index, &mut chance), &chronicle);
-                chronicle.wait_lines(6, Duration::from_millis(chance.below(400)));
-            }
-        });
-        let _over = Over(&is_over);
-        let ended = cutting(&mut village, &sender, cuts, &mut Chance::new(seed));
-        sending.join().unwrap();
-        ended
+    let (killed, owner) = while_letters_are_sent(&mut village, &sender, letters, seed, |village, sender| {
+        cutting(village, sender, cuts, &mut Chance::new(seed))
     });
     finish(&mut village, owner, &sender, letters, seed, &killed);
     // Each call of the exchange's is one of the server's, and none met another.
@@ -150,12 +150,7 @@ fn cutting(village: &mut Village, sender: &Sender, cuts: usize, chance: &mut Cha
 #[test]
 fn a_long_message_is_published_once_however_often_either_end_is_killed_within_its_transfer() {
     let (seed, kills) = (number(SEED, 1), usize::try_from(number(KILLS, 6)).unwrap());
-    let mut village = Village::found(Plan {
-        no_answer_after: "1s",
-        retry_more: "redials_within = \"1s\"\nredials_in_all = 255\nredials_rest = \"1s\"",
-        ..Plan::default()
-    });
-    let sender = Sender::new(fs::read_to_string(village.path("token")).unwrap(), village.submission_address());
+    let (mut village, sender) = founded(Plan::default());
     let (mut chance, mut killed, mut letters) = (Chance::new(seed), Killed::default(), 0);
     let mut owner = village.start_owner_again("owner 0");
     for kill in 1..=kills {
