@@ -36,4 +36,5 @@ mod minimodem;
 mod pppd_dials;
 mod python_terminal;
 mod ser2net;
+mod smtp_source;
 mod swaks;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::process::{Finished, Process};
-use crate::village::{FOR_EVER, Plan, Village};
+use crate::village::{Plan, Village};
 
 pub(crate) const MAIL: &str =
     "[mail]\nlisten = \"127.0.0.1:0\"\ndomains = [\"mail.example\"]\nprovider = \"vending\"\n";
@@ -21,8 +21,7 @@ pub(crate) struct PostOffice {
 impl PostOffice {
     /// The server takes mail; the owner's terminal is not connected and keeps mail in a Maildir.
     pub(crate) fn open() -> Self {
-        // Once it is called it stays: one call for all the mails of a test.
-        let village = Village::found(Plan { server_more: MAIL, linger: FOR_EVER, ..Plan::default() });
+        let village = Village::found(Plan { server_more: MAIL, ..Plan::default() });
         let config = fs::read_to_string(village.path("owner.toml")).unwrap();
         village.write("owner.toml", config + "[[inbox]]\ntypes = [\"message/rfc822\"]\nmaildir = \"Mail\"\n");
         Self { village }

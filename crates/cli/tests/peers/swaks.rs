@@ -70,8 +70,7 @@ fn letters() -> Vec<Letter> {
 #[test]
 fn awkward_mails_of_swaks_land_in_the_maildir_octet_by_octet() {
     let office = PostOffice::open();
-    let _owner = office.village.start_owner();
-    let mut wanted = Vec::new();
+    let (mut ids, mut wanted) = (Vec::new(), Vec::new());
     for letter in letters() {
         office.village.write("letter", letter.file());
         let Letter { name, content, sender, more } = letter;
@@ -79,13 +78,17 @@ fn awkward_mails_of_swaks_land_in_the_maildir_octet_by_octet() {
         let sent = swaks(&office, name, &[&arguments[..], more].concat());
         assert_eq!(sent.code, Some(0), "{name}: {}{}", sent.stdout, sent.stderr);
         let id = answers(&sent).into_iter().find_map(accepted_id).unwrap_or_else(|| panic!("{name}: {}", sent.stdout));
-        office.village.wait_delivered(id);
-        office.village.chronicle.wait_field("owner", "handed over", "message_id", id);
+        ids.push(id.to_owned());
         let sender = sender.trim_matches(['<', '>']);
         let head = format!(
             "Return-Path: <{sender}>\r\nReceived: from gauge.example ([127.0.0.1])\r\n\tby mail.example (Ringup) with "
         );
         wanted.push((name, head, content));
+    }
+    let _owner = office.village.start_owner();
+    for id in &ids {
+        office.village.wait_delivered(id);
+        office.village.chronicle.wait_field("owner", "handed over", "message_id", id);
     }
     // Before the content is our trace, with a date, and nothing else.
     let mut maildir = office.maildir();
