@@ -33,6 +33,7 @@ mod unpacked;
 mod caller_id;
 mod mgetty;
 mod minimodem;
+mod mosquitto;
 mod pppd_dials;
 mod python_terminal;
 mod ser2net;
