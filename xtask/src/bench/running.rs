@@ -15,8 +15,8 @@ pub(super) const READY_WAIT: Duration = Duration::from_secs(15);
 /// Dropping it ends the process.
 pub(super) struct Running {
     pub(super) child: Child,
-    /// The line with the word that was awaited.
-    pub(super) said: String,
+    /// What it has said up to the word that was awaited.
+    pub(super) said: Vec<String>,
     /// What it logs, so that its pipe is never full.
     _log: Receiver<String>,
 }
@@ -30,16 +30,15 @@ impl Running {
         let mut child = command.spawn().with_context(|| format!("could not start {}", program.display()))?;
         let stderr = child.stderr.take().context("standard error is piped")?;
         let log = read_lines(stderr);
-        let mut running = Self { child, said: String::new(), _log: log };
-        let mut said = Vec::new();
+        let mut running = Self { child, said: Vec::new(), _log: log };
         while let Ok(line) = running._log.recv_timeout(READY_WAIT) {
-            if line.contains(awaited) {
-                running.said = line;
+            let is_ready = line.contains(awaited);
+            running.said.push(line);
+            if is_ready {
                 return Ok(running);
             }
-            said.push(line);
         }
-        bail!("{} {} did not say {awaited:?}: {}", program.display(), arguments.join(" "), said.join("; "))
+        bail!("{} {} did not say {awaited:?}: {}", program.display(), arguments.join(" "), running.said.join("; "))
     }
 }
 
