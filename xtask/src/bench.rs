@@ -4,7 +4,9 @@ mod build;
 mod call;
 mod exchange;
 mod machine;
+mod mail;
 mod rows;
+mod running;
 mod starter;
 mod world;
 
@@ -26,6 +28,7 @@ Examples:
   cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
+  cargo xtask bench mail            mails a second that Postfix's smtp-source gets rid of at our listener (fetches it)
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
   cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
@@ -46,6 +49,7 @@ enum Figure {
     Starter,
     Exchange,
     Store,
+    Mail,
     Dispatch,
     Cost,
     Build,
@@ -70,7 +74,7 @@ impl Bench {
             peers::fetch(workspace)?;
             println!("{}", rows::SETUP.measure(workspace)?);
         }
-        if is_wanted(Figure::Call) || is_wanted(Figure::Starter) {
+        if is_wanted(Figure::Call) || is_wanted(Figure::Starter) || is_wanted(Figure::Mail) {
             let programs = ["build", "--release", "--locked", "--package", "ringup", "--package", "ringup-client"];
             Step::cargo("build", &programs).run(workspace)?;
         }
@@ -82,6 +86,10 @@ impl Bench {
         }
         if is_wanted(Figure::Store) {
             println!("{}", rows::STORE.measure(workspace)?);
+        }
+        if is_wanted(Figure::Mail) {
+            peers::fetch(workspace)?;
+            println!("{}", mail::measure(workspace)?);
         }
         if is_wanted(Figure::Dispatch) {
             println!("{}", world::dispatch(workspace)?);

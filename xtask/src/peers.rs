@@ -18,8 +18,9 @@ use crate::workspace::Workspace;
 /// Packages, and the program of each that has to be there in the end: a Linux kernel that is a program (User-Mode
 /// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
 /// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster; a witness of what programs do to
-/// their files.
-const PACKAGES: [(&str, &str); 9] = [
+/// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
+/// takes what it is sent; a broker of MQTT, and its clients.
+const PACKAGES: [(&str, &str); 13] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -29,10 +30,17 @@ const PACKAGES: [(&str, &str); 9] = [
     ("minimodem", "usr/bin/minimodem"),
     ("libfaketime", FAKETIME),
     ("strace", "usr/bin/strace"),
+    ("swaks", "usr/bin/swaks"),
+    ("postfix", SMTP_SOURCE),
+    ("mosquitto", "usr/sbin/mosquitto"),
+    ("mosquitto-clients", "usr/bin/mosquitto_sub"),
 ];
 
 /// The library that is put before a program's own.
 pub(crate) const FAKETIME: &str = "usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+/// Sends many mails over many connections. Its libraries are its package's own, in `usr/lib/postfix`.
+pub(crate) const SMTP_SOURCE: &str = "usr/sbin/smtp-source";
 
 /// Fetches the peers unless they are there.
 ///
@@ -46,7 +54,7 @@ pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
         return Ok(());
     }
     let packages = PACKAGES.map(|(package, _)| package).join(", ");
-    eprintln!("== peers: fetching {packages} and their libraries, about 60 MB, once");
+    eprintln!("== peers: fetching {packages} and their libraries, about 75 MB, once");
     crate::step::timed("peers", || fetch_into(workspace, &folder, &root))
         .context("the test peers could not be fetched (it takes apt-get and dpkg-deb, as Debian has them)")
 }

@@ -6,16 +6,15 @@ mod rings;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::machine::field;
+use super::running::Running;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
@@ -24,9 +23,6 @@ const STATIC_ANONYMOUS_WANTED_KIB: u64 = 300;
 
 /// How long nothing may happen.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// Opening a port and initialising a modem takes a second or two, mgetty somewhat more.
-const READY_WAIT: Duration = Duration::from_secs(15);
 
 const EXCHANGE: &str = "[[station]]\nnumber = \"301\"\npty = \"line\"\n";
 
@@ -159,49 +155,4 @@ fn wakes(id: u32) -> anyhow::Result<u64> {
         let text = field(status, "voluntary_ctxt_switches").with_context(|| format!("{status} has no switches"))?;
         Ok(sum + text.parse::<u64>()?)
     })
-}
-
-/// A process of ours; dropping it ends it.
-struct Running {
-    child: Child,
-    /// What it logs, so that its pipe is never full.
-    _log: Receiver<String>,
-}
-
-impl Running {
-    /// Starts it, and waits until it has logged `awaited`.
-    fn start(program: &Path, folder: &Path, arguments: &[&str], awaited: &str) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(folder).env("RINGUP_LOG", "info").env_remove("RINGUP_LOG_FORMAT");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("could not start {}", program.display()))?;
-        let stderr = child.stderr.take().context("standard error is piped")?;
-        let log = read_lines(stderr);
-        let running = Self { child, _log: log };
-        let mut said = Vec::new();
-        while let Ok(line) = running._log.recv_timeout(READY_WAIT) {
-            if line.contains(awaited) {
-                return Ok(running);
-            }
-            said.push(line);
-        }
-        bail!("{} {} did not say {awaited:?}: {}", program.display(), arguments.join(" "), said.join("; "))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // ended already is as good
-        let _ = self.child.wait();
-    }
-}
-
-fn read_lines(stderr: ChildStderr) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let _ = sender.send(line); // nobody listens any more, but the pipe must be drained
-        }
-    });
-    receiver
 }

@@ -1,5 +1,5 @@
 //! Our programs with strangers' programs, on our exchange or on a line alone: mgetty and pppd in User-Mode Linux,
-//! ser2net, minimodem; and a terminal in Python. `cargo xtask peers` fetches them.
+//! ser2net, minimodem, swaks, smtp-source, mosquitto; and a terminal in Python. `cargo xtask peers` fetches them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -29,12 +29,16 @@ mod village;
 mod wire;
 
 mod guest;
+mod post_office;
 mod stub_modem;
 mod unpacked;
 
 mod caller_id;
 mod mgetty;
 mod minimodem;
+mod mosquitto;
 mod pppd_dials;
 mod python_terminal;
 mod ser2net;
+mod smtp_source;
+mod swaks;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::READY_WAIT;
+use crate::bench::running::READY_WAIT;
 use crate::peers;
 use crate::workspace::Workspace;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::READY_WAIT;
+use crate::bench::running::READY_WAIT;
 
 const RINGS: usize = 21;
 const WANTED: Duration = Duration::from_millis(20);

@@ -14,7 +14,8 @@ use std::thread;
 
 use anyhow::{Context as _, ensure};
 
-use super::{Memory, READY_WAIT};
+use super::Memory;
+use crate::bench::running::READY_WAIT;
 use crate::peers;
 use crate::workspace::Workspace;
 
