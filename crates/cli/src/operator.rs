@@ -404,6 +404,12 @@ enum ProviderVerb {
         /// The webhook may be an address that only this machine or its network reaches
         #[arg(long, requires = "webhook")]
         webhook_allow_private: bool,
+        /// It dials in with software that is not ours, such as pppd, and has to pass CHAP; its secret is shown once
+        #[arg(long, requires = "number")]
+        chap: bool,
+        /// Holds the secret for CHAP [default: one is made]
+        #[arg(long, value_name = "FILE", requires = "chap")]
+        chap_secret_file: Option<PathBuf>,
     },
     /// List all providers
     List,
@@ -413,13 +419,16 @@ impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            ProviderVerb::Add { name, number, may_send, webhook, webhook_allow_private } => {
+            ProviderVerb::Add { name, number, may_send, webhook, webhook_allow_private, chap, chap_secret_file } => {
+                let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
                 let body = json!({
                     "name": name.to_string(),
                     "number": number,
                     "may_send": may_send,
                     "webhook": webhook,
                     "webhook_allow_private": webhook_allow_private,
+                    "chap": chap,
+                    "chap_secret": chap_secret,
                 });
                 let added = desk.ask(Method::POST, "/providers", Some(&body))?;
                 if desk.json {
@@ -429,6 +438,10 @@ impl ProviderVerbs {
                     eprintln!(
                         "this is {name}'s token; it is shown only now: put it into a file that only {name} can read"
                     );
+                    if !added["chap_secret"].is_null() {
+                        println!("{}", text(&added["chap_secret"]));
+                        eprintln!("and this is its secret for CHAP; it is shown only now, too");
+                    }
                     if !added["webhook_secret"].is_null() {
                         println!("{}", text(&added["webhook_secret"]));
                         eprintln!("and this is what its webhooks are signed with; it is shown only now, too");

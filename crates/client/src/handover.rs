@@ -19,7 +19,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -153,42 +153,66 @@ async fn give(handover: &Handover, entry: &Entry) -> Result<(), HandoverError> {
     }
 }
 
-/// Starts the process that hands over, while a session goes on.
+/// Starts the process that hands over, while a session goes on: one at a time, and one more for what came meanwhile.
 #[derive(Debug)]
 pub struct HandoverStart {
     /// The program and its arguments.
-    words: Vec<OsString>,
-    running: Mutex<Option<Child>>,
+    words: Arc<[OsString]>,
+    state: Arc<Mutex<Running>>,
+}
+
+/// Whether a process hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Running {
+    No,
+    Yes,
+    /// And something was published since it began.
+    Again,
 }
 
 impl HandoverStart {
     /// `words`: a program and its arguments, which hands over and ends.
     pub fn new(words: Vec<OsString>) -> Self {
-        Self { words, running: Mutex::new(None) }
+        Self { words: words.into(), state: Arc::new(Mutex::new(Running::No)) }
     }
 
     /// Something was published.
     pub(crate) fn published(&self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
-            *running = self.start();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state != Running::No {
+            *state = Running::Again;
+            return;
         }
+        *state = Running::Yes;
+        let (words, state) = (self.words.clone(), self.state.clone());
+        // It waits for the process, and goes with the session, which the process does not.
+        std::thread::spawn(move || {
+            loop {
+                let ended = start(&words).map(|mut child| child.wait());
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if *state != Running::Again || ended.is_none() {
+                    *state = Running::No;
+                    return;
+                }
+                *state = Running::Yes;
+            }
+        });
     }
+}
 
-    fn start(&self) -> Option<Child> {
-        let (program, arguments) = self.words.split_first()?;
-        let mut command = Command::new(program);
-        // Not of our group: it goes on when the call is over, and whoever ends us does not end it.
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-        command.spawn().inspect_err(|error| tracing::error!(%error, "handing over could not be started")).ok()
-    }
+fn start(words: &[OsString]) -> Option<Child> {
+    let (program, arguments) = words.split_first()?;
+    let mut command = Command::new(program);
+    // Not of our group: it goes on when the call is over, and whoever ends us does not end it.
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    command.spawn().inspect_err(|error| tracing::error!(%error, "handing over could not be started")).ok()
 }
 
 impl Drop for HandoverStart {
     /// The session is over. What came while the last process was at its end is handed over by this one, and so is what was left
     /// by sessions before.
     fn drop(&mut self) {
-        self.start();
+        start(&self.words);
     }
 }
 

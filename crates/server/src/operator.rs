@@ -439,6 +439,10 @@ struct NewProvider {
     /// That may be an address that only this machine or its network reaches.
     #[serde(default)]
     webhook_allow_private: bool,
+    /// It has to pass CHAP when it dials in; the secret is made here, if it is not given.
+    #[serde(default)]
+    chap: bool,
+    chap_secret: Option<String>,
 }
 
 async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
@@ -462,10 +466,22 @@ async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, 
     let may_be_private = new.webhook_allow_private;
     let webhook = url.map(|url| Webhook { url, secret: secret.clone(), may_be_private });
     let has_webhook = webhook.is_some();
-    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook).await?;
+    if new.chap_secret.is_some() && !new.chap || new.chap && provider.number.is_none() {
+        return Err(Refused::bad("chap", "is for a provider that dials in: give its number, and chap with a secret"));
+    }
+    let mut octets = [0; 24];
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
+    let given = new.chap_secret.map(|text| text.parse::<ChapSecret>());
+    let given = given.transpose().map_err(|error| Refused::bad("chap_secret", error))?;
+    let made = (new.chap && given.is_none()).then(|| ChapSecret::from_octets(octets));
+    let chap = given.or_else(|| made.clone());
+    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook, chap).await?;
     tracing::info!(provider = %provider.name, "provider added");
     let mut shown = provider_json(&provider);
     shown["token"] = json!(token.reveal());
+    if let Some(made) = made {
+        shown["chap_secret"] = json!(made.reveal());
+    }
     if has_webhook {
         shown["webhook_secret"] = json!(secret.reveal());
     }

@@ -545,7 +545,7 @@ impl Server {
 
     /// Tells dispatch what waits for any terminal.
     async fn feed_all(&mut self) -> Result<(), StoreError> {
-        let (urgencies, mut nobody) = (self.store.urgencies(None).await?, self.store.due_to_nobody().await?);
+        let (urgencies, mut nobody) = (self.store.urgencies().await?, self.store.due_to_nobody().await?);
         let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
         for terminal in self.store.terminals_due().await? {
             if let Some(waits) = urgencies.get(&terminal.id) {
@@ -570,7 +570,7 @@ impl Server {
 
     /// The terminal, if something waits for it that may cause a call.
     async fn waiting(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
-        if self.store.urgencies(Some(id)).await?.is_empty() {
+        if self.store.urgency(id).await?.is_none() {
             return Ok(None);
         }
         self.store.terminal(id).await
@@ -726,10 +726,10 @@ impl Server {
 
     /// Tells dispatch what waits for a terminal, if anything does.
     async fn feed_due(&mut self, terminal: &Terminal) {
-        let read = async { Ok((self.store.urgencies(Some(terminal.id)).await?, self.can_be_proved(terminal).await?)) };
+        let read = async { Ok((self.store.urgency(terminal.id).await?, self.can_be_proved(terminal).await?)) };
         match read.await {
-            Ok((urgencies, is_somebody)) => {
-                urgencies.first().into_iter().for_each(|found| self.feed_demand(terminal, found, is_somebody));
+            Ok((found, is_somebody)) => {
+                found.iter().for_each(|found| self.feed_demand(terminal, found, is_somebody));
             }
             Err::<_, StoreError>(error) => tracing::error!(%error, "cannot read what is due"),
         }

@@ -614,8 +614,8 @@ impl OctetWorld {
     }
 
     fn feed_due(&mut self, terminal: delivery::TerminalId) {
-        let urgent = self.runtime.block_on(self.store().urgencies(Some(terminal))).expect("the disk works");
-        for most in urgent {
+        let urgent = self.runtime.block_on(self.store().urgency(terminal)).expect("the disk works");
+        if let Some(most) = urgent {
             let conditions = Some(std::sync::Arc::new(Conditions::default()));
             self.feed(Input::Due(Demand { terminal, conditions, urgency: most.urgency, deadline: None }));
         }

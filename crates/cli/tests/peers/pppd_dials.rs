@@ -78,6 +78,23 @@ async fn a_stock_caller_submits_to_our_server_from_a_registered_number_and_reach
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stock_provider_that_is_to_pass_chap_has_no_link_without_its_secret() {
+    let village = Village::found(Plan { no_answer_after: "2s", strangers: STATIONS, ..Plan::default() });
+    let added = village.ask(&["provider", "add", "stock", "--number", PROVIDER, "--chap"]);
+    let dial = async |secret: &str| {
+        let mut guest = boot(&village).await;
+        guest.run(&format!("echo 'stock * {secret} *' >/etc/ppp/chap-secrets")).await;
+        guest.run(&format!("call ttyS0 {CENTRE} noipdefault name stock &")).await;
+        guest
+    };
+    assert_ne!(dial("not-the-secret-that-it-is").await.said("@exit").await, "0");
+    let outcome = village.server_calls(1)[0]["outcome"].as_str().unwrap().to_owned();
+    assert!(outcome.starts_with("not proved"), "{outcome}");
+    let mut guest = dial(added["chap_secret"].as_str().unwrap()).await;
+    guest.said("@up").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_terminal_answers_a_stock_caller_only_for_its_number_and_waits_again_since_it_is_no_server() {
     let village = Village::found(Plan { no_answer_after: "2s", strangers: STATIONS, ..Plan::default() });
     let _owner = village.start_owner();

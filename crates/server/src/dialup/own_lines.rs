@@ -128,7 +128,13 @@ impl Shared {
             Some(terminal) => Some(Peer::Terminal(terminal)),
             None => {
                 let providers = self.store.providers().await?;
-                providers.into_iter().find(|p| p.number.as_ref() == Some(number)).map(Peer::Provider)
+                match providers.into_iter().find(|p| p.number.as_ref() == Some(number)) {
+                    Some(provider) => {
+                        let secret = self.store.caller_secret(provider.name.clone()).await?;
+                        Some(Peer::Provider(provider, secret))
+                    }
+                    None => None,
+                }
             }
         };
         Ok((Screening::new(peer.is_some().then(|| number.clone())), peer))

@@ -22,7 +22,7 @@ use super::line_task::SessionResult;
 use super::open_link::{Gone, OpenLink, OwnLink};
 use super::stock::{self, FarEnd, StockDelivery};
 use super::{Allowance, Connection, Report, Shared};
-use crate::directory::{Direction, Name, Provider, Stock, StockTrust, Terminal};
+use crate::directory::{ChapSecret, Direction, Name, Provider, Stock, StockTrust, Terminal};
 use crate::ledger::HANG_UP_GUARD;
 use crate::outcome::Outcome;
 use crate::store::Trust;
@@ -53,21 +53,33 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Peer {
     Terminal(Terminal),
-    Provider(Provider),
+    /// And what it has to pass CHAP with, if that is demanded.
+    Provider(Provider, Option<ChapSecret>),
 }
 
 impl Peer {
     pub(crate) fn name(&self) -> &Name {
         match self {
             Self::Terminal(terminal) => &terminal.name,
-            Self::Provider(provider) => &provider.name,
+            Self::Provider(provider, _) => &provider.name,
         }
     }
 
     pub(crate) fn terminal(&self) -> Option<&Terminal> {
         match self {
             Self::Terminal(terminal) => Some(terminal),
-            Self::Provider(_) => None,
+            Self::Provider(..) => None,
+        }
+    }
+
+    /// What it has to pass CHAP with: without, it has no link, whoever called.
+    pub(crate) fn chap(&self) -> Option<&ChapSecret> {
+        match self {
+            Self::Terminal(terminal) => match &terminal.trusted_by.stock()?.trust {
+                StockTrust::Chap(secret) => Some(secret),
+                StockTrust::NumberOnly => None,
+            },
+            Self::Provider(_, secret) => secret.as_ref(),
         }
     }
 }
@@ -149,11 +161,10 @@ impl Session {
         SessionResult { outcome, counters }
     }
 
-    /// A stock terminal that is to pass CHAP has no link otherwise, whoever called.
+    /// Who is to pass CHAP has no link otherwise.
     fn terms(&self) -> Terms {
-        let stock = self.peer.terminal().and_then(|terminal| Some((&terminal.name, terminal.trusted_by.stock()?)));
-        let Some((name, Stock { trust: StockTrust::Chap(secret), .. })) = stock else { return Terms::default() };
-        let name = link::Name::new(name.to_string()).expect("a name has 1 to 40 octets");
+        let Some(secret) = self.peer.chap() else { return Terms::default() };
+        let name = link::Name::new(self.peer.name().to_string()).expect("a name has 1 to 40 octets");
         let secret = Secret::new(secret.reveal()).expect("checked by ChapSecret");
         let peers = Secrets::from_iter([(name, secret)]);
         let authentication = Authentication { demand: Demand::Chap, peers, ..Authentication::default() };

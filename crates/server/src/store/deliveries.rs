@@ -3,6 +3,7 @@
 use delivery::{Due, MessageId, TerminalId, Urgency};
 use jiff::Timestamp;
 use line::CallId;
+use rusqlite::types::Null;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{parse, read_count, read_urgency};
@@ -11,6 +12,9 @@ use super::{Store, StoreError, now};
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
 const DUE_MAX: u32 = 4096;
+
+/// Of envelopes `e`: those that wait and may cause a call at the time ?2.
+const MAY_CALL: &str = "e.verdict IS NULL AND (e.calls_at IS NULL OR e.calls_at <= ?2)";
 
 /// What waits for a terminal, as far as it matters for when it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,20 +61,18 @@ impl Store {
         Ok(due)
     }
 
-    /// The most urgent of what waits and may cause a call, for one terminal or for each for which there is any.
+    /// The most urgent of what waits and may cause a call, for each terminal for which there is any.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn urgencies(&self, only: Option<TerminalId>) -> Result<Vec<MostUrgent>, StoreError> {
+    pub async fn urgencies(&self) -> Result<Vec<MostUrgent>, StoreError> {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(&format!(
                     "SELECT e.terminal, min(e.urgency), min(m.expires_at) FROM envelopes e JOIN messages m ON m.seq = e.message
-                     WHERE e.verdict IS NULL AND (e.calls_at IS NULL OR e.calls_at <= ?2) AND (?1 IS NULL OR e.terminal = ?1)
-                       AND NOT {NOT_TAKEN}
-                     GROUP BY e.terminal"
+                     WHERE {MAY_CALL} AND NOT {NOT_TAKEN} GROUP BY e.terminal"
                 ))?;
-                let mut rows = select.query(params![only.map(|terminal| terminal.to_string()), now()])?;
+                let mut rows = select.query(params![Null, now()])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {
                     all.push(MostUrgent {
@@ -80,6 +82,35 @@ impl Store {
                     });
                 }
                 Ok(all)
+            })
+            .await
+    }
+
+    /// The same for one terminal. Asked with every submission: it does not look at all that waits, unless nothing of it is
+    /// more urgent than bulk, of which alone the expiry matters.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn urgency(&self, terminal: TerminalId) -> Result<Option<MostUrgent>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let id = terminal.to_string();
+                let from = format!(
+                    "FROM envelopes e JOIN messages m ON m.seq = e.message WHERE {MAY_CALL} AND e.terminal = ?1 AND NOT {NOT_TAKEN}"
+                );
+                let first: Option<i64> = db
+                    .prepare_cached(&format!("SELECT e.urgency {from} ORDER BY e.urgency, e.message LIMIT 1"))?
+                    .query_row(params![id, now()], |row| row.get(0))
+                    .optional()?;
+                let Some(urgency) = first.map(read_urgency).transpose()? else { return Ok(None) };
+                let expires_at: Option<i64> = match urgency {
+                    Urgency::Bulk => db
+                        .prepare_cached(&format!("SELECT min(m.expires_at) {from}"))?
+                        .query_row(params![id, now()], |row| row.get(0))?,
+                    _ => None,
+                };
+                let expires_at = expires_at.and_then(|at| Timestamp::from_millisecond(at).ok());
+                Ok(Some(MostUrgent { terminal, urgency, expires_at }))
             })
             .await
     }

@@ -19,6 +19,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/bounces.sql"),
     include_str!("schema/senders.sql"),
     include_str!("schema/away.sql"),
+    include_str!("schema/callers.sql"),
 ];
 
 /// The version that this program works with: one for each step.

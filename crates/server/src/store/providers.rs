@@ -4,12 +4,12 @@ use std::sync::PoisonError;
 
 use delivery::TerminalId;
 use line::Number;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
-use super::rows::select_providers;
+use super::rows::{parse, select_providers};
 use super::terminals::taken;
 use super::{Store, StoreError, webhooks};
-use crate::directory::{Name, Provider, TokenHash};
+use crate::directory::{ChapSecret, Name, Provider, TokenHash};
 use crate::webhooks::Webhook;
 
 impl Store {
@@ -18,10 +18,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`] names the field that another provider has.
     pub async fn add_provider(&self, provider: Provider, token: TokenHash) -> Result<(), StoreError> {
-        self.add_provider_with(provider, token, None).await
+        self.add_provider_with(provider, token, None, None).await
     }
 
-    /// Adds a provider whose verdicts are told to it.
+    /// Adds a provider whose verdicts are told to it, or that has to pass CHAP when it dials in.
     ///
     /// # Errors
     /// As [`Store::add_provider`].
@@ -30,6 +30,7 @@ impl Store {
         provider: Provider,
         token: TokenHash,
         webhook: Option<Webhook>,
+        chap: Option<ChapSecret>,
     ) -> Result<(), StoreError> {
         let told = webhook.is_some().then(|| provider.name.to_string());
         let added = self
@@ -37,8 +38,8 @@ impl Store {
             .run(move |db| {
                 let number = provider.number.as_ref().map(Number::as_str);
                 db.execute(
-                    "INSERT INTO providers (name, number, token_hash) VALUES (?1, ?2, ?3)",
-                    params![provider.name.to_string(), number, token.octets()],
+                    "INSERT INTO providers (name, number, token_hash, chap_secret) VALUES (?1, ?2, ?3, ?4)",
+                    params![provider.name.to_string(), number, token.octets(), chap.as_ref().map(ChapSecret::reveal)],
                 )
                 .map_err(taken)?;
                 let mut insert = db.prepare_cached("INSERT OR IGNORE INTO rights VALUES (?1, ?2)")?;
@@ -64,6 +65,21 @@ impl Store {
     /// [`StoreError`].
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
         self.reader.run(|db| select_providers(db, "ORDER BY name", params![])).await
+    }
+
+    /// What a provider has to pass CHAP with when it dials in; `None`: nothing is demanded.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn caller_secret(&self, provider: Name) -> Result<Option<ChapSecret>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let select = "SELECT chap_secret FROM providers WHERE name = ?1";
+                let found: Option<Option<String>> =
+                    db.prepare_cached(select)?.query_row([provider.to_string()], |row| row.get(0)).optional()?;
+                found.flatten().map(|secret| parse(&secret, "a provider's secret")).transpose()
+            })
+            .await
     }
 
     /// The provider of this name.

@@ -30,7 +30,7 @@ use crate::dialup::line_task::Attempt;
 use crate::dialup::open_link::{Gone, OpenLink};
 use crate::dialup::session::{Peer, Session};
 use crate::dialup::{Allowance, DialOrder, Report};
-use crate::directory::{CallRecord, Direction, StockTrust};
+use crate::directory::{CallRecord, Direction};
 use crate::outcome::Outcome;
 use crate::store::CallAway;
 
@@ -451,10 +451,7 @@ impl Job {
 
 fn far_end(peer: &Peer) -> FarEnd {
     let terminal = peer.terminal();
-    let chap = terminal.and_then(|terminal| match &terminal.trusted_by.stock()?.trust {
-        StockTrust::Chap(secret) => Some(secret.reveal().to_owned()),
-        StockTrust::NumberOnly => None,
-    });
+    let chap = peer.chap().map(|secret| secret.reveal().to_owned());
     FarEnd { party: peer.name().to_string(), address: terminal.and_then(|terminal| terminal.address), chap }
 }
 

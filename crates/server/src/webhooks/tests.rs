@@ -25,7 +25,7 @@ async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, Mes
         .await
         .unwrap();
     let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] };
-    store.add_provider_with(provider.clone(), TokenHash::of("x"), Some(webhook)).await.unwrap();
+    store.add_provider_with(provider.clone(), TokenHash::of("x"), Some(webhook), None).await.unwrap();
     let content = Bytes::from_static(b"x");
     let id = MessageId::now();
     let head = MessageHead { id, content_type: ContentType::octets(), digest: Digest::of(&content), size: 1 };

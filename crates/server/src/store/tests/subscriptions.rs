@@ -93,12 +93,14 @@ async fn what_is_held_back_waits_without_causing_a_call_until_its_time() {
     let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
     store.accept(published(&[(owner().id, Calls::From(at)), (second().id, Calls::Never)])).await.unwrap();
     assert_eq!(due(&store).await.len(), 1, "on any call");
-    assert_eq!(store.urgencies(None).await.unwrap(), []);
+    assert_eq!(store.urgencies().await.unwrap(), []);
+    assert_eq!(store.urgency(owner().id).await.unwrap(), None);
     assert_eq!(store.next_release().await.unwrap(), Some(at));
     assert_eq!(store.release(at - jiff::SignedDuration::from_millis(1)).await.unwrap(), []);
     assert_eq!(store.release(at).await.unwrap(), [owner().id]);
-    let asking: Vec<_> = store.urgencies(None).await.unwrap().into_iter().map(|found| found.terminal).collect();
+    let asking: Vec<_> = store.urgencies().await.unwrap().into_iter().map(|found| found.terminal).collect();
     assert_eq!(asking, [owner().id]);
+    assert_eq!(store.urgency(owner().id).await.unwrap().map(|found| found.urgency), Some(Urgency::Normal));
     assert_eq!(store.next_release().await.unwrap(), None);
 }
 
@@ -140,5 +142,5 @@ async fn a_terminal_named_and_registered_gets_one_envelope_and_is_called() {
     let store = open_with_owner(&folder).await;
     let new = NewMessage { terminals: vec![owner().id], ..published(&[(owner().id, Calls::Never)]) };
     assert_eq!(store.accept(new).await.unwrap().envelopes, 1);
-    assert_eq!(store.urgencies(None).await.unwrap().len(), 1);
+    assert_eq!(store.urgencies().await.unwrap().len(), 1);
 }
