@@ -1,8 +1,11 @@
 //! `cargo xtask`: what developers and CI run. Needs Rust and git; `test` and `ci` also apt and pip, for the peers.
 
+mod apt;
 mod bench;
 mod ci;
+mod packages;
 mod peers;
+mod programs;
 mod soak;
 mod step;
 mod tidy;
@@ -30,6 +33,8 @@ Examples:
   cargo xtask tidy                 the rules that no compiler knows
   cargo xtask ci                   what CI runs: format, clippy, docs, tidy, tests
   cargo xtask world --seed 7       a month of a thousand terminals in virtual time, from one seed
+  cargo xtask programs             the terminal's programs for a recording medium
+  cargo xtask packages             Debian packages
   cargo xtask soak --minutes 30    property tests with far more cases
   cargo xtask bench call           the figures of a call, as a table
 
@@ -44,6 +49,8 @@ enum Command {
     Ci,
     /// Fetches what `test` needs besides Rust: Debian's pppd, mgetty and more, a kernel for them, and PyPI's pyserial, into target/peers. Nothing is installed
     Peers,
+    Programs(programs::Programs),
+    Packages(packages::Packages),
     World(world::World),
     Soak(soak::Soak),
     Bench(bench::Bench),
@@ -87,6 +94,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&workspace),
         Command::Ci => ci::run(&workspace),
         Command::Peers => peers::fetch(&workspace),
+        Command::Programs(programs) => programs.run(&workspace),
+        Command::Packages(packages) => packages.run(&workspace),
         Command::World(world) => world.run(&workspace),
         Command::Soak(soak) => soak.run(&workspace),
         Command::Bench(bench) => bench.run(&workspace),

@@ -11,7 +11,7 @@ use crate::workspace::{Workspace, shown};
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     arguments: Vec<String>,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Step {
@@ -26,8 +26,8 @@ impl Step {
     }
 
     #[must_use]
-    pub(crate) fn env(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.environment.push((name, value.into()));
+    pub(crate) fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
