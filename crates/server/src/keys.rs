@@ -84,6 +84,16 @@ pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, KeyFileError> 
     Ok(std::iter::once(&current).chain(&next).map(SecretKey::public).collect())
 }
 
+/// Signs octets with the key in use of the server with this state folder, which need not run; the key is made if there is none.
+/// Gives the key, too. The octets must not begin with a blank: [`SecretKey::sign`] says why.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn sign_as_server(state: &Path, octets: &[u8]) -> Result<(PublicKey, [u8; 64]), KeyFileError> {
+    let key = SecretKey::read_or_make(&state.join(KEY_FILE))?;
+    Ok((key.public(), key.sign(octets)))
+}
+
 /// Why keys were not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotRotated {

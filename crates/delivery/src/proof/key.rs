@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 use super::certificate::{certificate, key_in};
 
@@ -40,6 +40,16 @@ impl PublicKey {
     /// The key made of these octets. Whether they are a point of the curve shows when a signature is checked.
     pub fn from_octets(octets: [u8; 32]) -> Self {
         Self(octets)
+    }
+
+    /// As other software reads it: a SubjectPublicKeyInfo in PEM (RFC 7468 §13).
+    pub fn to_pem(self) -> String {
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(self.to_spki()))
+    }
+
+    /// Whether these octets were signed by the holder of this key, as [`SecretKey::sign`] does.
+    pub fn has_signed(&self, octets: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(octets, signature).is_ok()
     }
 
     /// As it stands on the wire (RFC 7250 §3).
@@ -128,6 +138,15 @@ impl SecretKey {
         certificate(&pair, self.public)
     }
 
+    /// Signs octets (RFC 8032 §5.1.6): the same octets, the same signature.
+    ///
+    /// The key signs handshakes of TLS, too; what those sign begins with 64 blanks (RFC 8446 §4.4.3), and nothing else that
+    /// is signed may.
+    pub fn sign(&self, octets: &[u8]) -> [u8; 64] {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8).expect("checked by SecretKey::from_pkcs8");
+        pair.sign(octets).as_ref().try_into().expect("an Ed25519 signature has 64 octets")
+    }
+
     /// The half that may be shown.
     pub fn public(&self) -> PublicKey {
         self.public
@@ -166,6 +185,18 @@ mod tests {
         let spki = key.public().to_spki();
         assert_eq!(PublicKey::from_spki(&spki[..43]), None);
         assert_eq!(PublicKey::from_spki(&[&spki[..], b"x"].concat()), None);
+    }
+
+    #[test]
+    fn a_signature_is_good_for_its_octets_and_its_key_only() {
+        let (key, other) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let signature = key.sign(b"sums");
+        assert_eq!(signature, key.sign(b"sums"));
+        assert!(key.public().has_signed(b"sums", &signature));
+        assert!(!key.public().has_signed(b"sumz", &signature));
+        assert!(!other.public().has_signed(b"sums", &signature));
+        assert!(!key.public().has_signed(b"sums", &signature[..63]));
+        assert!(!key.public().has_signed(b"sums", b""));
     }
 
     #[test]
