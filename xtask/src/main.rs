@@ -77,6 +77,8 @@ struct Test {
 impl Test {
     fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         peers::fetch(workspace)?;
+        // What the tests of the recording medium put on one.
+        programs::build(workspace, programs::Arch::X86_64)?;
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
         let all = Step::cargo("test", &all).arguments(&self.arguments).run(workspace);
         // What the feature adds is in one room; the others only hand its settings on, and clippy compiles them with it.

@@ -1,7 +1,7 @@
 //! Debian packages: the server, the terminal without any of the server, the exchange.
 
-mod control;
 mod contents;
+mod control;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,7 +135,8 @@ impl Package {
         }
         Step::cargo("package", &arguments).run(workspace)?;
         if self.has_starter {
-            let starter = ["build", "--locked", "--profile", profile, "--package", "ringup-client", "--bin", "ringup-wait"];
+            let starter =
+                ["build", "--locked", "--profile", profile, "--package", "ringup-client", "--bin", "ringup-wait"];
             Step::cargo("package", &starter).run(workspace)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
 mod alarms;
+mod medium;
 mod messages;
 mod plan;
 mod server_keys;
@@ -25,6 +26,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
 use self::alarms::AlarmVerbs;
+use self::medium::MediumVerbs;
 use self::messages::MessageVerbs;
 use self::plan::Plan;
 use self::server_keys::ServerKeyVerbs;
@@ -39,7 +41,8 @@ pub(crate) const EXAMPLES: &str = "
   ringup terminal add owner --number 301         add a machine that is called
   ringup message list                            what waits, what was delivered
   ringup message explain ID                      what became of a message, and why
-  ringup alarm list                              what needs somebody to look at";
+  ringup alarm list                              what needs somebody to look at
+  ringup medium create --terminal owner --programs x86_64=DIR -o owner.iso      a CD or stick that installs a terminal";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorVerb {
@@ -53,6 +56,7 @@ pub(crate) enum OperatorVerb {
     Alarm(AlarmVerbs),
     Store(StoreVerbs),
     ServerKey(ServerKeyVerbs),
+    Medium(MediumVerbs),
 }
 
 impl OperatorVerb {
@@ -68,6 +72,7 @@ impl OperatorVerb {
             Self::Alarm(verbs) => verbs.run(),
             Self::Store(verbs) => verbs.run(),
             Self::ServerKey(verbs) => verbs.run(),
+            Self::Medium(verbs) => verbs.run(),
         }
     }
 }
@@ -294,10 +299,7 @@ impl TerminalVerbs {
                 }
             }
             TerminalVerb::Invite { name, callers, expires, output } => {
-                let seconds = expires.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs();
-                anyhow::ensure!((60..=366 * 86_400).contains(&seconds), "--expires must be from 1m to 366d");
-                let body = json!({ "callers": callers, "seconds": seconds });
-                let made = desk.ask(Method::POST, &format!("/terminals/{name}/invitation"), Some(&body))?;
+                let made = invite(&desk, &name, &callers, expires)?;
                 if desk.json {
                     desk.print(&made);
                     return Ok(ExitCode::SUCCESS);
@@ -356,6 +358,14 @@ impl TerminalVerbs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Has the server make a bundle for a terminal.
+fn invite(desk: &Desk, name: &Name, callers: &[String], expires: Span) -> anyhow::Result<Value> {
+    let seconds = expires.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs();
+    anyhow::ensure!((60..=366 * 86_400).contains(&seconds), "--expires must be from 1m to 366d");
+    let body = json!({ "callers": callers, "seconds": seconds });
+    desk.ask(Method::POST, &format!("/terminals/{name}/invitation"), Some(&body))
 }
 
 /// What to do with a terminal that was just added.

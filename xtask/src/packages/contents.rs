@@ -16,12 +16,18 @@ type Changes = [(&'static str, &'static str)];
 const SERVER_TOML: [(&str, &str); 4] = [
     ("--config server.toml", "--config /etc/ringup/server.toml"),
     ("state = \"state\"                   #", "state = \"/var/lib/ringup/server\"  #"),
-    ("[[line]]\nname = \"line-1\"\nport = \"lines/centre\"             #", "#[[line]]\n#name = \"line-1\"\n#port = \"/dev/ttyUSB0\"             #"),
+    (
+        "[[line]]\nname = \"line-1\"\nport = \"lines/centre\"             #",
+        "#[[line]]\n#name = \"line-1\"\n#port = \"/dev/ttyUSB0\"             #",
+    ),
     ("# # profile", "# profile"),
 ];
 
 pub(super) const TERMINAL_TOML: [(&str, &str); 4] = [
-    ("ringup wait --line lines/owner --config terminal.toml", "/usr/bin/ringup-wait --line /dev/ttyUSB0 --config /etc/ringup/terminal.toml"),
+    (
+        "ringup wait --line lines/owner --config terminal.toml",
+        "/usr/bin/ringup-wait --line /dev/ttyUSB0 --config /etc/ringup/terminal.toml",
+    ),
     ("# state = \"state\"                 #", "state = \"/var/lib/ringup/terminal\" #"),
     ("port = \"lines/owner\" ", "port = \"/dev/ttyUSB0\""),
     ("inbox = \"inbox\"", "inbox = \"/var/lib/ringup/inbox\""),
@@ -62,7 +68,10 @@ impl<'a> Contents<'a> {
     pub(super) fn program(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
         let place = self.place(to)?;
         let mut strip = Command::new("strip");
-        strip.args(["--strip-unneeded", "--remove-section=.comment", "--remove-section=.note", "-o"]).arg(&place).arg(from);
+        strip
+            .args(["--strip-unneeded", "--remove-section=.comment", "--remove-section=.note", "-o"])
+            .arg(&place)
+            .arg(from);
         self.workspace.output(strip).context("strip is of the package binutils")?;
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
         self.programs.push(place);
@@ -71,7 +80,10 @@ impl<'a> Contents<'a> {
 
     /// A file of the workspace as it is.
     pub(super) fn file(&self, from: &str, to: &str) -> anyhow::Result<()> {
-        self.write(to, fs::read_to_string(self.workspace.root().join(from)).with_context(|| from.to_owned())?.as_bytes())
+        self.write(
+            to,
+            fs::read_to_string(self.workspace.root().join(from)).with_context(|| from.to_owned())?.as_bytes(),
+        )
     }
 
     /// An example that becomes the config of a service.

@@ -38,7 +38,10 @@ pub(super) fn write(
         )
         .as_bytes(),
     )?;
-    contents.write("DEBIAN/conffiles", contents.configs.iter().map(|path| format!("{path}\n")).collect::<String>().as_bytes())?;
+    contents.write(
+        "DEBIAN/conffiles",
+        contents.configs.iter().map(|path| format!("{path}\n")).collect::<String>().as_bytes(),
+    )?;
     contents.write("DEBIAN/md5sums", sums(workspace, contents.folder())?.as_bytes())?;
     for script in SCRIPTS {
         let text = fs::read_to_string(workspace.root().join("dist/debian").join(script))?;
@@ -90,7 +93,8 @@ mod tests {
 
     #[test]
     fn the_newest_symbol_decides_and_versions_are_numbers() {
-        let symbols = "DF *UND*  (GLIBC_2.9) pipe2\nDF *UND* (GLIBC_2.34) open\nDF *UND*  (GLIBC_2.2.5) read\nGLIBC_PRIVATE x\n";
+        let symbols =
+            "DF *UND*  (GLIBC_2.9) pipe2\nDF *UND* (GLIBC_2.34) open\nDF *UND*  (GLIBC_2.2.5) read\nGLIBC_PRIVATE x\n";
         assert_eq!(glibc_versions(symbols).max(), Some((2, 34)));
     }
 }

@@ -65,15 +65,31 @@ pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
 /// The public keys of a server with this config: made if there are none. Nothing but where they are is read, for the config is
 /// not complete before the other server's are in it.
 pub(crate) fn public_keys(path: &Path) -> anyhow::Result<Vec<PublicKey>> {
-    let (state, is_dialup) = load(path, |top| {
-        let found = (state(top), top.has("dialup"));
-        top.ignore_rest();
-        Some(found)
-    })?;
+    let (state, is_dialup) = where_keys_are(path)?;
     Ok(match is_dialup {
         true => vec![server::dialup_key(&state)?],
         false => server::keys::server_public_keys(&state)?,
     })
+}
+
+/// The state folder, and whether it is a dial-up server's.
+fn where_keys_are(path: &Path) -> Result<(PathBuf, bool), ConfigError> {
+    load(path, |top| {
+        let found = (state(top), top.has("dialup"));
+        top.ignore_rest();
+        Some(found)
+    })
+}
+
+/// Signs octets with the key of an information server with this config.
+pub(crate) fn sign(path: &Path, octets: &[u8]) -> anyhow::Result<(PublicKey, [u8; 64])> {
+    let (state, is_dialup) = where_keys_are(path)?;
+    anyhow::ensure!(
+        !is_dialup,
+        "{} is a dial-up server's: terminals know its information server's key",
+        path.display()
+    );
+    Ok(server::keys::sign_as_server(&state, octets)?)
 }
 
 fn information(top: &mut Section<'_>) -> Option<Config> {

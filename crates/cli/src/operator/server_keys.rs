@@ -18,6 +18,7 @@ Examples:
   ringup server-key list                         how many know it
   ringup server-key retire                       when all do: from now on the new key alone
   ringup server-key public --config dialup.toml  for the config of the information server
+  ringup server-key public --pem > server.pem    for openssl, which checks a recording medium with it
   ringup server-key certificate > server.pem     for a terminal added with --trust certificate")]
 pub(crate) struct ServerKeyVerbs {
     #[command(flatten)]
@@ -43,7 +44,11 @@ enum ServerKeyVerb {
     },
     /// Print the public keys in a config's state folder, for the config of the server at the other end of a trunk; a server
     /// need not run
-    Public,
+    Public {
+        /// As SubjectPublicKeyInfo in PEM
+        #[arg(long, conflicts_with = "json")]
+        pem: bool,
+    },
     /// Print the keys that are in use as self-signed X.509 certificates (PEM)
     Certificate,
 }
@@ -77,7 +82,10 @@ impl ServerKeyVerbs {
                     eprintln!("to be invited again: {}", text(&retired["lost"]));
                 }
             }
-            ServerKeyVerb::Public => {
+            ServerKeyVerb::Public { pem: true } => {
+                public_keys(&desk.config)?.iter().for_each(|key| print!("{}", key.to_pem()));
+            }
+            ServerKeyVerb::Public { pem: false } => {
                 let keys: Vec<_> = public_keys(&desk.config)?.iter().map(ToString::to_string).collect();
                 if desk.json {
                     println!("{:#}", json!({ "keys": keys }));

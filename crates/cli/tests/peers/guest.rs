@@ -66,17 +66,28 @@ pub(crate) struct Guest {
 impl Guest {
     /// Boots a guest with `files` in it. Its ports `ttyS0`, `ttyS1` and so on are the terminals `lines`.
     pub(crate) async fn boot(lines: &[PathBuf], files: &[(&str, &str)]) -> Self {
-        let permit = GUESTS.acquire().await.unwrap();
         let peers = peers();
+        let settings = [format!("peers={}", peers.display())];
+        Self::start(lines, &file_system(&peers, files), &settings).await
+    }
+
+    /// Boots a bare machine: a kernel, busybox, a modem at `ttyS0`, a disk that cannot be written; no network of any kind.
+    pub(crate) async fn bare(line: PathBuf, disk: &Path) -> Self {
+        let settings = [format!("ubd0r={}", disk.canonicalize().unwrap().display())];
+        Self::start(&[line], &bare_file_system(&peers()), &settings).await
+    }
+
+    async fn start(lines: &[PathBuf], file_system: &[u8], settings: &[String]) -> Self {
+        let permit = GUESTS.acquire().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let initramfs = folder.path().join("initramfs");
-        std::fs::write(&initramfs, file_system(&peers, files)).unwrap();
-        let mut command = Command::new(peers.join("usr/bin/linux.uml"));
+        std::fs::write(&initramfs, file_system).unwrap();
+        let mut command = Command::new(peers().join("usr/bin/linux.uml"));
         command
             .args(["mem=96M", "quiet", "con=null", "con0=fd:0,fd:1", "ssl=null", "umid=guest"])
             .arg(format!("initrd={}", initramfs.display()))
             .arg(format!("uml_dir={}", folder.path().display()))
-            .arg(format!("peers={}", peers.display()));
+            .args(settings);
         for (index, line) in lines.iter().enumerate() {
             // It wants the terminal itself, not a link to it.
             command.arg(format!("ssl{index}=tty:{}", line.canonicalize().unwrap().display()));
@@ -164,4 +175,24 @@ fn file_system(peers: &Path, files: &[(&str, &str)]) -> Vec<u8> {
         .file("etc/hosts", "127.0.0.1 localhost\n")
         .file("etc/ppp/options", "");
     files.iter().fold(system, |system, (path, content)| system.file(path, content)).finish()
+}
+
+/// What a small Linux has before anything is installed on it, with the tool of a service manager that is not running.
+fn bare_file_system(peers: &Path) -> Vec<u8> {
+    let busybox = std::fs::read(peers.join("bin/busybox")).unwrap();
+    let modules = peers.join("usr/lib/uml/modules").read_dir().unwrap().next().unwrap().unwrap().path();
+    let module = |path: &str| std::fs::read(modules.join("kernel").join(path)).unwrap();
+    let folders =
+        ["bin", "dev", "proc", "sys", "mnt", "tmp", "root", "etc", "run", "run/lock", "sbin", "usr", "usr/bin", "var"];
+    let empty = folders.iter().fold(Initramfs::new(), |system, folder| system.folder(folder));
+    empty
+        .character_device("dev/console", 5, 1)
+        .program("init", include_bytes!("bare.sh"))
+        .program("bin/busybox", &busybox)
+        .program("sbin/openrc-run", b"#!/bin/sh\n")
+        .program("cdrom.ko", &module("drivers/cdrom/cdrom.ko"))
+        .program("isofs.ko", &module("fs/isofs/isofs.ko"))
+        .file("etc/passwd", "root:x:0:0:root:/:/bin/sh\n")
+        .file("etc/group", "root:x:0:\ntty:x:5:\n")
+        .finish()
 }

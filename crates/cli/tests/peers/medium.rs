@@ -1,0 +1,462 @@
+//! The recording medium: written by xorriso, read by bsdtar, checked by openssl, installed by busybox; and the guide to it, word
+//! for word, on a bare machine whose only way out is a modem.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::geteuid;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::guest::{Guest, peers};
+use crate::unpacked;
+use crate::village::{Plan, Village, awkward_content};
+
+const GUIDE: &str = include_str!("../../../../docs/guides/medium.md");
+
+/// The programs that `cargo xtask programs` has built: the ones that media carry.
+fn programs() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let programs = target.join("programs/x86_64");
+    let is_there = programs.join("ringup").is_file();
+    assert!(
+        is_there,
+        "this test installs the terminal's programs, which are not here: run `cargo xtask programs --arch x86_64`"
+    );
+    programs
+}
+
+/// A server's folder without a server: a key, a bundle, and strangers' programs by their names.
+struct Workshop {
+    folder: TempDir,
+    key: String,
+}
+
+impl Workshop {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        lay_out_tools(folder.path());
+        let mut shop = Self { folder, key: String::new() };
+        shop.write("server.toml", b"state = \"server\"\n");
+        shop.key = shop.ok("ringup server-key public").trim().to_owned();
+        let bundle = format!(
+            "bundle = 1\nterminal = \"Q2hhbmdlTWU\"\nname = \"gauge\"\nserver_keys = [\"{}\"]\ncallers = [\"201\"]\n\
+             secret = \"{}\"\nexpires_at = \"2100-01-01T00:00:00Z\"\nnumber = \"501\"\naddress = \"10.77.0.5\"\n",
+            shop.key,
+            "A".repeat(43)
+        );
+        shop.write("gauge.bundle", bundle.as_bytes());
+        shop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// Has a shell do something in the folder.
+    fn sh(&self, command: &str) -> Output {
+        shell(self.folder.path(), command)
+    }
+
+    /// The same, which has to succeed; gives what it prints.
+    fn ok(&self, command: &str) -> String {
+        let output = self.sh(command);
+        assert!(output.status.success(), "{command}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same, which has to fail with this code, and to say this.
+    fn refused(&self, command: &str, code: i32, why: &str) {
+        let output = self.sh(command);
+        assert_eq!(output.status.code(), Some(code), "{command}: {}", said(&output));
+        assert!(said(&output).contains(why), "{command} did not say {why:?}: {}", said(&output));
+    }
+
+    fn create(&self, image: &str) {
+        self.ok(&format!(
+            "ringup medium create --bundle gauge.bundle --programs x86_64={} --device /dev/ttyS0 --profile usr -o {image}",
+            programs().display()
+        ));
+    }
+
+    /// Unpacks an image into a folder of the same name that can be changed.
+    fn unpack(&self, image: &str) -> PathBuf {
+        let folder = image.trim_end_matches(".iso");
+        self.ok(&format!("mkdir {folder} && bsdtar -xf {image} -C {folder} && chmod -R u+w {folder}"));
+        self.path(folder)
+    }
+
+    /// Has busybox install from a folder, with nothing in reach but busybox.
+    fn install(&self, medium: &str, arguments: &str) -> Output {
+        let busybox = self.path("busybox");
+        if !busybox.exists() {
+            fs::create_dir(&busybox).unwrap();
+            let install = Command::new(peers().join("bin/busybox")).args(["--install", "-s"]).arg(&busybox).status();
+            assert!(install.unwrap().success());
+        }
+        let mut command = Command::new(busybox.join("sh"));
+        command.arg(format!("{medium}/install.sh")).args(arguments.split(' '));
+        command.current_dir(self.folder.path()).env_clear().env("PATH", busybox).output().unwrap()
+    }
+
+    /// All that is below a folder: names, modes, and what is in files.
+    fn inventory(&self, folder: &str) -> String {
+        let entries = self.ok(&format!(
+            "cd {folder} && find . ! -type l -printf '%p %m %s\\n' | sort; find . -type l -printf '%p -> %l\\n' | sort"
+        ));
+        entries + &self.ok(&format!("cd {folder} && find . -type f -exec sha256sum {{}} + | sort -k 2"))
+    }
+}
+
+fn shell(folder: &Path, command: &str) -> Output {
+    let path = format!("{}:{}", folder.join("tools").display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(folder).env("PATH", path);
+    shell.env_remove("SOURCE_DATE_EPOCH").env_remove("RINGUP_SOCKET").output().unwrap()
+}
+
+/// Our program and strangers' ones in `tools`, as they are called in the guide.
+fn lay_out_tools(folder: &Path) {
+    let tools = folder.join("tools");
+    fs::create_dir(&tools).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ringup"), tools.join("ringup")).unwrap();
+    for name in ["xorriso", "bsdtar", "openssl"] {
+        let command = unpacked::command(&format!("usr/bin/{name}"));
+        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+        let words = words.iter().map(|word| format!("'{}' ", word.to_str().unwrap())).collect::<String>();
+        let script = tools.join(name);
+        fs::write(&script, format!("#!/bin/sh\nexec {words}\"$@\"\n")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_same_input_gives_the_same_octets_and_others_read_what_is_in_them() {
+    let shop = Workshop::open();
+    shop.create("one.iso");
+    // Other times and modes of what goes in say nothing.
+    shop.ok(&format!(
+        "cp -r {} programs && touch -d 2001-01-01 programs/* && chmod 700 programs/*",
+        programs().display()
+    ));
+    shop.ok("TZ=Asia/Tokyo ringup medium create --bundle gauge.bundle --programs x86_64=programs --device /dev/ttyS0 --profile usr -o two.iso");
+    let (one, two) = (fs::read(shop.path("one.iso")).unwrap(), fs::read(shop.path("two.iso")).unwrap());
+    assert!(one == two, "two images of the same differ");
+    assert!(one.len() < 16 * 1024 * 1024, "{} octets", one.len());
+    let dates = shop.ok("TZ=UTC bsdtar -tvf one.iso");
+    assert!(dates.lines().all(|line| line.contains(" Jan  1  1980 ")), "{dates}");
+    let mode = fs::metadata(shop.path("one.iso")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "there is a secret in it");
+
+    // A stick's partition table: one partition, at 512 octets x 64, where a file system begins, too.
+    assert_eq!((one[510], one[511]), (0x55, 0xaa));
+    assert_eq!(one[454..458], 64_u32.to_le_bytes());
+    for start in [0, 64 * 512] {
+        assert_eq!(&one[start + 32_769..start + 32_774], b"CD001");
+    }
+
+    let medium = shop.unpack("one.iso");
+    for name in ["ringup", "ringup-wait"] {
+        let (from, to) = (programs().join(name), medium.join("programs/x86_64").join(name));
+        assert!(fs::read(from).unwrap() == fs::read(&to).unwrap(), "{name} is another on the medium");
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o555, 0o555);
+    }
+    let joliet = shop.ok("bsdtar --options 'iso9660:!rockridge' -tf one.iso | sort");
+    assert_eq!(joliet, shop.ok("bsdtar -tf one.iso | sort"), "Windows sees other names than Linux");
+    shop.ok("ringup check-config terminal one/terminal/terminal.toml");
+
+    let key = fs::read(shop.path("server/server.key")).unwrap();
+    // RFC 8410 section 7: the 32 octets of the private key are behind the algorithm.
+    let seed = &key[16..48];
+    let is_in = |needle: &[u8]| one.windows(needle.len()).any(|window| window == needle);
+    for text in [seed.to_vec(), hex(seed).into_bytes(), URL_SAFE_NO_PAD.encode(seed).into_bytes()] {
+        assert!(!is_in(&text), "the server's private key is on the medium");
+    }
+    assert!(is_in(shop.key.as_bytes()), "the search finds the public one");
+}
+
+#[test]
+fn verify_and_openssl_tell_a_tampered_medium_though_its_sums_are_mended() {
+    let shop = Workshop::open();
+    shop.create("good.iso");
+    let good = shop.unpack("good.iso");
+    shop.ok("ringup server-key public --pem > server.pem");
+    let key = shop.key.clone();
+    let verify = |medium: &str| format!("ringup medium verify {medium} --key={key}");
+    let openssl = |medium: &str| {
+        format!(
+            "openssl pkeyutl -verify -pubin -inkey server.pem -rawin -in {medium}/SHA256SUMS -sigfile {medium}/SHA256SUMS.sig"
+        )
+    };
+    for medium in ["good.iso", "good"] {
+        assert!(shop.ok(&verify(medium)).contains("is what the server with this key has made"));
+    }
+    shop.ok(&openssl("good"));
+
+    // A bit on the way, in the middle of a program: the installer, and verify of either kind.
+    let mut image = fs::read(shop.path("good.iso")).unwrap();
+    let program = fs::read(good.join("programs/x86_64/ringup")).unwrap();
+    let at = image.windows(64).position(|window| window == &program[4096..4160]).unwrap();
+    image[at] ^= 1;
+    shop.write("damaged.iso", &image);
+    shop.unpack("damaged.iso");
+    for medium in ["damaged.iso", "damaged"] {
+        shop.refused(&verify(medium), 1, "programs/x86_64/ringup was changed");
+    }
+    fs::create_dir(shop.path("root")).unwrap();
+    let installed = shop.install("damaged", "--root root");
+    assert_eq!(installed.status.code(), Some(1), "{}", said(&installed));
+    assert!(said(&installed).contains("programs/x86_64/ringup: FAILED"), "{}", said(&installed));
+    assert_eq!(fs::read_dir(shop.path("root")).unwrap().count(), 0, "something was installed");
+
+    // Somebody who can mend sums: the installer sees nothing, the signature does.
+    shop.ok("cp -r damaged tampered && cd tampered && sha256sum $(cut -c 67- SHA256SUMS) > sums && mv sums SHA256SUMS");
+    let tried = shop.install("tampered", "--root root --dry-run");
+    assert!(tried.status.success(), "{}", said(&tried));
+    shop.ok("xorriso -as mkisofs -quiet -r -J -V RINGUP -o tampered.iso tampered");
+    for medium in ["tampered.iso", "tampered"] {
+        shop.refused(&verify(medium), 1, "was not made by the server with the key");
+    }
+    shop.refused(&openssl("tampered"), 1, "Signature Verification Failure");
+
+    // What sums say nothing of: more, less, and a link in a file's place.
+    shop.ok("cp -r good more && echo 'rm -rf /' > more/autorun.sh");
+    shop.ok("cp -r good less && rm less/udev/60-ringup.rules");
+    shop.ok("cp -r good link && mv link/install.sh elsewhere.sh && ln -s ../elsewhere.sh link/install.sh");
+    for (medium, why) in [
+        ("more", "autorun.sh was added"),
+        ("less", "udev/60-ringup.rules is missing"),
+        ("link", "install.sh is missing"),
+    ] {
+        shop.ok(&format!("xorriso -as mkisofs -quiet -r -J -V RINGUP -o {medium}.iso {medium}"));
+        shop.refused(&verify(medium), 1, why);
+        shop.refused(&verify(&format!("{medium}.iso")), 1, why.trim_end_matches("is missing"));
+    }
+    let other = Workshop::open();
+    shop.refused(&format!("ringup medium verify good.iso --key={}", other.key), 1, "was not made by the server");
+    shop.write("noise.iso", &awkward_content(100_000));
+    shop.refused(&verify("noise.iso"), 1, "no medium of ringup's");
+    shop.refused(&verify("tools"), 1, "no medium of ringup's");
+}
+
+#[test]
+fn the_installer_does_what_it_said_it_would_once_and_leaves_behind_what_is_the_owners() {
+    let shop = Workshop::open();
+    shop.create("medium.iso");
+    shop.unpack("medium.iso");
+    fs::create_dir(shop.path("root")).unwrap();
+    let before = shop.inventory("root");
+    let tried = shop.install("medium", "--root root --init systemd --dry-run");
+    assert!(tried.status.success(), "{}", said(&tried));
+    assert_eq!(shop.inventory("root"), before, "--dry-run has changed something");
+
+    let done = shop.install("medium", "--root root --init systemd");
+    assert!(done.status.success(), "{}", said(&done));
+    let would = String::from_utf8(tried.stdout).unwrap();
+    let announced: Vec<_> = would.lines().filter_map(|line| line.strip_prefix("would ")).collect();
+    assert!(announced.len() > 10, "{would}");
+    for deed in announced {
+        assert!(said(&done).lines().any(|line| line == deed), "{deed:?} was announced, and not done: {}", said(&done));
+    }
+    let wants = "root/etc/systemd/system/dev-ttyS0.device.wants/ringup-wait@ttyS0.service";
+    assert_eq!(fs::read_link(shop.path(wants)).unwrap(), Path::new("/etc/systemd/system/ringup-wait@.service"));
+    for secret in ["terminal.key", "enrolment.toml"] {
+        let there = fs::metadata(shop.path("root/var/lib/ringup/terminal").join(secret)).unwrap();
+        assert_eq!(there.permissions().mode() & 0o777, 0o600, "{secret}");
+        if geteuid().is_root() {
+            let owner = std::os::unix::fs::MetadataExt::uid(&there).to_string();
+            let users = fs::read_to_string(shop.path("root/etc/passwd")).unwrap();
+            assert!(users.contains(&format!("ringup:x:{owner}:")), "{secret} is {owner}'s: {users}");
+        }
+    }
+
+    // Again: nothing to do. Then what the owner has changed, an older program, and what has come meanwhile.
+    let installed = shop.inventory("root");
+    let again = shop.install("medium", "--root root --init systemd");
+    assert!(again.status.success(), "{}", said(&again));
+    assert_eq!(shop.inventory("root"), installed, "{}", said(&again));
+    shop.ok("echo '# mine' >> root/etc/ringup/terminal.toml && echo RINGUP_WAIT_OPTIONS= > root/etc/ringup/wait.env");
+    shop.ok("mkdir root/var/lib/ringup/inbox/m && echo hello > root/var/lib/ringup/inbox/m/content");
+    let mine = shop.inventory("root");
+    shop.ok("echo older > root/usr/bin/ringup && chmod 755 root/usr/bin/ringup");
+    let upgraded = shop.install("medium", "--root root --init systemd --device /dev/ttyS9");
+    assert!(upgraded.status.success(), "{}", said(&upgraded));
+    shop.ok("rm -r root/etc/systemd/system/dev-ttyS9.device.wants");
+    let now = shop.inventory("root");
+    let without_folder_size =
+        |text: &str| text.lines().filter(|line| !line.contains("etc/systemd/system ")).collect::<Vec<_>>().join("\n");
+    assert_eq!(without_folder_size(&now), without_folder_size(&mine));
+
+    let removed = shop.install("medium", "--root root --init systemd --uninstall");
+    assert!(removed.status.success(), "{}", said(&removed));
+    let left = shop.ok("cd root && find . -type f -o -type l | sort");
+    assert_eq!(
+        left.lines().collect::<Vec<_>>(),
+        [
+            "./etc/group",
+            "./etc/passwd",
+            "./etc/ringup/terminal.toml",
+            "./etc/ringup/wait.env",
+            "./var/lib/ringup/inbox/m/content",
+            "./var/lib/ringup/terminal/enrolment.toml",
+            "./var/lib/ringup/terminal/terminal.key",
+        ]
+    );
+    let purged = shop.install("medium", "--root root --init systemd --uninstall --purge");
+    assert!(purged.status.success(), "{}", said(&purged));
+    assert_eq!(shop.ok("cd root && find . -type f -o -type l | sort"), "./etc/group\n./etc/passwd\n");
+    assert_eq!(shop.ok("grep ringup root/etc/passwd root/etc/group || true"), "");
+}
+
+#[test]
+fn the_installer_refuses_with_a_reason_and_changes_nothing() {
+    let shop = Workshop::open();
+    shop.create("medium.iso");
+    shop.unpack("medium.iso");
+    fs::create_dir_all(shop.path("packaged/usr/bin")).unwrap();
+    shop.ok("ln -s /etc/alternatives/ringup packaged/usr/bin/ringup && mkdir root && cp -r medium cut && rm cut/udev/60-ringup.rules");
+    shop.ok("cp -r medium unlisted && sed -i /install.sh/d unlisted/SHA256SUMS");
+    shop.ok("cp -r medium mangled && sed -i 's/  README/ README/' mangled/SHA256SUMS");
+    let before = [shop.inventory("packaged"), shop.inventory("root")];
+    for (medium, arguments, code, why) in [
+        ("medium", "--root root --arch mips", 1, "no programs for mips, but for: x86_64"),
+        ("medium", "--root packaged", 1, "is of a package"),
+        ("medium", "--root packaged --uninstall", 1, "is of a package"),
+        ("medium", "--root nowhere", 1, "no folder nowhere"),
+        ("medium", "--root root --device ttyS0", 2, "no device such as /dev/ttyS0"),
+        ("medium", "--root root --device /dev/$(reboot)", 2, "no name of a device"),
+        ("medium", "--root root --init upstart", 2, "--init is"),
+        ("medium", "--root root --purge", 2, "--purge is for --uninstall"),
+        ("medium", "--root", 2, "needs a value"),
+        ("medium", "--force", 2, "what is --force?"),
+        ("cut", "--root root", 1, "60-ringup.rules"),
+        ("unlisted", "--root root", 1, "SHA256SUMS does not have install.sh"),
+        ("mangled", "--root root", 1, "SHA256SUMS is"),
+    ] {
+        let output = shop.install(medium, arguments);
+        assert_eq!(output.status.code(), Some(code), "{medium} {arguments}: {}", said(&output));
+        assert!(said(&output).contains(why), "{medium} {arguments} did not say {why:?}: {}", said(&output));
+        assert_eq!([shop.inventory("packaged"), shop.inventory("root")], before, "{medium} {arguments}");
+    }
+    for (programs, why) in [
+        (format!("x86_64={}", Path::new(env!("CARGO_BIN_EXE_ringup")).parent().unwrap().display()), "needs libraries"),
+        (format!("aarch64={}", programs().display()), "is not for aarch64"),
+        ("x86_64=nowhere".to_owned(), "could not read nowhere/ringup"),
+    ] {
+        shop.refused(&format!("ringup medium create --programs {programs} -o none.iso"), 1, why);
+    }
+    shop.refused(
+        &format!("ringup medium create --programs x86_64={} --xorriso nowhere -o none.iso", programs().display()),
+        1,
+        "install the package xorriso",
+    );
+    assert!(!shop.path("none.iso").exists());
+}
+
+#[test]
+fn the_service_is_let_do_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("ringup-wait@ttyUSB0.service");
+    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/systemd/ringup-wait@.service");
+    fs::copy(dist, &unit).unwrap();
+    let systemd = peers().join("usr/lib/x86_64-linux-gnu/systemd");
+    let command = unpacked::command("usr/bin/systemd-analyze");
+    let mut arguments: Vec<_> = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
+    arguments[1] += &format!(":{}", systemd.display());
+    let mut analyze = Command::new(command.get_program());
+    analyze.args(arguments);
+    analyze.args(["security", "--offline=true", "--no-pager"]).arg(&unit).env("LC_ALL", "C");
+    let output = analyze.output().unwrap();
+    let table = said(&output);
+    let score = table
+        .lines()
+        .find_map(|line| line.split_once("Overall exposure level for"))
+        .unwrap_or_else(|| panic!("{table}"));
+    let score = score.1.split(' ').nth(2).unwrap();
+    assert!(GUIDE.contains(&format!("gives it {score} of 10")), "the guide says another score than {score}");
+}
+
+/// The commands of the guide's block with this number, a line each.
+fn commands(block: usize) -> Vec<&'static str> {
+    let block = GUIDE.split("```sh\n").nth(block).unwrap().split("```").next().unwrap();
+    block.lines().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guide_word_for_word_makes_a_bare_machine_a_terminal_that_the_first_call_enrols() {
+    const NUMBER: &str = "501";
+    let village = Village::found(Plan { strangers: &[(NUMBER, "")], ..Plan::default() });
+    let folder = village.path("");
+    lay_out_tools(&folder);
+    fs::create_dir_all(village.path("target/programs")).unwrap();
+    std::os::unix::fs::symlink(programs(), village.path("target/programs/x86_64")).unwrap();
+    assert_eq!(GUIDE.matches("```sh\n").count(), 4);
+    for block in [1, 2] {
+        for command in commands(block) {
+            let output = shell(&folder, command);
+            assert!(output.status.success(), "{command}: {}", said(&output));
+        }
+    }
+    let output = shell(&folder, &commands(3).join(" && "));
+    assert!(output.status.success(), "{}", said(&output));
+
+    let mut machine = Guest::bare(village.path("lines").join(NUMBER), &village.path("gauge.iso")).await;
+    machine.run("echo @links $(ls /sys/class/net | grep -v -x lo)").await;
+    assert_eq!(machine.said("@links").await, "", "the machine has a network");
+    // A stick's partition is as good as the whole.
+    machine
+        .run(
+            "mount -t iso9660 -o ro /dev/ubda1 /mnt && sha256sum /mnt/SHA256SUMS | cut -c -64 >/tmp/stick; umount /mnt",
+        )
+        .await;
+    let sums = fs::read(village.path("medium/SHA256SUMS")).unwrap();
+    machine.run("echo @stick $(cat /tmp/stick)").await;
+    assert_eq!(machine.said("@stick").await, hex(&Sha256::digest(&sums)));
+    let commands = commands(4);
+    assert!(commands[0].contains(" /dev/sr0 "));
+    for command in commands {
+        machine
+            .run(&format!("{} >>/tmp/install.log 2>&1; echo @exit $?", command.replace("/dev/sr0", "/dev/ubda")))
+            .await;
+        let code = machine.said("@exit").await;
+        if code != "0" {
+            machine.run("sed 's/^/@log /' /tmp/install.log; echo @exit").await;
+            machine.said("@exit").await;
+            panic!("{command}: exit code {code}");
+        }
+    }
+    // As udev has it, and as OpenRC would: the service's own words.
+    machine.run("chgrp dialout /dev/ttyS0; chmod 660 /dev/ttyS0").await;
+    let start = "su -s /bin/sh ${command_user%:*} -c \"exec $command $command_args\" >/tmp/wait.log 2>&1 &";
+    machine.run(&format!(". /etc/conf.d/ringup-wait; . /etc/init.d/ringup-wait; {start}")).await;
+    machine.run("( until grep -q 'waiting for calls' /tmp/wait.log; do usleep 50000; done; echo @waiting ) &").await;
+    machine.said("@waiting").await;
+
+    let content = awkward_content(30_000);
+    let message = village.send(&format!("tel:{NUMBER}"), &village.write("readings", &content));
+    village.wait_delivered(&message);
+    machine
+        .run(&format!("cd /var/lib/ringup/inbox/{message}; echo @content $(stat -c %U content) $(sha256sum <content)"))
+        .await;
+    let expected = format!("ringup {}", hex(&Sha256::digest(&content)));
+    assert!(machine.said("@content").await.starts_with(&expected), "another file is in the terminal's inbox");
+    let shown = village.ask(&["terminal", "show", "gauge"]);
+    machine.run("cd /; echo @key $(grep -c '^secret' /var/lib/ringup/terminal/enrolment.toml)").await;
+    assert_eq!(machine.said("@key").await, "0", "the secret is burnt: {shown:#}");
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
