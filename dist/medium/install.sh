@@ -75,11 +75,16 @@ if [ -n "$root" ]; then
 fi
 is_here='' # the system that is running
 [ -n "$root" ] || is_here=yes
-[ -n "$arch" ] || arch=$(uname -m)
-case $arch in
-armv8l) arch=armv7l ;;
-i386 | i486 | i586) arch=i686 ;;
-esac
+# By the names that the medium has.
+medium_arch() {
+    case $1 in
+    armv8l) echo armv7l ;;
+    i386 | i486 | i586) echo i686 ;;
+    *) echo "$1" ;;
+    esac
+}
+own_arch=$(medium_arch "$(uname -m)")
+arch=$(medium_arch "${arch:-$own_arch}")
 if [ -n "$is_here" ] && [ "$(id -u)" != 0 ] && [ -z "$is_dry" ]; then
     fail "only root can do this (or --root DIR, or --dry-run)"
 fi
@@ -160,6 +165,10 @@ check_medium() {
             fail "the medium has no programs for $arch, but for: $(ls programs | tr '\n' ' '). Nothing was changed"
         fi
     done
+    # Where it is to be enrolled a program of the medium's makes the key: on this machine.
+    if is_listed terminal/terminal.bundle && ! is_listed "programs/$own_arch/ringup"; then
+        fail "the medium has no programs for this machine ($own_arch), which makes the terminal's key. Nothing was changed"
+    fi
     say "the medium is not damaged"
 }
 
@@ -339,9 +348,7 @@ enrol() {
     if ! is_new "make this machine's key, and enrol it with the bundle on the medium"; then
         return
     fi
-    # With a program for this machine, from a folder where programs may be run; into that system.
-    own_arch=$(uname -m)
-    is_listed "programs/$own_arch/ringup" || own_arch=$arch
+    # From a folder where programs may be run, which a medium is mostly not; into that system.
     cp "$medium/programs/$own_arch/ringup" "$scratch/ringup"
     chmod 755 "$scratch/ringup"
     printf 'state = "%s"\n[terminal]\ncallers = []\ninbox = "inbox"\n' "$root$state" >"$scratch/enrol.toml"
@@ -443,6 +450,10 @@ uninstall() {
         fi
     done
     if [ ! -d "$root/var/lib/ringup" ] && has_line passwd ringup && is_new "remove the user ringup"; then
+        if [ -n "$is_here" ] && command -v userdel >/dev/null; then
+            userdel ringup
+            return
+        fi
         for file in passwd group shadow; do
             [ ! -f "$root/etc/$file" ] || change_file $file '/^ringup:/d
 /^dialout:/s/\([:,]\)ringup,/\1/

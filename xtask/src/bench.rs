@@ -5,6 +5,7 @@ mod call;
 mod exchange;
 mod machine;
 mod mail;
+mod medium;
 mod rows;
 mod running;
 mod starter;
@@ -29,6 +30,7 @@ Examples:
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
   cargo xtask bench mail            mails a second that Postfix's smtp-source gets rid of at our listener (fetches it)
+  cargo xtask bench medium          the terminal's programs and the recording medium: sizes, time to install, memory on a call
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
   cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
@@ -50,6 +52,7 @@ enum Figure {
     Exchange,
     Store,
     Mail,
+    Medium,
     Dispatch,
     Cost,
     Build,
@@ -90,6 +93,10 @@ impl Bench {
         if is_wanted(Figure::Mail) {
             peers::fetch(workspace)?;
             println!("{}", mail::measure(workspace)?);
+        }
+        if is_wanted(Figure::Medium) {
+            peers::fetch(workspace)?;
+            println!("{}", medium::measure(workspace)?);
         }
         if is_wanted(Figure::Dispatch) {
             println!("{}", world::dispatch(workspace)?);

@@ -5,6 +5,9 @@
 
 mod python;
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::apt::{self, Set};
 use crate::workspace::Workspace;
 
@@ -49,4 +52,15 @@ pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     python::fetch(workspace, &folder)?;
     let set = Set { packages: &PACKAGES, foreign: None, is_followed: |package| package.starts_with("lib") };
     apt::unpack(workspace, "peers", &set, &folder.join("root"))
+}
+
+/// A program of the peers' with the libraries that came with it.
+pub(crate) fn command(root: &Path, program: &str) -> Command {
+    let libraries: Vec<_> = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/postfix"]
+        .map(|folder| root.join(folder).display().to_string())
+        .into();
+    let loader = root.join("lib64/ld-linux-x86-64.so.2");
+    let mut command = Command::new(loader);
+    command.arg("--library-path").arg(libraries.join(":")).arg(root.join(program));
+    command
 }

@@ -57,7 +57,7 @@ fn round(workspace: &Workspace, ringup: &Path, root: &Path) -> anyhow::Result<f6
         command.args(verb);
         workspace.output_in(command, folder.path())?;
     }
-    let mut source = unpacked(root, &root.join(peers::SMTP_SOURCE));
+    let mut source = peers::command(root, peers::SMTP_SOURCE);
     source.args(["-d", "-s", &CONNECTIONS.to_string(), "-m", &MAILS.to_string(), "-l", &OCTETS.to_string()]);
     source.args(["-M", "gauge.example", "-f", "gauge@far.example", "-t", "owner@mail.example", address]);
     eprintln!("== {}", shown(&source));
@@ -69,15 +69,4 @@ fn round(workspace: &Workspace, ringup: &Path, root: &Path) -> anyhow::Result<f6
         bail!("smtp-source could not send all: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(f64::from(MAILS) / elapsed.as_secs_f64())
-}
-
-/// The program with the libraries that came with it.
-fn unpacked(root: &Path, program: &Path) -> Command {
-    let libraries: Vec<_> = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/postfix"]
-        .map(|folder| root.join(folder).display().to_string())
-        .into();
-    let loader = root.join("lib64/ld-linux-x86-64.so.2");
-    let mut command = Command::new(loader);
-    command.arg("--library-path").arg(libraries.join(":")).arg(program);
-    command
 }

@@ -1,7 +1,7 @@
 //! What the resident starter takes while it waits for a call: for months, on small machines. Beside mgetty.
 
 mod mgetty;
-mod ring;
+pub(super) mod ring;
 mod rings;
 
 use std::fmt::Write as _;

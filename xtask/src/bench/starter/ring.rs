@@ -34,7 +34,7 @@ impl Drop for Running {
     }
 }
 
-pub(super) fn measure(ringup_wait: &Path, ringup: &Path) -> anyhow::Result<String> {
+pub(in crate::bench) fn measure(ringup_wait: &Path, ringup: &Path) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("terminal.toml");
     fs::write(&config, TERMINAL)?;
