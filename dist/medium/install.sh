@@ -300,15 +300,19 @@ start_service() {
             run udevadm control --reload
         fi
         if [ -e "$device" ]; then
-            # Returns when the modem is initialised and the starter waits.
-            run systemctl restart "ringup-wait@$(instance).service"
+            # Returns when the modem is initialised and the starter waits, or after a minute and a half.
+            run systemctl --no-ask-password restart "ringup-wait@$(instance).service" || does_not_wait
         fi
         ;;
     openrc)
         [ -d /run/openrc ] || return 0
-        run rc-service ringup-wait restart
+        run rc-service ringup-wait restart || does_not_wait
         ;;
     esac
+}
+
+does_not_wait() {
+    fail "all is installed, but ringup-wait does not wait for calls: is the modem at $device, switched on, and of the profile in /etc/ringup/wait.env?"
 }
 
 stop_service() {

@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 /// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
 /// takes what it is sent; a broker of MQTT, and its clients; a writer of recording media, another reader of them, who checks
 /// their signature, and who says how much a service is let do.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -34,7 +34,8 @@ const PACKAGES: [(&str, &str); 17] = [
     ("xorriso", "usr/bin/xorriso"),
     ("libarchive-tools", "usr/bin/bsdtar"),
     ("openssl", "usr/bin/openssl"),
-    ("systemd", "usr/bin/systemd-analyze"),
+    ("systemd", "lib/systemd/systemd"),
+    ("udev", "bin/udevadm"),
 ];
 
 /// The library that is put before a program's own.

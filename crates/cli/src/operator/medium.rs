@@ -119,9 +119,16 @@ impl Create {
             let name = licences.file_name().and_then(|name| name.to_str()).context("--licences is no file")?;
             contents.file(&format!("licences/{name}"), &read(licences)?)?;
         }
-        // An invitation makes earlier ones void: only when all the rest is there.
+        // An invitation makes earlier ones void: only when all the rest is there, and what signs it.
+        let keys = config::server::public_keys(&desk.config)?;
         let bundle = self.bundle(desk)?;
         if let Some(bundle) = &bundle {
+            if !bundle.servers.iter().any(|key| keys.contains(key)) {
+                bail!(
+                    "the bundle is of another server than {} is for, whose key would sign the medium",
+                    desk.config.display()
+                );
+            }
             let first = FirstConfig { bundle, device: &self.device, profile: self.profile };
             contents.file("terminal/terminal.bundle", bundle.to_string().as_bytes())?;
             contents.file("terminal/terminal.toml", first.to_string().as_bytes())?;
@@ -183,7 +190,7 @@ impl Create {
 /// Check that an image, or what is on a medium, is what a server with this key has made: every file, and no other
 #[derive(Debug, Args)]
 struct Verify {
-    /// The image, or the folder where the medium is mounted
+    /// The image, the drive (/dev/sr0), or the folder where the medium is mounted
     medium: PathBuf,
     /// The server's public key, which did not come with the medium: 43 base64url characters, of which the first may be a hyphen
     #[arg(long, allow_hyphen_values = true)]

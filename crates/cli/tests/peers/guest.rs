@@ -77,6 +77,15 @@ impl Guest {
         Self::start(&[line], &bare_file_system(&peers()), &settings).await
     }
 
+    /// Boots the same with systemd and udev.
+    pub(crate) async fn with_systemd(line: PathBuf, disk: &Path) -> Self {
+        let peers = peers();
+        let disk = format!("ubd0r={}", disk.canonicalize().unwrap().display());
+        // The last of a setting's kind counts.
+        let settings = [disk, format!("peers={}", peers.display()), "mem=160M".to_owned()];
+        Self::start(&[line], &systemd_file_system(&peers), &settings).await
+    }
+
     async fn start(lines: &[PathBuf], file_system: &[u8], settings: &[String]) -> Self {
         let permit = GUESTS.acquire().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -118,7 +127,7 @@ impl Guest {
             Ok(Some(rest)) => rest,
             Ok(None) => panic!("the guest ended before it said {word:?}"),
             Err(_) => {
-                self.run("cat /var/log/mgetty/* /tmp/*log; echo @logs").await;
+                self.run("cat /var/log/mgetty/* /tmp/*log; journalctl --no-pager --lines 50; echo @logs").await;
                 while let Ok(Ok(Some(line))) = timeout(Duration::from_secs(5), self.console.next_line()).await {
                     self.log.push_str(&line);
                     self.log.push('\n');
@@ -179,20 +188,30 @@ fn file_system(peers: &Path, files: &[(&str, &str)]) -> Vec<u8> {
 
 /// What a small Linux has before anything is installed on it, with the tool of a service manager that is not running.
 fn bare_file_system(peers: &Path) -> Vec<u8> {
-    let busybox = std::fs::read(peers.join("bin/busybox")).unwrap();
-    let modules = peers.join("usr/lib/uml/modules").read_dir().unwrap().next().unwrap().unwrap().path();
-    let module = |path: &str| std::fs::read(modules.join("kernel").join(path)).unwrap();
-    let folders =
-        ["bin", "dev", "proc", "sys", "mnt", "tmp", "root", "etc", "run", "run/lock", "sbin", "usr", "usr/bin", "var"];
-    let empty = folders.iter().fold(Initramfs::new(), |system, folder| system.folder(folder));
+    const FOLDERS: [&str; 10] = ["mnt", "tmp", "root", "etc", "run", "run/lock", "sbin", "usr", "usr/bin", "var"];
+    let empty = FOLDERS.iter().fold(with_iso9660(peers), |system, folder| system.folder(folder));
     empty
-        .character_device("dev/console", 5, 1)
         .program("init", include_bytes!("bare.sh"))
-        .program("bin/busybox", &busybox)
         .program("sbin/openrc-run", b"#!/bin/sh\n")
-        .program("cdrom.ko", &module("drivers/cdrom/cdrom.ko"))
-        .program("isofs.ko", &module("fs/isofs/isofs.ko"))
         .file("etc/passwd", "root:x:0:0:root:/:/bin/sh\n")
         .file("etc/group", "root:x:0:\ntty:x:5:\n")
         .finish()
+}
+
+/// Its `/init` makes the file system that systemd starts on.
+fn systemd_file_system(peers: &Path) -> Vec<u8> {
+    with_iso9660(peers).folder("new").program("init", include_bytes!("systemd.sh")).finish()
+}
+
+/// busybox, and what the kernel needs to read a medium.
+fn with_iso9660(peers: &Path) -> Initramfs {
+    let busybox = std::fs::read(peers.join("bin/busybox")).unwrap();
+    let modules = peers.join("usr/lib/uml/modules").read_dir().unwrap().next().unwrap().unwrap().path();
+    let module = |path: &str| std::fs::read(modules.join("kernel").join(path)).unwrap();
+    let empty = ["bin", "dev", "proc", "sys"].iter().fold(Initramfs::new(), |system, folder| system.folder(folder));
+    empty
+        .character_device("dev/console", 5, 1)
+        .program("bin/busybox", &busybox)
+        .program("cdrom.ko", &module("drivers/cdrom/cdrom.ko"))
+        .program("isofs.ko", &module("fs/isofs/isofs.ko"))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -79,7 +80,7 @@ fn complaint(stderr: &[u8]) -> String {
 pub(super) enum Medium {
     /// Mounted, or copied.
     Folder(PathBuf),
-    /// An image, with its octets: no file in it can have more.
+    /// An image or a drive, with its octets: no file in it can have more.
     Image { xorriso: Xorriso, image: PathBuf, octets: u64 },
 }
 
@@ -89,7 +90,14 @@ impl Medium {
         if canonical.is_dir() {
             return Ok(Self::Folder(canonical));
         }
-        let octets = fs::metadata(&canonical)?.len();
+        let kind = fs::metadata(&canonical)?.file_type();
+        anyhow::ensure!(
+            kind.is_file() || kind.is_block_device(),
+            "{} is neither an image nor a folder nor a drive",
+            path.display()
+        );
+        let mut file = File::open(&canonical).with_context(|| format!("could not read {}", path.display()))?;
+        let octets = file.seek(io::SeekFrom::End(0))?; // of a drive, too
         Ok(Self::Image { xorriso: Xorriso::find(xorriso)?, image: canonical, octets })
     }
 
