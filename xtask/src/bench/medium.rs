@@ -48,6 +48,7 @@ glibc and stripped.\n\n| architecture | `ringup` | `ringup-wait` | together | wa
     );
     let folder = installed.parent().context("a folder for each architecture")?;
     let mut architectures = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    architectures.retain(|path| path.is_dir()); // licences of what is in them may be there, too
     architectures.sort();
     for programs in architectures {
         let size = |name| Ok::<_, anyhow::Error>(fs::metadata(programs.join(name))?.len());

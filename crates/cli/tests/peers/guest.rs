@@ -81,7 +81,7 @@ impl Guest {
     pub(crate) async fn with_systemd(line: PathBuf, disk: &Path) -> Self {
         let peers = peers();
         let disk = format!("ubd0r={}", disk.canonicalize().unwrap().display());
-        // The last of a setting's kind counts.
+        // systemd, its journal and udev take more; the last of a setting's kind counts.
         let settings = [disk, format!("peers={}", peers.display()), "mem=160M".to_owned()];
         Self::start(&[line], &systemd_file_system(&peers), &settings).await
     }

@@ -24,7 +24,7 @@ pub(super) fn write(sums: &Sums) -> String {
     text
 }
 
-/// `None`: not exactly what [`write`] writes.
+/// `None`: not exactly what [`fn@write`] writes.
 pub(super) fn read(text: &[u8]) -> Option<Sums> {
     let text = std::str::from_utf8(text).ok()?;
     let sums: Option<Sums> = text.lines().map(line).collect();
