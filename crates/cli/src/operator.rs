@@ -42,7 +42,7 @@ pub(crate) const EXAMPLES: &str = "
   ringup message list                            what waits, what was delivered
   ringup message explain ID                      what became of a message, and why
   ringup alarm list                              what needs somebody to look at
-  ringup medium create --terminal owner --programs x86_64=DIR -o owner.iso      a CD or stick that installs a terminal";
+  ringup medium create --help                    a CD or stick that makes a machine a terminal";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorVerb {

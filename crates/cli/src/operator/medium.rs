@@ -31,9 +31,9 @@ use crate::config;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ringup medium create --terminal owner --caller 201 --programs x86_64=target/programs/x86_64 -o owner.iso
-  ringup medium create --programs x86_64=DIR --programs aarch64=DIR -o ringup.iso      for no terminal in particular
-  ringup medium verify owner.iso --key KEY       on a machine that you trust; `ringup server-key public` prints the key
+  ringup medium create --terminal owner --caller 201 --programs x86_64=DIR -o owner.iso
+  ringup medium create --programs x86_64=DIR --programs aarch64=DIR -o any.iso    for no terminal
+  ringup medium verify owner.iso --key KEY         ringup server-key public prints the key
   ringup medium verify /media/cdrom --key KEY
 
 There, as root: sh /media/cdrom/install.sh. See docs/guides/medium.md.")]
@@ -141,6 +141,9 @@ impl Create {
     }
 
     fn bundle(&self, desk: &Desk) -> anyhow::Result<Option<Bundle>> {
+        const NOBODY: &str =
+            "the terminal would answer nobody: name a number that this server calls from, --caller NUMBER";
+        anyhow::ensure!(self.terminal.is_none() || !self.callers.is_empty(), NOBODY);
         let text = match (&self.terminal, &self.bundle) {
             (Some(name), _) => {
                 let made = invite(desk, name, &self.callers, self.expires)?;
@@ -154,6 +157,7 @@ impl Create {
             (None, None) => return Ok(None),
         };
         let bundle: Bundle = text.parse().context("the bundle cannot be used")?;
+        anyhow::ensure!(!bundle.callers.is_empty(), NOBODY);
         anyhow::ensure!(bundle.secret.is_some(), "the bundle's secret is used up: make a new one with --terminal");
         Ok(Some(bundle))
     }

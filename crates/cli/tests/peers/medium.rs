@@ -371,6 +371,15 @@ fn the_installer_refuses_with_a_reason_and_changes_nothing() {
         1,
         "the bundle is of another server",
     );
+    for (from, to, why) in [
+        ("callers = .*", "callers = []", "would answer nobody"),
+        ("secret = .*", "", "secret is used up"),
+        ("bundle = 1", "bundle = 2", "the bundle cannot be used"),
+    ] {
+        shop.ok(&format!("sed 's/^{from}/{to}/' gauge.bundle > other.bundle"));
+        let create = format!("ringup medium create --bundle other.bundle --programs x86_64={programs} -o none.iso");
+        shop.refused(&create, 1, why);
+    }
     assert!(!shop.path("none.iso").exists());
 }
 
