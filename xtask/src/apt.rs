@@ -50,11 +50,18 @@ fn fetch_into(workspace: &Workspace, set: &Set<'_>, root: &Path) -> anyhow::Resu
     // In a folder of its own: another run may be doing the same.
     let scratch = tempfile::tempdir_in(folder)?;
     let unpacked = scratch.path().join("root");
+    let mut status = String::new();
     for package in download(workspace, set, scratch.path())? {
         let mut unpack = Command::new("dpkg-deb");
-        unpack.arg("-x").arg(package).arg(&unpacked);
+        unpack.arg("-x").arg(&package).arg(&unpacked);
         workspace.output(unpack)?;
+        let mut control = Command::new("dpkg-deb");
+        control.arg("-f").arg(&package);
+        status += &format!("{}\nStatus: install ok installed\n\n", workspace.output(control)?.trim_end());
     }
+    // What a dpkg that runs in there would know of them.
+    fs::create_dir_all(unpacked.join("var/lib/dpkg"))?;
+    fs::write(unpacked.join("var/lib/dpkg/status"), status)?;
     if let Some(missing) = set.missing(&unpacked) {
         bail!("the packages of this machine's sources have no {missing}");
     }

@@ -1,5 +1,8 @@
 //! What CI runs, in the order of what is cheapest to know.
 
+use std::process::Command;
+
+use crate::peers;
 use crate::step::{Step, timed};
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -25,6 +28,15 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     for step in before {
         timed(step.name, || step.run(workspace))?;
     }
+    timed("deny", || deny(workspace))?;
     timed("tidy", || tidy::run(workspace))?;
     timed("test", || crate::Test { arguments: vec![] }.run(workspace))
+}
+
+/// Holds what we depend on to `deny.toml`. Advisories are not asked: their database is fetched from elsewhere each time.
+fn deny(workspace: &Workspace) -> anyhow::Result<()> {
+    peers::fetch(workspace)?;
+    let mut deny = Command::new(peers::cargo_deny(workspace)?);
+    deny.args(["check", "bans", "licenses", "sources"]);
+    workspace.output(deny).map(drop)
 }

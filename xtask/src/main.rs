@@ -8,6 +8,7 @@ mod peers;
 mod programs;
 mod soak;
 mod step;
+mod third_party;
 mod tidy;
 mod workspace;
 mod world;
@@ -51,6 +52,7 @@ enum Command {
     Peers,
     Programs(programs::Programs),
     Packages(packages::Packages),
+    ThirdParty(third_party::ThirdParty),
     World(world::World),
     Soak(soak::Soak),
     Bench(bench::Bench),
@@ -77,8 +79,11 @@ struct Test {
 impl Test {
     fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         peers::fetch(workspace)?;
-        // What the tests of the recording medium put on one.
-        programs::build(workspace, programs::Arch::X86_64)?;
+        // What the tests of the recording medium put on one, and run emulated.
+        for arch in [programs::Arch::X86_64, programs::Arch::Aarch64] {
+            programs::build(workspace, arch)?;
+        }
+        packages::build_for_tests(workspace)?;
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
         let all = Step::cargo("test", &all).arguments(&self.arguments).run(workspace);
         // What the feature adds is in one room; the others only hand its settings on, and clippy compiles them with it.
@@ -98,6 +103,7 @@ fn main() -> ExitCode {
         Command::Peers => peers::fetch(&workspace),
         Command::Programs(programs) => programs.run(&workspace),
         Command::Packages(packages) => packages.run(&workspace),
+        Command::ThirdParty(third_party) => third_party.run(&workspace),
         Command::World(world) => world.run(&workspace),
         Command::Soak(soak) => soak.run(&workspace),
         Command::Bench(bench) => bench.run(&workspace),

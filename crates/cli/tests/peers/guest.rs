@@ -18,6 +18,9 @@ static GUESTS: Semaphore = Semaphore::const_new(2);
 /// For whatever the guest is to do: a boot takes 2 s, this is for a machine with other work.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What most guests are given.
+const SMALL: &str = "mem=96M";
+
 /// POST stores its body and answers with the SHA-256 of what came.
 const BODY: &str = r"#!/bin/sh
 cat >/tmp/body
@@ -67,13 +70,20 @@ impl Guest {
     /// Boots a guest with `files` in it. Its ports `ttyS0`, `ttyS1` and so on are the terminals `lines`.
     pub(crate) async fn boot(lines: &[PathBuf], files: &[(&str, &str)]) -> Self {
         let peers = peers();
-        let settings = [format!("peers={}", peers.display())];
+        let settings = [SMALL.to_owned(), format!("peers={}", peers.display())];
         Self::start(lines, &file_system(&peers, files), &settings).await
+    }
+
+    /// The same without lines, and with memory for what Debian's own programs take.
+    pub(crate) async fn roomy(files: &[(&str, &str)]) -> Self {
+        let peers = peers();
+        let settings = ["mem=640M".to_owned(), format!("peers={}", peers.display())];
+        Self::start(&[], &file_system(&peers, files), &settings).await
     }
 
     /// Boots a bare machine: a kernel, busybox, a modem at `ttyS0`, a disk that cannot be written; no network of any kind.
     pub(crate) async fn bare(line: PathBuf, disk: &Path) -> Self {
-        let settings = [format!("ubd0r={}", disk.canonicalize().unwrap().display())];
+        let settings = [SMALL.to_owned(), format!("ubd0r={}", disk.canonicalize().unwrap().display())];
         Self::start(&[line], &bare_file_system(&peers()), &settings).await
     }
 
@@ -93,7 +103,7 @@ impl Guest {
         std::fs::write(&initramfs, file_system).unwrap();
         let mut command = Command::new(peers().join("usr/bin/linux.uml"));
         command
-            .args(["mem=96M", "quiet", "con=null", "con0=fd:0,fd:1", "ssl=null", "umid=guest"])
+            .args(["quiet", "con=null", "con0=fd:0,fd:1", "ssl=null", "umid=guest"])
             .arg(format!("initrd={}", initramfs.display()))
             .arg(format!("uml_dir={}", folder.path().display()))
             .args(settings);

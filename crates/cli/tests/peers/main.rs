@@ -33,11 +33,13 @@ mod post_office;
 mod stub_modem;
 mod unpacked;
 
+mod arm64;
 mod caller_id;
 mod medium;
 mod mgetty;
 mod minimodem;
 mod mosquitto;
+mod packages;
 mod pppd_dials;
 mod python_terminal;
 mod ser2net;
