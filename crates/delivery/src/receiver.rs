@@ -570,7 +570,7 @@ mod tests {
         let mut courier = Courier::start(near, None).await.unwrap();
         let parcel = message(b"coin box full");
         assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::Stored);
-        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(parcel.head().id, parcel.octets().clone())]);
+        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(parcel.head().id, parcel.octets().held().unwrap().clone())]);
         assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::StoredBefore);
         assert!(courier.nothing_more().await.is_err(), "the terminal hangs up instead of answering");
         assert!(terminal.await.unwrap().is_ok());

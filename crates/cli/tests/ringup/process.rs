@@ -77,6 +77,13 @@ impl Process {
         children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }
 
+    /// The most memory that it ever had, in octets.
+    pub(crate) fn memory_peak(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        1024 * peak.expect("Linux says it").parse::<usize>().unwrap()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -82,7 +82,7 @@ fn message(urgency: Urgency, size: usize) -> Parcel {
         digest: Digest::of(&content),
         size: size as u64,
     };
-    Parcel::new(head, Manner { urgency, ..Manner::default() }, content.into())
+    Parcel::new(head, Manner { urgency, ..Manner::default() }, Bytes::from(content))
 }
 
 #[tokio::test(start_paused = true)]
