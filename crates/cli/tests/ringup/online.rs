@@ -8,7 +8,7 @@ use crate::chronicle::PATIENCE;
 use crate::village::{CENTRE, OWNER, Plan, Village, awkward_content};
 
 /// The owner's config, with the server's address on the Internet and a rule for the server's ring.
-fn write_config(village: &Village, rule: &str) {
+pub(crate) fn write_config(village: &Village, rule: &str) {
     let address = village.delivery_address();
     let text = fs::read_to_string(village.path("owner.toml")).unwrap();
     let text = text.replace("[server]", &format!("[server]\naddress = \"{address}\""));

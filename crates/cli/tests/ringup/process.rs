@@ -79,9 +79,18 @@ impl Process {
 
     /// The most memory that it ever had, in octets.
     pub(crate) fn memory_peak(&self) -> usize {
+        1024 * self.status("VmHWM:").trim_end_matches(" kB").parse::<usize>().unwrap()
+    }
+
+    /// How often it has waited for something, so far.
+    pub(crate) fn waits(&self) -> u64 {
+        self.status("voluntary_ctxt_switches:").parse().unwrap()
+    }
+
+    /// What Linux says of it.
+    fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        1024 * peak.expect("Linux says it").parse::<usize>().unwrap()
+        status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it").trim().to_owned()
     }
 
     fn pid(&self) -> Pid {

@@ -174,8 +174,12 @@ impl Ready {
         if let Some(plain) = self.plain.take_if(|plain| digest == Some(plain.head().digest)) {
             self.parcel = plain;
         }
-        let is_within = (1..self.parcel.octets().size()).contains(&offset);
-        (self, if is_within { offset } else { 0 })
+        let size = self.parcel.octets().size();
+        if (1..size).contains(&offset) {
+            return (self, offset);
+        }
+        tracing::warn!(message_id = %self.parcel.head().id, offset, size, "no offset to go on from: brought from the beginning");
+        (self, 0)
     }
 
     pub(super) fn sent(&self, due: Due, offset: u64) -> Sent {
