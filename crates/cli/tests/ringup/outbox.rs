@@ -1,5 +1,7 @@
 //! What a terminal has to say: from its disk to the server's, on the session that its key proves.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::process::{Finished, Process};
@@ -117,6 +119,25 @@ fn what_a_terminal_puts_in_while_offline_reaches_another_terminal() {
     assert_eq!(waterworks.states(), ["refused"]);
     let _owner = waterworks.village.start_owner();
     waterworks.delivered_to_owner(&["2 level 4.80 m"]);
+}
+
+#[test]
+fn a_starter_that_lends_its_line_sleeps_as_long_as_it_does_not_ring_and_nobody_wants_the_line() {
+    let waterworks = Waterworks::found(Plan::default(), "");
+    let gauge = waterworks.start_gauge(&["--lend", "lend"]);
+    // It may still be on its way into its wait.
+    let asleep = || waterworks.taken();
+    let before = std::iter::repeat_with(|| {
+        let waits = gauge.waits();
+        asleep();
+        (waits == gauge.waits()).then_some(waits)
+    });
+    let before = before.take(100).flatten().next().expect("it waits some day");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        asleep();
+    }
+    assert_eq!(gauge.waits(), before);
 }
 
 #[test]
