@@ -26,6 +26,7 @@ Examples:
   cargo xtask bench link            TCP over a link; a thousand links
   cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
   cargo xtask bench call            messages over lines at 33600 and 9600 bit/s, simulated
+  cargo xtask bench peers           the same messages by UUCP, and by pppd and an HTTP POST, on the same lines (fetches them)
   cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
@@ -48,6 +49,7 @@ enum Figure {
     Link,
     Setup,
     Call,
+    Peers,
     Starter,
     Exchange,
     Store,
@@ -83,6 +85,10 @@ impl Bench {
         }
         if is_wanted(Figure::Call) {
             println!("{}", call::measure(workspace)?);
+        }
+        if is_wanted(Figure::Peers) {
+            peers::fetch(workspace)?;
+            println!("{}", rows::PEERS.measure(workspace)?);
         }
         if is_wanted(Figure::Starter) {
             println!("{}", starter::measure(workspace)?);

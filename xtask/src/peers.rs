@@ -17,9 +17,9 @@ use crate::workspace::Workspace;
 /// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
 /// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster; a witness of what programs do to
 /// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
-/// takes what it is sent; a broker of MQTT, and its clients; a writer of recording media, another reader of them, who checks
-/// their signature, and who says how much a service is let do.
-const PACKAGES: [(&str, &str); 18] = [
+/// takes what it is sent; a broker of MQTT, and its clients; the store-and-forward network of old; a writer of recording media,
+/// another reader of them, who checks their signature, and who says how much a service is let do.
+const PACKAGES: [(&str, &str); 19] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -33,6 +33,7 @@ const PACKAGES: [(&str, &str); 18] = [
     ("postfix", SMTP_SOURCE),
     ("mosquitto", "usr/sbin/mosquitto"),
     ("mosquitto-clients", "usr/bin/mosquitto_sub"),
+    ("uucp", "usr/lib/uucp/uucico"),
     ("xorriso", "usr/bin/xorriso"),
     ("libarchive-tools", "usr/bin/bsdtar"),
     ("openssl", "usr/bin/openssl"),

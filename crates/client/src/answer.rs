@@ -16,6 +16,7 @@ use crate::agreements::Agreements;
 use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
 use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
 use crate::inbox::InboxConfig;
+use crate::outbox::StandingConditions;
 use crate::session::{LinkSettings, SessionError, establish, receive, receive_online};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
@@ -40,6 +41,8 @@ pub struct TerminalConfig {
     pub limits: Limits,
     /// How long it stays connected after "nothing more". Zero hangs up at once.
     pub linger: Duration,
+    /// What it takes whenever it has said nothing else.
+    pub standing: Option<StandingConditions>,
     /// What the modem is: how a ring is refused, and a number dialled.
     pub profile: Profile,
     /// Its link to the server.
@@ -49,7 +52,12 @@ pub struct TerminalConfig {
 impl TerminalConfig {
     /// What a session of this terminal needs.
     pub fn receive(&self) -> ReceiveConfig {
-        ReceiveConfig { state: self.state.clone(), inbox: self.inbox.clone(), linger: self.linger }
+        ReceiveConfig {
+            state: self.state.clone(),
+            inbox: self.inbox.clone(),
+            linger: self.linger,
+            standing: self.standing.clone(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::budget::{Budget, BudgetError};
 use crate::identity::Identity;
 use crate::inbox::{InboxConfig, InboxError};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, StandingConditions};
 use crate::session::{LinkSettings, Receiving, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
 
@@ -49,6 +49,8 @@ pub struct ReceiveConfig {
     pub inbox: InboxConfig,
     /// How long it stays connected after "nothing more".
     pub linger: Duration,
+    /// What it takes whenever it has said nothing else.
+    pub standing: Option<StandingConditions>,
 }
 
 impl ReceiveConfig {
@@ -57,10 +59,15 @@ impl ReceiveConfig {
     /// # Errors
     /// [`DialInError::Inbox`], or [`SessionError::Identity`].
     pub fn open(&self) -> Result<Receiving, DialInError> {
+        let outbox = Outbox::new(&self.state).with_standing(self.standing.clone());
+        // What comes outside of it is refused on this session in any case.
+        if let Err(error) = outbox.say_standing() {
+            tracing::error!(%error, "the server cannot be told what this terminal takes");
+        }
         Ok(Receiving {
             identity: Arc::new(Identity::open(&self.state).map_err(SessionError::from)?),
             inbox: Arc::new(self.inbox.open()?),
-            outbox: Arc::new(Outbox::new(&self.state)),
+            outbox: Arc::new(outbox),
             linger: self.linger,
         })
     }

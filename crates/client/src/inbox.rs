@@ -112,10 +112,7 @@ impl delivery::Inbox for Inbox {
         let disk = |operation| move |source| StoreError::Disk { operation, source };
         if self.is_here(arrival.id).map_err(disk("read what was here"))? {
             return match Entry::find(&self.folder, arrival.id) {
-                Some(entry) if is_another(&entry, &arrival, content).await => {
-                    tracing::error!(message_id = %id, "refused: another message was published under this id");
-                    Err(StoreError::Reused)
-                }
+                Some(entry) if is_another(&entry, &arrival, content).await => Err(StoreError::Reused),
                 _ => Ok(Stored::Before),
             };
         }

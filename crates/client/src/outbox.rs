@@ -8,6 +8,8 @@
 //! A crash before an item's rename: it was never there. A crash after the server took it and before it is removed here: it goes
 //! again under the same id, which the server knows.
 
+mod standing;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -24,6 +26,8 @@ use delivery::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+
+pub use standing::StandingConditions;
 
 /// Items that may wait.
 pub const ITEMS_MAX: usize = 10_000;
@@ -145,12 +149,14 @@ pub struct Outbox {
     folder: PathBuf,
     /// What was read by the server since this was opened, which is for a session.
     offered: Mutex<BTreeSet<MessageId>>,
+    /// What it takes whenever it has said nothing else.
+    standing: Option<StandingConditions>,
 }
 
 impl Outbox {
     /// The outbox in a terminal's state folder. It comes into being with the first item.
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("outbox"), offered: Mutex::default() }
+        Self { folder: state.join("outbox"), offered: Mutex::default(), standing: None }
     }
 
     /// Where it is.
@@ -182,13 +188,14 @@ impl Outbox {
     /// [`OutboxError`].
     pub fn state(&self, conditions: Conditions) -> Result<MessageId, OutboxError> {
         let kept = conditions.to_json().to_string();
+        self.forget_told();
         // Ours first: what we refuse and nobody told the server is put off, what it keeps and we do not is lost time.
         write_secret(&self.folder.join(CONDITIONS), kept.as_bytes()).map_err(|source| self.failed(source))?;
         self.add(&Said::Conditions(conditions), &[])
     }
 
-    /// What this terminal takes for now, as far as it has said anything.
-    pub fn conditions(&self) -> Option<Conditions> {
+    /// What this terminal has said that it takes, which may be over.
+    fn stated(&self) -> Option<Conditions> {
         let kept = fs::read(self.folder.join(CONDITIONS)).ok()?;
         let read = serde_json::from_slice(&kept).map_err(|error| error.to_string()).and_then(Conditions::from_json);
         read.inspect_err(|error| tracing::error!(error, "what this terminal takes for now cannot be read: everything"))

@@ -45,6 +45,7 @@ fn terminal(folder: &Path, rule: Rule) -> TerminalConfig {
         server: None,
         limits: Limits::default(),
         linger: Duration::ZERO,
+        standing: None,
         profile: Profile::GENERIC,
         link: LinkSettings::default(),
     }

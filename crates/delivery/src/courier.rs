@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::encoding::ZSTD;
 use crate::fields;
 use crate::message::{Digest, MessageId, Parcel, Urgency};
+use crate::octets::Octets;
 use crate::outbox::OutboxReader;
 use crate::plan::Due;
 use crate::portions::{Content, Flushed, WayOut};
@@ -147,10 +148,10 @@ impl Courier {
     /// [`DeliveryError::Lost`].
     pub async fn tell_keys(&mut self, keys: &ServerKeyList) -> Result<bool, DeliveryError> {
         let request = Request::builder().method(Method::PUT).uri("http://terminal/server-keys");
-        let keys = Bytes::from(keys.to_string());
+        let keys = Octets::from(Bytes::from(keys.to_string()));
         // Before all messages: from the next call on another key may prove the server.
-        let due = Due { urgency: Urgency::Urgent, id: MessageId::now(), size: keys.len() as u64 };
-        let content = Content::new(due, keys, self.way.clone());
+        let due = Due { urgency: Urgency::Urgent, id: MessageId::now(), size: keys.size() };
+        let content = Content::new(due, &keys, 0, self.way.clone());
         let request = request.body(content).expect("a constant request is valid");
         let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
         Ok(response.status() == StatusCode::NO_CONTENT)
@@ -171,17 +172,13 @@ impl Courier {
     ///
     /// # Errors
     /// [`DeliveryError`].
-    ///
-    /// # Panics
-    /// If `offset` is beyond the content.
     pub fn deliver(
         &mut self,
         parcel: &Parcel,
         offset: u64,
         is_last: bool,
     ) -> impl Future<Output = Result<Receipt, DeliveryError>> + Send + use<> {
-        let at = usize::try_from(offset).expect("an offset within the content");
-        let content = Content::new(parcel.due(), parcel.octets().slice(at..), self.way.clone());
+        let content = Content::new(parcel.due(), parcel.octets(), offset, self.way.clone());
         let request = fields::of_parcel(parcel, offset, is_last).body(content);
         let request = request.expect("what is said of a message is valid in a field");
         let (response, said) = (self.requests.send_request(request), self.said.clone());

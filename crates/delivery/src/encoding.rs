@@ -1,25 +1,29 @@
 //! zstd (RFC 8878) for one content at a time, where it pays; and the limits within which a terminal unpacks it.
 
+use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
+use zstd::stream::write::Encoder;
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
 use crate::message::{ContentType, Digest};
+use crate::octets::Octets;
 
 /// The word for it in `content-encoding` and `accept-encoding` (RFC 9659).
 pub(crate) const ZSTD: &str = "zstd";
 
 /// Octets of content that are not worth packing.
-const PACKED_ABOVE: usize = 100;
+const PACKED_ABOVE: u64 = 100;
 
 /// A packed content must save a tenth.
-const SAVED_MIN: usize = 10;
+const SAVED_MIN: u64 = 10;
 
 /// Octets up to which packing may take its time: what it saves of a slow line is seconds.
-const THOROUGH_UP_TO: usize = 256 * 1024;
+const THOROUGH_UP_TO: u64 = 256 * 1024;
 
 /// Octets that a content may have unpacked.
 pub const UNPACKED_OCTETS_MAX: u64 = 64 * 1024 * 1024;
@@ -33,6 +37,9 @@ const WINDOW_LOG_MAX: u32 = 23;
 
 /// Octets of the largest frame header (RFC 8878 §3.1.1.1), magic number included.
 const FRAME_HEADER_OCTETS_MAX: u64 = 18;
+
+/// What is packed at once.
+const PACKED_AT_ONCE: usize = 64 * 1024;
 
 /// What is unpacked at once.
 const CHUNK_OCTETS: usize = 16 * 1024;
@@ -71,19 +78,91 @@ pub enum UnpackError {
 }
 
 /// Packs a content. `None`: it does not pay.
-pub(crate) fn pack(content_type: &ContentType, content: &[u8]) -> Option<Vec<u8>> {
-    if content.len() <= PACKED_ABOVE || content.len() as u64 > UNPACKED_OCTETS_MAX || is_packed(content_type) {
+pub(crate) fn pack(content_type: &ContentType, content: &[u8]) -> Option<Bytes> {
+    if !may_pay(content_type, content.len() as u64) {
         return None;
     }
-    let level = if content.len() <= THOROUGH_UP_TO { 19 } else { 9 };
-    let packed = Compressor::new(level).and_then(|mut compressor| {
+    let packed = Compressor::new(level(content.len() as u64)).and_then(|mut compressor| {
         // Four octets, for it is what tells a mistake of ours: the digest is that of what is on the line.
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         compressor.compress(content)
     });
     let packed = packed.inspect_err(|error| tracing::warn!(%error, "a content could not be packed")).ok()?;
-    let pays = packed.len() <= content.len() - content.len() / SAVED_MIN;
-    (pays && content.len() as u64 <= limit(packed.len() as u64)).then_some(packed)
+    pays(content.len() as u64, packed.len() as u64).then(|| packed.into())
+}
+
+/// Packs a content that is in a file, piece by piece into another. `None`: it does not pay.
+///
+/// # Errors
+/// If a file cannot be made, read or written.
+pub(crate) fn pack_stream(
+    content_type: &ContentType,
+    content: &Octets,
+    scratch: impl FnOnce() -> io::Result<File>,
+) -> io::Result<Option<(Digest, Octets)>> {
+    let size = content.size();
+    if !may_pay(content_type, size) {
+        return Ok(None);
+    }
+    let mut encoder = Encoder::new(Hashed::new(scratch()?), level(size))?;
+    encoder.include_checksum(true)?;
+    encoder.set_pledged_src_size(Some(size))?; // the frame declares it
+    let (mut reader, mut chunk, mut left) = (content.reader(), vec![0; PACKED_AT_ONCE], size);
+    while left > 0 {
+        let read = reader.read(&mut chunk)?;
+        left -= read as u64;
+        encoder.write_all(&chunk[..read])?;
+        // What does not pay is not worth its time either.
+        if !saves(size, encoder.get_ref().size) {
+            return Ok(None);
+        }
+    }
+    let Hashed { to, hash, size: packed } = encoder.finish()?;
+    Ok(pays(size, packed).then(|| (Digest::from_hash(hash), Octets::in_file(to, packed))))
+}
+
+/// Where packed octets go: counted and hashed.
+struct Hashed<W> {
+    to: W,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W> Hashed<W> {
+    fn new(to: W) -> Self {
+        Self { to, hash: Sha256::new(), size: 0 }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(octets)?;
+        self.hash.update(&octets[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn level(size: u64) -> i32 {
+    if size <= THOROUGH_UP_TO { 19 } else { 9 }
+}
+
+/// Whether it is worth trying.
+fn may_pay(content_type: &ContentType, size: u64) -> bool {
+    (PACKED_ABOVE + 1..=UNPACKED_OCTETS_MAX).contains(&size) && !is_packed(content_type)
+}
+
+/// Whether what came of it is worth it, and no terminal takes it for a bomb.
+fn pays(size: u64, packed: u64) -> bool {
+    saves(size, packed) && size <= limit(packed)
+}
+
+fn saves(size: u64, packed: u64) -> bool {
+    packed <= size - size / SAVED_MIN
 }
 
 /// Whether contents of this type are packed already.
@@ -168,11 +247,45 @@ mod tests {
         assert_eq!(unpacked, content);
     }
 
+    fn in_file(content: &[u8]) -> Octets {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Octets::in_file(file, content.len() as u64)
+    }
+
+    #[test]
+    fn a_content_in_a_file_is_packed_into_another_and_unpacks_to_what_it_was() {
+        let content = readings().repeat(20);
+        let (digest, packed) = pack_stream(&json(), &in_file(&content), tempfile::tempfile).unwrap().unwrap();
+        let packed = packed.read().unwrap();
+        assert_eq!(digest, Digest::of(&packed));
+        let mut unpacked = Vec::new();
+        unpack(&*packed, packed.len() as u64, &mut unpacked).unwrap();
+        assert_eq!(unpacked, content);
+        // Again the same, or a part of it could not be gone on with.
+        let (again, _) = pack_stream(&json(), &in_file(&content), tempfile::tempfile).unwrap().unwrap();
+        assert_eq!(again, digest);
+    }
+
+    #[test]
+    fn a_content_in_a_file_that_does_not_pay_is_left_as_it_is() {
+        let random: Vec<u8> = (0..10_000_u64).flat_map(|n| Digest::of(&n.to_le_bytes()).octets()).collect();
+        assert!(pack_stream(&json(), &in_file(&random), tempfile::tempfile).unwrap().is_none(), "random octets");
+        let zeros = vec![0; 2 << 20];
+        assert!(
+            pack_stream(&json(), &in_file(&zeros), tempfile::tempfile).unwrap().is_none(),
+            "a terminal takes it for a bomb"
+        );
+        let image = "image/jpeg".parse().unwrap();
+        let no_file = || -> io::Result<File> { unreachable!("nothing is tried") };
+        assert!(pack_stream(&image, &in_file(&readings()), no_file).unwrap().is_none());
+    }
+
     #[test]
     fn what_does_not_pay_is_left_as_it_is() {
         let random: Vec<u8> = (0..32_u64).flat_map(|n| Digest::of(&n.to_le_bytes()).octets()).collect();
         assert!(pack(&json(), &random).is_none(), "random octets");
-        assert!(pack(&json(), &[b'a'; PACKED_ABOVE]).is_none(), "too short");
+        assert!(pack(&json(), &vec![b'a'; usize::try_from(PACKED_ABOVE).unwrap()]).is_none(), "too short");
         for packed in ["image/jpeg", "IMAGE/PNG", "video/mp4", "application/zip", "application/epub+zip; a=b"] {
             assert!(pack(&packed.parse().unwrap(), &readings()).is_none(), "{packed}");
         }
@@ -206,10 +319,10 @@ mod tests {
     fn whatever_is_no_whole_frame_is_refused() {
         let packed = pack(&json(), &readings()).unwrap();
         let length = packed.len() as u64;
-        let mut undeclared = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        let mut undeclared = Encoder::new(Vec::new(), 1).unwrap();
         undeclared.include_contentsize(false).unwrap();
         undeclared.write_all(b"how much is this?").unwrap();
-        let mut flipped = packed.clone();
+        let mut flipped = packed.to_vec();
         flipped[packed.len() / 2] ^= 1;
         for (what, octets) in [
             ("nothing", vec![]),

@@ -19,7 +19,7 @@ pub(crate) const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// The request that brings a message from `offset` on.
 pub(crate) fn of_parcel(parcel: &Parcel, offset: u64, is_last: bool) -> Builder {
     let (head, manner) = (parcel.head(), parcel.manner());
-    let size = parcel.octets().len() as u64;
+    let size = parcel.octets().size();
     let method = if offset == 0 { Method::PUT } else { Method::PATCH };
     let mut request = Request::builder()
         .method(method)

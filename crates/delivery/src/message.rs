@@ -1,16 +1,18 @@
 //! A message's name, head and digest.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::encoding::pack;
+use crate::encoding::{pack, pack_stream};
+use crate::octets::Octets;
 use crate::plan::Due;
 use crate::topic::Topic;
 
@@ -246,27 +248,35 @@ pub struct Parcel {
     head: MessageHead,
     manner: Manner,
     /// The content, packed or not.
-    octets: Bytes,
+    octets: Octets,
     /// Of the octets, if they are packed.
     packed: Option<Digest>,
 }
 
 impl Parcel {
     /// A message whose content goes as it is.
-    pub fn new(head: MessageHead, manner: Manner, content: Bytes) -> Self {
-        Self { head, manner, octets: content, packed: None }
+    pub fn new(head: MessageHead, manner: Manner, content: impl Into<Octets>) -> Self {
+        Self { head, manner, octets: content.into(), packed: None }
     }
 
-    /// The same, packed if that pays. Takes a while for large contents.
-    #[must_use]
-    pub fn pack(self) -> Self {
-        match pack(&self.head.content_type, &self.octets) {
-            Some(packed) if self.packed.is_none() => {
-                let packed = Bytes::from(packed);
-                Self { packed: Some(Digest::of(&packed)), octets: packed, ..self }
-            }
-            _ => self,
+    /// The same, packed if that pays; a content in a file into another that `scratch` makes, of which no name is needed. Takes
+    /// a while for large contents, and some 20 MiB of memory at most.
+    ///
+    /// # Errors
+    /// If a file cannot be made, read or written.
+    pub fn pack(self, scratch: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        if self.packed.is_some() {
+            return Ok(self);
         }
+        let content_type = &self.head.content_type;
+        let packed = match self.octets.held() {
+            Some(octets) => pack(content_type, octets).map(|packed| (Digest::of(&packed), Octets::from(packed))),
+            None => pack_stream(content_type, &self.octets, scratch)?,
+        };
+        Ok(match packed {
+            Some((digest, octets)) => Self { packed: Some(digest), octets, ..self },
+            None => self,
+        })
     }
 
     /// What the message is.
@@ -280,7 +290,7 @@ impl Parcel {
     }
 
     /// What goes on the line.
-    pub fn octets(&self) -> &Bytes {
+    pub fn octets(&self) -> &Octets {
         &self.octets
     }
 
@@ -296,7 +306,7 @@ impl Parcel {
 
     /// Octets that packing saves the line.
     pub fn saved(&self) -> u64 {
-        self.head.size.saturating_sub(self.octets.len() as u64)
+        self.head.size.saturating_sub(self.octets.size())
     }
 
     /// Its place in the order.

@@ -373,16 +373,17 @@ impl OutboxReader {
         Ok(Some(head))
     }
 
-    /// The content of the item whose head was read last.
+    /// What is here of the content of the item whose head was read last, of which so many octets are left: at least one.
     ///
     /// # Errors
     /// [`OutboxError`].
-    pub async fn content(&mut self, size: usize) -> Result<Bytes, OutboxError> {
-        self.fill(size).await?;
-        if self.read.len() < size {
+    pub async fn chunk(&mut self, left: u64) -> Result<Bytes, OutboxError> {
+        self.fill(1).await?;
+        let count = usize::try_from(left).map_or(self.read.len(), |left| left.min(self.read.len()));
+        if count == 0 {
             return Err(OutboxError::Malformed);
         }
-        Ok(self.read.split_to(size).freeze())
+        Ok(self.read.split_to(count).freeze())
     }
 
     /// Waits until so many octets are here, or no more come.

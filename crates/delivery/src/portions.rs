@@ -6,7 +6,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,12 +15,15 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::octets::{Octets, Unread};
 use crate::plan::{Due, Turns};
 
 /// Octets of a portion below which its frame and record would be a large part of it.
 const PORTION_OCTETS_MIN: u32 = 240;
 /// One DATA frame (RFC 9113 §4.2).
 const PORTION_OCTETS_MAX: u32 = 16 * 1024;
+/// The first portion of a session is twice as long.
+const PORTION_OCTETS_AT_HAND: usize = 2 * PORTION_OCTETS_MAX as usize;
 
 /// The way out of a session, which all its contents share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -60,7 +62,7 @@ impl WayOut {
 /// A content, or what is left of it, as the body of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
-    left: Bytes,
+    left: Unread,
     /// Whose it is, and where it goes; `None`: a request without content.
     way: Option<(Due, WayOut)>,
     /// It has been asked for: its stream is open, so that others may have to wait for it.
@@ -68,29 +70,31 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) fn new(due: Due, octets: Bytes, way: WayOut) -> Self {
-        Self { left: octets, way: Some((due, way)), has_entered: false }
+    pub(crate) fn new(due: Due, octets: &Octets, offset: u64, way: WayOut) -> Self {
+        Self { left: octets.unread(offset), way: Some((due, way)), has_entered: false }
     }
 }
 
 impl Body for Content {
     type Data = Portion;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Portion>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Portion>>>> {
         let this = &mut *self;
-        let Some((due, way)) = this.way.clone().filter(|_| !this.left.is_empty()) else { return Poll::Ready(None) };
-        let mut waiting = way.lock();
+        let Some((due, way)) = this.way.clone().filter(|_| this.left.left() > 0) else { return Poll::Ready(None) };
         if !std::mem::replace(&mut this.has_entered, true) {
-            waiting.turns.enter(due);
+            way.lock().turns.enter(due);
         }
-        let Some(taken) = waiting.turns.take(due, this.left.len()) else {
+        // Before the turn is taken: nobody waits for our disk with a portion that is not there yet.
+        let at_hand = ready!(this.left.poll_at_hand(PORTION_OCTETS_AT_HAND, cx))?;
+        let mut waiting = way.lock();
+        let Some(taken) = waiting.turns.take(due, at_hand) else {
             waiting.wakers.insert(due, cx.waker().clone());
             return Poll::Pending;
         };
         drop(waiting);
-        let octets = this.left.split_to(taken);
-        if this.left.is_empty() {
+        let octets = this.left.take(taken);
+        if this.left.left() == 0 {
             way.note(|turns| turns.leave(due));
         }
         let cost = Turns::cost(taken);
@@ -98,11 +102,11 @@ impl Body for Content {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
+        self.left.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
+        SizeHint::with_exact(self.left.left())
     }
 }
 

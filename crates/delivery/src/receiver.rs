@@ -34,6 +34,11 @@ const HEAD_OCTETS_MAX: u32 = 4096;
 /// Requests at once: the messages that a server has under way, and one more that asks.
 const STREAMS_MAX: u32 = UNDER_WAY_MAX as u32 + 1;
 
+/// Octets of a refused request's path that are logged: a message's has 25.
+const PATH_LOGGED_MAX: usize = 100;
+/// Refused requests of a session that are logged: a server that goes on is told so as often as it likes, but fills no log.
+const REFUSALS_LOGGED_MAX: u32 = 20;
+
 /// Where a terminal keeps what it receives. A receipt follows [`Inbox::store`], so that must not return before the
 /// message is on the disk.
 pub trait Inbox: Send + Sync + 'static {
@@ -236,6 +241,8 @@ struct Course {
     end: End,
     /// Messages that have begun to come and have no answer yet.
     under_way: usize,
+    /// Requests that were refused.
+    refused: u32,
 }
 
 impl Course {
@@ -267,7 +274,7 @@ struct UnderWay(Arc<watch::Sender<Course>>);
 
 impl UnderWay {
     fn begin(course: &Arc<watch::Sender<Course>>) -> Self {
-        course.send_modify(|course| *course = Course { end: End::Open, under_way: course.under_way + 1 });
+        course.send_modify(|course| *course = Course { end: End::Open, under_way: course.under_way + 1, ..*course });
         Self(course.clone())
     }
 }
@@ -288,16 +295,18 @@ async fn answer(
     let (parts, content) = request.into_parts();
     match (&parts.method, parts.uri.path()) {
         (&Method::HEAD, path) if path.starts_with("/m/") => {
-            let Ok(id) = path[3..].parse() else { return say(StatusCode::BAD_REQUEST, "") };
+            let Ok(id) = path[3..].parse() else {
+                return refuse(course, &parts, StatusCode::BAD_REQUEST, "no message id");
+            };
             tell(inbox.progress(id).await)
         }
         (&Method::PUT | &Method::PATCH, path) if path.starts_with("/m/") => {
             let arrival = match read_arrival(&path[3..], &parts.method, &parts.headers) {
                 Ok(_) if !is_encoding_known(&parts.headers) => {
-                    return say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only zstd is unpacked here");
+                    return refuse(course, &parts, StatusCode::UNSUPPORTED_MEDIA_TYPE, "only zstd is unpacked here");
                 }
                 Ok(arrival) => arrival,
-                Err(what) => return say(StatusCode::BAD_REQUEST, what),
+                Err(what) => return refuse(course, &parts, StatusCode::BAD_REQUEST, what),
             };
             let under_way = UnderWay::begin(course);
             // A task of its own: hyper drops this one with its stream, and a part that was cut off is still to be kept.
@@ -321,7 +330,13 @@ async fn answer(
             }
             match stored {
                 Ok(stored) => offer(receipt(stored, is_lingering), offers),
-                Err(error) => refusal(&error),
+                Err(error) => {
+                    // The server hears what is wrong; what the operating system says of it is for who looks after this machine.
+                    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                    let reason = format!("{error}{}", source.unwrap_or_default());
+                    note_refusal(course, &parts, refusal(&error), &reason);
+                    say(refusal(&error), &error.to_string())
+                }
             }
         }
         (&Method::POST, "/nothing-more") => {
@@ -344,7 +359,10 @@ async fn answer(
             let _under_way = UnderWay::begin(course);
             settle(inbox, &parts)
         }
-        _ => say(StatusCode::NOT_FOUND, "only /m/{id}, /outbox and POST /nothing-more are known here"),
+        _ => {
+            let reason = "only /m/{id}, /outbox and POST /nothing-more are known here";
+            refuse(course, &parts, StatusCode::NOT_FOUND, reason)
+        }
     }
 }
 
@@ -379,15 +397,34 @@ fn settle(inbox: &Arc<impl Inbox>, parts: &Parts) -> Answer {
     }
 }
 
-fn refusal(error: &StoreError) -> Answer {
-    let status = match error {
+fn refusal(error: &StoreError) -> StatusCode {
+    match error {
         StoreError::Damaged | StoreError::Cut => StatusCode::BAD_REQUEST,
         StoreError::Offset | StoreError::Reused => StatusCode::CONFLICT,
         StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StoreError::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
-    };
-    say(status, &error.to_string())
+    }
+}
+
+fn refuse(course: &watch::Sender<Course>, request: &Parts, status: StatusCode, reason: &str) -> Answer {
+    note_refusal(course, request, status, reason);
+    say(status, reason)
+}
+
+fn note_refusal(course: &watch::Sender<Course>, request: &Parts, status: StatusCode, reason: &str) {
+    let mut count = 0;
+    course.send_if_modified(|course| {
+        course.refused = course.refused.saturating_add(1);
+        count = course.refused;
+        false // nobody waits for that
+    });
+    let (method, path) = (&request.method, request.uri.path().get(..PATH_LOGGED_MAX).unwrap_or(request.uri.path()));
+    match count {
+        ..REFUSALS_LOGGED_MAX => tracing::warn!(%method, path, status = status.as_u16(), reason, "refused"),
+        REFUSALS_LOGGED_MAX => tracing::warn!(%method, path, "refused; more of this session are not logged"),
+        _ => {}
+    }
 }
 
 fn tell(progress: Progress) -> Answer {
@@ -570,7 +607,7 @@ mod tests {
         let mut courier = Courier::start(near, None).await.unwrap();
         let parcel = message(b"coin box full");
         assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::Stored);
-        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(parcel.head().id, parcel.octets().clone())]);
+        assert_eq!(shelf.0.lock().unwrap().as_slice(), &[(parcel.head().id, parcel.octets().held().unwrap().clone())]);
         assert_eq!(courier.deliver(&parcel, 0, false).await.unwrap(), Receipt::StoredBefore);
         assert!(courier.nothing_more().await.is_err(), "the terminal hangs up instead of answering");
         assert!(terminal.await.unwrap().is_ok());

@@ -36,14 +36,36 @@ pub(crate) struct Call {
     pub(crate) is_voice: bool,
     pub(crate) placed: Instant,
     pub(crate) answered: Option<Instant>,
+    pub(crate) connected: Option<Instant>,
     pub(crate) rings: u32,
     /// Short rings before the first that counts.
     pub(crate) odd_rings: u32,
-    /// Octets that have arrived, both ways together.
-    pub(crate) arrived_octets: u64,
+    pub(crate) arrived: Arrived,
     /// The line is cut when that many have.
     pub(crate) cut_after_octets: Option<u64>,
     pub(crate) phase: Phase,
+}
+
+/// What has come through a call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrived {
+    /// Both ways together.
+    pub(crate) octets: u64,
+    /// Where those of the last flight came from.
+    from: Option<Side>,
+    /// Octets that arrive from one end begin a flight if the last one was the other end's and nothing of that is under way.
+    pub(crate) flights: u64,
+}
+
+impl Arrived {
+    /// `is_alone`: the other direction is idle.
+    pub(crate) fn add(&mut self, from: Side, octets: usize, is_alone: bool) {
+        self.octets += octets as u64;
+        if self.from.is_none() || (is_alone && self.from != Some(from)) {
+            self.flights += 1;
+            self.from = Some(from);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,12 +115,17 @@ impl Circuits {
         }
     }
 
+    /// Octets put on the line, from the caller and from the called.
+    pub(crate) fn carried(&self) -> (u64, u64) {
+        (self.from_caller.carried(), self.from_called.carried())
+    }
+
     /// Both directions stop at `now`; returns the octets carried from the caller and from the called, and the
     /// direction from `side`.
     fn hang_up(mut self, side: Side, now: Instant) -> ((u64, u64), Circuit) {
         self.from_caller.lose_carrier(now);
         self.from_called.lose_carrier(now);
-        let carried = (self.from_caller.carried(), self.from_called.carried());
+        let carried = self.carried();
         let circuit = match side {
             Side::Caller => self.from_caller,
             Side::Called => self.from_called,
@@ -168,12 +195,14 @@ impl Call {
             presented: self.presented.as_ref().map(|presented| presented.number.shown().to_owned()),
             placed: wall(self.placed),
             answered: self.answered.map(&wall),
+            connected: self.connected.map(&wall),
             ended: wall(ending.at),
             rings: self.rings,
             outcome: ending.outcome,
             ended_by: ending.ended_by,
             octets_from_caller: ending.carried.0,
             octets_from_called: ending.carried.1,
+            flights: self.arrived.flights,
             billed_seconds: answered_for.map_or(0, billed_seconds),
             bill: None,
         }

@@ -201,6 +201,11 @@ impl Circuit {
         self.in_flight.push_back((now + self.shape.delay, Arrival::CarrierLoss));
     }
 
+    /// Nothing is on the line or on its way to it.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty() && self.sending.is_none_or(|chunk| chunk.end <= now)
+    }
+
     pub(crate) fn carried(&self) -> u64 {
         self.carried
     }

@@ -95,6 +95,9 @@ pub struct CallRecord {
     pub placed: Timestamp,
     /// When the called station went off hook.
     pub answered: Option<Timestamp>,
+    /// When the modems had trained; absent if they never did.
+    #[serde(default)]
+    pub connected: Option<Timestamp>,
     /// When the first of the two hung up.
     pub ended: Timestamp,
     /// How many times it rang.
@@ -107,6 +110,9 @@ pub struct CallRecord {
     pub octets_from_caller: u64,
     /// Octets the called modem put on the line.
     pub octets_from_called: u64,
+    /// How often the direction changed in which octets arrive, and the first; what comes beside the other direction's is of its flight.
+    #[serde(default)]
+    pub flights: u64,
     /// Whole seconds from answer to the first hang-up, rounded up; 0 if never answered.
     pub billed_seconds: u64,
     /// What it costs, if the caller's station has a tariff.
@@ -150,12 +156,14 @@ mod tests {
             presented: Some("P".into()),
             placed: "2026-11-22T19:30:00Z".parse().unwrap(),
             answered: None,
+            connected: None,
             ended: "2026-11-22T19:30:05.25Z".parse().unwrap(),
             rings: 1,
             outcome: Outcome::NoAnswer,
             ended_by: EndedBy::Exchange,
             octets_from_caller: 0,
             octets_from_called: 0,
+            flights: 0,
             billed_seconds: 0,
             bill: None,
         };

@@ -222,6 +222,12 @@ pub struct CallStatus {
     pub state: CallState,
     /// How many times it has rung.
     pub rings: u32,
+    /// Octets the caller's modem has put on the line.
+    pub octets_from_caller: u64,
+    /// Octets the called modem has put on the line.
+    pub octets_from_called: u64,
+    /// How often the direction changed in which octets arrive, and the first; what comes beside the other direction's is of its flight.
+    pub flights: u64,
 }
 
 /// How far a call is.
@@ -316,17 +322,26 @@ impl Exchange {
 
     /// The calls that are placed and not yet over, in the order they were placed.
     pub fn calls(&self) -> impl Iterator<Item = CallStatus> {
-        self.calls.iter().map(|(id, call)| CallStatus {
-            id: *id,
-            caller: self.stations[call.caller.index()].number.clone(),
-            called: call.dialled.clone(),
-            state: match call.phase {
-                Phase::Ringing => CallState::Ringing,
-                Phase::Training => CallState::Training,
-                Phase::Connected(_) => CallState::Connected,
-                Phase::Releasing { .. } => CallState::Releasing,
-            },
-            rings: call.rings,
+        self.calls.iter().map(|(id, call)| {
+            let (octets_from_caller, octets_from_called) = match &call.phase {
+                Phase::Connected(circuits) => circuits.carried(),
+                Phase::Ringing | Phase::Training | Phase::Releasing { .. } => (0, 0),
+            };
+            CallStatus {
+                id: *id,
+                caller: self.stations[call.caller.index()].number.clone(),
+                called: call.dialled.clone(),
+                state: match call.phase {
+                    Phase::Ringing => CallState::Ringing,
+                    Phase::Training => CallState::Training,
+                    Phase::Connected(_) => CallState::Connected,
+                    Phase::Releasing { .. } => CallState::Releasing,
+                },
+                rings: call.rings,
+                octets_from_caller,
+                octets_from_called,
+                flights: call.arrived.flights,
+            }
         })
     }
 

@@ -76,7 +76,10 @@ async fn a_script_changes_a_station_cuts_a_line_and_follows_calls_and_records() 
     caller.write_all(b"ATD202\r").await.unwrap();
     read_to(&mut called, "\r\nCONNECT 9600\r\n").await;
     let calls = script.ask(r#"{"do":"calls"}"#).await;
-    let call = json!({"id": 2, "caller": "201", "called": "202", "state": "connected", "rings": 1});
+    let call = json!({
+        "id": 2, "caller": "201", "called": "202", "state": "connected", "rings": 1,
+        "flights": 0, "octets_from_caller": 0, "octets_from_called": 0,
+    });
     assert_eq!(calls["calls"], json!([call]));
     assert_eq!(script.ask(r#"{"do":"bills"}"#).await, json!({"ok": true, "bills": []}), "nobody has a tariff");
     let stations = script.ask(r#"{"do":"stations"}"#).await;

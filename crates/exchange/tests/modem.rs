@@ -240,6 +240,7 @@ proptest! {
                 Step::Wait(time) => bench.wait(time),
             }
         }
+        bench.wait(120_000); // what is still being dialled, with its pauses
         for number in ["201", "202"] {
             // Where DTR is ignored only a cut ends a call.
             bench.cut(number);

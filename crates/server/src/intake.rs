@@ -1,7 +1,6 @@
 //! The only door: every message enters here, whatever brought it. Rights, size, destination; then on the disk; then told.
 
-use bytes::Bytes;
-use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId, Topic};
+use delivery::{ContentType, MessageHead, MessageId, TerminalId, Topic};
 use jiff::{Timestamp, Zoned};
 use line::Home;
 use tokio::sync::mpsc;
@@ -10,7 +9,7 @@ use crate::alarms::{AlarmKind, Alarms};
 use crate::directory::{Destination, Provider, Recipient, TokenHash};
 use crate::rights::{allow_everything, allow_terminal, allow_topic};
 use crate::routing::{UnknownDestination, route};
-use crate::store::{Cancelled, Handling, NewMessage, OverQuota, Store, StoreError};
+use crate::store::{Cancelled, Draft, Handling, NewContent, NewMessage, OverQuota, Store, StoreError};
 
 /// Recipients of one submission.
 pub const RECIPIENTS_MAX: usize = 1000;
@@ -28,7 +27,7 @@ pub struct Submission {
     /// What the content is.
     pub content_type: ContentType,
     /// The content.
-    pub content: Bytes,
+    pub content: NewContent,
     /// How it is to be treated.
     pub handling: Handling,
 }
@@ -146,6 +145,11 @@ impl Intake {
         self.store.provider_with_token(TokenHash::of(token)).await?.ok_or(Refusal::Token)
     }
 
+    /// Begins to take a content in; who is not [recognised](Intake::recognise) does not get so far.
+    pub(crate) fn draft(&self) -> Draft {
+        self.store.draft()
+    }
+
     /// Takes a submission. On return the message and its envelopes are on the disk.
     ///
     /// # Errors
@@ -157,7 +161,7 @@ impl Intake {
             1..=RECIPIENTS_MAX => {}
             count => return Err(Refusal::TooManyDestinations(count)),
         }
-        if content.len() as u64 > self.size_max {
+        if content.size() > self.size_max {
             return Err(Refusal::TooLarge { max: self.size_max });
         }
         // Under a key it may be a repetition, which only the store knows.
@@ -181,8 +185,8 @@ impl Intake {
             return Err(Refusal::ForbiddenTopic(topic.clone()));
         }
         let terminals = self.route(&provider, destinations).await?;
-        let size = content.len() as u64;
-        let head = MessageHead { id: MessageId::now(), content_type, digest: Digest::of(&content), size };
+        let size = content.size();
+        let head = MessageHead { id: MessageId::now(), content_type, digest: content.digest(), size };
         let subscribers = match handling.topic.clone().filter(|_| is_for_subscribers) {
             Some(topic) => Some(self.store.subscribers(topic, handling.urgency, size, Zoned::now()).await?),
             None => None,

@@ -22,6 +22,8 @@
 pub(crate) mod away;
 pub(crate) mod information;
 pub(crate) mod proxy;
+#[cfg(test)]
+mod proxy_corpus;
 pub(crate) mod tunnel;
 pub(crate) mod words;
 

@@ -1,4 +1,4 @@
-//! The tables of variants and promises in the book of tests name tests that there are.
+//! The tables of variants, promises and bad input in the book of tests name tests that there are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,6 +53,34 @@ fn every_variant_of_the_two_flows_has_a_test_that_is_there() {
         assert!(!named.is_empty(), "{row}");
         for name in named {
             assert!(known.contains(name), "{row} names {name}, which is no test of real processes");
+        }
+    }
+}
+
+#[test]
+fn every_bad_input_has_a_test_of_real_processes_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (mut known, mut of_processes) = (BTreeSet::new(), BTreeSet::new());
+    functions(&root.join("crates"), &mut known);
+    functions(&root.join("crates/cli/tests/ringup"), &mut of_processes);
+    let text = fs::read_to_string(root.join("docs/testing.md")).expect("it is in the repository");
+    let (_, table) = text.split_once("## Bad input").expect("the book has the table");
+    let (table, _) = table.split_once("## ").expect("it is not the last chapter");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), 13, "{rows:#?}");
+    for row in rows {
+        let tests = |text: &str| -> Vec<String> {
+            text.split('`').skip(1).step_by(2).filter(|word| word.contains('_')).map(str::to_owned).collect()
+        };
+        let [_, input, both, besides, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("three columns: {row}")
+        };
+        assert!(!tests(both).is_empty(), "{input} has no test of real processes");
+        for name in tests(both) {
+            assert!(of_processes.contains(&name), "{input} names {name}, which is no test of real processes");
+        }
+        for name in tests(besides) {
+            assert!(known.contains(&name), "{input} names {name}, which is no test");
         }
     }
 }

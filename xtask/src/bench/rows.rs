@@ -37,6 +37,17 @@ crossings that had to wait for one another. Octets: from the server + to it.",
     head: "| proof | address | who | 33600 bit/s, 60 ms | round trips | octets | 9600 bit/s, 300 ms | round trips | octets |",
 };
 
+pub(super) const PEERS: Bench = Bench {
+    package: "ringup",
+    name: "peers",
+    title: "### peers\n\nA message from the caller to the called over the exchange in software, one run each; content is random octets. UUCP: Debian's uucico at both ends, protocol \
+'i', on a call that is dialled for it. pppd + POST: Debian's pppd at both ends in User-Mode Linux, with `noccp noipv6 connect-delay 0` and addresses known beforehand, busybox's wget and \
+httpd. Neither proves nor encrypts anything; Ringup does both. There: from CONNECT until the content is on the terminal's disk (Ringup, after the sync), a file (UUCP), at the program that \
+takes it (POST). Octets: put on the line by the caller + by the called until the first hang-up; flights: changes of direction, as the exchange sees octets arrive. Phases: until the content is \
+there (Ringup: until the receipt; as its server counts them).",
+    head: "| content, line | by | there | on hook | octets | flights | phases |",
+};
+
 pub(super) const STORE: Bench = Bench {
     package: "ringup-server",
     name: "store",

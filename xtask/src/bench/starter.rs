@@ -51,6 +51,8 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
     let dynamic = Resident::of_ours(workspace, &ringup_wait, &WAIT)?;
     let wanted = verdict("PSS", dynamic.memory.pss, PSS_WANTED_KIB);
     row("`ringup-wait`", &ringup_wait, &dynamic, &wanted)?;
+    let lends = Resident::of_ours(workspace, &ringup_wait, &[WAIT.as_slice(), &["--lend", "lend"]].concat())?;
+    row("`ringup-wait --lend`", &ringup_wait, &lends, &verdict("PSS", lends.memory.pss, PSS_WANTED_KIB))?;
     let resident = Resident::of_ours(workspace, &linked_statically, &WAIT)?;
     let wanted = verdict("anonymous", resident.memory.anonymous, STATIC_ANONYMOUS_WANTED_KIB);
     row("`ringup-wait`, linked statically", &linked_statically, &resident, &wanted)?;

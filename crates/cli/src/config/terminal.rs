@@ -12,9 +12,10 @@ use std::time::Duration;
 use client::answer::TerminalConfig;
 use client::budget::Limits;
 use client::inbox::{InboxConfig, Rules};
-use client::outbox::Pace;
+use client::outbox::{Pace, StandingConditions};
 use client::sender::SenderConfig;
 use client::session::{LinkSettings, SILENCE_MAX};
+use delivery::Urgency;
 use delivery::proof::Bundle;
 use line::{Action, Home, Hours, Number, PortAddress, Rule, Screening, Window, check_dialled};
 use link::HAS_TUN;
@@ -78,6 +79,10 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         };
         let (pace, starter) = top.section("outbox", outbox);
         let sender = SenderConfig { state: state.clone(), pace, starter };
+        let standing = if top.has("conditions") { top.section("conditions", standing) } else { None };
+        if standing.is_some() && !top.has("terminal") {
+            top.fault("conditions", "are for a [terminal]: a machine that only submits is brought nothing");
+        }
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
@@ -89,6 +94,7 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
                 server: server_address.clone(),
                 limits,
                 rules: inbox::read(top),
+                standing,
                 config: path.to_owned(),
             };
             top.section("terminal", |section| terminal(section, link.clone(), line))
@@ -112,6 +118,7 @@ struct LineFacts {
     server: Option<String>,
     limits: Limits,
     rules: Rules,
+    standing: Option<StandingConditions>,
     config: PathBuf,
 }
 
@@ -137,6 +144,18 @@ fn outbox(section: &mut Section<'_>) -> (Pace, Option<PathBuf>) {
         section.fault("every", "is less than a minute: what cannot wait so long is --urgency urgent");
     }
     (pace, section.path("starter"))
+}
+
+/// What the terminal takes whenever `ringup conditions` has said nothing else.
+fn standing(section: &mut Section<'_>) -> Option<StandingConditions> {
+    let says = ["urgency", "size_max"].iter().any(|key| section.has(key));
+    if !says {
+        section.fault("urgency", "is missing, and so is size_max: it takes everything anyway");
+    }
+    let urgency = section.parsed::<Urgency>("urgency").unwrap_or(Urgency::Bulk);
+    let size_max = section.has("size_max").then(|| section.count("size_max", u64::MAX));
+    let reason = section.parsed::<String>("reason").unwrap_or_default();
+    says.then_some(StandingConditions { urgency, size_max, reason })
 }
 
 /// How the server is reached: by its number, at its address on the Internet, or both.
@@ -203,7 +222,7 @@ fn caller(section: &mut Section<'_>) -> Option<(Number, Rule)> {
 }
 
 fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> Option<TerminalConfig> {
-    let LineFacts { home, dial_prefix, profile, state, server, limits, rules, config } = line;
+    let LineFacts { home, dial_prefix, profile, state, server, limits, rules, standing, config } = line;
     let callers = callers(section, home);
     let folder = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
     let inbox = InboxConfig { folder, rules, hand_over: inbox::hand_over_words(config) };
@@ -220,7 +239,7 @@ fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> O
             "asks for \"connect\", which needs server.address: HOST:PORT of the server's delivery port",
         );
     }
-    Some(TerminalConfig { callers, home, dial_prefix, inbox, state, server, limits, linger, profile, link })
+    Some(TerminalConfig { callers, home, dial_prefix, inbox, state, server, limits, linger, standing, profile, link })
 }
 
 /// Writes a terminal's first config, as its bundle has it; a file that is there already is refused.

@@ -152,7 +152,9 @@ Examples:
   ringup conditions --urgency urgent --for 8h --reason roaming --now
   ringup conditions --max-size 5k --for 2d --reason 'battery low'
   ringup conditions --everything               takes back what was said
+  ringup conditions --for 8h                   takes everything for 8 hours, whatever [conditions] of the config says
 
+What always holds stands in the config ([conditions] urgency, size_max, reason); what is said here goes before it until it is over.
 What comes outside of it all the same is put off with the reason. The server's `ringup message explain` shows it.")]
 pub(crate) struct StateConditions {
     /// The least urgent messages that are taken: urgent, normal or bulk

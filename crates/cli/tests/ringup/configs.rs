@@ -195,6 +195,23 @@ fn every_config_in_the_guide_to_money_is_good() {
 }
 
 #[test]
+fn conditions_that_say_nothing_or_are_for_nobody_are_refused_and_those_in_the_guide_are_good() {
+    let terminal = "[terminal]\ncallers = [\"201\"]\n";
+    assert_faults("terminal", &format!("{terminal}[conditions]\nreason = \"roaming\""), &["conditions.urgency"]);
+    assert_faults("terminal", &format!("{terminal}[conditions]\nurgency = \"soon\""), &["conditions.urgency"]);
+    let provider = "[provider]\ntoken_file = \"token\"\n";
+    assert_faults("terminal", &format!("{provider}[conditions]\nsize_max = 5000"), &["conditions"]);
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/outbox.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let block = guide.split("```toml").map(|rest| rest.split("```").next().unwrap());
+    let block = block.last().filter(|block| block.contains("[conditions]")).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, format!("{terminal}{block}")).unwrap();
+    let Output { status, stderr, .. } = ringup(&["check-config", "terminal", file.path().to_str().unwrap()]);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+}
+
+#[test]
 fn all_faults_of_a_terminals_config_are_told_at_once_each_with_its_key() {
     let text = r#"
         [line]

@@ -15,6 +15,7 @@ mod trunks;
 mod typist;
 mod village;
 
+mod bad_input;
 mod broken_calls;
 mod capture;
 mod configs;

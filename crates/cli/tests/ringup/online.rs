@@ -5,10 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::chronicle::PATIENCE;
-use crate::village::{CENTRE, OWNER, Plan, Village};
+use crate::village::{CENTRE, OWNER, Plan, Village, awkward_content};
 
 /// The owner's config, with the server's address on the Internet and a rule for the server's ring.
-fn write_config(village: &Village, rule: &str) {
+pub(crate) fn write_config(village: &Village, rule: &str) {
     let address = village.delivery_address();
     let text = fs::read_to_string(village.path("owner.toml")).unwrap();
     let text = text.replace("[server]", &format!("[server]\naddress = \"{address}\""));
@@ -34,6 +34,33 @@ fn a_terminal_that_connects_by_itself_gets_what_waits_without_a_call() {
     });
     let online = calls.as_array().unwrap().iter().find(|call| call["line"] == "internet").unwrap();
     assert_eq!((&online["outcome"], &online["number"]), (&"completed".into(), &OWNER.into()));
+}
+
+#[test]
+fn a_large_content_is_never_whole_in_the_servers_memory() {
+    let village = Village::found(Plan { size_max: 60_000_000, no_answer_after: "30s", ..Plan::default() });
+    write_config(&village, "");
+    village.ask(&["terminal", "add", "archive", "--address", "10.77.0.9"]);
+    village.ask(&["provider", "add", "owners", "--may-send", "terminal:archive"]);
+    let may = village.run(&["terminal", "sends-as", "owner", "owners", "--config", "server.toml"]);
+    assert_eq!(may.code, Some(0), "{}", may.stderr);
+    let content = awkward_content(60_000_000);
+    let large = village.write("large", &content);
+    let before = village.server_memory_peak();
+
+    let message = village.send("tel:301", &large);
+    let outbox_add = ["outbox", "add", "--keep", "--to", "terminal:archive", "--config", "owner.toml", "large"];
+    assert_eq!(village.run(&outbox_add).code, Some(0));
+    let visit = village.start("owner", &["connect", "--config", "owner.toml"]).finish();
+    assert_eq!(visit.code, Some(0), "{}", visit.stderr);
+    village.wait_delivered(&message);
+    assert!(village.received(&message) == content);
+    let taken = village.ask_until(&["message", "list"], |taken| taken.as_array().unwrap().len() == 2);
+    assert_eq!(taken[0]["size"], 60_000_000, "{taken:#}");
+
+    // Packing it is tried, which takes some 20 MB.
+    let more = village.server_memory_peak() - before;
+    assert!(more < content.len() / 2, "{more} octets more");
 }
 
 #[test]

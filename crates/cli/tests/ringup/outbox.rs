@@ -1,5 +1,7 @@
 //! What a terminal has to say: from its disk to the server's, on the session that its key proves.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::process::{Finished, Process};
@@ -120,6 +122,25 @@ fn what_a_terminal_puts_in_while_offline_reaches_another_terminal() {
 }
 
 #[test]
+fn a_starter_that_lends_its_line_sleeps_as_long_as_it_does_not_ring_and_nobody_wants_the_line() {
+    let waterworks = Waterworks::found(Plan::default(), "");
+    let gauge = waterworks.start_gauge(&["--lend", "lend"]);
+    // It may still be on its way into its wait.
+    let asleep = || waterworks.taken();
+    let before = std::iter::repeat_with(|| {
+        let waits = gauge.waits();
+        asleep();
+        (waits == gauge.waits()).then_some(waits)
+    });
+    let before = before.take(100).flatten().next().expect("it waits some day");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        asleep();
+    }
+    assert_eq!(gauge.waits(), before);
+}
+
+#[test]
 fn an_item_that_the_server_refuses_is_kept_with_its_reason_and_not_sent_again() {
     let waterworks = Waterworks::found(Plan { size_max: 1000, ..Plan::default() }, "");
     let large = waterworks.add(&["--to", "tel:301", "--urgency", "urgent"], &"x".repeat(1001));
@@ -227,7 +248,7 @@ fn what_was_put_in_is_taken_once_however_often_both_ends_are_killed() {
             (waterworks.village.chronicle.wait_any(&who, &words).message == words[0]).then_some(sender)
         });
         // Somewhere else each time: before, between and after commit, acknowledgement and removal.
-        waterworks.village.chronicle.wait_lines(2 * round, std::time::Duration::from_millis(100));
+        waterworks.village.chronicle.wait_lines(2 * round, Duration::from_millis(100));
         if round % 2 == 1 {
             waterworks.village.kill_server();
             drop(sender);
@@ -319,4 +340,25 @@ fn what_a_terminal_does_not_take_now_is_not_brought_causes_no_call_and_is_explai
     waterworks.send();
     village.wait_delivered(&first);
     village.wait_delivered(&second);
+}
+
+#[test]
+fn what_the_config_says_is_taken_holds_until_a_command_says_something_else() {
+    let config = "[outbox]\nstarter = \"gauge.sock\"\n[conditions]\nurgency = \"urgent\"\nreason = \"metered\"";
+    let waterworks = Waterworks::found(Plan::default(), config);
+    let village = &waterworks.village;
+    let gauge = waterworks.start_gauge(&["--lend", "gauge.sock"]);
+    let message = village.send("terminal:gauge", &village.write("order", "open the sluice"));
+    let refused = village.chronicle.wait_field("server", "refused", "message_id", &message);
+    assert_eq!(refused.field("reason"), "not now: metered");
+    assert_eq!(village.chronicle.wait("server", "takes less for now").field("reason"), "metered");
+    village.ask_until(&["message", "explain", &message], |told| {
+        told["envelopes"][0]["waiting"]["reason"].as_str().is_some_and(|why| why.contains("metered"))
+    });
+    gauge.kill();
+    let everything = village.run(&["conditions", "--for", "1h", "--config", "gauge.toml"]);
+    assert_eq!(everything.code, Some(0), "{}", everything.stderr);
+    let _gauge = waterworks.start_gauge(&["--lend", "gauge.sock"]);
+    waterworks.send();
+    village.wait_delivered(&message);
 }

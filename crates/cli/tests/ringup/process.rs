@@ -77,6 +77,22 @@ impl Process {
         children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }
 
+    /// The most memory that it ever had, in octets.
+    pub(crate) fn memory_peak(&self) -> usize {
+        1024 * self.status("VmHWM:").trim_end_matches(" kB").parse::<usize>().unwrap()
+    }
+
+    /// How often it has waited for something, so far.
+    pub(crate) fn waits(&self) -> u64 {
+        self.status("voluntary_ctxt_switches:").parse().unwrap()
+    }
+
+    /// What Linux says of it.
+    fn status(&self, name: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it").trim().to_owned()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

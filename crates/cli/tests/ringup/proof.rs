@@ -48,6 +48,10 @@ fn a_bundle_that_was_used_lets_no_other_machine_in() {
     village.chronicle.wait("server", "the terminal did not prove itself");
     village.chronicle.wait("thief", "waiting again");
     thief.kill();
+    let said = village.chronicle.plain_text("thief");
+    assert!(said.contains("the server did not prove itself"), "{said}");
+    let outcome = village.server_calls(2)[0]["outcome"].as_str().unwrap().to_owned();
+    assert!(outcome.starts_with("not proved"), "{outcome}");
     assert_eq!(village.ask(&["message", "show", &second])["envelopes"][0]["state"], "waiting");
     assert!(
         !fs::read_dir(village.path("loot")).unwrap().any(|entry| !entry
@@ -75,8 +79,12 @@ fn a_server_with_another_key_delivers_nothing_though_it_calls_from_the_right_num
     village.write("report", "forged");
     let sent = village.run(&["send", "--server", &address, "--token-file", "token", "--to", "tel:301", "report"]);
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
-    village.chronicle.wait_nth("owner", "waiting again", 2);
+    village.chronicle.wait_field("owner", "waiting again", "outcome", "call failed");
     owner.kill();
+    // The terminal hangs up at once: to its server that is a session that was lost.
+    village.chronicle.wait_field("forger", "call ended", "outcome", "the session was lost");
+    let calls = village.ask(&["call", "list"]);
+    assert!(calls.as_array().unwrap().iter().any(|call| call["outcome"] == "the session was lost"), "{calls:#}");
     assert_eq!(village.inbox(), [first], "nothing but what the real server brought");
     let said = village.chronicle.plain_text("owner");
     assert!(said.contains("is not the one that was enrolled"), "{said}");

@@ -285,6 +285,11 @@ token_file = "token"
         self.server.as_ref().expect("it is running").signal(signal);
     }
 
+    /// The most memory that the server ever had, in octets.
+    pub(crate) fn server_memory_peak(&self) -> usize {
+        self.server.as_ref().expect("it is running").memory_peak()
+    }
+
     /// `kill -9` for the server.
     pub(crate) fn kill_server(&mut self) {
         self.server.take().expect("it is running").kill();

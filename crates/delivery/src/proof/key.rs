@@ -59,7 +59,7 @@ impl PublicKey {
 
     /// Reads what a peer presents, raw or in a certificate. Which of them TLS has settled; it is the key that counts. `None`: no
     /// Ed25519 key.
-    pub(super) fn from_presented(octets: &[u8]) -> Option<Self> {
+    pub fn from_presented(octets: &[u8]) -> Option<Self> {
         Self::from_spki(octets).or_else(|| key_in(octets))
     }
 

@@ -5,18 +5,22 @@
 mod line;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use ringup_delivery::proof::Secured;
 use ringup_delivery::{
-    Arrival, ContentType, Courier, Digest, Due, Inbox, Manner, MessageHead, MessageId, Parcel, Plan, Progress, Receipt,
-    Step, StoreError, Stored, Urgency, receive,
+    Arrival, ContentType, Courier, Digest, Due, Inbox, ItemAnswer, Manner, MessageHead, MessageId, Outbox, Outgoing,
+    Parcel, Plan, Progress, Receipt, Said, Step, StoreError, Stored, Urgency, receive, write_item_head,
 };
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use line::{Crossed, SECOND_OCTETS, line};
 
@@ -47,6 +51,62 @@ impl Inbox for Shelf {
     }
 }
 
+/// A gauge with a hundred readings, and those of which the server has said that it has them.
+struct Gauge {
+    items: Vec<Bytes>,
+    settled: Mutex<Vec<MessageId>>,
+}
+
+impl Gauge {
+    fn new() -> Self {
+        let said = Said::Message(Outgoing {
+            to: vec!["terminal:owner".into()],
+            content_type: ContentType::octets(),
+            urgency: Urgency::Normal,
+            expires_at: None,
+            topic: None,
+            replace_key: None,
+        });
+        let item = |reading: u8| {
+            let head = write_item_head(MessageId::now(), 100, &said).unwrap();
+            Bytes::from([head, vec![reading; 100]].concat())
+        };
+        Self { items: (0..100).map(item).collect(), settled: Mutex::default() }
+    }
+}
+
+impl Inbox for Gauge {
+    async fn store(&self, _: Arrival, _: Incoming) -> Result<Stored, StoreError> {
+        Err(StoreError::Reused)
+    }
+
+    async fn progress(&self, _: MessageId) -> Progress {
+        Progress::Nothing
+    }
+
+    fn outbox(&self) -> Option<&dyn Outbox> {
+        Some(self)
+    }
+}
+
+impl Outbox for Gauge {
+    fn waits(&self) -> bool {
+        true
+    }
+
+    fn read(&self) -> mpsc::Receiver<io::Result<Bytes>> {
+        let (sender, receiver) = mpsc::channel(self.items.len());
+        self.items.iter().for_each(|item| sender.try_send(Ok(item.clone())).unwrap());
+        receiver
+    }
+
+    fn settle(&self, id: MessageId, answer: ItemAnswer) -> Result<(), StoreError> {
+        assert_eq!(answer, ItemAnswer::Accepted);
+        self.settled.lock().unwrap().push(id);
+        Ok(())
+    }
+}
+
 struct Session {
     courier: Courier,
     shelf: Arc<Shelf>,
@@ -55,14 +115,20 @@ struct Session {
     began: mpsc::UnboundedReceiver<MessageId>,
 }
 
+/// Begins a session; on return the server is proved.
+async fn begin(near: Secured<DuplexStream>, far: Secured<DuplexStream>, terminal: Arc<impl Inbox>) -> Courier {
+    tokio::spawn(receive(far, terminal, None, Duration::from_secs(30)));
+    let mut proof = near.proof();
+    let courier = Courier::start(near, None).await.unwrap();
+    proof.wait().await.unwrap();
+    courier
+}
+
 async fn session() -> Session {
     let (near, far, crossed) = line();
     let (tell, began) = mpsc::unbounded_channel();
     let shelf = Arc::new(Shelf { crossed: crossed.clone(), stored: Mutex::default(), began: tell });
-    tokio::spawn(receive(far, shelf.clone(), None, Duration::from_secs(30)));
-    let mut proof = near.proof();
-    let courier = Courier::start(near, None).await.unwrap();
-    proof.wait().await.unwrap();
+    let courier = begin(near, far, shelf.clone()).await;
     Session { courier, shelf, crossed, began }
 }
 
@@ -82,7 +148,7 @@ fn message(urgency: Urgency, size: usize) -> Parcel {
         digest: Digest::of(&content),
         size: size as u64,
     };
-    Parcel::new(head, Manner { urgency, ..Manner::default() }, content.into())
+    Parcel::new(head, Manner { urgency, ..Manner::default() }, Bytes::from(content))
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,4 +217,32 @@ async fn a_thousand_small_messages_cost_60_octets_each_and_no_round_trips() {
     );
     assert!(there <= 60.0 && back <= 60.0, "{there} there, {back} back");
     assert!(idle <= 50, "{idle} ticks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_terminal_has_to_say_costs_no_round_trip_an_item() {
+    let gauge = Arc::new(Gauge::new());
+    let (near, far, crossed) = line();
+    let mut courier = begin(near, far, gauge.clone()).await;
+    let before = (crossed.to_terminal(), crossed.to_server());
+    let began = Instant::now();
+    let mut reader = courier.outbox().await.unwrap().unwrap();
+    let mut answers = JoinSet::new();
+    while let Some(head) = reader.next().await.unwrap() {
+        let mut left = head.size;
+        while left > 0 {
+            left -= reader.chunk(left).await.unwrap().len() as u64;
+        }
+        answers.spawn(reader.settle(head.id, &ItemAnswer::Accepted));
+    }
+    while let Some(answer) = answers.join_next().await {
+        assert!(answer.unwrap().unwrap(), "it has noted it");
+    }
+    let line_time = Duration::from_secs(crossed.to_server() - before.1) / u32::try_from(SECOND_OCTETS).unwrap();
+    assert_eq!(gauge.settled.lock().unwrap().len(), 100);
+    let there = (crossed.to_server() - before.1 - 100 * 100) as f64 / 100.0;
+    let back = (crossed.to_terminal() - before.0) as f64 / 100.0;
+    println!("an item of 100 octets: {there:.1} octets besides, and {back:.1} back, in {:?}", began.elapsed());
+    assert!(there <= 110.0 && back <= 45.0, "{there} there, {back} back");
+    assert!(began.elapsed() < line_time + Duration::from_secs(1), "{:?} for {line_time:?} of line", began.elapsed());
 }

@@ -81,7 +81,8 @@ impl Request {
                     .map(|call| {
                         json!({
                             "id": call.id, "caller": call.caller.as_str(), "called": call.called,
-                            "state": call.state, "rings": call.rings,
+                            "state": call.state, "rings": call.rings, "flights": call.flights,
+                            "octets_from_caller": call.octets_from_caller, "octets_from_called": call.octets_from_called,
                         })
                     })
                     .collect();

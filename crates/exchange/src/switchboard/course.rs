@@ -2,7 +2,7 @@
 
 use super::{Event, Exchange, Output};
 use crate::{
-    call::{Call, Circuits, Ending, Phase},
+    call::{Arrived, Call, Circuits, Ending, Phase},
     caller_id::CallerId,
     circuit::{Arrival, Circuit, LineShape, Side},
     record::{CallId, EndedBy, Outcome},
@@ -40,9 +40,10 @@ impl Exchange {
             is_voice,
             placed: now,
             answered: None,
+            connected: None,
             rings: 0,
             odd_rings: 0,
-            arrived_octets: 0,
+            arrived: Arrived::default(),
             cut_after_octets: None,
             phase: Phase::Ringing,
         };
@@ -179,6 +180,7 @@ impl Exchange {
         let cut_after = settings.iter().filter_map(|settings| settings.cut_after).min();
         call.cut_after_octets = settings.iter().filter_map(|settings| settings.cut_after_octets).min();
         call.phase = Phase::Connected(Box::new(circuits));
+        call.connected = Some(now);
         self.calls.insert(id, call);
         self.outputs.push_back(Output::Event(Event::Connected { call: id }));
         if let Some(time) = cut_after {
@@ -215,7 +217,8 @@ impl Exchange {
             station.is_dte_ready && !station.modem.is_holding_data()
         });
         let limit = call.cut_after_octets;
-        let mut arrived_octets = call.arrived_octets;
+        let mut all_arrived = call.arrived;
+        let is_alone = call.circuit_from(from.other()).is_none_or(|other| other.is_idle(now));
         let Some(circuit) = call.circuit_from(from) else { return };
         if circuit.send(!takes_octets || (circuit.has_echo() && !takes_echo), now) {
             self.outputs.push_back(Output::Room { station: sender });
@@ -227,8 +230,8 @@ impl Exchange {
         while let Some(arrival) = circuit.arrived(now).filter(|_| !is_cut) {
             match arrival {
                 Arrival::Octets(mut octets) => {
-                    arrived_octets += octets.len() as u64;
-                    if let Some(too_many) = limit.and_then(|limit| arrived_octets.checked_sub(limit)) {
+                    all_arrived.add(from, octets.len(), is_alone);
+                    if let Some(too_many) = limit.and_then(|limit| all_arrived.octets.checked_sub(limit)) {
                         octets.truncate(octets.len().saturating_sub(usize::try_from(too_many).unwrap_or(usize::MAX)));
                         is_cut = true;
                     }
@@ -242,7 +245,7 @@ impl Exchange {
             None => self.timers.cancel(Timer::Circuit(id, from)),
         }
         let is_echoing = circuit.has_echo();
-        call.arrived_octets = arrived_octets;
+        call.arrived = all_arrived;
         if has_lost_carrier {
             self.forget(id);
             self.put_on_hook(receiver);

@@ -54,7 +54,7 @@ pub(crate) fn message(terminals: Vec<TerminalId>) -> NewMessage {
     NewMessage {
         head,
         provider: "vending".parse().expect("a name"),
-        content,
+        content: content.into(),
         terminals,
         subscribers: None,
         handling: Handling::default(),

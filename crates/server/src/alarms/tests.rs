@@ -68,7 +68,14 @@ fn message(content: Vec<u8>, terminal: delivery::TerminalId) -> crate::store::Ne
         size: content.len() as u64,
     };
     let (provider, handling) = ("vending".parse().unwrap(), crate::store::Handling::default());
-    crate::store::NewMessage { head, provider, content, terminals: vec![terminal], subscribers: None, handling }
+    crate::store::NewMessage {
+        head,
+        provider,
+        content: content.into(),
+        terminals: vec![terminal],
+        subscribers: None,
+        handling,
+    }
 }
 
 async fn add_owner(store: &Store) -> delivery::TerminalId {

@@ -37,7 +37,14 @@ async fn accept(store: &Store, return_path: Option<ReturnPath>) -> MessageId {
     let (id, handling) = (head.id, Handling { return_path, ..Handling::default() });
     let provider = "mail".parse().unwrap();
     store
-        .accept(NewMessage { head, provider, content, terminals: vec![owner()], subscribers: None, handling })
+        .accept(NewMessage {
+            head,
+            provider,
+            content: content.into(),
+            terminals: vec![owner()],
+            subscribers: None,
+            handling,
+        })
         .await
         .unwrap();
     id

@@ -4,11 +4,15 @@ use delivery::proof::Proof;
 use delivery::{DeliveryError, Due, MessageHead, Parcel, Progress, Receipt, TerminalId};
 use http::StatusCode;
 use line::CallId;
+use tokio::sync::Semaphore;
 
 use crate::store::{Store, StoreError};
 
 /// Shorter contents are brought again whole: asking costs a round trip, which is half a second of line and more.
-const RESUMED_ABOVE: usize = 16 * 1024;
+const RESUMED_ABOVE: u64 = 16 * 1024;
+
+/// Whose turn it is to pack a content that is in a file.
+static PACKING: Semaphore = Semaphore::const_new(1);
 
 /// What all attempts of a session share.
 #[derive(Debug, Clone)]
@@ -82,7 +86,7 @@ impl Desk {
     pub(super) async fn prepare(&self, attempt: Attempt) -> Result<Prepared, StoreError> {
         let Self { store, terminal, call, proof } = self;
         let id = attempt.due.id;
-        let (head, content) = match store.content(id).await {
+        let (head, content) = match store.octets(id).await {
             Ok(found) => found,
             // A damaged content is never delivered, and never keeps the others waiting.
             Err(error) if error.is_damage() => {
@@ -95,14 +99,10 @@ impl Desk {
             }
         };
         let plain = Parcel::new(head, store.manner(id).await?, content);
-        let parcel = if attempt.packs {
-            let parcel = plain.clone();
-            tokio::task::spawn_blocking(move || parcel.pack()).await.unwrap_or_else(|_| plain.clone())
-        } else {
-            plain.clone()
-        };
+        let parcel =
+            if attempt.packs { self.pack(plain.clone()).await.unwrap_or_else(|| plain.clone()) } else { plain.clone() };
         // A first attempt asks nothing; after one that broke off the terminal says how far it has come.
-        let is_long = plain.octets().len() > RESUMED_ABOVE && !attempt.is_second;
+        let is_long = plain.octets().size() > RESUMED_ABOVE && !attempt.is_second;
         let was_brought = is_long && store.was_brought(id, *terminal).await?;
         // Early data is all that may leave before the proof: what is written of it waits.
         let is_early = !proof.has_come();
@@ -111,6 +111,19 @@ impl Desk {
         }
         let plain = (was_brought && parcel.is_packed()).then_some(plain);
         Ok(Prepared::Ready(Box::new(Ready { parcel, plain, was_brought, is_early })))
+    }
+
+    /// Packs a message if that pays. `None`: it cannot be done, and goes as it is.
+    async fn pack(&self, parcel: Parcel) -> Option<Parcel> {
+        // A large one takes some 20 MiB while it is packed: one of them at a time, whatever is on the lines.
+        let turn = match parcel.octets().held() {
+            Some(_) => None,
+            None => Some(PACKING.acquire().await.ok()?),
+        };
+        let store = self.store.clone();
+        let packed = tokio::task::spawn_blocking(move || parcel.pack(|| store.scratch())).await.ok()?;
+        drop(turn);
+        packed.inspect_err(|error| tracing::warn!(%error, "a content could not be packed")).ok()
     }
 
     /// Writes down what came of it.
@@ -161,8 +174,12 @@ impl Ready {
         if let Some(plain) = self.plain.take_if(|plain| digest == Some(plain.head().digest)) {
             self.parcel = plain;
         }
-        let is_within = (1..self.parcel.octets().len() as u64).contains(&offset);
-        (self, if is_within { offset } else { 0 })
+        let size = self.parcel.octets().size();
+        if (1..size).contains(&offset) {
+            return (self, offset);
+        }
+        tracing::warn!(message_id = %self.parcel.head().id, offset, size, "no offset to go on from: brought from the beginning");
+        (self, 0)
     }
 
     pub(super) fn sent(&self, due: Due, offset: u64) -> Sent {

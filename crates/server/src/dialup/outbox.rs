@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::directory::{Recipient, Terminal};
 use crate::ingest::http::Problem;
 use crate::intake::{Intake, Refusal, Submission};
-use crate::store::{Handling, Store, StoreError};
+use crate::store::{Handling, NewContent, Store, StoreError};
 use crate::subscription::{RegisterError, RegisteredBy, Subscription};
 
 /// Answers on their way: a terminal that notes none is read no further.
@@ -46,14 +46,14 @@ impl Listener {
         let mut answers = JoinSet::new();
         while let Some(head) = reader.next().await? {
             let size_max = self.intake.size_max();
-            let content = match usize::try_from(head.size) {
-                Ok(size) if head.size <= size_max => Some(reader.content(size).await?),
-                _ => None,
-            };
             let (id, terminal) = (head.id, &self.terminal.name);
-            let answer = match content {
-                Some(content) => self.take(head, content).await,
-                None => refused(Refusal::TooLarge { max: size_max }),
+            let answer = if head.size > size_max {
+                refused(Refusal::TooLarge { max: size_max })
+            } else {
+                match self.content(&mut reader, head.size).await? {
+                    Ok(content) => self.take(head, content).await,
+                    Err(refusal) => refused(refusal),
+                }
             };
             read.is_unfinished = matches!(&answer, ItemAnswer::Refused { status: 413, .. });
             match &answer {
@@ -80,6 +80,22 @@ impl Listener {
         Ok(read)
     }
 
+    /// Reads an item's content, and past it if it cannot be kept.
+    async fn content(&self, reader: &mut OutboxReader, size: u64) -> Result<Result<NewContent, Refusal>, OutboxError> {
+        let (mut left, mut draft) = (size, Ok(self.intake.draft()));
+        while left > 0 {
+            let octets = reader.chunk(left).await?;
+            left -= octets.len() as u64;
+            if let Ok(so_far) = draft {
+                draft = so_far.write(&octets).await;
+            }
+        }
+        Ok(match draft {
+            Ok(draft) => draft.finish().await.map_err(Refusal::from),
+            Err(error) => Err(error.into()),
+        })
+    }
+
     /// The terminal has heard what became of an item.
     fn noted(&self, answered: Result<Result<bool, OutboxError>, JoinError>) -> Result<(), OutboxError> {
         if let Ok(is_noted) = answered
@@ -90,7 +106,7 @@ impl Listener {
         Ok(())
     }
 
-    async fn take(&self, head: ItemHead, content: bytes::Bytes) -> ItemAnswer {
+    async fn take(&self, head: ItemHead, content: NewContent) -> ItemAnswer {
         let terminal = self.terminal.id;
         match head.says {
             Err(why) => ItemAnswer::Refused { status: 501, reason: why },
@@ -142,7 +158,7 @@ impl Listener {
     }
 
     /// Submits under the item's id, so that a repetition is one message.
-    async fn submit(&self, id: MessageId, message: Outgoing, content: bytes::Bytes) -> Result<(), ItemAnswer> {
+    async fn submit(&self, id: MessageId, message: Outgoing, content: NewContent) -> Result<(), ItemAnswer> {
         let Outgoing { to, content_type, urgency, expires_at, topic, replace_key } = message;
         let bad = |reason: String| ItemAnswer::Refused { status: 400, reason };
         let provider = match self.store.sender(self.terminal.id).await {

@@ -21,11 +21,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use delivery::{MessageHead, MessageId};
+use delivery::{MessageHead, MessageId, Octets, Unread};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -157,7 +156,7 @@ pub(super) async fn deliver(
             }
         };
         tried.insert(id);
-        let message = match read(&store, id).await? {
+        let message = match read(&store, id, &stock.inbox).await? {
             Read::Whole(message) => message,
             Read::NotNow => {
                 tally.refused += 1;
@@ -219,7 +218,7 @@ async fn next(
 #[derive(Debug, Clone)]
 struct Brought {
     head: MessageHead,
-    content: Bytes,
+    content: Octets,
     provider: Name,
     topic: Option<Topic>,
     /// Of a mail: whom it is from.
@@ -235,10 +234,15 @@ enum Read {
     Never,
 }
 
-async fn read(store: &Store, id: MessageId) -> Result<Read, StoreError> {
+async fn read(store: &Store, id: MessageId, inbox: &InboxUrl) -> Result<Read, StoreError> {
     let Some((provider, topic)) = store.origin(id).await? else { return Ok(Read::Never) };
     let sender = store.mail_sender(id).await?;
-    match store.content(id).await {
+    let content = match inbox {
+        InboxUrl::Web { .. } => store.octets(id).await,
+        // The mail library wants it whole.
+        InboxUrl::Mail { .. } => store.content(id).await.map(|(head, content)| (head, content.into())),
+    };
+    match content {
         Ok((head, content)) => Ok(Read::Whole(Brought { head, content, provider, topic, sender })),
         // A damaged content is never delivered, and never keeps the others waiting.
         Err(error) if error.is_damage() => {
@@ -272,7 +276,7 @@ struct Inbox<'a, R: Reach> {
 }
 
 struct Open {
-    requests: http1::SendRequest<Full<Bytes>>,
+    requests: http1::SendRequest<Unread>,
     /// The connection's own task; it ends with this.
     _connection: JoinSet<hyper::Result<()>>,
 }
@@ -291,24 +295,25 @@ impl<R: Reach> Inbox<'_, R> {
     }
 
     async fn post(&mut self, message: &Brought, port: u16, path: &str) -> Result<Answer, StockError> {
-        let (request, head) = (self.request(message, port, path), &message.head);
+        let (address, head) = (self.far_end.address(), &message.head);
+        let request = || Self::request(address, message, port, path);
         // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
         if let Some(mut open) = self.open.take()
             && open.requests.ready().await.is_ok()
         {
-            match self.exchange(open, request.clone(), head.size).await {
+            match self.exchange(open, request(), head.size).await {
                 Err(StockError::Http(_)) => {}
                 answer => return answer,
             }
         }
         let open = self.connect(port).await?;
-        self.exchange(open, request, head.size).await
+        self.exchange(open, request(), head.size).await
     }
 
-    fn request(&self, message: &Brought, port: u16, path: &str) -> Request<Full<Bytes>> {
+    fn request(address: Ipv4Addr, message: &Brought, port: u16, path: &str) -> Request<Unread> {
         let head = &message.head;
         let mut request = Request::post(path)
-            .header(HOST, format!("{}:{port}", self.far_end.address()))
+            .header(HOST, format!("{address}:{port}"))
             .header(USER_AGENT, "ringup")
             .header(CONTENT_TYPE, head.content_type.as_str())
             .header(CONTENT_LENGTH, head.size)
@@ -320,7 +325,7 @@ impl<R: Reach> Inbox<'_, R> {
             let topic = topic.to_string();
             request = request.header("ringup-topic", utf8_percent_encode(&topic, NOT_IN_FIELDS).to_string());
         }
-        request.body(Full::new(message.content.clone())).expect("checked by InboxUrl, ContentType, Name and Topic")
+        request.body(message.content.unread(0)).expect("checked by InboxUrl, ContentType, Name and Topic")
     }
 
     async fn stream(&self, port: u16) -> Result<R::Stream, StockError> {
@@ -347,12 +352,7 @@ impl<R: Reach> Inbox<'_, R> {
     }
 
     /// Sends a request and reads the answer, to its end or to where nobody listens any more.
-    async fn exchange(
-        &mut self,
-        mut open: Open,
-        request: Request<Full<Bytes>>,
-        octets: u64,
-    ) -> Result<Answer, StockError> {
+    async fn exchange(&mut self, mut open: Open, request: Request<Unread>, octets: u64) -> Result<Answer, StockError> {
         let exchange = async {
             let response = open.requests.send_request(request).await.map_err(StockError::Http)?;
             Ok(read_answer(response).await)

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, body::Body};
 use delivery::{ContentType, MessageId};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -107,12 +107,16 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
     if announced.is_some_and(|size| size > max) {
         return Err(Refusal::TooLarge { max }.into());
     }
-    let limit = usize::try_from(max).unwrap_or(usize::MAX);
-    let content = match Limited::new(body, limit).collect().await {
-        Ok(content) => content.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge { max }.into()),
-        Err(_) => return Err(Problem::new("body", "the content ended early; nothing was stored".into())),
-    };
+    let mut draft = door.intake.draft();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new("body", "the content ended early; nothing was stored".into()))?;
+        let Ok(octets) = frame.into_data() else { continue };
+        if draft.size() + octets.len() as u64 > max {
+            return Err(Refusal::TooLarge { max }.into());
+        }
+        draft = draft.write(&octets).await.map_err(Refusal::from)?;
+    }
+    let content = draft.finish().await.map_err(Refusal::from)?;
     let submission = Submission { provider, recipients, content_type, content, handling };
     let accepted = door.intake.submit(submission).await?;
     let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.envelopes });

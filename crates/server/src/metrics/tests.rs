@@ -65,7 +65,7 @@ impl Watch {
         let (provider, handling) = ("vending-secret".parse().unwrap(), Handling::default());
         let terminals = vec![TerminalId::from_octets([1; 8])];
         self.store
-            .accept(NewMessage { head, provider, content, terminals, subscribers: None, handling })
+            .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
             .await
             .map(|accepted| accepted.id)
     }

@@ -147,10 +147,7 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         if counters.is_stopped.load(Ordering::Relaxed) {
             return Err(BackupError::Stopped);
         }
-        let content = contents.get(digest).map_err(|_| BackupError::Damaged(digest))?;
-        if Digest::of(&content) != digest {
-            return Err(BackupError::Damaged(digest));
-        }
+        let content = contents.get(digest).ok().flatten().ok_or(BackupError::Damaged(digest))?;
         let path = into.join(digest.to_string());
         write_synced(&path, &content).map_err(|error| write(&path, error))?;
         counters.files_done.fetch_add(1, Ordering::Relaxed);

@@ -129,13 +129,13 @@ fn content_fault(row: &Row<'_>, contents: &Contents) -> Result<Option<String>, S
     let Ok(digest) = digest.parse::<Digest>() else {
         return Ok(Some(format!("message {id}: its digest cannot be read")));
     };
-    let found = match row.get::<_, String>(3)?.as_str() {
-        "file" => contents.get(digest).ok().map(|content| Digest::of(&content)),
-        _ => row.get::<_, Option<Vec<u8>>>(2)?.map(|content| Digest::of(&content)),
+    let is_sound = match row.get::<_, String>(3)?.as_str() {
+        "file" => contents.get(digest).ok().map(|content| content.is_some()),
+        _ => row.get::<_, Option<Vec<u8>>>(2)?.map(|content| Digest::of(&content) == digest),
     };
-    Ok(match found {
+    Ok(match is_sound {
         None => Some(format!("message {id}: its content is missing")),
-        Some(found) if found != digest => Some(format!("message {id}: its content is damaged")),
-        Some(_) => None,
+        Some(false) => Some(format!("message {id}: its content is damaged")),
+        Some(true) => None,
     })
 }

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use delivery::Digest;
+use delivery::{Digest, Octets};
+use sha2::{Digest as _, Sha256};
+
+use super::draft::PartFile;
 
 /// Octets up to which a content is kept in its row. Above, a file is the smaller load for the log.
 pub(super) const INLINE_OCTETS_MAX: usize = 64 * 1024;
+
+/// What is read of a file at once.
+const CHUNK_OCTETS: usize = 64 * 1024;
 
 /// Where damaged contents are moved to.
 const DAMAGED: &str = "damaged";
@@ -71,26 +76,46 @@ impl Contents {
         Hold { uses: self.uses.clone() }
     }
 
-    /// Puts a content on the disk: written beside, synced, renamed, folder synced. A crash before the end leaves at most
-    /// a file that nobody names.
+    /// A new file for a content that has no digest yet. Two submissions of the same content may be under way: each writes its own.
+    pub(super) fn part(&self) -> io::Result<(PartFile, File)> {
+        let path = self.folder.join(format!("{}{PART}", delivery::MessageId::now()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        Ok((PartFile::new(path), file))
+    }
+
+    /// A file without a name: it is gone when it is closed, whatever happens.
+    pub(super) fn scratch(&self) -> io::Result<File> {
+        self.part().map(|(_, file)| file)
+    }
+
+    /// Puts a content on the disk: written beside, synced, adopted.
     pub(super) fn put(&self, digest: Digest, content: &[u8]) -> io::Result<()> {
-        let path = self.path(digest);
-        // A file of this name that has something else in it is damaged, and mended by this.
-        if fs::read(&path).is_ok_and(|found| found == content) {
-            return sync_folder(&self.folder);
-        }
-        // Two submissions of the same content may be under way: each writes its own file.
-        let beside = self.folder.join(format!("{}{PART}", delivery::MessageId::now()));
-        let written = write_synced(&beside, content).and_then(|()| fs::rename(&beside, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&beside); // on a full disk every octet counts; else the next start removes it
-        }
-        written?;
+        let (part, mut file) = self.part()?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        self.adopt(&part, digest)
+    }
+
+    /// Gives a synced file the name of its digest, and syncs the folder. A crash before the end leaves at most a file that nobody
+    /// names. A file that has the name already and something else in it is damaged, and mended by this.
+    pub(super) fn adopt(&self, part: &PartFile, digest: Digest) -> io::Result<()> {
+        part.rename(&self.path(digest))?;
         sync_folder(&self.folder)
     }
 
-    pub(super) fn get(&self, digest: Digest) -> io::Result<Bytes> {
-        fs::read(self.path(digest)).map(Bytes::from)
+    /// A content, if it is the one that has this digest. All of it is read for that.
+    pub(super) fn get(&self, digest: Digest) -> io::Result<Option<Octets>> {
+        let file = File::open(self.path(digest))?;
+        let (mut hash, mut size, mut chunk) = (Sha256::new(), 0, vec![0; CHUNK_OCTETS]);
+        loop {
+            let read = (&file).read(&mut chunk)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&chunk[..read]);
+            size += read as u64;
+        }
+        Ok((Digest::from_hash(hash) == digest).then(|| Octets::in_file(file, size)))
     }
 
     /// The digests of all files.
@@ -157,9 +182,9 @@ impl Drop for Hold {
 }
 
 /// Writes a new file and syncs it.
-pub(super) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write_synced(path: &Path, content: &Octets) -> io::Result<()> {
     let mut file = File::create_new(path)?;
-    file.write_all(content)?;
+    io::copy(&mut content.reader(), &mut file)?;
     file.sync_all()
 }
 

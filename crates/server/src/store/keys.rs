@@ -313,7 +313,14 @@ mod tests {
         let (content, terminals) = (bytes::Bytes::from_static(b"x"), vec![terminal()]);
         let handling = crate::store::Handling::default();
         store
-            .accept(crate::store::NewMessage { head, provider, content, terminals, subscribers: None, handling })
+            .accept(crate::store::NewMessage {
+                head,
+                provider,
+                content: content.into(),
+                terminals,
+                subscribers: None,
+                handling,
+            })
             .await
             .unwrap();
         is_told(false).await;

@@ -1,16 +1,19 @@
 //! Messages: how they come in, and their contents.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use delivery::{Digest, Manner, MessageHead, MessageId, TerminalId, Topic, Urgency};
+use delivery::{Digest, Manner, MessageHead, MessageId, Octets, TerminalId, Topic, Urgency};
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
 use super::bounces::{self, ReturnPath};
 use super::content::INLINE_OCTETS_MAX;
+use super::draft::NewContent;
 use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
 use super::rows::{parse, read_count, read_head, read_urgency, urgency_rank};
 use super::subscriptions::calls_at;
@@ -26,7 +29,7 @@ pub struct NewMessage {
     /// Who submitted it.
     pub provider: Name,
     /// The content.
-    pub content: Bytes,
+    pub content: NewContent,
     /// The terminals that its provider named, each once: it is taken for all of them, or not at all.
     pub terminals: Vec<TerminalId>,
     /// Those that have registered for its topic, each once, if it was sent to them; maybe nobody.
@@ -96,22 +99,30 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: nothing of it is stored (a content file that nobody names may be left behind, until the next
     /// cleaning). [`StoreError::Quota`], [`StoreError::KeyReused`] and [`StoreError::NoTerminal`] are the provider's.
-    pub async fn accept(&self, message: NewMessage) -> Result<Accepted, StoreError> {
-        let is_inline = message.content.len() <= INLINE_OCTETS_MAX;
+    pub async fn accept(&self, mut message: NewMessage) -> Result<Accepted, StoreError> {
         let digest = message.head.digest;
-        let pin = (!is_inline).then(|| self.contents.pin(digest));
-        if !is_inline {
-            let (contents, content) = (self.contents.clone(), message.content.clone());
-            let put = run_blocking("write", move || contents.put(digest, &content)).await;
-            self.vitals.note(&put);
-            put?;
-        }
+        let content = std::mem::replace(&mut message.content, NewContent::Held(Bytes::new()));
+        let (inline, pin) = match content {
+            NewContent::Held(octets) if octets.len() <= INLINE_OCTETS_MAX => (Some(octets), None),
+            content => {
+                let pin = self.contents.pin(digest);
+                let contents = self.contents.clone();
+                let put = run_blocking("write", move || match content {
+                    NewContent::Held(octets) => contents.put(digest, &octets),
+                    NewContent::Filed(filed) => contents.adopt(&filed.part, digest),
+                });
+                let put = put.await;
+                self.vitals.note(&put);
+                put?;
+                (None, Some(pin))
+            }
+        };
         let is_held = message.subscribers.iter().flatten().any(|subscriber| subscriber.calls != Calls::Now);
         let (quotas, has_moment) = (self.quotas, is_held || message.handling.expires_at.is_some());
         // What is replaced is undone again if the rest fails; everything else is asked before anything is written.
         let is_sure = message.handling.replace_key.is_none();
         let work = move |db: &Database| {
-            let inserted = insert(db, &message, quotas, is_inline);
+            let inserted = insert(db, &message, quotas, inline.as_ref());
             drop(pin); // the row names the file now, for whoever comes after us on this thread
             inserted
         };
@@ -151,12 +162,12 @@ impl Store {
             .await
     }
 
-    /// A message with its content.
+    /// A message with its content, which is the one that was accepted; a large one stays in its file.
     ///
     /// # Errors
     /// [`StoreError`]; if it [is damage](StoreError::is_damage) the content is not the one that was accepted: it is never
     /// delivered, and [`Store::quarantine`] is for it.
-    pub async fn content(&self, id: MessageId) -> Result<(MessageHead, Bytes), StoreError> {
+    pub async fn octets(&self, id: MessageId) -> Result<(MessageHead, Octets), StoreError> {
         let (head, inline) = self
             .reader
             .run(move |db| {
@@ -176,23 +187,37 @@ impl Store {
                 }
             })
             .await?;
+        let digest = head.digest;
         let content = match inline {
-            Some(content) => Bytes::from(content),
+            Some(content) => {
+                Some(content).filter(|content| Digest::of(content) == digest).map(|content| Bytes::from(content).into())
+            }
             None => {
-                let (contents, digest) = (self.contents.clone(), head.digest);
+                let contents = self.contents.clone();
                 run_blocking("read", move || contents.get(digest)).await?
             }
         };
-        if Digest::of(&content) != head.digest {
-            return Err(StoreError::Damaged { what: "the content" });
-        }
-        Ok((head, content))
+        Ok((head, content.ok_or(StoreError::Damaged { what: "the content" })?))
+    }
+
+    /// A message with its content, all of it in memory.
+    ///
+    /// # Errors
+    /// Those of [`Store::octets`].
+    pub async fn content(&self, id: MessageId) -> Result<(MessageHead, Bytes), StoreError> {
+        let (head, octets) = self.octets(id).await?;
+        Ok((head, run_blocking("read", move || octets.read()).await?))
+    }
+
+    /// A file for what is made of a content while it is brought. It has no name, and is gone with the last that has it open.
+    pub(crate) fn scratch(&self) -> io::Result<File> {
+        self.contents.scratch()
     }
 }
 
 /// Writes a message, its content and its envelopes.
-fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) -> Result<Accepted, StoreError> {
-    let NewMessage { head, provider, content, terminals, subscribers, handling } = message;
+fn insert(db: &Database, message: &NewMessage, quotas: Quotas, inline: Option<&Bytes>) -> Result<Accepted, StoreError> {
+    let NewMessage { head, provider, content: _, terminals, subscribers, handling } = message;
     let id = head.id.to_string();
     let provider_name = provider.to_string();
     let size = i64::try_from(head.size).map_err(|_| StoreError::Damaged { what: "the size" })?;
@@ -253,7 +278,7 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
         head.content_type.as_str(),
         head.digest.to_string(),
         size,
-        if is_inline { "row" } else { "file" },
+        if inline.is_some() { "row" } else { "file" },
         now,
         urgency_rank(handling.urgency),
         handling.topic.as_ref().map(ToString::to_string),
@@ -265,7 +290,7 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, is_inline: bool) 
         envelopes.is_empty().then_some(now), // nobody has registered: it is over at once
     ])?;
     let seq = db.last_insert_rowid();
-    if is_inline {
+    if let Some(content) = inline {
         db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
     }
     if let Some(path) = &handling.return_path {

@@ -17,7 +17,7 @@ const FAMILY: u8 = 0x11;
 const ADDRESSES_OCTETS: usize = 12;
 
 /// Octets behind the fixed part. Ours have about 200.
-const REST_OCTETS_MAX: u16 = 512;
+pub(super) const REST_OCTETS_MAX: u16 = 512;
 
 /// §2.2.7: for applications' own use.
 const CALL: u8 = 0xe0;

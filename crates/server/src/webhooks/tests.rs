@@ -30,7 +30,10 @@ async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, Mes
     let id = MessageId::now();
     let head = MessageHead { id, content_type: ContentType::octets(), digest: Digest::of(&content), size: 1 };
     let (provider, handling, terminals) = (provider.name, Handling::default(), vec![owner()]);
-    store.accept(NewMessage { head, provider, content, terminals, subscribers: None, handling }).await.unwrap();
+    store
+        .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
+        .await
+        .unwrap();
     (store, id)
 }
 

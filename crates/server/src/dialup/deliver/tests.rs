@@ -160,7 +160,7 @@ impl Scene {
         let handling = Handling { urgency, ..Handling::default() };
         let terminals = vec![self.terminal.id];
         self.store
-            .accept(NewMessage { head, provider, content, terminals, subscribers: None, handling })
+            .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
             .await
             .unwrap();
         id

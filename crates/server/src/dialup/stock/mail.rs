@@ -19,7 +19,8 @@ where
     if !is_mail {
         return Ok(Answer::Refused(format!("here: its inbox takes mail, and this is {content_type}")));
     }
-    match send_mail(stream, HELLO, message.sender.as_deref(), &[mailbox], &message.content).await {
+    let content = message.content.held().expect("a mail is read whole");
+    match send_mail(stream, HELLO, message.sender.as_deref(), &[mailbox], content).await {
         Ok(()) => Ok(Answer::Taken),
         Err(SendMailError::Smtp(error)) if error.is_transient() => {
             Ok(Answer::PutOff { why: format!("by its mail server: {}", words(&error)), all: None })

@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use delivery::{ContentType, Digest, TerminalId};
+use http_body_util::Full;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use tempfile::TempDir;
@@ -176,7 +178,7 @@ impl Scene {
         let (id, provider) = (head.id, "vending".parse().unwrap());
         let (content, terminals) = (Bytes::from_static(content), vec![self.terminal.id]);
         self.store
-            .accept(NewMessage { head, provider, content, terminals, subscribers: None, handling })
+            .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
             .await
             .unwrap();
         id
@@ -372,7 +374,7 @@ async fn a_web_server_that_says_nothing_is_waited_for_a_minute_beyond_the_line()
     let stock = terminal.terminal.trusted_by.stock().unwrap();
     let mut inbox = Inbox { far_end: Silent(Mutex::default()), stock, open: None };
     let (open, began) = (inbox.connect(8080).await.unwrap(), Instant::now());
-    let answer = inbox.exchange(open, Request::post("/").body(Full::default()).unwrap(), 9600).await;
+    let answer = inbox.exchange(open, Request::post("/").body(Unread::default()).unwrap(), 9600).await;
     assert!(matches!(answer, Err(StockError::TooLong)));
     assert_eq!(began.elapsed().as_secs(), 60 + 3 * 10);
 }

@@ -34,7 +34,7 @@ async fn a_content_goes_a_day_after_its_last_verdict_and_the_rows_later() {
     assert_eq!(cleaned, Cleaned::default(), "not yet");
     let cleaned = store.clean(days(1), RETENTION).await.unwrap();
     assert_eq!(cleaned, Cleaned { contents: 2, files: 0, messages: 0 }, "the second message has the same content");
-    assert_eq!(store.content(second.head.id).await.unwrap().1, second.content);
+    assert_eq!(store.content(second.head.id).await.unwrap().1, octets_of(&second));
     assert!(store.content(small.head.id).await.is_err());
     store.cancel(second.head.id, None, "cancelled").await.unwrap();
     assert_eq!(store.clean(days(1), RETENTION).await.unwrap(), Cleaned { contents: 1, files: 1, messages: 0 });
@@ -42,7 +42,7 @@ async fn a_content_goes_a_day_after_its_last_verdict_and_the_rows_later() {
     assert_eq!(store.message(small.head.id).await.unwrap().unwrap().envelopes[0].verdict, Some(Verdict::Delivered));
     assert_eq!(store.clean(days(10), RETENTION).await.unwrap().messages, 3);
     assert!(store.message(small.head.id).await.unwrap().is_none());
-    assert_eq!(store.content(waiting.head.id).await.unwrap().1, waiting.content, "whatever waits stays for ever");
+    assert_eq!(store.content(waiting.head.id).await.unwrap().1, octets_of(&waiting), "whatever waits stays for ever");
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 }
 
@@ -51,7 +51,7 @@ async fn a_content_file_that_nobody_names_goes_and_one_that_is_being_accepted_st
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = large(1);
-    store.contents.put(new.head.digest, &new.content).unwrap();
+    store.contents.put(new.head.digest, &octets_of(&new)).unwrap();
     let pin = store.contents.pin(new.head.digest);
     assert_eq!(store.clean(Timestamp::now(), RETENTION).await.unwrap().files, 0);
     drop(pin);
@@ -71,7 +71,7 @@ async fn cleaning_and_accepting_the_same_content_at_once_never_loses_it() {
         let (cleaned, accepted) = tokio::join!(store.clean(days(1), RETENTION), store.accept(new.clone()));
         cleaned.unwrap();
         accepted.unwrap();
-        assert_eq!(store.content(new.head.id).await.unwrap().1, new.content);
+        assert_eq!(store.content(new.head.id).await.unwrap().1, octets_of(&new));
         store.delivered(new.head.id, owner().id, CallId::now()).await.unwrap();
     }
 }
@@ -111,7 +111,7 @@ async fn the_same_content_submitted_again_mends_a_damaged_file() {
     fs::write(file_of(&folder, &first), octets).unwrap();
     store.accept(second.clone()).await.unwrap();
     for new in [first, second] {
-        assert_eq!(store.content(new.head.id).await.unwrap().1, new.content);
+        assert_eq!(store.content(new.head.id).await.unwrap().1, octets_of(&new));
     }
 }
 
@@ -157,7 +157,7 @@ async fn a_backup_is_a_store_with_everything_that_was_accepted_before_it() {
     let copied = Store::open(&copy).unwrap();
     assert_eq!(copied.terminals().await.unwrap(), [owner()]);
     for new in [small, in_file] {
-        assert_eq!(copied.content(new.head.id).await.unwrap().1, new.content);
+        assert_eq!(copied.content(new.head.id).await.unwrap().1, octets_of(&new));
     }
     let findings = copied.check().await.unwrap();
     assert_eq!((findings.faults, findings.files_unnamed), (vec![], 0));
@@ -192,4 +192,71 @@ async fn a_full_disk_is_told_as_such_and_the_store_is_well_again_without_a_resta
     store.accept(new.clone()).await.unwrap();
     assert_eq!(due(&store).await, [new.head.id]);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}
+
+fn files_in(folder: &TempDir) -> usize {
+    fs::read_dir(folder.path().join("contents")).unwrap().count()
+}
+
+/// A content that comes in pieces.
+async fn taken_in(store: &Store, octets: usize, piece: usize) -> NewContent {
+    let content: Vec<u8> = (0..=250).cycle().take(octets).collect();
+    let mut draft = store.draft();
+    for piece in content.chunks(piece) {
+        draft = draft.write(piece).await.unwrap();
+    }
+    assert_eq!(draft.size(), octets as u64);
+    let taken = draft.finish().await.unwrap();
+    assert_eq!((taken.size(), taken.digest()), (octets as u64, Digest::of(&content)));
+    taken
+}
+
+#[tokio::test]
+async fn a_content_that_comes_in_pieces_is_in_memory_up_to_64_kib_and_a_file_above() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    for octets in [0, 1, INLINE_OCTETS_MAX, INLINE_OCTETS_MAX + 1, 3 * INLINE_OCTETS_MAX, 1_000_000] {
+        for piece in [1 + octets / 7, octets.max(1)] {
+            let content = taken_in(&store, octets, piece).await;
+            assert_eq!(content.held().is_some(), octets <= INLINE_OCTETS_MAX, "{octets}");
+            let mut new = message(b"", &[owner().id]);
+            (new.head.digest, new.head.size, new.content) = (content.digest(), content.size(), content);
+            store.accept(new.clone()).await.unwrap();
+            let (head, stored) = store.content(new.head.id).await.unwrap();
+            assert_eq!((Digest::of(&stored), head), (new.head.digest, new.head));
+        }
+    }
+    assert_eq!(files_in(&folder), 3, "one for each large content, whatever was accepted twice");
+}
+
+#[tokio::test]
+async fn a_content_that_is_given_up_leaves_nothing_and_one_that_a_crash_left_is_removed_at_the_start() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let half = store.draft().write(&[7; 2 * INLINE_OCTETS_MAX]).await.unwrap();
+    let whole = taken_in(&store, 1_000_000, 9999).await;
+    assert_eq!(files_in(&folder), 2);
+    drop((half, whole));
+    assert_eq!(files_in(&folder), 0);
+    std::mem::forget(store.draft().write(&[7; 2 * INLINE_OCTETS_MAX]).await.unwrap()); // as a crash forgets it
+    assert_eq!(files_in(&folder), 1);
+    assert_eq!(store.clean(days(1), RETENTION).await.unwrap().files, 0, "it may be coming in just now");
+    drop(store);
+    open(&folder);
+    assert_eq!(files_in(&folder), 0);
+}
+
+#[tokio::test]
+async fn what_a_content_is_packed_into_has_no_name() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let content = taken_in(&store, 1_000_000, 9999).await;
+    let mut new = message(b"", &[owner().id]);
+    (new.head.digest, new.head.size, new.content) = (content.digest(), content.size(), content);
+    store.accept(new.clone()).await.unwrap();
+    let (head, octets) = store.octets(new.head.id).await.unwrap();
+    assert!(octets.held().is_none());
+    let parcel = delivery::Parcel::new(head, delivery::Manner::default(), octets).pack(|| store.scratch()).unwrap();
+    assert!(parcel.is_packed() && parcel.octets().held().is_none());
+    assert_eq!(files_in(&folder), 1);
 }

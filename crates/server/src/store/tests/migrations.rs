@@ -16,7 +16,7 @@ async fn what_waited_under_version_1_waits_and_what_was_delivered_stays_delivere
         for (new, verdict) in [(&waiting, None), (&done, Some("delivered"))] {
             let (id, digest) = (new.head.id.to_string(), new.head.digest.to_string());
             let sql = "INSERT INTO messages VALUES (?1, 'vending-1', 'text/plain', ?2, ?3, ?4, 1000)";
-            db.execute(sql, params![id, digest, i64::try_from(new.content.len()).unwrap(), &new.content[..]]).unwrap();
+            db.execute(sql, params![id, digest, i64::try_from(new.head.size).unwrap(), &octets_of(new)[..]]).unwrap();
             let call = verdict.map(|_| CallId::now().to_string());
             let sql = "INSERT INTO envelopes VALUES (?1, ?2, ?3, ?4, ?5)";
             let at = verdict.map(|_| 2000);
@@ -26,7 +26,7 @@ async fn what_waited_under_version_1_waits_and_what_was_delivered_stays_delivere
     let store = open(&folder);
     assert_eq!(due(&store).await, [waiting.head.id]);
     assert_eq!(store.terminals_due().await.unwrap(), [owner()]);
-    assert_eq!(store.content(waiting.head.id).await.unwrap().1, waiting.content);
+    assert_eq!(store.content(waiting.head.id).await.unwrap().1, octets_of(&waiting));
     let entry = store.message(done.head.id).await.unwrap().unwrap();
     assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Delivered));
     assert!(entry.envelopes[0].call.is_some());
