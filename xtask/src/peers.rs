@@ -19,8 +19,8 @@ use crate::workspace::Workspace;
 /// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
 /// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster; a witness of what programs do to
 /// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
-/// takes what it is sent; a broker of MQTT, and its clients.
-const PACKAGES: [(&str, &str); 13] = [
+/// takes what it is sent; a whole mail server; a broker of MQTT, and its clients.
+const PACKAGES: [(&str, &str); 14] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -32,6 +32,7 @@ const PACKAGES: [(&str, &str); 13] = [
     ("strace", "usr/bin/strace"),
     ("swaks", "usr/bin/swaks"),
     ("postfix", SMTP_SOURCE),
+    ("exim4-daemon-light", "usr/sbin/exim4"),
     ("mosquitto", "usr/sbin/mosquitto"),
     ("mosquitto-clients", "usr/bin/mosquitto_sub"),
 ];

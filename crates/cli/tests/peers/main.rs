@@ -1,5 +1,5 @@
-//! Our programs with strangers' programs, on our exchange or on a line alone: mgetty and pppd in User-Mode Linux,
-//! ser2net, minimodem, swaks, smtp-source, mosquitto; and a terminal in Python. `cargo xtask peers` fetches them.
+//! Our programs with strangers' programs, on our exchange or on a line alone: mgetty, pppd and exim4 in User-Mode
+//! Linux, ser2net, minimodem, swaks, smtp-source, mosquitto; and a terminal in Python. `cargo xtask peers` fetches them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -34,6 +34,7 @@ mod stub_modem;
 mod unpacked;
 
 mod caller_id;
+mod exim;
 mod mgetty;
 mod minimodem;
 mod mosquitto;
