@@ -26,6 +26,11 @@ use household::{Household, OWNER_ADDRESS};
 use story::Story;
 use summary::Summary;
 
+/// For the whole program's help.
+pub(crate) const EXAMPLES: &str = "
+  ringup demo                                    see it all work, on a telephone exchange in software
+  ringup demo --once --file photo.jpg            send a file of yours through two calls";
+
 /// Shows it all at work: a vending machine reports, the server calls its owner, the report arrives.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -92,7 +97,7 @@ impl Demo {
     }
 
     async fn play(&self, household: &Household) -> anyhow::Result<ExitCode> {
-        let stop = crate::services::until_signal()?;
+        let stop = crate::signals::until_signal()?;
         let mut children = Children::new(household.folder())?;
         let mut story = Story::new(self.json);
         let played = stop.run_until_cancelled(self.act(household, &mut children, &mut story)).await;

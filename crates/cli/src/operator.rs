@@ -24,14 +24,53 @@ use server::directory::Name;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
-pub(crate) use alarms::AlarmVerbs;
-pub(crate) use messages::MessageVerbs;
-pub(crate) use server_keys::ServerKeyVerbs;
-pub(crate) use store::StoreVerbs;
-pub(crate) use subscriptions::SubscriptionVerbs;
-
+use self::alarms::AlarmVerbs;
+use self::messages::MessageVerbs;
+use self::plan::Plan;
+use self::server_keys::ServerKeyVerbs;
+use self::store::StoreVerbs;
+use self::subscriptions::SubscriptionVerbs;
 use crate::config;
-pub(crate) use plan::Plan;
+use crate::table::{print_table, text};
+
+/// For the whole program's help.
+pub(crate) const EXAMPLES: &str = "
+  ringup serve --config server.toml              run a server
+  ringup terminal add owner --number 301         add a machine that is called
+  ringup message list                            what waits, what was delivered
+  ringup message explain ID                      what became of a message, and why
+  ringup alarm list                              what needs somebody to look at";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorVerb {
+    Terminal(TerminalVerbs),
+    Provider(ProviderVerbs),
+    Line(LineVerbs),
+    Call(CallVerbs),
+    Message(MessageVerbs),
+    Subscription(SubscriptionVerbs),
+    Plan(Plan),
+    Alarm(AlarmVerbs),
+    Store(StoreVerbs),
+    ServerKey(ServerKeyVerbs),
+}
+
+impl OperatorVerb {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Terminal(verbs) => verbs.run(),
+            Self::Provider(verbs) => verbs.run(),
+            Self::Line(verbs) => verbs.run(),
+            Self::Call(verbs) => verbs.run(),
+            Self::Message(verbs) => verbs.run(),
+            Self::Subscription(verbs) => verbs.run(),
+            Self::Plan(plan) => plan.run(),
+            Self::Alarm(verbs) => verbs.run(),
+            Self::Store(verbs) => verbs.run(),
+            Self::ServerKey(verbs) => verbs.run(),
+        }
+    }
+}
 
 /// How the server is found, and how its answer is shown.
 #[derive(Debug, Args)]
@@ -124,28 +163,6 @@ async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) ->
         bail!("{}: {}", text(&value["field"]), text(&value["detail"]));
     }
     Ok(value)
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(string) => string.clone(),
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
-    }
-}
-
-/// Columns as wide as their widest entry, two blanks between.
-pub(crate) fn print_table(columns: &[(&str, &str)], rows: &[Value]) {
-    let mut lines = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect::<Vec<_>>()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| text(&row[path])).collect()));
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|column| lines.iter().map(|line: &Vec<String>| line[column].chars().count()).max().unwrap_or_default())
-        .collect();
-    for line in &lines {
-        let cells: Vec<_> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
-    }
 }
 
 /// Terminals: the machines that are called.
@@ -513,18 +530,5 @@ impl CallVerbs {
             ("OUTCOME", "outcome"),
         ];
         self.desk.list("/calls", &columns, "no calls yet")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_there_is_shown_as_a_dash() {
-        assert_eq!(text(&Value::Null), "-");
-        assert_eq!(text(&json!("x")), "x");
-        assert_eq!(text(&json!(7)), "7");
-        assert_eq!(text(&json!(["tel:", "topic:#"])), "tel: topic:#");
     }
 }

@@ -1,5 +1,12 @@
 //! `server.toml`: what `ringup serve` reads.
 
+mod alarm;
+mod calling;
+mod dialup;
+mod feeds;
+mod mail;
+mod money;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,12 +15,15 @@ use std::time::Duration;
 use delivery::proof::PublicKey;
 use line::{Home, PortAddress};
 use link::HAS_TUN;
+use serde::de::DeserializeOwned;
 use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::store::{Quota, Quotas, Retention};
 use server::{Config, DialupConfig};
+use toml::Value;
 
-use super::{ConfigError, Section, alarm, calling, dialup, feeds, load, mail, modem_setup, money, tun};
+use super::section::kind;
+use super::{ConfigError, Fault, Section, load, modem_setup, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
@@ -243,4 +253,47 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
     }
     let port = port?.relative_to(&folder);
     Some(LineConfig { name: name?, port, setup, dial_prefix, ring_only, delay, tariff })
+}
+
+/// What only a server's config asks of a table.
+impl Section<'_> {
+    /// All of the table, read at once by a type that says itself what is wrong.
+    pub(super) fn whole<T: DeserializeOwned>(&mut self) -> Option<T> {
+        match T::deserialize(std::mem::take(&mut self.table)) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.faults.push(Fault { key: self.name.clone(), problem: error.message().to_owned() });
+                None
+            }
+        }
+    }
+
+    /// Whether it is said to be so.
+    pub(super) fn is(&mut self, key: &str) -> bool {
+        match self.table.remove(key) {
+            None => false,
+            Some(Value::Boolean(is_so)) => is_so,
+            Some(other) => {
+                self.fault(key, format!("is {} and must be true or false", kind(&other)));
+                false
+            }
+        }
+    }
+
+    /// A whole number from 0 on.
+    pub(super) fn number(&mut self, key: &str, default: u32) -> u32 {
+        match self.table.remove(key) {
+            None => default,
+            Some(Value::Integer(number)) if u32::try_from(number).is_ok() => u32::try_from(number).unwrap_or(default),
+            Some(other) => {
+                self.fault(key, format!("is {other} and must be a whole number from 0 to {}", u32::MAX));
+                default
+            }
+        }
+    }
+
+    /// What is left is somebody else's to check.
+    fn ignore_rest(&mut self) {
+        self.table.clear();
+    }
 }

@@ -1,6 +1,8 @@
 //! `terminal.toml`: what `ringup answer` and `ringup dial-in` read. A machine may be a terminal (`[terminal]`), a provider
 //! (`[provider]`), or both.
 
+mod inbox;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -19,7 +21,7 @@ use link::HAS_TUN;
 use modem::{DialString, Profile, Setup};
 use toml::Value;
 
-use super::{ConfigError, Section, inbox, load, modem_setup, tun};
+use super::{ConfigError, Section, load, modem_setup, tun};
 
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);

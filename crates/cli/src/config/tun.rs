@@ -3,7 +3,7 @@
 use link::OpenPorts;
 use toml::Value;
 
-use super::{Section, kind};
+use super::section::{Section, kind};
 
 /// Reads the section, if there is one. `has_tun`: whether this build can do what it asks for.
 pub(super) fn read(top: &mut Section<'_>, has_tun: bool) -> Option<OpenPorts> {
@@ -57,7 +57,7 @@ mod tests {
         let path = folder.path().join("x.toml");
         std::fs::write(&path, text).unwrap();
         let mut ports = None;
-        let read = super::super::load(&path, |top| {
+        let read = crate::config::section::load(&path, |top| {
             ports = read(top, has_tun);
             Some(())
         });

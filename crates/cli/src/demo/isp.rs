@@ -41,7 +41,7 @@ const ROUND_MAX: Duration = Duration::from_secs(180);
 
 /// Plays it in this folder.
 pub(super) async fn play(folder: &Path, rate: u32, delay: Duration, once: bool) -> anyhow::Result<ExitCode> {
-    let stop = crate::services::until_signal()?;
+    let stop = crate::signals::until_signal()?;
     let folder = std::path::absolute(folder)?;
     let mut children = Children::new(&folder)?;
     let service = Service { folder, rate, delay };

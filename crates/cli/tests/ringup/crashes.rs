@@ -86,7 +86,8 @@ fn a_long_message_goes_on_where_the_line_was_cut() {
     assert!(village.received(&message) == content);
     let calls = village
         .ask_until(&["call", "list"], |calls| calls.as_array().unwrap().iter().all(|call| !call["outcome"].is_null()));
-    let calls = calls.as_array().unwrap();
+    // A call that comes while the starter still sees to its modem after the last one is not answered.
+    let calls: Vec<_> = calls.as_array().unwrap().iter().filter(|call| !call["connected_at"].is_null()).collect();
     assert!((6..=8).contains(&calls.len()), "{calls:#?}");
     let sent: u64 = calls.iter().map(|call| call["octets_out"].as_u64().unwrap()).sum();
     // What buffers hold at each cut goes twice: 40 KB at 1 Mbit/s. Begun anew each time, it would never arrive.

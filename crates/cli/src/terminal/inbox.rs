@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::config;
-use crate::operator::print_table;
+use crate::table::print_table;
 
 /// What this terminal has received.
 #[derive(Debug, Args)]

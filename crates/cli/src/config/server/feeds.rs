@@ -8,7 +8,7 @@ use server::directory::Name;
 use server::ingest::feeds::FeedConfig;
 use server::outward::HttpUrl;
 
-use super::Section;
+use crate::config::section::Section;
 
 /// As often as most feeds like to be read.
 const EVERY: Duration = Duration::from_secs(15 * 60);

@@ -7,8 +7,8 @@ use server::dialup::LineConfig;
 use server::directory::Name;
 use server::{DialupConfig, DialupServer, LineAway};
 
-use super::Section;
-use super::server::{lines, link, state};
+use super::{lines, link, state};
+use crate::config::section::Section;
 
 /// The config of a dial-up server.
 pub(super) fn read(top: &mut Section<'_>) -> Option<DialupConfig> {

@@ -9,7 +9,7 @@ use server::TerminalConditions;
 use server::directory::Name;
 use server::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
 
-use super::Section;
+use crate::config::section::Section;
 
 const RETRY_FIRST: Duration = Duration::from_secs(60);
 const RETRY_LONGEST: Duration = Duration::from_secs(3600);

@@ -18,11 +18,11 @@ use line::Hours;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
+use super::machine::What;
 use crate::config;
 use crate::config::terminal::Machine;
-use crate::machine::What;
-use crate::operator::print_table;
 use crate::size::size;
+use crate::table::print_table;
 
 /// The log of senders is begun anew at so many octets.
 const LOG_OCTETS_MAX: u64 = 64 * 1024;

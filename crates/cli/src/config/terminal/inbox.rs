@@ -7,7 +7,7 @@ use client::handover::LocalUrl;
 use client::inbox::{Handover, Rule, Rules};
 use delivery::{ContentType, TopicFilter};
 
-use super::Section;
+use crate::config::section::Section;
 
 /// The rules, in the order in which they stand there.
 pub(super) fn read(top: &mut Section<'_>) -> Rules {

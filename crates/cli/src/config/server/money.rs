@@ -6,7 +6,7 @@ use server::dialer::Money;
 use server::directory::Name;
 use server::ledger::{Account, BreakerRules, Budget, Micros, Tariff, TariffBook};
 
-use super::Section;
+use crate::config::section::Section;
 
 const LONGEST_CALL_LEAST: Duration = Duration::from_secs(10);
 

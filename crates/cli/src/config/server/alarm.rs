@@ -7,7 +7,7 @@ use server::alarms::AlarmConfig;
 use server::outward::HttpUrl;
 use server::webhooks::{Webhook, WebhookSecret, WebhookSecretError};
 
-use super::Section;
+use crate::config::section::Section;
 
 /// Words of the command.
 const WORDS_MAX: usize = 100;
@@ -56,7 +56,7 @@ fn secret(section: &mut Section<'_>, path: &Path) -> Option<WebhookSecret> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load;
+    use crate::config::section::load;
 
     fn read_text(text: &str) -> Result<AlarmConfig, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_config_in_the_guide_to_operating_is_good() {
-        let guide = include_str!("../../../../docs/guides/operating.md");
+        let guide = include_str!("../../../../../docs/guides/operating.md");
         let blocks: Vec<_> =
             guide.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
         assert_eq!(blocks.len(), 2);

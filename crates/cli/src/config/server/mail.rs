@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use server::directory::Name;
 use server::ingest::mail::{MailConfig, read_tls};
 
-use super::Section;
+use crate::config::section::Section;
 
 /// As long as other mail servers try (RFC 5321 §4.5.4.1).
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
