@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                 all figures, about fifteen minutes
+  cargo xtask bench                 all figures, about twenty-five minutes
   cargo xtask bench ppp             frames made and read, memory of a session
   cargo xtask bench link            TCP over a link; a thousand links
   cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
@@ -29,6 +29,7 @@ Examples:
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
   cargo xtask bench mail            mails a second that Postfix's smtp-source gets rid of at our listener (fetches it)
+  cargo xtask bench isp             an information service: accepted to durable, a thousand calls at once, 50 lines kept busy
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
   cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
@@ -50,6 +51,7 @@ enum Figure {
     Exchange,
     Store,
     Mail,
+    Isp,
     Dispatch,
     Cost,
     Build,
@@ -90,6 +92,9 @@ impl Bench {
         if is_wanted(Figure::Mail) {
             peers::fetch(workspace)?;
             println!("{}", mail::measure(workspace)?);
+        }
+        if is_wanted(Figure::Isp) {
+            println!("{}", rows::ISP.measure(workspace)?);
         }
         if is_wanted(Figure::Dispatch) {
             println!("{}", world::dispatch(workspace)?);
