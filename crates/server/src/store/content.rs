@@ -1,10 +1,11 @@
-//! Large contents: files named by their digest, on the disk before the row that names them.
+//! Large contents: files named by their digest, on the disk before the row that names them; in memory once, however many
+//! terminals are brought them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use delivery::Digest;
@@ -23,6 +24,17 @@ const PART: &str = ".part";
 pub(super) struct Contents {
     folder: PathBuf,
     uses: Arc<Mutex<Uses>>,
+    /// Those that somebody holds.
+    read: Arc<Mutex<BTreeMap<Digest, Weak<Vec<u8>>>>>,
+}
+
+/// A content that is gone from memory with the last who holds it.
+struct Held(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Why files must stay that no row names yet.
@@ -57,7 +69,7 @@ impl Contents {
                 fs::remove_file(path)?;
             }
         }
-        Ok(Self { folder, uses: Arc::default() })
+        Ok(Self { folder, uses: Arc::default(), read: Arc::default() })
     }
 
     /// Keeps a digest's file from being removed, from before it is looked for until a row names it.
@@ -89,8 +101,25 @@ impl Contents {
         sync_folder(&self.folder)
     }
 
+    /// What is on the disk under this digest.
     pub(super) fn get(&self, digest: Digest) -> io::Result<Bytes> {
         fs::read(self.path(digest)).map(Bytes::from)
+    }
+
+    /// The same, or the copy that somebody holds already. What is damaged is nobody's copy; that it is, the caller finds.
+    pub(super) fn share(&self, digest: Digest) -> io::Result<Bytes> {
+        if let Some(content) = self.read().get(&digest).and_then(Weak::upgrade) {
+            return Ok(Bytes::from_owner(Held(content)));
+        }
+        let content = fs::read(self.path(digest))?; // without the lock: others may be read meanwhile
+        if Digest::of(&content) != digest {
+            return Ok(content.into());
+        }
+        let mut read = self.read();
+        read.retain(|_, content| content.strong_count() > 0);
+        let content = read.get(&digest).and_then(Weak::upgrade).unwrap_or_else(|| Arc::new(content));
+        read.insert(digest, Arc::downgrade(&content));
+        Ok(Bytes::from_owner(Held(content)))
     }
 
     /// The digests of all files.
@@ -136,6 +165,10 @@ impl Contents {
     fn uses(&self) -> MutexGuard<'_, Uses> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn read(&self) -> MutexGuard<'_, BTreeMap<Digest, Weak<Vec<u8>>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Pin {
@@ -165,4 +198,32 @@ pub(super) fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_in_memory_once_while_anybody_holds_it_and_then_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let contents = Contents::open(folder.path().to_owned()).unwrap();
+        let [news, other] = [&b"news for ten thousand"[..], b"something else"].map(|content| {
+            let digest = Digest::of(content);
+            contents.put(digest, content).unwrap();
+            digest
+        });
+        let (one, two) = (contents.share(news).unwrap(), contents.share(news).unwrap());
+        assert_eq!(&one[..], b"news for ten thousand");
+        assert_eq!(one.as_ptr(), two.as_ptr(), "one copy");
+        drop(one);
+        assert_eq!(contents.share(news).unwrap().as_ptr(), two.as_ptr(), "the other holds it");
+        drop(two);
+        let _other = contents.share(other).unwrap();
+        assert_eq!(contents.read().keys().collect::<Vec<_>>(), [&other], "nobody holds the first");
+        fs::write(contents.path(news), "damaged").unwrap();
+        let damaged = contents.share(news).unwrap();
+        fs::write(contents.path(news), "news for ten thousand").unwrap();
+        assert_eq!(&contents.share(news).unwrap()[..], b"news for ten thousand", "nobody shares {damaged:?}");
+    }
 }

@@ -180,7 +180,7 @@ impl Store {
             Some(content) => Bytes::from(content),
             None => {
                 let (contents, digest) = (self.contents.clone(), head.digest);
-                run_blocking("read", move || contents.get(digest)).await?
+                run_blocking("read", move || contents.share(digest)).await?
             }
         };
         if Digest::of(&content) != head.digest {
