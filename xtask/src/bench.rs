@@ -21,7 +21,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                 all figures, about fifteen minutes
+  cargo xtask bench                 all figures, about twenty-five minutes
   cargo xtask bench ppp             frames made and read, memory of a session
   cargo xtask bench link            TCP over a link; a thousand links
   cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
@@ -32,6 +32,7 @@ Examples:
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
   cargo xtask bench mail            mails a second that Postfix's smtp-source gets rid of at our listener (fetches it)
   cargo xtask bench medium          the terminal's programs and the recording medium: sizes, time to install, memory on a call
+  cargo xtask bench isp             an information service: accepted to durable, a thousand calls at once, 50 lines kept busy
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
   cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
@@ -55,6 +56,7 @@ enum Figure {
     Store,
     Mail,
     Medium,
+    Isp,
     Dispatch,
     Cost,
     Build,
@@ -103,6 +105,9 @@ impl Bench {
         if is_wanted(Figure::Medium) {
             peers::fetch(workspace)?;
             println!("{}", medium::measure(workspace)?);
+        }
+        if is_wanted(Figure::Isp) {
+            println!("{}", rows::ISP.measure(workspace)?);
         }
         if is_wanted(Figure::Dispatch) {
             println!("{}", world::dispatch(workspace)?);

@@ -17,9 +17,9 @@ use crate::workspace::Workspace;
 /// Linux); pppd with chat; a shell and web server that need no library; a reader of captures; a getty for modems; a
 /// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster; a witness of what programs do to
 /// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
-/// takes what it is sent; a broker of MQTT, and its clients; the store-and-forward network of old; a writer of recording media,
+/// takes what it is sent; a whole mail server; a broker of MQTT, and its clients; the store-and-forward network of old; a writer of recording media,
 /// another reader of them, who checks their signature, and who says how much a service is let do.
-const PACKAGES: [(&str, &str); 19] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -31,6 +31,7 @@ const PACKAGES: [(&str, &str); 19] = [
     ("strace", "usr/bin/strace"),
     ("swaks", "usr/bin/swaks"),
     ("postfix", SMTP_SOURCE),
+    ("exim4-daemon-light", "usr/sbin/exim4"),
     ("mosquitto", "usr/sbin/mosquitto"),
     ("mosquitto-clients", "usr/bin/mosquitto_sub"),
     ("uucp", "usr/lib/uucp/uucico"),

@@ -109,15 +109,30 @@ impl Desk {
     /// Asks for a list and shows these fields of it.
     fn list(&self, path: &str, columns: &[(&str, &str)], when_empty: &str) -> anyhow::Result<ExitCode> {
         let list = self.ask(Method::GET, path, None)?;
-        let rows = list.as_array().context("the server did not answer with a list")?;
+        let Value::Array(rows) = list else { bail!("the server did not answer with a list") };
+        self.print_list(rows, columns, when_empty)
+    }
+
+    fn print_list(&self, rows: Vec<Value>, columns: &[(&str, &str)], when_empty: &str) -> anyhow::Result<ExitCode> {
         if self.json {
-            println!("{list:#}");
+            println!("{:#}", Value::Array(rows));
         } else if rows.is_empty() {
             eprintln!("{when_empty}");
         } else {
-            print_table(columns, rows);
+            print_table(columns, &rows);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Asks for the newest of a list that grows for ever. Says so on standard error if `limit` is less than all.
+    fn newest(&self, path: &str, Limit { limit }: Limit) -> anyhow::Result<Vec<Value>> {
+        let list = self.ask(Method::GET, &format!("{path}?last={}", limit + 1), None)?;
+        let Value::Array(mut rows) = list else { bail!("the server did not answer with a list") };
+        if rows.len() > limit as usize {
+            rows.truncate(limit as usize);
+            eprintln!("these are the newest {limit}; there are older ones (see --limit)");
+        }
+        Ok(rows)
     }
 
     /// Asks for one thing and shows all of it.
@@ -142,6 +157,14 @@ impl Desk {
             }
         }
     }
+}
+
+/// How much of a list that grows for ever is shown.
+#[derive(Debug, Clone, Copy, Args)]
+struct Limit {
+    /// Show so many at most; says so if there are more
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
 }
 
 /// One request to the operator's socket.
@@ -520,13 +543,13 @@ pub(crate) struct CallVerbs {
 
 #[derive(Debug, Subcommand)]
 enum CallVerb {
-    /// List the last hundred calls, newest first
-    List,
+    /// List calls, newest first
+    List(Limit),
 }
 
 impl CallVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let CallVerb::List = self.verb;
+        let CallVerb::List(limit) = self.verb;
         let columns = [
             ("ID", "id"),
             ("DIRECTION", "direction"),
@@ -539,6 +562,6 @@ impl CallVerbs {
             ("IN", "octets_in"),
             ("OUTCOME", "outcome"),
         ];
-        self.desk.list("/calls", &columns, "no calls yet")
+        self.desk.print_list(self.desk.newest("/calls", limit)?, &columns, "no calls yet")
     }
 }

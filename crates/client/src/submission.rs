@@ -104,6 +104,15 @@ pub enum SubmitError {
     Connect(#[source] io::Error),
 }
 
+impl SubmitError {
+    /// Whether the server would refuse the same again, whenever it comes: nothing is gained by trying. What is over a quota
+    /// (429) or came too slowly (408) may be taken later.
+    pub fn is_for_good(&self) -> bool {
+        let Self::Refused { status, .. } = self else { return false };
+        status.is_client_error() && !matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+    }
+}
+
 /// A problem document (RFC 9457).
 #[derive(Deserialize)]
 struct Problem {
@@ -173,6 +182,16 @@ mod tests {
             Handling { urgency: Urgency::Bulk, replace_key: Some("a&to=tel:9 #\u{e9}".into()), ..Handling::default() };
         let query: Vec<_> = handling.query().collect();
         assert_eq!(query, ["urgency=bulk", "replace=a%26to%3Dtel%3A9%20%23%C3%A9"]);
+    }
+
+    #[test]
+    fn only_what_would_be_refused_again_is_refused_for_good() {
+        let refused = |status| read_answer(status, br#"{"field":"to","detail":"no"}"#).unwrap_err().is_for_good();
+        let for_good = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND];
+        assert!(for_good.into_iter().chain([StatusCode::PAYLOAD_TOO_LARGE]).all(refused));
+        let for_now = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::INSUFFICIENT_STORAGE];
+        assert!(!for_now.into_iter().any(refused));
+        assert!(!SubmitError::NotRingup(StatusCode::NOT_FOUND).is_for_good(), "that is not the server's word");
     }
 
     #[test]

@@ -159,12 +159,18 @@ impl Dialer {
         }
         self.store.set_connection(terminal.id, Connection::Calling(call)).await?;
         tracing::info!(%call, %line, terminal = %terminal.name, ?number, "calling");
+        let (id, mut unplaced) = (terminal.id, record.clone());
         let order = DialOrder { terminal, number: dial_string, timeout: DIAL_TIMEOUT, record, allowance };
         if self.dialup.dial(line, order) {
             return Ok(call);
         }
+        // Nobody else ends what nobody was given.
         self.settle(call, Used::Nothing).await;
-        Err(NotPlaced::NoLine(line.clone()))
+        let why = NotPlaced::NoLine(line.clone());
+        unplaced.end(&why.outcome());
+        self.store.record_call(unplaced).await?;
+        self.store.set_connection(id, Connection::Down).await?;
+        Err(why)
     }
 
     /// Takes note of how a call of ours ended: settles what was reserved for it, and counts failures of its number.

@@ -11,8 +11,8 @@ mod subscriptions;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -42,8 +42,30 @@ use crate::rights::Right;
 use crate::store::{Last, Store, StoreError};
 use crate::webhooks::{Webhook, WebhookSecret};
 
-/// Entries in a list that grows for ever.
+/// Entries shown of a list that grows for ever, unless more are asked for with `?last=N`.
 const LIST_LAST: Last = Last(100);
+
+/// Entries at most: each is read and written as a whole.
+const LIST_MAX: u32 = 10_001;
+
+/// `?last=N`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Window {
+    last: Option<u32>,
+}
+
+impl Window {
+    fn last(query: Result<Query<Self>, QueryRejection>) -> Result<Last, Refused> {
+        let wrong = || Refused::bad("last", format!("only ?last=N is known here, N from 1 to {LIST_MAX}"));
+        let Query(Self { last }) = query.map_err(|_| wrong())?;
+        match last {
+            None => Ok(LIST_LAST),
+            Some(last @ 1..=LIST_MAX) => Ok(Last(last)),
+            Some(_) => Err(wrong()),
+        }
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Desk {
@@ -502,6 +524,6 @@ fn provider_json(provider: &Provider) -> Value {
     })
 }
 
-async fn list_calls(State(desk): State<Desk>) -> Answer {
-    Ok(Json(desk.store.calls(LIST_LAST).await?).into_response())
+async fn list_calls(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+    Ok(Json(desk.store.calls(Window::last(window)?).await?).into_response())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The names of all functions in Rust files below a folder.
 fn functions(folder: &Path, into: &mut BTreeSet<String>) {
@@ -18,19 +18,33 @@ fn functions(folder: &Path, into: &mut BTreeSet<String>) {
     }
 }
 
+/// All functions below these folders of the repository.
+fn known(folders: &[&str]) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    folders.iter().for_each(|folder| functions(&root().join(folder), &mut known));
+    known
+}
+
+/// The rows of a chapter's table in the book of tests, each with the names in its second column.
+fn rows(chapter: &str) -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(root().join("docs/testing.md")).expect("it is in the repository");
+    let (_, table) = text.split_once(&format!("\n## {chapter}\n")).expect("the book has the chapter");
+    let table = table.split("\n## ").next().expect("there is one part at least");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let named = |tests: &str| tests.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    rows.map(|(what, tests)| (what.to_owned(), named(tests))).skip(1).collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 #[test]
 fn every_promise_has_tests_and_every_test_that_is_named_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut known = BTreeSet::new();
-    ["crates", "tests"].iter().for_each(|folder| functions(&root.join(folder), &mut known));
-    let text = fs::read_to_string(root.join("docs/testing.md")).expect("it is in the repository");
-    let (_, table) = text.split_once("## Promises").expect("the book has the table");
-    let (table, _) = table.split_once("## ").expect("it is not the last chapter");
+    let (known, rows) = (known(&["crates", "tests"]), rows("Promises"));
     for promise in 1..=9 {
-        let row =
-            table.lines().find(|line| line.starts_with(&format!("| {promise}. "))).expect("a row for each promise");
-        let (_, tests) = row[2..].split_once('|').expect("two columns");
-        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        let row = rows.iter().find(|(what, _)| what.starts_with(&format!("{promise}. ")));
+        let (_, named) = row.expect("a row for each promise");
         assert!(named.len() >= 2, "promise {promise} has {named:?}");
         for name in named {
             assert!(known.contains(name), "promise {promise} names {name}, which is no test");
@@ -40,19 +54,24 @@ fn every_promise_has_tests_and_every_test_that_is_named_is_there() {
 
 #[test]
 fn every_variant_of_the_two_flows_has_a_test_that_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut known = BTreeSet::new();
-    functions(&root.join("crates/cli/tests/ringup"), &mut known);
-    let text = fs::read_to_string(root.join("docs/testing.md")).expect("it is in the repository");
-    let (_, table) = text.split_once("## Variants").expect("the book has the table");
-    let (table, _) = table.split_once("## ").expect("it is not the last chapter");
-    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| A: ") || line.starts_with("| B: ")).collect();
+    let (known, rows) = (known(&["crates/cli/tests"]), rows("Variants"));
     assert!(rows.len() >= 13, "{rows:#?}");
-    for row in rows {
-        let named: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty(), "{row}");
+    for (what, named) in rows {
+        assert!(!named.is_empty(), "{what}");
         for name in named {
-            assert!(known.contains(name), "{row} names {name}, which is no test of real processes");
+            assert!(known.contains(&name), "{what} names {name}, which is no test of real processes");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_bad_input_has_a_test_that_is_there() {
+    let (known, rows) = (known(&["crates"]), rows("Bad input"));
+    assert!(rows.len() >= 9, "{rows:#?}");
+    for (what, named) in rows {
+        assert!(!named.is_empty(), "{what}");
+        for name in named {
+            assert!(known.contains(&name), "{what} names {name}, which is no test");
         }
     }
 }

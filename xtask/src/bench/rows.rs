@@ -56,6 +56,15 @@ on the same disk. Clients and server share the process and the machine's cores; 
     head: FIGURES,
 };
 
+pub(super) const ISP: Bench = Bench {
+    package: "ringup",
+    name: "isp",
+    title: "### isp\n\nServers are real processes, on the exchange in software. Latencies: the terminal is a process, too, and the line as fast as the exchange can be \
+set (100 Mbit/s, no delay, no training, the number 1 ms after the first ring); medians and worst of 21. Calls at once: 9600 bit/s, 60 ms, terminals are tasks of the bench. Lines off hook: \
+33600 bit/s, 60 ms, the number half a second after the first ring, 12 s from the answer to CONNECT; server at its defaults, terminals are tasks of the bench.",
+    head: FIGURES,
+};
+
 impl Bench {
     pub(super) fn measure(&self, workspace: &Workspace) -> anyhow::Result<String> {
         let bench = workspace.cargo(&["bench", "--locked", "--package", self.package, "--bench", self.name]);

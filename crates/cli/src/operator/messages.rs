@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use delivery::MessageId;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Desk, confirm, print_table, text};
+use super::{Desk, Limit, confirm, text};
 
 /// Messages: what was accepted, for whom, and what became of it.
 #[derive(Debug, Args)]
@@ -26,8 +26,8 @@ pub(crate) struct MessageVerbs {
 
 #[derive(Debug, Subcommand)]
 enum MessageVerb {
-    /// List the last hundred messages, newest first
-    List,
+    /// List messages, newest first
+    List(Limit),
     /// Show one message
     Show {
         /// Its id
@@ -52,7 +52,7 @@ impl MessageVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            MessageVerb::List => list(&desk),
+            MessageVerb::List(limit) => list(&desk, limit),
             MessageVerb::Show { id } => desk.show(&format!("/messages/{id}")),
             MessageVerb::Explain { id } => {
                 let story = desk.ask(Method::GET, &format!("/messages/{id}/explain"), None)?;
@@ -82,18 +82,9 @@ impl MessageVerbs {
     }
 }
 
-fn list(desk: &Desk) -> anyhow::Result<ExitCode> {
-    let mut list = desk.ask(Method::GET, "/messages", None)?;
-    if desk.json {
-        println!("{list:#}");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows = list.as_array_mut().context("the server did not answer with a list")?;
-    if rows.is_empty() {
-        eprintln!("no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE");
-        return Ok(ExitCode::SUCCESS);
-    }
-    for row in rows.iter_mut() {
+fn list(desk: &Desk, limit: Limit) -> anyhow::Result<ExitCode> {
+    let mut rows = desk.newest("/messages", limit)?;
+    for row in rows.iter_mut().filter(|_| !desk.json) {
         let envelopes = row["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut states: Vec<_> =
             envelopes.iter().map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"]))).collect();
@@ -111,8 +102,7 @@ fn list(desk: &Desk) -> anyhow::Result<ExitCode> {
         ("SIZE", "size"),
         ("FOR", "for"),
     ];
-    print_table(&columns, rows);
-    Ok(ExitCode::SUCCESS)
+    desk.print_list(rows, &columns, "no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE")
 }
 
 /// A message's story in lines: accepted when and by whom; for each terminal its calls, its deliveries, its end.

@@ -206,13 +206,19 @@ impl What {
     }
 }
 
+/// The exit code for what is refused now and whenever it comes again: 1 would have scripts try for ever.
+const REFUSED_FOR_GOOD: u8 = 3;
+
 /// Submits a message to a server over the network.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup send --token-file token --to tel:301 note.txt
   ringup send --token-file token --to tel:301 --replace level --expires 2h level.json
-  mosquitto_sub -t alarm -C 1 | ringup send --token-file token --to terminal:owner -")]
+  mosquitto_sub -t alarm -C 1 | ringup send --token-file token --to terminal:owner -
+
+Exit codes: 0 it is on the server's disk; 1 it is not known to be, send it again under the same --idempotency-key; 2 wrong
+arguments; 3 the server refused it and would refuse it again, the message says why.")]
 pub(crate) struct Send {
     /// The server's submission port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
@@ -234,8 +240,14 @@ impl Send {
             let stream = TcpStream::connect(&self.server).await;
             let stream =
                 stream.with_context(|| format!("no server answers at {}; is `ringup serve` running?", self.server))?;
-            let accepted = submit(stream, &self.server, submission).await?;
-            print_accepted(&accepted, self.json)?;
+            match submit(stream, &self.server, submission).await {
+                Ok(accepted) => print_accepted(&accepted, self.json)?,
+                Err(error) if error.is_for_good() => {
+                    eprintln!("ringup: {error}");
+                    return Ok(ExitCode::from(REFUSED_FOR_GOOD));
+                }
+                Err(error) => return Err(error.into()),
+            }
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -1,5 +1,6 @@
-//! Our programs with strangers' programs, on our exchange or on a line alone: mgetty and pppd in User-Mode Linux,
-//! ser2net, minimodem, swaks, smtp-source, mosquitto; a terminal in Python; the recording medium on a bare machine. `cargo xtask peers` fetches them.
+//! Our programs with strangers' programs, on our exchange or on a line alone: mgetty, pppd and exim4 in User-Mode Linux,
+//! ser2net, minimodem, swaks, smtp-source, mosquitto; a terminal in Python; the recording medium on a bare machine; Debian
+//! packages in a Debian. `cargo xtask peers` fetches them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -35,6 +36,7 @@ mod unpacked;
 
 mod arm64;
 mod caller_id;
+mod exim;
 mod medium;
 mod mgetty;
 mod minimodem;

@@ -53,10 +53,10 @@ impl Broker {
     }
 
     /// The example, with both programs on its path.
-    fn example(&self, village: &Village, who: &str, server: &str) -> Process {
+    fn example(&self, village: &Village, who: &str, server: &str, to: &str) -> Process {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/mqtt-source.sh");
         let mut command = Command::new("sh");
-        command.arg(script).args(["alarm/#", "--json", "--token-file", "token", "--to", "tel:301", "--server", server]);
+        command.arg(script).args(["alarm/#", "--json", "--token-file", "token", "--to", to, "--server", server]);
         let path = format!("{}:{}", village.path("bin").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("MQTT_PORT", self.port.to_string());
         command.env("MQTT_HOST", "127.0.0.1").current_dir(village.path(""));
@@ -105,7 +105,7 @@ fn each_alarm_of_a_broker_is_a_message_once_also_of_those_that_come_while_the_so
     let broker = Broker::start(&village);
     let _owner = village.start_owner();
     let server = village.submission_address();
-    let source = broker.example(&village, "source", &server);
+    let source = broker.example(&village, "source", &server, "tel:301");
     wait_word(&village, &broker.who, &["as ringup"]);
     broker.publish(&village, "alarm/pump", "1 pump stands");
     broker.publish(&village, "weather", "nobody asked for it");
@@ -114,8 +114,28 @@ fn each_alarm_of_a_broker_is_a_message_once_also_of_those_that_come_while_the_so
     source.kill();
     let many: Vec<_> = (2..8).map(|number| format!("{number} flood")).collect();
     many.iter().for_each(|text| broker.publish(&village, "alarm/gauge", text));
-    let _source = broker.example(&village, "source, again", &server);
+    let _source = broker.example(&village, "source, again", &server, "tel:301");
     let mut wanted = vec!["1 pump stands".to_owned()];
     wanted.extend(many);
     assert_eq!(arrived(&village, wanted.len()), wanted);
+}
+
+#[test]
+fn what_the_server_refuses_for_good_is_set_aside_with_a_word_and_the_next_is_sent() {
+    let village = Village::found(Plan { size_max: 100, ..Plan::default() });
+    make_path(&village);
+    let broker = Broker::start(&village);
+    let _owner = village.start_owner();
+    let _source = broker.example(&village, "source", &village.submission_address(), "tel:301");
+    wait_word(&village, &broker.who, &["as ringup"]);
+    let long = "far too long ".repeat(20);
+    broker.publish(&village, "alarm/pump", &long);
+    broker.publish(&village, "alarm/pump", "1 pump stands");
+    assert_eq!(arrived(&village, 1), ["1 pump stands"]);
+    wait_word(&village, "source", &["given up, kept as "]);
+    assert!(village.chronicle.plain_text("source").contains("413"), "{}", village.chronicle.plain_text("source"));
+    let spool = fs::read_dir(village.path("mqtt-spool")).unwrap().map(|entry| entry.unwrap().path());
+    let kept: Vec<_> = spool.filter(|path| path.extension().is_some_and(|ending| ending == "refused")).collect();
+    let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!(fs::read_to_string(kept).unwrap(), long);
 }

@@ -21,7 +21,12 @@ pub(crate) struct PostOffice {
 impl PostOffice {
     /// The server takes mail; the owner's terminal is not connected and keeps mail in a Maildir.
     pub(crate) fn open() -> Self {
-        let village = Village::found(Plan { server_more: MAIL, ..Plan::default() });
+        Self::open_with(MAIL)
+    }
+
+    /// With this in the server's config, which is [`MAIL`] and more.
+    pub(crate) fn open_with(server_more: &'static str) -> Self {
+        let village = Village::found(Plan { server_more, ..Plan::default() });
         let config = fs::read_to_string(village.path("owner.toml")).unwrap();
         village.write("owner.toml", config + "[[inbox]]\ntypes = [\"message/rfc822\"]\nmaildir = \"Mail\"\n");
         Self { village }

@@ -8,12 +8,14 @@
 mod chronicle;
 mod feeds;
 mod http;
+mod liar;
 mod mail;
 mod process;
 mod topics;
 mod trunks;
 mod typist;
 mod village;
+mod web_page;
 
 mod bad_input;
 mod broken_calls;

@@ -67,3 +67,27 @@ fn a_dial_up_server_hangs_up_before_an_unreserved_unit_though_its_information_se
     let call = village.server_calls(1).remove(0);
     assert_eq!(call["outcome"], "hung up: what was reserved is spent", "{call}");
 }
+
+#[test]
+fn a_dial_up_server_hangs_up_when_the_octets_that_were_reserved_are_used() {
+    let server_more = r#"
+[budget]
+octets_max = 50_000
+[[tariff]]
+name = "octets"
+[tariff.octets]
+quantum = 1000
+price = "1"
+"#;
+    let line_away = ", tariff = \"octets\"";
+    let village = Village::found(Plan { server_more, line_away, size_max: 2_000_000, ..Plan::at(&["201"]) });
+    let _owner = village.start_owner();
+    // At 1,000,000 bit/s more than ten seconds of line.
+    let message = village.send("tel:301", &village.write("photo", crate::village::awkward_content(1_500_000)));
+    let call = village.ask_until(&["call", "list"], |calls| calls[0]["outcome"].is_string());
+    assert_eq!(call[0]["outcome"], "hung up: what was reserved is spent", "{call}");
+    let carried = village.exchange_calls_so_far()[0]["octets_from_caller"].as_u64().unwrap();
+    assert!((50_000..1_000_000).contains(&carried), "{carried}");
+    let shown = village.ask(&["message", "show", &message]);
+    assert!(shown["envelopes"][0]["verdict"].is_null(), "{shown}");
+}

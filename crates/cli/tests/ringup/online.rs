@@ -103,6 +103,27 @@ fn a_line_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays(
 }
 
 #[test]
+fn a_line_at_a_dial_up_server_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays() {
+    let village = Village::found(Plan {
+        line_more: "ring_only = \"2s\"",
+        line_away: ", ring_only = true",
+        server_more: "[[conditions]]\nterminals = [\"owner\"]\nlines = [\"pop-1.line-1\"]",
+        no_answer_after: "30s",
+        ..Plan::at(&[CENTRE])
+    });
+    write_config(&village, "action = \"connect\"");
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+    assert_eq!(village.received(&message), b"coin box full");
+    let calls = village.server_calls(2);
+    let outcome = |line: &str| calls.iter().find(|call| call["line"] == line).map(|call| call["outcome"].clone());
+    assert_eq!((outcome("pop-1.line-1"), outcome("internet")), (Some("rung".into()), Some("completed".into())));
+    let rung = &village.exchange_calls(1)[0];
+    assert_eq!((rung["outcome"].as_str(), rung["billed_seconds"].as_u64()), (Some("abandoned"), Some(0)), "{rung}");
+}
+
+#[test]
 fn a_terminal_that_does_not_come_after_a_ring_is_rung_again_and_the_record_says_so() {
     let line_more = "ring_only = \"1s\"";
     let village = Village::found(Plan { line_more, server_more: RUNG_OWNER, session_wait: "300ms", ..Plan::default() });

@@ -70,9 +70,14 @@ impl Process {
         drop(self);
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processes it has started and that are still there.
     pub(crate) fn children(&self) -> Vec<Pid> {
-        let pid = self.child.id();
+        let pid = self.id();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }

@@ -146,3 +146,19 @@ fn an_operators_fault_is_named_with_its_field() {
     assert_eq!(village.ask(&["terminal", "list"]).as_array().unwrap().len(), 1);
     assert_eq!(village.ask(&["provider", "list"]).as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_list_shows_the_newest_and_says_when_there_are_older_ones() {
+    let village = Village::found(Plan::default());
+    let ids: Vec<_> = (0..3).map(|number| village.send("tel:301", &village.write("report", [number]))).collect();
+    let list = |limit: &str| village.run(&["message", "list", "--limit", limit, "--config", "server.toml"]);
+    let two = list("2");
+    assert!(!two.stdout.contains(&ids[0]) && two.stdout.contains(&ids[1]) && two.stdout.contains(&ids[2]), "{two:?}");
+    assert!(two.stderr.contains("there are older ones (see --limit)"), "{two:?}");
+    let three = list("3");
+    assert!(three.stdout.contains(&ids[0]) && three.stderr.is_empty(), "{three:?}");
+    assert_eq!(village.ask(&["message", "list", "--limit", "1"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(list("0").code, Some(2));
+    let asked = village.operator("GET /calls?last=99999 HTTP/1.1", b"");
+    assert_eq!((asked.status, asked.body["field"].as_str()), (400, Some("last")), "{asked:?}");
+}

@@ -3,6 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use serde_json::json;
+
+use crate::liar::Liar;
 use crate::village::{OWNER, Plan, Village, awkward_content};
 
 const ONE: Plan = Plan::at(&["201"]);
@@ -83,6 +86,47 @@ fn who_speaks_for_a_dial_up_server_without_its_key_gets_no_trunk_and_raises_an_a
     let id = village.send("terminal:owner", &village.write("report", "coin box full"));
     village.wait_delivered(&id);
     assert_eq!(village.server_calls(1)[0]["line"], "pop-1.line-1", "the real one goes on");
+}
+
+#[test]
+fn a_dial_up_server_that_lies_about_a_call_settles_no_message_and_another_delivers_it() {
+    let mut village = Village::found(TWO);
+    let _owner = village.start_owner();
+    village.kill_pop(0);
+    village.kill_pop(1);
+    for pop in ["pop-1", "pop-2"] {
+        village.chronicle.wait_field("server", "alarm raised", "subject", pop);
+    }
+    let mut liar = Liar::replace(&village, "pop-1");
+    let id = village.send("terminal:owner", &village.write("report", "coin box full"));
+    let call = liar.asked("PUT", "");
+    let up =
+        json!({"up": {"rate_bps": 33600, "address": "10.77.0.2", "octets_out": 200, "octets_in": 200, "flights": 4}});
+    let ended = |lasted_ms: u32| {
+        json!({"ended": {
+            "how": "closed", "why": "all is well", "connected_at": "2026-11-23T00:00:00Z", "ended_at": "2026-11-23T00:00:01Z",
+            "lasted_ms": lasted_ms, "octets_out": 5000, "octets_in": 5000,
+        }})
+    };
+    // Up, ended in order, and ended otherwise.
+    let lies = [json!("begun"), up, ended(1000), ended(999)].map(|state| Liar::of_call(&call, state));
+    liar.say(&lies);
+    let alarm = village.chronicle.wait_field("server", "alarm raised", "kind", "dialup-server-lies");
+    assert_eq!(alarm.field("subject"), "pop-1");
+    assert_eq!(liar.asked("POST", "/settled"), call);
+    let shown = village.ask(&["message", "show", &id]);
+    assert!(shown["envelopes"][0]["verdict"].is_null(), "{shown}");
+    drop(liar);
+    village.start_pop(1, "pop-2 again");
+    village.wait_delivered(&id);
+    assert_eq!(village.received(&id), b"coin box full");
+    let calls = village.ask_until(&["call", "list"], |calls| calls[0]["outcome"].is_string());
+    let calls = calls.as_array().unwrap();
+    assert_eq!((calls[0]["line"].as_str(), calls[0]["outcome"].as_str()), (Some("pop-2.line-1"), Some("completed")));
+    let lied = calls.last().unwrap();
+    assert_eq!(lied["line"], "pop-1.line-1");
+    assert!(lied["outcome"].as_str().unwrap().starts_with("link ended: "), "{lied}");
+    assert_eq!(village.exchange_calls(1)[0]["caller"], "202", "the liar has dialled nobody");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) no_answer_after: &'static str,
     /// How long a terminal that was rung may take to come.
     pub(crate) session_wait: &'static str,
+    /// How fast the exchange is: its rate, delay, ringing and training.
+    pub(crate) pace: &'static str,
     /// What the exchange's config says of the owner's line besides.
     pub(crate) owner_line: &'static str,
     /// What else the server's config says of trying again.
@@ -44,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) server_more: &'static str,
     /// Numbers of the lines of dial-up servers, one line each; none: the server has the centre's line itself.
     pub(crate) pops: &'static [&'static str],
+    /// What the information server's config says of each line of theirs besides.
+    pub(crate) line_away: &'static str,
     /// More stations: a number, and what else the exchange's config says of it.
     pub(crate) strangers: &'static [(&'static str, &'static str)],
 }
@@ -58,12 +62,14 @@ impl Plan {
         linger: "0s",
         no_answer_after: "3s",
         session_wait: "30s",
+        pace: "rate = 1_000_000\ndelay = \"1ms\"\nring_cycle = \"300ms\"\ncaller_id_delay = \"50ms\"\ntraining = \"10ms\"",
         owner_line: "",
         retry_more: "",
         size_max: 1_000_000,
         line_more: "",
         server_more: "",
         pops: &[],
+        line_away: "",
         strangers: &[],
     };
 }
@@ -114,13 +120,9 @@ impl Village {
         village
     }
 
-    fn write_exchange(&self, Plan { no_answer_after, owner_line, pops, strangers, .. }: Plan) {
+    fn write_exchange(&self, Plan { pace, no_answer_after, owner_line, pops, strangers, .. }: Plan) {
         let mut text = format!(
-            r#"rate = 1_000_000
-delay = "1ms"
-ring_cycle = "300ms"
-caller_id_delay = "50ms"
-training = "10ms"
+            r#"{pace}
 no_answer_after = "{no_answer_after}"
 records = "calls.jsonl"
 "#
@@ -157,7 +159,7 @@ session_wait = "{session_wait}"
     }
 
     /// The dial-up servers' configs, and their keys in the information server's.
-    fn write_pops(&self, Plan { pops, line_more, .. }: Plan) {
+    fn write_pops(&self, Plan { pops, line_more, line_away, .. }: Plan) {
         let Some(trunks) = &self.trunks else { return };
         let key = |config: &str| {
             let printed = self.run(&["server-key", "public", "--config", config]);
@@ -184,7 +186,7 @@ delay = "1ms"
             self.write(&file, text);
             let theirs = key(&file);
             servers += &format!(
-                "[[dialup_server]]\nname = \"{name}\"\nkey = \"{theirs}\"\nlines = [{{ name = \"line-1\" }}]\n"
+                "[[dialup_server]]\nname = \"{name}\"\nkey = \"{theirs}\"\nlines = [{{ name = \"line-1\"{line_away} }}]\n"
             );
         }
         self.write("server.toml", servers);

@@ -1,13 +1,14 @@
 //! The operator's questions about messages.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse as _;
 use delivery::MessageId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, LIST_LAST, Refused, parse};
+use super::{Answer, Desk, Refused, Window, parse};
 use crate::alarms::AlarmKind;
 use crate::directory::{CallRecord, Destination, Name, Terminal};
 use crate::ingest::http::{cancelled_answer, message_json};
@@ -19,8 +20,8 @@ use crate::waiting::{Circumstances, Waiting, settled};
 /// Envelopes of which the story is told: each asks for its terminal and its calls.
 const EXPLAINED_MAX: usize = 20;
 
-pub(super) async fn list_messages(State(desk): State<Desk>) -> Answer {
-    let messages = desk.store.messages(LIST_LAST).await?;
+pub(super) async fn list_messages(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+    let messages = desk.store.messages(Window::last(window)?).await?;
     Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())
 }
 

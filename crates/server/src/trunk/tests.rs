@@ -1,5 +1,6 @@
 //! A dial-up server that lies: what it says is refused, bounded, counted, and told to an operator.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,12 +29,14 @@ use super::proxy::ProxyHeader;
 use super::tunnel::{Entrance, way_out};
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
+use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LinkSettings, Report, Rooms};
+use crate::directory::{Connection, Terminal, TrustedBy};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Last, Store};
 
 #[tokio::test]
 async fn a_greeting_is_read_back_and_not_one_octet_more() {
@@ -52,6 +55,8 @@ async fn a_greeting_is_read_back_and_not_one_octet_more() {
 struct Scene {
     store: Store,
     metrics: Metrics,
+    alarms: Alarms,
+    dialup: DialUp,
     reports: mpsc::Receiver<Report>,
     /// What the dial-up server says: events, and connections of far ends.
     events: Entrance,
@@ -75,7 +80,8 @@ impl Scene {
         let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
         let ours = keys.public();
-        let rooms = Rooms { store: store.clone(), keys, submissions, intake, alarms, metrics: metrics.clone() };
+        let (told, counted) = (alarms.clone(), metrics.clone());
+        let rooms = Rooms { store: store.clone(), keys, submissions, intake, alarms: told, metrics: counted };
         let [own, first, last] = [1, 2, 3].map(|host| Ipv4Addr::new(10, 77, 0, host));
         let pool = AddressPool::new(first, last).unwrap();
         let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None, number_only: false };
@@ -89,7 +95,8 @@ impl Scene {
         };
         let (pop, errands) =
             Pop::new(DialupServer { name: "pop".parse().unwrap(), key: key.public(), lines: vec![line] });
-        DialUp::start(Vec::new(), std::slice::from_ref(&pop), settings, rooms, sender, shutdown.clone(), &mut tasks);
+        let pops = std::slice::from_ref(&pop);
+        let dialup = DialUp::start(Vec::new(), pops, settings, rooms, sender, shutdown.clone(), &mut tasks);
         tasks.spawn(pop.clone().run(errands, shutdown.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -123,7 +130,7 @@ impl Scene {
             let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             let _ = builder.serve_connection(TokioIo::new(stream), service).await;
         });
-        Self { store, metrics, reports, events, streams, asked, _tasks: tasks, _folder: folder }
+        Self { store, metrics, alarms, dialup, reports, events, streams, asked, _tasks: tasks, _folder: folder }
     }
 
     async fn say(&self, event: serde_json::Value) {
@@ -197,6 +204,31 @@ async fn an_event_without_end_or_sense_ends_the_trunk_with_an_alarm() {
         scene.alarmed(alarm).await;
         timeout(PATIENCE, scene.events.closed()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_call_that_no_line_took_has_its_end_and_its_terminal_is_not_being_called() {
+    let scene = Scene::new().await;
+    let (store, metrics) = (scene.store.clone(), scene.metrics.clone());
+    let terminal = Terminal {
+        id: TerminalId::from_octets([1; 8]),
+        name: "owner".parse().unwrap(),
+        number: Some("301".parse().unwrap()),
+        address: None,
+        connection: Connection::Down,
+        trusted_by: TrustedBy::default(),
+    };
+    store.add_terminal(terminal.clone()).await.unwrap();
+    let dialer =
+        Dialer::open(store.clone(), scene.dialup.clone(), Money::default(), BTreeMap::new(), scene.alarms, metrics);
+    // As one is whose trunk is lost between the decision and the order.
+    let placed = dialer.await.unwrap().place(terminal.clone(), &"pop.line-9".parse().unwrap(), None).await;
+    assert!(matches!(placed, Err(NotPlaced::NoLine(_))), "{placed:?}");
+    let calls = store.calls(Last(10)).await.unwrap();
+    let [call] = calls.as_slice() else { panic!("{calls:?}") };
+    assert_eq!(call.outcome.as_deref(), Some("line taken"));
+    assert!(call.ended_at.is_some());
+    assert_eq!(store.terminal(terminal.id).await.unwrap().unwrap().connection, Connection::Down);
 }
 
 #[tokio::test]

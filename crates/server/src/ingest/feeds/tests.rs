@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::alarms::AlarmConfig;
 use crate::directory::{Provider, TokenHash};
+use crate::outward::OutwardError;
 use crate::store::Last;
 
 /// What a path answers: status, fields, content.
@@ -204,4 +205,52 @@ async fn a_feed_without_end_is_not_read_to_it_and_an_item_too_large_is_left_out(
     web.put("/feed", (200, vec![], items(&["small", &large, "tiny"])));
     assert_eq!(web.read(&web.feed("/feed")).await.failed, 0);
     assert_eq!(web.sent().await, ["tiny", "small"]);
+}
+
+#[tokio::test]
+async fn a_feed_of_the_internet_cannot_send_us_to_this_machine() {
+    let (web, inside) = (Web::open().await, Web::open().await);
+    inside.put("/secret", (200, vec![], items(&["secret"])));
+    let outward = Outward::with_internet_at(web.address.parse().unwrap());
+    let feed = FeedConfig { allow_private: false, ..web.feed("/feed") };
+    let port = inside.address.rsplit_once(':').unwrap().1;
+    for host in ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"] {
+        let to = format!("http://{host}:{port}/secret");
+        web.put("/feed", (302, vec![("location", to.clone())], String::new()));
+        let error = fetch(&outward, &feed, &FeedState::default()).await.err().unwrap();
+        assert!(matches!(error, fetch::FetchError::Outward(OutwardError::NotAllowed(_))), "{to}: {error:?}");
+    }
+    assert!(inside.asked.lock().unwrap().is_empty(), "not even asked");
+    let allowed = FeedConfig { allow_private: true, ..feed };
+    web.put("/feed", (302, vec![("location", format!("http://127.0.0.1:{port}/secret"))], String::new()));
+    assert!(fetch(&outward, &allowed, &FeedState::default()).await.is_ok(), "its operator has said so");
+}
+
+/// Says `first`, and then `again` for ever.
+async fn endless(first: &'static str, again: &'static str) -> String {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(first.as_bytes()).await.unwrap();
+        while stream.write_all(again.as_bytes()).await.is_ok() {}
+    });
+    address.to_string()
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_off() {
+    let web = Web::open().await;
+    let read = async |address: String| {
+        let feed = FeedConfig { url: format!("http://{address}/feed").parse().unwrap(), ..web.feed("/feed") };
+        fetch(&Outward::default(), &feed, &FeedState::default()).await.err().unwrap()
+    };
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let error = read(endless(chunked, "11\r\n<item>more</item>\r\n").await).await;
+    assert!(matches!(error, fetch::FetchError::TooLarge), "{error}");
+    for first in ["HTTP/1.1 200 OK\r\n", ""] {
+        let error = read(endless(first, "x-more: and more\r\n").await).await;
+        assert!(matches!(error, fetch::FetchError::Http(_)), "{first:?}: {error}");
+    }
 }

@@ -182,6 +182,17 @@ async fn what_is_too_large_or_too_many_is_refused_and_the_conversation_goes_on()
 }
 
 #[tokio::test]
+async fn a_bomb_of_recipients_takes_no_more_than_a_hundred_and_is_sent_away() {
+    let port = Port::open().await;
+    let bomb = format!("EHLO x\r\nMAIL FROM:<a@b.example>\r\n{}", "RCPT TO:<302@mail.example>\r\n".repeat(400));
+    let answers = port.say(bomb.as_bytes()).await;
+    let count = |code: &str| answers.iter().filter(|line| line.starts_with(code)).count();
+    assert_eq!((count("250 2.1.5"), count("452 4.5.3")), (100, 21), "{answers:?}");
+    assert!(answers.last().unwrap().starts_with("421 4.7.0"), "{answers:?}");
+    assert_eq!(port.messages().await.len(), 0);
+}
+
+#[tokio::test]
 async fn whoever_says_nothing_but_nonsense_is_sent_away() {
     let port = Port::open().await;
     let answers = port.say("\x01\u{fe}\r\n".repeat(1000).as_bytes()).await;
