@@ -16,6 +16,12 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, 
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What is sent meanwhile takes an acknowledgement with it.
+const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(10);
+
+/// A line that would need more is none: TCP would find out too late that something was lost.
+const SLOWNESS_MAX: u32 = 20;
+
 /// Octets of a packet that are no content, without options.
 const TCP_IP_OCTETS: usize = 40;
 
@@ -41,6 +47,12 @@ pub(crate) struct Manners {
     /// Octets that a connection holds, each way.
     send: usize,
     receive: usize,
+    /// How many times slower TCP's clock runs than ours.
+    ///
+    /// RFC 6298 §2.1 has the first timeout be a second until a round trip was measured, smoltcp 0.14 has no other, and no
+    /// shorter one later. Where a packet is longer than that on its way, all that is said first would go twice, and (§3)
+    /// nothing would be measured. So a second of TCP's is what the longest first round trip takes.
+    slowness: u32,
 }
 
 impl Manners {
@@ -58,7 +70,12 @@ impl Manners {
         let send = octets(2 * delay) + octets(Duration::from_millis(100)) + quick.max(segment);
         let receive = octets(Duration::from_secs(2)).max(RECEIVE_OCTETS_MIN);
         let packet = u16::try_from(segment + TCP_IP_OCTETS).expect("not more than the MTU, which is one");
-        Self { packet, send: send.min(BUFFER_OCTETS_MAX), receive }
+        let send = send.min(BUFFER_OCTETS_MAX);
+        // All that may be on its way, and an acknowledgement behind a packet that the far end has just begun.
+        let on_line = Duration::from_millis((send + usize::from(packet)) as u64 * 10_000 / u64::from(rate_bps.max(1)));
+        let slowness =
+            u32::try_from((2 * delay + on_line).as_millis().div_ceil(1000)).unwrap_or(1).clamp(1, SLOWNESS_MAX);
+        Self { packet, send, receive, slowness }
     }
 }
 
@@ -182,7 +199,7 @@ impl Stack {
     pub(crate) fn poll_at(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(self.time(now), &self.sockets)?;
         let since_start = u64::try_from(at.total_micros()).unwrap_or_default();
-        Some(self.started + Duration::from_micros(since_start))
+        Some(self.started + Duration::from_micros(since_start) * self.manners.slowness)
     }
 
     /// Ends every connection at once; their streams read an error.
@@ -222,9 +239,10 @@ impl Stack {
     }
 
     fn socket(&self) -> Socket<'static> {
-        let Manners { send, receive, .. } = self.manners;
+        let Manners { send, receive, slowness, .. } = self.manners;
         let mut socket = Socket::new(SocketBuffer::new(vec![0; receive]), SocketBuffer::new(vec![0; send]));
-        socket.set_timeout(Some(CONNECTION_TIMEOUT.into()));
+        socket.set_timeout(Some((CONNECTION_TIMEOUT / slowness).into()));
+        socket.set_ack_delay(Some((ACKNOWLEDGEMENT_DELAY / slowness).into()));
         // Packets are made only when the line is free: until then small writes join anyway, and Nagle would only add a
         // round trip.
         socket.set_nagle_enabled(false);
@@ -303,7 +321,7 @@ impl Stack {
     }
 
     fn time(&self, now: Instant) -> StackInstant {
-        let micros = now.saturating_duration_since(self.started).as_micros();
+        let micros = (now.saturating_duration_since(self.started) / self.manners.slowness).as_micros();
         StackInstant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 }

@@ -236,15 +236,19 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// A line that is as long as that, and takes no time besides.
 fn long_pipe() -> (DuplexStream, DuplexStream) {
+    pipe_of(DELAY)
+}
+
+fn pipe_of(delay: Duration) -> (DuplexStream, DuplexStream) {
     let ((near, near_end), (far_end, far)) = (duplex(64 * 1024), duplex(64 * 1024));
     let (near_reader, near_writer) = tokio::io::split(near_end);
     let (far_reader, far_writer) = tokio::io::split(far_end);
-    tokio::spawn(carry(near_reader, far_writer));
-    tokio::spawn(carry(far_reader, near_writer));
+    tokio::spawn(carry(near_reader, far_writer, delay));
+    tokio::spawn(carry(far_reader, near_writer, delay));
     (near, far)
 }
 
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Send + Unpin + 'static) {
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Send + Unpin + 'static, delay: Duration) {
     let (sender, mut on_its_way) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
         while let Some((at, octets)) = on_its_way.recv().await {
@@ -257,9 +261,30 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Send 
     });
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if sender.send((Instant::now() + DELAY, buffer[..count].to_vec())).is_err() {
+        if sender.send((Instant::now() + delay, buffer[..count].to_vec())).is_err() {
             return;
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_slow_line_nothing_is_said_twice() {
+    for (rate_bps, delay) in [(2400, 600), (9600, 300), (33_600, 60)] {
+        let delay = Duration::from_millis(delay);
+        let slow = |local, peer| LinkConfig { delay, ..config(local, peer, rate_bps) };
+        let server = slow(LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL));
+        let terminal = slow(LocalAddress::Ask(None), PeerAddress::Any);
+        let pipe = pipe_of(delay);
+        let (server, terminal) = tokio::join!(Link::establish(pipe.0, server), Link::establish(pipe.1, terminal));
+        let (server, terminal) = (server.unwrap(), terminal.unwrap());
+        let set_up = terminal.counters().octets_out;
+        let (mut near, mut far) = connection(&server, &terminal).await;
+        far.write_all(&[0x55; 2000]).await.unwrap();
+        far.shutdown().await.unwrap();
+        assert_eq!(near.read_to_end(&mut Vec::new()).await.unwrap(), 2000);
+        // Headers and frames; a SYN again would be 60 octets more, a packet some 550.
+        let said = terminal.counters().octets_out - set_up;
+        assert!((2000..2300).contains(&said), "{rate_bps} bit/s: {said} octets");
     }
 }
 
