@@ -110,6 +110,7 @@ pub(crate) fn start(
             inbox: InboxConfig { folder: own.join("inbox"), rules: Rules::default(), hand_over: vec![] },
             state: own,
             linger: Duration::ZERO,
+            standing: None,
         };
         tasks.spawn(async move {
             let dte = exchange.station_stream(&number(index)).unwrap();
