@@ -25,14 +25,29 @@ fn known(folders: &[&str]) -> BTreeSet<String> {
     known
 }
 
-/// The rows of a chapter's table in the book of tests, each with the names in its second column.
-fn rows(chapter: &str) -> Vec<(String, Vec<String>)> {
+/// The rows of a chapter's table in the book of tests, each with the names of functions in its other columns.
+fn rows(chapter: &str) -> Vec<(String, Vec<Vec<String>>)> {
     let text = fs::read_to_string(root().join("docs/testing.md")).expect("it is in the repository");
     let (_, table) = text.split_once(&format!("\n## {chapter}\n")).expect("the book has the chapter");
     let table = table.split("\n## ").next().expect("there is one part at least");
-    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
-    let named = |tests: &str| tests.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    rows.map(|(what, tests)| (what.to_owned(), named(tests))).skip(1).collect()
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|')?.split_once(" |"));
+    let is_name = |word: &&str| word.contains('_');
+    let named = |column: &str| column.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect();
+    rows.map(|(what, rest)| (what.to_owned(), rest.split(" |").map(named).collect())).skip(1).collect()
+}
+
+/// Every row names something in its first column after the input's, and nothing that is not known.
+fn hold(chapter: &str, least: usize, first: &BTreeSet<String>, all: &BTreeSet<String>) {
+    let rows = rows(chapter);
+    assert!(rows.len() >= least, "{chapter}: {rows:#?}");
+    for (what, columns) in rows {
+        assert!(columns.first().is_some_and(|names| !names.is_empty()), "{chapter}: {what} has no test");
+        for (known, names) in [first, all].iter().zip(&columns) {
+            for name in names {
+                assert!(known.contains(name), "{chapter}: {what} names {name}, which is no such test");
+            }
+        }
+    }
 }
 
 fn root() -> PathBuf {
@@ -41,65 +56,25 @@ fn root() -> PathBuf {
 
 #[test]
 fn every_promise_has_tests_and_every_test_that_is_named_is_there() {
-    let (known, rows) = (known(&["crates", "tests"]), rows("Promises"));
+    let known = known(&["crates", "tests"]);
+    hold("Promises", 9, &known, &known);
+    let rows = rows("Promises");
     for promise in 1..=9 {
         let row = rows.iter().find(|(what, _)| what.starts_with(&format!("{promise}. ")));
-        let (_, named) = row.expect("a row for each promise");
-        assert!(named.len() >= 2, "promise {promise} has {named:?}");
-        for name in named {
-            assert!(known.contains(name), "promise {promise} names {name}, which is no test");
-        }
+        let (_, columns) = row.expect("a row for each promise");
+        assert!(columns.concat().len() >= 2, "promise {promise} has {columns:?}");
     }
 }
 
 #[test]
-fn every_variant_of_the_two_flows_has_a_test_that_is_there() {
-    let (known, rows) = (known(&["crates/cli/tests"]), rows("Variants"));
-    assert!(rows.len() >= 13, "{rows:#?}");
-    for (what, named) in rows {
-        assert!(!named.is_empty(), "{what}");
-        for name in named {
-            assert!(known.contains(&name), "{what} names {name}, which is no test of real processes");
-        }
-    }
+fn every_variant_of_the_two_flows_has_a_test_of_real_processes_that_is_there() {
+    let known = known(&["crates/cli/tests"]);
+    hold("Variants", 13, &known, &known);
 }
 
 #[test]
-fn every_kind_of_bad_input_has_a_test_that_is_there() {
-    let (known, rows) = (known(&["crates"]), rows("Bad input"));
-    assert!(rows.len() >= 9, "{rows:#?}");
-    for (what, named) in rows {
-        assert!(!named.is_empty(), "{what}");
-        for name in named {
-            assert!(known.contains(&name), "{what} names {name}, which is no test");
-        }
-    }
-}
-
-#[test]
-fn every_bad_input_has_a_test_of_real_processes_that_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let (mut known, mut of_processes) = (BTreeSet::new(), BTreeSet::new());
-    functions(&root.join("crates"), &mut known);
-    functions(&root.join("crates/cli/tests/ringup"), &mut of_processes);
-    let text = fs::read_to_string(root.join("docs/testing.md")).expect("it is in the repository");
-    let (_, table) = text.split_once("## Bad input").expect("the book has the table");
-    let (table, _) = table.split_once("## ").expect("it is not the last chapter");
-    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert_eq!(rows.len(), 13, "{rows:#?}");
-    for row in rows {
-        let tests = |text: &str| -> Vec<String> {
-            text.split('`').skip(1).step_by(2).filter(|word| word.contains('_')).map(str::to_owned).collect()
-        };
-        let [_, input, both, besides, _] = row.split('|').collect::<Vec<_>>()[..] else {
-            panic!("three columns: {row}")
-        };
-        assert!(!tests(both).is_empty(), "{input} has no test of real processes");
-        for name in tests(both) {
-            assert!(of_processes.contains(&name), "{input} names {name}, which is no test of real processes");
-        }
-        for name in tests(besides) {
-            assert!(known.contains(&name), "{input} names {name}, which is no test");
-        }
-    }
+fn every_bad_input_has_a_test_that_is_there_and_of_real_processes_on_a_delivery_session() {
+    let (all, of_processes) = (known(&["crates"]), known(&["crates/cli/tests/ringup"]));
+    hold("Bad input on a delivery session", 13, &of_processes, &all);
+    hold("Bad input at the information service", 9, &all, &all);
 }
