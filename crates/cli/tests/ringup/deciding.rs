@@ -36,7 +36,7 @@ fn what_is_urgent_arrives_first_what_is_replaced_or_cancelled_never_and_each_has
     let unwanted = id(&send(&village, &[]));
     assert_eq!(once, again);
     let other = send(&village, &["--idempotency-key", "sale 17", "--urgency", "urgent"]);
-    assert_eq!(other.code, Some(1));
+    assert_eq!(other.code, Some(3));
     assert!(other.stderr.contains("422 Unprocessable Entity): idempotency-key"), "{}", other.stderr);
     village.chronicle.wait("server", "calling");
     assert_eq!(village.run(&["message", "cancel", &unwanted, "--config", "server.toml"]).code, Some(1), "not unasked");
@@ -80,7 +80,7 @@ fn a_provider_with_limits_sends_to_nobody_else() {
     assert_eq!(gauge["may_send"], serde_json::json!(["tel:302", "topic:level/#"]));
     village.write("token", gauge["token"].as_str().unwrap());
     let refused = send(&village, &[]);
-    assert_eq!(refused.code, Some(1));
+    assert_eq!(refused.code, Some(3));
     assert!(refused.stderr.contains("403 Forbidden): to: this provider may not send to tel:301"), "{}", refused.stderr);
     let wrong = village.run(&["provider", "add", "x", "--may-send", "everything", "--config", "server.toml"]);
     assert!(wrong.stderr.contains("may_send: \"everything\""), "{}", wrong.stderr);
