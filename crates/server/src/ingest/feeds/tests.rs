@@ -226,13 +226,14 @@ async fn a_feed_of_the_internet_cannot_send_us_to_this_machine() {
     assert!(fetch(&outward, &allowed, &FeedState::default()).await.is_ok(), "its operator has said so");
 }
 
-/// Says `first`, and then `again` for ever.
+/// Asked for anything says `first`, and then `again` for ever.
 async fn endless(first: &'static str, again: &'static str) -> String {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap(); // an answer before the question is no HTTP
         stream.write_all(first.as_bytes()).await.unwrap();
         while stream.write_all(again.as_bytes()).await.is_ok() {}
     });
