@@ -12,12 +12,17 @@ use anyhow::{Context as _, bail};
 
 use crate::workspace::Workspace;
 
+/// The keys that sign Debian's suites, those of the machine's own release and newer ones.
+const DEBIANS_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// What is fetched together.
 pub(crate) struct Set<'a> {
     /// Packages, and a file of each that has to be there in the end.
     pub(crate) packages: &'a [(&'a str, &'a str)],
     /// Debian's name of an architecture besides the machine's own, of which packages (`libc6:arm64`) may be.
     pub(crate) foreign: Option<&'a str>,
+    /// A suite of Debian's in place of the machine's own, from the machine's own mirror.
+    pub(crate) suite: Option<&'a str>,
     /// Whether a package that another one depends on comes, too. What else a package wants besides (a package manager, a
     /// password dialogue) is for one that is installed.
     pub(crate) is_followed: fn(&str) -> bool,
@@ -77,7 +82,10 @@ fn fetch_into(workspace: &Workspace, set: &Set<'_>, root: &Path) -> anyhow::Resu
 
 /// Downloads a set's packages into a folder below `scratch`; gives their files.
 pub(crate) fn download(workspace: &Workspace, set: &Set<'_>, scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let apt = Apt::new(workspace, set, scratch)?;
+    let mut apt = Apt::new(workspace, set, scratch)?;
+    if let Some(suite) = set.suite {
+        apt.turn_to(suite, scratch)?;
+    }
     // One source that does not answer does not matter if the others have what is wanted.
     let updated = workspace.output(apt.command("apt-get", &["update", "--error-on=any"]));
     let files = apt.closure(set).and_then(|packages| {
@@ -126,6 +134,22 @@ impl<'a> Apt<'a> {
         Ok(Self { workspace, options, packages })
     }
 
+    /// Has it read one suite of the mirror that the machine takes Debian from.
+    fn turn_to(&mut self, suite: &str, scratch: &Path) -> anyhow::Result<()> {
+        self.workspace.output(self.command("apt-get", &["update"]))?;
+        let format = "$(ORIGIN)\t$(LABEL)\t$(COMPONENT)\t$(REPO_URI)";
+        let targets = self.command("apt-get", &["indextargets", "--format", format, "Created-By: Packages"]);
+        let targets = self.workspace.output(targets)?;
+        let mirror = debian_mirror(&targets).context("this machine has no mirror of Debian among its sources")?;
+        let keys =
+            if Path::new(DEBIANS_KEYS).exists() { format!("[signed-by={DEBIANS_KEYS}] ") } else { String::new() };
+        let file = scratch.join("sources.list");
+        fs::write(&file, format!("deb {keys}{mirror} {suite} main\n"))?;
+        self.options.push(format!("Dir::Etc::sourcelist={}", file.display()));
+        self.options.push("Dir::Etc::sourceparts=/dev/null".to_owned());
+        Ok(())
+    }
+
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.env("LC_ALL", "C").arg("-q");
@@ -152,6 +176,11 @@ impl<'a> Apt<'a> {
     }
 }
 
+/// The first mirror of Debian among the targets of apt's indexes.
+fn debian_mirror(targets: &str) -> Option<&str> {
+    targets.lines().find_map(|line| line.strip_prefix("Debian\tDebian\tmain\t"))
+}
+
 /// What stands as needed in what `apt-cache depends` prints; of alternatives the first.
 fn needed(depends: &str) -> impl Iterator<Item = &str> {
     let mut is_alternative = false;
@@ -167,6 +196,15 @@ fn needed(depends: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_suite_comes_from_the_machines_own_mirror_of_debian() {
+        let targets = "Other\tOther\tmain\thttp://other.example/\n\
+                       Debian\tDebian-Security\tmain\thttp://mirror.example/debian-security/\n\
+                       Debian\tDebian\tmain\thttp://mirror.example/debian/\n";
+        assert_eq!(debian_mirror(targets), Some("http://mirror.example/debian/"));
+        assert_eq!(debian_mirror("Ubuntu\tUbuntu\tmain\thttp://mirror.example/\n"), None);
+    }
 
     #[test]
     fn of_alternatives_the_first_is_needed_and_nothing_that_is_virtual() {

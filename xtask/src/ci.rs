@@ -30,7 +30,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     }
     timed("deny", || deny(workspace))?;
     timed("tidy", || tidy::run(workspace))?;
-    timed("test", || crate::Test { arguments: vec![] }.run(workspace))
+    crate::test::Test::default().run(workspace)
 }
 
 /// Holds what we depend on to `deny.toml`. Advisories are not asked: their database is fetched from elsewhere each time.

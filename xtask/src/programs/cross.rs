@@ -66,7 +66,12 @@ impl Cross {
             let is_tool = package.starts_with("lib") || package.contains("-linux-gnu");
             is_tool && !package.contains(':') // what runs here is of this machine's architecture
         };
-        apt::unpack(workspace, "compilers", &Set { packages: &packages, foreign: Some(debian), is_followed }, root)
+        apt::unpack(
+            workspace,
+            "compilers",
+            &Set { packages: &packages, foreign: Some(debian), suite: None, is_followed },
+            root,
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::Breach;
 use crate::workspace::Workspace;
 
-/// What a room may depend on. A room's own tests may use `exchange` besides: it is the world they run in. That reads AT
+/// What a room may depend on. A room's own tests may use `exchange` and `guest` besides: they are the world they run in. The exchange reads AT
 /// on its own, so that a mistake in `modem` is not made twice. Only `cli` and `tests/world` know server, client and
 /// exchange together.
 const MAY_KNOW: &[(&str, &[&str])] = &[
@@ -20,6 +20,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crates/client", PROGRAM),
     ("crates/cli", EVERYTHING),
     ("tests/world", EVERYTHING),
+    ("tests/guest", &[]),
     ("xtask", &[]),
 ];
 
@@ -88,7 +89,8 @@ impl Dependency {
     /// The folder of one of ours that this is, unless it is the world of tests.
     fn folder(&self, folder: impl Fn(&str) -> String) -> Option<String> {
         let known = folder(self.path.as_deref()?);
-        let is_world = self.kind.as_deref() == Some("dev") && known == "crates/exchange";
+        let is_world =
+            self.kind.as_deref() == Some("dev") && ["crates/exchange", "tests/guest"].contains(&known.as_str());
         (!is_world).then_some(known)
     }
 }

@@ -4,10 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 #[allow(dead_code, reason = "the tests boot other guests, too")]
-#[path = "../../tests/peers/guest.rs"]
-mod guest;
-#[path = "../../../link/tests/pppd/initramfs.rs"]
-mod initramfs;
+#[path = "../../tests/peers/guests.rs"]
+mod guests;
 mod observed;
 mod pppd;
 mod ringup;

@@ -1,7 +1,7 @@
 //! By pppd and an HTTP POST: Debian's pppd at both ends, each in a Linux of its own (User-Mode Linux), busybox's wget and httpd.
 
 use crate::Case;
-use crate::guest::Guest;
+use crate::guests;
 use crate::observed::{CALLED, CALLER, Carried, Exchange};
 
 /// Without what takes longer: CCP and IPv6, a pause after CONNECT, addresses that are not known beforehand, farewells that nobody hears.
@@ -22,7 +22,7 @@ pub(crate) async fn carry(case: Case) -> Carried {
     let ends = [CALLER, CALLED].map(|number| exchange.port(number));
     let files = [("etc/ppp/dial", DIAL), ("etc/ppp/answer", ANSWER), ("take", TAKE)];
     let [near, far] = ends;
-    let (mut near, mut far) = (Guest::boot(&[near], &files).await, Guest::boot(&[far], &files).await);
+    let (mut near, mut far) = (guests::boot(&[near], &files).await, guests::boot(&[far], &files).await);
     far.run("cp /take /www/cgi-bin/take; chmod 755 /www/cgi-bin/take").await;
     // busybox's wget takes the file for a text.
     near.run(&format!("tr -d '\\000' </dev/urandom | head -c {} >/tmp/content", case.octets)).await;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
 use crate::corpus::Case;
-use crate::guest::Guest;
+use crate::guests;
 use crate::stub_modem;
 use crate::wire::Wire;
 
@@ -52,7 +52,7 @@ async fn mgetty_and_we_agree_on_who_is_calling_except_where_the_corpus_says_why_
     let (wires, ends): (Vec<Wire>, Vec<PathBuf>) =
         (0..LINES).map(|_| Wire::new()).map(|(wire, end)| (wire, PathBuf::from(end))).unzip();
     let files = [("etc/mgetty/mgetty.config", MGETTY), ("etc/mgetty/dialin.config", DIALIN), ("listen.sh", LISTEN)];
-    let mut guest = Guest::boot(&ends, &files).await;
+    let mut guest = guests::boot(&ends, &files).await;
     let answered = Arc::new(Mutex::new(false));
     let (mut modems, mut conversations) = (JoinSet::new(), Vec::new());
     for wire in wires {

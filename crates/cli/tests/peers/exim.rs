@@ -14,7 +14,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::guest::Guest;
+use crate::guests::{self, Guest};
 use crate::post_office::{PostOffice, RECIPIENT};
 use crate::village::{Plan, Village};
 use crate::wire::Wire;
@@ -95,7 +95,7 @@ pppd /dev/ttyS0 115200 local nocrtscts nolock nodetach noauth noccp noipv6 10.77
 
 async fn boot(line: PathBuf, more: &[(&str, &str)]) -> Guest {
     let files = [&[("exim4.conf", CONFIG), ("exim.sh", EXIM)][..], more].concat();
-    let mut guest = Guest::boot(&[line], &files).await;
+    let mut guest = guests::boot(&[line], &files).await;
     guest.run(". /exim.sh").await;
     guest
 }

@@ -11,6 +11,8 @@ mount -t devtmpfs dev /dev
 mount -t hostfs -o nosuid -o "ro,$(sed -n 's/.* peers=\([^ ]*\).*/\1/p' /proc/cmdline)" none /peers
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
 for module in lib/crc-ccitt drivers/net/slip/slhc drivers/net/ppp/ppp_generic drivers/net/ppp/ppp_async; do
+    # What is a module of one kernel is built into another.
+    [ -e "$modules/$module.ko" ] || continue
     insmod "$modules/$module.ko" || echo "@failed insmod $module"
 done
 hostname stranger

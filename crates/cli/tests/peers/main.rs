@@ -12,8 +12,6 @@ mod corpus;
 #[path = "../ringup/http.rs"]
 #[allow(dead_code, reason = "for the village")]
 mod http;
-#[path = "../../../link/tests/pppd/initramfs.rs"]
-mod initramfs;
 #[path = "../ringup/process.rs"]
 #[allow(dead_code, reason = "the village's own tests ask more of a process")]
 mod process;
@@ -29,7 +27,7 @@ mod village;
 #[allow(dead_code, reason = "the tests of links ask more of a wire")]
 mod wire;
 
-mod guest;
+mod guests;
 mod post_office;
 mod stub_modem;
 mod unpacked;

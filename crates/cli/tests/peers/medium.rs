@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::guest::{Guest, peers};
+use crate::guests::{self, Guest, peers};
 use crate::unpacked;
 use crate::village::{Plan, Village, awkward_content};
 
@@ -517,7 +517,7 @@ async fn wait_until(machine: &mut Guest, is_so: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_guide_word_for_word_makes_a_bare_machine_a_terminal_that_the_first_call_enrols() {
     let village = village_with_a_medium();
-    let mut machine = Guest::bare(village.path("lines").join(NUMBER), &village.path("gauge.iso")).await;
+    let mut machine = guests::bare(village.path("lines").join(NUMBER), &village.path("gauge.iso")).await;
     machine.run("echo @links $(ls /sys/class/net | grep -v -x lo)").await;
     assert_eq!(machine.said("@links").await, "", "the machine has a network");
     // A stick's partition is as good as the whole.
@@ -550,7 +550,7 @@ mv /var/lib/ringup/taken.new /var/lib/ringup/taken
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_systemd_the_service_does_what_a_terminal_does_and_nothing_else_and_goes_with_its_modem() {
     let village = village_with_a_medium();
-    let mut machine = Guest::with_systemd(village.path("lines").join(NUMBER), &village.path("gauge.iso")).await;
+    let mut machine = guests::with_systemd(village.path("lines").join(NUMBER), &village.path("gauge.iso")).await;
     // When it returns the starter has told systemd that it waits.
     install_on(&mut machine).await;
     let is_active = "systemctl is-active -q ringup-wait@ttyS0";

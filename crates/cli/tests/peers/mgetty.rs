@@ -10,7 +10,7 @@ use modem::Profile;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::guest::Guest;
+use crate::guests::{self, Guest};
 use crate::village::{CENTRE, Plan, Village, awkward_content};
 
 const STOCK: &str = "501";
@@ -78,7 +78,7 @@ async fn a_stock_terminal_answers_our_server_and_takes_a_file_and_answers_nobody
         ("etc/ppp/chap-secrets", CHAP_SECRETS),
         ("respawn.sh", RESPAWN),
     ];
-    let mut guest = Guest::boot(&[village.path("lines").join(STOCK)], &files).await;
+    let mut guest = guests::boot(&[village.path("lines").join(STOCK)], &files).await;
     guest.run(". /respawn.sh").await;
     logged(&mut guest, 1, WAITING).await;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::guest::{Guest, peers};
+use crate::guests::{self, peers};
 
 /// In the guest: what runs first, and has `script` run inside.
 const DEBIAN: &str = include_str!("packages/debian.sh");
@@ -13,7 +13,7 @@ const DEBIAN: &str = include_str!("packages/debian.sh");
 async fn run(folder: &Path, script: &str) {
     let debian = peers().with_file_name("debian");
     assert!(debian.join("usr/bin/lintian").exists(), "no Debian in a folder: run `cargo xtask peers`");
-    let mut guest = Guest::roomy(&[("debian.sh", DEBIAN), ("script", script)]).await;
+    let mut guest = guests::roomy(&[("debian.sh", DEBIAN), ("script", script)]).await;
     let (debian, packages) = (debian.display(), folder.display());
     guest.run(&format!("DEBIAN='{debian}' PACKAGES='{packages}' sh -e /debian.sh")).await;
     loop {

@@ -1,6 +1,6 @@
 //! A stock caller, nothing of ours in it: chat dials, pppd brings up the link, wget submits.
 
-use crate::guest::Guest;
+use crate::guests::{self, Guest};
 use crate::village::{CENTRE, OWNER, Plan, Village};
 
 /// Registered at the centre as a provider.
@@ -39,7 +39,7 @@ call() {
 
 async fn boot(village: &Village) -> Guest {
     let lines = [PROVIDER, STRANGER, LIKE_THE_CENTRE].map(|number| village.path("lines").join(number));
-    let mut guest = Guest::boot(&lines, &[("etc/ppp/chat", CHAT), ("call.sh", CALL)]).await;
+    let mut guest = guests::boot(&lines, &[("etc/ppp/chat", CHAT), ("call.sh", CALL)]).await;
     guest.run(". /call.sh").await;
     guest
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::guest::peers;
+use crate::guests::peers;
 
 /// Where Debian has libraries, and where minimodem's and Postfix's packages have their own.
 const LIBRARIES: [&str; 4] =

@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
-#[path = "../../tests/pppd/guest.rs"]
-#[allow(dead_code, reason = "the tests ask more of a guest")]
-mod guest;
-#[path = "../../tests/pppd/initramfs.rs"]
-mod initramfs;
 mod line;
+#[path = "../../tests/pppd/pppd_guest.rs"]
+#[allow(dead_code, reason = "the tests ask more of a guest")]
+mod pppd_guest;
 mod relay;
 #[path = "../../tests/pppd/wire.rs"]
 #[allow(dead_code, reason = "the tests ask more of a wire")]
@@ -25,8 +23,8 @@ use tokio::io::{AsyncReadExt as _, duplex};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use guest::{Guest, Pppd};
 use line::Line;
+use pppd_guest::{Guest, Pppd, boot_idle, start};
 use relay::{Port, SetUp};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -152,7 +150,7 @@ async fn set_up(line: Line, server: Program, terminal: Program, case: Case) -> S
     ];
     for end in &mut ends {
         if let End::Pppd(guest, _) = end {
-            guest.start().await;
+            start(guest).await;
         }
     }
     // The line is there when every pppd is: what it says first is the first on it.
@@ -188,7 +186,7 @@ async fn set_up(line: Line, server: Program, terminal: Program, case: Case) -> S
 }
 
 async fn boot(options: &str) -> End {
-    let (guest, wire) = Guest::boot_idle(Pppd { options, secrets: SECRETS }).await;
+    let (guest, wire) = boot_idle(Pppd { options, secrets: SECRETS }).await;
     End::Pppd(Box::new(guest), wire)
 }
 

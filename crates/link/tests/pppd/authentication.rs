@@ -2,7 +2,7 @@
 
 use ringup_link::{Authentication, CloseReason, Credentials, Demand, LinkError, Name, Secret, Secrets, Terms, Willing};
 
-use crate::guest::{Guest, Pppd};
+use crate::pppd_guest::{Pppd, boot};
 use crate::{answer, serve, web};
 
 /// pppd is `pppd`, we are `ringup`.
@@ -22,7 +22,7 @@ fn terms(authentication: Authentication) -> Terms {
 
 /// Why there is no link, where ours is the server.
 async fn refusal(options: &str, authentication: Authentication) -> CloseReason {
-    let (mut guest, wire) = Guest::boot(Pppd { options, secrets: SECRETS }).await;
+    let (mut guest, wire) = boot(Pppd { options, secrets: SECRETS }).await;
     match serve(wire, terms(authentication)).await {
         Err(LinkError::NotEstablished(reason)) => reason,
         Err(error) => panic!("not for a reason of PPP: {error}"),
@@ -40,7 +40,7 @@ async fn both_ends_prove_themselves_with_chap_whoever_is_the_server() {
     };
     for options in ["noipdefault", "10.9.0.1:10.9.0.2"] {
         let options = format!("auth\nrequire-chap\nname pppd\n{options}\n");
-        let (mut guest, wire) = Guest::boot(Pppd { options: &options, secrets: SECRETS }).await;
+        let (mut guest, wire) = boot(Pppd { options: &options, secrets: SECRETS }).await;
         let terms = terms(authentication.clone());
         let link = if options.contains("noipdefault") { serve(wire, terms).await } else { answer(wire, terms).await };
         let link = link.unwrap();
@@ -62,7 +62,7 @@ async fn both_ends_prove_themselves_with_pap_where_that_is_allowed() {
         willing: Willing::ChapOrPap,
     };
     let options = "auth\nrequire-pap\nname pppd\nnoipdefault\n";
-    let (mut guest, wire) = Guest::boot(Pppd { options, secrets: SECRETS }).await;
+    let (mut guest, wire) = boot(Pppd { options, secrets: SECRETS }).await;
     let link = serve(wire, terms(authentication)).await.unwrap();
     guest.said("@up").await;
     web::both_ways(&link, &web::body(10_000)).await;
@@ -101,7 +101,7 @@ async fn a_pppd_that_does_not_believe_us_is_told_from_one_that_hangs_up() {
 #[tokio::test]
 async fn our_secret_does_not_cross_the_line_in_the_clear_unless_that_is_allowed() {
     let options = "auth\nrequire-pap\nname pppd\nnoipdefault\n";
-    let (mut guest, wire) = Guest::boot(Pppd { options, secrets: SECRETS }).await;
+    let (mut guest, wire) = boot(Pppd { options, secrets: SECRETS }).await;
     let authentication = Authentication { own: own("mustard"), ..Authentication::default() };
     let reason = serve(wire, terms(authentication)).await.unwrap_err();
     guest.said("@exit").await;

@@ -12,6 +12,8 @@ mount -t hostfs -o nosuid -o "ro,$(sed -n 's/.* peers=\([^ ]*\).*/\1/p' /proc/cm
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
 for module in lib/crc-ccitt drivers/net/slip/slhc drivers/net/ppp/ppp_generic drivers/net/ppp/ppp_async \
     drivers/net/ppp/ppp_deflate drivers/net/ppp/bsd_comp net/ipv6/ipv6; do
+    # What is a module of one kernel is built into another.
+    [ -e "$modules/$module.ko" ] || continue
     insmod "$modules/$module.ko" || echo "@failed insmod $module"
 done
 hostname pppd

@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod authentication;
-mod guest;
-mod initramfs;
+mod pppd_guest;
 mod web;
 mod wire;
 
@@ -17,7 +16,7 @@ use ringup_link::{
 };
 use tokio::io::AsyncReadExt as _;
 
-use guest::{Guest, Pppd};
+use pppd_guest::{Pppd, boot};
 use wire::Wire;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -52,7 +51,7 @@ async fn establish(
 
 #[tokio::test]
 async fn pppd_takes_the_address_that_our_server_gives_it() {
-    let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (mut guest, wire) = boot(PPPD_CALLED).await;
     let link = serve(wire, Terms::default()).await.unwrap();
     assert_eq!((link.local(), link.peer()), (SERVER, Some(TERMINAL)));
     assert_eq!(guest.said("@up").await, format!("{TERMINAL} {SERVER}"));
@@ -64,7 +63,7 @@ async fn pppd_takes_the_address_that_our_server_gives_it() {
 
 #[tokio::test]
 async fn our_terminal_takes_the_address_that_pppd_gives_it() {
-    let (mut guest, wire) = Guest::boot(PPPD_CALLING).await;
+    let (mut guest, wire) = boot(PPPD_CALLING).await;
     let link = answer(wire, Terms::default()).await.unwrap();
     assert_eq!((link.local(), link.peer()), (TERMINAL, Some(SERVER)));
     assert_eq!(guest.said("@up").await, format!("{SERVER} {TERMINAL}"));
@@ -75,7 +74,7 @@ async fn our_terminal_takes_the_address_that_pppd_gives_it() {
 
 #[tokio::test]
 async fn a_megabyte_goes_to_pppd_and_comes_back_whole() {
-    let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (mut guest, wire) = boot(PPPD_CALLED).await;
     let link = serve(wire, Terms::default()).await.unwrap();
     web::both_ways(&link, &web::body(1 << 20)).await;
     let counters = link.counters();
@@ -87,7 +86,7 @@ async fn a_megabyte_goes_to_pppd_and_comes_back_whole() {
 async fn each_end_keeps_to_the_mru_of_the_other() {
     for octets in [296, 576, 1500] {
         let options = format!("{}mru {octets}", PPPD_CALLED.options);
-        let (mut guest, wire) = Guest::boot(Pppd { options: &options, ..PPPD_CALLED }).await;
+        let (mut guest, wire) = boot(Pppd { options: &options, ..PPPD_CALLED }).await;
         let terms = Terms { mru: Some(Mru::new(octets).unwrap()), ..Terms::default() };
         let link = serve(wire, terms).await.unwrap();
         guest.said("@up").await;
@@ -101,7 +100,7 @@ async fn each_end_keeps_to_the_mru_of_the_other() {
 
 #[tokio::test]
 async fn what_pppd_offers_besides_ipv4_is_declined_once_and_not_offered_again() {
-    let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (mut guest, wire) = boot(PPPD_CALLED).await;
     let _link = serve(wire, Terms::default()).await.unwrap();
     guest.said("@up").await;
     let log = guest.log().await;
@@ -115,7 +114,7 @@ async fn what_pppd_offers_besides_ipv4_is_declined_once_and_not_offered_again() 
 #[tokio::test]
 async fn headers_are_compressed_both_ways_only_when_we_allow_it() {
     for header_compression in [None, Some(HeaderSlots::MAX)] {
-        let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+        let (mut guest, wire) = boot(PPPD_CALLED).await;
         let link = serve(wire, Terms { header_compression, ..Terms::default() }).await.unwrap();
         guest.said("@up").await;
         web::both_ways(&link, &web::body(200_000)).await;
@@ -136,7 +135,7 @@ async fn a_page_comes_over_ipv6_whoever_names_our_identifier() {
     let identifier = InterfaceIdentifier::new;
     for (local, pppds) in [(identifier(0x11), "ipv6 ::77"), (None, "ipv6 ::77,::88")] {
         let options = format!("{}{pppds}", PPPD_CALLED.options);
-        let (mut guest, wire) = Guest::boot(Pppd { options: &options, ..PPPD_CALLED }).await;
+        let (mut guest, wire) = boot(Pppd { options: &options, ..PPPD_CALLED }).await;
         let terms = Terms { ipv6: Some(Ipv6 { local, peer: None }), ..Terms::default() };
         let link = serve(wire, terms).await.unwrap();
         let (ours, theirs) = link.ipv6().await.unwrap();
@@ -150,10 +149,10 @@ async fn a_page_comes_over_ipv6_whoever_names_our_identifier() {
 
 #[tokio::test]
 async fn pppd_takes_no_part_in_a_prediction_and_nothing_is_lost_by_it() {
-    let (_guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (_guest, wire) = boot(PPPD_CALLED).await;
     let agreement = serve(wire, Terms::default()).await.unwrap().agreement().unwrap();
     // The same pppd, as it seems, and it is expected to be one of ours.
-    let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (mut guest, wire) = boot(PPPD_CALLED).await;
     wire.spoken().await;
     let expected = Some(Expected { agreement, connect: Some(80) });
     let (local, peer) = (LocalAddress::Own(SERVER), PeerAddress::Assign(TERMINAL));
@@ -169,7 +168,7 @@ async fn pppd_takes_no_part_in_a_prediction_and_nothing_is_lost_by_it() {
 
 #[tokio::test]
 async fn a_pppd_that_is_killed_in_mid_transfer_is_missed_by_its_echoes() {
-    let (mut guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (mut guest, wire) = boot(PPPD_CALLED).await;
     let keepalive = Keepalive { interval: Duration::from_millis(500), losses_max: 2 };
     let link = serve(wire, Terms { keepalive: Some(keepalive), ..Terms::default() }).await.unwrap();
     let mut transfer = web::get(&link, "/cgi-bin/endless").await;
@@ -181,11 +180,19 @@ async fn a_pppd_that_is_killed_in_mid_transfer_is_missed_by_its_echoes() {
 
 #[tokio::test]
 async fn a_line_that_is_cut_in_mid_transfer_ends_the_link_as_carrier_lost() {
-    let (guest, wire) = Guest::boot(PPPD_CALLED).await;
+    let (guest, wire) = boot(PPPD_CALLED).await;
     let link = serve(wire, Terms::default()).await.unwrap();
     let mut transfer = web::get(&link, "/cgi-bin/endless").await;
     transfer.read_exact(&mut vec![0; 100_000]).await.unwrap();
     guest.kill();
     assert!(transfer.read_to_end(&mut Vec::new()).await.is_err(), "a lost call must not look like an orderly end");
     assert_eq!(link.closed().await, CloseReason::CarrierLost);
+}
+
+#[tokio::test]
+async fn a_guest_whose_kernel_panics_says_why_in_one_line() {
+    let nothing_to_run = guest::Initramfs::new().folder("bin").finish();
+    let error = guest::Machine::new(&pppd_guest::peers(), nothing_to_run).boot().await.unwrap_err().to_string();
+    assert!(error.contains("Kernel panic") && error.contains("cargo xtask peers"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
 }

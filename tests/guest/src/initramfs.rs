@@ -1,7 +1,8 @@
 //! The guest's first file system: a cpio archive in the form that the kernel calls "newc".
 
 /// An archive that is being written.
-pub(crate) struct Initramfs(Vec<u8>);
+#[derive(Debug, Default)]
+pub struct Initramfs(Vec<u8>);
 
 const FOLDER: u32 = 0o040_755;
 const FILE: u32 = 0o100_600;
@@ -10,32 +11,38 @@ const LINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 impl Initramfs {
-    pub(crate) fn new() -> Self {
+    /// An empty one.
+    pub fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(crate) fn folder(self, path: &str) -> Self {
+    /// Adds a folder, mode 0755.
+    pub fn folder(self, path: &str) -> Self {
         self.entry(path, FOLDER, (0, 0), &[])
     }
 
-    pub(crate) fn file(self, path: &str, content: &str) -> Self {
+    /// Adds a text file, mode 0600.
+    pub fn file(self, path: &str, content: &str) -> Self {
         self.entry(path, FILE, (0, 0), content.as_bytes())
     }
 
-    pub(crate) fn program(self, path: &str, content: &[u8]) -> Self {
+    /// Adds a program, mode 0755.
+    pub fn program(self, path: &str, content: &[u8]) -> Self {
         self.entry(path, PROGRAM, (0, 0), content)
     }
 
-    pub(crate) fn link(self, path: &str, to: &str) -> Self {
+    /// Adds a symbolic link.
+    pub fn link(self, path: &str, to: &str) -> Self {
         self.entry(path, LINK, (0, 0), to.as_bytes())
     }
 
-    pub(crate) fn character_device(self, path: &str, major: u32, minor: u32) -> Self {
+    /// Adds a character device by its numbers.
+    pub fn character_device(self, path: &str, major: u32, minor: u32) -> Self {
         self.entry(path, CHARACTER_DEVICE, (major, minor), &[])
     }
 
     /// The archive.
-    pub(crate) fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]).0
     }
 
