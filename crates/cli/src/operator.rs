@@ -8,6 +8,7 @@ mod server_keys;
 mod store;
 mod subscriptions;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use jiff::{Span, SpanRelativeTo};
+use line::CallId;
 use serde_json::{Value, json};
 use server::directory::Name;
 use tokio::net::UnixStream;
@@ -124,15 +126,47 @@ impl Desk {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Asks for the newest of a list that grows for ever. Says so on standard error if `limit` is less than all.
-    fn newest(&self, path: &str, Limit { limit }: Limit) -> anyhow::Result<Vec<Value>> {
-        let list = self.ask(Method::GET, &format!("{path}?last={}", limit + 1), None)?;
-        let Value::Array(mut rows) = list else { bail!("the server did not answer with a list") };
-        if rows.len() > limit as usize {
-            rows.truncate(limit as usize);
-            eprintln!("these are the newest {limit}; there are older ones (see --limit)");
+    /// Asks for a list that may be long, a page at a time, and shows each page as it comes: `key` names an entry, for
+    /// `--after`. Says on standard error where the list goes on if less than all is shown.
+    fn show_pages(&self, path: &str, wanted: &Wanted, key: &str, list: &List<'_>) -> anyhow::Result<ExitCode> {
+        let mut left = if wanted.all { u64::MAX } else { wanted.limit };
+        let (mut after, mut shown) = (wanted.after.clone(), 0);
+        loop {
+            let asked = left.min(PAGE_ENTRIES);
+            let from = after.as_deref().map(|after| format!("&after={after}")).unwrap_or_default();
+            // One more than is shown tells whether there are more.
+            let page = self.ask(Method::GET, &format!("{path}?last={}{from}", asked + 1), None)?;
+            let Value::Array(mut rows) = page else { bail!("the server did not answer with a list") };
+            let is_more = rows.len() as u64 > asked;
+            rows.truncate(usize::try_from(asked).unwrap_or(usize::MAX));
+            left -= rows.len() as u64;
+            after = rows.last().map(|row| text(&row[key])).or(after);
+            let is_last = !is_more || left == 0;
+            self.print_page(rows, list, shown == 0, is_last);
+            shown += asked;
+            if is_last {
+                if let Some(after) = after.filter(|_| is_more) {
+                    eprintln!("there are more: --after {after}, --limit N or --all");
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
         }
-        Ok(rows)
+    }
+
+    fn print_page(&self, mut rows: Vec<Value>, list: &List<'_>, is_first: bool, is_last: bool) {
+        if !self.json {
+            rows.iter_mut().for_each(list.words);
+            match rows.as_slice() {
+                [] if is_first => eprintln!("{}", list.when_empty),
+                [] => {}
+                rows => print_table(list.columns, rows),
+            }
+            return;
+        }
+        let (begin, end) = (if is_first { "[" } else { "," }, if is_last { "]" } else { "" });
+        let items: Vec<_> = rows.iter().map(|row| format!("{row:#}")).collect();
+        let begin = if rows.is_empty() && !is_first { "" } else { begin };
+        println!("{begin}{}{end}", items.join(",\n"));
     }
 
     /// Asks for one thing and shows all of it.
@@ -148,30 +182,80 @@ impl Desk {
         }
         for (key, value) in shown.as_object().into_iter().flatten() {
             match value {
-                Value::Array(items) => items.iter().for_each(|item| {
-                    let fields: Vec<_> = item.as_object().into_iter().flatten().collect();
-                    let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key} {}", text(value))).collect();
-                    println!("{key:14} {}", fields.join(", "));
-                }),
-                value => println!("{key:14} {}", text(value)),
+                Value::Array(items) if items.is_empty() => println!("{key:16} -"),
+                Value::Array(items) => items.iter().for_each(|item| println!("{key:16} {}", fields(item))),
+                value => println!("{key:16} {}", fields(value)),
             }
         }
     }
 }
 
-/// How much of a list that grows for ever is shown.
-#[derive(Debug, Clone, Copy, Args)]
-struct Limit {
-    /// Show so many at most; says so if there are more
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+/// A value in one line: of an object its fields by name, of what is in them, too.
+fn fields(value: &Value) -> String {
+    match value {
+        Value::Object(object) => {
+            let fields: Vec<_> = object.iter().map(|(key, value)| format!("{key} {}", fields(value))).collect();
+            fields.join(", ")
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            let items: Vec<_> = items.iter().map(|item| format!("({})", fields(item))).collect();
+            items.join(" ")
+        }
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        value => text(value),
+    }
+}
+
+/// Entries of a list that are asked for at once: the most that a server gives, less one.
+const PAGE_ENTRIES: u64 = 10_000;
+
+/// How much of a list that may be long is shown.
+#[derive(Debug, Clone, Args)]
+struct Wanted {
+    /// Show this many entries at most; says so if there are more
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Begin after this entry, in the order of the list
+    #[arg(long, value_name = "ENTRY")]
+    after: Option<String>,
+    /// Show all entries
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+/// How a list is shown.
+struct List<'a> {
+    columns: &'a [(&'a str, &'a str)],
+    when_empty: &'a str,
+    /// Puts words for people into a row.
+    words: fn(&mut Value),
+}
+
+/// Whether this user may open the socket.
+fn is_ours(socket: &Path) -> bool {
+    rustix::fs::access(socket, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+fn not_ours(socket: &Path) -> String {
+    format!(
+        "this user may not open the operator socket {}: run the command as the server's user, such as: sudo -u ringup ringup ...",
+        socket.display()
+    )
 }
 
 /// One request to the operator's socket.
 async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let stream = UnixStream::connect(socket).await;
-    let stream =
-        stream.with_context(|| format!("no server answers at {}; is `ringup serve` running?", socket.display()))?;
+    let stream = stream.with_context(|| {
+        let at = socket.display();
+        // Looked at again: the error is moved into the chain.
+        match std::fs::metadata(socket).err().map(|error| error.kind()) {
+            Some(io::ErrorKind::NotFound) => format!("there is no operator socket {at}; is `ringup serve` running?"),
+            Some(io::ErrorKind::PermissionDenied) => not_ours(socket),
+            _ if !is_ours(socket) => not_ours(socket),
+            _ => format!("no server answers at {at}; is `ringup serve` running?"),
+        }
+    })?;
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -204,12 +288,24 @@ Examples:
   ringup terminal sends-as gauge gauges          what it has to say is taken as the provider gauges'
   ringup terminal list
   ringup terminal show owner --json
+  ringup terminal pause owner                    not called until: ringup terminal resume owner
   ringup terminal shut-out owner                 its key was stolen: nothing more is said to it")]
 pub(crate) struct TerminalVerbs {
     #[command(flatten)]
     desk: Desk,
     #[command(subcommand)]
     verb: TerminalVerb,
+}
+
+/// Which part of a list that is ordered by name.
+#[derive(Debug, Clone, Args)]
+struct ByName {
+    /// Show this many entries at most [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Begin after this name
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -280,9 +376,14 @@ enum TerminalVerb {
         /// Its name
         name: Name,
     },
-    /// List all terminals
-    List,
-    /// Have a terminal called again whose calls failed for days
+    /// List all terminals, by name
+    List(ByName),
+    /// Call a terminal no more, until it is resumed; it keeps its key and what waits, and is served on calls of its own
+    Pause {
+        /// Its name
+        name: Name,
+    },
+    /// Have a terminal called again that was paused, or whose calls failed for days
     Resume {
         /// Its name
         name: Name,
@@ -297,8 +398,22 @@ enum TerminalVerb {
     },
 }
 
-const TERMINAL_COLUMNS: &[(&str, &str)] =
-    &[("NAME", "name"), ("ID", "id"), ("NUMBER", "number"), ("ADDRESS", "address"), ("CONNECTION", "connection")];
+const TERMINAL_LIST: List<'_> = List {
+    columns: &[
+        ("NAME", "name"),
+        ("ID", "id"),
+        ("NUMBER", "number"),
+        ("ADDRESS", "address"),
+        ("STATE", "state"),
+        ("WAITING", "waiting"),
+        ("CONNECTION", "connection"),
+    ],
+    when_empty: "no terminals; add one: ringup terminal add NAME --number N",
+    words: |row| {
+        let paused = if row["paused_at"].is_null() { "" } else { ", paused" };
+        row["state"] = format!("{}{paused}", text(&row["trust"])).into();
+    },
+};
 
 impl TerminalVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
@@ -358,16 +473,25 @@ impl TerminalVerbs {
                 eprintln!("{name} is shut out; ringup terminal invite {name} lets it back in");
             }
             TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
-            TerminalVerb::List => {
-                return desk.list(
-                    "/terminals",
-                    TERMINAL_COLUMNS,
-                    "no terminals; add one: ringup terminal add NAME --number N",
-                );
+            TerminalVerb::List(ByName { limit, after }) => {
+                let wanted = Wanted { limit: limit.unwrap_or_default(), after, all: limit.is_none() };
+                return desk.show_pages("/terminals", &wanted, "name", &TERMINAL_LIST);
+            }
+            TerminalVerb::Pause { name } => {
+                let paused = desk.ask(Method::POST, &format!("/terminals/{name}/pause"), None)?;
+                if desk.json {
+                    desk.print(&paused);
+                } else {
+                    eprintln!("{}", after_pausing(&name, &paused));
+                }
             }
             TerminalVerb::Resume { name } => {
-                desk.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
-                eprintln!("{name} is called again (see: ringup plan)");
+                let resumed = desk.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
+                if desk.json {
+                    desk.print(&resumed);
+                } else {
+                    eprintln!("{}", after_resuming(&name, &resumed));
+                }
             }
             TerminalVerb::Remove { name, yes } => {
                 let path = format!("/terminals/{name}");
@@ -403,6 +527,34 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
     }
 }
 
+/// What a pause means.
+fn after_pausing(name: &Name, paused: &Value) -> String {
+    let waiting = text(&paused["waiting"]);
+    let mut told = format!(
+        "{name} is paused: it is not called, keeps its key, and what waits for it ({waiting}) waits; on its own calls it is \
+         served (end it: ringup terminal resume {name})"
+    );
+    if !paused["call"].is_null() {
+        let call = text(&paused["call"]);
+        told += &format!("\na call with it is under way and goes on; hang it up: ringup call end {call}");
+    }
+    told
+}
+
+/// Whether a resumed terminal is called, and if not, what is missing.
+fn after_resuming(name: &Name, resumed: &Value) -> String {
+    match resumed["trust"].as_str() {
+        Some("not enrolled") => format!(
+            "{name} is resumed, and still not called: it is not enrolled (ringup terminal invite {name} --caller NUMBER -o {name}.bundle)"
+        ),
+        _ if resumed["has_number"] == false => {
+            format!("{name} is resumed, and still not called: it has no number; it is served when it connects")
+        }
+        _ if resumed["waiting"] == 0 => format!("{name} is resumed; nothing waits for it"),
+        _ => format!("{name} is called again (see: ringup plan)"),
+    }
+}
+
 /// A secret that is the first line of a file.
 fn read_secret(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
@@ -427,6 +579,9 @@ fn confirm(question: &str) -> anyhow::Result<bool> {
 Examples:
   ringup provider add vending-7 --number 401    prints a token, once
   ringup provider add gauge --may-send terminal:owner --may-send 'topic:level/#'
+  ringup provider new-token vending-7           its token has leaked: it stops at once, and another is printed
+  ringup provider new-token vending-7 --overlap 1h    both work for an hour
+  ringup provider remove vending-7 --cancel     and what waits of it is cancelled
   ringup provider list")]
 pub(crate) struct ProviderVerbs {
     #[command(flatten)]
@@ -460,6 +615,25 @@ enum ProviderVerb {
         /// Holds the secret for CHAP [default: one is made]
         #[arg(long, value_name = "FILE", requires = "chap")]
         chap_secret_file: Option<PathBuf>,
+    },
+    /// Give a provider another token, and print it; the one it has stops at once, or after --overlap
+    NewToken {
+        /// Its name
+        name: Name,
+        /// How long the token it has works beside the new one
+        #[arg(long, value_name = "TIME")]
+        overlap: Option<Span>,
+    },
+    /// Remove a provider: its token stops at once, its number is free; what waits of it is delivered all the same
+    Remove {
+        /// Its name
+        name: Name,
+        /// Cancel what waits of it
+        #[arg(long)]
+        cancel: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// List all providers
     List,
@@ -499,6 +673,8 @@ impl ProviderVerbs {
                 }
                 Ok(ExitCode::SUCCESS)
             }
+            ProviderVerb::NewToken { name, overlap } => new_token(&desk, &name, overlap),
+            ProviderVerb::Remove { name, cancel, yes } => remove_provider(&desk, &name, cancel, yes),
             ProviderVerb::List => desk.list(
                 "/providers",
                 &[("NAME", "name"), ("NUMBER", "number"), ("MAY SEND TO", "may_send")],
@@ -506,6 +682,48 @@ impl ProviderVerbs {
             ),
         }
     }
+}
+
+fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<ExitCode> {
+    let seconds = match overlap {
+        Some(overlap) => overlap.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs(),
+        None => 0,
+    };
+    anyhow::ensure!((0..=30 * 86_400).contains(&seconds), "--overlap must be from 1s to 30d");
+    let body = json!({ "overlap_seconds": seconds });
+    let renewed = desk.ask(Method::POST, &format!("/providers/{name}/token"), Some(&body))?;
+    if desk.json {
+        desk.print(&renewed);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}", text(&renewed["token"]));
+    let former = match &renewed["former_token_until"] {
+        Value::Null => "the former one has stopped".to_owned(),
+        until => format!("the former one stops at {}", text(until)),
+    };
+    eprintln!("this is {name}'s token from now on, shown once: store it where only {name} can read it; {former}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow::Result<ExitCode> {
+    let path = format!("/providers/{name}");
+    if !yes {
+        let waiting = text(&desk.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"]);
+        let and = if cancel { "cancel" } else { "still deliver" };
+        if !confirm(&format!("remove {name}, and {and} its {waiting} waiting messages?"))? {
+            bail!("nothing was removed");
+        }
+    }
+    let removed = desk.ask(Method::DELETE, &format!("{path}?cancel={cancel}"), None)?;
+    if desk.json {
+        desk.print(&removed);
+    } else if cancel {
+        eprintln!("{name} is removed, its token has stopped; cancelled envelopes: {}", text(&removed["cancelled"]));
+    } else {
+        let waiting = text(&removed["waiting"]);
+        eprintln!("{name} is removed, its token has stopped; its waiting messages are delivered still: {waiting}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Lines: the server's modems.
@@ -534,6 +752,11 @@ impl LineVerbs {
 
 /// Calls: one record each.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringup call list
+  ringup call list --all --json
+  ringup call end ID             hangs up; it counts as no failure of the terminal")]
 pub(crate) struct CallVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -544,24 +767,58 @@ pub(crate) struct CallVerbs {
 #[derive(Debug, Subcommand)]
 enum CallVerb {
     /// List calls, newest first
-    List(Limit),
+    List(Wanted),
+    /// Hang up a call, whatever it is doing, or end a session over the Internet; what was not delivered stays due
+    End {
+        /// Its id
+        id: CallId,
+    },
 }
+
+const CALL_LIST: List<'_> = List {
+    columns: &[
+        ("ID", "id"),
+        ("DIRECTION", "direction"),
+        ("LINE", "line"),
+        ("NUMBER", "number"),
+        ("PARTY", "party"),
+        ("CONNECTED", "connected_at"),
+        ("ENDED", "ended_at"),
+        ("OUT", "octets_out"),
+        ("IN", "octets_in"),
+        ("OUTCOME", "outcome"),
+    ],
+    when_empty: "no calls yet",
+    words: |_| {},
+};
 
 impl CallVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let CallVerb::List(limit) = self.verb;
-        let columns = [
-            ("ID", "id"),
-            ("DIRECTION", "direction"),
-            ("LINE", "line"),
-            ("NUMBER", "number"),
-            ("PARTY", "party"),
-            ("CONNECTED", "connected_at"),
-            ("ENDED", "ended_at"),
-            ("OUT", "octets_out"),
-            ("IN", "octets_in"),
-            ("OUTCOME", "outcome"),
-        ];
-        self.desk.print_list(self.desk.newest("/calls", limit)?, &columns, "no calls yet")
+        match self.verb {
+            CallVerb::List(wanted) => self.desk.show_pages("/calls", &wanted, "id", &CALL_LIST),
+            CallVerb::End { id } => {
+                self.desk.ask(Method::POST, &format!("/calls/{id}/end"), None)?;
+                if self.desk.json {
+                    println!("{:#}", json!({ "id": id.to_string(), "ended": true }));
+                } else {
+                    eprintln!("call {id} is hung up; its record follows (see: ringup call list)");
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_an_array_is_shown_whatever_it_is() {
+        assert_eq!(fields(&json!(["key-1", "key-2"])), "key-1 key-2");
+        assert_eq!(fields(&json!([])), "-");
+        let envelope =
+            json!({ "terminal": "owner", "deliveries": [{ "call": "C", "octets": 9 }, { "call": "D", "octets": 0 }] });
+        assert_eq!(fields(&envelope), "deliveries (call C, octets 9) (call D, octets 0), terminal owner");
     }
 }

@@ -69,6 +69,8 @@ pub enum AlarmKind {
     LineOutOfOrder,
     /// Whoever spoke for a terminal could not prove it, three times in an hour. Subject: its name.
     UnprovedCallers,
+    /// Calls reached an invited terminal, three in a row, and did not enrol it. Subject: its name.
+    NotEnrolled,
     /// Four fifths of a quota are used. Subject: whose, and of what.
     Quota,
     /// The disk is full, or the store fails. Subject: `store`.
@@ -86,18 +88,19 @@ pub enum AlarmKind {
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
+    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::DialLoop,
         Self::LineOutOfOrder,
         Self::UnprovedCallers,
+        Self::NotEnrolled,
         Self::Quota,
         Self::Store,
         Self::Budget,
@@ -114,6 +117,7 @@ impl AlarmKind {
             Self::DialLoop => "dial-loop",
             Self::LineOutOfOrder => "line-out-of-order",
             Self::UnprovedCallers => "unproved-callers",
+            Self::NotEnrolled => "not-enrolled",
             Self::Quota => "quota",
             Self::Store => "store",
             Self::Budget => "budget",
@@ -290,10 +294,16 @@ impl Alarms {
 
     /// Clears what is about a terminal that was removed.
     pub(crate) async fn forget_terminal(&self, name: &Name) {
-        for kind in [AlarmKind::TerminalSilent, AlarmKind::DialLoop, AlarmKind::UnprovedCallers] {
+        for kind in [AlarmKind::TerminalSilent, AlarmKind::DialLoop, AlarmKind::UnprovedCallers, AlarmKind::NotEnrolled]
+        {
             self.clear(kind, name).await;
         }
         self.clear(AlarmKind::Budget, Account::Terminal(name.clone())).await;
+    }
+
+    /// A provider was removed: no alarm is about it any more.
+    pub(crate) async fn forget_provider(&self, name: &Name) {
+        self.clear(AlarmKind::Budget, Account::Provider(name.clone())).await;
     }
 
     /// The alarms that stand, the oldest first.

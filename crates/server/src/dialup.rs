@@ -8,6 +8,7 @@ mod attempt;
 mod deliver;
 pub(crate) mod line_task;
 mod online;
+mod open_calls;
 pub(crate) mod open_link;
 mod outbox;
 mod own_lines;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::line_task::{Attempt, Order};
+use self::open_calls::OpenCalls;
 use self::own_lines::OwnLines;
 use self::session::Peer;
 use crate::alarms::{Alarms, Stranger, Unproved};
@@ -248,6 +250,7 @@ pub(crate) struct Shared {
     strangers: Mutex<Unproved<Stranger>>,
     /// The messages that are to be delivered last.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
+    pub(crate) open_calls: OpenCalls,
     shutdown: CancellationToken,
 }
 
@@ -291,6 +294,7 @@ impl DialUp {
             takes_zstd: Mutex::default(),
             strangers: Mutex::default(),
             suspects: Mutex::new(BTreeMap::new()),
+            open_calls: OpenCalls::default(),
             shutdown,
         });
         let mut handles = BTreeMap::new();
@@ -332,9 +336,20 @@ impl DialUp {
             return pop.is_there() && pop.orders.try_send(Errand::Place(Box::new(order))).is_ok();
         }
         let DialOrder { terminal, number, timeout, record, allowance } = order;
+        let call = record.id;
         let attempt = Attempt { terminal: Some(terminal.id), record, began: tokio::time::Instant::now() };
         let order = Order { attempt, peer: Peer::Terminal(terminal), number, timeout, allowance };
-        self.lines.get(line).is_some_and(|handle| handle.orders.try_send(order).is_ok())
+        self.shared.open_calls.hang_up(call);
+        let is_taken = self.lines.get(line).is_some_and(|handle| handle.orders.try_send(order).is_ok());
+        if !is_taken {
+            self.shared.open_calls.over(call);
+        }
+        is_taken
+    }
+
+    /// Hangs up a call, or a session over the Internet, at whichever stage it is. `false`: none with this id is under way.
+    pub fn end_call(&self, call: CallId) -> bool {
+        self.shared.open_calls.end(call)
     }
 
     /// Has a connected terminal brought what is due. Nothing happens if its connection has just ended: its end is

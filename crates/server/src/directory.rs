@@ -263,6 +263,8 @@ pub struct CallRecord {
     pub ended_at: Option<Timestamp>,
     /// How it ended; `None` while it lasts.
     pub outcome: Option<String>,
+    /// The same in one word, such as `busy`, for programs; `None` while it lasts.
+    pub kind: Option<String>,
     /// Octets we sent on the line.
     pub octets_out: u64,
     /// Octets we received on the line.
@@ -282,6 +284,7 @@ impl CallRecord {
             connected_at: None,
             ended_at: None,
             outcome: None,
+            kind: None,
             octets_out: 0,
             octets_in: 0,
         }
@@ -292,6 +295,7 @@ impl CallRecord {
         let now = Timestamp::now();
         self.ended_at = Some(now);
         self.outcome = Some(outcome.to_string());
+        self.kind = Some(outcome.as_str().to_owned());
         let seconds = self.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
         tracing::info!(call = %self.id, line = %self.line, party = %self.party, %outcome, seconds,
             octets_out = self.octets_out, octets_in = self.octets_in, "call ended");

@@ -66,6 +66,9 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(15 * 60);
 /// After a number failed in a way that will likely repeat, the pauses are so many times as long.
 const LONG: u32 = 10;
 
+/// The longest pause between two calls to an invited terminal that only have to enrol it.
+const ONCE_A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Numbers whose redials count are looked through so often, and those that are over forgotten.
 const SERIES_SWEEP: Duration = Duration::from_secs(3600);
 
@@ -96,6 +99,8 @@ pub enum Input {
     },
     /// The operator has a terminal called again.
     Resume(TerminalId),
+    /// The operator has a terminal called no more. What waits for it goes on waiting; a call that is under way goes on.
+    Pause(TerminalId),
     /// The cause of a terminal's failures may be gone: a pause after one is over now. All else that it waits for stays.
     Mended(TerminalId),
     /// An alarm is wanted when a terminal is not reached for so long.
@@ -229,7 +234,11 @@ impl Dispatch {
                     self.enqueue(terminal);
                 }
             }
+            Input::Pause(terminal) => self.pause_calls(terminal),
             Input::Mended(terminal) => {
+                if let Some(series) = self.series.get_mut(&terminal) {
+                    series.failures = 0;
+                }
                 if matches!(self.state(terminal), Some(State::Resting { why: Rest::BackingOff, .. })) {
                     self.enqueue(terminal);
                 }
@@ -298,6 +307,16 @@ impl Dispatch {
             }
             // It rides on what is under way; a pause has its reason, however urgent it is.
             State::Calling { .. } | State::Resting { .. } | State::Paused => {}
+        }
+    }
+
+    /// Takes a terminal out of everything that ends in a call.
+    fn pause_calls(&mut self, id: TerminalId) {
+        self.leave_wait(id);
+        let Some(terminal) = self.terminals.get_mut(&id) else { return };
+        terminal.conditions = None;
+        if matches!(terminal.state, State::Due | State::Resting { .. } | State::Paused) {
+            self.terminals.remove(&id);
         }
     }
 
@@ -372,6 +391,11 @@ impl Dispatch {
             }
             Retry::AwaitSession => self.rest(id, now.at + session_wait, Rest::Session),
             Retry::OtherLine | Retry::LineRests => self.enqueue(id),
+            Retry::Pause => self.rest(id, now.at + first, Rest::BackingOff),
+            Retry::OnceADay => {
+                let pause = self.pause(id, first.saturating_mul(LONG), ONCE_A_DAY);
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
             Retry::BackOff => {
                 let pause = self.pause(id, first, longest);
                 self.rest(id, now.at + pause, Rest::BackingOff);

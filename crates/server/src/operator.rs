@@ -3,69 +3,53 @@
 //! HTTP with JSON bodies; the command line (`ringup terminal add` and the rest) is its client.
 
 mod alarms;
+mod calls;
 mod keeping;
 mod messages;
+mod pauses;
+mod plan;
+mod providers;
 mod server_keys;
 mod subscriptions;
+mod terminals;
+mod window;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use delivery::proof::{Bundle, EnrolmentSecret, KeyForm};
 use delivery::{TerminalId, TopicFilter};
 use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::alarms::{clear_alarm, list_alarms};
+use self::calls::{end_call, list_calls};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
+use self::pauses::{pause_terminal, resume_terminal};
+use self::plan::show_plan;
+use self::providers::{add_provider, list_providers, remove_provider, renew_token};
 use self::server_keys::{list_server_keys, register, retire_server_key, rotate_server_key};
-use self::subscriptions::{list_subscriptions, subscribe, subscription_json, unsubscribe};
+use self::subscriptions::{list_subscriptions, subscribe, unsubscribe};
+use self::terminals::{list_terminals, show_terminal, terminal_json};
+use self::window::{LIST_LAST, Window};
 use crate::alarms::Alarms;
 use crate::dialup::{DialUp, Rooms};
-use crate::directory::{
-    ChapSecret, Connection, Destination, Name, Provider, Stock, StockTrust, Terminal, Token, TokenHash, TrustedBy,
-};
+use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
 use crate::ingest::http::problem;
 use crate::keys::ServerKeys;
-use crate::outward::HttpUrl;
-use crate::plan::{self, Question, Questions};
-use crate::rights::Right;
-use crate::store::{Last, Store, StoreError};
-use crate::webhooks::{Webhook, WebhookSecret};
-
-/// Entries shown of a list that grows for ever, unless more are asked for with `?last=N`.
-const LIST_LAST: Last = Last(100);
-
-/// Entries at most: each is read and written as a whole.
-const LIST_MAX: u32 = 10_001;
-
-/// `?last=N`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Window {
-    last: Option<u32>,
-}
-
-impl Window {
-    fn last(query: Result<Query<Self>, QueryRejection>) -> Result<Last, Refused> {
-        let wrong = || Refused::bad("last", format!("only ?last=N is known here, N from 1 to {LIST_MAX}"));
-        let Query(Self { last }) = query.map_err(|_| wrong())?;
-        match last {
-            None => Ok(LIST_LAST),
-            Some(last @ 1..=LIST_MAX) => Ok(Last(last)),
-            Some(_) => Err(wrong()),
-        }
-    }
-}
+use crate::plan::{Question, Questions};
+use crate::store::{Store, StoreError};
 
 #[derive(Debug, Clone)]
 struct Desk {
@@ -77,6 +61,8 @@ struct Desk {
     home: Option<Home>,
     questions: Questions,
     alarms: Alarms,
+    /// Where the config names each provider.
+    named_in_config: Arc<BTreeMap<Name, Vec<String>>>,
 }
 
 impl Desk {
@@ -101,7 +87,13 @@ impl Desk {
 }
 
 /// The routes.
-pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions: Questions) -> Router {
+pub(crate) fn router(
+    rooms: Rooms,
+    dialup: DialUp,
+    home: Option<Home>,
+    questions: Questions,
+    named_in_config: BTreeMap<Name, Vec<String>>,
+) -> Router {
     let Rooms { store, keys, alarms, .. } = rooms;
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
@@ -109,16 +101,19 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/terminals/{name}/invitation", post(invite))
         .route("/terminals/{name}/key", post(register))
         .route("/terminals/{name}/shut-out", post(shut_out))
+        .route("/terminals/{name}/pause", post(pause_terminal))
         .route("/terminals/{name}/resume", post(resume_terminal))
         .route("/terminals/{name}/subscriptions", get(list_subscriptions).put(subscribe).delete(unsubscribe))
         .route("/terminals/{name}/sender", put(set_sender))
         .route("/plan", get(show_plan))
         .route("/server-keys", get(list_server_keys).post(rotate_server_key))
         .route("/server-keys/retire", post(retire_server_key))
-        .route("/providers", get(list_providers))
-        .route("/providers", post(add_provider))
+        .route("/providers", get(list_providers).post(add_provider))
+        .route("/providers/{name}", delete(remove_provider))
+        .route("/providers/{name}/token", post(renew_token))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
         .route("/calls", get(list_calls))
+        .route("/calls/{id}/end", post(end_call))
         .route("/alarms", get(list_alarms))
         .route("/alarms/clear", post(clear_alarm))
         .route("/messages", get(list_messages))
@@ -127,7 +122,16 @@ pub(crate) fn router(rooms: Rooms, dialup: DialUp, home: Option<Home>, questions
         .route("/store", get(show_store))
         .route("/store/check", get(check_store))
         .route("/store/backup", get(show_backup).post(make_backup))
-        .with_state(Desk { store, backup: BackupWatch::default(), dialup, keys, home, questions, alarms })
+        .with_state(Desk {
+            store,
+            backup: BackupWatch::default(),
+            dialup,
+            keys,
+            home,
+            questions,
+            alarms,
+            named_in_config: Arc::new(named_in_config),
+        })
 }
 
 /// A refusal, as a problem document.
@@ -154,7 +158,7 @@ impl Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         let (status, field) = match error {
-            StoreError::Taken { field } => (StatusCode::CONFLICT, field),
+            StoreError::Taken { field, .. } => (StatusCode::CONFLICT, field),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "store"),
         };
         Self { status, field, detail: error.to_string() }
@@ -285,38 +289,6 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-async fn list_terminals(State(desk): State<Desk>) -> Answer {
-    let terminals = desk.store.terminals().await?;
-    Ok(Json(terminals.iter().map(terminal_json).collect::<Vec<_>>()).into_response())
-}
-
-async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let terminal = desk.named(&name).await?;
-    let mut shown = terminal_json(&terminal);
-    shown["subscriptions"] =
-        json!(desk.store.subscriptions(terminal.id).await?.iter().map(subscription_json).collect::<Vec<_>>());
-    let registrable = desk.store.registrable(terminal.id).await?;
-    shown["may_subscribe"] = match registrable.as_slice() {
-        [] => json!(["#"]),
-        filters => json!(filters.iter().map(ToString::to_string).collect::<Vec<_>>()),
-    };
-    shown["sends_as"] = json!(desk.store.sender(terminal.id).await?.map(|provider| provider.name.to_string()));
-    shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
-    let trust = desk.store.trust(terminal.id).await?;
-    shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
-    // Those that it has said to have; none: those of its bundle.
-    shown["server_keys"] =
-        json!(trust.told.map(|told| told.keys().iter().map(ToString::to_string).collect::<Vec<_>>()));
-    shown["trust"] = json!(match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
-        (Some(_), ..) => "shut out",
-        _ if terminal.trusted_by.stock().is_some() => terminal.trusted_by.as_str(),
-        (_, Some(_), _) => "invited",
-        (.., []) => "not enrolled",
-        _ => "enrolled",
-    });
-    Ok(Json(shown).into_response())
-}
-
 async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let name = terminal.name;
@@ -409,21 +381,6 @@ async fn set_sender(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Has a terminal called again whose calls failed for days.
-async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let name = parse::<Name>("name", &name)?;
-    match plan::ask(&desk.questions, |answer| Question::Resume(name.clone(), answer)).await {
-        Some(true) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Some(false) => Err(Refused::missing("name", no_terminal(&name))),
-        None => Err(stopping()),
-    }
-}
-
-async fn show_plan(State(desk): State<Desk>) -> Answer {
-    let entries = plan::ask(&desk.questions, Question::Plan).await.ok_or_else(stopping)?;
-    Ok(Json(entries).into_response())
-}
-
 fn stopping() -> Refused {
     Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
@@ -434,96 +391,4 @@ fn stopping() -> Refused {
 
 fn no_terminal(name: &Name) -> String {
     format!("no terminal is named {name}; `ringup terminal list` shows those there are")
-}
-
-fn terminal_json(terminal: &Terminal) -> Value {
-    json!({
-        "id": terminal.id.to_string(),
-        "name": terminal.name.to_string(),
-        "number": terminal.number.as_ref().map(Number::as_str),
-        "address": terminal.address,
-        "trusted_by": terminal.trusted_by.as_str(),
-        "deliver": terminal.trusted_by.stock().map(|stock| stock.inbox.to_string()),
-        "connection": terminal.connection.as_str(),
-        "call": terminal.connection.call().map(|call| call.to_string()),
-    })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewProvider {
-    name: String,
-    number: Option<String>,
-    #[serde(default)]
-    may_send: Vec<String>,
-    /// Where its verdicts are told.
-    webhook: Option<String>,
-    /// That may be an address that only this machine or its network reaches.
-    #[serde(default)]
-    webhook_allow_private: bool,
-    /// It has to pass CHAP when it dials in; the secret is made here, if it is not given.
-    #[serde(default)]
-    chap: bool,
-    chap_secret: Option<String>,
-}
-
-async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
-    let Json(new) = body?;
-    let mut octets = [0; 32];
-    getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
-    let token = Token::from_octets(octets);
-    let may_send = new.may_send.iter().map(|right| parse::<Right>("may_send", right)).collect::<Result<Vec<_>, _>>()?;
-    let may_send = may_send.into_iter().map(|right| match right {
-        Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
-        other => other,
-    });
-    let provider =
-        Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
-    let url = new.webhook.map(|url| parse::<HttpUrl>("webhook", &url)).transpose()?;
-    if url.is_none() && new.webhook_allow_private {
-        return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
-    }
-    getrandom::fill(&mut octets).map_err(|error| Refused::bad("webhook", error))?;
-    let secret = WebhookSecret::from_octets(octets);
-    let may_be_private = new.webhook_allow_private;
-    let webhook = url.map(|url| Webhook { url, secret: secret.clone(), may_be_private });
-    let has_webhook = webhook.is_some();
-    if new.chap_secret.is_some() && !new.chap || new.chap && provider.number.is_none() {
-        return Err(Refused::bad("chap", "is for a provider that dials in: give its number, and chap with a secret"));
-    }
-    let mut octets = [0; 24];
-    getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
-    let given = new.chap_secret.map(|text| text.parse::<ChapSecret>());
-    let given = given.transpose().map_err(|error| Refused::bad("chap_secret", error))?;
-    let made = (new.chap && given.is_none()).then(|| ChapSecret::from_octets(octets));
-    let chap = given.or_else(|| made.clone());
-    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook, chap).await?;
-    tracing::info!(provider = %provider.name, "provider added");
-    let mut shown = provider_json(&provider);
-    shown["token"] = json!(token.reveal());
-    if let Some(made) = made {
-        shown["chap_secret"] = json!(made.reveal());
-    }
-    if has_webhook {
-        shown["webhook_secret"] = json!(secret.reveal());
-    }
-    Ok((StatusCode::CREATED, Json(shown)).into_response())
-}
-
-async fn list_providers(State(desk): State<Desk>) -> Answer {
-    let providers = desk.store.providers().await?;
-    Ok(Json(providers.iter().map(provider_json).collect::<Vec<_>>()).into_response())
-}
-
-fn provider_json(provider: &Provider) -> Value {
-    let may_send = provider.may_send.iter().map(ToString::to_string).collect::<Vec<_>>();
-    json!({
-        "name": provider.name.to_string(),
-        "number": provider.number.as_ref().map(Number::as_str),
-        "may_send": if may_send.is_empty() { vec!["*".to_owned()] } else { may_send },
-    })
-}
-
-async fn list_calls(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
-    Ok(Json(desk.store.calls(Window::last(window)?).await?).into_response())
 }

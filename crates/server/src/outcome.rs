@@ -70,6 +70,10 @@ pub enum Outcome {
     },
     /// Not placed: calls to the number failed for days. The operator has to resume it.
     LoopBroken,
+    /// The operator hung it up, while it was dialled or later.
+    EndedByOperator,
+    /// An invited terminal was reached and is not enrolled after it.
+    NotEnrolled(String),
     /// Something of ours failed: store, address pool.
     OurFault(String),
 }
@@ -109,6 +113,10 @@ pub enum Retry {
     OtherLine,
     /// At once on another line; this one rests.
     LineRests,
+    /// After the first pause: it counts as no failure.
+    Pause,
+    /// After a long pause, doubled up to a day: each such call is paid for, and can do no more than enrol the terminal.
+    OnceADay,
     /// After the usual pause, doubled with each failure.
     BackOff,
     /// After a long pause, doubled: the next call will likely end the same way.
@@ -128,11 +136,11 @@ impl Outcome {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Completed | Self::LineTaken | Self::NothingWaits | Self::RedialLimited => Fault::Nobody,
-            Self::Rung => Fault::Nobody,
+            Self::Rung | Self::EndedByOperator => Fault::Nobody,
             Self::NoSession => Fault::Terminal,
             Self::MessagesRefused(_) | Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
             Self::PutOff { .. } => Fault::Terminal,
-            Self::NotProved(_) | Self::Idle(_) => Fault::Terminal,
+            Self::NotProved(_) | Self::NotEnrolled(_) | Self::Idle(_) => Fault::Terminal,
             Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
             Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
             Self::DialRefused | Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
@@ -146,6 +154,8 @@ impl Outcome {
             Self::Completed | Self::NothingWaits => Retry::None,
             Self::LineTaken => Retry::OtherLine,
             Self::Rung => Retry::AwaitSession,
+            Self::EndedByOperator => Retry::Pause,
+            Self::NotEnrolled(_) => Retry::OnceADay,
             Self::NoSession => Retry::BackOff,
             Self::NoDialTone | Self::LineFailed(_) => Retry::LineRests,
             Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
@@ -186,6 +196,8 @@ impl Outcome {
             Self::NotDialled(_) => "not-dialled",
             Self::BudgetSpent { .. } => "budget-spent",
             Self::LoopBroken => "loop-broken",
+            Self::EndedByOperator => "ended-by-operator",
+            Self::NotEnrolled(_) => "not-enrolled",
             Self::OurFault(_) => "our-fault",
         }
     }
@@ -214,6 +226,7 @@ impl Outcome {
                 | Self::PutOff { .. }
                 | Self::LinkFailed(_)
                 | Self::NotProved(_)
+                | Self::NotEnrolled(_)
                 | Self::SessionLost { .. }
                 | Self::Idle(_)
                 | Self::AllowanceSpent
@@ -225,7 +238,8 @@ impl Outcome {
     pub fn may_be_charged(&self) -> bool {
         // A modem that cannot train says NO CARRIER as much as one whose number does not exist; a line that failed says
         // nothing of how far the call was.
-        self.was_answered() || matches!(self, Self::NoCarrier | Self::NotData | Self::LineFailed(_))
+        self.was_answered()
+            || matches!(self, Self::NoCarrier | Self::NotData | Self::LineFailed(_) | Self::EndedByOperator)
     }
 
     /// The messages that were under way when the session was lost.
@@ -279,6 +293,8 @@ impl fmt::Display for Outcome {
             Self::NotDialled(why) => write!(f, "not dialled: {why}"),
             Self::BudgetSpent { budget, .. } => write!(f, "not dialled: the budget of {budget} is spent"),
             Self::LoopBroken => f.write_str("not dialled: calls failed for days"),
+            Self::EndedByOperator => f.write_str("ended by the operator"),
+            Self::NotEnrolled(why) => write!(f, "not enrolled: {why}"),
             Self::OurFault(why) => f.write_str(why),
         }
     }
@@ -321,6 +337,8 @@ mod tests {
             Outcome::NotDialled("x".into()),
             Outcome::BudgetSpent { budget: "x".into(), wait: Duration::ZERO },
             Outcome::LoopBroken,
+            Outcome::EndedByOperator,
+            Outcome::NotEnrolled("x".into()),
             Outcome::OurFault("x".into()),
         ];
         for outcome in every {

@@ -8,19 +8,28 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::directory::Name;
+use crate::store::NotCalled;
 use crate::waiting::Decided;
 
-/// Entries of a plan; those that are called first.
+/// Entries of a plan that are told at once: the loop in which calls are decided waits meanwhile.
 pub(crate) const PLAN_MAX: usize = 1000;
 
 /// Something the operator wants of the loop in which calls are decided.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// The plan.
-    Plan(oneshot::Sender<Vec<PlanEntry>>),
-    /// Call a terminal again whose calls failed for days. The answer: whether there is such a terminal.
-    Resume(Name, oneshot::Sender<bool>),
+    /// The plan: so many entries, from the one after this terminal's on. `None`: nothing is planned for that terminal.
+    Plan {
+        /// Whose entry came last.
+        after: Option<TerminalId>,
+        /// How many entries.
+        limit: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Option<Plan>>,
+    },
+    /// The store says that this terminal is paused.
+    Paused(TerminalId, oneshot::Sender<()>),
+    /// Call a terminal again that was paused, or whose calls failed for days.
+    Resume(TerminalId, oneshot::Sender<()>),
     /// Why a terminal is not called yet, and what happens next.
     Explain(TerminalId, oneshot::Sender<Decided>),
     /// The directory has this terminal now.
@@ -33,6 +42,17 @@ pub(crate) enum Question {
 
 /// Where to ask.
 pub(crate) type Questions = mpsc::Sender<Question>;
+
+/// A part of the plan.
+#[derive(Debug, Serialize)]
+pub(crate) struct Plan {
+    /// Who is called, in order.
+    pub(crate) entries: Vec<PlanEntry>,
+    /// Entries after these.
+    pub(crate) more: usize,
+    /// Terminals that messages wait for and that are not called, by the reason.
+    pub(crate) not_called: Vec<NotCalled>,
+}
 
 /// One terminal for which something is to be done.
 #[derive(Debug, Serialize)]

@@ -25,7 +25,7 @@ use crate::bounces::{self, BounceConfig};
 use crate::causes::with_causes;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
-use crate::directory::{Connection, Destination, Name, StockTrust, Terminal};
+use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
 use crate::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
 };
@@ -37,8 +37,8 @@ use crate::keys::{ServerKeys, ServerKeysError};
 use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
-use crate::plan::{PLAN_MAX, PlanEntry, Question, wall};
-use crate::store::{CallAway, MostUrgent, Quotas, Retention, Store, StoreError};
+use crate::plan::{Plan, PlanEntry, Question, wall};
+use crate::store::{CallAway, MostUrgent, Quotas, Retention, Standing, Store, StoreError};
 use crate::trunk::DialupServer;
 use crate::trunk::information::{self, Pop};
 use crate::upkeep;
@@ -54,6 +54,9 @@ const LOOKED_AT_ONE_BY_ONE: usize = 1000;
 
 /// The reason of a verdict about a message that the terminal's sessions do not survive.
 const POISON: &str = "sessions with the terminal broke, time and again, while this message was under way";
+
+/// Calls in a row that reached an invited terminal and did not enrol it, from which on it is an alarm.
+const NOT_ENROLLED_CALLS: u32 = 3;
 
 /// Calls that were not answered are remembered over a restart for so long: a series of redials is longer than its rest.
 const SERIES_MEMORY: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -109,6 +112,20 @@ pub struct Config {
     pub trunk_listen: Option<SocketAddr>,
     /// The dial-up servers, and their lines.
     pub dialup_servers: Vec<DialupServer>,
+}
+
+impl Config {
+    /// The providers that it names, and where.
+    fn providers(&self) -> BTreeMap<Name, Vec<String>> {
+        let mut named = BTreeMap::<Name, Vec<String>>::new();
+        if let Some(mail) = &self.mail {
+            named.entry(mail.provider.clone()).or_default().push("mail.provider".to_owned());
+        }
+        for (index, feed) in self.feeds.iter().enumerate() {
+            named.entry(feed.provider.clone()).or_default().push(format!("feed[{index}].provider"));
+        }
+        named
+    }
 }
 
 /// When and how some terminals may be called.
@@ -190,6 +207,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         Store::open(&config.state).map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let store = store.with_quotas(config.quotas);
     let keys = ServerKeys::open(&config.state, store.clone())?;
+    let named_in_config = config.providers();
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let mut tasks = JoinSet::new();
@@ -285,7 +303,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
     let (question_sender, questions) = mpsc::channel(1);
-    let router = operator::router(rooms, dialup.clone(), config.home, question_sender);
+    let router = operator::router(rooms, dialup.clone(), config.home, question_sender, named_in_config);
     let operator_shutdown = shutdown.clone();
     tasks.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;
@@ -300,8 +318,20 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let dialer = dialer.map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let calendar = Calendar::new(config.conditions);
     let unproved = Unproved::default();
-    let mut server =
-        Server { store, alarms, metrics, dialup, dialer, dispatch, calendar, unproved, due, reports, questions };
+    let mut server = Server {
+        store,
+        alarms,
+        metrics,
+        dialup,
+        dialer,
+        dispatch,
+        calendar,
+        unproved,
+        not_enrolled: BTreeMap::new(),
+        due,
+        reports,
+        questions,
+    };
     for CallAway { record, terminal, .. } in calls_away {
         // Not called again before it is known what became of that call.
         if let Some(terminal) = terminal {
@@ -415,6 +445,8 @@ struct Server {
     dispatch: Dispatch,
     calendar: Calendar,
     unproved: Unproved<TerminalId>,
+    /// Calls in a row that did not enrol an invited terminal.
+    not_enrolled: BTreeMap<TerminalId, u32>,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
     questions: mpsc::Receiver<Question>,
@@ -507,11 +539,31 @@ impl Server {
         }
     }
 
+    /// A call of ours that reached an invited terminal and did not enrol it is a matter between operator and terminal: it is
+    /// repeated once a day at last, and three in a row are an alarm.
+    async fn seen_with_trust(&mut self, id: TerminalId, record: &CallRecord, outcome: Outcome) -> Outcome {
+        let (Outcome::NotProved(why), Direction::Outgoing) = (&outcome, record.direction) else { return outcome };
+        if !matches!(self.store.standing(id).await, Ok(Some(Standing::Invited))) {
+            return outcome;
+        }
+        let calls = self.not_enrolled.entry(id).or_default();
+        *calls = calls.saturating_add(1);
+        if *calls >= NOT_ENROLLED_CALLS {
+            let detail = format!(
+                "{calls} calls reached it and it is not enrolled, the last: {why}. Take its bundle there: ringup enrol BUNDLE; \
+                 or make another: ringup terminal invite {}",
+                record.party
+            );
+            self.alarms.raise(AlarmKind::NotEnrolled, &record.party, detail).await;
+        }
+        Outcome::NotEnrolled(why.clone())
+    }
+
     /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
     async fn place_call(&mut self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
         let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
-        if !self.can_be_proved(&terminal).await? {
-            return Ok(false); // since it was due: shut out, or its invitation is over
+        if !self.is_called(&terminal).await? {
+            return Ok(false); // since it was due: paused, shut out, or its invitation is over
         }
         let provider = self.store.first_provider(id).await?;
         self.dialer.place(terminal, line, provider).await?;
@@ -546,11 +598,13 @@ impl Server {
     /// Tells dispatch what waits for any terminal.
     async fn feed_all(&mut self) -> Result<(), StoreError> {
         let (urgencies, mut nobody) = (self.store.urgencies().await?, self.store.due_to_nobody().await?);
+        let paused = self.store.paused().await?;
         let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
         for terminal in self.store.terminals_due().await? {
             if let Some(waits) = urgencies.get(&terminal.id) {
-                let is_somebody = !nobody.remove(&terminal.id) && self.is_believed(&terminal);
-                self.feed_demand(&terminal, waits, is_somebody);
+                let is_called =
+                    !nobody.remove(&terminal.id) && !paused.contains(&terminal.id) && self.is_believed(&terminal);
+                self.feed_demand(&terminal, waits, is_called);
             }
         }
         Ok(())
@@ -579,14 +633,24 @@ impl Server {
     async fn note(&mut self, event: Event) {
         match event {
             Event::Deadline => self.feed(Input::Deadline),
-            Event::Question(Question::Plan(answer)) => {
-                let _ = answer.send(self.plan().await); // who asked may have gone
+            Event::Question(Question::Plan { after, limit, answer }) => {
+                let _ = answer.send(self.plan(after, limit).await); // who asked may have gone
             }
-            Event::Question(Question::Resume(name, answer)) => {
-                let _ = answer.send(self.resume(name).await);
+            Event::Question(Question::Paused(id, answer)) => {
+                if let Ok(Some(terminal)) = self.store.terminal(id).await {
+                    self.feed(Input::Pause(id));
+                    self.feed_due(&terminal).await;
+                }
+                let _ = answer.send(());
             }
-            Event::Question(Question::Explain(terminal, answer)) => {
-                let _ = answer.send(Decided::of(&self.dispatch, terminal, moment(), wall));
+            Event::Question(Question::Resume(id, answer)) => {
+                self.resume(id).await;
+                let _ = answer.send(());
+            }
+            Event::Question(Question::Explain(id, answer)) => {
+                let terminal = self.store.terminal(id).await.ok().flatten();
+                let conditions = terminal.map(|terminal| self.calendar.of(&terminal.name).0.clone());
+                let _ = answer.send(Decided::of(&self.dispatch, id, conditions.as_deref(), moment(), wall));
             }
             Event::Question(Question::Added(id)) => {
                 if let Ok(Some(terminal)) = self.store.terminal(id).await {
@@ -601,6 +665,7 @@ impl Server {
                 }
             }
             Event::Question(Question::Removed(terminal)) => {
+                self.not_enrolled.remove(&terminal);
                 self.feed(Input::Watch { terminal, after: None, silent_for: Duration::ZERO });
             }
             Event::Due(terminals) if terminals.len() > LOOKED_AT_ONE_BY_ONE => {
@@ -631,8 +696,10 @@ impl Server {
             Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
                 self.unproved.proved(&terminal);
+                self.not_enrolled.remove(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
                     self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
+                    self.alarms.clear(AlarmKind::NotEnrolled, &found.name).await;
                 }
                 self.feed(Input::Connected { terminal, line });
             }
@@ -645,6 +712,7 @@ impl Server {
             }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
+                let outcome = self.seen_with_trust(terminal, &record, outcome).await;
                 self.dialer.ended(&record, &outcome, lasted).await;
                 if let Outcome::NotProved(why) = &outcome {
                     self.unproved(terminal, why).await;
@@ -662,10 +730,16 @@ impl Server {
         }
     }
 
-    /// Who would be called when, as things stand.
-    async fn plan(&self) -> Vec<PlanEntry> {
+    /// Who would be called when, as things stand: so many entries after that of `after`. `None`: it has no entry.
+    async fn plan(&self, after: Option<TerminalId>, limit: usize) -> Option<Plan> {
+        let agenda = self.dispatch.agenda();
+        let begin = match after {
+            Some(after) => agenda.iter().position(|id| *id == after)? + 1,
+            None => 0,
+        };
+        let rest = &agenda[begin..];
         let mut entries = Vec::new();
-        for id in self.dispatch.agenda().into_iter().take(PLAN_MAX) {
+        for &id in &rest[..limit.min(rest.len())] {
             let Ok(Some(terminal)) = self.store.terminal(id).await else { continue };
             let waiting = self.dispatch.explain(id, moment());
             let at = match waiting.why {
@@ -687,21 +761,25 @@ impl Server {
                 failures: waiting.failures,
             });
         }
-        entries
+        let not_called = self.store.not_called().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read who is not called");
+            Vec::new()
+        });
+        Some(Plan { entries, more: rest.len().saturating_sub(limit), not_called })
     }
 
-    /// Has a terminal called again whose calls failed for days. `false`: there is none of this name.
-    async fn resume(&mut self, name: Name) -> bool {
-        let Ok(Some(terminal)) = self.store.find_terminal(Destination::Name(name)).await else { return false };
-        if let Some(number) = terminal.number
+    /// Has a terminal called again that was paused, or whose calls failed for days.
+    async fn resume(&mut self, id: TerminalId) {
+        let Ok(Some(terminal)) = self.store.terminal(id).await else { return }; // removed since
+        if let Some(number) = terminal.number.clone()
             && let Err(error) = self.dialer.resume(number).await
         {
             tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
         }
         tracing::info!(terminal = %terminal.name, "resumed");
         self.alarms.clear(AlarmKind::DialLoop, &terminal.name).await;
-        self.feed(Input::Resume(terminal.id));
-        true
+        self.feed(Input::Resume(id));
+        self.feed_due(&terminal).await;
     }
 
     /// Whether a terminal's state is that of this call. It is not when the terminal has meanwhile called by itself (our
@@ -726,18 +804,20 @@ impl Server {
 
     /// Tells dispatch what waits for a terminal, if anything does.
     async fn feed_due(&mut self, terminal: &Terminal) {
-        let read = async { Ok((self.store.urgency(terminal.id).await?, self.can_be_proved(terminal).await?)) };
+        let read = async { Ok((self.store.urgency(terminal.id).await?, self.is_called(terminal).await?)) };
         match read.await {
-            Ok((found, is_somebody)) => {
-                found.iter().for_each(|found| self.feed_demand(terminal, found, is_somebody));
+            Ok((found, is_called)) => {
+                found.iter().for_each(|found| self.feed_demand(terminal, found, is_called));
             }
             Err::<_, StoreError>(error) => tracing::error!(%error, "cannot read what is due"),
         }
     }
 
-    /// Whether anybody can be this terminal, so that calling it is not in vain.
-    async fn can_be_proved(&self, terminal: &Terminal) -> Result<bool, StoreError> {
-        Ok(self.is_believed(terminal) && self.store.can_be_proved(terminal.id).await?)
+    /// Whether a terminal is called: it is not paused, and it can be proved, so that calling it is not in vain.
+    async fn is_called(&self, terminal: &Terminal) -> Result<bool, StoreError> {
+        Ok(self.is_believed(terminal)
+            && self.store.paused_at(terminal.id).await?.is_none()
+            && self.store.can_be_proved(terminal.id).await?)
     }
 
     /// A stock terminal that nothing but its number proves is believed only if the config says so.
@@ -746,10 +826,10 @@ impl Server {
         self.dialup.believes_numbers() || trust != Some(&StockTrust::NumberOnly)
     }
 
-    fn feed_demand(&mut self, terminal: &Terminal, waits: &MostUrgent, is_somebody: bool) {
+    fn feed_demand(&mut self, terminal: &Terminal, waits: &MostUrgent, is_called: bool) {
         let (conditions, _) = self.calendar.of(&terminal.name);
-        // Who has no number, and whom nobody can be, is not called: what waits, waits until that has changed.
-        let conditions = (terminal.number.is_some() && is_somebody).then(|| conditions.clone());
+        // Terminals without a number, paused or without a proof are not called: what waits, waits until that has changed.
+        let conditions = (terminal.number.is_some() && is_called).then(|| conditions.clone());
         let deadline = waits.expires_at.map(|at| {
             let left = at.duration_since(Timestamp::now());
             Instant::now() + Duration::try_from(left).unwrap_or_default()

@@ -23,9 +23,11 @@ mod known;
 mod ledger;
 mod messages;
 mod migration;
+mod pauses;
 mod providers;
 mod quotas;
 mod rows;
+mod standings;
 mod stated;
 mod subscriptions;
 mod terminals;
@@ -62,7 +64,9 @@ pub use health::{Counts, Health};
 pub use keys::Trust;
 pub use ledger::Spent;
 pub use messages::{Accepted, Handling, NewMessage};
+pub use providers::ProviderRemoved;
 pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
+pub use standings::{NotCalled, Standing, TerminalEntry};
 pub use subscriptions::SubscriptionEntry;
 pub use verdicts::Cancelled;
 pub(crate) use webhooks::Telling;
@@ -110,10 +114,12 @@ pub enum StoreError {
         known: i64,
     },
     /// Another entry has this value already.
-    #[error("{field} is taken by another entry")]
+    #[error("{field} is taken by {by}")]
     Taken {
         /// Which field.
         field: &'static str,
+        /// Whose it is.
+        by: String,
     },
     /// The directory has no such terminal (any more).
     #[error("no terminal has the id {0}")]
@@ -211,7 +217,7 @@ impl Store {
         )?;
         deliveries::release_all(&writer, "server stopped")?;
         writer.execute(
-            "UPDATE calls SET ended_at = ?1, outcome = 'server stopped' WHERE ended_at IS NULL",
+            "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
             params![now()],
         )?;
         writer.execute_batch("COMMIT")?;

@@ -8,7 +8,7 @@ use delivery::{Conditions, TerminalId};
 use jiff::Timestamp;
 
 use crate::directory::{CallRecord, Connection, Name, StockTrust, Terminal};
-use crate::dispatch::{Dispatch, Moment, Rest, Why};
+use crate::dispatch::{Conditions as CallConditions, Dispatch, Moment, Rest, Why};
 use crate::store::{EnvelopeEntry, Trust};
 use crate::subscription::Calls;
 use crate::verdict::Verdict;
@@ -33,19 +33,34 @@ pub struct Decided {
     pub next_at: Option<Timestamp>,
     /// Today is a day on which it is not called at all.
     pub is_closed_day: bool,
+    /// It is not called at this hour.
+    pub is_outside_hours: bool,
     /// The lines that reach it.
     pub lines: Vec<Name>,
 }
 
 impl Decided {
-    /// What dispatch says now; `wall` tells the time on the wall of an instant.
-    pub fn of(dispatch: &Dispatch, terminal: TerminalId, now: Moment, wall: impl Fn(Instant) -> Timestamp) -> Self {
+    /// What dispatch says now, of a terminal that these conditions hold for; `wall` tells the time on the wall of an instant.
+    pub fn of(
+        dispatch: &Dispatch,
+        terminal: TerminalId,
+        conditions: Option<&CallConditions>,
+        now: Moment,
+        wall: impl Fn(Instant) -> Timestamp,
+    ) -> Self {
         let waiting = dispatch.explain(terminal, now);
+        let lines = match (waiting.why, conditions) {
+            // Dispatch was not told of it, for it is not called: its lines are those that its conditions name.
+            (Why::Nothing, Some(conditions)) => dispatch.lines_on(conditions.route),
+            _ => dispatch.lines_to(terminal),
+        };
         Self {
             why: waiting.why,
             next_at: waiting.next.map(wall),
-            is_closed_day: waiting.is_closed_day,
-            lines: dispatch.lines_to(terminal).into_iter().cloned().collect(),
+            is_closed_day: conditions.is_some_and(|found| found.closed.contains(&now.local.date()))
+                || waiting.is_closed_day,
+            is_outside_hours: conditions.is_some_and(|found| !found.until_open(now.local).is_zero()),
+            lines: lines.into_iter().cloned().collect(),
         }
     }
 }
@@ -57,6 +72,8 @@ pub struct Circumstances<'a> {
     pub terminal: Option<&'a Terminal>,
     /// What that may prove itself with.
     pub trust: Trust,
+    /// Since when the operator has it paused.
+    pub paused_at: Option<Timestamp>,
     /// Whether the server believes stock terminals that nothing but their number proves.
     pub believes_numbers: bool,
     /// The calls with it since the message was accepted, oldest first.
@@ -95,44 +112,27 @@ impl Waiting {
             }
             Connection::Down => {}
         }
+        let gates = gates(envelope, terminal, around);
+        let Some(gate) = gates.first() else {
+            return Self::of_lines(envelope, terminal, around);
+        };
+        // Every cause is told: the first may end while another stands.
+        let mut reasons: Vec<_> = gates.iter().map(|gate| gate.reason.clone()).collect();
+        reasons.extend(around.decided.as_ref().map(|decided| besides(terminal, decided, around)).unwrap_or_default());
+        Self { reason: reasons.join("; "), next: gate.next.clone(), next_at: gate.next_at }
+    }
+
+    /// Nothing but lines, hours, budgets and earlier calls stand in the way.
+    fn of_lines(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'_>) -> Self {
         let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
-        if let Some((reason, next)) = not_trusted(terminal, around) {
-            return Self { reason, next, next_at: None };
-        }
-        if let Some(conditions) = around.stated {
-            let why = match conditions.reason.as_str() {
-                "" => String::new(),
-                reason => format!(" ({reason})"),
-            };
-            return Self {
-                reason: format!("the terminal has said that it does not take it now{why}"),
-                next: "it is due when that is over".to_owned(),
-                next_at: Some(conditions.until),
-            };
-        }
-        match envelope.calls {
-            Calls::From(at) => {
-                let reason = "it came outside the hours for which the terminal has registered".to_owned();
-                return Self {
-                    reason,
-                    next: "the terminal is called when they begin; on a call before that it rides along".to_owned(),
-                    next_at: Some(at),
-                };
-            }
-            Calls::Never => {
-                let reason = "the terminal has registered for its topic, but not to be called for it".to_owned();
-                return now(reason, "it rides on the next call, whoever places it");
-            }
-            Calls::Now => {}
-        }
-        if terminal.number.is_none() {
-            let reason = "the terminal has no number: it cannot be called".to_owned();
-            return now(reason, "it is delivered when the terminal connects by itself");
-        }
-        let (mut reason, next) = match &around.decided {
+        let (mut reason, mut next) = match &around.decided {
             Some(decided) => not_called(terminal, decided, around),
             None => ("the server is ending".to_owned(), "what waits is due when it starts again".to_owned()),
         };
+        if is_invited(terminal, &around.trust) {
+            reason = format!("the terminal is invited and has not enrolled yet; {reason}");
+            next = format!("it is enrolled when its bundle was taken there (ringup enrol BUNDLE) and {next}");
+        }
         // What the terminal itself said of this message comes first.
         let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
         if let Some(refusal) = last.filter(|outcome| outcome.starts_with("refused") || outcome.starts_with("put off")) {
@@ -166,6 +166,82 @@ pub fn settled(envelope: &EnvelopeEntry, expires_at: Option<Timestamp>) -> Optio
     }
 }
 
+/// Whether a terminal has a bundle out and no key: a call may enrol it.
+fn is_invited(terminal: &Terminal, trust: &Trust) -> bool {
+    terminal.trusted_by.stock().is_none()
+        && trust.shut_out_at.is_none()
+        && trust.invitation.is_some()
+        && trust.keys.is_empty()
+}
+
+/// All that keeps a message from causing a call, whatever lines and hours allow; what decides first, first.
+fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'_>) -> Vec<Waiting> {
+    let gate = |(reason, next): (String, String)| Waiting { reason, next, next_at: None };
+    let mut gates: Vec<_> = not_trusted(terminal, around).map(gate).into_iter().collect();
+    if let Some(at) = around.paused_at {
+        let next = format!("when it is to be called again: ringup terminal resume {}", terminal.name);
+        gates.push(gate((format!("the terminal is paused by the operator since {at}, and is not called"), next)));
+    }
+    if let Some(conditions) = around.stated {
+        let why = match conditions.reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        };
+        gates.push(Waiting {
+            reason: format!("the terminal has said that it does not take it now{why}"),
+            next: "it is due when that is over".to_owned(),
+            next_at: Some(conditions.until),
+        });
+    }
+    match envelope.calls {
+        Calls::From(at) => gates.push(Waiting {
+            reason: "it came outside the hours for which the terminal has registered".to_owned(),
+            next: "the terminal is called when they begin; on a call before that it rides along".to_owned(),
+            next_at: Some(at),
+        }),
+        Calls::Never => {
+            let reason = "the terminal has registered for its topic, but not to be called for it".to_owned();
+            gates.push(gate((reason, "it rides on the next call, whoever places it".to_owned())));
+        }
+        Calls::Now => {}
+    }
+    if terminal.number.is_none() {
+        let reason = "the terminal has no number: it cannot be called".to_owned();
+        gates.push(gate((reason, "it is delivered when the terminal connects by itself".to_owned())));
+    }
+    gates
+}
+
+/// What else would keep a terminal from being called, one reason each.
+fn besides(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>) -> Vec<String> {
+    if terminal.number.is_none() {
+        return Vec::new();
+    }
+    if decided.why != Why::Nothing {
+        return vec![not_called(terminal, decided, around).0];
+    }
+    let mut reasons = Vec::new();
+    let broken = broken_lines(decided, around.faults);
+    if decided.lines.is_empty() {
+        reasons.push("no line reaches the terminal".to_owned());
+    } else if broken.len() == decided.lines.len() {
+        reasons.push(broken.join(", "));
+    }
+    if decided.is_closed_day {
+        reasons.push("today is a closed day of the terminal".to_owned());
+    } else if decided.is_outside_hours {
+        reasons.push("it is outside the terminal's hours".to_owned());
+    }
+    if !around.budgets.is_empty() {
+        reasons.push(format!("the budget of {} is spent", around.budgets.join(" and of ")));
+    }
+    let last = around.calls.last().and_then(|call| call.outcome.as_deref());
+    if let Some(outcome) = last.filter(|outcome| *outcome != "completed") {
+        reasons.push(format!("the last call with the terminal came to nothing ({outcome})"));
+    }
+    reasons
+}
+
 fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(String, String)> {
     let trust = &around.trust;
     if let Some(stock) = terminal.trusted_by.stock() {
@@ -188,10 +264,6 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
         (Some(at), ..) => Some((format!("the terminal is shut out since {at}: nothing is said to it"), invite)),
         (None, None, []) => {
             Some(("the terminal is not enrolled: it has no key to prove itself with".to_owned(), invite))
-        }
-        (None, Some(_), []) => {
-            let reason = "the terminal is invited, and has not come with its key yet".to_owned();
-            Some((reason, "it waits until the bundle was taken there: ringup enrol BUNDLE".to_owned()))
         }
         _ => None,
     }
@@ -248,17 +320,19 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
     }
 }
 
+/// The lines that reach the terminal and are out of order, in words.
+fn broken_lines(decided: &Decided, faults: &[(String, String)]) -> Vec<String> {
+    let of_line = |line: &Name| faults.iter().find(|(name, _)| *name == line.to_string());
+    let broken = decided.lines.iter().filter_map(of_line);
+    broken.map(|(name, fault)| format!("line {name} is out of order ({fault})")).collect()
+}
+
 fn no_line(decided: &Decided, before: usize, faults: &[(String, String)]) -> (String, String) {
     if decided.lines.is_empty() {
         let next = "it waits until a line is configured ([[line]]) or the terminal connects by itself".to_owned();
         return ("no line reaches the terminal".to_owned(), next);
     }
-    let broken: Vec<_> = decided
-        .lines
-        .iter()
-        .filter_map(|line| faults.iter().find(|(name, _)| *name == line.to_string()))
-        .map(|(name, fault)| format!("line {name} is out of order ({fault})"))
-        .collect();
+    let broken = broken_lines(decided, faults);
     let ahead = match before {
         0 => "it is the next".to_owned(),
         1 => "one terminal is before it".to_owned(),

@@ -20,13 +20,15 @@ use server::dialup::{AddressPool, LineConfig};
 use server::directory::Name;
 use server::store::{Quota, Quotas, Retention};
 use server::{Config, DialupConfig};
-use toml::Value;
+use toml::{Table, Value};
 
 use super::section::kind;
-use super::{ConfigError, Fault, Section, load, modem_setup, tun};
+use super::{ConfigError, Fault, Section, load, modem_setup, read_text, tun};
 
 const SUBMISSION_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
+/// The state folder, beside the config.
+const STATE: &str = "state";
 const SUBMISSION_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 /// What may wait of one provider.
 const PROVIDER_QUOTA: Quota = Quota { messages: 1_000_000, octets: 10_000_000_000 };
@@ -93,86 +95,84 @@ pub(crate) fn sign(path: &Path, octets: &[u8]) -> anyhow::Result<(PublicKey, [u8
 }
 
 fn information(top: &mut Section<'_>) -> Option<Config> {
-    {
-        let home = top.parsed::<Home>("country");
-        let state = state(top);
-        let (submission_listen, size_max) = top.section("submission", |section| {
-            (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
-        });
-        let delivery_listen = top.section("delivery", |section| listen(section, None));
-        let feeds: Vec<_> = top.sections("feed", feeds::read).into_iter().flatten().collect();
-        let mail = if top.has("mail") { top.section("mail", mail::read) } else { None };
-        let quotas = top.section("quota", quotas);
-        let retention = top.section("store", retention);
-        let link = top.section("link", link);
-        let tun = tun::read(top, HAS_TUN);
-        let retry = top.section("retry", calling::retry);
-        let money = money::read(top);
-        let metrics_listen = top.section("metrics", |section| listen(section, None));
-        let number_only = top.section("stock", |section| section.is("number_only"));
-        let alarm = top.section("alarm", alarm::read);
-        let lines = lines(top);
-        let trunk_listen = top.section("information", |section| listen(section, None));
-        let dialup_servers = dialup::servers(top, &lines);
-        if trunk_listen.is_none() && !dialup_servers.is_empty() {
-            top.fault("information.listen", "is missing; say where dial-up servers connect, such as \"0.0.0.0:7412\"");
-        }
-        for (index, line) in lines.iter().enumerate() {
-            if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
-                top.fault(&format!("line[{index}].tariff"), format!("no [[tariff]] is named {tariff:?}"));
-            }
-        }
-        for (index, server) in dialup_servers.iter().enumerate() {
-            for (place, line) in server.lines.iter().enumerate() {
-                if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
-                    top.fault(
-                        &format!("dialup_server[{index}].lines[{place}].tariff"),
-                        format!("no [[tariff]] is named {tariff:?}"),
-                    );
-                }
-            }
-        }
-        for (index, feed) in feeds.iter().enumerate() {
-            if feeds[..index].iter().any(|before| before.url == feed.url) {
-                top.fault(&format!("feed[{index}].url"), "is read already");
-            }
-        }
-        let away = dialup_servers.iter().flat_map(|server| server.lines.iter().map(|line| line.global.clone()));
-        let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).chain(away).collect();
-        let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, names.len()));
-        let conditions = top.sections("conditions", |section| calling::conditions(section, &names));
-        let (link_address, link_pool) = link?; // not before every key has been read
-        Some(Config {
-            state,
-            home,
-            submission_listen,
-            feeds,
-            mail,
-            delivery_listen,
-            submission_size_max: size_max,
-            quotas,
-            retention,
-            link_address,
-            link_pool,
-            capture: None,
-            tun,
-            retry,
-            storm,
-            reserve,
-            conditions,
-            money,
-            metrics_listen,
-            number_only,
-            alarm,
-            lines,
-            trunk_listen,
-            dialup_servers,
-        })
+    let home = top.parsed::<Home>("country");
+    let state = state(top);
+    let (submission_listen, size_max) = top.section("submission", |section| {
+        (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
+    });
+    let delivery_listen = top.section("delivery", |section| listen(section, None));
+    let feeds: Vec<_> = top.sections("feed", feeds::read).into_iter().flatten().collect();
+    let mail = if top.has("mail") { top.section("mail", mail::read) } else { None };
+    let quotas = top.section("quota", quotas);
+    let retention = top.section("store", retention);
+    let link = top.section("link", link);
+    let tun = tun::read(top, HAS_TUN);
+    let retry = top.section("retry", calling::retry);
+    let money = money::read(top);
+    let metrics_listen = top.section("metrics", |section| listen(section, None));
+    let number_only = top.section("stock", |section| section.is("number_only"));
+    let alarm = top.section("alarm", alarm::read);
+    let lines = lines(top);
+    let trunk_listen = top.section("information", |section| listen(section, None));
+    let dialup_servers = dialup::servers(top, &lines);
+    if trunk_listen.is_none() && !dialup_servers.is_empty() {
+        top.fault("information.listen", "is missing; say where dial-up servers connect, such as \"0.0.0.0:7412\"");
     }
+    for (index, line) in lines.iter().enumerate() {
+        if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
+            top.fault(&format!("line[{index}].tariff"), format!("no [[tariff]] is named {tariff:?}"));
+        }
+    }
+    for (index, server) in dialup_servers.iter().enumerate() {
+        for (place, line) in server.lines.iter().enumerate() {
+            if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
+                top.fault(
+                    &format!("dialup_server[{index}].lines[{place}].tariff"),
+                    format!("no [[tariff]] is named {tariff:?}"),
+                );
+            }
+        }
+    }
+    for (index, feed) in feeds.iter().enumerate() {
+        if feeds[..index].iter().any(|before| before.url == feed.url) {
+            top.fault(&format!("feed[{index}].url"), "is read already");
+        }
+    }
+    let away = dialup_servers.iter().flat_map(|server| server.lines.iter().map(|line| line.global.clone()));
+    let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).chain(away).collect();
+    let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, names.len()));
+    let conditions = top.sections("conditions", |section| calling::conditions(section, &names));
+    let (link_address, link_pool) = link?; // not before every key has been read
+    Some(Config {
+        state,
+        home,
+        submission_listen,
+        feeds,
+        mail,
+        delivery_listen,
+        submission_size_max: size_max,
+        quotas,
+        retention,
+        link_address,
+        link_pool,
+        capture: None,
+        tun,
+        retry,
+        storm,
+        reserve,
+        conditions,
+        money,
+        metrics_listen,
+        number_only,
+        alarm,
+        lines,
+        trunk_listen,
+        dialup_servers,
+    })
 }
 
 pub(super) fn state(top: &mut Section<'_>) -> PathBuf {
-    top.path("state").unwrap_or_else(|| top.folder().join("state"))
+    top.path("state").unwrap_or_else(|| top.folder().join(STATE))
 }
 
 /// The lines of this process.
@@ -204,9 +204,18 @@ fn listen(section: &mut Section<'_>, default: Option<SocketAddr>) -> Option<Sock
     }
 }
 
-/// Where the operator's socket of a server with this config is. Reads no more than that.
+/// Where the operator's socket of a server with this config is. Reads no more than the key `state`: a server that runs can be
+/// asked while its config is being edited.
 pub(crate) fn operator_socket(path: &Path) -> Result<PathBuf, ConfigError> {
-    read(path).map(|config| server::operator_socket(&config.state))
+    let text = read_text(path)?;
+    let table = text.parse::<Table>().unwrap_or_else(|_| {
+        // Not TOML as a whole: what stands before the first table is read line by line.
+        let lines = text.lines().take_while(|line| !line.trim_start().starts_with('['));
+        lines.filter_map(|line| line.parse::<Table>().ok()).flatten().collect()
+    });
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let state = table.get("state").and_then(Value::as_str).unwrap_or(STATE);
+    Ok(server::operator_socket(&folder.join(state)))
 }
 
 fn quotas(section: &mut Section<'_>) -> Quotas {

@@ -8,7 +8,7 @@ use delivery::MessageId;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Desk, Limit, confirm, text};
+use super::{Desk, List, Wanted, confirm, text};
 
 /// Messages: what was accepted, for whom, and what became of it.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct MessageVerbs {
 #[derive(Debug, Subcommand)]
 enum MessageVerb {
     /// List messages, newest first
-    List(Limit),
+    List(Wanted),
     /// Show one message
     Show {
         /// Its id
@@ -52,7 +52,7 @@ impl MessageVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            MessageVerb::List(limit) => list(&desk, limit),
+            MessageVerb::List(wanted) => desk.show_pages("/messages", &wanted, "id", &MESSAGE_LIST),
             MessageVerb::Show { id } => desk.show(&format!("/messages/{id}")),
             MessageVerb::Explain { id } => {
                 let story = desk.ask(Method::GET, &format!("/messages/{id}/explain"), None)?;
@@ -82,9 +82,17 @@ impl MessageVerbs {
     }
 }
 
-fn list(desk: &Desk, limit: Limit) -> anyhow::Result<ExitCode> {
-    let mut rows = desk.newest("/messages", limit)?;
-    for row in rows.iter_mut().filter(|_| !desk.json) {
+const MESSAGE_LIST: List<'_> = List {
+    columns: &[
+        ("ID", "id"),
+        ("ACCEPTED", "accepted_at"),
+        ("PROVIDER", "provider"),
+        ("URGENCY", "urgency"),
+        ("SIZE", "size"),
+        ("FOR", "for"),
+    ],
+    when_empty: "no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE",
+    words: |row| {
         let envelopes = row["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut states: Vec<_> =
             envelopes.iter().map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"]))).collect();
@@ -93,17 +101,8 @@ fn list(desk: &Desk, limit: Limit) -> anyhow::Result<ExitCode> {
             states.push(format!("and {more} more"));
         }
         row["for"] = json!(states.join(", "));
-    }
-    let columns = [
-        ("ID", "id"),
-        ("ACCEPTED", "accepted_at"),
-        ("PROVIDER", "provider"),
-        ("URGENCY", "urgency"),
-        ("SIZE", "size"),
-        ("FOR", "for"),
-    ];
-    desk.print_list(rows, &columns, "no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE")
-}
+    },
+};
 
 /// A message's story in lines: accepted when and by whom; for each terminal its calls, its deliveries, its end.
 fn tell(story: &Value) -> String {

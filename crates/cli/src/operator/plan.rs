@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Args;
+use hyper::Method;
+use serde_json::Value;
 
-use super::Desk;
+use super::{Desk, Wanted, text};
 
 /// Shows who would be called when, on which line, at what price, as things stand. Calls nobody.
 #[derive(Debug, Args)]
@@ -12,12 +15,15 @@ use super::Desk;
 Examples:
   ringup plan
   ringup plan --json
+  ringup plan --limit 5000
 
 AT is the earliest moment, in UTC; without one the terminal waits for something that has no time. PRICE is that of a call
 of one minute at that moment, in the tariff's currency.")]
 pub(crate) struct Plan {
     #[command(flatten)]
     desk: Desk,
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 const COLUMNS: &[(&str, &str)] = &[
@@ -31,8 +37,41 @@ const COLUMNS: &[(&str, &str)] = &[
     ("WHY", "why"),
 ];
 
+/// Entries that are asked for at once: the server decides no calls while it answers.
+const PAGE_ENTRIES: u64 = 1000;
+
 impl Plan {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        self.desk.list("/plan", COLUMNS, "nobody is to be called")
+        let Self { desk, wanted: Wanted { limit, mut after, all } } = self;
+        let mut left = if all { u64::MAX } else { limit };
+        let (mut entries, mut not_called, mut more) = (Vec::new(), Value::Null, 0);
+        while left > 0 {
+            let from = after.as_deref().map(|after| format!("&after={after}")).unwrap_or_default();
+            let mut page = desk.ask(Method::GET, &format!("/plan?last={}{from}", left.min(PAGE_ENTRIES)), None)?;
+            let Value::Array(rows) = page["entries"].take() else { bail!("the server did not answer with a plan") };
+            more = page["more"].as_u64().unwrap_or_default();
+            not_called = page["not_called"].take();
+            left = left.saturating_sub(rows.len() as u64);
+            after = rows.last().map(|row| text(&row["terminal"])).or(after);
+            let is_over = rows.is_empty() || more == 0;
+            entries.extend(rows);
+            if is_over {
+                break;
+            }
+        }
+        desk.print_list(entries, COLUMNS, "no calls planned")?;
+        if let Some(after) = after.filter(|_| more > 0) {
+            eprintln!("there are {more} more: --after {after}, --limit N or --all");
+        }
+        for reason in not_called.as_array().into_iter().flatten() {
+            let of = |key: &str| text(&reason[key]);
+            eprintln!(
+                "not called: {} terminals, {}; messages that wait for them: {} (see: ringup terminal list)",
+                of("terminals"),
+                of("why"),
+                of("messages")
+            );
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -30,6 +30,7 @@ mod kills;
 mod money;
 mod one_call;
 mod online;
+mod operator;
 mod outbox;
 mod power_cut;
 mod proof;

@@ -398,6 +398,21 @@ token_file = "token"
         accepted_id(&sent)
     }
 
+    /// Submits for the owner to the server at this address.
+    pub(crate) fn send_to(&self, address: &str, file: &str) -> String {
+        accepted_id(&self.run(&[
+            "send",
+            "--json",
+            "--server",
+            address,
+            "--token-file",
+            "token",
+            "--to",
+            "tel:301",
+            file,
+        ]))
+    }
+
     /// Submits on a call of the vending machine; gives the message's id.
     pub(crate) fn dial_in(&self, to: &str, file: &Path) -> String {
         let file = file.to_str().expect("the test's own name");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use line::{DTR_LOW, DialFailure, Home, LineError, ModemLine, Ring};
+use line::{CallId, DTR_LOW, DialFailure, Home, LineError, ModemLine, Ring};
 use link::Counters;
 use modem::{DialString, Failure};
 use tokio::sync::mpsc;
@@ -45,7 +45,10 @@ pub(crate) trait Desk: Send + Sync + 'static {
     /// Whether to answer a ring, and with whom we would then speak.
     fn screen(&self, line: &LineConfig, ring: &Ring) -> impl Future<Output = Option<(CallRecord, Self::Peer)>> + Send;
 
-    /// From CONNECT to on hook.
+    /// What hangs this call up; it lives until [`Desk::ended`].
+    fn hang_up(&self, call: CallId) -> CancellationToken;
+
+    /// From CONNECT to on hook; sooner if it is [hung up](Desk::hang_up).
     fn session(
         &self,
         line: &LineConfig,
@@ -166,7 +169,16 @@ impl<D: Desk> Line<D> {
         if let Some(duration) = self.config.ring_only {
             return self.ring(modem, &number, duration.min(allowance.longest), attempt).await;
         }
-        match modem.dial(&number, timeout.min(allowance.longest)).await {
+        let hang_up = self.desk.hang_up(attempt.record.id);
+        // Dropping the modem while it dials hangs up.
+        let dialled = tokio::select! {
+            dialled = modem.dial(&number, timeout.min(allowance.longest)) => dialled,
+            () = hang_up.cancelled() => {
+                self.ended(attempt, Outcome::EndedByOperator).await;
+                return Ok(());
+            }
+        };
+        match dialled {
             Ok(call) => {
                 self.session(call, peer, attempt, Some(allowance)).await;
                 Ok(())
@@ -183,7 +195,15 @@ impl<D: Desk> Line<D> {
         duration: Duration,
         attempt: Attempt,
     ) -> Result<(), LineError> {
-        match modem.ring_only(number, duration).await {
+        let hang_up = self.desk.hang_up(attempt.record.id);
+        let rung = tokio::select! {
+            rung = modem.ring_only(number, duration) => rung,
+            () = hang_up.cancelled() => {
+                self.ended(attempt, Outcome::EndedByOperator).await;
+                return Ok(());
+            }
+        };
+        match rung {
             // One that refuses the ring has heard it, and so has one whose exchange gave up first.
             Ok(()) | Err(DialFailure::NoCall(Failure::Busy | Failure::NoAnswer)) => {
                 self.ended(attempt, Outcome::Rung).await;

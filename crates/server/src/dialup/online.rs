@@ -166,17 +166,21 @@ where
     shared.store.record_call(record.clone()).await?;
     shared.report(Report::Connected { terminal: id, call, line }).await;
     let mut is_replaced = false;
+    let hang_up = shared.open_calls.hang_up(call);
     let outcome = tokio::select! {
         ended = delivery.join_next() => outcome(ended, Outcome::Completed),
         () = Connected::replaced(&connected) => {
             is_replaced = true;
             Outcome::Idle("replaced by another connection")
         }
+        () = hang_up.cancelled() => Outcome::EndedByOperator,
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
+    shared.open_calls.over(call);
     record.ended_at = Some(Timestamp::now());
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
     record.outcome = Some(outcome.to_string());
+    record.kind = Some(outcome.as_str().to_owned());
     if let Err(error) = shared.store.record_call(record.clone()).await {
         tracing::error!(%call, %error, "record not written");
     }

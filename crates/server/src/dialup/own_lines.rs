@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use line::{Caller, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
+use line::{CallId, Caller, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
+use tokio_util::sync::CancellationToken;
 
 use super::line_task::{Attempt, Desk, SessionResult};
 use super::session::{Peer, Session};
@@ -30,6 +31,10 @@ impl Desk for OwnLines {
     async fn screen(&self, line: &LineConfig, ring: &Ring) -> Option<(CallRecord, Peer)> {
         let (caller, peer) = self.0.screen(&line.name, ring).await?;
         Some((CallRecord::begin(Direction::Incoming, line.name.clone(), Some(caller), peer.name().clone()), peer))
+    }
+
+    fn hang_up(&self, call: CallId) -> CancellationToken {
+        self.0.open_calls.hang_up(call)
     }
 
     async fn session(
@@ -154,6 +159,7 @@ impl Shared {
     /// A call is over: its record is complete.
     pub(crate) async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
         let Attempt { terminal, record, .. } = attempt;
+        self.open_calls.over(record.id);
         if let Err(error) = self.store.record_call(record.clone()).await {
             tracing::error!(call = %record.id, %error, "call record not written");
         }

@@ -121,10 +121,17 @@ impl Session {
             capture: self.shared.settings.capture.clone(),
             tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
         };
-        let established = Link::establish(call, config);
-        let established = match self.hang_up_at() {
-            Some(at) => timeout_at(at, established).await,
-            None => Ok(established.await),
+        let establishing = async {
+            let established = Link::establish(call, config);
+            match self.hang_up_at() {
+                Some(at) => timeout_at(at, established).await,
+                None => Ok(established.await),
+            }
+        };
+        let hang_up = self.shared.open_calls.hang_up(self.call);
+        let established = tokio::select! {
+            established = establishing => established,
+            () = hang_up.cancelled() => return failed(Outcome::EndedByOperator),
         };
         let link = match established {
             Ok(Ok(link)) => link,
@@ -227,6 +234,7 @@ impl Session {
         let mut proving: Option<Proving> = None;
         let proof_wait = self.proof_wait(link.rate_bps());
         let mut finished = None;
+        let hang_up = self.shared.open_calls.hang_up(self.call);
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
         let mut spent = std::pin::pin!(self.spent(link.as_ref()));
         let stock = match self.stock().await {
@@ -330,6 +338,7 @@ impl Session {
                 () = Connected::replaced(&connected) => {
                     return outcome(finished, Outcome::Idle("replaced by another connection"));
                 }
+                () = hang_up.cancelled() => return Outcome::EndedByOperator,
                 () = &mut silent => return outcome(finished, Outcome::Idle("the far end fell silent")),
                 () = &mut spent => return Outcome::AllowanceSpent,
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use line::{CallId, Caller, Home, Ring};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::DialupConfig;
 use super::calls::Calls;
@@ -63,6 +64,10 @@ impl Desk for TrunkDesk {
         let mut record = CallRecord::begin(Direction::Incoming, line.name.clone(), number, party);
         record.id = call;
         Some((record, far_end))
+    }
+
+    fn hang_up(&self, call: CallId) -> CancellationToken {
+        self.calls.hang_up(call)
     }
 
     async fn session(

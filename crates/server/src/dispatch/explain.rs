@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use delivery::{TerminalId, Urgency};
 
 use super::Dispatch;
-use super::rules::Moment;
+use super::rules::{Moment, Route};
 use super::terminal::{Rest, State};
 use crate::directory::Name;
 
@@ -88,6 +88,11 @@ impl Dispatch {
     /// The lines that reach a terminal for which something is due.
     pub fn lines_to(&self, terminal: TerminalId) -> Vec<&Name> {
         self.terminals.get(&terminal).map_or_else(Vec::new, |found| self.lines.on(found.route()))
+    }
+
+    /// The lines of a route.
+    pub fn lines_on(&self, route: Route) -> Vec<&Name> {
+        self.lines.on(route)
     }
 
     /// The line that a terminal is being called on, or would be.

@@ -517,3 +517,62 @@ fn the_same_seed_and_inputs_give_the_same_outputs() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_paused_terminal_is_not_called_whatever_it_waited_for_and_is_called_again_when_it_is_resumed() {
+    // In the queue, for it has no line; backing off; and while it is being called.
+    let mut desk = Desk::new(rules(), &[]);
+    desk.due(1);
+    desk.feed(Input::Pause(terminal(1)));
+    assert_eq!(desk.free("a"), []);
+    assert_eq!(desk.due(1), [call(1, "a")], "resumed: what waits is due");
+
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.ended(1, "a", Outcome::Busy);
+    desk.free("a");
+    desk.feed(Input::Pause(terminal(1)));
+    assert_eq!(desk.pass(HOUR), []);
+
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.feed(Input::Pause(terminal(1)));
+    assert_eq!(desk.ended(1, "a", Outcome::Busy), []);
+    desk.free("a");
+    desk.feed(Input::Due(Demand { conditions: None, ..demand(1, Urgency::Urgent) }));
+    assert_eq!(desk.pass(HOUR), [], "and what comes for it causes no call");
+    assert_eq!(desk.why(1), Why::Nothing);
+}
+
+#[test]
+fn a_call_that_the_operator_ended_is_followed_by_the_first_pause_and_counts_as_no_failure() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.ended(1, "a", Outcome::EndedByOperator);
+    desk.free("a");
+    assert_eq!(desk.until_woken(), (60 * SECOND, vec![call(1, "a")]));
+    assert_eq!(desk.dispatch.explain(terminal(1), desk.clock.now()).failures, 0);
+}
+
+#[test]
+fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_invitation_ends_the_pause() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
+        desk.free("a");
+        let (pause, wanted) = desk.until_woken();
+        assert_eq!(wanted, [call(1, "a")]);
+        pauses.push(pause);
+    }
+    let longest = 24 * HOUR;
+    assert!(pauses[0] >= 480 * SECOND && pauses.iter().all(|pause| *pause <= longest), "{pauses:?}");
+    assert!(pauses[8..].iter().all(|pause| *pause >= longest.mul_f64(0.8)), "{pauses:?}");
+    desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
+    desk.free("a");
+    assert_eq!(desk.feed(Input::Mended(terminal(1))), [call(1, "a")]);
+    desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
+    desk.free("a");
+    assert!(desk.until_woken().0 <= 600 * SECOND, "counted anew");
+}

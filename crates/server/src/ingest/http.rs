@@ -94,7 +94,7 @@ async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: He
 
 async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut Body) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
-    let provider = door.intake.recognise(bearer(headers)).await?;
+    door.intake.recognise(bearer(headers)).await?;
     let Wanted { recipients, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
     let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().parse()) {
         None => ContentType::octets(),
@@ -117,6 +117,8 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
         draft = draft.write(&octets).await.map_err(Refusal::from)?;
     }
     let content = draft.finish().await.map_err(Refusal::from)?;
+    // A token that was taken back while the content came is good for nothing, either.
+    let provider = door.intake.recognise(bearer(headers)).await?;
     let submission = Submission { provider, recipients, content_type, content, handling };
     let accepted = door.intake.submit(submission).await?;
     let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.envelopes });

@@ -21,7 +21,9 @@ use crate::waiting::{Circumstances, Waiting, settled};
 const EXPLAINED_MAX: usize = 20;
 
 pub(super) async fn list_messages(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
-    let messages = desk.store.messages(Window::last(window)?).await?;
+    let (last, after) = Window::read(window)?;
+    let after = after.map(|after| parse::<MessageId>("after", &after)).transpose()?;
+    let messages = desk.store.messages_after(last, after).await?;
     Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())
 }
 
@@ -73,9 +75,10 @@ async fn explain(
         None => {
             let terminal = desk.store.find_terminal(Destination::Name(name)).await?;
             let (mut trust, mut decided, mut budgets) = (Trust::default(), None, Vec::new());
-            let mut stated = None;
+            let (mut stated, mut paused_at) = (None, None);
             if let Some(Terminal { id, name, .. }) = &terminal {
                 trust = desk.store.trust(*id).await?;
+                paused_at = desk.store.paused_at(*id).await?;
                 let (urgency, size) = (message.handling.urgency, message.head.size);
                 stated = desk.store.stated(*id).await?;
                 stated = stated.filter(|stated| !stated.take(urgency, size, Timestamp::now()));
@@ -89,8 +92,9 @@ async fn explain(
             let terminal = terminal.as_ref();
             let believes_numbers = desk.dialup.believes_numbers();
             let (stated, budgets) = (stated.as_ref(), &budgets[..]);
+            let calls = &calls;
             let around =
-                Circumstances { terminal, trust, believes_numbers, calls: &calls, decided, faults, stated, budgets };
+                Circumstances { terminal, trust, paused_at, believes_numbers, calls, decided, faults, stated, budgets };
             Some(Waiting::of(envelope, &around))
         }
     };

@@ -1,6 +1,7 @@
 //! Call records.
 
 use jiff::Timestamp;
+use line::CallId;
 use rusqlite::params;
 
 use super::deliveries::release;
@@ -23,7 +24,7 @@ impl Store {
                 };
                 let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
                 db.prepare_cached(
-                    "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 )?
                 .execute(params![
                     record.id.to_string(),
@@ -37,6 +38,7 @@ impl Store {
                     record.outcome,
                     i64::try_from(record.octets_out).unwrap_or(i64::MAX),
                     i64::try_from(record.octets_in).unwrap_or(i64::MAX),
+                    record.kind,
                 ])?;
                 // Whatever ended it, nothing is under way on a call that is over.
                 if record.ended_at.is_some() {
@@ -54,9 +56,13 @@ impl Store {
     pub async fn note_no_session(&self, terminal: Name) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("UPDATE calls SET outcome = ?2 WHERE party = ?1 AND outcome = ?3")?.execute(
-                    params![terminal.to_string(), Outcome::NoSession.to_string(), Outcome::Rung.to_string()],
-                )?;
+                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE party = ?1 AND outcome = ?3")?
+                    .execute(params![
+                        terminal.to_string(),
+                        Outcome::NoSession.to_string(),
+                        Outcome::Rung.to_string(),
+                        Outcome::NoSession.as_str()
+                    ])?;
                 Ok(())
             })
             .await
@@ -67,11 +73,26 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn calls(&self, last: Last) -> Result<Vec<CallRecord>, StoreError> {
+        self.calls_after(last, None).await
+    }
+
+    /// So many calls, newest first, from the first that is older than `after` on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn calls_after(&self, last: Last, after: Option<CallId>) -> Result<Vec<CallRecord>, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select =
-                    db.prepare_cached("SELECT * FROM calls ORDER BY placed_at DESC, rowid DESC LIMIT ?1")?;
-                let mut rows = select.query(params![last.0])?;
+                let from = match after {
+                    None => "",
+                    Some(_) => "WHERE (placed_at, rowid) < (SELECT placed_at, rowid FROM calls WHERE id = ?2)",
+                };
+                let sql = format!("SELECT * FROM calls {from} ORDER BY placed_at DESC, rowid DESC LIMIT ?1");
+                let mut select = db.prepare_cached(&sql)?;
+                let mut rows = match after {
+                    None => select.query(params![last.0])?,
+                    Some(after) => select.query(params![last.0, after.to_string()])?,
+                };
                 let mut calls = Vec::new();
                 while let Some(row) = rows.next()? {
                     calls.push(read_call(row)?);

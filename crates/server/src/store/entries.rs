@@ -79,10 +79,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn messages(&self, last: Last) -> Result<Vec<MessageEntry>, StoreError> {
+        self.messages_after(last, None).await
+    }
+
+    /// So many messages, newest first, from the first that is older than `after` on, each with a few of its envelopes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn messages_after(&self, last: Last, after: Option<MessageId>) -> Result<Vec<MessageEntry>, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached(&select_sql("ORDER BY seq DESC LIMIT ?1"))?;
-                let mut rows = select.query(params![last.0])?;
+                let from = match after {
+                    None => "ORDER BY seq DESC LIMIT ?1",
+                    Some(_) => "WHERE seq < (SELECT seq FROM messages WHERE id = ?2) ORDER BY seq DESC LIMIT ?1",
+                };
+                let mut select = db.prepare_cached(&select_sql(from))?;
+                let mut rows = match after {
+                    None => select.query(params![last.0])?,
+                    Some(after) => select.query(params![last.0, after.to_string()])?,
+                };
                 let mut messages = Vec::new();
                 while let Some(row) = rows.next()? {
                     match read_message(db, row, ENVELOPES_LISTED) {

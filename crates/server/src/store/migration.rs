@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/senders.sql"),
     include_str!("schema/away.sql"),
     include_str!("schema/callers.sql"),
+    include_str!("schema/taken-back.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -3,14 +3,29 @@
 use std::sync::PoisonError;
 
 use delivery::TerminalId;
+use jiff::Timestamp;
 use line::Number;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::rows::{parse, select_providers};
+use super::rows::{parse, read_count, select_providers};
 use super::terminals::taken;
-use super::{Store, StoreError, webhooks};
+use super::{Store, StoreError, now, webhooks};
 use crate::directory::{ChapSecret, Name, Provider, TokenHash};
 use crate::webhooks::Webhook;
+
+/// Messages that one transaction cancels: others write in between. A message has a thousand envelopes or so at most.
+const CANCELLED_AT_ONCE: u32 = 100;
+
+/// What came of removing a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderRemoved {
+    /// It is gone.
+    Done,
+    /// There is none of this name.
+    Unknown,
+    /// These terminals send as it, a hundred of them at most. Nothing was changed.
+    HasSenders(Vec<Name>),
+}
 
 impl Store {
     /// Adds a provider.
@@ -41,7 +56,20 @@ impl Store {
                     "INSERT INTO providers (name, number, token_hash, chap_secret) VALUES (?1, ?2, ?3, ?4)",
                     params![provider.name.to_string(), number, token.octets(), chap.as_ref().map(ChapSecret::reveal)],
                 )
-                .map_err(taken)?;
+                .map_err(|error| {
+                    let name = provider.name.to_string();
+                    taken(db, "providers", &[("number", number), ("name", Some(&name))], error)
+                })?;
+                let name = provider.name.to_string();
+                if db.execute("DELETE FROM former_providers WHERE name = ?1", [&name])? > 0 {
+                    db.execute(
+                        "UPDATE providers SET
+                           waiting_messages = (SELECT count(*) FROM messages WHERE provider = ?1 AND waiting > 0),
+                           waiting_octets = (SELECT coalesce(sum(size), 0) FROM messages WHERE provider = ?1 AND waiting > 0)
+                         WHERE name = ?1",
+                        [&name],
+                    )?;
+                }
                 let mut insert = db.prepare_cached("INSERT OR IGNORE INTO rights VALUES (?1, ?2)")?;
                 for right in &provider.may_send {
                     insert.execute(params![provider.name.to_string(), right.to_string()])?;
@@ -121,7 +149,130 @@ impl Store {
             .await
     }
 
-    /// The provider that a token belongs to.
+    /// Gives a provider another token. The one that it had works until then; without a time no longer. One from before that
+    /// stops in any case. `false`: there is no provider of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn renew_token(
+        &self,
+        provider: Name,
+        token: TokenHash,
+        until: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let renewed = self
+            .writer
+            .run(move |db| {
+                let name = provider.to_string();
+                db.execute("DELETE FROM former_tokens WHERE provider = ?1", [&name])?;
+                if let Some(until) = until {
+                    db.execute(
+                        "INSERT INTO former_tokens SELECT token_hash, name, ?2 FROM providers WHERE name = ?1",
+                        params![name, until.as_millisecond()],
+                    )?;
+                }
+                let renew = "UPDATE providers SET token_hash = ?2 WHERE name = ?1";
+                Ok(db.execute(renew, params![name, token.octets()])? == 1)
+            })
+            .await;
+        self.known.forget_providers();
+        renewed
+    }
+
+    /// Removes a provider: its tokens, its rights, its webhook with what is still to be told there. Its number is free then.
+    /// What waits of it goes on waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_provider(&self, provider: Name) -> Result<ProviderRemoved, StoreError> {
+        let (name, told) = (provider.to_string(), provider.to_string());
+        let removed = self
+            .writer
+            .run(move |db| {
+                let mut senders = db.prepare_cached(
+                    "SELECT t.name FROM senders s JOIN terminals t ON t.id = s.terminal WHERE s.provider = ?1
+                     ORDER BY t.name LIMIT 100",
+                )?;
+                let senders = senders.query_map([&name], |row| row.get::<_, String>(0))?;
+                let senders =
+                    senders.map(|name| parse(&name?, "a terminal")).collect::<Result<Vec<Name>, StoreError>>()?;
+                if !senders.is_empty() {
+                    return Ok(ProviderRemoved::HasSenders(senders));
+                }
+                for table in ["former_tokens", "rights", "webhooks", "webhook_outbox"] {
+                    db.execute(&format!("DELETE FROM {table} WHERE provider = ?1"), [&name])?;
+                }
+                db.execute(
+                    "INSERT OR IGNORE INTO former_providers
+                     SELECT name FROM providers WHERE name = ?1 AND waiting_messages > 0",
+                    [&name],
+                )?;
+                match db.execute("DELETE FROM providers WHERE name = ?1", [&name])? {
+                    0 => Ok(ProviderRemoved::Unknown),
+                    _ => Ok(ProviderRemoved::Done),
+                }
+            })
+            .await;
+        if matches!(removed, Ok(ProviderRemoved::Done)) {
+            self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).remove(&told);
+        }
+        self.known.forget_providers();
+        removed
+    }
+
+    /// Cancels everything that waits of a provider and is not being delivered just now; tells how many envelopes. Others
+    /// may write in between.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a part may be cancelled.
+    pub async fn cancel_all_of(&self, provider: Name, reason: &'static str) -> Result<u64, StoreError> {
+        let (mut all, mut after) = (0, 0);
+        loop {
+            let name = provider.to_string();
+            // Looked for on the reader's thread: submissions do not wait for the search.
+            let waiting = self
+                .reader
+                .run(move |db| {
+                    let mut select = db.prepare_cached(
+                        "SELECT seq FROM messages WHERE provider = ?1 AND waiting > 0 AND seq > ?2 ORDER BY seq LIMIT ?3",
+                    )?;
+                    let waiting = select.query_map(params![name, after, CANCELLED_AT_ONCE], |row| row.get(0))?;
+                    Ok(waiting.collect::<Result<Vec<i64>, _>>()?)
+                })
+                .await?;
+            let Some(&last) = waiting.last() else { return Ok(all) };
+            after = last;
+            all += self
+                .writer
+                .run(move |db| {
+                    let mut cancel = db.prepare_cached(
+                        "UPDATE envelopes SET verdict = 'cancelled', verdict_reason = ?2, verdict_at = ?3
+                         WHERE message = ?1 AND verdict IS NULL AND under_way IS NULL",
+                    )?;
+                    let mut cancelled = 0;
+                    for seq in waiting {
+                        cancelled += cancel.execute(params![seq, reason, now()])? as u64;
+                    }
+                    Ok(cancelled)
+                })
+                .await?;
+        }
+    }
+
+    /// Messages of a provider that wait.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn waiting_of(&self, provider: Name) -> Result<u64, StoreError> {
+        self.reader
+            .run(move |db| {
+                let select = "SELECT coalesce((SELECT waiting_messages FROM providers WHERE name = ?1), 0)";
+                Ok(db.prepare_cached(select)?.query_row([provider.to_string()], |row| read_count(row, 0))?)
+            })
+            .await
+    }
+
+    /// The provider that a token belongs to: its own, or one that works beside it for a time.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -130,11 +281,19 @@ impl Store {
             return Ok(Some(found));
         }
         let before = self.known.generation();
-        let found = self
+        let (found, is_former) = self
             .reader
-            .run(move |db| Ok(select_providers(db, "WHERE token_hash = ?1", params![token.octets()])?.pop()))
+            .run(move |db| {
+                if let Some(found) = select_providers(db, "WHERE token_hash = ?1", params![token.octets()])?.pop() {
+                    return Ok((Some(found), false));
+                }
+                let is_former =
+                    "WHERE name = (SELECT provider FROM former_tokens WHERE token_hash = ?1 AND until > ?2)";
+                Ok((select_providers(db, is_former, params![token.octets(), now()])?.pop(), true))
+            })
             .await?;
-        if let Some(provider) = &found {
+        // A former token is not learned: it ends by the clock.
+        if let Some(provider) = found.as_ref().filter(|_| !is_former) {
             self.known.learn_provider(before, *token.octets(), provider.clone());
         }
         Ok(found)

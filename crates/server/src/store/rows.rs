@@ -147,5 +147,6 @@ pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
         outcome: row.get(8)?,
         octets_out: count(9)?,
         octets_in: count(10)?,
+        kind: row.get(11)?,
     })
 }

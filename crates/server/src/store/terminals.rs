@@ -2,7 +2,7 @@
 
 use delivery::{TerminalId, TopicFilter};
 use line::Number;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::select_terminals;
 use super::{Store, StoreError, now};
@@ -40,7 +40,10 @@ impl Store {
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![id, name, number, address, trust, inbox, secret])
-                .map_err(taken)?;
+                .map_err(|error| {
+                    let values = [("number", number), ("address", address.as_deref()), ("name", Some(name.as_str()))];
+                    taken(db, "terminals", &values, error)
+                })?;
                 let mut insert = db.prepare_cached("INSERT OR IGNORE INTO registrable VALUES (?1, ?2)")?;
                 for filter in registrable {
                     insert.execute([&id, &filter.to_string()])?;
@@ -153,13 +156,20 @@ impl Store {
     }
 }
 
-/// Which field a unique constraint is about: SQLite names it in the message.
-pub(super) fn taken(error: rusqlite::Error) -> StoreError {
+/// Which field of a table a unique constraint is about, and whose it is: SQLite names the field in its message.
+pub(super) fn taken(
+    db: &Database,
+    table: &'static str,
+    values: &[(&'static str, Option<&str>)],
+    error: rusqlite::Error,
+) -> StoreError {
     let text = error.to_string();
-    let field = ["number", "address", "name"].into_iter().find(|field| text.contains(&format!(".{field}")));
+    let field = values.iter().find(|(field, _)| text.contains(&format!(".{field}")));
     match field {
-        Some(field) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-            StoreError::Taken { field }
+        Some((field, value)) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+            let sql = format!("SELECT name FROM {table} WHERE {field} = ?1");
+            let by = db.query_row(&sql, [value], |row| row.get::<_, String>(0));
+            StoreError::Taken { field, by: by.unwrap_or_else(|_| "another entry".to_owned()) }
         }
         _ => error.into(),
     }

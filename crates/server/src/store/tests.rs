@@ -2,6 +2,7 @@ mod keeping;
 mod migrations;
 mod quotas;
 mod subscriptions;
+mod taken_back;
 mod verdicts;
 
 use bytes::Bytes;
@@ -105,9 +106,10 @@ async fn a_second_terminal_with_the_same_value_is_told_which() {
     for (other, expected) in
         [(terminal("owner-02", "301", "10.77.0.3"), "number"), (terminal("owner-02", "302", "10.77.0.2"), "address")]
     {
-        let Err(StoreError::Taken { field }) = store.add_terminal(other).await else {
+        let Err(StoreError::Taken { field, by }) = store.add_terminal(other).await else {
             panic!("{expected} taken twice")
         };
+        assert_eq!(by, "owner-01");
         assert_eq!(field, expected);
     }
     assert_eq!(store.terminals().await.unwrap().len(), 1);
@@ -243,7 +245,7 @@ async fn a_provider_is_known_by_its_token() {
     assert_eq!(store.provider_with_token(TokenHash::of("rup_x")).await.unwrap(), Some(provider.clone()));
     assert_eq!(store.provider_with_token(TokenHash::of("rup_y")).await.unwrap(), None);
     let again = store.add_provider(provider, TokenHash::of("rup_z")).await;
-    assert!(matches!(again, Err(StoreError::Taken { field: "name" })));
+    assert!(matches!(again, Err(StoreError::Taken { field: "name", .. })));
 }
 
 #[tokio::test]

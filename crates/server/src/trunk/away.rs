@@ -331,11 +331,16 @@ impl Job {
     }
 
     async fn serve(mut self, peer: Peer, allowance: Option<Allowance>) {
-        let Some(Told::Up(up)) = self.until(|told| *told != Told::Begun).await else {
+        let shared = self.pop.shared().clone();
+        let hang_up = shared.open_calls.hang_up(self.record.id);
+        let begun = tokio::select! {
+            told = self.until(|told| *told != Told::Begun) => told,
+            () = hang_up.cancelled() => return self.settle(Some(Outcome::EndedByOperator)).await,
+        };
+        let Some(Told::Up(up)) = begun else {
             return self.settle(None).await;
         };
         self.is_known = true;
-        let shared = self.pop.shared().clone();
         let session = Session {
             call: self.record.id,
             peer,

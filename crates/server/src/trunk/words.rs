@@ -140,6 +140,7 @@ impl Ended {
             Outcome::DialRefused,
             Outcome::LineTaken,
             Outcome::AllowanceSpent,
+            Outcome::EndedByOperator,
         ];
         if let Some(found) = plain.into_iter().find(|outcome| outcome.as_str() == self.how) {
             return found;
@@ -207,6 +208,7 @@ mod tests {
             Outcome::LineTaken,
             Outcome::Rung,
             Outcome::AllowanceSpent,
+            Outcome::EndedByOperator,
             Outcome::LineFailed("gone".into()),
             Outcome::LinkFailed("no answer".into()),
             Outcome::NotProved("chap".into()),

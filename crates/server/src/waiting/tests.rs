@@ -34,6 +34,9 @@ struct Scene {
     passed: Duration,
     terminal: Terminal,
     trust: Trust,
+    paused_at: Option<Timestamp>,
+    /// What holds for it, if dispatch was not told of it.
+    conditions: Conditions,
     calls: Vec<CallRecord>,
     faults: Vec<(String, String)>,
     budgets: Vec<String>,
@@ -65,6 +68,8 @@ impl Scene {
                 trusted_by: TrustedBy::default(),
             },
             trust: Trust { keys: vec![secret.public()], ..Trust::default() },
+            paused_at: None,
+            conditions: Conditions::default(),
             calls: Vec::new(),
             faults: Vec::new(),
             budgets: Vec::new(),
@@ -116,9 +121,10 @@ impl Scene {
         let around = Circumstances {
             terminal: Some(&self.terminal),
             trust: self.trust.clone(),
+            paused_at: self.paused_at,
             believes_numbers: false,
             calls: &self.calls,
-            decided: Some(Decided::of(&self.dispatch, owner(), self.now(), wall)),
+            decided: Some(Decided::of(&self.dispatch, owner(), Some(&self.conditions), self.now(), wall)),
             faults: &self.faults,
             budgets: &self.budgets,
             stated: None,
@@ -264,7 +270,10 @@ fn not_enrolled_invited_or_shut_out() {
     let keys = std::mem::take(&mut scene.trust.keys);
     scene.says("not enrolled", "ringup terminal invite owner", None);
     scene.trust.invitation = Some(delivery::proof::EnrolmentSecret::from_octets([1; 32]));
-    scene.says("invited", "ringup enrol", None);
+    assert!(scene.explain().next_at.is_some(), "it is called");
+    let invited = scene.explain();
+    assert!(invited.reason.contains("invited") && invited.reason.contains("not proved: not trusted"), "{invited:?}");
+    assert!(invited.next.contains("ringup enrol BUNDLE") && invited.next.contains("called again"), "{invited:?}");
     scene.trust = Trust { keys, shut_out_at: Some(Timestamp::now()), ..Trust::default() };
     scene.says("shut out", "ringup terminal invite owner", None);
 }
@@ -331,4 +340,49 @@ fn it_came_outside_what_the_terminal_registered_for() {
     let evening = "2026-11-24T20:00:00Z".parse().unwrap();
     scene.envelope.calls = Calls::From(evening);
     scene.says("outside the hours for which the terminal has registered", "when they begin", Some("2026-11-24T20:00"));
+}
+
+#[test]
+fn every_cause_is_named_before_enrolment_too() {
+    let evenings = Hours(vec!["mon-sun 20:00-22:00".parse().unwrap()]);
+    let mut scene = Scene::new(&["a"]);
+    scene.trust = Trust::default();
+    scene.conditions = Conditions { hours: evenings.clone(), ..Conditions::default() };
+    scene.faults = vec![("a".into(), "no modem".into())];
+    scene.budgets = vec!["the server".into()];
+    for says in [
+        "not enrolled",
+        "line a is out of order (no modem)",
+        "outside the terminal's hours",
+        "the budget of the server",
+    ] {
+        scene.says(says, "ringup terminal invite owner", None);
+    }
+    scene.paused_at = Some(Timestamp::UNIX_EPOCH);
+    scene.says("; the terminal is paused by the operator since 1970", "ringup terminal invite owner", None);
+
+    // Invited, it is called: what keeps the call from being placed decides, and is told with its time.
+    let mut scene = Scene::new(&["a"]);
+    scene.trust =
+        Trust { invitation: Some(delivery::proof::EnrolmentSecret::from_octets([1; 32])), ..Trust::default() };
+    scene.due(owner(), Urgency::Urgent, Conditions { hours: evenings, ..Conditions::default() });
+    scene.says(
+        "invited and has not enrolled yet; it is outside the terminal's hours",
+        "ringup enrol",
+        Some("2026-11-24T20:00"),
+    );
+}
+
+#[test]
+fn paused_by_the_operator() {
+    let mut scene = Scene::new(&["a"]);
+    scene.paused_at = Some(Timestamp::UNIX_EPOCH);
+    scene.says("paused by the operator since 1970-01-01T00:00:00Z", "ringup terminal resume owner", None);
+}
+
+#[test]
+fn the_operator_ended_the_last_call() {
+    let mut scene = Scene::new(&["a"]);
+    scene.called(Outcome::EndedByOperator);
+    scene.says("came to nothing (ended by the operator)", "called again", Some("2026-11-24T12:01"));
 }

@@ -229,3 +229,28 @@ async fn on_a_full_disk_the_answer_is_507_and_nothing_is_half_stored() {
     assert_eq!(port.submit("vending", "to=tel:301", &content).await.status, 202, "without a restart");
     assert_eq!(port.store.check().await.unwrap().faults, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_token_that_is_taken_back_while_a_content_comes_is_good_for_nothing() {
+    for is_removed in [false, true] {
+        let port = Port::open(Quotas::default(), &[("vending", &[])]).await;
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        let head = "POST /v1/messages?to=tel:301 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer vending\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It asks for the content: it has recognised the token.
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let name: crate::directory::Name = "vending".parse().unwrap();
+        if is_removed {
+            port.store.remove_provider(name).await.unwrap();
+        } else {
+            port.store.renew_token(name, TokenHash::of("another"), None).await.unwrap();
+        }
+        stream.write_all(b"ok").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert_eq!(port.stored().await, 0);
+    }
+}

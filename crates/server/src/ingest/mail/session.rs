@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::recipient::{NoRecipient, destination};
 use super::{Door, content};
-use crate::directory::{Destination, Provider, Recipient};
+use crate::directory::{Destination, Provider, Recipient, TokenHash};
 use crate::intake::{Refusal, Submission};
 use crate::rights::allow_terminal;
 use crate::store::{Handling, ReturnPath, StoreError};
@@ -61,6 +61,8 @@ pub(super) struct Session<S> {
     greeted_as: Option<String>,
     is_extended: bool,
     provider: Option<Provider>,
+    /// What proved it.
+    token: Option<String>,
     transaction: Option<Transaction>,
     faults: u32,
     /// Octets that came and were not looked at yet; answers that were not sent yet.
@@ -94,6 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             greeted_as: None,
             is_extended: false,
             provider: None,
+            token: None,
             transaction: None,
             faults: 0,
             input: Vec::new(),
@@ -343,6 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(provider) => {
                 tracing::debug!(provider = %provider.name, "mail client proved");
                 self.provider = Some(provider);
+                self.token = token.map(str::to_owned);
                 self.say("235 2.7.0 welcome");
             }
             Err(Refusal::Token) => {
@@ -355,10 +359,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Who submits.
+    /// Who submits. A token that was taken back since it was proved is good for nothing any more.
     async fn submitter(&self) -> Result<Option<Provider>, StoreError> {
-        match &self.provider {
-            Some(provider) => Ok(Some(provider.clone())),
+        match &self.token {
+            Some(token) => self.door.store.provider_with_token(TokenHash::of(token)).await,
             None => self.door.store.provider_named(self.door.config.provider.clone()).await,
         }
     }

@@ -1,0 +1,156 @@
+//! What an operator takes back and ends, on the running server: tokens, providers, calls to a terminal, one call.
+
+use crate::village::{FOR_EVER, Plan, Village};
+
+fn submit(village: &Village, token: &str) -> u16 {
+    let head = format!("POST /v1/messages?to=tel:301 HTTP/1.1\nAuthorization: Bearer {token}\nContent-Length: 1");
+    village.submission(&head, b"x").status
+}
+
+#[test]
+fn a_leaked_token_is_replaced_and_its_provider_removed() {
+    let village = Village::found(Plan::default());
+    let first = std::fs::read_to_string(village.path("token")).unwrap();
+    assert_eq!(submit(&village, &first), 202);
+    let renewed = village.ask(&["provider", "new-token", "vending", "--overlap", "1h"]);
+    let second = renewed["token"].as_str().unwrap().to_owned();
+    assert!(renewed["former_token_until"].is_string());
+    assert_eq!((submit(&village, &first), submit(&village, &second)), (202, 202));
+    let third = village.ask(&["provider", "new-token", "vending"])["token"].as_str().unwrap().to_owned();
+    let statuses = [&first, &second, &third].map(|token| submit(&village, token));
+    assert_eq!(statuses, [401, 401, 202]);
+
+    let removed = village.ask(&["provider", "remove", "vending", "--cancel", "--yes"]);
+    assert_eq!((&removed["waiting"], &removed["cancelled"]), (&4.into(), &4.into()));
+    assert_eq!(submit(&village, &third), 401);
+    assert!(village.ask(&["provider", "list"]).as_array().unwrap().is_empty());
+    village.ask(&["provider", "add", "other", "--number", "401"]);
+    let unknown = village.run(&["provider", "remove", "vending", "--yes", "--config", "server.toml"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("no provider is named vending"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_provider_that_the_config_names_is_not_removed() {
+    let mail = "[mail]\nlisten = \"127.0.0.1:0\"\nhostname = \"mx.centre.example\"\ndomains = [\"centre.example\"]\nprovider = \"vending\"";
+    let village = Village::found(Plan { server_more: mail, ..Plan::default() });
+    let refused = village.run(&["provider", "remove", "vending", "--yes", "--config", "server.toml"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("mail.provider"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_paused_terminal_keeps_its_key_and_what_waits_is_not_called_and_is_served_on_its_own_call() {
+    let mut village = Village::found(Plan::default());
+    let paused = village.ask(&["terminal", "pause", "owner"]);
+    assert_eq!((&paused["was_paused"], &paused["call"]), (&false.into(), &serde_json::Value::Null));
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.kill_server();
+    village.start_server("server again");
+    let story = village.ask(&["message", "explain", &first]);
+    let waiting = &story["envelopes"][0]["waiting"];
+    assert!(waiting["reason"].as_str().unwrap().contains("paused by the operator"), "{waiting}");
+    assert!(waiting["next"].as_str().unwrap().contains("ringup terminal resume owner"), "{waiting}");
+    assert!(village.ask(&["plan"]).as_array().unwrap().is_empty());
+    let plan = village.run(&["plan", "--config", "server.toml"]);
+    assert!(plan.stderr.contains("not called: 1 terminals, paused; messages that wait for them: 1"), "{}", plan.stderr);
+    assert!(village.ask(&["terminal", "show", "owner"])["paused_at"].is_string());
+    assert!(village.ask(&["terminal", "list"])[0]["paused_at"].is_string());
+    let list = village.run(&["terminal", "list", "--config", "server.toml"]);
+    assert!(list.stdout.contains("invited, paused"), "{}", list.stdout);
+
+    // Its own call it pays for itself.
+    assert_eq!(village.run(&["dial-in", "--config", "owner.toml"]).code, Some(0));
+    assert_eq!(village.received(&first), b"first");
+    assert_eq!(village.exchange_calls(1)[0]["caller"], "301", "nobody has called it");
+
+    let _owner = village.start_owner();
+    let second =
+        village.send_to(&village.chronicle.wait("server again", "taking submissions").field("address"), "report");
+    let resumed = village.ask(&["terminal", "resume", "owner"]);
+    assert_eq!((&resumed["was_paused"], &resumed["trust"]), (&true.into(), &"enrolled".into()));
+    village.chronicle.wait_field("server again", "delivered", "message_id", &second);
+}
+
+#[test]
+fn a_shut_out_terminal_is_not_resumed_and_the_operator_is_told_what_to_do() {
+    let village = Village::found(Plan::default());
+    assert_eq!(village.run(&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"]).code, Some(0));
+    let refused = village.run(&["terminal", "resume", "owner", "--config", "server.toml"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("shut out") && refused.stderr.contains("ringup terminal invite owner"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn an_operator_hangs_up_a_call() {
+    hangs_up_a_call(Plan { linger: FOR_EVER, ..Plan::default() });
+}
+
+#[test]
+fn an_operator_hangs_up_a_call_at_a_dial_up_server() {
+    hangs_up_a_call(Plan { linger: FOR_EVER, ..Plan::at(&["201"]) });
+}
+
+fn hangs_up_a_call(plan: Plan) {
+    let village = Village::found(plan);
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "first"));
+    let call = village.wait_delivered(&message).field("call");
+    village.ask(&["call", "end", &call]);
+    let ended = village.server_calls(1).remove(0);
+    assert_eq!((&ended["id"], &ended["outcome"]), (&call.as_str().into(), &"ended by the operator".into()));
+    village.exchange_calls(1);
+    let again = village.run(&["call", "end", &call, "--config", "server.toml"]);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("is over (ended by the operator)"), "{}", again.stderr);
+    assert_eq!(village.ask(&["call", "list"])[0]["kind"], "ended-by-operator");
+}
+
+#[test]
+fn an_operator_hangs_up_a_call_that_still_rings() {
+    still_rings(Plan { no_answer_after: "60s", ..Plan::default() });
+}
+
+#[test]
+fn an_operator_hangs_up_a_call_that_still_rings_at_a_dial_up_server() {
+    still_rings(Plan { no_answer_after: "60s", ..Plan::at(&["201"]) });
+}
+
+/// Nobody is at the terminal's modem.
+fn still_rings(plan: Plan) {
+    let village = Village::found(plan);
+    village.send("tel:301", &village.write("report", "first"));
+    village.chronicle.wait("exchange", "ringing");
+    let calls = village.ask_until(&["call", "list"], |calls| calls.as_array().is_some_and(|calls| !calls.is_empty()));
+    let call = calls[0]["id"].as_str().unwrap().to_owned();
+    village.ask(&["terminal", "pause", "owner"]);
+    village.ask(&["call", "end", &call]);
+    let ended = village.server_calls(1).remove(0);
+    assert_eq!(ended["outcome"], "ended by the operator");
+    assert_eq!(village.exchange_calls(1)[0]["answered"], serde_json::Value::Null);
+}
+
+#[test]
+fn an_operator_ends_a_session_over_the_internet() {
+    let village = Village::found(Plan::default());
+    let _owner = village.start_owner();
+    let config = std::fs::read_to_string(village.path("owner.toml")).unwrap();
+    let address = village.delivery_address();
+    let linger = format!("linger = \"{FOR_EVER}\"");
+    let config = config
+        .replace("linger = \"0s\"", &linger)
+        .replace("[server]\n", &format!("[server]\naddress = \"{address}\"\n"));
+    village.write("online.toml", config);
+    let message = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&message);
+    village.server_calls(1);
+    let _session = village.start("online", &["connect", "--config", "online.toml"]);
+    let connected = village.ask_until(&["terminal", "show", "owner"], |owner| owner["connection"] == "connected");
+    let call = connected["call"].as_str().unwrap().to_owned();
+    village.ask(&["call", "end", &call]);
+    village.ask_until(&["call", "list"], |calls| calls[0]["outcome"] == "ended by the operator");
+}

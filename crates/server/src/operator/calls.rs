@@ -1,0 +1,33 @@
+//! The operator's questions about calls, and the end of one.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use line::CallId;
+
+use super::{Answer, Desk, Refused, Window, parse};
+
+pub(super) async fn list_calls(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+    let (last, after) = Window::read(window)?;
+    let after = after.map(|after| parse::<CallId>("after", &after)).transpose()?;
+    Ok(Json(desk.store.calls_after(last, after).await?).into_response())
+}
+
+/// Hangs up a call that is under way, or ends a session over the Internet. The record follows when it is over.
+pub(super) async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
+    let id = parse::<CallId>("id", &id)?;
+    if desk.dialup.end_call(id) {
+        tracing::info!(call = %id, "call ended by the operator");
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Err(match desk.store.call(id).await? {
+        Some(record) if record.ended_at.is_some() => {
+            let outcome = record.outcome.unwrap_or_default();
+            Refused::conflict("id", format!("call {id} is over ({outcome})"))
+        }
+        Some(_) => Refused::conflict("id", format!("call {id} is ending")),
+        None => Refused::missing("id", format!("there is no call {id}; `ringup call list` shows those there are")),
+    })
+}

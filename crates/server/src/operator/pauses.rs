@@ -1,0 +1,52 @@
+//! Terminals that the operator pauses and resumes.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse as _;
+use serde_json::json;
+
+use super::{Answer, Desk, Refused, stopping};
+use crate::plan::{self, Question};
+
+/// Calls a terminal no more until it is resumed. It keeps its key and what waits; what it asks for on calls and sessions of
+/// its own it is given.
+pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let terminal = desk.named(&name).await?;
+    let was_paused = !desk.store.pause(terminal.id).await?;
+    plan::ask(&desk.questions, |answer| Question::Paused(terminal.id, answer)).await.ok_or_else(stopping)?;
+    if !was_paused {
+        tracing::info!(terminal = %terminal.name, "paused by the operator");
+    }
+    // A call that is under way goes on: whoever wants it ended says so.
+    let terminal = desk.named(&name).await?;
+    let call = terminal.connection.call().map(|call| call.to_string());
+    let waiting = desk.store.waiting(terminal.id).await?;
+    Ok(Json(json!({ "name": name, "was_paused": was_paused, "call": call, "waiting": waiting })).into_response())
+}
+
+/// Has a terminal called again that was paused, or whose calls failed for days.
+pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+    let terminal = desk.named(&name).await?;
+    let trust = desk.store.trust(terminal.id).await?;
+    if let Some(at) = trust.shut_out_at {
+        let again = match terminal.trusted_by.stock() {
+            Some(_) => format!("remove it and add it again: ringup terminal remove {name}, terminal add {name}"),
+            None => format!("invite it first: ringup terminal invite {name} --caller NUMBER"),
+        };
+        let detail = format!("{name} is shut out since {at}, and is not called: its key is forgotten; {again}");
+        return Err(Refused::conflict("name", detail));
+    }
+    let was_paused = desk.store.end_pause(terminal.id).await?;
+    plan::ask(&desk.questions, |answer| Question::Resume(terminal.id, answer)).await.ok_or_else(stopping)?;
+    let standing = desk.store.standing(terminal.id).await?.map(|standing| standing.as_str());
+    let waiting = desk.store.waiting(terminal.id).await?;
+    let number = terminal.number.is_some();
+    Ok(Json(json!({
+        "name": name,
+        "was_paused": was_paused,
+        "trust": standing,
+        "has_number": number,
+        "waiting": waiting,
+    }))
+    .into_response())
+}

@@ -1,0 +1,186 @@
+//! Providers: added, shown, given another token, removed.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use jiff::{SignedDuration, Timestamp};
+use line::Number;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Desk, Refused, parse};
+use crate::directory::{ChapSecret, Name, Provider, Token, TokenHash};
+use crate::outward::HttpUrl;
+use crate::rights::Right;
+use crate::store::ProviderRemoved;
+use crate::webhooks::{Webhook, WebhookSecret};
+
+/// The longest that a former token may work beside the new one, in seconds: 30 days.
+const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewProvider {
+    name: String,
+    number: Option<String>,
+    #[serde(default)]
+    may_send: Vec<String>,
+    /// Where its verdicts are told.
+    webhook: Option<String>,
+    /// That may be an address that only this machine or its network reaches.
+    #[serde(default)]
+    webhook_allow_private: bool,
+    /// It has to pass CHAP when it dials in; the secret is made here, if it is not given.
+    #[serde(default)]
+    chap: bool,
+    chap_secret: Option<String>,
+}
+
+pub(super) async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
+    let Json(new) = body?;
+    let mut octets = [0; 32];
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
+    let token = Token::from_octets(octets);
+    let may_send = new.may_send.iter().map(|right| parse::<Right>("may_send", right)).collect::<Result<Vec<_>, _>>()?;
+    let may_send = may_send.into_iter().map(|right| match right {
+        Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
+        other => other,
+    });
+    let provider =
+        Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
+    let url = new.webhook.map(|url| parse::<HttpUrl>("webhook", &url)).transpose()?;
+    if url.is_none() && new.webhook_allow_private {
+        return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
+    }
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("webhook", error))?;
+    let secret = WebhookSecret::from_octets(octets);
+    let may_be_private = new.webhook_allow_private;
+    let webhook = url.map(|url| Webhook { url, secret: secret.clone(), may_be_private });
+    let has_webhook = webhook.is_some();
+    if new.chap_secret.is_some() && !new.chap || new.chap && provider.number.is_none() {
+        return Err(Refused::bad("chap", "is for a provider that dials in: give its number, and chap with a secret"));
+    }
+    let mut octets = [0; 24];
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
+    let given = new.chap_secret.map(|text| text.parse::<ChapSecret>());
+    let given = given.transpose().map_err(|error| Refused::bad("chap_secret", error))?;
+    let made = (new.chap && given.is_none()).then(|| ChapSecret::from_octets(octets));
+    let chap = given.or_else(|| made.clone());
+    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook, chap).await?;
+    tracing::info!(provider = %provider.name, "provider added");
+    let mut shown = provider_json(&provider);
+    shown["token"] = json!(token.reveal());
+    if let Some(made) = made {
+        shown["chap_secret"] = json!(made.reveal());
+    }
+    if has_webhook {
+        shown["webhook_secret"] = json!(secret.reveal());
+    }
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+pub(super) async fn list_providers(State(desk): State<Desk>) -> Answer {
+    let providers = desk.store.providers().await?;
+    Ok(Json(providers.iter().map(provider_json).collect::<Vec<_>>()).into_response())
+}
+
+fn provider_json(provider: &Provider) -> Value {
+    let may_send = provider.may_send.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({
+        "name": provider.name.to_string(),
+        "number": provider.number.as_ref().map(Number::as_str),
+        "may_send": if may_send.is_empty() { vec!["*".to_owned()] } else { may_send },
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewToken {
+    /// So long the token that it has works beside the new one.
+    #[serde(default)]
+    overlap_seconds: u32,
+}
+
+/// Gives a provider another token; the one that it has stops.
+pub(super) async fn renew_token(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Json<NewToken>, JsonRejection>,
+) -> Answer {
+    let Json(NewToken { overlap_seconds }) = body?;
+    let name = parse::<Name>("name", &name)?;
+    if overlap_seconds > OVERLAP_SECONDS_MAX {
+        return Err(Refused::bad("overlap_seconds", "a former token works for 30 days at most"));
+    }
+    let mut octets = [0; 32];
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
+    let token = Token::from_octets(octets);
+    let overlap = SignedDuration::from_secs(overlap_seconds.into());
+    let until = (overlap_seconds > 0).then(|| Timestamp::now() + overlap);
+    if !desk.store.renew_token(name.clone(), TokenHash::of(token.reveal()), until).await? {
+        return Err(no_provider(&name));
+    }
+    tracing::info!(provider = %name, former_until = until.map(|at| at.to_string()), "provider has another token");
+    let shown = json!({ "name": name.to_string(), "token": token.reveal(), "former_token_until": until });
+    Ok(Json(shown).into_response())
+}
+
+/// `?cancel`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Removal {
+    /// What waits of it is cancelled.
+    #[serde(default)]
+    cancel: bool,
+    /// Nothing is changed: what would stand in the way, and how much waits.
+    #[serde(default)]
+    dry: bool,
+}
+
+/// Removes a provider. Its token stops before anything else is done.
+pub(super) async fn remove_provider(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    query: Result<Query<Removal>, QueryRejection>,
+) -> Answer {
+    let Query(Removal { cancel, dry }) =
+        query.map_err(|_| Refused::bad("query", "only ?cancel=true and ?dry=true are known here"))?;
+    let name = parse::<Name>("name", &name)?;
+    if let Some(places) = desk.named_in_config.get(&name) {
+        let detail = format!(
+            "the server's config names {name} ({}); name another there and restart the server first",
+            places.join(", ")
+        );
+        return Err(Refused::conflict("name", detail));
+    }
+    if desk.store.provider_named(name.clone()).await?.is_none() {
+        return Err(no_provider(&name));
+    }
+    let waiting = desk.store.waiting_of(name.clone()).await?;
+    if dry {
+        return Ok(Json(json!({ "name": name.to_string(), "waiting": waiting })).into_response());
+    }
+    match desk.store.remove_provider(name.clone()).await? {
+        ProviderRemoved::Done => {}
+        ProviderRemoved::Unknown => return Err(no_provider(&name)),
+        ProviderRemoved::HasSenders(terminals) => {
+            let all: Vec<_> = terminals.iter().map(ToString::to_string).collect();
+            let detail = format!("terminals send as {name}: {}; first: ringup terminal sends-as NAME", all.join(", "));
+            return Err(Refused::conflict("name", detail));
+        }
+    }
+    tracing::warn!(provider = %name, "provider removed");
+    // A crash in here leaves a part waiting; `ringup message cancel` ends it.
+    let cancelled = match cancel {
+        true => desk.store.cancel_all_of(name.clone(), "its provider was removed").await?,
+        false => 0,
+    };
+    desk.alarms.forget_provider(&name).await;
+    Ok(Json(json!({ "name": name.to_string(), "waiting": waiting, "cancelled": cancelled })).into_response())
+}
+
+fn no_provider(name: &Name) -> Refused {
+    Refused::missing("name", format!("no provider is named {name}; `ringup provider list` shows those there are"))
+}
