@@ -563,13 +563,13 @@ fn read_secret(path: &Path) -> anyhow::Result<String> {
 
 /// Asks a person. Without one to ask, the answer is no.
 fn confirm(question: &str) -> anyhow::Result<bool> {
-    use std::io::IsTerminal as _;
-    if !std::io::stdin().is_terminal() {
+    use io::IsTerminal as _;
+    if !io::stdin().is_terminal() {
         bail!("{question} Say so with --yes.");
     }
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
