@@ -59,6 +59,12 @@ pub(crate) fn read_any(path: &Path) -> Result<Kind, ConfigError> {
     })
 }
 
+/// Reads and checks an information server's config.
+#[cfg(test)]
+fn read(path: &Path) -> Result<Config, ConfigError> {
+    load(path, information)
+}
+
 /// The public keys of a server with this config: made if there are none. Nothing but where they are is read, for the config is
 /// not complete before the other server's are in it.
 pub(crate) fn public_keys(path: &Path) -> anyhow::Result<Vec<PublicKey>> {
