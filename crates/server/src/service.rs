@@ -1,5 +1,7 @@
 //! The server as a whole: opens its rooms, and runs the one loop in which calls are decided.
 
+mod questions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::proof::KeyFileError;
-use delivery::{MessageId, TerminalId, Urgency};
+use delivery::{MessageId, TerminalId};
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp, Unit, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use line::{CallId, Home, Hours};
 use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
@@ -27,7 +29,7 @@ use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
 use crate::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules, Why,
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
 };
 use crate::ingest::feeds::{self, FeedConfig};
 use crate::ingest::http::{Submissions, serve_host};
@@ -37,7 +39,7 @@ use crate::keys::{ServerKeys, ServerKeysError};
 use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
-use crate::plan::{Plan, PlanEntry, Question, wall};
+use crate::plan::{Question, wall};
 use crate::store::{CallAway, MostUrgent, Quotas, Retention, Standing, Store, StoreError};
 use crate::trunk::DialupServer;
 use crate::trunk::information::{self, Pop};
@@ -728,58 +730,6 @@ impl Server {
                 }
             }
         }
-    }
-
-    /// Who would be called when, as things stand: so many entries after that of `after`. `None`: it has no entry.
-    async fn plan(&self, after: Option<TerminalId>, limit: usize) -> Option<Plan> {
-        let agenda = self.dispatch.agenda();
-        let begin = match after {
-            Some(after) => agenda.iter().position(|id| *id == after)? + 1,
-            None => 0,
-        };
-        let rest = &agenda[begin..];
-        let mut entries = Vec::new();
-        for &id in &rest[..limit.min(rest.len())] {
-            let Ok(Some(terminal)) = self.store.terminal(id).await else { continue };
-            let waiting = self.dispatch.explain(id, moment());
-            let at = match waiting.why {
-                Why::Line { .. } => Some(Timestamp::now().round(Unit::Second).unwrap_or_default()),
-                _ => waiting.next.map(wall),
-            };
-            let line = self.dispatch.likely_line(id);
-            let price = line
-                .zip(terminal.number.as_ref())
-                .and_then(|(line, number)| self.dialer.usual_price(line, number, at.unwrap_or_else(Timestamp::now)));
-            entries.push(PlanEntry {
-                terminal: terminal.name.to_string(),
-                messages: self.store.waiting(id).await.unwrap_or_default(),
-                urgency: waiting.urgency.map(Urgency::as_str),
-                why: waiting.why.to_string(),
-                at,
-                line: line.map(Name::to_string),
-                price: price.map(|price| price.to_string()),
-                failures: waiting.failures,
-            });
-        }
-        let not_called = self.store.not_called().await.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read who is not called");
-            Vec::new()
-        });
-        Some(Plan { entries, more: rest.len().saturating_sub(limit), not_called })
-    }
-
-    /// Has a terminal called again that was paused, or whose calls failed for days.
-    async fn resume(&mut self, id: TerminalId) {
-        let Ok(Some(terminal)) = self.store.terminal(id).await else { return }; // removed since
-        if let Some(number) = terminal.number.clone()
-            && let Err(error) = self.dialer.resume(number).await
-        {
-            tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
-        }
-        tracing::info!(terminal = %terminal.name, "resumed");
-        self.alarms.clear(AlarmKind::DialLoop, &terminal.name).await;
-        self.feed(Input::Resume(id));
-        self.feed_due(&terminal).await;
     }
 
     /// Whether a terminal's state is that of this call. It is not when the terminal has meanwhile called by itself (our
