@@ -11,6 +11,9 @@ mod running;
 mod starter;
 mod world;
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use clap::{Args, ValueEnum};
 
 use crate::peers;
@@ -36,12 +39,55 @@ Examples:
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
   cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
+  cargo xtask bench --shortest      only that every bench runs, as CI does it
 
 The tables go to standard output, what is happening to standard error. Other work on the machine
 falsifies the figures: the load before the measurement is printed with them.")]
 pub(crate) struct Bench {
     /// What to measure [default: all]
     figure: Option<Figure>,
+    /// Only that every bench runs: a build without optimisation, the least of each. CI does this. Leaves out `build` and `medium`
+    #[arg(long)]
+    shortest: bool,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What docs/performance.md shows: a release build.
+    Full,
+    /// The least that runs every line of a bench, without optimisation: that it runs, and nothing of how fast.
+    Shortest,
+}
+
+/// What tells a bench program to do its least.
+const SHORTEST: (&str, &str) = ("RINGUP_BENCH_SHORTEST", "1");
+
+impl Extent {
+    /// `full`, or `least` of the shortest.
+    pub(crate) fn of<T>(self, full: T, least: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Shortest => least,
+        }
+    }
+
+    /// A cargo command whose program measures this much.
+    fn cargo(self, workspace: &Workspace, verb: &str, arguments: &[&str]) -> Command {
+        let mut command = workspace.cargo(&[verb]);
+        let usual = if verb == "bench" { "bench" } else { "release" };
+        command.args(["--locked", "--profile", self.of(usual, "dev")]).args(arguments);
+        if self == Self::Shortest {
+            command.env(SHORTEST.0, SHORTEST.1);
+        }
+        command
+    }
+
+    /// Where one of our programs is, as it was built for this.
+    fn program(self, workspace: &Workspace, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = workspace.target()?.join(self.of("release", "debug"));
+        Ok(folder.join(name).with_extension(std::env::consts::EXE_EXTENSION))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,60 +109,69 @@ enum Figure {
 }
 
 impl Bench {
+    /// Every bench, as short as it gets.
+    pub(crate) fn shortest() -> Self {
+        Self { figure: None, shortest: true }
+    }
+
     /// # Errors
     /// If something that is to be measured fails: then it has no figure.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let is_wanted = |figure| self.figure.is_none_or(|wanted| wanted == figure);
+        let extent = if self.shortest { Extent::Shortest } else { Extent::Full };
+        let is_left_out = |figure| self.shortest && matches!(figure, Figure::Build | Figure::Medium);
+        let is_wanted = |figure| self.figure.is_none_or(|wanted| wanted == figure) && !is_left_out(figure);
         println!("{}\n", machine::describe(workspace)?);
         if is_wanted(Figure::Build) {
             println!("{}", build::measure(workspace)?);
         }
         if is_wanted(Figure::Ppp) {
-            println!("{}", rows::PPP.measure(workspace)?);
+            println!("{}", rows::PPP.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Link) {
-            println!("{}", rows::LINK.measure(workspace)?);
+            println!("{}", rows::LINK.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Setup) {
             peers::fetch(workspace)?;
-            println!("{}", rows::SETUP.measure(workspace)?);
+            println!("{}", rows::SETUP.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Call) || is_wanted(Figure::Starter) || is_wanted(Figure::Mail) {
-            let programs = ["build", "--release", "--locked", "--package", "ringup", "--package", "ringup-client"];
+            let profile = extent.of("release", "dev");
+            let programs =
+                ["build", "--profile", profile, "--locked", "--package", "ringup", "--package", "ringup-client"];
             Step::cargo("build", &programs).run(workspace)?;
         }
         if is_wanted(Figure::Call) {
-            println!("{}", call::measure(workspace)?);
+            println!("{}", call::measure(workspace, extent)?);
         }
         if is_wanted(Figure::Peers) {
             peers::fetch(workspace)?;
-            println!("{}", rows::PEERS.measure(workspace)?);
+            println!("{}", rows::PEERS.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Starter) {
-            println!("{}", starter::measure(workspace)?);
+            println!("{}", starter::measure(workspace, extent)?);
         }
         if is_wanted(Figure::Store) {
-            println!("{}", rows::STORE.measure(workspace)?);
+            println!("{}", rows::STORE.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Mail) {
             peers::fetch(workspace)?;
-            println!("{}", mail::measure(workspace)?);
+            println!("{}", mail::measure(workspace, extent)?);
         }
         if is_wanted(Figure::Medium) {
             peers::fetch(workspace)?;
             println!("{}", medium::measure(workspace)?);
         }
         if is_wanted(Figure::Isp) {
-            println!("{}", rows::ISP.measure(workspace)?);
+            println!("{}", rows::ISP.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Dispatch) {
-            println!("{}", world::dispatch(workspace)?);
+            println!("{}", world::dispatch(workspace, extent)?);
         }
         if is_wanted(Figure::Cost) {
-            println!("{}", world::cost(workspace)?);
+            println!("{}", world::cost(workspace, extent)?);
         }
         if is_wanted(Figure::Exchange) {
-            println!("{}", exchange::measure(workspace)?);
+            println!("{}", exchange::measure(workspace, extent)?);
         }
         Ok(())
     }

@@ -38,11 +38,6 @@ impl Workspace {
         command
     }
 
-    /// Where a program is that was built with `--release`.
-    pub(crate) fn release_program(&self, name: &str) -> anyhow::Result<PathBuf> {
-        Ok(self.target()?.join("release").join(name).with_extension(std::env::consts::EXE_EXTENSION))
-    }
-
     /// Where cargo puts what it makes.
     pub(crate) fn target(&self) -> anyhow::Result<PathBuf> {
         let json = self.output(self.cargo(&["metadata", "--no-deps", "--locked", "--format-version", "1"]))?;

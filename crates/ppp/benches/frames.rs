@@ -32,6 +32,11 @@ fn mark(is_met: bool) -> &'static str {
     if is_met { "met" } else { "**missed**" }
 }
 
+/// Only that it runs: `cargo xtask bench --shortest`.
+fn is_shortest() -> bool {
+    std::env::var_os("RINGUP_BENCH_SHORTEST").is_some()
+}
+
 /// Random octets, so that 2 of 256 are escaped (xorshift64, Marsaglia 2003).
 fn packet() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -47,13 +52,13 @@ fn packet() -> Vec<u8> {
 /// The best of five rounds, in octets of packets a microsecond: a busy machine only ever makes a round slower.
 #[expect(clippy::disallowed_methods, reason = "what is measured is time")]
 fn rate(mut work: impl FnMut()) -> f64 {
-    const TIMES: u32 = 20_000;
-    let seconds = (0..5).map(|_| {
+    let (times, rounds) = if is_shortest() { (100, 1) } else { (20_000, 5) };
+    let seconds = (0..rounds).map(|_| {
         let began = Instant::now();
-        (0..TIMES).for_each(|_| work());
+        (0..times).for_each(|_| work());
         began.elapsed().as_secs_f64()
     });
-    f64::from(TIMES) * PACKET_OCTETS as f64 / seconds.fold(f64::INFINITY, f64::min) / 1e6
+    f64::from(times) * PACKET_OCTETS as f64 / seconds.fold(f64::INFINITY, f64::min) / 1e6
 }
 
 fn encoder(accm: u32) -> Encoder {

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
+use super::Extent;
 use crate::workspace::{Workspace, shown};
 
 /// One message over one kind of line.
@@ -45,13 +47,13 @@ struct Phase {
     flights: u64,
 }
 
-pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
+pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
     let mut table = "### call\n
 From CONNECT of the server's call to the first hang-up, both ends proved, content encrypted, on the exchange in software, one run each; content is random octets. A phase is: \
 time, octets on the line both ways, flights (changes of direction). Share: how much of the time on line the content alone would take.\n
 | content, line | call | line's floor | on the terminal's disk | on hook | share | PPP | TCP | delivery |\n|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
-    for (case, call, summary) in measured(workspace)? {
+    for (case, call, summary) in measured(workspace, extent)? {
         let Summary { on_disk_seconds, on_hook_seconds, floor_seconds, line_share, ppp, tcp, delivery } = summary;
         let [ppp, tcp, delivery] = [ppp, tcp, delivery].map(|Phase { millis, octets, flights }| {
             format!("{:.2} s, {octets} octets, {flights} flights", millis as f64 / 1000.0)
@@ -68,10 +70,10 @@ time, octets on the line both ways, flights (changes of direction). Share: how m
     Ok(table)
 }
 
-fn measured(workspace: &Workspace) -> anyhow::Result<Vec<(&'static Case, &'static str, Summary)>> {
+fn measured(workspace: &Workspace, extent: Extent) -> anyhow::Result<Vec<(&'static Case, &'static str, Summary)>> {
     let mut all = Vec::new();
-    for case in CASES {
-        let summaries = case.measure(workspace)?;
+    for case in &CASES[..extent.of(CASES.len(), 1)] {
+        let summaries = case.measure(&extent.program(workspace, "ringup")?)?;
         all.extend(CALLS.into_iter().zip(summaries).map(|(call, summary)| (case, call, summary)));
     }
     Ok(all)
@@ -79,11 +81,11 @@ fn measured(workspace: &Workspace) -> anyhow::Result<Vec<(&'static Case, &'stati
 
 impl Case {
     /// One summary for each call.
-    fn measure(&self, workspace: &Workspace) -> anyhow::Result<Vec<Summary>> {
+    fn measure(&self, ringup: &Path) -> anyhow::Result<Vec<Summary>> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("content");
         fs::write(&file, random_octets(self.octets))?;
-        let mut demo = Command::new(workspace.release_program("ringup")?);
+        let mut demo = Command::new(ringup);
         demo.args([
             "demo",
             "--messages",

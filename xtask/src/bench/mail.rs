@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
+use super::Extent;
 use super::running::Running;
 use crate::peers;
 use crate::workspace::{Workspace, shown};
@@ -30,23 +31,24 @@ domains = ["mail.example"]
 provider = "mail"
 "#;
 
-pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
-    let ringup = workspace.release_program("ringup")?;
+pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
+    let ringup = extent.program(workspace, "ringup")?;
+    let (rounds, mails) = (extent.of(ROUNDS, 1), extent.of(MAILS, 50));
     let root = workspace.target()?.join("peers/root");
-    let mut rates = (0..ROUNDS).map(|_| round(workspace, &ringup, &root)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut rates = (0..rounds).map(|_| round(workspace, &ringup, &root, mails)).collect::<anyhow::Result<Vec<_>>>()?;
     rates.sort_by(f64::total_cmp);
-    let [slowest, median, fastest] = [rates[0], rates[ROUNDS / 2], rates[ROUNDS - 1]];
+    let [slowest, median, fastest] = [rates[0], rates[rounds / 2], rates[rounds - 1]];
     let verdict = if median >= WANTED_PER_SECOND { "met" } else { "**missed**" };
     Ok(format!(
-        "### mail\n\nPostfix's smtp-source, {MAILS} mails of {OCTETS} octets for one terminal over {CONNECTIONS} connections that stay, one mail after another on each, to a new server: every 250 \
-follows a sync of the disk. The median of {ROUNDS} rounds; client and server share the machine.\n
+        "### mail\n\nPostfix's smtp-source, {mails} mails of {OCTETS} octets for one terminal over {CONNECTIONS} connections that stay, one mail after another on each, to a new server: every 250 \
+follows a sync of the disk. The median of {rounds} rounds; client and server share the machine.\n
 | figure | wanted | measured | |\n|---|---|---|---|\n\
 | mails accepted | at least {WANTED_PER_SECOND:.0}/s | {median:.0}/s ({slowest:.0} to {fastest:.0}) | {verdict} |\n"
     ))
 }
 
 /// Mails a second.
-fn round(workspace: &Workspace, ringup: &Path, root: &Path) -> anyhow::Result<f64> {
+fn round(workspace: &Workspace, ringup: &Path, root: &Path, mails: u32) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("server.toml"), CONFIG)?;
     let server = Running::start(ringup, folder.path(), &["serve"], "server ready")?;
@@ -58,7 +60,7 @@ fn round(workspace: &Workspace, ringup: &Path, root: &Path) -> anyhow::Result<f6
         workspace.output_in(command, folder.path())?;
     }
     let mut source = peers::command(root, peers::SMTP_SOURCE);
-    source.args(["-d", "-s", &CONNECTIONS.to_string(), "-m", &MAILS.to_string(), "-l", &OCTETS.to_string()]);
+    source.args(["-d", "-s", &CONNECTIONS.to_string(), "-m", &mails.to_string(), "-l", &OCTETS.to_string()]);
     source.args(["-M", "gauge.example", "-f", "gauge@far.example", "-t", "owner@mail.example", address]);
     eprintln!("== {}", shown(&source));
     let began = Instant::now();
@@ -68,5 +70,5 @@ fn round(workspace: &Workspace, ringup: &Path, root: &Path) -> anyhow::Result<f6
     if !output.status.success() {
         bail!("smtp-source could not send all: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(f64::from(MAILS) / elapsed.as_secs_f64())
+    Ok(f64::from(mails) / elapsed.as_secs_f64())
 }

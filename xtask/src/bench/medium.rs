@@ -85,7 +85,7 @@ call: it enrols, and brings {OCTETS} octets at 115,200 bit/s.\n\n| figure | want
         "| `ringup answer` on the call: most memory at once | | {} KiB, {} of it not of its file | |",
         medium.peak_kib, medium.anonymous_kib
     )?;
-    let ring = ring::measure(&installed.join("ringup-wait"), &installed.join("ringup"))?;
+    let ring = ring::measure(&installed.join("ringup-wait"), &installed.join("ringup"), ring::RINGS)?;
     Ok(format!("{text}\n{ring}"))
 }
 

@@ -1,5 +1,6 @@
 //! Figures that a bench program of a crate prints, row by row.
 
+use super::Extent;
 use crate::workspace::{Workspace, shown};
 
 /// A `[[bench]]` of a crate and the table that its rows belong to.
@@ -66,8 +67,8 @@ set (100 Mbit/s, no delay, no training, the number 1 ms after the first ring); m
 };
 
 impl Bench {
-    pub(super) fn measure(&self, workspace: &Workspace) -> anyhow::Result<String> {
-        let bench = workspace.cargo(&["bench", "--locked", "--package", self.package, "--bench", self.name]);
+    pub(super) fn measure(&self, workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
+        let bench = extent.cargo(workspace, "bench", &["--package", self.package, "--bench", self.name]);
         eprintln!("== {}", shown(&bench));
         let rows = workspace.output(bench)?;
         Ok(format!("{}\n\n{}\n{}\n{rows}", self.title, self.head, ruler(self.head)))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::Extent;
 use super::machine::field;
 use super::running::Running;
 use crate::step::Step;
@@ -29,15 +30,15 @@ const EXCHANGE: &str = "[[station]]\nnumber = \"301\"\npty = \"line\"\n";
 /// What every starter gets.
 const WAIT: [&str; 4] = ["--line", "line", "--config", "terminal.toml"];
 
-pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
-    let release = |name| workspace.release_program(name);
-    let linked_statically = build_statically(workspace)?;
+pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
+    let scene = Scene { ringup: extent.program(workspace, "ringup")?, idle: extent.of(IDLE, Duration::from_secs(1)) };
+    let linked_statically = build_statically(workspace, extent)?;
     let mut table = format!(
         "### starter\n\nResident and waiting for calls on a pseudo-terminal, over {} s without one. PSS divides what others map too among \
 them (the C library; for `ringup wait` also the exchange, which is the same file); RSS is what it would be if nobody else did; \
 anonymous is what no file backs. mgetty is Debian's, on this machine's C library, in a mount namespace with an /etc of its own.\n
 | program | PSS | RSS | private | anonymous | threads | wake-ups | file | wanted |\n|---|---|---|---|---|---|---|---|---|\n",
-        IDLE.as_secs()
+        scene.idle.as_secs()
     );
     let mut row = |name: &str, file: &Path, resident: &Resident, wanted: &str| -> anyhow::Result<()> {
         let Resident { memory: Memory { pss, rss, private, anonymous }, threads, wakes } = resident;
@@ -47,21 +48,20 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
             "| {name} | {pss} KiB | {rss} KiB | {private} KiB | {anonymous} KiB | {threads} | {wakes} | {size} KiB | {wanted} |"
         )?)
     };
-    let ringup_wait = release("ringup-wait")?;
-    let dynamic = Resident::of_ours(workspace, &ringup_wait, &WAIT)?;
+    let ringup_wait = extent.program(workspace, "ringup-wait")?;
+    let dynamic = scene.ours(&ringup_wait, &WAIT)?;
     let wanted = verdict("PSS", dynamic.memory.pss, PSS_WANTED_KIB);
     row("`ringup-wait`", &ringup_wait, &dynamic, &wanted)?;
-    let lends = Resident::of_ours(workspace, &ringup_wait, &[WAIT.as_slice(), &["--lend", "lend"]].concat())?;
+    let lends = scene.ours(&ringup_wait, &[WAIT.as_slice(), &["--lend", "lend"]].concat())?;
     row("`ringup-wait --lend`", &ringup_wait, &lends, &verdict("PSS", lends.memory.pss, PSS_WANTED_KIB))?;
-    let resident = Resident::of_ours(workspace, &linked_statically, &WAIT)?;
+    let resident = scene.ours(&linked_statically, &WAIT)?;
     let wanted = verdict("anonymous", resident.memory.anonymous, STATIC_ANONYMOUS_WANTED_KIB);
     row("`ringup-wait`, linked statically", &linked_statically, &resident, &wanted)?;
-    let ringup = release("ringup")?;
-    row("`ringup wait`", &ringup, &Resident::of_ours(workspace, &ringup, &[&["wait"], WAIT.as_slice()].concat())?, "")?;
+    row("`ringup wait`", &scene.ringup, &scene.ours(&scene.ringup, &[&["wait"], WAIT.as_slice()].concat())?, "")?;
     let mgetty = mgetty::program(workspace)?;
-    row("`mgetty`", &mgetty, &Resident::of_mgetty(workspace, &mgetty)?, "for comparison")?;
-    let ring = ring::measure(&ringup_wait, &ringup)?;
-    Ok(format!("{table}\n{ring}\n{}", rings::measure(workspace, &ringup_wait)?))
+    row("`mgetty`", &mgetty, &scene.mgetty(&mgetty)?, "for comparison")?;
+    let ring = ring::measure(&ringup_wait, &scene.ringup, extent.of(ring::RINGS, 3))?;
+    Ok(format!("{table}\n{ring}\n{}", rings::measure(workspace, &ringup_wait, extent)?))
 }
 
 fn verdict(what: &str, kib: u64, wanted_kib: u64) -> String {
@@ -70,15 +70,16 @@ fn verdict(what: &str, kib: u64, wanted_kib: u64) -> String {
 }
 
 /// The same program with the C library in it; gives where it is.
-fn build_statically(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+fn build_statically(workspace: &Workspace, extent: Extent) -> anyhow::Result<PathBuf> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.arg("-vV");
     let about = workspace.output(rustc)?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
     // With --target the flag is not for build scripts and procedural macros, which cannot be static.
-    let build = ["build", "--release", "--locked", "--package", "ringup-client", "--target", host];
+    let profile = extent.of("release", "dev");
+    let build = ["build", "--profile", profile, "--locked", "--package", "ringup-client", "--target", host];
     Step::cargo("static build", &build).env("RUSTFLAGS", "-C target-feature=+crt-static").run(workspace)?;
-    Ok(workspace.target()?.join(host).join("release/ringup-wait"))
+    Ok(workspace.target()?.join(host).join(extent.of("release", "debug")).join("ringup-wait"))
 }
 
 /// What a process takes, in KiB.
@@ -115,35 +116,41 @@ struct Resident {
     wakes: u64,
 }
 
-impl Resident {
-    fn of_ours(workspace: &Workspace, program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+/// Where residents wait, and how long they are watched.
+struct Scene {
+    ringup: PathBuf,
+    idle: Duration,
+}
+
+impl Scene {
+    fn ours(&self, program: &Path, arguments: &[&str]) -> anyhow::Result<Resident> {
         let folder = tempfile::tempdir()?;
-        let _exchange = start_exchange(workspace, folder.path())?;
+        let _exchange = self.exchange(folder.path())?;
         let starter = Running::start(program, folder.path(), arguments, "waiting for calls")?;
-        Self::measure(&program.file_name().unwrap_or_default().to_string_lossy(), starter.child.id())
+        self.measure(&program.file_name().unwrap_or_default().to_string_lossy(), starter.child.id())
     }
 
-    fn of_mgetty(workspace: &Workspace, program: &Path) -> anyhow::Result<Self> {
+    fn mgetty(&self, program: &Path) -> anyhow::Result<Resident> {
         let folder = tempfile::tempdir()?;
-        let _exchange = start_exchange(workspace, folder.path())?;
+        let _exchange = self.exchange(folder.path())?;
         let waiting = mgetty::Waiting::start(program, folder.path(), &folder.path().join("line"))?;
-        Self::measure("mgetty", waiting.id())
+        self.measure("mgetty", waiting.id())
     }
 
-    fn measure(name: &str, id: u32) -> anyhow::Result<Self> {
-        eprintln!("== {name} is waiting for calls; measuring for {} s", IDLE.as_secs());
+    fn measure(&self, name: &str, id: u32) -> anyhow::Result<Resident> {
+        eprintln!("== {name} is waiting for calls; measuring for {} s", self.idle.as_secs());
         // A starter that has just said that it waits may still be on its way into the kernel.
         thread::sleep(Duration::from_secs(1));
         let before = wakes(id)?;
-        thread::sleep(IDLE);
+        thread::sleep(self.idle);
         let wakes = wakes(id)? - before;
-        Ok(Self { memory: Memory::of(id)?, threads: tasks(id)?.len() as u64, wakes })
+        Ok(Resident { memory: Memory::of(id)?, threads: tasks(id)?.len() as u64, wakes })
     }
-}
 
-fn start_exchange(workspace: &Workspace, folder: &Path) -> anyhow::Result<Running> {
-    fs::write(folder.join("exchange.toml"), EXCHANGE)?;
-    Running::start(&workspace.release_program("ringup")?, folder, &["exchange"], "exchange ready")
+    fn exchange(&self, folder: &Path) -> anyhow::Result<Running> {
+        fs::write(folder.join("exchange.toml"), EXCHANGE)?;
+        Running::start(&self.ringup, folder, &["exchange"], "exchange ready")
+    }
 }
 
 fn tasks(id: u32) -> anyhow::Result<Vec<String>> {

@@ -15,12 +15,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::chronicle::Chronicle;
-use crate::millis;
 use crate::service::{DELAY, Service, line_name, line_number, line_sections};
 use crate::subscribers;
+use crate::{is_shortest, millis};
 
 const LINES: u32 = 50;
 const SUBSCRIBERS: u32 = 10_000;
+const SUBSCRIBERS_SHORTEST: u32 = 20;
 const ITEM_OCTETS: usize = 1000;
 const WANTED: f64 = 0.95;
 
@@ -32,10 +33,11 @@ const PACE: &str =
 const LAST_CALLS: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(at_most: Duration) {
-    let service = Service::found(PACE, LINES, SUBSCRIBERS).await;
+    let count = if is_shortest() { SUBSCRIBERS_SHORTEST } else { SUBSCRIBERS };
+    let service = Service::found(PACE, LINES, count).await;
     let config = format!("state = \"state\"\n[submission]\nlisten = \"127.0.0.1:0\"\n{}", line_sections(LINES));
     service.write("server.toml", &config);
-    let (_terminals, counted) = subscribers::start(service.folder.path(), SUBSCRIBERS, &service.exchange, DELAY);
+    let (_terminals, counted) = subscribers::start(service.folder.path(), count, &service.exchange, DELAY);
     let _server = service.start("server", &["serve", "--config", "server.toml"]);
     for line in 0..LINES {
         service.chronicle.wait_field("server", "line ready", "line", &line_name(line));
@@ -43,10 +45,10 @@ pub(crate) async fn measure(at_most: Duration) {
     let records = service.exchange.records();
     service.publish(ITEM_OCTETS);
     eprintln!("== {LINES} lines call for {} s at most", at_most.as_secs());
-    let calls = calls(records, Instant::now() + at_most).await;
+    let calls = calls(records, count as usize, Instant::now() + at_most).await;
     let completed = calls.iter().filter(|call| call.outcome == Outcome::Completed).count();
     let first = calls.iter().map(|call| call.placed).min().unwrap();
-    let is_whole = completed >= SUBSCRIBERS as usize;
+    let is_whole = completed >= count as usize;
     let last = match is_whole {
         true => calls.iter().map(|call| call.placed).max().unwrap(),
         false => first + at_most,
@@ -56,16 +58,16 @@ pub(crate) async fn measure(at_most: Duration) {
     let of = if is_whole { "until all had it" } else { "measured from the first call on" };
     let minutes = last.duration_since(first).as_secs_f64() / 60.0;
     println!(
-        "| one item of {ITEM_OCTETS} octets for {SUBSCRIBERS} terminals over {LINES} lines, {minutes:.1} minutes {of}: lines off hook | at least {:.0} % | {:.1} % | {verdict} |",
+        "| one item of {ITEM_OCTETS} octets for {count} terminals over {LINES} lines, {minutes:.1} minutes {of}: lines off hook | at least {:.0} % | {:.1} % | {verdict} |",
         100.0 * WANTED,
         100.0 * share
     );
     let lasted: Duration = calls.iter().map(|call| span(call.placed, call.ended)).sum();
-    let count = u32::try_from(calls.len()).unwrap();
+    let of_them = u32::try_from(calls.len()).unwrap();
     println!(
-        "| of them: calls, those that came up, sessions that failed; a call off hook in the mean | - | {count}, {completed}, {}; {:.1} s | |",
+        "| of them: calls, those that came up, sessions that failed; a call off hook in the mean | - | {of_them}, {completed}, {}; {:.1} s | |",
         counted.failed.load(Ordering::Relaxed),
-        lasted.as_secs_f64() / f64::from(count)
+        lasted.as_secs_f64() / f64::from(of_them)
     );
     let [seen, initialised, decided, dialled] = pauses(&calls, &service.chronicle).map(millis);
     println!(
@@ -74,7 +76,7 @@ pub(crate) async fn measure(at_most: Duration) {
 }
 
 /// The records of all calls that began by then, once they are over, or until everybody has been called.
-async fn calls(mut records: Receiver<CallRecord>, until: Instant) -> Vec<CallRecord> {
+async fn calls(mut records: Receiver<CallRecord>, wanted: usize, until: Instant) -> Vec<CallRecord> {
     let wall_until = Timestamp::now() + until.duration_since(Instant::now());
     let mut calls = Vec::new();
     let mut told = Instant::now();
@@ -85,7 +87,7 @@ async fn calls(mut records: Receiver<CallRecord>, until: Instant) -> Vec<CallRec
             Ok(Err(RecvError::Closed)) => panic!("the exchange has ended"),
             Err(_) => break,
         }
-        if calls.len() >= SUBSCRIBERS as usize {
+        if calls.len() >= wanted {
             break;
         }
         if told.elapsed() > Duration::from_secs(60) {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep};
 
-use crate::{MODEM, connection, establish, runtime};
+use crate::{MODEM, connection, establish, is_shortest, runtime};
 
 /// Pairs of ends. Each end is a link.
 const PAIRS: usize = 500;
@@ -14,23 +14,24 @@ const WATCHED: Duration = Duration::from_secs(5);
 
 /// Links that are up and idle, then with a connection each, then with a little to say.
 pub(crate) fn measure() {
+    let (pairs, watched) = if is_shortest() { (10, Duration::from_millis(500)) } else { (PAIRS, WATCHED) };
     let runtime = runtime(false);
     let mut links = Vec::new();
     let idle = allocation_counter::measure(|| {
         runtime.block_on(async {
-            for _ in 0..PAIRS {
+            for _ in 0..pairs {
                 let (near, far) = duplex(PIPE_OCTETS);
                 links.push(establish(near, far, MODEM).await);
             }
         });
     });
-    let links_count = 2 * PAIRS;
+    let links_count = 2 * pairs;
     let each = |octets: i64| octets as f64 / links_count as f64 / 1024.0;
     println!(
         "| {links_count} links, idle: heap of each, {PIPE_OCTETS} octets of pipe included | - | {:.1} KiB | |",
         each(idle.bytes_current)
     );
-    let cpu = runtime.block_on(cpu_while(async { sleep(WATCHED).await }));
+    let cpu = runtime.block_on(cpu_while(async { sleep(watched).await }));
     println!("| {links_count} links, idle: processor | - | {cpu:.2} % of one | |");
     let mut streams = Vec::new();
     let connected = allocation_counter::measure(|| {
@@ -59,7 +60,7 @@ pub(crate) fn measure() {
                 }
             });
         }
-        cpu_while(async { sleep(WATCHED).await }).await
+        cpu_while(async { sleep(watched).await }).await
     });
     println!("| {links_count} links, each pair moving 100 octets a second: processor | - | {cpu:.1} % of one | |");
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::bench::running::READY_WAIT;
 
-const RINGS: usize = 21;
+pub(in crate::bench) const RINGS: usize = 21;
 const WANTED: Duration = Duration::from_millis(20);
 
 /// Ring and number in one write, as a modem gives them that reports the number first.
@@ -34,7 +34,7 @@ impl Drop for Running {
     }
 }
 
-pub(in crate::bench) fn measure(ringup_wait: &Path, ringup: &Path) -> anyhow::Result<String> {
+pub(in crate::bench) fn measure(ringup_wait: &Path, ringup: &Path, rings: usize) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("terminal.toml");
     fs::write(&config, TERMINAL)?;
@@ -49,15 +49,15 @@ pub(in crate::bench) fn measure(ringup_wait: &Path, ringup: &Path) -> anyhow::Re
     command.arg("--line").arg(format!("tcp://{}", modem.local_addr()?)).arg("--config").arg(&config);
     command.arg("--answer").arg(ringup).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let _starter = Running(command.spawn().context("could not start ringup-wait")?);
-    eprintln!("== ringup-wait and ringup answer {RINGS} rings");
-    let mut taken = (0..RINGS).map(|_| one_ring(&modem)).collect::<anyhow::Result<Vec<_>>>()?;
+    eprintln!("== ringup-wait and ringup answer {rings} rings");
+    let mut taken = (0..rings).map(|_| one_ring(&modem)).collect::<anyhow::Result<Vec<_>>>()?;
     taken.sort();
-    let (median, worst) = (taken[RINGS / 2], taken[RINGS - 1]);
+    let (median, worst) = (taken[rings / 2], taken[rings - 1]);
     let verdict = if median < WANTED { "met" } else { "**missed**" };
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     Ok(format!(
         "From a ring with a registered number to `ATA` on the wire (the starter wakes, `ringup answer` is started, reads its \
-config, decides, opens its key and the inbox), {RINGS} rings:\n
+config, decides, opens its key and the inbox), {rings} rings:\n
 | figure | wanted | median | worst | |\n|---|---|---|---|---|
 | ring to `ATA` | under {} ms | {:.1} ms | {:.1} ms | {verdict} |\n",
         WANTED.as_millis(),

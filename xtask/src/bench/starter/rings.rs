@@ -15,6 +15,7 @@ use std::thread;
 use anyhow::{Context as _, ensure};
 
 use super::Memory;
+use crate::bench::Extent;
 use crate::bench::running::READY_WAIT;
 use crate::peers;
 use crate::workspace::Workspace;
@@ -25,8 +26,9 @@ const WARM: usize = 10;
 
 const RING: &[u8] = b"\r\nRING\r\n\r\nNMBR = 0661234567\r\n";
 
-pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path) -> anyhow::Result<String> {
+pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path, extent: Extent) -> anyhow::Result<String> {
     peers::fetch(workspace)?;
+    let rings = extent.of(RINGS, 20);
     let peers = workspace.target()?.join("peers/root");
     let folder = tempfile::tempdir()?;
     // Refuses: "not registered". This shell needs no library, and so none is put before it.
@@ -40,7 +42,7 @@ pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path) -> anyhow::Resu
     command.env("LD_PRELOAD", peers.join(peers::FAKETIME)).env("FAKETIME", "+0 x1000");
     let mut starter = Starter::start(command)?;
     let calls = connections(modem);
-    eprintln!("== ringup-wait refuses {RINGS} rings");
+    eprintln!("== ringup-wait refuses {rings} rings");
     let mut warm = None;
     let mut refused = 0;
     loop {
@@ -49,7 +51,7 @@ pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path) -> anyhow::Resu
         if refused == WARM {
             warm = Some(Memory::of(starter.child.id())?);
         }
-        if refused >= RINGS {
+        if refused >= rings {
             break;
         }
         (&call).write_all(RING)?;
