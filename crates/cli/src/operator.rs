@@ -1,6 +1,7 @@
 //! The operator's verbs: HTTP over the server's Unix socket, shown as tables or JSON.
 
 mod alarms;
+mod feeds;
 mod medium;
 mod messages;
 mod plan;
@@ -29,6 +30,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
 use self::alarms::AlarmVerbs;
+use self::feeds::FeedVerbs;
 use self::medium::MediumVerbs;
 use self::messages::MessageVerbs;
 use self::plan::Plan;
@@ -58,6 +60,7 @@ pub(crate) enum OperatorVerb {
     Subscription(SubscriptionVerbs),
     Plan(Plan),
     Alarm(AlarmVerbs),
+    Feed(FeedVerbs),
     Store(StoreVerbs),
     ServerKey(ServerKeyVerbs),
     Medium(MediumVerbs),
@@ -74,6 +77,7 @@ impl OperatorVerb {
             Self::Subscription(verbs) => verbs.run(),
             Self::Plan(plan) => plan.run(),
             Self::Alarm(verbs) => verbs.run(),
+            Self::Feed(verbs) => verbs.run(),
             Self::Store(verbs) => verbs.run(),
             Self::ServerKey(verbs) => verbs.run(),
             Self::Medium(verbs) => verbs.run(),

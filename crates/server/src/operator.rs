@@ -4,6 +4,7 @@
 
 mod alarms;
 mod calls;
+mod feeds;
 mod keeping;
 mod messages;
 mod pauses;
@@ -34,6 +35,7 @@ use serde_json::json;
 
 use self::alarms::{clear_alarm, list_alarms};
 use self::calls::{end_call, list_calls};
+use self::feeds::{list_feeds, read_feed};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
 use self::pauses::{pause_terminal, resume_terminal};
@@ -46,6 +48,7 @@ use self::window::{LIST_LAST, Window};
 use crate::alarms::Alarms;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
+use crate::ingest::feeds::Feeds;
 use crate::ingest::http::problem;
 use crate::keys::ServerKeys;
 use crate::plan::{Question, Questions};
@@ -63,6 +66,7 @@ struct Desk {
     alarms: Alarms,
     /// Where the config names each provider.
     named_in_config: Arc<BTreeMap<Name, Vec<String>>>,
+    feeds: Feeds,
 }
 
 impl Desk {
@@ -91,6 +95,7 @@ pub(crate) fn router(
     rooms: Rooms,
     dialup: DialUp,
     home: Option<Home>,
+    feeds: Feeds,
     questions: Questions,
     named_in_config: BTreeMap<Name, Vec<String>>,
 ) -> Router {
@@ -116,6 +121,8 @@ pub(crate) fn router(
         .route("/calls/{id}/end", post(end_call))
         .route("/alarms", get(list_alarms))
         .route("/alarms/clear", post(clear_alarm))
+        .route("/feeds", get(list_feeds))
+        .route("/feeds/read", post(read_feed))
         .route("/messages", get(list_messages))
         .route("/messages/{id}", get(show_message).delete(cancel_message))
         .route("/messages/{id}/explain", get(explain_message))
@@ -131,6 +138,7 @@ pub(crate) fn router(
             questions,
             alarms,
             named_in_config: Arc::new(named_in_config),
+            feeds,
         })
 }
 

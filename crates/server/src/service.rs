@@ -31,7 +31,7 @@ use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Term
 use crate::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
 };
-use crate::ingest::feeds::{self, FeedConfig};
+use crate::ingest::feeds::{self, FeedConfig, Feeds};
 use crate::ingest::http::{Submissions, serve_host};
 use crate::ingest::mail::{self, MailConfig};
 use crate::intake::Intake;
@@ -223,8 +223,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
     let (reader, keeper, teller) = (intake.clone(), store.clone(), alarms.clone());
-    alarms.keep(AlarmKind::Feed, config.feeds.iter().map(|feed| feed.url.to_string()).collect()).await;
-    tasks.spawn(feeds::read(config.feeds, reader, keeper, teller, metrics.clone(), shutdown.clone()));
+    let feeds = Feeds::new(config.feeds);
+    alarms.keep(AlarmKind::Feed, feeds.all().map(|feed| feed.url.to_string()).collect()).await;
+    tasks.spawn(feeds::read(feeds.clone(), reader, keeper, teller, metrics.clone(), shutdown.clone()));
     if let Some(mail) = config.mail {
         if let Some(relay) = mail.relay.clone() {
             let domain = mail.domains.first().cloned().unwrap_or_else(|| mail.hostname.clone());
@@ -305,7 +306,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
     let (question_sender, questions) = mpsc::channel(1);
-    let router = operator::router(rooms, dialup.clone(), config.home, question_sender, named_in_config);
+    let router = operator::router(rooms, dialup.clone(), config.home, feeds, question_sender, named_in_config);
     let operator_shutdown = shutdown.clone();
     tasks.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;

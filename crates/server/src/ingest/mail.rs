@@ -100,6 +100,10 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let door = Door { config: Arc::new(config), intake, store, metrics };
+    let provider = &door.config.provider;
+    if let Ok(None) = door.store.provider_named(provider.clone()).await {
+        tracing::warn!(%provider, "no mail is taken until its provider is in the directory: ringup provider add {provider}");
+    }
     let entrance = Entrance::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
     let mut sessions = JoinSet::new();
     loop {

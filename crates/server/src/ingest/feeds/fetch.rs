@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
-    USER_AGENT,
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
@@ -28,6 +28,9 @@ const OCTETS_MAX: usize = 8 * 1024 * 1024;
 /// Octets of an answer's head.
 const HEAD_OCTETS_MAX: usize = 32 * 1024;
 
+/// Characters of a content coding's name that are shown.
+const CODING_SHOWN: usize = 20;
+
 /// Where a feed may send us on, one after the other.
 const REDIRECTS_MAX: usize = 3;
 
@@ -36,7 +39,13 @@ pub(super) enum Fetched {
     /// Nothing new.
     Unchanged { fresh_for: SignedDuration },
     /// The whole feed.
-    Changed { content: Bytes, etag: Option<String>, last_modified: Option<String>, fresh_for: SignedDuration },
+    Changed {
+        content: Bytes,
+        content_type: Option<String>,
+        etag: Option<String>,
+        last_modified: Option<String>,
+        fresh_for: SignedDuration,
+    },
 }
 
 /// Why nothing came.
@@ -50,6 +59,8 @@ pub(super) enum FetchError {
     Status { status: StatusCode, patience: Option<SignedDuration> },
     #[error("it sends us to {0:?}, where we do not go")]
     Redirect(String),
+    #[error("it came compressed ({0}), which was not asked for")]
+    Compressed(String),
     #[error("it is larger than 8 MiB")]
     TooLarge,
     #[error("it did not come within 30 s")]
@@ -78,8 +89,13 @@ async fn follow(outward: &Outward, feed: &FeedConfig, before: &FeedState) -> Res
         let fresh_for = fresh_for(&head.headers);
         match head.status {
             StatusCode::OK => {
-                let [etag, last_modified] = [ETAG, LAST_MODIFIED].map(|name| text(&head.headers, &name));
-                return Ok(Fetched::Changed { content, etag, last_modified, fresh_for });
+                let coding = text(&head.headers, &CONTENT_ENCODING).unwrap_or_default();
+                if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
+                    return Err(FetchError::Compressed(coding.chars().take(CODING_SHOWN).collect()));
+                }
+                let [content_type, etag, last_modified] =
+                    [CONTENT_TYPE, ETAG, LAST_MODIFIED].map(|name| text(&head.headers, &name));
+                return Ok(Fetched::Changed { content, content_type, etag, last_modified, fresh_for });
             }
             StatusCode::NOT_MODIFIED => return Ok(Fetched::Unchanged { fresh_for }),
             status if status.is_redirection() => {

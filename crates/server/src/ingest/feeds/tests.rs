@@ -7,15 +7,19 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::IntoResponse;
+use delivery::TerminalId;
+use delivery::proof::KeyForm;
+use line::Hours;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::alarms::AlarmConfig;
-use crate::directory::{Provider, TokenHash};
+use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
 use crate::outward::OutwardError;
-use crate::store::Last;
+use crate::store::{Last, Quota, Quotas};
+use crate::subscription::{RegisteredBy, Subscription};
 
 /// What a path answers: status, fields, content.
 type Page = (u16, Vec<(&'static str, String)>, String);
@@ -26,7 +30,7 @@ struct Web {
     asked: Arc<Mutex<Vec<HeaderMap>>>,
     address: String,
     reader: Reader,
-    _due: mpsc::Receiver<Vec<delivery::TerminalId>>,
+    _due: mpsc::Receiver<Vec<TerminalId>>,
     _serving: JoinSet<()>,
     _folder: TempDir,
 }
@@ -53,8 +57,15 @@ use http::StatusCode;
 
 impl Web {
     async fn open() -> Self {
+        Self::with_quota(10_000).await
+    }
+
+    /// At most this number of messages of the provider may wait.
+    async fn with_quota(messages: u64) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path()).unwrap();
+        let quota = Quota { messages, ..Quotas::default().provider };
+        let store = store.with_quotas(Quotas { provider: quota, ..Quotas::default() });
         let provider = Provider { name: "feeds".parse().unwrap(), number: None, may_send: vec![] };
         store.add_provider(provider, TokenHash::of("token")).await.unwrap();
         let (due_sender, due) = mpsc::channel(1000);
@@ -68,8 +79,36 @@ impl Web {
         let address = listener.local_addr().unwrap().to_string();
         let router = Router::new().fallback(serve_page).with_state(shelf);
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let reader = Reader { intake, store, alarms, metrics, outward: Outward::default() };
+        let reader = Reader::new(intake, store, alarms, metrics, Outward::default());
         Self { pages, asked, address, reader, _due: due, _serving: serving, _folder: folder }
+    }
+
+    /// A terminal is registered for the topic: what is sent waits.
+    async fn subscribe(&self) {
+        let id = TerminalId::from_octets([1; 8]);
+        let terminal = Terminal {
+            id,
+            name: "subscriber".parse().unwrap(),
+            number: Some("301".parse().unwrap()),
+            address: None,
+            trusted_by: TrustedBy::Key(KeyForm::Raw),
+            connection: Connection::Down,
+        };
+        self.reader.store.add_terminal(terminal).await.unwrap();
+        let all = Subscription {
+            filter: "#".parse().unwrap(),
+            urgency: Urgency::Bulk,
+            size_max: None,
+            hours: Hours::default(),
+        };
+        self.reader.store.subscribe(id, all, RegisteredBy::Operator).await.unwrap();
+    }
+
+    /// Nothing waits any more.
+    async fn cancel_all(&self) {
+        for message in self.reader.store.messages(Last(100)).await.unwrap() {
+            self.reader.store.cancel(message.head.id, None, "cancelled").await.unwrap();
+        }
     }
 
     fn put(&self, path: &str, page: Page) {
@@ -91,9 +130,9 @@ impl Web {
 
     /// Reads the feed now, whenever it would be due; gives its state.
     async fn read(&self, feed: &FeedConfig) -> FeedState {
-        let url = feed.url.to_string();
-        self.reader.read_once(feed, self.reader.store.feed(url.clone()).await.unwrap()).await;
-        self.reader.store.feed(url).await.unwrap().unwrap()
+        let known = self.reader.store.feed(feed.url.to_string()).await.unwrap();
+        let is_first = known.is_none();
+        self.reader.read_once(feed, known.unwrap_or_default(), is_first).await
     }
 
     /// The titles of the items that were submitted, oldest first.
@@ -133,7 +172,7 @@ async fn each_item_is_sent_once_and_an_unchanged_feed_costs_a_304() {
     web.read(&feed).await;
     assert_eq!(web.sent().await, ["rain", "sun", "snow"]);
     // What was sent and not noted as seen, as after a crash, is the same message.
-    web.reader.read(&feed, &FeedState::default(), true).await.unwrap();
+    web.reader.read(&feed, &FeedState::default(), true).await.state.unwrap();
     assert_eq!(web.sent().await.len(), 3);
 }
 
@@ -254,4 +293,123 @@ async fn an_answer_that_never_ends_is_cut_off() {
         let error = read(endless(first, "x-more: and more\r\n").await).await;
         assert!(matches!(error, fetch::FetchError::Http(_)), "{first:?}: {error}");
     }
+}
+
+/// An RSS item with a guid.
+fn item(guid: &str, text: &str) -> String {
+    format!("<item><guid isPermaLink='false'>{guid}</guid><title>{text}</title></item>")
+}
+
+fn rss(items: &[String]) -> Page {
+    (200, vec![], format!("<rss version=\"2.0\"><channel>{}</channel></rss>", items.concat()))
+}
+
+#[tokio::test]
+async fn an_item_without_an_id_is_sent_once_however_often_it_is_read() {
+    let web = Web::open().await;
+    let level = |metres: u8| format!("<item><description>{metres}</description><title>river {metres} m</title></item>");
+    web.put("/feed", rss(&[level(4), level(3)]));
+    for _ in 0..3 {
+        web.read(&web.feed("/feed")).await;
+    }
+    assert_eq!(web.sent().await, ["river 3 m", "river 4 m"]);
+    let no_title = "{\"version\":\"https://jsonfeed.org/version/1\",\"items\":[{\"content_text\":\"storm\"}]}";
+    web.put("/json", (200, vec![], no_title.to_owned()));
+    for _ in 0..3 {
+        web.read(&web.feed("/json")).await;
+    }
+    assert_eq!(web.sent().await.len(), 3);
+}
+
+#[tokio::test]
+async fn twins_and_an_edited_item_never_stop_a_feed() {
+    let web = Web::open().await;
+    let feed = web.feed("/feed");
+    web.put("/feed", rss(&[item("h", "three"), item("g", "two"), item("g", "one")]));
+    assert_eq!(web.read(&feed).await.failed, 0);
+    assert_eq!(web.sent().await, ["one", "two", "three"]);
+    // Submitted and not noted as seen, as after a crash, and edited since: its key belongs to what it was.
+    web.put("/other", rss(&[item("1", "as it was")]));
+    let other = web.feed("/other");
+    web.reader.read(&other, &FeedState::default(), true).await.state.unwrap();
+    web.put("/other", rss(&[item("2", "behind it"), item("1", "edited")]));
+    assert_eq!(web.read(&other).await.failed, 0);
+    assert_eq!(web.sent().await[3..], ["as it was", "behind it"]);
+    let seen = web.reader.store.unseen(other.url.to_string(), vec![[0; 32]]).await.unwrap();
+    assert_eq!(seen.len(), 1);
+    web.put("/other", rss(&[item("2", "behind it"), item("1", "edited again")]));
+    web.read(&other).await;
+    assert_eq!(web.sent().await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_quota_ends_a_reading_and_the_next_goes_on_in_order_from_there() {
+    let web = Web::with_quota(2).await;
+    web.subscribe().await;
+    let feed = web.feed("/feed");
+    let all = |edited: &str| rss(&["e", "d", "c", "b", "a"].map(|id| item(id, &format!("{id}{edited}"))));
+    web.put("/feed", all(""));
+    let state = web.read(&feed).await;
+    assert_eq!((state.failed, minutes_until(&state)), (1, 15), "it is read again when it would be, not twice as late");
+    assert_eq!(web.sent().await, ["a", "b"]);
+    web.cancel_all().await;
+    web.put("/feed", all(", edited"));
+    web.read(&feed).await;
+    assert_eq!(web.sent().await, ["a", "b", "c, edited", "d, edited"]);
+    web.cancel_all().await;
+    assert_eq!(web.read(&feed).await.failed, 0);
+    assert_eq!(web.sent().await.len(), 5);
+    assert!(web.reader.alarms.standing().await.iter().all(|alarm| alarm.kind != AlarmKind::Feed));
+}
+
+#[tokio::test]
+async fn what_was_there_before_the_first_good_reading_is_not_sent_after_a_failed_one() {
+    let web = Web::open().await;
+    let feed = FeedConfig { from_the_first: false, ..web.feed("/feed") };
+    assert_eq!(web.read(&feed).await.failed, 1);
+    web.put("/feed", (200, vec![], items(&["old"])));
+    web.read(&feed).await;
+    web.put("/feed", (200, vec![], items(&["new", "old"])));
+    web.read(&feed).await;
+    assert_eq!(web.sent().await, ["new"]);
+}
+
+#[tokio::test]
+async fn a_feed_in_an_unknown_format_or_compressed_is_an_alarm_with_the_reason() {
+    let web = Web::open().await;
+    let alarm = async |path: &str| {
+        let feed = web.feed(path);
+        web.reader.read_once(&feed, FeedState { failed: FAILED_ALARM - 1, ..FeedState::default() }, false).await;
+        let standing = web.reader.alarms.standing().await;
+        standing.iter().find(|alarm| alarm.subject == feed.url.to_string()).unwrap().detail.clone()
+    };
+    web.put("/cdf", (200, vec![], "<?xml version=\"1.0\"?><CHANNEL><ITEM HREF=\"x\"/></CHANNEL>".to_owned()));
+    assert!(alarm("/cdf").await.contains("begins with <CHANNEL>"));
+    web.put("/gzip", (200, vec![("content-encoding", "gzip".to_owned())], String::new()));
+    assert!(alarm("/gzip").await.contains("compressed (gzip)"));
+}
+
+#[tokio::test]
+async fn a_feed_is_read_as_soon_as_its_provider_is_there_and_when_it_is_wanted() {
+    let web = Web::open().await;
+    web.put("/feed", (200, vec![], items(&["rain"])));
+    let late = FeedConfig { provider: "late".parse().unwrap(), ..web.feed("/feed") };
+    let (url, feeds) = (late.url.to_string(), Feeds::new(vec![late]));
+    let (reader, store) = (web.reader.clone(), web.reader.store.clone());
+    let (reading, other) = (feeds.clone(), feeds.clone());
+    let mut readings = JoinSet::new();
+    readings.spawn(async move { reader.keep_reading(&reading.0[0].0, &reading.0[0].1).await });
+    tokio::task::yield_now().await;
+    assert!(web.asked.lock().unwrap().is_empty(), "nothing is fetched before");
+    let provider = Provider { name: "late".parse().unwrap(), number: None, may_send: vec![] };
+    store.add_provider(provider, TokenHash::of("late")).await.unwrap();
+    let until_asked = async |times: usize| {
+        while web.asked.lock().unwrap().len() < times || web.sent().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    until_asked(1).await;
+    assert!(!other.read_now("http://other.example/"));
+    assert!(other.read_now(&url), "long before it is due");
+    until_asked(2).await;
 }

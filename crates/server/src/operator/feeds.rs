@@ -1,0 +1,44 @@
+//! The feeds that are read, as the operator sees them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Desk, Refused};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    url: String,
+}
+
+pub(super) async fn list_feeds(State(desk): State<Desk>) -> Answer {
+    let mut shown: Vec<Value> = Vec::new();
+    for feed in desk.feeds.all() {
+        let url = feed.url.to_string();
+        let state = desk.store.feed(url.clone()).await?;
+        shown.push(json!({
+            "url": url,
+            "topic": feed.topic.to_string(),
+            "provider": feed.provider.to_string(),
+            "is_read": state.is_some(),
+            "failed": state.as_ref().map(|state| state.failed),
+            "next_at": state.map(|state| state.next_at),
+        }));
+    }
+    Ok(Json(shown).into_response())
+}
+
+pub(super) async fn read_feed(State(desk): State<Desk>, body: Result<Json<Wanted>, JsonRejection>) -> Answer {
+    let Json(Wanted { url }) = body?;
+    if !desk.feeds.read_now(&url) {
+        let detail = format!("no feed at {url:?} is in the config; `ringup feed list` shows them");
+        return Err(Refused::missing("url", detail));
+    }
+    tracing::info!(feed = url, "feed read for the operator");
+    Ok(StatusCode::ACCEPTED.into_response())
+}
