@@ -153,7 +153,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
     let budget = Budget::new(&config.state, config.limits);
     let now = Zoned::now();
     let acted_on = |number: &Number| budget.acted_on(number, now.timestamp());
-    match config.callers.decide(&ring, week_minute(&now), acted_on) {
+    match config.callers.decide(&ring, WeekMinute::at(&now), acted_on) {
         Decision::Answer(caller) => {
             if budget.is_spaced(&caller, now.timestamp()) {
                 tracing::warn!(?caller, "refused: not proved on earlier calls");
@@ -254,11 +254,6 @@ async fn call_back(
 fn note_if_limited(config: &TerminalConfig, budget: &Budget, caller: &Number, now: &Zoned) -> Result<(), BudgetError> {
     let is_limited = config.callers.rules().any(|(number, rule)| number == caller && rule.per_hour.is_some());
     if is_limited { budget.note_ring(caller, now.timestamp()) } else { Ok(()) }
-}
-
-fn week_minute(now: &Zoned) -> WeekMinute {
-    let unsigned = |number: i8| u8::try_from(number).unwrap_or_default();
-    WeekMinute::new(unsigned(now.weekday().to_monday_zero_offset()), unsigned(now.hour()), unsigned(now.minute()))
 }
 
 #[cfg(test)]

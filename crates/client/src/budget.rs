@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A crash between the two leaves the reservation, which counts as spent. So no ring, no restart and no bug above this
-//! room makes the machine spend more. Times that lie in the future (the clock was set back) count as now.
+//! room makes the machine spend more. Times that lie in the future (the clock was set back) count
+//! as now; those of rings, if they are further ahead than rings count, not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -223,9 +224,10 @@ impl Budget {
         let lock = File::create(self.folder.join("budget.lock")).map_err(disk)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| disk(errno.into()))?;
         let mut spent = self.read().map_err(disk)?;
-        let result = work(&mut spent)?;
+        let result = work(&mut spent);
+        // What was forgotten and put right is, whatever comes of the rest.
         self.write(&spent).map_err(disk)?;
-        Ok(result)
+        result
     }
 
     fn path(&self) -> PathBuf {
@@ -252,7 +254,9 @@ impl Budget {
 }
 
 impl Spent {
+    /// A call from the future was placed by a clock that was wrong: it is as old as the clock that is right.
     fn forget(&mut self, now: Timestamp) {
+        self.calls.iter_mut().for_each(|call| call.at = call.at.min(now));
         self.calls.retain(|call| now.duration_since(call.at) < DAY);
     }
 }
@@ -262,7 +266,7 @@ fn count(calls: &[ActedOn], number: &Number) -> u32 {
 }
 
 fn is_within(at: Timestamp, period: Duration, now: Timestamp) -> bool {
-    now.duration_since(at) < SignedDuration::try_from(period).unwrap_or(DAY)
+    now.duration_since(at).abs() < SignedDuration::try_from(period).unwrap_or(DAY)
 }
 
 #[cfg(test)]
@@ -317,6 +321,22 @@ mod tests {
         let _ = budget(&folder, 1, 10).reserve(TEN_MINUTES, noon()).unwrap();
         let refused = budget(&folder, 1, 10).reserve(TEN_MINUTES, noon() - 1000 * HOUR);
         assert!(matches!(refused, Err(BudgetError::Calls { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_costs_a_day_and_not_the_years() {
+        let folder = tempfile::tempdir().unwrap();
+        let (budget, ahead) = (budget(&folder, 1, 10), noon() + 24 * 365 * HOUR);
+        let number = "201".parse().unwrap();
+        let _ = budget.reserve(TEN_MINUTES, ahead).unwrap();
+        budget.note_ring(&number, ahead).unwrap();
+        for _ in 0..3 {
+            budget.note_unproved(&number, ahead).unwrap();
+        }
+        assert!(budget.reserve(TEN_MINUTES, noon()).is_err(), "it was spent, whenever");
+        assert_eq!((budget.acted_on(&number, noon()), budget.is_spaced(&number, noon())), (0, false));
+        assert!(budget.reserve(TEN_MINUTES, noon() + 23 * HOUR).is_err());
+        assert!(budget.reserve(TEN_MINUTES, noon() + 24 * HOUR).is_ok());
     }
 
     #[test]

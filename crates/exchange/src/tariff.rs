@@ -176,13 +176,16 @@ impl Tariff {
             .find(|window| window.days.contains(&day) && window.from <= time && window.to.is_none_or(|to| time < to))
     }
 
-    /// Until another window may begin: the next time of day that any window names, or midnight. More than nothing.
+    /// Until another window may begin: the next time of day that any window names, midnight, or the moment at which the clock is set. More
+    /// than nothing.
     fn to_next_change(&self, now: &Zoned) -> Duration {
         let time = now.time();
         let named = self.windows.iter().flat_map(|window| std::iter::once(window.from).chain(window.to));
         let next = named.filter(|named| *named > time).min();
         let until = next.map(|next| time.duration_until(next));
         let until = until.unwrap_or_else(|| SignedDuration::from_hours(24) - time.duration_since(Time::midnight()));
+        let set = now.time_zone().following(now.timestamp()).next();
+        let until = set.map_or(until, |set| until.min(set.timestamp().duration_since(now.timestamp())));
         Duration::try_from(until).ok().filter(|until| !until.is_zero()).unwrap_or(Duration::from_secs(1))
     }
 

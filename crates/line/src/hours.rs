@@ -1,40 +1,59 @@
-//! When something is allowed: hours of the week, as an operator writes them.
+//! When something is allowed: hours of the week, as an operator writes them. Pure.
+
+mod opening;
 
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Zoned;
+
+use opening::Skipped;
+
 /// Minutes in a day.
 const DAY: u16 = 24 * 60;
-const WEEK: u16 = 7 * DAY;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// A minute of the week in local time: 0 is Monday 00:00.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WeekMinute(u16);
+/// A minute of the week in local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeekMinute {
+    /// 0 is Monday 00:00.
+    number: u16,
+    /// The clock was set forward just before.
+    skipped: Option<Skipped>,
+}
 
 impl WeekMinute {
     /// `weekday` counts from Monday, 0; what is beyond the end of a day or week is its last minute.
     pub fn new(weekday: u8, hour: u8, minute: u8) -> Self {
         let minute = (u16::from(hour) * 60 + u16::from(minute)).min(DAY - 1);
-        Self(u16::from(weekday.min(6)) * DAY + minute)
+        Self { number: u16::from(weekday.min(6)) * DAY + minute, skipped: None }
+    }
+
+    /// The minute that it is then and there.
+    pub fn at(now: &Zoned) -> Self {
+        let unsigned = |part: i8| u8::try_from(part).unwrap_or_default();
+        let weekday = unsigned(now.weekday().to_monday_zero_offset());
+        let minute = Self::new(weekday, unsigned(now.hour()), unsigned(now.minute()));
+        Self { skipped: Skipped::just_before(now), ..minute }
     }
 
     #[cfg(test)]
     pub(crate) const fn from_monday(minutes: u16) -> Self {
-        Self(minutes)
+        Self { number: minutes, skipped: None }
     }
 
     fn weekday(self) -> u16 {
-        self.0 / DAY
+        self.number / DAY
     }
 
     fn minute(self) -> u16 {
-        self.0 % DAY
+        self.number % DAY
     }
 }
 
 /// A window of the week: `"mon-fri 08:00-18:00"`, `"sat 09:00-12:00"`, `"20:00-06:00"` on every day. One that ends
-/// before it begins ends on the next day; `"24:00"` is the end of a day.
+/// before it begins ends on the next day; `"24:00"` is the end of a day. One that lies in an hour that the clock is set over begins when
+/// the clock has been set, and is as long as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Days on which it begins: first and last, which may be before the first (`sat-mon`).
@@ -57,19 +76,6 @@ impl Hours {
     /// Whether it is one of them.
     pub fn contains(&self, at: WeekMinute) -> bool {
         self.0.is_empty() || self.0.iter().any(|window| window.contains(at))
-    }
-
-    /// Minutes until it is one of them: 0 if it is.
-    pub fn minutes_until(&self, at: WeekMinute) -> u16 {
-        if self.contains(at) {
-            return 0;
-        }
-        let begins = self
-            .0
-            .iter()
-            .flat_map(|window| (0..7).filter(|day| window.begins_on(*day)).map(|day| day * DAY + window.from));
-        // A window has a length: none is entered but at its beginning.
-        begins.map(|begin| (begin + WEEK - at.0) % WEEK).min().unwrap_or_default()
     }
 }
 
@@ -99,7 +105,8 @@ impl Window {
         let (day, minute) = (at.weekday(), at.minute());
         let yesterday = (day + 6) % 7;
         if self.from < self.to {
-            self.begins_on(day) && (self.from..self.to).contains(&minute)
+            let is_late = || at.skipped.is_some_and(|skipped| skipped.contains(minute, self.from, self.to));
+            self.begins_on(day) && ((self.from..self.to).contains(&minute) || is_late())
         } else {
             self.begins_on(day) && minute >= self.from || self.begins_on(yesterday) && minute < self.to
         }
@@ -194,17 +201,6 @@ mod tests {
             assert_eq!(text.parse::<Hours>().unwrap().to_string(), text);
         }
         assert!("06:00-22:00,".parse::<Hours>().is_err());
-    }
-
-    #[test]
-    fn the_minutes_to_the_next_window_are_those_one_counts() {
-        for windows in [&["mon-fri 08:00-18:00"][..], &["fri 22:00-06:00", "tue 00:00-00:01"], &["23:59-24:00"], &[]] {
-            let hours = Hours(windows.iter().map(|window| window.parse().unwrap()).collect());
-            for minute in 0..WEEK {
-                let counted = (0..WEEK).find(|wait| hours.contains(WeekMinute((minute + wait) % WEEK)));
-                assert_eq!(Some(hours.minutes_until(WeekMinute(minute))), counted, "{windows:?} from {minute}");
-            }
-        }
     }
 
     #[test]

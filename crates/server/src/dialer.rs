@@ -219,7 +219,7 @@ impl Dialer {
     /// What a call of a minute to a number costs then on a line, if it costs anything.
     pub fn usual_price(&self, line: &Name, number: &Number, at: Timestamp) -> Option<Micros> {
         let tariff = self.money.tariffs.for_number(self.lines.get(line)?, number);
-        Some(tariff.usual_price(at.to_zoned(TimeZone::system()).datetime()))
+        Some(tariff.usual_price(&at.to_zoned(TimeZone::system())))
     }
 
     /// What is spent or reserved today, and what may be.

@@ -33,10 +33,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use delivery::{MessageId, TerminalId, Urgency};
-use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Zoned};
 
 pub use explain::{Waiting, Why};
-pub(crate) use rules::week_minute;
 pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
 pub use series::REDIALS_MAX;
 pub use terminal::Rest;
@@ -54,11 +54,8 @@ use terminal::{State, Terminal};
 /// The wall clock may be off so far from what the other clock says; more is a jump, and hours are looked at anew.
 const JUMP: SignedDuration = SignedDuration::from_secs(60);
 
-/// More often the clocks are not compared.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
-
-/// Hours that are waited for are looked at so often at least: only then a jump of the wall clock is seen.
-const LOOK_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// While something waits by the wall clock, the clocks are compared so often at least: only then a jump is seen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A bulk message is on its way so long before it is worth nothing.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -171,7 +168,7 @@ pub struct Dispatch {
     queue: Queue,
     /// The ends of all rests.
     rests: BTreeSet<(Instant, TerminalId)>,
-    /// Rests that hang on the wall clock.
+    /// Rests until an hour, a price or a day: they hang on the wall clock.
     by_wall_clock: BTreeSet<TerminalId>,
     series: BTreeMap<TerminalId, Series>,
     swept: Option<Instant>,
@@ -180,8 +177,9 @@ pub struct Dispatch {
     suspects: Suspects,
     silence: Silence,
     storm: Storm,
-    /// The last look at the clocks.
-    looked: Option<Moment>,
+    zone: TimeZone,
+    /// A moment at which the two clocks were as they are to each other now.
+    anchor: Option<Moment>,
     at: Option<Instant>,
     random: u64,
     output: VecDeque<Output>,
@@ -190,14 +188,14 @@ pub struct Dispatch {
 impl Dispatch {
     /// `seed` makes the jitter of retries.
     pub fn new(rules: Rules, seed: u64) -> Self {
-        let Rules { retry, storm, reserve, breaks_max, bulk_wait, lines, routes } = rules;
+        let Rules { retry, storm, reserve, breaks_max, bulk_wait, zone, lines, routes } = rules;
         Self {
             retry,
             reserve,
             breaks_max,
             bulk_wait,
             queue: Queue::new(routes.len() + 1),
-            lines: Lines::new(lines, routes),
+            lines: Lines::new(lines, routes, zone.clone()),
             terminals: BTreeMap::new(),
             rests: BTreeSet::new(),
             by_wall_clock: BTreeSet::new(),
@@ -207,7 +205,8 @@ impl Dispatch {
             suspects: Suspects::default(),
             silence: Silence::default(),
             storm: Storm::new(storm),
-            looked: None,
+            zone,
+            anchor: None,
             at: None,
             random: seed | 1,
             output: VecDeque::new(),
@@ -436,15 +435,18 @@ impl Dispatch {
         if terminal.urgency != Urgency::Bulk {
             return Duration::ZERO;
         }
-        let left = terminal.deadline.map(|deadline| deadline.saturating_duration_since(now.at + DEADLINE_MARGIN));
+        let left = terminal.deadline.map(|deadline| {
+            let left = Duration::try_from(deadline.duration_since(now.wall)).unwrap_or_default();
+            left.saturating_sub(DEADLINE_MARGIN)
+        });
         let longest = self.bulk_wait.min(left.unwrap_or(Duration::MAX));
-        self.lines.until_cheap(terminal.route(), now.local).min(longest)
+        self.lines.until_cheap(terminal.route(), now.wall).min(longest)
     }
 
     /// Why a terminal at the head of the queue is not called now, and until when.
     fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
         let conditions = terminal.conditions.as_ref()?;
-        let wait = conditions.until_open(now.local);
+        let wait = conditions.until_open(&self.zoned(now));
         if !wait.is_zero() {
             return Some((now.at + wait, Rest::Hours));
         }
@@ -499,7 +501,7 @@ impl Dispatch {
         if let Some(terminal) = self.terminals.get_mut(&id) {
             terminal.state = State::Resting { until, why };
             self.rests.insert((until, id));
-            if matches!(why, Rest::Hours | Rest::Price) {
+            if matches!(why, Rest::Hours | Rest::Price | Rest::Budget) {
                 self.by_wall_clock.insert(id);
             }
         }
@@ -543,28 +545,26 @@ impl Dispatch {
         }
     }
 
-    /// Puts prices right, and has hours looked at anew when the wall clock has jumped.
+    /// Puts prices right, and has all that waits by the wall clock looked at anew when that has jumped, forward or back.
     fn look_at_clocks(&mut self, now: Moment) {
         self.at = Some(now.at);
-        self.lines.wake(now.at, now.local);
-        let Some(before) = self.looked else {
-            self.looked = Some(now);
-            return;
-        };
-        let passed = now.at.saturating_duration_since(before.at);
-        if passed < LOOK_AFTER {
+        self.lines.wake(now.at, now.wall);
+        let anchor = *self.anchor.get_or_insert(now);
+        let passed = SignedDuration::try_from(now.at.saturating_duration_since(anchor.at)).unwrap_or_default();
+        if (now.wall.duration_since(anchor.wall) - passed).abs() <= JUMP {
             return;
         }
-        self.looked = Some(now);
-        let expected = before.local.saturating_add(SignedDuration::try_from(passed).unwrap_or_default());
-        if expected.duration_until(now.local).abs() > JUMP {
-            for id in std::mem::take(&mut self.by_wall_clock) {
-                let wait =
-                    self.terminals.get(&id).map_or(Duration::ZERO, |terminal| self.wait_for_price(terminal, now));
-                // Its hours are looked at when it is its turn.
-                if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) }
-            }
+        self.anchor = Some(now);
+        for id in std::mem::take(&mut self.by_wall_clock) {
+            let wait = self.terminals.get(&id).map_or(Duration::ZERO, |terminal| self.wait_for_price(terminal, now));
+            // Its hours and its budget are looked at when it is its turn.
+            if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) }
         }
+    }
+
+    /// A moment on the calendar of the lines.
+    pub(crate) fn zoned(&self, now: Moment) -> Zoned {
+        now.wall.to_zoned(self.zone.clone())
     }
 
     fn next_wake(&self) -> Option<Instant> {

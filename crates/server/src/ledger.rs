@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::civil::{Date, Time};
+use jiff::civil::Date;
 use jiff::{SignedDuration, Zoned};
 use line::CallId;
 
@@ -100,28 +100,44 @@ pub enum Used {
     },
 }
 
+/// Days whose sums are kept: those that a clock may come back to.
+const DAYS_MAX: usize = 8;
+
 #[derive(Debug)]
 struct Open {
-    day: Date,
+    /// The days it counts for: the one on which it was reserved, and one that the clock was set back to since.
+    days: Vec<Date>,
+    /// The turn of the day in which it was reserved.
+    turn: u64,
     amount: Micros,
     tariff: Arc<Tariff>,
     at: Zoned,
     accounts: Vec<Account>,
 }
 
-/// What is reserved and spent today.
+/// What is reserved and spent on a day, by account.
+type Sums = BTreeMap<Account, Micros>;
+
+/// What is reserved and spent today. Today is what the wall clock says: a clock that is set ahead and then right comes back to the day that
+/// it is, and finds there what was spent on it, before and meanwhile.
 #[derive(Debug)]
 pub struct Ledger {
     budget: Budget,
     today: Date,
-    spent: BTreeMap<Account, Micros>,
+    /// Today's and those of a few other days.
+    days: BTreeMap<Date, Sums>,
+    /// What of today's was reserved since the clock came to it last.
+    turned: Sums,
+    /// How often another day has come.
+    turn: u64,
     open: BTreeMap<CallId, Open>,
 }
 
 impl Ledger {
     /// A ledger of nothing spent.
     pub fn new(budget: Budget, today: Date) -> Self {
-        Self { budget, today, spent: BTreeMap::new(), open: BTreeMap::new() }
+        let (days, turned, open) = (BTreeMap::new(), Sums::new(), BTreeMap::new());
+        Self { budget, today, days, turned, turn: 0, open }
     }
 
     /// Counts what was spent today, or was reserved and never settled, before the server started.
@@ -158,22 +174,24 @@ impl Ledger {
         };
         let amount = tariff.reserve(&at, longest, octets);
         self.spend(accounts.iter().cloned(), amount);
-        let day = self.today;
-        self.open.insert(call, Open { day, amount, tariff, at, accounts: accounts.clone() });
+        let (day, turn) = (self.today, self.turn);
+        self.open.insert(call, Open { days: vec![day], turn, amount, tariff, at, accounts: accounts.clone() });
         Ok(Reservation { call, day, amount, longest, accounts })
     }
 
     /// Puts what the call cost in the place of what was reserved. `None`: there is no such reservation (any more).
     pub fn settle(&mut self, call: CallId, used: Used) -> Option<Micros> {
-        let Open { day, amount, tariff, at, accounts } = self.open.remove(&call)?;
+        let Open { days, turn, amount, tariff, at, accounts } = self.open.remove(&call)?;
         let cost = match used {
             Used::Nothing => Micros::ZERO,
             Used::NotAnswered => tariff.price_of_failure(),
             Used::Answered { lasted, octets } => tariff.most(&at, lasted, octets).max(tariff.price_of_failure()),
         };
-        if day == self.today {
+        let turned = (turn == self.turn).then_some(&mut self.turned);
+        let counted = self.days.iter_mut().filter(|(day, _)| days.contains(day)).map(|(_, sums)| sums);
+        for sums in counted.chain(turned) {
             for account in &accounts {
-                if let Some(spent) = self.spent.get_mut(account) {
+                if let Some(spent) = sums.get_mut(account) {
                     *spent = *spent - amount + cost;
                 }
             }
@@ -183,7 +201,7 @@ impl Ledger {
 
     /// What is spent or reserved today.
     pub fn spent(&self, account: &Account) -> Micros {
-        self.spent.get(account).copied().unwrap_or_default()
+        self.days.get(&self.today).and_then(|sums| sums.get(account)).copied().unwrap_or_default()
     }
 
     /// The budgets.
@@ -196,23 +214,48 @@ impl Ledger {
     }
 
     fn spend(&mut self, accounts: impl IntoIterator<Item = Account>, amount: Micros) {
+        let sums = self.days.entry(self.today).or_default();
         for account in accounts {
-            let spent = self.spent.entry(account).or_default();
-            *spent = *spent + amount;
+            for sums in [&mut *sums, &mut self.turned] {
+                let spent = sums.entry(account.clone()).or_default();
+                *spent = *spent + amount;
+            }
         }
     }
 
-    /// A day that is past does not come back: a clock that is set back brings no new budget.
+    /// The clock says that it is this day. One that is set back brings no new budget: what was spent on the day that it takes back counts
+    /// for both.
     fn turn_to(&mut self, date: Date) {
-        if date > self.today {
-            self.today = date;
-            self.spent.clear();
+        if date == self.today {
+            return;
+        }
+        let turned = std::mem::take(&mut self.turned);
+        if date < self.today {
+            let sums = self.days.entry(date).or_default();
+            for (account, amount) in turned {
+                let spent = sums.entry(account).or_default();
+                *spent = *spent + amount;
+            }
+            let meanwhile = self.open.values_mut().filter(|open| open.turn == self.turn);
+            meanwhile.for_each(|open| open.days.push(date));
+        }
+        (self.today, self.turn) = (date, self.turn + 1);
+        while self.days.len() > DAYS_MAX {
+            // The furthest from today: the clock comes back to it last.
+            let (Some((first, _)), Some((last, _))) = (self.days.first_key_value(), self.days.last_key_value()) else {
+                return;
+            };
+            let distance = |day: &Date| date.duration_since(*day).abs();
+            let furthest = if distance(first) > distance(last) { *first } else { *last };
+            self.days.remove(&furthest);
         }
     }
 }
 
+/// A day on which the clock is set is longer or shorter than others.
 fn to_midnight(at: &Zoned) -> Duration {
-    let rest = SignedDuration::from_hours(24) - Time::midnight().duration_until(at.time());
+    let midnight = at.tomorrow().and_then(|tomorrow| tomorrow.start_of_day());
+    let rest = midnight.map_or(SignedDuration::from_hours(24), |midnight| midnight.duration_since(at));
     Duration::try_from(rest).unwrap_or_default()
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use delivery::proof::KeyFileError;
 use delivery::{MessageId, TerminalId};
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use line::{CallId, Home, Hours};
 use link::{Capture, OpenPorts};
 use tokio::net::{TcpListener, UnixListener};
@@ -271,6 +272,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         reserve: config.reserve,
         lines: line_terms.collect(),
         routes: config.conditions.iter().map(|conditions| conditions.lines.clone()).collect(),
+        zone: TimeZone::system(),
         ..Rules::new(config.retry)
     };
     let (alarms_room, metrics_room) = (alarms.clone(), metrics.clone());
@@ -781,15 +783,11 @@ impl Server {
         let (conditions, _) = self.calendar.of(&terminal.name);
         // Terminals without a number, paused or without a proof are not called: what waits, waits until that has changed.
         let conditions = (terminal.number.is_some() && is_called).then(|| conditions.clone());
-        let deadline = waits.expires_at.map(|at| {
-            let left = at.duration_since(Timestamp::now());
-            Instant::now() + Duration::try_from(left).unwrap_or_default()
-        });
-        let demand = Demand { terminal: terminal.id, conditions, urgency: waits.urgency, deadline };
+        let demand = Demand { terminal: terminal.id, conditions, urgency: waits.urgency, deadline: waits.expires_at };
         self.feed(Input::Due(demand));
     }
 }
 
 fn moment() -> Moment {
-    Moment { at: Instant::now(), local: Zoned::now().datetime() }
+    Moment { at: Instant::now(), wall: Timestamp::now() }
 }

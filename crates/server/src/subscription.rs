@@ -1,10 +1,8 @@
 //! What a terminal has registered for, and what of that it is called for. Pure.
 
 use delivery::{TerminalId, Topic, TopicFilter, Urgency};
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{Timestamp, Zoned};
 use line::Hours;
-
-use crate::dispatch::week_minute;
 
 /// Subscriptions that one terminal may have.
 pub const SUBSCRIPTIONS_MAX: u64 = 100;
@@ -80,14 +78,8 @@ impl Subscription {
         if urgency > self.urgency || self.size_max.is_some_and(|max| size > max) {
             return Calls::Never;
         }
-        match self.hours.minutes_until(week_minute(now.datetime())) {
-            0 => Calls::Now,
-            wait => {
-                let begun = SignedDuration::from_secs(i64::from(now.second()));
-                let from = now.timestamp().checked_add(SignedDuration::from_mins(wait.into()) - begun);
-                from.map_or(Calls::Never, Calls::From)
-            }
-        }
+        let from = self.hours.next_open(now, |_| false);
+        if from == *now { Calls::Now } else { Calls::From(from.timestamp()) }
     }
 }
 

@@ -48,7 +48,7 @@ impl Decided {
         now: Moment,
         wall: impl Fn(Instant) -> Timestamp,
     ) -> Self {
-        let waiting = dispatch.explain(terminal, now);
+        let (waiting, local) = (dispatch.explain(terminal, now), dispatch.zoned(now));
         let lines = match (waiting.why, conditions) {
             // Dispatch was not told of it, for it is not called: its lines are those that its conditions name.
             (Why::Nothing, Some(conditions)) => dispatch.lines_on(conditions.route),
@@ -57,9 +57,9 @@ impl Decided {
         Self {
             why: waiting.why,
             next_at: waiting.next.map(wall),
-            is_closed_day: conditions.is_some_and(|found| found.closed.contains(&now.local.date()))
+            is_closed_day: conditions.is_some_and(|found| found.closed.contains(&local.date()))
                 || waiting.is_closed_day,
-            is_outside_hours: conditions.is_some_and(|found| !found.until_open(now.local).is_zero()),
+            is_outside_hours: conditions.is_some_and(|found| !found.until_open(&local).is_zero()),
             lines: lines.into_iter().cloned().collect(),
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use jiff::civil::{Date, DateTime};
+use jiff::Zoned;
+use jiff::civil::Date;
 use server::dispatch::{Conditions, RedialRules, StormRules};
 use server::ledger::Micros;
 
@@ -30,7 +31,7 @@ impl Checks {
     }
 
     /// Promise 5: a call to a terminal that may be called now, on a line that is free.
-    pub(crate) fn may_be_called(&mut self, now: Duration, local: DateTime, terminal: u32, conditions: &Conditions) {
+    pub(crate) fn may_be_called(&mut self, now: Duration, local: &Zoned, terminal: u32, conditions: &Conditions) {
         if !conditions.until_open(local).is_zero() {
             self.breach(now, || format!("t{terminal} called outside its hours, at {local}"));
         }

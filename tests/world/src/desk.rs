@@ -70,7 +70,7 @@ impl Desk {
     }
 
     pub(crate) fn moment(&self, now: Duration, local: DateTime) -> Moment {
-        Moment { at: self.instant(now), local }
+        Moment { at: self.instant(now), wall: zoned(local).timestamp() }
     }
 
     pub(crate) fn feed(&mut self, input: Input, now: Duration, local: DateTime) {
@@ -115,7 +115,12 @@ impl Desk {
 }
 
 pub(crate) fn zoned(local: DateTime) -> Zoned {
-    local.to_zoned(TimeZone::fixed(tz::offset(9))).expect("a time of this century")
+    local.to_zoned(zone()).expect("a time of this century")
+}
+
+/// Where the lines are.
+pub(crate) fn zone() -> TimeZone {
+    TimeZone::fixed(tz::offset(9))
 }
 
 pub(crate) fn line<'a>(lines: &'a [LineTerms], name: &server::directory::Name) -> (usize, &'a LineTerms) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use delivery::{TerminalId, Urgency};
-use jiff::civil::DateTime;
+use jiff::Timestamp;
 use ringup_world::{OctetPlan, OctetReport, OctetWorld, Plan, Report, World, cost_table};
 use server::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
@@ -175,15 +175,15 @@ fn terminal(number: u32) -> TerminalId {
     TerminalId::from_octets(octets)
 }
 
+/// 2026-11-24, 12:00 UTC.
+const NOON: Timestamp = Timestamp::constant(1_795_521_600, 0);
+
 fn print_dispatch() {
     // Only that it runs: `cargo xtask bench --shortest`.
     let is_shortest = std::env::var_os("RINGUP_BENCH_SHORTEST").is_some();
     let (watched, due_count) = if is_shortest { (10_000, 1000) } else { (WATCHED, DUE) };
     let start = Instant::now() + Duration::from_secs(1_000_000);
-    let moment = |millis: u64| Moment {
-        at: start + Duration::from_millis(millis),
-        local: DateTime::constant(2026, 11, 24, 12, 0, 0, 0),
-    };
+    let moment = |millis: u64| Moment { at: start + Duration::from_millis(millis), wall: NOON };
     let name = |line: u32| format!("l{line}").parse().expect("a name");
     let terms = (0..LINES).map(|line| LineTerms { name: name(line), tariff: None, is_ring_only: false });
     let retry = RetryRules {

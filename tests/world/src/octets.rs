@@ -42,6 +42,7 @@ use self::terminal::{Did, TerminalEnd};
 use self::wire::{Happened, Wire};
 use crate::chance::Chance;
 use crate::checks::Checks;
+use crate::desk::{zone, zoned};
 use crate::people::{id, name};
 
 const BEGIN: DateTime = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
@@ -183,6 +184,7 @@ impl OctetWorld {
         let stations = all.chain([stranger.station]).zip(0..).collect();
         let usual = config.stations().iter().map(|station| station.settings.clone()).collect();
         let rules = Rules {
+            zone: zone(),
             storm: STORM,
             lines: (0..LINES)
                 .map(|line| LineTerms { name: line_name(line), tariff: None, is_ring_only: false })
@@ -411,7 +413,7 @@ impl OctetWorld {
 
     fn feed(&mut self, input: Input) {
         let since = jiff::SignedDuration::try_from(self.now.duration_since(self.start)).expect("weeks");
-        self.dispatch.handle(input, Moment { at: self.now, local: BEGIN + since });
+        self.dispatch.handle(input, Moment { at: self.now, wall: zoned(BEGIN).timestamp() + since });
         loop {
             match self.dispatch.poll_output() {
                 Output::Timeout { at } => return self.dispatch_at = at,

@@ -15,6 +15,7 @@ use server::ledger::Tariff;
 use server::outcome::Outcome;
 
 use crate::chance::Chance;
+use crate::desk::{zone, zoned};
 use crate::people::{id, name};
 
 /// Batches for the sampling error.
@@ -56,11 +57,11 @@ pub(crate) fn serve(
         redials: RedialRules::default(),
     };
     let storm = StormRules { calls_per_minute: 60_000, burst: 1000, calls_at_once: u32::MAX };
-    let mut dispatch = Dispatch::new(Rules { lines: terms.collect(), storm, ..Rules::new(retry) }, 1);
+    let mut dispatch = Dispatch::new(Rules { zone: zone(), lines: terms.collect(), storm, ..Rules::new(retry) }, 1);
     let start = Instant::now();
     let moment = |now: Duration| Moment {
         at: start + now,
-        local: begin.saturating_add(SignedDuration::try_from(now).unwrap_or_default()),
+        wall: zoned(begin).timestamp() + SignedDuration::try_from(now).unwrap_or_default(),
     };
     for line in 0..lines {
         dispatch.handle(Input::LineFree(name(&format!("l{line}"))), moment(Duration::ZERO));

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::bill::bill;
 use crate::chance::Chance;
 use crate::checks::Checks;
-use crate::desk::{Desk, line, zoned};
+use crate::desk::{Desk, line, zone, zoned};
 use crate::mail::{Mail, Tally, Verdict};
 use crate::people::{Person, SILENT_AFTER, charges, id, lines, name, number, people};
 
@@ -148,6 +148,7 @@ impl World {
         let rules = Rules {
             storm: StormRules { calls_per_minute: 2 + plan.terminals / 500, burst: 3, calls_at_once: count },
             reserve: Reserve { urgent: 1, incoming: 0 },
+            zone: zone(),
             lines: terms.clone(),
             routes: vec![terms.iter().take(3).map(|terms| terms.name.clone()).collect()],
             ..Rules::new(RetryRules {
@@ -333,7 +334,7 @@ impl World {
         let (index_of_line, terms) = line(&self.terms, line_name);
         let tariff = terms.tariff.clone().expect("every line of the world has a tariff");
         let person = &self.people[index(terminal)];
-        self.report.checks.may_be_called(now, local, terminal, &person.conditions);
+        self.report.checks.may_be_called(now, &zoned(local), terminal, &person.conditions);
         if self.lines[index_of_line].call.is_some() || self.lines[index_of_line].is_broken {
             self.report.checks.breach(now, || format!("a second call on {line_name}"));
         }
@@ -595,7 +596,10 @@ impl World {
             terminal,
             conditions: Some(self.people[index(of(terminal))].conditions.clone()),
             urgency,
-            deadline: deadline.map(|deadline| self.desk.instant(deadline)),
+            deadline: deadline.map(|deadline| {
+                let left = SignedDuration::try_from(deadline.saturating_sub(self.now)).unwrap_or_default();
+                zoned(self.local()).timestamp() + left
+            }),
         };
         self.feed(Input::Due(demand));
     }

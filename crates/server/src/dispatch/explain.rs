@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use delivery::{TerminalId, Urgency};
+use jiff::SignedDuration;
 
 use super::Dispatch;
 use super::rules::{Moment, Route};
@@ -63,8 +64,9 @@ impl Dispatch {
                 // A pause that ends outside the hours is followed by one that does not.
                 let ends = until.saturating_duration_since(now.at);
                 let open = found.conditions.as_ref().map_or(Duration::ZERO, |conditions| {
-                    let then = now.local.saturating_add(jiff::SignedDuration::try_from(ends).unwrap_or_default());
-                    conditions.until_open(then)
+                    let ends = SignedDuration::try_from(ends).unwrap_or_default();
+                    let wall = now.wall.checked_add(ends).unwrap_or(now.wall);
+                    conditions.until_open(&self.zoned(Moment { wall, ..now }))
                 });
                 (Why::Rest(why), Some(until + open))
             }
@@ -80,7 +82,7 @@ impl Dispatch {
                 }
             }
         };
-        let today = now.local.date();
+        let today = self.zoned(now).date();
         let is_closed_day = found.conditions.as_ref().is_some_and(|conditions| conditions.closed.contains(&today));
         Waiting { why, next, failures, urgency: Some(found.urgency), is_closed_day }
     }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::{TerminalId, Urgency};
-use jiff::SignedDuration;
-use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::rules::{LineTerms, Reserve, Route};
 use crate::directory::Name;
@@ -47,7 +47,7 @@ struct Line {
     /// Of a usual call, now.
     price: Micros,
     /// When it is next as low as it gets; never, if it always is the same and more than nothing.
-    cheap_at: DateTime,
+    cheap_at: Timestamp,
 }
 
 impl Line {
@@ -71,11 +71,13 @@ pub(super) struct Lines {
     free_count: u32,
     resting: BTreeSet<(Instant, LineIndex)>,
     /// The wall clock between which no price changes.
-    priced: Option<(DateTime, DateTime)>,
+    priced: Option<(Timestamp, Timestamp)>,
+    /// Whose clocks prices go by.
+    zone: TimeZone,
 }
 
 impl Lines {
-    pub(super) fn new(terms: Vec<LineTerms>, routes: Vec<BTreeSet<Name>>) -> Self {
+    pub(super) fn new(terms: Vec<LineTerms>, routes: Vec<BTreeSet<Name>>, zone: TimeZone) -> Self {
         let mut lines = Self {
             lines: Vec::new(),
             by_name: BTreeMap::new(),
@@ -84,6 +86,7 @@ impl Lines {
             free_count: 0,
             resting: BTreeSet::new(),
             priced: None,
+            zone,
         };
         for LineTerms { name, tariff, is_ring_only } in terms {
             lines.add(name, tariff, is_ring_only);
@@ -162,15 +165,15 @@ impl Lines {
     }
 
     /// Ends the rests that are over, and puts the prices right.
-    pub(super) fn wake(&mut self, now: Instant, local: DateTime) {
+    pub(super) fn wake(&mut self, now: Instant, wall: Timestamp) {
         while let Some(&(at, index)) = self.resting.first()
             && at <= now
         {
             self.resting.pop_first();
             self.change(index, |line| line.rests_until = None);
         }
-        if !self.priced.is_some_and(|(from, to)| from <= local && local < to) {
-            self.reprice(local);
+        if !self.priced.is_some_and(|(from, to)| from <= wall && wall < to) {
+            self.reprice(wall);
         }
     }
 
@@ -180,8 +183,8 @@ impl Lines {
 
     /// How long until a call on this route costs as little as it gets: a bulk message waits for that, or, where the price
     /// never changes, for a call to ride on.
-    pub(super) fn until_cheap(&self, route: Route, local: DateTime) -> Duration {
-        let wait = |line: &Line| Duration::try_from(local.duration_until(line.cheap_at)).unwrap_or_default();
+    pub(super) fn until_cheap(&self, route: Route, wall: Timestamp) -> Duration {
+        let wait = |line: &Line| Duration::try_from(line.cheap_at.duration_since(wall)).unwrap_or_default();
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
         let on_route = self.lines.iter().filter(|line| line.routes.contains(&route));
         on_route.map(wait).min().unwrap_or_default()
@@ -233,7 +236,7 @@ impl Lines {
             faults: 0,
             badness: 0,
             price: Micros::ZERO,
-            cheap_at: DateTime::MIN,
+            cheap_at: Timestamp::MIN,
         });
         self.by_name.insert(name, index);
         self.priced = None;
@@ -258,20 +261,23 @@ impl Lines {
         self.free_count = self.free_count + u32::from(is_free) - u32::from(was_free);
     }
 
-    fn reprice(&mut self, local: DateTime) {
-        let mut until = DateTime::MAX;
+    fn reprice(&mut self, wall: Timestamp) {
+        let (now, mut until) = (wall.to_zoned(self.zone.clone()), Timestamp::MAX);
         for index in 0..u16::try_from(self.lines.len()).unwrap_or(u16::MAX) {
             let Some(tariff) = self.lines[usize::from(index)].tariff.clone() else { continue };
-            until = until.min(tariff.next_change(local));
-            let price = tariff.usual_price(local);
-            let cheap_at = match tariff.until_cheapest(local) {
-                Some(wait) => local.saturating_add(SignedDuration::try_from(wait).unwrap_or_default()),
-                None if price == Micros::ZERO => local,
-                None => DateTime::MAX,
+            until = until.min(tariff.next_change(&now));
+            let price = tariff.usual_price(&now);
+            let cheap_at = match tariff.until_cheapest(&now) {
+                Some(wait) => {
+                    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+                    wall.checked_add(wait).unwrap_or(Timestamp::MAX)
+                }
+                None if price == Micros::ZERO => wall,
+                None => Timestamp::MAX,
             };
             self.change(index, |line| (line.price, line.cheap_at) = (price, cheap_at));
         }
-        self.priced = Some((local, until));
+        self.priced = Some((wall, until));
     }
 }
 
@@ -294,6 +300,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn noon() -> Timestamp {
+        "2026-11-24T12:00:00Z".parse().unwrap()
+    }
+
     fn terms(text: &str, price: &str) -> LineTerms {
         let tariff = format!("name = \"t\"\n[[window]]\nunit_ms = 60000\nprice = \"{price}\"");
         LineTerms { name: name(text), tariff: Some(Arc::new(toml::from_str(&tariff).unwrap())), is_ring_only: false }
@@ -305,8 +315,8 @@ mod tests {
 
     fn free(terms: Vec<LineTerms>, routes: Vec<BTreeSet<Name>>) -> (Lines, Instant) {
         let now = Instant::now();
-        let mut lines = Lines::new(terms, routes);
-        lines.wake(now, DateTime::constant(2026, 11, 24, 12, 0, 0, 0));
+        let mut lines = Lines::new(terms, routes, TimeZone::UTC);
+        lines.wake(now, noon());
         for index in 0..u16::try_from(lines.lines.len()).unwrap() {
             lines.freed(index);
         }
@@ -341,7 +351,7 @@ mod tests {
             assert_eq!(lines.hand_out(wish(0), TERMINAL), None);
             assert_eq!(lines.next_wake(), Some(now + Duration::from_secs(rest)));
             now += Duration::from_secs(rest);
-            lines.wake(now, DateTime::constant(2026, 11, 24, 12, 0, 0, 0));
+            lines.wake(now, noon());
         }
     }
 
@@ -363,5 +373,26 @@ mod tests {
         assert!(lines.hand_out(normal, TERMINAL).is_none());
         assert!(lines.hand_out(urgent, TERMINAL).is_some());
         assert!(lines.hand_out(urgent, TERMINAL).is_none(), "the last is for who calls");
+    }
+    #[test]
+    fn a_cheap_hour_is_waited_for_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
+        let tariff = "name = \"t\"\n[[window]]\nfrom = \"03:00\"\nto = \"05:00\"\nunit_ms = 60000\nprice = \"1\"
+            [[window]]\nunit_ms = 60000\nprice = \"9\"";
+        let terms =
+            LineTerms { name: name("l"), tariff: Some(Arc::new(toml::from_str(tariff).unwrap())), is_ring_only: false };
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let mut lines = Lines::new(vec![terms], vec![], zone);
+        for (now, cheap) in [
+            ("2027-03-28T00:30:00+01:00", "2027-03-28T03:00:00+02:00"),
+            ("2027-03-28T04:59:59+02:00", "2027-03-28T04:59:59+02:00"),
+            ("2027-03-28T05:00:00+02:00", "2027-03-29T03:00:00+02:00"),
+            ("2027-10-31T00:30:00+02:00", "2027-10-31T03:00:00+01:00"),
+            ("2027-10-30T12:00:00+02:00", "2027-10-31T03:00:00+01:00"),
+        ] {
+            let (now, cheap): (Timestamp, Timestamp) = (now.parse().unwrap(), cheap.parse().unwrap());
+            lines.wake(Instant::now(), now);
+            let wait = SignedDuration::try_from(lines.until_cheap(Route::ALL, now)).unwrap();
+            assert_eq!(now + wait, cheap, "{now}");
+        }
     }
 }

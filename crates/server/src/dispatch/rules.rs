@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::{TerminalId, Urgency};
-use jiff::SignedDuration;
-use jiff::civil::{Date, DateTime};
-use line::{Hours, WeekMinute};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use line::Hours;
 
 use crate::directory::Name;
 use crate::ledger::Tariff;
 
-/// One moment, on the clock that never jumps and on the wall clock where the lines are.
+/// One moment, on the clock that never jumps and on the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// For pauses and deadlines.
     pub at: Instant,
-    /// For hours and prices.
-    pub local: DateTime,
+    /// For hours and prices, by the calendar of [`Rules::zone`].
+    pub wall: Timestamp,
 }
 
 /// When a call that failed is tried again.
@@ -108,6 +109,8 @@ pub struct Rules {
     pub breaks_max: u8,
     /// A bulk message waits no longer than this for a cheap window.
     pub bulk_wait: Duration,
+    /// Where the lines are: hours and prices are by its clocks.
+    pub zone: TimeZone,
     /// The lines.
     pub lines: Vec<LineTerms>,
     /// The lines of each [`Route`], from 1 on.
@@ -115,7 +118,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The defaults, without a line.
+    /// The defaults, without a line, by UTC.
     pub fn new(retry: RetryRules) -> Self {
         Self {
             retry,
@@ -123,6 +126,7 @@ impl Rules {
             reserve: Reserve::default(),
             breaks_max: 3,
             bulk_wait: Duration::from_secs(24 * 3600),
+            zone: TimeZone::UTC,
             lines: Vec::new(),
             routes: Vec::new(),
         }
@@ -151,40 +155,10 @@ pub struct Conditions {
 
 impl Conditions {
     /// How long until it may be called: nothing if it may be now.
-    pub fn until_open(&self, local: DateTime) -> Duration {
-        let mut day = local;
-        // More closed days in a row than that: look again then.
-        for _ in 0..14 {
-            if self.closed.contains(&day.date()) {
-                match day.date().tomorrow() {
-                    Ok(tomorrow) => day = tomorrow.at(0, 0, 0, 0),
-                    Err(_) => break,
-                }
-                continue;
-            }
-            let minutes = self.hours.minutes_until(week_minute(day));
-            if minutes == 0 {
-                break;
-            }
-            let opens = start_of_minute(day).saturating_add(SignedDuration::from_mins(i64::from(minutes)));
-            if opens.date() == day.date() || !self.closed.contains(&opens.date()) {
-                day = opens;
-                break;
-            }
-            day = opens;
-        }
-        Duration::try_from(local.duration_until(day)).unwrap_or_default()
+    pub fn until_open(&self, now: &Zoned) -> Duration {
+        let opens = self.hours.next_open(now, |date| self.closed.contains(&date));
+        Duration::try_from(opens.timestamp().duration_since(now.timestamp())).unwrap_or_default()
     }
-}
-
-/// The minute of the week that it is.
-pub(crate) fn week_minute(local: DateTime) -> WeekMinute {
-    let unsigned = |part: i8| u8::try_from(part).unwrap_or_default();
-    WeekMinute::new(unsigned(local.weekday().to_monday_zero_offset()), unsigned(local.hour()), unsigned(local.minute()))
-}
-
-fn start_of_minute(local: DateTime) -> DateTime {
-    local.date().at(local.hour(), local.minute(), 0, 0)
 }
 
 /// Something that waits for a terminal.
@@ -197,47 +171,5 @@ pub struct Demand {
     /// That of the most urgent message.
     pub urgency: Urgency,
     /// When the first of them is worth nothing any more.
-    pub deadline: Option<Instant>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wait(hours: &[&str], closed: &[&str], local: &str) -> Duration {
-        let hours = Hours(hours.iter().map(|window| window.parse().unwrap()).collect());
-        let closed = closed.iter().map(|date| date.parse().unwrap()).collect();
-        let conditions = Conditions { hours, closed, route: Route::ALL };
-        conditions.until_open(local.parse().unwrap())
-    }
-
-    const HOUR: u64 = 3600;
-
-    #[test]
-    fn a_terminal_waits_for_its_hours_and_over_its_closed_days() {
-        let office = &["mon-fri 08:00-18:00"][..];
-        // 2026-11-24 is a Tuesday.
-        assert_eq!(wait(office, &[], "2026-11-24T08:00:00"), Duration::ZERO);
-        assert_eq!(wait(office, &[], "2026-11-24T07:59:30"), Duration::from_secs(30));
-        assert_eq!(wait(office, &["2026-11-24"], "2026-11-24T12:00:00"), Duration::from_secs(20 * HOUR));
-        assert_eq!(wait(office, &["2026-11-25"], "2026-11-24T18:00:00"), Duration::from_secs((6 + 24 + 8) * HOUR));
-        assert_eq!(wait(&[], &["2026-11-24"], "2026-11-24T23:00:00"), Duration::from_secs(HOUR));
-        assert_eq!(wait(office, &["2026-11-30"], "2026-11-27T18:00:00"), Duration::from_secs((6 + 3 * 24 + 8) * HOUR));
-    }
-
-    #[test]
-    fn what_is_waited_for_is_open() {
-        let texts: &[&[&str]] = &[&["mon-fri 08:00-18:00"], &["fri 22:00-06:00"], &[]];
-        for windows in texts {
-            let hours = Hours(windows.iter().map(|window| window.parse().unwrap()).collect());
-            let closed = ["2026-11-24", "2026-11-27", "2026-11-28"].map(|date| date.parse().unwrap());
-            let conditions = Conditions { hours, closed: closed.into(), route: Route::ALL };
-            let mut local: DateTime = "2026-11-20T00:00:17".parse().unwrap();
-            for _ in 0..400 {
-                let wait = SignedDuration::try_from(conditions.until_open(local)).unwrap();
-                assert_eq!(conditions.until_open(local.saturating_add(wait)), Duration::ZERO, "{windows:?} {local}");
-                local = local.saturating_add(SignedDuration::from_mins(37));
-            }
-        }
-    }
+    pub deadline: Option<Timestamp>,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use delivery::Urgency;
+use jiff::Timestamp;
 
 use super::lines::LineIndex;
 use super::rules::{Conditions, Demand, Route};
@@ -15,7 +16,7 @@ pub(super) struct Terminal {
     /// `None`: it has no number, or nothing waited for it yet.
     pub(super) conditions: Option<Arc<Conditions>>,
     pub(super) urgency: Urgency,
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Option<Timestamp>,
     /// Its number in the queue: who was not served keeps it.
     pub(super) number: u64,
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use jiff::civil::DateTime;
+use jiff::Timestamp;
 
 use super::*;
 use crate::outcome::UnderWay;
@@ -19,9 +19,9 @@ struct Clock {
 
 impl Clock {
     fn now(self) -> Moment {
-        let local = DateTime::constant(2026, 11, 24, 12, 0, 0, 0);
+        let noon: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         let passed = SignedDuration::try_from(self.passed).unwrap() + self.jumped;
-        Moment { at: self.start + self.passed, local: local.saturating_add(passed) }
+        Moment { at: self.start + self.passed, wall: noon + passed }
     }
 }
 
@@ -199,7 +199,11 @@ fn each_class_of_outcome_has_its_pause() {
         desk.due(1);
         desk.ended(1, "a", outcome);
         desk.free("a");
-        desk.until_woken().0
+        let mut slept = Duration::ZERO;
+        while desk.why(1) != Why::Calling {
+            slept += desk.until_woken().0; // the clocks are compared meanwhile
+        }
+        slept
     };
     for outcome in [Outcome::Busy, Outcome::NoAnswer, Outcome::NoCarrier, Outcome::LinkFailed("x".into()), lost(1, 0)] {
         assert!(pause(outcome.clone()) <= 60 * SECOND, "{outcome}");
@@ -322,7 +326,7 @@ fn bulk_rides_along_on_a_call_for_something_else_and_waits_no_longer_than_its_de
     assert_eq!(desk.due(1), [call(1, "a")], "one call for both");
     desk.ended(1, "a", Outcome::Completed);
     desk.free("a");
-    let deadline = Some(desk.clock.now().at + HOUR);
+    let deadline = Some(desk.clock.now().wall + SignedDuration::from_hours(1));
     desk.feed(Input::Due(Demand { deadline, ..demand(2, Urgency::Bulk) }));
     assert_eq!(desk.pass(HOUR - DEADLINE_MARGIN), [call(2, "a")]);
 }
@@ -367,12 +371,67 @@ fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
         while desk.why(1) != Why::Calling {
             slept += desk.until_woken().0;
         }
-        let local = desk.clock.now().local;
+        let local = desk.clock.now().wall.to_zoned(TimeZone::UTC);
         assert!(local.hour() >= 14 && local.hour() < 16, "{local}");
         slept
     };
     assert!(open_at("14:00-16:00", 3) <= LOOK_INTERVAL, "its hours have begun");
     assert_eq!(open_at("14:00-16:00", -1), 3 * HOUR);
+}
+
+#[test]
+fn who_waits_for_a_new_budget_is_called_within_a_minute_of_a_jump_of_the_wall_clock() {
+    for jump in [6, -6, 24 * 3650] {
+        let mut desk = Desk::new(rules(), &["a"]);
+        desk.due(1);
+        let budget = Outcome::BudgetSpent { budget: "the server".into(), wait: 12 * HOUR };
+        desk.ended(1, "a", budget);
+        desk.free("a");
+        assert_eq!(desk.why(1), Why::Rest(Rest::Budget));
+        assert_eq!(desk.until_woken(), (LOOK_INTERVAL, vec![]), "nothing has jumped");
+        desk.clock.jumped = SignedDuration::from_hours(jump);
+        assert_eq!(desk.until_woken(), (LOOK_INTERVAL, vec![call(1, "a")]), "the ledger says whether there is one");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_a_little_again_and_again_is_seen_once_it_is_a_minute_off() {
+    let mut desk = Desk::new(rules(), &["a"]);
+    desk.due(1);
+    desk.ended(1, "a", Outcome::BudgetSpent { budget: "the server".into(), wait: 12 * HOUR });
+    desk.free("a");
+    let mut wanted = Vec::new();
+    for step in 1..=4 {
+        desk.clock.jumped = SignedDuration::from_secs(-20 * step);
+        wanted.push(desk.pass(10 * SECOND));
+    }
+    assert_eq!(wanted, [vec![], vec![], vec![], vec![call(1, "a")]]);
+}
+
+#[test]
+fn hours_open_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
+    let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    let noon: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+    for (now, window, opens) in [
+        ("2027-03-28T01:59:45+01:00", "mon-sun 02:00-03:00", "2027-03-28T01:00:00Z"),
+        ("2027-03-28T01:59:30+01:00", "sun 03:01-03:20", "2027-03-28T01:01:00Z"),
+        ("2027-10-31T02:59:45+02:00", "mon-sun 03:00-04:00", "2027-10-31T02:00:00Z"),
+    ] {
+        let mut desk = Desk::new(Rules { zone: zone.clone(), ..rules() }, &[]);
+        desk.clock.jumped = now.parse::<Timestamp>().unwrap().duration_since(noon);
+        let begin = desk.clock.now();
+        desk.free("a");
+        let hours = line::Hours(vec![window.parse().unwrap()]);
+        let conditions = Some(Arc::new(Conditions { hours, ..Conditions::default() }));
+        desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Normal) }));
+        let planned = desk.dispatch.explain(terminal(1), begin).next.unwrap();
+        let opens = Duration::try_from(opens.parse::<Timestamp>().unwrap().duration_since(begin.wall)).unwrap();
+        assert_eq!(planned - begin.at, opens, "planned: {now} {window}");
+        while desk.why(1) != Why::Calling {
+            desk.until_woken();
+        }
+        assert_eq!(desk.clock.now().at - begin.at, opens, "called: {now} {window}");
+    }
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use line::Number;
 
 use super::Micros;
@@ -180,16 +179,12 @@ impl Tariff {
     }
 
     /// What a call of a minute costs that begins then. It compares moments and lines; it is on no bill.
-    pub fn usual_price(&self, at: DateTime) -> Micros {
-        // The wall clock is as good as a time zone for that.
-        match at.to_zoned(TimeZone::UTC) {
-            Ok(at) => self.price(&at, USUAL_CALL, 1),
-            Err(_) => Micros::MAX, // the end of the calendar
-        }
+    pub fn usual_price(&self, at: &Zoned) -> Micros {
+        self.price(at, USUAL_CALL, 1)
     }
 
     /// How long until a call of a minute costs as little as it ever does within a week; `None`: it always costs the same.
-    pub fn until_cheapest(&self, at: DateTime) -> Option<Duration> {
+    pub fn until_cheapest(&self, at: &Zoned) -> Option<Duration> {
         const WEEK: SignedDuration = SignedDuration::from_hours(8 * 24);
         let now = self.usual_price(at);
         let (mut best, mut wait, mut is_flat) = (now, SignedDuration::ZERO, true);
@@ -197,20 +192,21 @@ impl Tariff {
         while let Ok(then) = at.checked_add(ahead)
             && ahead < WEEK
         {
-            let price = self.usual_price(then);
+            let price = self.usual_price(&then);
             is_flat &= price == now;
             if price < best {
                 (best, wait) = (price, ahead);
             }
-            let stretch = SignedDuration::try_from(self.to_next_boundary(then)).unwrap_or(WEEK);
+            let stretch = SignedDuration::try_from(self.to_next_boundary(&then)).unwrap_or(WEEK);
             ahead = ahead.saturating_add(stretch);
         }
         (!is_flat).then(|| Duration::try_from(wait).unwrap_or_default())
     }
 
     /// When the price may change next: never later than the end of the day.
-    pub fn next_change(&self, at: DateTime) -> DateTime {
-        at.saturating_add(SignedDuration::try_from(self.to_next_boundary(at)).unwrap_or(SignedDuration::MAX))
+    pub fn next_change(&self, at: &Zoned) -> Timestamp {
+        let stretch = SignedDuration::try_from(self.to_next_boundary(at)).unwrap_or(SignedDuration::MAX);
+        at.timestamp().checked_add(stretch).unwrap_or(Timestamp::MAX)
     }
 
     /// The price of the time, and how long is paid for by it.
@@ -219,7 +215,7 @@ impl Tariff {
         while paid < lasted {
             let ahead = SignedDuration::try_from(paid).unwrap_or(SignedDuration::MAX);
             let Ok(now) = began.checked_add(ahead) else { return (Micros::MAX, lasted) };
-            let stretch = self.to_next_boundary(now.datetime()).min(lasted - paid);
+            let stretch = self.to_next_boundary(&now).min(lasted - paid);
             match self.window(now.datetime()) {
                 None => paid += stretch,
                 Some(window) => {
@@ -239,7 +235,7 @@ impl Tariff {
         while passed < lasted {
             let ahead = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
             let Ok(now) = dialled.checked_add(ahead) else { return Micros::MAX };
-            let stretch = self.to_next_boundary(now.datetime()).min(lasted - passed);
+            let stretch = self.to_next_boundary(&now).min(lasted - passed);
             let window = self.window(now.datetime());
             running = match (running, window) {
                 (Some((same, length)), Some(window)) if std::ptr::eq(same, window) => Some((same, length + stretch)),
@@ -258,15 +254,18 @@ impl Tariff {
         self.windows.iter().find(|window| window.contains(day, at.time()))
     }
 
-    /// Until the next moment at which another window may begin: never longer than the rest of the day, never nothing.
-    fn to_next_boundary(&self, at: DateTime) -> Duration {
+    /// Until the next moment at which another window may begin: never longer than the rest of the day, never nothing, and never past
+    /// the moment at which the clock is set forward or back.
+    fn to_next_boundary(&self, at: &Zoned) -> Duration {
         let time = at.time();
         let boundaries = self.windows.iter().flat_map(|window| [Some(window.from), window.to]).flatten();
         let until = match boundaries.filter(|boundary| *boundary > time).min() {
             Some(boundary) => time.duration_until(boundary),
             None => SignedDuration::from_hours(24) - Time::midnight().duration_until(time),
         };
-        Duration::try_from(until).unwrap_or_default().max(Duration::from_millis(1))
+        let set = at.time_zone().following(at.timestamp()).next();
+        let set = set.map_or(until, |set| set.timestamp().duration_since(at.timestamp()));
+        Duration::try_from(until.min(set)).unwrap_or_default().max(Duration::from_millis(1))
     }
 
     fn price_of_octets(&self, octets: u64, lasted: Duration) -> Micros {

@@ -117,3 +117,51 @@ fn what_was_not_dialled_costs_nothing() {
     assert_eq!(ledger.settle(call(1), Used::Nothing), Some(Micros::ZERO));
     assert_eq!(ledger.spent(&Account::Terminal(name("owner"))), Micros::ZERO);
 }
+
+#[test]
+fn a_clock_that_was_years_ahead_and_is_right_again_leaves_the_day_its_budget() {
+    let mut ledger = ledger(owners(30));
+    ledger.reserve(Request { longest: Duration::from_secs(180), ..request(1, NOON) }).unwrap();
+    ledger.reserve(Request { longest: Duration::from_secs(180), ..request(2, "2036-11-24T12:00:00") }).unwrap();
+    // Both calls count for the day that it is.
+    let owner = Account::Terminal(name("owner"));
+    let third = ledger.reserve(request(3, "2026-11-24T12:05:00")).unwrap();
+    assert_eq!((third.day, third.longest), (at(NOON).date(), Duration::from_secs(180)));
+    assert!(ledger.reserve(request(4, NOON)).is_err());
+    assert_eq!(ledger.settle(call(2), Used::Nothing), Some(Micros::ZERO));
+    assert_eq!(ledger.spent(&owner), Micros(20 * YEN), "of the day that it is, too");
+    ledger.settle(call(3), Used::Nothing);
+    assert_eq!(
+        ledger.reserve(request(4, "2026-11-25T12:00:00")).unwrap().amount,
+        Micros(30 * YEN),
+        "a new day, a new budget"
+    );
+}
+
+#[test]
+fn a_clock_that_goes_to_and_fro_about_midnight_brings_no_new_budget() {
+    let mut ledger = ledger(owners(10));
+    let (before, after) = ("2026-11-24T23:59:59", "2026-11-25T00:00:00");
+    ledger.reserve(request(1, before)).unwrap();
+    ledger.reserve(request(2, after)).unwrap();
+    for number in 3..40 {
+        let time = if number % 2 == 0 { after } else { before };
+        assert!(ledger.reserve(request(number, time)).is_err(), "{number}");
+    }
+    assert_eq!(ledger.spent(&Account::Server), Micros(20 * YEN), "counted once however often the day has come");
+    for day in 1..30 {
+        let _ = ledger.reserve(request(100 + day, &format!("2027-01-{day:02}T12:00:00")));
+    }
+    assert!(ledger.days.len() <= DAYS_MAX + 1);
+}
+
+#[test]
+fn a_day_on_which_the_clock_is_set_ends_at_its_own_midnight() {
+    let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    for (noon, hours) in [("2027-03-28T00:00:00", 23), ("2027-10-31T00:00:00", 25), ("2027-10-30T00:00:00", 24)] {
+        let mut ledger = ledger(owners(0));
+        let at = noon.parse::<DateTime>().unwrap().to_zoned(zone.clone()).unwrap();
+        let spent = ledger.reserve(Request { at, ..request(1, NOON) }).unwrap_err();
+        assert_eq!(spent.wait, Duration::from_secs(hours * 3600), "{noon}");
+    }
+}

@@ -90,7 +90,8 @@ impl Scene {
 
     fn now(&self) -> Moment {
         let passed = jiff::SignedDuration::try_from(self.passed).unwrap();
-        Moment { at: self.start + self.passed, local: NOON.saturating_add(passed) }
+        let noon = NOON.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+        Moment { at: self.start + self.passed, wall: noon + passed }
     }
 
     fn feed(&mut self, input: Input) {

@@ -1,5 +1,7 @@
 //! The tariffs that were read in print, and what their own tables say that calls cost.
 
+use jiff::tz::TimeZone;
+
 use super::*;
 
 fn tariff(text: &str) -> Tariff {
@@ -161,11 +163,11 @@ fn the_cheapest_moment_is_waited_for_and_a_flat_tariff_has_none() {
     let night = tariff(
         "[[window]]\nfrom = \"08:00\"\nto = \"23:00\"\nunit_ms = 60000\nprice = \"10\"\n[[window]]\nunit_ms = 60000\nprice = \"6\"",
     );
-    let wait = |time: &str| night.until_cheapest(time.parse().unwrap());
+    let wait = |time: &str| night.until_cheapest(&at(time));
     assert_eq!(wait("2026-11-24T21:30:00"), Some(Duration::from_secs(90 * 60)));
     assert_eq!(wait("2026-11-24T23:00:00"), Some(Duration::ZERO));
     assert_eq!(wait("2026-11-24T07:59:59"), Some(Duration::ZERO));
-    assert_eq!(per_unit("10", 60_000).until_cheapest("2026-11-24T12:00:00".parse().unwrap()), None);
+    assert_eq!(per_unit("10", 60_000).until_cheapest(&at("2026-11-24T12:00:00")), None);
 }
 
 #[test]
@@ -204,5 +206,29 @@ fn what_is_no_tariff_is_refused_with_the_key() {
     for (text, named) in wrong {
         let error = toml::from_str::<Tariff>(&format!("name = \"t\"\n{text}")).unwrap_err().to_string();
         assert!(error.contains(named), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_window_begins_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
+    let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    let night = tariff(
+        "[[window]]\nfrom = \"02:30\"\nto = \"04:00\"\nunit_ms = 60000\nprice = \"1\"\n[[window]]\nunit_ms = 60000\nprice = \"10\"",
+    );
+    let at = |text: &str| text.parse::<Timestamp>().unwrap().to_zoned(zone.clone());
+    let hour = Duration::from_secs(3600);
+    // From half past one on there are 30 minutes before three, then 30 of the hour from three to four.
+    assert_eq!(night.price(&at("2027-03-28T00:30:00Z"), hour, 1).0, (30 * 10 + 30) * YEN);
+    // From two on, the first time: 30 minutes of each kind; the second time, the same.
+    for began in ["2027-10-31T00:00:00Z", "2027-10-31T01:00:00Z"] {
+        assert_eq!(night.price(&at(began), hour, 1).0, (30 * 10 + 30) * YEN, "{began}");
+    }
+    for minutes in 0..600 {
+        let dialled = at("2027-10-30T20:00:00Z").saturating_add(SignedDuration::from_mins(minutes));
+        let dialled = [dialled.clone(), dialled.saturating_add(SignedDuration::from_hours(24 * 148))];
+        for dialled in dialled {
+            assert!(night.price(&dialled, hour, 1) <= night.most(&dialled, hour, 1), "{dialled}");
+            assert_eq!(night.next_change(&dialled), night.next_change(&dialled).max(dialled.timestamp()));
+        }
     }
 }
