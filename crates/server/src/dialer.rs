@@ -22,7 +22,7 @@ use crate::store::{Store, StoreError};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// What our own count of a call's time may miss of it at its end.
-const UNSEEN: Duration = Duration::from_secs(2);
+pub(crate) const UNSEEN: Duration = Duration::from_secs(2);
 
 /// What calls cost, and what may be spent.
 #[derive(Debug, Clone)]
@@ -167,7 +167,7 @@ impl Dialer {
         // Nobody else ends what nobody was given.
         self.settle(call, Used::Nothing).await;
         let why = NotPlaced::NoLine(line.clone());
-        unplaced.end(&why.outcome());
+        unplaced.end(&why.outcome(), Duration::ZERO);
         self.store.record_call(unplaced).await?;
         self.store.set_connection(id, Connection::Down).await?;
         Err(why)

@@ -5,9 +5,10 @@ mod trusted_by;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use delivery::{TerminalId, Topic, TopicError};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use line::{CallId, Home, Number};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -290,13 +291,20 @@ impl CallRecord {
         }
     }
 
-    /// It is over, now.
-    pub(crate) fn end(&mut self, outcome: &Outcome) {
-        let now = Timestamp::now();
-        self.ended_at = Some(now);
+    /// The moment this time after it was placed. A wall clock that is set during the call makes no part of it negative.
+    pub(crate) fn moment(&self, after: Duration) -> Timestamp {
+        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        self.placed_at.checked_add(after).unwrap_or(Timestamp::MAX)
+    }
+
+    /// It is over, this time after it was placed.
+    pub(crate) fn end(&mut self, outcome: &Outcome, lasted: Duration) {
+        let ended_at = self.moment(lasted);
+        self.connected_at = self.connected_at.map(|at| at.clamp(self.placed_at, ended_at));
+        self.ended_at = Some(ended_at);
         self.outcome = Some(outcome.to_string());
         self.kind = Some(outcome.as_str().to_owned());
-        let seconds = self.connected_at.map_or(0, |at| now.duration_since(at).as_secs());
+        let seconds = self.connected_at.map_or(0, |at| ended_at.duration_since(at).as_secs());
         tracing::info!(call = %self.id, line = %self.line, party = %self.party, %outcome, seconds,
             octets_out = self.octets_out, octets_in = self.octets_in, "call ended");
     }
@@ -347,5 +355,20 @@ mod tests {
         assert_eq!(token.reveal().len(), 47);
         assert!(TokenHash::of(token.reveal()) == TokenHash::of(token.reveal()));
         assert!(TokenHash::of(token.reveal()) != TokenHash::of("rup_"));
+    }
+
+    #[test]
+    fn a_record_has_no_negative_part_however_the_clock_was_set() {
+        let name = || "owner".parse::<Name>().unwrap();
+        let mut record = CallRecord::begin(Direction::Outgoing, name(), None, name());
+        let placed_at = record.placed_at;
+        // As a far end says it, or as it was when the clock was an hour ahead.
+        for connected_at in [Timestamp::MIN, placed_at - SignedDuration::from_hours(1), Timestamp::MAX] {
+            record.connected_at = Some(connected_at);
+            record.end(&Outcome::Completed, Duration::from_secs(20));
+            let (connected_at, ended_at) = (record.connected_at.unwrap(), record.ended_at.unwrap());
+            assert!(placed_at <= connected_at && connected_at <= ended_at, "{connected_at}");
+            assert_eq!(ended_at.duration_since(placed_at).as_secs(), 20);
+        }
     }
 }

@@ -20,6 +20,7 @@
 //! the information server's end, `crate::dialup_server` is the other.
 
 pub(crate) mod away;
+mod figures;
 pub(crate) mod information;
 pub(crate) mod proxy;
 #[cfg(test)]

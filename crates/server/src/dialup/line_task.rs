@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::TerminalId;
-use jiff::Timestamp;
 use line::{CallId, DTR_LOW, DialFailure, Home, LineError, ModemLine, Ring};
 use link::Counters;
 use modem::{DialString, Failure};
@@ -223,7 +222,7 @@ impl<D: Desk> Line<D> {
 
     async fn session(&self, call: line::Call, peer: D::Peer, mut attempt: Attempt, allowance: Option<Allowance>) {
         self.is(LineState::InACall).await;
-        attempt.record.connected_at = Some(Timestamp::now());
+        attempt.record.connected_at = Some(attempt.record.moment(attempt.began.elapsed()));
         tracing::info!(call = %attempt.record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
         let result = self.desk.session(&self.config, call, peer, &mut attempt, allowance).await;
         attempt.record.octets_out = result.counters.octets_out;
@@ -248,7 +247,7 @@ impl<D: Desk> Line<D> {
     /// One call record for each call, whatever became of it.
     async fn ended(&self, mut attempt: Attempt, outcome: Outcome) {
         let (record, lasted) = (&mut attempt.record, attempt.began.elapsed());
-        record.end(&outcome);
+        record.end(&outcome, lasted);
         self.desk.ended(attempt, outcome, lasted).await;
     }
 

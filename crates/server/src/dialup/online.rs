@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Preamble, Reason};
-use jiff::Timestamp;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -162,7 +161,7 @@ where
     shared.strangers().proved(&Stranger::Network(place.from, id));
     drop(place); // known now: no burden on strangers
     let connected = Some(Connected::new(shared, id, due));
-    record.connected_at = Some(Timestamp::now());
+    record.connected_at = Some(record.moment(began.elapsed()));
     shared.store.record_call(record.clone()).await?;
     shared.report(Report::Connected { terminal: id, call, line }).await;
     let mut is_replaced = false;
@@ -177,7 +176,7 @@ where
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     shared.open_calls.over(call);
-    record.ended_at = Some(Timestamp::now());
+    record.ended_at = Some(record.moment(began.elapsed()));
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
     record.outcome = Some(outcome.to_string());
     record.kind = Some(outcome.as_str().to_owned());

@@ -98,7 +98,8 @@ impl Calls {
                 Ok(OnDisk { ended: Some(ended), .. }) => ended,
                 Ok(OnDisk { began, longest_ms, ended: None }) => {
                     let since = Timestamp::now().duration_since(began).as_millis();
-                    lost(u64::try_from(since).unwrap_or_default().min(longest_ms))
+                    // A clock that was set back says nothing: then it was as long as it may have been.
+                    lost(u64::try_from(since).unwrap_or(longest_ms).min(longest_ms))
                 }
                 // Not by us: what we write is whole or not there. The longest that any call may cost is not known.
                 Err(error) => {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use line::{CallId, Caller, Home, Ring};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -94,9 +93,9 @@ impl Desk for TrunkDesk {
 
     async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
         let (how, why) = Ended::words(&outcome);
+        let ended_at = attempt.record.moment(lasted);
         let CallRecord { id, connected_at, octets_out, octets_in, .. } = attempt.record;
         let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
-        let ended_at = Timestamp::now();
         self.calls.ended(id, Ended { how, why, connected_at, ended_at, lasted_ms, octets_out, octets_in });
     }
 }

@@ -22,10 +22,12 @@ use serde_json::json;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::figures::{self, Known};
 use super::information::{LineAway, NotDone, Pop};
 use super::proxy::ProxyHeader;
 use super::tunnel::Tunnel;
 use super::words::{CallState, Ended, FarEnd, LinkUp, PlaceCall};
+use crate::dialer::UNSEEN;
 use crate::dialup::line_task::Attempt;
 use crate::dialup::open_link::{Gone, OpenLink};
 use crate::dialup::session::{Peer, Session};
@@ -66,6 +68,10 @@ pub(crate) struct Away {
     trunk: AtomicU64,
     /// A trunk was lost while its link was up.
     was_cut: AtomicBool,
+    /// Something was said of it that cannot be.
+    was_lied_about: AtomicBool,
+    /// Since when it is asked for; `None`: before the start.
+    asked_for: Option<Instant>,
     line: LineAway,
     submissions: mpsc::Sender<Tunnel>,
     notices: mpsc::Sender<Tunnel>,
@@ -79,23 +85,33 @@ pub(crate) struct Course {
 }
 
 impl Away {
-    pub(crate) fn new(line: LineAway, trunk: u64) -> (Self, Course) {
+    pub(crate) fn new(line: LineAway, trunk: u64, asked_for: Option<Instant>) -> (Self, Course) {
         let told = watch::Sender::new(Told::Begun);
         let ((submissions, of_submissions), (notices, of_notices)) =
             (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
         let course = Course { told: told.subscribe(), submissions: of_submissions, notices: of_notices };
-        let (trunk, was_cut) = (AtomicU64::new(trunk), AtomicBool::new(false));
-        (Self { told, trunk, was_cut, line, submissions, notices }, course)
+        let (trunk, was_cut, was_lied_about) = (AtomicU64::new(trunk), AtomicBool::new(false), AtomicBool::new(false));
+        (Self { told, trunk, was_cut, was_lied_about, asked_for, line, submissions, notices }, course)
     }
 
-    /// Takes note of the dial-up server's word, on this trunk. `false`: it cannot be so.
-    pub(super) fn note(&self, state: &CallState, trunk: u64) -> bool {
+    /// Takes note of the dial-up server's word, on this trunk.
+    ///
+    /// # Errors
+    /// It cannot be so, and why.
+    pub(super) fn note(&self, state: &CallState, trunk: u64) -> Result<(), String> {
         self.trunk.store(trunk, Ordering::Relaxed);
         let now = self.told.borrow().clone();
+        let mut lie = None;
         let (is_so, next) = match (now, state) {
             (Told::Begun, CallState::Begun) => (true, None),
-            (Told::Begun, CallState::Up(up)) => (true, Some(Told::Up(*up))),
-            (Told::Up(before), CallState::Up(up)) => (before == *up, None),
+            (Told::Begun, CallState::Up(up)) => {
+                let (up, what) = figures::of_link(*up, self.asked_for.map(|at| at.elapsed()));
+                lie = what;
+                (true, Some(Told::Up(up)))
+            }
+            (Told::Up(before), CallState::Up(up)) => {
+                (before == figures::of_link(*up, self.asked_for.map(|at| at.elapsed())).0, None)
+            }
             (Told::Lost, CallState::Up(_)) => (true, None),
             (Told::Begun | Told::Up(_) | Told::Lost, CallState::Ended(ended)) => {
                 (true, Some(Told::Ended(ended.clone())))
@@ -104,9 +120,12 @@ impl Away {
             _ => (false, None),
         };
         if let Some(next) = next {
+            // Before it has an effect.
+            self.was_lied_about.fetch_or(lie.is_some(), Ordering::Relaxed);
             self.told.send_replace(next);
         }
-        is_so
+        let lie = lie.or_else(|| (!is_so).then(|| "it goes on after its end, or begins twice".to_owned()));
+        lie.map_or(Ok(()), Err)
     }
 
     pub(super) fn trunk_lost(&self) {
@@ -229,6 +248,14 @@ struct Job {
     began: Instant,
     /// It is over by then, whatever is heard of it.
     over_at: Instant,
+    /// The longest that it may last, from the dial command on.
+    longest: Duration,
+    /// Octets that are reserved for it.
+    octets_max: Option<u64>,
+    /// As the link was told to be, if it came up.
+    rate_bps: Option<u32>,
+    /// It was asked for before the start.
+    is_recalled: bool,
     /// The dial-up server has had it.
     is_known: bool,
 }
@@ -238,7 +265,9 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
     let DialOrder { terminal, number: _, timeout, record, allowance } = order;
     let Some(line) = pop.line_named(&record.line).cloned() else { return };
     let (call, longest) = (record.id, allowance.longest);
+    let octets_max = (allowance.octets != u64::MAX).then_some(allowance.octets);
     let mut job = Job::new(pop.clone(), record, Some(terminal.id), line.clone(), longest);
+    job.octets_max = octets_max;
     let peer = Peer::Terminal(terminal);
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let wanted = PlaceCall {
@@ -247,7 +276,7 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
         far_end: far_end(&peer),
         timeout_ms: millis(timeout),
         longest_ms: millis(longest),
-        octets: (allowance.octets != u64::MAX).then_some(allowance.octets),
+        octets: octets_max,
     };
     // On the disk before the dial-up server hears of it: after a crash it is asked for before anybody is called.
     if let Err(error) = job.note(longest).await {
@@ -302,9 +331,24 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
 /// Learns what became of a call of the last process. It is hung up: nobody here knows what was said on it.
 pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
     let CallAway { record, terminal, over_at } = away;
-    let left = Duration::try_from(over_at.duration_since(Timestamp::now())).unwrap_or_default();
-    let now = Instant::now();
-    let job = Job { pop, course, record, terminal, began: now, over_at: now + left, is_known: false };
+    // A wall clock that was set since says nothing of the call's length.
+    let until_over = Duration::try_from(over_at.duration_since(record.placed_at)).unwrap_or_default();
+    let left = Duration::try_from(over_at.duration_since(Timestamp::now())).unwrap_or_default().min(until_over);
+    let (now, longest) = (Instant::now(), until_over.saturating_sub(UNHEARD));
+    let (over_at, is_known, octets_max, is_recalled) = (now + left, false, None, true);
+    let job = Job {
+        pop,
+        course,
+        record,
+        terminal,
+        began: now,
+        over_at,
+        longest,
+        octets_max,
+        rate_bps: None,
+        is_recalled,
+        is_known,
+    };
     let call = job.record.id;
     tracing::info!(%call, "asking for a call from before the start");
     job.settle(None).await;
@@ -312,10 +356,23 @@ pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
 
 impl Job {
     fn new(pop: Arc<Pop>, record: CallRecord, terminal: Option<TerminalId>, line: LineAway, longest: Duration) -> Self {
-        let (away, course) = Away::new(line, pop.trunk());
-        pop.calls().insert(record.id, away);
         let began = Instant::now();
-        Self { pop, course, record, terminal, began, over_at: began + longest + UNHEARD, is_known: false }
+        let (away, course) = Away::new(line, pop.trunk(), Some(began));
+        pop.calls().insert(record.id, away);
+        let (over_at, is_known, octets_max, is_recalled) = (began + longest + UNHEARD, false, None, false);
+        Self {
+            pop,
+            course,
+            record,
+            terminal,
+            began,
+            over_at,
+            longest,
+            octets_max,
+            rate_bps: None,
+            is_recalled,
+            is_known,
+        }
     }
 
     async fn note(&self, longest: Duration) -> Result<(), crate::store::StoreError> {
@@ -340,7 +397,7 @@ impl Job {
         let Some(Told::Up(up)) = begun else {
             return self.settle(None).await;
         };
-        self.is_known = true;
+        (self.is_known, self.rate_bps) = (true, Some(up.rate_bps));
         let session = Session {
             call: self.record.id,
             peer,
@@ -392,7 +449,10 @@ impl Job {
             told = self.until(|told| matches!(told, Told::Ended(_) | Told::Missing)) => told,
             () = hang_up => None,
         };
-        let was_cut = pop.calls().get(&self.record.id).is_some_and(|away| away.was_cut.load(Ordering::Relaxed));
+        let [was_cut, was_lied_about] = pop
+            .calls()
+            .get(&self.record.id)
+            .map_or([false; 2], |away| [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed)));
         let served = match served {
             Some(Outcome::Completed | Outcome::MessagesRefused(_)) | None => served,
             // Neither the terminal nor what was being delivered is to blame for a trunk.
@@ -402,31 +462,54 @@ impl Job {
             }
             Some(_) => served,
         };
-        let elapsed = self.began.elapsed();
-        let longest = Duration::try_from(Timestamp::now().duration_since(self.record.placed_at)).unwrap_or_default();
         match told {
             Some(Told::Ended(ended)) => {
                 let told = ended.outcome();
+                let mut figures = figures::of_ended(&ended, self.known());
+                if was_lied_about {
+                    figures.lasted = figures.lasted.max(self.longest.saturating_sub(UNSEEN));
+                    figures.octets_out = figures.octets_out.max(self.octets_max.unwrap_or(0));
+                }
+                if let Some(lie) = &figures.lie {
+                    pop.lied(format!("call {}: {lie}", self.record.id)).await;
+                }
+                let is_lie = was_lied_about || figures.lie.is_some();
                 let outcome = match served {
+                    // What was reserved for it is what it counts as.
+                    None if is_lie => {
+                        let why = "the dial-up server said what cannot be".to_owned();
+                        Outcome::SessionLost { why, delivering: None }
+                    }
                     // It was hung up there, which the session saw as a link that was lost.
                     _ if told == Outcome::AllowanceSpent => told,
                     Some(served) => served,
                     None if ended.is_orderly() && self.record.direction == Direction::Incoming => Outcome::Completed,
                     None => told,
                 };
-                self.record.connected_at = ended.connected_at;
-                self.record.octets_out = ended.octets_out;
-                self.record.octets_in = ended.octets_in;
-                // The dial-up server counts from its dial command; more than we have waited it cannot be.
-                self.end(outcome, ended.lasted().min(longest)).await;
+                self.record.connected_at = figures.connected_at;
+                self.record.octets_out = figures.octets_out;
+                self.record.octets_in = figures.octets_in;
+                self.end(outcome, figures.lasted).await;
             }
             // It never had it: nothing was dialled.
             _ if !self.is_known && told.is_some() => self.end(Outcome::LineTaken, Duration::ZERO).await,
             _ => {
                 let why = "nothing was heard of the call again".to_owned();
                 let lost = Outcome::SessionLost { why, delivering: None };
-                self.end(served.unwrap_or(lost), elapsed.max(longest)).await;
+                // As long as it can have been: of a call from before the start only the wall clock knows how long that is.
+                let lasted = if self.is_recalled { self.longest } else { self.began.elapsed().min(self.longest) };
+                self.end(served.unwrap_or(lost), lasted).await;
             }
+        }
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            placed_at: self.record.placed_at,
+            elapsed: (!self.is_recalled).then(|| self.began.elapsed()),
+            rate_bps: self.rate_bps,
+            longest: self.longest,
+            octets_max: self.octets_max,
         }
     }
 
@@ -441,7 +524,7 @@ impl Job {
 
     async fn end(mut self, outcome: Outcome, lasted: Duration) {
         let (call, shared) = (self.record.id, self.pop.shared().clone());
-        self.record.end(&outcome);
+        self.record.end(&outcome, lasted);
         shared.note_caller(&self.record, &outcome);
         let attempt = Attempt { terminal: self.terminal, record: self.record, began: self.began };
         shared.ended(attempt, outcome, lasted).await;
@@ -471,7 +554,7 @@ mod tests {
             is_ring_only: false,
             tariff: None,
         };
-        Away::new(line, 1)
+        Away::new(line, 1, Some(Instant::now()))
     }
 
     fn up() -> CallState {
@@ -488,10 +571,13 @@ mod tests {
     #[test]
     fn a_call_ends_once_and_never_comes_up_again() {
         let (away, course) = away();
-        assert!(away.note(&CallState::Begun, 1) && away.note(&up(), 1) && away.note(&ended(1), 1));
-        assert!(away.note(&ended(1), 2), "told again with everything");
-        assert!(!away.note(&ended(2), 2), "ended twice");
-        assert!(!away.note(&up(), 2) && !away.note(&CallState::Begun, 2));
+        for state in [CallState::Begun, up(), ended(1)] {
+            away.note(&state, 1).unwrap();
+        }
+        assert_eq!(away.note(&ended(1), 2), Ok(()), "told again with everything");
+        for state in [ended(2), up(), CallState::Begun] {
+            assert!(away.note(&state, 2).is_err(), "{state:?}");
+        }
         assert!(matches!(&*course.told.borrow(), Told::Ended(Ended { lasted_ms: 1, .. })));
     }
 
@@ -500,7 +586,7 @@ mod tests {
         let (away, course) = away();
         away.all_told(1); // asked for on this very trunk: its answer may still come
         assert_eq!(*course.told.borrow(), Told::Begun);
-        away.note(&CallState::Begun, 2);
+        away.note(&CallState::Begun, 2).unwrap();
         away.all_told(2);
         assert_eq!(*course.told.borrow(), Told::Begun);
         away.all_told(3);
@@ -512,10 +598,10 @@ mod tests {
         let (away, course) = away();
         away.trunk_lost();
         assert_eq!(*course.told.borrow(), Told::Begun, "what is being dialled goes on");
-        away.note(&up(), 1);
+        away.note(&up(), 1).unwrap();
         away.trunk_lost();
         assert_eq!(*course.told.borrow(), Told::Lost);
-        assert!(away.note(&up(), 2));
+        assert_eq!(away.note(&up(), 2), Ok(()));
         assert_eq!(*course.told.borrow(), Told::Lost, "it is hung up, not gone on with");
     }
 }

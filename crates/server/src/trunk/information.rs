@@ -24,7 +24,7 @@ use line::{CallId, Ring};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::away::{self, Away};
@@ -47,6 +47,12 @@ const ACCEPTORS: usize = 16;
 /// Connections that are not proved: of all, and of one address.
 const UNPROVED_MAX: usize = 64;
 const UNPROVED_OF_ONE_MAX: usize = 8;
+
+/// The time that dial-up servers have to come after a start before their absence is an alarm: twice their longest pause.
+const START_GRACE: Duration = Duration::from_secs(60);
+
+/// Without a lie in this time an alarm about them is cleared; until then only an operator clears it.
+const CLEAN: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a far end's connection may take to say of which call it is.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
@@ -91,6 +97,8 @@ pub(crate) struct Pop {
     /// How many trunks there have been.
     trunks: AtomicU64,
     calls: Mutex<BTreeMap<CallId, Away>>,
+    /// When it lied last, or the server started.
+    lies: watch::Sender<Instant>,
     pub(crate) orders: mpsc::Sender<Errand>,
 }
 
@@ -131,6 +139,7 @@ impl Pop {
             requests: watch::Sender::new(None),
             trunks: AtomicU64::new(0),
             calls: Mutex::default(),
+            lies: watch::Sender::new(Instant::now()),
             orders,
         };
         (Arc::new(pop), errands)
@@ -157,7 +166,7 @@ impl Pop {
     /// A call of the last process, to be asked for before a trunk can come.
     pub(crate) fn recall(self: Arc<Self>, call: CallAway) -> Option<impl Future<Output = ()> + Send> {
         let line = self.line_named(&call.record.line)?.clone();
-        let (away, course) = Away::new(line, 0);
+        let (away, course) = Away::new(line, 0, None);
         self.calls().insert(call.record.id, away);
         Some(away::recall(self, call, course))
     }
@@ -184,6 +193,7 @@ impl Pop {
     pub(super) async fn lied(&self, what: String) {
         tracing::warn!(dialup_server = %self.server.name, what, "refused");
         self.shared().metrics.trunk_refused();
+        self.lies.send_replace(Instant::now());
         self.shared().alarms.raise(AlarmKind::DialupServerLies, &self.server.name, what).await;
     }
 
@@ -216,9 +226,25 @@ impl Pop {
     pub(crate) async fn run(self: Arc<Self>, mut errands: mpsc::Receiver<Errand>, shutdown: CancellationToken) {
         let (mut calls, mut trunk) = (JoinSet::new(), JoinSet::new());
         self.out_of_service().await;
+        let mut grace = std::pin::pin!(sleep(START_GRACE));
+        let mut is_graced = true;
+        let mut honest = std::pin::pin!(self.honest_for(CLEAN));
         loop {
             let errand = tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = &mut grace, if is_graced => {
+                    is_graced = false;
+                    if !self.is_there() {
+                        self.alarm_lost().await;
+                    }
+                    continue;
+                }
+                () = &mut honest => {
+                    self.shared().alarms.clear(AlarmKind::DialupServerLies, &self.server.name).await;
+                    self.lies.send_replace(Instant::now());
+                    honest.set(self.honest_for(CLEAN));
+                    continue;
+                }
                 Some(_) = calls.join_next() => continue,
                 Some(_) = trunk.join_next() => {
                     self.lost().await;
@@ -252,14 +278,30 @@ impl Pop {
         for away in self.calls().values() {
             away.trunk_lost();
         }
+        self.alarm_lost().await;
         self.out_of_service().await;
+    }
+
+    async fn alarm_lost(&self) {
+        let detail =
+            "no connection; its lines are out of service, calls on them that are under way are asked for when it comes";
+        self.shared().alarms.raise(AlarmKind::DialupServerLost, &self.server.name, detail.to_owned()).await;
+    }
+
+    /// Returns after this time without a lie.
+    async fn honest_for(&self, time: Duration) {
+        let mut lies = self.lies.subscribe();
+        loop {
+            let until = *lies.borrow_and_update() + time;
+            tokio::select! {
+                () = sleep_until(until) => return,
+                Ok(()) = lies.changed() => {}
+            }
+        }
     }
 
     /// No call can be placed on its lines.
     async fn out_of_service(&self) {
-        let detail =
-            "no connection; its lines are out of service, calls on them that are under way are asked for when it comes";
-        self.shared().alarms.raise(AlarmKind::DialupServerLost, &self.server.name, detail.to_owned()).await;
         for line in &self.server.lines {
             let why = Some("no connection to the dial-up server".to_owned());
             self.shared().note_line(&line.global, LineState::OutOfOrder, why);
@@ -271,8 +313,8 @@ impl Pop {
     async fn note_call(self: &Arc<Self>, call: CallId, state: CallState, trunk: u64) {
         let known = self.calls().get(&call).map(|away| away.note(&state, trunk));
         match known {
-            Some(true) => {}
-            Some(false) => self.lied(format!("call {call} is said to go on after its end, or to begin twice")).await,
+            Some(Ok(())) => {}
+            Some(Err(lie)) => self.lied(format!("call {call}: {lie}")).await,
             None => self.nobodys(call, &state).await,
         }
     }
@@ -332,7 +374,7 @@ async fn follow(pop: Arc<Pop>, trunk: Trunk) {
 
 /// Takes note of events until they end.
 async fn note_events(pop: &Arc<Pop>, mut events: Incoming, trunk: u64) {
-    let mut line: Vec<u8> = Vec::new();
+    let (mut line, mut is_all_told): (Vec<u8>, _) = (Vec::new(), false);
     while let Some(Ok(frame)) = events.frame().await {
         for octet in frame.into_data().unwrap_or_default() {
             if octet != b'\n' {
@@ -345,6 +387,10 @@ async fn note_events(pop: &Arc<Pop>, mut events: Incoming, trunk: u64) {
             let event = serde_json::from_slice(&line);
             line.clear();
             match event {
+                // What it clears it clears once.
+                Ok(Event::AllTold) if std::mem::replace(&mut is_all_told, true) => {
+                    pop.lied("everything told twice on one trunk".to_owned()).await;
+                }
                 Ok(event) => note(pop, event, trunk).await,
                 Err(error) => return pop.lied(format!("an event that is none: {error}")).await,
             }
@@ -376,8 +422,6 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
         }
         Event::AllTold => {
             pop.calls().values().for_each(|away| away.all_told(trunk));
-            // A new trunk: what was wrong on the last one is over, or will be told anew.
-            pop.shared().alarms.clear(AlarmKind::DialupServerLies, &pop.server.name).await;
             pop.shared().alarms.clear(AlarmKind::DialupServerLost, &pop.server.name).await;
             tracing::info!(dialup_server = %pop.server.name, "dial-up server in service");
         }
@@ -475,6 +519,7 @@ async fn knock(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
         tracing::warn!(%from, says = %name, "did not prove to be the dial-up server");
         pop.shared().metrics.trunk_refused();
         let detail = format!("somebody at {from} spoke for it and could not prove to be it");
+        pop.lies.send_replace(Instant::now());
         return pop.shared().alarms.raise(AlarmKind::DialupServerLies, &name, detail).await;
     }
     let _ = pop.orders.send(Errand::Trunk(Trunk { requests, driver })).await; // the server is stopping

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::Timestamp;
 use line::CallId;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -27,14 +28,16 @@ use tokio_util::sync::CancellationToken;
 use super::information::{Pop, serve};
 use super::proxy::ProxyHeader;
 use super::tunnel::{Entrance, way_out};
+use super::words::{CallState, Ended, Event, LinkUp};
 use super::*;
-use crate::alarms::{AlarmConfig, Alarms};
+use crate::alarms::{AlarmConfig, AlarmKind, Alarms};
 use crate::dialer::{Dialer, Money, NotPlaced};
-use crate::dialup::{AddressPool, DialUp, LinkSettings, Report, Rooms};
+use crate::dialup::{AddressPool, DialUp, LineState, LinkSettings, Report, Rooms};
 use crate::directory::{Connection, Terminal, TrustedBy};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
+use crate::ledger::{Account, Tariff};
 use crate::metrics::Metrics;
 use crate::store::{Last, Store};
 
@@ -237,4 +240,106 @@ async fn a_ring_on_a_line_of_others_is_an_alarm() {
     let ring = json!({"caller": {"number": "301"}, "is_no_data": false});
     scene.say(json!({"ring": {"call": CallId::now().to_string(), "line": "line-9", "ring": ring}})).await;
     scene.alarmed("on a line that it does not have").await;
+}
+
+impl Scene {
+    /// Waits until everything that was said before is taken note of.
+    async fn caught_up(&mut self) {
+        for (state, is_free) in [(LineState::Idle, true), (LineState::Calling, false)] {
+            self.say(json!(Event::Line { line: "line-1".into(), state, fault: None })).await;
+            let reported = timeout(PATIENCE, async {
+                while let Some(report) = self.reports.recv().await {
+                    match report {
+                        Report::LineFree(_) if is_free => return,
+                        Report::LineTaken(_) if !is_free => return,
+                        _ => {}
+                    }
+                }
+            });
+            reported.await.unwrap();
+        }
+    }
+
+    async fn is_called_a_liar(&self) -> bool {
+        let standing = self.store.standing_alarms().await.unwrap();
+        standing.iter().any(|alarm| alarm.kind == AlarmKind::DialupServerLies)
+    }
+}
+
+#[tokio::test]
+async fn a_lie_about_a_call_costs_what_was_reserved_for_it_and_the_liar_does_not_clear_the_alarm() {
+    let ended = Ended {
+        how: "busy".into(),
+        why: String::new(),
+        connected_at: None,
+        ended_at: Timestamp::now(),
+        lasted_ms: 0,
+        octets_out: 0,
+        octets_in: 0,
+    };
+    let up = LinkUp { rate_bps: 33_600, address: Ipv4Addr::new(10, 77, 0, 2), octets_out: 1, octets_in: 1, flights: 1 };
+    let far: Timestamp = "9999-12-30T00:00:00Z".parse().unwrap();
+    for (up, ended) in [
+        (None, Ended { octets_out: u64::MAX, ..ended.clone() }),
+        (None, Ended { octets_in: u64::MAX, ..ended.clone() }),
+        (None, Ended { lasted_ms: u64::MAX, ..ended.clone() }),
+        (None, Ended { connected_at: Some(far), ..ended.clone() }),
+        (None, Ended { connected_at: Some(Timestamp::UNIX_EPOCH), ended_at: far, ..ended.clone() }),
+        (Some(LinkUp { octets_out: u64::MAX, ..up }), ended.clone()),
+        (Some(LinkUp { rate_bps: u32::MAX, ..up }), ended),
+    ] {
+        let said = format!("{up:?} {ended:?}");
+        let mut scene = Scene::new().await;
+        scene.caught_up().await;
+        let (store, line): (_, Name) = (scene.store.clone(), "pop.line-1".parse().unwrap());
+        let terminal = Terminal {
+            id: TerminalId::from_octets([1; 8]),
+            name: "owner".parse().unwrap(),
+            number: Some("301".parse().unwrap()),
+            address: None,
+            connection: Connection::Down,
+            trusted_by: TrustedBy::default(),
+        };
+        store.add_terminal(terminal.clone()).await.unwrap();
+        let tariff: Tariff = toml::from_str("name = \"t\"\n[octets]\nquantum = 1000\nprice = \"1\"").unwrap();
+        let money = Money { octets_max: 10_000, ..Money::default() };
+        let tariffs = BTreeMap::from([(line.clone(), Arc::new(tariff))]);
+        let (alarms, metrics) = (scene.alarms.clone(), scene.metrics.clone());
+        let dialer = Dialer::open(store.clone(), scene.dialup.clone(), money, tariffs, alarms, metrics);
+        let mut dialer = dialer.await.unwrap();
+        let call = dialer.place(terminal, &line, None).await.unwrap();
+        let reserved = dialer.spent(&Account::Server).0;
+        assert_eq!(reserved, "10".parse().unwrap());
+        let asked = timeout(PATIENCE, scene.asked.recv()).await.unwrap().unwrap();
+        assert_eq!(asked, format!("PUT /calls/{call}"));
+        for state in up.map(CallState::Up).into_iter().chain([CallState::Ended(ended)]) {
+            scene.say(json!(Event::Call { call: call.to_string(), state })).await;
+        }
+        let report = timeout(PATIENCE, async {
+            loop {
+                if let Some(Report::Ended { outcome, record, lasted, .. }) = scene.reports.recv().await {
+                    return (outcome, record, lasted);
+                }
+            }
+        });
+        let (outcome, record, lasted) = report.await.unwrap();
+        dialer.ended(&record, &outcome, lasted).await;
+        assert_eq!(dialer.spent(&Account::Server).0, reserved, "{said}");
+        assert!(record.octets_out + record.octets_in <= 10_000, "{said}");
+        assert!(record.connected_at.is_none_or(|at| record.placed_at <= at && Some(at) <= record.ended_at), "{said}");
+        assert!(scene.is_called_a_liar().await, "{said}");
+        for _ in 0..2 {
+            scene.say(json!(Event::AllTold)).await;
+        }
+        scene.caught_up().await;
+        assert!(scene.is_called_a_liar().await, "cleared by what it says: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_dial_up_server_that_comes_after_a_start_is_no_alarm() {
+    let mut scene = Scene::new().await;
+    scene.say(json!(Event::AllTold)).await;
+    scene.caught_up().await;
+    assert_eq!(scene.store.alarms(Last(10)).await.unwrap(), [], "neither raised nor cleared");
 }
