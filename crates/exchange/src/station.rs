@@ -8,6 +8,11 @@ use crate::{
     settings::{Presentation, Settings},
     virtual_modem::VirtualModem,
 };
+use std::time::Duration;
+
+/// Unanswered calls in a row from which on a station waits for each dial tone, and that wait.
+const UNANSWERED_MAX: u32 = 100;
+const DIAL_TONE_WAIT: Duration = Duration::from_secs(1);
 
 /// Names a station of one [`Exchange`](crate::Exchange): its place in the configuration, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +40,8 @@ pub(crate) struct Station {
     pub(crate) is_ringing_now: bool,
     /// As the DTE last knew them.
     pub(crate) signals: Signals,
+    /// Unanswered calls from here, in a row.
+    pub(crate) unanswered: u32,
 }
 
 /// What a modem shows on the circuits of its port. DSR and CTS are always on: the modem has power, and its buffer has a
@@ -78,7 +85,14 @@ impl Station {
             is_dte_ready: true,
             is_ringing_now: false,
             signals: Signals::default(),
+            unanswered: 0,
         }
+    }
+
+    /// How long it waits for a dial tone: not at all, unless its calls come to nothing again and again. A program that dials in a loop
+    /// makes a record a second, not thousands.
+    pub(crate) fn dial_tone_wait(&self) -> Duration {
+        if self.unanswered < UNANSWERED_MAX { Duration::ZERO } else { DIAL_TONE_WAIT }
     }
 
     /// Whether the modem answers by itself at its `rings`th ring: never for a DTE that is not there to hear of it,

@@ -380,3 +380,29 @@ fn a_call_of_a_class_of_its_own_is_billed_by_that_and_the_month_adds_up() {
     let [month] = &bills[..] else { panic!("{bills:?}") };
     assert_eq!((month.number.as_str(), month.calls, month.micros.0, month.due.0), ("201", 2, 200_000_000, 150_000_000));
 }
+
+#[test]
+fn a_program_that_dials_in_a_loop_makes_a_record_a_second_until_it_is_answered() {
+    let mut bench = Bench::set_up(PAIR, "ATE0");
+    let dial = |bench: &mut Bench, times: usize, milliseconds: u64| {
+        for _ in 0..times {
+            bench.write("201", "ATDT999\r");
+            bench.wait(milliseconds);
+        }
+        std::mem::take(&mut bench.records).len()
+    };
+    assert_eq!(dial(&mut bench, 100, 10), 100, "as fast as it likes, for a while");
+    assert_eq!(dial(&mut bench, 1000, 10), 0, "what comes while it waits for the dial tone ends the attempt");
+    bench.wait(2000);
+    bench.records.clear();
+    assert_eq!(dial(&mut bench, 10, 1000), 10, "one a second");
+    bench.write("201", "ATDT202\r");
+    bench.wait(1500);
+    bench.write("202", "ATA\r");
+    bench.wait(1000);
+    bench.dtr("201", false);
+    bench.wait(1000);
+    bench.dtr("201", true);
+    bench.records.clear();
+    assert_eq!(dial(&mut bench, 90, 10), 90, "it was answered");
+}

@@ -157,6 +157,7 @@ impl Exchange {
         let place = &mut self.stations[station.index()];
         let profile = &place.modem.profile;
         let wait = profile.blind_dial_wait() + profile.pause() * dial.pauses + place.settings.dialling;
+        let wait = wait + place.dial_tone_wait();
         if let Some(carrier_wait) = profile.carrier_wait().filter(|_| !dial.is_voice) {
             self.timers.set(Timer::Carrier(station), now + carrier_wait);
         }

@@ -171,7 +171,9 @@ impl Exchange {
     }
 
     pub(super) fn record(&mut self, id: CallId, call: &Call, ending: Ending) {
-        let caller = self.stations[call.caller.index()].number.to_string();
+        let place = &mut self.stations[call.caller.index()];
+        place.unanswered = if call.answered.is_some() { 0 } else { place.unanswered.saturating_add(1) };
+        let caller = place.number.to_string();
         let mut record = call.record(id, caller, ending, |at| self.wall_to_the_millisecond(at));
         record.bill = self.bill(call, ending);
         if let Some(Bill { tariff, payer, micros }) = &record.bill {
