@@ -4,6 +4,7 @@ set -eu
 LC_ALL=C
 export LC_ALL
 umask 022
+unset CDPATH
 
 help() {
     cat <<'END'
@@ -88,8 +89,8 @@ arch=$(medium_arch "${arch:-$own_arch}")
 if [ -n "$is_here" ] && [ "$(id -u)" != 0 ] && [ -z "$is_dry" ]; then
     fail "only root can do this (or --root DIR, or --dry-run)"
 fi
-scratch=''
-trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
+scratch='' made=''
+trap 'for folder in "$scratch" "$made"; do [ -z "$folder" ] || rm -rf "$folder"; done' EXIT
 trap 'exit 1' HUP INT TERM
 
 # --- what is changed: each change goes through one of these, and --dry-run stops here
@@ -103,6 +104,42 @@ is_new() {
     say "$*"
 }
 
+# leads_out PATH PLACE: the system below $root has a link there. It is right in that system, and leads into this one from here.
+leads_out() {
+    fail "$root$1 leads to $2, which is not below $root. Install in that system (chroot), or put a folder in place of the link. Nothing was changed"
+}
+
+# stays_inside PATH...: a link in a folder on the way to a file may lead out of $root. Before anything is changed.
+stays_inside() {
+    [ -n "$root" ] || return 0
+    for path in "$@"; do
+        # The nearest folder that is there.
+        while path=${path%/*} && [ -n "$path" ]; do
+            if [ -e "$root$path" ] || [ -L "$root$path" ]; then break; fi
+        done
+        [ -n "$path" ] || continue
+        place=$(cd "$root$path" 2>/dev/null && pwd -P) || leads_out "$path" 'a place that is no folder'
+        case $place/ in
+        "$root"/*) ;;
+        *) leads_out "$path" "$place" ;;
+        esac
+    done
+}
+
+# file_stays_inside PATH...: of files that are written to, and not replaced.
+file_stays_inside() {
+    stays_inside "$@"
+    [ -n "$root" ] || return 0
+    for path in "$@"; do
+        [ -L "$root$path" ] || continue
+        place=$(readlink -f "$root$path") || leads_out "$path" 'nowhere'
+        case $place in
+        "$root"/*) ;;
+        *) leads_out "$path" "$place" ;;
+        esac
+    done
+}
+
 # folder MODE PATH
 folder() {
     [ -d "$root$2" ] && return
@@ -114,7 +151,7 @@ folder() {
 
 # replace MODE FROM PATH: a power failure leaves the old file or the new one.
 replace() {
-    if [ -f "$root$3" ] && cmp -s "$2" "$root$3"; then
+    if [ -f "$root$3" ] && [ ! -L "$root$3" ] && cmp -s "$2" "$root$3"; then
         return 0
     fi
     if is_new "write $root$3"; then
@@ -123,6 +160,8 @@ replace() {
         cp "$2" "$root$3.new"
         chmod "$1" "$root$3.new"
         cmp -s "$2" "$root$3.new" || fail "$root$3.new was not written as it was read: is the disk full, or the medium damaged?"
+        # mv would go on to the folder that a link leads to.
+        [ ! -L "$root$3" ] || rm -f "$root$3"
         mv -f "$root$3.new" "$root$3"
     fi
 }
@@ -243,11 +282,26 @@ s/^dialout:.*[^:]$/&,ringup/'
     fi
 }
 
-# own PATH: by the numbers of that system.
+# own ARGUMENT...: for chown, by the numbers of that system.
 own() {
     if [ "$(id -u)" = 0 ]; then
-        chown -R "$(sed -n 's/^ringup:[^:]*:\([0-9]*\):\([0-9]*\):.*/\1:\2/p' "$root/etc/passwd")" "$root$1"
+        chown "$(sed -n 's/^ringup:[^:]*:\([0-9]*\):\([0-9]*\):.*/\1:\2/p' "$root/etc/passwd")" "$@"
     fi
+}
+
+# The user ringup owns what is in /var/lib/ringup, and not that itself: so no link that its programs make can take the place of a folder
+# that root works in. What is in those folders is left alone.
+state_folders() {
+    folder 755 /var/lib/ringup
+    if [ -z "$is_dry" ]; then
+        [ "$(id -u)" != 0 ] || chown 0:0 "$root/var/lib/ringup"
+        chmod 755 "$root/var/lib/ringup"
+    fi
+    for name in inbox terminal; do
+        [ ! -L "$root/var/lib/ringup/$name" ] || fail "$root/var/lib/ringup/$name is a link: put a folder in its place"
+    done
+    folder 750 /var/lib/ringup/inbox
+    [ -n "$is_dry" ] || own "$root/var/lib/ringup/inbox"
 }
 
 # --- services
@@ -345,7 +399,7 @@ write_settings() {
 enrol() {
     state=/var/lib/ringup/terminal
     if [ -f "$root$state/enrolment.toml" ]; then
-        say "this machine is enrolled already, and stays what it is: $(sed -n 's/^name = "\(.*\)"$/\1/p' "$root$state/enrolment.toml")"
+        say "this machine is enrolled already, and stays what it is"
         return
     fi
     is_listed terminal/terminal.bundle || return 0
@@ -355,9 +409,18 @@ enrol() {
     # From a folder where programs may be run, which a medium is mostly not; into that system.
     cp "$medium/programs/$own_arch/ringup" "$scratch/ringup"
     chmod 755 "$scratch/ringup"
-    printf 'state = "%s"\n[terminal]\ncallers = []\ninbox = "inbox"\n' "$root$state" >"$scratch/enrol.toml"
+    # In a folder that is only root's until it is whole; then it is given away and gets its name.
+    made=$(mktemp -d "$root/var/lib/ringup/.new.XXXXXX")
+    printf 'state = "%s"\n[terminal]\ncallers = []\ninbox = "inbox"\n' "$made/terminal" >"$scratch/enrol.toml"
     "$scratch/ringup" enrol "$medium/terminal/terminal.bundle" --config "$scratch/enrol.toml" >"$scratch/said" ||
         fail "the terminal could not be enrolled; all else is installed. With a new bundle: ringup enrol"
+    own -R "$made/terminal"
+    if [ -d "$root$state" ] && ! rmdir "$root$state"; then
+        fail "$root$state has something in it and is not enrolled; all else is installed. As the user ringup: ringup enrol"
+    fi
+    mv "$made/terminal" "$root$state"
+    rmdir "$made"
+    made=''
     sed -n 1p "$scratch/said"
 }
 
@@ -379,6 +442,10 @@ install() {
     esac
     find_init
     case $init in systemd | openrc | none) ;; *) misused "--init is systemd, openrc or none" ;; esac
+    file_stays_inside /etc/passwd /etc/group /etc/shadow
+    stays_inside /usr/bin/ringup /usr/bin/ringup-wait /usr/share/doc/ringup/file /etc/ringup/file /etc/conf.d/file \
+        /var/lib/ringup/inbox/file /var/lib/ringup/terminal/file /etc/systemd/system/file /etc/udev/rules.d/file \
+        "/etc/systemd/system/dev-$(instance).device.wants/file" /etc/init.d/file /etc/runlevels/default/file
     make_user
     replace 755 "$medium/programs/$arch/ringup-wait" /usr/bin/ringup-wait
     replace 755 "$medium/programs/$arch/ringup" /usr/bin/ringup
@@ -386,10 +453,8 @@ install() {
         replace 644 "$file" "/usr/share/doc/ringup/${file##*/}"
     done
     write_settings
-    folder 750 /var/lib/ringup
-    folder 750 /var/lib/ringup/inbox
+    state_folders
     enrol
-    [ -n "$is_dry" ] || own /var/lib/ringup
     install_service
     sync
     if [ -n "$is_dry" ]; then
@@ -427,6 +492,12 @@ next() {
 uninstall() {
     leave_packages_alone
     find_init
+    file_stays_inside /etc/passwd /etc/group /etc/shadow
+    stays_inside /usr/bin/ringup /usr/share/doc/ringup /etc/ringup/file /etc/conf.d/file /var/lib/ringup/inbox \
+        /etc/systemd/system/file /etc/udev/rules.d/file /etc/init.d/file /etc/runlevels/default/file
+    for link in "$root"/etc/systemd/system/*.wants/ringup-wait@*.service; do
+        stays_inside "${link#"$root"}"
+    done
     [ -z "$is_here" ] || stop_service
     for link in "$root"/etc/systemd/system/*.wants/ringup-wait@*.service; do
         [ ! -L "$link" ] || remove "${link#"$root"}"

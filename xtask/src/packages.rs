@@ -99,7 +99,7 @@ const PACKAGES: [Package; 3] = [
         has_starter: false,
         unit: "ringup-server.service",
         priority: 30,
-        state: "server",
+        state: "server backups",
     },
 ];
 

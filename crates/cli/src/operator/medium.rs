@@ -3,6 +3,7 @@
 mod contents;
 mod image;
 mod programs;
+mod seal;
 mod sums;
 mod terminal;
 
@@ -135,7 +136,7 @@ impl Create {
         }
         contents.file("terminal/starter", terminal::starter(&self.device, self.profile).as_bytes())?;
         let key = contents.sign(|sums| config::server::sign(&desk.config, sums))?;
-        let octets = xorriso.write(contents.folder(), &self.output)?;
+        let octets = xorriso.write(contents.folder(), &self.output, |seal| config::server::sign(&desk.config, seal))?;
         self.tell(desk, &architectures, bundle.as_ref(), key, octets);
         Ok(ExitCode::SUCCESS)
     }
@@ -191,7 +192,10 @@ impl Create {
     }
 }
 
-/// Check that an image, or what is on a medium, is what a server with this key has made: every file, and no other
+/// Check that an image, or what is on a medium, is what a server with this key has made
+///
+/// Of an image or a drive every octet is checked: the partition table and what is mounted by it, too. Of a folder: every file, and that
+/// there is nothing else.
 #[derive(Debug, Args)]
 struct Verify {
     /// The image, the drive (/dev/sr0), or the folder where the medium is mounted
@@ -226,6 +230,11 @@ impl Verify {
                 Some(found) if found != *digest => faults.push(format!("{name} was changed")),
                 Some(_) => {}
             }
+        }
+        let folders = signed.keys().flat_map(|name| sums::folders(name)).collect();
+        match medium.besides(&folders, self.key) {
+            Ok(found) => faults.extend(found),
+            Err(error) => faults.push(format!("{error:#}")),
         }
         if !faults.is_empty() {
             bail!("{shown} is not what was made:\n  {}", faults.join("\n  "));

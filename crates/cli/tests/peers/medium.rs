@@ -244,6 +244,32 @@ fn verify_and_openssl_tell_a_tampered_medium_though_its_sums_are_mended() {
         shop.refused(&verify(medium), 1, why);
         shop.refused(&verify(&format!("{medium}.iso")), 1, why.trim_end_matches("is missing"));
     }
+    // What is mounted and run, though no file of it is changed: rights, folders, and all of an image that is outside of its files.
+    shop.ok("cp -r good suid && chmod 4755 suid/install.sh && cp -r good folder && mkdir -p folder/empty/deep");
+    shop.refused(&verify("suid"), 1, "install.sh would run as another user (mode 4755)");
+    shop.refused(&verify("folder"), 1, "the folder empty was added");
+    let image = fs::read(shop.path("good.iso")).unwrap();
+    let evil = fs::read(shop.path("tampered.iso")).unwrap();
+    // Another volume behind it, to which the partition leads: no octet of the first one's files is changed.
+    let mut moved = image.clone();
+    moved.resize(image.len().next_multiple_of(1024 * 1024), 0);
+    let sectors = |octets: usize| u32::try_from(octets / 512).unwrap().to_le_bytes();
+    moved[454..458].copy_from_slice(&sectors(moved.len()));
+    moved[458..462].copy_from_slice(&sectors(evil.len()));
+    moved.extend(evil);
+    shop.write("moved.iso", &moved);
+    shop.refused(&verify("moved.iso"), 1, "octets were added to it");
+    // The same on a stick, which is longer than any image on it.
+    shop.write("cut.iso", &moved[..image.len()]);
+    shop.refused(&verify("cut.iso"), 1, "octets of it were changed, outside of its files or in them");
+    // The partition's own tree of folders, which is another than the volume's.
+    let mut inner = image.clone();
+    let root_at = 64 * 512 + 32_768 + 156;
+    inner[root_at + 2] ^= 1;
+    shop.write("inner.iso", &inner);
+    shop.refused(&verify("inner.iso"), 1, "octets of it were changed");
+    shop.write("bare.iso", &image[..image.len() - 2048]);
+    shop.refused(&verify("bare.iso"), 1, "no seal");
     let other = Workshop::open();
     shop.refused(&format!("ringup medium verify good.iso --key={}", other.key), 1, "was not made by the server");
     shop.write("noise.iso", &awkward_content(100_000));
@@ -313,6 +339,7 @@ fn the_installer_does_what_it_said_it_would_once_and_leaves_behind_what_is_the_o
             "./var/lib/ringup/inbox/m/content",
             "./var/lib/ringup/terminal/enrolment.toml",
             "./var/lib/ringup/terminal/terminal.key",
+            "./var/lib/ringup/terminal/terminal.lock",
         ]
     );
     let purged = shop.install("medium", "--root root --init systemd --uninstall --purge");
@@ -381,6 +408,75 @@ fn the_installer_refuses_with_a_reason_and_changes_nothing() {
         shop.refused(&create, 1, why);
     }
     assert!(!shop.path("none.iso").exists());
+}
+
+#[test]
+fn the_installer_never_leaves_the_root_that_it_was_given() {
+    let shop = Workshop::open();
+    shop.create("medium.iso");
+    shop.unpack("medium.iso");
+    shop.ok("mkdir -p host/dir && echo 'root:x:0:' > host/group");
+    let host = shop.path("host").display().to_string();
+    for (place, target) in [
+        ("etc/group", format!("{host}/group")),
+        ("etc/group", "../../host/group".to_owned()),
+        ("etc/passwd", format!("{host}/none")),
+        ("usr/bin", format!("{host}/dir")),
+        ("usr/bin", "../../host/dir".to_owned()),
+        ("usr", "../host".to_owned()),
+        ("etc/systemd/system", format!("{host}/dir")),
+        ("etc/udev/rules.d", format!("{host}/dir")),
+        ("var/lib/ringup", format!("{host}/dir")),
+        ("var/lib", format!("{host}/nowhere")),
+        ("var/lib/ringup/terminal", format!("{host}/dir")),
+        ("var/lib/ringup/inbox", format!("{host}/dir")),
+        ("etc/ringup", "/".to_owned()),
+        ("etc/systemd/system/dev-ttyS0.device.wants", format!("{host}/dir")),
+    ] {
+        shop.ok(&format!("rm -rf root && mkdir -p root/$(dirname {place}) && ln -s {target} root/{place}"));
+        let before = [shop.inventory("root"), shop.inventory("host")];
+        for work in ["", " --dry-run"] {
+            let refused = shop.install("medium", &format!("--root root --init systemd{work}"));
+            assert_eq!(refused.status.code(), Some(1), "{place} to {target}: {}", said(&refused));
+            assert!(said(&refused).contains("not below"), "{place} to {target}: {}", said(&refused));
+            assert_eq!([shop.inventory("root"), shop.inventory("host")], before, "{place} to {target}");
+        }
+    }
+    // As systems have them: inside.
+    shop.ok("rm -rf root && mkdir -p root/usr/sbin root/usr/lib root/private/lib root/etc && ln -s usr/sbin root/sbin");
+    shop.ok("ln -s sbin root/usr/bin && ln -s private root/var && echo 'root:x:0:' > root/etc/group.real && ln -s group.real root/etc/group");
+    // A file's own name is replaced, wherever it leads.
+    shop.ok(&format!("ln -s {host}/dir root/usr/sbin/ringup-wait"));
+    let installed = shop.install("medium", "--root root --init systemd");
+    assert!(installed.status.success(), "{}", said(&installed));
+    assert!(fs::symlink_metadata(shop.path("root/usr/sbin/ringup-wait")).unwrap().is_file());
+    assert!(shop.path("root/private/lib/ringup/terminal/terminal.key").exists());
+    assert!(shop.ok("cat root/etc/group.real").contains("ringup:x:"));
+    assert_eq!(shop.ok("ls host/dir; cat host/group"), "root:x:0:\n");
+}
+
+#[test]
+fn what_the_service_puts_into_its_folders_leads_the_installer_nowhere() {
+    let shop = Workshop::open();
+    shop.create("medium.iso");
+    shop.unpack("medium.iso");
+    shop.ok("mkdir root elsewhere && echo precious > elsewhere/file");
+    let installed = shop.install("medium", "--root root --init none");
+    assert!(installed.status.success(), "{}", said(&installed));
+    let mode = |name: &str| fs::metadata(shop.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        ["", "/inbox", "/terminal"].map(|name| mode(&format!("root/var/lib/ringup{name}"))),
+        [0o755, 0o750, 0o700]
+    );
+    // What a program of the service's may leave there.
+    shop.ok("ln -s ../../../../../elsewhere root/var/lib/ringup/inbox/link; ln elsewhere/file root/var/lib/ringup/inbox/hard");
+    let before = shop.ok("stat -c '%u %g %a' elsewhere elsewhere/file");
+    let again = shop.install("medium", "--root root --init none");
+    assert!(again.status.success(), "{}", said(&again));
+    assert_eq!(shop.ok("stat -c '%u %g %a' elsewhere elsewhere/file"), before);
+    if geteuid().is_root() {
+        assert_eq!(shop.ok("stat -c %u root/var/lib/ringup"), "0\n");
+    }
 }
 
 #[test]
@@ -535,15 +631,15 @@ async fn the_guide_word_for_word_makes_a_bare_machine_a_terminal_that_the_first_
     wait_until(&mut machine, "! grep -q '^secret' /var/lib/ringup/terminal/enrolment.toml").await;
 }
 
-/// What a program may do that messages are handed to: take them, and write where the inbox is; not where everybody may, and not
+/// What a program may do that messages are handed to: take them, and write to the service's folders; not where everybody may, and not
 /// read a disk that everybody may.
 const TAKE: &str = r#"
 [[inbox]]
 command = ["/bin/sh", "-c", """
-cat >/var/lib/ringup/taken.new
-if true >/srv/escaped; then echo files; fi >>/var/lib/ringup/escaped
-if true </dev/ubda; then echo devices; fi >>/var/lib/ringup/escaped
-mv /var/lib/ringup/taken.new /var/lib/ringup/taken
+cat >/var/lib/ringup/mail/taken.new
+if true >/srv/escaped; then echo files; fi >>/var/lib/ringup/mail/escaped
+if true </dev/ubda; then echo devices; fi >>/var/lib/ringup/mail/escaped
+mv /var/lib/ringup/mail/taken.new /var/lib/ringup/mail/taken
 """]
 "#;
 
@@ -566,14 +662,18 @@ async fn under_systemd_the_service_does_what_a_terminal_does_and_nothing_else_an
 
     machine.run("chmod 644 /dev/ubda; su -s /bin/sh ringup -c 'true </dev/ubda && true >/srv/x'; echo @usual $?").await;
     assert_eq!(machine.said("@usual").await, "0", "everybody may");
+    machine.run("mkdir /var/lib/ringup/mail && chown ringup:ringup /var/lib/ringup/mail; echo @mail $?").await;
+    assert_eq!(machine.said("@mail").await, "0");
     // The console takes commands of one line.
     let append = format!("echo {} | base64 -d >>/etc/ringup/terminal.toml; echo @told $?", STANDARD.encode(TAKE));
     machine.run(&append).await;
     assert_eq!(machine.said("@told").await, "0");
     deliver(&village, &mut machine, 10_000).await;
-    wait_until(&mut machine, "[ -e /var/lib/ringup/taken ]").await;
+    wait_until(&mut machine, "[ -e /var/lib/ringup/mail/taken ]").await;
     let digest = hex(&Sha256::digest(awkward_content(10_000)));
-    machine.run("echo @taken $(sha256sum </var/lib/ringup/taken); echo @escaped $(cat /var/lib/ringup/escaped)").await;
+    machine
+        .run("echo @taken $(sha256sum </var/lib/ringup/mail/taken); echo @escaped $(cat /var/lib/ringup/mail/escaped)")
+        .await;
     assert!(machine.said("@taken").await.starts_with(&digest));
     assert_eq!(machine.said("@escaped").await, "");
 

@@ -1,15 +1,17 @@
 //! ISO 9660, written and read by xorriso.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
+use delivery::proof::PublicKey;
 use sha2::{Digest as _, Sha256};
 
+use super::seal;
 use super::sums::{self, Digest};
 
 /// What a medium may have of files that are read into memory, and of names.
@@ -41,11 +43,16 @@ impl Xorriso {
         command
     }
 
-    /// Writes what is in a folder; gives the image's octets.
+    /// Writes what is in a folder, and seals it; gives the image's octets.
     ///
     /// Rock Ridge for Unix and Joliet for Windows; and a partition table, with a partition that is mounted as well as the whole,
     /// for sticks. It boots nothing.
-    pub(super) fn write(&self, folder: &Path, image: &Path) -> anyhow::Result<u64> {
+    pub(super) fn write(
+        &self,
+        folder: &Path,
+        image: &Path,
+        sign: impl FnOnce(&[u8]) -> anyhow::Result<(PublicKey, [u8; 64])>,
+    ) -> anyhow::Result<u64> {
         let date = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(text) => text.parse().context("SOURCE_DATE_EPOCH is not seconds since 1970")?,
             Err(_) => EPOCH,
@@ -63,7 +70,10 @@ impl Xorriso {
         if !output.status.success() {
             bail!("xorriso failed: {}", complaint(&output.stderr));
         }
-        unfinished.as_file().sync_all().with_context(failed)?;
+        // By its name: xorriso may have made the file anew.
+        let mut written = File::options().read(true).write(true).open(unfinished.path()).with_context(failed)?;
+        seal::add(&mut written, sign)?;
+        written.sync_all().with_context(failed)?;
         unfinished.persist(image).with_context(failed)?;
         Ok(fs::metadata(image)?.len())
     }
@@ -81,7 +91,7 @@ pub(super) enum Medium {
     /// Mounted, or copied.
     Folder(PathBuf),
     /// An image or a drive, with its octets: no file in it can have more.
-    Image { xorriso: Xorriso, image: PathBuf, octets: u64 },
+    Image { xorriso: Xorriso, image: PathBuf, octets: u64, is_drive: bool },
 }
 
 impl Medium {
@@ -98,7 +108,34 @@ impl Medium {
         );
         let mut file = File::open(&canonical).with_context(|| format!("could not read {}", path.display()))?;
         let octets = file.seek(io::SeekFrom::End(0))?; // of a drive, too
-        Ok(Self::Image { xorriso: Xorriso::find(xorriso)?, image: canonical, octets })
+        let is_drive = kind.is_block_device();
+        Ok(Self::Image { xorriso: Xorriso::find(xorriso)?, image: canonical, octets, is_drive })
+    }
+
+    /// Whether there is nothing beside the files that `SHA256SUMS` has, which may be in `folders`. Gives what there is.
+    ///
+    /// # Errors
+    /// If it cannot be read; of an image, that it is not as it was sealed, too.
+    pub(super) fn besides(&self, folders: &BTreeSet<String>, key: PublicKey) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::Folder(root) => {
+                let mut found = Vec::new();
+                walk(root, "", &mut |name: &str, metadata: &Metadata| {
+                    if metadata.is_dir() && !folders.contains(name) {
+                        found.push(format!("the folder {name} was added"));
+                    }
+                    // A folder's are inherited where it was copied to.
+                    if metadata.is_file() && metadata.mode() & 0o7000 != 0 {
+                        found.push(format!("{name} would run as another user (mode {:o})", metadata.mode() & 0o7777));
+                    }
+                })?;
+                Ok(found)
+            }
+            Self::Image { image, octets, is_drive, .. } => {
+                seal::check(&mut File::open(image)?, *octets, *is_drive, key)?;
+                Ok(Vec::new())
+            }
+        }
     }
 
     /// The names of all that is no folder.
@@ -106,7 +143,11 @@ impl Medium {
         match self {
             Self::Folder(root) => {
                 let mut names = BTreeSet::new();
-                walk(root, "", &mut names)?;
+                walk(root, "", &mut |name: &str, metadata: &Metadata| {
+                    if !metadata.is_dir() {
+                        names.insert(name.to_owned());
+                    }
+                })?;
                 Ok(names)
             }
             Self::Image { .. } => {
@@ -209,17 +250,18 @@ fn regular(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn walk(root: &Path, folder: &str, names: &mut BTreeSet<String>) -> anyhow::Result<()> {
+/// Shows everything below a folder, with its name from there.
+fn walk(root: &Path, folder: &str, show: &mut impl FnMut(&str, &Metadata)) -> anyhow::Result<()> {
     let path = root.join(folder);
     let entries = fs::read_dir(&path).with_context(|| format!("could not read {}", path.display()))?;
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        if entry.file_type()?.is_dir() {
-            walk(root, &name, names)?;
-        } else {
-            names.insert(name);
+        let metadata = entry.metadata()?; // of a link itself
+        show(&name, &metadata);
+        if metadata.is_dir() {
+            walk(root, &name, show)?;
         }
     }
     Ok(())

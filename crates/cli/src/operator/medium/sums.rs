@@ -50,6 +50,11 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-']) && part.chars().all(is_plain))
 }
 
+/// The folders that a file is in.
+pub(super) fn folders(name: &str) -> impl Iterator<Item = String> {
+    name.match_indices('/').map(|(at, _)| name[..at].to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,21 @@ put "ringup-server_$OLD"
 id ringup
 id -nG ringup | grep -qw dialout
 [ "$(stat -c '%U %a' /var/lib/ringup/server)" = 'ringup 700' ]
+[ "$(stat -c '%U %a' /var/lib/ringup)" = 'root 755' ]
+
+echo '@step what the service puts in the place of its folder leads root nowhere'
+# As an earlier version left it, when the service owned the parent.
+chown ringup:ringup /var/lib/ringup
+mkdir -m 755 /tmp/precious
+$as_ringup sh -c 'cd /var/lib/ringup && mv server away && ln -s /tmp/precious server'
+fails put "ringup-server_$OLD" >/tmp/refused 2>&1
+cat /tmp/refused
+grep -q '/var/lib/ringup/server is a link' /tmp/refused
+[ "$(stat -c '%U %a' /tmp/precious)" = 'root 755' ]
+fails $as_ringup rm /var/lib/ringup/server
+rm /var/lib/ringup/server
+mv /var/lib/ringup/away /var/lib/ringup/server
+put "ringup-server_$OLD"
 ringup --version
 ringup check-config server /etc/ringup/server.toml
 test -L /etc/systemd/system/multi-user.target.wants/ringup-server.service
@@ -42,6 +57,7 @@ serve
 $as_ringup ringup message list --config /etc/ringup/server.toml | tee /tmp/list
 grep -q 'AZjA3gAAcACAAAAAAACrzQ .* owner: waiting' /tmp/list
 $as_ringup ringup store check --config /etc/ringup/server.toml
+$as_ringup ringup store backup /var/lib/ringup/backups/one --config /etc/ringup/server.toml
 stop
 
 echo '@step a downgrade is refused, and changes nothing'
@@ -78,6 +94,8 @@ fails test -e /var/lib/ringup/server
 fails test -e /etc/ringup/server.toml
 test -s /var/lib/ringup/inbox/mail
 test -s /etc/ringup/terminal.toml
+test -s /var/lib/ringup/backups/one/ringup.db
+rm -r /var/lib/ringup/backups
 dpkg --purge ringup-terminal ringup-exchange
 fails test -e /var/lib/ringup
 fails test -e /etc/ringup
