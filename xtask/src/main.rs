@@ -49,6 +49,8 @@ enum Command {
     Tidy,
     /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
     Ci,
+    /// Asks the RustSec database for advisories about what we depend on. Needs a way to GitHub, which `ci` does without
+    Advisories,
     /// Fetches what `test` needs besides Rust: Debian's pppd, mgetty and more, a kernel for them, and PyPI's pyserial, into target/peers. Nothing is installed
     Peers,
     Programs(programs::Programs),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Test(test) => test.run(&workspace),
         Command::Tidy => tidy::run(&workspace),
         Command::Ci => ci::run(&workspace),
+        Command::Advisories => ci::advisories(&workspace),
         Command::Peers => peers::fetch(&workspace),
         Command::Programs(programs) => programs.run(&workspace),
         Command::Packages(packages) => packages.run(&workspace),
