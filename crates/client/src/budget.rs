@@ -9,10 +9,12 @@
 //! as now; those of rings, if they are further ahead than rings count, not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use delivery::private_folder;
+use delivery::proof::write_secret;
 use jiff::{SignedDuration, Timestamp};
 use line::{Number, RATE_PERIOD};
 use rustix::fs::{FlockOperation, flock};
@@ -220,7 +222,7 @@ impl Budget {
     /// Reads, changes and writes, alone: another program of this machine may be doing the same.
     fn change<T>(&self, work: impl FnOnce(&mut Spent) -> Result<T, BudgetError>) -> Result<T, BudgetError> {
         let disk = |source| BudgetError::Disk { folder: self.folder.clone(), source };
-        fs::create_dir_all(&self.folder).map_err(disk)?;
+        private_folder(&self.folder).map_err(disk)?;
         let lock = File::create(self.folder.join("budget.lock")).map_err(disk)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| disk(errno.into()))?;
         let mut spent = self.read().map_err(disk)?;
@@ -242,14 +244,8 @@ impl Budget {
         }
     }
 
-    /// Whole or not at all.
     fn write(&self, spent: &Spent) -> io::Result<()> {
-        let new = self.folder.join("budget.new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(spent)?)?;
-        file.sync_all()?;
-        fs::rename(&new, self.path())?;
-        File::open(&self.folder)?.sync_all()
+        write_secret(&self.path(), &serde_json::to_vec(spent)?)
     }
 }
 

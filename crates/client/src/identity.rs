@@ -4,9 +4,10 @@
 //!   STATE/terminal.key     made here, never leaves
 //!   STATE/enrolment.toml   the bundle; its secret is burnt when the server has taken the key
 //!   STATE/sessions/        one file for each session, taken out once
+//!   STATE/terminal.lock    shared by sessions, which may be several at once; enrolling is done alone
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +16,14 @@ use delivery::proof::{
     Bundle, BundleError, CredentialsError, KeyFileError, PublicKey, SecretKey, ServerKeyList, TerminalCredentials,
     write_secret,
 };
-use delivery::{Enrolment, TerminalId};
+use delivery::{Enrolment, StateFolderError, StateLock, TerminalId};
 use jiff::Timestamp;
 
 use crate::agreements::Agreements;
 use crate::shelf::SessionFolder;
+
+/// The lock of a terminal's state folder.
+const LOCK: &str = "terminal";
 
 /// An enrolled terminal.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct Identity {
     id: TerminalId,
     key: PublicKey,
     credentials: TerminalCredentials,
+    /// While it lives, nobody enrols.
+    _lock: StateLock,
 }
 
 /// Why a terminal cannot prove itself.
@@ -58,6 +64,9 @@ pub enum IdentityError {
         #[source]
         source: io::Error,
     },
+    /// The state folder: a session runs while it is to be enrolled, or the other way round.
+    #[error(transparent)]
+    State(#[from] StateFolderError),
     /// Its time is over.
     #[error("the bundle expired at {0}; ask for another")]
     Expired(Timestamp),
@@ -85,6 +94,8 @@ impl Identity {
         if bundle.expires_at <= now {
             return Err(IdentityError::Expired(bundle.expires_at));
         }
+        // A session that runs would write what it knows of the earlier server over this.
+        let alone = StateLock::alone(state, LOCK)?;
         SecretKey::read_or_make(&key_file(state))?;
         keep(state, bundle)?;
         // Sessions with the server of an earlier enrolment must not be resumed by it.
@@ -94,6 +105,7 @@ impl Identity {
             }
             _ => {}
         }
+        drop(alone);
         Self::open(state)
     }
 
@@ -102,18 +114,16 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`].
     pub fn open(state: &Path) -> Result<Self, IdentityError> {
-        let path = enrolment_file(state);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(IdentityError::NotEnrolled),
-            Err(source) => return Err(IdentityError::File { path, source }),
-        };
-        let bundle: Bundle = text.parse().map_err(|source| IdentityError::Bundle { path, source })?;
+        if !enrolment_file(state).exists() {
+            return Err(IdentityError::NotEnrolled); // and no folder is made
+        }
+        let lock = StateLock::shared(state, LOCK)?;
+        let bundle = read(state)?;
         let key = SecretKey::read(&key_file(state))?.ok_or(IdentityError::NotEnrolled)?;
         let shelf = Arc::new(SessionFolder::new(state.join("sessions")));
         let credentials = TerminalCredentials::new(&key, bundle.servers.clone(), Some(shelf))?;
         let (id, bundle) = (bundle.terminal, Mutex::new(bundle));
-        Ok(Self { state: state.to_owned(), bundle, id, key: key.public(), credentials })
+        Ok(Self { state: state.to_owned(), bundle, id, key: key.public(), credentials, _lock: lock })
     }
 
     /// The terminal's public id.
@@ -147,14 +157,10 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::File`]: the secret stays, which the server does not take twice.
     pub fn burn_secret(&self) -> Result<(), IdentityError> {
-        let mut bundle = self.bundle();
-        if bundle.secret.is_none() {
+        if self.bundle().secret.is_none() {
             return Ok(());
         }
-        let burnt = Bundle { secret: None, ..bundle.clone() };
-        keep(&self.state, &burnt)?;
-        *bundle = burnt;
-        Ok(())
+        self.change(|bundle| bundle.secret = None)
     }
 
     /// The server, which was proved, says by which keys it is known from now on: from the next session on no other is.
@@ -162,12 +168,22 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::File`]: those that were stay.
     pub fn keep_servers(&self, keys: &ServerKeyList) -> Result<(), IdentityError> {
-        let mut bundle = self.bundle();
-        let told = Bundle { servers: keys.keys().to_vec(), ..bundle.clone() };
-        if told != *bundle {
-            keep(&self.state, &told)?;
-            *bundle = told;
+        if self.bundle().servers == keys.keys() {
+            return Ok(());
         }
+        self.change(|bundle| bundle.servers = keys.keys().to_vec())
+    }
+
+    /// Changes what is kept, in the file first. Another session of this terminal may have changed something else of it meanwhile.
+    fn change(&self, work: impl FnOnce(&mut Bundle)) -> Result<(), IdentityError> {
+        let path = self.state.join("enrolment.lock");
+        let failed = |source| IdentityError::File { path: path.clone(), source };
+        let lock = File::create(&path).map_err(failed)?;
+        lock.lock().map_err(failed)?; // another holds it for a write
+        let mut changed = read(&self.state)?;
+        work(&mut changed);
+        keep(&self.state, &changed)?;
+        *self.bundle() = changed;
         Ok(())
     }
 
@@ -182,6 +198,16 @@ fn key_file(state: &Path) -> PathBuf {
 
 fn enrolment_file(state: &Path) -> PathBuf {
     state.join("enrolment.toml")
+}
+
+fn read(state: &Path) -> Result<Bundle, IdentityError> {
+    let path = enrolment_file(state);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(IdentityError::NotEnrolled),
+        Err(source) => return Err(IdentityError::File { path, source }),
+    };
+    text.parse().map_err(|source| IdentityError::Bundle { path, source })
 }
 
 fn keep(state: &Path, bundle: &Bundle) -> Result<(), IdentityError> {
@@ -222,8 +248,36 @@ mod tests {
         assert_eq!((again.id(), again.key()), (enrolled.id(), enrolled.key()));
         assert!(again.enrolment().is_none());
         again.burn_secret().unwrap();
+        let key = enrolled.key();
+        drop((enrolled, again));
         // A new bundle, as for another server, does not make another terminal.
-        assert_eq!(Identity::enrol(folder.path(), &bundle(), before()).unwrap().key(), enrolled.key());
+        assert_eq!(Identity::enrol(folder.path(), &bundle(), before()).unwrap().key(), key);
+    }
+
+    #[test]
+    fn nobody_enrols_while_a_session_runs_and_sessions_run_side_by_side() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Identity::enrol(folder.path(), &bundle(), before()).unwrap());
+        let sessions = [(); 2].map(|()| Identity::open(folder.path()).unwrap());
+        let kept = fs::read(enrolment_file(folder.path())).unwrap();
+        let again = Identity::enrol(folder.path(), &bundle(), before());
+        assert!(matches!(again, Err(IdentityError::State(StateFolderError::Held { .. }))), "{again:?}");
+        assert_eq!(fs::read(enrolment_file(folder.path())).unwrap(), kept);
+        drop(sessions);
+        drop(Identity::enrol(folder.path(), &bundle(), before()).unwrap());
+    }
+
+    #[test]
+    fn a_session_does_not_undo_what_another_has_learnt() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Identity::enrol(folder.path(), &bundle(), before()).unwrap();
+        let second = Identity::open(folder.path()).unwrap();
+        let new = SecretKey::generate().unwrap().public();
+        first.keep_servers(&ServerKeyList::new(vec![new]).unwrap()).unwrap();
+        second.burn_secret().unwrap();
+        let third = Identity::open(folder.path()).unwrap();
+        assert_eq!(third.bundle().servers, [new]);
+        assert!(third.enrolment().is_none());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Arrival, Digest, Manner, MessageId, Progress, StoreError, Stored, Urgency};
+use delivery::{Arrival, Digest, Manner, MessageId, Progress, StoreError, Stored, Urgency, close_to_others};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -36,6 +36,9 @@ const SHORT_OCTETS_MAX: usize = 16 * 1024;
 
 /// Folder of parts, inside the inbox so that a rename never crosses file systems.
 const INCOMING: &str = ".incoming";
+
+/// What others may do in the inbox at most: its group may read. What is made in it has the rights that the umask leaves.
+const INBOX_MODE_MAX: u32 = 0o750;
 
 /// A terminal's inbox.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl InboxConfig {
     /// [`InboxError`].
     pub fn open(&self) -> Result<Inbox, InboxError> {
         let inbox = Inbox::open(&self.folder)?;
-        let handover = self.rules.is_active().then(|| HandoverStart::new(self.hand_over.clone()));
+        let handover = self.rules.is_active().then(|| HandoverStart::new(self.hand_over.clone(), &self.folder));
         Ok(Inbox { rules: self.rules.clone(), handover, ..inbox })
     }
 }
@@ -89,7 +92,8 @@ impl Inbox {
         let incoming = folder.join(INCOMING);
         // The inbox's own name, too: what holds receipts must be there after a power cut.
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let made = fs::create_dir_all(&incoming).and_then(|()| sync_folder(folder)).and_then(|()| sync_folder(parent));
+        let made = fs::create_dir_all(&incoming).and_then(|()| close_to_others(folder, INBOX_MODE_MAX));
+        let made = made.and_then(|()| sync_folder(folder)).and_then(|()| sync_folder(parent));
         made.map_err(|source| InboxError { path: folder.to_owned(), source })?;
         Ok(Self { folder: folder.to_owned(), rules: Rules::default(), handover: None })
     }

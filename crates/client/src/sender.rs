@@ -8,11 +8,12 @@
 //!   worth it later, or the call failed ──► (alone) sleep ──► again from the beginning
 //! ```
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use delivery::private_folder;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -168,7 +169,7 @@ where
 async fn lock(config: &SenderConfig, name: &str, operation: FlockOperation) -> Result<Option<File>, SenderError> {
     let path = config.state.join(name);
     let failed = |source| SenderError::Lock { path: path.clone(), source };
-    fs::create_dir_all(&config.state).map_err(failed)?;
+    private_folder(&config.state).map_err(failed)?;
     let file = File::create(&path).map_err(failed)?;
     let locked = tokio::task::spawn_blocking(move || flock(&file, operation).map(|()| file)).await;
     match locked.map_err(|error| failed(io::Error::other(error)))? {

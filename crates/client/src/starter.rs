@@ -15,8 +15,9 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -82,9 +83,7 @@ enum Interruption {
 pub fn run(config: &StarterConfig) -> ! {
     let manager = ServiceManager::from_environment();
     let lender = config.lend.as_ref().and_then(|path| {
-        // One that is there already is left from before: the line is ours alone.
-        let _ = std::fs::remove_file(path);
-        let bound = UnixListener::bind(path);
+        let bound = bind_lender(path);
         bound.inspect_err(|error| tracing::error!(path = %path.display(), %error, "the line is not lent")).ok()
     });
     let mut starter = Starter { config, manager, lender, refused_at: None, refused: 0 };
@@ -98,6 +97,16 @@ pub fn run(config: &StarterConfig) -> ! {
             }
         }
     }
+}
+
+/// A socket at `path`. One that is there already is left from before, as the line is ours alone; anything else stays.
+fn bind_lender(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket")),
+        Err(_) => {} // none, or binding says why not
+    }
+    UnixListener::bind(path)
 }
 
 struct Starter<'a> {
@@ -268,6 +277,21 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_socket_is_taken_for_one_that_is_left_from_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lend");
+        drop(bind_lender(&path).unwrap());
+        drop(bind_lender(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(bind_lender(&path).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(bind_lender(&link).is_err() && link.is_symlink());
+    }
 
     #[test]
     fn what_was_heard_survives_the_command_line() {

@@ -10,9 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use delivery::{Digest, MessageId};
-use ringup_client::handover::{Handed, hand_over};
+use ringup_client::handover::{Handed, Pace, hand_over};
 use ringup_client::inbox::{Entry, Handover, Note, Rule, Rules};
 use tempfile::TempDir;
+
+/// Each message once, one after the other.
+const ONCE: Pace<'_> = Pace { pauses: &[], turn: Duration::from_secs(600) };
 
 /// A message as the inbox publishes it.
 fn published(inbox: &Path, content: &str, content_type: &str) -> MessageId {
@@ -51,12 +54,12 @@ async fn a_folder_gets_a_file_under_the_id_once() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let id = published(inbox.path(), "rain", "text/plain");
     let rules = to(Handover::Directory(out.path().join("news")));
-    let handed = hand_over(inbox.path(), &rules, &[]).await.unwrap();
-    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0 });
+    let handed = hand_over(inbox.path(), &rules, ONCE).await.unwrap();
+    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0, is_with_another: false });
     assert_eq!(fs::read_to_string(out.path().join("news").join(id.to_string())).unwrap(), "rain");
     assert_eq!(fs::read_dir(out.path().join("news")).unwrap().count(), 1, "nothing half written is left");
     fs::remove_dir_all(out.path().join("news")).unwrap();
-    assert_eq!(hand_over(inbox.path(), &rules, &[]).await.unwrap(), Handed::default());
+    assert_eq!(hand_over(inbox.path(), &rules, ONCE).await.unwrap(), Handed::default());
 }
 
 #[tokio::test]
@@ -66,7 +69,7 @@ async fn mail_is_new_in_its_maildir_and_what_is_no_mail_is_left_alone() {
     let other = published(inbox.path(), "rain", "text/plain");
     let types = vec!["message/rfc822".parse().unwrap()];
     let rule = Rule { types, handover: Some(Handover::Maildir(out.path().join("Mail"))), ..Rule::default() };
-    hand_over(inbox.path(), &Rules(vec![rule]), &[]).await.unwrap();
+    hand_over(inbox.path(), &Rules(vec![rule]), ONCE).await.unwrap();
     let mails: Vec<_> = fs::read_dir(out.path().join("Mail/new")).unwrap().map(|entry| entry.unwrap()).collect();
     let [mail] = mails.as_slice() else { panic!("{mails:?}") };
     assert!(mail.file_name().to_str().unwrap().contains(&id.to_string()));
@@ -83,7 +86,7 @@ async fn a_program_gets_the_content_and_what_is_known_and_no_word_of_the_sender_
     let id = published(inbox.path(), "$(touch stolen); `touch stolen`", "text/plain");
     let file = out.path().join("taken");
     let script = format!("cd {}; (env | grep ^RINGUP_ | sort; cat) > taken", out.path().display());
-    hand_over(inbox.path(), &shell(&script), &[]).await.unwrap();
+    hand_over(inbox.path(), &shell(&script), ONCE).await.unwrap();
     let taken = fs::read_to_string(&file).unwrap();
     for line in [format!("RINGUP_ID={id}"), "RINGUP_TOPIC=news/weather".into(), "RINGUP_CONTENT_TYPE=text/plain".into()]
     {
@@ -102,16 +105,16 @@ async fn what_is_not_taken_comes_again_with_its_id_and_holds_up_no_other() {
         "cd {}; read word; echo $word $RINGUP_ID >> tries; [ $word = good ] || [ $(grep -c bad tries) = 2 ]",
         out.path().display()
     );
-    let first = hand_over(inbox.path(), &shell(&script), &[]).await.unwrap();
-    assert_eq!(first, Handed { taken: 1, left: 1, removed: 0 });
+    let first = hand_over(inbox.path(), &shell(&script), ONCE).await.unwrap();
+    assert_eq!(first, Handed { taken: 1, left: 1, removed: 0, is_with_another: false });
     assert_eq!([is_done(inbox.path(), bad), is_done(inbox.path(), good)], [false, true]);
-    let second = hand_over(inbox.path(), &shell(&script), &[]).await.unwrap();
-    assert_eq!(second, Handed { taken: 1, left: 0, removed: 0 });
+    let second = hand_over(inbox.path(), &shell(&script), ONCE).await.unwrap();
+    assert_eq!(second, Handed { taken: 1, left: 0, removed: 0, is_with_another: false });
     let tries = fs::read_to_string(out.path().join("tries")).unwrap();
     assert_eq!(tries, format!("bad {bad}\ngood {good}\nbad {bad}\n"));
     let missing = to(Handover::Command(vec!["/nonexistent/program".into()]));
     published(inbox.path(), "third", "text/plain");
-    assert_eq!(hand_over(inbox.path(), &missing, &[]).await.unwrap().left, 1);
+    assert_eq!(hand_over(inbox.path(), &missing, ONCE).await.unwrap().left, 1);
 }
 
 #[tokio::test]
@@ -119,8 +122,76 @@ async fn what_is_not_taken_is_tried_again_after_each_pause() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     published(inbox.path(), "x", "text/plain");
     let script = format!("echo >> {0}; [ $(grep -c '' {0}) = 3 ]", out.path().join("tries").display());
-    let handed = hand_over(inbox.path(), &shell(&script), &[Duration::ZERO; 3]).await.unwrap();
-    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0 });
+    let handed = hand_over(inbox.path(), &shell(&script), Pace { pauses: &[Duration::ZERO; 3], ..ONCE }).await.unwrap();
+    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0, is_with_another: false });
+}
+
+#[tokio::test]
+async fn one_process_hands_over_and_takes_what_comes_meanwhile() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let first = published(inbox.path(), "first", "text/plain");
+    let gate = out.path().join("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let rules = shell(&format!("read word; [ $word != first ] || read go < {}", gate.display()));
+    let holding = hand_over(inbox.path(), &rules, ONCE);
+    let others = async {
+        // The first one holds the lock as soon as its program has opened the gate to read.
+        let mut opened = tokio::fs::OpenOptions::new().write(true).open(&gate).await.unwrap();
+        let second = published(inbox.path(), "second", "text/plain");
+        for _ in 0..5 {
+            let other = hand_over(inbox.path(), &rules, ONCE).await.unwrap();
+            assert_eq!(other, Handed { taken: 0, left: 0, removed: 0, is_with_another: true });
+        }
+        assert!(!is_done(inbox.path(), second));
+        tokio::io::AsyncWriteExt::write_all(&mut opened, b"go\n").await.unwrap();
+        second
+    };
+    let (handed, second) = tokio::join!(holding, others);
+    assert_eq!(handed.unwrap(), Handed { taken: 2, left: 0, removed: 0, is_with_another: false });
+    assert_eq!([first, second].map(|id| is_done(inbox.path(), id)), [true; 2]);
+}
+
+#[tokio::test]
+async fn a_program_that_hangs_has_its_turn_and_the_others_theirs() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let hung: Vec<_> = (0..3).map(|_| published(inbox.path(), "hang", "text/plain")).collect();
+    let good = published(inbox.path(), "good", "text/plain");
+    let gate = out.path().join("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let rules = shell(&format!("read word; [ $word = good ] || read go < {}", gate.display()));
+    let handing = hand_over(inbox.path(), &rules, Pace { turn: Duration::ZERO, ..ONCE });
+    let watching = async {
+        while !is_done(inbox.path(), good) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(hung.iter().all(|id| !is_done(inbox.path(), *id)));
+    };
+    let mut handing = std::pin::pin!(handing);
+    tokio::select! {
+        handed = &mut handing => panic!("{handed:?}: before the good one was taken"),
+        () = watching => {}
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_whole_leaves_no_fragment_and_no_link_is_followed() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = published(inbox.path(), "rain", "message/rfc822");
+    let mail = out.path().join("Mail");
+    // Not even renaming works where a folder has the name.
+    let name = |id: MessageId| {
+        let note = Entry::find(inbox.path(), id).unwrap().note;
+        format!("{}.{id}.ringup", note.received_at.as_second())
+    };
+    fs::create_dir_all(mail.join("new").join(name(id)).join("x")).unwrap();
+    let precious = out.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    fs::create_dir(mail.join("tmp")).unwrap();
+    std::os::unix::fs::symlink(&precious, mail.join("tmp").join(name(id))).unwrap();
+    let handed = hand_over(inbox.path(), &to(Handover::Maildir(mail.clone())), ONCE).await.unwrap();
+    assert_eq!((handed.taken, handed.left), (0, 1));
+    assert_eq!(fs::read_dir(mail.join("tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
 }
 
 /// Answers one request after the other with these statuses; gives the requests.
@@ -154,7 +225,10 @@ async fn an_application_is_asked_until_it_says_2xx_and_a_redirect_is_a_no() {
     let application = application(listener, &["500 Oops", "307 Elsewhere", "204 Taken"]);
     let rules = to(Handover::Url(url.parse().unwrap()));
     for (left, taken) in [(1, 0), (1, 0), (0, 1)] {
-        assert_eq!(hand_over(inbox.path(), &rules, &[]).await.unwrap(), Handed { taken, left, removed: 0 });
+        assert_eq!(
+            hand_over(inbox.path(), &rules, ONCE).await.unwrap(),
+            Handed { taken, left, removed: 0, is_with_another: false }
+        );
         assert_eq!(is_done(inbox.path(), id), taken == 1);
     }
     for request in application.join().unwrap() {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use client::handover::{PAUSES, hand_over};
+use client::handover::{PACE, hand_over};
 use client::inbox::{Entry, InboxConfig};
 use delivery::MessageId;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::config;
+use crate::signals::outlive_file_limits;
 use crate::table::print_table;
 
 /// What this terminal has received.
@@ -106,11 +107,23 @@ impl InboxVerbs {
             }
             InboxVerb::Watch => watch(&folder, self.json)?,
             InboxVerb::HandOver => {
-                let handed =
-                    Builder::new_current_thread().enable_all().build()?.block_on(hand_over(&folder, &rules, &PAUSES));
+                let handed = Builder::new_current_thread().enable_all().build()?.block_on(async {
+                    outlive_file_limits()?;
+                    anyhow::Ok(hand_over(&folder, &rules, PACE).await?)
+                });
                 let handed = handed.with_context(|| format!("could not use the inbox {}", folder.display()))?;
                 if self.json {
-                    println!("{}", json!({ "taken": handed.taken, "left": handed.left, "removed": handed.removed }));
+                    println!(
+                        "{}",
+                        json!({
+                            "taken": handed.taken,
+                            "left": handed.left,
+                            "removed": handed.removed,
+                            "is_with_another": handed.is_with_another,
+                        })
+                    );
+                } else if handed.is_with_another {
+                    eprintln!("another process hands over, and looks again before it ends");
                 }
                 return Ok(ExitCode::from(u8::from(handed.left > 0)));
             }

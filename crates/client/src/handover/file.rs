@@ -26,11 +26,16 @@ pub(super) fn put_mail(folder: &Path, entry: &Entry) -> Result<(), HandoverError
 fn copy(entry: &Entry, beside: &Path, at: &Path) -> Result<(), HandoverError> {
     let copied = || -> io::Result<()> {
         let mut from = File::open(entry.content())?;
-        let mut file = File::create(beside)?;
+        let _ = fs::remove_file(beside); // of an attempt that broke off, or a link that leads elsewhere
+        let mut file = File::create_new(beside)?;
         io::copy(&mut from, &mut file)?;
         file.sync_all()?;
         fs::rename(beside, at)?;
         File::open(at.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
-    copied().map_err(|source| HandoverError::Disk { operation: "write the file that is handed over", source })
+    let copied = copied().inspect_err(|_| {
+        // On a full disk a fragment would keep it full. Under its own name it is none.
+        let _ = fs::remove_file(beside);
+    });
+    copied.map_err(|source| HandoverError::Disk { operation: "write the file that is handed over", source })
 }

@@ -58,7 +58,10 @@ fn remove(inbox: &Path, entry: &Entry) -> io::Result<()> {
     // Out of sight in one step: half a message is never listed.
     let aside = inbox.join(INCOMING).join(format!("{}.removed", entry.id));
     let _ = fs::remove_dir_all(&aside); // of an attempt that broke off
-    fs::rename(entry.folder(), &aside)?;
+    match fs::rename(entry.folder(), &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()), // another session has, meanwhile
+        moved => moved?,
+    }
     sync_folder(inbox)?;
     fs::remove_dir_all(&aside)
 }
