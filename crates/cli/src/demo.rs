@@ -62,7 +62,7 @@ pub(crate) struct Demo {
     /// The lines' delay, one way
     #[arg(long, value_name = "TIME", default_value = "60ms")]
     delay: SignedDuration,
-    /// Where everything is kept [default: a new folder for temporary files]
+    /// Where everything is kept [default: a folder for temporary files, which is removed at the end]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// Print the figures of each message as JSON, one object a line; the story goes to standard error
@@ -79,19 +79,21 @@ const SET_UP_MAX: Duration = Duration::from_secs(180);
 impl Demo {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let delay = Duration::try_from(self.delay).context("--delay cannot be negative")?;
-        let folder = match &self.folder {
-            Some(folder) => folder.clone(),
-            None => tempfile::Builder::new().prefix("ringup-demo-").tempdir()?.keep(),
+        // It holds tokens, a bundle and keys: gone with the demo, but for what was asked for by name or is to be looked into.
+        let temporary = match &self.folder {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("ringup-demo-").tempdir()?),
         };
+        let folder = temporary.as_ref().map_or_else(|| self.folder.clone(), |folder| Some(folder.path().to_owned()));
+        let folder = folder.context("one of the two is there")?;
         let result = if self.isp {
             Runtime::new()?.block_on(isp::play(&folder, self.rate, delay, self.once))
         } else {
             let household = Household::furnish(&folder, self.rate, delay)?;
             Runtime::new()?.block_on(self.play(&household))
         };
-        if self.folder.is_none() && self.last().is_none() {
-            // Nothing in it was asked for by name.
-            let _ = std::fs::remove_dir_all(&folder);
+        if let (Err(_), Some(temporary)) = (&result, temporary) {
+            eprintln!("the logs and configs are kept in {}", temporary.keep().display());
         }
         result
     }
@@ -193,7 +195,10 @@ impl Demo {
         }
         let arrived = Inbox::content_path(&household.inbox(), summary.message());
         self.prove(&arrived, digest)?;
-        story.say(Who::Demo, &format!("arrived at {}", arrived.display()));
+        match &self.folder {
+            Some(_) => story.say(Who::Demo, &format!("arrived at {}", arrived.display())),
+            None => story.say(Who::Demo, "arrived (with --folder FOLDER it is there when the demo has ended)"),
+        }
         story.say(Who::Demo, &format!("SHA-256 {digest}, the same at both ends"));
         if self.json {
             println!("{}", summary.to_json());

@@ -11,8 +11,10 @@ mod logging;
 #[cfg(feature = "serve")]
 mod operator;
 #[cfg(feature = "serve")]
+mod secret;
+#[cfg(feature = "serve")]
 mod serve;
-#[cfg(any(feature = "serve", feature = "exchange"))]
+#[cfg(any(feature = "answer", feature = "serve", feature = "exchange"))]
 mod signals;
 #[cfg(feature = "demo")]
 mod simulate;
@@ -26,6 +28,8 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 #[cfg(not(any(feature = "answer", feature = "serve", feature = "exchange")))]
 compile_error!(
@@ -79,8 +83,19 @@ enum Command {
     Operator(operator::OperatorVerb),
 }
 
+/// Closes what this process makes, and the programs that it starts, to other users. A umask that does so already stays: 0027 leaves
+/// reading to the group.
+fn close_to_other_users() {
+    let others = Mode::RWXO;
+    let before = umask(Mode::RWXG | others);
+    if before.contains(others) {
+        umask(before);
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    close_to_other_users();
     logging::start();
     let result = match arguments.command {
         #[cfg(feature = "demo")]

@@ -39,6 +39,7 @@ use self::server_keys::ServerKeyVerbs;
 use self::store::StoreVerbs;
 use self::subscriptions::SubscriptionVerbs;
 use crate::config;
+use crate::secret::close_stdout;
 use crate::table::{print_table, text};
 
 /// For the whole program's help.
@@ -350,7 +351,7 @@ enum TerminalVerb {
         /// How long the bundle is good
         #[arg(long, value_name = "TIME", default_value = "14d")]
         expires: Span,
-        /// Where to write it [default: standard output]
+        /// Where to write it, for you alone (0600) [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -437,14 +438,17 @@ impl TerminalVerbs {
                     "chap_secret": chap_secret,
                 });
                 let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
+                let note = if added["chap_secret"].is_null() { None } else { close_stdout() };
                 desk.print(&added);
                 if !desk.json {
+                    note.iter().for_each(|note| eprintln!("{note}"));
                     eprintln!("{}", after_adding(&name, &trust, !added["chap_secret"].is_null()));
                 }
             }
             TerminalVerb::Invite { name, callers, expires, output } => {
                 let made = invite(&desk, &name, &callers, expires)?;
                 if desk.json {
+                    close_stdout();
                     desk.print(&made);
                     return Ok(ExitCode::SUCCESS);
                 }
@@ -455,7 +459,13 @@ impl TerminalVerbs {
                             .with_context(|| format!("could not write {}", path.display()))?;
                         eprintln!("take {} to {name}, and there: ringup enrol {}", path.display(), path.display());
                     }
-                    None => print!("{bundle}"),
+                    None => {
+                        let note = close_stdout();
+                        print!("{bundle}");
+                        eprintln!("whoever has this until it is used or over can become {name}, once");
+                        note.iter().for_each(|note| eprintln!("{note}"));
+                        eprintln!("with -o FILE it is written to a file that only you can read");
+                    }
                 }
             }
             TerminalVerb::Register { name, key } => {

@@ -1,10 +1,21 @@
-//! What ends a program that runs until it is ended.
+//! What ends a program that runs until it is ended, and what does not.
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+#[cfg(any(feature = "serve", feature = "exchange"))]
 use tokio_util::sync::CancellationToken;
 
+/// From here on a file that may not grow (`ulimit -f`) fails its write, and does not end the program. To be called in a runtime.
+pub(crate) fn outlive_file_limits() -> anyhow::Result<()> {
+    // The handler stays when what listens to it is gone.
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
+    Ok(())
+}
+
 /// A token that is cancelled by SIGINT, SIGTERM, or the end of the terminal it was started from.
+#[cfg(any(feature = "serve", feature = "exchange"))]
 pub(crate) fn until_signal() -> anyhow::Result<CancellationToken> {
+    outlive_file_limits()?;
     let token = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;

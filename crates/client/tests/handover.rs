@@ -155,15 +155,17 @@ async fn one_process_hands_over_and_takes_what_comes_meanwhile() {
 async fn a_program_that_hangs_has_its_turn_and_the_others_theirs() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let hung: Vec<_> = (0..3).map(|_| published(inbox.path(), "hang", "text/plain")).collect();
-    let good = published(inbox.path(), "good", "text/plain");
-    let gate = out.path().join("gate");
-    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
-    let rules = shell(&format!("read word; [ $word = good ] || read go < {}", gate.display()));
+    published(inbox.path(), "good", "text/plain");
+    let [gate, said] = ["gate", "said"].map(|name| out.path().join(name));
+    assert!(std::process::Command::new("mkfifo").args([&gate, &said]).status().unwrap().success());
+    let (gate, say) = (gate.display(), said.display().to_string());
+    let rules = shell(&format!("read word; if [ $word = good ]; then echo $word > {say}; else read go < {gate}; fi"));
     let handing = hand_over(inbox.path(), &rules, Pace { turn: Duration::ZERO, ..ONCE });
+    let mut said = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(&said).unwrap();
     let watching = async {
-        while !is_done(inbox.path(), good) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let mut word = [0; 5];
+        tokio::io::AsyncReadExt::read_exact(&mut said, &mut word).await.unwrap();
+        assert_eq!(&word, b"good\n");
         assert!(hung.iter().all(|id| !is_done(inbox.path(), *id)));
     };
     let mut handing = std::pin::pin!(handing);

@@ -18,6 +18,7 @@ mod portions;
 mod preamble;
 pub mod proof;
 mod receiver;
+mod state_folder;
 mod terminal_id;
 pub mod topic;
 
@@ -35,6 +36,7 @@ pub use outbox::{
 pub use plan::{Due, Plan, Step};
 pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
 pub use receiver::{Enrolment, Inbox, Progress, ReceiveError, StoreError, Stored, receive};
+pub use state_folder::{StateFolderError, StateLock, close_to_others, private_folder};
 pub use terminal_id::{TerminalId, TerminalIdError};
 pub use topic::{Topic, TopicError, TopicFilter};
 

@@ -1,7 +1,8 @@
 //! The lock files by which mgetty, pppd, minicom and UUCP keep out of each other's way (FHS 3.0 §5.9).
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
@@ -64,9 +65,19 @@ impl Drop for LockFile {
 /// Written first and named then, so that nobody ever reads a lock without an owner.
 fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
     let own = folder.join(format!("LTMP.ringup.{}", std::process::id()));
-    // Ten characters and a line feed: what all of them read.
-    std::fs::write(&own, format!("{:>10}\n", std::process::id()))?;
-    let linked = std::fs::hard_link(&own, path);
+    // The folder is everybody's: what has this name may be a link that leads elsewhere, or a file that others have open.
+    let make = || OpenOptions::new().write(true).create_new(true).open(&own);
+    let mut file = match make() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&own)?;
+            make()?
+        }
+        made => made?,
+    };
+    // Readable for all of them, whatever this process makes otherwise. Ten characters and a line feed: what all of them read.
+    let written = file.set_permissions(Permissions::from_mode(0o644));
+    let written = written.and_then(|()| file.write_all(format!("{:>10}\n", std::process::id()).as_bytes()));
+    let linked = written.and_then(|()| std::fs::hard_link(&own, path));
     std::fs::remove_file(&own)?;
     linked
 }
@@ -112,6 +123,19 @@ mod tests {
             std::fs::write(folder.path().join("LCK..ttyS0"), text).unwrap();
             assert!(LockFile::take_in(folder.path(), Path::new("/dev/ttyS0")).unwrap().is_some(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_lies_in_the_place_of_the_own_file_is_neither_followed_nor_used() {
+        let folder = folder();
+        let (own, other) = (folder.path().join(format!("LTMP.ringup.{}", std::process::id())), folder.path().join("o"));
+        std::fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, &own).unwrap();
+        let lock = LockFile::take_in(folder.path(), Path::new("/dev/ttyUSB7")).unwrap().unwrap();
+        assert_eq!(std::fs::read(&other).unwrap(), b"precious");
+        let file = std::fs::metadata(folder.path().join("LCK..ttyUSB7")).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o644);
+        drop(lock);
     }
 
     #[test]

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::proof::{KeyFileError, PublicKey, SecretKey, TerminalCredentials};
+use delivery::StateLock;
+use delivery::proof::{PublicKey, SecretKey, TerminalCredentials};
 use line::Home;
 use link::Capture;
 use tokio::io::AsyncWriteExt as _;
@@ -32,11 +33,14 @@ use self::calls::Calls;
 use self::desk::{LineHandle, TrunkDesk};
 use crate::dialup::{AddressPool, LineConfig, line_task};
 use crate::directory::Name;
+use crate::keys::{ServerKeysError, key_at};
 use crate::service::ServeError;
 use crate::trunk::{PROOF_WAIT, RATE_BPS, greeting};
 
 /// The file of its key in its state folder.
 const KEY_FILE: &str = "dialup.key";
+/// The lock of that folder.
+const LOCK: &str = "dialup-server";
 
 /// Between two tries to reach the information server: the first, doubled to the longest.
 const RECONNECT_FIRST: Duration = Duration::from_millis(500);
@@ -71,9 +75,9 @@ pub struct DialupConfig {
 /// The public half of a dial-up server's key; the key is made if there is none.
 ///
 /// # Errors
-/// [`KeyFileError`].
-pub fn dialup_key(state: &Path) -> Result<PublicKey, KeyFileError> {
-    Ok(SecretKey::read_or_make(&state.join(KEY_FILE))?.public())
+/// [`ServerKeysError`].
+pub fn dialup_key(state: &Path) -> Result<PublicKey, ServerKeysError> {
+    Ok(key_at(state, LOCK, KEY_FILE)?.public())
 }
 
 /// Runs a dial-up server until `shutdown`. Calls in progress are hung up then.
@@ -81,6 +85,8 @@ pub fn dialup_key(state: &Path) -> Result<PublicKey, KeyFileError> {
 /// # Errors
 /// [`ServeError`] if it cannot start.
 pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> Result<(), ServeError> {
+    // Before anything is read: the calls of one that runs are not over.
+    let _lock = StateLock::alone(&config.state, LOCK)?;
     let key = SecretKey::read_or_make(&config.state.join(KEY_FILE)).map_err(ServeError::DialupKey)?;
     let credentials = TerminalCredentials::new(&key, config.information_keys.clone(), None)
         .map_err(|error| ServeError::Keys(error.into()))?;

@@ -11,14 +11,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use delivery::TerminalId;
 use delivery::proof::{
     CourierCredentials, CredentialsError, EnrolmentSecret, KeyFileError, KeyForm, Pin, PublicKey, SecretKey, Secured,
     ServerKeyList, ServerKeyListError, write_secret,
 };
+use delivery::{StateFolderError, StateLock, TerminalId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::store::{Store, StoreError, Trust};
+use crate::store::{SERVER_LOCK, Store, StoreError, Trust};
 
 /// The file of the server's key in its state folder.
 pub(crate) const KEY_FILE: &str = "server.key";
@@ -57,6 +57,9 @@ pub enum ServerKeysError {
     /// A key's file.
     #[error(transparent)]
     File(#[from] KeyFileError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateFolderError),
     /// The key in it.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -77,9 +80,9 @@ pub enum ServerKeysError {
 /// The public halves of the keys in a server's state folder; the first is made if there is none.
 ///
 /// # Errors
-/// [`KeyFileError`].
-pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
-    let current = SecretKey::read_or_make(&state.join(KEY_FILE))?;
+/// [`ServerKeysError`].
+pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, ServerKeysError> {
+    let current = key_at(state, SERVER_LOCK, KEY_FILE)?;
     let next = SecretKey::read(&state.join(NEXT_KEY_FILE))?;
     Ok(std::iter::once(&current).chain(&next).map(SecretKey::public).collect())
 }
@@ -88,10 +91,21 @@ pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, KeyFileError> 
 /// Gives the key, too. The octets must not begin with a blank: [`SecretKey::sign`] says why.
 ///
 /// # Errors
-/// [`KeyFileError`].
-pub fn sign_as_server(state: &Path, octets: &[u8]) -> Result<(PublicKey, [u8; 64]), KeyFileError> {
-    let key = SecretKey::read_or_make(&state.join(KEY_FILE))?;
+/// [`ServerKeysError`].
+pub fn sign_as_server(state: &Path, octets: &[u8]) -> Result<(PublicKey, [u8; 64]), ServerKeysError> {
+    let key = key_at(state, SERVER_LOCK, KEY_FILE)?;
     Ok((key.public(), key.sign(octets)))
+}
+
+/// A key in the state folder of a server that need not run, made if there is none. A server that runs has one.
+pub(crate) fn key_at(state: &Path, lock: &str, file: &str) -> Result<SecretKey, ServerKeysError> {
+    let path = state.join(file);
+    if let Some(key) = SecretKey::read(&path)? {
+        return Ok(key);
+    }
+    // Two that make one would each show another.
+    let _alone = StateLock::alone(state, lock)?;
+    Ok(SecretKey::read_or_make(&path)?)
 }
 
 /// Why keys were not changed.

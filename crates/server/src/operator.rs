@@ -46,6 +46,7 @@ use self::subscriptions::{list_subscriptions, subscribe, unsubscribe};
 use self::terminals::{list_terminals, show_terminal, terminal_json};
 use self::window::{LIST_LAST, Window};
 use crate::alarms::Alarms;
+use crate::causes::with_causes;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
 use crate::ingest::feeds::Feeds;
@@ -169,7 +170,7 @@ impl From<StoreError> for Refused {
             StoreError::Taken { field, .. } => (StatusCode::CONFLICT, field),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "store"),
         };
-        Self { status, field, detail: error.to_string() }
+        Self { status, field, detail: with_causes(&error) }
     }
 }
 

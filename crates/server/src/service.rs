@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::proof::KeyFileError;
-use delivery::{MessageId, TerminalId};
+use delivery::{MessageId, StateFolderError, TerminalId};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -158,6 +158,9 @@ pub enum ServeError {
         #[source]
         source: StoreError,
     },
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateFolderError),
     /// Its key.
     #[error("the server has no usable key")]
     Keys(#[from] ServerKeysError),
@@ -221,6 +224,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let line_names: BTreeSet<_> =
         config.lines.iter().map(|line| &line.name).chain(away.map(|line| &line.global)).map(Name::to_string).collect();
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
+    tasks.spawn(upkeep::look_at_start(store.clone(), alarms.clone(), shutdown.clone()));
     tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
     let (reader, keeper, teller) = (intake.clone(), store.clone(), alarms.clone());

@@ -17,6 +17,7 @@ mod deliveries;
 mod draft;
 mod entries;
 mod feeds;
+mod files;
 mod health;
 mod keys;
 mod known;
@@ -36,14 +37,12 @@ mod webhooks;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use delivery::TerminalId;
+use delivery::{StateFolderError, StateLock, TerminalId};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
 use tokio::sync::Notify;
@@ -72,6 +71,7 @@ pub use verdicts::Cancelled;
 pub(crate) use webhooks::Telling;
 
 use content::Contents;
+use files::{DATABASE, DatabaseFile};
 use health::Vitals;
 use known::Known;
 use worker::Worker;
@@ -79,8 +79,9 @@ use worker::Worker;
 /// The store of one server. Cheap to clone: the work is done by its threads.
 #[derive(Debug, Clone)]
 pub struct Store {
-    writer: Worker,
+    // Ends before the writer, which then closes the database for good.
     reader: Worker,
+    writer: Worker,
     contents: Contents,
     /// What every submission asks of the directory, without a way to the disk.
     known: Arc<Known>,
@@ -91,6 +92,8 @@ pub struct Store {
     database: Arc<Path>,
     /// The providers with a webhook.
     webhooks: Arc<Mutex<BTreeSet<String>>>,
+    /// Held until the threads have ended: fields are dropped in their order.
+    _lock: Arc<StateLock>,
 }
 
 /// Why the store did not do what it was asked.
@@ -105,6 +108,14 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The state folder cannot be used, or is in use.
+    #[error(transparent)]
+    State(Arc<StateFolderError>),
+    /// The database was removed, or another file has its place.
+    #[error(
+        "{0} was removed or replaced while the server was running, so nothing is accepted; end the server, and start it on what is to be its state"
+    )]
+    Removed(PathBuf),
     /// The database was written by a later version of this program.
     #[error("the database has schema version {found}; this program knows versions up to {known}")]
     Version {
@@ -140,10 +151,10 @@ pub enum StoreError {
         what: &'static str,
     },
     /// SQLite said no.
-    #[error("the database failed")]
+    #[error("the database failed{}", hint(.0))]
     Database(#[source] Arc<rusqlite::Error>),
     /// The transaction did not reach the disk: nothing of it counts.
-    #[error("the database could not commit")]
+    #[error("the database could not commit{}", hint(.0))]
     Commit(#[source] Arc<rusqlite::Error>),
     /// A content file could not be written or read.
     #[error("could not {operation} a content file")]
@@ -162,6 +173,20 @@ pub enum StoreError {
     Stopped,
 }
 
+/// What an error of SQLite's means, and what to do.
+fn hint(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly) => ": it, or its folder, is read-only for this user",
+        Some(ErrorCode::CannotOpen) => ": its files cannot be opened; is its folder read-only, or of another user?",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            ": it is damaged; `ringup store check` shows where, and a backup brings it back"
+        }
+        Some(ErrorCode::DiskFull) => ": the disk is full",
+        Some(ErrorCode::SystemIoFailure) => ": the disk failed",
+        _ => "",
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(Arc::new(error))
@@ -174,7 +199,8 @@ impl StoreError {
         match self {
             Self::Database(error) | Self::Commit(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
             Self::Content { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
             }
             _ => false,
         }
@@ -191,22 +217,26 @@ impl StoreError {
     }
 }
 
+/// The lock of a server's state folder.
+pub(crate) const SERVER_LOCK: &str = "server";
+
 /// Which entries of a list that grows for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Last(pub u32);
 
 impl Store {
-    /// Opens the store in `folder`, making it if need be. Every terminal's connection is down afterwards, and nothing is
-    /// under way: calls do not survive the process.
+    /// Opens the store in `folder`, making it if need be, for this process alone, until the last clone is dropped. Every terminal's
+    /// connection is down afterwards, and nothing is under way: calls do not survive the process.
     ///
     /// # Errors
-    /// [`StoreError`]: the folder, the database, or a database of a later version.
+    /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        // Before anything is read: what a running server knows and does is not ours to change.
+        let lock = StateLock::alone(folder, SERVER_LOCK).map_err(|error| StoreError::State(Arc::new(error)))?;
         let failed = |source| StoreError::Folder { path: folder.to_owned(), source: Arc::new(source) };
-        // Messages and token hashes are nobody else's business.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let contents = Contents::open(folder.join("contents")).map_err(failed)?;
-        let path = folder.join("ringup.db");
+        let path = folder.join(DATABASE);
+        let file = DatabaseFile::prepare(path.clone()).map_err(failed)?;
         let writer = Database::open(&path)?;
         prepare(&writer)?;
         migration::migrate(&writer)?;
@@ -226,8 +256,8 @@ impl Store {
         prepare(&beside)?;
         let vitals = Arc::new(Vitals::default());
         Ok(Self {
-            writer: Worker::start_writer(writer, beside, vitals.clone())?,
             reader: Worker::start_reader(open_to_read(&path)?)?,
+            writer: Worker::start_writer(writer, beside, file, vitals.clone())?,
             contents,
             known: Arc::default(),
             vitals,
@@ -235,6 +265,7 @@ impl Store {
             expiring: Arc::default(),
             database: path.into(),
             webhooks: Arc::new(Mutex::new(with_webhook)),
+            _lock: Arc::new(lock),
         })
     }
 

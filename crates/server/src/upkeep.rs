@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::{AlarmKind, Alarms};
+use crate::causes::with_causes;
 use crate::store::{Cleaned, Retention, Store, StoreError};
 
 /// The longest sleep. The wall clock may jump: whoever slept until an instant of it would miss that instant.
@@ -19,6 +21,20 @@ const SLEEP_MIN: Duration = Duration::from_secs(1);
 
 /// How often the store is cleaned.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Looks whether the database is whole, while the server works: what does not touch its damaged pages goes on.
+pub(crate) async fn look_at_start(store: Store, alarms: Alarms, shutdown: CancellationToken) {
+    match shutdown.run_until_cancelled(store.glance()).await {
+        Some(Ok(faults)) if faults.is_empty() => alarms.clear(AlarmKind::Store, "database").await,
+        Some(Ok(faults)) => {
+            let detail = "damaged: see `ringup store check`; restore the last backup, or messages will be lost";
+            tracing::error!(?faults, "the database is damaged");
+            alarms.raise(AlarmKind::Store, "database", format!("{detail}. {}", faults.join("; "))).await;
+        }
+        Some(Err(error)) => tracing::error!(error = with_causes(&error), "the database could not be looked at"),
+        None => {}
+    }
+}
 
 /// Keeps the store until `shutdown`. `due` is told for which terminals something may cause a call now.
 pub(crate) async fn keep(

@@ -4,8 +4,9 @@
 mod inbox;
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -252,5 +253,8 @@ pub(crate) fn write_first(path: &Path, bundle: &Bundle) -> io::Result<()> {
         writeln!(text, "address = {}", Value::from(address.as_str())).expect("a string takes all");
     }
     writeln!(text, "\n[terminal]\ncallers = {}\ninbox = \"inbox\"", Value::Array(list)).expect("a string takes all");
-    File::create_new(path)?.write_all(text.as_bytes())
+    let mut file = File::create_new(path)?;
+    // No secret, and the service that reads it is often another user's than who enrols.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(text.as_bytes())
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use server::directory::Name;
 
 use super::{Desk, confirm, read_secret, text};
+use crate::secret::close_stdout;
 
 /// Providers: the machines and people that submit.
 #[derive(Debug, Args)]
@@ -94,6 +95,7 @@ impl ProviderVerbs {
                     "chap_secret": chap_secret,
                 });
                 let added = desk.ask(Method::POST, "/providers", Some(&body))?;
+                let note = close_stdout();
                 if desk.json {
                     desk.print(&added);
                 } else {
@@ -109,6 +111,7 @@ impl ProviderVerbs {
                         println!("{}", text(&added["webhook_secret"]));
                         eprintln!("and this is what its webhooks are signed with; it is shown only now, too");
                     }
+                    note.iter().for_each(|note| eprintln!("{note}"));
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -131,6 +134,7 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
     anyhow::ensure!((0..=30 * 86_400).contains(&seconds), "--overlap must be from 1s to 30d");
     let body = json!({ "overlap_seconds": seconds });
     let renewed = desk.ask(Method::POST, &format!("/providers/{name}/token"), Some(&body))?;
+    let note = close_stdout();
     if desk.json {
         desk.print(&renewed);
         return Ok(ExitCode::SUCCESS);
@@ -141,6 +145,7 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
         until => format!("the former one stops at {}", text(until)),
     };
     eprintln!("this is {name}'s token from now on, shown once: store it where only {name} can read it; {former}");
+    note.iter().for_each(|note| eprintln!("{note}"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config;
+use crate::signals::outlive_file_limits;
 
 /// Waits for calls on a modem and starts `ringup answer` when it rings.
 ///
@@ -101,7 +102,10 @@ impl Answer {
             Port::from_stdin().context("standard input must be the line that rings; `ringup wait` starts this")?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let heard = Heard { octets: &heard, has_short_guard: self.short_guard };
-        let end = runtime.block_on(answer(&terminal, port, heard))?;
+        let end = runtime.block_on(async {
+            outlive_file_limits()?;
+            anyhow::Ok(answer(&terminal, port, heard).await?)
+        })?;
         Ok(ExitCode::from(AnswerExit::code(end)))
     }
 }
@@ -159,7 +163,7 @@ impl What {
             return std::fs::read(file).map(Some).with_context(|| format!("could not read {}", file.display()));
         }
         let mut content = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut content)?;
+        io::stdin().lock().read_to_end(&mut content)?;
         Ok(Some(content))
     }
 
@@ -314,6 +318,7 @@ impl DialIn {
         };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
+            outlive_file_limits()?;
             // A starter that holds the modem lends it.
             let _line = sender::borrow(machine.sender.starter.as_deref()).await?;
             anyhow::Ok(dial_in(&port, machine.setup, job).await?)
@@ -342,8 +347,9 @@ impl DialIn {
 /// proves the key, and is burnt.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   ringup enrol owner.bundle --config /etc/ringup/terminal.toml
+  sudo -u ringup ringup enrol - --config /etc/ringup/terminal.toml < owner.bundle
 
 A config that is not there yet is written, with the callers that the bundle names.
 At the server a bundle is made by: ringup terminal invite owner --caller 201 -o owner.bundle")]
@@ -361,11 +367,11 @@ pub(crate) struct Enrol {
 impl Enrol {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let text = if self.bundle.as_os_str() == "-" {
-            std::io::read_to_string(std::io::stdin().lock().take(BUNDLE_OCTETS_MAX as u64 + 1))
+            io::read_to_string(io::stdin().lock().take(BUNDLE_OCTETS_MAX as u64 + 1))
         } else {
-            File::open(&self.bundle).and_then(|file| std::io::read_to_string(file.take(BUNDLE_OCTETS_MAX as u64 + 1)))
+            File::open(&self.bundle).and_then(|file| io::read_to_string(file.take(BUNDLE_OCTETS_MAX as u64 + 1)))
         };
-        let text = text.with_context(|| format!("could not read {}", self.bundle.display()))?;
+        let text = text.with_context(|| unread(&self.bundle))?;
         let bundle: Bundle = text.parse().with_context(|| format!("{} cannot be used", self.bundle.display()))?;
         let is_new = !self.config.exists();
         if is_new {
@@ -385,12 +391,25 @@ impl Enrol {
         } else {
             let written = if is_new { format!("wrote {}; ", self.config.display()) } else { String::new() };
             println!("{written}enrolled as {} ({}), key {}", bundle.name, identity.id(), identity.key());
-            println!(
-                "the server takes the key on the next session; then {} is of no use any more",
-                self.bundle.display()
-            );
+            let bundle =
+                if self.bundle.as_os_str() == "-" { "the bundle".into() } else { self.bundle.display().to_string() };
+            println!("the server takes the key on the next session; then {bundle} is of no use any more");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Why a bundle was not read, and what to do where it is another user's, as with sudo.
+fn unread(bundle: &Path) -> String {
+    let reason = format!("could not read {}", bundle.display());
+    match File::open(bundle) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!(
+                "{reason}, which is another user's; give it on standard input: ringup enrol - < {}",
+                bundle.display()
+            )
+        }
+        _ => reason,
     }
 }
 
@@ -413,7 +432,10 @@ impl Connect {
         let address = machine.server_address.context("the config has no server.address: where is the server?")?;
         let receiving = terminal.receive().open()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(receive_online(&address, Reason::Online, receiving))?;
+        runtime.block_on(async {
+            outlive_file_limits()?;
+            anyhow::Ok(receive_online(&address, Reason::Online, receiving).await?)
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -21,6 +21,7 @@ use tokio::runtime::Builder;
 use super::machine::What;
 use crate::config;
 use crate::config::terminal::Machine;
+use crate::signals::outlive_file_limits;
 use crate::size::size;
 use crate::table::print_table;
 
@@ -339,7 +340,13 @@ fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        if is_due_only { send_when_due(&sender, call).await } else { send_now(&sender, call).await }
+        outlive_file_limits()?;
+        if is_due_only {
+            send_when_due(&sender, call).await?
+        } else {
+            send_now(&sender, call).await?
+        }
+        anyhow::Ok(())
     })?;
     Ok(())
 }

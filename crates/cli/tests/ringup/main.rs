@@ -38,6 +38,7 @@ mod refusals;
 mod rotation;
 mod session;
 mod smtp;
+mod state_folders;
 mod stock;
 mod submissions;
 mod two_servers;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use delivery::private_folder;
 use delivery::proof::write_secret;
 use jiff::Timestamp;
 use line::{CallId, Ring};
@@ -88,7 +89,7 @@ pub(super) enum NotBegun {
 impl Calls {
     /// What the last process left: calls that it had begun are over, for it hung up when it ended.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        private_folder(folder)?;
         let mut known = Known::default();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use delivery::Digest;
 use delivery::proof::write_secret;
+use delivery::{Digest, private_folder};
 use rusqlite::Connection as Database;
 use rusqlite::backup::StepResult;
 
 use super::content::{Contents, sync_folder, write_synced};
+use super::files::{DATABASE, DatabaseFile};
 use super::{Store, StoreError, open_to_read};
 use crate::keys::KEY_FILE;
 
@@ -130,11 +131,12 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         _ => write(folder, error),
     })?;
     let into = folder.join("contents");
-    fs::create_dir(&into).map_err(|error| write(&into, error))?;
+    private_folder(&into).map_err(|error| write(&into, error))?;
     let _hold = contents.hold(); // before the database is looked at: what it names stays
     // Under a name that no server opens, until it is whole.
-    let (part, whole) = (folder.join("ringup.db.part"), folder.join("ringup.db"));
+    let (part, whole) = (folder.join("ringup.db.part"), folder.join(DATABASE));
     let digests = {
+        DatabaseFile::prepare(part.clone()).map_err(|error| write(&part, error))?;
         let source = open_to_read(database)?;
         let mut target = Database::open(&part)?;
         copy_database(&source, &mut target, counters)?;

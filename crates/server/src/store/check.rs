@@ -1,15 +1,21 @@
 //! Looking at everything that is kept: whether it can be read, is what was accepted, and agrees with itself.
 
+use std::time::Duration;
+
 use delivery::Digest;
-use rusqlite::{Connection as Database, Row};
+use rusqlite::{Connection as Database, ErrorCode, InterruptHandle, Row};
 use serde::Serialize;
 
 use super::content::Contents;
 use super::rows::read_count;
 use super::{Store, StoreError, open_to_read};
+use crate::causes::with_causes;
 
 /// Faults that are told of one kind; there may be as many as rows.
 const FAULTS_MAX: usize = 100;
+
+/// How long the look at the start may take: it reads the whole database while the server works.
+const GLANCE_MAX: Duration = Duration::from_secs(60);
 
 /// What a check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -56,17 +62,63 @@ impl Store {
     }
 }
 
+/// Interrupts what a connection is at when it is dropped.
+struct Interrupting(InterruptHandle);
+
+impl Drop for Interrupting {
+    fn drop(&mut self) {
+        self.0.interrupt();
+    }
+}
+
+impl Store {
+    /// Looks whether the database's pages agree with each other, for at most [`GLANCE_MAX`]. Gives what is wrong. Dropping it ends it.
+    ///
+    /// # Errors
+    /// [`CheckError`]; faults that were found are no error.
+    pub(crate) async fn glance(&self) -> Result<Vec<String>, CheckError> {
+        let db = open_to_read(&self.database)?;
+        let interrupting = Interrupting(db.get_interrupt_handle());
+        let looking = tokio::task::spawn_blocking(move || read_faults(&db, "PRAGMA quick_check(10)"));
+        let found = tokio::time::timeout(GLANCE_MAX, looking).await;
+        drop(interrupting);
+        match found {
+            Ok(found) => Ok(found.map_err(|_| CheckError::Stopped)?),
+            Err(_) => {
+                tracing::info!("the database is large: not all of it was looked at; ringup store check reads it all");
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+/// What SQLite says of its own pages; that it cannot say is a fault, too.
+fn read_faults(db: &Database, pragma: &str) -> Vec<String> {
+    let read = || -> rusqlite::Result<Vec<String>> {
+        let mut select = db.prepare(pragma)?;
+        let found = select.query_map([], |row| row.get::<_, String>(0))?.take(FAULTS_MAX);
+        found.collect()
+    };
+    match read() {
+        // SQLite puts several into one text.
+        Ok(texts) => {
+            let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
+            lines.filter(|line| *line != "ok" && !line.is_empty()).map(|line| format!("database: {line}")).collect()
+        }
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Vec::new(),
+        Err(error) => vec![format!("database: {error}")],
+    }
+}
+
 fn look(db: &Database, contents: &Contents) -> Result<Findings, StoreError> {
     // One look for all questions, or what is accepted meanwhile would seem to disagree.
     let db = db.unchecked_transaction()?;
-    let mut findings = Findings::default();
-    let texts = |sql: &str| -> Result<Vec<String>, StoreError> {
+    let mut findings = Findings { faults: read_faults(&db, "PRAGMA integrity_check(100)"), ..Findings::default() };
+    let texts = |sql: &str| -> rusqlite::Result<Vec<String>> {
         let mut select = db.prepare(sql)?;
         let found = select.query_map([], |row| row.get::<_, String>(0))?.take(FAULTS_MAX);
-        Ok(found.collect::<Result<_, _>>()?)
+        found.collect()
     };
-    let integrity = texts("PRAGMA integrity_check(100)")?;
-    findings.faults.extend(integrity.into_iter().filter(|line| line != "ok").map(|line| format!("database: {line}")));
     for (what, sql) in [
         (
             "what waits for a terminal is counted wrong",
@@ -88,14 +140,26 @@ fn look(db: &Database, contents: &Contents) -> Result<Findings, StoreError> {
             "SELECT terminal FROM envelopes WHERE message NOT IN (SELECT seq FROM messages)",
         ),
     ] {
-        findings.faults.extend(texts(sql)?.into_iter().map(|which| format!("{what}: {which}")));
+        // Damaged pages end a question, and not the others.
+        match texts(sql) {
+            Ok(found) => findings.faults.extend(found.into_iter().map(|which| format!("{what}: {which}"))),
+            Err(error) => findings.faults.push(format!("database: cannot say whether {what}: {error}")),
+        }
     }
-    let count = |sql: &str| -> Result<u64, StoreError> { Ok(db.query_row(sql, [], |row| read_count(row, 0))?) };
-    findings.messages = count("SELECT count(*) FROM messages")?;
-    findings.envelopes = count("SELECT count(*) FROM envelopes")?;
-    findings.waiting = count("SELECT count(*) FROM envelopes WHERE verdict IS NULL")?;
-    findings.quarantined = count("SELECT count(*) FROM messages WHERE kept = 'damaged'")?;
-    look_at_contents(&db, contents, &mut findings)?;
+    for (count, sql) in [
+        (&mut findings.messages, "SELECT count(*) FROM messages"),
+        (&mut findings.envelopes, "SELECT count(*) FROM envelopes"),
+        (&mut findings.waiting, "SELECT count(*) FROM envelopes WHERE verdict IS NULL"),
+        (&mut findings.quarantined, "SELECT count(*) FROM messages WHERE kept = 'damaged'"),
+    ] {
+        match db.query_row(sql, [], |row| read_count(row, 0)) {
+            Ok(counted) => *count = counted,
+            Err(error) => findings.faults.push(format!("database: cannot count: {error}: {sql}")),
+        }
+    }
+    if let Err(error) = look_at_contents(&db, contents, &mut findings) {
+        findings.faults.push(format!("not all contents were looked at: {}", with_causes(&error)));
+    }
     findings.faults.truncate(FAULTS_MAX);
     Ok(findings)
 }

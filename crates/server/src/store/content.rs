@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use delivery::{Digest, Octets};
+use delivery::{Digest, Octets, private_folder};
 use sha2::{Digest as _, Sha256};
 
 use super::draft::PartFile;
@@ -54,7 +55,7 @@ pub(super) struct Hold {
 
 impl Contents {
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        private_folder(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
             // A crash while it was written: nobody was told that it is here.
@@ -79,7 +80,7 @@ impl Contents {
     /// A new file for a content that has no digest yet. Two submissions of the same content may be under way: each writes its own.
     pub(super) fn part(&self) -> io::Result<(PartFile, File)> {
         let path = self.folder.join(format!("{}{PART}", delivery::MessageId::now()));
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok((PartFile::new(path), file))
     }
 
@@ -147,7 +148,7 @@ impl Contents {
     /// Moves a damaged file out of the way, for a person to look at.
     pub(super) fn set_aside(&self, digest: Digest) -> io::Result<()> {
         let folder = self.folder.join(DAMAGED);
-        fs::create_dir_all(&folder)?;
+        private_folder(&folder)?;
         match fs::rename(self.path(digest), folder.join(digest.to_string())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => sync_folder(&self.folder),
@@ -183,7 +184,7 @@ impl Drop for Hold {
 
 /// Writes a new file and syncs it.
 pub(super) fn write_synced(path: &Path, content: &Octets) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     io::copy(&mut content.reader(), &mut file)?;
     file.sync_all()
 }

@@ -66,7 +66,9 @@ impl Vitals {
                 self.disk_full.fetch_add(1, Ordering::Relaxed);
                 self.is_failing.store(true, Ordering::Relaxed);
             }
-            Err(StoreError::Commit(_) | StoreError::Content { .. }) => self.is_failing.store(true, Ordering::Relaxed),
+            Err(StoreError::Commit(_) | StoreError::Removed(_) | StoreError::Content { .. }) => {
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
             Err(_) => {} // the store is well, and said no
         }
     }

@@ -1,9 +1,12 @@
+mod folder;
 mod keeping;
 mod migrations;
 mod quotas;
 mod subscriptions;
 mod taken_back;
 mod verdicts;
+
+use std::fs;
 
 use bytes::Bytes;
 use delivery::{ContentType, Digest, MessageHead, MessageId};

@@ -6,14 +6,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ffi};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
+use super::files::DatabaseFile;
 use super::health::Vitals;
+use crate::causes::with_causes;
 
 /// Jobs taken into one transaction. Bounds how long the first of them waits.
 const GROUP_MAX: usize = 256;
@@ -39,10 +41,26 @@ struct Done {
     failed: Option<Arc<rusqlite::Error>>,
 }
 
-/// A thread with a connection. It ends when the last handle is gone and its queue is empty.
+/// A thread with a connection. It ends when its queue is empty and the last handle is dropped, which waits for that.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
-    jobs: Arc<mpsc::Sender<Job>>,
+    running: Arc<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// `None`: no more come.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // A job may hold the last handle.
+        let thread = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id());
+        let _ = thread.map(JoinHandle::join); // what it has said of a panic of ours is in the log
+    }
 }
 
 impl Worker {
@@ -50,14 +68,23 @@ impl Worker {
     pub(super) fn start_writer(
         connection: Connection,
         beside: Connection,
+        file: DatabaseFile,
         vitals: Arc<Vitals>,
     ) -> Result<Self, StoreError> {
         let (grown, has_grown) = std::sync::mpsc::sync_channel(1);
-        thread::Builder::new()
+        let copying = thread::Builder::new()
             .name("store-checkpoint".to_owned())
             .spawn(move || checkpoint(&beside, &has_grown))
             .map_err(|error| StoreError::Thread(Arc::new(error)))?;
-        Self::start("store-writer", move |queue| write(&connection, queue, &vitals, &grown))
+        Self::start("store-writer", move |queue| {
+            write(&connection, queue, &file, &vitals, &grown);
+            drop(grown);
+            let _ = copying.join(); // what it has said of a panic of ours is in the log
+            // All of the log into the database: who copies that file alone has everything.
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::warn!(%error, "the database's log stays beside it, and must be copied with it");
+            }
+        })
     }
 
     pub(super) fn start_reader(connection: Connection) -> Result<Self, StoreError> {
@@ -66,11 +93,11 @@ impl Worker {
 
     fn start(name: &str, work: impl FnOnce(mpsc::Receiver<Job>) + Send + 'static) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || work(queue))
             .map_err(|error| StoreError::Thread(Arc::new(error)))?;
-        Ok(Self { jobs: Arc::new(jobs) })
+        Ok(Self { running: Arc::new(Running { jobs: Some(jobs), thread: Some(thread) }) })
     }
 
     /// Runs `work` on the connection and gives its result, for a writer after the commit.
@@ -117,7 +144,8 @@ impl Worker {
             });
             Done { answer, failed }
         });
-        self.jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
+        let jobs = self.running.jobs.as_ref().ok_or(StoreError::Stopped)?;
+        jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
         receiver.await.map_err(|_| StoreError::Stopped)?
     }
 }
@@ -140,6 +168,7 @@ fn in_savepoint<T>(
 fn write(
     connection: &Connection,
     mut queue: mpsc::Receiver<Job>,
+    file: &DatabaseFile,
     vitals: &Vitals,
     grown: &std::sync::mpsc::SyncSender<()>,
 ) {
@@ -153,11 +182,12 @@ fn write(
             group.push(job);
         }
         let began = Instant::now();
-        let mut failed = connection.execute_batch("BEGIN IMMEDIATE").err().map(Arc::new);
+        let began_one = connection.execute_batch("BEGIN IMMEDIATE");
+        let mut failed = began_one.err().map(|error| StoreError::Commit(Arc::new(error)));
         let mut answers = Vec::with_capacity(group.len());
         for job in group.drain(..) {
             let usable = match &failed {
-                Some(error) => Err(StoreError::Commit(error.clone())),
+                Some(error) => Err(error.clone()),
                 None => Ok(connection),
             };
             let done = job(usable);
@@ -166,17 +196,22 @@ fn write(
             // by itself.
             if failed.is_none() && connection.is_autocommit() {
                 let code = ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK);
-                failed = done.failed.or_else(|| Some(Arc::new(rusqlite::Error::SqliteFailure(code, None))));
+                let aborted = || Arc::new(rusqlite::Error::SqliteFailure(code, None));
+                failed = Some(StoreError::Commit(done.failed.unwrap_or_else(aborted)));
             }
         }
+        // Into a file without a name it would be lost with the process.
+        if failed.is_none() && !file.is_here() {
+            failed = Some(StoreError::Removed(file.path().to_owned()));
+        }
         if failed.is_none() {
-            failed = connection.execute_batch("COMMIT").err().map(Arc::new);
+            failed = connection.execute_batch("COMMIT").err().map(|error| StoreError::Commit(Arc::new(error)));
         }
         if let Some(error) = &failed {
-            tracing::error!(%error, "store could not commit");
+            tracing::error!(error = with_causes(error), "store could not commit");
             let _ = connection.execute_batch("ROLLBACK"); // rolled back already, or the next BEGIN will say so
         }
-        let committed = failed.map_or(Ok(()), |error| Err(StoreError::Commit(error)));
+        let committed = failed.map_or(Ok(()), Err);
         vitals.note(&committed);
         vitals.commits.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -32,6 +32,7 @@ async fn a_new_token_stops_the_one_before_it_at_once() {
     assert!(works(&store, "first").await);
     assert!(store.renew_token(vending(None).name, TokenHash::of("second"), None).await.unwrap());
     assert!(!works(&store, "first").await && works(&store, "second").await);
+    drop(store);
     let store = open(&folder);
     assert!(!works(&store, "first").await && works(&store, "second").await, "after a restart, too");
     assert!(!store.renew_token("nobody".parse().unwrap(), TokenHash::of("x"), None).await.unwrap());
@@ -112,6 +113,7 @@ async fn a_pause_outlives_the_process_and_ends_when_it_is_ended() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     assert!(store.pause(owner().id).await.unwrap() && !store.pause(owner().id).await.unwrap());
+    drop(store);
     let store = open(&folder);
     assert!(store.paused_at(owner().id).await.unwrap().is_some());
     assert_eq!(store.paused().await.unwrap().len(), 1);
