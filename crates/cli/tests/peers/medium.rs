@@ -254,7 +254,8 @@ fn verify_and_openssl_tell_a_tampered_medium_though_its_sums_are_mended() {
     let mut moved = image.clone();
     moved.resize(image.len().next_multiple_of(1024 * 1024), 0);
     let sectors = |octets: usize| u32::try_from(octets / 512).unwrap().to_le_bytes();
-    moved[454..458].copy_from_slice(&sectors(moved.len()));
+    let begins = sectors(moved.len());
+    moved[454..458].copy_from_slice(&begins);
     moved[458..462].copy_from_slice(&sectors(evil.len()));
     moved.extend(evil);
     shop.write("moved.iso", &moved);
