@@ -9,6 +9,7 @@ use line::{
     CALLER_ID_WAIT, Caller, Decision, DialFailure, Home, LineError, ModemLine, Number, Port, RefusalReason, Ring,
     Screening, WeekMinute,
 };
+use link::CloseReason;
 use modem::Profile;
 use tokio::time::{sleep, timeout};
 
@@ -17,6 +18,7 @@ use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
 use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
 use crate::inbox::InboxConfig;
 use crate::outbox::StandingConditions;
+use crate::refused::RefusedRings;
 use crate::session::{LinkSettings, SessionError, establish, receive, receive_online};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
@@ -156,7 +158,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
     match config.callers.decide(&ring, WeekMinute::at(&now), acted_on) {
         Decision::Answer(caller) => {
             if budget.is_spaced(&caller, now.timestamp()) {
-                tracing::warn!(?caller, "refused: not proved on earlier calls");
+                RefusedRings::new(&config.state).note(&ring.caller, RefusalReason::Unproved);
                 line.refuse().await?;
                 return Ok(AnswerEnd::Refused(RefusalReason::Unproved));
             }
@@ -177,7 +179,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
             call_back(config, line, &caller, budget).await?;
         }
         Decision::Refuse(reason) => {
-            tracing::debug!(caller = ?ring.caller, %reason, "refused");
+            RefusedRings::new(&config.state).note(&ring.caller, reason);
             // Who withholds a number or is unknown hears it ring: nothing tells him that somebody is here.
             if !matches!(reason, RefusalReason::NotRegistered | RefusalReason::Withheld | RefusalReason::Absent) {
                 line.refuse().await?;
@@ -199,7 +201,11 @@ async fn take_call(config: &TerminalConfig, line: ModemLine, caller: &Number) ->
     // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
-    tracing::info!(%reason, "hung up");
+    match &reason {
+        // The server hangs up a call that is over without a good-bye: no fault of the line.
+        CloseReason::CarrierLost if received.is_ok() => tracing::info!(reason = "the server ended the call", "hung up"),
+        reason => tracing::info!(%reason, "hung up"),
+    }
     agreements.keep(caller.as_str(), link.agreement().filter(|_| received.is_ok()));
     received?;
     Ok(())

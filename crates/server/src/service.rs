@@ -177,10 +177,12 @@ pub enum ServeError {
         source: io::Error,
     },
     /// A listener.
-    #[error("could not listen on {at}")]
+    #[error("could not listen on {at} ({key} in the config); another program, or another server, may have it")]
     Listen {
         /// Where.
         at: String,
+        /// The key that says so.
+        key: &'static str,
         /// Why.
         #[source]
         source: io::Error,
@@ -237,7 +239,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
             let bounces = BounceConfig { relay, hostname: mail.hostname.clone(), domain };
             tasks.spawn(bounces::tell(store.clone(), bounces, metrics.clone(), shutdown.clone()));
         }
-        let (listener, address) = bind(mail.listen).await?;
+        let (listener, address) = bind(mail.listen, "mail.listen").await?;
         tracing::info!(%address, "taking mail");
         tasks.spawn(mail::serve(listener, mail, intake.clone(), store.clone(), metrics.clone(), shutdown.clone()));
     }
@@ -246,7 +248,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "submission.listen").await?;
         tracing::info!(%address, "taking submissions");
         let (router, shutdown) = (submissions.router(), shutdown.clone());
         tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
@@ -293,17 +295,17 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         tasks.spawn(pop.clone().run(errands, shutdown.clone()));
     }
     if let Some(address) = config.trunk_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "information.listen").await?;
         tracing::info!(%address, "taking dial-up servers");
         tasks.spawn(information::serve(listener, pops, shutdown.clone()));
     }
     if let Some(address) = config.delivery_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "delivery.listen").await?;
         tracing::info!(%address, "taking terminals");
         tasks.spawn(dialup.clone().serve_online(listener));
     }
     if let Some(address) = config.metrics_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "metrics.listen").await?;
         tracing::info!(%address, "telling metrics");
         let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
         let shutdown = shutdown.clone();
@@ -318,7 +320,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;
         log_end("operator", served);
     });
-    tracing::info!(lines = ?line_names, "server ready");
+    let line_names: Vec<_> = line_names.into_iter().collect();
+    tracing::info!(lines = line_names.join(" "), "server ready");
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
     let dispatch = Dispatch::new(rules, seed);
@@ -380,15 +383,15 @@ async fn recall_away(
 }
 
 /// A listener of the host, and where it is: port 0 is any.
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Listen { at: address.to_string(), source };
+async fn bind(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { at: address.to_string(), key, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
 
-fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
-    let failed = |source| ServeError::Listen { at: socket.display().to_string(), source };
+pub(crate) fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |source| ServeError::Listen { at: socket.display().to_string(), key: "state", source };
     // A socket that nobody answers is left from a crash; one that is answered belongs to a running server.
     match std::os::unix::net::UnixStream::connect(socket) {
         Ok(_) => {
@@ -705,10 +708,8 @@ impl Server {
             Event::Report(Report::Connected { terminal, call, line }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
                 self.unproved.proved(&terminal);
-                self.not_enrolled.remove(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
                     self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
-                    self.alarms.clear(AlarmKind::NotEnrolled, &found.name).await;
                 }
                 self.feed(Input::Connected { terminal, line });
             }
@@ -725,6 +726,10 @@ impl Server {
                 self.dialer.ended(&record, &outcome, lasted).await;
                 if let Outcome::NotProved(why) = &outcome {
                     self.unproved(terminal, why).await;
+                }
+                if matches!(outcome, Outcome::Completed | Outcome::MessagesRefused(_)) {
+                    self.not_enrolled.remove(&terminal);
+                    self.alarms.clear(AlarmKind::NotEnrolled, &record.party).await;
                 }
                 if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
