@@ -129,7 +129,8 @@ async fn proved_session<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), RATE_BPS).await?;
+    let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
+    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
     let mut proof = stream.proof();
     let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
@@ -142,6 +143,7 @@ where
     let session = Delivery {
         suspects: shared.suspects(id),
         takes_zstd: shared.takes_zstd(id),
+        alarms: shared.alarms.clone(),
         metrics: shared.metrics.clone(),
         terminal,
         call,
@@ -156,13 +158,23 @@ where
     delivery.spawn(deliver(session, stream, trust));
     match timeout(PROOF_WAIT, proof.wait()).await {
         Ok(Some(_)) => {}
-        Ok(None) | Err(_) => return Err(NotLetIn::NotProved),
+        Ok(None) | Err(_) => {
+            delivery.shutdown().await;
+            // What went as early data is read there after the proof only: it is free, and not in doubt.
+            shared.store.unproved(call).await?;
+            return Err(NotLetIn::NotProved);
+        }
     }
     shared.strangers().proved(&Stranger::Network(place.from, id));
     drop(place); // known now: no burden on strangers
     let connected = Some(Connected::new(shared, id, due));
     record.connected_at = Some(record.moment(began.elapsed()));
-    shared.store.record_call(record.clone()).await?;
+    if let Err(error) = shared.store.record_call(record.clone()).await {
+        delivery.shutdown().await;
+        // Without a record nothing else ends what is under way.
+        let _ = shared.store.release_call(call, "no record could be written").await;
+        return Err(error.into());
+    }
     shared.report(Report::Connected { terminal: id, call, line }).await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);

@@ -4,9 +4,12 @@ use delivery::{TerminalId, TopicFilter};
 use line::Number;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::doubts::UNKNOWN;
 use super::rows::select_terminals;
+use super::verdicts::give;
 use super::{Store, StoreError, now};
 use crate::directory::{Connection, Destination, Name, StockTrust, Terminal};
+use crate::verdict::Verdict;
 
 impl Store {
     /// Adds a terminal.
@@ -64,15 +67,19 @@ impl Store {
             .writer
             .run(move |db| {
                 let id: Option<String> = db
-                    .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| row.get(0))
+                    .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| {
+                        row.get(0)
+                    })
                     .optional()?;
                 let Some(id) = id else { return Ok(false) };
+                // What it may have, nobody can ask it any more; what is on a line now has its verdict at the end of the call.
                 db.execute(
-                    "UPDATE envelopes SET verdict = 'cancelled', verdict_reason = 'the terminal was removed', verdict_at = ?2
-                     WHERE terminal = ?1 AND verdict IS NULL",
-                    params![id, now()],
+                    "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?2
+                     WHERE terminal = ?1 AND verdict IS NULL AND in_doubt_since IS NOT NULL AND under_way IS NULL",
+                    params![id, now(), UNKNOWN],
                 )?;
-                db.execute("DELETE FROM queues WHERE terminal = ?1", [id])?;
+                give(db, Verdict::Cancelled, Some("the terminal was removed"), now(), "terminal = ?4", &[&id])?;
+                db.execute("DELETE FROM queues WHERE terminal = ?1 AND messages = 0", [id])?;
                 Ok(true)
             })
             .await;
