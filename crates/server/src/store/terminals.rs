@@ -101,7 +101,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn find_terminal(&self, destination: Destination) -> Result<Option<Terminal>, StoreError> {
         let key = destination.to_string();
-        if let Some(found) = self.known.terminal(&key) {
+        if let Some(found) = self.known.named(&key) {
             return Ok(Some(found));
         }
         let before = self.known.generation();
@@ -112,7 +112,7 @@ impl Store {
         };
         let found = self.reader.run(move |db| Ok(select_terminals(db, condition, params![value])?.pop())).await?;
         if let Some(terminal) = &found {
-            self.known.learn_terminal(before, key, terminal.clone());
+            self.known.learn_terminal(before, Some(key), terminal.clone());
         }
         Ok(found)
     }
@@ -131,15 +131,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn terminal(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
-        let key = id.to_string();
-        if let Some(found) = self.known.terminal(&key) {
+        if let Some(found) = self.known.terminal(id) {
             return Ok(Some(found));
         }
         let before = self.known.generation();
-        let value = key.clone();
+        let value = id.to_string();
         let found = self.reader.run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![value])?.pop())).await?;
         if let Some(terminal) = &found {
-            self.known.learn_terminal(before, key, terminal.clone());
+            self.known.learn_terminal(before, None, terminal.clone());
         }
         Ok(found)
     }
@@ -158,7 +157,7 @@ impl Store {
                 Ok(())
             })
             .await;
-        self.known.forget_terminals();
+        self.known.forget_terminal(id);
         set
     }
 }
