@@ -188,6 +188,7 @@ where
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     shared.open_calls.over(call);
+    delivery.shutdown().await; // nothing is marked any more when the record ends what is under way
     record.ended_at = Some(record.moment(began.elapsed()));
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
     record.outcome = Some(outcome.to_string());

@@ -34,7 +34,7 @@ pub enum Claim {
     Held,
     /// The terminal has been removed, shut out or has lost its key: nothing goes to it.
     Distrusted,
-    /// It has its verdict, or another one than `delivered` is pending.
+    /// It has its verdict, or another one than `delivered` is pending; or the call is over.
     Settled,
     /// Its content cannot be read just now; an operator has to look at the disk.
     Unreadable,
@@ -117,13 +117,14 @@ fn mark(db: &Database, id: MessageId, terminal: &str, call: &str) -> Result<Foun
         "SELECT m.id, m.content_type, m.digest, m.size, m.kept, c.content, m.urgency, m.topic, m.expires_at, m.seq, e.under_way,
            e.verdict IS NOT NULL, e.pending_verdict IS NOT NULL,
            EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {IS_TRUSTED}),
-           EXISTS (SELECT 1 FROM deliveries WHERE message = m.seq AND terminal = ?2)
+           EXISTS (SELECT 1 FROM deliveries WHERE message = m.seq AND terminal = ?2),
+           EXISTS (SELECT 1 FROM calls WHERE id = ?3 AND ended_at IS NOT NULL)
          FROM messages m JOIN envelopes e ON e.message = m.seq AND e.terminal = ?2 LEFT JOIN contents c ON c.message = m.seq
          WHERE m.id = ?1"
     );
     let mut select = db.prepare_cached(&sql)?;
     let found = select
-        .query_row(params![id.to_string(), terminal], |row| {
+        .query_row(params![id.to_string(), terminal, call], |row| {
             let claim = Standing {
                 seq: row.get(9)?,
                 expires_at: row.get(8)?,
@@ -131,13 +132,15 @@ fn mark(db: &Database, id: MessageId, terminal: &str, call: &str) -> Result<Foun
                 is_settled: row.get(11)?,
                 is_pending: row.get(12)?,
                 is_trusted: row.get(13)?,
+                is_over: row.get(15)?,
             };
             Ok((claim, read_marked(row)))
         })
         .optional()?;
     let Some((standing, marked)) = found else { return Ok(Found::Refused(Claim::Settled)) };
-    let Standing { seq, expires_at, under_way, is_settled, is_pending, is_trusted } = standing;
-    if is_settled {
+    let Standing { seq, expires_at, under_way, is_settled, is_pending, is_trusted, is_over } = standing;
+    // A session may outlive the record of its call by a moment: nothing would end what it marked then.
+    if is_settled || is_over {
         return Ok(Found::Refused(Claim::Settled));
     }
     let has_it = under_way.as_deref() == Some(call);
@@ -183,6 +186,7 @@ struct Standing {
     is_settled: bool,
     is_pending: bool,
     is_trusted: bool,
+    is_over: bool,
 }
 
 fn read_marked(row: &Row<'_>) -> Result<Marked, StoreError> {

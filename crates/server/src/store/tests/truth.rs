@@ -211,6 +211,20 @@ async fn a_message_is_under_way_on_one_call_only() {
 }
 
 #[tokio::test]
+async fn nothing_is_begun_on_a_call_that_is_over() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = message(b"x", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    let record = call_placed();
+    store.record_call(record.clone()).await.unwrap();
+    let over = CallRecord { ended_at: Some(Timestamp::now()), outcome: Some("link ended".into()), ..record };
+    store.record_call(over.clone()).await.unwrap();
+    assert!(!begins(&store, &new, over.id).await);
+    assert_eq!(due(&store).await, [new.head.id]);
+}
+
+#[tokio::test]
 async fn nothing_is_begun_with_a_terminal_that_has_lost_its_trust_not_even_again_on_the_same_call() {
     for is_removed in [false, true] {
         let (_folder, store, new, call) = under_way().await;
