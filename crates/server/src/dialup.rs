@@ -7,6 +7,7 @@ mod addresses;
 mod attempt;
 mod deliver;
 pub(crate) mod line_task;
+mod metered;
 mod online;
 mod open_calls;
 pub(crate) mod open_link;

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::{Delivery, deliver};
+use super::metered::Metered;
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
@@ -129,6 +130,7 @@ async fn proved_session<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let (stream, carried) = Metered::new(stream);
     let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
     let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
     let mut proof = stream.proof();
@@ -137,7 +139,8 @@ where
         CallRecord::begin(Direction::Incoming, line.clone(), terminal.number.clone(), terminal.name.clone());
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
-    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Counters::default());
+    let metered = carried.clone();
+    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), metered.counters());
     let mut delivery = JoinSet::new();
     let id = terminal.id;
     let session = Delivery {
@@ -190,6 +193,8 @@ where
     shared.open_calls.over(call);
     delivery.shutdown().await; // nothing is marked any more when the record ends what is under way
     record.ended_at = Some(record.moment(began.elapsed()));
+    let Counters { octets_out, octets_in, .. } = carried.counters();
+    (record.octets_out, record.octets_in) = (octets_out, octets_in);
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
     record.outcome = Some(outcome.to_string());
     record.kind = Some(outcome.as_str().to_owned());
