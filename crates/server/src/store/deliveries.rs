@@ -18,11 +18,11 @@ use crate::verdict::Verdict;
 const DUE_MAX: u32 = 4096;
 
 /// Of envelopes `e`: those that are to be sent at the time ?2. One that its terminal has refused rests first.
-const IS_DUE: &str =
+pub(super) const IS_DUE: &str =
     "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)";
 
 /// Of those: they may cause a call at the time ?2.
-const MAY_CALL: &str = "(e.calls_at IS NULL OR e.calls_at <= ?2)";
+pub(super) const MAY_CALL: &str = "(e.calls_at IS NULL OR e.calls_at <= ?2)";
 
 /// What waits for a terminal, as far as it matters for when it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,8 +32,10 @@ async fn rested(store: &Store, new: &NewMessage) -> Timestamp {
 async fn a_refused_message_rests_and_keeps_no_other_waiting() {
     let (_folder, store, new) = scene().await;
     assert_eq!(refuse(&store, &new, Refusal::Again).await, Refused { refusals: 1, is_given_up: false });
-    let other = message(b"small", &[owner().id]);
+    let other = NewMessage { provider: "other".parse().unwrap(), ..message(b"small", &[owner().id]) };
     store.accept(other.clone()).await.unwrap();
+    let payer = store.first_provider(owner().id).await.unwrap();
+    assert_eq!(payer, Some(other.provider.clone()), "a call is not booked on who sent what rests");
     assert_eq!(due(&store).await, [other.head.id]);
     store.delivered(other.head.id, owner().id, CallId::now()).await.unwrap();
     assert_eq!(store.urgency(owner().id).await.unwrap(), None, "it causes no call while it rests");
