@@ -11,9 +11,11 @@ mod backup;
 mod bounces;
 mod calls;
 mod check;
+mod claims;
 mod cleaning;
 mod content;
 mod deliveries;
+mod doubts;
 mod draft;
 mod entries;
 mod feeds;
@@ -27,6 +29,7 @@ mod migration;
 mod pauses;
 mod providers;
 mod quotas;
+mod refusals;
 mod rows;
 mod standings;
 mod stated;
@@ -53,8 +56,10 @@ pub use backup::{Backup, BackupError, BackupProgress};
 pub(crate) use bounces::Bounce;
 pub use bounces::ReturnPath;
 pub use check::{CheckError, Findings};
+pub use claims::{Begun, Claim};
 pub use cleaning::{Cleaned, Retention};
-pub use deliveries::MostUrgent;
+pub use deliveries::{Doubt, MostUrgent};
+pub use doubts::Doubtful;
 pub(crate) use draft::Draft;
 pub use draft::{FiledContent, NewContent};
 pub use entries::{DeliveryEntry, EnvelopeEntry, MessageEntry};
@@ -65,6 +70,8 @@ pub use ledger::Spent;
 pub use messages::{Accepted, Handling, NewMessage};
 pub use providers::ProviderRemoved;
 pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
+pub(crate) use refusals::Resting;
+pub use refusals::{Refusal, RefusalRules, Refused};
 pub use standings::{NotCalled, Standing, TerminalEntry};
 pub use subscriptions::SubscriptionEntry;
 pub use verdicts::Cancelled;
@@ -87,6 +94,7 @@ pub struct Store {
     known: Arc<Known>,
     vitals: Arc<Vitals>,
     quotas: Quotas,
+    refusals: RefusalRules,
     /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
@@ -226,7 +234,7 @@ pub struct Last(pub u32);
 
 impl Store {
     /// Opens the store in `folder`, making it if need be, for this process alone, until the last clone is dropped. Every terminal's
-    /// connection is down afterwards, and nothing is under way: calls do not survive the process.
+    /// connection is down afterwards, and nothing is under way: calls do not survive the process. What was under way is in doubt.
     ///
     /// # Errors
     /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
@@ -262,6 +270,7 @@ impl Store {
             known: Arc::default(),
             vitals,
             quotas: Quotas::default(),
+            refusals: RefusalRules::default(),
             expiring: Arc::default(),
             database: path.into(),
             webhooks: Arc::new(Mutex::new(with_webhook)),
@@ -273,6 +282,12 @@ impl Store {
     #[must_use]
     pub fn with_quotas(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
+    }
+
+    /// The same store, with rules for what terminals refuse.
+    #[must_use]
+    pub fn with_refusals(self, refusals: RefusalRules) -> Self {
+        Self { refusals, ..self }
     }
 }
 

@@ -41,4 +41,5 @@ mod smtp;
 mod state_folders;
 mod stock;
 mod submissions;
+mod truth;
 mod two_servers;

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::{Delivery, deliver};
+use super::metered::Metered;
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
@@ -129,19 +130,23 @@ async fn proved_session<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), RATE_BPS).await?;
+    let (stream, carried) = Metered::new(stream);
+    let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
+    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
     let mut proof = stream.proof();
     let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
         CallRecord::begin(Direction::Incoming, line.clone(), terminal.number.clone(), terminal.name.clone());
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
-    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Counters::default());
+    let metered = carried.clone();
+    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), metered.counters());
     let mut delivery = JoinSet::new();
     let id = terminal.id;
     let session = Delivery {
         suspects: shared.suspects(id),
         takes_zstd: shared.takes_zstd(id),
+        alarms: shared.alarms.clone(),
         metrics: shared.metrics.clone(),
         terminal,
         call,
@@ -156,13 +161,23 @@ where
     delivery.spawn(deliver(session, stream, trust));
     match timeout(PROOF_WAIT, proof.wait()).await {
         Ok(Some(_)) => {}
-        Ok(None) | Err(_) => return Err(NotLetIn::NotProved),
+        Ok(None) | Err(_) => {
+            delivery.shutdown().await;
+            // What went as early data is read there after the proof only: it is free, and not in doubt.
+            shared.store.unproved(call).await?;
+            return Err(NotLetIn::NotProved);
+        }
     }
     shared.strangers().proved(&Stranger::Network(place.from, id));
     drop(place); // known now: no burden on strangers
     let connected = Some(Connected::new(shared, id, due));
     record.connected_at = Some(record.moment(began.elapsed()));
-    shared.store.record_call(record.clone()).await?;
+    if let Err(error) = shared.store.record_call(record.clone()).await {
+        delivery.shutdown().await;
+        // Without a record nothing else ends what is under way.
+        let _ = shared.store.release_call(call, "no record could be written").await;
+        return Err(error.into());
+    }
     shared.report(Report::Connected { terminal: id, call, line }).await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);
@@ -176,7 +191,10 @@ where
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     shared.open_calls.over(call);
+    delivery.shutdown().await; // nothing is marked any more when the record ends what is under way
     record.ended_at = Some(record.moment(began.elapsed()));
+    let Counters { octets_out, octets_in, .. } = carried.counters();
+    (record.octets_out, record.octets_in) = (octets_out, octets_in);
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
     record.outcome = Some(outcome.to_string());
     record.kind = Some(outcome.as_str().to_owned());

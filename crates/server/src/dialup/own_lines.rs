@@ -155,7 +155,7 @@ impl Shared {
         let (caller, mut strangers) = (Stranger::Caller(caller.clone()), self.strangers());
         match outcome {
             Outcome::NotProved(_) => drop(strangers.note(&caller, Instant::now())),
-            Outcome::Completed | Outcome::MessagesRefused(_) => strangers.proved(&caller),
+            Outcome::Completed | Outcome::MessagesRefused { .. } => strangers.proved(&caller),
             _ => {}
         }
     }

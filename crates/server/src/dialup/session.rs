@@ -228,6 +228,17 @@ impl Session {
 
     /// Serves the far end until the link is gone, or there is a reason to end it.
     pub(crate) async fn serve(&self, link: &Arc<impl OpenLink>, began: Instant) -> Outcome {
+        let outcome = self.serve_to_the_end(link, began).await;
+        // What went as early data is read there after the proof only: it is free, and not in doubt.
+        if matches!(outcome, Outcome::NotProved(_))
+            && let Err(error) = self.shared.store.unproved(self.call).await
+        {
+            tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
+        }
+        outcome
+    }
+
+    async fn serve_to_the_end(&self, link: &Arc<impl OpenLink>, began: Instant) -> Outcome {
         let mut connections = JoinSet::new();
         let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
         let mut connected = None; // while it lives the terminal can be told that more is due
@@ -251,6 +262,7 @@ impl Session {
                 stock,
                 call: self.call,
                 store: self.shared.store.clone(),
+                alarms: self.shared.alarms.clone(),
                 due: due.clone(),
                 wait_until: self.stock_wait_until(),
             };
@@ -292,6 +304,7 @@ impl Session {
                             let delivery = Delivery {
                                 suspects: self.shared.suspects(terminal.id),
                                 takes_zstd: self.shared.takes_zstd(terminal.id),
+                                alarms: self.shared.alarms.clone(),
                                 metrics: self.shared.metrics.clone(),
                                 terminal,
                                 call: self.call,
@@ -385,7 +398,8 @@ impl Session {
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         let form = terminal.trusted_by.key_form();
-        let secured = self.shared.keys.secure(stream, terminal.id, form, link.rate_bps()).await;
+        let rate_bps = self.shared.careful_rate(terminal.id, link.rate_bps());
+        let secured = self.shared.keys.secure(stream, terminal.id, form, rate_bps).await;
         let (stream, trust) = secured.map_err(|why| {
             tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
             format!("not trusted: {why}")
@@ -402,8 +416,10 @@ impl Session {
 /// How the call counts: by its delivery, if there was one.
 pub(super) fn outcome(finished: Option<Result<Result<Tally, Broken>, JoinError>>, otherwise: Outcome) -> Outcome {
     match finished {
-        Some(Ok(Ok(Tally { refused: 0, .. }))) => Outcome::Completed,
-        Some(Ok(Ok(tally))) => Outcome::MessagesRefused(tally.refused),
+        Some(Ok(Ok(Tally { refused: 0, unreadable: 0, .. }))) => Outcome::Completed,
+        Some(Ok(Ok(Tally { delivered, refused, unreadable, .. }))) => {
+            Outcome::MessagesRefused { delivered, refused, unreadable }
+        }
         Some(Ok(Err(broken))) => {
             let why = broken.to_string();
             match broken {

@@ -8,8 +8,9 @@ use jiff::civil::Date;
 use line::{CallId, Number};
 use rusqlite::{OptionalExtension as _, params};
 
+use super::deliveries::{IS_DUE, MAY_CALL};
 use super::rows::parse;
-use super::{Store, StoreError};
+use super::{Store, StoreError, now};
 use crate::directory::Name;
 use crate::ledger::{Account, Loop, Micros, Reservation};
 
@@ -137,7 +138,8 @@ impl Store {
             .await
     }
 
-    /// The provider of the oldest message that waits for a terminal: a call to it is for that one.
+    /// The provider of the most urgent message that may cause a call to a terminal, the oldest of them: the call is for that one. One
+    /// that its terminal has refused, and that rests, causes none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -145,11 +147,12 @@ impl Store {
         self.reader
             .run(move |db| {
                 let name: Option<String> = db
-                    .prepare_cached(
+                    .prepare_cached(&format!(
                         "SELECT m.provider FROM envelopes e JOIN messages m ON m.seq = e.message
-                         WHERE e.terminal = ?1 AND e.verdict IS NULL ORDER BY e.message LIMIT 1",
-                    )?
-                    .query_row([terminal.to_string()], |row| row.get(0))
+                         WHERE e.terminal = ?1 AND {IS_DUE} AND {MAY_CALL}
+                         ORDER BY e.urgency, e.message LIMIT 1"
+                    ))?
+                    .query_row(params![terminal.to_string(), now()], |row| row.get(0))
                     .optional()?;
                 name.map(|name| parse(&name, "a message")).transpose()
             })

@@ -5,6 +5,7 @@ use jiff::{Timestamp, Zoned};
 use rusqlite::{Connection as Database, Row, params};
 
 use super::rows::{parse, read_count, read_urgency, time, urgency_rank};
+use super::stated::end_rests;
 use super::{Store, StoreError, now};
 use crate::subscription::{
     Calls, RegisterError, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
@@ -157,7 +158,7 @@ impl Store {
             .await
     }
 
-    /// When the next envelope that is held may cause a call, or what a terminal takes for now is over.
+    /// When the next envelope that is held, or rests after a refusal, may cause a call, or what a terminal takes for now is over.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -171,7 +172,12 @@ impl Store {
                     .query_row([NEVER], |row| row.get(0))?;
                 let stated: Option<i64> =
                     db.prepare_cached("SELECT min(until) FROM stated")?.query_row([], |row| row.get(0))?;
-                let at = [at, stated].into_iter().flatten().min();
+                let rests: Option<i64> = db
+                    .prepare_cached(
+                        "SELECT min(rests_until) FROM envelopes WHERE rests_until IS NOT NULL AND verdict IS NULL",
+                    )?
+                    .query_row([], |row| row.get(0))?;
+                let at = [at, stated, rests].into_iter().flatten().min();
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -193,10 +199,20 @@ impl Store {
                 while let Some(row) = rows.next()? {
                     terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "an envelope")?);
                 }
+                let mut rested = db.prepare_cached(
+                    "UPDATE envelopes SET rests_until = NULL
+                     WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until <= ?1 RETURNING terminal",
+                )?;
+                let mut rows = rested.query([now.as_millisecond()])?;
+                while let Some(row) = rows.next()? {
+                    terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "an envelope")?);
+                }
                 let mut over = db.prepare_cached("DELETE FROM stated WHERE until <= ?1 RETURNING terminal")?;
                 let mut rows = over.query([now.as_millisecond()])?;
                 while let Some(row) = rows.next()? {
-                    terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "what a terminal has said")?);
+                    let terminal: String = row.get(0)?;
+                    end_rests(db, &terminal)?;
+                    terminals.insert(parse::<TerminalId>(&terminal, "what a terminal has said")?);
                 }
                 Ok(terminals.into_iter().collect())
             })

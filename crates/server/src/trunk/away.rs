@@ -454,7 +454,7 @@ impl Job {
             .get(&self.record.id)
             .map_or([false; 2], |away| [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed)));
         let served = match served {
-            Some(Outcome::Completed | Outcome::MessagesRefused(_)) | None => served,
+            Some(Outcome::Completed | Outcome::MessagesRefused { .. }) | None => served,
             // Neither the terminal nor what was being delivered is to blame for a trunk.
             Some(_) if was_cut => {
                 let why = "the connection to the dial-up server was lost".to_owned();

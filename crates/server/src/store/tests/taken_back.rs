@@ -87,7 +87,7 @@ async fn all_that_waits_of_a_provider_is_cancelled_but_what_is_being_delivered_a
     store.accept(of_other.clone()).await.unwrap();
     let under_way = message(b"y", &[owner().id]);
     store.accept(under_way.clone()).await.unwrap();
-    store.begin_delivery(under_way.head.id, owner().id, CallId::now()).await.unwrap();
+    assert!(begins(&store, &under_way, CallId::now()).await);
     for number in 0..250_u32 {
         store.accept(message(&number.to_le_bytes(), &[owner().id])).await.unwrap();
     }
