@@ -67,6 +67,8 @@ pub enum AlarmKind {
     DialLoop,
     /// A line's port or modem does not work. Subject: its name.
     LineOutOfOrder,
+    /// Calls fail on a line for a fault of its own, though its modem is initialised. Subject: its name.
+    LineSuspect,
     /// Whoever spoke for a terminal could not prove it, three times in an hour. Subject: its name.
     UnprovedCallers,
     /// Calls reached an invited terminal, three in a row, and did not enrol it. Subject: its name.
@@ -88,17 +90,18 @@ pub enum AlarmKind {
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
+    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, line-suspect, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::DialLoop,
         Self::LineOutOfOrder,
+        Self::LineSuspect,
         Self::UnprovedCallers,
         Self::NotEnrolled,
         Self::Quota,
@@ -116,6 +119,7 @@ impl AlarmKind {
             Self::MessageLeftOut => "message-left-out",
             Self::DialLoop => "dial-loop",
             Self::LineOutOfOrder => "line-out-of-order",
+            Self::LineSuspect => "line-suspect",
             Self::UnprovedCallers => "unproved-callers",
             Self::NotEnrolled => "not-enrolled",
             Self::Quota => "quota",

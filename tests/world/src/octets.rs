@@ -428,7 +428,7 @@ impl OctetWorld {
                         self.verdict(message, Verdict::Failed);
                     }
                 }
-                Output::NoSession(_) | Output::Silent { .. } => {}
+                Output::NoSession(_) | Output::Silent { .. } | Output::LineSuspect { .. } => {}
             }
         }
     }
@@ -584,7 +584,7 @@ impl OctetWorld {
         if let Some(placed) = &mut self.lines[line].placed {
             placed.plan.add(due);
         }
-        self.feed(Input::Connected { terminal, line: line_name(line) });
+        self.feed(Input::Connected { terminal, via: line_name(line).into() });
     }
 
     /// The call on a line, or the attempt, is over: its record, then dispatch, then the line anew.
@@ -610,7 +610,7 @@ impl OctetWorld {
             self.report.checks.not_dialled(u32::try_from(index).expect("few"));
         }
         self.feed(Input::LineTaken(line_name(line)));
-        self.feed(Input::Ended { terminal, line: line_name(line), outcome });
+        self.feed(Input::Ended { terminal, via: line_name(line).into(), outcome });
         // What was refused, or came in the last moment, is due again.
         self.feed_due(terminal);
     }

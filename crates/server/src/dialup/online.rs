@@ -24,7 +24,7 @@ use super::deliver::{Delivery, deliver};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
-use crate::directory::{CallRecord, Direction, Name, Terminal};
+use crate::directory::{CallRecord, Direction, Terminal, Via};
 use crate::door::{Door, Place};
 use crate::keys::NotTrusted;
 use crate::outcome::Outcome;
@@ -43,9 +43,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// The rate that decides the size of TLS records: none is too small for a network.
 const RATE_BPS: u32 = 10_000_000;
-
-/// What stands in a record where a line's name would.
-const INTERNET: &str = "internet";
 
 /// Serves the port until the server stops.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -131,9 +128,8 @@ where
 {
     let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), RATE_BPS).await?;
     let mut proof = stream.proof();
-    let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
-        CallRecord::begin(Direction::Incoming, line.clone(), terminal.number.clone(), terminal.name.clone());
+        CallRecord::begin(Direction::Incoming, Via::Internet, terminal.number.clone(), terminal.name.clone());
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
     let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Counters::default());
@@ -163,7 +159,7 @@ where
     let connected = Some(Connected::new(shared, id, due));
     record.connected_at = Some(record.moment(began.elapsed()));
     shared.store.record_call(record.clone()).await?;
-    shared.report(Report::Connected { terminal: id, call, line }).await;
+    shared.report(Report::Connected { terminal: id, call, via: Via::Internet }).await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);
     let outcome = tokio::select! {
