@@ -148,9 +148,7 @@ pub struct Heard<'a> {
 pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Result<AnswerEnd, AnswerError> {
     let mut line = ModemLine::attached(port, config.profile, ring.has_short_guard, ring.octets)?;
     // The ring watch says "absent" in time; the limit is for a ring that is over before it was one.
-    let ring = timeout(2 * CALLER_ID_WAIT, line.ring())
-        .await
-        .unwrap_or(Ok(Ring { caller: Caller::Absent, is_no_data: false }))?;
+    let ring = timeout(2 * CALLER_ID_WAIT, line.ring()).await.unwrap_or(Ok(Ring::new(Caller::Absent, false)))?;
     let ring = ring.at(config.home);
     let budget = Budget::new(&config.state, config.limits);
     let now = Zoned::now();

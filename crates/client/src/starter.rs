@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Opening ──► Initialising ──► Waiting ──ring──► `answer` runs (line is its stdin) ──► DTR low ──► Opening
-//!      ▲  port or modem fails: again in a minute     │ RING of a call just refused: ignored
+//!      ▲  port or modem fails: again soon, later     │ RING of a call just refused: ignored
+//!      │  at most once a minute                       │
 //!      └─────────────────────────────────────────────┘
 //!                                    └──somebody asks for the line──► closed, until he is gone ──► DTR low ──► Opening
 //! ```
@@ -13,7 +14,7 @@
 //! it, hangs up.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -31,8 +32,20 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::answer::AnswerExit;
 use crate::service_manager::ServiceManager;
 
-/// Between two attempts to get a port or modem to work. The shortest timer there is.
-const RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// Between two attempts to get a port or modem to work: a USB modem that is plugged in again is there after two seconds or
+/// so. Doubled up to a minute.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How long the decision program may take to look at its config.
+const CHECK_TIME: Duration = Duration::from_secs(30);
+const CHECK_LOOKS: Duration = Duration::from_millis(20);
+
+/// Octets read of what it says of the modem.
+const CHECK_OCTETS_MAX: u64 = 4096;
+
+/// Added to the decision program's arguments: it looks at its config, says what that says of the modem, and ends.
+pub const CHECK: &str = "--check";
 
 /// Octets heard since the ring began that are handed on: RING and a caller-ID block have about 80.
 const HEARD_OCTETS_MAX: usize = 1024;
@@ -42,8 +55,8 @@ const HEARD_OCTETS_MAX: usize = 1024;
 pub struct StarterConfig {
     /// Where the modem is.
     pub port: PortAddress,
-    /// What it is, and is told.
-    pub setup: Setup,
+    /// What it is, and is told; `None`: as the decision program's config says.
+    pub setup: Option<Setup>,
     /// The program that decides, and its arguments; `--heard HEX`, perhaps `--short-guard`, is added.
     pub answer: (PathBuf, Vec<OsString>),
     /// Where other programs of this machine ask for the line, to dial.
@@ -86,14 +99,18 @@ pub fn run(config: &StarterConfig) -> ! {
         let bound = bind_lender(path);
         bound.inspect_err(|error| tracing::error!(path = %path.display(), %error, "the line is not lent")).ok()
     });
-    let mut starter = Starter { config, manager, lender, refused_at: None, refused: 0 };
+    let checked = check(&config.answer);
+    let setup = config.setup.clone().or(checked).unwrap_or_default();
+    let mut starter = Starter { config, setup, manager, lender, pause: RETRY_PAUSE, refused_at: None, refused: 0 };
     loop {
         match starter.serve_one() {
             Ok(()) => sleep(DTR_LOW),
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(port = %config.port, %error, source, "line not usable, trying again in a minute");
-                sleep(RETRY_PAUSE);
+                let again_in = starter.pause;
+                tracing::error!(port = %config.port, %error, source, ?again_in, "line not usable");
+                sleep(again_in);
+                starter.pause = (2 * again_in).min(RETRY_PAUSE_MAX);
             }
         }
     }
@@ -109,10 +126,58 @@ fn bind_lender(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
+/// Has the decision program look at its config: a fault in it would have every call unanswered, and nothing would say so
+/// before the first. Gives what the config says of the modem.
+fn check((program, arguments): &(PathBuf, Vec<OsString>)) -> Option<Setup> {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(CHECK).stdin(Stdio::null()).stdout(Stdio::piped());
+    let checked = command.spawn().and_then(|mut child| {
+        let began = Instant::now();
+        while child.try_wait()?.is_none() && began.elapsed() < CHECK_TIME {
+            sleep(CHECK_LOOKS);
+        }
+        child.kill()?; // nothing, if it has ended
+        let mut said = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(CHECK_OCTETS_MAX).read_to_string(&mut said)?;
+        }
+        Ok((child.wait()?, said))
+    });
+    match checked {
+        Ok((status, said)) if status.success() => setup_from_lines(&said),
+        Ok((status, _)) => {
+            let program = program.display();
+            tracing::error!(%program, code = status.code(), "calls will not be answered: the config is faulty, see above");
+            None
+        }
+        Err(error) => {
+            tracing::error!(program = %program.display(), %error, "calls will not be answered: no decision program");
+            None
+        }
+    }
+}
+
+/// What [`CHECK`] has the decision program say: the profile, then each command of the operator's, a line each.
+pub fn setup_to_lines(setup: &Setup) -> String {
+    let added = setup.added.iter().map(|command| format!("init {}\n", command.as_str()));
+    format!("profile {}\n{}", setup.profile, added.collect::<String>())
+}
+
+/// Reads what [`setup_to_lines`] wrote. `None`: it is not that.
+fn setup_from_lines(text: &str) -> Option<Setup> {
+    let mut lines = text.lines();
+    let profile = lines.next()?.strip_prefix("profile ")?.parse().ok()?;
+    let added = lines.map(|line| line.strip_prefix("init ")?.parse().ok()).collect::<Option<_>>()?;
+    Some(Setup { profile, added })
+}
+
 struct Starter<'a> {
     config: &'a StarterConfig,
+    setup: Setup,
     manager: ServiceManager,
     lender: Option<UnixListener>,
+    /// Before the next attempt, if this one fails.
+    pause: Duration,
     /// When the call that was refused last rang last: until the line was quiet, RING alone is still that call.
     refused_at: Option<Instant>,
     refused: u64,
@@ -142,7 +207,7 @@ impl Starter<'_> {
     /// Initialises the modem and waits for the first sign of a call, or for somebody who wants to dial.
     fn wait(&mut self, port: &Port) -> Result<Sign, Interruption> {
         let mut is_ready = false;
-        let mut dialogue = Dialogue::new(self.config.setup.clone(), port.signals(), Instant::now());
+        let mut dialogue = Dialogue::new(self.setup.clone(), port.signals(), Instant::now());
         let mut buffer = [0; 256];
         let mut heard = Vec::new();
         loop {
@@ -155,6 +220,7 @@ impl Starter<'_> {
                 Output::Event(Event::Ready) => {
                     tracing::info!(port = %self.config.port, "waiting for calls");
                     is_ready = true;
+                    self.pause = RETRY_PAUSE;
                     self.manager.ready();
                     self.manager.alive();
                     continue;
@@ -178,6 +244,12 @@ impl Starter<'_> {
                 Output::Event(Event::Connected { .. } | Event::NoCall(_) | Event::Rung) => continue,
                 Output::Timeout { at, .. } => at,
             };
+            // Nothing of it was a sign of a call. What may be one is the line that has not ended.
+            if !dialogue.is_within_line() {
+                heard.clear();
+            } else if let Some(end) = heard.iter().rposition(|octet| matches!(octet, b'\r' | b'\n')) {
+                heard.drain(..=end);
+            }
             let probe_at = deadline.is_none().then(|| Instant::now() + self.manager.interval());
             // Not in the middle of a ring: that has the line.
             let lender = self.lender.as_ref().filter(|_| is_ready && deadline.is_none());
@@ -291,6 +363,16 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(bind_lender(&link).is_err() && link.is_symlink());
+    }
+
+    #[test]
+    fn what_the_config_says_of_the_modem_survives_the_way_to_the_starter() {
+        let setup = Setup { profile: "gsm".parse().unwrap(), added: vec!["ATS153=6".parse().unwrap()] };
+        assert_eq!(setup_from_lines(&setup_to_lines(&setup)), Some(setup));
+        assert_eq!(setup_from_lines(&setup_to_lines(&Setup::default())), Some(Setup::default()));
+        for text in ["", "anything", "profile x\n", "profile gsm\ninit ATD112\n", "profile gsm\nmore\n"] {
+            assert_eq!(setup_from_lines(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ async fn on_a_ring_it_starts_the_answer_program_with_the_line_as_standard_input_
     let line = folder.path().join("owner");
     // Notes what it was given, answers, and stays until the file `go` is there.
     let answer = folder.path().join("answer");
-    let script = "#!/bin/sh\ncd \"${0%/*}\" && printf '%s\\n' \"$@\" >given && printf 'ATA\\r' >&0\n\
+    let script = "#!/bin/sh\n[ \"$4\" = --check ] && exit 0\ncd \"${0%/*}\" && printf '%s\\n' \"$@\" >given && printf 'ATA\\r' >&0\n\
                   while [ ! -e go ]; do sleep 0.02; done\nrm go; exit 0\n";
     fs::write(&answer, script).unwrap();
     fs::set_permissions(&answer, fs::Permissions::from_mode(0o700)).unwrap();
@@ -157,4 +157,47 @@ async fn on_a_ring_it_starts_the_answer_program_with_the_line_as_standard_input_
     }
     drop(starter);
     exchange.stop().await.unwrap();
+}
+
+/// A program in a folder.
+fn script(folder: &Path, text: &str) -> std::path::PathBuf {
+    let program = folder.join("answer");
+    fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    program
+}
+
+#[test]
+fn a_config_by_which_no_call_is_answered_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = script(folder.path(), "[ \"$4\" = --check ] && exit 2");
+    let starter = Starter::start(&folder.path().join("no-line"), &answer, &folder.path().join("no-manager"));
+    starter.wait("calls will not be answered");
+    drop(starter);
+    let starter = Starter::start(&folder.path().join("no-line"), Path::new("/no/program"), &folder.path().join("none"));
+    starter.wait("no decision program");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_modem_is_what_the_config_says_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = script(folder.path(), "printf 'profile gsm\\ninit ATS153=6\\n'");
+    let modem = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let line = format!("tcp://{}", modem.local_addr().unwrap());
+    let _starter = Starter::start(Path::new(&line), &answer, &folder.path().join("no-manager"));
+    let (mut stream, _) = modem.accept().await.unwrap();
+    let (mut said, mut command) = (Vec::new(), Vec::new());
+    let asked = async {
+        while said.last().is_none_or(|last| last != "ATS153=6") {
+            match stream.read_u8().await.unwrap() {
+                b'\r' => {
+                    said.push(String::from_utf8(std::mem::take(&mut command)).unwrap());
+                    stream.write_all(b"\r\nOK\r\n").await.unwrap();
+                }
+                octet => command.push(octet),
+            }
+        }
+    };
+    let is_in_time = timeout(PATIENCE, asked).await.is_ok();
+    assert!(is_in_time && said.contains(&"AT+CLIP=1".to_owned()), "{said:?}");
 }

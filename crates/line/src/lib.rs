@@ -32,5 +32,5 @@ pub use modem_line::{DialFailure, LineError, ModemLine};
 pub use number::{Number, NumberError};
 pub use numbering::{Forbidden, Home, HomeError, check_dialled};
 pub use port::{DTR_LOW, Port, PortAddress, PortAddressError, PortError, Woken};
-pub use ring::{CALLER_ID_WAIT, Caller, QUIET_AFTER, Ring, RingInput, RingWatch};
+pub use ring::{CALLER_ID_WAIT, Caller, QUIET_AFTER, RING_APART, Ring, RingInput, RingWatch};
 pub use screening::{Action, ActionError, Decision, RATE_PERIOD, RefusalReason, Rule, Screening};

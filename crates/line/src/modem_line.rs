@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output, Profile, RingKind, Setup};
@@ -146,15 +147,31 @@ impl ModemLine {
         self.call(Input::Answer).await
     }
 
-    /// Lets a number ring for `duration` and hangs up before anybody pays.
+    /// Lets a number ring for `duration`, or until `has_come` is ready, and hangs up before anybody pays.
     ///
     /// # Errors
     /// [`DialFailure`]: it did not ring, or somebody answered ([`Failure::NotData`]); the call is then hung up.
-    pub async fn ring_only(mut self, number: &DialString, duration: Duration) -> Result<(), DialFailure> {
+    pub async fn ring_only(
+        mut self,
+        number: &DialString,
+        duration: Duration,
+        has_come: impl Future<Output = ()>,
+    ) -> Result<(), DialFailure> {
         self.answered_probe().await?;
         self.dialogue.handle(Input::RingOnly { number, duration }, now());
+        let mut has_come = pin!(has_come);
+        let mut rings_on = true;
         loop {
-            match self.event().await? {
+            let event = tokio::select! {
+                biased;
+                event = self.event() => event?,
+                () = &mut has_come, if rings_on => {
+                    rings_on = false;
+                    self.dialogue.handle(Input::StopRinging, now());
+                    continue;
+                }
+            };
+            match event {
                 Event::Rung => return Ok(()),
                 Event::Connected { .. } => return Err(DialFailure::NoCall(Failure::NotData)),
                 Event::NoCall(failure) => return Err(DialFailure::NoCall(failure)),

@@ -7,10 +7,13 @@ use modem::DialString;
 
 use crate::numbering::Home;
 
+/// Between digits, these are nothing.
+const VISUAL_SEPARATORS: [char; 5] = ['-', '.', '(', ')', ' '];
+
 /// A telephone number: in international form (`+4930123456`, ITU-T E.164), or local to a line (a PBX extension or a
 /// short code such as `201`).
 ///
-/// Two numbers are the same only if every digit is. `+49661234567` and `0661234567` are different numbers until a line
+/// Two numbers are the same only if every digit is; a [`Home`] knows how lines there spell one. `+49661234567` and `0661234567` are different numbers until a line
 /// says what its home country is. What is sent to a modem is a [`DialString`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Number(Box<str>);
@@ -70,7 +73,10 @@ impl Number {
 impl FromStr for Number {
     type Err = NumberError;
 
+    /// What only makes a number readable is left out: hyphens, dots, brackets (RFC 3966 §5.1.1), and blanks.
     fn from_str(text: &str) -> Result<Self, NumberError> {
+        let written: String = text.chars().filter(|c| !VISUAL_SEPARATORS.contains(c)).collect();
+        let text = written.as_str();
         let (digits, min, max) = match text.strip_prefix('+') {
             Some(digits) => (digits, 3, 15),
             None => (text, 1, 20),
@@ -126,11 +132,21 @@ mod tests {
         assert_eq!(number(""), Err(NumberError::Empty));
         assert_eq!(number("+"), Err(NumberError::Empty));
         assert_eq!(number("２０１"), Err(NumberError::Character('２')));
-        assert_eq!(number("201 "), Err(NumberError::Character(' ')));
+        assert_eq!(number("201x"), Err(NumberError::Character('x')));
+        assert_eq!(number("201\t"), Err(NumberError::Character('\t')));
+        assert_eq!(number("()-"), Err(NumberError::Empty));
         assert_eq!(number("2+01"), Err(NumberError::Character('+')));
         assert_eq!(number("+0049661234567"), Err(NumberError::LeadingZero));
         assert_eq!(number("+12"), Err(NumberError::Length { digits: 2, min: 3, max: 15 }));
         assert_eq!(number(&"1".repeat(21)), Err(NumberError::Length { digits: 21, min: 1, max: 20 }));
+    }
+
+    #[test]
+    fn a_number_may_be_written_for_reading() {
+        for text in ["+81 6-1234-5678", "+81(6)1234.5678", "+81612345678", " +81 6 1234 5678 "] {
+            assert_eq!(number(text).unwrap().as_str(), "+81612345678", "{text}");
+        }
+        assert_eq!(number("(0661) 234-567").unwrap().as_str(), "0661234567");
     }
 
     #[test]

@@ -9,7 +9,9 @@
 //! ```
 //!
 //! A [`Home`] makes the first of the other two, so that numbers can go on being compared exactly. What fits none of them
-//! is an extension or a short code and stays as it is. The plans are data, made from libphonenumber's.
+//! is an extension or a short code and stays as it is. Lines present callers in still other ways, each a spelling of one
+//! number and not of another only if one knows the number: [`Home::spelt`] gives what may be meant, for a comparison with
+//! the registered ones. Nothing is dialled by it. The plans are data, made from libphonenumber's.
 
 mod plans;
 
@@ -45,6 +47,29 @@ const NORTH_AMERICAN_DIGITS: usize = 10;
 
 /// Fewest digits behind an international prefix: a country code and a number.
 const FOREIGN_DIGITS_MIN: usize = 7;
+
+/// Fewest digits of a number without its trunk prefix: less may be an extension.
+const OWN_DIGITS_MIN: usize = 6;
+
+/// International prefixes besides the plan's, `x` for any digit: each carrier has its own there. From the ITU's list of
+/// dialling procedures, and libphonenumber's.
+const INTERNATIONAL_PREFIXES: &[(&str, &[&str])] = &[
+    ("AU", &["001x"]),
+    ("BR", &["00xx"]),
+    ("CL", &["1xx0"]),
+    ("CO", &["005", "007", "009", "0044x", "00456"]),
+    ("FI", &["990", "99xxx"]),
+    ("HK", &["001", "002", "006", "007", "008", "009", "0030", "0050", "0059"]),
+    ("ID", &["001", "007", "008", "009", "0101x"]),
+    ("IL", &["012", "013", "014", "015", "016", "017", "018", "019"]),
+    ("KR", &["001", "002", "005", "006", "008", "009", "0030x", "0070x", "0072x", "0076x"]),
+    ("SG", &["001", "002", "008", "018", "019"]),
+    ("TH", &["001", "004", "005", "006", "007", "008", "009"]),
+    ("TW", &["002", "005", "006", "007", "009", "016", "017", "019"]),
+];
+
+/// Prefixes of a national number that name a carrier besides the trunk prefix.
+const CARRIER_PREFIXES: &[(&str, &[&str])] = &[("BR", &["0xx"]), ("CO", &["03", "05", "07", "09"])];
 
 /// The country in which a line is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,6 +122,49 @@ impl Home {
         international_form.parse().unwrap_or_else(|_| number.clone())
     }
 
+    /// The numbers that may be meant by what a line here presents of a caller, the likeliest first. Besides
+    /// [`Home::normal`]: without the trunk prefix, the country code without its `+`, behind another international prefix or
+    /// a carrier's code. Each is compared whole with the registered ones, so that nothing but a spelling of one fits.
+    ///
+    /// ```
+    /// use ringup_line::{Home, Number};
+    ///
+    /// let home: Home = "DE".parse()?;
+    /// for presented in ["06612345670", "6612345670", "496612345670", "00496612345670"] {
+    ///     assert!(home.spelt(&presented.parse()?).contains(&"+496612345670".parse()?));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spelt(self, presented: &Number) -> Vec<Number> {
+        let mut meant = vec![self.normal(presented)];
+        if presented.is_international() {
+            return meant;
+        }
+        let Plan { country, code, shortest, .. } = *self.0;
+        let digits = presented.as_str();
+        let mut may_be = |international: String| {
+            let number = international.parse::<Number>().ok().filter(|number| !meant.contains(number));
+            meant.extend(number);
+        };
+        if digits.len() >= shortest.max(OWN_DIGITS_MIN) {
+            may_be(format!("+{code}{digits}"));
+        }
+        if digits.strip_prefix(code).is_some_and(|national| national.len() >= shortest.max(OWN_DIGITS_MIN)) {
+            may_be(format!("+{digits}"));
+        }
+        for (place, prefixes) in INTERNATIONAL_PREFIXES {
+            let behind = prefixes.iter().filter_map(|prefix| behind(digits, prefix)).filter(|_| *place == country);
+            behind
+                .filter(|foreign| foreign.len() >= FOREIGN_DIGITS_MIN)
+                .for_each(|foreign| may_be(format!("+{foreign}")));
+        }
+        for (place, prefixes) in CARRIER_PREFIXES {
+            let behind = prefixes.iter().filter_map(|prefix| behind(digits, prefix)).filter(|_| *place == country);
+            behind.filter(|national| national.len() >= shortest).for_each(|own| may_be(format!("+{code}{own}")));
+        }
+        meant
+    }
+
     /// What is dialled here for a number.
     pub(crate) fn dialled(self, number: &Number) -> String {
         let Plan { code, international, trunk, .. } = *self.0;
@@ -120,6 +188,13 @@ impl Home {
         let is_national = national.len() >= shortest;
         is_national.then_some(national)
     }
+}
+
+/// What stands behind a prefix in which `x` is any digit.
+fn behind<'a>(digits: &'a str, prefix: &str) -> Option<&'a str> {
+    let (begins, rest) = digits.split_at_checked(prefix.len())?;
+    let fits = begins.bytes().zip(prefix.bytes()).all(|(digit, wanted)| wanted == b'x' || digit == wanted);
+    fits.then_some(rest)
 }
 
 /// Whether a number may be dialled from a line with this home, if it has one.
@@ -215,6 +290,73 @@ mod tests {
         let meant = normal("DE", "06612345670");
         for other in ["0661234567", "066123456701", "16612345670", "6612345670", "0049661234567"] {
             assert_ne!(normal("DE", other), meant, "{other}");
+        }
+    }
+
+    fn is_spelt(country: &str, registered: &str, presented: &str) -> bool {
+        let home: Home = country.parse().unwrap();
+        home.spelt(&presented.parse().unwrap()).contains(&home.normal(&registered.parse().unwrap()))
+    }
+
+    #[test]
+    fn what_lines_of_a_country_present_is_a_spelling_of_the_registered_number() {
+        for (country, registered, presented) in [
+            ("DE", "+496612345670", "6612345670"),
+            ("DE", "+496612345670", "496612345670"),
+            ("DE", "+496612345670", "06612345670"),
+            ("FR", "+33123456789", "123456789"),
+            ("IN", "+919812345678", "9812345678"),
+            ("RU", "+74951234567", "4951234567"),
+            ("RU", "+74951234567", "74951234567"),
+            ("RU", "+74951234567", "84951234567"),
+            ("CN", "+8613912345678", "13912345678"),
+            ("BR", "+551133334444", "1133334444"),
+            ("BR", "+551133334444", "0151133334444"),
+            ("AR", "+541143211234", "1143211234"),
+            ("TR", "+902121234567", "2121234567"),
+            ("MX", "+525512345678", "525512345678"),
+            ("HK", "+442071838750", "0059442071838750"),
+            ("HK", "+442071838750", "001442071838750"),
+            ("DE", "201", "201"),
+        ] {
+            assert!(is_spelt(country, registered, presented), "{country}: {presented}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_spelling_of_it_is_another_number() {
+        for (country, registered, presented) in [
+            ("DE", "+496612345670", "661234567"),
+            ("DE", "+496612345670", "66123456701"),
+            ("DE", "+496612345670", "16612345670"),
+            ("DE", "+496612345670", "+16612345670"),
+            ("DE", "+496612345670", "0151496612345670"),
+            ("DE", "+496612345670", "446612345670"),
+            ("IN", "+919812345678", "00449812345678"),
+            ("IN", "+919812345678", "449812345678"),
+            ("BR", "+551133334444", "015113333444"),
+            ("US", "+12125551234", "5551234"),
+            ("US", "+12125551234", "442125551234"),
+            ("DE", "201", "0201"),
+            ("DE", "201", "49201"),
+            ("DE", "+49201", "201"),
+        ] {
+            assert!(!is_spelt(country, registered, presented), "{country}: {presented}");
+        }
+    }
+
+    /// Whoever is let in by a spelling has presented the registered digits, whole, and nothing but a prefix before them.
+    #[test]
+    fn a_spelling_ends_with_the_digits_of_the_number() {
+        for country in ["DE", "US", "RU", "BR", "HK", "IT", "HU", "CO", "KR"] {
+            let home: Home = country.parse().unwrap();
+            for presented in ["6612345670", "496612345670", "0151133334444", "001442071838750", "84951234567", "201"] {
+                for meant in home.spelt(&presented.parse().unwrap()) {
+                    let digits = meant.as_str().trim_start_matches('+');
+                    let national = digits.strip_prefix(home.0.code).unwrap_or(digits);
+                    assert!(presented.ends_with(national), "{country}: {presented} {meant}");
+                }
+            }
         }
     }
 

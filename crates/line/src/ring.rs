@@ -3,11 +3,14 @@
 //! ```text
 //!             RING ┌──────────┐ NMBR            -> Ring { caller }
 //!   Quiet ────────►│ Ringing  │ second RING     -> Ring { Absent }     ──► Settled ──quiet for QUIET_AFTER──► Quiet
-//!         ◄────────│          │ CALLER_ID_WAIT  -> Ring { Absent }           │  RING: still the same call
+//!         ◄────────│          │ CALLER_ID_WAIT  -> Ring { Absent }           │  RING, the same NMBR: the same call
 //!    quiet: the    └──────────┘                                              │
 //!    caller gave up     ▲  NMBR before the first RING (UK) waits for RING    │  NMBR: another caller, a new ring
 //!                       └────────────────────────────────────────────────────┘
 //! ```
+//!
+//! RINGs that follow each other within [`RING_APART`] are one: two bursts (Australia, New Zealand, Ireland, India, the
+//! United Kingdom), or a modem that says it in two ways (`+CRING: REL ASYNC` and `RING`).
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,10 @@ pub const CALLER_ID_WAIT: Duration = Duration::from_secs(8);
 
 /// After so long without a RING the caller has given up: the longest cadence in use is 6 s (US: 2 s on, 4 s off).
 pub const QUIET_AFTER: Duration = Duration::from_secs(8);
+
+/// RINGs that are less apart are one: no cadence pauses for less between two rings, and the bursts of one ring are at
+/// most 0.6 s apart.
+pub const RING_APART: Duration = Duration::from_secs(2);
 
 /// Who is calling, as far as the exchange told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,18 +56,34 @@ impl From<&CallerId> for Caller {
 pub struct Ring {
     /// Who is calling.
     pub caller: Caller,
+    /// The other numbers that the presented one may be a spelling of: see [`Home::spelt`].
+    pub others: Vec<Number>,
     /// The modem says that it is no data call: there is nothing to answer, but it may be a signal.
     pub is_no_data: bool,
 }
 
 impl Ring {
+    /// A ring as the exchange presents it.
+    pub fn new(caller: Caller, is_no_data: bool) -> Self {
+        Self { caller, others: Vec::new(), is_no_data }
+    }
+
     /// The same ring, with the caller's number as it is meant in a country.
     #[must_use]
     pub fn at(self, home: Option<Home>) -> Self {
-        match self.caller {
-            Caller::Number(number) => Self { caller: Caller::Number(number.at(home)), ..self },
-            caller => Self { caller, ..self },
-        }
+        let (Caller::Number(number), Some(home)) = (&self.caller, home) else { return self };
+        let mut spelt = home.spelt(number).into_iter();
+        let caller = Caller::Number(spelt.next().unwrap_or_else(|| number.clone()));
+        Self { caller, others: spelt.collect(), is_no_data: self.is_no_data }
+    }
+
+    /// The numbers that may be calling, the likeliest first.
+    pub fn numbers(&self) -> impl Iterator<Item = &Number> {
+        let first = match &self.caller {
+            Caller::Number(number) => Some(number),
+            Caller::Withheld | Caller::Absent => None,
+        };
+        first.into_iter().chain(&self.others)
     }
 }
 
@@ -90,10 +113,12 @@ enum State {
     Ringing {
         since: Instant,
         rings: u8,
+        last_ring: Instant,
         caller: Option<Caller>,
     },
     Settled {
         last_ring: Instant,
+        caller: Caller,
     },
 }
 
@@ -115,15 +140,18 @@ impl RingWatch {
         match (&mut self.state, input) {
             (_, RingInput::Deadline) => None,
             (State::Quiet, RingInput::Ring(_)) => {
-                self.state = State::Ringing { since: now, rings: 1, caller: None };
+                self.state = State::Ringing { since: now, rings: 1, last_ring: now, caller: None };
                 None
             }
             (State::Quiet, RingInput::CallerId(id)) => {
-                self.state = State::Ringing { since: now, rings: 0, caller: Some(Caller::from(*id)) };
+                let caller = Some(Caller::from(*id));
+                self.state = State::Ringing { since: now, rings: 0, last_ring: now, caller };
                 None
             }
-            (State::Ringing { rings, caller, .. }, RingInput::Ring(_)) => {
-                *rings += 1;
+            (State::Ringing { rings, last_ring, caller, .. }, RingInput::Ring(_)) => {
+                let is_same_ring = *rings > 0 && now.saturating_duration_since(*last_ring) < RING_APART;
+                *last_ring = now;
+                *rings += u8::from(!is_same_ring);
                 let caller = caller.take();
                 // The second RING without a number: it would have come between the two.
                 if caller.is_some() || *rings > 1 { self.settle(caller.unwrap_or(Caller::Absent), now) } else { None }
@@ -132,11 +160,16 @@ impl RingWatch {
                 *caller = Some(Caller::from(*id));
                 None
             }
+            // Some lines tell the number with each RING.
+            (State::Settled { last_ring, caller }, RingInput::CallerId(id)) if Caller::from(*id) == *caller => {
+                *last_ring = now;
+                None
+            }
             (State::Ringing { .. } | State::Settled { .. }, RingInput::CallerId(id)) => {
                 let caller = Caller::from(*id);
                 self.settle(caller, now)
             }
-            (State::Settled { last_ring }, RingInput::Ring(_)) => {
+            (State::Settled { last_ring, .. }, RingInput::Ring(_)) => {
                 *last_ring = now;
                 None
             }
@@ -145,16 +178,16 @@ impl RingWatch {
 
     /// When to feed [`RingInput::Deadline`].
     pub fn deadline(&self) -> Option<Instant> {
-        match self.state {
+        match &self.state {
             State::Quiet => None,
-            State::Ringing { since, .. } => Some(since + CALLER_ID_WAIT),
-            State::Settled { last_ring } => Some(last_ring + QUIET_AFTER),
+            State::Ringing { since, .. } => Some(*since + CALLER_ID_WAIT),
+            State::Settled { last_ring, .. } => Some(*last_ring + QUIET_AFTER),
         }
     }
 
     fn settle(&mut self, caller: Caller, now: Instant) -> Option<Ring> {
-        self.state = State::Settled { last_ring: now };
-        Some(Ring { caller, is_no_data: self.is_no_data })
+        self.state = State::Settled { last_ring: now, caller: caller.clone() };
+        Some(Ring::new(caller, self.is_no_data))
     }
 }
 
@@ -167,10 +200,10 @@ mod tests {
     }
 
     fn number(digits: &str) -> Option<Ring> {
-        Some(Ring { caller: Caller::Number(digits.parse().unwrap()), is_no_data: false })
+        Some(Ring::new(Caller::Number(digits.parse().unwrap()), false))
     }
 
-    const ABSENT: Option<Ring> = Some(Ring { caller: Caller::Absent, is_no_data: false });
+    const ABSENT: Option<Ring> = Some(Ring { caller: Caller::Absent, others: Vec::new(), is_no_data: false });
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
@@ -218,6 +251,45 @@ mod tests {
         let mut watch = RingWatch::default();
         watch.handle(&RingInput::Ring(RingKind::Plain), now);
         assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), ABSENT);
+    }
+
+    #[test]
+    fn rings_less_than_two_seconds_apart_are_one() {
+        for gaps_ms in [&[600][..], &[0], &[600, 600], &[1999]] {
+            let (mut watch, mut now) = (RingWatch::default(), Instant::now());
+            assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now), None);
+            for gap in gaps_ms {
+                now += Duration::from_millis(*gap);
+                assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now), None, "{gaps_ms:?}");
+            }
+            assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + SECOND), number("201"), "{gaps_ms:?}");
+        }
+        let (mut watch, now) = (RingWatch::default(), Instant::now());
+        watch.handle(&RingInput::Ring(RingKind::Plain), now);
+        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + RING_APART), ABSENT);
+    }
+
+    #[test]
+    fn a_ring_that_never_pauses_is_settled_in_time() {
+        let (mut watch, start) = (RingWatch::default(), Instant::now());
+        let mut settled = None;
+        for passed_s in 0..20 {
+            let ring = watch.handle(&RingInput::Ring(RingKind::Plain), start + passed_s * SECOND);
+            settled = settled.or(ring.map(|ring| (passed_s, ring)));
+        }
+        assert_eq!(settled, Some((8, ABSENT.unwrap())));
+    }
+
+    #[test]
+    fn a_number_that_is_told_with_each_ring_is_one_call() {
+        let (mut watch, mut now) = (RingWatch::default(), Instant::now());
+        let mut rings = Vec::new();
+        for _ in 0..5 {
+            rings.extend(watch.handle(&RingInput::CallerId(&id("201")), now));
+            rings.extend(watch.handle(&RingInput::Ring(RingKind::Plain), now));
+            now += 3 * SECOND;
+        }
+        assert_eq!(rings, [number("201").unwrap()]);
     }
 
     #[test]

@@ -146,14 +146,15 @@ impl Screening {
     }
 
     /// Decides about a ring that comes `at` this minute of the week. `acted_on` says how many rings of a number were acted
-    /// on in the last [`RATE_PERIOD`]. The whole number must be equal: no prefix, no suffix, no wildcard.
+    /// on in the last [`RATE_PERIOD`]. The whole number must be equal, or what is presented a spelling of
+    /// it where the line is ([`Ring::at`]): no prefix, no suffix, no wildcard.
     pub fn decide(&self, ring: &Ring, at: WeekMinute, acted_on: impl FnOnce(&Number) -> u32) -> Decision {
-        let number = match &ring.caller {
-            Caller::Number(number) => number,
+        match &ring.caller {
+            Caller::Number(_) => {}
             Caller::Withheld => return Decision::Refuse(RefusalReason::Withheld),
             Caller::Absent => return Decision::Refuse(RefusalReason::Absent),
-        };
-        let Some((number, rule)) = self.rules.get_key_value(number) else {
+        }
+        let Some((number, rule)) = ring.numbers().find_map(|number| self.rules.get_key_value(number)) else {
             return Decision::Refuse(RefusalReason::NotRegistered);
         };
         if rule.action == Action::Refuse {
@@ -186,7 +187,7 @@ mod tests {
     }
 
     fn decide(registered: &[&str], caller: Caller) -> Decision {
-        screening(registered).decide(&Ring { caller, is_no_data: false }, MONDAY_NOON, |_| 0)
+        screening(registered).decide(&Ring::new(caller, false), MONDAY_NOON, |_| 0)
     }
 
     fn number(text: &str) -> Caller {
@@ -196,12 +197,12 @@ mod tests {
     fn with(rule: Rule, acted_on: u32) -> Decision {
         let mut screening = Screening::default();
         assert!(screening.register("201".parse().unwrap(), rule));
-        screening.decide(&Ring { caller: number("201"), is_no_data: false }, MONDAY_NOON, |_| acted_on)
+        screening.decide(&Ring::new(number("201"), false), MONDAY_NOON, |_| acted_on)
     }
 
     #[test]
     fn a_voice_call_is_not_answered_but_may_be_a_signal() {
-        let voice = Ring { caller: number("201"), is_no_data: true };
+        let voice = Ring::new(number("201"), true);
         let decide = |action| {
             let mut screening = Screening::default();
             screening.register("201".parse().unwrap(), Rule { action, ..Rule::default() });

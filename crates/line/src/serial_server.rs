@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,6 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Octets taken from the connection at once.
 const READ_OCTETS: usize = 1024;
+
+/// What a server may send: a burst that its buffers held back, and then far more than a serial line carries. Telnet
+/// commands count, too: they need no line.
+const BURST_OCTETS: f64 = 2_000_000.0;
+const OCTETS_PER_SECOND: f64 = 1_000_000.0;
 
 /// Reads in a row for the sake of the carrier.
 const READS_MAX: usize = 16;
@@ -31,6 +36,36 @@ pub(crate) struct SerialServer {
     pending: Vec<u8>,
     /// The end of the carrier is the end of the file.
     follows_carrier: bool,
+    allowance: Allowance,
+}
+
+/// How much more a server may send at the moment.
+#[derive(Debug)]
+struct Allowance {
+    octets: f64,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { octets: BURST_OCTETS, since: now }
+    }
+
+    /// Takes what came off it.
+    ///
+    /// # Errors
+    /// `InvalidData`: no line carries so much.
+    fn take(&mut self, count: usize, now: Instant) -> io::Result<()> {
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.since = now;
+        let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.octets = (self.octets + passed * OCTETS_PER_SECOND).min(BURST_OCTETS) - count;
+        if self.octets < 0.0 {
+            let problem = "the terminal server sends more than a serial line carries";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(())
+    }
 }
 
 impl SerialServer {
@@ -41,8 +76,14 @@ impl SerialServer {
     pub(crate) async fn open(address: &str, speed_bps: u32) -> io::Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await.map_err(|_| io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
-        let mut server =
-            Self { stream, telnet: Telnet::new(), heard: Vec::new(), pending: Vec::new(), follows_carrier: false };
+        let mut server = Self {
+            stream,
+            telnet: Telnet::new(),
+            heard: Vec::new(),
+            pending: Vec::new(),
+            follows_carrier: false,
+            allowance: Allowance::new(Instant::now()),
+        };
         timeout(PATIENCE, server.negotiate(speed_bps)).await.map_err(|_| io::ErrorKind::TimedOut)??;
         Ok(server)
     }
@@ -62,14 +103,17 @@ impl SerialServer {
             }
             match self.stream.read(&mut buffer).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.telnet.hear(&buffer[..count], &mut self.heard),
+                count => {
+                    self.allowance.take(count, Instant::now())?;
+                    self.telnet.hear(&buffer[..count], &mut self.heard);
+                }
             }
+            // What is said before the port is ours is nobody's.
+            self.heard.clear();
         }
         self.telnet.set_up(speed_bps);
         let replies = self.telnet.take_replies();
         self.stream.write_all(&replies).await?;
-        // What was said before the port was ours is nobody's.
-        self.heard.clear();
         Ok(())
     }
 
@@ -107,6 +151,7 @@ impl SerialServer {
         let _ = self.poll_pending(cx)?;
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         let octets = buffer.filled();
+        self.allowance.take(octets.len(), Instant::now())?;
         self.telnet.hear(octets, &mut self.heard);
         let is_open = !octets.is_empty();
         let _ = self.poll_pending(cx)?;
@@ -163,5 +208,62 @@ impl AsyncWrite for SerialServer {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_pending(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// Telnet: NOP; subnegotiations without an end; DCD that changes; octets.
+    const FLOODS: [&[u8]; 4] = [
+        &[255, 241],
+        &[255, 250, 44, 107],
+        &[255, 250, 44, 107, 0x88, 255, 240, 255, 250, 44, 107, 8, 255, 240],
+        b"2\r\n",
+    ];
+
+    #[tokio::test]
+    async fn a_server_that_never_stops_talking_is_a_fault_of_the_port_and_costs_two_seconds_of_line() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut tasks = JoinSet::new();
+        for grants in [true, false] {
+            for flood in FLOODS {
+                let (said, address) = (flood.repeat(4096), address.clone());
+                let client = tasks.spawn(async move {
+                    let mut server = SerialServer::open(&address, 115_200).await?;
+                    let mut sink = [0; 4096];
+                    while server.read(&mut sink).await? > 0 {}
+                    Ok::<_, io::Error>(())
+                });
+                let (mut stream, _) = listener.accept().await.unwrap();
+                if grants {
+                    stream.write_all(&[255, 253, 44]).await.unwrap();
+                }
+                let mut sent = 0_u64;
+                while stream.write_all(&said).await.is_ok() {
+                    sent += said.len() as u64;
+                }
+                let _ = client;
+                let ended = tasks.join_next().await.unwrap().unwrap();
+                assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::InvalidData, "{grants} {flood:?}");
+                // What was on its way in the kernel's buffers is not heard.
+                assert!(sent < 100_000_000, "{sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_at_its_full_rate_is_never_too_much() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        assert!(allowance.take(1_500_000, start).is_ok(), "held back in a buffer");
+        for second in 1..100 {
+            assert!(allowance.take(92_160, start + Duration::from_secs(second)).is_ok(), "921,600 bit/s");
+        }
     }
 }

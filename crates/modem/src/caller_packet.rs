@@ -26,7 +26,12 @@ const DATE_AND_TIME: usize = 8;
 
 /// `None`: not a packet.
 pub(crate) fn read(hex: &str) -> Option<CallerIdField> {
-    let octets = from_hex(hex)?;
+    // Some write the octets apart. Such a line counts as a packet only, for its checksum.
+    let is_apart = hex.contains(' ');
+    if is_apart && !hex.split(' ').all(|octet| octet.len() == 2) {
+        return None;
+    }
+    let octets = if is_apart { from_hex(&hex.replace(' ', ""))? } else { from_hex(hex)? };
     match *octets {
         [kind @ (SDMF | MDMF), length, ref rest @ ..] if rest.len() == usize::from(length) + 1 => {
             let sum = octets.iter().fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
@@ -38,6 +43,7 @@ pub(crate) fn read(hex: &str) -> Option<CallerIdField> {
                 _ => Some(CallerIdField::Caller(CallerId::Unavailable)),
             }
         }
+        _ if is_apart => None,
         _ => parameters(&octets),
     }
 }
@@ -89,6 +95,16 @@ mod tests {
     fn a_number_is_read_from_both_formats_and_in_either_case() {
         for hex in [NUMBER_AND_NAME, SINGLE, &NUMBER_AND_NAME.to_lowercase()] {
             assert_eq!(caller(hex), CallerId::Digits("0661234567".into()), "{hex}");
+        }
+    }
+
+    #[test]
+    fn octets_may_stand_apart_in_a_packet_and_nowhere_else() {
+        let apart =
+            "80 20 01 08 31 31 32 32 31 39 33 30 02 0A 34 30 37 35 35 35 32 31 32 30 07 08 50 55 53 48 20 53 52 56 4F";
+        assert_eq!(caller(apart), CallerId::Digits("4075552120".into()));
+        for text in ["02 03 32 30 31", "0203 32 30 31", "80 20", "80  20"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

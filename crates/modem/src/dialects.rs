@@ -31,10 +31,8 @@ pub(crate) enum Separator {
 /// What the value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Says {
-    /// The caller's number, or a code for its absence.
+    /// The caller's number, perhaps with dashes and parentheses, or a code for its absence.
     Number,
-    /// The same, perhaps with dashes and parentheses.
-    DashedNumber,
     /// Why there is no number.
     WhyNot,
     /// `"number",type,...`
@@ -61,9 +59,7 @@ const fn row(
     Dialect { tag, separator, says, example, source }
 }
 
-use Says::{
-    Clip, DashedNumber, FromTo, Nothing as NotTheCaller, Number, Packet, RingCallerCalled, RingCallerSub, WhyNot,
-};
+use Says::{Clip, FromTo, Nothing as NotTheCaller, Number, Packet, RingCallerCalled, RingCallerSub, WhyNot};
 use Separator::{Colon, Equals, Nothing};
 
 /// Every spelling known. Besides these, a line of nothing but digits is a caller (ELINK 301 with `AT\O`, mgetty), and a
@@ -89,11 +85,11 @@ pub const DIALECTS: &[Dialect] = &[
     row(
         "CALLER NUMBER",
         Colon,
-        DashedNumber,
+        Number,
         ("CALLER NUMBER: 066-123-4567", "0661234567"),
         "ZyXEL 1496: mgetty; Motorola, with dashes: hollie/misterhouse",
     ),
-    row("CALLER'S NUMBER", Colon, DashedNumber, ("CALLER'S NUMBER: 0661234567", "0661234567"), "mgetty"),
+    row("CALLER'S NUMBER", Colon, Number, ("CALLER'S NUMBER: 0661234567", "0661234567"), "mgetty"),
     row("CallerID", Colon, Number, ("CallerID: 0661234567", "0661234567"), "Russian USR Courier: mgetty"),
     row(
         "REASON FOR NO CALLER NUMBER",

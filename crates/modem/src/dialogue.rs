@@ -11,6 +11,10 @@
 //!             Dead (Event::Fault)
 //! ```
 //!
+//! Initialising: what does not answer the reset may have been told to be quiet, so `Q0` is said; what does not answer that
+//! may be in a call that a program has left, so it is escaped from once; then it is dead. A call that is given up ends
+//! with the modem's own word: one that says nothing even to that has not dialled.
+//!
 //! `Online` is the end: what follows the CONNECT line belongs to the call and is handed out with it. After a call the
 //! port is closed and opened again (that is how the modem is hung up) and a new dialogue begins.
 
@@ -19,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::caller_id::{CallerId, CallerIdField};
 use crate::dial_string::DialString;
+use crate::hang_up::{HangUp, HangUpStep};
 use crate::profile::{Profile, Step};
 use crate::reader::Reader;
 use crate::result_code::{ResultCode, RingKind, line_rate};
@@ -26,10 +31,23 @@ use crate::setup::Setup;
 
 /// How long a modem may take to answer a command.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same, after the last try: some take 7 s to reset.
+const LAST_REPLY_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same, of one that has been seen to be slow, at most.
+const SLOW_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much later than the first the answer to a repeated command may come.
+const REPLY_JITTER: Duration = Duration::from_millis(500);
 /// How often an initialising command is said before the modem counts as dead.
 const ATTEMPTS_MAX: u8 = 3;
 /// How often a modem at rest is asked whether it is still there before it counts as dead.
 const PROBES_MAX: u8 = 2;
+/// How often a modem is told to end a call before it counts as dead.
+const ABORTS_MAX: u8 = 2;
+
+/// How long the lines of a message's text follow its header.
+const BODY_TIME: Duration = Duration::from_secs(1);
+/// Lines behind which a text follows that is not the modem's (TS 27.005 §3.4.1, §4).
+const BODY_HEADERS: [&str; 5] = ["+CMT:", "+CDS:", "+CBM:", "+CMGR:", "+CMGL:"];
 
 /// Said last, whatever the profile and the operator said before.
 const SILENT: Step<'_> = Step { command: "ATS0=0", is_required: true };
@@ -57,6 +75,8 @@ pub enum Input<'a> {
         /// From the command to hanging up.
         duration: Duration,
     },
+    /// What [`Input::RingOnly`] was for has happened: stop ringing. Nothing where nothing rings.
+    StopRinging,
     /// Answer the call that is ringing. Only in `Ready`, as [`Input::Dial`].
     Answer,
     /// Refuse the call that is ringing, where the line has a way to say so; else silence is the refusal.
@@ -146,9 +166,15 @@ pub enum Failure {
     /// Our own line is dead.
     #[error("no dial tone")]
     NoDialTone,
-    /// The modem refuses to redial so soon (`DELAYED`, `BLACKLISTED`). Not a fault of line or number.
+    /// Our own line did not take the call: another telephone has it, or the exchange did not hear the number.
+    #[error("line in use")]
+    LineInUse,
+    /// The modem refuses to redial so soon (`DELAYED`). Another modem may.
     #[error("the modem's redial limit")]
     RedialLimit,
+    /// The modem refuses this number, or all (`BLACKLISTED`, `BLACKLIST FULL`), for longer. Another modem may.
+    #[error("blacklisted by the modem's redial limit")]
+    Blacklisted,
     /// The modem said ERROR.
     #[error("the modem refused the command")]
     Refused,
@@ -179,11 +205,43 @@ pub enum Fault {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Initialising { step: usize, attempt: u8, deadline: Instant },
+    Initialising {
+        step: usize,
+        attempt: u8,
+        first_said: Instant,
+        last_said: Instant,
+        deadline: Instant,
+    },
+    /// A command was answered that was said more than once: so many more answers may come, and are none to the next.
+    Settling {
+        next: usize,
+        owed: u8,
+        latency: Duration,
+        deadline: Instant,
+    },
+    /// Leaving a call that the modem may be in: see [`Dialogue::hang_up`].
+    Escaping {
+        deadline: Instant,
+    },
     Ready,
-    Probing { attempt: u8, deadline: Instant },
-    Dialling { deadline: Instant, is_ring_only: bool },
-    Answering { deadline: Instant },
+    Probing {
+        attempt: u8,
+        deadline: Instant,
+    },
+    Dialling {
+        deadline: Instant,
+        is_ring_only: bool,
+    },
+    Answering {
+        deadline: Instant,
+    },
+    /// The call was given up. The modem is to say so.
+    Aborting {
+        command: &'static str,
+        end: Event,
+        attempt: u8,
+        deadline: Instant,
+    },
     Online,
     Dead,
 }
@@ -197,6 +255,15 @@ pub struct Dialogue {
     /// What the modem said of the line's rate, of the call that is being set up.
     line_rate: Option<u32>,
     has_short_guard: bool,
+    /// Whether it has answered any command since the reset.
+    has_answered: bool,
+    /// How long it may take to.
+    reply_timeout: Duration,
+    /// The escape from a call, begun once at most.
+    hang_up: Option<HangUp>,
+    /// Until then lines are the text of a message; whether one at least still is, whatever the modem is doing.
+    body_until: Option<Instant>,
+    is_body_next: bool,
     reader: Reader,
     output: VecDeque<Output>,
 }
@@ -205,7 +272,7 @@ impl Dialogue {
     /// A modem in unknown condition: it is reset and initialised first.
     pub fn new(setup: Setup, signals: Signals, now: Instant) -> Self {
         let mut dialogue = Self { setup, signals, ..Self::attached(Profile::GENERIC, false) };
-        dialogue.say_init(0, 1, now);
+        dialogue.say_init(0, now);
         dialogue
     }
 
@@ -218,6 +285,11 @@ impl Dialogue {
             state: State::Ready,
             line_rate: None,
             has_short_guard,
+            has_answered: false,
+            reply_timeout: REPLY_TIMEOUT,
+            hang_up: None,
+            body_until: None,
+            is_body_next: false,
             reader: Reader::default(),
             output: VecDeque::new(),
         }
@@ -233,6 +305,11 @@ impl Dialogue {
         matches!(self.state, State::Probing { .. })
     }
 
+    /// Whether a line of the modem's has begun that has not ended.
+    pub fn is_within_line(&self) -> bool {
+        self.reader.is_within_line()
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         let profile = self.setup.profile;
@@ -246,6 +323,11 @@ impl Dialogue {
             Input::RingOnly { number, duration } => {
                 let command = format!("{}{}{}\r", profile.dial(), number.as_str(), profile.ring_suffix());
                 self.begin_call(&command, State::Dialling { deadline: now + duration, is_ring_only: true });
+            }
+            Input::StopRinging => {
+                if let State::Dialling { is_ring_only: true, .. } = self.state {
+                    self.give_up("ATD", Event::Rung, 1, now);
+                }
             }
             Input::Answer => {
                 self.begin_call("ATA\r", State::Answering { deadline: now + profile.answer_timeout() });
@@ -266,9 +348,11 @@ impl Dialogue {
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Output {
         self.output.pop_front().unwrap_or(match self.state {
-            State::Initialising { deadline, .. } | State::Probing { deadline, .. } => {
-                Output::Timeout { at: Some(deadline), what: Wake::Reply }
-            }
+            State::Initialising { deadline, .. }
+            | State::Settling { deadline, .. }
+            | State::Escaping { deadline }
+            | State::Aborting { deadline, .. }
+            | State::Probing { deadline, .. } => Output::Timeout { at: Some(deadline), what: Wake::Reply },
             State::Dialling { deadline, .. } | State::Answering { deadline } => {
                 Output::Timeout { at: Some(deadline), what: Wake::CallProgress }
             }
@@ -286,37 +370,77 @@ impl Dialogue {
     }
 
     fn hear(&mut self, mut octets: &[u8], now: Instant) {
+        if let (State::Escaping { .. }, Some(hang_up)) = (&self.state, &mut self.hang_up) {
+            hang_up.hear(octets, now);
+            return self.escape(now);
+        }
         while !matches!(self.state, State::Online | State::Dead) {
             let Some(line) = self.reader.next_line(&mut octets) else { return };
             tracing::trace!(%line, "modem says");
-            if let Some(code) = ResultCode::parse(&line) {
+            if self.is_body(now) {
+                continue;
+            }
+            if let Some(code) = ResultCode::parse(&line).or_else(|| ResultCode::glued(&line)) {
                 self.hear_code(&code, &mut octets, now);
             } else if let Some(field) = CallerIdField::parse(&line) {
                 self.hear_caller(field);
             } else if let Some(rate) = line_rate(&line) {
                 self.line_rate = Some(rate);
+            } else if BODY_HEADERS.iter().any(|header| line.trim_start().starts_with(header)) {
+                self.body_until = Some(now + BODY_TIME);
+                self.is_body_next = true;
             }
         }
     }
 
+    /// Whether a line is the text of a message. It may have any number of lines, and look like anything: while nothing
+    /// else is waited for, all that comes right behind the header is text.
+    fn is_body(&mut self, now: Instant) -> bool {
+        let is_in_time = self.body_until.is_some_and(|until| now < until);
+        let is_next = std::mem::take(&mut self.is_body_next);
+        is_in_time && (is_next || matches!(self.state, State::Ready | State::Probing { .. }))
+    }
+
     fn hear_caller(&mut self, field: CallerIdField) {
-        // `RING;caller;called` is a RING as well, and comes with each.
-        self.tell(match field {
-            CallerIdField::Caller(caller) => Event::CallerId(caller),
-            CallerIdField::Other => Event::CallerIdBegins,
-        });
+        match field {
+            CallerIdField::Caller(caller) => self.tell(Event::CallerId(caller)),
+            CallerIdField::RingingCaller(caller) => {
+                self.tell(Event::CallerId(caller));
+                self.tell_ring(RingKind::Plain);
+            }
+            CallerIdField::Other => self.tell(Event::CallerIdBegins),
+        }
+    }
+
+    /// While a call of ours is being set up, RING is an echo of the line or glare: the modem decides, not we.
+    fn tell_ring(&mut self, kind: RingKind) {
+        if !matches!(
+            self.state,
+            State::Dialling { .. } | State::Answering { .. } | State::Aborting { .. } | State::Dead
+        ) {
+            self.tell(Event::Ring(kind));
+        }
     }
 
     fn hear_code(&mut self, code: &ResultCode, octets: &mut &[u8], now: Instant) {
         if let ResultCode::Ring(kind) = code {
-            // While a call of ours is being set up, RING is an echo of the line or glare: the modem decides, not we.
-            if !matches!(self.state, State::Dialling { .. } | State::Answering { .. } | State::Dead) {
-                self.tell(Event::Ring(*kind));
-            }
-            return;
+            return self.tell_ring(*kind);
         }
         match self.state {
             State::Initialising { step, .. } => self.hear_reply(step, code, now),
+            State::Settling { next, owed, latency, deadline } if matches!(code, ResultCode::Ok | ResultCode::Error) => {
+                if owed > 1 {
+                    self.state = State::Settling { next, owed: owed - 1, latency, deadline };
+                } else {
+                    // All answers came, each late: it is slow, and no command was lost.
+                    self.reply_timeout = (2 * latency).clamp(REPLY_TIMEOUT, SLOW_REPLY_TIMEOUT);
+                    self.say_init(next, now);
+                }
+            }
+            State::Aborting { ref end, .. } => {
+                let end = end.clone();
+                self.end_call(end);
+            }
             State::Probing { .. } => {
                 // ERROR is a sign of life as well.
                 if matches!(code, ResultCode::Ok | ResultCode::Error) {
@@ -326,23 +450,26 @@ impl Dialogue {
             }
             State::Dialling { is_ring_only, .. } => self.hear_progress(code, is_ring_only, octets),
             State::Answering { .. } => self.hear_progress(code, false, octets),
-            State::Ready | State::Online | State::Dead => {}
+            State::Settling { .. } | State::Escaping { .. } | State::Ready | State::Online | State::Dead => {}
         }
     }
 
     fn hear_reply(&mut self, step: usize, code: &ResultCode, now: Instant) {
         let Some(Step { command, is_required }) = self.init_step(step) else { return };
         match code {
-            ResultCode::Ok => {
-                self.has_short_guard |= command == SHORT_GUARD.command;
-                self.say_init(step + 1, 1, now);
+            ResultCode::Ok => self.has_short_guard |= command == SHORT_GUARD.command,
+            ResultCode::Error if is_required => return self.die(Fault::Refused { command: command.to_owned() }),
+            ResultCode::Error => tracing::debug!(command, "modem does not take it"),
+            _ => return, // a late word about the call before
+        }
+        self.has_answered = true;
+        match self.state {
+            State::Initialising { attempt, first_said, last_said, .. } if attempt > 1 => {
+                let latency = now.saturating_duration_since(first_said);
+                let deadline = last_said + latency + REPLY_JITTER;
+                self.state = State::Settling { next: step + 1, owed: attempt - 1, latency, deadline };
             }
-            ResultCode::Error if is_required => self.die(Fault::Refused { command: command.to_owned() }),
-            ResultCode::Error => {
-                tracing::debug!(command, "modem does not take it");
-                self.say_init(step + 1, 1, now);
-            }
-            _ => {} // a late word about the call before
+            _ => self.say_init(step + 1, now),
         }
     }
 
@@ -366,7 +493,10 @@ impl Dialogue {
             ResultCode::NoAnswer => Failure::NoAnswer,
             ResultCode::NoCarrier => Failure::NoCarrier,
             ResultCode::NoDialTone => Failure::NoDialTone,
-            ResultCode::Delayed | ResultCode::Blacklisted => Failure::RedialLimit,
+            ResultCode::LineInUse => Failure::LineInUse,
+            ResultCode::NotData => Failure::NotData,
+            ResultCode::Delayed => Failure::RedialLimit,
+            ResultCode::Blacklisted => Failure::Blacklisted,
             ResultCode::Error => Failure::Refused,
         };
         self.end_call(Event::NoCall(failure));
@@ -374,13 +504,11 @@ impl Dialogue {
 
     fn wake(&mut self, now: Instant) {
         match self.state {
-            State::Initialising { step, attempt, deadline } if now >= deadline => {
-                if attempt < ATTEMPTS_MAX {
-                    self.say_init(step, attempt + 1, now);
-                } else if let Some(Step { command, .. }) = self.init_step(step) {
-                    self.die(Fault::Silent { command: command.to_owned() });
-                }
+            State::Initialising { step, attempt, first_said, deadline, .. } if now >= deadline => {
+                self.no_reply(step, attempt, first_said, now);
             }
+            State::Settling { next, deadline, .. } if now >= deadline => self.say_init(next, now),
+            State::Escaping { deadline } if now >= deadline => self.escape(now),
             State::Probing { attempt, deadline } if now >= deadline => {
                 if attempt < PROBES_MAX {
                     self.probe(attempt + 1, now);
@@ -389,14 +517,58 @@ impl Dialogue {
                 }
             }
             State::Dialling { deadline, is_ring_only } if now >= deadline => {
-                self.abort();
-                self.end_call(if is_ring_only { Event::Rung } else { Event::NoCall(Failure::NoAnswer) });
+                let end = if is_ring_only { Event::Rung } else { Event::NoCall(Failure::NoAnswer) };
+                self.give_up("ATD", end, 1, now);
             }
             State::Answering { deadline } if now >= deadline => {
-                self.abort();
-                self.end_call(Event::NoCall(Failure::NoCarrier));
+                self.give_up("ATA", Event::NoCall(Failure::NoCarrier), 1, now);
+            }
+            State::Aborting { command, ref end, attempt, deadline } if now >= deadline => {
+                // V.250 §5.6.1: a character right behind the command does not abort it.
+                if attempt < ABORTS_MAX {
+                    let end = end.clone();
+                    self.give_up(command, end, attempt + 1, now);
+                } else {
+                    self.die(Fault::Silent { command: command.to_owned() });
+                }
             }
             _ => {}
+        }
+    }
+
+    fn give_up(&mut self, command: &'static str, end: Event, attempt: u8, now: Instant) {
+        self.abort();
+        self.state = State::Aborting { command, end, attempt, deadline: now + REPLY_TIMEOUT };
+    }
+
+    /// Nothing has come of a command in time.
+    fn no_reply(&mut self, step: usize, attempt: u8, first_said: Instant, now: Instant) {
+        let is_first_reset = step == 0 && self.hang_up.is_none();
+        let attempts = if self.has_answered || is_first_reset { ATTEMPTS_MAX } else { 1 };
+        if attempt < attempts {
+            return self.repeat_init(step, attempt + 1, first_said, now);
+        }
+        let silent = |step| self.init_step(step).map_or_else(String::new, |step| step.command.to_owned());
+        match step {
+            _ if self.has_answered => self.die(Fault::Silent { command: silent(step) }),
+            // Its stored profile may say Q1.
+            0 => self.say_init(1, now),
+            _ if self.hang_up.is_none() => {
+                self.hang_up = Some(HangUp::new(false, now));
+                self.escape(now);
+            }
+            _ => self.die(Fault::Silent { command: silent(0) }),
+        }
+    }
+
+    /// Goes on with leaving the call that the modem may be in.
+    fn escape(&mut self, now: Instant) {
+        loop {
+            match self.hang_up.as_mut().map(|hang_up| hang_up.step(now)) {
+                Some(HangUpStep::Transmit(octets)) => self.output.push_back(Output::Transmit(octets.to_vec())),
+                Some(HangUpStep::Wait(deadline)) => return self.state = State::Escaping { deadline },
+                Some(HangUpStep::Done { .. }) | None => return self.say_init(0, now),
+            }
         }
     }
 
@@ -408,14 +580,21 @@ impl Dialogue {
         profile.init().iter().copied().chain(added).chain(guard).chain([SILENT]).nth(step)
     }
 
-    fn say_init(&mut self, step: usize, attempt: u8, now: Instant) {
+    fn say_init(&mut self, step: usize, now: Instant) {
+        self.repeat_init(step, 1, now, now);
+    }
+
+    fn repeat_init(&mut self, step: usize, attempt: u8, first_said: Instant, now: Instant) {
         let Some(Step { command, .. }) = self.init_step(step) else {
             self.state = State::Ready;
             return self.tell(Event::Ready);
         };
         let command = format!("{command}\r");
         self.transmit(&command);
-        self.state = State::Initialising { step, attempt, deadline: now + REPLY_TIMEOUT };
+        let is_last = attempt == ATTEMPTS_MAX || (step == 0 && self.hang_up.is_some());
+        let patience = if is_last { LAST_REPLY_TIMEOUT } else { REPLY_TIMEOUT };
+        let deadline = now + patience.max(self.reply_timeout);
+        self.state = State::Initialising { step, attempt, first_said, last_said: now, deadline };
     }
 
     fn probe(&mut self, attempt: u8, now: Instant) {
@@ -498,7 +677,8 @@ mod tests {
         while dialogue.state != State::Ready {
             said.extend(hear(&mut dialogue, b"AT\r\r\nOK\r\n"));
         }
-        let profile = ["> ATZ", "> ATE0Q0V1X4", "> ATS0=0", "> AT&C1&D2", "> AT&K3", "> AT+VCID=1", "> AT#CID=1"];
+        let profile =
+            ["> ATZ", "> ATE0Q0V1", "> ATX4", "> ATS0=0", "> AT&C1&D2", "> AT&K3", "> AT+VCID=1", "> AT#CID=1"];
         let last = ["> ATS153=6", "> ATS12=5", "> ATS0=0", "Ready"];
         assert_eq!(said, [profile.as_slice(), &last].concat());
         assert!(dialogue.has_short_guard());
@@ -507,23 +687,112 @@ mod tests {
     #[test]
     fn error_is_taken_where_a_modem_may_lack_the_command_and_nowhere_else() {
         let mut dialogue = generic();
-        hear(&mut dialogue, b"OK\rOK\rOK\r");
+        hear(&mut dialogue, b"ERROR\rOK\rERROR\rOK\r");
         assert_eq!(hear(&mut dialogue, b"ERROR\rERROR\rERROR\rERROR\rOK\r").last().unwrap(), "Ready");
 
         let mut dialogue = generic();
-        hear(&mut dialogue, b"OK\rOK\r");
+        hear(&mut dialogue, b"OK\rOK\rOK\r");
         assert_eq!(hear(&mut dialogue, b"ERROR\r"), [r#"Fault(Refused { command: "ATS0=0" })"#]);
     }
 
-    #[test]
-    fn a_silent_modem_is_asked_three_times_and_then_dead() {
-        let now = start();
+    /// What is said to a modem that answers as `answer` says, until it is ready or dead, and how long that took.
+    fn converse(answer: impl Fn(&str, usize) -> Option<(Duration, &'static [u8])>) -> (Vec<String>, Duration) {
+        let began = start();
+        let (mut now, mut said, mut answers) = (began, Vec::new(), VecDeque::new());
         let mut dialogue = Dialogue::new(Setup::default(), Signals::Wires, now);
-        hear(&mut dialogue, b"");
-        assert_eq!(feed(&mut dialogue, Input::Deadline, now + REPLY_TIMEOUT), ["> ATZ"]);
-        assert_eq!(feed(&mut dialogue, Input::Deadline, now + 2 * REPLY_TIMEOUT), ["> ATZ"]);
-        let end = feed(&mut dialogue, Input::Deadline, now + 3 * REPLY_TIMEOUT);
-        assert_eq!(end, [r#"Fault(Silent { command: "ATZ" })"#]);
+        loop {
+            match dialogue.poll_output() {
+                Output::Transmit(octets) => {
+                    let command = String::from_utf8(octets).unwrap().trim_end().to_owned();
+                    if let Some((late, octets)) = answer(&command, said.len()) {
+                        answers.push_back((now + late, octets));
+                    }
+                    said.push(command);
+                }
+                Output::Event(event) => {
+                    said.push(format!("{event:?}"));
+                    return (said, now - began);
+                }
+                Output::Timeout { at, .. } => match answers.front() {
+                    Some((due, octets)) if at.is_none_or(|at| *due <= at) => {
+                        (now, _) = (*due, answers.len());
+                        let octets = *octets;
+                        answers.pop_front();
+                        dialogue.handle(Input::Octets(octets), now);
+                    }
+                    _ => {
+                        now = at.expect("it waits for something");
+                        dialogue.handle(Input::Deadline, now);
+                    }
+                },
+            }
+        }
+    }
+
+    const OK: &[u8] = b"\r\nOK\r\n";
+
+    #[test]
+    fn a_silent_modem_is_asked_escaped_from_once_and_then_dead_within_half_a_minute() {
+        let (said, took) = converse(|_, _| None);
+        let expected =
+            ["ATZ", "ATZ", "ATZ", "ATE0Q0V1", "+++", "ATH", "ATZ", "ATE0Q0V1", r#"Fault(Silent { command: "ATZ" })"#];
+        assert_eq!(said, expected);
+        assert!(took < Duration::from_secs(30), "{took:?}");
+    }
+
+    #[test]
+    fn a_modem_that_takes_its_time_is_ready_late_and_no_answer_counts_twice() {
+        for late_ms in [1500, 2200, 2500, 3900] {
+            let late = Duration::from_millis(late_ms);
+            let (said, took) = converse(|said, _| {
+                let is_refused = ["AT&K3", "AT+VCID=1", "AT#CID=1"].contains(&said);
+                Some((late, if is_refused { b"\r\nERROR\r\n" } else { OK }))
+            });
+            assert_eq!(said.last().unwrap(), "Ready", "{said:?}");
+            assert!(took < 12 * late, "{late_ms}: {took:?}");
+        }
+        let (said, _) = converse(|said, _| {
+            Some((if said == "ATZ" { Duration::from_secs(7) } else { Duration::from_millis(10) }, OK))
+        });
+        assert_eq!(said.last().unwrap(), "Ready", "{said:?}");
+    }
+
+    #[test]
+    fn a_modem_that_was_told_to_be_quiet_is_told_to_speak() {
+        let (said, took) = converse(|said, before| (before >= 3 && said != "ATZ").then_some((Duration::ZERO, OK)));
+        assert_eq!(said.last().unwrap(), "Ready", "{said:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+
+    #[test]
+    fn a_modem_that_was_left_in_a_call_is_escaped_from() {
+        let (said, _) = converse(|_, before| (before > 4).then_some((Duration::ZERO, OK)));
+        assert_eq!(said[3..6], ["ATE0Q0V1", "+++", "ATH"]);
+        assert_eq!(said.last().unwrap(), "Ready", "{said:?}");
+    }
+
+    #[test]
+    fn a_message_of_a_strangers_is_not_the_modems_word() {
+        let body = b"\r\n+CMT: \"+491234\",,\"26/11/30,12:00:00+04\"\r\nhello\n+CLIP: \"+491234\",145\nRING\r\n";
+        let now = start();
+        let mut dialogue = initialised("gsm".parse().unwrap());
+        assert!(hear(&mut dialogue, body).is_empty());
+        let later = now + 2 * BODY_TIME;
+        assert_eq!(feed(&mut dialogue, Input::Octets(b"\r\nRING\r\n"), later), ["Ring(Plain)"]);
+        // A message in hex that looks like a caller's number.
+        assert!(feed(&mut dialogue, Input::Octets(b"+CMT: ,5\r\n0203323031\r\n"), later).is_empty());
+        // While a call is set up its end is not missed: one line is text.
+        let number = N.parse().unwrap();
+        feed(&mut dialogue, Input::Dial { number: &number, timeout: TEN_SECONDS }, later);
+        let heard = feed(&mut dialogue, Input::Octets(b"+CMT: ,5\r\nNO CARRIER\r\nBUSY\r\n"), later);
+        assert_eq!(heard, ["NoCall(Busy)"]);
+    }
+
+    #[test]
+    fn the_line_that_rings_may_name_the_caller() {
+        for said in ["RING;08912345;08765\r", "RING 08912345*01\r", "FM:08912345 TO:08765\r"] {
+            assert_eq!(hear(&mut ready(), said.as_bytes()), ["CallerId(Digits(..345))", "Ring(Plain)"], "{said}");
+        }
     }
 
     #[test]
@@ -555,12 +824,17 @@ mod tests {
             ("NO ANSWER", "NoAnswer"),
             ("NO CARRIER", "NoCarrier"),
             ("NO DIAL TONE", "NoDialTone"),
-            ("DELAYED", "RedialLimit"),
+            ("DELAYED 00:05:00", "RedialLimit"),
+            ("BLACKLIST FULL", "Blacklisted"),
+            ("LINE IN USE", "LineInUse"),
+            ("VOICE", "NotData"),
             ("ERROR", "Refused"),
+            ("^RSSI: 17NO CARRIER", "NoCarrier"),
+            ("\0BUSY", "Busy"),
         ] {
             let mut dialogue = ready();
             dialogue.handle(Input::Dial { number: &number, timeout: Duration::from_secs(60) }, start());
-            let heard = hear(&mut dialogue, format!("\r\nRING\r\n\r\n{said}\r\n").as_bytes());
+            let heard = hear(&mut dialogue, format!("\r\nRING\r\nRINGING\r\n{said}\r\n").as_bytes());
             assert_eq!(heard, ["> ATDT201".into(), format!("NoCall({failure})")]);
             assert_eq!(dialogue.state, State::Ready);
         }
@@ -573,7 +847,20 @@ mod tests {
         let now = start();
         dialogue.handle(Input::Dial { number: &number, timeout: Duration::from_secs(60) }, now);
         let end = feed(&mut dialogue, Input::Deadline, now + Duration::from_secs(60));
-        assert_eq!(end, ["> ATDT201", "> ", "NoCall(NoAnswer)"]);
+        assert_eq!(end, ["> ATDT201", "> "]);
+        assert_eq!(hear(&mut dialogue, b"\r\nNO CARRIER\r\n"), ["NoCall(NoAnswer)"]);
+    }
+
+    #[test]
+    fn a_modem_that_says_nothing_of_a_call_and_nothing_of_its_end_is_faulty() {
+        let mut dialogue = ready();
+        let number = "201".parse().unwrap();
+        let now = start();
+        dialogue.handle(Input::Dial { number: &number, timeout: TEN_SECONDS }, now);
+        feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS);
+        assert_eq!(feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS + REPLY_TIMEOUT), ["> "]);
+        let end = feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS + 2 * REPLY_TIMEOUT);
+        assert_eq!(end, [r#"Fault(Silent { command: "ATD" })"#]);
     }
 
     #[test]
@@ -600,8 +887,19 @@ mod tests {
             assert_eq!(ring_only(&mut dialogue, now), [dialled]);
             assert!(hear(&mut dialogue, b"\r\nOK\r\n").is_empty(), "{profile}: it rings");
             assert!(feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS / 2).is_empty());
-            assert_eq!(feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS), [ended, "Rung"], "{profile}");
+            assert_eq!(feed(&mut dialogue, Input::Deadline, now + TEN_SECONDS), [ended], "{profile}");
+            assert_eq!(hear(&mut dialogue, b"\r\nOK\r\n"), ["Rung"], "{profile}");
         }
+    }
+
+    #[test]
+    fn a_ring_that_has_done_its_work_is_ended_at_once() {
+        let now = start();
+        let mut dialogue = initialised("gsm".parse().unwrap());
+        assert!(feed(&mut dialogue, Input::StopRinging, now).is_empty(), "nothing rings");
+        ring_only(&mut dialogue, now);
+        assert_eq!(feed(&mut dialogue, Input::StopRinging, now), ["> AT+CHUP"]);
+        assert_eq!(hear(&mut dialogue, b"\r\nOK\r\n"), ["Rung"]);
     }
 
     #[test]

@@ -49,12 +49,22 @@ const fn may(command: &'static str) -> Step<'static> {
     Step { command, is_required: false }
 }
 
+/// A modem that knows no stored profile says ERROR; what follows says all that counts.
+const RESET: Step<'_> = may("ATZ");
+/// No echo, result codes, in words.
+const ECHO_OFF: Step<'_> = must("ATE0Q0V1");
+/// Dial tone and busy are told (V.250 §6.3.4); some know one way only.
+const PROGRESS: Step<'_> = may("ATX4");
 /// Never more than 0: an automatic answer comes before the caller's number is known (V.250 §6.3.8).
 const NO_AUTOMATIC_ANSWER: Step<'_> = must("ATS0=0");
 /// Carrier shown by DCD, hang up when DTR drops (V.250 §6.2.8, §6.2.9).
 const SIGNALS: Step<'_> = may("AT&C1&D2");
 /// RTS/CTS, as most modems spell it.
 const FLOW: Step<'_> = may("AT&K3");
+
+/// TS 27.005 §3.2.3, §3.4.1: no message and no report is sent to the port.
+const MESSAGES_IN_HEX: Step<'_> = may("AT+CMGF=0");
+const MESSAGES_KEPT: Step<'_> = may("AT+CNMI=2,0,0,0,0");
 
 /// V.34 trains in 8 to 12 s; V.250 S7 defaults to 50 s.
 const WIRED_ANSWER: Duration = Duration::from_secs(60);
@@ -63,8 +73,9 @@ static GENERIC: Data = Data {
     name: "generic",
     about: "any modem after V.250: tries the usual ways to caller ID",
     init: &[
-        must("ATZ"),
-        must("ATE0Q0V1X4"),
+        RESET,
+        ECHO_OFF,
+        PROGRESS,
         NO_AUTOMATIC_ANSWER,
         SIGNALS,
         FLOW,
@@ -83,8 +94,9 @@ static USR: Data = Data {
     name: "usr",
     about: "U.S. Robotics Courier, Sportster, USR5637",
     init: &[
-        must("ATZ"),
-        must("ATE0Q0V1X4"),
+        RESET,
+        ECHO_OFF,
+        PROGRESS,
         NO_AUTOMATIC_ANSWER,
         SIGNALS,
         // RTS/CTS each way is two commands there; the USR5637, which is a Conexant, knows the other one.
@@ -100,7 +112,7 @@ static CONEXANT: Data = Data {
     name: "conexant",
     about: "Conexant CX930xx USB modems",
     // Some sold under other names want -SCID before +VCID (Dell RD02-D400).
-    init: &[must("ATZ"), must("ATE0Q0V1X4"), NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT-SCID=1"), may("AT+VCID=1")],
+    init: &[RESET, ECHO_OFF, PROGRESS, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT-SCID=1"), may("AT+VCID=1")],
     ..generic()
 };
 
@@ -108,14 +120,14 @@ static ROCKWELL: Data = Data {
     name: "rockwell",
     about: "Rockwell chips and their kin",
     // W1: CARRIER and PROTOCOL before CONNECT, so that the line's rate is known and not the port's.
-    init: &[must("ATZ"), must("ATE0Q0V1X4"), NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("ATW1"), may("AT#CID=1")],
+    init: &[RESET, ECHO_OFF, PROGRESS, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("ATW1"), may("AT#CID=1")],
     ..generic()
 };
 
 static MULTITECH: Data = Data {
     name: "multitech",
     about: "MultiTech MT2834 and later",
-    init: &[must("ATZ"), must("ATE0Q0V1X4"), NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT*C1"), may("AT+VCID=1")],
+    init: &[RESET, ECHO_OFF, PROGRESS, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT*C1"), may("AT+VCID=1")],
     ..generic()
 };
 
@@ -123,11 +135,14 @@ static GSM: Data = Data {
     name: "gsm",
     about: "GSM and LTE modems (TS 27.007): +CLIP, +CRC, explicit refusal",
     init: &[
-        must("ATZ"),
-        must("ATE0Q0V1"),
+        RESET,
+        ECHO_OFF,
         NO_AUTOMATIC_ANSWER,
         SIGNALS,
         may("AT+CMEE=1"),
+        // Messages stay in the modem: their text is a stranger's. Where one is told all the same, it is in hex.
+        MESSAGES_IN_HEX,
+        MESSAGES_KEPT,
         // The kind of call with each RING; the caller's number.
         may("AT+CRC=1"),
         may("AT+CLIP=1"),
@@ -142,7 +157,7 @@ static GSM: Data = Data {
 static ISDN: Data = Data {
     name: "isdn",
     about: "ISDN terminal adapters; those that must be asked for the caller by a command of their own need `init`",
-    init: &[must("ATZ"), must("ATE0Q0V1"), NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT+VCID=1"), may("AT+CLIP=1")],
+    init: &[RESET, ECHO_OFF, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT+VCID=1"), may("AT+CLIP=1")],
     dial: "ATD",
     // A call that rings is rejected on the D channel: nobody pays.
     refuse: Some("ATH"),
@@ -155,14 +170,16 @@ static IRIDIUM: Data = Data {
     name: "iridium",
     about: "Iridium 9522 and 9523: circuit-switched data, ring alerts",
     init: &[
-        must("ATZ"),
-        must("ATE0Q0V1"),
+        RESET,
+        ECHO_OFF,
         NO_AUTOMATIC_ANSWER,
         // &D0 is their default: a dropped DTR would be ignored.
         SIGNALS,
         may("AT&K3"),
         // 9600 bit/s V.110 or V.32, non-transparent.
         may("AT+CBST=71,0,1"),
+        MESSAGES_IN_HEX,
+        MESSAGES_KEPT,
         may("AT+CRC=1"),
         may("AT+CLIP=1"),
         may("AT+SBDMTA=1"),

@@ -5,15 +5,26 @@ pub const LINE_OCTETS_MAX: usize = 256;
 
 /// Data Link Escape.
 const DLE: u8 = 0x10;
+/// What stands between characters and is none.
+const NUL: u8 = 0x00;
+const XON: u8 = 0x11;
+const XOFF: u8 = 0x13;
+const DEL: u8 = 0x7f;
+/// Of an octet with a parity bit.
+const SEVEN_BITS: u8 = 0x7f;
 
 /// Splits what comes from a modem into lines.
 ///
 /// A line ends with CR or LF; empty lines are passed over, so `\r\nOK\r\n` is one line. Octets that are not printable
 /// ASCII become `?`: they cannot be part of any result code and must not reach a log as they are. An event that a modem
 /// in voice mode shields with DLE (V.253 §9.2) is a line of its own, `DLE R` a ring, wherever it stands.
+///
+/// NUL, DEL, 0xff, XON and XOFF are no characters: a serial line makes them when a signal wire changes, and flow control
+/// puts them anywhere. A line of seven bits and parity is read without the parity bit (V.250 §5.1): one in which all
+/// octets have the same parity, or bit 7. UTF-8 behind an ASCII tag never looks so.
 #[derive(Debug, Default)]
 pub struct Reader {
-    line: String,
+    line: Vec<u8>,
     after_cr: bool,
     after_dle: bool,
     is_cut: bool,
@@ -33,11 +44,12 @@ impl Reader {
             }
             match octet {
                 DLE => self.after_dle = true,
+                NUL | XON | XOFF | DEL | 0xff => {}
                 b'\n' if was_after_cr => {}
-                b'\r' | b'\n' => {
-                    self.after_cr = octet == b'\r';
+                _ if self.is_line_end(octet) => {
+                    self.after_cr = octet & SEVEN_BITS == b'\r';
                     self.is_cut = false;
-                    let line = std::mem::take(&mut self.line);
+                    let line = text(&std::mem::take(&mut self.line));
                     if !line.trim().is_empty() {
                         return Some(line);
                     }
@@ -46,12 +58,23 @@ impl Reader {
                     self.cut += u64::from(!self.is_cut);
                     self.is_cut = true;
                 }
-                0x20..=0x7e => self.line.push(char::from(octet)),
-                b'\t' => self.line.push(' '),
-                _ => self.line.push('?'),
+                _ => self.line.push(octet),
             }
         }
         None
+    }
+
+    /// Whether a line has begun that has not ended.
+    pub fn is_within_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    fn is_line_end(&self, octet: u8) -> bool {
+        match octet {
+            b'\r' | b'\n' => true,
+            _ if matches!(octet & SEVEN_BITS, b'\r' | b'\n') => has_parity(self.line.iter().chain([&octet])),
+            _ => false,
+        }
     }
 
     /// Takes the LF that belongs to a line ended by CR, if it is the first of `octets`: it is not yet part of the call.
@@ -66,6 +89,28 @@ impl Reader {
     pub fn lines_cut(&self) -> u64 {
         self.cut
     }
+}
+
+/// Whether all octets are such as seven bits and even, odd or mark parity make them.
+fn has_parity<'a>(octets: impl Iterator<Item = &'a u8>) -> bool {
+    let (mut is_even, mut is_odd, mut is_mark) = (true, true, true);
+    for octet in octets {
+        let ones_are_even = octet.count_ones().is_multiple_of(2);
+        is_even &= ones_are_even;
+        is_odd &= !ones_are_even;
+        is_mark &= *octet > SEVEN_BITS;
+    }
+    is_even || is_odd || is_mark
+}
+
+fn text(line: &[u8]) -> String {
+    let mask = if has_parity(line.iter()) { SEVEN_BITS } else { 0xff };
+    let character = |octet: &u8| match octet & mask {
+        octet @ 0x20..=0x7e => char::from(octet),
+        b'\t' => ' ',
+        _ => '?',
+    };
+    line.iter().map(character).collect()
 }
 
 #[cfg(test)]
@@ -103,7 +148,36 @@ mod tests {
 
     #[test]
     fn what_is_not_ascii_reaches_no_log() {
-        assert_eq!(lines(&mut Reader::default(), b"\x1b[2JNO\xff\r"), ["?[2JNO?"]);
+        assert_eq!(lines(&mut Reader::default(), b"\x1b[2JNO\xff\r"), ["?[2JNO"]);
+    }
+
+    #[test]
+    fn octets_between_characters_are_none() {
+        let said = b"\x00OK\r\n\xff\xffRI\x11NG\x13\r\nNMBR\x00 = 2\xff01\r\n\x7fBUSY\x00\r\n";
+        assert_eq!(lines(&mut Reader::default(), said), ["OK", "RING", "NMBR = 201", "BUSY"]);
+    }
+
+    #[test]
+    fn seven_bits_and_parity_are_read_without_it() {
+        let said = "\r\nRING\r\n\r\nNMBR = 4075552120\r\nOK\r\n";
+        let framed = |bit: fn(u8) -> u8| said.bytes().map(|octet| octet | bit(octet) << 7).collect::<Vec<_>>();
+        let even = framed(|octet| u8::from(octet.count_ones() % 2 == 1));
+        let odd = framed(|octet| u8::from(octet.count_ones() % 2 == 0));
+        let mark = framed(|_| 1);
+        for octets in [even, odd, mark, said.as_bytes().to_vec()] {
+            for pieces in [1, 1000] {
+                let mut reader = Reader::default();
+                let heard: Vec<_> = octets.chunks(pieces).flat_map(|piece| lines(&mut reader, piece)).collect();
+                assert_eq!(heard, ["RING", "NMBR = 4075552120", "OK"], "{octets:02x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_beyond_ascii_ends_no_line() {
+        // 0xc4 0x8d is a letter; 0x8d alone would be CR with even parity.
+        let said = "NAME = \u{10d}NMBR = 201\r\nNMBR = 301\r\n";
+        assert_eq!(lines(&mut Reader::default(), said.as_bytes()), ["NAME = ??NMBR = 201", "NMBR = 301"]);
     }
 
     #[test]

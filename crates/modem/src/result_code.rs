@@ -12,21 +12,59 @@ pub enum ResultCode {
     },
     /// `RING`, 2, and what else says that a call is coming.
     Ring(RingKind),
-    /// `NO CARRIER`, 3.
+    /// `NO CARRIER`, 3, perhaps with a cause behind it; `UN-OBTAINABLE NUMBER`.
     NoCarrier,
-    /// `ERROR`, 4; `+CME ERROR: n` (TS 27.007 §9.2).
+    /// `ERROR`, 4; `+CME ERROR: n` (TS 27.007 §9.2); `COMMAND NOT SUPPORT`.
     Error,
-    /// `NO DIALTONE` or `NO DIAL TONE`, 6.
+    /// `NO DIALTONE` or `NO DIAL TONE`, 6; `NO LINE`.
     NoDialTone,
+    /// `LINE IN USE`: another telephone has the line. `DIALTONE`: the exchange did not take the number.
+    LineInUse,
     /// `BUSY`, 7.
     Busy,
     /// `NO ANSWER`, 8.
     NoAnswer,
     /// `DELAYED`, 24: the modem's own redial limit; "do not try for some minutes", not a fault.
     Delayed,
-    /// `BLACKLISTED`, 32: as [`ResultCode::Delayed`], for longer.
+    /// `BLACKLISTED`, 32, or `BLACKLIST FULL`: as [`ResultCode::Delayed`], for longer.
     Blacklisted,
+    /// `VOICE`, `FAX`, `+FCERROR`: what answered is no data modem.
+    NotData,
 }
+
+/// Words that end the setting up of a call, however they are spelt. What stands behind one is its cause, or a time, unless
+/// it is a letter. The longer stands before the shorter.
+const WORDS: [(&str, ResultCode); 26] = [
+    ("NO CARRIER", ResultCode::NoCarrier),
+    ("UN-OBTAINABLE NUMBER", ResultCode::NoCarrier),
+    ("UNOBTAINABLE NUMBER", ResultCode::NoCarrier),
+    ("NUMBER UNOBTAINABLE", ResultCode::NoCarrier),
+    ("BUSY", ResultCode::Busy),
+    ("NO ANSWER", ResultCode::NoAnswer),
+    ("NO DIALTONE", ResultCode::NoDialTone),
+    ("NO DIAL TONE", ResultCode::NoDialTone),
+    ("NO DIAL", ResultCode::NoDialTone),
+    ("NO PROMPTONE", ResultCode::NoDialTone),
+    ("NO LINE", ResultCode::NoDialTone),
+    ("LINE IN USE", ResultCode::LineInUse),
+    ("DIALTONE", ResultCode::LineInUse),
+    ("DIAL TONE", ResultCode::LineInUse),
+    ("DELAYED", ResultCode::Delayed),
+    ("BLACKLISTED", ResultCode::Blacklisted),
+    ("BLACKLIST", ResultCode::Blacklisted),
+    ("VOICE", ResultCode::NotData),
+    ("VCON", ResultCode::NotData),
+    ("FAX", ResultCode::NotData),
+    ("+FCERROR", ResultCode::NotData),
+    ("ERROR", ResultCode::Error),
+    ("+CME ERROR:", ResultCode::Error),
+    ("+CMS ERROR:", ResultCode::Error),
+    ("COMMAND NOT SUPPORTED", ResultCode::Error),
+    ("COMMAND NOT SUPPORT", ResultCode::Error),
+];
+
+/// How a line of the modem's own begins that no command asked for (`^RSSI: 17`).
+const UNSOLICITED: [char; 4] = ['^', '+', '*', '%'];
 
 /// What kind of call is coming, as far as the modem tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,22 +86,40 @@ pub enum RingKind {
 impl ResultCode {
     /// Reads a line. `None`: not a result code (an echo, an information text, a caller-ID line, noise).
     pub fn parse(line: &str) -> Option<Self> {
-        let line = line.trim();
-        Some(match line {
+        let line = line.trim().to_ascii_uppercase();
+        Some(match line.as_str() {
             "OK" | "0" => Self::Ok,
             // A modem in voice mode shields it with DLE (V.253 §9.2).
             "RING" | "2" | "\u{10}R" => Self::Ring(RingKind::Plain),
             "SBDRING" | "+SBDRING" => Self::Ring(RingKind::SbdAlert),
-            "NO CARRIER" | "3" => Self::NoCarrier,
-            "ERROR" | "4" => Self::Error,
-            "NO DIALTONE" | "NO DIAL TONE" | "6" => Self::NoDialTone,
-            "BUSY" | "7" => Self::Busy,
-            "NO ANSWER" | "8" => Self::NoAnswer,
-            "DELAYED" | "24" => Self::Delayed,
-            "BLACKLISTED" | "32" => Self::Blacklisted,
+            "3" => Self::NoCarrier,
+            "4" => Self::Error,
+            "6" => Self::NoDialTone,
+            "7" => Self::Busy,
+            "8" => Self::NoAnswer,
+            "24" => Self::Delayed,
+            "32" => Self::Blacklisted,
             "1" => Self::Connect { rate: None },
-            _ => return Self::parse_words(line),
+            _ => return Self::parse_words(&line),
         })
+    }
+
+    /// The code that ends a line of another kind, without a line's end between the two: `^RSSI: 17NO CARRIER`. Such a line
+    /// is not the answer to a command, and a text in quotes is none.
+    pub(crate) fn glued(line: &str) -> Option<Self> {
+        let line = line.trim().to_ascii_uppercase();
+        if !line.starts_with(UNSOLICITED) {
+            return None;
+        }
+        let words = WORDS.iter().map(|(word, _)| *word).chain(["OK", "RING", "CONNECT"]);
+        let code = |word: &str| {
+            let at = line.rfind(word)?;
+            let before = &line[..at];
+            let is_behind_a_value = before.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ')'));
+            let is_quoted = before.matches('"').count() % 2 == 1;
+            (is_behind_a_value && !is_quoted).then(|| Self::parse(&line[at..])).flatten()
+        };
+        words.filter(|word| !word.starts_with('+')).find_map(code)
     }
 
     fn parse_words(line: &str) -> Option<Self> {
@@ -78,14 +134,16 @@ impl ResultCode {
         if let Some(tenths) = line.strip_prefix("DRON=") {
             return tenths.trim().parse::<u16>().is_ok().then_some(Self::Ring(RingKind::Plain));
         }
-        if line.starts_with("+CME ERROR:") || line.starts_with("+CMS ERROR:") {
-            return Some(Self::Error);
+        let is_word = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphabetic());
+        if let Some(words) = line.strip_prefix("CONNECT") {
+            let words = words.strip_prefix("ED").unwrap_or(words);
+            return is_word(words).then(|| Self::Connect { rate: connect_rate(words) });
         }
-        let words = line.strip_prefix("CONNECT")?;
-        if !words.is_empty() && !words.starts_with(' ') {
-            return None;
+        if let Some(rest) = line.strip_prefix("OK") {
+            return rest.starts_with(UNSOLICITED).then_some(Self::Ok);
         }
-        Some(Self::Connect { rate: leading_number(words) })
+        let found = WORDS.iter().find(|(word, _)| line.strip_prefix(word).is_some_and(is_word));
+        found.map(|(_, code)| code.clone())
     }
 }
 
@@ -107,6 +165,17 @@ pub(crate) fn line_rate(line: &str) -> Option<u32> {
     leading_number(line.strip_prefix("CARRIER ").or_else(|| line.strip_prefix("+MRR:"))?)
 }
 
+/// ` 28800/ARQ/V34`, `/ARQ/28800`, `: 9600`: the digits with which the first word begins, else the first word of nothing else.
+fn connect_rate(words: &str) -> Option<u32> {
+    let mut words = words.split([' ', '/', ':', ',', '=']).filter(|word| !word.is_empty());
+    let first = words.next()?;
+    let is_number = |word: &&str| word.bytes().all(|octet| octet.is_ascii_digit());
+    if first.starts_with(|c: char| c.is_ascii_digit()) {
+        return leading_number(first);
+    }
+    words.find(is_number).and_then(leading_number)
+}
+
 /// `28800/ARQ/V34/LAPM/V42BIS`: the leading digits of the first word, unless they are no rate.
 fn leading_number(words: &str) -> Option<u32> {
     let digits = words.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
@@ -126,6 +195,16 @@ mod tests {
             ("CONNECT 28800 V42bis", Some(28800)),
             ("CONNECT 0", None),
             ("CONNECT 99999999999999999999", None),
+            ("CONNECT/ARQ/V34/LAPM", None),
+            ("CONNECT/ARQ/28800/V34", Some(28800)),
+            ("CONNECT/REL", None),
+            ("CONNECTED", None),
+            ("CONNECTED 9600", Some(9600)),
+            ("CONNECT: 14400", Some(14400)),
+            ("Connect 2400EC", Some(2400)),
+            ("CONNECT 75TX/1200RX", Some(75)),
+            ("CONNECT 64000/V.120", Some(64000)),
+            ("CONNECT 31200 LAPM COMPRESSED", Some(31200)),
         ] {
             assert_eq!(ResultCode::parse(line), Some(ResultCode::Connect { rate }), "{line}");
         }
@@ -149,6 +228,50 @@ mod tests {
     }
 
     #[test]
+    fn every_word_that_ends_dialling_is_read_with_what_stands_behind_it_and_in_any_case() {
+        for (line, code) in [
+            ("DELAYED 00:05:00", ResultCode::Delayed),
+            ("BLACKLIST FULL", ResultCode::Blacklisted),
+            ("BLACKLISTED 3", ResultCode::Blacklisted),
+            ("LINE IN USE", ResultCode::LineInUse),
+            ("DIALTONE", ResultCode::LineInUse),
+            ("NO LINE", ResultCode::NoDialTone),
+            ("NO DIAL TONE DETECTED", ResultCode::NoDialTone),
+            ("VOICE", ResultCode::NotData),
+            ("FAX", ResultCode::NotData),
+            ("+FCERROR", ResultCode::NotData),
+            ("COMMAND NOT SUPPORT", ResultCode::Error),
+            ("NO CARRIER/E3411", ResultCode::NoCarrier),
+            ("NO CARRIER (E3411)", ResultCode::NoCarrier),
+            ("UN-OBTAINABLE NUMBER", ResultCode::NoCarrier),
+            ("No Carrier", ResultCode::NoCarrier),
+            ("Busy", ResultCode::Busy),
+            ("No Answer", ResultCode::NoAnswer),
+        ] {
+            assert_eq!(ResultCode::parse(line), Some(code), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_code_behind_a_line_that_nobody_asked_for_counts_and_a_text_in_quotes_does_not() {
+        for (line, code) in [
+            ("^RSSI: 17NO CARRIER", Some(ResultCode::NoCarrier)),
+            ("+CREG: 1OK", Some(ResultCode::Ok)),
+            ("^MODE:5,4BUSY", Some(ResultCode::Busy)),
+            ("+CSQ: 17,99CONNECT 9600", Some(ResultCode::Connect { rate: Some(9600) })),
+            ("^RSSI: 17RING", Some(ResultCode::Ring(RingKind::Plain))),
+            ("+CUSD: 0,\"CALL 7BUSY\"", None),
+            ("+CLIP: \"201\",129,,,\"OK\"", None),
+            ("+CEER: NO CARRIER", None),
+            ("NMBR = 17NO CARRIER", None),
+        ] {
+            assert_eq!(ResultCode::glued(line), code, "{line}");
+        }
+        assert_eq!(ResultCode::parse("OK^RSSI: 17"), Some(ResultCode::Ok));
+        assert_eq!(ResultCode::parse("NO CARRIER^RSSI: 17"), Some(ResultCode::NoCarrier));
+    }
+
+    #[test]
     fn a_ring_says_what_it_is_for() {
         for (line, kind) in [
             ("RING", RingKind::Plain),
@@ -166,8 +289,33 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_code_is_none() {
-        let lines =
-            ["CONNECTED", "OKAY", "ringing", "NO CARRIERS", "10", "", "AT+VCID=1", "RINGING", "RING AB", "DROF=40"];
+        let lines = [
+            "CONNECTING",
+            "OKAY",
+            "ringing",
+            "NO CARRIERS",
+            "10",
+            "",
+            "AT+VCID=1",
+            "RINGING",
+            "RING AB",
+            "DROF=40",
+            "COMPRESSION: V.42BIS",
+            "PROTOCOL: LAPM",
+            "CARRIER 33600",
+            "PROCEEDING",
+            "DIALING",
+            "+MCR: V34",
+            "+MRR: 9600",
+            "BUSYBODY",
+            "VOICEMAIL",
+            "FAXES",
+            "ERRORS",
+            "NO ANSWERING",
+            "+CUSD: 0,\"BUSY\"",
+            "NOBODY",
+            "^RSSI: 17",
+        ];
         for line in lines {
             assert_eq!(ResultCode::parse(line), None, "{line}");
         }

@@ -115,6 +115,12 @@ impl IpcpOptions {
         self.peer.or(self.assigned)
     }
 
+    /// An address for a peer that asks for one where none is configured: pppd's for the same case, and never our own.
+    fn fallback(&self) -> Ipv4Addr {
+        let [first, second] = FALLBACKS;
+        if self.local == Some(first) { second } else { first }
+    }
+
     /// How the peer may compress headers.
     pub(crate) fn receiving(&self) -> Option<VanJacobson> {
         self.receiving
@@ -130,6 +136,9 @@ impl IpcpOptions {
         self.asked.map(|address| address.and_then(real))
     }
 }
+
+/// What pppd gives a peer without an address (`ipcp_default_addrs`, unit 0), and the next.
+const FALLBACKS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 64, 64, 64), Ipv4Addr::new(10, 64, 64, 65)];
 
 /// Which of the two name servers an option is about.
 fn name_server(kind: u8) -> Option<usize> {
@@ -226,8 +235,8 @@ impl Options for IpcpOptions {
         match self.assigned {
             Some(assigned) if address == assigned => Verdict::Grant,
             Some(assigned) => Verdict::Insist(assigned.octets().to_vec()),
-            // It asks, and we have nothing to give: it may go on without.
-            None if address.is_unspecified() => Verdict::Reject,
+            // It asks, and nobody has said what it is to have. A Reject would end IPCP at stacks that need an address.
+            None if address.is_unspecified() => Verdict::Nak(self.fallback().octets().to_vec()),
             None => Verdict::Grant,
         }
     }

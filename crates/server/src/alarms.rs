@@ -71,6 +71,8 @@ pub enum AlarmKind {
     DialLoop,
     /// A line's port or modem does not work. Subject: its name.
     LineOutOfOrder,
+    /// Calls fail on a line for a fault of its own, though its modem is initialised. Subject: its name.
+    LineSuspect,
     /// Whoever spoke for a terminal could not prove it, three times in an hour. Subject: its name.
     UnprovedCallers,
     /// Calls reached an invited terminal, three in a row, and did not enrol it. Subject: its name.
@@ -92,19 +94,20 @@ pub enum AlarmKind {
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
+    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, line-suspect, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::MessageRefused,
         Self::VerdictConflict,
         Self::DialLoop,
         Self::LineOutOfOrder,
+        Self::LineSuspect,
         Self::UnprovedCallers,
         Self::NotEnrolled,
         Self::Quota,
@@ -124,6 +127,7 @@ impl AlarmKind {
             Self::VerdictConflict => "verdict-conflict",
             Self::DialLoop => "dial-loop",
             Self::LineOutOfOrder => "line-out-of-order",
+            Self::LineSuspect => "line-suspect",
             Self::UnprovedCallers => "unproved-callers",
             Self::NotEnrolled => "not-enrolled",
             Self::Quota => "quota",

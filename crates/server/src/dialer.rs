@@ -229,18 +229,18 @@ impl Dialer {
 
     async fn reserve(&mut self, record: &CallRecord, provider: Option<Name>) -> Result<Allowance, NotPlaced> {
         let longest = self.money.longest_call;
-        let Some(line) = self.lines.get(&record.line) else {
+        let Some((line, tariff)) = record.via.line().and_then(|line| self.lines.get_key_value(line)) else {
             return Ok(Allowance { longest, octets: u64::MAX, linger: None });
         };
         let Some(number) = &record.number else { return Err(NotPlaced::NoNumber) };
-        let tariff = self.money.tariffs.for_number(line, number).clone();
+        let tariff = self.money.tariffs.for_number(tariff, number).clone();
         let octets = if tariff.octets.is_some() { self.money.octets_max } else { u64::MAX };
         let at = Zoned::now();
         let request = Request {
             call: record.id,
             terminal: record.party.clone(),
             provider,
-            line: record.line.clone(),
+            line: line.clone(),
             tariff: tariff.clone(),
             at: at.clone(),
             longest,

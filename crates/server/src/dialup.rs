@@ -38,7 +38,7 @@ use self::open_calls::OpenCalls;
 use self::own_lines::OwnLines;
 use self::session::Peer;
 use crate::alarms::{Alarms, Stranger, Unproved};
-use crate::directory::{CallRecord, Name, Terminal};
+use crate::directory::{CallRecord, Name, Terminal, Via};
 use crate::ingest::http;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
@@ -127,8 +127,8 @@ pub enum Report {
         terminal: TerminalId,
         /// The call.
         call: CallId,
-        /// Its line.
-        line: Name,
+        /// What it goes over.
+        via: Via,
     },
     /// Somebody spoke for a terminal over the Internet, and did not prove to be it.
     Unproved {
@@ -246,6 +246,8 @@ pub(crate) struct Shared {
     status: Mutex<BTreeMap<Name, LineEntry>>,
     /// The terminals that are connected: notify one to have it brought what is due.
     connected: Mutex<BTreeMap<TerminalId, Connection>>,
+    /// A terminal has connected.
+    came: Notify,
     /// What PPP agreed on with terminals that have proved themselves, for their next call.
     agreements: Mutex<BTreeMap<TerminalId, Agreement>>,
     /// Terminals that were told of here, and whether they unpack zstd. One that says so does on its next call, too: the
@@ -295,6 +297,7 @@ impl DialUp {
             reports,
             status: Mutex::new(status),
             connected: Mutex::new(BTreeMap::new()),
+            came: Notify::new(),
             agreements: Mutex::default(),
             takes_zstd: Mutex::default(),
             strangers: Mutex::default(),

@@ -247,9 +247,9 @@ pub struct CallRecord {
     pub id: CallId,
     /// Which way.
     pub direction: Direction,
-    /// The line it used.
-    #[serde(serialize_with = "as_text")]
-    pub line: Name,
+    /// What it went over.
+    #[serde(rename = "line", serialize_with = "as_text")]
+    pub via: Via,
     /// The number dialled, or the number presented by the caller; of a session without a call the terminal's, if it has one.
     #[serde(serialize_with = "as_text_if_any")]
     pub number: Option<Number>,
@@ -272,13 +272,48 @@ pub struct CallRecord {
     pub octets_in: u64,
 }
 
+/// What a call, or a session without one, goes over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Via {
+    /// A line of ours.
+    Line(Name),
+    /// The terminal's own Internet access: no line, no price.
+    Internet,
+}
+
+impl Via {
+    /// The line, if it is one.
+    pub fn line(&self) -> Option<&Name> {
+        match self {
+            Self::Line(line) => Some(line),
+            Self::Internet => None,
+        }
+    }
+}
+
+impl From<Name> for Via {
+    fn from(line: Name) -> Self {
+        Self::Line(line)
+    }
+}
+
+/// For records, screens and metrics.
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => line.fmt(f),
+            Self::Internet => f.write_str("internet"),
+        }
+    }
+}
+
 impl CallRecord {
     /// The record of a call that begins now.
-    pub fn begin(direction: Direction, line: Name, number: Option<Number>, party: Name) -> Self {
+    pub fn begin(direction: Direction, via: impl Into<Via>, number: Option<Number>, party: Name) -> Self {
         Self {
             id: CallId::now(),
             direction,
-            line,
+            via: via.into(),
             number,
             party,
             placed_at: Timestamp::now(),
@@ -305,7 +340,7 @@ impl CallRecord {
         self.outcome = Some(outcome.to_string());
         self.kind = Some(outcome.as_str().to_owned());
         let seconds = self.connected_at.map_or(0, |at| ended_at.duration_since(at).as_secs());
-        tracing::info!(call = %self.id, line = %self.line, party = %self.party, %outcome, seconds,
+        tracing::info!(call = %self.id, line = %self.via, party = %self.party, %outcome, seconds,
             octets_out = self.octets_out, octets_in = self.octets_in, "call ended");
     }
 }

@@ -19,6 +19,7 @@
 //!
 //! Hours hold for urgent messages, too: no terminal is called outside them.
 
+mod avoided;
 mod explain;
 mod lines;
 mod queue;
@@ -41,8 +42,9 @@ pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, Ret
 pub use series::REDIALS_MAX;
 pub use terminal::Rest;
 
-use crate::directory::Name;
+use crate::directory::{Name, Via};
 use crate::outcome::{Outcome, Retry};
+use avoided::{Avoidance, Avoided};
 use lines::{LineIndex, Lines, Wish};
 use queue::Queue;
 use series::Series;
@@ -66,6 +68,9 @@ const LONG: u32 = 10;
 /// The longest pause between two calls to an invited terminal that only have to enrol it.
 const ONCE_A_DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// A terminal is left alone for so long after a call: its modem hangs up, and is initialised.
+const HANG_UP_GUARD: Duration = Duration::from_secs(2);
+
 /// Numbers whose redials count are looked through so often, and those that are over forgotten.
 const SERIES_SWEEP: Duration = Duration::from_secs(3600);
 
@@ -78,19 +83,19 @@ pub enum Input {
     LineTaken(Name),
     /// Something waits for a terminal.
     Due(Demand),
-    /// A terminal's connected notice has come over the call on this line, whoever placed it.
+    /// A terminal's connected notice has come, over the call on a line, whoever placed it, or without one.
     Connected {
         /// The terminal.
         terminal: TerminalId,
-        /// The line.
-        line: Name,
+        /// What it came over.
+        via: Via,
     },
-    /// A terminal's call, or the attempt, on this line is over.
+    /// A terminal's call, or the attempt, on a line is over, or its session without one.
     Ended {
         /// The terminal.
         terminal: TerminalId,
-        /// The line.
-        line: Name,
+        /// What it went over.
+        via: Via,
         /// How.
         outcome: Outcome,
     },
@@ -116,6 +121,13 @@ pub enum Input {
         /// Since it was placed.
         ago: Duration,
     },
+    /// A call from before the start, whose end was not seen, may still be ending at the terminal: it is left alone for so long.
+    HungUp {
+        /// The terminal.
+        terminal: TerminalId,
+        /// How long.
+        guard: Duration,
+    },
     /// The instant of the last [`Output::Timeout`] has come.
     Deadline,
 }
@@ -140,6 +152,13 @@ pub enum Output {
         terminal: TerminalId,
         /// The message.
         message: MessageId,
+    },
+    /// Calls on this line fail for a fault of its own, or do so no longer.
+    LineSuspect {
+        /// The line.
+        line: Name,
+        /// Why it has become suspect; `None`: a call on it was good.
+        why: Option<String>,
     },
     /// This terminal has been silent for too long, or is not any more.
     Silent {
@@ -172,6 +191,9 @@ pub struct Dispatch {
     by_wall_clock: BTreeSet<TerminalId>,
     series: BTreeMap<TerminalId, Series>,
     swept: Option<Instant>,
+    avoided: Avoided,
+    /// Until when terminals are left alone whose calls have just ended.
+    hanging_up: BTreeMap<TerminalId, Instant>,
     /// The line that worked last, of terminals that are watched or were called.
     worked: BTreeMap<TerminalId, LineIndex>,
     suspects: Suspects,
@@ -201,6 +223,8 @@ impl Dispatch {
             by_wall_clock: BTreeSet::new(),
             series: BTreeMap::new(),
             swept: None,
+            avoided: Avoided::default(),
+            hanging_up: BTreeMap::new(),
             worked: BTreeMap::new(),
             suspects: Suspects::default(),
             silence: Silence::default(),
@@ -226,8 +250,9 @@ impl Dispatch {
                 self.lines.taken(line);
             }
             Input::Due(demand) => self.due(demand, now),
-            Input::Connected { terminal, line } => self.connected(terminal, &line, now),
-            Input::Ended { terminal, line, outcome } => self.ended(terminal, &line, &outcome, now),
+            Input::Connected { terminal, via } => self.connected(terminal, &via, now),
+            Input::Ended { terminal, via, outcome } => self.ended(terminal, &via, &outcome, now),
+            Input::HungUp { terminal, guard } => drop(self.hanging_up.insert(terminal, now.at + guard)),
             Input::Resume(terminal) => {
                 if self.state(terminal) == Some(State::Paused) {
                     self.enqueue(terminal);
@@ -255,6 +280,10 @@ impl Dispatch {
         }
         self.wake(now);
         self.place_calls(now);
+        for (line, why) in self.lines.take_changed() {
+            let line = self.lines.name(line).clone();
+            self.output.push_back(Output::LineSuspect { line, why });
+        }
     }
 
     /// The next thing to do.
@@ -319,19 +348,22 @@ impl Dispatch {
         }
     }
 
-    fn connected(&mut self, id: TerminalId, line: &Name, now: Moment) {
-        let line = self.lines.index(line);
+    fn connected(&mut self, id: TerminalId, via: &Via, now: Moment) {
+        let line = via.line().map(|line| self.lines.index(line));
         let number = self.queue.number();
         self.leave_wait(id);
         let terminal = self.terminals.entry(id).or_insert_with(|| Terminal::new(State::Paused, number));
         let calling = match terminal.state {
-            State::Calling { line: other } | State::Connected { calling: Some(other), .. } if other != line => {
+            State::Calling { line: other } | State::Connected { calling: Some(other), .. } if Some(other) != line => {
                 Some(other)
             }
             _ => None,
         };
         terminal.state = State::Connected { line, calling };
-        self.worked.insert(id, line);
+        match line {
+            Some(line) => drop(self.worked.insert(id, line)),
+            None => self.avoided.wakes(id),
+        }
         if let Some(series) = self.series.get_mut(&id) {
             series.answered();
         }
@@ -342,10 +374,17 @@ impl Dispatch {
         self.output.push_back(Output::Deliver(id));
     }
 
-    fn ended(&mut self, id: TerminalId, line: &Name, outcome: &Outcome, now: Moment) {
-        let line = self.lines.index(line);
-        if self.lines.ended(line, id, outcome, now.at) {
+    fn ended(&mut self, id: TerminalId, via: &Via, outcome: &Outcome, now: Moment) {
+        let line = via.line().map(|line| self.lines.index(line));
+        if line.is_some() && outcome.was_answered() {
+            self.hanging_up.insert(id, now.at + HANG_UP_GUARD);
+        }
+        if line.is_some_and(|line| self.lines.ended(line, id, outcome, now.at)) {
             self.storm.end();
+            if outcome.was_dialled() {
+                // The number can be dialled: the modems that would not are to blame.
+                self.avoided.take_refusals(id).into_iter().for_each(|line| self.lines.convict(line, now.at));
+            }
             if let Some(series) = self.series.get_mut(&id) {
                 if !outcome.was_dialled() {
                     series.undo();
@@ -356,14 +395,14 @@ impl Dispatch {
         }
         let Some(terminal) = self.terminals.get_mut(&id) else { return };
         match terminal.state {
-            State::Calling { line: called } if called == line => {}
+            State::Calling { line: called } if Some(called) == line => {}
             State::Connected { line: with, calling: None } if with == line => {}
             // Its own call is over, ours is not yet (glare).
             State::Connected { line: with, calling: Some(own) } if with == line => {
                 terminal.state = State::Calling { line: own };
                 return;
             }
-            State::Connected { line: with, calling: Some(own) } if own == line => {
+            State::Connected { line: with, calling: Some(own) } if Some(own) == line => {
                 terminal.state = State::Connected { line: with, calling: None };
                 return;
             }
@@ -374,11 +413,11 @@ impl Dispatch {
         {
             self.output.push_back(Output::Quarantine { terminal: id, message });
         }
-        self.after(id, outcome, now);
+        self.after(id, line, outcome, now);
     }
 
     /// What a call's end means for the next.
-    fn after(&mut self, id: TerminalId, outcome: &Outcome, now: Moment) {
+    fn after(&mut self, id: TerminalId, line: Option<LineIndex>, outcome: &Outcome, now: Moment) {
         let RetryRules { first, longest, redials, session_wait } = self.retry;
         match outcome.retry() {
             Retry::None => {
@@ -388,7 +427,13 @@ impl Dispatch {
                     self.suspects.cleared(id);
                 }
             }
-            Retry::AwaitSession => self.rest(id, now.at + session_wait, Rest::Session),
+            Retry::AwaitSession => {
+                let comes_until = now.at + session_wait;
+                if let Some(line) = line {
+                    self.avoided.rung(id, line, comes_until);
+                }
+                self.rest(id, comes_until, Rest::Session);
+            }
             Retry::OtherLine | Retry::LineRests => self.enqueue(id),
             Retry::Pause => self.rest(id, now.at + first, Rest::BackingOff),
             Retry::OnceADay => {
@@ -399,6 +444,24 @@ impl Dispatch {
                 let pause = self.pause(id, first, longest);
                 self.rest(id, now.at + pause, Rest::BackingOff);
             }
+            Retry::RedialLimit | Retry::LineRefuses => {
+                let is_limit = *outcome == Outcome::RedialLimited;
+                let why = if is_limit { Avoidance::NotYet } else { Avoidance::Refused };
+                if let Some(line) = line {
+                    self.avoided.avoid(id, line, why, now.at + redials.modem_pause);
+                }
+                if self.has_other_line(id) {
+                    self.enqueue(id);
+                } else if outcome.retry() == Retry::RedialLimit {
+                    let until = self.avoided.first_end(id).unwrap_or(now.at + redials.modem_pause);
+                    self.rest(id, until, Rest::ModemLimit);
+                } else {
+                    // No line dials it: it is the number.
+                    self.avoided.forget_all(id);
+                    let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                    self.rest(id, now.at + pause, Rest::BackingOff);
+                }
+            }
             Retry::BackOffLong => {
                 let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
                 self.rest(id, now.at + pause, Rest::BackingOff);
@@ -407,7 +470,6 @@ impl Dispatch {
                 let pause = self.pause(id, first, longest).max(wait);
                 self.rest(id, now.at + pause, Rest::BackingOff);
             }
-            Retry::RedialLimit => self.rest(id, now.at + redials.modem_pause, Rest::ModemLimit),
             Retry::NextBudget(wait) => {
                 // Not all at once at midnight.
                 let pause = wait + first.mul_f64(self.fraction());
@@ -419,6 +481,12 @@ impl Dispatch {
                 }
             }
         }
+    }
+
+    /// Whether a terminal has a line that it does not avoid.
+    fn has_other_line(&self, id: TerminalId) -> bool {
+        let Some(terminal) = self.terminals.get(&id) else { return false };
+        self.lines.has_other(terminal.route(), id, &self.avoided)
     }
 
     /// Doubled with each failure; up to a fifth less, so that terminals that failed together are not called together.
@@ -450,16 +518,19 @@ impl Dispatch {
         if !wait.is_zero() {
             return Some((now.at + wait, Rest::Hours));
         }
+        if let Some(until) = self.hanging_up.get(&id).filter(|until| **until > now.at) {
+            return Some((*until, Rest::HangingUp));
+        }
         let allowed = self.series.get(&id)?.allowed_at(&self.retry.redials, now.at);
         (allowed > now.at).then_some((allowed, Rest::Redials))
     }
 
     fn place_calls(&mut self, now: Moment) {
         while self.lines.has_any_free() && self.storm.is_ready(now.at) {
-            let (lines, reserve) = (&self.lines, self.reserve);
-            let Some(place) = self.queue.first(|route, urgency| lines.has_free(route, urgency, reserve)) else {
-                return;
-            };
+            let (lines, reserve, avoided) = (&self.lines, self.reserve, &self.avoided);
+            let has_line = |route, urgency| lines.has_free(route, urgency, reserve);
+            let is_served = |route, terminal| lines.has_free_for(route, terminal, avoided);
+            let Some(place) = self.queue.first(has_line, is_served) else { return };
             let (urgency, _, id) = place;
             let Some(terminal) = self.terminals.get(&id) else { return };
             let route = terminal.route();
@@ -476,7 +547,8 @@ impl Dispatch {
                 continue;
             }
             let before = self.worked.get(&id).copied();
-            let Some(line) = self.lines.hand_out(Wish { route, urgency, reserve, before }, id) else { return };
+            let wish = Wish { route, urgency, reserve, before };
+            let Some(line) = self.lines.hand_out(wish, id, &self.avoided) else { return };
             self.queue.remove(route, &place);
             if let Some(terminal) = self.terminals.get_mut(&id) {
                 terminal.state = State::Calling { line };
@@ -525,12 +597,19 @@ impl Dispatch {
     }
 
     fn wake(&mut self, now: Moment) {
+        self.avoided.wake(now.at);
         while let Some(&(until, id)) = self.rests.first()
             && until <= now.at
         {
             if matches!(self.state(id), Some(State::Resting { why: Rest::Session, .. })) {
                 self.output.push_back(Output::NoSession(id));
-                self.after(id, &Outcome::NoSession, now);
+                self.avoided.rung_in_vain(id);
+                if self.has_other_line(id) {
+                    self.enqueue(id);
+                } else {
+                    self.avoided.forget_all(id);
+                    self.after(id, None, &Outcome::NoSession, now);
+                }
             } else {
                 self.enqueue(id);
             }
@@ -540,6 +619,7 @@ impl Dispatch {
         }
         if self.swept.is_none_or(|swept| swept + SERIES_SWEEP <= now.at) {
             self.swept = Some(now.at);
+            self.hanging_up.retain(|_, until| *until > now.at);
             let (rules, terminals) = (self.retry.redials, &self.terminals);
             self.series.retain(|id, series| terminals.contains_key(id) || !series.is_over(&rules, now.at));
         }
@@ -575,7 +655,9 @@ impl Dispatch {
             // Only if it is the storm that is waited for: else an input wakes.
             self.storm.ready_at(now).filter(|ready| *ready > now)
         });
-        [rest, look, storm, self.lines.next_wake(), self.silence.next()].into_iter().flatten().min()
+        // A line that a terminal avoided is one of its again.
+        let avoided = self.avoided.next().filter(|_| !self.queue.is_empty());
+        [rest, look, storm, avoided, self.lines.next_wake(), self.silence.next()].into_iter().flatten().min()
     }
 
     /// From 0 up to 1 (xorshift64, Marsaglia 2003): jitter needs no better.

@@ -43,9 +43,13 @@ pub enum Outcome {
     NotData,
     /// The line has no dial tone.
     NoDialTone,
-    /// The modem may not dial the number so soon (`DELAYED`), or not at all for now (`BLACKLISTED`).
+    /// Another telephone has the line, or the exchange did not take the number.
+    LineInUse,
+    /// The modem may not dial the number so soon (`DELAYED`).
     RedialLimited,
-    /// The modem took the dial command for an error: the number is nothing it can dial.
+    /// The modem dials this number, or any, no more for now (`BLACKLISTED`, `BLACKLIST FULL`).
+    Blacklisted,
+    /// The modem took the dial command for an error: it is faulty, or the number is nothing it can dial.
     DialRefused,
     /// The line failed: port or modem.
     LineFailed(String),
@@ -134,8 +138,10 @@ pub enum Retry {
     BackOffLong,
     /// As a failure, and not before so long.
     NotBefore(Duration),
-    /// After the modem's own lock has run out.
+    /// At once on another line; if there is none, when the modem's own lock has run out.
     RedialLimit,
+    /// At once on another line; if none takes the number, as [`Retry::BackOffLong`].
+    LineRefuses,
     /// When there is a new budget.
     NextBudget(Duration),
     /// When the operator says so.
@@ -153,9 +159,10 @@ impl Outcome {
             Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
             Self::PutOff { .. } => Fault::Terminal,
             Self::NotProved(_) | Self::NotEnrolled(_) | Self::Idle(_) => Fault::Terminal,
-            Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
+            Self::NoDialTone | Self::LineInUse | Self::LineFailed(_) => Fault::Line,
+            Self::Blacklisted | Self::DialRefused => Fault::Line,
             Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
-            Self::DialRefused | Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
+            Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
             Self::AllowanceSpent | Self::OurFault(_) => Fault::Ours,
         }
     }
@@ -169,14 +176,15 @@ impl Outcome {
             Self::EndedByOperator => Retry::Pause,
             Self::NotEnrolled(_) => Retry::OnceADay,
             Self::NoSession => Retry::BackOff,
-            Self::NoDialTone | Self::LineFailed(_) => Retry::LineRests,
+            Self::NoDialTone | Self::LineInUse | Self::LineFailed(_) => Retry::LineRests,
             Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
                 Retry::BackOff
             }
             Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => Retry::BackOff,
-            Self::NotData | Self::DialRefused | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
+            Self::NotData | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
             Self::PutOff { wait, .. } => Retry::NotBefore(*wait),
-            Self::RedialLimited => Retry::RedialLimit,
+            Self::RedialLimited | Self::Blacklisted => Retry::RedialLimit,
+            Self::DialRefused => Retry::LineRefuses,
             Self::BudgetSpent { wait, .. } => Retry::NextBudget(*wait),
             Self::LoopBroken => Retry::Never,
         }
@@ -195,7 +203,9 @@ impl Outcome {
             Self::NoCarrier => "no-carrier",
             Self::NotData => "not-data",
             Self::NoDialTone => "no-dial-tone",
+            Self::LineInUse => "line-in-use",
             Self::RedialLimited => "redial-limited",
+            Self::Blacklisted => "blacklisted",
             Self::DialRefused => "dial-refused",
             Self::LineFailed(_) => "line-failed",
             Self::LineTaken => "line-taken",
@@ -219,8 +229,10 @@ impl Outcome {
         !matches!(
             self,
             Self::NoDialTone
+                | Self::LineInUse
                 | Self::LineTaken
                 | Self::RedialLimited
+                | Self::Blacklisted
                 | Self::DialRefused
                 | Self::NothingWaits
                 | Self::NotDialled(_)
@@ -275,7 +287,9 @@ impl From<Failure> for Outcome {
             Failure::NoAnswer => Self::NoAnswer,
             Failure::NoCarrier => Self::NoCarrier,
             Failure::NoDialTone => Self::NoDialTone,
+            Failure::LineInUse => Self::LineInUse,
             Failure::RedialLimit => Self::RedialLimited,
+            Failure::Blacklisted => Self::Blacklisted,
             Failure::Refused => Self::DialRefused,
             Failure::NotData => Self::NotData,
             Failure::NotReady => Self::LineTaken,
@@ -304,7 +318,9 @@ impl fmt::Display for Outcome {
             Self::NoCarrier => f.write_str("no carrier"),
             Self::NotData => f.write_str("not a data call"),
             Self::NoDialTone => f.write_str("no dial tone"),
+            Self::LineInUse => f.write_str("line in use"),
             Self::RedialLimited => f.write_str("the modem's redial limit"),
+            Self::Blacklisted => f.write_str("blacklisted by the modem's redial limit"),
             Self::DialRefused => f.write_str("the modem refused the command"),
             Self::LineFailed(why) => write!(f, "line failed: {why}"),
             Self::LineTaken => f.write_str("line taken"),
@@ -348,7 +364,9 @@ mod tests {
             Outcome::NoCarrier,
             Outcome::NotData,
             Outcome::NoDialTone,
+            Outcome::LineInUse,
             Outcome::RedialLimited,
+            Outcome::Blacklisted,
             Outcome::DialRefused,
             Outcome::LineFailed("x".into()),
             Outcome::LineTaken,

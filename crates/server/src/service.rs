@@ -61,6 +61,10 @@ const POISON: &str = "sessions with the terminal broke, time and again, while th
 /// Calls in a row that reached an invited terminal and did not enrol it, from which on it is an alarm.
 const NOT_ENROLLED_CALLS: u32 = 3;
 
+/// A call whose end the last process did not see may go on at the terminal: it hangs up, and its starter initialises the
+/// modem. A ring before that would be lost, with its number.
+const UNKNOWN_END_GUARD: Duration = Duration::from_secs(5);
+
 /// Calls that were not answered are remembered over a restart for so long: a series of redials is longer than its rest.
 const SERIES_MEMORY: SignedDuration = SignedDuration::from_hours(14 * 24);
 
@@ -228,6 +232,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let line_names: BTreeSet<_> =
         config.lines.iter().map(|line| &line.name).chain(away.map(|line| &line.global)).map(Name::to_string).collect();
     alarms.keep(AlarmKind::LineOutOfOrder, line_names.clone()).await;
+    // What made a line suspect is not known any more: if it still does, it will again.
+    alarms.keep(AlarmKind::LineSuspect, BTreeSet::new()).await;
     tasks.spawn(upkeep::look_at_start(store.clone(), alarms.clone(), shutdown.clone()));
     tasks.spawn(upkeep::keep(store.clone(), config.retention, due_sender.clone(), shutdown.clone()));
     let intake = Intake::new(store.clone(), due_sender, alarms.clone(), config.submission_size_max, config.home);
@@ -341,6 +347,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         dispatch,
         calendar,
         unproved,
+        rung: BTreeMap::new(),
         not_enrolled: BTreeMap::new(),
         due,
         reports,
@@ -350,7 +357,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         // Not called again before it is known what became of that call.
         if let Some(terminal) = terminal {
             server.set_connection(terminal, Connection::Calling(record.id)).await;
-            server.feed(Input::Connected { terminal, line: record.line });
+            server.feed(Input::Connected { terminal, via: record.via });
         }
     }
     shutdown.run_until_cancelled(server.run()).await;
@@ -461,6 +468,8 @@ struct Server {
     unproved: Unproved<TerminalId>,
     /// Calls in a row that did not enrol an invited terminal.
     not_enrolled: BTreeMap<TerminalId, u32>,
+    /// The calls that only rang, of terminals that are to come by themselves.
+    rung: BTreeMap<TerminalId, CallId>,
     due: mpsc::Receiver<Vec<TerminalId>>,
     reports: mpsc::Receiver<Report>,
     questions: mpsc::Receiver<Question>,
@@ -498,6 +507,13 @@ impl Server {
                 Output::NoSession(terminal) => self.no_session(terminal).await,
                 Output::Quarantine { terminal, message } => self.leave_out(terminal, message).await,
                 Output::Silent { terminal, is_raised } => self.silent(terminal, is_raised).await,
+                Output::LineSuspect { line, why: Some(why) } => {
+                    let detail = format!(
+                        "{why}; its calls go to other lines where there are any, and it is tried again now and then"
+                    );
+                    self.alarms.raise(AlarmKind::LineSuspect, &line, detail).await;
+                }
+                Output::LineSuspect { line, why: None } => self.alarms.clear(AlarmKind::LineSuspect, &line).await,
                 Output::PlaceCall { terminal, line } => {
                     let outcome = match self.place_call(terminal, &line).await {
                         Ok(true) => continue, // its end will be reported
@@ -509,7 +525,7 @@ impl Server {
                     };
                     // A line that is not there says itself when it is.
                     let is_there = outcome != Outcome::LineTaken;
-                    self.feed(Input::Ended { terminal, line: line.clone(), outcome });
+                    self.feed(Input::Ended { terminal, via: line.clone().into(), outcome });
                     if is_there {
                         self.feed(Input::LineFree(line));
                     }
@@ -589,7 +605,7 @@ impl Server {
         let now = Timestamp::now();
         let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
         let reached = self.store.last_connected().await?;
-        let mut by_number = BTreeMap::new();
+        let (mut by_number, mut by_name) = (BTreeMap::new(), BTreeMap::new());
         let mut watched = BTreeSet::new();
         for terminal in self.store.terminals().await? {
             let (_, after) = self.calendar.of(&terminal.name);
@@ -598,9 +614,17 @@ impl Server {
                 let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
                 self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
             }
+            by_name.insert(terminal.name.clone(), terminal.id);
             by_number.extend(terminal.number.map(|number| (number, terminal.id)));
         }
         self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
+        for party in
+            self.store.ended_since(now - SignedDuration::try_from(UNKNOWN_END_GUARD).unwrap_or_default()).await?
+        {
+            if let Some(terminal) = by_name.get(&party) {
+                self.feed(Input::HungUp { terminal: *terminal, guard: UNKNOWN_END_GUARD });
+            }
+        }
         for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
             if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
                 self.feed(Input::CalledBefore { terminal: *terminal, ago });
@@ -624,14 +648,11 @@ impl Server {
         Ok(())
     }
 
-    /// A terminal that was rung has not come: its last record says so.
-    async fn no_session(&self, id: TerminalId) {
-        let noted = async {
-            let Some(terminal) = self.store.terminal(id).await? else { return Ok(()) };
-            tracing::warn!(terminal = %terminal.name, "rung, no session");
-            self.store.note_no_session(terminal.name).await
-        };
-        if let Err(error) = noted.await {
+    /// A terminal that was rung has not come: the record of that ring says so.
+    async fn no_session(&mut self, id: TerminalId) {
+        let Some(call) = self.rung.remove(&id) else { return };
+        tracing::warn!(terminal = %id, %call, "rung, no session");
+        if let Err(error) = self.store.note_no_session(call).await {
             tracing::error!(terminal = %id, %error, "outcome of a ring not stored");
         }
     }
@@ -707,13 +728,14 @@ impl Server {
             }
             Event::Report(Report::LineFree(line)) => self.feed(Input::LineFree(line)),
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
-            Event::Report(Report::Connected { terminal, call, line }) => {
+            Event::Report(Report::Connected { terminal, call, via }) => {
                 self.set_connection(terminal, Connection::Connected(call)).await;
                 self.unproved.proved(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
                     self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
                 }
-                self.feed(Input::Connected { terminal, line });
+                self.rung.remove(&terminal);
+                self.feed(Input::Connected { terminal, via });
             }
             Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
             Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
@@ -736,7 +758,10 @@ impl Server {
                 if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;
                 }
-                self.feed(Input::Ended { terminal, line: record.line, outcome });
+                if outcome == Outcome::Rung {
+                    self.rung.insert(terminal, record.id);
+                }
+                self.feed(Input::Ended { terminal, via: record.via, outcome });
                 self.dialup.set_suspects(terminal, self.dispatch.suspects(terminal));
                 // What came too late for this call, or was not brought by it, is due for the next.
                 if let Ok(Some(found)) = self.waiting(terminal).await {

@@ -334,6 +334,7 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
         Why::Rest(Rest::Redials) => {
             ("its number was dialled as often as it may be for now ([retry] in the config)".to_owned(), called_again)
         }
+        Why::Rest(Rest::HangingUp) => ("its last call has just ended".to_owned(), called_again),
         Why::Rest(Rest::ModemLimit) => ("the modem may not dial its number again yet".to_owned(), called_again),
         Why::Rest(Rest::Price) => {
             let reason = "it is not urgent, and waits for a cheaper hour or a call to ride on".to_owned();

@@ -207,10 +207,10 @@ fn print_dispatch() {
     let known = allocation_counter::measure(|| {
         for number in 0..watched {
             let (terminal, line) = (terminal(number), name(number % LINES));
-            dispatch.handle(Input::Connected { terminal, line }, moment(0));
+            dispatch.handle(Input::Connected { terminal, via: line.into() }, moment(0));
             while !matches!(dispatch.poll_output(), Output::Timeout { .. }) {}
             let line = name(number % LINES);
-            dispatch.handle(Input::Ended { terminal, line, outcome: Outcome::Completed }, moment(0));
+            dispatch.handle(Input::Ended { terminal, via: line.into(), outcome: Outcome::Completed }, moment(0));
         }
     });
     let octets = (idle.bytes_current + known.bytes_current) / i64::from(watched);
@@ -242,7 +242,7 @@ fn print_dispatch() {
             calls += 1;
             inputs += 2;
             let outcome = if calls % 10 == 0 { Outcome::Busy } else { Outcome::Completed };
-            dispatch.handle(Input::Ended { terminal, line: line.clone(), outcome }, moment(millis));
+            dispatch.handle(Input::Ended { terminal, via: line.clone().into(), outcome }, moment(millis));
             dispatch.handle(Input::LineFree(line), moment(millis));
         }
     }

@@ -452,7 +452,7 @@ impl OctetWorld {
                     self.runtime.block_on(settle).expect("the disk works");
                     self.learn_verdicts();
                 }
-                Output::NoSession(_) | Output::Silent { .. } => {}
+                Output::NoSession(_) | Output::Silent { .. } | Output::LineSuspect { .. } => {}
             }
         }
     }
@@ -632,7 +632,7 @@ impl OctetWorld {
             placed.plan.add(due);
             placed.questions.extend(doubts.into_iter().filter(|doubt| doubt.is_pending).map(|doubt| doubt.id));
         }
-        self.feed(Input::Connected { terminal, line: line_name(line) });
+        self.feed(Input::Connected { terminal, via: line_name(line).into() });
     }
 
     /// The call on a line, or the attempt, is over: its record, then dispatch, then the line anew.
@@ -659,7 +659,7 @@ impl OctetWorld {
             self.report.checks.not_dialled(u32::try_from(index).expect("few"));
         }
         self.feed(Input::LineTaken(line_name(line)));
-        self.feed(Input::Ended { terminal, line: line_name(line), outcome });
+        self.feed(Input::Ended { terminal, via: line_name(line).into(), outcome });
         // What was refused, or came in the last moment, is due again.
         self.feed_due(terminal);
     }

@@ -94,7 +94,8 @@ pub(crate) fn serve(
         now = now.max(at);
         if end == Some(at) {
             let (_, (terminal, line)) = ends.pop_first().expect("it was just looked at");
-            dispatch.handle(Input::Ended { terminal, line: line.clone(), outcome: Outcome::Completed }, moment(now));
+            dispatch
+                .handle(Input::Ended { terminal, via: line.clone().into(), outcome: Outcome::Completed }, moment(now));
             dispatch.handle(Input::LineFree(line), moment(now));
         } else if arrival == Some(at) {
             let arrival = arrivals[next];

@@ -309,6 +309,7 @@ impl World {
         loop {
             match self.desk.dispatch.poll_output() {
                 Output::NoSession(_) => {} // no line here only rings
+                Output::LineSuspect { .. } => {}
                 Output::Timeout { at } => return self.wake = at,
                 Output::Deliver(_) => {} // a call brings what is there when it ends
                 Output::Quarantine { terminal, message } => {
@@ -326,7 +327,7 @@ impl World {
                         self.report.paused += 1;
                         self.later(DAY, Event::Resume(of(terminal)));
                     }
-                    self.feed(Input::Ended { terminal, line: line.clone(), outcome });
+                    self.feed(Input::Ended { terminal, via: line.clone().into(), outcome });
                     self.feed(Input::LineFree(line));
                 }
             }
@@ -434,7 +435,7 @@ impl World {
         let (terminal, cut_at) = (call.terminal, call.cut_at);
         self.report.checks.answered(terminal);
         self.people[index(terminal)].reached = self.now;
-        self.feed(Input::Connected { terminal: id(terminal), line: self.terms[line].name.clone() });
+        self.feed(Input::Connected { terminal: id(terminal), via: self.terms[line].name.clone().into() });
         self.mail.ask(id(terminal), self.now);
         let suspects = self.desk.dispatch.suspects(id(terminal));
         let (last, mut order): (Vec<_>, Vec<_>) =
@@ -506,7 +507,7 @@ impl World {
         self.charge(line, &call);
         self.log("ended", &call.outcome.to_string());
         let name = self.terms[line].name.clone();
-        self.feed(Input::Ended { terminal, line: name.clone(), outcome: call.outcome });
+        self.feed(Input::Ended { terminal, via: name.clone().into(), outcome: call.outcome });
         self.feed_due(terminal);
         self.feed(Input::LineFree(name));
     }

@@ -42,10 +42,10 @@ pub(crate) struct Wait {
     /// The modem: a device, or tcp://HOST:PORT
     #[arg(long, value_name = "PORT")]
     line: PortAddress,
-    /// What the modem is: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium
-    #[arg(long, value_name = "NAME", default_value_t)]
-    profile: Profile,
-    /// An AT command for this modem, behind the profile's; may be given more than once
+    /// What the modem is: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium [default: as in the config]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+    /// An AT command for this modem, behind the profile's; may be given more than once [default: as in the config]
     #[arg(long = "init", value_name = "COMMAND")]
     added: Vec<Command>,
     /// The terminal's config, handed to `ringup answer`
@@ -60,12 +60,9 @@ impl Wait {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let program = std::env::current_exe().context("could not find this program's own file")?;
         let arguments = vec![OsString::from("answer"), OsString::from("--config"), self.config.into_os_string()];
-        starter::run(&StarterConfig {
-            port: self.line,
-            setup: Setup { profile: self.profile, added: self.added },
-            answer: (program, arguments),
-            lend: self.lend,
-        })
+        let is_said = self.profile.is_some() || !self.added.is_empty();
+        let setup = is_said.then(|| Setup { profile: self.profile.unwrap_or_default(), added: self.added });
+        starter::run(&StarterConfig { port: self.line, setup, answer: (program, arguments), lend: self.lend })
     }
 }
 
@@ -85,6 +82,9 @@ pub(crate) struct Answer {
     /// The modem has taken ATS12=5: it hangs up behind a short silence
     #[arg(long, hide = true)]
     short_guard: bool,
+    /// Only look at the config: exit 0 if calls can be answered by it, and say what it says of the modem
+    #[arg(long)]
+    check: bool,
     /// Record what crosses the link in a new file, for Wireshark and tcpdump: content and PAP passwords, too. A file
     /// that is there already is refused
     #[arg(long, value_name = "FILE")]
@@ -94,6 +94,11 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
+        if self.check {
+            machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
+            print!("{}", starter::setup_to_lines(&machine.setup));
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut terminal =
             machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
         terminal.link.capture = self.capture.as_deref().map(Capture::create).transpose()?;

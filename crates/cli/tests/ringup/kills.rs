@@ -122,7 +122,7 @@ fn compare_calls(village: &Village, pops: &[&str]) {
         let pop = pops.iter().position(|number| call["caller"] == *number).expect("a line of the village");
         let (line, placed) = (format!("pop-{}.line-1", pop + 1), call["placed"].as_str().unwrap().parse().unwrap());
         // The last that was recorded before it was dialled: a line has one call at a time.
-        let own = recorded.iter().filter(|record| record.line.to_string() == line && record.placed_at <= placed);
+        let own = recorded.iter().filter(|record| record.via.to_string() == line && record.placed_at <= placed);
         let record = own.max_by_key(|record| record.placed_at).unwrap_or_else(|| panic!("nobody ordered {call:#}"));
         if let Some(before) = taken.insert(record.id, call) {
             panic!("call {} was dialled twice: {before:#} {call:#}", record.id);

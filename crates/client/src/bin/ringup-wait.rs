@@ -22,8 +22,9 @@ Waits for calls on a modem and starts `ringup answer` when it rings.
 
 Options:
   --line PORT       the modem: a device, or tcp://HOST:PORT
-  --profile NAME    what the modem is: generic (the default), usr, conexant, rockwell, multitech, gsm, isdn, iridium
+  --profile NAME    what the modem is: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium
   --init COMMAND    an AT command for this modem, behind the profile's; may be given more than once
+                    Without both: [line] profile and init of the config
   --config FILE     the terminal's config, handed to `ringup answer`
   --answer PROGRAM  the program to start [default: ringup beside this program, else in PATH]
   --lend SOCKET     where `ringup outbox send` asks for the line ([outbox] starter in the terminal's config)
@@ -51,13 +52,14 @@ fn main() -> ExitCode {
 
 /// Reads the command line. `None`: it only asked for a text, which is printed.
 fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
-    let (mut port, mut config, mut answer, mut lend, mut setup) = (None, None, None, None, Setup::default());
+    let (mut port, mut config, mut answer, mut lend) = (None, None, None, None);
+    let mut setup: Option<Setup> = None;
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("line") => port = Some(parser.value()?.parse::<PortAddress>()?),
-            Arg::Long("profile") => setup.profile = parser.value()?.parse()?,
-            Arg::Long("init") => setup.added.push(parser.value()?.parse()?),
+            Arg::Long("profile") => setup.get_or_insert_default().profile = parser.value()?.parse()?,
+            Arg::Long("init") => setup.get_or_insert_default().added.push(parser.value()?.parse()?),
             Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Arg::Long("answer") => answer = Some(PathBuf::from(parser.value()?)),
             Arg::Long("lend") => lend = Some(PathBuf::from(parser.value()?)),

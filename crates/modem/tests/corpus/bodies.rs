@@ -27,14 +27,17 @@ pub(crate) fn caller_id(octets: &[u8]) {
     let mut octets = octets;
     while let Some(line) = reader.next_line(&mut octets) {
         assert!(line.len() <= LINE_OCTETS_MAX && line.bytes().all(|octet| matches!(octet, 0x10 | 0x20..=0x7e)));
-        let Some(CallerIdField::Caller(caller)) = CallerIdField::parse(&line) else { continue };
+        let field = CallerIdField::parse(&line);
+        let Some(CallerIdField::Caller(caller) | CallerIdField::RingingCaller(caller)) = field else { continue };
         assert_sound(&caller);
         if let CallerId::Digits(digits) = &caller {
-            // Dashes may be left out, hex is another spelling: but no digit is made up.
+            // Separators may be left out, hex and UCS2 are other spellings: but no digit is made up.
             let digits = digits.trim_start_matches('+');
-            let plain: String = line.chars().filter(|c| !matches!(c, '-' | '(' | ')')).collect();
+            let is_separator = |c: &char| matches!(c, '-' | '(' | ')' | '.' | ' ' | '"');
+            let plain: String = line.chars().filter(|c| !is_separator(c)).collect();
             let hex: String = digits.bytes().map(|octet| format!("{octet:02x}")).collect();
-            let is_there = plain.contains(digits) || line.to_ascii_lowercase().contains(&hex);
+            let ucs2: String = digits.bytes().map(|octet| format!("{octet:04x}")).collect();
+            let is_there = [digits, &hex, &ucs2].iter().any(|spelt| plain.to_ascii_lowercase().contains(*spelt));
             let has_plus = line.to_ascii_lowercase().contains("2b");
             assert!(is_there || has_plus, "{digits} from {line:?}");
         }
@@ -61,7 +64,7 @@ pub(crate) fn at(octets: &[u8]) {
         let deadline = loop {
             match dialogue.poll_output() {
                 Output::Transmit(octets) => {
-                    assert!(octets.ends_with(b"\r") && octets.len() <= 80);
+                    assert!((octets.ends_with(b"\r") || octets == b"+++") && octets.len() <= 80);
                     said += 1;
                 }
                 Output::Event(event) => {

@@ -90,6 +90,19 @@ fn two_ends_with_their_own_addresses_take_each_others() {
     assert_eq!(call.ends[TERMINAL].network(), Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500)));
 }
 
+/// A cellular module's PPP, or any stack that ends IPCP where its address is rejected.
+#[test]
+fn a_peer_that_asks_for_an_address_where_none_is_configured_is_given_one() {
+    let line = line(33_600, 60);
+    for (own, given) in [(SERVER_ADDRESS, [10, 64, 64, 64]), ([10, 64, 64, 64].into(), [10, 64, 64, 65])] {
+        let config = Config { local: LocalAddress::Own(own), peer: PeerAddress::Any, ..server(line) };
+        let mut call = Call::new(line, config, Config::terminal(line, None));
+        call.run(MINUTE);
+        assert_eq!(call.ends[TERMINAL].network(), Some((given.into(), Some(own), 1500)));
+        assert_eq!(call.ends[SERVER].network(), Some((own, Some(given.into()), 1500)));
+    }
+}
+
 #[test]
 fn mru_and_accm_asked_by_one_end_bind_the_other() {
     let line = line(2400, 60);

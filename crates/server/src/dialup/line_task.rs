@@ -60,6 +60,9 @@ pub(crate) trait Desk: Send + Sync + 'static {
         allowance: Option<Allowance>,
     ) -> impl Future<Output = SessionResult> + Send;
 
+    /// Waits until a terminal is connected, if that is known here: it need not be rung any longer.
+    fn has_come(&self, terminal: Option<TerminalId>) -> impl Future<Output = ()> + Send;
+
     /// A call, or what was to become one, is over.
     fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) -> impl Future<Output = ()> + Send;
 }
@@ -198,9 +201,10 @@ impl<D: Desk> Line<D> {
         duration: Duration,
         attempt: Attempt,
     ) -> Result<(), LineError> {
+        let has_come = self.desk.has_come(attempt.terminal);
         let hang_up = self.desk.hang_up(attempt.record.id);
         let rung = tokio::select! {
-            rung = modem.ring_only(number, duration) => rung,
+            rung = modem.ring_only(number, duration, has_come) => rung,
             () = hang_up.cancelled() => {
                 let outcome = self.desk.hung_up(attempt.record.id);
                 self.ended(attempt, outcome).await;

@@ -25,7 +25,7 @@ use super::metered::Metered;
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
-use crate::directory::{CallRecord, Direction, Name, Terminal};
+use crate::directory::{CallRecord, Direction, Terminal, Via};
 use crate::door::{Door, Place};
 use crate::keys::NotTrusted;
 use crate::outcome::Outcome;
@@ -44,9 +44,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// The rate that decides the size of TLS records: none is too small for a network.
 const RATE_BPS: u32 = 10_000_000;
-
-/// What stands in a record where a line's name would.
-const INTERNET: &str = "internet";
 
 /// Serves the port until the server stops.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -134,9 +131,8 @@ where
     let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
     let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
     let mut proof = stream.proof();
-    let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
-        CallRecord::begin(Direction::Incoming, line.clone(), terminal.number.clone(), terminal.name.clone());
+        CallRecord::begin(Direction::Incoming, Via::Internet, terminal.number.clone(), terminal.name.clone());
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
     let metered = carried.clone();
@@ -178,7 +174,7 @@ where
         let _ = shared.store.release_call(call, "no record could be written").await;
         return Err(error.into());
     }
-    shared.report(Report::Connected { terminal: id, call, line }).await;
+    shared.report(Report::Connected { terminal: id, call, via: Via::Internet }).await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);
     let outcome = tokio::select! {

@@ -1,9 +1,11 @@
 //! The lines of this process: screened by the directory, recorded in the store, told to the server's loop.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use line::{CallId, Caller, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
+use delivery::TerminalId;
+use line::{CallId, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
 use tokio_util::sync::CancellationToken;
 
 use super::line_task::{Attempt, Desk, SessionResult};
@@ -66,6 +68,13 @@ impl Desk for OwnLines {
         result
     }
 
+    async fn has_come(&self, terminal: Option<TerminalId>) {
+        match terminal {
+            Some(terminal) => self.0.has_come(terminal).await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
         self.0.ended(attempt, outcome, lasted).await;
     }
@@ -125,6 +134,19 @@ impl Shared {
         }
     }
 
+    /// Waits until a terminal is connected.
+    async fn has_come(&self, terminal: TerminalId) {
+        loop {
+            let mut came = pin!(self.came.notified());
+            // Before the look: what comes between the two is not missed.
+            came.as_mut().enable();
+            if self.connected.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&terminal) {
+                return;
+            }
+            came.await;
+        }
+    }
+
     /// Three calls of an hour from this number were not proved, and the last is not long ago (design: unproved links).
     fn is_spaced(&self, caller: &Number) -> bool {
         self.strangers().is_spaced(&Stranger::Caller(caller.clone()), Instant::now())
@@ -132,21 +154,24 @@ impl Shared {
 
     /// The directory's entries with the caller's number: those that may be answered.
     async fn registered(&self, ring: &Ring) -> Result<(Screening, Option<Peer>), StoreError> {
-        let Caller::Number(number) = &ring.caller else { return Ok((Screening::default(), None)) };
-        let peer = match self.store.find_terminal(Destination::Number(number.clone())).await? {
-            Some(terminal) => Some(Peer::Terminal(terminal)),
-            None => {
-                let providers = self.store.providers().await?;
-                match providers.into_iter().find(|p| p.number.as_ref() == Some(number)) {
-                    Some(provider) => {
-                        let secret = self.store.caller_secret(provider.name.clone()).await?;
-                        Some(Peer::Provider(provider, secret))
-                    }
-                    None => None,
-                }
+        for number in ring.numbers() {
+            if let Some(peer) = self.registered_as(number).await? {
+                return Ok((Screening::new([number.clone()]), Some(peer)));
             }
+        }
+        Ok((Screening::default(), None))
+    }
+
+    async fn registered_as(&self, number: &Number) -> Result<Option<Peer>, StoreError> {
+        if let Some(terminal) = self.store.find_terminal(Destination::Number(number.clone())).await? {
+            return Ok(Some(Peer::Terminal(terminal)));
+        }
+        let providers = self.store.providers().await?;
+        let Some(provider) = providers.into_iter().find(|provider| provider.number.as_ref() == Some(number)) else {
+            return Ok(None);
         };
-        Ok((Screening::new(peer.is_some().then(|| number.clone())), peer))
+        let secret = self.store.caller_secret(provider.name.clone()).await?;
+        Ok(Some(Peer::Provider(provider, secret)))
     }
 
     /// Whether who called proved to be who it is, for its next call.

@@ -269,7 +269,9 @@ impl Session {
             deliveries.spawn(stock::deliver(delivery, FarEnd { link: link.clone(), address }));
             // No notice comes from a machine without Ringup: the link itself is it.
             connected = Some(Connected::new(&self.shared, id, due));
-            self.shared.report(Report::Connected { terminal: id, call: self.call, line: self.line.clone() }).await;
+            self.shared
+                .report(Report::Connected { terminal: id, call: self.call, via: self.line.clone().into() })
+                .await;
         }
         loop {
             let is_idle = connections.is_empty() && deliveries.is_empty();
@@ -329,8 +331,8 @@ impl Session {
                     }
                     link.proved();
                     connected = Some(Connected::new(&self.shared, proving.terminal, proving.due));
-                    let (terminal, line) = (proving.terminal, self.line.clone());
-                    self.shared.report(Report::Connected { terminal, call: self.call, line }).await;
+                    let (terminal, via) = (proving.terminal, self.line.clone().into());
+                    self.shared.report(Report::Connected { terminal, call: self.call, via }).await;
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => {
                     // A stock terminal does not hang up by itself, and is told in order: its PPP may not see the carrier.
@@ -469,6 +471,7 @@ impl Connected {
         if let Some(before) = before {
             before.replaced.cancel();
         }
+        shared.came.notify_waiters();
         Self { shared: shared.clone(), terminal, replaced }
     }
 

@@ -460,7 +460,7 @@ mod tests {
     async fn nobody_is_answered_while_there_is_no_trunk() {
         let folder = tempfile::tempdir().unwrap();
         let calls = Calls::open(folder.path()).unwrap();
-        let ring = Ring { caller: line::Caller::Absent, is_no_data: false };
+        let ring = Ring::new(line::Caller::Absent, false);
         let (_, mut told) = calls.follow();
         assert!(calls.ask(CallId::now(), &"line-1".parse().unwrap(), &ring).await.is_none());
         assert!(told.try_recv().is_err(), "a ring that nobody can be asked about is told to nobody");

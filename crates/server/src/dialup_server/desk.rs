@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::TerminalId;
 use line::{CallId, Caller, Home, Ring};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +97,11 @@ impl Desk for TrunkDesk {
             allowance,
         };
         relay.run(call).await
+    }
+
+    /// Terminals connect to the information server, which says nothing of them here: the ring is as long as it was asked.
+    async fn has_come(&self, _: Option<TerminalId>) {
+        std::future::pending().await
     }
 
     async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {

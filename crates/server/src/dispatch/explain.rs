@@ -101,7 +101,8 @@ impl Dispatch {
     pub fn likely_line(&self, terminal: TerminalId) -> Option<&Name> {
         let found = self.terminals.get(&terminal)?;
         let line = match found.state {
-            State::Calling { line } | State::Connected { line, .. } => Some(line),
+            State::Calling { line } | State::Connected { line: Some(line), .. } => Some(line),
+            State::Connected { line: None, .. } => None,
             _ => self.lines.likely(found.route(), self.worked.get(&terminal).copied()),
         };
         line.map(|line| self.lines.name(line))
@@ -147,6 +148,7 @@ impl fmt::Display for Rest {
             Self::BackingOff => "backing off after a failed call",
             Self::Redials => "redialled as often as it may be for now",
             Self::ModemLimit => "the modem may not redial yet",
+            Self::HangingUp => "its last call has just ended",
             Self::Hours => "outside its hours",
             Self::Price => "waiting for a cheap hour or a call to ride on",
             Self::Budget => "the budget is spent",

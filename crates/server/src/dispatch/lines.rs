@@ -7,6 +7,9 @@
 //! ```
 //!
 //! A terminal gets the line that is the least bad, among those the cheapest, among those the one that worked before.
+//!
+//! A line with a fault of its own is kept for last until it is tried again, later with each fault; two in a row make it
+//! suspect, and so does one that another line has not. A good call makes it as good as new.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use delivery::{TerminalId, Urgency};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::avoided::Avoided;
 use super::rules::{LineTerms, Reserve, Route};
 use crate::directory::Name;
 use crate::ledger::{Micros, Tariff};
@@ -31,6 +35,12 @@ const BADNESS_MAX: u32 = 100;
 const REST_FIRST: Duration = Duration::from_secs(30);
 const REST_LONGEST: Duration = Duration::from_secs(15 * 60);
 
+/// After a fault a line is kept for last for so many times its rest. Then one call tries it.
+const TRIAL_AFTER_RESTS: u32 = 10;
+
+/// Faults in a row that make a line suspect.
+const FAULTS_OF_A_SUSPECT: u32 = 2;
+
 /// A line's place in the list of all.
 pub(super) type LineIndex = u16;
 
@@ -44,6 +54,11 @@ struct Line {
     rests_until: Option<Instant>,
     faults: u32,
     badness: u32,
+    /// When it is no longer kept for last.
+    tried_at: Option<Instant>,
+    /// The terminal whose number its modem would not dial, since its last good call.
+    refused: Option<TerminalId>,
+    is_suspect: bool,
     /// Of a usual call, now.
     price: Micros,
     /// When it is next as low as it gets; never, if it always is the same and more than nothing.
@@ -70,6 +85,9 @@ pub(super) struct Lines {
     free: Vec<BTreeSet<(u32, Micros, LineIndex)>>,
     free_count: u32,
     resting: BTreeSet<(Instant, LineIndex)>,
+    trials: BTreeSet<(Instant, LineIndex)>,
+    /// Lines that have become suspect, with the reason, or are so no longer.
+    changed: Vec<(LineIndex, Option<String>)>,
     /// The wall clock between which no price changes.
     priced: Option<(Timestamp, Timestamp)>,
     /// Whose clocks prices go by.
@@ -85,6 +103,8 @@ impl Lines {
             routes,
             free_count: 0,
             resting: BTreeSet::new(),
+            trials: BTreeSet::new(),
+            changed: Vec::new(),
             priced: None,
             zone,
         };
@@ -115,8 +135,8 @@ impl Lines {
     }
 
     /// The best line for a terminal, which is then taken for it. `before` worked for it.
-    pub(super) fn hand_out(&mut self, wish: Wish, terminal: TerminalId) -> Option<LineIndex> {
-        let index = self.best(wish)?;
+    pub(super) fn hand_out(&mut self, wish: Wish, terminal: TerminalId, avoided: &Avoided) -> Option<LineIndex> {
+        let index = self.best(wish, |line| avoided.is_avoided(terminal, line))?;
         self.change(index, |line| {
             line.call = Some(terminal);
             // Until it says that it is free again.
@@ -130,6 +150,19 @@ impl Lines {
         self.is_beyond_reserve(urgency, reserve) && !self.free[self.route_index(route)].is_empty()
     }
 
+    /// Whether a line of this route is free that a terminal does not avoid.
+    pub(super) fn has_free_for(&self, route: Route, terminal: TerminalId, avoided: &Avoided) -> bool {
+        let free = &self.free[self.route_index(route)];
+        !avoided.has_any(terminal) || free.iter().any(|(.., line)| !avoided.is_avoided(terminal, *line))
+    }
+
+    /// Whether a route has a line that a terminal does not avoid, free or not.
+    pub(super) fn has_other(&self, route: Route, terminal: TerminalId, avoided: &Avoided) -> bool {
+        let route = u16::try_from(self.route_index(route)).unwrap_or_default();
+        let on_route = (0..).zip(&self.lines).filter(|(_, line)| line.routes.contains(&route));
+        on_route.map(|(index, _)| index).any(|line| !avoided.is_avoided(terminal, line))
+    }
+
     pub(super) fn has_any_free(&self) -> bool {
         self.free_count > 0
     }
@@ -139,29 +172,72 @@ impl Lines {
         if self.lines[usize::from(index)].call != Some(terminal) {
             return false;
         }
-        let rest = (outcome.retry() == Retry::LineRests).then(|| {
-            let faults = self.lines[usize::from(index)].faults;
-            now + REST_FIRST.saturating_mul(1 << faults.min(10)).min(REST_LONGEST)
-        });
-        self.change(index, |line| {
-            line.call = None;
-            match outcome {
-                _ if rest.is_some() => {
-                    line.rests_until = rest;
-                    line.faults += 1;
-                    line.badness = (line.badness + BAD_BY_FAULT).min(BADNESS_MAX);
+        self.change(index, |line| line.call = None);
+        match outcome {
+            _ if outcome.retry() == Retry::LineRests => self.fault(index, outcome, FAULTS_OF_A_SUSPECT, now),
+            Outcome::DialRefused | Outcome::Blacklisted => {
+                let before = self.lines[usize::from(index)].refused;
+                if before.is_some_and(|before| before != terminal) {
+                    // It is not the number.
+                    self.fault(index, outcome, 1, now);
+                } else {
+                    self.change(index, |line| {
+                        line.refused = Some(terminal);
+                        line.badness = (line.badness + BAD_BY_FAULT).min(BADNESS_MAX);
+                    });
+                    self.try_after(index, REST_FIRST * TRIAL_AFTER_RESTS, now);
                 }
-                Outcome::Completed | Outcome::MessagesRefused { .. } => (line.faults, line.badness) = (0, 0),
-                Outcome::NoCarrier | Outcome::LinkFailed(_) => {
-                    line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX);
-                }
-                _ => {}
             }
-        });
-        if let Some(until) = rest {
-            self.resting.insert((until, index));
+            Outcome::NoCarrier | Outcome::LinkFailed(_) => {
+                self.change(index, |line| line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX));
+            }
+            _ if is_good_call(outcome) => {
+                self.change(index, |line| {
+                    (line.faults, line.badness, line.refused) = (0, 0, None);
+                });
+                if std::mem::take(&mut self.lines[usize::from(index)].is_suspect) {
+                    self.changed.push((index, None));
+                }
+            }
+            _ => {}
         }
         true
+    }
+
+    /// A line's modem would not dial a number that another line's has dialled.
+    pub(super) fn convict(&mut self, index: LineIndex, now: Instant) {
+        self.fault(index, &Outcome::DialRefused, 1, now);
+    }
+
+    /// The lines that have become suspect since the last call of this, with the reason, or are so no longer.
+    pub(super) fn take_changed(&mut self) -> Vec<(LineIndex, Option<String>)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The line was to blame: it rests, and is kept for last then. At so many faults in a row it is suspect.
+    fn fault(&mut self, index: LineIndex, outcome: &Outcome, suspect_at: u32, now: Instant) {
+        let faults = self.lines[usize::from(index)].faults;
+        let rest = REST_FIRST.saturating_mul(1 << faults.min(10)).min(REST_LONGEST);
+        self.change(index, |line| {
+            line.rests_until = Some(now + rest);
+            line.faults += 1;
+            line.badness = (line.badness + BAD_BY_FAULT).min(BADNESS_MAX);
+        });
+        self.resting.insert((now + rest, index));
+        self.try_after(index, rest * TRIAL_AFTER_RESTS, now);
+        let line = &mut self.lines[usize::from(index)];
+        if line.faults >= suspect_at && !std::mem::replace(&mut line.is_suspect, true) {
+            let why = format!("calls fail on it for a fault of its own, the last: {outcome}");
+            self.changed.push((index, Some(why)));
+        }
+    }
+
+    fn try_after(&mut self, index: LineIndex, after: Duration, now: Instant) {
+        let line = &mut self.lines[usize::from(index)];
+        if let Some(before) = line.tried_at.replace(now + after) {
+            self.trials.remove(&(before, index));
+        }
+        self.trials.insert((now + after, index));
     }
 
     /// Ends the rests that are over, and puts the prices right.
@@ -170,7 +246,14 @@ impl Lines {
             && at <= now
         {
             self.resting.pop_first();
-            self.change(index, |line| line.rests_until = None);
+            // A fault since has made it longer.
+            self.change(index, |line| line.rests_until = line.rests_until.filter(|until| *until > now));
+        }
+        while let Some(&(at, index)) = self.trials.first()
+            && at <= now
+        {
+            self.trials.pop_first();
+            self.change(index, |line| (line.tried_at, line.badness) = (None, 0));
         }
         if !self.priced.is_some_and(|(from, to)| from <= wall && wall < to) {
             self.reprice(wall);
@@ -178,7 +261,7 @@ impl Lines {
     }
 
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        self.resting.first().map(|(at, _)| *at)
+        self.resting.first().into_iter().chain(self.trials.first()).map(|(at, _)| *at).min()
     }
 
     /// How long until a call on this route costs as little as it gets: a bulk message waits for that, or, where the price
@@ -204,13 +287,13 @@ impl Lines {
         self.lines.iter().filter(|line| line.routes.contains(&route)).map(|line| &line.name).collect()
     }
 
-    fn best(&self, wish: Wish) -> Option<LineIndex> {
+    fn best(&self, wish: Wish, is_avoided: impl Fn(LineIndex) -> bool) -> Option<LineIndex> {
         if !self.is_beyond_reserve(wish.urgency, wish.reserve) {
             return None;
         }
         let free = &self.free[self.route_index(wish.route)];
-        let &(badness, price, index) = free.first()?;
-        let as_good = wish.before.filter(|before| free.contains(&(badness, price, *before)));
+        let &(badness, price, index) = free.iter().find(|(.., index)| !is_avoided(*index))?;
+        let as_good = wish.before.filter(|before| free.contains(&(badness, price, *before)) && !is_avoided(*before));
         Some(as_good.unwrap_or(index))
     }
 
@@ -235,6 +318,9 @@ impl Lines {
             rests_until: None,
             faults: 0,
             badness: 0,
+            tried_at: None,
+            refused: None,
+            is_suspect: false,
             price: Micros::ZERO,
             cheap_at: Timestamp::MIN,
         });
@@ -279,6 +365,20 @@ impl Lines {
         }
         self.priced = Some((wall, until));
     }
+}
+
+/// Whether a call shows that a line works.
+fn is_good_call(outcome: &Outcome) -> bool {
+    let is_connected = matches!(
+        outcome,
+        Outcome::Completed
+            | Outcome::MessagesRefused(_)
+            | Outcome::PutOff { .. }
+            | Outcome::Idle(_)
+            | Outcome::AllowanceSpent
+    );
+    // Of a line that only rings nothing more is heard.
+    is_connected || *outcome == Outcome::Rung
 }
 
 /// What a terminal wants of a line.
@@ -326,29 +426,29 @@ mod tests {
     #[test]
     fn the_cheapest_line_goes_first_and_a_bad_one_last() {
         let (mut lines, now) = free(vec![terms("dear", "10"), terms("cheap", "2")], vec![]);
-        assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(1));
+        assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(1));
         lines.ended(1, TERMINAL, &Outcome::NoCarrier, now);
         lines.freed(1);
-        assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(0), "the cheap one brought no call");
+        assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(0), "the cheap one brought no call");
     }
 
     #[test]
     fn of_lines_as_good_the_one_that_worked_before_is_taken() {
         let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "2"), terms("c", "9")], vec![]);
-        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }), Some(1));
-        assert_eq!(lines.best(Wish { before: Some(2), ..wish(0) }), Some(0), "not a dearer one");
+        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }, |_| false), Some(1));
+        assert_eq!(lines.best(Wish { before: Some(2), ..wish(0) }, |_| false), Some(0), "not a dearer one");
         lines.taken(1);
-        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }), Some(0));
+        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }, |_| false), Some(0));
     }
 
     #[test]
     fn a_line_without_dial_tone_rests_longer_each_time() {
         let (mut lines, mut now) = free(vec![terms("a", "2")], vec![]);
         for rest in [30, 60, 120, 240, 480, 900, 900] {
-            assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(0));
+            assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(0));
             lines.ended(0, TERMINAL, &Outcome::NoDialTone, now);
             lines.freed(0);
-            assert_eq!(lines.hand_out(wish(0), TERMINAL), None);
+            assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), None);
             assert_eq!(lines.next_wake(), Some(now + Duration::from_secs(rest)));
             now += Duration::from_secs(rest);
             lines.wake(now, noon());
@@ -356,12 +456,51 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_a_fault_is_kept_for_last_tried_again_and_good_again_after_a_good_call() {
+        let (mut lines, start) = free(vec![terms("a", "2"), terms("b", "2")], vec![]);
+        let first = |lines: &Lines| lines.best(wish(0), |_| false);
+        let fail = |lines: &mut Lines, now| {
+            lines.change(0, |line| line.call = Some(TERMINAL));
+            lines.ended(0, TERMINAL, &Outcome::LineInUse, now);
+            lines.freed(0);
+            lines.take_changed()
+        };
+        assert_eq!(fail(&mut lines, start), [], "once is a glitch");
+        assert_eq!(first(&lines), Some(1));
+        lines.wake(start + REST_FIRST, noon());
+        assert_eq!(first(&lines), Some(1), "it is free, and the last");
+        lines.taken(1);
+        assert_eq!(first(&lines), Some(0), "but it is used where there is no other");
+        lines.freed(1);
+        let tried = start + REST_FIRST * TRIAL_AFTER_RESTS;
+        lines.wake(tried, noon());
+        assert_eq!(first(&lines), Some(0), "it is tried again");
+        let changed = fail(&mut lines, tried);
+        assert!(matches!(&changed[..], [(0, Some(why))] if why.ends_with("line in use")), "{changed:?}");
+        lines.wake(tried + REST_LONGEST * TRIAL_AFTER_RESTS, noon());
+        lines.change(0, |line| line.call = Some(TERMINAL));
+        lines.ended(0, TERMINAL, &Outcome::Completed, tried);
+        assert_eq!(lines.take_changed(), [(0, None)]);
+    }
+
+    #[test]
+    fn a_modem_that_refuses_two_terminals_numbers_is_suspect_and_one_number_is_not_the_lines_fault() {
+        let (mut lines, now) = free(vec![terms("a", "2")], vec![]);
+        let other = TerminalId::from_octets([2; 8]);
+        for (terminal, suspects) in [(TERMINAL, 0), (TERMINAL, 0), (other, 1)] {
+            lines.change(0, |line| line.call = Some(terminal));
+            lines.ended(0, terminal, &Outcome::DialRefused, now);
+            assert_eq!(lines.take_changed().len(), suspects);
+        }
+    }
+
+    #[test]
     fn a_route_has_its_own_lines_only() {
         let routes = vec![BTreeSet::from([name("b")])];
         let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "9")], routes);
-        assert_eq!(lines.hand_out(wish(1), TERMINAL), Some(1));
-        assert_eq!(lines.hand_out(wish(1), TERMINAL), None);
-        assert_eq!(lines.hand_out(wish(0), TERMINAL), Some(0));
+        assert_eq!(lines.hand_out(wish(1), TERMINAL, &Avoided::default()), Some(1));
+        assert_eq!(lines.hand_out(wish(1), TERMINAL, &Avoided::default()), None);
+        assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(0));
     }
 
     #[test]
@@ -369,10 +508,10 @@ mod tests {
         let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "2"), terms("c", "2")], vec![]);
         let normal = Wish { reserve: Reserve { urgent: 1, incoming: 1 }, ..wish(0) };
         let urgent = Wish { urgency: Urgency::Urgent, ..normal };
-        assert!(lines.hand_out(normal, TERMINAL).is_some());
-        assert!(lines.hand_out(normal, TERMINAL).is_none());
-        assert!(lines.hand_out(urgent, TERMINAL).is_some());
-        assert!(lines.hand_out(urgent, TERMINAL).is_none(), "the last is for who calls");
+        assert!(lines.hand_out(normal, TERMINAL, &Avoided::default()).is_some());
+        assert!(lines.hand_out(normal, TERMINAL, &Avoided::default()).is_none());
+        assert!(lines.hand_out(urgent, TERMINAL, &Avoided::default()).is_some());
+        assert!(lines.hand_out(urgent, TERMINAL, &Avoided::default()).is_none(), "the last is for who calls");
     }
     #[test]
     fn a_cheap_hour_is_waited_for_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {

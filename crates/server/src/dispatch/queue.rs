@@ -6,6 +6,10 @@ use delivery::{TerminalId, Urgency};
 
 use super::rules::Route;
 
+/// Terminals of a route that are looked at for one that can be served on the lines that are free: those before it avoid
+/// these lines. Whoever stands behind so many waits for another line.
+const LOOKED_AT_MAX: usize = 100;
+
 /// A place in a queue: the most urgent first, then who has been due for longest.
 pub(super) type Place = (Urgency, u64, TerminalId);
 
@@ -35,10 +39,22 @@ impl Queue {
         self.of(route).remove(place);
     }
 
-    /// The first of all that are on a route of which `has_line` says that it can be served.
-    pub(super) fn first(&self, has_line: impl Fn(Route, Urgency) -> bool) -> Option<Place> {
-        let heads = (0..).zip(&self.routes).filter_map(|(route, queue)| Some((Route(route), *queue.first()?)));
-        heads.filter(|(route, (urgency, ..))| has_line(*route, *urgency)).map(|(_, place)| place).min()
+    /// The first of all that are on a route of which `has_line` says that it can be served, and of whom `is_served` says so.
+    pub(super) fn first(
+        &self,
+        has_line: impl Fn(Route, Urgency) -> bool,
+        is_served: impl Fn(Route, TerminalId) -> bool,
+    ) -> Option<Place> {
+        let routes = (0..).map(Route).zip(&self.routes);
+        let first_of = |(route, queue): (Route, &BTreeSet<Place>)| {
+            let &(urgency, ..) = queue.first()?;
+            if !has_line(route, urgency) {
+                return None;
+            }
+            let served = queue.iter().take(LOOKED_AT_MAX).find(|(_, _, terminal)| is_served(route, *terminal));
+            served.filter(|(urgency, ..)| has_line(route, *urgency)).copied()
+        };
+        routes.filter_map(first_of).min()
     }
 
     pub(super) fn is_empty(&self) -> bool {

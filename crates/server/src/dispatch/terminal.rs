@@ -29,8 +29,9 @@ pub(super) enum State {
     Resting { until: Instant, why: Rest },
     /// Being called.
     Calling { line: LineIndex },
-    /// Its connected notice has come on `line`; a call of ours to it may still be ending on another (glare).
-    Connected { line: LineIndex, calling: Option<LineIndex> },
+    /// Its connected notice has come on `line`, or over its own Internet access; a call of ours to it may still be ending on
+    /// another (glare).
+    Connected { line: Option<LineIndex>, calling: Option<LineIndex> },
     /// Not called until the operator says so.
     Paused,
 }
@@ -44,6 +45,8 @@ pub enum Rest {
     Redials,
     /// The modem itself would not dial.
     ModemLimit,
+    /// Its last call has just ended: a ring before its modem is on hook and initialised would be lost.
+    HangingUp,
     /// It is not called at this hour, or on this day.
     Hours,
     /// It will soon be cheaper, and nothing is in a hurry.

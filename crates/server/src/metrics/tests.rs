@@ -99,7 +99,7 @@ async fn what_happened_is_counted_and_nobody_is_named() {
         octets_in: 50,
         ..CallRecord::begin(
             Direction::Outgoing,
-            "line-1".parse().unwrap(),
+            "line-1".parse::<crate::directory::Name>().unwrap(),
             Some("5550199".parse().unwrap()),
             "owner-secret".parse().unwrap(),
         )

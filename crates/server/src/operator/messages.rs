@@ -108,7 +108,7 @@ fn call_json(call: &CallRecord) -> Value {
     json!({
         "id": call.id.to_string(),
         "direction": call.direction,
-        "line": call.line.to_string(),
+        "line": call.via.to_string(),
         "placed_at": call.placed_at,
         "connected_at": call.connected_at,
         "ended_at": call.ended_at,

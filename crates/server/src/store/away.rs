@@ -96,14 +96,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::directory::Direction;
+    use crate::directory::{Direction, Name};
 
     #[tokio::test]
     async fn a_call_at_a_dial_up_server_is_asked_for_until_its_end_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let record =
-            CallRecord::begin(Direction::Outgoing, "pop.line-1".parse().unwrap(), None, "owner".parse().unwrap());
+        let record = CallRecord::begin(
+            Direction::Outgoing,
+            "pop.line-1".parse::<Name>().unwrap(),
+            None,
+            "owner".parse().unwrap(),
+        );
         let (call, terminal) = (record.id, Some(TerminalId::from_octets([1; 8])));
         let over_at = Timestamp::now() + Duration::from_secs(60);
         store.note_away(CallAway { record, terminal, over_at }).await.unwrap();

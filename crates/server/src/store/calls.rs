@@ -29,7 +29,8 @@ impl Store {
                 .execute(params![
                     record.id.to_string(),
                     direction,
-                    record.line.to_string(),
+                    // None where there was no line: any text may be a line's name.
+                    record.via.line().map_or_else(String::new, Name::to_string),
                     record.number.as_ref().map_or("", line::Number::as_str),
                     record.party.to_string(),
                     record.placed_at.as_millisecond(),
@@ -49,21 +50,40 @@ impl Store {
             .await
     }
 
-    /// A terminal that was rung has not come in time: the outcome of the ring is that.
+    /// A terminal that was rung by this call has not come in time: the outcome of the ring is that.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn note_no_session(&self, terminal: Name) -> Result<(), StoreError> {
+    pub async fn note_no_session(&self, call: CallId) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE party = ?1 AND outcome = ?3")?
-                    .execute(params![
-                        terminal.to_string(),
+                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE id = ?1 AND outcome = ?3")?.execute(
+                    params![
+                        call.to_string(),
                         Outcome::NoSession.to_string(),
                         Outcome::Rung.to_string(),
                         Outcome::NoSession.as_str()
-                    ])?;
+                    ],
+                )?;
                 Ok(())
+            })
+            .await
+    }
+
+    /// Who had a call that ended then or later, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ended_since(&self, since: Timestamp) -> Result<Vec<Name>, StoreError> {
+        self.reader
+            .run(move |db| {
+                // By the index on `placed_at`; no call lasts longer than a day.
+                let mut select = db.prepare_cached(
+                    "SELECT DISTINCT party FROM calls WHERE placed_at >= ?1 - 86400000 AND ended_at >= ?1",
+                )?;
+                let parties = select.query_map(params![since.as_millisecond()], |row| row.get::<_, String>(0))?;
+                // What is no name is nobody's.
+                Ok(parties.filter_map(|party| party.ok()?.parse().ok()).collect())
             })
             .await
     }

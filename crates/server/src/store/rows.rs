@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, Row};
 
 use super::StoreError;
-use crate::directory::{CallRecord, Connection, Direction, Provider, Stock, StockTrust, Terminal, TrustedBy};
+use crate::directory::{CallRecord, Connection, Direction, Provider, Stock, StockTrust, Terminal, TrustedBy, Via};
 
 pub(super) fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Damaged { what })
@@ -135,7 +135,10 @@ pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
             "outgoing" => Direction::Outgoing,
             _ => Direction::Incoming,
         },
-        line: parse(&row.get::<_, String>(2)?, WHAT)?,
+        via: match row.get::<_, String>(2)?.as_str() {
+            "" => Via::Internet,
+            line => Via::Line(parse(line, WHAT)?),
+        },
         number: match row.get::<_, String>(3)?.as_str() {
             "" => None,
             number => Some(parse(number, WHAT)?),

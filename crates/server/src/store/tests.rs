@@ -18,7 +18,8 @@ use tempfile::TempDir;
 
 use super::content::INLINE_OCTETS_MAX;
 use super::*;
-use crate::directory::{CallRecord, Connection, Direction, Provider, Terminal, TokenHash, TrustedBy};
+use crate::directory::{CallRecord, Connection, Direction, Name, Provider, Terminal, TokenHash, TrustedBy, Via};
+use crate::outcome::Outcome;
 use crate::verdict::Verdict;
 
 fn terminal(name: &str, number: &str, address: &str) -> Terminal {
@@ -61,7 +62,12 @@ fn octets_of(new: &NewMessage) -> Bytes {
 
 fn call_placed() -> CallRecord {
     let [line, number, party] = ["line-1", "301", "owner-01"];
-    CallRecord::begin(Direction::Outgoing, line.parse().unwrap(), Some(number.parse().unwrap()), party.parse().unwrap())
+    CallRecord::begin(
+        Direction::Outgoing,
+        line.parse::<Name>().unwrap(),
+        Some(number.parse().unwrap()),
+        party.parse().unwrap(),
+    )
 }
 
 fn open(folder: &TempDir) -> Store {
@@ -234,6 +240,47 @@ async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     assert_eq!(calls.len(), 1);
     assert_eq!((calls[0].id, calls[0].octets_in), (id, 9));
     assert_eq!(calls[0].outcome.as_deref(), Some("server stopped"));
+}
+
+#[tokio::test]
+async fn a_ring_that_failed_changes_no_record_but_its_own() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    let rung =
+        || CallRecord { ended_at: Some(Timestamp::now()), outcome: Some(Outcome::Rung.to_string()), ..call_placed() };
+    let (worked, vain) = (rung(), rung());
+    for record in [&worked, &vain] {
+        store.record_call(record.clone()).await.unwrap();
+    }
+    store.note_no_session(vain.id).await.unwrap();
+    let outcome = async |id| store.call(id).await.unwrap().unwrap().outcome;
+    assert_eq!(outcome(worked.id).await, Some(Outcome::Rung.to_string()));
+    assert_eq!(outcome(vain.id).await, Some(Outcome::NoSession.to_string()));
+}
+
+#[tokio::test]
+async fn a_session_without_a_line_and_a_line_named_internet_are_two_things() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    let line: Name = "internet".parse().unwrap();
+    for via in [Via::Internet, Via::Line(line)] {
+        let record = CallRecord { via: via.clone(), ..call_placed() };
+        store.record_call(record.clone()).await.unwrap();
+        assert_eq!(store.call(record.id).await.unwrap().unwrap().via, via);
+    }
+}
+
+#[tokio::test]
+async fn whose_call_has_just_ended_is_known_after_a_start() {
+    let folder = TempDir::new().unwrap();
+    let record = call_placed();
+    open(&folder).record_call(record.clone()).await.unwrap();
+    // The last process did not see its end.
+    let (store, ago) = (open(&folder), |seconds| Timestamp::now() - jiff::SignedDuration::from_secs(seconds));
+    assert_eq!(store.ended_since(ago(5)).await.unwrap(), [record.party.clone()]);
+    let ended_at = Some(ago(60));
+    store.record_call(CallRecord { placed_at: ago(90), ended_at, ..record }).await.unwrap();
+    assert_eq!(store.ended_since(ago(5)).await.unwrap(), []);
 }
 
 #[tokio::test]

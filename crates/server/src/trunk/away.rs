@@ -32,7 +32,7 @@ use crate::dialup::line_task::Attempt;
 use crate::dialup::open_link::{Gone, OpenLink};
 use crate::dialup::session::{Peer, Session};
 use crate::dialup::{Allowance, DialOrder, Report};
-use crate::directory::{CallRecord, Direction};
+use crate::directory::{CallRecord, Direction, Name};
 use crate::outcome::Outcome;
 use crate::store::CallAway;
 
@@ -243,6 +243,7 @@ fn gone(why: &str) -> Gone {
 struct Job {
     pop: Arc<Pop>,
     course: Course,
+    line: Name,
     record: CallRecord,
     terminal: Option<TerminalId>,
     began: Instant,
@@ -263,7 +264,7 @@ struct Job {
 /// Has a call placed and sees it to its end.
 pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
     let DialOrder { terminal, number: _, timeout, record, allowance } = order;
-    let Some(line) = pop.line_named(&record.line).cloned() else { return };
+    let Some(line) = pop.line_named(&record.via).cloned() else { return };
     let (call, longest) = (record.id, allowance.longest);
     let octets_max = (allowance.octets != u64::MAX).then_some(allowance.octets);
     let mut job = Job::new(pop.clone(), record, Some(terminal.id), line.clone(), longest);
@@ -331,6 +332,7 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
 /// Learns what became of a call of the last process. It is hung up: nobody here knows what was said on it.
 pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
     let CallAway { record, terminal, over_at } = away;
+    let Some(line) = record.via.line().cloned() else { return };
     // A wall clock that was set since says nothing of the call's length.
     let until_over = Duration::try_from(over_at.duration_since(record.placed_at)).unwrap_or_default();
     let left = Duration::try_from(over_at.duration_since(Timestamp::now())).unwrap_or_default().min(until_over);
@@ -339,6 +341,7 @@ pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
     let job = Job {
         pop,
         course,
+        line,
         record,
         terminal,
         began: now,
@@ -356,6 +359,7 @@ pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
 
 impl Job {
     fn new(pop: Arc<Pop>, record: CallRecord, terminal: Option<TerminalId>, line: LineAway, longest: Duration) -> Self {
+        let global = line.global.clone();
         let began = Instant::now();
         let (away, course) = Away::new(line, pop.trunk(), Some(began));
         pop.calls().insert(record.id, away);
@@ -363,6 +367,7 @@ impl Job {
         Self {
             pop,
             course,
+            line: global,
             record,
             terminal,
             began,
@@ -401,7 +406,7 @@ impl Job {
         let session = Session {
             call: self.record.id,
             peer,
-            line: self.record.line.clone(),
+            line: self.line.clone(),
             direction: self.record.direction,
             delay: LINE_DELAY,
             shared,
@@ -515,7 +520,7 @@ impl Job {
 
     /// The dial-up server has nothing to do with it: its line says nothing of being free, and is.
     async fn not_placed(self, outcome: Outcome) {
-        let (pop, line) = (self.pop.clone(), self.record.line.clone());
+        let (pop, line) = (self.pop.clone(), self.line.clone());
         self.end(outcome, Duration::ZERO).await;
         if pop.is_there() {
             pop.shared().report(Report::LineFree(line)).await;

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::alarms::AlarmKind;
 use crate::dialup::{DialOrder, LineState, Report, Shared};
-use crate::directory::Name;
+use crate::directory::{Name, Via};
 use crate::door::{Door, Place};
 use crate::store::CallAway;
 
@@ -165,7 +165,7 @@ impl Pop {
 
     /// A call of the last process, to be asked for before a trunk can come.
     pub(crate) fn recall(self: Arc<Self>, call: CallAway) -> Option<impl Future<Output = ()> + Send> {
-        let line = self.line_named(&call.record.line)?.clone();
+        let line = self.line_named(&call.record.via)?.clone();
         let (away, course) = Away::new(line, 0, None);
         self.calls().insert(call.record.id, away);
         Some(away::recall(self, call, course))
@@ -175,8 +175,8 @@ impl Pop {
         self.server.lines.iter().find(|line| line.name.to_string() == name)
     }
 
-    pub(super) fn line_named(&self, global: &Name) -> Option<&LineAway> {
-        self.server.lines.iter().find(|line| line.global == *global)
+    pub(super) fn line_named(&self, via: &Via) -> Option<&LineAway> {
+        self.server.lines.iter().find(|line| via.line() == Some(&line.global))
     }
 
     /// Whether there is a trunk.
@@ -322,7 +322,7 @@ impl Pop {
     /// A connection of a call that is not up. Of one that has just ended it may still come; of any other it is a lie.
     async fn refuse_connection(&self, call: CallId) {
         match self.shared().store.call(call).await {
-            Ok(Some(record)) if self.line_named(&record.line).is_some() => {
+            Ok(Some(record)) if self.line_named(&record.via).is_some() => {
                 self.shared().metrics.trunk_refused();
                 tracing::warn!(%call, dialup_server = %self.server.name, "a connection of a call that is over: refused");
             }
@@ -335,7 +335,7 @@ impl Pop {
     async fn nobodys(self: &Arc<Self>, call: CallId, state: &CallState) {
         let recorded = self.shared().store.call(call).await;
         match recorded {
-            Ok(Some(record)) if self.line_named(&record.line).is_some() => {}
+            Ok(Some(record)) if self.line_named(&record.via).is_some() => {}
             Ok(_) => self.lied(format!("call {call} is none that was given to it")).await,
             Err(error) => return tracing::error!(%call, %error, "the calls cannot be read"),
         }

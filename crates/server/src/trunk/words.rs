@@ -62,8 +62,14 @@ pub(crate) enum Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RingSeen {
     caller: CallerSeen,
+    /// See [`Ring::others`].
+    #[serde(default)]
+    others: Vec<String>,
     is_no_data: bool,
 }
+
+/// Other numbers that a caller's may be a spelling of: a numbering plan gives half as many.
+const OTHERS_MAX: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,7 +142,9 @@ impl Ended {
             Outcome::NoCarrier,
             Outcome::NotData,
             Outcome::NoDialTone,
+            Outcome::LineInUse,
             Outcome::RedialLimited,
+            Outcome::Blacklisted,
             Outcome::DialRefused,
             Outcome::LineTaken,
             Outcome::AllowanceSpent,
@@ -174,7 +182,8 @@ impl From<&Ring> for RingSeen {
             Caller::Withheld => CallerSeen::Withheld,
             Caller::Absent => CallerSeen::Absent,
         };
-        Self { caller, is_no_data: ring.is_no_data }
+        let others = ring.others.iter().map(line::Number::to_string).take(OTHERS_MAX).collect();
+        Self { caller, others, is_no_data: ring.is_no_data }
     }
 }
 
@@ -186,7 +195,8 @@ impl RingSeen {
             CallerSeen::Withheld => Caller::Withheld,
             CallerSeen::Absent => Caller::Absent,
         };
-        Ring { caller, is_no_data: self.is_no_data }
+        let others = self.others.iter().take(OTHERS_MAX).filter_map(|number| number.parse().ok()).collect();
+        Ring { caller, others, is_no_data: self.is_no_data }
     }
 }
 
@@ -216,6 +226,17 @@ mod tests {
             assert_eq!(ended(&outcome).outcome(), outcome);
         }
         assert!(ended(&Outcome::Completed).is_orderly());
+    }
+
+    #[test]
+    fn a_ring_is_the_same_on_the_other_side_of_a_trunk() {
+        let caller = Caller::Number("6612345670".parse().unwrap());
+        let ring = Ring::new(caller, false).at(Some("DE".parse().unwrap()));
+        assert!(!ring.others.is_empty());
+        let said = serde_json::to_string(&RingSeen::from(&ring)).unwrap();
+        assert_eq!(serde_json::from_str::<RingSeen>(&said).unwrap().ring(), ring);
+        let before: RingSeen = serde_json::from_str(r#"{"caller":"withheld","is_no_data":false}"#).unwrap();
+        assert_eq!(before.ring(), Ring::new(Caller::Withheld, false));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Scene {
         self.due(owner(), Urgency::Normal, Conditions::default());
         let record = CallRecord::begin(Direction::Outgoing, name("a"), self.terminal.number.clone(), name("owner"));
         self.calls.push(CallRecord { outcome: Some(outcome.to_string()), ..record });
-        self.feed(Input::Ended { terminal: owner(), line: name("a"), outcome });
+        self.feed(Input::Ended { terminal: owner(), via: name("a").into(), outcome });
         self.feed(Input::LineFree(name("a")));
     }
 

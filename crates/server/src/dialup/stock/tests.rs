@@ -159,7 +159,7 @@ impl Scene {
         assert_eq!(store.terminal(terminal.id).await.unwrap().as_ref(), Some(&terminal), "it survives the store");
         let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] };
         store.add_provider(provider, TokenHash::of("x")).await.unwrap();
-        let line = "line-1".parse().unwrap();
+        let line: Name = "line-1".parse().unwrap();
         let record = CallRecord::begin(Direction::Outgoing, line, terminal.number.clone(), terminal.name.clone());
         store.record_call(record.clone()).await.unwrap();
         let mut tasks = JoinSet::new();
