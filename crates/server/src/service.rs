@@ -751,7 +751,7 @@ impl Server {
                 if let Outcome::NotProved(why) = &outcome {
                     self.unproved(terminal, why).await;
                 }
-                if matches!(outcome, Outcome::Completed | Outcome::MessagesRefused(_)) {
+                if matches!(outcome, Outcome::Completed | Outcome::MessagesRefused { .. }) {
                     self.not_enrolled.remove(&terminal);
                     self.alarms.clear(AlarmKind::NotEnrolled, &record.party).await;
                 }

@@ -372,7 +372,7 @@ fn is_good_call(outcome: &Outcome) -> bool {
     let is_connected = matches!(
         outcome,
         Outcome::Completed
-            | Outcome::MessagesRefused(_)
+            | Outcome::MessagesRefused { .. }
             | Outcome::PutOff { .. }
             | Outcome::Idle(_)
             | Outcome::AllowanceSpent
