@@ -6,12 +6,15 @@
 mod addresses;
 mod attempt;
 mod deliver;
+mod entrance;
 pub(crate) mod line_task;
 mod online;
 mod open_calls;
 pub(crate) mod open_link;
 mod outbox;
 mod own_lines;
+#[cfg(test)]
+mod scene;
 pub(crate) mod session;
 mod stock;
 
@@ -40,7 +43,7 @@ use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::directory::{CallRecord, Name, Terminal};
 use crate::ingest::http;
 use crate::intake::Intake;
-use crate::keys::ServerKeys;
+use crate::keys::{Admitted, ServerKeys};
 use crate::ledger::Tariff;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
@@ -120,16 +123,16 @@ pub enum Report {
     LineFree(Name),
     /// It cannot.
     LineTaken(Name),
-    /// A terminal's connected notice has come over this call.
+    /// A terminal is admitted on this call.
     Connected {
         /// The terminal.
-        terminal: TerminalId,
+        admitted: Admitted,
         /// The call.
         call: CallId,
         /// Its line.
         line: Name,
     },
-    /// Somebody spoke for a terminal over the Internet, and did not prove to be it.
+    /// Somebody spoke for a terminal over the Internet, or called from its number, and did not prove to be it.
     Unproved {
         /// The terminal.
         terminal: TerminalId,

@@ -28,6 +28,7 @@ pub mod outward;
 mod plan;
 pub mod rights;
 pub mod routing;
+mod seldom;
 pub mod service;
 pub mod store;
 pub mod subscription;

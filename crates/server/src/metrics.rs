@@ -48,6 +48,7 @@ struct Counted {
     settled: Seconds,
     rings_refused: Family<Reason, Counter>,
     unproved: Counter,
+    lost_unproved: Counter,
     trunk_refused: Counter,
     alarms: Family<KindLabel, Counter>,
     webhooks: Family<ResultLabel, Counter>,
@@ -126,6 +127,11 @@ impl Default for Metrics {
             "What dial-up servers, or who spoke for one, said and was refused",
         );
         let unproved = register(&mut registry, "sessions_unproved", "Sessions of which the far end was not proved");
+        let lost_unproved = register(
+            &mut registry,
+            "calls_lost_unproved",
+            "Calls that came in and whose carrier was lost before the far end was proved",
+        );
         let alarms = register(&mut registry, "alarms_raised", "Alarms raised, by kind");
         let webhooks =
             register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
@@ -153,6 +159,7 @@ impl Default for Metrics {
             settled,
             rings_refused,
             unproved,
+            lost_unproved,
             trunk_refused,
             alarms,
             webhooks,
@@ -244,6 +251,10 @@ impl Metrics {
 
     pub(crate) fn unproved(&self) {
         self.0.unproved.inc();
+    }
+
+    pub(crate) fn lost_unproved(&self) {
+        self.0.lost_unproved.inc();
     }
 
     pub(crate) fn alarm(&self, kind: AlarmKind) {

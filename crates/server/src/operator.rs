@@ -51,7 +51,7 @@ use crate::dialup::{DialUp, Rooms};
 use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
 use crate::ingest::feeds::Feeds;
 use crate::ingest::http::problem;
-use crate::keys::ServerKeys;
+use crate::keys::{ServerKeys, Whose};
 use crate::plan::{Question, Questions};
 use crate::store::{Store, StoreError};
 
@@ -81,6 +81,13 @@ impl Desk {
     async fn trust_changed(&self, terminal: TerminalId) {
         self.dialup.forget_strangers(terminal);
         let _ = self.questions.send(Question::TrustChanged(terminal)).await; // stopping: it is due at the next start
+    }
+
+    /// Nothing more is dialled for a terminal that is called just now.
+    fn end_dialling(&self, terminal: &Terminal) {
+        if let Connection::Calling(call) = terminal.connection {
+            self.dialup.end_call(call);
+        }
     }
 
     /// The terminal of this name.
@@ -300,10 +307,12 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
 
 async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
-    let name = terminal.name;
+    let name = terminal.name.clone();
     if !desk.store.remove_terminal(name.clone()).await? {
         return Err(Refused::missing("name", no_terminal(&name)));
     }
+    desk.keys.revoke(terminal.id, "removed");
+    desk.end_dialling(&terminal);
     tracing::info!(terminal = %name, "terminal removed");
     let _ = desk.questions.send(Question::Removed(terminal.id)).await; // stopping: nobody is watched
     desk.alarms.forget_terminal(&name).await;
@@ -361,8 +370,10 @@ async fn invite(
 async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     desk.store.shut_out(terminal.id).await?;
-    desk.keys.forget(terminal.id);
+    desk.keys.revoke(terminal.id, "shut out");
+    desk.end_dialling(&terminal);
     tracing::warn!(terminal = %terminal.name, "shut out");
+    desk.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -382,9 +393,14 @@ async fn set_sender(
     let Json(NewSender { provider }) = body?;
     let terminal = desk.named(&name).await?;
     let provider = provider.map(|provider| parse::<Name>("provider", &provider)).transpose()?;
+    let had = desk.store.sender(terminal.id).await?;
     if !desk.store.set_sender(terminal.id, provider.clone()).await? {
         let detail = "there is no provider of this name; `ringup provider add` makes one";
         return Err(Refused::missing("provider", detail));
+    }
+    // What it is saying just now would still go by the right that it had.
+    if had.is_some_and(|had| Some(had.name) != provider) {
+        desk.keys.sessions().end(&Whose::Terminal(terminal.id), None, "it lost the right to send");
     }
     tracing::info!(terminal = %terminal.name, provider = provider.map(|name| name.to_string()), "sends as");
     Ok(StatusCode::NO_CONTENT.into_response())

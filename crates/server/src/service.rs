@@ -702,7 +702,8 @@ impl Server {
             }
             Event::Report(Report::LineFree(line)) => self.feed(Input::LineFree(line)),
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
-            Event::Report(Report::Connected { terminal, call, line }) => {
+            Event::Report(Report::Connected { admitted, call, line }) => {
+                let terminal = admitted.terminal();
                 self.set_connection(terminal, Connection::Connected(call)).await;
                 self.unproved.proved(&terminal);
                 self.not_enrolled.remove(&terminal);
@@ -715,15 +716,13 @@ impl Server {
             Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
             Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
-                if matches!(outcome, Outcome::NotProved(_)) {
-                    self.metrics.unproved();
-                }
             }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
                 let outcome = self.seen_with_trust(terminal, &record, outcome).await;
                 self.dialer.ended(&record, &outcome, lasted).await;
-                if let Outcome::NotProved(why) = &outcome {
+                // Of a call that came in this was reported by itself.
+                if let (Outcome::NotProved(why), Direction::Outgoing) = (&outcome, record.direction) {
                     self.unproved(terminal, why).await;
                 }
                 if self.is_about(terminal, record.id).await {

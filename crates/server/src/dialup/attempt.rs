@@ -1,11 +1,11 @@
 //! One attempt to bring one message: what is made ready before it goes, and what is stored when the answer is in.
 
-use delivery::proof::Proof;
 use delivery::{DeliveryError, Due, MessageHead, Parcel, Progress, Receipt, TerminalId};
 use http::StatusCode;
 use line::CallId;
 use tokio::sync::Semaphore;
 
+use crate::keys::Admission;
 use crate::store::{Store, StoreError};
 
 /// Shorter contents are brought again whole: asking costs a round trip, which is half a second of line and more.
@@ -20,7 +20,8 @@ pub(super) struct Desk {
     pub(super) store: Store,
     pub(super) terminal: TerminalId,
     pub(super) call: CallId,
-    pub(super) proof: Proof,
+    /// Tells when the far end is admitted.
+    pub(super) proof: Admission,
 }
 
 /// How an attempt is made.

@@ -16,7 +16,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTE
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, body::Body};
+use axum::{Extension, Json, Router, body::Body};
 use delivery::{ContentType, MessageId};
 use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
@@ -25,6 +25,7 @@ use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use self::query::Wanted;
 use super::early_answer::EarlyAnswer;
@@ -43,6 +44,10 @@ const RETRY_AFTER_SECONDS: u32 = 60;
 pub struct Submissions {
     router: Router,
 }
+
+/// Says, on a link, that a provider was recognised by its token.
+#[derive(Debug, Clone)]
+struct Recognised(CancellationToken);
 
 #[derive(Debug, Clone)]
 struct Door {
@@ -71,9 +76,11 @@ impl Submissions {
         self.router.clone()
     }
 
-    /// Serves one connection of a link until it ends.
-    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) {
-        let service = TowerToHyperService::new(self.router.clone());
+    /// Serves one connection of a link until it ends; `recognised` is cancelled with the first request that has a provider's
+    /// token.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, recognised: CancellationToken) {
+        let router = self.router.clone().layer(Extension(Recognised(recognised)));
+        let service = TowerToHyperService::new(router);
         let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.await {
             tracing::debug!(%error, "submission connection ended");
@@ -81,8 +88,14 @@ impl Submissions {
     }
 }
 
-async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: HeaderMap, mut body: Body) -> Response {
-    match take(&door, query.as_deref(), &headers, &mut body).await {
+async fn submit(
+    State(door): State<Door>,
+    caller: Option<Extension<Recognised>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    mut body: Body,
+) -> Response {
+    match take(&door, caller, query.as_deref(), &headers, &mut body).await {
         Ok(response) => response,
         Err(problem) => {
             door.metrics.refused(problem.status);
@@ -92,9 +105,15 @@ async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: He
     }
 }
 
-async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut Body) -> Result<Response, Problem> {
+async fn take(
+    door: &Door,
+    caller: Option<Extension<Recognised>>,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
-    door.intake.recognise(bearer(headers)).await?;
+    door.recognise(caller, headers).await?;
     let Wanted { recipients, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
     let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().parse()) {
         None => ContentType::octets(),
@@ -125,9 +144,14 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-async fn show(State(door): State<Door>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+async fn show(
+    State(door): State<Door>,
+    caller: Option<Extension<Recognised>>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
     let shown = async {
-        let (provider, id) = door.asked(id, &headers).await?;
+        let (provider, id) = door.asked(caller, id, &headers).await?;
         match door.store.message(id).await.map_err(Refusal::from)? {
             // Another provider's message does not exist for this one.
             Some(message) if message.provider == provider.name => Ok(Json(message_json(&message)).into_response()),
@@ -137,9 +161,14 @@ async fn show(State(door): State<Door>, id: Result<Path<String>, PathRejection>,
     shown.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn cancel(State(door): State<Door>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+async fn cancel(
+    State(door): State<Door>,
+    caller: Option<Extension<Recognised>>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
     let cancelled = async {
-        let (provider, id) = door.asked(id, &headers).await?;
+        let (provider, id) = door.asked(caller, id, &headers).await?;
         let cancelled = door.intake.cancel(provider, id).await?.ok_or_else(Problem::no_message)?;
         cancelled_answer(id, cancelled)
     };
@@ -162,13 +191,23 @@ pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Re
 }
 
 impl Door {
+    /// Who asks, by the token.
+    async fn recognise(&self, caller: Option<Extension<Recognised>>, headers: &HeaderMap) -> Result<Provider, Problem> {
+        let provider = self.intake.recognise(bearer(headers)).await?;
+        if let Some(Extension(Recognised(recognised))) = caller {
+            recognised.cancel();
+        }
+        Ok(provider)
+    }
+
     /// Who asks, and about which message.
     async fn asked(
         &self,
+        caller: Option<Extension<Recognised>>,
         id: Result<Path<String>, PathRejection>,
         headers: &HeaderMap,
     ) -> Result<(Provider, MessageId), Problem> {
-        let provider = self.intake.recognise(bearer(headers)).await?;
+        let provider = self.recognise(caller, headers).await?;
         let id = id.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
         let wrong = || Problem::new("id", "a message id has 22 characters, as the 202 gave it".to_owned());
         Ok((provider, id.ok_or_else(wrong)?))
@@ -315,7 +354,7 @@ pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response
 pub(crate) async fn serve_host(
     listener: tokio::net::TcpListener,
     router: Router,
-    shutdown: tokio_util::sync::CancellationToken,
+    shutdown: CancellationToken,
 ) -> io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

@@ -111,6 +111,9 @@ pub(crate) struct Ended {
 /// How it is called that a link ended in order.
 const CLOSED: &str = "closed";
 
+/// And that its carrier was lost.
+const LOST: &str = "session-lost";
+
 impl Ended {
     /// The words for an outcome that a dial-up server can have.
     pub(crate) fn words(outcome: &Outcome) -> (String, String) {
@@ -152,7 +155,7 @@ impl Ended {
             "link-failed" => Outcome::LinkFailed(why),
             "not-proved" => Outcome::NotProved(why),
             "idle" => Outcome::Idle("the far end fell silent"),
-            "session-lost" | CLOSED => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
+            LOST | CLOSED => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
             _ => Outcome::OurFault(format!("dial-up server: {why}")),
         }
     }
@@ -160,6 +163,16 @@ impl Ended {
     /// Whether PPP ended it, by whichever end.
     pub(crate) fn is_orderly(&self) -> bool {
         self.how == CLOSED
+    }
+
+    /// Whether its carrier was lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.how == LOST
+    }
+
+    /// Whether it ended as the far end would have it: not by a fault of the dial-up server's, nor before there was a call.
+    pub(crate) fn is_about_caller(&self) -> bool {
+        self.connected_at.is_some() && !matches!(self.outcome(), Outcome::OurFault(_) | Outcome::AllowanceSpent)
     }
 
     pub(crate) fn lasted(&self) -> Duration {

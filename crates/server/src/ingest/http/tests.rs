@@ -55,7 +55,7 @@ impl Port {
         }
         let (due_sender, due) = mpsc::channel(1000);
         let mut serving = JoinSet::new();
-        let shutdown = tokio_util::sync::CancellationToken::new();
+        let shutdown = CancellationToken::new();
         let alarms =
             Alarms::start(store.clone(), AlarmConfig::default(), Metrics::default(), shutdown.clone(), &mut serving)
                 .await
