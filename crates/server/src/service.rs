@@ -235,7 +235,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         if let Some(relay) = mail.relay.clone() {
             let domain = mail.domains.first().cloned().unwrap_or_else(|| mail.hostname.clone());
             let bounces = BounceConfig { relay, hostname: mail.hostname.clone(), domain };
-            tasks.spawn(bounces::tell(store.clone(), bounces, metrics.clone(), shutdown.clone()));
+            tasks.spawn(bounces::tell(store.clone(), bounces, alarms.clone(), metrics.clone(), shutdown.clone()));
         }
         let (listener, address) = bind(mail.listen).await?;
         tracing::info!(%address, "taking mail");
@@ -243,7 +243,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     }
     let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
     let post = Post::default();
-    tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
+    tasks.spawn(webhooks::tell(store.clone(), post, alarms.clone(), metrics.clone(), shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
         let (listener, address) = bind(address).await?;
@@ -439,6 +439,11 @@ impl Calendar {
         calendar
     }
 
+    /// Whether the silence of any terminal is watched.
+    fn watches(&self) -> bool {
+        self.all.iter().any(|(_, silent_after)| silent_after.is_some())
+    }
+
     fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
         let index = self.by_name.get(terminal).copied().or(self.usual);
         index.map_or((&self.none, None), |index| (&self.all[index].0, self.all[index].1))
@@ -583,33 +588,43 @@ impl Server {
     async fn recall(&mut self) -> Result<(), StoreError> {
         let now = Timestamp::now();
         let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
-        let reached = self.store.last_connected().await?;
-        let mut by_number = BTreeMap::new();
-        let mut watched = BTreeSet::new();
-        for terminal in self.store.terminals().await? {
-            let (_, after) = self.calendar.of(&terminal.name);
-            if after.is_some() {
-                watched.insert(terminal.name.to_string());
-                let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
-                self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
+        let unanswered = self.store.unanswered_since(now - SERIES_MEMORY).await?;
+        if self.calendar.watches() || !unanswered.is_empty() {
+            let (reached, terminals) = tokio::try_join!(self.store.last_connected(), self.store.terminals())?;
+            let mut by_number = BTreeMap::new();
+            let mut watched = BTreeSet::new();
+            for terminal in terminals {
+                let (_, after) = self.calendar.of(&terminal.name);
+                if after.is_some() {
+                    watched.insert(terminal.name.to_string());
+                    let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
+                    self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
+                }
+                by_number.extend(terminal.number.map(|number| (number, terminal.id)));
             }
-            by_number.extend(terminal.number.map(|number| (number, terminal.id)));
-        }
-        self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
-        for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
-            if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
-                self.feed(Input::CalledBefore { terminal: *terminal, ago });
+            self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
+            for (number, at) in unanswered {
+                if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at)))
+                {
+                    self.feed(Input::CalledBefore { terminal: *terminal, ago });
+                }
             }
+        } else {
+            self.alarms.keep(AlarmKind::TerminalSilent, BTreeSet::new()).await;
         }
         self.feed_all().await
     }
 
     /// Tells dispatch what waits for any terminal.
     async fn feed_all(&mut self) -> Result<(), StoreError> {
-        let (urgencies, mut nobody) = (self.store.urgencies().await?, self.store.due_to_nobody().await?);
+        let store = &self.store;
+        // Each by a thread of its own.
+        let (urgencies, (mut nobody, terminals)) = tokio::try_join!(store.urgencies(), async {
+            Ok((store.due_to_nobody().await?, store.terminals_due().await?))
+        })?;
         let paused = self.store.paused().await?;
         let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
-        for terminal in self.store.terminals_due().await? {
+        for terminal in terminals {
             if let Some(waits) = urgencies.get(&terminal.id) {
                 let is_called =
                     !nobody.remove(&terminal.id) && !paused.contains(&terminal.id) && self.is_believed(&terminal);

@@ -16,6 +16,7 @@ mod content;
 mod deliveries;
 mod draft;
 mod entries;
+mod fan_out;
 mod feeds;
 mod files;
 mod health;
@@ -71,16 +72,17 @@ pub use verdicts::Cancelled;
 pub(crate) use webhooks::Telling;
 
 use content::Contents;
+use fan_out::Arriving;
 use files::{DATABASE, DatabaseFile};
 use health::Vitals;
 use known::Known;
-use worker::Worker;
+use worker::{Readers, Worker};
 
 /// The store of one server. Cheap to clone: the work is done by its threads.
 #[derive(Debug, Clone)]
 pub struct Store {
     // Ends before the writer, which then closes the database for good.
-    reader: Worker,
+    reader: Readers,
     writer: Worker,
     contents: Contents,
     /// What every submission asks of the directory, without a way to the disk.
@@ -90,6 +92,8 @@ pub struct Store {
     /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
+    /// Messages that are written in steps just now.
+    arriving: Arriving,
     /// The providers with a webhook.
     webhooks: Arc<Mutex<BTreeSet<String>>>,
     /// Held until the threads have ended: fields are dropped in their order.
@@ -245,6 +249,7 @@ impl Store {
             "UPDATE terminals SET connection = 'down', connection_call = NULL WHERE connection <> 'down'",
             [],
         )?;
+        fan_out::unwind_all(&writer)?;
         deliveries::release_all(&writer, "server stopped")?;
         writer.execute(
             "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
@@ -256,7 +261,7 @@ impl Store {
         prepare(&beside)?;
         let vitals = Arc::new(Vitals::default());
         Ok(Self {
-            reader: Worker::start_reader(open_to_read(&path)?)?,
+            reader: Readers::start(|| open_to_read(&path))?,
             writer: Worker::start_writer(writer, beside, file, vitals.clone())?,
             contents,
             known: Arc::default(),
@@ -264,6 +269,7 @@ impl Store {
             quotas: Quotas::default(),
             expiring: Arc::default(),
             database: path.into(),
+            arriving: Arriving::default(),
             webhooks: Arc::new(Mutex::new(with_webhook)),
             _lock: Arc::new(lock),
         })

@@ -144,7 +144,7 @@ async fn submit(mut stream: TcpStream, request: Bytes, began: Instant) -> Vec<f6
     times
 }
 
-fn config(state: &Path, address: SocketAddr) -> Config {
+pub(crate) fn config(state: &Path, address: SocketAddr) -> Config {
     let [own, first, last] =
         ["10.77.0.1", "10.77.255.1", "10.77.255.254"].map(|text| text.parse().expect("an address"));
     let second = std::time::Duration::from_secs(1);

@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/away.sql"),
     include_str!("schema/callers.sql"),
     include_str!("schema/taken-back.sql"),
+    include_str!("schema/scale.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -144,7 +144,7 @@ impl Store {
         let marks =
             |quota: Quota| [quota.messages, quota.octets].map(|max| i64::try_from(mark(max)).unwrap_or(i64::MAX));
         self.reader
-            .run(move |db| {
+            .survey(move |db| {
                 let mut near = Vec::new();
                 let mut select = db.prepare_cached(
                     "SELECT name, waiting_messages, waiting_octets FROM providers

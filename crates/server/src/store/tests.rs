@@ -1,7 +1,9 @@
 mod folder;
 mod keeping;
 mod migrations;
+mod plans;
 mod quotas;
+mod scale;
 mod subscriptions;
 mod taken_back;
 mod verdicts;

@@ -1,11 +1,13 @@
 //! Verdicts that no receipt brings: expired, cancelled, failed. Each is written where none stands, and once.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::cleaning::{BATCH, BATCH_TIME};
 use super::rows::read_count;
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
@@ -100,11 +102,7 @@ impl Store {
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reader
             .run(|db| {
-                let at: Option<i64> = db
-                    .prepare_cached(
-                        "SELECT min(expires_at) FROM messages WHERE expires_at IS NOT NULL AND waiting > 0",
-                    )?
-                    .query_row([], |row| row.get(0))?;
+                let at: Option<i64> = db.prepare_cached(NEXT_EXPIRY)?.query_row([], |row| row.get(0))?;
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -121,18 +119,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn expire(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let expired = self
-            .writer
-            .run(move |db| {
-                Ok(db
-                    .prepare_cached(
-                        "UPDATE envelopes SET verdict = 'expired', verdict_at = ?1
-                         WHERE verdict IS NULL AND under_way IS NULL AND message IN
-                           (SELECT seq FROM messages WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at <= ?1)",
-                    )?
-                    .execute([now.as_millisecond()])?)
-            })
-            .await?;
+        let (mut expired, mut after) = (0, Some(Expiring::default()));
+        // In batches: a message for a hundred thousand terminals keeps no submission waiting until all of it has expired.
+        while let Some(from) = after {
+            let batch = self.writer.run(move |db| expire_some(db, now.as_millisecond(), from)).await?;
+            (expired, after) = (expired + batch.0, batch.1);
+        }
         self.vitals.expired.fetch_add(expired as u64, Ordering::Relaxed);
         Ok(expired)
     }
@@ -174,6 +166,64 @@ impl Store {
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(seq, "damaged row quarantined");
         Ok(())
+    }
+}
+
+pub(super) const NEXT_EXPIRY: &str =
+    "SELECT min(expires_at) FROM messages WHERE expires_at IS NOT NULL AND waiting > 0";
+
+/// How far expiring has come: those before this have their verdict, or are being delivered just now.
+#[derive(Debug, Clone, Default)]
+struct Expiring {
+    at: i64,
+    seq: i64,
+    /// Of that message, the last terminal.
+    terminal: String,
+}
+
+/// Messages that have expired, from one on.
+pub(super) const EXPIRED: &str = "SELECT expires_at, seq FROM messages
+    WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at <= ?1 AND (expires_at, seq) >= (?2, ?3)
+    ORDER BY expires_at, seq LIMIT ?4";
+
+/// Of a message, those that can expire, after one.
+pub(super) const EXPIRED_ENVELOPES: &str = "SELECT terminal FROM envelopes
+    WHERE message = ?1 AND terminal > ?2 AND verdict IS NULL AND under_way IS NULL ORDER BY terminal LIMIT ?3";
+
+/// Gives some envelopes their verdict; how many, and how far that came, if it did not come to the end.
+fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Option<Expiring>), StoreError> {
+    let began = Instant::now();
+    let mut messages = db.prepare_cached(EXPIRED)?;
+    let mut envelopes = db.prepare_cached(EXPIRED_ENVELOPES)?;
+    let mut update = db.prepare_cached(
+        "UPDATE envelopes SET verdict = 'expired', verdict_at = ?3 WHERE message = ?1 AND terminal = ?2",
+    )?;
+    let mut expired = 0;
+    loop {
+        let found = messages.query_map(params![now, from.at, from.seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = found.collect::<Result<Vec<(i64, i64)>, _>>()?;
+        for (at, seq) in &found {
+            let mut terminal = if *seq == from.seq { std::mem::take(&mut from.terminal) } else { String::new() };
+            loop {
+                let terminals = envelopes.query_map(params![seq, terminal, BATCH], |row| row.get::<_, String>(0))?;
+                let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
+                for terminal in &terminals {
+                    expired += update.execute(params![seq, terminal, now])?;
+                }
+                let is_last = terminals.len() < BATCH as usize;
+                terminal = terminals.into_iter().last().unwrap_or(terminal);
+                if began.elapsed() >= BATCH_TIME {
+                    return Ok((expired, Some(Expiring { at: *at, seq: *seq, terminal })));
+                }
+                if is_last {
+                    break;
+                }
+            }
+            from = Expiring { at: *at, seq: *seq, terminal };
+        }
+        if found.len() < BATCH as usize {
+            return Ok((expired, None));
+        }
     }
 }
 
