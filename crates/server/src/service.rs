@@ -1,5 +1,6 @@
 //! The server as a whole: opens its rooms, and runs the one loop in which calls are decided.
 
+mod calendar;
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,9 +30,7 @@ use crate::causes::with_causes;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
-use crate::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
-};
+use crate::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Rules, StormRules};
 use crate::ingest::feeds::{self, FeedConfig, Feeds};
 use crate::ingest::http::{Submissions, serve_host};
 use crate::ingest::mail::{self, MailConfig};
@@ -48,6 +47,7 @@ use crate::upkeep;
 use crate::verdict::Verdict;
 use crate::waiting::Decided;
 use crate::webhooks::{self, Post};
+use calendar::Calendar;
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -407,46 +407,6 @@ fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
 fn log_end(what: &str, ended: io::Result<()>) {
     if let Err(error) = ended {
         tracing::error!(what, %error, "listener failed");
-    }
-}
-
-/// What holds for which terminal.
-struct Calendar {
-    by_name: BTreeMap<Name, usize>,
-    usual: Option<usize>,
-    all: Vec<(Arc<Conditions>, Option<Duration>)>,
-    none: Arc<Conditions>,
-}
-
-impl Calendar {
-    fn new(rules: Vec<TerminalConditions>) -> Self {
-        let mut calendar = Self { by_name: BTreeMap::new(), usual: None, all: Vec::new(), none: Arc::default() };
-        for (index, rule) in rules.into_iter().enumerate() {
-            let TerminalConditions { terminals, hours, closed, lines, silent_after } = rule;
-            if terminals.is_empty() {
-                calendar.usual.get_or_insert(index);
-            }
-            for terminal in terminals {
-                calendar.by_name.entry(terminal).or_insert(index);
-            }
-            let route = match lines.is_empty() {
-                true => Route::ALL,
-                // The routes of `Rules` are counted from 1.
-                false => Route(u16::try_from(index + 1).unwrap_or_default()),
-            };
-            calendar.all.push((Arc::new(Conditions { hours, closed, route }), silent_after));
-        }
-        calendar
-    }
-
-    /// Whether the silence of any terminal is watched.
-    fn watches(&self) -> bool {
-        self.all.iter().any(|(_, silent_after)| silent_after.is_some())
-    }
-
-    fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
-        let index = self.by_name.get(terminal).copied().or(self.usual);
-        index.map_or((&self.none, None), |index| (&self.all[index].0, self.all[index].1))
     }
 }
 
