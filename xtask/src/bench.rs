@@ -35,6 +35,7 @@ Examples:
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
   cargo xtask bench scale           submissions beside a cleaning and a backup, a start with 600,000 different messages, webhooks
   cargo xtask bench mail            mails a second that Postfix's smtp-source gets rid of at our listener (fetches it)
+  cargo xtask bench doors           thousands of strangers at each listener: memory, and how soon the operator is answered
   cargo xtask bench medium          the terminal's programs and the recording medium: sizes, time to install, memory on a call
   cargo xtask bench isp             an information service: accepted to durable, a thousand calls at once, 50 lines kept busy
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
@@ -103,6 +104,7 @@ enum Figure {
     Store,
     Scale,
     Mail,
+    Doors,
     Medium,
     Isp,
     Dispatch,
@@ -157,6 +159,9 @@ impl Bench {
         }
         if is_wanted(Figure::Scale) {
             println!("{}", rows::SCALE.measure(workspace, extent)?);
+        }
+        if is_wanted(Figure::Doors) {
+            println!("{}", rows::DOORS.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Mail) {
             peers::fetch(workspace)?;

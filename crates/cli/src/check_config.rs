@@ -37,10 +37,17 @@ impl CheckConfig {
             #[cfg(feature = "serve")]
             ConfigKind::Server => {
                 use config::server::Kind;
-                if matches!(config::server::read_any(&self.file)?, Kind::Information(config) if config.number_only) {
-                    eprintln!(
-                        "warning: stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it"
-                    );
+                if let Kind::Information(config) = config::server::read_any(&self.file)? {
+                    if config.number_only {
+                        eprintln!(
+                            "warning: stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it"
+                        );
+                    }
+                    if config.mail.is_some_and(|mail| mail.postmaster.is_none()) {
+                        eprintln!(
+                            "warning: mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow"
+                        );
+                    }
                 }
             }
             #[cfg(feature = "answer")]

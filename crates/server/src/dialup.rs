@@ -312,9 +312,9 @@ impl DialUp {
         Self { lines: Arc::new(handles), away: Arc::new(away), shared }
     }
 
-    /// Takes sessions of terminals that come over their own Internet access, until the server stops.
-    pub async fn serve_online(self, listener: TcpListener) {
-        online::serve(listener, self.shared).await;
+    /// Takes sessions of terminals that come over their own Internet access, until the server stops: so many at once.
+    pub(crate) async fn serve_online(self, listener: TcpListener, seats: usize) {
+        online::serve(listener, seats, self.shared).await;
     }
 
     /// The country in which the lines are.

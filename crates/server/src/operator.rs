@@ -32,6 +32,8 @@ use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 
 use self::alarms::{clear_alarm, list_alarms};
 use self::calls::{end_call, list_calls};
@@ -49,6 +51,8 @@ use crate::alarms::Alarms;
 use crate::causes::with_causes;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
+use crate::door::Door;
+use crate::http_connection;
 use crate::ingest::feeds::Feeds;
 use crate::ingest::http::problem;
 use crate::keys::{ServerKeys, Whose};
@@ -96,6 +100,12 @@ impl Desk {
         let found = self.store.find_terminal(Destination::Name(name.clone())).await?;
         found.ok_or_else(|| Refused::missing("name", no_terminal(&name)))
     }
+}
+
+/// Serves the operator's socket until `shutdown`: of more callers than seats the rest wait.
+pub(crate) async fn listen(listener: UnixListener, router: Router, seats: usize, shutdown: CancellationToken) {
+    let door = Door::new(seats, seats);
+    http_connection::listen(listener, "operator", router, seats, door, shutdown).await;
 }
 
 /// The routes.

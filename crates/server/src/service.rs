@@ -27,12 +27,13 @@ use tokio_util::sync::CancellationToken;
 use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
 use crate::bounces::{self, BounceConfig};
 use crate::causes::with_causes;
+use crate::descriptors::Descriptors;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
 use crate::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Rules, StormRules};
 use crate::ingest::feeds::{self, FeedConfig, Feeds};
-use crate::ingest::http::{Submissions, serve_host};
+use crate::ingest::http::Submissions;
 use crate::ingest::mail::{self, MailConfig};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
@@ -214,6 +215,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let store = store.with_quotas(config.quotas);
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let named_in_config = config.providers();
+    // What the store has open is not free.
+    let descriptors = Descriptors::of_process(config.lines.len());
+    let listeners = [config.submission_listen, config.mail.as_ref().map(|mail| mail.listen), config.metrics_listen];
+    let others = listeners.iter().chain([&config.trunk_listen]).flatten().count();
+    // Terminals stay, all others come and go.
+    let shares = others + 2 * usize::from(config.delivery_listen.is_some());
+    let (seats, terminal_seats) = (descriptors.share(shares), 2 * descriptors.share(shares));
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let mut tasks = JoinSet::new();
@@ -239,7 +247,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         }
         let (listener, address) = bind(mail.listen).await?;
         tracing::info!(%address, "taking mail");
-        tasks.spawn(mail::serve(listener, mail, intake.clone(), store.clone(), metrics.clone(), shutdown.clone()));
+        tasks.spawn(mail::serve(
+            listener,
+            seats,
+            mail,
+            intake.clone(),
+            store.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
     }
     let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
     let post = Post::default();
@@ -248,8 +264,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     if let Some(address) = config.submission_listen {
         let (listener, address) = bind(address).await?;
         tracing::info!(%address, "taking submissions");
-        let (router, shutdown) = (submissions.router(), shutdown.clone());
-        tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
+        let (submissions, shutdown) = (submissions.clone(), shutdown.clone());
+        tasks.spawn(async move { submissions.listen(listener, seats, shutdown).await });
     }
     let settings = LinkSettings {
         address: config.link_address,
@@ -295,29 +311,25 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     if let Some(address) = config.trunk_listen {
         let (listener, address) = bind(address).await?;
         tracing::info!(%address, "taking dial-up servers");
-        tasks.spawn(information::serve(listener, pops, shutdown.clone()));
+        tasks.spawn(information::serve(listener, seats, pops, shutdown.clone()));
     }
     if let Some(address) = config.delivery_listen {
         let (listener, address) = bind(address).await?;
         tracing::info!(%address, "taking terminals");
-        tasks.spawn(dialup.clone().serve_online(listener));
+        tasks.spawn(dialup.clone().serve_online(listener, terminal_seats));
     }
     if let Some(address) = config.metrics_listen {
         let (listener, address) = bind(address).await?;
         tracing::info!(%address, "telling metrics");
         let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move { log_end("metrics", serve_host(listener, router, shutdown).await) });
+        tasks.spawn(metrics::listen(listener, router, seats, shutdown.clone()));
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
     let (question_sender, questions) = mpsc::channel(1);
     let router = operator::router(rooms, dialup.clone(), config.home, feeds, question_sender, named_in_config);
-    let operator_shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;
-        log_end("operator", served);
-    });
+    let (seats, shutdown_operator) = (descriptors.operator(), shutdown.clone());
+    tasks.spawn(operator::listen(listener, router, seats, shutdown_operator));
     tracing::info!(lines = ?line_names, "server ready");
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
@@ -402,12 +414,6 @@ fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
     let listener = UnixListener::bind(socket).map_err(failed)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
-}
-
-fn log_end(what: &str, ended: io::Result<()>) {
-    if let Err(error) = ended {
-        tracing::error!(what, %error, "listener failed");
-    }
 }
 
 struct Server {

@@ -72,6 +72,7 @@ pub use verdicts::Cancelled;
 pub(crate) use webhooks::Telling;
 
 use content::Contents;
+use draft::Drafts;
 use fan_out::Arriving;
 use files::{DATABASE, DatabaseFile};
 use health::Vitals;
@@ -89,6 +90,8 @@ pub struct Store {
     known: Arc<Known>,
     vitals: Arc<Vitals>,
     quotas: Quotas,
+    /// Contents that are coming in.
+    drafts: Arc<Drafts>,
     /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
@@ -267,6 +270,7 @@ impl Store {
             known: Arc::default(),
             vitals,
             quotas: Quotas::default(),
+            drafts: Arc::default(),
             expiring: Arc::default(),
             database: path.into(),
             arriving: Arriving::default(),

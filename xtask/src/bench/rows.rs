@@ -74,6 +74,15 @@ are over, one in 3000 of them for 300 terminals.",
     head: FIGURES,
 };
 
+pub(super) const DOORS: Bench = Bench {
+    package: "ringup",
+    name: "doors",
+    part: "",
+    title: "### doors\n\nStrangers at a server without lines, on loopback: connections that send 380 KB of a head that does not end, then mails without their dot. Resident memory (VmRSS) beside \
+that before; after: the least in the 5 s after they have gone. An operator's command is a whole process.",
+    head: FIGURES,
+};
+
 pub(super) const ISP: Bench = Bench {
     package: "ringup",
     name: "isp",

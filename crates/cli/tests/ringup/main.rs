@@ -40,5 +40,6 @@ mod session;
 mod smtp;
 mod state_folders;
 mod stock;
+mod strangers;
 mod submissions;
 mod two_servers;

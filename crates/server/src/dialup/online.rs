@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::deliver::{Broken, Delivery, deliver};
 use super::entrance::{Arrival, Entrance, Place};
@@ -29,7 +29,9 @@ use super::{Report, Shared};
 use crate::alarms::Stranger;
 use crate::causes::with_causes;
 use crate::directory::{CallRecord, Direction, Name, Terminal};
+use crate::door::Door;
 use crate::keys::{NotAdmitted, NotTrusted, Whose};
+use crate::listener::{self, Guest, Limits};
 use crate::outcome::Outcome;
 use crate::seldom::Seldom;
 use crate::store::StoreError;
@@ -63,29 +65,20 @@ const RATE_BPS: u32 = 10_000_000;
 /// What stands in a record where a line's name would.
 const INTERNET: &str = "internet";
 
-/// Serves the port until the server stops.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+/// How long sessions may take to write their records when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves the port until the server stops, with this many connections at once, those of terminals included. Who of the strangers
+/// gets a place, and who makes way, decides [`Entrance`].
+pub(super) async fn serve(listener: TcpListener, seats: usize, shared: Arc<Shared>) {
     let (entrance, later) = (Entrance::default(), Arc::new(Semaphore::new(LATER_MAX)));
-    let mut sessions = JoinSet::new();
+    let limits = Limits { name: "delivery", seats, door: Door::new(seats, seats), refusal: None, grace: GRACE };
     let shutdown = shared.shutdown.clone();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            Some(_) = sessions.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                let (shared, later, arrival) = (shared.clone(), later.clone(), entrance.arrive(from.ip()));
-                sessions.spawn(async move { session(stream, arrival, &later, &shared).await });
-            }
-            Err(error) => {
-                // Out of file descriptors, as a rule: it gets better when somebody leaves.
-                tracing::warn!(%error, "delivery port");
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
+    let handle = move |guest: Guest<TcpStream>| {
+        let (shared, later, arrival) = (shared.clone(), later.clone(), entrance.arrive(guest.peer.ip()));
+        async move { session(guest.stream, arrival, &later, &shared).await }
+    };
+    listener::serve(listener, limits, shutdown, handle).await;
 }
 
 /// One connection, from the notice to its end.
