@@ -24,7 +24,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                 all figures, about twenty-five minutes
+  cargo xtask bench                 all figures, about thirty-five minutes
   cargo xtask bench ppp             frames made and read, memory of a session
   cargo xtask bench link            TCP over a link; a thousand links
   cargo xtask bench setup           link set-up beside pppd on the same line (fetches pppd, see: cargo xtask peers)
@@ -33,7 +33,9 @@ Examples:
   cargo xtask bench starter         memory and wake-ups of the resident starter beside mgetty; 10,000 rings (Linux only)
   cargo xtask bench exchange        2,000 calls at once through the exchange in software
   cargo xtask bench store           submissions on the disk a second, beside SQLite and the disk; a start with a million envelopes
+  cargo xtask bench scale           submissions beside a cleaning and a backup, a start with 600,000 different messages, webhooks
   cargo xtask bench mail            mails a second that Postfix's smtp-source gets rid of at our listener (fetches it)
+  cargo xtask bench doors           thousands of strangers at each listener: memory, and how soon the operator is answered
   cargo xtask bench medium          the terminal's programs and the recording medium: sizes, time to install, memory on a call
   cargo xtask bench isp             an information service: accepted to durable, a thousand calls at once, 50 lines kept busy
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
@@ -100,7 +102,9 @@ enum Figure {
     Starter,
     Exchange,
     Store,
+    Scale,
     Mail,
+    Doors,
     Medium,
     Isp,
     Dispatch,
@@ -152,6 +156,12 @@ impl Bench {
         }
         if is_wanted(Figure::Store) {
             println!("{}", rows::STORE.measure(workspace, extent)?);
+        }
+        if is_wanted(Figure::Scale) {
+            println!("{}", rows::SCALE.measure(workspace, extent)?);
+        }
+        if is_wanted(Figure::Doors) {
+            println!("{}", rows::DOORS.measure(workspace, extent)?);
         }
         if is_wanted(Figure::Mail) {
             peers::fetch(workspace)?;

@@ -59,10 +59,16 @@ impl CheckConfig {
             #[cfg(feature = "serve")]
             ConfigKind::Server => {
                 use config::server::Kind;
-                let is_believing =
-                    matches!(config::server::read_any(&self.file)?, Kind::Information(config) if config.number_only);
-                let warning = "stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it";
-                is_believing.then(|| warning.to_owned()).into_iter().collect()
+                let mut warnings = Vec::new();
+                if let Kind::Information(config) = config::server::read_any(&self.file)? {
+                    if config.number_only {
+                        warnings.push("stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it".to_owned());
+                    }
+                    if config.mail.is_some_and(|mail| mail.postmaster.is_none()) {
+                        warnings.push("mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow".to_owned());
+                    }
+                }
+                warnings
             }
             #[cfg(feature = "answer")]
             ConfigKind::Terminal => config::terminal::read(&self.file)?.remarks(),

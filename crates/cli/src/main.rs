@@ -1,6 +1,12 @@
 //! `ringup`: the one program that knows server, terminal and exchange together. Each of them is a feature, and can be built
 //! alone.
 
+// Every print goes through `output`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod output;
+
 mod check_config;
 mod config;
 #[cfg(feature = "demo")]
@@ -112,11 +118,14 @@ fn main() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Operator(verb) => verb.run(),
     };
-    result.unwrap_or_else(|error| {
+    output::exit_code(result.unwrap_or_else(|error| {
+        if error.is::<output::Closed>() {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("ringup: {error:#}");
         let is_wrong = |cause: &(dyn std::error::Error + 'static)| {
             cause.is::<config::ConfigError>() || cause.is::<config::WrongArgument>()
         };
         ExitCode::from(if error.chain().any(is_wrong) { 2 } else { 1 })
-    })
+    }))
 }

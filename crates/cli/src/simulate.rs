@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
+use crate::output;
+
 pub(crate) use vending::Vending;
 
 use chance::Chance;
@@ -142,15 +144,9 @@ impl Simulate {
             let Report { at, machine, urgency, what, .. } = report;
             let line =
                 if self.json { report.to_json().to_string() } else { format!("{at}  {machine:12} {urgency:7} {what}") };
-            match writeln!(out, "{line}") {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()), // head, for example
-                written => written.context("could not write the reports")?,
-            }
+            output::written(writeln!(out, "{line}"))?;
         }
-        match out.flush() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            flushed => flushed.context("could not write the reports"),
-        }
+        output::written(out.flush())
     }
 
     async fn submit(&self, server: &str, from: DateTime, reports: &[Report]) -> anyhow::Result<()> {

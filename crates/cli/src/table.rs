@@ -1,14 +1,15 @@
 //! JSON as people read it: words, and tables of them.
 
+use modem::shown;
 use serde_json::Value;
 
-/// One value as a word.
+/// One value as a word, fit for a terminal.
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(string) => string.clone(),
+        Value::String(string) => shown::line(string).into_owned(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
+        other => shown::line(&other.to_string()).into_owned(),
     }
 }
 
@@ -30,6 +31,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_value_from_outside_makes_no_lines_and_speaks_no_terminal() {
+        let forged = json!(["a\n2026-11-30 INFO forged\u{1b}[0m", "\u{202e}gpj"]);
+        assert_eq!(text(&forged), "a\\n2026-11-30 INFO forged\\u001b[0m \\u202egpj");
+        assert_eq!(text(&json!({ "key": "\u{202e}" })), "{\"key\":\"\\u202e\"}");
+    }
 
     #[test]
     fn what_is_not_there_is_shown_as_a_dash() {

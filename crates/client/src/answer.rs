@@ -11,15 +11,15 @@ use line::{
 };
 use link::CloseReason;
 use modem::Profile;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::agreements::Agreements;
 use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
-use crate::connector::{DialIn, DialInError, ReceiveConfig, dial};
+use crate::connector::{DialIn, DialInError, Dialled, ReceiveConfig, dial};
 use crate::inbox::InboxConfig;
 use crate::outbox::StandingConditions;
 use crate::refused::RefusedRings;
-use crate::session::{LinkSettings, SessionError, establish, receive, receive_online};
+use crate::session::{Ended, LinkSettings, SessionError, establish, hearing, receive, receive_online};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
 const CALL_BACK_GUARD: Duration = Duration::from_secs(5);
@@ -155,26 +155,48 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
     let acted_on = |number: &Number| budget.acted_on(number, now.timestamp());
     match config.callers.decide(&ring, WeekMinute::at(&now), acted_on) {
         Decision::Answer(caller) => {
-            if budget.is_spaced(&caller, now.timestamp()) {
-                RefusedRings::new(&config.state).note(&ring.caller, RefusalReason::Unproved);
-                line.refuse().await?;
-                return Ok(AnswerEnd::Refused(RefusalReason::Unproved));
+            let is_spaced = budget.is_spaced(&caller, now.timestamp());
+            if is_spaced && budget.hearing_left(now.timestamp()).is_zero() {
+                return refuse_unproved(config, line, &ring).await;
             }
-            tracing::info!(?caller, "caller checked: registered");
+            tracing::info!(?caller, is_spaced, "caller checked: registered");
             note_if_limited(config, &budget, &caller, &now)?;
-            let taken = take_call(config, line, &caller).await;
-            note_proof(&budget, &caller, &taken)?;
-            taken?;
+            let taken = take_call(config, line, &caller, &budget, is_spaced).await;
+            note_answered(&budget, &caller, &taken)?;
+            taken?.result?;
         }
         Decision::Connect(caller) => {
+            if budget.is_spaced(&caller, now.timestamp()) {
+                return refuse_unproved(config, line, &ring).await;
+            }
             tracing::info!(?caller, "caller checked: connecting to the server");
             budget.note_ring(&caller, now.timestamp())?;
-            connect(config, line).await?;
+            let Ended { is_proved, brought, result } = connect(config, line).await?;
+            // A server that cannot be reached, or has no place, has cost nothing.
+            if !matches!(result, Err(SessionError::Connect { .. } | SessionError::Later(_))) {
+                note_rung(&budget, &caller, is_proved, brought)?;
+            }
+            result?;
         }
         Decision::CallBack(caller) => {
+            if budget.is_call_back_spaced(&caller, now.timestamp()) {
+                return refuse_unproved(config, line, &ring).await;
+            }
             tracing::info!(?caller, "caller checked: to be called back");
             budget.note_ring(&caller, now.timestamp())?;
-            call_back(config, line, &caller, budget).await?;
+            let called = call_back(config, line, &caller).await;
+            match &called {
+                Ok(dialled) => note_rung(&budget, &caller, true, dialled.brought)?,
+                Err(AnswerError::CallBack(DialInError::BrokeOff { brought, .. })) => {
+                    note_rung(&budget, &caller, true, *brought)?;
+                }
+                // A call that was paid for and came to nothing; one that was not connected cost nothing.
+                Err(AnswerError::CallBack(DialInError::Session(_) | DialInError::TooLong(_))) => {
+                    note_rung(&budget, &caller, false, 0)?;
+                }
+                Err(_) => {}
+            }
+            called?;
         }
         Decision::Refuse(reason) => {
             RefusedRings::new(&config.state).note(&ring.caller, reason);
@@ -188,70 +210,113 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
     Ok(AnswerEnd::Completed)
 }
 
-async fn take_call(config: &TerminalConfig, line: ModemLine, caller: &Number) -> Result<(), AnswerError> {
+/// The number's calls proved nothing of late.
+async fn refuse_unproved(config: &TerminalConfig, mut line: ModemLine, ring: &Ring) -> Result<AnswerEnd, AnswerError> {
+    RefusedRings::new(&config.state).note(&ring.caller, RefusalReason::Unproved);
+    line.refuse().await?;
+    Ok(AnswerEnd::Refused(RefusalReason::Unproved))
+}
+
+/// How a call that was answered went.
+struct Taken {
+    is_proved: bool,
+    result: Result<(), SessionError>,
+}
+
+async fn take_call(
+    config: &TerminalConfig,
+    line: ModemLine,
+    caller: &Number,
+    budget: &Budget,
+    is_spaced: bool,
+) -> Result<Taken, AnswerError> {
     let receiving = config.receive().open().map_err(AnswerError::NotReady)?;
     let call = line.answer().await?;
-    tracing::info!(rate = call.rate_bps(), "answered");
+    let (rate, connected) = (call.rate_bps(), Instant::now());
+    tracing::info!(rate, "answered");
+    let hearing = match is_spaced {
+        true => Some(budget.hear(hearing(rate, config.link.delay), Timestamp::now())?),
+        false => None,
+    };
     let agreements = Agreements::new(&config.state);
-    let link = establish(call, &config.link, agreements.of(caller.as_str())).await;
-    let link = link.inspect_err(|_| agreements.keep(caller.as_str(), None))?;
-    let received = receive(&link, Reason::Called, config.link.delay, receiving).await;
+    let establishing = establish(call, &config.link, agreements.of(caller.as_str()));
+    let link = match hearing {
+        Some(hearing) => timeout(hearing, establishing).await.unwrap_or(Err(SessionError::NotProved(None))),
+        None => establishing.await,
+    };
+    let link = match link {
+        Ok(link) => link,
+        Err(error) => {
+            agreements.keep(caller.as_str(), None);
+            return Ok(Taken { is_proved: false, result: Err(error) });
+        }
+    };
+    let left = hearing.map(|hearing| hearing.saturating_sub(connected.elapsed()));
+    let Ended { is_proved, result, .. } = receive(&link, Reason::Called, config.link.delay, left, receiving).await;
     // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
     match &reason {
         // The server hangs up a call that is over without a good-bye: no fault of the line.
-        CloseReason::CarrierLost if received.is_ok() => tracing::info!(reason = "the server ended the call", "hung up"),
+        CloseReason::CarrierLost if result.is_ok() => tracing::info!(reason = "the server ended the call", "hung up"),
         reason => tracing::info!(%reason, "hung up"),
     }
-    agreements.keep(caller.as_str(), link.agreement().filter(|_| received.is_ok()));
-    received?;
-    Ok(())
+    agreements.keep(caller.as_str(), link.agreement().filter(|_| result.is_ok()));
+    Ok(Taken { is_proved, result })
 }
 
 /// The ring was the message: the line is free again before the session begins, and the server is the configured one.
-async fn connect(config: &TerminalConfig, mut line: ModemLine) -> Result<(), AnswerError> {
+async fn connect(config: &TerminalConfig, mut line: ModemLine) -> Result<Ended, AnswerError> {
     let server = config.server.as_deref().ok_or(AnswerError::NoServer)?;
     let receiving = config.receive().open().map_err(AnswerError::NotReady)?;
     line.refuse().await?;
-    receive_online(server, Reason::Rung, receiving).await?;
+    Ok(receive_online(server, Reason::Rung, receiving).await)
+}
+
+/// Counts callers who were answered and proved nothing, in whatever way; a third within the hour is an alarm. A lost carrier is
+/// the line's fault, and counts by itself.
+fn note_answered(budget: &Budget, caller: &Number, taken: &Result<Taken, AnswerError>) -> Result<(), BudgetError> {
+    let error = match taken {
+        Ok(Taken { is_proved: true, .. }) => return budget.note_proved(caller),
+        Ok(Taken { result: Ok(()), .. }) => None,
+        Ok(Taken { result: Err(error), .. }) if error.is_ours() => return Ok(()),
+        Ok(Taken { result: Err(error), .. }) if error.is_lines_fault() => Some(error.to_string()),
+        Ok(Taken { .. }) => None,
+        Err(AnswerError::NotConnected(failure)) => Some(failure.to_string()),
+        Err(_) => return Ok(()),
+    };
+    let Some(why) = error else { return note_unproved(budget, caller) };
+    let lost = budget.note_lost(caller, Timestamp::now())?;
+    tracing::warn!(?caller, why, lost, "carrier lost before the server proved itself");
     Ok(())
 }
 
-/// Counts callers who were answered and could not prove to be the server; a third within the hour is an alarm.
-fn note_proof(budget: &Budget, caller: &Number, taken: &Result<(), AnswerError>) -> Result<(), BudgetError> {
-    match taken {
-        Ok(()) => budget.note_proved(caller),
-        Err(AnswerError::Session(SessionError::NotProved(_))) => {
-            let unproved = budget.note_unproved(caller, Timestamp::now())?;
-            if unproved >= UNPROVED_MAX {
-                tracing::error!(
-                    ?caller,
-                    unproved,
-                    "alarm: callers from a registered number do not prove to be the server"
-                );
-            }
-            Ok(())
-        }
-        Err(_) => Ok(()),
+/// Counts rings that made this end connect or call, and that brought nothing: whoever forges the number costs us that.
+fn note_rung(budget: &Budget, caller: &Number, is_proved: bool, brought: u32) -> Result<(), BudgetError> {
+    if is_proved && brought > 0 {
+        return budget.note_proved(caller);
     }
+    note_unproved(budget, caller)
+}
+
+fn note_unproved(budget: &Budget, caller: &Number) -> Result<(), BudgetError> {
+    let unproved = budget.note_unproved(caller, Timestamp::now())?;
+    if unproved >= UNPROVED_MAX {
+        tracing::error!(?caller, unproved, "alarm: callers from a registered number do not prove to be the server");
+    }
+    Ok(())
 }
 
 /// Dials the registered number, not one that came with the ring: the two are equal, but only one was ever written here.
-async fn call_back(
-    config: &TerminalConfig,
-    mut line: ModemLine,
-    caller: &Number,
-    budget: Budget,
-) -> Result<(), AnswerError> {
+async fn call_back(config: &TerminalConfig, mut line: ModemLine, caller: &Number) -> Result<Dialled, AnswerError> {
     let number = caller.dial_string(&config.dial_prefix, config.home)?;
     line.refuse().await?;
     line.quiet().await?;
     sleep(CALL_BACK_GUARD).await;
     let (link, receive) = (config.link.clone(), Some(config.receive()));
+    let budget = Budget::new(&config.state, config.limits);
     let job = DialIn { number, budget, link, submissions: Vec::new(), receive };
-    dial(line, job).await?;
-    Ok(())
+    Ok(dial(line, job).await?)
 }
 
 /// Rings are counted where somebody limits them.

@@ -22,10 +22,14 @@ use serde::{Deserialize, Serialize};
 
 /// Over which calls and minutes are counted.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// Calls of one number in an hour whose caller may be unproved before its answers are spaced.
+/// Calls of one number in an hour that may prove nothing before its answers are spaced.
 pub const UNPROVED_MAX: u32 = 3;
 /// Between two answers to a number that is spaced.
 const SPACING: Duration = Duration::from_secs(600);
+/// Between two calls back to a number that is spaced: so the useless ones of a day, 72, leave something of the day's calls.
+const CALL_BACK_SPACING: Duration = Duration::from_secs(1200);
+/// So long in all may callers from spaced numbers take to prove themselves, in any hour.
+const HEARING: Duration = Duration::from_secs(60);
 /// Rings remembered; more than anybody's hourly limit.
 const RINGS_MAX: usize = 1000;
 
@@ -96,9 +100,21 @@ pub struct Reservation {
 struct Spent {
     calls: Vec<SpentCall>,
     rings: Vec<ActedOn>,
-    /// Calls that were answered and whose caller did not prove to be the server.
+    /// Calls that were answered, or placed for a ring, and that proved or brought nothing.
     #[serde(default)]
     unproved: Vec<ActedOn>,
+    /// Calls whose carrier was lost before anything was proved.
+    #[serde(default)]
+    lost: Vec<ActedOn>,
+    /// What callers from spaced numbers were given to prove themselves.
+    #[serde(default)]
+    heard: Vec<Heard>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Heard {
+    at: Timestamp,
+    millis: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,7 +144,7 @@ impl Budget {
         self.change(|spent| {
             let Limits { calls_a_day, minutes_a_day } = self.limits;
             spent.forget(now);
-            let next = |place: usize| spent.calls.get(place).map_or(now, |call| call.at.min(now) + DAY);
+            let next = |place: usize| spent.calls.get(place).map_or(now, |call| call.at + DAY);
             let calls = spent.calls.len();
             if calls >= calls_a_day as usize {
                 return Err(BudgetError::Calls { calls: calls_a_day, next: next(calls - calls_a_day as usize) });
@@ -172,36 +188,70 @@ impl Budget {
     /// [`BudgetError::Disk`]: then it must not be.
     pub fn note_ring(&self, number: &Number, now: Timestamp) -> Result<(), BudgetError> {
         self.change(|spent| {
-            spent.rings.retain(|ring| is_within(ring.at, RATE_PERIOD, now));
-            let surplus = (spent.rings.len() + 1).saturating_sub(RINGS_MAX);
-            spent.rings.drain(..surplus);
-            spent.rings.push(ActedOn { number: number.to_string(), at: now });
+            note(&mut spent.rings, number, now);
             Ok(())
         })
     }
 
-    /// Notes that a caller who was answered did not prove to be the server; gives how many of this number did not within the
-    /// last hour.
+    /// Notes a call that was answered, or placed for a ring, and proved or brought nothing; gives how many of this number did not
+    /// within the last hour.
     ///
     /// # Errors
     /// [`BudgetError::Disk`].
     pub fn note_unproved(&self, number: &Number, now: Timestamp) -> Result<u32, BudgetError> {
         self.change(|spent| {
-            spent.unproved.retain(|call| is_within(call.at, RATE_PERIOD, now));
-            let surplus = (spent.unproved.len() + 1).saturating_sub(RINGS_MAX);
-            spent.unproved.drain(..surplus);
-            spent.unproved.push(ActedOn { number: number.to_string(), at: now });
+            note(&mut spent.unproved, number, now);
             Ok(count(&spent.unproved, number))
+        })
+    }
+
+    /// Notes a call whose carrier was lost before anything was proved: the line's fault, which spaces nothing. Gives how many
+    /// there were of this number within the last hour.
+    ///
+    /// # Errors
+    /// [`BudgetError::Disk`].
+    pub fn note_lost(&self, number: &Number, now: Timestamp) -> Result<u32, BudgetError> {
+        self.change(|spent| {
+            note(&mut spent.lost, number, now);
+            Ok(count(&spent.lost, number))
         })
     }
 
     /// Whether a number's answers are spaced: three calls of an hour were not proved, and the last is less than ten minutes
     /// ago. Never for good: the number may be the real server's, forged by somebody. A file that cannot be read spaces.
     pub fn is_spaced(&self, number: &Number, now: Timestamp) -> bool {
+        self.is_spaced_by(number, SPACING, now)
+    }
+
+    /// The same of calls back, which this end pays for.
+    pub fn is_call_back_spaced(&self, number: &Number, now: Timestamp) -> bool {
+        self.is_spaced_by(number, CALL_BACK_SPACING, now)
+    }
+
+    fn is_spaced_by(&self, number: &Number, spacing: Duration, now: Timestamp) -> bool {
         let Ok(mut spent) = self.read() else { return true };
         spent.unproved.retain(|call| is_within(call.at, RATE_PERIOD, now));
-        let is_recent = |call: &ActedOn| call.number == number.as_str() && is_within(call.at, SPACING, now);
+        let is_recent = |call: &ActedOn| call.number == number.as_str() && is_within(call.at, spacing, now);
         count(&spent.unproved, number) >= UNPROVED_MAX && spent.unproved.iter().any(is_recent)
+    }
+
+    /// What is left of the time that callers from spaced numbers have to prove themselves. A file that cannot be read leaves
+    /// none.
+    pub fn hearing_left(&self, now: Timestamp) -> Duration {
+        self.read().map_or(Duration::ZERO, |spent| spent.hearing_left(now))
+    }
+
+    /// Gives a caller from a spaced number so much of that time as it wants and is left. It counts whole, however little is used.
+    ///
+    /// # Errors
+    /// [`BudgetError::Disk`]: then it has none.
+    pub fn hear(&self, wanted: Duration, now: Timestamp) -> Result<Duration, BudgetError> {
+        self.change(|spent| {
+            spent.heard.retain(|heard| is_within(heard.at, RATE_PERIOD, now));
+            let given = wanted.min(spent.hearing_left(now));
+            spent.heard.push(Heard { at: now, millis: u64::try_from(given.as_millis()).unwrap_or(u64::MAX) });
+            Ok(given)
+        })
     }
 
     /// The server has proved itself on a call from this number.
@@ -250,11 +300,24 @@ impl Budget {
 }
 
 impl Spent {
+    fn hearing_left(&self, now: Timestamp) -> Duration {
+        let recent = self.heard.iter().filter(|heard| is_within(heard.at, RATE_PERIOD, now));
+        HEARING.saturating_sub(recent.map(|heard| Duration::from_millis(heard.millis)).sum())
+    }
+
     /// A call from the future was placed by a clock that was wrong: it is as old as the clock that is right.
     fn forget(&mut self, now: Timestamp) {
         self.calls.iter_mut().for_each(|call| call.at = call.at.min(now));
         self.calls.retain(|call| now.duration_since(call.at) < DAY);
     }
+}
+
+/// Notes one more of a number's, and forgets those of more than an hour ago.
+fn note(acted_on: &mut Vec<ActedOn>, number: &Number, now: Timestamp) {
+    acted_on.retain(|ring| is_within(ring.at, RATE_PERIOD, now));
+    let surplus = (acted_on.len() + 1).saturating_sub(RINGS_MAX);
+    acted_on.drain(..surplus);
+    acted_on.push(ActedOn { number: number.to_string(), at: now });
 }
 
 fn count(calls: &[ActedOn], number: &Number) -> u32 {
@@ -333,6 +396,42 @@ mod tests {
         assert_eq!((budget.acted_on(&number, noon()), budget.is_spaced(&number, noon())), (0, false));
         assert!(budget.reserve(TEN_MINUTES, noon() + 23 * HOUR).is_err());
         assert!(budget.reserve(TEN_MINUTES, noon() + 24 * HOUR).is_ok());
+    }
+
+    #[test]
+    fn callers_from_spaced_numbers_are_heard_for_a_minute_an_hour_in_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = budget(&folder, 100, 100);
+        let given: Vec<_> = (0..10).map(|_| budget.hear(Duration::from_secs(7), noon()).unwrap().as_secs()).collect();
+        assert_eq!(given, [7, 7, 7, 7, 7, 7, 7, 7, 4, 0]);
+        assert_eq!(budget.hearing_left(noon() + HOUR), HEARING);
+    }
+
+    #[test]
+    fn calls_back_that_bring_nothing_leave_something_of_a_days_calls() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, budget) = ("201".parse().unwrap(), budget(&folder, 100, 1000));
+        let mut placed = 0;
+        for minute in 0..24 * 60 {
+            let at = noon() + SignedDuration::from_mins(minute);
+            if !budget.is_call_back_spaced(&one, at) {
+                let reservation = budget.reserve(Duration::from_secs(30), at).unwrap();
+                budget.settle(&reservation, Duration::from_secs(20)).unwrap();
+                budget.note_unproved(&one, at).unwrap();
+                placed += 1;
+            }
+        }
+        assert!(placed <= 75, "{placed} calls of a hundred a day, whoever rings without end");
+    }
+
+    #[test]
+    fn lost_carriers_are_counted_and_space_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, budget) = ("201".parse().unwrap(), budget(&folder, 100, 100));
+        for count in 1..=9 {
+            assert_eq!(budget.note_lost(&one, noon()).unwrap(), count);
+        }
+        assert!(!budget.is_spaced(&one, noon()));
     }
 
     #[test]

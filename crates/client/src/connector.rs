@@ -16,7 +16,7 @@ use crate::budget::{Budget, BudgetError};
 use crate::identity::Identity;
 use crate::inbox::{InboxConfig, InboxError};
 use crate::outbox::{Outbox, StandingConditions};
-use crate::session::{LinkSettings, Receiving, SessionError, establish, receive};
+use crate::session::{Ended, LinkSettings, Receiving, SessionError, establish, receive};
 use crate::submission::{Accepted, Submission, SubmitError, submit};
 
 /// From the dial command to CONNECT.
@@ -94,6 +94,14 @@ pub enum DialInError {
     /// The link or the delivery.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The delivery on the call.
+    #[error("{source}")]
+    BrokeOff {
+        /// Why.
+        source: SessionError,
+        /// What had come before.
+        brought: u32,
+    },
     /// A submission; those before it were accepted.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -105,14 +113,23 @@ pub enum DialInError {
 /// [`DialInError`]; the line is hung up in any case.
 pub async fn dial_in(port: &PortAddress, setup: Setup, job: DialIn) -> Result<Vec<Accepted>, DialInError> {
     let line = ModemLine::open(port, setup).await?;
-    dial(line, job).await
+    Ok(dial(line, job).await?.accepted)
 }
 
-/// Dials the server, submits, receives, hangs up. Gives what was accepted, in order.
+/// What a call brought.
+#[derive(Debug)]
+pub struct Dialled {
+    /// What was accepted, in order.
+    pub accepted: Vec<Accepted>,
+    /// Messages that came, and whether the server took what waited here.
+    pub brought: u32,
+}
+
+/// Dials the server, submits, receives, hangs up.
 ///
 /// # Errors
 /// [`DialInError`]; the line is hung up in any case.
-pub async fn dial(line: ModemLine, job: DialIn) -> Result<Vec<Accepted>, DialInError> {
+pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> {
     let DialIn { number, budget, link: settings, submissions, receive: receiving } = job;
     let receiving = receiving.map(|config| config.open()).transpose()?;
     // On the disk before the modem hears of it.
@@ -141,17 +158,18 @@ async fn talk(
     settings: &LinkSettings,
     submissions: Vec<Submission>,
     receiving: Option<Receiving>,
-) -> Result<Vec<Accepted>, DialInError> {
+) -> Result<Dialled, DialInError> {
     // Only a terminal's server proves itself.
     let agreements = receiving.as_ref().map(|receiving| receiving.identity.agreements());
     let link = establish(call, settings, agreements.as_ref().and_then(|agreements| agreements.of(number))).await?;
     let accepted = submit_all(&link, submissions).await;
     let received = match receiving {
-        Some(receiving) if accepted.is_ok() => receive(&link, Reason::DialledIn, settings.delay, receiving).await,
-        _ => Ok(()),
+        Some(receiving) if accepted.is_ok() => receive(&link, Reason::DialledIn, settings.delay, None, receiving).await,
+        _ => Ended { is_proved: false, brought: 0, result: Ok(()) },
     };
     link.close();
     let reason = link.closed().await;
+    let Ended { brought, result: received, .. } = received;
     match &reason {
         // The server hangs up a call that is over without a good-bye: no fault of the line.
         CloseReason::CarrierLost if accepted.is_ok() && received.is_ok() => {
@@ -163,8 +181,11 @@ async fn talk(
         agreements.keep(number, link.agreement().filter(|_| accepted.is_ok() && received.is_ok()));
     }
     let accepted = accepted?;
-    received?;
-    Ok(accepted)
+    // What had come before it broke off is here, and the call was worth it.
+    if let Err(error) = received {
+        return Err(DialInError::BrokeOff { source: error, brought });
+    }
+    Ok(Dialled { accepted, brought })
 }
 
 async fn submit_all(link: &Link, submissions: Vec<Submission>) -> Result<Vec<Accepted>, DialInError> {

@@ -1,14 +1,15 @@
 //! The connection program: PPP over an answered or dialled call, the connected notice, proof, receiving until there is
 //! nothing more. Or the same without a call: over the terminal's own Internet access.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use delivery::proof::ServerKeyList;
-use delivery::{Arrival, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
+use delivery::{Arrival, Later, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use line::Call;
@@ -34,6 +35,15 @@ const PROOF_WAIT: Duration = Duration::from_secs(15);
 
 /// Octets of the longest handshake and what surrounds it, both ways.
 const HANDSHAKE_OCTETS: u32 = 1500;
+
+/// What a modem adds to the delay of a line at each turn: its buffers and its error correction.
+const TURN: Duration = Duration::from_millis(250);
+
+/// Turns of a link that comes up and of the handshake on it.
+const TURNS: u32 = 8;
+
+/// How often a server is tried that has no place just now; the pause is doubled with each try.
+const LATER_TRIES: u32 = 6;
 
 /// What has come when the link goes may take so long to be brought to the disk.
 const LAST_WRITES: Duration = Duration::from_secs(8);
@@ -69,6 +79,12 @@ pub enum SessionError {
     /// The server's delivery port did not take the notice.
     #[error("the connected notice could not be given")]
     Notice(#[source] io::Error),
+    /// The server has no place just now, on any of our tries.
+    #[error("the server has no place just now: come again in {} s", .0.as_secs())]
+    Later(Duration),
+    /// The server closed the connection before it said anything.
+    #[error("the server closed the connection without a word: it does not know this terminal, or stops just now")]
+    TurnedAway,
     /// Whoever is there is not the server, or took too long to prove that it is. Nothing was stored, nothing was told.
     #[error("the server did not prove itself{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NotProved(Option<String>),
@@ -134,61 +150,201 @@ pub struct Receiving {
     pub linger: Duration,
 }
 
-/// Gives the connected notice over a link and receives until the server has nothing more.
-///
-/// # Errors
-/// [`SessionError`].
-pub async fn receive(link: &Link, reason: Reason, delay: Duration, receiving: Receiving) -> Result<(), SessionError> {
+/// How a session ended, and what had come of it.
+#[derive(Debug)]
+#[must_use]
+pub struct Ended {
+    /// The server has proved itself.
+    pub is_proved: bool,
+    /// Messages that were stored, and whether the server took what waited here.
+    pub brought: u32,
+    /// How.
+    pub result: Result<(), SessionError>,
+}
+
+impl SessionError {
+    /// The line went, or never stood: it says nothing of who was there.
+    pub fn is_lines_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::LinkEnded(CloseReason::CarrierLost)
+                | Self::Link(LinkError::NotEstablished(CloseReason::CarrierLost) | LinkError::NoRandom(_))
+        )
+    }
+
+    /// This terminal's own: it says nothing of who was there either.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Identity(_) | Self::Link(LinkError::NoRandom(_)))
+    }
+}
+
+/// How long a caller may take from CONNECT to the proof if its number is spaced: what a proof takes on this line, and a second.
+pub fn hearing(rate_bps: u32, delay: Duration) -> Duration {
+    TURNS * (delay + TURN) + handshake(rate_bps) + Duration::from_secs(1)
+}
+
+/// Gives the connected notice over a link and receives until the server has nothing more. `hearing` is how long the server may
+/// take to prove itself, where that is less than usual.
+pub async fn receive(
+    link: &Link,
+    reason: Reason,
+    delay: Duration,
+    hearing: Option<Duration>,
+    receiving: Receiving,
+) -> Ended {
+    let course = Arc::new(Course::new(&receiving));
+    let result = receive_on_link(link, reason, delay, hearing, receiving, course.clone()).await;
+    course.ended(result)
+}
+
+async fn receive_on_link(
+    link: &Link,
+    reason: Reason,
+    delay: Duration,
+    hearing: Option<Duration>,
+    receiving: Receiving,
+    course: Arc<Course>,
+) -> Result<(), SessionError> {
     let server = link.peer().ok_or(SessionError::NoServer)?;
-    let stream = link.connect(server, delivery::PORT).await.map_err(SessionError::Notice)?;
-    let rate_bps = link.rate_bps();
-    let (complete, identity) = (Arc::new(AtomicBool::new(false)), receiving.identity.clone());
-    let course = Course { rate_bps, proof_wait: proof_wait(rate_bps, delay), complete: complete.clone() };
-    let session = receive_over(stream, reason, course, receiving, || link.proved());
+    let (rate_bps, identity) = (link.rate_bps(), receiving.identity.clone());
+    let limit = proof_wait(rate_bps, delay);
+    let limit = Limit::new(hearing.map_or(limit, |hearing| hearing.min(limit)));
+    let session = async {
+        let connected = timeout(limit.left(), link.connect(server, delivery::PORT)).await;
+        let mut stream = match connected {
+            Ok(connected) => connected.map_err(SessionError::Notice)?,
+            Err(_) => return Err(SessionError::NotProved(Some("its delivery port does not answer".to_owned()))),
+        };
+        give_notice(&mut stream, &identity, reason).await?;
+        receive_over(stream, rate_bps, limit, course.clone(), receiving, || link.proved()).await
+    };
     let mut session = std::pin::pin!(session);
     let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
-    tokio::select! {
-        received = &mut session => return received,
+    let ended = tokio::select! {
+        biased;
+        received = &mut session => Some(received),
+        _ = link.closed() => None,
         () = &mut silent => return Err(SessionError::Silence),
-        _ = link.closed() => {}
-    }
-    // The session sees it, too, and brings to the disk what has come.
-    let _ = timeout(LAST_WRITES, &mut session).await;
-    if complete.load(Ordering::Relaxed) {
+    };
+    let received = match ended {
+        Some(received) => received,
+        // The session sees it, too, and brings to the disk what has come.
+        None => timeout(LAST_WRITES, &mut session).await.unwrap_or(Err(SessionError::Silence)),
+    };
+    // A link that is gone says so before its streams do.
+    let Ok(gone) = timeout(Duration::ZERO, link.closed()).await else { return received };
+    match received {
+        Ok(()) => Ok(()),
         // The server hangs up on the receipt of the last message.
-        return Ok(identity.burn_secret()?);
+        Err(_) if course.is_complete.load(Ordering::Relaxed) => Ok(identity.burn_secret()?),
+        // Not "not proved", even before the proof: a server that crashes, or a line that is cut, is no forger.
+        Err(_) => Err(SessionError::LinkEnded(gone)),
     }
-    // Not "not proved", even before the proof: a server that crashes, or a line that is cut, is no forger.
-    Err(SessionError::LinkEnded(link.closed().await))
 }
 
-/// Connects to the server's delivery port at `address` (`HOST:PORT`) over the Internet, and receives as over a link.
-///
-/// # Errors
-/// [`SessionError`].
-pub async fn receive_online(address: &str, reason: Reason, receiving: Receiving) -> Result<(), SessionError> {
+/// Connects to the server's delivery port at `address` (`HOST:PORT`) over the Internet, and receives as over a link. A server
+/// that has no place just now is tried again, each terminal at another time.
+pub async fn receive_online(address: &str, reason: Reason, receiving: Receiving) -> Ended {
+    let mut tries = 1;
+    loop {
+        let course = Arc::new(Course::new(&receiving));
+        let result = receive_once(address, reason, receiving.clone(), course.clone()).await;
+        let Err(SessionError::Later(retry_in)) = &result else { return course.ended(result) };
+        if tries == LATER_TRIES {
+            return course.ended(result);
+        }
+        let wait = (*retry_in * (1 << (tries - 1))).mul_f64(1.0 + fraction());
+        tracing::info!(address, ?wait, "the server has no place just now");
+        sleep(wait).await;
+        tries += 1;
+    }
+}
+
+async fn receive_once(
+    address: &str,
+    reason: Reason,
+    receiving: Receiving,
+    course: Arc<Course>,
+) -> Result<(), SessionError> {
     let failed = |source| SessionError::Connect { address: address.to_owned(), source };
     let connected = timeout(ONLINE_SILENCE_MAX, TcpStream::connect(address)).await;
-    let stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    let mut stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     tracing::info!(address, "connected to the server");
-    let course = Course { rate_bps: ONLINE_RATE_BPS, proof_wait: PROOF_WAIT, complete: Arc::default() };
-    receive_over(stream, reason, course, receiving, || ()).await
+    let limit = Limit::new(PROOF_WAIT);
+    give_notice(&mut stream, &receiving.identity, reason).await?;
+    // What begins a proof stays in the stream: it is the proof's.
+    let mut first = [0];
+    match timeout(limit.left(), stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first[0] == Later::FIRST_OCTET => {
+            let later = timeout(limit.left(), Later::read(&mut stream)).await;
+            let retry_in = later.ok().and_then(Result::ok).map_or(PROOF_WAIT, |later| later.retry_in);
+            return Err(SessionError::Later(retry_in));
+        }
+        Ok(Ok(0) | Err(_)) => return Err(SessionError::TurnedAway),
+        Ok(Ok(_)) | Err(_) => {}
+    }
+    receive_over(stream, ONLINE_RATE_BPS, limit, course, receiving, || ()).await
 }
 
-/// How a session goes, as far as its line matters.
+/// Time that is running.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    at: tokio::time::Instant,
+}
+
+impl Limit {
+    fn new(wait: Duration) -> Self {
+        Self { at: tokio::time::Instant::now() + wait }
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(tokio::time::Instant::now())
+    }
+}
+
+/// What a session has come to so far.
+#[derive(Debug, Default)]
 struct Course {
-    rate_bps: u32,
-    proof_wait: Duration,
-    /// Set when all that waited has come: what ends the session then is no fault.
-    complete: Arc<AtomicBool>,
+    is_proved: AtomicBool,
+    /// All that waited has come: what ends the session then is no fault.
+    is_complete: AtomicBool,
+    stored: AtomicU32,
+    /// Something waited here, which the server is to take.
+    outbox: Option<Arc<Outbox>>,
 }
 
-/// One session on a stream to the server's delivery port.
-async fn receive_over<S>(
-    mut stream: S,
+impl Course {
+    fn new(receiving: &Receiving) -> Self {
+        let outbox = Some(receiving.outbox.clone()).filter(|outbox| delivery::Outbox::waits(outbox.as_ref()));
+        Self { outbox, ..Self::default() }
+    }
+
+    fn ended(&self, result: Result<(), SessionError>) -> Ended {
+        let is_taken = self.outbox.as_ref().is_some_and(|outbox| !delivery::Outbox::waits(outbox.as_ref()));
+        let brought = self.stored.load(Ordering::Relaxed) + u32::from(is_taken);
+        Ended { is_proved: self.is_proved.load(Ordering::Relaxed), brought, result }
+    }
+}
+
+async fn give_notice(
+    stream: &mut (impl AsyncWrite + Unpin),
+    identity: &Identity,
     reason: Reason,
-    course: Course,
+) -> Result<(), SessionError> {
+    let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
+    stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
+    stream.flush().await.map_err(SessionError::Notice)?;
+    tracing::info!("connected notice given");
+    Ok(())
+}
+
+/// One session on a stream to the server's delivery port, behind the notice.
+async fn receive_over<S>(
+    stream: S,
+    rate_bps: u32,
+    limit: Limit,
+    course: Arc<Course>,
     receiving: Receiving,
     on_proved: impl Fn(),
 ) -> Result<(), SessionError>
@@ -196,18 +352,18 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Receiving { identity, inbox, outbox, linger } = receiving;
-    let Course { rate_bps, proof_wait, complete } = course;
-    let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
-    stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
-    stream.flush().await.map_err(SessionError::Notice)?;
-    tracing::info!("connected notice given");
     let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
     let mut proof = stream.proof();
     let proved = Arc::new(Notify::new());
-    let inbox =
-        Arc::new(AttentiveInbox { inbox, outbox, identity: identity.clone(), proved: proved.clone(), complete });
+    let inbox = Arc::new(AttentiveInbox {
+        inbox,
+        outbox,
+        identity: identity.clone(),
+        proved: proved.clone(),
+        course: course.clone(),
+    });
     let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
-    let mut deadline = std::pin::pin!(sleep(proof_wait));
+    let mut deadline = std::pin::pin!(sleep(limit.left()));
     let mut is_proved = false;
     loop {
         tokio::select! {
@@ -229,9 +385,19 @@ where
     }
 }
 
+/// From 0 up to 1.
+fn fraction() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
+
 fn proof_wait(rate_bps: u32, delay: Duration) -> Duration {
-    let handshake = 4 * delay + Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)));
-    PROOF_WAIT.max(5 * handshake)
+    PROOF_WAIT.max(5 * (4 * delay + handshake(rate_bps)))
+}
+
+/// What the octets of a handshake take on a line.
+fn handshake(rate_bps: u32) -> Duration {
+    Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)))
 }
 
 /// What is at the bottom of an error: with keys, the one that was refused.
@@ -249,7 +415,7 @@ struct AttentiveInbox {
     outbox: Arc<Outbox>,
     identity: Arc<Identity>,
     proved: Arc<Notify>,
-    complete: Arc<AtomicBool>,
+    course: Arc<Course>,
 }
 
 impl delivery::Inbox for AttentiveInbox {
@@ -260,7 +426,9 @@ impl delivery::Inbox for AttentiveInbox {
         {
             return Err(StoreError::NotNow(stated.reason));
         }
-        self.inbox.store(arrival, content).await
+        let stored = self.inbox.store(arrival, content).await;
+        self.course.stored.fetch_add(u32::from(matches!(stored, Ok(Stored::Now))), Ordering::Relaxed);
+        stored
     }
 
     async fn progress(&self, id: MessageId) -> Progress {
@@ -279,10 +447,11 @@ impl delivery::Inbox for AttentiveInbox {
     }
 
     fn proved(&self) {
+        self.course.is_proved.store(true, Ordering::Relaxed);
         self.proved.notify_one();
     }
 
     fn complete(&self) {
-        self.complete.store(true, Ordering::Relaxed);
+        self.course.is_complete.store(true, Ordering::Relaxed);
     }
 }

@@ -134,3 +134,44 @@ async fn a_number_that_rings_too_often_makes_us_do_nothing_at_all() {
     assert_eq!(end, AnswerEnd::Refused(line::RefusalReason::TooOften));
     exchange.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_call_back_that_brings_nothing_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (exchange, mut caller, port) = ringing(folder.path()).await;
+    let config = terminal(folder.path(), Rule { action: Action::CallBack, ..Rule::default() });
+    let forger = async {
+        while !folder.path().join("state/budget.json").exists() {
+            tokio::task::yield_now().await;
+        }
+        let mut key = tokio::time::interval(Duration::from_millis(200));
+        {
+            let (mut reader, mut writer) = tokio::io::split(&mut caller);
+            tokio::select! {
+                () = hear(&mut reader, "NO CARRIER\r\n") => {}
+                never = async {
+                    loop {
+                        key.tick().await;
+                        writer.write_all(b"\r").await.unwrap();
+                    }
+                } => never,
+            }
+        }
+        // It is called back, answers, and leaves: that was paid for.
+        hear(&mut caller, "NMBR = 301\r\n").await;
+        caller.write_all(b"ATA\r").await.unwrap();
+        hear(&mut caller, "CONNECT").await;
+        drop(caller);
+    };
+    let (ended, ()) = tokio::join!(answer(&config, port, Heard::default()), forger);
+    assert!(ended.is_err(), "{ended:?}");
+    let budget = Budget::new(&config.state, config.limits);
+    let number = "201".parse().unwrap();
+    assert_eq!(budget.note_unproved(&number, Timestamp::now()).unwrap(), 2, "this is the second");
+    budget.note_unproved(&number, Timestamp::now()).unwrap();
+    exchange.stop().await.unwrap();
+    let (exchange, _caller, port) = ringing(folder.path()).await;
+    let end = answer(&config, port, Heard::default()).await.unwrap();
+    assert_eq!(end, AnswerEnd::Refused(line::RefusalReason::Unproved), "the fourth within the hour");
+    exchange.stop().await.unwrap();
+}

@@ -205,7 +205,7 @@ impl Courier {
                 status => {
                     let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
                     let octets = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                    let reason = String::from_utf8_lossy(&octets).replace(char::is_control, "?");
+                    let reason = String::from_utf8_lossy(&octets).into_owned();
                     Err(DeliveryError::Refused { status, reason })
                 }
             }

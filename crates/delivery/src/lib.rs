@@ -34,7 +34,7 @@ pub use outbox::{
     Said, read_item_head, write_item_head,
 };
 pub use plan::{Due, Plan, Step};
-pub use preamble::{PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
+pub use preamble::{Later, PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};
 pub use receiver::{Enrolment, Inbox, Progress, ReceiveError, StoreError, Stored, receive};
 pub use state_folder::{StateFolderError, StateLock, close_to_others, private_folder};
 pub use terminal_id::{TerminalId, TerminalIdError};

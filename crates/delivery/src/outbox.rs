@@ -109,7 +109,7 @@ impl Conditions {
             urgency: urgency.map_or(Ok(Urgency::Bulk), |text| one("urgency", &text))?,
             size_max,
             until: Timestamp::from_second(until).map_err(|error| format!("until: {error}"))?,
-            reason: reason.replace(char::is_control, "?").chars().take(REASON_CHARACTERS_MAX).collect(),
+            reason: reason.chars().take(REASON_CHARACTERS_MAX).collect(),
         })
     }
 }

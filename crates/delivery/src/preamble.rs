@@ -1,12 +1,14 @@
-//! The connected notice: the first octets of a delivery connection, in clear.
+//! The connected notice: the first octets of a delivery connection, in clear. And the one answer to it that is not the
+//! beginning of the proof: "later".
 //!
 //! ```text
-//! ringup/1 Q2hhbmdlTWU called\n
-//! version  terminal id why
+//! ringup/1 Q2hhbmdlTWU called\n        ringup/1 later 12\n
+//! version  terminal id why            version  retry in 12 s at the earliest
 //! ```
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -71,15 +73,7 @@ impl Preamble {
     /// # Errors
     /// [`PreambleError`]; all are the far end's fault.
     pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Self, PreambleError> {
-        let mut line = Vec::with_capacity(PREAMBLE_OCTETS_MAX);
-        loop {
-            match stream.read_u8().await.map_err(PreambleError::Ended)? {
-                b'\n' => break,
-                octet if line.len() + 1 < PREAMBLE_OCTETS_MAX => line.push(octet),
-                _ => return Err(PreambleError::Malformed),
-            }
-        }
-        std::str::from_utf8(&line).map_err(|_| PreambleError::Malformed)?.parse()
+        read_line(stream).await?.parse()
     }
 }
 
@@ -106,6 +100,59 @@ impl FromStr for Preamble {
     }
 }
 
+/// The answer to a connected notice for which the server has no place just now. It is a line of the notice's form, before any
+/// octet of the proof, and nothing in it is proved: it costs a terminal a pause and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Later {
+    /// When to come again at the earliest, in whole seconds. Terminals wait up to twice as long, each another time.
+    pub retry_in: Duration,
+}
+
+impl Later {
+    /// A server asks for no longer pause than this; a terminal believes none.
+    pub const LONGEST: Duration = Duration::from_secs(300);
+
+    /// Its first octet. A proof begins with another: 0x16, a TLS handshake record.
+    pub const FIRST_OCTET: u8 = b'r';
+
+    /// Reads it and not one octet more.
+    ///
+    /// # Errors
+    /// [`PreambleError`].
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Self, PreambleError> {
+        read_line(stream).await?.parse()
+    }
+}
+
+impl fmt::Display for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ringup/1 later {}", self.retry_in.as_secs())
+    }
+}
+
+impl FromStr for Later {
+    type Err = PreambleError;
+
+    fn from_str(line: &str) -> Result<Self, PreambleError> {
+        let seconds = line.strip_prefix("ringup/1 later ").and_then(|seconds| seconds.parse().ok());
+        let retry_in = seconds.map(Duration::from_secs).ok_or(PreambleError::Malformed)?;
+        Ok(Self { retry_in: retry_in.min(Self::LONGEST) })
+    }
+}
+
+/// A line, without its line feed.
+async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, PreambleError> {
+    let mut line = Vec::with_capacity(PREAMBLE_OCTETS_MAX);
+    loop {
+        match stream.read_u8().await.map_err(PreambleError::Ended)? {
+            b'\n' => break,
+            octet if line.len() + 1 < PREAMBLE_OCTETS_MAX => line.push(octet),
+            _ => return Err(PreambleError::Malformed),
+        }
+    }
+    String::from_utf8(line).map_err(|_| PreambleError::Malformed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +170,20 @@ mod tests {
             let line = format!("{preamble}\n");
             assert!(line.len() <= PREAMBLE_OCTETS_MAX, "{line}");
             assert_eq!(read(line.as_bytes()).await.unwrap(), preamble);
+        }
+    }
+
+    #[tokio::test]
+    async fn later_is_read_back_and_asks_for_five_minutes_at_most() {
+        let later = |seconds| Later { retry_in: Duration::from_secs(seconds) };
+        for seconds in [0, 12, 300] {
+            let line = format!("{}\n", later(seconds));
+            assert_eq!(line.as_bytes()[0], Later::FIRST_OCTET);
+            assert_eq!(Later::read(&mut line.as_bytes()).await.unwrap(), later(seconds));
+        }
+        assert_eq!("ringup/1 later 86400".parse::<Later>().unwrap(), later(300));
+        for line in ["ringup/1 later", "ringup/1 later -1", "ringup/2 later 1", "ringup/1 later 1 2"] {
+            assert!(matches!(line.parse::<Later>(), Err(PreambleError::Malformed)), "{line}");
         }
     }
 

@@ -397,7 +397,7 @@ fn settle(inbox: &Arc<impl Inbox>, parts: &Parts) -> Answer {
             return say(StatusCode::BAD_REQUEST, "refused is missing or no status");
         };
         let reason = text(REASON).map(|reason| percent_decode_str(reason).decode_utf8_lossy());
-        ItemAnswer::Refused { status, reason: reason.unwrap_or_default().replace(char::is_control, "?") }
+        ItemAnswer::Refused { status, reason: reason.unwrap_or_default().into_owned() }
     };
     match outbox.settle(id, answer) {
         Ok(()) => say(StatusCode::NO_CONTENT, ""),

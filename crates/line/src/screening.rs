@@ -22,7 +22,7 @@ pub struct Rule {
     pub action: Action,
     /// When; outside of that it is refused.
     pub hours: Hours,
-    /// How many of its rings in an hour are acted on; `None` for all of them.
+    /// How many of its rings in an hour are acted on; `None`: as many as is usual for the action.
     pub per_hour: Option<u32>,
 }
 
@@ -38,6 +38,18 @@ pub enum Action {
     CallBack,
     /// It is refused, and the server that is configured is reached over the terminal's own Internet access.
     Connect,
+}
+
+impl Action {
+    /// How many rings in an hour are acted on where no rule says it; `None`: all of them. What a ring makes this end do costs
+    /// something, and whoever can forge a number rings for nothing.
+    pub fn usual_per_hour(self) -> Option<u32> {
+        match self {
+            Self::Answer | Self::Refuse => None,
+            Self::CallBack => Some(20),
+            Self::Connect => Some(60),
+        }
+    }
 }
 
 /// A text that names no action.
@@ -163,7 +175,8 @@ impl Screening {
         if !rule.hours.contains(at) {
             return Decision::Refuse(RefusalReason::OutOfHours);
         }
-        if rule.per_hour.is_some_and(|limit| acted_on(number) >= limit) {
+        let limit = rule.per_hour.or(rule.action.usual_per_hour());
+        if limit.is_some_and(|limit| acted_on(number) >= limit) {
             return Decision::Refuse(RefusalReason::TooOften);
         }
         match rule.action {
@@ -255,6 +268,18 @@ mod tests {
         let limited = || Rule { action: Action::CallBack, per_hour: Some(3), ..Rule::default() };
         assert!(matches!(with(limited(), 2), Decision::CallBack(_)));
         assert_eq!(with(limited(), 3), Decision::Refuse(RefusalReason::TooOften));
+    }
+
+    #[test]
+    fn what_a_ring_makes_us_pay_for_is_limited_where_no_rule_says_so() {
+        let usual = |action| Rule { action, ..Rule::default() };
+        assert!(matches!(with(usual(Action::Answer), u32::MAX), Decision::Answer(_)));
+        for (action, limit) in [(Action::CallBack, 20), (Action::Connect, 60)] {
+            assert!(!matches!(with(usual(action), limit - 1), Decision::Refuse(_)));
+            assert_eq!(with(usual(action), limit), Decision::Refuse(RefusalReason::TooOften));
+            let wider = Rule { action, per_hour: Some(limit + 1), ..Rule::default() };
+            assert!(!matches!(with(wider, limit), Decision::Refuse(_)));
+        }
     }
 
     #[test]

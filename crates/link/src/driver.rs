@@ -484,7 +484,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         }
         let mut stack = Stack::new(local, peer, manners, self.stack_seed, now);
         for port in self.ports {
-            if let Err(error) = stack.open(*port) {
+            if let Err(error) = stack.listen(*port) {
                 tracing::error!(port, %error, "cannot listen");
             }
         }

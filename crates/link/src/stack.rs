@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +11,9 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, IpVersion, Ipv4Packet, Ipv6Packet, TcpPacket,
+};
 
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,7 +27,8 @@ const SLOWNESS_MAX: u32 = 20;
 /// Octets of a packet that are no content, without options.
 const TCP_IP_OCTETS: usize = 40;
 
-/// Connections to a port that may wait to be accepted. smoltcp has no backlog of its own: each is a socket that listens.
+/// Connections to a port that may wait to be accepted. smoltcp has no backlog of its own: each is a socket, which is made when the far
+/// end asks for the connection. One that only listened would hold two buffers of up to 64 KiB on every line in use.
 const BACKLOG: usize = 4;
 
 /// What everybody takes (RFC 9293 §3.7.1).
@@ -90,10 +93,21 @@ pub(crate) struct Stack {
     local_ipv6: Option<Ipv6Addr>,
     next_port: u16,
     manners: Manners,
-    /// Ports on which we listen and that nobody has asked for yet.
-    unclaimed: BTreeMap<u16, Vec<SocketHandle>>,
+    /// Ports on which we listen.
+    ports: BTreeMap<u16, Port>,
     /// Sockets whose stream is gone; they go when TCP has finished with them.
     orphans: Vec<SocketHandle>,
+}
+
+/// A port on which we listen.
+#[derive(Debug, Default)]
+struct Port {
+    /// Connections that nobody has accepted yet, and sockets for those that begin.
+    waiting: Vec<SocketHandle>,
+    /// Of those that came since the last poll, how many begin one.
+    beginning: usize,
+    /// Who accepts.
+    waker: Option<Waker>,
 }
 
 impl Stack {
@@ -115,7 +129,7 @@ impl Stack {
         let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
         let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());
-        let (unclaimed, orphans) = (BTreeMap::new(), Vec::new());
+        let (ports, orphans) = (BTreeMap::new(), Vec::new());
         Self {
             interface,
             device,
@@ -126,7 +140,7 @@ impl Stack {
             local_ipv6: None,
             next_port,
             manners,
-            unclaimed,
+            ports,
             orphans,
         }
     }
@@ -136,10 +150,12 @@ impl Stack {
         (self.local, self.peer, self.manners.packet) == (local, peer, manners.packet)
     }
 
-    /// Listens on a port before anybody asks for its connections.
-    pub(crate) fn open(&mut self, port: u16) -> io::Result<()> {
-        let waiting = self.listen(port)?;
-        self.unclaimed.insert(port, waiting);
+    /// Listens on a port; it may be done before anybody asks for its connections.
+    pub(crate) fn listen(&mut self, port: u16) -> io::Result<()> {
+        if port == 0 {
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "there is no port 0"));
+        }
+        self.ports.entry(port).or_default();
         Ok(())
     }
 
@@ -154,7 +170,32 @@ impl Stack {
 
     /// Takes a packet from the link.
     pub(crate) fn receive(&mut self, packet: Bytes) {
+        if let Some((far, near)) = beginning(&packet) {
+            self.make_room(far, near);
+        }
         self.device.received.push_back(packet);
+    }
+
+    /// Has a socket listen for a connection that begins, if the port is open and fewer wait than may.
+    fn make_room(&mut self, far: IpEndpoint, near: IpEndpoint) {
+        if self.has_socket(near, far) {
+            return; // it was asked for before
+        }
+        let Some(port) = self.ports.get(&near.port) else { return };
+        let is_idle = |handle: &&SocketHandle| self.sockets.get::<Socket<'_>>(**handle).is_listening();
+        let idle = port.waiting.iter().filter(is_idle).count();
+        if idle <= port.beginning {
+            if port.waiting.len() >= BACKLOG {
+                return; // it is refused
+            }
+            let mut socket = self.socket();
+            socket.listen(near.port).expect("a fresh socket, and not port 0");
+            let handle = self.sockets.add(socket);
+            let port = self.ports.get_mut(&near.port).expect("found just now");
+            port.waiting.push(handle);
+            port.waker.take().into_iter().for_each(Waker::wake);
+        }
+        self.ports.entry(near.port).or_default().beginning += 1;
     }
 
     /// Whether a packet of the far end's is for one of our connections or listening ports. Others are for the kernel.
@@ -168,18 +209,21 @@ impl Stack {
     }
 
     fn has(&self, near: IpEndpoint, far: IpEndpoint) -> bool {
-        near.addr == IpAddress::Ipv4(self.local)
-            && self.sockets.iter().any(|(_, socket)| {
-                let smoltcp::socket::Socket::Tcp(socket) = socket;
-                let is_listening = socket.is_listening() && socket.listen_endpoint().port == near.port;
-                is_listening || socket.local_endpoint() == Some(near) && socket.remote_endpoint() == Some(far)
-            })
+        near.addr == IpAddress::Ipv4(self.local) && (self.ports.contains_key(&near.port) || self.has_socket(near, far))
+    }
+
+    fn has_socket(&self, near: IpEndpoint, far: IpEndpoint) -> bool {
+        self.sockets.iter().any(|(_, socket)| {
+            let smoltcp::socket::Socket::Tcp(socket) = socket;
+            socket.local_endpoint() == Some(near) && socket.remote_endpoint() == Some(far)
+        })
     }
 
     /// Works on what came, and makes at most `room` packets of what waits to be sent (answers to what came not counted).
     pub(crate) fn poll(&mut self, room: usize, now: Instant) {
         self.device.room = room;
         self.interface.poll(self.time(now), &mut self.device, &mut self.sockets);
+        self.ports.values_mut().for_each(|port| port.beginning = 0);
         let sockets = &mut self.sockets;
         self.orphans.retain(|handle| {
             let is_done = matches!(sockets.get::<Socket<'_>>(*handle).state(), State::Closed | State::TimeWait);
@@ -208,6 +252,7 @@ impl Stack {
             let smoltcp::socket::Socket::Tcp(socket) = socket;
             socket.abort();
         }
+        self.ports.values_mut().filter_map(|port| port.waker.take()).for_each(Waker::wake);
     }
 
     pub(crate) fn connect(&mut self, address: IpAddr, port: u16) -> io::Result<SocketHandle> {
@@ -224,18 +269,11 @@ impl Stack {
         Ok(self.sockets.add(socket))
     }
 
-    /// The sockets that listen on a port.
-    pub(crate) fn listen(&mut self, port: u16) -> io::Result<Vec<SocketHandle>> {
-        match self.unclaimed.remove(&port) {
-            Some(waiting) => Ok(waiting),
-            None => (0..BACKLOG).map(|_| self.listen_once(port)).collect(),
+    /// Takes no more connections on a port, and ends those that nobody has accepted.
+    pub(crate) fn close_port(&mut self, port: u16) {
+        for handle in self.ports.remove(&port).unwrap_or_default().waiting {
+            self.orphan(handle);
         }
-    }
-
-    pub(crate) fn listen_once(&mut self, port: u16) -> io::Result<SocketHandle> {
-        let mut socket = self.socket();
-        socket.listen(port).map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error.to_string()))?;
-        Ok(self.sockets.add(socket))
     }
 
     fn socket(&self) -> Socket<'static> {
@@ -262,16 +300,20 @@ impl Stack {
         }
     }
 
-    /// Whether a listening socket has become a connection. One that the far end closed at once counts, too.
-    pub(crate) fn poll_accepted(&mut self, handle: SocketHandle, cx: &mut Context<'_>) -> Poll<()> {
-        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
-        match socket.state() {
-            State::Listen | State::SynReceived => {
-                socket.register_recv_waker(cx.waker());
-                Poll::Pending
+    /// The next connection on a port. One that the far end closed at once counts, too.
+    pub(crate) fn poll_accept(&mut self, port: u16, cx: &mut Context<'_>) -> Poll<SocketHandle> {
+        let Some(port) = self.ports.get_mut(&port) else { return Poll::Pending };
+        port.waker = Some(cx.waker().clone());
+        let mut found = None;
+        for (index, handle) in port.waiting.iter().enumerate() {
+            let socket = self.sockets.get_mut::<Socket<'_>>(*handle);
+            match socket.state() {
+                // Every one is asked, so that each knows whom to wake.
+                State::Listen | State::SynReceived => socket.register_recv_waker(cx.waker()),
+                _ => found = found.or(Some(index)),
             }
-            _ => Poll::Ready(()),
         }
+        found.map_or(Poll::Pending, |index| Poll::Ready(port.waiting.remove(index)))
     }
 
     pub(crate) fn poll_read(
@@ -335,6 +377,29 @@ fn ends(packet: &[u8]) -> Option<(IpEndpoint, IpEndpoint)> {
     let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
     let end = |address, port| IpEndpoint::new(IpAddress::Ipv4(address), port);
     Some((end(ip.src_addr(), tcp.src_port()), end(ip.dst_addr(), tcp.dst_port())))
+}
+
+/// Source and destination of a packet with which a TCP connection begins.
+fn beginning(packet: &[u8]) -> Option<(IpEndpoint, IpEndpoint)> {
+    let (source, destination, payload) = match IpVersion::of_packet(packet).ok()? {
+        IpVersion::Ipv4 => {
+            let ip = Ipv4Packet::new_checked(packet).ok()?;
+            if ip.next_header() != IpProtocol::Tcp || ip.more_frags() || ip.frag_offset() != 0 {
+                return None;
+            }
+            (IpAddress::Ipv4(ip.src_addr()), IpAddress::Ipv4(ip.dst_addr()), ip.payload())
+        }
+        IpVersion::Ipv6 => {
+            let ip = Ipv6Packet::new_checked(packet).ok()?;
+            if ip.next_header() != IpProtocol::Tcp {
+                return None;
+            }
+            (IpAddress::Ipv6(ip.src_addr()), IpAddress::Ipv6(ip.dst_addr()), ip.payload())
+        }
+    };
+    let tcp = TcpPacket::new_checked(payload).ok()?;
+    let ends = (IpEndpoint::new(source, tcp.src_port()), IpEndpoint::new(destination, tcp.dst_port()));
+    (tcp.syn() && !tcp.ack()).then_some(ends)
 }
 
 /// The link as smoltcp sees it: a queue each way.
@@ -439,6 +504,56 @@ mod tests {
             let left = manners.send - (usize::from(manners.packet) - TCP_IP_OCTETS);
             assert!(left >= on_its_way(rate_bps, delay), "{rate_bps} bit/s: {left} octets");
         }
+    }
+
+    fn stack(address: [u8; 4], peer: [u8; 4]) -> Stack {
+        let manners = Manners::for_line(1_000_000, Duration::from_millis(10), 1500);
+        Stack::new(address.into(), Some(peer.into()), manners, 1, Instant::now())
+    }
+
+    /// Carries packets between two until there are none.
+    fn carry(near: &mut Stack, far: &mut Stack) {
+        while [carry_to(near, far), carry_to(far, near)].contains(&true) {}
+    }
+
+    fn carry_to(from: &mut Stack, to: &mut Stack) -> bool {
+        from.poll(16, Instant::now());
+        let packets: Vec<_> = std::iter::from_fn(|| from.take_packet()).collect();
+        let is_something = !packets.is_empty();
+        packets.into_iter().for_each(|packet| to.receive(packet.into()));
+        is_something
+    }
+
+    #[test]
+    fn an_open_port_holds_nothing_until_connections_come_and_takes_as_many_at_once_as_may_wait() {
+        const PORT: u16 = 7;
+        let (mut server, mut terminal) = (stack([10, 0, 0, 1], [10, 0, 0, 2]), stack([10, 0, 0, 2], [10, 0, 0, 1]));
+        server.listen(PORT).unwrap();
+        assert!(server.listen(0).is_err());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(server.poll_accept(PORT, cx).is_pending());
+        assert_eq!(server.sockets.iter().count(), 0);
+        // All of them arrive before the server looks.
+        let ours = (0..=BACKLOG).map(|_| terminal.connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT).unwrap());
+        let ours: Vec<_> = ours.collect();
+        carry(&mut terminal, &mut server);
+        let accepted = |server: &mut Stack, cx: &mut Context<'_>| {
+            std::iter::from_fn(|| match server.poll_accept(PORT, cx) {
+                Poll::Ready(handle) => Some(handle),
+                Poll::Pending => None,
+            })
+            .count()
+        };
+        assert_eq!(accepted(&mut server, cx), BACKLOG);
+        let up = ours.iter().filter(|handle| matches!(terminal.poll_connected(**handle, cx), Poll::Ready(Ok(()))));
+        assert_eq!(up.count(), BACKLOG, "one more than may wait is refused");
+        terminal.connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT).unwrap();
+        carry(&mut terminal, &mut server);
+        assert_eq!(accepted(&mut server, cx), 1, "there is room again");
+        server.close_port(PORT);
+        let late = terminal.connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT).unwrap();
+        carry(&mut terminal, &mut server);
+        assert!(matches!(terminal.poll_connected(late, cx), Poll::Ready(Err(_))));
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! * [`CallerId`]: who is calling, as far as the exchange tells, in any of the [`DIALECTS`]
 //! * [`HangUp`]: the escape sequence, where no wire hangs up
 //! * [`CarrierWatch`]: notices `NO CARRIER` in the octets of a call, where no signal wire tells
+//! * [`shown`]: what comes from a line or another machine, made harmless for terminals and logs; in this crate because every
+//!   program has it
 //! * [`DialString`]: what is sent behind `ATD`; never a telephone number by itself
 
 mod caller_id;
@@ -22,6 +24,7 @@ mod profile;
 mod reader;
 mod result_code;
 mod setup;
+pub mod shown;
 
 pub use caller_id::{CallerId, CallerIdField};
 pub use carrier_watch::{CARRIER_SILENCE, CarrierWatch};

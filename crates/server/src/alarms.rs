@@ -89,18 +89,22 @@ pub enum AlarmKind {
     DialupServerLost,
     /// A dial-up server said what cannot be, or somebody else spoke for it. Subject: its name.
     DialupServerLies,
+    /// A provider's webhook takes verdicts more slowly than they come, or not at all. Subject: the provider's name.
+    WebhookLate,
+    /// The relay does not take notifications of mails that did not arrive. Subject: the relay.
+    BouncesLate,
 }
 
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, line-suspect, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost and dialup-server-lies"
+    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, line-suspect, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost, dialup-server-lies, webhook-late and bounces-late"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::MessageRefused,
@@ -116,6 +120,8 @@ impl AlarmKind {
         Self::Feed,
         Self::DialupServerLost,
         Self::DialupServerLies,
+        Self::WebhookLate,
+        Self::BouncesLate,
     ];
 
     /// The word for it in the store, on screens and in metrics.
@@ -136,6 +142,8 @@ impl AlarmKind {
             Self::Feed => "feed",
             Self::DialupServerLost => "dialup-server-lost",
             Self::DialupServerLies => "dialup-server-lies",
+            Self::WebhookLate => "webhook-late",
+            Self::BouncesLate => "bounces-late",
         }
     }
 }

@@ -184,7 +184,7 @@ impl Dialer {
         };
         self.settle(record.id, used).await;
         let dial_loop = match outcome.retry() {
-            Retry::None if self.breaker.forget(number) => {
+            Retry::None if !matches!(outcome, Outcome::Revoked(_)) && self.breaker.forget(number) => {
                 self.alarms.clear(AlarmKind::DialLoop, &record.party).await;
                 None
             }

@@ -6,6 +6,7 @@
 mod addresses;
 mod attempt;
 mod deliver;
+mod entrance;
 pub(crate) mod line_task;
 mod metered;
 mod online;
@@ -13,6 +14,8 @@ mod open_calls;
 pub(crate) mod open_link;
 mod outbox;
 mod own_lines;
+#[cfg(test)]
+mod scene;
 pub(crate) mod session;
 mod stock;
 
@@ -41,7 +44,7 @@ use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::directory::{CallRecord, Name, Terminal, Via};
 use crate::ingest::http;
 use crate::intake::Intake;
-use crate::keys::ServerKeys;
+use crate::keys::{Admitted, ServerKeys};
 use crate::ledger::Tariff;
 use crate::metrics::Metrics;
 use crate::outcome::Outcome;
@@ -121,16 +124,16 @@ pub enum Report {
     LineFree(Name),
     /// It cannot.
     LineTaken(Name),
-    /// A terminal's connected notice has come over this call.
+    /// A terminal is admitted on this call.
     Connected {
         /// The terminal.
-        terminal: TerminalId,
+        admitted: Admitted,
         /// The call.
         call: CallId,
         /// What it goes over.
         via: Via,
     },
-    /// Somebody spoke for a terminal over the Internet, and did not prove to be it.
+    /// Somebody spoke for a terminal over the Internet, or called from its number, and did not prove to be it.
     Unproved {
         /// The terminal.
         terminal: TerminalId,
@@ -317,9 +320,9 @@ impl DialUp {
         Self { lines: Arc::new(handles), away: Arc::new(away), shared }
     }
 
-    /// Takes sessions of terminals that come over their own Internet access, until the server stops.
-    pub async fn serve_online(self, listener: TcpListener) {
-        online::serve(listener, self.shared).await;
+    /// Takes sessions of terminals that come over their own Internet access, until the server stops: so many at once.
+    pub(crate) async fn serve_online(self, listener: TcpListener, seats: usize) {
+        online::serve(listener, seats, self.shared).await;
     }
 
     /// The country in which the lines are.

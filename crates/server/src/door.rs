@@ -10,6 +10,8 @@ pub(crate) struct Door {
     standing: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
     max: usize,
     of_one_max: usize,
+    /// Of this machine's own addresses: a reverse proxy has all its clients' connections.
+    local_max: usize,
 }
 
 /// A place of somebody's; free again when this is dropped.
@@ -21,18 +23,31 @@ pub(crate) struct Place {
 
 impl Door {
     pub(crate) fn new(max: usize, of_one_max: usize) -> Self {
-        Self { standing: Arc::default(), max, of_one_max }
+        Self { standing: Arc::default(), max, of_one_max, local_max: of_one_max }
+    }
+
+    /// The same door with another limit for this machine's own addresses.
+    #[must_use]
+    pub(crate) fn with_local_max(self, local_max: usize) -> Self {
+        Self { local_max, ..self }
+    }
+
+    /// More than half of its places are taken.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.values().sum::<usize>() > self.max / 2
     }
 
     /// `None`: there are too many already.
     pub(crate) fn enter(&self, from: IpAddr) -> Option<Place> {
+        let of_one_max = if from.to_canonical().is_loopback() { self.local_max } else { self.of_one_max };
         let from = network_of(from);
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.values().sum::<usize>() >= self.max {
             return None;
         }
         let of_one = standing.entry(from).or_default();
-        if *of_one >= self.of_one_max {
+        if *of_one >= of_one_max {
             return None;
         }
         *of_one += 1;
@@ -53,7 +68,7 @@ impl Drop for Place {
 }
 
 /// An IPv4 address, or the /64 that one customer has all of.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         v4 => v4,

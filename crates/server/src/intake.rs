@@ -3,10 +3,11 @@
 use delivery::{ContentType, MessageHead, MessageId, TerminalId, Topic};
 use jiff::{Timestamp, Zoned};
 use line::Home;
+use modem::shown;
 use tokio::sync::mpsc;
 
 use crate::alarms::{AlarmKind, Alarms};
-use crate::directory::{Destination, Provider, Recipient, TokenHash};
+use crate::directory::{Destination, Name, Provider, Recipient, TokenHash};
 use crate::rights::{allow_everything, allow_terminal, allow_topic};
 use crate::routing::{UnknownDestination, route};
 use crate::store::{Cancelled, Draft, Handling, NewContent, NewMessage, OverQuota, Store, StoreError};
@@ -53,6 +54,9 @@ pub enum Refusal {
     /// A destination to which this provider may not send, whether there is such a terminal or not.
     #[error("this provider may not send to {0}; the server's operator can let it")]
     ForbiddenDestination(Destination),
+    /// A topic that reads differently from what it is.
+    #[error("a topic has no control characters and no direction marks (such as U+202E)")]
+    UnreadableTopic,
     /// A topic under which this provider may not send.
     #[error("this provider may not send under the topic {0}; the server's operator can let it")]
     ForbiddenTopic(Topic),
@@ -90,6 +94,22 @@ impl From<StoreError> for Refusal {
             error if error.is_full() => Self::Full,
             error => Self::Store(error),
         }
+    }
+}
+
+/// A submission whose provider may send it to its recipients: what is left to come is the content.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    provider: Provider,
+    terminals: Vec<TerminalId>,
+    is_for_subscribers: bool,
+    handling: Handling,
+}
+
+impl Admitted {
+    /// Whose it is.
+    pub(crate) fn provider(&self) -> &Name {
+        &self.provider.name
     }
 }
 
@@ -145,9 +165,14 @@ impl Intake {
         self.store.provider_with_token(TokenHash::of(token)).await?.ok_or(Refusal::Token)
     }
 
-    /// Begins to take a content in; who is not [recognised](Intake::recognise) does not get so far.
+    /// Begins to take in a content of bounded size and number, from a terminal's outbox.
     pub(crate) fn draft(&self) -> Draft {
         self.store.draft()
+    }
+
+    /// Begins to take in the content of a provider, which counts as if it waited already.
+    pub(crate) fn draft_of(&self, provider: &Name) -> Draft {
+        self.store.draft_of(provider)
     }
 
     /// Takes a submission. On return the message and its envelopes are on the disk.
@@ -155,14 +180,25 @@ impl Intake {
     /// # Errors
     /// [`Refusal`]; nothing is stored then.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
-        let Submission { provider, recipients, content_type, content, mut handling } = submission;
+        let Submission { provider, recipients, content_type, content, handling } = submission;
+        let admitted = self.admit(provider, recipients, handling).await?;
+        self.take(admitted, content_type, content).await
+    }
+
+    /// Checks all that can be checked before the content is here: recipients, rights, expiry.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) async fn admit(
+        &self,
+        provider: Provider,
+        recipients: Vec<Recipient>,
+        mut handling: Handling,
+    ) -> Result<Admitted, Refusal> {
         match recipients.len() {
             0 => return Err(Refusal::NoDestination),
             1..=RECIPIENTS_MAX => {}
             count => return Err(Refusal::TooManyDestinations(count)),
-        }
-        if content.size() > self.size_max {
-            return Err(Refusal::TooLarge { max: self.size_max });
         }
         // Under a key it may be a repetition, which only the store knows.
         let expires_at = handling.expires_at.filter(|_| handling.idempotency_key.is_none());
@@ -181,10 +217,30 @@ impl Intake {
                 }
             }
         }
+        if handling.topic.as_ref().is_some_and(|topic| topic.to_string().contains(shown::is_harmful)) {
+            return Err(Refusal::UnreadableTopic);
+        }
         if let Some(topic) = handling.topic.as_ref().filter(|topic| !allow_topic(&provider.may_send, topic)) {
             return Err(Refusal::ForbiddenTopic(topic.clone()));
         }
         let terminals = self.route(&provider, destinations).await?;
+        Ok(Admitted { provider, terminals, is_for_subscribers, handling })
+    }
+
+    /// Takes what was [admitted](Intake::admit), with its content. On return it is on the disk.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing is stored then.
+    pub(crate) async fn take(
+        &self,
+        admitted: Admitted,
+        content_type: ContentType,
+        content: NewContent,
+    ) -> Result<Accepted, Refusal> {
+        let Admitted { provider, terminals, is_for_subscribers, handling } = admitted;
+        if content.size() > self.size_max {
+            return Err(Refusal::TooLarge { max: self.size_max });
+        }
         let size = content.size();
         let head = MessageHead { id: MessageId::now(), content_type, digest: content.digest(), size };
         let subscribers = match handling.topic.clone().filter(|_| is_for_subscribers) {

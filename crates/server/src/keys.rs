@@ -6,18 +6,22 @@
 //!                            └ to those that have not said yet that they know the new one
 //! ```
 
+mod admission;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use delivery::proof::{
-    CourierCredentials, CredentialsError, EnrolmentSecret, KeyFileError, KeyForm, Pin, PublicKey, SecretKey, Secured,
-    ServerKeyList, ServerKeyListError, write_secret,
+    CourierCredentials, CredentialsError, KeyFileError, KeyForm, Pin, PublicKey, SecretKey, Secured, ServerKeyList,
+    ServerKeyListError, write_secret,
 };
-use delivery::{StateFolderError, StateLock, TerminalId};
+use delivery::{Courier, StateFolderError, StateLock, TerminalId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::admission::Admitted;
+pub(crate) use self::admission::{Admission, Candidate, NotAdmitted, OpenSession, OpenSessions, Whose};
 use crate::store::{SERVER_LOCK, Store, StoreError, Trust};
 
 /// The file of the server's key in its state folder.
@@ -33,6 +37,7 @@ pub struct ServerKeys {
     state: Arc<Path>,
     keys: Arc<RwLock<Keys>>,
     store: Store,
+    sessions: OpenSessions,
 }
 
 #[derive(Debug)]
@@ -162,7 +167,12 @@ impl ServerKeys {
         let mut retired = read_retired(&state.join(RETIRED_FILE))?;
         // A retirement that a crash broke off right after its first step.
         retired.retain(|key| *key != current.public);
-        Ok(Self { state: state.into(), keys: Arc::new(RwLock::new(Keys { current, next, retired })), store })
+        Ok(Self {
+            state: state.into(),
+            keys: Arc::new(RwLock::new(Keys { current, next, retired })),
+            store,
+            sessions: OpenSessions::default(),
+        })
     }
 
     /// What terminals pin: all keys that are in use.
@@ -218,14 +228,20 @@ impl ServerKeys {
         Ok(old)
     }
 
-    /// Begins to prove both ends of a connection whose notice names this terminal.
+    /// The sessions that are open.
+    pub(crate) fn sessions(&self) -> &OpenSessions {
+        &self.sessions
+    }
+
+    /// Begins to prove both ends of a connection whose notice names this terminal, in a session of it that is registered.
     pub(crate) async fn secure<S>(
         &self,
         stream: S,
+        open: &OpenSession,
         terminal: TerminalId,
         form: KeyForm,
         rate_bps: u32,
-    ) -> Result<(Secured<S>, Trust), NotTrusted>
+    ) -> Result<(Secured<S>, Candidate), NotTrusted>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -234,7 +250,43 @@ impl ServerKeys {
             return Err(if trust.shut_out_at.is_some() { NotTrusted::ShutOut } else { NotTrusted::NotEnrolled });
         };
         let credentials = self.read().known_to(&trust).credentials.clone();
-        Ok((credentials.secure_in(form, stream, terminal, pin, rate_bps)?, trust))
+        let stream = credentials.secure_in(form, stream, terminal, pin, rate_bps)?;
+        let candidate = Candidate::new(open, terminal, trust, stream.proof());
+        Ok((stream, candidate))
+    }
+
+    /// Has a far end with another key than the pinned ones show the secret, before anything else is said to it. Without an
+    /// invitation there is nothing to do: TLS lets in pinned keys only. Gives the key that was enrolled.
+    pub(crate) async fn enrol(
+        &self,
+        candidate: &Candidate,
+        courier: &mut Courier,
+    ) -> Result<Option<PublicKey>, NotAdmitted> {
+        if !candidate.has_invitation() {
+            return Ok(None);
+        }
+        let proved = candidate.proof().wait().await.ok_or(NotAdmitted::NotProved)?;
+        let Some(secret) = candidate.secret_for(&proved) else { return Ok(None) };
+        let key = courier.enrol(secret).await.map_err(NotAdmitted::Enrol)?;
+        let terminal = candidate.terminal();
+        if !self.store.enrol(terminal, secret.clone(), key).await? {
+            return Err(NotAdmitted::InvitationOver);
+        }
+        // The key that it had is good for nothing any more.
+        self.sessions.end(&Whose::Terminal(terminal), Some(candidate.session()), "its key was replaced");
+        self.each(|key| key.credentials.adopt(terminal));
+        candidate.enrolled();
+        Ok(Some(key))
+    }
+
+    /// A terminal has lost what it could prove itself with, which is on the disk: what it could resume is dropped, and what is
+    /// open ends.
+    pub(crate) fn revoke(&self, terminal: TerminalId, why: &'static str) {
+        self.each(|key| key.credentials.forget(terminal));
+        let ended = self.sessions.end(&Whose::Terminal(terminal), None, why);
+        if ended > 0 {
+            tracing::warn!(%terminal, why, sessions = ended, "sessions ended");
+        }
     }
 
     /// Begins to prove both ends of a trunk. Dial-up servers are proved to by the key that is in use.
@@ -269,25 +321,6 @@ impl ServerKeys {
     /// A terminal has these keys on its disk. On return that is on ours.
     pub(crate) async fn told(&self, terminal: TerminalId, keys: ServerKeyList) -> Result<(), StoreError> {
         self.store.told_server_keys(terminal, keys).await
-    }
-
-    /// A terminal has proved `key` by its secret. On return that is on the disk. `false`: the secret is not out any more.
-    pub(crate) async fn enrol(
-        &self,
-        terminal: TerminalId,
-        secret: EnrolmentSecret,
-        key: PublicKey,
-    ) -> Result<bool, StoreError> {
-        let is_enrolled = self.store.enrol(terminal, secret, key).await?;
-        if is_enrolled {
-            self.each(|key| key.credentials.adopt(terminal));
-        }
-        Ok(is_enrolled)
-    }
-
-    /// Drops what a terminal could resume.
-    pub(crate) fn forget(&self, terminal: TerminalId) {
-        self.each(|key| key.credentials.forget(terminal));
     }
 
     fn each(&self, act: impl Fn(&ServerKey)) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,17 +18,24 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::alarms::AlarmKind;
 use crate::dialup::{DialUp, LineState};
 use crate::directory::CallRecord;
+use crate::door::Door;
+use crate::http_connection;
 use crate::ledger::Micros;
 use crate::outcome::Outcome;
 use crate::store::{Health, Store};
 use crate::verdict::Verdict;
 
-/// What Prometheus calls the format.
+mod exposition;
+
+/// What Prometheus calls its formats.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything that is counted. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +55,7 @@ struct Counted {
     settled: Seconds,
     rings_refused: Family<Reason, Counter>,
     unproved: Counter,
+    lost_unproved: Counter,
     trunk_refused: Counter,
     alarms: Family<KindLabel, Counter>,
     webhooks: Family<ResultLabel, Counter>,
@@ -109,9 +117,16 @@ struct ResultLabel {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabel {
+    version: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("ringup");
+        let build: Family<BuildLabel, Gauge> = register(&mut registry, "build_info", "The program, by version");
+        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         let refused = register(&mut registry, "messages_refused", "Submissions refused, by reason");
         let calls = register(&mut registry, "calls", "Calls and attempts that are over, by line and outcome");
         let call_seconds = register(&mut registry, "call_seconds", "Seconds that lines were taken by calls");
@@ -127,6 +142,11 @@ impl Default for Metrics {
             "What dial-up servers, or who spoke for one, said and was refused",
         );
         let unproved = register(&mut registry, "sessions_unproved", "Sessions of which the far end was not proved");
+        let lost_unproved = register(
+            &mut registry,
+            "calls_lost_unproved",
+            "Calls that came in and whose carrier was lost before the far end was proved",
+        );
         let alarms = register(&mut registry, "alarms_raised", "Alarms raised, by kind");
         let webhooks =
             register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
@@ -156,6 +176,7 @@ impl Default for Metrics {
             settled,
             rings_refused,
             unproved,
+            lost_unproved,
             trunk_refused,
             alarms,
             webhooks,
@@ -190,6 +211,7 @@ impl Metrics {
             StatusCode::FORBIDDEN => "forbidden",
             StatusCode::NOT_FOUND => "unknown-destination",
             StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+            StatusCode::REQUEST_TIMEOUT => "too-slow",
             StatusCode::UNPROCESSABLE_ENTITY => "key-reused",
             StatusCode::TOO_MANY_REQUESTS => "quota",
             StatusCode::INSUFFICIENT_STORAGE => "disk-full",
@@ -248,6 +270,10 @@ impl Metrics {
 
     pub(crate) fn unproved(&self) {
         self.0.unproved.inc();
+    }
+
+    pub(crate) fn lost_unproved(&self) {
+        self.0.lost_unproved.inc();
     }
 
     pub(crate) fn alarm(&self, kind: AlarmKind) {
@@ -343,9 +369,26 @@ pub(crate) fn router(metrics: Metrics, store: Store, dialup: DialUp) -> Router {
         .with_state(Watched { metrics, store, dialup })
 }
 
-async fn show(State(watched): State<Watched>) -> Response {
+/// Connections of the metrics port: in all, and of one address.
+const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_OF_ONE_MAX: usize = 16;
+
+/// Serves a listener until `shutdown`.
+pub(crate) async fn listen(listener: TcpListener, router: Router, seats: usize, shutdown: CancellationToken) {
+    let seats = seats.min(CONNECTIONS_MAX);
+    let door = Door::new(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(seats);
+    http_connection::listen(listener, "metrics", router, seats, door, shutdown).await;
+}
+
+/// In the format that is asked for; whoever asks for none gets the older one, which everything reads.
+async fn show(State(watched): State<Watched>, headers: HeaderMap) -> Response {
     let text = watched.metrics.tell(&watched.store, &watched.dialup).await;
-    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if exposition::prefers_open_metrics(accepts) {
+        ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    } else {
+        ([(CONTENT_TYPE, TEXT)], exposition::plain(&text)).into_response()
+    }
 }
 
 async fn ready(State(watched): State<Watched>) -> (StatusCode, &'static str) {

@@ -32,6 +32,8 @@ use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 
 use self::alarms::{clear_alarm, list_alarms};
 use self::calls::{end_call, list_calls};
@@ -49,9 +51,11 @@ use crate::alarms::Alarms;
 use crate::causes::with_causes;
 use crate::dialup::{DialUp, Rooms};
 use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
+use crate::door::Door;
+use crate::http_connection;
 use crate::ingest::feeds::Feeds;
 use crate::ingest::http::problem;
-use crate::keys::ServerKeys;
+use crate::keys::{ServerKeys, Whose};
 use crate::plan::{Question, Questions};
 use crate::store::{Store, StoreError};
 
@@ -92,12 +96,25 @@ impl Desk {
         let _ = self.questions.send(Question::TrustChanged(terminal)).await; // stopping: it is due at the next start
     }
 
+    /// Nothing more is dialled for a terminal that is called just now.
+    fn end_dialling(&self, terminal: &Terminal) {
+        if let Connection::Calling(call) = terminal.connection {
+            self.dialup.end_call(call);
+        }
+    }
+
     /// The terminal of this name.
     async fn named(&self, name: &str) -> Result<Terminal, Refused> {
         let name = parse::<Name>("name", name)?;
         let found = self.store.find_terminal(Destination::Name(name.clone())).await?;
         found.ok_or_else(|| Refused::missing("name", no_terminal(&name)))
     }
+}
+
+/// Serves the operator's socket until `shutdown`: of more callers than seats the rest wait.
+pub(crate) async fn listen(listener: UnixListener, router: Router, seats: usize, shutdown: CancellationToken) {
+    let door = Door::new(seats, seats);
+    http_connection::listen(listener, "operator", router, seats, door, shutdown).await;
 }
 
 /// The routes.
@@ -334,10 +351,12 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
 
 async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
-    let name = terminal.name;
+    let name = terminal.name.clone();
     if !desk.store.remove_terminal(name.clone()).await? {
         return Err(Refused::missing("name", no_terminal(&name)));
     }
+    desk.keys.revoke(terminal.id, "removed");
+    desk.end_dialling(&terminal);
     tracing::info!(terminal = %name, "terminal removed");
     let _ = desk.questions.send(Question::Removed(terminal.id)).await; // stopping: nobody is watched
     desk.alarms.forget_terminal(&name).await;
@@ -402,8 +421,10 @@ async fn invite(
 async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     desk.store.shut_out(terminal.id).await?;
-    desk.keys.forget(terminal.id);
+    desk.keys.revoke(terminal.id, "shut out");
+    desk.end_dialling(&terminal);
     tracing::warn!(terminal = %terminal.name, "shut out");
+    desk.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -423,9 +444,14 @@ async fn set_sender(
     let Json(NewSender { provider }) = body?;
     let terminal = desk.named(&name).await?;
     let provider = provider.map(|provider| parse::<Name>("provider", &provider)).transpose()?;
+    let had = desk.store.sender(terminal.id).await?;
     if !desk.store.set_sender(terminal.id, provider.clone()).await? {
         let detail = "there is no provider of this name; `ringup provider add` makes one";
         return Err(Refused::missing("provider", detail));
+    }
+    // What it is saying just now would still go by the right that it had.
+    if had.is_some_and(|had| Some(had.name) != provider) {
+        desk.keys.sessions().end(&Whose::Terminal(terminal.id), None, "it lost the right to send");
     }
     tracing::info!(terminal = %terminal.name, provider = provider.map(|name| name.to_string()), "sends as");
     Ok(StatusCode::NO_CONTENT.into_response())

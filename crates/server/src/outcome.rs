@@ -68,6 +68,8 @@ pub enum Outcome {
     },
     /// The far end kept the line and said nothing.
     Idle(&'static str),
+    /// It was ended here: the far end lost its trust or a right while it was connected.
+    Revoked(&'static str),
     /// It was hung up before it would have cost more than was reserved.
     AllowanceSpent,
     /// Not placed: nothing waits for the terminal any more.
@@ -163,6 +165,7 @@ impl Outcome {
             Self::Blacklisted | Self::DialRefused => Fault::Line,
             Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
             Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
+            Self::Revoked(_) => Fault::Ours,
             Self::AllowanceSpent | Self::OurFault(_) => Fault::Ours,
         }
     }
@@ -170,7 +173,7 @@ impl Outcome {
     /// What it means for the next try.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Completed | Self::MessagesRefused { .. } | Self::NothingWaits => Retry::None,
+            Self::Completed | Self::MessagesRefused { .. } | Self::NothingWaits | Self::Revoked(_) => Retry::None,
             Self::LineTaken => Retry::OtherLine,
             Self::Rung => Retry::AwaitSession,
             Self::EndedByOperator => Retry::Pause,
@@ -213,6 +216,7 @@ impl Outcome {
             Self::NotProved(_) => "not-proved",
             Self::SessionLost { .. } => "session-lost",
             Self::Idle(_) => "idle",
+            Self::Revoked(_) => "revoked",
             Self::AllowanceSpent => "allowance-spent",
             Self::NothingWaits => "nothing-waits",
             Self::NotDialled(_) => "not-dialled",
@@ -258,6 +262,7 @@ impl Outcome {
                 | Self::NotEnrolled(_)
                 | Self::SessionLost { .. }
                 | Self::Idle(_)
+                | Self::Revoked(_)
                 | Self::AllowanceSpent
                 | Self::OurFault(_)
         )
@@ -328,6 +333,7 @@ impl fmt::Display for Outcome {
             Self::NotProved(why) => write!(f, "not proved: {why}"),
             Self::SessionLost { why, .. } => f.write_str(why),
             Self::Idle(what) => f.write_str(what),
+            Self::Revoked(why) => write!(f, "ended by the operator: {why}"),
             Self::AllowanceSpent => f.write_str("hung up: what was reserved is spent"),
             Self::NothingWaits => f.write_str("nothing waits"),
             Self::NotDialled(why) => write!(f, "not dialled: {why}"),
@@ -374,6 +380,7 @@ mod tests {
             Outcome::NotProved("x".into()),
             Outcome::SessionLost { why: "x".into(), delivering: None },
             Outcome::Idle("x"),
+            Outcome::Revoked("x"),
             Outcome::AllowanceSpent,
             Outcome::NothingWaits,
             Outcome::NotDialled("x".into()),

@@ -1,5 +1,6 @@
 //! The server as a whole: opens its rooms, and runs the one loop in which calls are decided.
 
+mod calendar;
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,14 +27,13 @@ use tokio_util::sync::CancellationToken;
 use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
 use crate::bounces::{self, BounceConfig};
 use crate::causes::with_causes;
+use crate::descriptors::Descriptors;
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
 use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
-use crate::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Route, Rules, StormRules,
-};
+use crate::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Rules, StormRules};
 use crate::ingest::feeds::{self, FeedConfig, Feeds};
-use crate::ingest::http::{Submissions, serve_host};
+use crate::ingest::http::Submissions;
 use crate::ingest::mail::{self, MailConfig};
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
@@ -48,6 +48,7 @@ use crate::upkeep;
 use crate::verdict::Verdict;
 use crate::waiting::Decided;
 use crate::webhooks::{self, Post};
+use calendar::Calendar;
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -222,6 +223,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let store = store.with_quotas(config.quotas).with_refusals(config.refusals);
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let named_in_config = config.providers();
+    // What the store has open is not free.
+    let descriptors = Descriptors::of_process(config.lines.len());
+    let listeners = [config.submission_listen, config.mail.as_ref().map(|mail| mail.listen), config.metrics_listen];
+    let others = listeners.iter().chain([&config.trunk_listen]).flatten().count();
+    // Terminals stay, all others come and go.
+    let shares = others + 2 * usize::from(config.delivery_listen.is_some());
+    let (seats, terminal_seats) = (descriptors.share(shares), 2 * descriptors.share(shares));
     let (due_sender, due) = mpsc::channel(EVENTS_MAX);
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let mut tasks = JoinSet::new();
@@ -245,21 +253,29 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         if let Some(relay) = mail.relay.clone() {
             let domain = mail.domains.first().cloned().unwrap_or_else(|| mail.hostname.clone());
             let bounces = BounceConfig { relay, hostname: mail.hostname.clone(), domain };
-            tasks.spawn(bounces::tell(store.clone(), bounces, metrics.clone(), shutdown.clone()));
+            tasks.spawn(bounces::tell(store.clone(), bounces, alarms.clone(), metrics.clone(), shutdown.clone()));
         }
         let (listener, address) = bind(mail.listen, "mail.listen").await?;
         tracing::info!(%address, "taking mail");
-        tasks.spawn(mail::serve(listener, mail, intake.clone(), store.clone(), metrics.clone(), shutdown.clone()));
+        tasks.spawn(mail::serve(
+            listener,
+            seats,
+            mail,
+            intake.clone(),
+            store.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
     }
     let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
     let post = Post::default();
-    tasks.spawn(webhooks::tell(store.clone(), post, metrics.clone(), shutdown.clone()));
+    tasks.spawn(webhooks::tell(store.clone(), post, alarms.clone(), metrics.clone(), shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
         let (listener, address) = bind(address, "submission.listen").await?;
         tracing::info!(%address, "taking submissions");
-        let (router, shutdown) = (submissions.router(), shutdown.clone());
-        tasks.spawn(async move { log_end("submissions", serve_host(listener, router, shutdown).await) });
+        let (submissions, shutdown) = (submissions.clone(), shutdown.clone());
+        tasks.spawn(async move { submissions.listen(listener, seats, shutdown).await });
     }
     let settings = LinkSettings {
         address: config.link_address,
@@ -305,29 +321,25 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     if let Some(address) = config.trunk_listen {
         let (listener, address) = bind(address, "information.listen").await?;
         tracing::info!(%address, "taking dial-up servers");
-        tasks.spawn(information::serve(listener, pops, shutdown.clone()));
+        tasks.spawn(information::serve(listener, seats, pops, shutdown.clone()));
     }
     if let Some(address) = config.delivery_listen {
         let (listener, address) = bind(address, "delivery.listen").await?;
         tracing::info!(%address, "taking terminals");
-        tasks.spawn(dialup.clone().serve_online(listener));
+        tasks.spawn(dialup.clone().serve_online(listener, terminal_seats));
     }
     if let Some(address) = config.metrics_listen {
         let (listener, address) = bind(address, "metrics.listen").await?;
         tracing::info!(%address, "telling metrics");
         let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move { log_end("metrics", serve_host(listener, router, shutdown).await) });
+        tasks.spawn(metrics::listen(listener, router, seats, shutdown.clone()));
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
     let (question_sender, questions) = mpsc::channel(1);
     let router = operator::router(rooms, dialup.clone(), config.home, feeds, question_sender, named_in_config);
-    let operator_shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(operator_shutdown.cancelled_owned()).await;
-        log_end("operator", served);
-    });
+    let (seats, shutdown_operator) = (descriptors.operator(), shutdown.clone());
+    tasks.spawn(operator::listen(listener, router, seats, shutdown_operator));
     let line_names: Vec<_> = line_names.into_iter().collect();
     tracing::info!(lines = line_names.join(" "), "server ready");
 
@@ -414,47 +426,6 @@ pub(crate) fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
     let listener = UnixListener::bind(socket).map_err(failed)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
-}
-
-fn log_end(what: &str, ended: io::Result<()>) {
-    if let Err(error) = ended {
-        tracing::error!(what, %error, "listener failed");
-    }
-}
-
-/// What holds for which terminal.
-struct Calendar {
-    by_name: BTreeMap<Name, usize>,
-    usual: Option<usize>,
-    all: Vec<(Arc<Conditions>, Option<Duration>)>,
-    none: Arc<Conditions>,
-}
-
-impl Calendar {
-    fn new(rules: Vec<TerminalConditions>) -> Self {
-        let mut calendar = Self { by_name: BTreeMap::new(), usual: None, all: Vec::new(), none: Arc::default() };
-        for (index, rule) in rules.into_iter().enumerate() {
-            let TerminalConditions { terminals, hours, closed, lines, silent_after } = rule;
-            if terminals.is_empty() {
-                calendar.usual.get_or_insert(index);
-            }
-            for terminal in terminals {
-                calendar.by_name.entry(terminal).or_insert(index);
-            }
-            let route = match lines.is_empty() {
-                true => Route::ALL,
-                // The routes of `Rules` are counted from 1.
-                false => Route(u16::try_from(index + 1).unwrap_or_default()),
-            };
-            calendar.all.push((Arc::new(Conditions { hours, closed, route }), silent_after));
-        }
-        calendar
-    }
-
-    fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
-        let index = self.by_name.get(terminal).copied().or(self.usual);
-        index.map_or((&self.none, None), |index| (&self.all[index].0, self.all[index].1))
-    }
 }
 
 struct Server {
@@ -604,41 +575,51 @@ impl Server {
     async fn recall(&mut self) -> Result<(), StoreError> {
         let now = Timestamp::now();
         let since = |at: Option<&Timestamp>| at.map_or(SignedDuration::ZERO, |at| now.duration_since(*at));
-        let reached = self.store.last_connected().await?;
-        let (mut by_number, mut by_name) = (BTreeMap::new(), BTreeMap::new());
-        let mut watched = BTreeSet::new();
-        for terminal in self.store.terminals().await? {
-            let (_, after) = self.calendar.of(&terminal.name);
-            if after.is_some() {
-                watched.insert(terminal.name.to_string());
-                let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
-                self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
+        let unanswered = self.store.unanswered_since(now - SERIES_MEMORY).await?;
+        let guard = SignedDuration::try_from(UNKNOWN_END_GUARD).unwrap_or_default();
+        let ended = self.store.ended_since(now - guard).await?;
+        if self.calendar.watches() || !unanswered.is_empty() || !ended.is_empty() {
+            let (reached, terminals) = tokio::try_join!(self.store.last_connected(), self.store.terminals())?;
+            let (mut by_number, mut by_name) = (BTreeMap::new(), BTreeMap::new());
+            let mut watched = BTreeSet::new();
+            for terminal in terminals {
+                let (_, after) = self.calendar.of(&terminal.name);
+                if after.is_some() {
+                    watched.insert(terminal.name.to_string());
+                    let silent_for = Duration::try_from(since(reached.get(&terminal.name))).unwrap_or_default();
+                    self.feed(Input::Watch { terminal: terminal.id, after, silent_for });
+                }
+                by_name.insert(terminal.name.clone(), terminal.id);
+                by_number.extend(terminal.number.map(|number| (number, terminal.id)));
             }
-            by_name.insert(terminal.name.clone(), terminal.id);
-            by_number.extend(terminal.number.map(|number| (number, terminal.id)));
-        }
-        self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
-        for party in
-            self.store.ended_since(now - SignedDuration::try_from(UNKNOWN_END_GUARD).unwrap_or_default()).await?
-        {
-            if let Some(terminal) = by_name.get(&party) {
-                self.feed(Input::HungUp { terminal: *terminal, guard: UNKNOWN_END_GUARD });
+            self.alarms.keep(AlarmKind::TerminalSilent, watched).await;
+            for party in ended {
+                if let Some(terminal) = by_name.get(&party) {
+                    self.feed(Input::HungUp { terminal: *terminal, guard: UNKNOWN_END_GUARD });
+                }
             }
-        }
-        for (number, at) in self.store.unanswered_since(now - SERIES_MEMORY).await? {
-            if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at))) {
-                self.feed(Input::CalledBefore { terminal: *terminal, ago });
+            for (number, at) in unanswered {
+                if let (Some(terminal), Ok(ago)) = (by_number.get(&number), Duration::try_from(now.duration_since(at)))
+                {
+                    self.feed(Input::CalledBefore { terminal: *terminal, ago });
+                }
             }
+        } else {
+            self.alarms.keep(AlarmKind::TerminalSilent, BTreeSet::new()).await;
         }
         self.feed_all().await
     }
 
     /// Tells dispatch what waits for any terminal.
     async fn feed_all(&mut self) -> Result<(), StoreError> {
-        let (urgencies, mut nobody) = (self.store.urgencies().await?, self.store.due_to_nobody().await?);
+        let store = &self.store;
+        // Each by a thread of its own.
+        let (urgencies, (mut nobody, terminals)) = tokio::try_join!(store.urgencies(), async {
+            Ok((store.due_to_nobody().await?, store.terminals_due().await?))
+        })?;
         let paused = self.store.paused().await?;
         let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
-        for terminal in self.store.terminals_due().await? {
+        for terminal in terminals {
             if let Some(waits) = urgencies.get(&terminal.id) {
                 let is_called =
                     !nobody.remove(&terminal.id) && !paused.contains(&terminal.id) && self.is_believed(&terminal);
@@ -728,7 +709,8 @@ impl Server {
             }
             Event::Report(Report::LineFree(line)) => self.feed(Input::LineFree(line)),
             Event::Report(Report::LineTaken(line)) => self.feed(Input::LineTaken(line)),
-            Event::Report(Report::Connected { terminal, call, via }) => {
+            Event::Report(Report::Connected { admitted, call, via }) => {
+                let terminal = admitted.terminal();
                 self.set_connection(terminal, Connection::Connected(call)).await;
                 self.unproved.proved(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
@@ -740,15 +722,13 @@ impl Server {
             Event::Report(Report::Unproved { terminal, why }) => self.unproved(terminal, &why).await,
             Event::Report(Report::Ended { terminal: None, outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
-                if matches!(outcome, Outcome::NotProved(_)) {
-                    self.metrics.unproved();
-                }
             }
             Event::Report(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) => {
                 self.metrics.call(&record, &outcome, lasted);
                 let outcome = self.seen_with_trust(terminal, &record, outcome).await;
                 self.dialer.ended(&record, &outcome, lasted).await;
-                if let Outcome::NotProved(why) = &outcome {
+                // Of a call that came in this was reported by itself.
+                if let (Outcome::NotProved(why), Direction::Outgoing) = (&outcome, record.direction) {
                     self.unproved(terminal, why).await;
                 }
                 if matches!(outcome, Outcome::Completed | Outcome::MessagesRefused { .. }) {

@@ -18,6 +18,7 @@ mod deliveries;
 mod doubts;
 mod draft;
 mod entries;
+mod fan_out;
 mod feeds;
 mod files;
 mod health;
@@ -78,16 +79,18 @@ pub use verdicts::Cancelled;
 pub(crate) use webhooks::Telling;
 
 use content::Contents;
+use draft::Drafts;
+use fan_out::Arriving;
 use files::{DATABASE, DatabaseFile};
 use health::Vitals;
 use known::Known;
-use worker::Worker;
+use worker::{Readers, Worker};
 
 /// The store of one server. Cheap to clone: the work is done by its threads.
 #[derive(Debug, Clone)]
 pub struct Store {
     // Ends before the writer, which then closes the database for good.
-    reader: Worker,
+    reader: Readers,
     writer: Worker,
     contents: Contents,
     /// What every submission asks of the directory, without a way to the disk.
@@ -95,9 +98,13 @@ pub struct Store {
     vitals: Arc<Vitals>,
     quotas: Quotas,
     refusals: RefusalRules,
+    /// Contents that are coming in.
+    drafts: Arc<Drafts>,
     /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
+    /// Messages that are written in steps just now.
+    arriving: Arriving,
     /// The providers with a webhook.
     webhooks: Arc<Mutex<BTreeSet<String>>>,
     /// Held until the threads have ended: fields are dropped in their order.
@@ -253,6 +260,7 @@ impl Store {
             "UPDATE terminals SET connection = 'down', connection_call = NULL WHERE connection <> 'down'",
             [],
         )?;
+        fan_out::unwind_all(&writer)?;
         deliveries::release_all(&writer, "server stopped")?;
         writer.execute(
             "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
@@ -264,15 +272,17 @@ impl Store {
         prepare(&beside)?;
         let vitals = Arc::new(Vitals::default());
         Ok(Self {
-            reader: Worker::start_reader(open_to_read(&path)?)?,
+            reader: Readers::start(|| open_to_read(&path))?,
             writer: Worker::start_writer(writer, beside, file, vitals.clone())?,
             contents,
             known: Arc::default(),
             vitals,
             quotas: Quotas::default(),
             refusals: RefusalRules::default(),
+            drafts: Arc::default(),
             expiring: Arc::default(),
             database: path.into(),
+            arriving: Arriving::default(),
             webhooks: Arc::new(Mutex::new(with_webhook)),
             _lock: Arc::new(lock),
         })

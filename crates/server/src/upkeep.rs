@@ -22,6 +22,9 @@ const SLEEP_MIN: Duration = Duration::from_secs(1);
 /// How often the store is cleaned.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Cleanings after which all content files are looked at, too; and at the start.
+const CLEANINGS_A_DAY: u32 = 24;
+
 /// Looks whether the database is whole, while the server works: what does not touch its damaged pages goes on.
 pub(crate) async fn look_at_start(store: Store, alarms: Alarms, shutdown: CancellationToken) {
     match shutdown.run_until_cancelled(store.glance()).await {
@@ -43,17 +46,19 @@ pub(crate) async fn keep(
     due: mpsc::Sender<Vec<TerminalId>>,
     shutdown: CancellationToken,
 ) {
-    let mut next_cleaning = Instant::now();
+    // A cleaning takes its time, and nothing waits for it; cut short, it goes on after the next start.
+    let cleaning = shutdown.run_until_cancelled(keep_clean(&store, retention));
+    tokio::join!(cleaning, keep_time(&store, &due, &shutdown));
+}
+
+/// Writes verdicts, and lets calls be caused, when the time for it has come.
+async fn keep_time(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>, shutdown: &CancellationToken) {
     loop {
-        expire(&store).await;
-        release(&store, &due).await;
-        if next_cleaning <= Instant::now() {
-            clean(&store, retention).await;
-            next_cleaning = Instant::now() + CLEANING_INTERVAL;
-        }
+        expire(store).await;
+        release(store, due).await;
         let mut wake_at = Instant::now() + SLEEP_MAX;
         loop {
-            let next = next_moment(&store).await.unwrap_or_else(|error| {
+            let next = next_moment(store).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot read what expires next");
                 None
             });
@@ -98,6 +103,20 @@ async fn release(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>) {
             let _ = due.send(terminals).await; // shutting down: due at the next start
         }
         Err(error) => tracing::error!(%error, "what was held back is held back still"),
+    }
+}
+
+async fn keep_clean(store: &Store, retention: Retention) {
+    for cleaning in 0_u32.. {
+        if cleaning.is_multiple_of(CLEANINGS_A_DAY) {
+            match store.sweep().await {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "content files removed that no message names"),
+                Err(error) => tracing::error!(%error, "content files that no message names are left"),
+            }
+        }
+        clean(store, retention).await;
+        sleep_until(Instant::now() + CLEANING_INTERVAL).await;
     }
 }
 

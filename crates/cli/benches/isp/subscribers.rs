@@ -142,7 +142,7 @@ async fn take_call(mut dte: DuplexStream, receive: &ReceiveConfig, delay: Durati
         return;
     };
     counted.up.fetch_add(1, Ordering::Relaxed);
-    let received = session::receive(&link, Reason::Called, delay, receiving).await;
+    let received = session::receive(&link, Reason::Called, delay, None, receiving).await.result;
     counted.up.fetch_sub(1, Ordering::Relaxed);
     link.close();
     link.closed().await;

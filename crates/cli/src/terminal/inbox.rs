@@ -11,11 +11,13 @@ use clap::{Args, Subcommand};
 use client::handover::{PACE, hand_over};
 use client::inbox::{Entry, InboxConfig};
 use delivery::MessageId;
+use modem::shown;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::config;
+use crate::output;
 use crate::signals::outlive_file_limits;
 use crate::table::print_table;
 
@@ -98,7 +100,7 @@ impl InboxVerbs {
                 let entry = find(&folder, id)?;
                 let mut content = std::fs::File::open(entry.content())
                     .with_context(|| format!("the content of {id} is not there any more"))?;
-                io::copy(&mut content, &mut io::stdout().lock()).context("could not write it out")?;
+                output::written(io::copy(&mut content, &mut io::stdout().lock()).map(drop))?;
             }
             InboxVerb::Ack { ids } => {
                 for id in ids {
@@ -187,5 +189,5 @@ fn watch(folder: &Path, json: bool) -> anyhow::Result<()> {
 fn print_line(entry: &Entry, json: bool) -> anyhow::Result<()> {
     let line = if json { entry_json(entry).to_string() } else { entry.content().display().to_string() };
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("could not write it out")
+    output::written(writeln!(out, "{}", shown::line(&line)).and_then(|()| out.flush()))
 }

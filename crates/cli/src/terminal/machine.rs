@@ -468,7 +468,7 @@ impl Connect {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             outlive_file_limits()?;
-            anyhow::Ok(receive_online(&address, Reason::Online, receiving).await?)
+            anyhow::Ok(receive_online(&address, Reason::Online, receiving).await.result?)
         })?;
         if self.json {
             println!("{}", serde_json::json!({ "server": address, "completed": true }));

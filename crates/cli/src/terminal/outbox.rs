@@ -362,7 +362,7 @@ fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
                 };
                 dial_in(port, setup.clone(), job).await.map(drop)
             }
-            Way::Online(address) => Ok(receive_online(address, Reason::Online, receive.open()?).await?),
+            Way::Online(address) => Ok(receive_online(address, Reason::Online, receive.open()?).await.result?),
         }
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -221,10 +221,10 @@ fn a_bundle_that_has_expired_or_was_put_off_by_another_lets_nobody_in_and_both_s
     let late = visit(&village, "late");
     assert_ne!(late.code, Some(0));
     assert!(late.stderr.contains("the server closed the session"), "{}", late.stderr);
-    let outcome = "not proved: the terminal was not enrolled";
-    village.chronicle.wait_field("server", "session ended", "outcome", outcome);
-    village
-        .ask_until(&["call", "list"], |calls| calls.as_array().unwrap().iter().any(|call| call["outcome"] == outcome));
+    let why = village.chronicle.wait("server", "not let in").field("why");
+    assert!(why.starts_with("not proved: the terminal was not enrolled"), "{why}");
+    let calls = village.ask(&["call", "list"]);
+    assert!(calls.as_array().unwrap().iter().all(|call| call["line"] != "internet"), "it was never the terminal");
     assert_eq!(state_of(&village, &message), "waiting");
     assert_eq!(village.ask(&["terminal", "show", "owner"])["trust"], "invited");
 
@@ -403,6 +403,6 @@ fn who_is_slow_or_silent_at_the_delivery_port_is_closed_and_keeps_no_terminal_wa
         let _ = stream.read_to_end(&mut Vec::new()).unwrap();
     }
     let refused = village.chronicle.wait("server", "not let in");
-    assert_eq!((refused.field("says"), refused.field("why")), (id.to_string(), "not proved".to_owned()));
+    assert_eq!((refused.field("says"), refused.field("why")), (id.to_string(), "not proved: not in time".to_owned()));
     assert_eq!(sessions(&village), 2, "no record for strangers");
 }

@@ -40,6 +40,7 @@ mod session;
 mod smtp;
 mod state_folders;
 mod stock;
+mod strangers;
 mod submissions;
 mod truth;
 mod two_servers;

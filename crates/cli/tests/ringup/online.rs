@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use delivery::proof::SecretKey;
+
 use crate::chronicle::PATIENCE;
 use crate::village::{CENTRE, OWNER, Plan, Village, awkward_content};
 
@@ -157,8 +159,10 @@ fn whoever_knocks_at_the_delivery_port_without_a_key_is_told_nothing_and_changes
 }
 
 #[test]
-fn whoever_fails_three_times_to_be_a_terminal_is_spaced_and_the_operators_word_ends_that() {
+fn whoever_fails_three_times_to_be_a_terminal_raises_an_alarm_and_does_not_keep_the_terminal_out() {
     let village = Village::found(Plan::default());
+    write_config(&village, "");
+    assert_eq!(village.start("owner enrols", &["connect", "--config", "owner.toml"]).finish().code, Some(0));
     let id = village.ask(&["terminal", "show", "owner"])["id"].as_str().unwrap().to_owned();
     let try_it = || {
         let mut stream = TcpStream::connect(village.delivery_address()).unwrap();
@@ -172,14 +176,39 @@ fn whoever_fails_three_times_to_be_a_terminal_is_spaced_and_the_operators_word_e
         try_it();
         village.chronicle.wait_nth("server", "not let in", nth);
     }
-    assert_eq!(try_it(), 0, "not even a hello");
-    village.chronicle.wait("server", "too often not proved: closed");
+    assert_eq!(village.chronicle.said("server", "nothing more").len(), 1, "it was said to the terminal alone");
     let alarms = village.ask_until(&["alarm", "list"], |alarms| !alarms.as_array().unwrap().is_empty());
     assert_eq!(alarms[0]["kind"], "unproved-callers", "{alarms:#}");
-    village.invite("owner.toml");
-    write_config(&village, "");
+    assert!(try_it() > 0, "it is spaced, and heard for a moment: it may be the terminal");
     let visit = village.start("owner", &["connect", "--config", "owner.toml"]).finish();
     assert_eq!(visit.code, Some(0), "{}", visit.stderr);
+    village.ask_until(&["alarm", "list"], |alarms| alarms.as_array().unwrap().is_empty());
+}
+
+#[test]
+fn an_operator_who_takes_trust_away_ends_the_session_that_is_open() {
+    let key = SecretKey::generate().unwrap().public().to_string();
+    let register = ["terminal", "register", "owner", "--key", &key, "--config", "server.toml"];
+    for (verb, why) in [
+        (&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"][..], "shut out"),
+        (&register, "its key was replaced"),
+        (&["terminal", "remove", "owner", "--yes", "--config", "server.toml"], "removed"),
+    ] {
+        let village = Village::found(Plan { linger: "59s", ..Plan::default() });
+        write_config(&village, "");
+        let visit = village.start("owner", &["connect", "--config", "owner.toml"]);
+        village.chronicle.wait("server", "nothing more");
+        let done = village.run(verb);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let ended = village.chronicle.wait("server", "session ended");
+        assert_eq!(ended.field("outcome"), format!("ended by the operator: {why}"));
+        visit.finish();
+        if why != "removed" {
+            village.send("tel:301", &village.write("report", "for nobody who was there"));
+            assert_ne!(village.ask(&["terminal", "show", "owner"])["connection"], "connected");
+        }
+        assert!(village.inbox().is_empty());
+    }
 }
 
 #[test]

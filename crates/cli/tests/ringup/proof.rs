@@ -137,19 +137,38 @@ async fn pretend(village: &Village, station: &str) -> bool {
 }
 
 #[test]
-fn a_number_whose_callers_were_not_proved_three_times_is_left_to_ring() {
+fn a_number_whose_callers_proved_nothing_three_times_is_heard_for_a_moment_and_its_owner_gets_through() {
     let forged = &[("601", "presents = \"301\"")];
-    let village = Village::found(Plan { strangers: forged, no_answer_after: "2s", ..Plan::default() });
+    let village = Village::found(Plan { strangers: forged, ..Plan::default() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for nth in 1..=3 {
         assert!(runtime.block_on(pretend(&village, "601")), "call {nth}");
         village.chronicle.wait_nth("server", "line ready", nth + 1);
     }
-    assert!(!runtime.block_on(pretend(&village, "601")), "the fourth is not answered");
-    let refused = village.chronicle.wait("server", "ring not answered");
-    assert!(refused.field("reason").contains("prove"), "{refused:?}");
-    let answered = village.exchange_calls(4).iter().filter(|call| !call["answered"].is_null()).count();
-    assert_eq!(answered, 3);
+    assert_eq!(village.ask(&["terminal", "show", "owner"])["connection"], "down");
+    let alarms = village.ask_until(&["alarm", "list"], |alarms| !alarms.as_array().unwrap().is_empty());
+    assert_eq!(alarms[0]["kind"], "unproved-callers", "{alarms:#}");
+    // The terminal has this very number.
+    let dialled = village.run(&["dial-in", "--config", "owner.toml"]);
+    assert_eq!(dialled.code, Some(0), "{}", dialled.stderr);
+    village.ask_until(&["alarm", "list"], |alarms| alarms.as_array().unwrap().is_empty());
+    assert!(village.chronicle.said("server", "ring not answered").is_empty());
+}
+
+#[test]
+fn a_terminal_on_a_call_that_is_shut_out_is_hung_up() {
+    let village = Village::found(Plan { linger: "59s", ..Plan::default() });
+    let _owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    village.chronicle.wait("server", "nothing more");
+    let shut_out = village.run(&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"]);
+    assert_eq!(shut_out.code, Some(0), "{}", shut_out.stderr);
+    village.send("tel:301", &village.write("report", "second"));
+    let ended = village.chronicle.wait("server", "call ended");
+    assert_eq!(ended.field("outcome"), "ended by the operator: shut out");
+    village.exchange_calls(1);
+    assert_eq!(village.inbox(), [first]);
 }
 
 #[test]

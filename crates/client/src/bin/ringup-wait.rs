@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 use line::PortAddress;
-use modem::Setup;
+use modem::{Setup, shown};
 use ringup_client::starter::{StarterConfig, run};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -64,11 +64,11 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
             Arg::Long("answer") => answer = Some(PathBuf::from(parser.value()?)),
             Arg::Long("lend") => lend = Some(PathBuf::from(parser.value()?)),
             Arg::Short('h') | Arg::Long("help") => {
-                print!("{HELP}");
+                say(HELP);
                 return Ok(None);
             }
             Arg::Short('V') | Arg::Long("version") => {
-                println!("ringup-wait {}", env!("CARGO_PKG_VERSION"));
+                say(concat!("ringup-wait ", env!("CARGO_PKG_VERSION"), "\n"));
                 return Ok(None);
             }
             other => return Err(other.unexpected()),
@@ -82,6 +82,11 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
         answer: (answer.unwrap_or_else(beside_this_program), arguments),
         lend,
     }))
+}
+
+/// On standard output; a reader that has gone has had enough.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn beside_this_program() -> PathBuf {
@@ -100,8 +105,8 @@ impl Subscriber for PlainLog {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(format!("{} ringup-wait:", event.metadata().level()));
         event.record(&mut line);
-        line.0.push('\n');
-        let _ = std::io::stderr().write_all(line.0.as_bytes()); // nowhere left to complain
+        let text = format!("{}\n", shown::line(&line.0));
+        let _ = std::io::stderr().write_all(text.as_bytes()); // nowhere left to complain
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

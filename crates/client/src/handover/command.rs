@@ -1,15 +1,19 @@
 //! Handing over to a program: the content is its standard input, what is known of it stands in its environment.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::process::Stdio;
 use std::time::Duration;
 
+use modem::shown;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::HandoverError;
 use crate::inbox::Entry;
+
+/// What a program gets of our own environment, and every `LC_`. The rest is between us and whoever started us.
+const PASSED_ON: &[&str] = &["HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"];
 
 /// How long a program may take.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -23,9 +27,11 @@ pub(super) async fn run(words: &[OsString], entry: &Entry) -> Result<(), Handove
     // No shell: what came over the line is never a word of a command.
     let child = Command::new(program)
         .args(arguments)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(name)))
         .env("RINGUP_ID", entry.id.to_string())
         .env("RINGUP_CONTENT_TYPE", &note.content_type)
-        .env("RINGUP_TOPIC", note.topic.as_deref().unwrap_or_default())
+        .env("RINGUP_TOPIC", shown::line(note.topic.as_deref().unwrap_or_default()).as_ref())
         .env("RINGUP_SIZE", note.size.to_string())
         .env("RINGUP_SHA256", &note.sha256)
         .env("RINGUP_RECEIVED_AT", note.received_at.to_string())
@@ -39,5 +45,26 @@ pub(super) async fn run(words: &[OsString], entry: &Entry) -> Result<(), Handove
         Ok(Ok(status)) => Err(HandoverError::Exit { program: name, status }),
         Ok(Err(source)) => Err(HandoverError::Start { program: name, source }),
         Err(_) => Err(HandoverError::TooLong(LONGEST)),
+    }
+}
+
+fn is_passed_on(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| PASSED_ON.contains(&name) || name.starts_with("LC_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_gets_a_home_a_path_and_a_language_and_no_secret_of_ours() {
+        for name in ["PATH", "HOME", "LC_ALL", "TZ"] {
+            assert!(is_passed_on(OsStr::new(name)), "{name}");
+        }
+        for name in
+            ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "RINGUP_LOG", "path", ""]
+        {
+            assert!(!is_passed_on(OsStr::new(name)), "{name}");
+        }
     }
 }

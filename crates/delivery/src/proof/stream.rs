@@ -47,6 +47,11 @@ impl Proof {
         self.0.borrow().is_some()
     }
 
+    /// What the far end has proved so far.
+    pub fn proved(&self) -> Option<Proved> {
+        self.0.borrow().clone()
+    }
+
     /// Waits for the far end's proof. `None`: the connection ended without.
     pub async fn wait(&mut self) -> Option<Proved> {
         self.0.wait_for(Option::is_some).await.ok().and_then(|proved| proved.clone())

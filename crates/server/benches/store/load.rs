@@ -13,7 +13,7 @@ use ringup_server::dialer::Money;
 use ringup_server::dialup::AddressPool;
 use ringup_server::directory::{Connection, Provider, Terminal, Token, TokenHash, TrustedBy};
 use ringup_server::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
-use ringup_server::store::{Handling, NewMessage, Quotas, Retention, Store};
+use ringup_server::store::{Handling, NewMessage, Quotas, RefusalRules, Retention, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -144,7 +144,7 @@ async fn submit(mut stream: TcpStream, request: Bytes, began: Instant) -> Vec<f6
     times
 }
 
-fn config(state: &Path, address: SocketAddr) -> Config {
+pub(crate) fn config(state: &Path, address: SocketAddr) -> Config {
     let [own, first, last] =
         ["10.77.0.1", "10.77.255.1", "10.77.255.254"].map(|text| text.parse().expect("an address"));
     let second = std::time::Duration::from_secs(1);
@@ -157,6 +157,7 @@ fn config(state: &Path, address: SocketAddr) -> Config {
         submission_size_max: 1_000_000,
         quotas: Quotas::default(),
         retention: Retention::default(),
+        refusals: RefusalRules::default(),
         link_address: own,
         link_pool: AddressPool::new(first, last).expect("a pool"),
         capture: None,

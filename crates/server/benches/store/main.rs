@@ -2,11 +2,17 @@
 //! start takes with a million envelopes waiting; how long a message to a hundred thousand terminals. Prints rows of a
 //! Markdown table: `cargo xtask bench store` puts them under their head.
 //!
+//! With `scale` it measures what others wait for instead: submissions beside a backup and a cleaning, a start with 600,000
+//! different messages, webhooks. `cargo xtask bench scale` does that.
+//!
 //! Client and server share the process and its two cores.
 
 mod bare;
+mod beside;
 mod crowd;
+mod hooks;
 mod load;
+mod waiting;
 
 use std::time::Duration;
 
@@ -24,6 +30,11 @@ const MEASURED: Duration = Duration::from_secs(3);
 /// Of so many rounds the median counts; the figures of a round follow each other on the same disk.
 const ROUNDS: usize = 5;
 
+/// The full figure, or, when it only has to be seen that the bench runs, the least.
+fn extent<T>(full: T, least: T) -> T {
+    if std::env::var_os("RINGUP_BENCH_SHORTEST").is_some() { least } else { full }
+}
+
 /// What a round measures, in accepts a second.
 #[derive(Debug, Clone, Copy)]
 struct Round {
@@ -39,8 +50,14 @@ struct Round {
 fn main() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     // `http`: only this, for a profiler.
-    let is_profiled = std::env::args().any(|argument| argument == "http");
+    let has = |word| std::env::args().any(|argument| argument == word);
+    let is_profiled = has("http");
     runtime.block_on(async {
+        if has("scale") {
+            hooks::measure().await;
+            waiting::measure().await;
+            return beside::measure().await;
+        }
         if is_profiled {
             return eprintln!("{:?} {:?}", load::over_http(1).await, load::over_http(CROWD).await);
         }

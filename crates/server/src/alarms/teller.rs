@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use modem::shown;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -36,15 +37,17 @@ pub(super) enum Voice {
 impl Voice {
     async fn tell(&self, notice: &Notice) -> Result<(), String> {
         match self {
-            Self::Command(words) => {
-                command::run(words, &format!("{}\n", notice.json())).await.map_err(|error| with_causes(&error))
-            }
+            Self::Command(words) => command::run(words, &format!("{}\n", shown::line(&notice.json().to_string())))
+                .await
+                .map_err(|error| with_causes(&error)),
             Self::Webhook(post, webhook) => {
                 let (id, now) = (notice.id(), Timestamp::now());
                 let mut told = notice.json();
                 told["id"] = serde_json::json!(id);
                 told["type"] = serde_json::json!("ringup.alarm");
-                post.send(webhook, &id, now, told.to_string()).await.map_err(|error| error.to_string())
+                post.send(webhook, &id, now, shown::line(&told.to_string()).into_owned())
+                    .await
+                    .map_err(|error| error.to_string())
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Whoever speaks for a terminal and cannot prove it: three times in an hour are an alarm, and space what is said to it from
-//! there. Pure.
+//! there. A spaced one is heard for a moment all the same: a number can be forged, and its owner can still prove himself.
+//! A lost carrier is the line's fault: it is counted by itself, and spaces nothing. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const WITHIN: Duration = Duration::from_secs(3600);
 
 /// Between two tries of somebody who is spaced.
 const SPACING: Duration = Duration::from_secs(600);
+
+/// So long in all may those who are spaced take to prove themselves, in any stretch of [`WITHIN`].
+const HEARING: Duration = Duration::from_secs(60);
 
 /// Of these at most is remembered; with more, whoever came first is forgotten first.
 const ENTRIES_MAX: usize = 4096;
@@ -33,11 +37,15 @@ pub(crate) enum Stranger {
 #[derive(Debug)]
 pub(crate) struct Unproved<Who> {
     lately: BTreeMap<Who, Vec<Instant>>,
+    /// What those who are spaced have been given of [`HEARING`], and when.
+    heard: VecDeque<(Instant, Duration)>,
+    /// Calls whose carrier was lost before anything was proved.
+    lost: VecDeque<Instant>,
 }
 
 impl<Who> Default for Unproved<Who> {
     fn default() -> Self {
-        Self { lately: BTreeMap::new() }
+        Self { lately: BTreeMap::new(), heard: VecDeque::new(), lost: VecDeque::new() }
     }
 }
 
@@ -70,6 +78,34 @@ impl<Who: Ord + Clone> Unproved<Who> {
         let since = |at: &Instant| now.saturating_duration_since(*at);
         times.iter().filter(|at| since(at) < WITHIN).count() >= SESSIONS
             && times.last().is_some_and(|at| since(at) < SPACING)
+    }
+
+    /// What is left of the time that those who are spaced have.
+    pub(crate) fn hearing_left(&self, now: Instant) -> Duration {
+        let recent = self.heard.iter().filter(|(at, _)| now.saturating_duration_since(*at) < WITHIN);
+        HEARING.saturating_sub(recent.map(|(_, given)| *given).sum())
+    }
+
+    /// Gives one who is spaced so much of that time as it wants and is left; it counts whole, however little is used.
+    pub(crate) fn hear(&mut self, wanted: Duration, now: Instant) -> Duration {
+        while self.heard.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WITHIN) {
+            self.heard.pop_front();
+        }
+        let given = wanted.min(self.hearing_left(now));
+        if !given.is_zero() {
+            self.heard.push_back((now, given));
+        }
+        given
+    }
+
+    /// Notes a call whose carrier was lost before anything was proved; gives how many there were in the last hour.
+    pub(crate) fn note_lost(&mut self, now: Instant) -> usize {
+        self.lost.push_back(now);
+        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= WITHIN;
+        while self.lost.len() > ENTRIES_MAX || self.lost.front().is_some_and(is_old) {
+            self.lost.pop_front();
+        }
+        self.lost.len()
     }
 
     /// Notes that it has proved itself.
@@ -122,6 +158,31 @@ mod tests {
         assert!(!unproved.is_spaced(&one, minutes(62)));
         unproved.forget(|who| *who == "601");
         assert!(!unproved.is_spaced(&one, minutes(13)));
+    }
+
+    #[test]
+    fn who_is_spaced_is_heard_for_a_minute_an_hour_in_all_and_not_a_second_more() {
+        let start = Instant::now();
+        let seconds = |count: u64| start + Duration::from_secs(count);
+        let mut unproved: Unproved<&str> = Unproved::default();
+        let wanted = Duration::from_secs(7);
+        let given: Vec<_> = (0..12).map(|nth| unproved.hear(wanted, seconds(nth)).as_secs()).collect();
+        assert_eq!(given, [7, 7, 7, 7, 7, 7, 7, 7, 4, 0, 0, 0]);
+        assert_eq!(unproved.hearing_left(seconds(3599)), Duration::ZERO);
+        assert_eq!(unproved.hear(wanted, seconds(3600)), wanted, "the first is an hour ago");
+        assert!(unproved.heard.len() <= 9);
+    }
+
+    #[test]
+    fn lost_carriers_are_counted_for_an_hour_and_space_nothing() {
+        let start = Instant::now();
+        let mut unproved = Unproved::default();
+        for minute in 0..70 {
+            let now = start + Duration::from_secs(60 * minute);
+            let expected = usize::try_from(minute + 1).unwrap().min(60);
+            assert_eq!(unproved.note_lost(now), expected);
+            assert!(!unproved.is_spaced(&"601", now));
+        }
     }
 
     #[test]

@@ -168,3 +168,50 @@ fn a_header_goes_back_in_whole_lines_and_never_the_body() {
     assert_eq!(notice::header_of(b"A: b\r\nC: d\r\n\r\nbody", 8), "A: b\r\n");
     assert_eq!(notice::header_of(b"no header at all", 100), "");
 }
+
+#[tokio::test]
+async fn a_relay_that_is_not_there_is_not_tried_with_all_that_waits_and_an_alarm_says_so() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    for _ in 0..20 {
+        let id = accept(&store, from("gauge@far.example")).await;
+        store.settle(id, owner(), Verdict::Failed, "no".into()).await.unwrap();
+    }
+    // A port that nobody listens on.
+    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let config =
+        BounceConfig { relay: relay.clone(), hostname: "mx.mail.example".into(), domain: "mail.example".into() };
+    let round = send_due(&store, &config, &Metrics::default(), later(1)).await.unwrap();
+    assert!(!round.is_reached);
+    let untried = store.due_bounces(later(1), 100).await.unwrap();
+    assert!(untried.len() >= 20 - AT_ONCE, "{}", untried.len());
+
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    let alarms =
+        Alarms::start(store.clone(), Default::default(), Metrics::default(), shutdown, &mut tasks).await.unwrap();
+    let oldest = store.oldest_bounce().await.unwrap();
+    say_whether_late(oldest, later(5), &relay, &alarms).await;
+    assert_eq!(alarms.standing().await, []);
+    say_whether_late(oldest, later(20), &relay, &alarms).await;
+    let standing: Vec<_> = alarms.standing().await.into_iter().map(|alarm| (alarm.kind, alarm.subject)).collect();
+    assert_eq!(standing, [(AlarmKind::BouncesLate, relay.clone())]);
+    say_whether_late(None, later(20), &relay, &alarms).await;
+    assert_eq!(alarms.standing().await, []);
+}
+
+#[tokio::test]
+async fn more_than_one_look_gives_is_sent_without_waiting_for_the_next() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder).await;
+    for _ in 0..=READ_AT_ONCE {
+        let id = accept(&store, from("gauge@far.example")).await;
+        store.settle(id, owner(), Verdict::Failed, "no".into()).await.unwrap();
+    }
+    let (config, told, _serving) = relay(&["250 ok"; READ_AT_ONCE as usize + 1]).await;
+    for is_last in [false, true] {
+        let round = send_due(&store, &config, &Metrics::default(), later(1)).await.unwrap();
+        assert_eq!((round.is_reached, round.is_last), (true, is_last));
+    }
+    assert_eq!(store.due_bounces(later(1), 100).await.unwrap().len(), 0);
+    drop(told);
+}

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use delivery::proof::Proof;
 use delivery::{DeliveryError, Departure, Due, MessageHead, MessageId, Parcel, Progress, Receipt, TerminalId};
 use http::StatusCode;
 use line::CallId;
@@ -11,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::alarms::{AlarmKind, Alarms};
 use crate::directory::Name;
+use crate::keys::Admission;
 use crate::store::{Begun, Claim, Doubt, Refusal, Refused, Store, StoreError};
 use crate::verdict::Verdict;
 
@@ -31,7 +31,8 @@ const REFUSALS_TOLD: u32 = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Desk {
     pub(super) envelopes: Envelopes,
-    pub(super) proof: Proof,
+    /// Tells when the far end is admitted.
+    pub(super) proof: Admission,
 }
 
 /// The envelopes of one session: their marks and verdicts, whatever carries the messages.

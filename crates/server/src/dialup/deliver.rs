@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use delivery::proof::{Proof, Secured};
-use delivery::{
-    Courier, DeliveryError, Departure, Due, EnrolError, MessageId, OutboxError, Plan, Progress, Receipt, Step,
-};
+use delivery::proof::Secured;
+use delivery::{Courier, DeliveryError, Departure, Due, MessageId, OutboxError, Plan, Progress, Receipt, Step};
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,10 +21,10 @@ use super::stock::StockError;
 use crate::alarms::Alarms;
 use crate::directory::Terminal;
 use crate::intake::Intake;
-use crate::keys::ServerKeys;
+use crate::keys::{Candidate, NotAdmitted, ServerKeys};
 use crate::metrics::Metrics;
 use crate::outcome::UnderWay;
-use crate::store::{Doubt, Doubtful, Store, StoreError, Trust};
+use crate::store::{Doubt, Doubtful, Store, StoreError};
 
 /// So often a terminal is asked on a session for what it has to say: once, and again for what came meanwhile or stood behind
 /// something too large.
@@ -56,12 +54,8 @@ pub(super) enum Broken {
         #[source]
         source: DeliveryError,
     },
-    #[error("the terminal was not enrolled")]
-    Enrol(#[source] EnrolError),
-    #[error("the terminal did not prove itself")]
-    NotProved,
-    #[error("the invitation is over")]
-    InvitationOver,
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     #[error("the terminal's server {source}")]
     Stock {
         /// What was being delivered, if the terminal has seen it.
@@ -107,15 +101,16 @@ pub(super) struct Delivery<M, P> {
 pub(super) async fn deliver<S>(
     delivery: Delivery<impl Fn() -> (u64, Counters), impl Fn() -> Option<Instant>>,
     stream: Secured<S>,
-    trust: Trust,
+    candidate: Candidate,
 ) -> Result<Tally, Broken>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut proof = stream.proof();
     let lost = |source| Broken::Session { under_way: None, source };
     let mut courier = Courier::start(stream, delivery.keep_alive).await.map_err(lost)?;
-    enrol(&mut courier, &mut proof, trust, &delivery.terminal, &delivery.keys).await?;
+    if let Some(key) = delivery.keys.enrol(&candidate, &mut courier).await? {
+        tracing::info!(terminal = %delivery.terminal.name, %key, "enrolled");
+    }
     tell_keys(&mut courier, &delivery.terminal, &delivery.keys).await?;
     delivery.takes_zstd.fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
     let plan = Plan::new(delivery.suspects.iter().copied());
@@ -128,7 +123,7 @@ where
         name: delivery.terminal.name.clone(),
         call: delivery.call,
     };
-    let desk = Desk { envelopes, proof };
+    let desk = Desk { envelopes, proof: candidate.admission() };
     let session = Session {
         desk,
         courier,
@@ -157,7 +152,9 @@ where
         meter: delivery.meter,
         paid_until: delivery.paid_until,
     };
-    session.run().await
+    let ended = session.run().await;
+    drop(candidate); // until here whoever waits for its admission waits
+    ended
 }
 
 /// What is done beside the session's loop.
@@ -523,33 +520,24 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 return Ok(ControlFlow::Continue(()));
             }
         }
-        tracing::info!(call = %self.desk.envelopes.call, terminal = %self.terminal.name, "nothing more");
-        Ok(match self.courier.nothing_more().await {
+        let (call, terminal) = (self.desk.envelopes.call, self.terminal.name.clone());
+        let mut admission = self.desk.proof.clone();
+        let mut said = std::pin::pin!(self.courier.nothing_more());
+        let is_said = || tracing::info!(%call, %terminal, "nothing more");
+        // It may wait for the proof, and then nothing was said to a far end that has none.
+        let answered = tokio::select! {
+            biased;
+            Some(_) = admission.wait() => {
+                is_said();
+                said.await
+            }
+            answered = &mut said => answered,
+        };
+        Ok(match answered {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()), // hung up on it, as it should
         })
     }
-}
-
-/// A terminal with an invitation may come with a key that is not known: it proves the secret before it is told anything.
-async fn enrol(
-    courier: &mut Courier,
-    proof: &mut Proof,
-    trust: Trust,
-    terminal: &Terminal,
-    server: &ServerKeys,
-) -> Result<(), Broken> {
-    let Trust { keys, invitation: Some(secret), .. } = trust else { return Ok(()) };
-    let proved = proof.wait().await.ok_or(Broken::NotProved)?;
-    if keys.contains(&proved.peer) {
-        return Ok(());
-    }
-    let key = courier.enrol(&secret).await.map_err(Broken::Enrol)?;
-    if !server.enrol(terminal.id, secret, key).await? {
-        return Err(Broken::InvitationOver);
-    }
-    tracing::info!(terminal = %terminal.name, %key, "enrolled");
-    Ok(())
 }
 
 /// While a key is replaced: the terminal is told of all that are in use, until it has said that it has them.

@@ -71,6 +71,22 @@ pub(crate) trait Desk: Send + Sync + 'static {
 pub(crate) struct SessionResult {
     pub(crate) outcome: Outcome,
     pub(crate) counters: Counters,
+    pub(crate) showing: Showing,
+}
+
+/// What the far end of a call has shown of who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Showing {
+    /// A terminal was admitted.
+    Terminal,
+    /// A provider was recognised, by its token or by CHAP.
+    Provider,
+    /// Nothing, on a line that stood.
+    Nothing,
+    /// Nothing before the carrier was lost: the line's fault.
+    LineLost,
+    /// Nothing can be said: the end was ours.
+    Unknown,
 }
 
 /// A call, or what was to become one.

@@ -2,107 +2,154 @@
 //! network, where anybody may knock.
 //!
 //! ```text
-//!   accept ──too many──► closed without a word
-//!     └──► notice (15 s) ──unknown, not enrolled, spaced──► closed without a word
-//!            └──► proof (15 s) ──► connected, delivery ──► one record
+//!   accept ──full, and silent longest──► "later"
+//!     └──► notice (10 s) ──unknown, not enrolled──► closed without a word
+//!            ├──no place──► "later"
+//!            └──► proof (15 s; 6 s who failed before) ──► admitted: connected, delivery ──► one record
 //! ```
 //!
-//! Nothing but memory changes before the proof; what is not proved is bounded in number, by address and in time.
+//! Nothing but memory changes before a terminal is admitted; before that all is bounded in number, by network and terminal, and
+//! in time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::{Preamble, Reason};
+use delivery::{Later, Preamble, Reason};
 use link::Counters;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::deliver::{Delivery, deliver};
+use super::deliver::{Broken, Delivery, Tally, deliver};
+use super::entrance::{Arrival, Entrance, Place};
 use super::metered::Metered;
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
+use crate::causes::with_causes;
 use crate::directory::{CallRecord, Direction, Terminal, Via};
-use crate::door::{Door, Place};
-use crate::keys::NotTrusted;
+use crate::door::Door;
+use crate::keys::{NotAdmitted, NotTrusted, Whose};
+use crate::listener::{self, Guest, Limits};
 use crate::outcome::Outcome;
+use crate::seldom::Seldom;
 use crate::store::StoreError;
 
-/// How long a stranger may take to say who it is, and then to prove it.
-const NOTICE_WAIT: Duration = Duration::from_secs(15);
+/// How long a stranger may take to say who it is, and then to prove it, enrolment included.
+const NOTICE_WAIT: Duration = Duration::from_secs(10);
 const PROOF_WAIT: Duration = Duration::from_secs(15);
 
-/// Connections that are not proved: of all, and of one address (of an IPv6 network, whose holder has them all).
-const UNPROVED_MAX: usize = 256;
-const UNPROVED_OF_ONE_MAX: usize = 8;
+/// The same for one who named a terminal and did not prove to be it three times in an hour: what a proof takes, and a second.
+/// No line is kept, so that it is never turned away: it may be the terminal, behind the address of who failed.
+const SPACED_PROOF_WAIT: Duration = Duration::from_secs(6);
+
+/// How long who is told "later" may take to hear it, how much it may say meanwhile, and how many at once are told.
+const LATER_WAIT: Duration = Duration::from_secs(2);
+const LATER_OCTETS_MAX: u64 = 4096;
+const LATER_MAX: usize = 256;
+
+/// What strangers can have us log.
+static UNKNOWN: Seldom = Seldom::new();
+static NOT_LET_IN: Seldom = Seldom::new();
 
 /// How often a silent terminal is asked whether it is still there: no carrier tells.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// How long a delivery whose stream is gone may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The rate that decides the size of TLS records: none is too small for a network.
 const RATE_BPS: u32 = 10_000_000;
 
-/// Serves the port until the server stops.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let door = Door::new(UNPROVED_MAX, UNPROVED_OF_ONE_MAX);
-    let mut sessions = JoinSet::new();
+/// How long sessions may take to write their records when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves the port until the server stops, with this many connections at once, those of terminals included. Who of the strangers
+/// gets a place, and who makes way, decides [`Entrance`].
+pub(super) async fn serve(listener: TcpListener, seats: usize, shared: Arc<Shared>) {
+    let (entrance, later) = (Entrance::default(), Arc::new(Semaphore::new(LATER_MAX)));
+    let limits = Limits { name: "delivery", seats, door: Door::new(seats, seats), refusal: None, grace: GRACE };
     let shutdown = shared.shutdown.clone();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            Some(_) = sessions.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                let Some(place) = door.enter(from.ip()) else {
-                    tracing::debug!(%from, "too many connections that are not proved: closed");
-                    continue;
-                };
-                let shared = shared.clone();
-                sessions.spawn(async move { session(stream, place, &shared).await });
-            }
-            Err(error) => {
-                // Out of file descriptors, as a rule: it gets better when somebody leaves.
-                tracing::warn!(%error, "delivery port");
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
+    let handle = move |guest: Guest<TcpStream>| {
+        let (shared, later, arrival) = (shared.clone(), later.clone(), entrance.arrive(guest.peer.ip()));
+        async move { session(guest.stream, arrival, &later, &shared).await }
+    };
+    listener::serve(listener, limits, shutdown, handle).await;
 }
 
 /// One connection, from the notice to its end.
-async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
+async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, shared: &Arc<Shared>) {
     let _ = stream.set_nodelay(true); // slower without, not wrong
-    let from = place.from;
-    let Ok(Ok(notice)) = timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await else {
-        return tracing::debug!(%from, "no connected notice");
+    let from = arrival.network();
+    let read = tokio::select! {
+        read = timeout(NOTICE_WAIT, Preamble::read(&mut stream)) => read,
+        () = arrival.makes_way() => {
+            tracing::debug!(%from, "silent, and others come: later");
+            drop(arrival);
+            return say_later(stream, Later { retry_in: Duration::from_secs(1) }, later).await;
+        }
     };
+    let Ok(Ok(notice)) = read else { return tracing::debug!(%from, "no connected notice") };
     let terminal = match shared.store.terminal(notice.terminal).await {
         Ok(Some(terminal)) => terminal,
-        Ok(None) => return tracing::warn!(%from, says = %notice.terminal, "connected notice from nobody we know"),
+        Ok(None) => {
+            if let Some(left_out) = UNKNOWN.next(std::time::Instant::now()) {
+                tracing::warn!(%from, says = %notice.terminal, left_out, "connected notice from nobody we know");
+            }
+            return;
+        }
         Err(error) => return tracing::error!(%error, "the directory cannot be read"),
     };
+    let place = match arrival.names(terminal.id) {
+        Ok(place) => place,
+        Err(answer) => {
+            tracing::info!(%from, terminal = %terminal.name, "too many prove themselves just now: later");
+            return say_later(stream, answer, later).await;
+        }
+    };
     let stranger = Stranger::Network(from, terminal.id);
-    if shared.strangers().is_spaced(&stranger, std::time::Instant::now()) {
-        return tracing::warn!(%from, terminal = %terminal.name, "too often not proved: closed");
-    }
-    tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), "connected notice");
-    let ended = proved_session(stream, place, terminal, notice.reason, shared).await;
+    let is_spaced = shared.strangers().is_spaced(&stranger, std::time::Instant::now());
+    tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), is_spaced, "connected notice");
+    let proof_wait = if is_spaced { SPACED_PROOF_WAIT } else { PROOF_WAIT };
+    let ended = proved_session(stream, place, terminal, notice.reason, proof_wait, shared).await;
     if let Err(why) = ended {
-        // A fault of ours says nothing of who was there.
-        let is_theirs = !matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_));
+        // A fault of ours, or our operator's word, says nothing of who was there.
+        let is_ours = matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_) | NotLetIn::Revoked(_));
+        let is_theirs = !is_ours;
         // Counted before it is told: whoever reads of it may try again at once.
         if is_theirs {
             shared.strangers().note(&stranger, std::time::Instant::now());
         }
-        tracing::warn!(%from, says = %notice.terminal, %why, "not let in");
+        if let Some(left_out) = NOT_LET_IN.next(std::time::Instant::now()) {
+            tracing::warn!(%from, says = %notice.terminal, %why, left_out, "not let in");
+        }
         if is_theirs {
             shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
         }
+    }
+}
+
+/// Has a terminal come again later. What it has said is read, or the answer would be lost with it.
+async fn say_later(mut stream: TcpStream, answer: Later, turns: &Semaphore) {
+    let Ok(_turn) = turns.try_acquire() else { return };
+    let said = async {
+        stream.write_all(format!("{answer}\n").as_bytes()).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LATER_OCTETS_MAX), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(LATER_WAIT, said).await; // it comes again in any case
+}
+
+/// Why a delivery ended that was not admitted, as it says itself.
+async fn last_words(delivery: &mut JoinSet<Result<Tally, Broken>>) -> NotLetIn {
+    match timeout(LAST_WORDS, delivery.join_next()).await {
+        Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
+            NotLetIn::Record(error)
+        }
+        Ok(Some(Ok(Err(why)))) => NotLetIn::NotProved(Some(with_causes(&why))),
+        _ => NotLetIn::NotProved(None),
     }
 }
 
@@ -111,26 +158,31 @@ async fn session(mut stream: TcpStream, place: Place, shared: &Arc<Shared>) {
 enum NotLetIn {
     #[error(transparent)]
     Trust(#[from] NotTrusted),
-    #[error("not proved")]
-    NotProved,
+    #[error("not proved{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NotProved(Option<String>),
+    #[error("another connection from there names the same terminal")]
+    MadeWay,
+    #[error("ended by the operator: {0}")]
+    Revoked(&'static str),
     #[error("no record could be written")]
     Record(#[from] StoreError),
 }
 
-async fn proved_session<S>(
-    stream: S,
+async fn proved_session(
+    stream: TcpStream,
     place: Place,
     terminal: Terminal,
     reason: Reason,
+    proof_wait: Duration,
     shared: &Arc<Shared>,
-) -> Result<(), NotLetIn>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) -> Result<(), NotLetIn> {
+    // Before its trust is read: what is revoked from here on ends this session.
+    let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
     let (stream, carried) = Metered::new(stream);
     let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
-    let (stream, trust) = shared.keys.secure(stream, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
-    let mut proof = stream.proof();
+    let (stream, candidate) =
+        shared.keys.secure(stream, &open, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
+    let mut admission = candidate.admission();
     let mut record =
         CallRecord::begin(Direction::Incoming, Via::Internet, terminal.number.clone(), terminal.name.clone());
     let call = record.id;
@@ -154,19 +206,34 @@ where
         meter,
         paid_until: || None,
     };
-    delivery.spawn(deliver(session, stream, trust));
-    match timeout(PROOF_WAIT, proof.wait()).await {
-        Ok(Some(_)) => {}
-        Ok(None) | Err(_) => {
+    delivery.spawn(deliver(session, stream, candidate));
+    let admitted = tokio::select! {
+        biased;
+        why = open.revoked() => Err(NotLetIn::Revoked(why)),
+        admitted = timeout(proof_wait, admission.wait()) => match admitted {
+            Ok(Some(admitted)) => Ok(admitted),
+            Ok(None) => Err(last_words(&mut delivery).await),
+            Err(_) => Err(NotLetIn::NotProved(Some("not in time".to_owned()))),
+        },
+        () = place.makes_way() => Err(NotLetIn::MadeWay),
+    };
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(why) => {
             delivery.shutdown().await;
-            // What went as early data is read there after the proof only: it is free, and not in doubt.
-            shared.store.unproved(call).await?;
-            return Err(NotLetIn::NotProved);
+            if matches!(why, NotLetIn::Revoked(_)) {
+                // It may have been admitted in the same moment.
+                shared.store.release_call(call, "the terminal's trust was withdrawn").await?;
+            } else {
+                // What went as early data is read there after the proof only: it is free, and not in doubt.
+                shared.store.unproved(call).await?;
+            }
+            return Err(why);
         }
-    }
-    shared.strangers().proved(&Stranger::Network(place.from, id));
-    drop(place); // known now: no burden on strangers
-    let connected = Some(Connected::new(shared, id, due));
+    };
+    shared.strangers().proved(&Stranger::Network(place.network, id));
+    place.admitted(&admitted);
+    let connected = Some(Connected::new(shared, &admitted, due));
     record.connected_at = Some(record.moment(began.elapsed()));
     if let Err(error) = shared.store.record_call(record.clone()).await {
         delivery.shutdown().await;
@@ -174,10 +241,12 @@ where
         let _ = shared.store.release_call(call, "no record could be written").await;
         return Err(error.into());
     }
-    shared.report(Report::Connected { terminal: id, call, via: Via::Internet }).await;
+    shared.report(Report::Connected { admitted, call, via: Via::Internet }).await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);
     let outcome = tokio::select! {
+        biased;
+        why = open.revoked() => Outcome::Revoked(why),
         ended = delivery.join_next() => outcome(ended, Outcome::Completed),
         () = Connected::replaced(&connected) => {
             is_replaced = true;
@@ -187,7 +256,8 @@ where
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     shared.open_calls.over(call);
-    delivery.shutdown().await; // nothing is marked any more when the record ends what is under way
+    // Nothing more is said or heard, and nothing is marked any more when the record ends what is under way.
+    delivery.shutdown().await;
     record.ended_at = Some(record.moment(began.elapsed()));
     let Counters { octets_out, octets_in, .. } = carried.counters();
     (record.octets_out, record.octets_in) = (octets_out, octets_in);
@@ -202,3 +272,6 @@ where
     shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted: began.elapsed() }).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,12 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use link::{Counters, Fault, Link, Listener};
+use link::{CloseReason, Counters, Fault, Link, Listener};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::keys::Admitted;
 
 /// Why a link is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub(crate) struct Gone {
     pub(crate) why: String,
     /// It was ended as PPP ends a link, by whichever end.
     pub(crate) is_orderly: bool,
+    /// The carrier was lost, or the way to it: the fault of no end.
+    pub(crate) is_lost: bool,
 }
 
 /// A link with two ports open to the far end. All futures may be dropped and called for again.
@@ -32,6 +37,9 @@ pub(crate) trait OpenLink: Send + Sync + 'static {
     /// Waits until the link is gone.
     fn gone(&self) -> impl Future<Output = Gone> + Send;
 
+    /// How the link went, if it is gone: asked by who has lost a stream on it, and wants to know whose fault that is.
+    fn lost(&self) -> impl Future<Output = Option<Gone>> + Send;
+
     /// Waits until nothing has come for so long.
     fn silent(&self, limit: Duration) -> impl Future<Output = ()> + Send;
 
@@ -45,7 +53,7 @@ pub(crate) trait OpenLink: Send + Sync + 'static {
     fn counters(&self) -> Counters;
 
     /// The far end has proved who it is.
-    fn proved(&self);
+    fn proved(&self, admitted: &Admitted);
 
     /// Hangs up without waiting for the far end's good-bye.
     fn hang_up(&self);
@@ -84,7 +92,16 @@ impl OpenLink for OwnLink {
 
     async fn gone(&self) -> Gone {
         let reason = self.link.closed().await;
-        Gone { why: format!("link ended: {reason}"), is_orderly: reason.fault() == Fault::Nobody }
+        Gone {
+            why: format!("link ended: {reason}"),
+            is_orderly: reason.fault() == Fault::Nobody,
+            is_lost: reason == CloseReason::CarrierLost,
+        }
+    }
+
+    /// A link that is gone says so before its streams do.
+    async fn lost(&self) -> Option<Gone> {
+        timeout(Duration::ZERO, self.gone()).await.ok()
     }
 
     async fn silent(&self, limit: Duration) {
@@ -103,7 +120,7 @@ impl OpenLink for OwnLink {
         self.link.counters()
     }
 
-    fn proved(&self) {
+    fn proved(&self, _admitted: &Admitted) {
         self.link.proved();
     }
 

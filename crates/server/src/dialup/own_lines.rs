@@ -8,13 +8,17 @@ use delivery::TerminalId;
 use line::{CallId, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
 use tokio_util::sync::CancellationToken;
 
-use super::line_task::{Attempt, Desk, SessionResult};
+use super::line_task::{Attempt, Desk, SessionResult, Showing};
 use super::session::{Peer, Session};
 use super::{Allowance, LineConfig, LineState, Report, Shared};
 use crate::alarms::{AlarmKind, Stranger};
 use crate::directory::{CallRecord, Destination, Direction, Name};
 use crate::outcome::Outcome;
+use crate::seldom::Seldom;
 use crate::store::StoreError;
+
+/// What whoever rings can have us log.
+static NOT_ANSWERED: Seldom = Seldom::new();
 
 /// Whoever works the lines here.
 pub(super) struct OwnLines(pub(super) Arc<Shared>);
@@ -51,7 +55,7 @@ impl Desk for OwnLines {
         attempt: &mut Attempt,
         allowance: Option<Allowance>,
     ) -> SessionResult {
-        attempt.terminal = peer.terminal().map(|terminal| terminal.id);
+        let named = peer.terminal().map(|terminal| terminal.id);
         let record = &attempt.record;
         let session = Session {
             call: record.id,
@@ -59,12 +63,14 @@ impl Desk for OwnLines {
             line: line.name.clone(),
             direction: record.direction,
             delay: line.delay,
+            caller: record.number.clone().filter(|_| record.direction == Direction::Incoming),
             shared: self.0.clone(),
             began: attempt.began,
             allowance,
         };
         let result = session.run(call).await;
-        self.0.note_caller(record, &result.outcome);
+        self.0.note_caller(record, named, &result.outcome, result.showing).await;
+        attempt.terminal = self.0.is_about(record.direction, named, result.showing);
         result
     }
 
@@ -116,7 +122,7 @@ impl Shared {
         };
         // Who is in the directory may call at any time, as often as it likes.
         let decision = match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
-            Decision::Answer(caller) if self.is_spaced(&caller) => Decision::Refuse(RefusalReason::Unproved),
+            Decision::Answer(caller) if !self.is_heard(&caller) => Decision::Refuse(RefusalReason::Unproved),
             decision => decision,
         };
         match decision {
@@ -128,7 +134,9 @@ impl Shared {
             Decision::Refuse(reason) => {
                 self.note(line, |entry| entry.rings_refused += 1);
                 self.metrics.ring_refused(reason);
-                tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
+                if let Some(left_out) = NOT_ANSWERED.next(Instant::now()) {
+                    tracing::warn!(%line, caller = ?ring.caller, %reason, left_out, "ring not answered");
+                }
                 None
             }
         }
@@ -147,9 +155,17 @@ impl Shared {
         }
     }
 
-    /// Three calls of an hour from this number were not proved, and the last is not long ago (design: unproved links).
-    fn is_spaced(&self, caller: &Number) -> bool {
-        self.strangers().is_spaced(&Stranger::Caller(caller.clone()), Instant::now())
+    /// Whether this number is answered: it is not spaced, or there is time left to hear it for a moment.
+    fn is_heard(&self, caller: &Number) -> bool {
+        let (strangers, now) = (self.strangers(), Instant::now());
+        !strangers.is_spaced(&Stranger::Caller(caller.clone()), now) || !strangers.hearing_left(now).is_zero()
+    }
+
+    /// How long a caller may take to prove itself if its number is spaced. `None`: it is not.
+    pub(super) fn hearing(&self, caller: &Number, wanted: Duration) -> Option<Duration> {
+        let (mut strangers, now) = (self.strangers(), Instant::now());
+        let is_spaced = strangers.is_spaced(&Stranger::Caller(caller.clone()), now);
+        is_spaced.then(|| strangers.hear(wanted, now))
     }
 
     /// The directory's entries with the caller's number: those that may be answered.
@@ -174,15 +190,54 @@ impl Shared {
         Ok(Some(Peer::Provider(provider, secret)))
     }
 
-    /// Whether who called proved to be who it is, for its next call.
-    pub(crate) fn note_caller(&self, record: &CallRecord, outcome: &Outcome) {
-        let (Direction::Incoming, Some(caller)) = (record.direction, &record.number) else { return };
-        let (caller, mut strangers) = (Stranger::Caller(caller.clone()), self.strangers());
-        match outcome {
-            Outcome::NotProved(_) => drop(strangers.note(&caller, Instant::now())),
-            Outcome::Completed | Outcome::MessagesRefused { .. } => strangers.proved(&caller),
-            _ => {}
+    /// Takes note of what an incoming call has shown of who it was, for the number's next call. `named` is the terminal that has
+    /// the number.
+    pub(crate) async fn note_caller(
+        &self,
+        record: &CallRecord,
+        named: Option<TerminalId>,
+        outcome: &Outcome,
+        showing: Showing,
+    ) {
+        let (Direction::Incoming, Some(number)) = (record.direction, &record.number) else { return };
+        let (caller, now) = (Stranger::Caller(number.clone()), Instant::now());
+        match showing {
+            Showing::Terminal => self.strangers().proved(&caller),
+            Showing::Provider => {
+                self.strangers().proved(&caller);
+                self.alarms.clear(AlarmKind::UnprovedCallers, &record.party).await;
+            }
+            Showing::LineLost => {
+                let lost = self.strangers().note_lost(now);
+                self.metrics.lost_unproved();
+                tracing::warn!(call = %record.id, caller = ?number, lost, "carrier lost before anything was proved");
+            }
+            Showing::Nothing => {
+                let is_alarm = self.strangers().note(&caller, now);
+                let why = outcome.to_string();
+                match named {
+                    Some(terminal) => self.report(Report::Unproved { terminal, why }).await,
+                    None => self.metrics.unproved(),
+                }
+                if is_alarm && named.is_none() {
+                    let detail =
+                        format!("three calls in an hour proved nothing, the last: {outcome}. Its calls are spaced");
+                    self.alarms.raise(AlarmKind::UnprovedCallers, &record.party, detail).await;
+                }
+            }
+            Showing::Unknown => {}
         }
+    }
+
+    /// Which terminal the end of a call is about. A caller that presented a terminal's number and was not admitted is not that
+    /// terminal: its failure is not the terminal's.
+    pub(crate) fn is_about(
+        &self,
+        direction: Direction,
+        named: Option<TerminalId>,
+        showing: Showing,
+    ) -> Option<TerminalId> {
+        named.filter(|_| direction == Direction::Outgoing || showing == Showing::Terminal)
     }
 
     /// A call is over: its record is complete.

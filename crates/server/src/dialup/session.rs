@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use delivery::proof::{Proof, Secured};
+use delivery::proof::Secured;
 use delivery::{Preamble, TerminalId};
-use line::{Call, CallId};
+use line::{Call, CallId, Number};
 use link::{
     Authentication, CloseReason, Counters, Demand, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Secret,
     Secrets, Side, Terms, TunConfig,
@@ -18,24 +18,31 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::deliver::{Broken, Delivery, Tally, deliver};
-use super::line_task::SessionResult;
+use super::line_task::{SessionResult, Showing};
 use super::open_link::{Gone, OpenLink, OwnLink};
 use super::stock::{self, FarEnd, StockDelivery};
 use super::{Allowance, Connection, Report, Shared};
+use crate::causes::with_causes;
 use crate::directory::{ChapSecret, Direction, Name, Provider, Stock, StockTrust, Terminal};
+use crate::keys::{Admission, Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession, Whose};
 use crate::ledger::HANG_UP_GUARD;
 use crate::outcome::Outcome;
-use crate::store::Trust;
 
 /// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
 
-/// A terminal must have proved itself so long after its notice (design section 5); on a slow line five times what the
-/// handshake should take.
+/// A terminal must have proved itself so long after its notice (design section 5), enrolment included; on a slow line five
+/// times what the handshake should take.
 const PROOF_WAIT: Duration = Duration::from_secs(15);
 
 /// Octets of the longest handshake and what surrounds it, both ways.
 const HANDSHAKE_OCTETS: u32 = 1500;
+
+/// What a modem adds to the delay of a line at each turn: its buffers and its error correction.
+const TURN: Duration = Duration::from_millis(250);
+
+/// Turns of a link that comes up and of the handshake on it.
+const TURNS: u32 = 8;
 
 /// A link on which nothing is open for so long is hung up: somebody pays for it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -46,8 +53,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The terminal hangs up after "nothing more"; if it does not, we do.
 const HANG_UP_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a delivery whose stream is gone may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How often the octets of a call are counted that may carry only so many.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is said of a caller that was spaced, and heard for a moment only.
+const SPACED: &str = "not in the time that a caller has who did not prove itself before";
 
 /// Whom the number belongs to that we called or that calls.
 #[derive(Debug)]
@@ -72,6 +85,14 @@ impl Peer {
         }
     }
 
+    /// Whose sessions these are.
+    fn whose(&self) -> Whose {
+        match self {
+            Self::Terminal(terminal) => Whose::Terminal(terminal.id),
+            Self::Provider(provider, _) => Whose::Provider(provider.name.clone()),
+        }
+    }
+
     /// What it has to pass CHAP with: without, it has no link, whoever called.
     pub(crate) fn chap(&self) -> Option<&ChapSecret> {
         match self {
@@ -91,6 +112,8 @@ pub(crate) struct Session {
     pub(crate) line: Name,
     pub(crate) direction: Direction,
     pub(crate) delay: Duration,
+    /// The number that an incoming call presented.
+    pub(crate) caller: Option<Number>,
     pub(crate) shared: Arc<Shared>,
     /// Since when it may cost.
     pub(crate) began: tokio::time::Instant,
@@ -102,14 +125,15 @@ impl Session {
     /// From CONNECT to on hook.
     pub(crate) async fn run(self, call: Call) -> SessionResult {
         let began = Instant::now();
-        let failed = |outcome| SessionResult { outcome, counters: Counters::default() };
+        let failed = |outcome, showing| SessionResult { outcome, counters: Counters::default(), showing };
         let pool = &self.shared.settings.pool;
         let loan =
             if self.peer.terminal().is_some_and(|terminal| terminal.address.is_some()) { None } else { pool.lend() };
         let lent = loan.as_ref().map(|loan| loan.address);
         let Some(address) = self.peer.terminal().and_then(|terminal| terminal.address).or(lent) else {
-            return failed(Outcome::OurFault("no address left in the pool".into()));
+            return failed(Outcome::OurFault("no address left in the pool".into()), Showing::Unknown);
         };
+        let hearing = self.hearing(call.rate_bps());
         let config = LinkConfig {
             local: LocalAddress::Own(self.shared.settings.address),
             peer: PeerAddress::Assign(address),
@@ -121,9 +145,14 @@ impl Session {
             capture: self.shared.settings.capture.clone(),
             tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
         };
+        let until = self
+            .hang_up_at()
+            .into_iter()
+            .chain(hearing.map(|hearing| tokio::time::Instant::from_std(began) + hearing))
+            .min();
         let establishing = async {
             let established = Link::establish(call, config);
-            match self.hang_up_at() {
+            match until {
                 Some(at) => timeout_at(at, established).await,
                 None => Ok(established.await),
             }
@@ -131,7 +160,7 @@ impl Session {
         let hang_up = self.shared.open_calls.hang_up(self.call);
         let established = tokio::select! {
             established = establishing => established,
-            () = hang_up.cancelled() => return failed(Outcome::EndedByOperator),
+            () = hang_up.cancelled() => return failed(Outcome::EndedByOperator, Showing::Unknown),
         };
         let link = match established {
             Ok(Ok(link)) => link,
@@ -139,20 +168,29 @@ impl Session {
                 if let Some(terminal) = self.peer.terminal() {
                     self.shared.agreed(terminal.id, None);
                 }
-                return failed(match error {
+                return match error {
                     LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
-                        Outcome::NotProved(error.to_string())
+                        failed(Outcome::NotProved(error.to_string()), Showing::Nothing)
                     }
-                    LinkError::NotEstablished(reason) => Outcome::LinkFailed(reason.to_string()),
-                    LinkError::NoRandom(_) => Outcome::OurFault(error.to_string()),
-                });
+                    LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => {
+                        failed(Outcome::LinkFailed(reason.to_string()), Showing::LineLost)
+                    }
+                    LinkError::NotEstablished(reason) => {
+                        failed(Outcome::LinkFailed(reason.to_string()), Showing::Nothing)
+                    }
+                    LinkError::NoRandom(_) => failed(Outcome::OurFault(error.to_string()), Showing::Unknown),
+                };
             }
-            Err(_) => return failed(Outcome::AllowanceSpent),
+            Err(_) if hearing.is_some() => return failed(Outcome::NotProved(SPACED.into()), Showing::Nothing),
+            Err(_) => return failed(Outcome::AllowanceSpent, Showing::Unknown),
         };
         self.log_link_up(link.counters(), address, began);
-        let Ok(link) = OwnLink::open(link) else { return failed(Outcome::LinkFailed("no ports".into())) };
+        let Ok(link) = OwnLink::open(link) else {
+            return failed(Outcome::LinkFailed("no ports".into()), Showing::Unknown);
+        };
         let own = Arc::new(link);
-        let outcome = self.serve(&own, began).await;
+        let hearing = hearing.map(|hearing| hearing.saturating_sub(began.elapsed()));
+        let Served { outcome, showing } = self.serve(&own, began, hearing).await;
         let link = &own.link;
         if let Some(terminal) = self.peer.terminal() {
             self.shared.agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
@@ -165,7 +203,13 @@ impl Session {
         if noise_octets + bad_frames > 0 {
             tracing::warn!(call = %self.call, noise_octets, bad_frames, "noise on the line");
         }
-        SessionResult { outcome, counters }
+        SessionResult { outcome, counters, showing }
+    }
+
+    /// How long this caller may take to prove itself, if it is spaced: what is left of the time that spaced callers have.
+    pub(crate) fn hearing(&self, rate_bps: u32) -> Option<Duration> {
+        let caller = self.caller.as_ref()?;
+        self.shared.hearing(caller, TURNS * (self.delay + TURN) + handshake(rate_bps) + Duration::from_secs(1))
     }
 
     /// Who is to pass CHAP has no link otherwise.
@@ -179,7 +223,7 @@ impl Session {
     }
 
     /// The terminal, if it is a stock one that is brought what is due on this call.
-    async fn stock(&self) -> Result<Option<(Terminal, Stock)>, Outcome> {
+    async fn stock(&self, open: Option<&OpenSession>) -> Result<Option<(Terminal, Stock, Admitted)>, Outcome> {
         let Some((terminal, stock)) =
             self.peer.terminal().and_then(|terminal| Some((terminal, terminal.trusted_by.stock()?)))
         else {
@@ -194,7 +238,8 @@ impl Session {
             Ok(trust) => trust.shut_out_at.is_some(),
             Err(error) => return Err(Outcome::OurFault(error.to_string())),
         };
-        Ok((is_believed && !shut_out).then(|| (terminal.clone(), stock.clone())))
+        let admitted = open.filter(|_| is_believed && !shut_out).and_then(Admitted::stock);
+        Ok(admitted.map(|admitted| (terminal.clone(), stock.clone(), admitted)))
     }
 
     /// When to begin to hang up: the guard is for hanging up, and once more for the exchange to see it.
@@ -226,34 +271,68 @@ impl Session {
         tracing::info!(call = %self.call, party = %self.peer.name(), %address, millis, octets_out, octets_in, flights, "link up");
     }
 
-    /// Serves the far end until the link is gone, or there is a reason to end it.
-    pub(crate) async fn serve(&self, link: &Arc<impl OpenLink>, began: Instant) -> Outcome {
-        let outcome = self.serve_to_the_end(link, began).await;
+    /// Serves the far end until the link is gone, or there is a reason to end it. `hearing`: it is spaced, and has so long to
+    /// prove itself.
+    pub(crate) async fn serve(&self, link: &Arc<impl OpenLink>, began: Instant, hearing: Option<Duration>) -> Served {
+        // Before anything is read of it: what is revoked from here on ends this session.
+        let open = self.shared.keys.sessions().open(self.peer.whose());
+        let mut course = Course { is_recognised: false, is_admitted: false };
+        let outcome = self.serve_open(link, began, hearing, &open, &mut course).await;
         // What went as early data is read there after the proof only: it is free, and not in doubt.
         if matches!(outcome, Outcome::NotProved(_))
             && let Err(error) = self.shared.store.unproved(self.call).await
         {
             tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
         }
-        outcome
+        let showing = match &outcome {
+            _ if course.is_admitted => Showing::Terminal,
+            _ if course.is_recognised || self.is_proved_by_link() => Showing::Provider,
+            Outcome::OurFault(_) | Outcome::Revoked(_) | Outcome::EndedByOperator | Outcome::AllowanceSpent => {
+                Showing::Unknown
+            }
+            Outcome::SessionLost { .. } => Showing::LineLost,
+            _ => Showing::Nothing,
+        };
+        if matches!(outcome, Outcome::Revoked(_)) {
+            tracing::warn!(call = %self.call, party = %self.peer.name(), %outcome, "hung up");
+            link.hang_up();
+        }
+        Served { outcome, showing }
     }
 
-    async fn serve_to_the_end(&self, link: &Arc<impl OpenLink>, began: Instant) -> Outcome {
+    /// A provider that has to pass CHAP has no link otherwise.
+    fn is_proved_by_link(&self) -> bool {
+        matches!(&self.peer, Peer::Provider(_, Some(_)))
+    }
+
+    async fn serve_open(
+        &self,
+        link: &Arc<impl OpenLink>,
+        began: Instant,
+        hearing: Option<Duration>,
+        open: &OpenSession,
+        course: &mut Course,
+    ) -> Outcome {
         let mut connections = JoinSet::new();
         let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
         let mut connected = None; // while it lives the terminal can be told that more is due
+        let mut noticing = None;
         let mut proving: Option<Proving> = None;
         let proof_wait = self.proof_wait(link.rate_bps());
+        // From the link to the first proof, whatever is open meanwhile: nobody keeps a line who says nothing.
+        let (first_proof, started) = (hearing.unwrap_or(NOTICE_WAIT + proof_wait), tokio::time::Instant::now());
+        let mut unproved = std::pin::pin!(sleep(first_proof));
+        let recognised = CancellationToken::new();
         let mut finished = None;
         let hang_up = self.shared.open_calls.hang_up(self.call);
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
         let mut spent = std::pin::pin!(self.spent(link.as_ref()));
-        let stock = match self.stock().await {
+        let stock = match self.stock(Some(open)).await {
             Ok(stock) => stock,
             Err(outcome) => return outcome,
         };
         let is_stock = stock.is_some();
-        if let (Some((terminal, stock)), Some(address)) = (stock, link.address()) {
+        if let (Some((terminal, stock, admitted)), Some(address)) = (stock, link.address()) {
             let (due, id, trust) = (Arc::new(Notify::new()), terminal.id, stock.trust.as_str());
             tracing::info!(call = %self.call, terminal = %terminal.name, trust, "stock terminal connected");
             let delivery = StockDelivery {
@@ -268,39 +347,66 @@ impl Session {
             };
             deliveries.spawn(stock::deliver(delivery, FarEnd { link: link.clone(), address }));
             // No notice comes from a machine without Ringup: the link itself is it.
-            connected = Some(Connected::new(&self.shared, id, due));
-            self.shared
-                .report(Report::Connected { terminal: id, call: self.call, via: self.line.clone().into() })
-                .await;
+            connected = Some(self.connected(admitted, due, course).await);
         }
         loop {
-            let is_idle = connections.is_empty() && deliveries.is_empty();
+            let is_idle = connections.is_empty() && deliveries.is_empty() && noticing.is_none();
             let idle_max = match self.direction {
                 _ if finished.is_some() => HANG_UP_WAIT,
                 Direction::Outgoing => NOTICE_WAIT,
                 Direction::Incoming => IDLE_MAX,
             };
+            // In this order, where several are so: what was proved counts before what ended it, and the line's fault before
+            // what came of that.
             tokio::select! {
-                Gone { why, is_orderly } = link.gone() => {
+                biased;
+                why = open.revoked() => return Outcome::Revoked(why),
+                () = hang_up.cancelled() => return Outcome::EndedByOperator,
+                admitted = Proving::end(&mut proving), if proving.is_some() => {
+                    let Some(Proving { due, until, .. }) = proving.take() else { continue };
+                    let Some(admitted) = admitted else {
+                        return self.not_admitted(link.as_ref(), until, &mut deliveries).await;
+                    };
+                    link.proved(&admitted);
+                    connected = Some(self.connected(admitted, due, course).await);
+                }
+                () = recognised.cancelled(), if !course.is_recognised => course.is_recognised = true,
+                gone = link.gone() => {
                     // A delivery that saw the link go first says how it was left.
                     while let Some(ended) = deliveries.join_next().await {
                         finished = Some(ended);
                     }
-                    // A caller that only submits has nothing to be connected for.
-                    let is_complete = self.direction == Direction::Incoming && is_orderly;
-                    let lost = || Outcome::SessionLost { why, delivering: None };
-                    return outcome(finished, if is_complete { Outcome::Completed } else { lost() });
+                    if let Some(Proving { mut admission, due, .. }) = proving.take_if(|it| it.admission.has_come())
+                        && let Some(admitted) = admission.wait().await
+                    {
+                        let _connected = self.connected(admitted, due, course).await; // and gone
+                    }
+                    return self.left(gone, finished, course);
+                }
+                () = &mut spent => return Outcome::AllowanceSpent,
+                () = &mut unproved, if !course.is_proved() && proving.is_none() => {
+                    tracing::warn!(call = %self.call, party = %self.peer.name(), "nothing was proved in time");
+                    return match hearing {
+                        _ if self.is_proved_by_link() => Outcome::Idle("no request that was recognised"),
+                        Some(_) => Outcome::NotProved(SPACED.to_owned()),
+                        None => Outcome::NotProved(format!("nothing in {first_proof:?}")),
+                    };
                 }
                 Ok(stream) = link.submission() => {
-                    let door = self.shared.submissions.clone();
-                    connections.spawn(async move { door.serve(stream).await });
+                    let (door, recognised) = (self.shared.submissions.clone(), recognised.clone());
+                    connections.spawn(async move { door.serve(stream, recognised).await });
                 }
-                Ok(stream) = link.notice(), if connected.is_none() && proving.is_none() => {
-                    match self.notice(stream, link.as_ref(), began).await {
-                        Ok((stream, trust, terminal)) => {
-                            let (due, until) = (Arc::new(Notify::new()), Instant::now() + proof_wait);
-                            let proof = stream.proof();
-                            proving = Some(Proving { proof, until, terminal: terminal.id, due: due.clone() });
+                Ok(stream) = link.notice(), if connected.is_none() && proving.is_none() && noticing.is_none() => {
+                    noticing = Some(Box::pin(self.notice(stream, link.as_ref(), open, began)));
+                }
+                noticed = ready(&mut noticing), if noticing.is_some() => {
+                    noticing = None;
+                    match noticed {
+                        Ok((stream, candidate, terminal)) => {
+                            let due = Arc::new(Notify::new());
+                            let wait = hearing.map_or(proof_wait, |hearing| hearing.saturating_sub(started.elapsed()));
+                            let until = tokio::time::Instant::now() + wait;
+                            proving = Some(Proving { admission: candidate.admission(), until, due: due.clone() });
                             let metered = link.clone();
                             let meter = move || (millis(began), metered.counters());
                             let delivery = Delivery {
@@ -318,21 +424,10 @@ impl Session {
                                 meter,
                                 paid_until: self.paid_until(),
                             };
-                            deliveries.spawn(deliver(delivery, stream, trust));
+                            deliveries.spawn(deliver(delivery, stream, candidate));
                         }
-                        Err(why) => return Outcome::NotProved(why),
+                        Err(why) => return self.unless_lost(link.as_ref(), why).await,
                     }
-                }
-                is_proved = Proving::end(&mut proving), if proving.is_some() => {
-                    let Some(proving) = proving.take() else { continue };
-                    if !is_proved {
-                        tracing::warn!(call = %self.call, party = %self.peer.name(), "the terminal did not prove itself");
-                        return Outcome::NotProved("no proof".into());
-                    }
-                    link.proved();
-                    connected = Some(Connected::new(&self.shared, proving.terminal, proving.due));
-                    let (terminal, via) = (proving.terminal, self.line.clone().into());
-                    self.shared.report(Report::Connected { terminal, call: self.call, via }).await;
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => {
                     // A stock terminal does not hang up by itself, and is told in order: its PPP may not see the carrier.
@@ -353,11 +448,59 @@ impl Session {
                 () = Connected::replaced(&connected) => {
                     return outcome(finished, Outcome::Idle("replaced by another connection"));
                 }
-                () = hang_up.cancelled() => return Outcome::EndedByOperator,
                 () = &mut silent => return outcome(finished, Outcome::Idle("the far end fell silent")),
-                () = &mut spent => return Outcome::AllowanceSpent,
             }
         }
+    }
+
+    /// A terminal is admitted: it is connected from here on.
+    async fn connected(&self, admitted: Admitted, due: Arc<Notify>, course: &mut Course) -> Connected {
+        course.is_admitted = true;
+        let connected = Connected::new(&self.shared, &admitted, due);
+        self.shared.report(Report::Connected { admitted, call: self.call, via: self.line.clone().into() }).await;
+        connected
+    }
+
+    /// Why a terminal was not admitted: the line's fault, or its own.
+    async fn not_admitted(
+        &self,
+        link: &impl OpenLink,
+        until: tokio::time::Instant,
+        deliveries: &mut JoinSet<Result<Tally, Broken>>,
+    ) -> Outcome {
+        let last = if tokio::time::Instant::now() < until { LAST_WORDS } else { Duration::ZERO };
+        let why = match timeout(last, deliveries.join_next()).await {
+            Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
+                return Outcome::OurFault(error.to_string());
+            }
+            Ok(Some(Ok(Err(why)))) => with_causes(&why),
+            _ => "no proof in time".to_owned(),
+        };
+        let outcome = self.unless_lost(link, Outcome::NotProved(why)).await;
+        if matches!(outcome, Outcome::NotProved(_)) {
+            tracing::warn!(call = %self.call, party = %self.peer.name(), "the terminal did not prove itself");
+        }
+        outcome
+    }
+
+    /// A line that was lost is nobody's failure to prove something.
+    async fn unless_lost(&self, link: &impl OpenLink, otherwise: Outcome) -> Outcome {
+        match link.lost().await {
+            Some(Gone { why, is_lost: true, .. }) => Outcome::SessionLost { why, delivering: None },
+            _ => otherwise,
+        }
+    }
+
+    /// How the call counts when its link is gone.
+    fn left(&self, gone: Gone, finished: Option<Ended>, course: &Course) -> Outcome {
+        let Gone { why, is_orderly, is_lost } = gone;
+        if !course.is_proved() && !is_lost && !self.is_proved_by_link() {
+            return Outcome::NotProved(format!("nothing before the end: {why}"));
+        }
+        // A caller that only submits has nothing to be connected for.
+        let is_complete = self.direction == Direction::Incoming && is_orderly;
+        let otherwise = if is_complete { Outcome::Completed } else { Outcome::SessionLost { why, delivering: None } };
+        outcome(finished.filter(|_| course.is_admitted), otherwise)
     }
 
     /// Until when the unit that is running is paid for, if the call is to stay so long.
@@ -384,39 +527,79 @@ impl Session {
         &self,
         mut stream: S,
         link: &impl OpenLink,
+        open: &OpenSession,
         began: Instant,
-    ) -> Result<(Secured<S>, Trust, Terminal), String> {
+    ) -> Result<(Secured<S>, Candidate, Terminal), Outcome> {
+        let not_proved = |why: String| Outcome::NotProved(why);
         let read = timeout(NOTICE_WAIT, Preamble::read(&mut stream)).await;
         let preamble = match read {
             Ok(Ok(preamble)) => preamble,
-            Ok(Err(error)) => return Err(format!("bad connected notice: {error}")),
-            Err(_) => return Err("no connected notice".into()),
+            Ok(Err(error)) => return Err(not_proved(format!("bad connected notice: {error}"))),
+            Err(_) => return Err(not_proved("no connected notice".into())),
         };
         let expected = self.peer.terminal().filter(|terminal| terminal.id == preamble.terminal);
         let Some(terminal) = expected else {
             tracing::warn!(call = %self.call, says = %preamble.terminal, party = %self.peer.name(), "connected notice from somebody else");
-            return Err("connected notice from somebody else".into());
+            return Err(not_proved("connected notice from somebody else".into()));
         };
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         let form = terminal.trusted_by.key_form();
         let rate_bps = self.shared.careful_rate(terminal.id, link.rate_bps());
-        let secured = self.shared.keys.secure(stream, terminal.id, form, rate_bps).await;
-        let (stream, trust) = secured.map_err(|why| {
+        let secured = self.shared.keys.secure(stream, open, terminal.id, form, rate_bps).await;
+        let (stream, candidate) = secured.map_err(|why| {
             tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
-            format!("not trusted: {why}")
+            match why {
+                NotTrusted::Store(error) => Outcome::OurFault(error.to_string()),
+                why => not_proved(format!("not trusted: {why}")),
+            }
         })?;
-        Ok((stream, trust, terminal.clone()))
+        Ok((stream, candidate, terminal.clone()))
     }
 
     fn proof_wait(&self, rate_bps: u32) -> Duration {
-        let octets = Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)));
-        PROOF_WAIT.max(5 * (4 * self.delay + octets))
+        PROOF_WAIT.max(5 * (4 * self.delay + handshake(rate_bps)))
     }
 }
 
+/// What the octets of a handshake take on a line.
+fn handshake(rate_bps: u32) -> Duration {
+    Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)))
+}
+
+/// Waits for what is in there; for ever, if nothing is.
+async fn ready<F: Future + Unpin>(waited_for: &mut Option<F>) -> F::Output {
+    match waited_for {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How a delivery ended.
+type Ended = Result<Result<Tally, Broken>, JoinError>;
+
+/// What a call has come to so far.
+struct Course {
+    /// The far end has shown a provider's token.
+    is_recognised: bool,
+    /// A terminal was admitted.
+    is_admitted: bool,
+}
+
+impl Course {
+    fn is_proved(&self) -> bool {
+        self.is_recognised || self.is_admitted
+    }
+}
+
+/// How a link was served.
+pub(crate) struct Served {
+    pub(crate) outcome: Outcome,
+    pub(crate) showing: Showing,
+}
+
 /// How the call counts: by its delivery, if there was one.
-pub(super) fn outcome(finished: Option<Result<Result<Tally, Broken>, JoinError>>, otherwise: Outcome) -> Outcome {
+pub(super) fn outcome(finished: Option<Ended>, otherwise: Outcome) -> Outcome {
     match finished {
         Some(Ok(Ok(Tally { refused: 0, unreadable: 0, .. }))) => Outcome::Completed,
         Some(Ok(Ok(Tally { delivered, refused, unreadable, .. }))) => {
@@ -429,8 +612,8 @@ pub(super) fn outcome(finished: Option<Result<Result<Tally, Broken>, JoinError>>
                     Outcome::SessionLost { why, delivering: under_way }
                 }
                 Broken::PutOff { why, wait } => Outcome::PutOff { why, wait },
-                Broken::NotProved | Broken::Enrol(_) | Broken::InvitationOver => Outcome::NotProved(why),
-                Broken::Store(_) => Outcome::OurFault(why),
+                Broken::NotAdmitted(NotAdmitted::Store(_)) | Broken::Store(_) => Outcome::OurFault(why),
+                Broken::NotAdmitted(_) => Outcome::NotProved(why),
             }
         }
         Some(Err(_)) => Outcome::OurFault("delivery failed".into()),
@@ -440,17 +623,16 @@ pub(super) fn outcome(finished: Option<Result<Result<Tally, Broken>, JoinError>>
 
 /// A terminal that has said who it is and not proved it yet.
 struct Proving {
-    proof: Proof,
-    until: Instant,
-    terminal: TerminalId,
+    admission: Admission,
+    until: tokio::time::Instant,
     due: Arc<Notify>,
 }
 
 impl Proving {
-    /// Waits for the proof, or for its time to be over. May be dropped and called again.
-    async fn end(proving: &mut Option<Self>) -> bool {
-        let Some(Self { proof, until, .. }) = proving else { return std::future::pending().await };
-        matches!(timeout_at((*until).into(), proof.wait()).await, Ok(Some(_)))
+    /// Waits until it is admitted. `None`: it is not, or not in time. May be dropped and called again.
+    async fn end(proving: &mut Option<Self>) -> Option<Admitted> {
+        let Some(Self { admission, until, .. }) = proving else { return std::future::pending().await };
+        timeout_at(*until, admission.wait()).await.ok().flatten()
     }
 }
 
@@ -463,8 +645,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    /// The terminal has proved itself; `due` is what its delivery waits on.
-    pub(crate) fn new(shared: &Arc<Shared>, terminal: TerminalId, due: Arc<Notify>) -> Self {
+    /// `due` is what the terminal's delivery waits on.
+    pub(crate) fn new(shared: &Arc<Shared>, admitted: &Admitted, due: Arc<Notify>) -> Self {
+        let terminal = admitted.terminal();
         let replaced = CancellationToken::new();
         let entry = Connection { due, replaced: replaced.clone() };
         let before = shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, entry);
@@ -496,3 +679,6 @@ impl Drop for Connected {
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -415,7 +415,7 @@ async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
             }
         }
     };
-    let words = String::from_utf8_lossy(&words).trim().replace(char::is_control, "?");
+    let words = String::from_utf8_lossy(&words).trim().to_owned();
     (judge(head.status, retry_after(&head.headers, Timestamp::now()), &words), is_whole)
 }
 

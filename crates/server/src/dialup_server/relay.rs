@@ -24,7 +24,7 @@ use super::DialupConfig;
 use super::api::Answer;
 use super::calls::Calls;
 use crate::dialup::Allowance;
-use crate::dialup::line_task::SessionResult;
+use crate::dialup::line_task::{SessionResult, Showing};
 use crate::directory::{CallRecord, Direction, Name};
 use crate::ledger::HANG_UP_GUARD;
 use crate::outcome::Outcome;
@@ -71,7 +71,8 @@ struct Passage {
 impl Relay {
     /// From CONNECT to on hook.
     pub(super) async fn run(self, call: line::Call) -> SessionResult {
-        let failed = |outcome| SessionResult { outcome, counters: Counters::default() };
+        let showing = Showing::Unknown; // the information server sees what is shown
+        let failed = |outcome| SessionResult { outcome, counters: Counters::default(), showing };
         let loan = if self.far_end.address.is_some() { None } else { self.config.link_pool.lend() };
         let Some(address) = self.far_end.address.or(loan.as_ref().map(|loan| loan.address)) else {
             return failed(Outcome::OurFault("no address left in the pool".into()));
@@ -108,6 +109,9 @@ impl Relay {
                     LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
                         Outcome::NotProved(error.to_string())
                     }
+                    LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => {
+                        Outcome::SessionLost { why: format!("{reason} before the link was up"), delivering: None }
+                    }
                     LinkError::NotEstablished(reason) => Outcome::LinkFailed(reason.to_string()),
                     LinkError::NoRandom(_) => Outcome::OurFault(error.to_string()),
                 });
@@ -123,7 +127,7 @@ impl Relay {
         link.close();
         let patience = if outcome == Outcome::AllowanceSpent { HANG_UP_GUARD / 2 } else { HANG_UP_WAIT };
         timeout(patience, link.closed()).await.ok();
-        SessionResult { outcome, counters: link.counters() }
+        SessionResult { outcome, counters: link.counters(), showing }
     }
 
     fn terms(&self) -> Result<Terms, String> {
@@ -151,7 +155,8 @@ impl Relay {
             tokio::select! {
                 reason = link.closed() => return match reason.fault() {
                     Fault::Nobody => Outcome::Completed,
-                    _ => Outcome::SessionLost { why: reason.to_string(), delivering: None },
+                    Fault::Line => Outcome::SessionLost { why: reason.to_string(), delivering: None },
+                    Fault::Peer => Outcome::LinkFailed(reason.to_string()),
                 },
                 Ok(stream) = submissions.accept(), if has_room => {
                     let passage = self.passage(link, delivery::SUBMISSION_PORT);

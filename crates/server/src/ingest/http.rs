@@ -8,32 +8,48 @@
 mod cloud_event;
 mod query;
 
-use std::io;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, body::Body};
+use axum::{Extension, Json, Router, body::Body};
+use bytes::Bytes;
 use delivery::{ContentType, MessageId};
 use http_body_util::BodyExt as _;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::body::Frame;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use self::query::Wanted;
 use super::early_answer::EarlyAnswer;
 use crate::directory::Provider;
-use crate::intake::{Intake, Refusal, Submission};
+use crate::door::Door as Entrance;
+use crate::http_connection::{self, HEAD_WAIT};
+use crate::intake::{Intake, Refusal};
 use crate::metrics::Metrics;
 use crate::store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
 use crate::subscription::Calls;
 use crate::verdict::Verdict;
+
+/// Connections of the submission port: in all, and of one address. A reverse proxy is this machine, and has them all.
+const CONNECTIONS_MAX: usize = 512;
+const CONNECTIONS_OF_ONE_MAX: usize = 128;
+
+/// A content that stands still for 30 s, or comes slower than an old modem on the average, keeps others out.
+const ON_THE_HOST: Pace = Pace { silence_max: Duration::from_secs(30), octets_per_second: 512 };
+/// A retrain of modems may take most of a minute.
+const ON_A_LINK: Pace = Pace { silence_max: Duration::from_secs(60), octets_per_second: 0 };
+
+/// The average counts after this.
+const PACE_GRACE_SECONDS: u64 = 60;
 
 /// When to send again what a quota or a full disk refused: not before a call or two. In seconds.
 const RETRY_AFTER_SECONDS: u32 = 60;
@@ -41,20 +57,42 @@ const RETRY_AFTER_SECONDS: u32 = 60;
 /// The submission service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Submissions {
-    router: Router,
+    /// For listeners of the host, and for links.
+    host: Router,
+    link: Router,
 }
+
+/// How slowly a content may come.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Between two pieces.
+    silence_max: Duration,
+    /// Octets a second on the average, after the first minute; 0 on a link, which has limits of its own.
+    octets_per_second: u64,
+}
+
+/// Says, on a link, that a provider was recognised by its token.
+#[derive(Debug, Clone)]
+struct Recognised(CancellationToken);
 
 #[derive(Debug, Clone)]
 struct Door {
     intake: Intake,
     store: Store,
     metrics: Metrics,
+    pace: Pace,
 }
 
 impl Submissions {
     /// The service in front of `intake`.
     pub fn new(intake: Intake, store: Store, metrics: Metrics) -> Self {
-        let router = Router::new()
+        let router =
+            |pace| Self::router(Door { intake: intake.clone(), store: store.clone(), metrics: metrics.clone(), pace });
+        Self { host: router(ON_THE_HOST), link: router(ON_A_LINK) }
+    }
+
+    fn router(door: Door) -> Router {
+        Router::new()
             .route("/v1/messages", post(submit))
             .route("/v1/messages/{id}", get(show).delete(cancel))
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "path", "only /v1/messages is here") })
@@ -62,27 +100,32 @@ impl Submissions {
                 let detail = "POST to /v1/messages; GET and DELETE for /v1/messages/ID";
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
             })
-            .with_state(Door { intake, store, metrics });
-        Self { router }
+            .with_state(door)
     }
 
-    /// The routes, for a listener of the host.
-    pub fn router(&self) -> Router {
-        self.router.clone()
+    /// Serves one connection of a link until it ends; `recognised` is cancelled with the first request that has a provider's
+    /// token.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, recognised: CancellationToken) {
+        let router = self.link.clone().layer(Extension(Recognised(recognised)));
+        http_connection::serve(stream, router, HEAD_WAIT, &CancellationToken::new()).await;
     }
 
-    /// Serves one connection of a link until it ends.
-    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) {
-        let service = TowerToHyperService::new(self.router.clone());
-        let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "submission connection ended");
-        }
+    /// Serves a listener of the host until `shutdown`.
+    pub(crate) async fn listen(&self, listener: TcpListener, seats: usize, shutdown: CancellationToken) {
+        let (seats, local) = (seats.min(CONNECTIONS_MAX), CONNECTIONS_MAX);
+        let door = Entrance::new(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(local);
+        http_connection::listen(listener, "submissions", self.host.clone(), seats, door, shutdown).await;
     }
 }
 
-async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: HeaderMap, mut body: Body) -> Response {
-    match take(&door, query.as_deref(), &headers, &mut body).await {
+async fn submit(
+    State(door): State<Door>,
+    caller: Option<Extension<Recognised>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    mut body: Body,
+) -> Response {
+    match take(&door, caller, query.as_deref(), &headers, &mut body).await {
         Ok(response) => response,
         Err(problem) => {
             door.metrics.refused(problem.status);
@@ -92,9 +135,15 @@ async fn submit(State(door): State<Door>, RawQuery(query): RawQuery, headers: He
     }
 }
 
-async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut Body) -> Result<Response, Problem> {
+async fn take(
+    door: &Door,
+    caller: Option<Extension<Recognised>>,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
-    door.intake.recognise(bearer(headers)).await?;
+    let provider = door.recognise(caller, headers).await?;
     let Wanted { recipients, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
     let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().parse()) {
         None => ContentType::octets(),
@@ -107,8 +156,10 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
     if announced.is_some_and(|size| size > max) {
         return Err(Refusal::TooLarge { max }.into());
     }
-    let mut draft = door.intake.draft();
-    while let Some(frame) = body.frame().await {
+    // What the provider may not send is not read either.
+    let admitted = door.intake.admit(provider, recipients, handling).await?;
+    let (mut draft, began) = (door.intake.draft_of(admitted.provider()), Instant::now());
+    while let Some(frame) = door.pace.next(body, began, draft.size()).await? {
         let frame = frame.map_err(|_| Problem::new("body", "the content ended early; nothing was stored".into()))?;
         let Ok(octets) = frame.into_data() else { continue };
         if draft.size() + octets.len() as u64 > max {
@@ -118,16 +169,21 @@ async fn take(door: &Door, query: Option<&str>, headers: &HeaderMap, body: &mut 
     }
     let content = draft.finish().await.map_err(Refusal::from)?;
     // A token that was taken back while the content came is good for nothing, either.
-    let provider = door.intake.recognise(bearer(headers)).await?;
-    let submission = Submission { provider, recipients, content_type, content, handling };
-    let accepted = door.intake.submit(submission).await?;
+    door.intake.recognise(bearer(headers)).await?;
+    let accepted = door.intake.take(admitted, content_type, content).await?;
     let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.envelopes });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    let location = format!("/v1/messages/{}", accepted.id);
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(body)).into_response())
 }
 
-async fn show(State(door): State<Door>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+async fn show(
+    State(door): State<Door>,
+    caller: Option<Extension<Recognised>>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
     let shown = async {
-        let (provider, id) = door.asked(id, &headers).await?;
+        let (provider, id) = door.asked(caller, id, &headers).await?;
         match door.store.message(id).await.map_err(Refusal::from)? {
             // Another provider's message does not exist for this one.
             Some(message) if message.provider == provider.name => Ok(Json(message_json(&message)).into_response()),
@@ -137,9 +193,14 @@ async fn show(State(door): State<Door>, id: Result<Path<String>, PathRejection>,
     shown.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn cancel(State(door): State<Door>, id: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+async fn cancel(
+    State(door): State<Door>,
+    caller: Option<Extension<Recognised>>,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
     let cancelled = async {
-        let (provider, id) = door.asked(id, &headers).await?;
+        let (provider, id) = door.asked(caller, id, &headers).await?;
         let cancelled = door.intake.cancel(provider, id).await?.ok_or_else(Problem::no_message)?;
         cancelled_answer(id, cancelled)
     };
@@ -159,14 +220,47 @@ pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Re
     Ok((status, Json(body)).into_response())
 }
 
+impl Pace {
+    /// The next piece of a content that began to come then, and of which so many octets are here.
+    async fn next(
+        self,
+        body: &mut Body,
+        began: Instant,
+        octets: u64,
+    ) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Problem> {
+        let too_slow = |why: String| Problem {
+            status: StatusCode::REQUEST_TIMEOUT,
+            field: "body",
+            detail: format!("{why}; nothing was stored"),
+            is_for_later: true,
+        };
+        let seconds = began.elapsed().as_secs().saturating_sub(PACE_GRACE_SECONDS);
+        if seconds * self.octets_per_second > octets {
+            return Err(too_slow(format!("the content came slower than {} octets a second", self.octets_per_second)));
+        }
+        let silence = format!("nothing came for {} s", self.silence_max.as_secs());
+        timeout(self.silence_max, body.frame()).await.map_err(|_| too_slow(silence))
+    }
+}
+
 impl Door {
+    /// Who asks, by the token.
+    async fn recognise(&self, caller: Option<Extension<Recognised>>, headers: &HeaderMap) -> Result<Provider, Problem> {
+        let provider = self.intake.recognise(bearer(headers)).await?;
+        if let Some(Extension(Recognised(recognised))) = caller {
+            recognised.cancel();
+        }
+        Ok(provider)
+    }
+
     /// Who asks, and about which message.
     async fn asked(
         &self,
+        caller: Option<Extension<Recognised>>,
         id: Result<Path<String>, PathRejection>,
         headers: &HeaderMap,
     ) -> Result<(Provider, MessageId), Problem> {
-        let provider = self.intake.recognise(bearer(headers)).await?;
+        let provider = self.recognise(caller, headers).await?;
         let id = id.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
         let wrong = || Problem::new("id", "a message id has 22 characters, as the 202 gave it".to_owned());
         Ok((provider, id.ok_or_else(wrong)?))
@@ -237,6 +331,10 @@ impl Problem {
         Self { status: StatusCode::BAD_REQUEST, field, detail, is_for_later: false }
     }
 
+    fn unsupported(field: &'static str, detail: String) -> Self {
+        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, field, detail, is_for_later: false }
+    }
+
     fn no_message() -> Self {
         let detail = "no message of yours has this id".to_owned();
         Self { status: StatusCode::NOT_FOUND, field: "id", detail, is_for_later: false }
@@ -250,6 +348,9 @@ impl Problem {
     /// The answer with this body.
     fn head(&self, body: Body) -> Response {
         let mut response = (self.status, [(CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ringup\""));
+        }
         if self.is_for_later {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
@@ -270,7 +371,7 @@ impl From<Refusal> for Problem {
             Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to", false),
             Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to", false),
             Refusal::ForbiddenDestination(_) => (StatusCode::FORBIDDEN, "to", false),
-            Refusal::TwoTopics(..) => (StatusCode::BAD_REQUEST, "topic", false),
+            Refusal::TwoTopics(..) | Refusal::UnreadableTopic => (StatusCode::BAD_REQUEST, "topic", false),
             Refusal::ForbiddenTopic(_) => (StatusCode::FORBIDDEN, "topic", false),
             Refusal::Expired(_) => (StatusCode::BAD_REQUEST, "expires", false),
             Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body", false),
@@ -308,18 +409,6 @@ fn problem_json(status: StatusCode, field: &str, detail: &str) -> serde_json::Va
 /// A whole response that is a problem document.
 pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response {
     (status, [(CONTENT_TYPE, PROBLEM_TYPE)], problem_json(status, field, detail).to_string()).into_response()
-}
-
-/// Serves a router on a listener of the host until `shutdown`.
-///
-/// # Errors
-/// If the listener fails.
-pub(crate) async fn serve_host(
-    listener: tokio::net::TcpListener,
-    router: Router,
-    shutdown: tokio_util::sync::CancellationToken,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 #[cfg(test)]

@@ -15,15 +15,15 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::Name;
-use crate::door::{Door as Entrance, Place};
+use crate::door::Door as Entrance;
 use crate::intake::Intake;
+use crate::listener::{self, Guest, Limits};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -33,8 +33,8 @@ use session::{Ended, Session};
 const CONNECTIONS_MAX: usize = 200;
 const CONNECTIONS_OF_ONE_MAX: usize = 20;
 
-/// After a listener's fault, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// A mail that is on its way to the disk when the server stops gets its answer in this time.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What takes mail.
 #[derive(Debug, Clone)]
@@ -51,6 +51,8 @@ pub struct MailConfig {
     pub give_up_after: SignedDuration,
     /// The mail server that takes notifications for senders, `HOST:PORT`; `None`: they are told nothing.
     pub relay: Option<String>,
+    /// The terminal that gets the postmaster's mail; `None`: it is refused, against RFC 5321 §4.5.1.
+    pub postmaster: Option<Name>,
     /// For STARTTLS, if there is a certificate.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -88,62 +90,46 @@ struct Door {
     intake: Intake,
     store: Store,
     metrics: Metrics,
+    /// How full it is.
+    entrance: Entrance,
 }
 
 /// Takes mail until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
+    seats: usize,
     config: MailConfig,
     intake: Intake,
     store: Store,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let door = Door { config: Arc::new(config), intake, store, metrics };
-    let provider = &door.config.provider;
-    if let Ok(None) = door.store.provider_named(provider.clone()).await {
+    let provider = &config.provider;
+    if let Ok(None) = store.provider_named(provider.clone()).await {
         tracing::warn!(%provider, "no mail is taken until its provider is in the directory: ringup provider add {provider}");
     }
-    let entrance = Entrance::new(CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX);
-    let mut sessions = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-            Some(_) = sessions.join_next() => continue,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "no mail connection taken");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let place = entrance.enter(peer.ip());
-        sessions.spawn(converse(door.clone(), stream, peer, place, shutdown.clone()));
+    if config.postmaster.is_none() {
+        tracing::warn!("mail to postmaster is refused: [mail] postmaster names no terminal");
     }
-    // A mail that is on its way to the disk gets its answer.
-    while sessions.join_next().await.is_some() {}
+    let seats = seats.min(CONNECTIONS_MAX);
+    let entrance = Entrance::new(seats, CONNECTIONS_OF_ONE_MAX);
+    let refusal = Some(format!("421 4.3.2 {} too many connections; try again later\r\n", config.hostname));
+    let limits = Limits { name: "mail", seats, door: entrance.clone(), refusal, grace: GRACE };
+    let door = Door { config: Arc::new(config), intake, store, metrics, entrance };
+    let stop = shutdown.clone();
+    let handle = move |guest: Guest<TcpStream>| converse(door.clone(), guest, stop.clone());
+    listener::serve(listener, limits, shutdown, handle).await;
 }
 
-async fn converse(
-    door: Door,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-    place: Option<Place>,
-    shutdown: CancellationToken,
-) {
+async fn converse(door: Door, guest: Guest<TcpStream>, shutdown: CancellationToken) {
+    let Guest { stream, peer, place: _place } = guest;
     let _ = stream.set_nodelay(true);
-    if place.is_none() {
-        return session::turn_away(stream, &door.config.hostname).await;
-    }
     let tls = door.config.tls.clone();
     let plain = Session::new(door.clone(), stream, peer, None);
     let ended = match plain.run(true, &shutdown).await {
         Ok(Ended::StartTls(stream)) => {
             let Some(tls) = tls else { return };
-            match timeout(session::COMMAND_WAIT, TlsAcceptor::from(tls).accept(stream)).await {
+            match timeout(session::HANDSHAKE_WAIT, TlsAcceptor::from(tls).accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let version = stream.get_ref().1.protocol_version().map(|version| format!("{version:?}"));
                     let secure = Session::new(door, stream, peer, Some(version.unwrap_or_default()));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Desk, Refused, parse};
 use crate::directory::{ChapSecret, Name, Provider, Token, TokenHash};
+use crate::keys::Whose;
 use crate::outward::HttpUrl;
 use crate::rights::Right;
 use crate::store::ProviderRemoved;
@@ -122,6 +123,9 @@ pub(super) async fn renew_token(
     if !desk.store.renew_token(name.clone(), TokenHash::of(token.reveal()), until).await? {
         return Err(no_provider(&name));
     }
+    if until.is_none() {
+        desk.keys.sessions().end(&Whose::Provider(name.clone()), None, "its token was replaced");
+    }
     tracing::info!(provider = %name, former_until = until.map(|at| at.to_string()), "provider has another token");
     let shown = json!({ "name": name.to_string(), "token": token.reveal(), "former_token_until": until });
     Ok(Json(shown).into_response())
@@ -171,6 +175,7 @@ pub(super) async fn remove_provider(
             return Err(Refused::conflict("name", detail));
         }
     }
+    desk.keys.sessions().end(&Whose::Provider(name.clone()), None, "removed");
     tracing::warn!(provider = %name, "provider removed");
     // A crash in here leaves a part waiting; `ringup message cancel` ends it.
     let cancelled = match cancel {

@@ -113,7 +113,7 @@ pub(super) async fn register(
     }
     let key = parse::<PublicKey>("key", &key)?;
     desk.store.register(terminal.id, key).await?;
-    desk.keys.forget(terminal.id);
+    desk.keys.revoke(terminal.id, "its key was replaced");
     tracing::warn!(terminal = %terminal.name, %key, "registered by the operator");
     desk.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())

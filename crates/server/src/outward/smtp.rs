@@ -1,5 +1,6 @@
 //! Sending a mail over a connection that there is already: to a relay, or to a mail server at the far end of a link.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -103,8 +104,87 @@ where
     let hello = ClientId::Domain(hostname.to_owned());
     let mut connection =
         AsyncSmtpConnection::connect_with_transport(Box::new(Carrier(Mutex::new(stream))), &hello).await?;
+    let mail = with_line_ends(mail);
     // The library ends the last line itself.
-    connection.send(&envelope, mail.strip_suffix(b"\r\n").unwrap_or(mail)).await?;
+    connection.send(&envelope, mail.strip_suffix(b"\r\n").unwrap_or(&mail)).await?;
     let _ = connection.quit().await; // the mail is theirs by now
     Ok(())
+}
+
+/// A mail of which every line ends with CRLF. A CR or LF by itself ends a line for some servers: with a dot behind it, it would
+/// end the mail there, and what follows would be commands (RFC 5321 §2.3.8, SMTP smuggling).
+fn with_line_ends(mail: &[u8]) -> Cow<'_, [u8]> {
+    let is_bare = |(index, octet): (usize, &u8)| match octet {
+        b'\n' => index == 0 || mail[index - 1] != b'\r',
+        b'\r' => mail.get(index + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    if !mail.iter().enumerate().any(is_bare) {
+        return Cow::Borrowed(mail);
+    }
+    let mut lines = Vec::with_capacity(mail.len() + mail.len() / 16);
+    for (index, octet) in mail.iter().enumerate() {
+        match octet {
+            b'\n' if index > 0 && mail[index - 1] == b'\r' => {}
+            b'\r' | b'\n' => lines.extend(b"\r\n"),
+            octet => lines.push(*octet),
+        }
+    }
+    Cow::Owned(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[test]
+    fn every_line_of_a_mail_ends_with_both() {
+        for (mail, sent) in [
+            ("a\r\nb\r\n", "a\r\nb\r\n"),
+            ("a\nb", "a\r\nb"),
+            ("\n", "\r\n"),
+            ("a\n.\nb", "a\r\n.\r\nb"),
+            ("a\r.\rb", "a\r\n.\r\nb"),
+            ("a\r\n.\r\r\nb\r", "a\r\n.\r\n\r\nb\r\n"),
+            ("", ""),
+        ] {
+            assert_eq!(with_line_ends(mail.as_bytes()), sent.as_bytes(), "{mail:?}");
+        }
+    }
+
+    /// For a server that takes a bare LF for a line's end, too.
+    #[tokio::test]
+    async fn a_mail_cannot_hold_a_second_one_whatever_ends_its_lines() {
+        for end in ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\r\n.\r\n"] {
+            let mail = format!("Subject: x\r\n\r\nrain{end}MAIL FROM:<forged@far.example>\r\n");
+            let (client, mut server) = duplex(4096);
+            let sending = send_mail(client, "localhost", None, &["owner@here.example"], mail.as_bytes());
+            let serving = async {
+                server.write_all(b"220 x\r\n").await.unwrap();
+                let mut said = Vec::new();
+                loop {
+                    let mut octets = [0; 1000];
+                    let count = server.read(&mut octets).await.unwrap();
+                    said.extend(&octets[..count]);
+                    let answer: &[u8] = match &octets[..count] {
+                        [] => break said,
+                        [b'E', b'H', ..] => b"250 x\r\n",
+                        [b'D', b'A', b'T', b'A', ..] => b"354 go\r\n",
+                        _ if said.ends_with(b"\r\n") => b"250 ok\r\n",
+                        _ => continue,
+                    };
+                    if server.write_all(answer).await.is_err() {
+                        break said;
+                    }
+                }
+            };
+            let (_, said) = tokio::join!(sending, serving);
+            let said = String::from_utf8(said).unwrap().replace("\r\n", "\n");
+            let (_, content) = said.split_once("DATA\n").unwrap();
+            let ends = content.split(['\n', '\r']).filter(|line| *line == ".").count();
+            assert_eq!(ends, 1, "{end:?}: {content:?}");
+        }
+    }
 }

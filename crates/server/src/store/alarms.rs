@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn alarms(&self, last: Last) -> Result<Vec<Alarm>, StoreError> {
-        self.reader.run(move |db| select(db, "ORDER BY a.raised_at DESC, a.id DESC LIMIT ?1", last.0.into())).await
+        self.reader.survey(move |db| select(db, "ORDER BY a.raised_at DESC, a.id DESC LIMIT ?1", last.0.into())).await
     }
 
     /// Keeps alarms that were raised or cleared, and has those that were not told yet told on these channels.
@@ -57,11 +57,7 @@ impl Store {
         const WHAT: &str = "what is to be told of an alarm";
         self.reader
             .run(move |db| {
-                let sql = format!(
-                    "SELECT {COLUMNS}, n.id, n.event, n.failed, n.next_at FROM alarm_notices n JOIN alarms a ON a.id = n.alarm
-                     WHERE n.channel = ?1 ORDER BY n.next_at, n.id LIMIT 1"
-                );
-                let mut select = db.prepare_cached(&sql)?;
+                let mut select = db.prepare_cached(&next_notice())?;
                 let mut rows = select.query([channel.as_str()])?;
                 let Some(row) = rows.next()? else { return Ok(None) };
                 Ok(Some(StoredNotice {
@@ -101,14 +97,32 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn clean_alarms(&self, before: Timestamp) -> Result<usize, StoreError> {
-        self.writer
-            .run(move |db| {
-                let mut delete = db.prepare_cached("DELETE FROM alarms WHERE cleared_at < ?1")?;
-                Ok(delete.execute([before.as_millisecond()])?)
-            })
-            .await
+        let mut forgotten = 0;
+        loop {
+            let some = self.writer.run(move |db| {
+                Ok(db.prepare_cached(FORGET)?.execute(params![before.as_millisecond(), FORGOTTEN_AT_ONCE])?)
+            });
+            let some = some.await?;
+            forgotten += some;
+            if some < FORGOTTEN_AT_ONCE as usize {
+                return Ok(forgotten);
+            }
+        }
     }
 }
+
+pub(super) fn next_notice() -> String {
+    format!(
+        "SELECT {COLUMNS}, n.id, n.event, n.failed, n.next_at FROM alarm_notices n JOIN alarms a ON a.id = n.alarm
+         WHERE n.channel = ?1 ORDER BY n.next_at, n.id LIMIT 1"
+    )
+}
+
+/// Alarms that one transaction forgets.
+const FORGOTTEN_AT_ONCE: u32 = 256;
+
+pub(super) const FORGET: &str = "DELETE FROM alarms WHERE id IN
+    (SELECT id FROM alarms WHERE cleared_at IS NOT NULL AND cleared_at < ?1 LIMIT ?2)";
 
 fn keep(db: &Database, change: &Change, channels: &[Channel]) -> Result<(), StoreError> {
     let Alarm { kind, subject, detail, raised_at, cleared_at } = &change.alarm;

@@ -10,6 +10,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use delivery::proof::write_secret;
 use delivery::{Digest, private_folder};
@@ -21,8 +23,12 @@ use super::files::{DATABASE, DatabaseFile};
 use super::{Store, StoreError, open_to_read};
 use crate::keys::KEY_FILE;
 
-/// Pages copied in one step: some 4 MB, then progress is told.
-const STEP_PAGES: i32 = 1024;
+/// Pages copied in one step: 1 MB, which is on the disk before the next. A disk that has to take hundreds of megabytes at once keeps
+/// every commit waiting that long.
+const STEP_PAGES: i32 = 256;
+
+/// After each step the disk belongs to others for as long as the step took, at most this.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// A backup that is being made. Dropping it stops it, and leaves what is there so far.
 #[derive(Debug)]
@@ -139,7 +145,11 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         DatabaseFile::prepare(part.clone()).map_err(|error| write(&part, error))?;
         let source = open_to_read(database)?;
         let mut target = Database::open(&part)?;
-        copy_database(&source, &mut target, counters)?;
+        // Synced step by step, and named when all of it is on the disk: SQLite need not see to that.
+        target.pragma_update(None, "journal_mode", "OFF")?;
+        target.pragma_update(None, "synchronous", "OFF")?;
+        let file = fs::File::open(&part).map_err(|error| write(&part, error))?;
+        copy_database(&source, &mut target, counters, || file.sync_data().map_err(|error| write(&part, error)))?;
         // One file, without a log beside it.
         target.pragma_update(None, "journal_mode", "DELETE")?;
         named_files(&target)?
@@ -149,10 +159,12 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         if counters.is_stopped.load(Ordering::Relaxed) {
             return Err(BackupError::Stopped);
         }
+        let began = Instant::now();
         let content = contents.get(digest).ok().flatten().ok_or(BackupError::Damaged(digest))?;
         let path = into.join(digest.to_string());
         write_synced(&path, &content).map_err(|error| write(&path, error))?;
         counters.files_done.fetch_add(1, Ordering::Relaxed);
+        pause_after(began);
     }
     sync_folder(&into).map_err(|error| write(&into, error))?;
     // Terminals pinned the key: a server without it is nobody to them.
@@ -167,7 +179,17 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
     sync_folder(folder).map_err(|error| write(folder, error))
 }
 
-fn copy_database(source: &Database, target: &mut Database, counters: &Counters) -> Result<(), BackupError> {
+/// Leaves the disk to others for a while.
+fn pause_after(began: Instant) {
+    thread::sleep(began.elapsed().min(PAUSE_MAX));
+}
+
+fn copy_database(
+    source: &Database,
+    target: &mut Database,
+    counters: &Counters,
+    sync: impl Fn() -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     // One look for all steps.
     let look = source.unchecked_transaction()?;
     let _: i64 = look.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -176,7 +198,9 @@ fn copy_database(source: &Database, target: &mut Database, counters: &Counters) 
         if counters.is_stopped.load(Ordering::Relaxed) {
             return Err(BackupError::Stopped);
         }
+        let began = Instant::now();
         let step = backup.step(STEP_PAGES)?;
+        sync()?;
         let progress = backup.progress();
         let [pages, remaining] =
             [progress.pagecount, progress.remaining].map(|count| u64::try_from(count).unwrap_or(0));
@@ -185,6 +209,7 @@ fn copy_database(source: &Database, target: &mut Database, counters: &Counters) 
         if step == StepResult::Done {
             return Ok(());
         }
+        pause_after(began);
     }
 }
 

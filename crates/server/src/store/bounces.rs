@@ -51,13 +51,7 @@ impl Store {
         const WHAT: &str = "a notification that is to be sent";
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached(
-                    "SELECT b.id, b.failed, b.since, m.id, m.accepted_at, s.sender, r.address, e.verdict, e.verdict_reason
-                     FROM bounces b JOIN messages m ON m.seq = b.message JOIN mails s ON s.message = b.message
-                       JOIN mail_recipients r ON r.message = b.message AND r.terminal = b.terminal
-                       JOIN envelopes e ON e.message = b.message AND e.terminal = b.terminal
-                     WHERE b.next_at <= ?1 ORDER BY b.next_at, b.id LIMIT ?2",
-                )?;
+                let mut select = db.prepare_cached(DUE)?;
                 let mut rows = select.query(params![now.as_millisecond(), most])?;
                 let mut due = Vec::new();
                 while let Some(row) = rows.next()? {
@@ -74,6 +68,16 @@ impl Store {
                     });
                 }
                 Ok(due)
+            })
+            .await
+    }
+
+    /// Since when the oldest notification waits to be sent.
+    pub(crate) async fn oldest_bounce(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let since: Option<i64> = db.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
+                since.map(|since| time(since, "a notification that is to be sent")).transpose()
             })
             .await
     }
@@ -99,6 +103,15 @@ impl Store {
             .await
     }
 }
+
+pub(super) const OLDEST: &str = "SELECT min(since) FROM bounces";
+
+pub(super) const DUE: &str =
+    "SELECT b.id, b.failed, b.since, m.id, m.accepted_at, s.sender, r.address, e.verdict, e.verdict_reason
+     FROM bounces b JOIN messages m ON m.seq = b.message JOIN mails s ON s.message = b.message
+       JOIN mail_recipients r ON r.message = b.message AND r.terminal = b.terminal
+       JOIN envelopes e ON e.message = b.message AND e.terminal = b.terminal
+     WHERE b.next_at <= ?1 ORDER BY b.next_at, b.id LIMIT ?2";
 
 /// Keeps where a mail came from.
 pub(super) fn insert(db: &Database, seq: i64, path: &ReturnPath) -> Result<(), StoreError> {

@@ -102,7 +102,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn calls_after(&self, last: Last, after: Option<CallId>) -> Result<Vec<CallRecord>, StoreError> {
         self.reader
-            .run(move |db| {
+            .survey(move |db| {
                 let from = match after {
                     None => "",
                     Some(_) => "WHERE (placed_at, rowid) < (SELECT placed_at, rowid FROM calls WHERE id = ?2)",

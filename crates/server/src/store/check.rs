@@ -28,7 +28,7 @@ pub struct Findings {
     pub waiting: u64,
     /// Contents read and compared with their digests.
     pub contents: u64,
-    /// Content files that no message names: the next cleaning removes them.
+    /// Content files that no message names: they are removed within a day.
     pub files_unnamed: u64,
     /// Messages quarantined before.
     pub quarantined: u64,
@@ -128,7 +128,7 @@ fn look(db: &Database, contents: &Contents) -> Result<Findings, StoreError> {
         ),
         (
             "what waits of a message is counted wrong",
-            "SELECT id FROM messages m WHERE waiting <> (SELECT count(*) FROM envelopes WHERE message = m.seq AND verdict IS NULL)",
+            "SELECT id FROM messages m WHERE NOT (waiting <= 0 AND settled_at IS NULL) AND waiting <> (SELECT count(*) FROM envelopes WHERE message = m.seq AND verdict IS NULL)",
         ),
         (
             "what waits of a provider is counted wrong",

@@ -2,16 +2,28 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use delivery::Digest;
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::fan_out::{is_unfinished, unfinished, unwind_some};
 use super::{Store, StoreError, run_blocking};
 
-/// Messages that one transaction cleans away: others want to write, too.
-const BATCH: u32 = 500;
+/// Rows that are looked for at once.
+pub(super) const BATCH: u32 = 64;
+
+/// A batch ends after this: what others submit meanwhile waits no longer.
+pub(super) const BATCH_TIME: Duration = Duration::from_millis(2);
+
+/// After a batch the disk belongs to others for this many times as long as the batch took, its commit included; at most
+/// [`PAUSE_MAX`].
+const PAUSE_FACTOR: u32 = 2;
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Content files that are looked up at once.
+const FILES_BATCH: usize = 500;
 
 /// How long is kept what has all its verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +54,16 @@ pub struct Cleaned {
     pub messages: u64,
 }
 
+/// How far a batch has come.
+struct Batch<T> {
+    done: T,
+    /// Nothing is left to do.
+    is_last: bool,
+}
+
 impl Store {
-    /// Drops what is older than `retention` says by `now`. Nothing for which an envelope waits is touched.
+    /// Drops what is older than `retention` says by `now`, in small batches with pauses: others write meanwhile. Nothing for which
+    /// an envelope waits is touched.
     ///
     /// # Errors
     /// [`StoreError`]: what was not removed is, next time.
@@ -52,45 +72,102 @@ impl Store {
             let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             now.as_millisecond().saturating_sub(age)
         };
-        let (contents_before, rows_before) = (before(retention.contents), before(retention.rows));
+        // Rows go without their contents only.
+        let (contents_before, rows_before) = (before(retention.contents.min(retention.rows)), before(retention.rows));
         let mut cleaned = Cleaned::default();
+        self.unwind_unfinished().await?;
         loop {
-            let dropped = self.writer.run(move |db| drop_contents(db, contents_before)).await?;
-            cleaned.contents += dropped;
-            if dropped < u64::from(BATCH) {
+            let began = Instant::now();
+            let batch = self.writer.run(move |db| drop_contents(db, contents_before)).await?;
+            let Dropped { contents, files } = batch.done;
+            cleaned.contents += contents;
+            // After the commit: a crash in between leaves a file that no row names, never a row without its file.
+            cleaned.files += self.remove_files(files).await?;
+            if batch.is_last {
                 break;
             }
+            pause_after(began).await;
         }
         loop {
-            let removed = self.writer.run(move |db| remove_rows(db, rows_before)).await?;
-            cleaned.messages += removed;
-            if removed < u64::from(BATCH) {
-                break;
+            let began = Instant::now();
+            let batch = self.writer.run(move |db| remove_rows(db, rows_before)).await?;
+            cleaned.messages += batch.done;
+            if batch.is_last {
+                return Ok(cleaned);
             }
+            pause_after(began).await;
         }
-        cleaned.files = self.sweep().await?;
-        Ok(cleaned)
     }
 
-    /// Removes the content files that no message needs: those dropped just now, and those whose submission came to nothing.
-    async fn sweep(&self) -> Result<u64, StoreError> {
+    /// Removes what is left of messages that a disk that failed kept from being accepted.
+    async fn unwind_unfinished(&self) -> Result<(), StoreError> {
+        let unfinished = self.reader.run(unfinished).await?;
+        for seq in unfinished.into_iter().filter(|seq| !self.arriving.has(*seq)) {
+            let arriving = self.arriving.clone();
+            // On the writer's thread: one that has been accepted since is left alone.
+            let unwind = move |db: &Database| match !arriving.has(seq) && is_unfinished(db, seq)? {
+                true => unwind_some(db, seq),
+                false => Ok(true),
+            };
+            while !self.writer.run(unwind.clone()).await? {}
+        }
+        Ok(())
+    }
+
+    /// Removes the content files that no message needs: those of submissions that came to nothing, and of a cleaning that a crash cut
+    /// short. It looks at all that there are.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was not removed is, next time.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
         let contents = self.contents.clone();
         let files = run_blocking("list", move || contents.list()).await?;
         let mut removed = 0;
-        for files in files.chunks(BATCH as usize) {
-            let (contents, files) = (self.contents.clone(), files.to_vec());
-            // On the writer's thread: whoever names a file has named it before this, or has it pinned.
-            let swept = self.writer.run(move |db| {
-                let mut removed = 0;
+        for files in files.chunks(FILES_BATCH) {
+            let began = Instant::now();
+            let files = files.to_vec();
+            let unnamed = self.reader.survey(move |db| {
+                let mut unnamed = Vec::new();
                 for digest in files {
-                    removed += u64::from(contents.remove_unless(digest, || is_named(db, digest))?);
+                    if !is_named(db, digest)? {
+                        unnamed.push(digest);
+                    }
                 }
-                Ok(removed)
+                Ok(unnamed)
             });
-            removed += swept.await?;
+            removed += self.remove_files(unnamed.await?).await?;
+            pause_after(began).await;
         }
         Ok(removed)
     }
+
+    /// Removes those of these content files that no message needs.
+    pub(super) async fn remove_files(&self, mut files: Vec<Digest>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        while !files.is_empty() {
+            let contents = self.contents.clone();
+            // On the writer's thread: whoever names a file has named it before this, or has it pinned.
+            let swept = self.writer.run(move |db| {
+                let began = Instant::now();
+                let mut removed = 0;
+                while let Some(digest) = files.pop() {
+                    removed += u64::from(contents.remove_unless(digest, || is_named(db, digest))?);
+                    if began.elapsed() >= BATCH_TIME {
+                        break;
+                    }
+                }
+                Ok((removed, files))
+            });
+            let (some, rest) = swept.await?;
+            (removed, files) = (removed + some, rest);
+        }
+        Ok(removed)
+    }
+}
+
+/// Leaves the disk to others for a while.
+async fn pause_after(began: Instant) {
+    tokio::time::sleep((began.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX)).await;
 }
 
 impl From<io::Error> for StoreError {
@@ -99,44 +176,95 @@ impl From<io::Error> for StoreError {
     }
 }
 
+pub(super) const NAMED: &str = "SELECT 1 FROM messages WHERE digest = ?1 AND kept = 'file' LIMIT 1";
+
 fn is_named(db: &Database, digest: Digest) -> Result<bool, StoreError> {
-    let found = db
-        .prepare_cached("SELECT 1 FROM messages WHERE digest = ?1 AND kept = 'file' LIMIT 1")?
-        .query_row([digest.to_string()], |_| Ok(()))
-        .optional()?;
+    let found = db.prepare_cached(NAMED)?.query_row([digest.to_string()], |_| Ok(())).optional()?;
     Ok(found.is_some())
 }
 
-fn drop_contents(db: &Database, before: i64) -> Result<u64, StoreError> {
-    let mut select = db.prepare_cached(
-        "SELECT seq FROM messages WHERE settled_at IS NOT NULL AND settled_at <= ?1 AND kept IN ('row', 'file') LIMIT ?2",
-    )?;
-    let settled = select.query_map(params![before, BATCH], |row| row.get::<_, i64>(0))?;
-    let settled = settled.collect::<Result<Vec<_>, _>>()?;
-    let mut delete = db.prepare_cached("DELETE FROM contents WHERE message = ?1")?;
-    let mut mark = db.prepare_cached("UPDATE messages SET kept = 'dropped' WHERE seq = ?1")?;
-    for seq in &settled {
-        delete.execute([seq])?;
-        mark.execute([seq])?;
-    }
-    Ok(settled.len() as u64)
+/// What a batch has dropped.
+#[derive(Default)]
+struct Dropped {
+    contents: u64,
+    /// The files that it may have been the last to name.
+    files: Vec<Digest>,
 }
 
-fn remove_rows(db: &Database, before: i64) -> Result<u64, StoreError> {
-    let mut select =
-        db.prepare_cached("SELECT seq FROM messages WHERE settled_at IS NOT NULL AND settled_at <= ?1 LIMIT ?2")?;
-    let settled = select.query_map(params![before, BATCH], |row| row.get::<_, i64>(0))?;
-    let settled = settled.collect::<Result<Vec<_>, _>>()?;
-    for sql in [
-        "DELETE FROM contents WHERE message = ?1",
-        "DELETE FROM deliveries WHERE message = ?1",
-        "DELETE FROM envelopes WHERE message = ?1",
-        "DELETE FROM messages WHERE seq = ?1",
-    ] {
-        let mut delete = db.prepare_cached(sql)?;
-        for seq in &settled {
-            delete.execute([seq])?;
+/// Contents to drop; each that is dropped leaves the index.
+pub(super) const WITH_CONTENT: &str = "SELECT seq, kept, digest FROM messages
+    WHERE settled_at IS NOT NULL AND settled_at <= ?1 AND kept IN ('row', 'file') ORDER BY settled_at LIMIT ?2";
+
+fn drop_contents(db: &Database, before: i64) -> Result<Batch<Dropped>, StoreError> {
+    let began = Instant::now();
+    let mut done = Dropped::default();
+    let mut select = db.prepare_cached(WITH_CONTENT)?;
+    let mut delete = db.prepare_cached("DELETE FROM contents WHERE message = ?1")?;
+    let mut mark = db.prepare_cached("UPDATE messages SET kept = 'dropped' WHERE seq = ?1")?;
+    loop {
+        let found = select.query_map(params![before, BATCH], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        })?;
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        for (seq, kept, digest) in &found {
+            if kept == "row" {
+                delete.execute([seq])?;
+            } else {
+                done.files.extend(digest.parse::<Digest>());
+            }
+            mark.execute([seq])?;
+            done.contents += 1;
+        }
+        let is_last = found.len() < BATCH as usize;
+        if is_last || began.elapsed() >= BATCH_TIME {
+            return Ok(Batch { done, is_last });
         }
     }
-    Ok(settled.len() as u64)
+}
+
+/// Messages of which nothing but rows is left.
+pub(super) const WITHOUT_CONTENT: &str = "SELECT seq FROM messages
+    WHERE settled_at IS NOT NULL AND settled_at <= ?1 AND kept IN ('dropped', 'damaged') ORDER BY settled_at LIMIT ?2";
+
+/// Some of a message's envelopes.
+pub(super) const ENVELOPES_OF: &str = "SELECT terminal FROM envelopes WHERE message = ?1 LIMIT ?2";
+
+/// A message of many envelopes goes in several batches, its own row last.
+fn remove_rows(db: &Database, before: i64) -> Result<Batch<u64>, StoreError> {
+    let began = Instant::now();
+    let mut done = 0;
+    let mut select = db.prepare_cached(WITHOUT_CONTENT)?;
+    let mut select_envelopes = db.prepare_cached(ENVELOPES_OF)?;
+    loop {
+        let found = select.query_map(params![before, BATCH], |row| row.get::<_, i64>(0))?;
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        for seq in &found {
+            loop {
+                let terminals = select_envelopes.query_map(params![seq, BATCH], |row| row.get::<_, String>(0))?;
+                let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
+                for sql in [
+                    "DELETE FROM deliveries WHERE message = ?1 AND terminal = ?2",
+                    "DELETE FROM envelopes WHERE message = ?1 AND terminal = ?2",
+                ] {
+                    let mut delete = db.prepare_cached(sql)?;
+                    for terminal in &terminals {
+                        delete.execute(params![seq, terminal])?;
+                    }
+                }
+                if began.elapsed() >= BATCH_TIME {
+                    return Ok(Batch { done, is_last: false });
+                }
+                if terminals.len() < BATCH as usize {
+                    break;
+                }
+            }
+            for sql in ["DELETE FROM contents WHERE message = ?1", "DELETE FROM messages WHERE seq = ?1"] {
+                db.prepare_cached(sql)?.execute([seq])?;
+            }
+            done += 1;
+        }
+        if found.len() < BATCH as usize {
+            return Ok(Batch { done, is_last: true });
+        }
+    }
 }

@@ -8,6 +8,7 @@ use line::CallId;
 use rusqlite::types::Null;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::fan_out::UNFINISHED;
 use super::rows::{parse, read_count, read_urgency};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give_pending;
@@ -47,7 +48,8 @@ impl Store {
             .run(move |db| {
                 let mut select = db.prepare_cached(&format!(
                     "SELECT m.id, e.urgency, e.message, m.size FROM envelopes e LEFT JOIN messages m ON m.seq = e.message
-                     WHERE e.terminal = ?1 AND {IS_DUE} AND NOT {NOT_TAKEN} ORDER BY e.urgency, e.message LIMIT ?3"
+                     WHERE e.terminal = ?1 AND {IS_DUE} AND coalesce(m.waiting, 1) > 0 AND NOT {NOT_TAKEN}
+                     ORDER BY e.urgency, e.message LIMIT ?3"
                 ))?;
                 let mut rows = select.query(params![terminal.to_string(), now(), DUE_MAX])?;
                 let (mut due, mut damaged) = (Vec::new(), Vec::new());
@@ -75,27 +77,23 @@ impl Store {
     /// [`StoreError`].
     pub async fn urgencies(&self) -> Result<Vec<MostUrgent>, StoreError> {
         self.reader
-            .run(move |db| {
-                let mut select = db.prepare_cached(&format!(
-                    "SELECT e.terminal, min(e.urgency), min(m.expires_at) FROM envelopes e JOIN messages m ON m.seq = e.message
-                     WHERE {IS_DUE} AND {MAY_CALL} AND NOT {NOT_TAKEN} GROUP BY e.terminal"
-                ))?;
+            .survey(move |db| {
+                let mut select = db.prepare_cached(&first_urgencies())?;
                 let mut rows = select.query(params![Null, now()])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {
-                    all.push(MostUrgent {
-                        terminal: parse(&row.get::<_, String>(0)?, "an envelope")?,
-                        urgency: read_urgency(row.get(1)?)?,
-                        expires_at: row.get::<_, Option<i64>>(2)?.and_then(|at| Timestamp::from_millisecond(at).ok()),
-                    });
+                    let Some(urgency) = row.get::<_, Option<i64>>(1)? else { continue };
+                    let (id, urgency) = (row.get::<_, String>(0)?, read_urgency(urgency)?);
+                    let (terminal, expires_at) = (parse(&id, "an envelope")?, first_deadline(db, &id, urgency)?);
+                    all.push(MostUrgent { terminal, urgency, expires_at });
                 }
                 Ok(all)
             })
             .await
     }
 
-    /// The same for one terminal. Asked with every submission: it does not look at all that waits, unless nothing of it is
-    /// more urgent than bulk, of which alone the expiry matters.
+    /// The same for one terminal. Asked with every submission: it looks at one envelope, and at one more of bulk, of which alone
+    /// the expiry matters.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -103,23 +101,12 @@ impl Store {
         self.reader
             .run(move |db| {
                 let id = terminal.to_string();
-                let from = format!(
-                    "FROM envelopes e JOIN messages m ON m.seq = e.message
-                     WHERE {IS_DUE} AND {MAY_CALL} AND e.terminal = ?1 AND NOT {NOT_TAKEN}"
-                );
                 let first: Option<i64> = db
-                    .prepare_cached(&format!("SELECT e.urgency {from} ORDER BY e.urgency, e.message LIMIT 1"))?
+                    .prepare_cached(&first_urgency("?1"))?
                     .query_row(params![id, now()], |row| row.get(0))
                     .optional()?;
                 let Some(urgency) = first.map(read_urgency).transpose()? else { return Ok(None) };
-                let expires_at: Option<i64> = match urgency {
-                    Urgency::Bulk => db
-                        .prepare_cached(&format!("SELECT min(m.expires_at) {from}"))?
-                        .query_row(params![id, now()], |row| row.get(0))?,
-                    _ => None,
-                };
-                let expires_at = expires_at.and_then(|at| Timestamp::from_millisecond(at).ok());
-                Ok(Some(MostUrgent { terminal, urgency, expires_at }))
+                Ok(Some(MostUrgent { terminal, urgency, expires_at: first_deadline(db, &id, urgency)? }))
             })
             .await
     }
@@ -273,6 +260,39 @@ pub enum Doubt {
     Raised,
     /// The terminal has said that it does not have it.
     Dispelled,
+}
+
+/// The urgency of the most urgent envelope of a terminal that may cause a call at `?2`, out of the index alone. Messages that are not
+/// accepted yet have an index of their own, which is nearly always empty.
+pub(super) fn first_urgency(terminal: &str) -> String {
+    format!(
+        "SELECT e.urgency FROM envelopes e
+         WHERE e.terminal = {terminal} AND {IS_DUE} AND {MAY_CALL} AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
+         ORDER BY e.urgency, e.message LIMIT 1"
+    )
+}
+
+/// Of each terminal for which anything waits: one look for each, however much that is.
+pub(super) fn first_urgencies() -> String {
+    format!("SELECT q.terminal, ({}) FROM queues q WHERE q.messages > 0", first_urgency("q.terminal"))
+}
+
+/// When the first message expires that waits for a terminal for which nothing is more urgent than bulk.
+pub(super) fn first_deadline_sql() -> String {
+    format!(
+        "SELECT e.deadline FROM envelopes e WHERE e.terminal = ?1 AND e.deadline IS NOT NULL AND {IS_DUE} AND {MAY_CALL}
+           AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
+         ORDER BY e.deadline LIMIT 1"
+    )
+}
+
+fn first_deadline(db: &Database, terminal: &str, urgency: Urgency) -> Result<Option<Timestamp>, StoreError> {
+    if urgency != Urgency::Bulk {
+        return Ok(None);
+    }
+    let at: Option<i64> =
+        db.prepare_cached(&first_deadline_sql())?.query_row(params![terminal, now()], |row| row.get(0)).optional()?;
+    Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
 }
 
 /// Ends what is under way on a call that is over.

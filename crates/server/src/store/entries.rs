@@ -96,7 +96,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn messages_after(&self, last: Last, after: Option<MessageId>) -> Result<Vec<MessageEntry>, StoreError> {
         self.reader
-            .run(move |db| {
+            .survey(move |db| {
                 let from = match after {
                     None => "ORDER BY seq DESC LIMIT ?1",
                     Some(_) => "WHERE seq < (SELECT seq FROM messages WHERE id = ?2) ORDER BY seq DESC LIMIT ?1",

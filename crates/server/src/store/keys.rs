@@ -106,7 +106,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn due_to_nobody(&self) -> Result<BTreeSet<TerminalId>, StoreError> {
         self.reader
-            .run(move |db| {
+            .survey(move |db| {
                 let sql = format!(
                     "SELECT t.id FROM terminals t JOIN queues q ON q.terminal = t.id
                      WHERE q.messages > 0 AND NOT ({CAN_BE_PROVED})"

@@ -9,7 +9,7 @@ use line::{CallId, Number};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::deliveries::{IS_DUE, MAY_CALL};
-use super::rows::parse;
+use super::rows::{parse, time};
 use super::{Store, StoreError, now};
 use crate::directory::Name;
 use crate::ledger::{Account, Loop, Micros, Reservation};
@@ -147,11 +147,7 @@ impl Store {
         self.reader
             .run(move |db| {
                 let name: Option<String> = db
-                    .prepare_cached(&format!(
-                        "SELECT m.provider FROM envelopes e JOIN messages m ON m.seq = e.message
-                         WHERE e.terminal = ?1 AND {IS_DUE} AND {MAY_CALL}
-                         ORDER BY e.urgency, e.message LIMIT 1"
-                    ))?
+                    .prepare_cached(&first_provider())?
                     .query_row(params![terminal.to_string(), now()], |row| row.get(0))
                     .optional()?;
                 name.map(|name| parse(&name, "a message")).transpose()
@@ -159,23 +155,20 @@ impl Store {
             .await
     }
 
-    /// When a call with each party last came up.
+    /// When a call with each terminal last came up.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn last_connected(&self) -> Result<BTreeMap<Name, Timestamp>, StoreError> {
         const WHAT: &str = "a call";
         self.reader
-            .run(move |db| {
-                let mut select = db.prepare_cached(
-                    "SELECT party, max(connected_at) FROM calls WHERE connected_at IS NOT NULL GROUP BY party",
-                )?;
+            .survey(move |db| {
+                let mut select = db.prepare_cached(LAST_CONNECTED)?;
                 let mut rows = select.query([])?;
                 let mut last = BTreeMap::new();
                 while let Some(row) = rows.next()? {
-                    let at =
-                        Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::Damaged { what: WHAT })?;
-                    last.insert(parse(&row.get::<_, String>(0)?, WHAT)?, at);
+                    let Some(at) = row.get(1)? else { continue };
+                    last.insert(parse(&row.get::<_, String>(0)?, WHAT)?, time(at, WHAT)?);
                 }
                 Ok(last)
             })
@@ -189,29 +182,52 @@ impl Store {
     pub async fn unanswered_since(&self, since: Timestamp) -> Result<Vec<(Number, Timestamp)>, StoreError> {
         const WHAT: &str = "a call";
         self.reader
-            .run(move |db| {
-                let mut select = db.prepare_cached(
-                    "SELECT number, placed_at FROM calls c WHERE direction = 'outgoing' AND connected_at IS NULL
-                     AND placed_at >= ?1 AND NOT EXISTS (SELECT 1 FROM calls a WHERE a.number = c.number
-                     AND a.placed_at >= c.placed_at AND a.connected_at IS NOT NULL) ORDER BY placed_at",
-                )?;
+            .survey(move |db| {
+                let mut select = db.prepare_cached(CALLS_SINCE)?;
                 let mut rows = select.query([since.as_millisecond()])?;
-                let mut calls = Vec::new();
+                let mut unanswered = BTreeMap::<String, Vec<Timestamp>>::new();
                 while let Some(row) = rows.next()? {
-                    let at =
-                        Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::Damaged { what: WHAT })?;
-                    calls.push((parse(&row.get::<_, String>(0)?, WHAT)?, at));
+                    let (number, at) = (row.get::<_, String>(0)?, time(row.get(1)?, WHAT)?);
+                    match (row.get(2)?, row.get(3)?) {
+                        // Answered, or it has called: what went before does not count any more.
+                        (true, _) => drop(unanswered.remove(&number)),
+                        (false, true) => unanswered.entry(number).or_default().push(at),
+                        (false, false) => {}
+                    }
                 }
+                let mut calls = Vec::new();
+                for (number, times) in unanswered {
+                    let number: Number = parse(&number, WHAT)?;
+                    calls.extend(times.into_iter().map(|at| (number.clone(), at)));
+                }
+                calls.sort_by_key(|(_, at)| *at);
                 Ok(calls)
             })
             .await
     }
 }
 
+/// Of the three urgencies each has its oldest envelope at the head of an index.
+/// The provider of the first message that may cause a call with a terminal at the time ?2.
+pub(super) fn first_provider() -> String {
+    format!(
+        "SELECT m.provider FROM envelopes e JOIN messages m ON m.seq = e.message
+         WHERE e.terminal = ?1 AND {IS_DUE} AND {MAY_CALL} AND m.waiting > 0 ORDER BY e.urgency, e.message LIMIT 1"
+    )
+}
+
+/// Calls with one terminal follow each other: the last that was placed, of those that came up, is the last that came up.
+pub(super) const LAST_CONNECTED: &str = "SELECT name, (SELECT connected_at FROM calls
+      WHERE party = name AND connected_at IS NOT NULL ORDER BY placed_at DESC LIMIT 1) FROM terminals";
+
+pub(super) const CALLS_SINCE: &str =
+    "SELECT number, placed_at, connected_at IS NOT NULL, direction = 'outgoing' FROM calls
+    WHERE placed_at >= ?1 ORDER BY placed_at";
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::{CallRecord, Direction};
+    use crate::directory::{CallRecord, Connection, Direction, Terminal, TrustedBy};
 
     fn reservation(number: u8, amount: i64) -> Reservation {
         Reservation {
@@ -266,6 +282,10 @@ mod tests {
     async fn calls_count_as_redials_until_one_is_answered() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
+        let (id, name, connection) = (TerminalId::from_octets([1; 8]), "owner".parse().unwrap(), Connection::Down);
+        let trusted_by = TrustedBy::default();
+        let owner = Terminal { id, name, number: None, address: None, trusted_by, connection };
+        store.add_terminal(owner).await.unwrap();
         for record in [call(0, None), call(10, Some(12)), call(20, None), call(30, None)] {
             store.record_call(record).await.unwrap();
         }

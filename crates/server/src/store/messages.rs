@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::bounces::{self, ReturnPath};
 use super::content::INLINE_OCTETS_MAX;
 use super::draft::NewContent;
+use super::fan_out::{self, FanOut};
 use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
 use super::rows::{parse, read_count, read_head, urgency_rank};
 use super::subscriptions::calls_at;
@@ -75,7 +76,7 @@ pub struct Accepted {
 
 impl NewMessage {
     /// What makes a submission the same submission, without what may differ when it is sent again: its id, the time.
-    fn fingerprint(&self) -> [u8; 32] {
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
         let Handling { urgency, topic, replace_key, expires_at: _, idempotency_key: _, return_path: _ } =
             &self.handling;
         let mut terminals: Vec<_> = self.terminals.iter().map(ToString::to_string).collect();
@@ -99,8 +100,8 @@ impl Store {
     /// Stores a message and its envelopes. On return they are on the disk: the provider may be told.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing of it is stored (a content file that nobody names may be left behind, until the next
-    /// cleaning). [`StoreError::Quota`], [`StoreError::KeyReused`] and [`StoreError::NoTerminal`] are the provider's.
+    /// [`StoreError`]: nothing of it is stored (a crash may leave a content file behind that nobody names, until it is
+    /// swept). [`StoreError::Quota`], [`StoreError::KeyReused`] and [`StoreError::NoTerminal`] are the provider's.
     pub async fn accept(&self, mut message: NewMessage) -> Result<Accepted, StoreError> {
         let digest = message.head.digest;
         let content = std::mem::replace(&mut message.content, NewContent::Held(Bytes::new()));
@@ -119,16 +120,27 @@ impl Store {
                 (None, Some(pin))
             }
         };
+        let is_filed = pin.is_some();
         let is_held = message.subscribers.iter().flatten().any(|subscriber| subscriber.calls != Calls::Now);
         let (quotas, has_moment) = (self.quotas, is_held || message.handling.expires_at.is_some());
         // What is replaced is undone again if the rest fails; everything else is asked before anything is written.
         let is_sure = message.handling.replace_key.is_none();
-        let work = move |db: &Database| {
-            let inserted = insert(db, &message, quotas, inline.as_ref());
-            drop(pin); // the row names the file now, for whoever comes after us on this thread
-            inserted
+        let many = message.terminals.len() + message.subscribers.as_ref().map_or(0, Vec::len) > fan_out::WHOLE_MAX;
+        let inserted = if many && is_sure {
+            let mut fan_out = FanOut::new(message, inline, pin, quotas, self.arriving.clone());
+            self.writer.run_steps(move |db| fan_out.step(db)).await
+        } else {
+            let work = move |db: &Database| {
+                let inserted = insert(db, &message, quotas, inline.as_ref());
+                drop(pin); // the row names the file now, for whoever comes after us on this thread
+                inserted
+            };
+            if is_sure { self.writer.run_sure(work).await } else { self.writer.run(work).await }
         };
-        let inserted = if is_sure { self.writer.run_sure(work).await } else { self.writer.run(work).await };
+        if is_filed && inserted.as_ref().map_or(true, |accepted| accepted.is_repeated) {
+            // No row of ours names the file. What cannot be removed now is swept later.
+            let _ = self.remove_files(vec![digest]).await;
+        }
         if let Err(StoreError::Quota(over)) = &inserted {
             self.vitals.over_quota.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%over, "submission refused");
@@ -199,76 +211,114 @@ impl Store {
 /// Writes a message, its content and its envelopes.
 fn insert(db: &Database, message: &NewMessage, quotas: Quotas, inline: Option<&Bytes>) -> Result<Accepted, StoreError> {
     let NewMessage { head, provider, content: _, terminals, subscribers, handling } = message;
-    let id = head.id.to_string();
-    let provider_name = provider.to_string();
-    let size = i64::try_from(head.size).map_err(|_| StoreError::Damaged { what: "the size" })?;
-    let fingerprint = handling.idempotency_key.as_ref().map(|_| message.fingerprint());
-    if let (Some(key), Some(fingerprint)) = (&handling.idempotency_key, &fingerprint)
-        && let Some(id) = find_repeated(db, &provider_name, key, fingerprint)?
-    {
-        let count = "SELECT count(*) FROM envelopes WHERE message = (SELECT seq FROM messages WHERE id = ?1)";
-        let envelopes = db.prepare_cached(count)?.query_row([id.to_string()], |row| read_count(row, 0))?;
-        return Ok(Accepted { id, is_repeated: true, envelopes, replaced: 0, near: Vec::new() });
+    if let Some(accepted) = answer_repeated(db, message)? {
+        return Ok(accepted);
     }
     let now = now();
-    // Not before it is known to be no repetition: that is answered as the first was, however late it comes.
-    if let Some(at) = handling.expires_at.filter(|at| fingerprint.is_some() && at.as_millisecond() <= now) {
-        return Err(StoreError::Expired(at));
-    }
+    refuse_expired(message, now)?;
     // First, so that what is replaced does not count.
     let named: BTreeSet<_> = terminals.iter().copied().collect();
     let registered: Vec<_> = subscribers.iter().flatten().filter(|one| !named.contains(&one.terminal)).collect();
     let replaced = match &handling.replace_key {
         Some(key) => {
             let all = terminals.iter().copied().chain(registered.iter().map(|one| one.terminal));
-            replace(db, &provider_name, key, all, &id, now)?
+            replace(db, &provider.to_string(), key, all, &head.id.to_string(), now)?
         }
         None => 0,
     };
     let mut near = Vec::new();
     let mut queues = Queues::prepare(db)?;
-    if let Some(waits) = queues.of_provider(&provider_name)? {
-        let holder = || Holder::Provider(provider.clone());
-        quotas.provider.check(waits, head.size, holder, &mut near)?;
-    }
+    queues.check_provider(message, quotas, &mut near)?;
     let mut envelopes = Vec::with_capacity(terminals.len() + registered.len());
     for terminal in terminals {
-        let id = terminal.to_string();
-        let (name, waits) = queues.of_terminal(&id)?.ok_or(StoreError::NoTerminal(*terminal))?;
-        let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
-        quotas.terminal.check(waits, head.size, holder, &mut near)?;
-        envelopes.push(Envelope { terminal: id, calls_at: None, over: None });
+        let terminal = queues.check_named(*terminal, message, quotas, &mut near)?;
+        envelopes.push(Envelope { terminal, calls_at: None, over: None });
     }
     for subscriber in registered {
         let id = subscriber.terminal.to_string();
         let Some((name, waits)) = queues.of_terminal(&id)? else { continue }; // removed since it was asked for
-        let holder = || name.parse().map_or_else(|_| Holder::Provider(provider.clone()), Holder::Terminal);
         // A subscriber for whom too much waits does not keep the news from the others.
-        let over = quotas.terminal.check(waits, head.size, holder, &mut near).err();
+        let over = quotas.terminal.check(waits, head.size, || holder_of(&name, message), &mut near).err();
         envelopes.push(Envelope { terminal: id, calls_at: calls_at(subscriber.calls), over });
     }
     // From here on only the disk can fail.
+    let row = Row {
+        waiting: i64::try_from(envelopes.len()).unwrap_or(i64::MAX),
+        settled_at: envelopes.is_empty().then_some(now), // nobody has registered: it is over at once
+        has_key: true,
+    };
+    let seq = insert_row(db, message, inline, now, &row)?;
+    if !envelopes.is_empty() {
+        queues.count_message(message)?;
+        queues.add(seq, message, &envelopes)?;
+        fail_over_quota(db, seq, &envelopes, now)?;
+    }
+    Ok(Accepted { id: head.id, is_repeated: false, envelopes: envelopes.len() as u64, replaced, near })
+}
+
+/// What a submission is answered that was accepted before under the same key.
+pub(super) fn answer_repeated(db: &Database, message: &NewMessage) -> Result<Option<Accepted>, StoreError> {
+    let Some(key) = &message.handling.idempotency_key else { return Ok(None) };
+    let found = find_repeated(db, &message.provider.to_string(), key, &message.fingerprint())?;
+    let Some(id) = found else { return Ok(None) };
+    let count = "SELECT count(*) FROM envelopes WHERE message = (SELECT seq FROM messages WHERE id = ?1)";
+    let envelopes = db.prepare_cached(count)?.query_row([id.to_string()], |row| read_count(row, 0))?;
+    Ok(Some(Accepted { id, is_repeated: true, envelopes, replaced: 0, near: Vec::new() }))
+}
+
+/// Not before it is known to be no repetition: that is answered as the first was, however late it comes.
+pub(super) fn refuse_expired(message: &NewMessage, now: i64) -> Result<(), StoreError> {
+    let Handling { expires_at, idempotency_key, .. } = &message.handling;
+    match expires_at.filter(|at| idempotency_key.is_some() && at.as_millisecond() <= now) {
+        Some(at) => Err(StoreError::Expired(at)),
+        None => Ok(()),
+    }
+}
+
+/// Whose quota a terminal's is.
+pub(super) fn holder_of(name: &str, message: &NewMessage) -> Holder {
+    name.parse().map_or_else(|_| Holder::Provider(message.provider.clone()), Holder::Terminal)
+}
+
+/// What of a message's row depends on how it is accepted.
+pub(super) struct Row {
+    pub(super) waiting: i64,
+    pub(super) settled_at: Option<i64>,
+    /// A repetition finds it by its key from now on.
+    pub(super) has_key: bool,
+}
+
+/// Writes a message without its envelopes.
+pub(super) fn insert_row(
+    db: &Database,
+    message: &NewMessage,
+    inline: Option<&Bytes>,
+    now: i64,
+    row: &Row,
+) -> Result<i64, StoreError> {
+    let NewMessage { head, provider, handling, .. } = message;
+    let key = handling.idempotency_key.as_ref().filter(|_| row.has_key);
     db.prepare_cached(
         "INSERT INTO messages (id, provider, content_type, digest, size, kept, accepted_at, urgency, topic, expires_at,
            replace_key, idempotency_key, fingerprint, waiting, settled_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
-        id,
-        provider_name,
+        head.id.to_string(),
+        provider.to_string(),
         head.content_type.as_str(),
         head.digest.to_string(),
-        size,
+        size_of(message)?,
         if inline.is_some() { "row" } else { "file" },
         now,
         urgency_rank(handling.urgency),
         handling.topic.as_ref().map(ToString::to_string),
         handling.expires_at.map(Timestamp::as_millisecond),
         handling.replace_key,
-        handling.idempotency_key,
-        fingerprint,
-        i64::try_from(envelopes.len()).unwrap_or(i64::MAX),
-        envelopes.is_empty().then_some(now), // nobody has registered: it is over at once
+        key,
+        key.map(|_| message.fingerprint()),
+        row.waiting,
+        row.settled_at,
     ])?;
     let seq = db.last_insert_rowid();
     if let Some(content) = inline {
@@ -277,23 +327,23 @@ fn insert(db: &Database, message: &NewMessage, quotas: Quotas, inline: Option<&B
     if let Some(path) = &handling.return_path {
         bounces::insert(db, seq, path)?;
     }
-    if !envelopes.is_empty() {
-        queues.add(seq, &provider_name, &envelopes, handling.urgency, size)?;
-        fail_over_quota(db, seq, &envelopes, now)?;
-    }
-    Ok(Accepted { id: head.id, is_repeated: false, envelopes: envelopes.len() as u64, replaced, near })
+    Ok(seq)
+}
+
+fn size_of(message: &NewMessage) -> Result<i64, StoreError> {
+    i64::try_from(message.head.size).map_err(|_| StoreError::Damaged { what: "the size" })
 }
 
 /// An envelope about to be written.
-struct Envelope {
-    terminal: String,
-    calls_at: Option<i64>,
+pub(super) struct Envelope {
+    pub(super) terminal: String,
+    pub(super) calls_at: Option<i64>,
     /// Too much waits for the terminal already.
-    over: Option<OverQuota>,
+    pub(super) over: Option<OverQuota>,
 }
 
 /// Subscribers for whom too much waits have their verdict at once, and it says why.
-fn fail_over_quota(db: &Database, seq: i64, envelopes: &[Envelope], now: i64) -> Result<(), StoreError> {
+pub(super) fn fail_over_quota(db: &Database, seq: i64, envelopes: &[Envelope], now: i64) -> Result<(), StoreError> {
     let mut update = db.prepare_cached(
         "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?4 WHERE message = ?1 AND terminal = ?2",
     )?;
@@ -344,13 +394,13 @@ fn replace(
 }
 
 /// The statements about what waits: for a hundred thousand terminals each is looked up once.
-struct Queues<'a> {
+pub(super) struct Queues<'a> {
     db: &'a Database,
     find: CachedStatement<'a>,
 }
 
 impl<'a> Queues<'a> {
-    fn prepare(db: &'a Database) -> Result<Self, StoreError> {
+    pub(super) fn prepare(db: &'a Database) -> Result<Self, StoreError> {
         let find = db.prepare_cached(
             "SELECT t.name, coalesce(q.messages, 0), coalesce(q.octets, 0)
              FROM terminals t LEFT JOIN queues q ON q.terminal = t.id WHERE t.id = ?1",
@@ -358,48 +408,73 @@ impl<'a> Queues<'a> {
         Ok(Self { db, find })
     }
 
-    /// What waits of a provider.
-    fn of_provider(&self, name: &str) -> Result<Option<Waits>, StoreError> {
+    /// Refuses a message of a provider of which too much waits.
+    pub(super) fn check_provider(
+        &self,
+        message: &NewMessage,
+        quotas: Quotas,
+        near: &mut Vec<NearQuota>,
+    ) -> Result<(), StoreError> {
         let waits = self
             .db
             .prepare_cached("SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1")?
-            .query_row([name], |row| Ok(Waits { messages: read_count(row, 0)?, octets: read_count(row, 1)? }))
+            .query_row([message.provider.to_string()], |row| {
+                Ok(Waits { messages: read_count(row, 0)?, octets: read_count(row, 1)? })
+            })
             .optional()?;
-        Ok(waits)
+        let Some(waits) = waits else { return Ok(()) };
+        let holder = || Holder::Provider(message.provider.clone());
+        Ok(quotas.provider.check(waits, message.head.size, holder, near)?)
+    }
+
+    /// Refuses a message for a terminal for which too much waits, or that is not there; its id as it is kept.
+    pub(super) fn check_named(
+        &mut self,
+        terminal: TerminalId,
+        message: &NewMessage,
+        quotas: Quotas,
+        near: &mut Vec<NearQuota>,
+    ) -> Result<String, StoreError> {
+        let id = terminal.to_string();
+        let (name, waits) = self.of_terminal(&id)?.ok_or(StoreError::NoTerminal(terminal))?;
+        quotas.terminal.check(waits, message.head.size, || holder_of(&name, message), near)?;
+        Ok(id)
     }
 
     /// A terminal's name, and what waits for it.
-    fn of_terminal(&mut self, id: &str) -> Result<Option<(String, Waits)>, StoreError> {
+    pub(super) fn of_terminal(&mut self, id: &str) -> Result<Option<(String, Waits)>, StoreError> {
         let found = self.find.query_row([id], |row| {
             Ok((row.get(0)?, Waits { messages: read_count(row, 1)?, octets: read_count(row, 2)? }))
         });
         Ok(found.optional()?)
     }
 
-    /// Writes the envelopes of a message, and counts them.
-    fn add(
-        &self,
-        seq: i64,
-        provider: &str,
-        envelopes: &[Envelope],
-        urgency: Urgency,
-        size: i64,
-    ) -> Result<(), StoreError> {
+    /// Counts a message that waits for its provider.
+    pub(super) fn count_message(&self, message: &NewMessage) -> Result<(), StoreError> {
         self.db
             .prepare_cached(
                 "UPDATE providers SET waiting_messages = waiting_messages + 1, waiting_octets = waiting_octets + ?2
                  WHERE name = ?1",
             )?
-            .execute(params![provider, size])?;
+            .execute(params![message.provider.to_string(), size_of(message)?])?;
+        Ok(())
+    }
+
+    /// Writes envelopes of a message, and counts them.
+    pub(super) fn add(&self, seq: i64, message: &NewMessage, envelopes: &[Envelope]) -> Result<(), StoreError> {
+        let (handling, size) = (&message.handling, size_of(message)?);
+        // Kept with the envelope where it matters for when the terminal is called.
+        let deadline = handling.expires_at.filter(|_| handling.urgency == Urgency::Bulk);
+        let (urgency, deadline) = (urgency_rank(handling.urgency), deadline.map(Timestamp::as_millisecond));
         let mut insert = self.db.prepare_cached(
-            "INSERT INTO envelopes (message, terminal, urgency, size, calls_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO envelopes (message, terminal, urgency, size, calls_at, deadline) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         let mut count = self.db.prepare_cached(
             "INSERT INTO queues VALUES (?1, 1, ?2)
              ON CONFLICT (terminal) DO UPDATE SET messages = messages + 1, octets = octets + excluded.octets",
         )?;
         for Envelope { terminal, calls_at, .. } in envelopes {
-            insert.execute(params![seq, terminal, urgency_rank(urgency), size, calls_at])?;
+            insert.execute(params![seq, terminal, urgency, size, calls_at, deadline])?;
             count.execute(params![terminal, size])?;
         }
         Ok(())

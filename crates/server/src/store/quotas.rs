@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rusqlite::OptionalExtension as _;
+
 use super::rows::{parse, read_count};
 use super::{Store, StoreError};
 use crate::directory::Name;
@@ -134,6 +136,20 @@ fn mark(max: u64) -> u64 {
 }
 
 impl Store {
+    /// What waits of a provider.
+    pub(super) async fn waits_of(&self, provider: Name) -> Result<Waits, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select =
+                    db.prepare_cached("SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1")?;
+                let waits = select.query_row([provider.to_string()], |row| {
+                    Ok(Waits { messages: read_count(row, 0)?, octets: read_count(row, 1)? })
+                });
+                Ok(waits.optional()?.unwrap_or(Waits { messages: 0, octets: 0 }))
+            })
+            .await
+    }
+
     /// The quotas of which four fifths are used.
     ///
     /// # Errors
@@ -144,7 +160,7 @@ impl Store {
         let marks =
             |quota: Quota| [quota.messages, quota.octets].map(|max| i64::try_from(mark(max)).unwrap_or(i64::MAX));
         self.reader
-            .run(move |db| {
+            .survey(move |db| {
                 let mut near = Vec::new();
                 let mut select = db.prepare_cached(
                     "SELECT name, waiting_messages, waiting_octets FROM providers

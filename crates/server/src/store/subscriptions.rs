@@ -1,5 +1,7 @@
 //! What terminals have registered for, and who has registered for a topic.
 
+use std::collections::BTreeSet;
+
 use delivery::{TerminalId, Topic, TopicFilter, Urgency};
 use jiff::{Timestamp, Zoned};
 use rusqlite::{Connection as Database, Row, params};
@@ -10,6 +12,9 @@ use super::{Store, StoreError, now};
 use crate::subscription::{
     Calls, RegisterError, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
 };
+
+/// Envelopes, and words of terminals, that one transaction releases.
+const RELEASED_AT_ONCE: usize = 256;
 
 /// How the database writes "never" where it sorts by time.
 const NEVER: i64 = i64::MAX;
@@ -129,7 +134,7 @@ impl Store {
         now: Zoned,
     ) -> Result<Vec<Subscriber>, StoreError> {
         self.reader
-            .run(move |db| {
+            .survey(move |db| {
                 // There are far fewer filters than subscriptions: most terminals of a service want the same.
                 let mut filters = db.prepare_cached("SELECT DISTINCT filter FROM subscriptions")?;
                 let mut select = db.prepare_cached(
@@ -165,18 +170,9 @@ impl Store {
     pub async fn next_release(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reader
             .run(|db| {
-                let at: Option<i64> = db
-                    .prepare_cached(
-                        "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1",
-                    )?
-                    .query_row([NEVER], |row| row.get(0))?;
-                let stated: Option<i64> =
-                    db.prepare_cached("SELECT min(until) FROM stated")?.query_row([], |row| row.get(0))?;
-                let rests: Option<i64> = db
-                    .prepare_cached(
-                        "SELECT min(rests_until) FROM envelopes WHERE rests_until IS NOT NULL AND verdict IS NULL",
-                    )?
-                    .query_row([], |row| row.get(0))?;
+                let at: Option<i64> = db.prepare_cached(NEXT_HELD)?.query_row([NEVER], |row| row.get(0))?;
+                let stated: Option<i64> = db.prepare_cached(NEXT_STATED)?.query_row([], |row| row.get(0))?;
+                let rests: Option<i64> = db.prepare_cached(NEXT_RESTED)?.query_row([], |row| row.get(0))?;
                 let at = [at, stated, rests].into_iter().flatten().min();
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
@@ -188,36 +184,52 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn release(&self, now: Timestamp) -> Result<Vec<TerminalId>, StoreError> {
-        self.writer
-            .run(move |db| {
-                let mut update = db.prepare_cached(
-                    "UPDATE envelopes SET calls_at = NULL
-                     WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at <= ?1 RETURNING terminal",
-                )?;
-                let mut rows = update.query([now.as_millisecond().min(NEVER - 1)])?;
-                let mut terminals = std::collections::BTreeSet::new();
-                while let Some(row) = rows.next()? {
-                    terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "an envelope")?);
-                }
-                let mut rested = db.prepare_cached(
-                    "UPDATE envelopes SET rests_until = NULL
-                     WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until <= ?1 RETURNING terminal",
-                )?;
-                let mut rows = rested.query([now.as_millisecond()])?;
-                while let Some(row) = rows.next()? {
-                    terminals.insert(parse::<TerminalId>(&row.get::<_, String>(0)?, "an envelope")?);
-                }
-                let mut over = db.prepare_cached("DELETE FROM stated WHERE until <= ?1 RETURNING terminal")?;
-                let mut rows = over.query([now.as_millisecond()])?;
-                while let Some(row) = rows.next()? {
-                    let terminal: String = row.get(0)?;
-                    end_rests(db, &terminal)?;
-                    terminals.insert(parse::<TerminalId>(&terminal, "what a terminal has said")?);
-                }
-                Ok(terminals.into_iter().collect())
-            })
-            .await
+        let mut terminals = BTreeSet::new();
+        loop {
+            // In batches: the hour at which all subscribers may be called keeps no submission waiting.
+            let some = self.writer.run(move |db| release_some(db, now.as_millisecond())).await?;
+            let is_last = some.len() < RELEASED_AT_ONCE;
+            terminals.extend(some);
+            if is_last {
+                return Ok(terminals.into_iter().collect());
+            }
+        }
     }
+}
+
+pub(super) const NEXT_HELD: &str =
+    "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1";
+pub(super) const NEXT_STATED: &str = "SELECT min(until) FROM stated";
+pub(super) const NEXT_RESTED: &str =
+    "SELECT min(rests_until) FROM envelopes WHERE rests_until IS NOT NULL AND verdict IS NULL";
+
+/// Envelopes held until then, those that rest until then, and what terminals have said until then; each that is released leaves its
+/// index.
+pub(super) const RELEASE: [&str; 3] = [
+    "UPDATE envelopes SET calls_at = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
+       WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at <= ?1 LIMIT ?2) RETURNING terminal",
+    "UPDATE envelopes SET rests_until = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
+       WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until <= ?1 LIMIT ?2) RETURNING terminal",
+    "DELETE FROM stated WHERE terminal IN (SELECT terminal FROM stated WHERE until <= ?1 LIMIT ?2) RETURNING terminal",
+];
+
+/// The terminals of some that are released, one for each.
+fn release_some(db: &Database, now: i64) -> Result<Vec<TerminalId>, StoreError> {
+    let mut terminals = Vec::new();
+    let [held, rested, stated] = RELEASE;
+    for sql in [held, rested, stated] {
+        let mut release = db.prepare_cached(sql)?;
+        let left = RELEASED_AT_ONCE - terminals.len();
+        let mut rows = release.query(params![now.min(NEVER - 1), i64::try_from(left).unwrap_or(i64::MAX)])?;
+        while let Some(row) = rows.next()? {
+            let terminal: String = row.get(0)?;
+            if sql == stated {
+                end_rests(db, &terminal)?; // what it refused while it took less
+            }
+            terminals.push(parse(&terminal, "the terminal of what is released")?);
+        }
+    }
+    Ok(terminals)
 }
 
 const WHAT: &str = "a subscription";

@@ -92,7 +92,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn terminals(&self) -> Result<Vec<Terminal>, StoreError> {
-        self.reader.run(|db| select_terminals(db, "ORDER BY name", params![])).await
+        self.reader.survey(|db| select_terminals(db, "ORDER BY name", params![])).await
     }
 
     /// The terminal that a destination names.
@@ -123,7 +123,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn terminals_due(&self) -> Result<Vec<Terminal>, StoreError> {
         let condition = "WHERE id IN (SELECT terminal FROM queues WHERE messages > 0) ORDER BY id";
-        self.reader.run(move |db| select_terminals(db, condition, params![])).await
+        self.reader.survey(move |db| select_terminals(db, condition, params![])).await
     }
 
     /// The terminal with this id.

@@ -1,8 +1,10 @@
 mod folder;
 mod keeping;
 mod migrations;
+mod plans;
 mod quotas;
 mod refusals;
+mod scale;
 mod subscriptions;
 mod taken_back;
 mod truth;

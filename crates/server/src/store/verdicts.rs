@@ -1,11 +1,13 @@
 //! Verdicts that no receipt brings: expired, cancelled, failed. Each is written where none stands, and once.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, ToSql, params};
 
+use super::cleaning::{BATCH, BATCH_TIME};
 use super::rows::read_count;
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
@@ -85,15 +87,7 @@ impl Store {
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reader
             .run(|db| {
-                let at: Option<i64> = db
-                    .prepare_cached(
-                        // One whose time is over, and whose verdict is pending, needs no look.
-                        "SELECT expires_at FROM messages m WHERE expires_at IS NOT NULL AND waiting > 0 AND EXISTS
-                           (SELECT 1 FROM envelopes WHERE message = m.seq AND verdict IS NULL AND pending_verdict IS NULL)
-                         ORDER BY expires_at LIMIT 1",
-                    )?
-                    .query_row([], |row| row.get(0))
-                    .optional()?;
+                let at: Option<i64> = db.prepare_cached(NEXT_EXPIRY)?.query_row([], |row| row.get(0)).optional()?;
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -110,15 +104,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn expire(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let expired = self
-            .writer
-            .run(move |db| {
-                let of = "message IN
-                    (SELECT seq FROM messages WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at <= ?4)";
-                let now = now.as_millisecond();
-                give(db, Verdict::Expired, None, now, of, &[&now])
-            })
-            .await?;
+        let (mut expired, mut after) = (0, Some(Expiring::default()));
+        // In batches: a message for a hundred thousand terminals keeps no submission waiting until all of it has expired.
+        while let Some(from) = after {
+            let batch = self.writer.run(move |db| expire_some(db, now.as_millisecond(), from)).await?;
+            (expired, after) = (expired + batch.0, batch.1);
+        }
         self.vitals.expired.fetch_add(expired as u64, Ordering::Relaxed);
         Ok(expired)
     }
@@ -160,6 +151,64 @@ impl Store {
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(seq, "damaged row quarantined");
         Ok(())
+    }
+}
+
+/// One whose time is over, and whose verdicts are pending, needs no look.
+pub(super) const NEXT_EXPIRY: &str = "SELECT expires_at FROM messages m WHERE expires_at IS NOT NULL AND waiting > 0
+    AND EXISTS (SELECT 1 FROM envelopes WHERE message = m.seq AND verdict IS NULL AND pending_verdict IS NULL)
+    ORDER BY expires_at LIMIT 1";
+
+/// How far expiring has come: those before this have their verdict, or are being delivered just now.
+#[derive(Debug, Clone, Default)]
+struct Expiring {
+    at: i64,
+    seq: i64,
+    /// Of that message, the last terminal.
+    terminal: String,
+}
+
+/// Messages that have expired, from one on.
+pub(super) const EXPIRED: &str = "SELECT expires_at, seq FROM messages
+    WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at <= ?1 AND (expires_at, seq) >= (?2, ?3)
+    ORDER BY expires_at, seq LIMIT ?4";
+
+/// Of a message, those that can expire, after one.
+pub(super) const EXPIRED_ENVELOPES: &str = "SELECT terminal FROM envelopes
+    WHERE message = ?1 AND terminal > ?2 AND verdict IS NULL AND pending_verdict IS NULL ORDER BY terminal LIMIT ?3";
+
+/// Gives some envelopes their verdict; how many, and how far that came, if it did not come to the end.
+fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Option<Expiring>), StoreError> {
+    let began = Instant::now();
+    let mut messages = db.prepare_cached(EXPIRED)?;
+    let mut envelopes = db.prepare_cached(EXPIRED_ENVELOPES)?;
+    let mut expired = 0;
+    loop {
+        let found = messages.query_map(params![now, from.at, from.seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = found.collect::<Result<Vec<(i64, i64)>, _>>()?;
+        for (at, seq) in &found {
+            let mut terminal = if *seq == from.seq { std::mem::take(&mut from.terminal) } else { String::new() };
+            loop {
+                let terminals = envelopes.query_map(params![seq, terminal, BATCH], |row| row.get::<_, String>(0))?;
+                let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
+                for terminal in &terminals {
+                    let of: [&dyn ToSql; 2] = [seq, terminal];
+                    expired += give(db, Verdict::Expired, None, now, "message = ?4 AND terminal = ?5", &of)?;
+                }
+                let is_last = terminals.len() < BATCH as usize;
+                terminal = terminals.into_iter().last().unwrap_or(terminal);
+                if began.elapsed() >= BATCH_TIME {
+                    return Ok((expired, Some(Expiring { at: *at, seq: *seq, terminal })));
+                }
+                if is_last {
+                    break;
+                }
+            }
+            from = Expiring { at: *at, seq: *seq, terminal };
+        }
+        if found.len() < BATCH as usize {
+            return Ok((expired, None));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where providers are told of verdicts, and what is still to be told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use jiff::Timestamp;
@@ -49,16 +49,7 @@ impl Store {
         let (due, stale) = self
             .reader
             .run(move |db| {
-                let mut select = db.prepare_cached(
-                    "SELECT o.id, o.failed, o.since, m.id, o.terminal, coalesce(t.name, o.terminal), e.verdict, e.verdict_reason,
-                       e.verdict_call, e.verdict_at, w.url, w.secret, w.may_be_private,
-                       (SELECT count(*) FROM deliveries d WHERE d.message = o.message AND d.terminal = o.terminal)
-                     FROM webhook_outbox o JOIN webhooks w ON w.provider = o.provider
-                       LEFT JOIN messages m ON m.seq = o.message
-                       LEFT JOIN envelopes e ON e.message = o.message AND e.terminal = o.terminal
-                       LEFT JOIN terminals t ON t.id = o.terminal
-                     WHERE o.provider = ?1 AND o.next_at <= ?2 ORDER BY o.next_at, o.id LIMIT ?3",
-                )?;
+                let mut select = db.prepare_cached(DUE)?;
                 let limit = i64::try_from(places + without.len()).unwrap_or(i64::MAX);
                 let mut rows = select.query(params![provider, now.as_millisecond(), limit])?;
                 let (mut due, mut stale) = (Vec::new(), Vec::new());
@@ -76,34 +67,60 @@ impl Store {
                 Ok((due, stale))
             })
             .await?;
-        for id in stale {
-            tracing::warn!(id, "a verdict can no longer be told");
-            self.telling_done(id).await?;
+        if !stale.is_empty() {
+            tracing::warn!(rows = ?stale, "verdicts can no longer be told");
+            self.tellings_ended(stale.into_iter().map(|id| (id, None)).collect()).await?;
         }
         Ok(due)
     }
 
-    /// Notes that a verdict was told, or was given up.
-    pub(crate) async fn telling_done(&self, id: i64) -> Result<(), StoreError> {
+    /// Notes which verdicts were told or given up, and which are tried again and when.
+    pub(crate) async fn tellings_ended(&self, ended: Vec<(i64, Option<Timestamp>)>) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("DELETE FROM webhook_outbox WHERE id = ?1")?.execute([id])?;
+                let mut delete = db.prepare_cached("DELETE FROM webhook_outbox WHERE id = ?1")?;
+                let mut update =
+                    db.prepare_cached("UPDATE webhook_outbox SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?;
+                for (id, next_at) in ended {
+                    match next_at {
+                        None => delete.execute([id])?,
+                        Some(at) => update.execute(params![id, at.as_millisecond()])?,
+                    };
+                }
                 Ok(())
             })
             .await
     }
 
-    /// Notes that a verdict could not be told, and when to try again.
-    pub(crate) async fn telling_failed(&self, id: i64, next_at: Timestamp) -> Result<(), StoreError> {
-        self.writer
+    /// Since when the oldest verdict of each provider waits to be told.
+    pub(crate) async fn oldest_tellings(&self) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        let providers = self.webhook_providers();
+        self.reader
             .run(move |db| {
-                db.prepare_cached("UPDATE webhook_outbox SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?
-                    .execute(params![id, next_at.as_millisecond()])?;
-                Ok(())
+                let mut select = db.prepare_cached(OLDEST)?;
+                let mut oldest = BTreeMap::new();
+                for provider in providers {
+                    if let Some(since) = select.query_row([&provider], |row| row.get::<_, Option<i64>>(0))? {
+                        oldest.insert(provider, time(since, "a verdict that is to be told")?);
+                    }
+                }
+                Ok(oldest)
             })
             .await
     }
 }
+
+pub(super) const OLDEST: &str = "SELECT min(since) FROM webhook_outbox WHERE provider = ?1";
+
+pub(super) const DUE: &str =
+    "SELECT o.id, o.failed, o.since, m.id, o.terminal, coalesce(t.name, o.terminal), e.verdict, e.verdict_reason,
+       e.verdict_call, e.verdict_at, w.url, w.secret, w.may_be_private,
+       (SELECT count(*) FROM deliveries d WHERE d.message = o.message AND d.terminal = o.terminal)
+     FROM webhook_outbox o JOIN webhooks w ON w.provider = o.provider
+       LEFT JOIN messages m ON m.seq = o.message
+       LEFT JOIN envelopes e ON e.message = o.message AND e.terminal = o.terminal
+       LEFT JOIN terminals t ON t.id = o.terminal
+     WHERE o.provider = ?1 AND o.next_at <= ?2 ORDER BY o.next_at, o.id LIMIT ?3";
 
 /// Keeps a provider's webhook.
 pub(super) fn insert(db: &Database, provider: &str, webhook: &Webhook) -> Result<(), StoreError> {

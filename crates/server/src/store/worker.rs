@@ -1,11 +1,11 @@
-//! The threads that own the connections to SQLite: one writes, one reads.
+//! The threads that own the connections to SQLite: one writes, a few read.
 //!
 //! The writer takes whatever is waiting into one transaction (group commit) and answers each job after COMMIT has
 //! returned, that is, after the log is on the disk (`synchronous=FULL`). A job that fails is undone alone; for that it has a
 //! savepoint, whose price is a copy of every page it touches. A job that asks before it writes does without.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ const QUEUE_MAX: usize = 4096;
 /// How long the writer stays awake after a commit.
 const ALERT_TIME: Duration = Duration::from_micros(200);
 
+/// Connections that read, each with a thread.
+const READERS: usize = 3;
+
 /// Commits after which the log is copied into the database beside the writer.
 const CHECKPOINT_COMMITS: u32 = 64;
 
@@ -37,8 +40,18 @@ type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Done + Send>;
 /// A job that has run.
 struct Done {
     answer: Answer,
+    /// It goes on in the next transaction; if this one fails, it learns that.
+    rest: Option<Job>,
     /// What SQLite said, if it failed.
     failed: Option<Arc<rusqlite::Error>>,
+}
+
+/// What came of a part of a long job.
+pub(super) enum Step<T> {
+    /// There is more to do, in a transaction of its own.
+    More,
+    /// That was the last.
+    Done(T),
 }
 
 /// A thread with a connection. It ends when its queue is empty and the last handle is dropped, which waits for that.
@@ -87,7 +100,7 @@ impl Worker {
         })
     }
 
-    pub(super) fn start_reader(connection: Connection) -> Result<Self, StoreError> {
+    fn start_reader(connection: Connection) -> Result<Self, StoreError> {
         Self::start("store-reader", move |queue| read(&connection, queue))
     }
 
@@ -127,6 +140,19 @@ impl Worker {
         self.submit(all_or_nothing).await
     }
 
+    /// Runs `work` again and again, each time in another transaction with what others have to write, and gives its result after
+    /// the last. It goes on to the end even if nobody waits for that any more; a crash may end it after any of them.
+    pub(super) async fn run_steps<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<Step<T>, StoreError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let jobs = self.running.jobs.as_ref().ok_or(StoreError::Stopped)?;
+        jobs.send(step(work, sender)).await.map_err(|_| StoreError::Stopped)?;
+        receiver.await.map_err(|_| StoreError::Stopped)?
+    }
+
     async fn submit<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -142,12 +168,108 @@ impl Worker {
             let answer: Answer = Box::new(move |committed| {
                 let _ = sender.send(committed.and(result)); // the caller may have gone away
             });
-            Done { answer, failed }
+            Done { answer, rest: None, failed }
         });
         let jobs = self.running.jobs.as_ref().ok_or(StoreError::Stopped)?;
         jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
         receiver.await.map_err(|_| StoreError::Stopped)?
     }
+}
+
+/// The connections that read. One is never given a look at everything: a short question does not wait for a long one.
+#[derive(Debug, Clone)]
+pub(super) struct Readers {
+    readers: Arc<[Reader]>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    worker: Worker,
+    /// Jobs that it has and has not done.
+    pending: Arc<AtomicUsize>,
+}
+
+impl Readers {
+    pub(super) fn start(open: impl Fn() -> Result<Connection, StoreError>) -> Result<Self, StoreError> {
+        let start = |_| Ok(Reader { worker: Worker::start_reader(open()?)?, pending: Arc::default() });
+        Ok(Self { readers: (0..READERS).map(start).collect::<Result<_, StoreError>>()? })
+    }
+
+    /// Runs a short question.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        run_on(&self.readers, work).await
+    }
+
+    /// Runs a look at a table as a whole.
+    pub(super) async fn survey<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        run_on(&self.readers[1..], work).await
+    }
+}
+
+/// Runs on the first that is idle, or on the one with the fewest jobs.
+async fn run_on<T, F>(readers: &[Reader], work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+{
+    let fewest = readers.iter().min_by_key(|reader| reader.pending.load(Ordering::Relaxed));
+    let reader = fewest.expect("there are some");
+    let pending = Pending::note(reader.pending.clone());
+    let work = move |connection: &Connection| {
+        let _pending = pending;
+        work(connection)
+    };
+    reader.worker.submit(work).await
+}
+
+/// While it lives, its reader has this job.
+struct Pending(Arc<AtomicUsize>);
+
+impl Pending {
+    fn note(jobs: Arc<AtomicUsize>) -> Self {
+        jobs.fetch_add(1, Ordering::Relaxed);
+        Self(jobs)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One step of a long job, and then the next.
+fn step<T, F>(mut work: F, sender: oneshot::Sender<Result<T, StoreError>>) -> Job
+where
+    T: Send + 'static,
+    F: FnMut(&Connection) -> Result<Step<T>, StoreError> + Send + 'static,
+{
+    Box::new(move |connection| {
+        let result = connection.and_then(|connection| in_savepoint(connection, &mut work));
+        let failed = match &result {
+            Err(StoreError::Database(error)) => Some(error.clone()),
+            _ => None,
+        };
+        let over = match result {
+            Ok(Step::More) => {
+                return Done { answer: Box::new(|_| ()), rest: Some(step(work, sender)), failed };
+            }
+            Ok(Step::Done(value)) => Ok(value),
+            Err(error) => Err(error),
+        };
+        let answer: Answer = Box::new(move |committed| {
+            let _ = sender.send(committed.and(over)); // the caller may have gone away
+        });
+        Done { answer, rest: None, failed }
+    })
 }
 
 fn in_savepoint<T>(
@@ -174,8 +296,14 @@ fn write(
 ) {
     let mut commits = 0_u32;
     let mut group = Vec::with_capacity(GROUP_MAX);
-    while let Some(first) = next(&mut queue) {
-        group.push(first);
+    // Long jobs between two steps: each has one in a transaction.
+    let mut long = Vec::new();
+    loop {
+        group.append(&mut long);
+        if group.is_empty() {
+            let Some(first) = next(&mut queue) else { return };
+            group.push(first);
+        }
         while group.len() < GROUP_MAX
             && let Ok(job) = queue.try_recv()
         {
@@ -190,8 +318,9 @@ fn write(
                 Some(error) => Err(error.clone()),
                 None => Ok(connection),
             };
-            let done = job(usable);
+            let mut done = job(usable);
             answers.push(done.answer);
+            long.extend(done.rest.take());
             // A full disk ends the whole transaction under a job (SQLITE_FULL), or the job has: what follows must not commit
             // by itself.
             if failed.is_none() && connection.is_autocommit() {
@@ -222,6 +351,11 @@ fn write(
         }
         for answer in answers {
             answer(committed.clone());
+        }
+        if let Err(error) = &committed {
+            for job in long.drain(..) {
+                (job(Err(error.clone())).answer)(Err(error.clone()));
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use line::{CallId, Ring};
 use link::Counters;
 use serde_json::json;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::figures::{self, Known};
 use super::information::{LineAway, NotDone, Pop};
@@ -28,11 +28,12 @@ use super::proxy::ProxyHeader;
 use super::tunnel::Tunnel;
 use super::words::{CallState, Ended, FarEnd, LinkUp, PlaceCall};
 use crate::dialer::UNSEEN;
-use crate::dialup::line_task::Attempt;
+use crate::dialup::line_task::{Attempt, Showing};
 use crate::dialup::open_link::{Gone, OpenLink};
-use crate::dialup::session::{Peer, Session};
+use crate::dialup::session::{Peer, Served, Session};
 use crate::dialup::{Allowance, DialOrder, Report};
 use crate::directory::{CallRecord, Direction, Name};
+use crate::keys::Admitted;
 use crate::outcome::Outcome;
 use crate::store::CallAway;
 
@@ -47,6 +48,9 @@ const LINE_DELAY: Duration = Duration::from_millis(60);
 
 /// Connections of a far end that wait to be taken.
 const WAITING_MAX: usize = 8;
+
+/// How long the word about a call may come behind the end of a stream on it.
+const WORD_WAIT: Duration = Duration::from_secs(2);
 
 /// Between two tries to hang up.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -201,11 +205,17 @@ impl OpenLink for LinkAway {
         let Ok(told) = told.wait_for(is_gone).await else { return gone("the server is stopping") };
         match &*told {
             Told::Ended(ended) => {
-                Gone { why: format!("link ended: {}", ended.outcome()), is_orderly: ended.is_orderly() }
+                let why = format!("link ended: {}", ended.outcome());
+                Gone { why, is_orderly: ended.is_orderly(), is_lost: ended.is_lost() }
             }
             Told::Missing => gone("the dial-up server does not know the call any more"),
             Told::Begun | Told::Up(_) | Told::Lost => gone("the connection to the dial-up server was lost"),
         }
+    }
+
+    /// A stream is lost before the dial-up server's word about the call is here: they are different streams.
+    async fn lost(&self) -> Option<Gone> {
+        timeout(WORD_WAIT, self.gone()).await.ok()
     }
 
     /// The dial-up server hangs up on a silent far end by itself.
@@ -227,7 +237,7 @@ impl OpenLink for LinkAway {
         Counters { octets_out, octets_in, flights, ..Counters::default() }
     }
 
-    fn proved(&self) {
+    fn proved(&self, _admitted: &Admitted) {
         self.proved.notify_one();
     }
 
@@ -236,7 +246,7 @@ impl OpenLink for LinkAway {
 }
 
 fn gone(why: &str) -> Gone {
-    Gone { why: why.to_owned(), is_orderly: false }
+    Gone { why: why.to_owned(), is_orderly: false, is_lost: true }
 }
 
 /// A call that is being worked on here.
@@ -289,7 +299,7 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
         Err(NotDone::Lost(error)) => tracing::warn!(%call, %error, "whether the call was placed is to be asked"),
         Err(why @ NotDone::NoTrunk(_)) => {
             tracing::warn!(%call, %why, "call not placed");
-            return job.end(Outcome::LineTaken, Duration::ZERO).await;
+            return job.end(Outcome::LineTaken, Showing::Unknown, Duration::ZERO).await;
         }
         Err(why @ NotDone::Refused(StatusCode::BAD_REQUEST, _)) => {
             return job.not_placed(Outcome::NotDialled(why.to_string())).await;
@@ -315,7 +325,7 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
     let terminal = peer.terminal().map(|terminal| terminal.id);
     let mut job = Job::new(pop.clone(), record, terminal, line, INCOMING_LONGEST);
     if let Err(error) = job.note(INCOMING_LONGEST).await {
-        return job.end(Outcome::OurFault(error.to_string()), Duration::ZERO).await;
+        return job.end(Outcome::OurFault(error.to_string()), Showing::Unknown, Duration::ZERO).await;
     }
     let asked = pop.ask(Method::POST, &format!("/calls/{call}/answer"), Some(json!(far_end(&peer)))).await;
     match asked {
@@ -323,7 +333,7 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
         Err(NotDone::Lost(_)) => {}
         Err(why) => {
             tracing::warn!(%call, %why, "ring not answered");
-            return job.end(Outcome::NoCarrier, Duration::ZERO).await;
+            return job.end(Outcome::NoCarrier, Showing::Unknown, Duration::ZERO).await;
         }
     }
     job.serve(peer, None).await;
@@ -397,7 +407,10 @@ impl Job {
         let hang_up = shared.open_calls.hang_up(self.record.id);
         let begun = tokio::select! {
             told = self.until(|told| *told != Told::Begun) => told,
-            () = hang_up.cancelled() => return self.settle(Some(Outcome::EndedByOperator)).await,
+            () = hang_up.cancelled() => {
+                let served = Served { outcome: Outcome::EndedByOperator, showing: Showing::Unknown };
+                return self.settle(Some(served)).await;
+            }
         };
         let Some(Told::Up(up)) = begun else {
             return self.settle(None).await;
@@ -409,6 +422,7 @@ impl Job {
             line: self.line.clone(),
             direction: self.record.direction,
             delay: LINE_DELAY,
+            caller: self.record.number.clone().filter(|_| self.record.direction == Direction::Incoming),
             shared,
             began: self.began,
             allowance,
@@ -431,15 +445,16 @@ impl Job {
             let _ = self.pop.ask(Method::POST, &format!("/calls/{}/proved", link.call), None).await; // saves a round trip
             std::future::pending::<()>().await;
         };
-        let outcome = tokio::select! {
-            outcome = session.serve(&link, up_at) => outcome,
-            () = tell_proved => Outcome::OurFault("unreachable".into()),
+        let hearing = session.hearing(up.rate_bps);
+        let served = tokio::select! {
+            served = session.serve(&link, up_at, hearing) => served,
+            () = tell_proved => unreachable!("it waits for ever"),
         };
-        self.settle(Some(outcome)).await;
+        self.settle(Some(served)).await;
     }
 
     /// Hangs up, if it is not over, and settles the call by what is told of it.
-    async fn settle(mut self, served: Option<Outcome>) {
+    async fn settle(mut self, served: Option<Served>) {
         let (pop, path) = (self.pop.clone(), format!("/calls/{}", self.record.id));
         let hang_up = async {
             loop {
@@ -458,8 +473,12 @@ impl Job {
             .calls()
             .get(&self.record.id)
             .map_or([false; 2], |away| [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed)));
+        let (served, showing) = served.map(|served| (served.outcome, served.showing)).unzip();
         let served = match served {
-            Some(Outcome::Completed | Outcome::MessagesRefused { .. }) | None => served,
+            Some(
+                Outcome::Completed | Outcome::MessagesRefused { .. } | Outcome::Revoked(_) | Outcome::EndedByOperator,
+            )
+            | None => served,
             // Neither the terminal nor what was being delivered is to blame for a trunk.
             Some(_) if was_cut => {
                 let why = "the connection to the dial-up server was lost".to_owned();
@@ -479,6 +498,13 @@ impl Job {
                     pop.lied(format!("call {}: {lie}", self.record.id)).await;
                 }
                 let is_lie = was_lied_about || figures.lie.is_some();
+                // Without a link there was nothing to serve: what came of the call is the dial-up server's word.
+                let showing = showing.unwrap_or(match () {
+                    () if self.is_recalled || was_cut || ended.is_lost() || !ended.is_about_caller() => {
+                        Showing::Unknown
+                    }
+                    () => Showing::Nothing,
+                });
                 let outcome = match served {
                     // What was reserved for it is what it counts as.
                     None if is_lie => {
@@ -494,16 +520,19 @@ impl Job {
                 self.record.connected_at = figures.connected_at;
                 self.record.octets_out = figures.octets_out;
                 self.record.octets_in = figures.octets_in;
-                self.end(outcome, figures.lasted).await;
+                self.end(outcome, showing, figures.lasted).await;
             }
             // It never had it: nothing was dialled.
-            _ if !self.is_known && told.is_some() => self.end(Outcome::LineTaken, Duration::ZERO).await,
+            _ if !self.is_known && told.is_some() => {
+                self.end(Outcome::LineTaken, Showing::Unknown, Duration::ZERO).await;
+            }
             _ => {
                 let why = "nothing was heard of the call again".to_owned();
                 let lost = Outcome::SessionLost { why, delivering: None };
+                let showing = showing.unwrap_or(Showing::Unknown);
                 // As long as it can have been: of a call from before the start only the wall clock knows how long that is.
                 let lasted = if self.is_recalled { self.longest } else { self.began.elapsed().min(self.longest) };
-                self.end(served.unwrap_or(lost), lasted).await;
+                self.end(served.unwrap_or(lost), showing, lasted).await;
             }
         }
     }
@@ -521,16 +550,19 @@ impl Job {
     /// The dial-up server has nothing to do with it: its line says nothing of being free, and is.
     async fn not_placed(self, outcome: Outcome) {
         let (pop, line) = (self.pop.clone(), self.line.clone());
-        self.end(outcome, Duration::ZERO).await;
+        self.end(outcome, Showing::Unknown, Duration::ZERO).await;
         if pop.is_there() {
             pop.shared().report(Report::LineFree(line)).await;
         }
     }
 
-    async fn end(mut self, outcome: Outcome, lasted: Duration) {
+    async fn end(mut self, outcome: Outcome, showing: Showing, lasted: Duration) {
         let (call, shared) = (self.record.id, self.pop.shared().clone());
         self.record.end(&outcome, lasted);
-        shared.note_caller(&self.record, &outcome);
+        shared.note_caller(&self.record, self.terminal, &outcome, showing).await;
+        if !self.is_recalled {
+            self.terminal = shared.is_about(self.record.direction, self.terminal, showing);
+        }
         let attempt = Attempt { terminal: self.terminal, record: self.record, began: self.began };
         shared.ended(attempt, outcome, lasted).await;
         if let Err(error) = shared.store.forget_away(call).await {

@@ -39,6 +39,7 @@ use crate::alarms::AlarmKind;
 use crate::dialup::{DialOrder, LineState, Report, Shared};
 use crate::directory::{Name, Via};
 use crate::door::{Door, Place};
+use crate::listener::{self, Guest, Limits};
 use crate::store::CallAway;
 
 /// Requests that always wait for a far end's connection.
@@ -402,7 +403,7 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
     match event {
         Event::Line { line, state, fault } => match pop.line(&line) {
             Some(line) => {
-                let fault = fault.map(|fault| fault.chars().filter(|c| !c.is_control()).take(200).collect());
+                let fault = fault.map(|fault| fault.chars().take(200).collect());
                 let port = format!("dial-up server {}", pop.server.name);
                 pop.shared().line_is(&line.global, &port, state, fault).await;
             }
@@ -464,32 +465,17 @@ async fn accept(pop: Arc<Pop>, mut requests: SendRequest<Body>) {
     }
 }
 
-/// Takes trunks until the server stops. Anybody may knock.
-pub(crate) async fn serve(listener: TcpListener, pops: Vec<Arc<Pop>>, shutdown: CancellationToken) {
+/// Accepts trunks until the server stops; anyone on the network may try.
+pub(crate) async fn serve(listener: TcpListener, seats: usize, pops: Vec<Arc<Pop>>, shutdown: CancellationToken) {
     let door = Door::new(UNPROVED_MAX, UNPROVED_OF_ONE_MAX);
-    let mut knocking = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            Some(_) = knocking.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => match door.enter(from.ip()) {
-                Some(place) => drop(knocking.spawn(knock(stream, place, pops.clone()))),
-                None => tracing::debug!(%from, "too many connections that are not proved: closed"),
-            },
-            Err(error) => {
-                // Out of file descriptors, as a rule: it gets better when somebody leaves.
-                tracing::warn!(%error, "trunk port");
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
+    let seats = seats.min(UNPROVED_MAX);
+    let limits = Limits { name: "trunks", seats, door, refusal: None, grace: Duration::ZERO };
+    let handle = move |guest: Guest<TcpStream>| prove(guest.stream, guest.place, pops.clone());
+    listener::serve(listener, limits, shutdown, handle).await;
 }
 
 /// One connection, from the greeting to the proof.
-async fn knock(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
+async fn prove(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
     let _ = stream.set_nodelay(true); // slower without, not wrong
     let from = place.from;
     let greeted = timeout(PROOF_WAIT, read_greeting(&mut stream)).await;
@@ -540,7 +526,7 @@ async fn send(
     let status = response.status();
     let why = Limited::new(response.into_body(), WORDS_OCTETS_MAX).collect().await;
     let why = why.map(|why| String::from_utf8_lossy(&why.to_bytes()).into_owned()).unwrap_or_default();
-    let why = why.chars().filter(|c| !c.is_control()).take(200).collect();
+    let why = why.chars().take(200).collect();
     Err(NotDone::Refused(status, why))
 }
 

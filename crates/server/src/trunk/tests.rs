@@ -103,7 +103,7 @@ impl Scene {
         tasks.spawn(pop.clone().run(errands, shutdown.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tasks.spawn(serve(listener, vec![pop], shutdown));
+        tasks.spawn(serve(listener, 100, vec![pop], shutdown));
 
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(greeting(&"pop".parse().unwrap()).as_bytes()).await.unwrap();

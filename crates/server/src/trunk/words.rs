@@ -117,6 +117,9 @@ pub(crate) struct Ended {
 /// How it is called that a link ended in order.
 const CLOSED: &str = "closed";
 
+/// And that its carrier was lost.
+const LOST: &str = "session-lost";
+
 impl Ended {
     /// The words for an outcome that a dial-up server can have.
     pub(crate) fn words(outcome: &Outcome) -> (String, String) {
@@ -153,14 +156,14 @@ impl Ended {
         if let Some(found) = plain.into_iter().find(|outcome| outcome.as_str() == self.how) {
             return found;
         }
-        // The words are somebody else's: bounded, and without what upsets a log.
-        let why: String = self.why.chars().filter(|c| !c.is_control()).take(REASON_OCTETS_MAX).collect();
+        // The words are the dial-up server's: bounded here, and escaped where they are shown.
+        let why: String = self.why.chars().take(REASON_OCTETS_MAX).collect();
         match self.how.as_str() {
             "line-failed" => Outcome::LineFailed(why),
             "link-failed" => Outcome::LinkFailed(why),
             "not-proved" => Outcome::NotProved(why),
             "idle" => Outcome::Idle("the far end fell silent"),
-            "session-lost" | CLOSED => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
+            LOST | CLOSED => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
             _ => Outcome::OurFault(format!("dial-up server: {why}")),
         }
     }
@@ -168,6 +171,16 @@ impl Ended {
     /// Whether PPP ended it, by whichever end.
     pub(crate) fn is_orderly(&self) -> bool {
         self.how == CLOSED
+    }
+
+    /// Whether its carrier was lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.how == LOST
+    }
+
+    /// Whether it ended as the far end would have it: not by a fault of the dial-up server's, nor before there was a call.
+    pub(crate) fn is_about_caller(&self) -> bool {
+        self.connected_at.is_some() && !matches!(self.outcome(), Outcome::OurFault(_) | Outcome::AllowanceSpent)
     }
 
     pub(crate) fn lasted(&self) -> Duration {
@@ -243,6 +256,6 @@ mod tests {
     fn words_that_are_not_known_are_nobodys_success() {
         let absurd = Ended { how: "completed".into(), why: "a\nb".repeat(1000), ..ended(&Outcome::Busy) };
         let Outcome::OurFault(why) = absurd.outcome() else { panic!("{:?}", absurd.outcome()) };
-        assert!(why.len() < 600 && !why.contains('\n'));
+        assert!(why.len() < 600);
     }
 }

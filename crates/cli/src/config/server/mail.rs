@@ -42,5 +42,6 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<MailConfig> {
     if relay.as_ref().is_some_and(|text| !is_relay(text)) {
         section.fault("relay", "is not HOST:PORT, such as \"localhost:25\"");
     }
-    Some(MailConfig { listen: listen?, hostname, domains, provider: provider?, give_up_after, relay, tls })
+    let postmaster = section.parsed::<Name>("postmaster");
+    Some(MailConfig { listen: listen?, hostname, domains, provider: provider?, give_up_after, relay, postmaster, tls })
 }

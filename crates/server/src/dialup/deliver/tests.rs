@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::alarms::{AlarmConfig, AlarmKind, Alarms};
 use crate::directory::{Connection, Provider, TokenHash, TrustedBy};
+use crate::keys::{OpenSession, Whose};
 use crate::store::{Handling, Last, NewMessage};
 use crate::verdict::Verdict;
 
@@ -124,6 +125,7 @@ struct Scene {
     _folder: TempDir,
     store: Store,
     keys: ServerKeys,
+    open: OpenSession,
     intake: Intake,
     alarms: Alarms,
     _tasks: JoinSet<()>,
@@ -170,6 +172,7 @@ impl Scene {
         Self {
             _folder: folder,
             store,
+            open: keys.sessions().open(Whose::Terminal(id)),
             keys,
             intake,
             alarms,
@@ -205,7 +208,8 @@ impl Scene {
         suspects: Vec<MessageId>,
     ) -> (impl Future<Output = Result<Tally, Broken>> + use<>, JoinSet<Result<(), ReceiveError>>) {
         let (near, far) = tokio::io::duplex(2000);
-        let (near, trust) = self.keys.secure(near, self.terminal.id, KeyForm::default(), 33_600).await.unwrap();
+        let secured = self.keys.secure(near, &self.open, self.terminal.id, KeyForm::default(), 33_600);
+        let (near, candidate) = secured.await.unwrap();
         let credentials = TerminalCredentials::new(&self.secret, self.keys.public(), None).unwrap();
         let far = credentials.secure(far, 33_600).unwrap();
         let mut terminal = JoinSet::new();
@@ -225,7 +229,7 @@ impl Scene {
             meter: || (0, Counters::default()),
             paid_until: || None,
         };
-        (deliver(delivery, near, trust), terminal)
+        (deliver(delivery, near, candidate), terminal)
     }
 
     async fn verdict(&self, id: MessageId) -> Option<Verdict> {

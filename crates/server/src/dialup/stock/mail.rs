@@ -40,7 +40,7 @@ where
     }
 }
 
-/// What a mail server said, as far as it is fit for a log.
+/// What a mail server said, at most 1000 characters of it.
 fn words(error: &lettre::transport::smtp::Error) -> String {
-    error.to_string().chars().map(|char| if char.is_control() { '?' } else { char }).take(1000).collect()
+    error.to_string().chars().take(1000).collect()
 }

@@ -305,7 +305,7 @@ async fn one_message_that_is_refused_or_fails_there_keeps_no_other_waiting() {
     let body = "no such\u{7} tray".to_owned();
     let tally = scene.deliver(vec![(422, None, body), says(500), says(200)]).await.unwrap();
     assert_eq!(tally, Tally { delivered: 1, refused: 2, hang_up: true, ..Tally::default() });
-    assert_eq!(scene.story(refused).await.2.unwrap(), "refused with status 422: no such? tray");
+    assert_eq!(scene.story(refused).await.2.unwrap(), "refused with status 422: no such\u{7} tray");
     assert_eq!(scene.story(failed).await.2.unwrap(), "put off with status 500");
     assert_eq!(scene.story(taken).await.0, Some(Verdict::Delivered));
 }

@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
         let Some(place) = self.open.iter().rposition(|open| open.eq_ignore_ascii_case(name)) else { return Ok(()) };
         self.open.truncate(place);
         self.bases.retain(|(depth, _)| *depth <= place);
-        let item = self.item.take_if(|item| !self.open.iter().any(|open| *open == item.name));
+        let item = self.item.take_if(|item| !self.open.contains(&item.name));
         let Some(OpenItem { mut fields, changed, permalink, .. }) = item else { return Ok(()) };
         fields.date = fields.date.or(changed);
         fields.url = fields.url.or(permalink);

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use delivery::{Topic, Urgency};
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::percent_decode_str;
@@ -48,9 +49,19 @@ impl Wanted {
         if let Some(event) = event.as_ref().filter(|_| recipients.is_empty()) {
             recipients.push(Recipient::Subscribers(parsed("ce-type", &event.kind)?));
         }
+        if recipients.is_empty() && event.is_none() && is_structured_event(headers) {
+            let detail =
+                "of CloudEvents only the binary mode is known here: attributes in ce- fields, the data as body";
+            return Err(Problem::unsupported("content-type", detail.to_owned()));
+        }
         if let Some(ttl) = field(headers, "ttl")? {
             let seconds =
                 ttl.parse::<u32>().map_err(|_| Problem::new("ttl", "TTL is a number of seconds".to_owned()))?;
+            if seconds == 0 {
+                let detail =
+                    "TTL 0 (now or never, RFC 8030 §5.2) is not offered: a terminal is called first; give 60 or more";
+                return Err(Problem::new("ttl", detail.to_owned()));
+            }
             once(&mut expires, "ttl", expiry(&seconds.to_string(), now)?)?;
         }
         let handling = Handling {
@@ -88,6 +99,13 @@ pub(super) fn field<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Op
     }
     let text = first.map(|value| value.to_str()).transpose();
     text.map_err(|_| Problem::new(name, format!("{name} has characters that are not ASCII")))
+}
+
+/// CloudEvents in structured or batch mode: attributes and data are in the body together.
+fn is_structured_event(headers: &HeaderMap) -> bool {
+    const PREFIX: &str = "application/cloudevents";
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.get(..PREFIX.len())).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// Seconds from now, or an instant.

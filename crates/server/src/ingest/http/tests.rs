@@ -23,7 +23,7 @@ struct Port {
     store: Store,
     due: mpsc::Receiver<Vec<delivery::TerminalId>>,
     _serving: JoinSet<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Answered {
@@ -55,17 +55,17 @@ impl Port {
         }
         let (due_sender, due) = mpsc::channel(1000);
         let mut serving = JoinSet::new();
-        let shutdown = tokio_util::sync::CancellationToken::new();
+        let shutdown = CancellationToken::new();
         let alarms =
             Alarms::start(store.clone(), AlarmConfig::default(), Metrics::default(), shutdown.clone(), &mut serving)
                 .await
                 .unwrap();
         let intake = Intake::new(store.clone(), due_sender, alarms, SIZE_MAX, None);
-        let router = Submissions::new(intake, store.clone(), Metrics::default()).router();
+        let submissions = Submissions::new(intake, store.clone(), Metrics::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        serving.spawn(async move { serve_host(listener, router, shutdown).await.unwrap() });
-        Self { address, store, due, _serving: serving, _folder: folder }
+        serving.spawn(async move { submissions.listen(listener, 1000, shutdown).await });
+        Self { address, store, due, _serving: serving, folder }
     }
 
     /// One request on a connection of its own; `head` is its first line and more fields, divided by LF.
@@ -88,6 +88,22 @@ impl Port {
 
     async fn submit(&self, token: &str, query: &str, content: &[u8]) -> Answered {
         self.ask(token, &format!("POST /v1/messages?{query} HTTP/1.1"), content).await
+    }
+
+    /// Files of contents, those that are coming in with them.
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("contents")).unwrap().count()
+    }
+
+    /// A submission of which this much of the content has come, and not more.
+    async fn begin(&self, token: &str, query: &str, octets: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "POST /v1/messages?{query} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 99999\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![7; octets]).await.unwrap();
+        stream
     }
 
     async fn stored(&self) -> usize {
@@ -264,5 +280,104 @@ async fn a_token_that_is_taken_back_while_a_content_comes_is_good_for_nothing() 
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
         assert_eq!(port.stored().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_provider_without_the_right_is_refused_before_its_content_is_read() {
+    let port = Port::open(Quotas::default(), &[("gauge", &["topic:level/#"])]).await;
+    for query in ["to=tel:301", "to=topic:news", "to=terminal:owner"] {
+        let mut stream = port.begin("gauge", query, 0).await;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 403", "{query}");
+        assert_eq!(port.files(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_has_begun_counts_in_its_quota_and_is_gone_with_the_connection() {
+    let provider = Quota { messages: 100, octets: 250_000 };
+    let port = Port::open(Quotas { provider, ..Quotas::default() }, &[("vending", &[])]).await;
+    let mut begun = Vec::new();
+    for count in 1..=3 {
+        begun.push(port.begin("vending", "to=tel:301", 80_000).await);
+        while port.files() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+    let refused = port.submit("vending", "to=tel:301", &vec![7; 90_000]).await;
+    assert_eq!(field(&refused), (429, "provider"));
+    drop(begun.pop());
+    while port.files() > 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut answered = port.submit("vending", "to=tel:301", &vec![7; 90_000]).await;
+    while answered.status == 429 {
+        answered = port.submit("vending", "to=tel:301", &vec![7; 90_000]).await; // its file goes before its share
+    }
+    assert_eq!(answered.status, 202, "{}", answered.body);
+    drop(begun);
+    while port.files() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(port.stored().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_that_stands_still_or_drips_is_given_up() {
+    let pace = Pace { silence_max: Duration::from_secs(30), octets_per_second: 100 };
+    let (_sender, silent) = http_body_util::channel::Channel::<Bytes>::new(1);
+    let mut body = Body::new(silent);
+    let status = |next: Result<_, Problem>| next.map(drop).unwrap_err().status;
+    assert_eq!(status(pace.next(&mut body, Instant::now(), 0).await), StatusCode::REQUEST_TIMEOUT);
+    let (mut sender, dripping) = http_body_util::channel::Channel::<Bytes>::new(1);
+    let (mut body, began, mut octets) = (Body::new(dripping), Instant::now(), 0);
+    let status = loop {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        sender.send_data(Bytes::from_static(b"0123456789")).await.unwrap();
+        match pace.next(&mut body, began, octets).await {
+            Ok(_) => octets += 10,
+            Err(problem) => break problem.status,
+        }
+    };
+    assert_eq!((status, octets), (StatusCode::REQUEST_TIMEOUT, 660), "60 s, and what 100 octets a second are more");
+    let link = Pace { octets_per_second: 0, ..pace };
+    assert!(link.next(&mut body, began, octets).await.is_ok(), "a link may be as slow as it is");
+}
+
+#[tokio::test]
+async fn what_is_accepted_says_where_it_is_and_who_has_no_token_what_is_asked_for() {
+    let port = Port::open(Quotas::default(), &[("vending", &[])]).await;
+    for (token, field) in [("vending", "location: /v1/messages/"), ("nobody", "www-authenticate: Bearer")] {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        let head = format!(
+            "POST /v1/messages?to=tel:301 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-length: 1\r\n\r\nx"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains(field), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_in_structured_mode_and_a_ttl_of_0_are_told_what_is_known_here() {
+    let port = Port::open(Quotas::default(), &[("vending", &[])]).await;
+    let structured = "POST /v1/messages HTTP/1.1\ncontent-type: application/cloudevents+json; charset=utf-8";
+    let refused = port.ask("vending", structured, b"{}").await;
+    assert_eq!(field(&refused), (415, "content-type"));
+    assert!(refused.body["detail"].as_str().unwrap().contains("binary mode"), "{}", refused.body);
+    let with_recipient = structured.replace("messages ", "messages?to=tel:301 ");
+    assert_eq!(port.ask("vending", &with_recipient, b"{}").await.status, 202, "any content may have that type");
+    let now_or_never = "POST /v1/messages?to=tel:301 HTTP/1.1\nttl: 0";
+    assert_eq!(field(&port.ask("vending", now_or_never, b"x").await), (400, "ttl"));
+}
+
+#[tokio::test]
+async fn a_topic_that_reads_differently_from_what_it_is_is_refused() {
+    let port = Port::open(Quotas::default(), &[("vending", &[])]).await;
+    for query in ["to=topic:news/%E2%80%AEgpj", "to=tel:301&topic=a%E2%81%A6b", "to=topic:%E2%80%A8"] {
+        assert_eq!(field(&port.submit("vending", query, b"x").await), (400, "topic"), "{query}");
     }
 }

@@ -21,34 +21,68 @@ pub(super) enum Fault {
     Circle,
 }
 
-/// Checks a content as it came behind DATA, without the dot.
-pub(super) fn check(content: &[u8]) -> Result<(), Fault> {
-    let mut before = 0;
-    for (index, &octet) in content.iter().enumerate() {
-        let is_bare = match octet {
-            b'\n' => before != b'\r',
-            b'\r' => content.get(index + 1) != Some(&b'\n'),
-            _ => false,
-        };
-        if is_bare {
-            return Err(Fault::BareLineEnd);
-        }
-        before = octet;
-    }
-    let header = header(content);
-    if header.len() > HEADER_OCTETS_MAX {
-        return Err(Fault::Header);
-    }
-    let received = header
-        .split(|octet| *octet == b'\n')
-        .filter(|line| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:")));
-    if received.count() > RECEIVED_MAX { Err(Fault::Circle) } else { Ok(()) }
+/// The field that each server adds.
+const RECEIVED: &[u8] = b"received:";
+
+/// Checks a content as it comes behind DATA, in pieces, without the dot.
+///
+/// ```text
+///   header ──empty line──► body
+/// ```
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    /// The last octet.
+    before: u8,
+    is_in_body: bool,
+    header_octets: usize,
+    /// Octets of the line so far, and how many of them spell [`RECEIVED`].
+    column: usize,
+    spelled: usize,
+    received: usize,
 }
 
-/// What stands before the first empty line.
-pub(super) fn header(content: &[u8]) -> &[u8] {
-    let end = content.windows(4).position(|octets| octets == b"\r\n\r\n");
-    if content.starts_with(b"\r\n") { &[] } else { end.map_or(content, |end| &content[..end + 2]) }
+impl Check {
+    /// The next piece.
+    pub(super) fn feed(&mut self, octets: &[u8]) -> Result<(), Fault> {
+        for &octet in octets {
+            if (octet == b'\n') != (self.before == b'\r') {
+                return Err(Fault::BareLineEnd);
+            }
+            if !self.is_in_body {
+                self.header(octet)?;
+            }
+            self.before = octet;
+        }
+        Ok(())
+    }
+
+    /// The content is whole.
+    pub(super) fn finish(self) -> Result<(), Fault> {
+        if self.before == b'\r' { Err(Fault::BareLineEnd) } else { Ok(()) }
+    }
+
+    fn header(&mut self, octet: u8) -> Result<(), Fault> {
+        self.header_octets += 1;
+        if self.header_octets > HEADER_OCTETS_MAX {
+            return Err(Fault::Header);
+        }
+        if octet == b'\n' {
+            self.is_in_body = self.column == 1; // nothing but the CR
+            (self.column, self.spelled) = (0, 0);
+            return Ok(());
+        }
+        if self.spelled == self.column && RECEIVED.get(self.column) == Some(&octet.to_ascii_lowercase()) {
+            self.spelled += 1;
+            if self.spelled == RECEIVED.len() {
+                self.received += 1;
+                if self.received > RECEIVED_MAX {
+                    return Err(Fault::Circle);
+                }
+            }
+        }
+        self.column += 1;
+        Ok(())
+    }
 }
 
 /// What the last server puts before a mail: whom it is from (RFC 5321 §4.4, final delivery), and how it came.
@@ -59,6 +93,17 @@ pub(super) fn trace(sender: &str, from: &str, by: &str, protocol: &str, date: &s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In one piece, and octet by octet.
+    fn check(content: &[u8]) -> Result<(), Fault> {
+        let by = |piece: usize| {
+            let mut check = Check::default();
+            content.chunks(piece).try_for_each(|octets| check.feed(octets)).and_then(|()| check.finish())
+        };
+        let whole = by(content.len().max(1));
+        assert_eq!(by(1), whole, "{content:?}");
+        whole
+    }
 
     #[test]
     fn a_line_end_that_stands_alone_is_refused_wherever_it_stands() {

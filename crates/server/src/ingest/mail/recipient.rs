@@ -16,6 +16,14 @@ pub(super) enum NoRecipient {
     Nobody,
 }
 
+/// Whether an address is the postmaster's, which every mail server takes mail for (RFC 5321 §4.5.1): without a domain, or of ours.
+/// The parser makes an empty one of `<postmaster>`, and of `<>`, which is no recipient and gets the same.
+pub(super) fn is_postmaster(address: &str, domains: &[String]) -> bool {
+    let (local, domain) = address.rsplit_once('@').map_or((address, None), |(local, domain)| (local, Some(domain)));
+    let is_ours = domain.is_none_or(|domain| domains.iter().any(|own| own.eq_ignore_ascii_case(domain)));
+    is_ours && (address.is_empty() || local.eq_ignore_ascii_case("postmaster"))
+}
+
 /// The terminal that an address means: `owner@DOMAIN` by name, `301@DOMAIN` and `+8131234567@DOMAIN` by number.
 pub(super) fn destination(address: &str, domains: &[String]) -> Result<Destination, NoRecipient> {
     let (local, domain) = address.rsplit_once('@').ok_or(NoRecipient::Malformed)?;
@@ -34,6 +42,17 @@ pub(super) fn destination(address: &str, domains: &[String]) -> Result<Destinati
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_postmaster_is_one_with_or_without_our_domain() {
+        let domains = ["mail.example".to_owned()];
+        for address in ["", "postmaster", "Postmaster", "POSTMASTER@mail.example", "postmaster@MAIL.example"] {
+            assert!(is_postmaster(address, &domains), "{address}");
+        }
+        for address in ["postmaster@other.example", "postmaster@", "xpostmaster", "@mail.example"] {
+            assert!(!is_postmaster(address, &domains), "{address}");
+        }
+    }
 
     #[test]
     fn an_address_means_a_terminal_by_name_or_number_and_never_another_domain() {

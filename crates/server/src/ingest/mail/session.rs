@@ -15,20 +15,42 @@ use base64::engine::general_purpose::STANDARD;
 use delivery::{ContentType, TerminalId};
 use jiff::Zoned;
 use smtp_proto::request::receiver::{DataReceiver, RequestReceiver};
-use smtp_proto::{AUTH_PLAIN, Error as Syntax, Request};
+use smtp_proto::{AUTH_PLAIN, Error as Syntax, MAIL_BODY_BINARYMIME, MAIL_REQUIRETLS, MAIL_SMTPUTF8, Request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::recipient::{NoRecipient, destination};
+use super::recipient::{NoRecipient, destination, is_postmaster};
 use super::{Door, content};
 use crate::directory::{Destination, Provider, Recipient, TokenHash};
 use crate::intake::{Refusal, Submission};
 use crate::rights::allow_terminal;
-use crate::store::{Handling, ReturnPath, StoreError};
+use crate::store::{Draft, Handling, ReturnPath, StoreError};
 
-/// How long a client may take for a command or a piece of its content (RFC 5321 §4.5.3.2.7).
-pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(300);
+/// How long a client may take for a command or a piece of its content (RFC 5321 §4.5.3.2.7), and where most places are taken.
+const COMMAND_WAIT: Duration = Duration::from_secs(300);
+const COMMAND_WAIT_CROWDED: Duration = Duration::from_secs(30);
+
+/// How long a conversation may last without a mail that was accepted, whatever is said in it.
+const FRUITLESS_MAX: Duration = Duration::from_secs(30 * 60);
+const FRUITLESS_MAX_CROWDED: Duration = Duration::from_secs(5 * 60);
+
+/// How long one content may take.
+const CONTENT_TIME_MAX: Duration = Duration::from_secs(60 * 60);
+const CONTENT_TIME_MAX_CROWDED: Duration = Duration::from_secs(15 * 60);
+
+/// How long TLS may take to come up.
+pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
+
+/// Commands that lead to no mail (NOOP, RSET, VRFY, HELP), before the client is sent away.
+const IDLE_COMMANDS_MAX: u32 = 100;
+
+/// Octets read at once.
+const READ_OCTETS: usize = 16 * 1024;
+
+/// A client that is sent away may still be sending: this much, and this long, is read and thrown away, so that it sees why.
+const DRAIN_OCTETS_MAX: usize = 256 * 1024;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Recipients of one mail (§4.5.3.1.8 wants 100 at least).
 const RECIPIENTS_MAX: usize = 100;
@@ -52,6 +74,16 @@ struct Transaction {
     recipients: Vec<(String, Destination, TerminalId)>,
 }
 
+/// A mail of which the content is coming in.
+struct Incoming {
+    transaction: Transaction,
+    provider: Provider,
+    at: Zoned,
+    check: content::Check,
+    octets: u64,
+    draft: Draft,
+}
+
 pub(super) struct Session<S> {
     door: Door,
     stream: S,
@@ -65,6 +97,9 @@ pub(super) struct Session<S> {
     token: Option<String>,
     transaction: Option<Transaction>,
     faults: u32,
+    idle_commands: u32,
+    /// The start, or the last mail that was accepted.
+    fruitful_at: Instant,
     /// Octets that came and were not looked at yet; answers that were not sent yet.
     input: Vec<u8>,
     output: String,
@@ -80,12 +115,6 @@ enum Next {
     Quit,
 }
 
-/// There is no room for one more.
-pub(super) async fn turn_away(mut stream: impl AsyncWrite + Unpin, hostname: &str) {
-    let text = format!("421 4.3.2 {hostname} too many connections; try again later\r\n");
-    let _ = timeout(Duration::from_secs(5), stream.write_all(text.as_bytes())).await;
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn new(door: Door, stream: S, peer: SocketAddr, tls: Option<String>) -> Self {
         Self {
@@ -99,6 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             token: None,
             transaction: None,
             faults: 0,
+            idle_commands: 0,
+            fruitful_at: Instant::now(),
             input: Vec::new(),
             output: String::new(),
         }
@@ -121,13 +152,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(Syntax::NeedsMoreData { .. }) => {
                     self.input.clear(); // the receiver has it
                     let more = tokio::select! {
-                        more = self.read() => more?,
+                        more = self.read(self.fruitless_until()) => more?,
                         () = shutdown.cancelled() => None,
                     };
                     let Some(more) = more else {
-                        self.say("421 4.3.2 closing: silence, or this server ends");
-                        self.flush().await?;
-                        return Ok(Ended::Over);
+                        self.say("421 4.4.2 closing: silence, too long without a mail, or this server ends");
+                        return self.send_away().await;
                     };
                     if more.is_empty() {
                         return Ok(Ended::Over);
@@ -150,18 +180,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Ok(Ended::StartTls(self.stream));
                 }
                 Next::Quit => {
-                    self.flush().await?;
-                    // In order, for TLS: whoever reads the last answer knows that it was the last.
-                    let _ = timeout(Duration::from_secs(5), self.stream.shutdown()).await;
-                    return Ok(Ended::Over);
+                    return self.send_away().await;
                 }
             }
-            if self.faults > FAULTS_MAX {
-                self.say("421 4.7.0 too many faults");
-                self.flush().await?;
-                return Ok(Ended::Over);
+            if self.faults > FAULTS_MAX || self.idle_commands > IDLE_COMMANDS_MAX {
+                self.say("421 4.7.0 too many commands for nothing");
+                return self.send_away().await;
             }
         }
+    }
+
+    /// Ends the conversation with what was said last.
+    async fn send_away(mut self) -> io::Result<Ended<S>> {
+        self.flush().await?;
+        let leave = async {
+            // In order, for TLS: whoever reads the last answer knows that it was the last.
+            self.stream.shutdown().await?;
+            let (mut rest, mut octets) = (vec![0; READ_OCTETS], 0);
+            while octets < DRAIN_OCTETS_MAX {
+                match self.stream.read(&mut rest).await? {
+                    0 => break,
+                    count => octets += count,
+                }
+            }
+            io::Result::Ok(())
+        };
+        let _ = timeout(DRAIN_TIME_MAX, leave).await; // it has been told; the rest is courtesy
+        Ok(Ended::Over)
     }
 
     fn say(&mut self, line: &str) {
@@ -199,17 +244,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.stream.flush().await
     }
 
+    /// `crowded` if most places are taken, else `usual`.
+    fn patience(&self, usual: Duration, crowded: Duration) -> Duration {
+        if self.door.entrance.is_crowded() { crowded } else { usual }
+    }
+
+    fn fruitless_until(&self) -> Instant {
+        self.fruitful_at + self.patience(FRUITLESS_MAX, FRUITLESS_MAX_CROWDED)
+    }
+
     /// What comes next, once everything has been said: with PIPELINING (RFC 2920) that is the answers to many commands. `None`:
     /// nothing in time; empty: the end.
-    async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+    async fn read(&mut self, until: Instant) -> io::Result<Option<Vec<u8>>> {
         self.flush().await?;
-        let mut buffer = vec![0; 16 * 1024];
-        let Ok(count) = timeout(COMMAND_WAIT, self.stream.read(&mut buffer)).await else { return Ok(None) };
+        let until = until.min(Instant::now() + self.patience(COMMAND_WAIT, COMMAND_WAIT_CROWDED));
+        let mut buffer = vec![0; READ_OCTETS];
+        let Ok(count) = timeout_at(until, self.stream.read(&mut buffer)).await else { return Ok(None) };
         buffer.truncate(count?);
         Ok(Some(buffer))
     }
 
     async fn answer(&mut self, request: Request<String>) -> Next {
+        let is_idle =
+            matches!(request, Request::Noop { .. } | Request::Rset | Request::Vrfy { .. } | Request::Help { .. });
+        self.idle_commands += u32::from(is_idle);
         match request {
             Request::Ehlo { host } => self.greet(host, true),
             Request::Helo { host } => self.greet(host, false),
@@ -247,6 +305,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Request::Mail { .. } if self.transaction.is_some() => self.refuse("503 5.5.1 a mail is begun already"),
             Request::Mail { from } => {
                 let max = self.door.intake.size_max();
+                if from.flags & (MAIL_BODY_BINARYMIME | MAIL_SMTPUTF8 | MAIL_REQUIRETLS) != 0 {
+                    return self.refuse("555 5.5.4 a parameter of an extension that EHLO does not offer");
+                }
                 if from.size as u64 > max {
                     return self.refuse(&format!("552 5.3.4 at most {max} octets are taken"));
                 }
@@ -331,7 +392,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.input.clear();
                 return Ok(());
             }
-            match self.read().await? {
+            match self.read(self.fruitless_until()).await? {
                 Some(more) if !more.is_empty() => self.input.extend(more),
                 _ => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
@@ -372,7 +433,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if transaction.recipients.len() >= RECIPIENTS_MAX {
             return self.refuse("452 4.5.3 enough recipients; send the others with another mail");
         }
-        let destination = match destination(&address, &self.door.config.domains) {
+        let found = if is_postmaster(&address, &self.door.config.domains) {
+            let Some(terminal) = self.door.config.postmaster.clone() else {
+                return self.refuse("550 5.1.1 this server has no postmaster yet: its config names none");
+            };
+            Ok(Destination::Name(terminal))
+        } else {
+            destination(&address, &self.door.config.domains)
+        };
+        let destination = match found {
             Ok(destination) => destination,
             Err(NoRecipient::OtherDomain) => return self.refuse("550 5.7.1 nothing is relayed here"),
             Err(NoRecipient::Malformed) => return self.refuse("501 5.1.3 that is no recipient's address"),
@@ -408,8 +477,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Reads a content to its dot, however large, keeps what may be kept, and answers once it is on the disk.
     async fn take_content(&mut self) -> io::Result<()> {
-        let max = usize::try_from(self.door.intake.size_max()).unwrap_or(usize::MAX);
-        let (mut receiver, mut content, mut is_too_large) = (DataReceiver::new(), Vec::new(), false);
+        let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        let until = Instant::now() + self.patience(CONTENT_TIME_MAX, CONTENT_TIME_MAX_CROWDED);
+        let mut kept = self.begin(transaction).await;
+        let (mut receiver, mut content) = (DataReceiver::new(), Vec::new());
         // The dot may be the first line: then the receiver has to know that a line has just ended.
         receiver.ingest(&mut b"\r\n".iter(), &mut content);
         content.clear();
@@ -417,44 +488,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let input = std::mem::take(&mut self.input);
             let mut octets = input.iter();
             let is_whole = receiver.ingest(&mut octets, &mut content);
-            if content.len() > max + 2 {
-                is_too_large = true;
-                content = Vec::new(); // what comes still is read, and thrown away
-            }
             if is_whole {
                 self.input = octets.as_slice().to_vec();
+            }
+            // At the dot the receiver takes back the CR that it gave last.
+            let ready = if is_whole { content.len() } else { content.len().saturating_sub(1) };
+            if let Ok(incoming) = kept {
+                kept = self.keep(incoming, &content[..ready]).await;
+            } // else what comes still is read, and thrown away
+            content.drain(..ready);
+            if is_whole {
                 break;
             }
-            match self.read().await? {
+            match self.read(until).await? {
                 Some(more) if !more.is_empty() => self.input = more,
                 _ => return Err(io::ErrorKind::UnexpectedEof.into()), // no dot, no mail
             }
         }
-        let Some(transaction) = self.transaction.take() else { return Ok(()) };
-        let answer = if is_too_large {
-            format!("552 5.3.4 at most {max} octets are taken")
-        } else {
-            match content::check(&content) {
-                Ok(()) => self.submit(transaction, content).await,
-                Err(fault) => fault.to_string(),
-            }
+        let answer = match kept {
+            Ok(incoming) => self.submit(incoming).await,
+            Err(answer) => answer,
         };
+        if answer.starts_with('2') {
+            (self.fruitful_at, self.idle_commands) = (Instant::now(), 0);
+        }
         self.door.metrics.mail(&answer);
         self.say(&answer);
         Ok(())
     }
 
-    async fn submit(&self, transaction: Transaction, content: Vec<u8>) -> String {
+    /// Begins to take a content in, with its trace before it.
+    ///
+    /// # Errors
+    /// The answer.
+    async fn begin(&self, transaction: Transaction) -> Result<Incoming, String> {
         let provider = match self.submitter().await {
             Ok(Some(provider)) => provider,
-            Ok(None) => return "451 4.3.5 this server is not set up to take mail".to_owned(),
+            Ok(None) => return Err("451 4.3.5 this server is not set up to take mail".to_owned()),
             Err(error) => {
                 tracing::error!(%error, "mail not taken");
-                return "451 4.3.0 not now; try again later".to_owned();
+                return Err("451 4.3.0 not now; try again later".to_owned());
             }
         };
-        let Transaction { sender, recipients } = transaction;
-        let now = Zoned::now();
+        let at = Zoned::now();
         let from = format!("{} ([{}])", self.greeted_as.as_deref().unwrap_or_default(), self.peer.ip());
         let protocol = match (&self.tls, &self.provider) {
             (Some(_), Some(_)) => "ESMTPSA", // RFC 3848
@@ -462,19 +538,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (None, _) if self.is_extended => "ESMTP",
             (None, _) => "SMTP",
         };
-        let date = now.strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
-        let mut whole = content::trace(&sender, &from, &self.door.config.hostname, protocol, &date).into_bytes();
-        whole.extend(content);
+        let date = at.strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
+        let trace = content::trace(&transaction.sender, &from, &self.door.config.hostname, protocol, &date);
+        let draft = self.door.intake.draft_of(&provider.name).write(trace.as_bytes()).await;
+        let draft = draft.map_err(|error| answer_refusal(&error.into()))?;
+        Ok(Incoming { transaction, provider, at, check: content::Check::default(), octets: 0, draft })
+    }
+
+    /// Keeps one piece more.
+    ///
+    /// # Errors
+    /// The answer: nothing of it is kept.
+    async fn keep(&self, mut incoming: Incoming, octets: &[u8]) -> Result<Incoming, String> {
+        let max = self.door.intake.size_max();
+        incoming.octets += octets.len() as u64;
+        if incoming.octets > max {
+            return Err(format!("552 5.3.4 at most {max} octets are taken"));
+        }
+        incoming.check.feed(octets).map_err(|fault| fault.to_string())?;
+        let draft = incoming.draft.write(octets).await.map_err(|error| answer_refusal(&error.into()))?;
+        Ok(Incoming { draft, ..incoming })
+    }
+
+    async fn submit(&self, incoming: Incoming) -> String {
+        let Incoming { transaction: Transaction { sender, recipients }, provider, at, check, draft, .. } = incoming;
+        if let Err(fault) = check.finish() {
+            return fault.to_string();
+        }
+        let content = match draft.finish().await {
+            Ok(content) => content,
+            Err(error) => return answer_refusal(&error.into()),
+        };
         let return_path = (!sender.is_empty()).then(|| ReturnPath {
             sender,
             recipients: recipients.iter().map(|(address, _, terminal)| (*terminal, address.clone())).collect(),
         });
-        let expires_at = now.timestamp().checked_add(self.door.config.give_up_after).ok();
+        let expires_at = at.timestamp().checked_add(self.door.config.give_up_after).ok();
         let submission = Submission {
             provider,
             recipients: recipients.into_iter().map(|(_, destination, _)| Recipient::Terminal(destination)).collect(),
             content_type: "message/rfc822".parse::<ContentType>().expect("a media type"),
-            content: whole.into(),
+            content,
             handling: Handling { expires_at, return_path, ..Handling::default() },
         };
         match self.door.intake.submit(submission).await {

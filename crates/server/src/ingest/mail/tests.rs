@@ -1,9 +1,12 @@
 //! Mail as clients send it, well and badly.
 
+use std::ops::Add as _;
+
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
@@ -18,7 +21,7 @@ struct Port {
     store: Store,
     _due: mpsc::Receiver<Vec<delivery::TerminalId>>,
     _serving: JoinSet<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Port {
@@ -34,7 +37,20 @@ impl Port {
         Self::found(&["*"], Quotas::default(), Some(tls)).await
     }
 
+    async fn open_sized(size_max: u64) -> Self {
+        Self::found_sized(&["*"], Quotas::default(), None, size_max).await
+    }
+
     async fn found(rights: &[&str], quotas: Quotas, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self::found_sized(rights, quotas, tls, SIZE_MAX).await
+    }
+
+    async fn found_sized(
+        rights: &[&str],
+        quotas: Quotas,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        size_max: u64,
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path()).unwrap().with_quotas(quotas);
         for (number, name) in [(1, "owner"), (2, "other")] {
@@ -56,7 +72,7 @@ impl Port {
         let alarms = AlarmConfig::default();
         let alarms =
             Alarms::start(store.clone(), alarms, metrics.clone(), shutdown.clone(), &mut serving).await.unwrap();
-        let intake = Intake::new(store.clone(), due_sender, alarms, SIZE_MAX, None);
+        let intake = Intake::new(store.clone(), due_sender, alarms, size_max, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = MailConfig {
@@ -66,10 +82,11 @@ impl Port {
             provider: "mail".parse().unwrap(),
             give_up_after: SignedDuration::from_hours(1),
             relay: None,
+            postmaster: Some("other".parse().unwrap()),
             tls,
         };
-        serving.spawn(serve(listener, config, intake, store.clone(), metrics, shutdown));
-        Self { address, store, _due: due, _serving: serving, _folder: folder }
+        serving.spawn(serve(listener, 1000, config, intake, store.clone(), metrics, shutdown));
+        Self { address, store, _due: due, _serving: serving, folder }
     }
 
     /// Says all of it at once, and gives what was answered, a code a line.
@@ -88,6 +105,11 @@ impl Port {
         let answers = self.say(text.as_bytes()).await;
         let behind_greeting = answers.iter().skip_while(|line| !line.starts_with("250 ")).skip(1);
         behind_greeting.map(|line| line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    /// Files of contents, those that are coming in with them.
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("contents")).unwrap().count()
     }
 
     async fn messages(&self) -> Vec<MessageEntry> {
@@ -224,6 +246,59 @@ async fn a_connection_that_ends_before_the_dot_leaves_nothing() {
     let codes = port.codes("MAIL FROM:<a@b.example>\nRCPT TO:<owner@mail.example>\nDATA\nhalf a mail\n").await;
     assert_eq!(codes.last().unwrap(), "354 end");
     assert_eq!(port.messages().await.len(), 0);
+}
+
+#[tokio::test]
+async fn the_postmaster_is_a_terminal_and_what_ehlo_does_not_offer_is_refused() {
+    let port = Port::open().await;
+    let mail = "MAIL FROM:<a@b.example>\nRCPT TO:<postmaster>\nRCPT TO:<Postmaster@mail.example>\nRCPT TO:<postmaster@far.example>\n\
+                DATA\nx\n.\n";
+    let codes = port.codes(mail).await;
+    assert_eq!(codes, ["250 2.1.0", "250 2.1.5", "250 2.1.5", "550 5.7.1", "354 end", "250 2.0.0"]);
+    let messages = port.messages().await;
+    assert_eq!(messages[0].envelopes_count, 1, "the same terminal");
+    let with = "MAIL FROM:<a@b.example> BODY=BINARYMIME\nMAIL FROM:<a@b.example> SMTPUTF8\nMAIL FROM:<a@b.example> BODY=7BIT\n";
+    assert_eq!(port.codes(with).await, ["555 5.5.4", "555 5.5.4", "250 2.1.0"]);
+}
+
+/// Mails larger than what is kept in memory, whatever the pieces in which they come, and some that are not to be kept.
+#[tokio::test]
+async fn a_content_goes_to_the_disk_while_it_comes_and_what_is_refused_or_broken_off_leaves_no_file() {
+    let port = Port::open_sized(400_000).await;
+    let lines = "0123456789abcdef\r\n".repeat(10_000);
+    let begin = "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<owner@mail.example>\r\nDATA\r\nSubject: x\r\n\r\n";
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(begin.as_bytes()).await.unwrap();
+    stream.write_all(lines.as_bytes()).await.unwrap();
+    // More than the sockets hold has been read: it is in a file by now.
+    while port.files() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    while port.files() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for (content, code) in [
+        (format!("{lines}bare\nend\r\n"), "554 5.6.0"),
+        (lines.repeat(3), "552 5.3.4"),
+        (format!("{lines}.."), "250 2.0.0"),
+    ] {
+        let answers = port.say(format!("{begin}{content}\r\n.\r\nQUIT\r\n").as_bytes()).await;
+        assert!(answers[answers.len() - 2].starts_with(code), "{answers:?}");
+        assert_eq!(port.files(), usize::from(code.starts_with('2')));
+    }
+    let [message] = port.messages().await.try_into().unwrap();
+    let (_, content) = port.store.content(message.head.id).await.unwrap();
+    let whole = String::from_utf8(content.to_vec()).unwrap();
+    assert!(whole.starts_with("Return-Path: ") && whole.ends_with(&format!("Subject: x\r\n\r\n{lines}.\r\n")));
+}
+
+#[tokio::test]
+async fn whoever_goes_on_with_commands_that_lead_to_no_mail_is_sent_away() {
+    let port = Port::open().await;
+    let answers = port.say("EHLO x\r\n".to_owned().add(&"NOOP\r\n".repeat(1000)).as_bytes()).await;
+    assert_eq!(answers.iter().filter(|line| line.starts_with("250 2.0.0")).count(), 101);
+    assert!(answers.last().unwrap().starts_with("421 4.7.0"));
 }
 
 #[tokio::test]

@@ -53,10 +53,10 @@ async fn a_content_file_that_nobody_names_goes_and_one_that_is_being_accepted_st
     let new = large(1);
     store.contents.put(new.head.digest, &octets_of(&new)).unwrap();
     let pin = store.contents.pin(new.head.digest);
-    assert_eq!(store.clean(Timestamp::now(), RETENTION).await.unwrap().files, 0);
+    assert_eq!(store.sweep().await.unwrap(), 0);
     drop(pin);
     assert_eq!(store.check().await.unwrap().files_unnamed, 1);
-    assert_eq!(store.clean(Timestamp::now(), RETENTION).await.unwrap().files, 1);
+    assert_eq!(store.sweep().await.unwrap(), 1);
     assert!(!file_of(&folder, &new).exists());
 }
 
