@@ -49,7 +49,9 @@ fn the_caller_of_every_conversation_of_the_corpus_rings_at_once_and_at_a_lines_r
         let mut at = Duration::ZERO;
         let in_time = case.lines.iter().enumerate().map(|(index, line)| {
             let is_ring = ["RING", "FM:", "+CRING"].iter().any(|begins| line.starts_with(begins));
-            at += Duration::from_secs(if index > 0 && is_ring { 3 } else { 0 });
+            // One ring in two words.
+            let is_same_ring = index == 0 || case.lines[index - 1].starts_with("+CRING");
+            at += Duration::from_secs(if is_ring && !is_same_ring { 3 } else { 0 });
             (at, format!("\r\n{line}\r\n").into_bytes())
         });
         for said in [at_once, in_time.collect()] {

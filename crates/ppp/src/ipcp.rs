@@ -237,6 +237,10 @@ impl Options for IpcpOptions {
             Some(assigned) => Verdict::Insist(assigned.octets().to_vec()),
             // It asks, and nobody has said what it is to have. A Reject would end IPCP at stacks that need an address.
             None if address.is_unspecified() => Verdict::Nak(self.fallback().octets().to_vec()),
+            // It was given by the same rule at the other end: two ends without an address have none to give.
+            None if self.is_local_open && self.local == Some(address) => {
+                Verdict::Insist(self.fallback().octets().to_vec())
+            }
             None => Verdict::Grant,
         }
     }

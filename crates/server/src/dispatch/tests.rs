@@ -537,6 +537,7 @@ fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_i
         desk.ended(1, "a", Outcome::NotProved("a new key".into()));
         desk.free("a");
         assert_eq!(desk.why(1), Why::Rest(Rest::BackingOff));
+        assert_eq!(desk.pass(HANG_UP_GUARD), []);
         assert_eq!(desk.feed(Input::Mended(terminal(1))), [call(1, "a")], "it answered: that is no redial");
     }
     let retry = RetryRules { redials: RedialRules::default(), ..rules().retry };
@@ -635,6 +636,7 @@ fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_inv
     assert!(pauses[8..].iter().all(|pause| *pause >= longest.mul_f64(0.8)), "{pauses:?}");
     desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
     desk.free("a");
+    desk.pass(HANG_UP_GUARD);
     assert_eq!(desk.feed(Input::Mended(terminal(1))), [call(1, "a")]);
     desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
     desk.free("a");
