@@ -281,6 +281,29 @@ async fn a_provider_keeps_a_line_for_a_first_request_that_is_recognised_and_no_l
 }
 
 #[tokio::test]
+async fn a_provider_whose_token_is_taken_back_is_hung_up_while_it_submits() {
+    let scene = Scene::new().await;
+    let peer = provider(&scene).await;
+    let (link, far, mut task) = serve(&scene, peer, None);
+    let (near, mut stream) = duplex(4096);
+    far.submissions.send(near).await.unwrap();
+    let head =
+        "POST /v1/messages?to=tel:301 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token\r\ncontent-length: 9\r\n\r\n";
+    stream.write_all(format!("{head}half").as_bytes()).await.unwrap();
+    let name = Whose::Provider("vending".parse().unwrap());
+    // Its session is registered before the first octet of it is read.
+    while scene.keys.sessions().end(&name, None, "its token was replaced") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let Served { outcome, .. } = task.join_next().await.unwrap().unwrap();
+    assert_eq!(outcome, Outcome::Revoked("its token was replaced"));
+    assert!(link.is_hung_up.load(Ordering::Relaxed));
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said).await; // cut off
+    assert!(said.is_empty(), "no answer to what was half there: {said:?}");
+}
+
+#[tokio::test]
 async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_its_owner_gets_through() {
     let mut scene = Scene::new().await;
     let (terminal, key) = scene.enrolled(1).await;
