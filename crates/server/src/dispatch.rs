@@ -514,7 +514,7 @@ impl Dispatch {
     /// Why a terminal at the head of the queue is not called now, and until when.
     fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
         let conditions = terminal.conditions.as_ref()?;
-        let wait = conditions.until_open(&self.zoned(now));
+        let wait = if conditions.are_always() { Duration::ZERO } else { conditions.until_open(&self.zoned(now)) };
         if !wait.is_zero() {
             return Some((now.at + wait, Rest::Hours));
         }

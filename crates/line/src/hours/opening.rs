@@ -49,7 +49,8 @@ impl Hours {
     /// The first moment from now on that is in one of the windows, on no closed day: now, if it is. If all days for two months are closed,
     /// the end of that time.
     pub fn next_open(&self, now: &Zoned, is_closed: impl Fn(Date) -> bool) -> Zoned {
-        let is_open = |at: &Zoned| !is_closed(at.date()) && self.contains(WeekMinute::at(at));
+        let is_within = |at: &Zoned| self.0.is_empty() || self.contains(WeekMinute::at(at));
+        let is_open = |at: &Zoned| !is_closed(at.date()) && is_within(at);
         if is_open(now) {
             return now.clone();
         }

@@ -154,6 +154,11 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// Whether it may be called at any time.
+    pub(super) fn are_always(&self) -> bool {
+        self.hours.0.is_empty() && self.closed.is_empty()
+    }
+
     /// How long until it may be called: nothing if it may be now.
     pub fn until_open(&self, now: &Zoned) -> Duration {
         let opens = self.hours.next_open(now, |date| self.closed.contains(&date));

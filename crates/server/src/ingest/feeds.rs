@@ -11,6 +11,8 @@
 //! idempotency key keeps each of them one message. An item that is refused for good is passed over; one that is refused for now ends the
 //! reading, and the next goes on from it.
 
+#[cfg(test)]
+mod corpus;
 mod date;
 mod fetch;
 mod item;

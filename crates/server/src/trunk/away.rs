@@ -492,7 +492,9 @@ impl Job {
                 let mut figures = figures::of_ended(&ended, self.known());
                 if was_lied_about {
                     figures.lasted = figures.lasted.max(self.longest.saturating_sub(UNSEEN));
-                    figures.octets_out = figures.octets_out.max(self.octets_max.unwrap_or(0));
+                    if let Some(reserved) = self.octets_max {
+                        (figures.octets_out, figures.octets_in) = (reserved, 0);
+                    }
                 }
                 if let Some(lie) = &figures.lie {
                     pop.lied(format!("call {}: {lie}", self.record.id)).await;

@@ -15,6 +15,9 @@ const NESTING_MAX: usize = 100;
 /// Prefixes that a document may declare; more do not count.
 const PREFIXES_MAX: usize = 100;
 
+/// Octets of a base that references are resolved against: it is in each link. A longer one does not count.
+const BASE_OCTETS_MAX: usize = 2000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Rss,
@@ -160,7 +163,10 @@ impl<'a> Reader<'a> {
         }
         self.open.push(name);
         if let Some(base) = attribute(attributes, "xml:base") {
-            self.bases.push((self.open.len(), reference::resolve(self.base(), &base)));
+            let base = reference::resolve(self.base(), &base);
+            if base.len() <= BASE_OCTETS_MAX {
+                self.bases.push((self.open.len(), base));
+            }
         }
         if begins_item {
             let about = pairs(attributes).find(|(name, _)| local(name).eq_ignore_ascii_case("about"));
@@ -456,5 +462,13 @@ mod tests {
         let empty = format!("<rss>{}</rss>", "<item><georss:point>1 2</georss:point></item><item/>".repeat(50_000));
         assert!(super::read(&empty, "").unwrap_err().contains("none of its 100000 items"));
         assert_eq!(rss(""), [], "nothing new is no fault");
+    }
+
+    #[test]
+    fn a_long_base_is_not_copied_into_every_link() {
+        let entries = "<entry><link href=\"x\"/></entry>".repeat(1000);
+        let long = format!("<feed xml:base=\"/{}/\">{entries}</feed>", "a".repeat(100_000));
+        let found = read(&long);
+        assert_eq!((found.len(), found[0].url.as_deref()), (1000, Some("http://feed.example/a/x")));
     }
 }
