@@ -76,7 +76,10 @@ def answer(http, event, inbox):
     name = re.fullmatch("/m/([A-Za-z0-9_-]{22})", path)
     if method == "PUT" and name and headers.get("content-length", "").isdigit():
         return inbox.begin(event.stream_id, name[1], headers)
-    # No parts are kept, no keys, no secret: nothing is here, whatever is asked for.
+    # The server asks whether a message is here before its provider may cancel it.
+    if method == "HEAD" and name and os.path.exists(os.path.join(inbox.folder, name[1])):
+        return http.send_headers(event.stream_id, [(":status", "204"), ("upload-complete", "?1")], end_stream=True)
+    # No parts are kept, no keys, no secret: nothing else is here, whatever is asked for.
     http.send_headers(event.stream_id, [(":status", "404")], end_stream=True)
 
 

@@ -120,7 +120,13 @@ impl delivery::Inbox for Inbox {
                 _ => Ok(Stored::Before),
             };
         }
+        let mut quota = None;
         if let Some(place) = self.rules.place_for(arrival.content_type.as_str(), arrival.manner.topic.as_ref()) {
+            quota = self.rules.0[place].quota;
+            // A size above the quota as a whole is refused for good: no room that is made would do.
+            if let Some(quota) = quota.filter(|quota| arrival.size > *quota) {
+                return Err(StoreError::TooLarge { quota });
+            }
             let has_room = keeping::make_room(&self.folder, &self.rules, place, arrival.size);
             if !has_room.map_err(disk("make room in the inbox"))? {
                 return Err(disk("keep more ([[inbox]] quota)")(io::ErrorKind::QuotaExceeded.into()));
@@ -134,6 +140,11 @@ impl delivery::Inbox for Inbox {
             let _ = fs::remove_dir_all(part.folder()); // nobody can use it; the next attempt clears it otherwise
         }
         let Written { size, digest } = written?;
+        // Known of a packed one only now.
+        if let Some(quota) = quota.filter(|quota| size > *quota) {
+            let _ = fs::remove_dir_all(part.folder());
+            return Err(StoreError::TooLarge { quota });
+        }
         let Manner { urgency, topic, expires_at } = &arrival.manner;
         let note = Note {
             id: id.clone(),
@@ -156,12 +167,19 @@ impl delivery::Inbox for Inbox {
     }
 
     async fn progress(&self, id: MessageId) -> Progress {
+        let folder = self.folder.join(INCOMING).join(id.to_string());
+        // Who asks may cancel what is not here: whoever still has the part in hand may be about to publish it.
+        let is_idle = part::is_idle(&folder).await;
         match self.is_here(id) {
             Ok(true) => return Progress::Whole,
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "what was here cannot be read"),
+            Ok(false) if is_idle => {}
+            Ok(false) => return Progress::Unknown,
+            Err(error) => {
+                tracing::error!(%error, "what was here cannot be read");
+                return Progress::Unknown;
+            }
         }
-        let kept = part::kept(&self.folder.join(INCOMING).join(id.to_string()));
+        let kept = part::kept(&folder);
         kept.map_or(Progress::Nothing, |kept| Progress::Part { offset: kept.offset, digest: kept.digest() })
     }
 }

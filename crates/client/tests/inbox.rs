@@ -361,3 +361,35 @@ async fn beyond_the_quota_what_is_done_with_goes_and_then_no_more_is_taken() {
     let left: Vec<_> = Entry::list(folder.path()).unwrap().iter().map(|entry| entry.id).collect();
     assert_eq!(left, [first.head().id, third.head().id]);
 }
+
+#[tokio::test]
+async fn what_is_larger_than_the_whole_quota_is_refused_for_good_packed_or_not() {
+    let folder = TempDir::new().unwrap();
+    let (mut courier, _terminal) = session_with(folder.path(), Rule { quota: Some(2000), ..Rule::default() }).await;
+    let plain = message(&[7; 2001]);
+    let packed = message(&[8; 2001]).pack(no_file).unwrap();
+    assert!(packed.is_packed() && packed.octets().size() < 2000);
+    for parcel in [&plain, &packed] {
+        let refused = courier.deliver(parcel, 0, false).await;
+        let Err(DeliveryError::Refused { status, reason }) = refused else { panic!("{refused:?}") };
+        assert_eq!(status, 413, "{reason}");
+        assert_eq!(all_below(folder.path()), [".incoming"]);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_another_session_is_about_to_publish_is_not_said_to_be_missing() {
+    let folder = TempDir::new().unwrap();
+    let (mut courier, _terminal) = session(folder.path()).await;
+    let id = MessageId::now();
+    let (part, published) = (folder.path().join(".incoming").join(id.to_string()), folder.path().join(id.to_string()));
+    fs::create_dir(&part).unwrap();
+    let lock = fs::File::open(&part).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut progress = Box::pin(courier.progress(id));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut progress).await;
+    assert!(early.is_err(), "{early:?} while another session has it");
+    fs::rename(&part, &published).unwrap();
+    drop(lock);
+    assert_eq!(progress.await.unwrap(), Progress::Whole);
+}

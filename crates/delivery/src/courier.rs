@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::encoding::ZSTD;
 use crate::fields;
 use crate::message::{Digest, MessageId, Parcel, Urgency};
-use crate::octets::Octets;
+use crate::octets::{Departure, Octets};
 use crate::outbox::OutboxReader;
 use crate::plan::Due;
 use crate::portions::{Content, Flushed, WayOut};
@@ -178,11 +178,25 @@ impl Courier {
         offset: u64,
         is_last: bool,
     ) -> impl Future<Output = Result<Receipt, DeliveryError>> + Send + use<> {
+        self.send(parcel, offset, is_last).1
+    }
+
+    /// The same; tells, too, how much of the content has been taken for the line.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], from what is returned second.
+    pub fn send(
+        &mut self,
+        parcel: &Parcel,
+        offset: u64,
+        is_last: bool,
+    ) -> (Departure, impl Future<Output = Result<Receipt, DeliveryError>> + Send + use<>) {
         let content = Content::new(parcel.due(), parcel.octets(), offset, self.way.clone());
+        let departure = content.departure();
         let request = fields::of_parcel(parcel, offset, is_last).body(content);
         let request = request.expect("what is said of a message is valid in a field");
         let (response, said) = (self.requests.send_request(request), self.said.clone());
-        async move {
+        let receipt = async move {
             let response = response.await.map_err(DeliveryError::Lost)?;
             said.note(&response);
             match response.status() {
@@ -195,7 +209,8 @@ impl Courier {
                     Err(DeliveryError::Refused { status, reason })
                 }
             }
-        }
+        };
+        (departure, receipt)
     }
 
     /// Asks how much of a message the terminal has from an earlier call; made at once, as [`Courier::deliver`].
@@ -216,7 +231,8 @@ impl Courier {
                     let digest = text(CONTENT_DIGEST).and_then(|value| Digest::from_header(value).ok());
                     Progress::Part { offset, digest }
                 }
-                _ => Progress::Nothing,
+                _ if response.status() == StatusCode::NOT_FOUND => Progress::Nothing,
+                _ => Progress::Unknown,
             })
         }
     }

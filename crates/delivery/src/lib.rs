@@ -28,7 +28,7 @@ pub use message::{
     Arrival, ContentType, ContentTypeError, Digest, DigestError, Manner, MessageHead, MessageId, MessageIdError,
     Parcel, Urgency, UrgencyError,
 };
-pub use octets::{OctetReader, Octets, Unread};
+pub use octets::{Departure, OctetReader, Octets, Unread};
 pub use outbox::{
     Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, Outbox, OutboxError, OutboxReader, Outgoing,
     Said, read_item_head, write_item_head,

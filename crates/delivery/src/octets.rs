@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -72,16 +73,21 @@ impl Octets {
 
     /// Takes them from `offset` on, without waiting for the disk.
     pub fn unread(&self, offset: u64) -> Unread {
-        match &self.0 {
+        let departure = Departure::default();
+        let unread = match &self.0 {
             Kept::Held(octets) => {
                 let at = usize::try_from(offset).map_or(octets.len(), |at| at.min(octets.len()));
-                Unread { at_hand: octets.slice(at..), file: None }
+                Unread { at_hand: octets.slice(at..), file: None, departure }
             }
             Kept::Filed { file, size } => {
                 let file = Filed { file: file.clone(), at: offset.min(*size), end: *size, reading: None };
-                Unread { at_hand: Bytes::new(), file: Some(file) }
+                Unread { at_hand: Bytes::new(), file: Some(file), departure }
             }
+        };
+        if unread.left() == 0 {
+            unread.departure.note(WHOLE);
         }
+        unread
     }
 }
 
@@ -113,11 +119,36 @@ impl io::Read for OctetReader<'_> {
     }
 }
 
+/// How much of a content has been taken, by whom it was given to. What was not taken cannot have left. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Departure(Arc<AtomicU8>);
+
+/// Values of a [`Departure`]; 0: nothing has been taken.
+const BEGUN: u8 = 1;
+const WHOLE: u8 = 2;
+
+impl Departure {
+    /// Whether the first octet has been taken.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= BEGUN
+    }
+
+    /// Whether the last octet has been taken, so that the far end may have all of it.
+    pub fn is_whole(&self) -> bool {
+        self.0.load(Ordering::Acquire) == WHOLE
+    }
+
+    fn note(&self, state: u8) {
+        self.0.fetch_max(state, Ordering::Release);
+    }
+}
+
 /// Octets that are still to be taken. A block is read ahead, on a thread that may wait.
 #[derive(Debug, Default)]
 pub struct Unread {
     at_hand: Bytes,
     file: Option<Filed>,
+    departure: Departure,
 }
 
 /// What a file has beyond what is at hand.
@@ -133,6 +164,11 @@ impl Unread {
     /// How many are left.
     pub fn left(&self) -> u64 {
         self.at_hand.len() as u64 + self.file.as_ref().map_or(0, |file| file.end - file.at)
+    }
+
+    /// Tells how much has been taken, now and later.
+    pub fn departure(&self) -> Departure {
+        self.departure.clone()
     }
 
     /// Waits until so many are at hand, or all; gives how many are.
@@ -166,7 +202,9 @@ impl Unread {
     /// # Panics
     /// If there are fewer.
     pub fn take(&mut self, count: usize) -> Bytes {
-        self.at_hand.split_to(count)
+        let taken = self.at_hand.split_to(count);
+        self.departure.note(if self.left() == 0 { WHOLE } else { BEGUN });
+        taken
     }
 }
 
@@ -255,6 +293,23 @@ mod tests {
             taken.extend_from_slice(&unread.take(wanted));
         }
         assert_eq!(taken, content);
+    }
+
+    #[tokio::test]
+    async fn a_departure_tells_that_the_first_and_that_the_last_octet_was_taken() {
+        let content = content();
+        for octets in [in_file(&content, content.len() as u64), Octets::from(Bytes::from(content.clone()))] {
+            let mut unread = octets.unread(0);
+            let departure = unread.departure();
+            let told = || (departure.has_begun(), departure.is_whole());
+            std::future::poll_fn(|cx| unread.poll_at_hand(10, cx)).await.unwrap();
+            assert_eq!(told(), (false, false), "read ahead is not taken");
+            unread.take(10);
+            assert_eq!(told(), (true, false));
+            unread.collect().await.unwrap();
+            assert_eq!(told(), (true, true));
+            assert!(octets.unread(content.len() as u64).departure().is_whole(), "nothing is left");
+        }
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::octets::{Octets, Unread};
+use crate::octets::{Departure, Octets, Unread};
 use crate::plan::{Due, Turns};
 
 /// Octets of a portion below which its frame and record would be a large part of it.
@@ -72,6 +72,11 @@ pub(crate) struct Content {
 impl Content {
     pub(crate) fn new(due: Due, octets: &Octets, offset: u64, way: WayOut) -> Self {
         Self { left: octets.unread(offset), way: Some((due, way)), has_entered: false }
+    }
+
+    /// Tells how much of it HTTP/2 has taken.
+    pub(crate) fn departure(&self) -> Departure {
+        self.left.departure()
     }
 }
 

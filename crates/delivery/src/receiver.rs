@@ -92,6 +92,8 @@ pub enum Progress {
     },
     /// All of it, published.
     Whole,
+    /// That cannot be said now: another session is still at work on it, or the disk does not answer.
+    Unknown,
 }
 
 /// Why a message was not stored. The far end hears the text.
@@ -115,6 +117,12 @@ pub enum StoreError {
     /// It cannot be unpacked; it may come unpacked.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
+    /// It is larger than all that may be kept of its kind: it will never be taken.
+    #[error("it is larger than the {quota} octets that this terminal keeps of its kind")]
+    TooLarge {
+        /// Octets that may be kept.
+        quota: u64,
+    },
     /// This terminal's disk: the text says what failed.
     #[error("could not {operation}")]
     Disk {
@@ -403,6 +411,7 @@ fn refusal(error: &StoreError) -> StatusCode {
         StoreError::Offset | StoreError::Reused => StatusCode::CONFLICT,
         StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StoreError::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
@@ -432,6 +441,7 @@ fn tell(progress: Progress) -> Answer {
         Progress::Nothing => return say(StatusCode::NOT_FOUND, ""),
         Progress::Part { offset, digest } => ("?0", Some((offset, digest))),
         Progress::Whole => ("?1", None),
+        Progress::Unknown => return say(StatusCode::SERVICE_UNAVAILABLE, ""),
     };
     let mut response = say(StatusCode::NO_CONTENT, "");
     let fields = response.headers_mut();

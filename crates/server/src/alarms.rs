@@ -63,6 +63,10 @@ pub enum AlarmKind {
     TerminalSilent,
     /// A message has failed because sessions broke with it, time and again. Subject: the message and its terminal.
     MessageLeftOut,
+    /// A terminal refuses a message again and again, or the message has failed for it. Subject: the terminal's name.
+    MessageRefused,
+    /// A terminal has a message whose verdict says otherwise. Subject: the message and its terminal.
+    VerdictConflict,
     /// Calls to a terminal failed for days. Subject: its name.
     DialLoop,
     /// A line's port or modem does not work. Subject: its name.
@@ -92,7 +96,7 @@ pub enum AlarmKind {
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, dial-loop, line-out-of-order, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost, dialup-server-lies, webhook-late and bounces-late"
+    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost, dialup-server-lies, webhook-late and bounces-late"
 )]
 pub struct AlarmKindError;
 
@@ -101,6 +105,8 @@ impl AlarmKind {
     pub const ALL: [Self; 14] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
+        Self::MessageRefused,
+        Self::VerdictConflict,
         Self::DialLoop,
         Self::LineOutOfOrder,
         Self::UnprovedCallers,
@@ -120,6 +126,8 @@ impl AlarmKind {
         match self {
             Self::TerminalSilent => "terminal-silent",
             Self::MessageLeftOut => "message-left-out",
+            Self::MessageRefused => "message-refused",
+            Self::VerdictConflict => "verdict-conflict",
             Self::DialLoop => "dial-loop",
             Self::LineOutOfOrder => "line-out-of-order",
             Self::UnprovedCallers => "unproved-callers",
@@ -302,8 +310,14 @@ impl Alarms {
 
     /// Clears what is about a terminal that was removed.
     pub(crate) async fn forget_terminal(&self, name: &Name) {
-        for kind in [AlarmKind::TerminalSilent, AlarmKind::DialLoop, AlarmKind::UnprovedCallers, AlarmKind::NotEnrolled]
-        {
+        let about_it = [
+            AlarmKind::TerminalSilent,
+            AlarmKind::MessageRefused,
+            AlarmKind::DialLoop,
+            AlarmKind::UnprovedCallers,
+            AlarmKind::NotEnrolled,
+        ];
+        for kind in about_it {
             self.clear(kind, name).await;
         }
         self.clear(AlarmKind::Budget, Account::Terminal(name.clone())).await;

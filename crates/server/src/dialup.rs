@@ -8,6 +8,7 @@ mod attempt;
 mod deliver;
 mod entrance;
 pub(crate) mod line_task;
+mod metered;
 mod online;
 mod open_calls;
 pub(crate) mod open_link;
@@ -212,6 +213,10 @@ struct Handle {
     orders: mpsc::Sender<Order<Peer>>,
     dial_prefix: String,
 }
+
+/// The rate for which records are made after a session that broke, if the line is not slower: 4000 octets each, of which a tenth of
+/// a second is lost with a break at 400 kbit/s, and 1.5 % is framing.
+const CAREFUL_RATE_BPS: u32 = 40_000;
 
 /// The rooms that what comes over a line goes to.
 #[derive(Debug, Clone)]
@@ -419,6 +424,13 @@ impl Shared {
 
     fn strangers(&self) -> MutexGuard<'_, Unproved<Stranger>> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rate that decides how large records are in a session with a terminal: after one that broke they are smaller, for
+    /// with the next break one is lost again.
+    fn careful_rate(&self, terminal: TerminalId, rate_bps: u32) -> u32 {
+        let has_broken = self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&terminal);
+        if has_broken { rate_bps.min(CAREFUL_RATE_BPS) } else { rate_bps }
     }
 
     fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {

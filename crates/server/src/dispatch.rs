@@ -383,7 +383,7 @@ impl Dispatch {
         match outcome.retry() {
             Retry::None => {
                 self.terminals.remove(&id);
-                if *outcome == Outcome::Completed {
+                if outcome.is_good() {
                     self.series.remove(&id);
                     self.suspects.cleared(id);
                 }

@@ -65,6 +65,7 @@ struct Counted {
     /// Put right when they are asked for.
     accepted: Counter,
     repeated: Counter,
+    conflicts: Counter,
     verdicts: Family<VerdictLabel, Counter>,
     commits: Counter,
     commit_seconds: Seconds,
@@ -154,6 +155,8 @@ impl Default for Metrics {
         let bounces = register(&mut registry, "mail_notifications", "Notifications to senders, by result of the try");
         let accepted = register(&mut registry, "messages_accepted", "Messages accepted");
         let repeated = register(&mut registry, "messages_repeated", "Submissions under an idempotency key seen before");
+        let conflicts =
+            register(&mut registry, "verdict_conflicts", "Receipts for messages whose verdict says otherwise");
         let verdicts = register(&mut registry, "envelopes_settled", "Envelopes that have their verdict, by verdict");
         let commits = register(&mut registry, "store_commits", "Transactions of the store's writer");
         let commit_seconds = register(&mut registry, "store_commit_seconds", "Seconds spent in transactions");
@@ -182,6 +185,7 @@ impl Default for Metrics {
             bounces,
             accepted,
             repeated,
+            conflicts,
             verdicts,
             commits,
             commit_seconds,
@@ -305,6 +309,7 @@ impl Metrics {
         let counts = store.counts();
         raise_to(&counted.accepted, counts.accepted);
         raise_to(&counted.repeated, counts.repeated);
+        raise_to(&counted.conflicts, counts.conflicts);
         raise_to(&counted.commits, counts.commits);
         let seconds = Duration::from_nanos(counts.commit_nanos).as_secs_f64();
         counted.commit_seconds.inc_by((seconds - counted.commit_seconds.get()).max(0.0));

@@ -1,5 +1,6 @@
 //! How a call ended: whose fault it was, what it means for the next try, and the words for it in the call record.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,8 +12,16 @@ use modem::Failure;
 pub enum Outcome {
     /// The far end was told that there is nothing more, or was served as it wished.
     Completed,
-    /// It was, but these many messages it did not take, or could not be brought to it.
-    MessagesRefused(u32),
+    /// It was, but some messages it did not take, or they could not be read here. That is the messages' fault: each of them rests
+    /// by itself, and the call was a good one.
+    MessagesRefused {
+        /// Messages that it took.
+        delivered: u32,
+        /// Messages that it refused.
+        refused: u32,
+        /// Messages that could not be read here.
+        unreadable: u32,
+    },
     /// It was reached and proved, and asked to be left alone for so long at least.
     PutOff {
         /// Its words.
@@ -81,12 +90,14 @@ pub enum Outcome {
 }
 
 /// Messages that were being delivered when a session was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnderWay {
-    /// The messages: sent, at least in part, and not received. One at least.
+    /// The messages: sent, at least in part, and not received, in the order in which they were sent. One at least.
     pub messages: Vec<MessageId>,
     /// How many others had been received on this call: the link was good for them.
     pub received_before: u32,
+    /// Octets that the terminal held of some of them when this call began to send them, by its own word.
+    pub held: BTreeMap<MessageId, u64>,
 }
 
 /// Whose fault it was that a call ended as it did.
@@ -140,7 +151,8 @@ impl Outcome {
             Self::Completed | Self::LineTaken | Self::NothingWaits | Self::RedialLimited => Fault::Nobody,
             Self::Rung | Self::EndedByOperator => Fault::Nobody,
             Self::NoSession => Fault::Terminal,
-            Self::MessagesRefused(_) | Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
+            Self::MessagesRefused { .. } => Fault::Nobody,
+            Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
             Self::PutOff { .. } => Fault::Terminal,
             Self::NotProved(_) | Self::NotEnrolled(_) | Self::Idle(_) => Fault::Terminal,
             Self::NoDialTone | Self::LineFailed(_) => Fault::Line,
@@ -154,7 +166,7 @@ impl Outcome {
     /// What it means for the next try.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Completed | Self::NothingWaits | Self::Revoked(_) => Retry::None,
+            Self::Completed | Self::MessagesRefused { .. } | Self::NothingWaits | Self::Revoked(_) => Retry::None,
             Self::LineTaken => Retry::OtherLine,
             Self::Rung => Retry::AwaitSession,
             Self::EndedByOperator => Retry::Pause,
@@ -164,7 +176,7 @@ impl Outcome {
             Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
                 Retry::BackOff
             }
-            Self::MessagesRefused(_) | Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => Retry::BackOff,
+            Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => Retry::BackOff,
             Self::NotData | Self::DialRefused | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
             Self::PutOff { wait, .. } => Retry::NotBefore(*wait),
             Self::RedialLimited => Retry::RedialLimit,
@@ -177,7 +189,7 @@ impl Outcome {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Completed => "completed",
-            Self::MessagesRefused(_) => "messages-refused",
+            Self::MessagesRefused { .. } => "messages-refused",
             Self::PutOff { .. } => "put-off",
             Self::Busy => "busy",
             Self::NoAnswer => "no-answer",
@@ -221,12 +233,17 @@ impl Outcome {
         )
     }
 
+    /// Whether a session came to its end: what is at the far end is well, and so is the way there.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Completed | Self::MessagesRefused { .. })
+    }
+
     /// Whether the called side is known to have answered: it is no redial to call it again.
     pub fn was_answered(&self) -> bool {
         matches!(
             self,
             Self::Completed
-                | Self::MessagesRefused(_)
+                | Self::MessagesRefused { .. }
                 | Self::PutOff { .. }
                 | Self::LinkFailed(_)
                 | Self::NotProved(_)
@@ -276,7 +293,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Completed => f.write_str("completed"),
-            Self::MessagesRefused(count) => write!(f, "{count} messages refused"),
+            Self::MessagesRefused { delivered, refused, unreadable } => {
+                write!(f, "{delivered} delivered")?;
+                let others = [(refused, "refused"), (unreadable, "unreadable here")];
+                others
+                    .into_iter()
+                    .filter(|(count, _)| **count > 0)
+                    .try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+            }
             Self::PutOff { why, .. } => write!(f, "put off {why}"),
             Self::Busy => f.write_str("busy"),
             Self::NoAnswer => f.write_str("no answer"),
@@ -321,7 +345,7 @@ mod tests {
     fn what_was_answered_was_dialled_and_may_be_charged() {
         let every = [
             Outcome::Completed,
-            Outcome::MessagesRefused(1),
+            Outcome::MessagesRefused { delivered: 3, refused: 1, unreadable: 0 },
             Outcome::PutOff { why: "x".into(), wait: Duration::ZERO },
             Outcome::Busy,
             Outcome::NoAnswer,
@@ -351,6 +375,20 @@ mod tests {
         for outcome in every {
             assert!(!outcome.was_answered() || outcome.may_be_charged(), "{outcome}");
             assert!(!outcome.may_be_charged() || outcome.was_dialled(), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn a_refused_message_is_no_fault_of_the_terminal_and_the_record_says_what_happened_to_each() {
+        let outcome = |delivered, refused, unreadable| Outcome::MessagesRefused { delivered, refused, unreadable };
+        for (outcome, words) in [
+            (outcome(3, 1, 0), "3 delivered, 1 refused"),
+            (outcome(0, 2, 0), "0 delivered, 2 refused"),
+            (outcome(1, 0, 1), "1 delivered, 1 unreadable here"),
+            (outcome(1, 2, 3), "1 delivered, 2 refused, 3 unreadable here"),
+        ] {
+            assert_eq!(outcome.to_string(), words);
+            assert_eq!((outcome.retry(), outcome.fault(), outcome.is_good()), (Retry::None, Fault::Nobody, true));
         }
     }
 

@@ -41,7 +41,7 @@ use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
 use crate::plan::{Question, wall};
-use crate::store::{CallAway, MostUrgent, Quotas, Retention, Standing, Store, StoreError};
+use crate::store::{CallAway, MostUrgent, Quotas, RefusalRules, Retention, Standing, Store, StoreError};
 use crate::trunk::DialupServer;
 use crate::trunk::information::{self, Pop};
 use crate::upkeep;
@@ -96,6 +96,8 @@ pub struct Config {
     pub home: Option<Home>,
     /// When failed calls are tried again.
     pub retry: RetryRules,
+    /// When messages are tried again that their terminals refused.
+    pub refusals: RefusalRules,
     /// How many calls may begin, and be under way.
     pub storm: StormRules,
     /// Lines that are kept free.
@@ -212,7 +214,7 @@ enum Event {
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let store =
         Store::open(&config.state).map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
-    let store = store.with_quotas(config.quotas);
+    let store = store.with_quotas(config.quotas).with_refusals(config.refusals);
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let named_in_config = config.providers();
     // What the store has open is not free.
@@ -486,7 +488,7 @@ impl Server {
 
     /// Sessions break with this message: it has failed.
     async fn leave_out(&self, id: TerminalId, message: MessageId) {
-        if let Err(error) = self.store.settle(message, id, Verdict::Failed, POISON.to_owned(), None).await {
+        if let Err(error) = self.store.settle(message, id, Verdict::Failed, POISON.to_owned()).await {
             tracing::error!(terminal = %id, message_id = %message, %error, "not left out");
         }
         if let Ok(Some(terminal)) = self.store.terminal(id).await {

@@ -11,9 +11,11 @@ mod backup;
 mod bounces;
 mod calls;
 mod check;
+mod claims;
 mod cleaning;
 mod content;
 mod deliveries;
+mod doubts;
 mod draft;
 mod entries;
 mod fan_out;
@@ -28,6 +30,7 @@ mod migration;
 mod pauses;
 mod providers;
 mod quotas;
+mod refusals;
 mod rows;
 mod standings;
 mod stated;
@@ -54,8 +57,10 @@ pub use backup::{Backup, BackupError, BackupProgress};
 pub(crate) use bounces::Bounce;
 pub use bounces::ReturnPath;
 pub use check::{CheckError, Findings};
+pub use claims::{Begun, Claim};
 pub use cleaning::{Cleaned, Retention};
-pub use deliveries::MostUrgent;
+pub use deliveries::{Doubt, MostUrgent};
+pub use doubts::Doubtful;
 pub(crate) use draft::Draft;
 pub use draft::{FiledContent, NewContent};
 pub use entries::{DeliveryEntry, EnvelopeEntry, MessageEntry};
@@ -66,6 +71,8 @@ pub use ledger::Spent;
 pub use messages::{Accepted, Handling, NewMessage};
 pub use providers::ProviderRemoved;
 pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
+pub(crate) use refusals::Resting;
+pub use refusals::{Refusal, RefusalRules, Refused};
 pub use standings::{NotCalled, Standing, TerminalEntry};
 pub use subscriptions::SubscriptionEntry;
 pub use verdicts::Cancelled;
@@ -92,6 +99,7 @@ pub struct Store {
     quotas: Quotas,
     /// Contents that are coming in.
     drafts: Arc<Drafts>,
+    refusals: RefusalRules,
     /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
@@ -233,7 +241,7 @@ pub struct Last(pub u32);
 
 impl Store {
     /// Opens the store in `folder`, making it if need be, for this process alone, until the last clone is dropped. Every terminal's
-    /// connection is down afterwards, and nothing is under way: calls do not survive the process.
+    /// connection is down afterwards, and nothing is under way: calls do not survive the process. What was under way is in doubt.
     ///
     /// # Errors
     /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
@@ -271,6 +279,7 @@ impl Store {
             vitals,
             quotas: Quotas::default(),
             drafts: Arc::default(),
+            refusals: RefusalRules::default(),
             expiring: Arc::default(),
             database: path.into(),
             arriving: Arriving::default(),
@@ -283,6 +292,12 @@ impl Store {
     #[must_use]
     pub fn with_quotas(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
+    }
+
+    /// The same store, with rules for what terminals refuse.
+    #[must_use]
+    pub fn with_refusals(self, refusals: RefusalRules) -> Self {
+        Self { refusals, ..self }
     }
 }
 

@@ -98,7 +98,7 @@ async fn release(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>) {
         Ok(terminals) => {
             tracing::info!(
                 terminals = terminals.len(),
-                "hours of subscriptions have begun, or terminals take everything again"
+                "hours of subscriptions have begun, terminals take everything again, or rests after refusals are over"
             );
             let _ = due.send(terminals).await; // shutting down: due at the next start
         }
@@ -121,6 +121,13 @@ async fn keep_clean(store: &Store, retention: Retention) {
 }
 
 async fn clean(store: &Store, retention: Retention) {
+    match store.forget_doubts(Timestamp::now(), retention.doubts).await {
+        Ok(0) => {}
+        Ok(envelopes) => {
+            tracing::warn!(envelopes, "failed, unknown: terminals that may have them were not heard of again")
+        }
+        Err(error) => tracing::error!(%error, "what was in doubt for too long still is"),
+    }
     match store.clean(Timestamp::now(), retention).await {
         Ok(cleaned) if cleaned == Cleaned::default() => {}
         Ok(Cleaned { contents, files, messages }) => tracing::info!(contents, files, messages, "store cleaned"),

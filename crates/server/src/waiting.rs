@@ -93,10 +93,23 @@ impl Waiting {
     pub fn of(envelope: &EnvelopeEntry, around: &Circumstances<'_>) -> Self {
         let now = |reason: String, next: &str| Self { reason, next: next.to_owned(), next_at: None };
         if let Some(call) = &envelope.under_way {
-            return now(
-                format!("it is being delivered just now, on call {call}"),
-                "the terminal's receipt is its verdict",
+            let reason = format!("it is being delivered just now, on call {call}");
+            return match &envelope.pending {
+                None => now(reason, "the terminal's receipt is its verdict"),
+                Some((verdict, why)) => {
+                    let reason = format!("{}; {reason}", pending_words(*verdict, why.as_deref()));
+                    now(reason, "that is its verdict when the call is over, unless the terminal's receipt comes")
+                }
+            };
+        }
+        if let (Some((verdict, why)), Some(since)) = (&envelope.pending, envelope.in_doubt_since) {
+            let reason = format!(
+                "{}; all of it was sent by {since} and no receipt came: the terminal may have it",
+                pending_words(*verdict, why.as_deref())
             );
+            let next = "the terminal is asked in its next session, for which no call is placed; \
+                if it is not heard of again, the verdict is failed, unknown ([store] keep_doubts in the config)";
+            return now(reason, next);
         }
         let Some(terminal) = around.terminal else {
             return now("its terminal is not in the directory".to_owned(), "ringup message cancel ends it");
@@ -106,11 +119,12 @@ impl Waiting {
                 let next = "it is delivered when the terminal has answered and proved itself";
                 return now(format!("the terminal is being called (call {call})"), next);
             }
-            Connection::Connected(call) => {
+            // What it has refused before is tried behind all others, if at all.
+            Connection::Connected(call) if envelope.rests_until.is_none() => {
                 let reason = format!("the terminal is connected, and brought what waits in turn (call {call})");
                 return now(reason, "it is delivered on this call");
             }
-            Connection::Down => {}
+            Connection::Connected(_) | Connection::Down => {}
         }
         let gates = gates(envelope, terminal, around);
         let Some(gate) = gates.first() else {
@@ -139,6 +153,15 @@ impl Waiting {
             reason = format!("the terminal did not take it when it was brought last ({refusal}); {reason}");
         }
         Self { reason, next, next_at }
+    }
+}
+
+/// What became of a message that is on a line, or that the terminal may have.
+fn pending_words(verdict: Verdict, reason: Option<&str>) -> String {
+    match (verdict, reason) {
+        (Verdict::Expired, _) => "its time is over".to_owned(),
+        (_, Some(reason)) => reason.to_owned(),
+        (verdict, None) => format!("it is {verdict}"),
     }
 }
 
@@ -174,6 +197,20 @@ fn is_invited(terminal: &Terminal, trust: &Trust) -> bool {
         && trust.keys.is_empty()
 }
 
+/// The terminal has refused it, and it rests.
+fn resting(envelope: &EnvelopeEntry, until: Timestamp) -> Waiting {
+    let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
+    let times = if envelope.refusals == 1 { "once" } else { "several times" };
+    let reason = format!(
+        "the terminal did not take it, {times} ({} in all), the last: {}; nothing else waits for that",
+        envelope.refusals,
+        last.unwrap_or("refused")
+    );
+    let next = "it is tried again after a pause that grows, or behind all others on a call before that, \
+        and fails after the last try ([retry] refused_tries in the config)";
+    Waiting { reason, next: next.to_owned(), next_at: Some(until) }
+}
+
 /// All that keeps a message from causing a call, whatever lines and hours allow; what decides first, first.
 fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'_>) -> Vec<Waiting> {
     let gate = |(reason, next): (String, String)| Waiting { reason, next, next_at: None };
@@ -192,6 +229,9 @@ fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'
             next: "it is due when that is over".to_owned(),
             next_at: Some(conditions.until),
         });
+    }
+    if let Some(until) = envelope.rests_until {
+        gates.push(resting(envelope, until));
     }
     match envelope.calls {
         Calls::From(at) => gates.push(Waiting {

@@ -14,20 +14,22 @@ mod server;
 mod stack;
 mod talk;
 mod terminal;
+mod verdicts;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ::server::directory::{CallRecord, Connection, Destination, Direction, Terminal, TrustedBy};
+use ::server::directory::{CallRecord, Connection, Direction, Terminal, TrustedBy};
 use ::server::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
 };
 use ::server::outcome::Outcome;
-use ::server::store::{Handling, Last, NewMessage, Store};
+use ::server::store::{Claim, Handling, NewMessage, Refusal, RefusalRules, Store};
 use ::server::verdict::Verdict;
+use delivery::proof::PublicKey;
 use delivery::{ContentType, Digest, MessageHead, MessageId, Urgency};
 use exchange::{Exchange, Settings, StationId};
 use jiff::Timestamp;
@@ -78,6 +80,12 @@ pub struct OctetReport {
     pub delivered: u64,
     /// Verdicts: sessions broke with it.
     pub failed: u64,
+    /// Verdicts: cancelled, replaced or expired.
+    pub withdrawn: u64,
+    /// Verdicts: failed, unknown, at the end of the world, for no session came that could have asked.
+    pub unknown: u64,
+    /// Wishes that came while their message was on a line, or may have been at its terminal.
+    pub pending: u64,
     /// Messages that came again, and were known.
     pub repeated: u64,
     /// Calls that were dialled.
@@ -104,6 +112,10 @@ enum Event {
     Crash,
     Stranger,
     StrangerHangsUp,
+    /// A provider cancels a message, or one expires.
+    Wish,
+    /// Rests after refusals are over.
+    Release,
 }
 
 /// See [`OctetWorld::run`].
@@ -131,6 +143,12 @@ pub struct OctetWorld {
     submitted: u32,
     /// Told with 202, and without a verdict.
     open: BTreeSet<MessageId>,
+    /// Of those: the ones that may be at their terminal, and have another verdict pending. They cause no call.
+    pending: BTreeSet<MessageId>,
+    /// When the store was opened first: its times are of this clock. Messages expire at whole hours after it.
+    opened: Timestamp,
+    expiring: i64,
+    expired: i64,
     contents: BTreeMap<MessageId, Vec<u8>>,
     verdicts: BTreeMap<MessageId, Verdict>,
     log: Sha256,
@@ -214,12 +232,16 @@ impl OctetWorld {
             dispatch_at: None,
             rules,
             runtime,
-            store: Some(Store::open(&folder).expect("the folder is the store's")),
+            store: Some(open(&folder)),
             folder,
             events: BTreeMap::new(),
             next_event: 0,
             submitted: 0,
             open: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            opened: Timestamp::now(),
+            expiring: 0,
+            expired: 0,
             contents: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             log: Sha256::new(),
@@ -242,12 +264,15 @@ impl OctetWorld {
                 connection: Connection::Down,
                 trusted_by: TrustedBy::default(),
             };
+            let (id, key) = (terminal.id, PublicKey::from_octets([1; 32]));
             self.runtime.block_on(self.store().add_terminal(terminal)).expect("the directory is empty");
+            self.runtime.block_on(self.store().register(id, key)).expect("the disk works");
         }
         self.later(SECOND, Event::Message);
         if self.plan.has_faults {
             self.later(20 * SECOND, Event::Fault);
             self.later(300 * SECOND, Event::Crash);
+            self.later(10 * SECOND, Event::Wish);
             self.later(60 * SECOND, Event::Stranger);
         }
     }
@@ -283,7 +308,7 @@ impl OctetWorld {
         // A message may rest for a day after many redials; more than this is a message that is forgotten.
         let end = self.start + Duration::from_secs(60 * 24 * 3600);
         self.settle();
-        while self.submitted < self.plan.messages || !self.open.is_empty() {
+        while self.submitted < self.plan.messages || self.open.iter().any(|id| !self.pending.contains(id)) {
             let wakes = [self.exchange_at, self.dispatch_at, self.stranger.deadline()].into_iter().flatten();
             let wakes = wakes.chain(self.lines.iter().filter_map(LineEnd::deadline));
             let wakes = wakes.chain(self.terminals.iter().filter_map(TerminalEnd::deadline));
@@ -423,10 +448,9 @@ impl OctetWorld {
                 }
                 Output::Deliver(terminal) => self.ride_along(terminal),
                 Output::Quarantine { terminal, message } => {
-                    let settle = self.store().settle(message, terminal, Verdict::Failed, "breaks".to_owned(), None);
-                    if self.runtime.block_on(settle).expect("the disk works") {
-                        self.verdict(message, Verdict::Failed);
-                    }
+                    let settle = self.store().settle(message, terminal, Verdict::Failed, "breaks".to_owned());
+                    self.runtime.block_on(settle).expect("the disk works");
+                    self.learn_verdicts();
                 }
                 Output::NoSession(_) | Output::Silent { .. } => {}
             }
@@ -522,7 +546,7 @@ impl OctetWorld {
             let (terminal, call) = (placed.terminal, placed.record.id);
             let ask = match placed.take(self.now) {
                 Ok(Some(ask)) => Some(ask),
-                Ok(None) if placed.is_connected && placed.under_way.is_none() => {
+                Ok(None) if placed.is_connected && !placed.is_waiting() => {
                     let LineEnd { placed: Some(placed), wire, .. } = &mut self.lines[line] else { return };
                     placed.next(wire)
                 }
@@ -537,9 +561,12 @@ impl OctetWorld {
             match ask {
                 Ask::Connected => self.connected(line, terminal, call),
                 Ask::Bring(id) => {
-                    let begin = self.store().begin_delivery(id, terminal, call);
-                    let may = self.runtime.block_on(begin).expect("the disk works");
-                    let content = may.then(|| self.runtime.block_on(self.store().content(id)).expect("it is kept").1);
+                    let begin = self.store().begin(id, terminal, call);
+                    let claim = self.runtime.block_on(begin).expect("the disk works");
+                    let content = match claim {
+                        Claim::Begun(begun) => Some(begun.content.read().expect("it is kept")),
+                        _ => None,
+                    };
                     let Some(placed) = &mut self.lines[line].placed else { return };
                     match content {
                         None => placed.plan.settled(id),
@@ -555,8 +582,10 @@ impl OctetWorld {
                         return self.crash(2);
                     }
                     let delivered = self.store().delivered(id, terminal, call);
-                    self.runtime.block_on(delivered).expect("the disk works");
-                    self.verdict(id, Verdict::Delivered);
+                    if let Some(other) = self.runtime.block_on(delivered).expect("the disk works") {
+                        self.breach(format!("{id} was received, and its verdict is {other}"));
+                    }
+                    self.learn_verdicts();
                     if self.plan.has_faults && self.chance.one_in(300) {
                         return self.crash(3);
                     }
@@ -566,12 +595,29 @@ impl OctetWorld {
                     placed.plan.settled(id);
                 }
                 Ask::Refused(id) => {
-                    let end = self.store().end_delivery(id, terminal, call, "refused".to_owned());
+                    let end = self.store().refused(id, terminal, call, "refused".to_owned(), Refusal::Again);
                     self.runtime.block_on(end).expect("the disk works");
+                    self.learn_verdicts();
+                    self.later(300 * SECOND, Event::Release);
                     let Some(placed) = &mut self.lines[line].placed else { return };
                     placed.under_way = None;
                     placed.refused += 1;
                     placed.plan.settled(id);
+                }
+                Ask::Answer { id, is_there } => {
+                    self.note(&format!("{id} is there: {is_there}"));
+                    if is_there {
+                        let there = self.store().found_there(id, terminal, call);
+                        if let Some(other) = self.runtime.block_on(there).expect("the disk works") {
+                            self.breach(format!("{id} was there, and its verdict is {other}"));
+                        }
+                    } else {
+                        let not_there = self.store().not_there(id, terminal);
+                        self.runtime.block_on(not_there).expect("the disk works");
+                    }
+                    self.learn_verdicts();
+                    let Some(placed) = &mut self.lines[line].placed else { return };
+                    placed.asked = None;
                 }
             }
         }
@@ -581,8 +627,10 @@ impl OctetWorld {
         let (store, runtime) = (self.store(), &self.runtime);
         runtime.block_on(store.set_connection(terminal, Connection::Connected(call))).expect("the disk works");
         let due = runtime.block_on(store.due(terminal)).expect("the disk works");
+        let doubts = runtime.block_on(store.doubts(terminal)).expect("the disk works");
         if let Some(placed) = &mut self.lines[line].placed {
             placed.plan.add(due);
+            placed.questions.extend(doubts.into_iter().filter(|doubt| doubt.is_pending).map(|doubt| doubt.id));
         }
         self.feed(Input::Connected { terminal, line: line_name(line) });
     }
@@ -602,6 +650,7 @@ impl OctetWorld {
         let (store, runtime) = (self.store(), &self.runtime);
         runtime.block_on(store.record_call(record)).expect("the disk works");
         runtime.block_on(store.set_connection(terminal, Connection::Down)).expect("the disk works");
+        self.learn_verdicts();
         let kind: String = word.chars().take_while(|char| !matches!(char, ':' | ',' | '(')).collect();
         *self.report.outcomes.entry(kind).or_default() += 1;
         self.note(&format!("ended {line} {word}"));
@@ -620,24 +669,6 @@ impl OctetWorld {
         if let Some(most) = urgent {
             let conditions = Some(std::sync::Arc::new(Conditions::default()));
             self.feed(Input::Due(Demand { terminal, conditions, urgency: most.urgency, deadline: None }));
-        }
-    }
-
-    fn verdict(&mut self, message: MessageId, verdict: Verdict) {
-        self.note(&format!("verdict {message} {verdict}"));
-        if let Some(before) = self.verdicts.insert(message, verdict) {
-            self.breach(format!("{message} has two verdicts: {before} and {verdict}"));
-        }
-        self.open.remove(&message);
-        match verdict {
-            Verdict::Delivered => {
-                self.report.delivered += 1;
-                let content = &self.contents[&message];
-                if !self.terminals.iter().any(|end| end.inbox.get(&message) == Some(content)) {
-                    self.breach(format!("{message} is delivered and in no inbox"));
-                }
-            }
-            _ => self.report.failed += 1,
         }
     }
 
@@ -687,6 +718,12 @@ impl OctetWorld {
         let size = if self.chance.one_in(20) { 20_000 } else { self.chance.below(1200) };
         let content: Vec<u8> = (0..size).map(|_| self.chance.next().to_le_bytes()[0]).collect();
         let urgency = [Urgency::Urgent, Urgency::Normal][usize::try_from(self.chance.below(2)).expect("two")];
+        let has_wishes = self.plan.has_faults;
+        let replace_key = (has_wishes && self.chance.one_in(3)).then(|| format!("t{terminal}"));
+        let expires_at = (has_wishes && self.chance.one_in(4)).then(|| {
+            self.expiring += 1;
+            self.opened + jiff::SignedDuration::from_hours(self.expiring)
+        });
         let new = |id: MessageId, content: &[u8], terminal| NewMessage {
             head: MessageHead {
                 id,
@@ -698,7 +735,13 @@ impl OctetWorld {
             content: content.to_vec().into(),
             terminals: vec![terminal],
             subscribers: None,
-            handling: Handling { urgency, idempotency_key: Some(format!("submission {id}")), ..Handling::default() },
+            handling: Handling {
+                urgency,
+                expires_at,
+                replace_key: replace_key.clone(),
+                idempotency_key: Some(format!("submission {id}")),
+                ..Handling::default()
+            },
         };
         let first = MessageId::from_octets(self.octets());
         let end = self.terminals[terminal].id;
@@ -721,41 +764,16 @@ impl OctetWorld {
         if !self.verdicts.contains_key(&first) {
             self.open.insert(first);
         }
+        self.learn_verdicts(); // it may have taken the place of others
         self.feed_due(end);
     }
+}
 
-    /// Everything has its verdict: what the store says of all of it.
-    fn end(mut self) -> OctetReport {
-        for line in 0..LINES {
-            if self.lines[line].placed.is_some() {
-                self.ended(line, Outcome::Completed);
-            }
-        }
-        let messages = self.runtime.block_on(self.store().messages(Last(u32::MAX))).expect("the disk works");
-        if messages.len() as u64 != self.report.accepted {
-            self.breach(format!("{} messages in the store", messages.len()));
-        }
-        for message in messages {
-            let id = message.head.id;
-            let verdicts: Vec<_> = message.envelopes.iter().map(|envelope| envelope.verdict).collect();
-            if verdicts != [self.verdicts.get(&id).copied()] {
-                self.breach(format!("{id} has {verdicts:?} in the store"));
-            }
-        }
-        let calls = self.runtime.block_on(self.store().calls(Last(u32::MAX))).expect("the disk works");
-        let without = calls.iter().filter(|call| call.outcome.is_none()).count();
-        if calls.len() as u64 != self.report.calls || without > 0 {
-            self.breach(format!("{} records of {} calls, {without} without an end", calls.len(), self.report.calls));
-        }
-        let terminal = Destination::Name(name("t0"));
-        let found = self.runtime.block_on(self.store().find_terminal(terminal)).expect("the disk works");
-        if found.is_none_or(|found| found.connection != Connection::Down) {
-            self.breach("t0 is not down in the end".to_owned());
-        }
-        self.report.took = self.now.duration_since(self.start);
-        self.report.digest = self.log.finalize().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
-        self.report
-    }
+/// What a terminal refuses rests until the world says otherwise: the store's clock is not the world's.
+fn open(folder: &Path) -> Store {
+    let rest = Duration::from_secs(24 * 3600);
+    let rules = RefusalRules { tries_max: u32::MAX, first: rest, longest: rest };
+    Store::open(folder).expect("the folder is the store's, and sound").with_refusals(rules)
 }
 
 fn line_number(line: usize) -> String {

@@ -108,7 +108,10 @@ struct Ongoing {
     /// At the latest then it is cut.
     cut_at: Option<Duration>,
     outcome: Outcome,
-    delivers: Vec<MessageId>,
+    /// What the terminal publishes on it, and when.
+    delivers: Vec<(MessageId, Duration)>,
+    /// What was on the line when it broke; and whether the terminal has it all the same.
+    breaks: Option<(MessageId, bool)>,
     is_clock_right: bool,
 }
 
@@ -225,6 +228,10 @@ impl World {
         if accepted != delivered + expired + failed + self.report.open {
             self.report.checks.breach(now, || "envelopes and verdicts do not add up".to_owned());
         }
+        let untrue = self.report.tally.untrue;
+        if untrue > 0 {
+            self.report.checks.breach(now, || format!("{untrue} messages were published and have another verdict"));
+        }
         if failed_wrongly > 0 {
             self.report.checks.breach(now, || format!("{failed_wrongly} messages left out that broke nothing"));
         }
@@ -239,7 +246,7 @@ impl World {
                 self.next_of(self.per_day(1), Event::Message);
             }
             Event::Expires(message, terminal) => {
-                if self.mail.verdict(message, terminal, Verdict::Expired, self.now) {
+                if self.mail.wish(message, terminal, Verdict::Expired, self.now) {
                     self.log("expired", &message.to_string());
                 }
             }
@@ -305,9 +312,7 @@ impl World {
                 Output::Timeout { at } => return self.wake = at,
                 Output::Deliver(_) => {} // a call brings what is there when it ends
                 Output::Quarantine { terminal, message } => {
-                    if !self.mail.verdict(message, terminal, Verdict::Failed, self.now) {
-                        self.report.checks.breach(self.now, || format!("a second verdict for {message}"));
-                    }
+                    self.mail.wish(message, terminal, Verdict::Failed, self.now);
                     self.log("left out", &message.to_string());
                 }
                 Output::Silent { terminal, is_raised } => {
@@ -391,6 +396,7 @@ impl World {
             cut_at: Some(now + reservation.longest - CUT_BEFORE),
             outcome,
             delivers: vec![],
+            breaks: None,
             is_clock_right: self.jumped.is_zero(),
         };
         self.lines[index_of_line].call = Some(call);
@@ -429,35 +435,42 @@ impl World {
         self.report.checks.answered(terminal);
         self.people[index(terminal)].reached = self.now;
         self.feed(Input::Connected { terminal: id(terminal), line: self.terms[line].name.clone() });
+        self.mail.ask(id(terminal), self.now);
         let suspects = self.desk.dispatch.suspects(id(terminal));
         let (last, mut order): (Vec<_>, Vec<_>) =
             self.mail.due(id(terminal)).into_iter().partition(|message| suspects.contains(message));
         order.extend(last);
         let mut outcome = Outcome::Completed;
         let mut ends = self.now + 2 * SECOND;
-        let mut delivers = vec![];
+        let (mut delivers, mut breaks) = (vec![], None);
         for message in order {
             let takes = SECOND * u32::try_from(2 + self.chance.below(9)).unwrap_or(2);
             let is_poison = self.mail.get(message).is_some_and(|message| message.is_poison);
             let is_lost = self.plan.has_faults && self.chance.one_in(100);
             ends += takes;
+            self.mail.begin(message, id(terminal));
             if is_poison || is_lost {
+                // A lost receipt, or a lost message.
+                let is_there = !is_poison && self.chance.one_in(2);
+                breaks = Some((message, is_there));
+
                 let received_before = u32::try_from(delivers.len()).unwrap_or(u32::MAX);
-                let delivering = Some(UnderWay { messages: vec![message], received_before });
+                let delivering = Some(UnderWay { messages: vec![message], received_before, ..UnderWay::default() });
                 outcome = Outcome::SessionLost { why: "lost".to_owned(), delivering };
                 break;
             }
             if cut_at.is_some_and(|cut_at| ends > cut_at) {
                 outcome = Outcome::AllowanceSpent;
+                self.mail.lose(message, id(terminal), false, self.now);
                 break;
             }
-            delivers.push(message);
+            delivers.push((message, ends));
         }
         if let Some(cut_at) = cut_at {
             ends = ends.min(cut_at).max(self.now);
         }
         if let Some(call) = &mut self.lines[line].call {
-            (call.outcome, call.delivers) = (outcome, delivers);
+            (call.outcome, call.delivers, call.breaks) = (outcome, delivers, breaks);
         }
         self.later(ends - self.now, Event::Ends(line, number));
     }
@@ -468,7 +481,7 @@ impl World {
         }
         let Some(call) = self.lines[line].call.take() else { return };
         let terminal = id(call.terminal);
-        let mut delivers = call.delivers.clone();
+        let mut delivers: Vec<_> = call.delivers.iter().map(|(message, _)| *message).collect();
         if call.outcome == Outcome::Completed {
             // What came meanwhile rides along.
             let rode = self.mail.due(terminal).into_iter().filter(|message| {
@@ -477,8 +490,15 @@ impl World {
             delivers.extend(rode.collect::<Vec<_>>());
             self.report.completed += 1;
         }
+        if let Some((message, is_there)) = call.breaks {
+            if is_there {
+                self.mail.publish(message, terminal);
+            }
+            self.mail.lose(message, terminal, is_there || self.chance.one_in(2), self.now);
+        }
         for message in delivers {
-            // It may have expired while it was under way.
+            self.mail.publish(message, terminal);
+            // What came meanwhile, and went on this call, too, may have its verdict.
             if self.mail.verdict(message, terminal, Verdict::Delivered, self.now) {
                 self.log("delivered", &message.to_string());
             }
@@ -553,6 +573,7 @@ impl World {
             cut_at: None,
             outcome: Outcome::Completed,
             delivers: vec![],
+            breaks: None,
             is_clock_right: true,
         });
         self.later(15 * SECOND, Event::Connects(line, number));
@@ -564,7 +585,11 @@ impl World {
             1..5 => Urgency::Bulk,
             _ => Urgency::Normal,
         };
-        let expires = self.chance.one_in(4).then(|| self.now + 3 * DAY);
+        let mut expires = self.chance.one_in(4).then(|| self.now + 3 * DAY);
+        if self.plan.has_faults && self.chance.one_in(10) {
+            // While it is on a line, most likely.
+            expires = Some(self.now + SECOND * u32::try_from(20 + self.chance.below(60)).unwrap_or(20));
+        }
         let mut message = Mail::message(urgency, self.now, expires);
         message.provider = u8::try_from(self.chance.below(10)).unwrap_or_default();
         message.is_poison = self.plan.has_faults && self.chance.one_in(5000);
@@ -631,6 +656,17 @@ impl World {
         self.act();
         for line in 0..self.lines.len() {
             let Some(call) = self.lines[line].call.take() else { continue };
+            // Nobody knows how much has left: all that was on the line is in doubt.
+            let (terminal, now) = (id(call.terminal), self.now);
+            for (message, at) in &call.delivers {
+                if *at <= now {
+                    self.mail.publish(*message, terminal);
+                }
+                self.mail.lose(*message, terminal, true, now);
+            }
+            if let Some((message, _)) = call.breaks {
+                self.mail.lose(message, terminal, true, now);
+            }
             let Some((day, reserved)) = call.reserved else { continue };
             let bill = self.bill(line, &call);
             self.report.ledger = self.report.ledger + reserved;

@@ -16,8 +16,11 @@ fn every_promise_is_kept_octet_by_octet_with_faults_and_crashes() {
         let report = run(seed, 150, true);
         assert_eq!(report.checks.breaches, [] as [String; 0], "seed {seed}");
         assert_eq!(report.accepted, 150, "seed {seed}");
-        assert_eq!(report.delivered + report.failed, 150, "seed {seed}: {report:?}");
+        let settled = report.delivered + report.failed + report.withdrawn + report.unknown;
+        assert_eq!(settled, 150, "seed {seed}: {report:?}");
         assert!(report.failed <= 5 && report.outcomes.len() > 3, "seed {seed}: {report:?}");
+        assert!(report.withdrawn > 5 && report.pending > 3, "seed {seed}: wishes met messages on lines: {report:?}");
+        assert!(report.delivered > 75 && report.unknown < 5, "seed {seed}: {report:?}");
     }
 }
 

@@ -14,6 +14,7 @@ fn every_promise_is_kept_in_weeks_with_faults() {
         let report = run(seed, 150, 45);
         assert_eq!(report.checks.breaches, [] as [String; 0], "seed {seed}");
         assert!(report.tally.delivered > 5000 && report.completed > 2000, "seed {seed}: {report:?}");
+        assert!(report.tally.pending > 20, "seed {seed}: wishes met messages on lines: {report:?}");
         assert!(report.ledger >= report.bill && report.bill.0 > 0, "seed {seed}: {report:?}");
     }
 }

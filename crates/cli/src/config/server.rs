@@ -108,7 +108,7 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
     let retention = top.section("store", retention);
     let link = top.section("link", link);
     let tun = tun::read(top, HAS_TUN);
-    let retry = top.section("retry", calling::retry);
+    let (retry, refusals) = top.section("retry", |section| (calling::retry(section), calling::refusals(section)));
     let money = money::read(top);
     let metrics_listen = top.section("metrics", |section| listen(section, None));
     let number_only = top.section("stock", |section| section.is("number_only"));
@@ -159,6 +159,7 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
         capture: None,
         tun,
         retry,
+        refusals,
         storm,
         reserve,
         conditions,
@@ -233,9 +234,12 @@ fn quotas(section: &mut Section<'_>) -> Quotas {
 }
 
 fn retention(section: &mut Section<'_>) -> Retention {
-    let Retention { contents, rows } = Retention::default();
-    let retention =
-        Retention { contents: section.time("keep_contents", contents), rows: section.time("keep_rows", rows) };
+    let Retention { contents, rows, doubts } = Retention::default();
+    let retention = Retention {
+        contents: section.time("keep_contents", contents),
+        rows: section.time("keep_rows", rows),
+        doubts: section.time("keep_doubts", doubts),
+    };
     if retention.rows < retention.contents {
         section.fault("keep_rows", "is shorter than store.keep_contents");
     }

@@ -73,7 +73,7 @@ impl MessageVerbs {
                 } else {
                     let [count, under_way] = ["cancelled", "under_way"].map(|key| text(&cancelled[key]));
                     eprintln!(
-                        "cancelled for {count}; being delivered just now: {under_way} (see: ringup message show {id})"
+                        "cancelled for {count}; on a line now, or maybe at the terminal: {under_way}, cancelled later if no receipt comes (see: ringup message explain {id})"
                     );
                 }
                 Ok(ExitCode::SUCCESS)

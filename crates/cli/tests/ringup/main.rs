@@ -42,4 +42,5 @@ mod state_folders;
 mod stock;
 mod strangers;
 mod submissions;
+mod truth;
 mod two_servers;

@@ -36,6 +36,8 @@ fn a_terminal_that_connects_by_itself_gets_what_waits_without_a_call() {
     });
     let online = calls.as_array().unwrap().iter().find(|call| call["line"] == "internet").unwrap();
     assert_eq!((&online["outcome"], &online["number"]), (&"completed".into(), &OWNER.into()));
+    let octets = |way: &str| online[way].as_u64().unwrap();
+    assert!(octets("octets_out") > 100 && octets("octets_in") > 100, "a handshake has more: {online:#}");
 }
 
 #[test]

@@ -77,6 +77,22 @@ async fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Waits until no session has the part in this folder in hand. `false`: one still has.
+pub(super) async fn is_idle(folder: &Path) -> bool {
+    let began = Instant::now();
+    loop {
+        // No part, or one that was published since.
+        let Ok(part) = File::open(folder) else { return true };
+        if flock(&part, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if began.elapsed() > LOCK_WAIT {
+            return false;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Puts what a packed content comes to in its place, synced.
 fn unpack_in(folder: &Path, packed: u64) -> Result<Written, StoreError> {
     let (content, unpacked) = (folder.join("content"), folder.join("unpacked"));

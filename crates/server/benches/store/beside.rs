@@ -49,12 +49,12 @@ pub(crate) async fn measure() {
     row(&format!("a backup of {} MB", size_of(&copy.join("ringup.db")) / 1_000_000), &backup, "p99 under 20 ms");
     let now = Timestamp::now;
     let day = Duration::from_secs(24 * 3600);
-    let contents = Retention { contents: Duration::ZERO, rows: day };
+    let contents = Retention { contents: Duration::ZERO, rows: day, ..Retention::default() };
     let dropping = beside(&store, async { store.clean(now(), contents).await.map(|_| ()).expect("a disk") }).await;
     row(&format!("{} contents are dropped", over()), &dropping, "p99 under 20 ms");
     let nothing = beside(&store, async { store.clean(now(), contents).await.map(|_| ()).expect("a disk") }).await;
     row("a cleaning with nothing left to drop", &nothing, "");
-    let rows = Retention { contents: Duration::ZERO, rows: Duration::ZERO };
+    let rows = Retention { contents: Duration::ZERO, rows: Duration::ZERO, ..Retention::default() };
     let removing = beside(&store, async { store.clean(now(), rows).await.map(|_| ()).expect("a disk") }).await;
     row(&format!("the rows of {} messages are removed", over()), &removing, "p99 under 20 ms");
     let all: Vec<TerminalId> = (0..terminals()).map(|number| terminal(number).id).collect();
@@ -89,7 +89,9 @@ async fn fill(folder: &std::path::Path) -> Store {
 
 async fn settle(store: &Store, id: MessageId, first: u32, count: u32) {
     match count {
-        1 => store.delivered(id, terminal(first).id, CallId::now()).await.expect("a disk"),
+        1 => {
+            store.delivered(id, terminal(first).id, CallId::now()).await.expect("a disk");
+        }
         _ => drop(store.cancel(id, None, "over").await.expect("a disk")),
     }
 }

@@ -1,12 +1,18 @@
 //! One attempt to bring one message: what is made ready before it goes, and what is stored when the answer is in.
 
-use delivery::{DeliveryError, Due, MessageHead, Parcel, Progress, Receipt, TerminalId};
+use std::time::Duration;
+
+use delivery::{DeliveryError, Departure, Due, MessageHead, MessageId, Parcel, Progress, Receipt, TerminalId};
 use http::StatusCode;
 use line::CallId;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
+use crate::alarms::{AlarmKind, Alarms};
+use crate::directory::Name;
 use crate::keys::Admission;
-use crate::store::{Store, StoreError};
+use crate::store::{Begun, Claim, Doubt, Refusal, Refused, Store, StoreError};
+use crate::verdict::Verdict;
 
 /// Shorter contents are brought again whole: asking costs a round trip, which is half a second of line and more.
 const RESUMED_ABOVE: u64 = 16 * 1024;
@@ -14,14 +20,29 @@ const RESUMED_ABOVE: u64 = 16 * 1024;
 /// Whose turn it is to pack a content that is in a file.
 static PACKING: Semaphore = Semaphore::const_new(1);
 
+/// A message that another call has is waited for: that call is ending, or this session would not be.
+const HELD_WAIT: Duration = Duration::from_millis(250);
+const HELD_LOOKS_MAX: u32 = 20;
+
+/// From this refusal of one message on an operator is told, while it can still be helped.
+const REFUSALS_TOLD: u32 = 3;
+
 /// What all attempts of a session share.
 #[derive(Debug, Clone)]
 pub(super) struct Desk {
-    pub(super) store: Store,
-    pub(super) terminal: TerminalId,
-    pub(super) call: CallId,
+    pub(super) envelopes: Envelopes,
     /// Tells when the far end is admitted.
     pub(super) proof: Admission,
+}
+
+/// The envelopes of one session: their marks and verdicts, whatever carries the messages.
+#[derive(Debug, Clone)]
+pub(super) struct Envelopes {
+    pub(super) store: Store,
+    pub(super) alarms: Alarms,
+    pub(super) terminal: TerminalId,
+    pub(super) name: Name,
+    pub(super) call: CallId,
 }
 
 /// How an attempt is made.
@@ -42,17 +63,15 @@ pub(super) struct Ready {
     plain: Option<Parcel>,
     /// An earlier attempt broke off: the terminal may have some of it.
     pub(super) was_brought: bool,
-    /// It goes, if at all, before the far end is proved: what is written of it waits until then.
-    is_early: bool,
 }
 
 /// What became of making one ready.
 #[derive(Debug)]
 pub(super) enum Prepared {
     Ready(Box<Ready>),
-    /// It has its verdict.
+    /// It is not to be sent on this call.
     Settled,
-    /// It cannot be read; somebody has to look at the disk.
+    /// It cannot be read; an operator has to look at the disk.
     Unreadable,
 }
 
@@ -64,7 +83,7 @@ pub(super) struct Sent {
     pub(super) saved: u64,
     is_packed: bool,
     offset: u64,
-    is_early: bool,
+    departure: Departure,
 }
 
 /// What came of it.
@@ -82,36 +101,87 @@ pub(super) enum Brought {
     Lost(DeliveryError),
 }
 
-impl Desk {
-    /// Reads a message, packs it, and marks it as under way: nobody replaces, cancels or expires it from then on.
-    pub(super) async fn prepare(&self, attempt: Attempt) -> Result<Prepared, StoreError> {
-        let Self { store, terminal, call, proof } = self;
-        let id = attempt.due.id;
-        let (head, content) = match store.octets(id).await {
-            Ok(found) => found,
-            // A damaged content is never delivered, and never keeps the others waiting.
-            Err(error) if error.is_damage() => {
-                store.quarantine(id, "the content is damaged").await?;
-                return Ok(Prepared::Settled);
+impl Envelopes {
+    /// Marks a message under way on this call. It is not to be sent otherwise.
+    pub(super) async fn claim(&self, id: MessageId) -> Result<Claim, StoreError> {
+        for _ in 0..HELD_LOOKS_MAX {
+            match self.store.begin(id, self.terminal, self.call).await? {
+                Claim::Held => sleep(HELD_WAIT).await,
+                claim => return Ok(claim),
             }
-            Err(error) => {
-                tracing::error!(message_id = %id, %error, "content cannot be read");
+        }
+        Ok(Claim::Held)
+    }
+
+    /// The terminal has it: its receipt has come.
+    pub(super) async fn received(&self, id: MessageId, evidence: Option<&'static str>) -> Result<(), StoreError> {
+        let Self { store, terminal, call, .. } = self;
+        let other = match evidence {
+            None => store.delivered(id, *terminal, *call).await?,
+            Some(evidence) => store.delivered_by(id, *terminal, *call, evidence).await?,
+        };
+        self.tell_conflict(id, other).await;
+        Ok(())
+    }
+
+    /// The terminal has it, as it has said when it was asked.
+    pub(super) async fn found_there(&self, id: MessageId) -> Result<(), StoreError> {
+        let other = self.store.found_there(id, self.terminal, self.call).await?;
+        self.tell_conflict(id, other).await;
+        Ok(())
+    }
+
+    async fn tell_conflict(&self, id: MessageId, other: Option<Verdict>) {
+        let Some(verdict) = other else { return };
+        let detail = format!(
+            "the terminal has the message, and its verdict is {verdict}: tell its provider. See: ringup message explain {id}"
+        );
+        self.alarms.raise(AlarmKind::VerdictConflict, format!("{id} for {}", self.name), detail).await;
+    }
+
+    /// The terminal does not take it, or it cannot be read here.
+    pub(super) async fn refused(&self, id: MessageId, outcome: String, refusal: Refusal) -> Result<(), StoreError> {
+        let Refused { refusals, is_given_up } =
+            self.store.refused(id, self.terminal, self.call, outcome.clone(), refusal).await?;
+        if is_given_up || (refusals >= REFUSALS_TOLD && refusal == Refusal::Again) {
+            let what = if is_given_up { "has failed" } else { "is tried again" };
+            let detail = format!("message {id} {what}: {outcome} ({refusals} times). See: ringup message explain {id}");
+            self.alarms.raise(AlarmKind::MessageRefused, &self.name, detail).await;
+        }
+        Ok(())
+    }
+
+    /// The session went before the message was sent.
+    pub(super) async fn lost(&self, id: MessageId, doubt: Doubt) -> Result<(), StoreError> {
+        self.store.end_delivery(id, self.terminal, self.call, "the session was lost".to_owned(), doubt).await
+    }
+}
+
+impl Desk {
+    /// Marks a message as under way before anything of it can leave, then reads and packs it.
+    pub(super) async fn prepare(&self, attempt: Attempt) -> Result<Prepared, StoreError> {
+        let id = attempt.due.id;
+        let Begun { head, manner, content, was_brought } = match self.envelopes.claim(id).await? {
+            Claim::Begun(begun) => *begun,
+            Claim::Unreadable => {
+                let outcome = "not sent: its content could not be read here".to_owned();
+                self.envelopes.refused(id, outcome, Refusal::NotNow).await?;
                 return Ok(Prepared::Unreadable);
             }
+            Claim::Held | Claim::Settled => return Ok(Prepared::Settled),
+            Claim::Distrusted => {
+                tracing::warn!(message_id = %id, terminal = %self.envelopes.name, "not sent: the terminal is not trusted any more");
+                return Ok(Prepared::Settled);
+            }
         };
-        let plain = Parcel::new(head, store.manner(id).await?, content);
+        let plain = Parcel::new(head, manner, content);
         let parcel =
             if attempt.packs { self.pack(plain.clone()).await.unwrap_or_else(|| plain.clone()) } else { plain.clone() };
         // A first attempt asks nothing; after one that broke off the terminal says how far it has come.
         let is_long = plain.octets().size() > RESUMED_ABOVE && !attempt.is_second;
-        let was_brought = is_long && store.was_brought(id, *terminal).await?;
-        // Early data is all that may leave before the proof: what is written of it waits.
-        let is_early = !proof.has_come();
-        if !is_early && !attempt.is_second && !store.begin_delivery(id, *terminal, *call).await? {
-            return Ok(Prepared::Settled); // since we looked
-        }
+        let was_brought = is_long && was_brought;
         let plain = (was_brought && parcel.is_packed()).then_some(plain);
-        Ok(Prepared::Ready(Box::new(Ready { parcel, plain, was_brought, is_early })))
+        Ok(Prepared::Ready(Box::new(Ready { parcel, plain, was_brought })))
     }
 
     /// Packs a message if that pays. `None`: it cannot be done, and goes as it is.
@@ -121,7 +191,7 @@ impl Desk {
             Some(_) => None,
             None => Some(PACKING.acquire().await.ok()?),
         };
-        let store = self.store.clone();
+        let store = self.envelopes.store.clone();
         let packed = tokio::task::spawn_blocking(move || parcel.pack(|| store.scratch())).await.ok()?;
         drop(turn);
         packed.inspect_err(|error| tracing::warn!(%error, "a content could not be packed")).ok()
@@ -133,14 +203,11 @@ impl Desk {
         sent: &Sent,
         answer: Result<Receipt, DeliveryError>,
     ) -> Result<Brought, StoreError> {
-        let Self { store, terminal, call, proof } = self;
+        let Self { envelopes, proof } = self;
         let id = sent.due.id;
-        if sent.is_early && proof.has_come() {
-            store.begin_delivery(id, *terminal, *call).await?;
-        }
         match answer {
             Ok(receipt) => {
-                store.delivered(id, *terminal, *call).await?;
+                envelopes.received(id, None).await?;
                 Ok(Brought::Received(receipt))
             }
             // It is not there after all, or cannot be unpacked: from the beginning, as it is.
@@ -151,20 +218,21 @@ impl Desk {
                 Ok(Brought::NotSo { packing_failed: true })
             }
             Err(DeliveryError::Refused { status, reason }) => {
-                let outcome = format!("refused with status {status}: {reason}");
-                store.end_delivery(id, *terminal, *call, outcome).await?;
+                let refusal = match status {
+                    StatusCode::PAYLOAD_TOO_LARGE => Refusal::ForGood,
+                    StatusCode::SERVICE_UNAVAILABLE => Refusal::NotNow,
+                    _ => Refusal::Again,
+                };
+                envelopes.refused(id, format!("refused with status {status}: {reason}"), refusal).await?;
                 Ok(Brought::Refused { status, reason })
             }
             Err(lost @ DeliveryError::Lost(_)) => {
-                store.end_delivery(id, *terminal, *call, "the session was lost".to_owned()).await?;
+                // Early data is read there after the proof only.
+                let may_have_it = sent.departure.is_whole() && proof.has_come();
+                envelopes.lost(id, if may_have_it { Doubt::Raised } else { Doubt::Unchanged }).await?;
                 Ok(Brought::Lost(lost))
             }
         }
-    }
-
-    /// The session went before the message was sent.
-    pub(super) async fn lost(&self, due: Due) -> Result<(), StoreError> {
-        self.store.end_delivery(due.id, self.terminal, self.call, "the session was lost".to_owned()).await
     }
 }
 
@@ -183,8 +251,8 @@ impl Ready {
         (self, 0)
     }
 
-    pub(super) fn sent(&self, due: Due, offset: u64) -> Sent {
+    pub(super) fn sent(&self, due: Due, offset: u64, departure: Departure) -> Sent {
         let (head, saved) = (self.parcel.head().clone(), self.parcel.saved());
-        Sent { due, head, saved, is_packed: self.parcel.is_packed(), offset, is_early: self.is_early }
+        Sent { due, head, saved, is_packed: self.parcel.is_packed(), offset, departure }
     }
 }

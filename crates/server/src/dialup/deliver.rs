@@ -1,13 +1,13 @@
 //! Bringing a connected terminal what is due: proof, then from the store to the receipt to the verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use delivery::proof::Secured;
-use delivery::{Courier, DeliveryError, Due, MessageId, OutboxError, Plan, Progress, Receipt, Step};
+use delivery::{Courier, DeliveryError, Departure, Due, MessageId, OutboxError, Plan, Progress, Receipt, Step};
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,25 +15,31 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Attempt, Brought, Desk, Prepared, Ready, Sent};
+use super::attempt::{Attempt, Brought, Desk, Envelopes, Prepared, Ready, Sent};
 use super::outbox::{Listener, Read};
 use super::stock::StockError;
+use crate::alarms::Alarms;
 use crate::directory::Terminal;
 use crate::intake::Intake;
 use crate::keys::{Candidate, NotAdmitted, ServerKeys};
 use crate::metrics::Metrics;
 use crate::outcome::UnderWay;
-use crate::store::{Store, StoreError};
+use crate::store::{Doubt, Doubtful, Store, StoreError};
 
 /// So often a terminal is asked on a session for what it has to say: once, and again for what came meanwhile or stood behind
 /// something too large.
 const OUTBOX_READS_MAX: u32 = 16;
+
+/// A terminal is asked of so many messages at once whether it has them.
+const QUESTIONS_MAX: usize = 16;
 
 /// What a delivery session came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) delivered: u32,
     pub(super) refused: u32,
+    /// Messages that could not be read here.
+    pub(super) unreadable: u32,
     /// The terminal waits for us to hang up.
     pub(super) hang_up: bool,
 }
@@ -81,6 +87,7 @@ pub(super) struct Delivery<M, P> {
     pub(super) suspects: Vec<MessageId>,
     /// Whether the terminal unpacks zstd, as far as it has ever said; kept from call to call.
     pub(super) takes_zstd: Arc<AtomicBool>,
+    pub(super) alarms: Alarms,
     pub(super) metrics: Metrics,
     /// How often a silent terminal is asked whether it is there, where no line tells that it is not.
     pub(super) keep_alive: Option<Duration>,
@@ -109,22 +116,30 @@ where
     let plan = Plan::new(delivery.suspects.iter().copied());
     let listener =
         Listener { terminal: delivery.terminal.clone(), store: delivery.store.clone(), intake: delivery.intake };
-    let desk = Desk {
+    let envelopes = Envelopes {
         store: delivery.store,
+        alarms: delivery.alarms,
         terminal: delivery.terminal.id,
+        name: delivery.terminal.name.clone(),
         call: delivery.call,
-        proof: candidate.admission(),
     };
+    let desk = Desk { envelopes, proof: candidate.admission() };
     let session = Session {
         desk,
         courier,
         plan,
+        suspects: delivery.suspects.into_iter().collect(),
         work: JoinSet::new(),
         is_proof_over: false,
         preparing: BTreeSet::new(),
         ready: BTreeMap::new(),
         asked: 0,
-        on_the_way: BTreeSet::new(),
+        on_the_way: BTreeMap::new(),
+        held: BTreeMap::new(),
+        broke_asking: Vec::new(),
+        retries: Vec::new(),
+        doubts: BTreeMap::new(),
+        to_ask: VecDeque::new(),
         last: None,
         listener,
         is_listening: false,
@@ -146,6 +161,7 @@ where
 enum Work {
     Prepared { due: Due, prepared: Result<Prepared, StoreError> },
     Progress { due: Due, ready: Box<Ready>, progress: Result<Progress, DeliveryError> },
+    Asked { id: MessageId, progress: Result<Progress, DeliveryError> },
     Answered { sent: Sent, brought: Result<Brought, StoreError> },
     Heard(Result<Read, OutboxError>),
 }
@@ -155,6 +171,8 @@ struct Session<M, P> {
     desk: Desk,
     courier: Courier,
     plan: Plan,
+    /// Messages with which earlier sessions broke.
+    suspects: BTreeSet<MessageId>,
     work: JoinSet<Work>,
     /// The far end is proved, or never will be.
     is_proof_over: bool,
@@ -164,8 +182,18 @@ struct Session<M, P> {
     ready: BTreeMap<Due, (Box<Ready>, u64)>,
     /// Those of which the terminal is asked how much it has.
     asked: usize,
-    /// Those that have been sent.
-    on_the_way: BTreeSet<MessageId>,
+    /// Those that have been sent, and how much of each has left.
+    on_the_way: BTreeMap<Due, Departure>,
+    /// Octets that the terminal has said to hold of a message, when it was asked where to go on.
+    held: BTreeMap<MessageId, u64>,
+    /// Messages of which the terminal was asked where to go on when the session broke.
+    broke_asking: Vec<MessageId>,
+    /// Messages that the terminal has refused before: tried again when nothing else is left.
+    retries: Vec<Due>,
+    /// Messages that the terminal may have, and has not answered about; and whether a verdict waits for the answer.
+    doubts: BTreeMap<MessageId, bool>,
+    /// Those of which it has not been asked.
+    to_ask: VecDeque<MessageId>,
     /// The message sent last, if it was sent as the last one; and whether its receipt is in.
     last: Option<(MessageId, bool)>,
     listener: Listener,
@@ -183,22 +211,28 @@ struct Session<M, P> {
 
 impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     async fn run(mut self) -> Result<Tally, Broken> {
+        self.read_doubts().await?;
+        self.retries = self.desk.envelopes.store.retries(self.terminal.id).await?;
         self.add_due().await?;
         loop {
             // What has come meanwhile rides on this call.
             if !self.plan.has_waiting() {
                 self.add_due().await?;
             }
+            if self.plan.is_done() && self.is_proof_over {
+                self.plan.add(std::mem::take(&mut self.retries));
+            }
             if self.plan.is_done() && self.is_over() {
-                tracing::info!(call = %self.desk.call, terminal = %self.terminal.name, "nothing more");
+                tracing::info!(call = %self.desk.envelopes.call, terminal = %self.terminal.name, "nothing more");
                 self.tally.hang_up = true;
                 return Ok(self.tally);
             }
             if self.plan.is_done() && self.courier.has_outbox() && self.outbox_reads < OUTBOX_READS_MAX {
                 self.listen();
             }
-            // Nothing more is said while the terminal speaks.
-            let is_heard_out = !self.is_listening || !self.plan.is_done();
+            // Nothing more is said while the terminal speaks, or is asked, or before the proof if something is to be tried after it.
+            let is_quiet = !self.is_listening && self.doubts.is_empty() && self.retries.is_empty();
+            let is_heard_out = is_quiet || !self.plan.is_done();
             match if is_heard_out { self.plan.step() } else { Step::Wait } {
                 Step::Deliver(due) => {
                     self.prepare(Attempt { due, packs: self.packs(), is_second: false });
@@ -221,6 +255,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                     self.is_proof_over = true;
                     if proved.is_some() {
                         self.plan.proved();
+                        self.ask();
                     }
                 }
                 () = self.courier.closed(), if self.work.is_empty() => return Ok(self.tally),
@@ -235,6 +270,52 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             && !self.courier.has_outbox()
             && !self.courier.lingers()
             && self.tally.refused == 0
+            && self.doubts.is_empty()
+            && self.retries.is_empty()
+    }
+
+    /// Reads which messages the terminal may have. It is asked about those for which a verdict waits, and about those that
+    /// broke sessions: what it has is no suspect any more. Any other is simply sent again, which asks as well.
+    async fn read_doubts(&mut self) -> Result<(), StoreError> {
+        let Envelopes { store, terminal, .. } = &self.desk.envelopes;
+        for Doubtful { id, is_pending } in store.doubts(*terminal).await? {
+            if is_pending || self.suspects.contains(&id) {
+                self.doubts.insert(id, is_pending);
+                self.to_ask.push_back(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the terminal about messages that it may have.
+    fn ask(&mut self) {
+        while self.doubts.len() - self.to_ask.len() < QUESTIONS_MAX
+            && let Some(id) = self.to_ask.pop_front()
+        {
+            let progress = self.courier.progress(id);
+            self.work.spawn(async move { Work::Asked { id, progress: progress.await } });
+        }
+    }
+
+    /// The terminal has answered about a message that it may have.
+    async fn answered(&mut self, id: MessageId, progress: Progress) -> Result<(), StoreError> {
+        let Envelopes { store, terminal, call, name, .. } = &self.desk.envelopes;
+        match progress {
+            Progress::Whole => {
+                self.desk.envelopes.found_there(id).await?;
+                self.tally.delivered += 1;
+                tracing::info!(%call, message_id = %id, terminal = %name, "delivered before, as the terminal says");
+            }
+            Progress::Nothing | Progress::Part { .. } => store.not_there(id, *terminal).await?,
+            // It stays in doubt; the next session asks again.
+            Progress::Unknown => {
+                tracing::warn!(%call, message_id = %id, terminal = %name, "the terminal cannot say whether it has it")
+            }
+        }
+        self.doubts.remove(&id);
+        self.ask();
+        // One that is free again, and for which no verdict waited, is due.
+        self.add_due().await
     }
 
     /// Reads what the terminal has to say, beside what is brought to it meanwhile.
@@ -260,12 +341,13 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
 
     fn heard(&mut self, read: Read) {
         self.is_listening = false;
-        let (call, terminal, Read { accepted, refused, .. }) = (self.desk.call, &self.terminal.name, read);
+        let (call, terminal, Read { accepted, refused, .. }) = (self.desk.envelopes.call, &self.terminal.name, read);
         tracing::info!(%call, %terminal, accepted, refused, "outbox read");
     }
 
     async fn add_due(&mut self) -> Result<(), StoreError> {
-        self.plan.add(self.desk.store.due(self.terminal.id).await?);
+        let due = self.desk.envelopes.store.due(self.terminal.id).await?;
+        self.plan.add(due.into_iter().filter(|due| !self.doubts.contains_key(&due.id)));
         Ok(())
     }
 
@@ -290,13 +372,17 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     }
 
     fn send(&mut self, due: Due, ready: &Ready, offset: u64) {
-        let is_alone = self.preparing.is_empty() && self.ready.is_empty() && self.asked == 0;
+        let is_alone = self.preparing.is_empty()
+            && self.ready.is_empty()
+            && self.asked == 0
+            && self.doubts.is_empty()
+            && self.retries.is_empty();
         // Nothing else waits, and nobody stays: the call ends with the receipt.
         let is_last = is_alone && !self.plan.has_waiting() && !self.courier.lingers() && (self.paid_until)().is_none();
         self.last = is_last.then_some((due.id, false));
-        self.on_the_way.insert(due.id);
-        let answer = self.courier.deliver(&ready.parcel, offset, is_last);
-        let (desk, sent) = (self.desk.clone(), ready.sent(due, offset));
+        let (departure, answer) = self.courier.send(&ready.parcel, offset, is_last);
+        self.on_the_way.insert(due, departure.clone());
+        let (desk, sent) = (self.desk.clone(), ready.sent(due, offset, departure));
         self.work.spawn(async move {
             let brought = desk.settle(&sent, answer.await).await;
             Work::Answered { sent, brought }
@@ -315,13 +401,24 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                     }
                     Prepared::Ready(ready) => drop(self.ready.insert(due, (ready, 0))),
                     given_up => {
-                        self.tally.refused += u32::from(matches!(given_up, Prepared::Unreadable));
+                        self.tally.unreadable += u32::from(matches!(given_up, Prepared::Unreadable));
                         self.plan.settled(due.id);
                     }
                 }
             }
+            Work::Progress { due, progress: Ok(Progress::Whole), .. } => {
+                self.asked -= 1;
+                self.desk.envelopes.found_there(due.id).await?;
+                self.tally.delivered += 1;
+                let (call, terminal) = (self.desk.envelopes.call, &self.terminal.name);
+                tracing::info!(%call, message_id = %due.id, %terminal, "delivered before, as the terminal says");
+                self.plan.settled(due.id);
+            }
             Work::Progress { due, ready, progress: Ok(progress) } => {
                 self.asked -= 1;
+                if let Progress::Part { offset, .. } = progress {
+                    self.held.insert(due.id, offset);
+                }
                 let (ready, offset) = ready.go_on_from(progress);
                 if offset > 0 {
                     tracing::info!(message_id = %due.id, offset, "resuming");
@@ -329,17 +426,19 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 self.ready.insert(due, (Box::new(ready), offset));
             }
             Work::Progress { due, progress: Err(source), .. } => {
-                self.desk.lost(due).await?;
-                self.on_the_way.insert(due.id);
+                self.desk.envelopes.lost(due.id, Doubt::Unchanged).await?;
+                self.broke_asking.push(due.id);
                 return Err(self.broken(source).await);
             }
+            Work::Asked { id, progress: Ok(progress) } => self.answered(id, progress).await?,
+            Work::Asked { progress: Err(source), .. } => return Err(self.broken(source).await),
             Work::Answered { sent, brought } => match brought? {
                 Brought::Lost(source) => return Err(self.broken(source).await),
                 brought => self.brought(&sent, brought),
             },
             Work::Heard(Ok(read)) => self.heard(read),
             Work::Heard(Err(OutboxError::Malformed)) => {
-                tracing::warn!(call = %self.desk.call, terminal = %self.terminal.name, "what it said is no item");
+                tracing::warn!(call = %self.desk.envelopes.call, terminal = %self.terminal.name, "what it said is no item");
                 self.heard(Read::default());
                 self.outbox_reads = OUTBOX_READS_MAX;
             }
@@ -350,8 +449,8 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     }
 
     fn brought(&mut self, sent: &Sent, brought: Brought) {
-        let (call, id, terminal) = (self.desk.call, sent.due.id, &self.terminal.name);
-        self.on_the_way.remove(&id);
+        let (call, id, terminal) = (self.desk.envelopes.call, sent.due.id, &self.terminal.name);
+        self.on_the_way.remove(&sent.due);
         match brought {
             Brought::Received(receipt) => {
                 self.takes_zstd.fetch_or(self.courier.takes_zstd(), Ordering::Relaxed);
@@ -378,16 +477,33 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         self.plan.settled(id);
     }
 
-    /// The session is gone. Receipts that were in before it went still count; the rest was under way.
+    /// The session is gone. Receipts that were in before it went still count; of the rest what had begun to leave was under way.
     async fn broken(&mut self, source: DeliveryError) -> Broken {
+        let mut unsent: Vec<_> = std::mem::take(&mut self.ready).into_keys().collect();
         while let Some(done) = self.work.join_next().await {
-            if let Ok(Work::Answered { sent, brought: Ok(brought @ Brought::Received(_)) }) = done {
-                self.brought(&sent, brought);
+            match done {
+                Ok(Work::Answered { sent, brought: Ok(brought @ Brought::Received(_)) }) => {
+                    self.brought(&sent, brought);
+                }
+                Ok(Work::Prepared { due, prepared: Ok(Prepared::Ready(_)) }) => unsent.push(due),
+                Ok(Work::Progress { due, .. }) => {
+                    self.broke_asking.push(due.id);
+                    unsent.push(due);
+                }
+                _ => {}
             }
         }
-        let messages: Vec<_> = std::mem::take(&mut self.on_the_way).into_iter().collect();
+        for due in unsent {
+            if let Err(error) = self.desk.envelopes.lost(due.id, Doubt::Unchanged).await {
+                tracing::error!(message_id = %due.id, %error, "not freed before the end of the call");
+            }
+        }
+        let on_the_way = std::mem::take(&mut self.on_the_way).into_iter();
+        let begun = on_the_way.filter(|(_, departure)| departure.has_begun()).map(|(due, _)| due.id);
+        let messages: Vec<_> = begun.chain(std::mem::take(&mut self.broke_asking)).collect();
+        let held = messages.iter().filter_map(|id| Some((*id, *self.held.get(id)?))).collect();
         let received_before = self.tally.delivered;
-        let under_way = (!messages.is_empty()).then_some(UnderWay { messages, received_before });
+        let under_way = (!messages.is_empty()).then_some(UnderWay { messages, received_before, held });
         Broken::Session { under_way, source }
     }
 
@@ -404,7 +520,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 return Ok(ControlFlow::Continue(()));
             }
         }
-        let (call, terminal) = (self.desk.call, self.terminal.name.clone());
+        let (call, terminal) = (self.desk.envelopes.call, self.terminal.name.clone());
         let mut admission = self.desk.proof.clone();
         let mut said = std::pin::pin!(self.courier.nothing_more());
         let is_said = || tracing::info!(%call, %terminal, "nothing more");

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use super::deliver::{Broken, Delivery, deliver};
 use super::entrance::{Arrival, Entrance, Place};
+use super::metered::Metered;
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
@@ -167,22 +168,26 @@ async fn proved_session(
     proof_wait: Duration,
     shared: &Arc<Shared>,
 ) -> Result<(), NotLetIn> {
+    let (stream, carried) = Metered::new(stream);
+    let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
     // Before its trust is read: what is revoked from here on ends this session.
     let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
     let (stream, candidate) =
-        shared.keys.secure(stream, &open, terminal.id, terminal.trusted_by.key_form(), RATE_BPS).await?;
+        shared.keys.secure(stream, &open, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
     let mut admission = candidate.admission();
     let line = INTERNET.parse::<Name>().expect("a constant name");
     let mut record =
         CallRecord::begin(Direction::Incoming, line.clone(), terminal.number.clone(), terminal.name.clone());
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
-    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Counters::default());
+    let metered = carried.clone();
+    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), metered.counters());
     let mut delivery = JoinSet::new();
     let id = terminal.id;
     let session = Delivery {
         suspects: shared.suspects(id),
         takes_zstd: shared.takes_zstd(id),
+        alarms: shared.alarms.clone(),
         metrics: shared.metrics.clone(),
         terminal,
         call,
@@ -195,30 +200,51 @@ async fn proved_session(
         paid_until: || None,
     };
     delivery.spawn(deliver(session, stream, candidate));
-    let admitted = tokio::select! {
-        biased;
-        why = open.revoked() => return Err(NotLetIn::Revoked(why)),
-        admitted = timeout(proof_wait, admission.wait()) => admitted,
-        () = place.makes_way() => return Err(NotLetIn::MadeWay),
-    };
-    let admitted = match admitted {
-        Ok(Some(admitted)) => admitted,
-        Ok(None) => {
-            return match timeout(LAST_WORDS, delivery.join_next()).await {
+    let admitted = async {
+        let admitted = tokio::select! {
+            biased;
+            why = open.revoked() => return Err(NotLetIn::Revoked(why)),
+            admitted = timeout(proof_wait, admission.wait()) => admitted,
+            () = place.makes_way() => return Err(NotLetIn::MadeWay),
+        };
+        match admitted {
+            Ok(Some(admitted)) => Ok(admitted),
+            Ok(None) => match timeout(LAST_WORDS, delivery.join_next()).await {
                 Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
                     Err(NotLetIn::Record(error))
                 }
                 Ok(Some(Ok(Err(why)))) => Err(NotLetIn::NotProved(Some(with_causes(&why)))),
                 _ => Err(NotLetIn::NotProved(None)),
-            };
+            },
+            Err(_) => Err(NotLetIn::NotProved(Some("not in time".to_owned()))),
         }
-        Err(_) => return Err(NotLetIn::NotProved(Some("not in time".to_owned()))),
+    };
+    let admitted = match admitted.await {
+        Ok(admitted) => admitted,
+        Err(why) => {
+            delivery.shutdown().await;
+            let freed = if admission.has_come() {
+                shared.store.release_call(call, "the session ended").await
+            } else {
+                // What went as early data is read there after the proof only: it is free, and not in doubt.
+                shared.store.unproved(call).await
+            };
+            if let Err(error) = freed {
+                tracing::error!(%call, %error, "what went before the proof is under way until the next start");
+            }
+            return Err(why);
+        }
     };
     shared.strangers().proved(&Stranger::Network(place.network, id));
     place.admitted(&admitted);
     let connected = Some(Connected::new(shared, &admitted, due));
     record.connected_at = Some(record.moment(began.elapsed()));
-    shared.store.record_call(record.clone()).await?;
+    if let Err(error) = shared.store.record_call(record.clone()).await {
+        delivery.shutdown().await;
+        // Without a record nothing else ends what is under way.
+        let _ = shared.store.release_call(call, "no record could be written").await;
+        return Err(error.into());
+    }
     shared.report(Report::Connected { admitted, call, line }).await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);
@@ -234,8 +260,11 @@ async fn proved_session(
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     shared.open_calls.over(call);
-    drop(delivery); // nothing more is said or heard from here on
+    // Nothing more is said, heard or marked when the record ends what is under way.
+    delivery.shutdown().await;
     record.ended_at = Some(record.moment(began.elapsed()));
+    let Counters { octets_out, octets_in, .. } = carried.counters();
+    (record.octets_out, record.octets_in) = (octets_out, octets_in);
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
     record.outcome = Some(outcome.to_string());
     record.kind = Some(outcome.as_str().to_owned());

@@ -291,6 +291,12 @@ impl Session {
             tracing::warn!(call = %self.call, party = %self.peer.name(), %outcome, "hung up");
             link.hang_up();
         }
+        // What went as early data is read there after the proof only: it is free, and not in doubt.
+        if matches!(outcome, Outcome::NotProved(_))
+            && let Err(error) = self.shared.store.unproved(self.call).await
+        {
+            tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
+        }
         Served { outcome, showing }
     }
 
@@ -335,6 +341,7 @@ impl Session {
                 stock,
                 call: self.call,
                 store: self.shared.store.clone(),
+                alarms: self.shared.alarms.clone(),
                 due: due.clone(),
                 wait_until: self.stock_wait_until(),
             };
@@ -405,6 +412,7 @@ impl Session {
                             let delivery = Delivery {
                                 suspects: self.shared.suspects(terminal.id),
                                 takes_zstd: self.shared.takes_zstd(terminal.id),
+                                alarms: self.shared.alarms.clone(),
                                 metrics: self.shared.metrics.clone(),
                                 terminal,
                                 call: self.call,
@@ -537,7 +545,8 @@ impl Session {
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         let form = terminal.trusted_by.key_form();
-        let secured = self.shared.keys.secure(stream, open, terminal.id, form, link.rate_bps()).await;
+        let rate_bps = self.shared.careful_rate(terminal.id, link.rate_bps());
+        let secured = self.shared.keys.secure(stream, open, terminal.id, form, rate_bps).await;
         let (stream, candidate) = secured.map_err(|why| {
             tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
             match why {
@@ -592,8 +601,10 @@ pub(crate) struct Served {
 /// How the call counts: by its delivery, if there was one.
 pub(super) fn outcome(finished: Option<Ended>, otherwise: Outcome) -> Outcome {
     match finished {
-        Some(Ok(Ok(Tally { refused: 0, .. }))) => Outcome::Completed,
-        Some(Ok(Ok(tally))) => Outcome::MessagesRefused(tally.refused),
+        Some(Ok(Ok(Tally { refused: 0, unreadable: 0, .. }))) => Outcome::Completed,
+        Some(Ok(Ok(Tally { delivered, refused, unreadable, .. }))) => {
+            Outcome::MessagesRefused { delivered, refused, unreadable }
+        }
         Some(Ok(Err(broken))) => {
             let why = broken.to_string();
             match broken {

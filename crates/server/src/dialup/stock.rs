@@ -3,15 +3,17 @@
 //!
 //! ```text
 //!   due ──► POST ──2xx──────────────────────────► delivered
-//!             ├──408 409 425 5xx────────────────► put off: the others are tried, this one on a later call
+//!             ├──408 409 425 5xx────────────────► put off: the others are tried, this one rests
 //!             ├──429 503, or any with Retry-After► put off, and all that follow; not called before the time it names
-//!             ├──3xx, any other──────────────────► refused, with the words of the answer
+//!             ├──413─────────────────────────────► refused for good: it has failed
+//!             ├──3xx, any other──────────────────► refused, with the words of the answer: it rests, and fails after some tries
 //!             └──no answer───────────────────────► the session broke
 //!   of SMTP: 2xx delivered, 4xx put off, 5xx refused
 //! ```
 //!
 //! The same promises as with a key: marked under way before it is sent, the verdict after the answer. What the answer is worth
-//! is the terminal's word; who gave it stands in the verdict.
+//! is the terminal's word; who gave it stands in the verdict. A stock terminal cannot be asked whether it has a message: one
+//! that is in doubt is sent again under its id, and one that is in doubt and cancelled fails as unknown when its time is over.
 
 mod mail;
 
@@ -21,7 +23,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::{MessageHead, MessageId, Octets, Unread};
+use delivery::{Departure, MessageHead, MessageId, Octets, Unread};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -37,12 +39,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::attempt::Envelopes;
 use super::deliver::{Broken, Tally};
 use super::open_link::OpenLink;
+use crate::alarms::Alarms;
 use crate::directory::{InboxUrl, Name, Stock, Terminal};
 use crate::outcome::UnderWay;
 use crate::outward::smtp::SendMailError;
-use crate::store::{Store, StoreError};
+use crate::store::{Begun, Claim, Doubt, Refusal, Store, StoreError};
 use crate::topic::Topic;
 
 /// From the last octet of a message to the end of the answer; what the line takes for the octets comes on top.
@@ -128,6 +132,7 @@ pub(super) struct StockDelivery<P> {
     pub(super) stock: Stock,
     pub(super) call: CallId,
     pub(super) store: Store,
+    pub(super) alarms: Alarms,
     /// Says that more has come.
     pub(super) due: Arc<Notify>,
     /// Messages with which sessions broke: they come after all others.
@@ -142,8 +147,10 @@ pub(super) async fn deliver(
     delivery: StockDelivery<impl Fn() -> Option<Instant>>,
     far_end: impl Reach,
 ) -> Result<Tally, Broken> {
-    let StockDelivery { terminal, stock, call, store, due, suspects, wait_until } = delivery;
-    let mut inbox = Inbox { far_end, stock: &stock, open: None };
+    let StockDelivery { terminal, stock, call, store, alarms, due, suspects, wait_until } = delivery;
+    let mut inbox = Inbox { far_end, stock: &stock, open: None, departures: Vec::new() };
+    let envelopes =
+        Envelopes { store: store.clone(), alarms, terminal: terminal.id, name: terminal.name.clone(), call };
     let (mut tally, mut tried) = (Tally::default(), BTreeSet::new());
     loop {
         // Read again after each message: what came meanwhile rides on this call.
@@ -156,42 +163,56 @@ pub(super) async fn deliver(
             }
         };
         tried.insert(id);
-        let message = match read(&store, id, &stock.inbox).await? {
-            Read::Whole(message) => message,
-            Read::NotNow => {
-                tally.refused += 1;
+        let begun = match envelopes.claim(id).await? {
+            Claim::Begun(begun) => *begun,
+            Claim::Unreadable => {
+                let outcome = "not sent: its content could not be read here".to_owned();
+                envelopes.refused(id, outcome, Refusal::NotNow).await?;
+                tally.unreadable += 1;
                 continue;
             }
-            Read::Never => continue,
+            Claim::Held | Claim::Distrusted | Claim::Settled => continue,
         };
-        if !store.begin_delivery(id, terminal.id, call).await? {
-            continue; // it has its verdict since we looked
-        }
+        let Some(message) = read(&store, begun, &stock.inbox).await? else {
+            let outcome = "not sent: its content could not be read here".to_owned();
+            envelopes.refused(id, outcome, Refusal::NotNow).await?;
+            tally.unreadable += 1;
+            continue;
+        };
         match inbox.bring(&message).await {
             Ok(Answer::Taken) => {
-                store.delivered_by(id, terminal.id, call, stock.trust.evidence()).await?;
+                envelopes.received(id, Some(stock.trust.evidence())).await?;
                 tally.delivered += 1;
                 let trust = stock.trust.as_str();
                 tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = message.head.size, trust, "delivered");
             }
-            Ok(Answer::Refused(why)) => {
+            Ok(Answer::Refused { why, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "refused");
-                store.end_delivery(id, terminal.id, call, format!("refused {why}")).await?;
+                envelopes.refused(id, format!("refused {why}"), refusal).await?;
             }
-            Ok(Answer::PutOff { why, all }) => {
-                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, wait = ?all, "put off");
-                store.end_delivery(id, terminal.id, call, format!("put off {why}")).await?;
+            Ok(Answer::PutOff { why, all: None, refusal }) => {
                 tally.refused += 1;
-                if let Some(wait) = all {
-                    return Err(Broken::PutOff { why, wait });
-                }
+                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "put off");
+                envelopes.refused(id, format!("put off {why}"), refusal).await?;
+            }
+            // The terminal's own word about all that waits: the message is free, and the terminal rests.
+            Ok(Answer::PutOff { why, all: Some(wait), .. }) => {
+                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, ?wait, "put off");
+                store.end_delivery(id, terminal.id, call, format!("put off {why}"), Doubt::Unchanged).await?;
+                return Err(Broken::PutOff { why, wait });
             }
             Err(source) => {
-                store.end_delivery(id, terminal.id, call, format!("the terminal's server {source}")).await?;
                 // Who took no connection has not seen the message.
                 let has_seen = !matches!(source, StockError::Connect(_));
-                let under_way = has_seen.then_some(UnderWay { messages: vec![id], received_before: tally.delivered });
+                let doubt = if inbox.may_have_it() { Doubt::Raised } else { Doubt::Unchanged };
+                let outcome = format!("the terminal's server {source}");
+                store.end_delivery(id, terminal.id, call, outcome, doubt).await?;
+                let under_way = has_seen.then(|| UnderWay {
+                    messages: vec![id],
+                    received_before: tally.delivered,
+                    ..UnderWay::default()
+                });
                 return Err(Broken::Stock { under_way, source });
             }
         }
@@ -211,7 +232,12 @@ async fn next(
     let due = store.due(terminal.id).await?;
     let mut left = due.iter().map(|due| due.id).filter(|id| !tried.contains(id));
     let last = left.clone().next();
-    Ok(left.find(|id| !suspects.contains(id)).or(last))
+    if let Some(next) = left.find(|id| !suspects.contains(id)).or(last) {
+        return Ok(Some(next));
+    }
+    // What it has refused before is tried again when nothing else is left.
+    let retries = store.retries(terminal.id).await?;
+    Ok(retries.iter().map(|due| due.id).find(|id| !tried.contains(id)))
 }
 
 /// A message to bring.
@@ -225,35 +251,25 @@ struct Brought {
     sender: Option<String>,
 }
 
-/// What became of reading a message.
-enum Read {
-    Whole(Brought),
-    /// It cannot be read just now.
-    NotNow,
-    /// It is not to be brought any more.
-    Never,
-}
-
-async fn read(store: &Store, id: MessageId, inbox: &InboxUrl) -> Result<Read, StoreError> {
-    let Some((provider, topic)) = store.origin(id).await? else { return Ok(Read::Never) };
+/// Reads what goes with a message. `None`: that cannot be read just now.
+async fn read(store: &Store, begun: Begun, inbox: &InboxUrl) -> Result<Option<Brought>, StoreError> {
+    let Begun { head, content, .. } = begun;
+    let id = head.id;
+    let Some((provider, topic)) = store.origin(id).await? else { return Ok(None) };
     let sender = store.mail_sender(id).await?;
     let content = match inbox {
-        InboxUrl::Web { .. } => store.octets(id).await,
+        InboxUrl::Web { .. } => content,
         // The mail library wants it whole.
-        InboxUrl::Mail { .. } => store.content(id).await.map(|(head, content)| (head, content.into())),
+        InboxUrl::Mail { .. } => match tokio::task::spawn_blocking(move || content.read()).await {
+            Ok(Ok(whole)) => whole.into(),
+            Ok(Err(error)) => {
+                tracing::error!(message_id = %id, %error, "content cannot be read");
+                return Ok(None);
+            }
+            Err(_) => return Ok(None), // shutting down
+        },
     };
-    match content {
-        Ok((head, content)) => Ok(Read::Whole(Brought { head, content, provider, topic, sender })),
-        // A damaged content is never delivered, and never keeps the others waiting.
-        Err(error) if error.is_damage() => {
-            store.quarantine(id, "the content is damaged").await?;
-            Ok(Read::Never)
-        }
-        Err(error) => {
-            tracing::error!(message_id = %id, %error, "content cannot be read");
-            Ok(Read::NotNow)
-        }
-    }
+    Ok(Some(Brought { head, content, provider, topic, sender }))
 }
 
 /// What an answer means.
@@ -262,9 +278,9 @@ enum Answer {
     /// The terminal has it.
     Taken,
     /// Later; `all`: nothing else either, before so long.
-    PutOff { why: String, all: Option<Duration> },
+    PutOff { why: String, all: Option<Duration>, refusal: Refusal },
     /// Not this message.
-    Refused(String),
+    Refused { why: String, refusal: Refusal },
 }
 
 /// A terminal's server.
@@ -273,6 +289,8 @@ struct Inbox<'a, R: Reach> {
     stock: &'a Stock,
     /// The connection of the last message, if it may be used again.
     open: Option<Open>,
+    /// Of the message that is brought: how much has left, each time that it was tried.
+    departures: Vec<Departure>,
 }
 
 struct Open {
@@ -282,11 +300,19 @@ struct Open {
 }
 
 impl<R: Reach> Inbox<'_, R> {
+    /// Whether the last octet of the message that was brought last may have left.
+    fn may_have_it(&self) -> bool {
+        self.departures.iter().any(Departure::is_whole)
+    }
+
     async fn bring(&mut self, message: &Brought) -> Result<Answer, StockError> {
+        self.departures.clear();
         match &self.stock.inbox {
             InboxUrl::Web { port, path } => self.post(message, *port, path.as_str()).await,
             InboxUrl::Mail { port, mailbox } => {
                 let stream = self.stream(*port).await?;
+                // The mail library does not tell how far it has come.
+                self.departures.push(Octets::from(bytes::Bytes::new()).unread(0).departure());
                 timeout(self.patience(message.head.size), mail::send(stream, mailbox.as_ref(), message))
                     .await
                     .map_err(|_| StockError::TooLong)?
@@ -296,21 +322,24 @@ impl<R: Reach> Inbox<'_, R> {
 
     async fn post(&mut self, message: &Brought, port: u16, path: &str) -> Result<Answer, StockError> {
         let (address, head) = (self.far_end.address(), &message.head);
-        let request = || Self::request(address, message, port, path);
         // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
         if let Some(mut open) = self.open.take()
             && open.requests.ready().await.is_ok()
         {
-            match self.exchange(open, request(), head.size).await {
+            let request = self.request(address, message, port, path);
+            match self.exchange(open, request, head.size).await {
                 Err(StockError::Http(_)) => {}
                 answer => return answer,
             }
         }
         let open = self.connect(port).await?;
-        self.exchange(open, request(), head.size).await
+        let request = self.request(address, message, port, path);
+        self.exchange(open, request, head.size).await
     }
 
-    fn request(address: Ipv4Addr, message: &Brought, port: u16, path: &str) -> Request<Unread> {
+    fn request(&mut self, address: Ipv4Addr, message: &Brought, port: u16, path: &str) -> Request<Unread> {
+        let content = message.content.unread(0);
+        self.departures.push(content.departure());
         let head = &message.head;
         let mut request = Request::post(path)
             .header(HOST, format!("{address}:{port}"))
@@ -325,7 +354,7 @@ impl<R: Reach> Inbox<'_, R> {
             let topic = topic.to_string();
             request = request.header("ringup-topic", utf8_percent_encode(&topic, NOT_IN_FIELDS).to_string());
         }
-        request.body(message.content.unread(0)).expect("checked by InboxUrl, ContentType, Name and Topic")
+        request.body(content).expect("checked by InboxUrl, ContentType, Name and Topic")
     }
 
     async fn stream(&self, port: u16) -> Result<R::Stream, StockError> {
@@ -397,12 +426,14 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, words: &str) -> Answ
     match status.as_u16() {
         200..=299 => Answer::Taken,
         // Redirects are not followed: a message for a terminal goes to that terminal.
-        300..=399 => Answer::Refused(format!("{why} (redirects are not followed)")),
-        429 | 503 => Answer::PutOff { why, all: Some(retry_after.unwrap_or_default()) },
+        300..=399 => Answer::Refused { why: format!("{why} (redirects are not followed)"), refusal: Refusal::Again },
+        413 => Answer::Refused { why, refusal: Refusal::ForGood },
+        429 | 503 => Answer::PutOff { why, all: Some(retry_after.unwrap_or_default()), refusal: Refusal::NotNow },
         // 409: an earlier attempt under the same key is still at work (draft-ietf-httpapi-idempotency-key-header §2.7), which is
         // no receipt yet.
-        408 | 409 | 425 | 500..=599 => Answer::PutOff { why, all: retry_after },
-        _ => Answer::Refused(why),
+        408 | 409 | 425 => Answer::PutOff { why, all: retry_after, refusal: Refusal::NotNow },
+        500..=599 => Answer::PutOff { why, all: retry_after, refusal: Refusal::Again },
+        _ => Answer::Refused { why, refusal: Refusal::Again },
     }
 }
 

@@ -151,7 +151,7 @@ impl Lines {
                     line.faults += 1;
                     line.badness = (line.badness + BAD_BY_FAULT).min(BADNESS_MAX);
                 }
-                Outcome::Completed | Outcome::MessagesRefused(_) => (line.faults, line.badness) = (0, 0),
+                Outcome::Completed | Outcome::MessagesRefused { .. } => (line.faults, line.badness) = (0, 0),
                 Outcome::NoCarrier | Outcome::LinkFailed(_) => {
                     line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX);
                 }

@@ -115,7 +115,7 @@ impl Desk {
 fn lost(number: u8, received_before: u32) -> Outcome {
     Outcome::SessionLost {
         why: "lost".into(),
-        delivering: Some(UnderWay { messages: vec![message(number)], received_before }),
+        delivering: Some(UnderWay { messages: vec![message(number)], received_before, ..UnderWay::default() }),
     }
 }
 

@@ -210,16 +210,14 @@ async fn cancel(
 /// What is told of a cancellation, here and on the operator's socket.
 pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Response, Problem> {
     let Cancelled { cancelled, under_way, settled } = cancelled;
-    if cancelled == 0 && under_way > 0 {
-        let detail = "it is being delivered just now; try again when the call is over".to_owned();
-        return Err(Problem { status: StatusCode::CONFLICT, field: "id", detail, is_for_later: true });
-    }
-    if cancelled == 0 {
+    if cancelled == 0 && under_way == 0 {
         let detail = "nothing of it waits any more: every terminal's envelope has its verdict".to_owned();
         return Err(Problem { status: StatusCode::CONFLICT, field: "id", detail, is_for_later: false });
     }
     let body = json!({ "id": id.to_string(), "cancelled": cancelled, "under_way": under_way, "settled": settled });
-    Ok(Json(body).into_response())
+    // What is on a line, or may be at its terminal, is cancelled later, if no receipt comes: its verdict tells.
+    let status = if under_way > 0 { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(body)).into_response())
 }
 
 impl Pace {
@@ -299,6 +297,10 @@ fn envelope_json(envelope: &EnvelopeEntry) -> serde_json::Value {
         "state": envelope.verdict.map_or("waiting", Verdict::as_str),
         "reason": envelope.reason,
         "under_way": envelope.under_way,
+        "in_doubt_since": envelope.in_doubt_since,
+        "pending": envelope.pending.as_ref().map(|(verdict, _)| verdict.as_str()),
+        "refusals": envelope.refusals,
+        "rests_until": envelope.rests_until,
         "calls": match envelope.calls {
             Calls::Now => json!("now"),
             Calls::From(at) => json!(at),

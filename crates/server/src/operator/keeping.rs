@@ -68,6 +68,7 @@ pub(super) async fn show_store(State(desk): State<Desk>) -> Answer {
         "quota_warnings": counts.quota_warnings,
         "disk_full": counts.disk_full,
         "damaged": counts.damaged,
+        "conflicts": counts.conflicts,
         "expired": counts.expired,
     }))
     .into_response())

@@ -8,6 +8,7 @@ use crate::alarms::AlarmKind;
 use crate::directory::Name;
 use crate::dispatch::{Input, Why};
 use crate::plan::{Plan, PlanEntry, wall};
+use crate::store::Resting;
 
 impl Server {
     /// Who would be called when, as things stand: so many entries after that of `after`. `None`: it has no entry.
@@ -41,11 +42,42 @@ impl Server {
                 failures: waiting.failures,
             });
         }
+        let more = rest.len().saturating_sub(limit);
+        if more == 0 {
+            self.add_resting(&agenda, limit, &mut entries).await;
+        }
         let not_called = self.store.not_called().await.unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read who is not called");
             Vec::new()
         });
-        Some(Plan { entries, more: rest.len().saturating_sub(limit), not_called })
+        Some(Plan { entries, more, not_called })
+    }
+
+    /// Terminals for which nothing waits but what they have refused: they come last.
+    async fn add_resting(&self, agenda: &[TerminalId], limit: usize, entries: &mut Vec<PlanEntry>) {
+        let resting = self.store.resting().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read what rests");
+            Vec::new()
+        });
+        for Resting { terminal, messages, until } in resting {
+            if entries.len() >= limit {
+                return;
+            }
+            let Ok(Some(found)) = self.store.terminal(terminal).await else { continue };
+            if agenda.contains(&terminal) {
+                continue;
+            }
+            entries.push(PlanEntry {
+                terminal: found.name.to_string(),
+                messages,
+                urgency: None,
+                why: "the terminal refused what waits: it is tried again, with growing pauses".to_owned(),
+                at: Some(until),
+                line: None,
+                price: None,
+                failures: 0,
+            });
+        }
     }
 
     /// Has a terminal called again that was paused, or whose calls failed for days.

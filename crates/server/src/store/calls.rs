@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use line::CallId;
 use rusqlite::params;
 
-use super::deliveries::release;
+use super::deliveries::{Doubt, release};
 use super::rows::read_call;
 use super::{Last, Store, StoreError};
 use crate::directory::{CallRecord, Direction, Name};
@@ -40,9 +40,9 @@ impl Store {
                     i64::try_from(record.octets_in).unwrap_or(i64::MAX),
                     record.kind,
                 ])?;
-                // Whatever ended it, nothing is under way on a call that is over.
+                // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
                 if record.ended_at.is_some() {
-                    release(db, record.id, "the call ended")?;
+                    release(db, record.id, "the call ended", Doubt::Raised)?;
                 }
                 Ok(())
             })

@@ -32,12 +32,14 @@ pub struct Retention {
     pub contents: Duration,
     /// The rows: what became of the message, and its idempotency key.
     pub rows: Duration,
+    /// The question whether a terminal has a message that is to have another verdict; then it fails as unknown.
+    pub doubts: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { contents: DAY, rows: 90 * DAY }
+        Self { contents: DAY, rows: 90 * DAY, doubts: 30 * DAY }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What waits for a terminal, and what came of each time that it was brought: the evidence.
 
+use std::sync::atomic::Ordering;
+
 use delivery::{Due, MessageId, TerminalId, Urgency};
 use jiff::Timestamp;
 use line::CallId;
@@ -9,13 +11,21 @@ use rusqlite::{Connection as Database, OptionalExtension as _, params};
 use super::fan_out::UNFINISHED;
 use super::rows::{parse, read_count, read_urgency};
 use super::stated::NOT_TAKEN;
+use super::verdicts::give_pending;
 use super::{Store, StoreError, now};
+use crate::verdict::Verdict;
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
 const DUE_MAX: u32 = 4096;
 
-/// Of envelopes `e`: those that wait and may cause a call at the time ?2.
-const MAY_CALL: &str = "e.verdict IS NULL AND (e.calls_at IS NULL OR e.calls_at <= ?2)";
+/// Of envelopes `e`: those that are to be sent at the time ?2. One that its terminal has refused rests first.
+const IS_DUE: &str =
+    "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)";
+
+/// Of those: they may cause a call at the time ?2.
+const MAY_CALL: &str =
+    "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)
+    AND (e.calls_at IS NULL OR e.calls_at <= ?2)";
 
 /// What waits for a terminal, as far as it matters for when it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +50,7 @@ impl Store {
             .run(move |db| {
                 let mut select = db.prepare_cached(&format!(
                     "SELECT m.id, e.urgency, e.message, m.size FROM envelopes e LEFT JOIN messages m ON m.seq = e.message
-                     WHERE e.terminal = ?1 AND e.verdict IS NULL AND coalesce(m.waiting, 1) > 0 AND NOT {NOT_TAKEN}
+                     WHERE e.terminal = ?1 AND {IS_DUE} AND coalesce(m.waiting, 1) > 0 AND NOT {NOT_TAKEN}
                      ORDER BY e.urgency, e.message LIMIT ?3"
                 ))?;
                 let mut rows = select.query(params![terminal.to_string(), now(), DUE_MAX])?;
@@ -117,63 +127,7 @@ impl Store {
             .await
     }
 
-    /// Notes that a message is about to be brought, on this call. `false`: it must not be, for it has its verdict by now,
-    /// or its time is over (which is its verdict then).
-    ///
-    /// # Errors
-    /// [`StoreError`]: do not bring it.
-    pub async fn begin_delivery(&self, id: MessageId, terminal: TerminalId, call: CallId) -> Result<bool, StoreError> {
-        self.writer
-            .run(move |db| {
-                let (id, terminal, call, now) = (id.to_string(), terminal.to_string(), call.to_string(), now());
-                let found = db
-                    .prepare_cached("SELECT seq, expires_at FROM messages WHERE id = ?1")?
-                    .query_row([&id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)))
-                    .optional()?;
-                let Some((seq, expires_at)) = found else { return Ok(false) };
-                if expires_at.is_some_and(|at| at <= now) {
-                    db.prepare_cached(
-                        "UPDATE envelopes SET verdict = 'expired', verdict_at = ?3
-                         WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL AND under_way IS NULL",
-                    )?
-                    .execute(params![seq, terminal, now])?;
-                    return Ok(false);
-                }
-                let taken = db
-                    .prepare_cached(
-                        "UPDATE envelopes SET under_way = ?3 WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
-                    )?
-                    .execute(params![seq, terminal, call])?;
-                if taken == 1 {
-                    db.prepare_cached(
-                        "INSERT INTO deliveries (message, terminal, call, began_at) VALUES (?1, ?2, ?3, ?4)",
-                    )?
-                    .execute(params![seq, terminal, call, now])?;
-                }
-                Ok(taken == 1)
-            })
-            .await
-    }
-
-    /// Whether an earlier attempt to bring a message broke off: the terminal may have some of it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn was_brought(&self, id: MessageId, terminal: TerminalId) -> Result<bool, StoreError> {
-        self.reader
-            .run(move |db| {
-                Ok(db
-                    .prepare_cached(
-                        "SELECT EXISTS (SELECT 1 FROM deliveries
-                         WHERE message = (SELECT seq FROM messages WHERE id = ?1) AND terminal = ?2)",
-                    )?
-                    .query_row(params![id.to_string(), terminal.to_string()], |row| row.get(0))?)
-            })
-            .await
-    }
-
-    /// Notes that a delivery came to nothing, and why; the message waits on. One that a newer message was to replace in the
-    /// meantime is replaced now.
+    /// Notes that a delivery came to nothing, and why; the message waits on, or gets the verdict that waited for this.
     ///
     /// # Errors
     /// [`StoreError`]: it is noted when the call ends.
@@ -183,6 +137,7 @@ impl Store {
         terminal: TerminalId,
         call: CallId,
         outcome: String,
+        doubt: Doubt,
     ) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
@@ -191,17 +146,38 @@ impl Store {
                     .query_row([id.to_string()], |row| row.get::<_, i64>(0))
                     .optional()?;
                 let Some(seq) = seq else { return Ok(()) };
-                end(db, seq, &terminal.to_string(), &call.to_string(), &outcome)
+                end(db, seq, &terminal.to_string(), &call.to_string(), &outcome, doubt)
             })
             .await
     }
 
+    /// Frees what a call has under way on which the far end was not proved: nothing of it was read there.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is freed, and in doubt, when the call ends.
+    pub async fn unproved(&self, call: CallId) -> Result<(), StoreError> {
+        self.writer.run(move |db| release(db, call, "the terminal was not proved", Doubt::Unchanged)).await
+    }
+
+    /// Ends what is still under way on a call that is over. A record that says when its call ended does the same.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn release_call(&self, call: CallId, outcome: &'static str) -> Result<(), StoreError> {
+        self.writer.run(move |db| release(db, call, outcome, Doubt::Raised)).await
+    }
+
     /// Writes the verdict of an envelope: delivered to a terminal that has proved its key, with the call as evidence. An
-    /// envelope that has one keeps it.
+    /// envelope that has one keeps it; `Some`: it is another one, and what the provider was told is false.
     ///
     /// # Errors
     /// [`StoreError`]: the message will be delivered again.
-    pub async fn delivered(&self, id: MessageId, terminal: TerminalId, call: CallId) -> Result<(), StoreError> {
+    pub async fn delivered(
+        &self,
+        id: MessageId,
+        terminal: TerminalId,
+        call: CallId,
+    ) -> Result<Option<Verdict>, StoreError> {
         self.write_delivered(id, terminal, call, None).await
     }
 
@@ -215,7 +191,7 @@ impl Store {
         terminal: TerminalId,
         call: CallId,
         evidence: &'static str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Verdict>, StoreError> {
         self.write_delivered(id, terminal, call, Some(evidence)).await
     }
 
@@ -225,15 +201,16 @@ impl Store {
         terminal: TerminalId,
         call: CallId,
         evidence: Option<&'static str>,
-    ) -> Result<(), StoreError> {
-        self.writer
+    ) -> Result<Option<Verdict>, StoreError> {
+        let other = self
+            .writer
             .run(move |db| {
                 let (terminal, call, now) = (terminal.to_string(), call.to_string(), now());
                 let found = db
                     .prepare_cached("SELECT seq, size FROM messages WHERE id = ?1")?
                     .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
                     .optional()?;
-                let Some((seq, size)) = found else { return Ok(()) };
+                let Some((seq, size)) = found else { return Ok(None) };
                 let given = db
                     .prepare_cached(
                         "UPDATE envelopes SET verdict = 'delivered', under_way = NULL, verdict_call = ?3, verdict_at = ?4,
@@ -241,19 +218,38 @@ impl Store {
                          WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
                     )?
                     .execute(params![seq, terminal, call, now, evidence])?;
+                let stands: Option<String> = match given {
+                    1 => None,
+                    _ => db
+                        .prepare_cached("SELECT verdict FROM envelopes WHERE message = ?1 AND terminal = ?2")?
+                        .query_row(params![seq, terminal], |row| row.get(0))
+                        .optional()?
+                        .flatten(),
+                };
+                let other = stands.map(|verdict| parse::<Verdict>(&verdict, "a verdict")).transpose()?;
+                let other = other.filter(|verdict| *verdict != Verdict::Delivered);
+                let outcome = other.map_or_else(
+                    || "delivered".to_owned(),
+                    |verdict| format!("delivered, in spite of the verdict {verdict}"),
+                );
                 let ended = db
                     .prepare_cached(
-                        "UPDATE deliveries SET ended_at = ?4, outcome = 'delivered', octets = ?5
+                        "UPDATE deliveries SET ended_at = ?4, outcome = ?6, octets = ?5
                          WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
                     )?
-                    .execute(params![seq, terminal, call, now, size])?;
-                if given == 1 && ended == 0 {
-                    db.prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?4, 'delivered', ?5)")?
-                        .execute(params![seq, terminal, call, now, size])?;
+                    .execute(params![seq, terminal, call, now, size, outcome])?;
+                if ended == 0 && (given == 1 || other.is_some()) {
+                    db.prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?4, ?6, ?5)")?
+                        .execute(params![seq, terminal, call, now, size, outcome])?;
                 }
-                Ok(())
+                Ok(other)
             })
-            .await
+            .await?;
+        if let Some(verdict) = other {
+            self.vitals.conflicts.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(message_id = %id, %terminal, %call, %verdict, "the terminal has a message whose verdict says otherwise");
+        }
+        Ok(other)
     }
 }
 
@@ -264,6 +260,15 @@ pub(super) fn first_urgency(terminal: &str) -> String {
         "SELECT e.urgency FROM envelopes e
          WHERE e.terminal = {terminal} AND {MAY_CALL} AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
          ORDER BY e.urgency, e.message LIMIT 1"
+    )
+}
+
+/// The provider of that envelope's message: who pays for the call.
+pub(super) fn first_provider() -> String {
+    format!(
+        "SELECT provider FROM messages WHERE seq = (SELECT e.message FROM envelopes e
+         WHERE e.terminal = ?1 AND {MAY_CALL} AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
+         ORDER BY e.urgency, e.message LIMIT 1)"
     )
 }
 
@@ -290,63 +295,67 @@ fn first_deadline(db: &Database, terminal: &str, urgency: Urgency) -> Result<Opt
     Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
 }
 
+/// What the end of an attempt says of whether the terminal has the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Not all of it has left: the terminal cannot have it by this attempt.
+    Unchanged,
+    /// The last octet may have left, and there is no receipt.
+    Raised,
+    /// The terminal has said that it does not have it.
+    Dispelled,
+}
+
 /// Ends what is under way on a call that is over.
-pub(super) fn release(db: &Database, call: CallId, outcome: &str) -> Result<(), StoreError> {
+pub(super) fn release(db: &Database, call: CallId, outcome: &str, doubt: Doubt) -> Result<(), StoreError> {
     let call = call.to_string();
     let mut select = db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
     let under_way = select.query_map([&call], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     let under_way = under_way.collect::<Result<Vec<_>, _>>()?;
-    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome))
+    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome, doubt))
 }
 
-/// Ends whatever is under way: no call survives the process.
+/// Ends whatever is under way: no call survives the process, and how much of a message has left is not known.
 pub(super) fn release_all(db: &Database, outcome: &str) -> Result<(), StoreError> {
     let mut select = db.prepare("SELECT DISTINCT under_way FROM envelopes WHERE under_way IS NOT NULL")?;
     let calls = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     for call in calls {
-        release(db, parse(&call, "the call of an envelope")?, outcome)?;
+        release(db, parse(&call, "the call of an envelope")?, outcome, Doubt::Raised)?;
     }
     let sql = "UPDATE deliveries SET ended_at = ?1, outcome = ?2 WHERE ended_at IS NULL";
     db.execute(sql, params![now(), outcome])?;
     Ok(())
 }
 
-fn end(db: &Database, seq: i64, terminal: &str, call: &str, outcome: &str) -> Result<(), StoreError> {
+/// Ends an attempt on this call; the envelope is free, in doubt or settled afterwards.
+pub(super) fn end(
+    db: &Database,
+    seq: i64,
+    terminal: &str,
+    call: &str,
+    outcome: &str,
+    doubt: Doubt,
+) -> Result<(), StoreError> {
     let now = now();
     db.prepare_cached(
         "UPDATE deliveries SET ended_at = ?4, outcome = ?5
          WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
     )?
     .execute(params![seq, terminal, call, now, outcome])?;
+    let doubt = match doubt {
+        Doubt::Unchanged => "unchanged",
+        Doubt::Raised => "raised",
+        Doubt::Dispelled => "dispelled",
+    };
     let freed = db
         .prepare_cached(
-            "UPDATE envelopes SET under_way = NULL WHERE message = ?1 AND terminal = ?2 AND under_way = ?3",
+            "UPDATE envelopes SET under_way = NULL, in_doubt_since =
+               CASE ?4 WHEN 'raised' THEN ?5 WHEN 'dispelled' THEN NULL ELSE in_doubt_since END
+             WHERE message = ?1 AND terminal = ?2 AND under_way = ?3",
         )?
-        .execute(params![seq, terminal, call])?;
+        .execute(params![seq, terminal, call, doubt, now])?;
     if freed == 1 {
-        replace_late(db, seq, terminal, now)?;
-    }
-    Ok(())
-}
-
-/// A newer message under the same replace key spared this one while it was under way.
-fn replace_late(db: &Database, seq: i64, terminal: &str, now: i64) -> Result<(), StoreError> {
-    let newer = db
-        .prepare_cached(
-            "SELECT new.id FROM messages old JOIN messages new
-               ON new.provider = old.provider AND new.replace_key = old.replace_key AND new.seq > old.seq
-             JOIN envelopes e ON e.message = new.seq AND e.terminal = ?2
-             WHERE old.seq = ?1 AND old.replace_key IS NOT NULL AND new.replace_key IS NOT NULL AND new.waiting > 0
-               AND e.verdict IS NULL LIMIT 1",
-        )?
-        .query_row(params![seq, terminal], |row| row.get::<_, String>(0))
-        .optional()?;
-    if let Some(newer) = newer {
-        db.prepare_cached(
-            "UPDATE envelopes SET verdict = 'replaced', verdict_reason = ?3, verdict_at = ?4
-             WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL",
-        )?
-        .execute(params![seq, terminal, format!("replaced by {newer}"), now])?;
+        give_pending(db, seq, terminal, now)?;
     }
     Ok(())
 }

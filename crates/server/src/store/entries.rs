@@ -44,6 +44,14 @@ pub struct EnvelopeEntry {
     pub terminal: String,
     /// The call on which it is being delivered just now.
     pub under_way: Option<String>,
+    /// Since when the terminal may have it: the last octet left, and no receipt came.
+    pub in_doubt_since: Option<Timestamp>,
+    /// The verdict that is pending while it is under way or in doubt, with its reason.
+    pub pending: Option<(Verdict, Option<String>)>,
+    /// How often the terminal has refused it.
+    pub refusals: u64,
+    /// Until when it rests for that.
+    pub rests_until: Option<Timestamp>,
     /// When it may cause a call.
     pub calls: Calls,
     /// How it ended; `None` while it waits.
@@ -175,7 +183,8 @@ fn read_message(db: &Database, row: &Row<'_>, envelopes_max: u32) -> Result<Mess
 fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEntry>, StoreError> {
     const WHAT: &str = "the row of an envelope";
     let mut select = db.prepare_cached(
-        "SELECT coalesce(t.name, e.terminal), e.terminal, under_way, verdict, verdict_reason, verdict_call, verdict_at, calls_at
+        "SELECT coalesce(t.name, e.terminal), e.terminal, under_way, verdict, verdict_reason, verdict_call, verdict_at, calls_at,
+           in_doubt_since, pending_verdict, pending_reason, refusals, rests_until
          FROM envelopes e LEFT JOIN terminals t ON t.id = e.terminal
          WHERE message = ?1 ORDER BY verdict IS NOT NULL, 1 LIMIT ?2",
     )?;
@@ -183,15 +192,22 @@ fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEnt
     let mut envelopes = Vec::new();
     while let Some(row) = rows.next()? {
         let verdict: Option<String> = row.get(3)?;
-        let at: Option<i64> = row.get(6)?;
+        let pending: Option<String> = row.get(9)?;
+        let pending = pending.map(|verdict| parse(&verdict, WHAT)).transpose()?;
+        let reason: Option<String> = row.get(10)?;
+        let read_time = |index| row.get::<_, Option<i64>>(index)?.map(|at| time(at, WHAT)).transpose();
         envelopes.push(EnvelopeEntry {
             terminal: row.get(0)?,
             under_way: row.get(2)?,
+            in_doubt_since: read_time(8)?,
+            pending: pending.map(|verdict| (verdict, reason)),
+            refusals: read_count(row, 11)?,
+            rests_until: read_time(12)?,
             calls: read_calls(row.get(7)?)?,
             verdict: verdict.map(|verdict| parse(&verdict, WHAT)).transpose()?,
             reason: row.get(4)?,
             call: row.get(5)?,
-            at: at.map(|at| time(at, WHAT)).transpose()?,
+            at: read_time(6)?,
             deliveries: select_deliveries(db, seq, &row.get::<_, String>(1)?)?,
         });
     }

@@ -35,6 +35,8 @@ pub struct Counts {
     pub damaged: u64,
     /// Envelopes that expired.
     pub expired: u64,
+    /// Receipts for messages whose verdict says otherwise.
+    pub conflicts: u64,
     /// Transactions of the writer.
     pub commits: u64,
     /// Nanoseconds that they took.
@@ -51,6 +53,7 @@ pub(super) struct Vitals {
     disk_full: AtomicU64,
     pub(super) damaged: AtomicU64,
     pub(super) expired: AtomicU64,
+    pub(super) conflicts: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) commit_nanos: AtomicU64,
     /// The last write failed.
@@ -92,7 +95,7 @@ impl Store {
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let Vitals { accepted, repeated, over_quota, quota_warnings, disk_full, damaged, expired, .. } = &*self.vitals;
-        let Vitals { commits, commit_nanos, .. } = &*self.vitals;
+        let Vitals { conflicts, commits, commit_nanos, .. } = &*self.vitals;
         Counts {
             accepted: read(accepted),
             repeated: read(repeated),
@@ -101,6 +104,7 @@ impl Store {
             disk_full: read(disk_full),
             damaged: read(damaged),
             expired: read(expired),
+            conflicts: read(conflicts),
             commits: read(commits),
             commit_nanos: read(commit_nanos),
         }

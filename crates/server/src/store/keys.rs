@@ -18,6 +18,12 @@ const CAN_BE_PROVED: &str = "
       OR EXISTS (SELECT 1 FROM terminal_keys WHERE terminal = t.id)
       OR EXISTS (SELECT 1 FROM invitations WHERE terminal = t.id AND expires_at > ?1))";
 
+/// Of a terminal `t`: it is one that messages may go to, enrolled or a stock terminal, and not shut out. An invitation alone does
+/// not do: what goes goes to a proved terminal.
+pub(super) const IS_TRUSTED: &str = "
+    NOT EXISTS (SELECT 1 FROM shut_out WHERE terminal = t.id)
+    AND (t.trust IN ('chap', 'number-only') OR EXISTS (SELECT 1 FROM terminal_keys WHERE terminal = t.id))";
+
 /// What a terminal may prove itself with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {

@@ -1,10 +1,13 @@
 //! What intake asks of the directory again and again, kept in memory: whose a token is, which terminal a destination names.
 //!
 //! Only what exists is kept, so strangers fill nothing. Every change of the directory empties it, after the change is on
-//! the disk; what was read before a change is not learned after it.
+//! the disk; what was read before a change is not learned after it. A terminal's connection changes twice with each call: that
+//! empties the entry of this terminal alone.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use delivery::TerminalId;
 
 use crate::directory::{Provider, Terminal};
 
@@ -21,8 +24,9 @@ struct Facts {
     /// Counts the changes.
     generation: u64,
     providers: HashMap<[u8; 32], Provider>,
-    /// By destination, whose text has a colon, and by id, whose text has none.
-    terminals: HashMap<String, Terminal>,
+    /// Whom a destination names.
+    named: HashMap<String, TerminalId>,
+    terminals: HashMap<TerminalId, Terminal>,
 }
 
 impl Known {
@@ -35,8 +39,14 @@ impl Known {
         self.read().providers.get(token).cloned()
     }
 
-    pub(super) fn terminal(&self, key: &str) -> Option<Terminal> {
-        self.read().terminals.get(key).cloned()
+    pub(super) fn terminal(&self, id: TerminalId) -> Option<Terminal> {
+        self.read().terminals.get(&id).cloned()
+    }
+
+    /// The terminal that a destination names.
+    pub(super) fn named(&self, destination: &str) -> Option<Terminal> {
+        let facts = self.read();
+        facts.terminals.get(facts.named.get(destination)?).cloned()
     }
 
     pub(super) fn learn_provider(&self, read_at: u64, token: [u8; 32], provider: Provider) {
@@ -49,14 +59,24 @@ impl Known {
         }
     }
 
-    pub(super) fn learn_terminal(&self, read_at: u64, key: String, terminal: Terminal) {
+    /// `named`: the destination by which it was looked for, if it was not its id.
+    pub(super) fn learn_terminal(&self, read_at: u64, named: Option<String>, terminal: Terminal) {
         let mut facts = self.write();
         if facts.generation == read_at {
-            if facts.terminals.len() >= ENTRIES_MAX {
+            if facts.terminals.len() >= ENTRIES_MAX || facts.named.len() >= ENTRIES_MAX {
                 facts.terminals.clear();
+                facts.named.clear();
             }
-            facts.terminals.insert(key, terminal);
+            facts.named.extend(named.map(|named| (named, terminal.id)));
+            facts.terminals.insert(terminal.id, terminal);
         }
+    }
+
+    /// One terminal has changed, and not what names it.
+    pub(super) fn forget_terminal(&self, id: TerminalId) {
+        let mut facts = self.write();
+        facts.generation += 1;
+        facts.terminals.remove(&id);
     }
 
     pub(super) fn forget_providers(&self) {
@@ -69,6 +89,7 @@ impl Known {
         let mut facts = self.write();
         facts.generation += 1;
         facts.terminals.clear();
+        facts.named.clear();
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Facts> {
@@ -97,6 +118,29 @@ mod tests {
         assert_eq!(known.provider(&[1; 32]), None);
         known.learn_provider(known.generation(), [1; 32], provider());
         assert_eq!(known.provider(&[1; 32]), Some(provider()));
+    }
+
+    #[test]
+    fn a_terminal_that_is_called_makes_no_other_one_forgotten() {
+        let known = Known::default();
+        let terminal = |number: u8| Terminal {
+            id: TerminalId::from_octets([number; 8]),
+            name: format!("t{number}").parse().unwrap(),
+            number: None,
+            address: None,
+            connection: crate::directory::Connection::Down,
+            trusted_by: crate::directory::TrustedBy::default(),
+        };
+        for number in 1..=2 {
+            let learned = terminal(number);
+            known.learn_terminal(known.generation(), Some(learned.name.to_string()), learned);
+        }
+        let before = known.generation();
+        known.forget_terminal(terminal(1).id);
+        assert_eq!((known.named("t1"), known.terminal(terminal(1).id)), (None, None));
+        assert_eq!((known.named("t2"), known.terminal(terminal(2).id)), (Some(terminal(2)), Some(terminal(2))));
+        known.learn_terminal(before, None, terminal(1));
+        assert_eq!(known.terminal(terminal(1).id), None, "what was read before is stale");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use jiff::civil::Date;
 use line::{CallId, Number};
 use rusqlite::{OptionalExtension as _, params};
 
+use super::deliveries;
 use super::rows::{parse, time};
-use super::{Store, StoreError};
+use super::{Store, StoreError, now};
 use crate::directory::Name;
 use crate::ledger::{Account, Loop, Micros, Reservation};
 
@@ -137,7 +138,8 @@ impl Store {
             .await
     }
 
-    /// The provider of the oldest message that waits for a terminal: a call to it is for that one.
+    /// The provider of the most urgent message that may cause a call to a terminal, the oldest of them: the call is for that one. One
+    /// that its terminal has refused, and that rests, causes none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -145,8 +147,8 @@ impl Store {
         self.reader
             .run(move |db| {
                 let name: Option<String> = db
-                    .prepare_cached(FIRST_PROVIDER)?
-                    .query_row([terminal.to_string()], |row| row.get(0))
+                    .prepare_cached(&deliveries::first_provider())?
+                    .query_row(params![terminal.to_string(), now()], |row| row.get(0))
                     .optional()?;
                 name.map(|name| parse(&name, "a message")).transpose()
             })
@@ -204,12 +206,6 @@ impl Store {
             .await
     }
 }
-
-/// Of the three urgencies each has its oldest envelope at the head of an index.
-pub(super) const FIRST_PROVIDER: &str = "SELECT provider FROM messages WHERE seq = (SELECT min(first) FROM (
-      SELECT min(message) AS first FROM envelopes WHERE terminal = ?1 AND urgency = 0 AND verdict IS NULL
-      UNION ALL SELECT min(message) FROM envelopes WHERE terminal = ?1 AND urgency = 1 AND verdict IS NULL
-      UNION ALL SELECT min(message) FROM envelopes WHERE terminal = ?1 AND urgency = 2 AND verdict IS NULL))";
 
 /// Calls with one terminal follow each other: the last that was placed, of those that came up, is the last that came up.
 pub(super) const LAST_CONNECTED: &str = "SELECT name, (SELECT connected_at FROM calls

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use delivery::{Digest, Manner, MessageHead, MessageId, Octets, TerminalId, Topic, Urgency};
+use delivery::{Digest, MessageHead, MessageId, Octets, TerminalId, Topic, Urgency};
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection as Database, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
@@ -16,11 +16,13 @@ use super::content::INLINE_OCTETS_MAX;
 use super::draft::NewContent;
 use super::fan_out::{self, FanOut};
 use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
-use super::rows::{parse, read_count, read_head, read_urgency, urgency_rank};
+use super::rows::{parse, read_count, read_head, urgency_rank};
 use super::subscriptions::calls_at;
+use super::verdicts::give;
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
 use crate::subscription::{Calls, Subscriber};
+use crate::verdict::Verdict;
 
 /// A message about to be stored.
 #[derive(Debug, Clone)]
@@ -151,27 +153,6 @@ impl Store {
             self.expiring.notify_one();
         }
         Ok(accepted)
-    }
-
-    /// What the provider of a message said of how it is to be treated, as far as terminals are told.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn manner(&self, id: MessageId) -> Result<Manner, StoreError> {
-        self.reader
-            .run(move |db| {
-                db.prepare_cached("SELECT urgency, topic, expires_at FROM messages WHERE id = ?1")?.query_row(
-                    [id.to_string()],
-                    |row| {
-                        let topic = row.get::<_, Option<String>>(1)?.map(|topic| parse(&topic, "a topic")).transpose();
-                        let expires_at =
-                            row.get::<_, Option<i64>>(2)?.and_then(|at| Timestamp::from_millisecond(at).ok());
-                        let urgency = read_urgency(row.get(0)?);
-                        Ok(urgency.and_then(|urgency| Ok(Manner { urgency, topic: topic?, expires_at })))
-                    },
-                )?
-            })
-            .await
     }
 
     /// A message with its content, which is the one that was accepted; a large one stays in its file.
@@ -393,7 +374,7 @@ fn find_repeated(
     }
 }
 
-/// Gives what waits under this key, and is not being delivered just now, its verdict.
+/// Gives what waits under this key its verdict: at once, or when a call is over and the terminal has not received it.
 fn replace(
     db: &Database,
     provider: &str,
@@ -402,14 +383,12 @@ fn replace(
     by: &str,
     now: i64,
 ) -> Result<usize, StoreError> {
-    let mut update = db.prepare_cached(
-        "UPDATE envelopes SET verdict = 'replaced', verdict_reason = 'replaced by ' || ?4, verdict_at = ?5
-         WHERE terminal = ?3 AND verdict IS NULL AND under_way IS NULL AND message IN
-           (SELECT seq FROM messages WHERE provider = ?1 AND replace_key = ?2 AND replace_key IS NOT NULL AND waiting > 0)",
-    )?;
+    let reason = format!("replaced by {by}");
     let mut replaced = 0;
     for terminal in terminals {
-        replaced += update.execute(params![provider, key, terminal.to_string(), by, now])?;
+        let of = "terminal = ?6 AND message IN
+            (SELECT seq FROM messages WHERE provider = ?4 AND replace_key = ?5 AND replace_key IS NOT NULL AND waiting > 0)";
+        replaced += give(db, Verdict::Replaced, Some(&reason), now, of, &[&provider, &key, &terminal.to_string()])?;
     }
     Ok(replaced)
 }

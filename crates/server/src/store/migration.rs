@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/callers.sql"),
     include_str!("schema/taken-back.sql"),
     include_str!("schema/scale.sql"),
+    include_str!("schema/doubts.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -9,8 +9,10 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::rows::{parse, read_count, select_providers};
 use super::terminals::taken;
+use super::verdicts::give;
 use super::{Store, StoreError, now, webhooks};
 use crate::directory::{ChapSecret, Name, Provider, TokenHash};
+use crate::verdict::Verdict;
 use crate::webhooks::Webhook;
 
 /// Messages that one transaction cancels: others write in between. A message has a thousand envelopes or so at most.
@@ -245,13 +247,9 @@ impl Store {
             all += self
                 .writer
                 .run(move |db| {
-                    let mut cancel = db.prepare_cached(
-                        "UPDATE envelopes SET verdict = 'cancelled', verdict_reason = ?2, verdict_at = ?3
-                         WHERE message = ?1 AND verdict IS NULL AND under_way IS NULL",
-                    )?;
                     let mut cancelled = 0;
                     for seq in waiting {
-                        cancelled += cancel.execute(params![seq, reason, now()])? as u64;
+                        cancelled += give(db, Verdict::Cancelled, Some(reason), now(), "message = ?4", &[&seq])? as u64;
                     }
                     Ok(cancelled)
                 })

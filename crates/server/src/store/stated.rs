@@ -2,7 +2,7 @@
 
 use delivery::{Conditions, TerminalId};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{read_count, read_urgency, time, urgency_rank};
 use super::{Store, StoreError, now};
@@ -10,6 +10,15 @@ use super::{Store, StoreError, now};
 /// Of an envelope `e`: outside of what its terminal takes at `?2`.
 pub(super) const NOT_TAKEN: &str = "EXISTS (SELECT 1 FROM stated s WHERE s.terminal = e.terminal AND s.until > ?2
     AND (e.urgency > s.urgency OR e.size > s.size_max))";
+
+/// A terminal takes something else from now on than when it refused messages: none of them rests for that any more.
+pub(super) fn end_rests(db: &Database, terminal: &str) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE envelopes SET rests_until = NULL WHERE terminal = ?1 AND rests_until IS NOT NULL AND verdict IS NULL",
+    )?
+    .execute([terminal])?;
+    Ok(())
+}
 
 impl Store {
     /// Keeps what a terminal takes for now, in place of what it said before.
@@ -29,6 +38,7 @@ impl Store {
                     until.as_millisecond(),
                     reason
                 ])?;
+                end_rests(db, &terminal.to_string())?;
                 Ok(())
             })
             .await?;

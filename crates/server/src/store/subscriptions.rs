@@ -7,6 +7,7 @@ use jiff::{Timestamp, Zoned};
 use rusqlite::{Connection as Database, Row, params};
 
 use super::rows::{parse, read_count, read_urgency, time, urgency_rank};
+use super::stated::end_rests;
 use super::{Store, StoreError, now};
 use crate::subscription::{
     Calls, RegisterError, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
@@ -162,7 +163,7 @@ impl Store {
             .await
     }
 
-    /// When the next envelope that is held may cause a call, or what a terminal takes for now is over.
+    /// When the next envelope that is held, or rests after a refusal, may cause a call, or what a terminal takes for now is over.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -171,7 +172,8 @@ impl Store {
             .run(|db| {
                 let at: Option<i64> = db.prepare_cached(NEXT_HELD)?.query_row([NEVER], |row| row.get(0))?;
                 let stated: Option<i64> = db.prepare_cached(NEXT_STATED)?.query_row([], |row| row.get(0))?;
-                let at = [at, stated].into_iter().flatten().min();
+                let rests: Option<i64> = db.prepare_cached(NEXT_RESTED)?.query_row([], |row| row.get(0))?;
+                let at = [at, stated, rests].into_iter().flatten().min();
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -198,23 +200,35 @@ impl Store {
 pub(super) const NEXT_HELD: &str =
     "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1";
 pub(super) const NEXT_STATED: &str = "SELECT min(until) FROM stated";
+pub(super) const NEXT_RESTED: &str =
+    "SELECT min(rests_until) FROM envelopes WHERE rests_until IS NOT NULL AND verdict IS NULL";
 
-/// Envelopes held until then, and what terminals have said until then; each that is released leaves its index.
-pub(super) const RELEASE: [&str; 2] = [
+/// Envelopes held until then, what terminals have said until then, and envelopes that rest until then; each that is released leaves its
+/// index.
+pub(super) const RELEASE: [&str; 3] = [
     "UPDATE envelopes SET calls_at = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
        WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at <= ?1 LIMIT ?2) RETURNING terminal",
     "DELETE FROM stated WHERE terminal IN (SELECT terminal FROM stated WHERE until <= ?1 LIMIT ?2) RETURNING terminal",
+    "UPDATE envelopes SET rests_until = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
+       WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until <= ?1 LIMIT ?2) RETURNING terminal",
 ];
+
+/// The place of what terminals have said.
+const STATED: usize = 1;
 
 /// The terminals of some that are released, one for each.
 fn release_some(db: &Database, now: i64) -> Result<Vec<TerminalId>, StoreError> {
     let mut terminals = Vec::new();
-    for sql in RELEASE {
+    for (place, sql) in RELEASE.into_iter().enumerate() {
         let mut release = db.prepare_cached(sql)?;
         let left = RELEASED_AT_ONCE - terminals.len();
         let mut rows = release.query(params![now.min(NEVER - 1), i64::try_from(left).unwrap_or(i64::MAX)])?;
         while let Some(row) = rows.next()? {
-            terminals.push(parse(&row.get::<_, String>(0)?, "the terminal of what is released")?);
+            let terminal: String = row.get(0)?;
+            if place == STATED {
+                end_rests(db, &terminal)?;
+            }
+            terminals.push(parse(&terminal, "the terminal of what is released")?);
         }
     }
     Ok(terminals)

@@ -4,9 +4,12 @@ use delivery::{TerminalId, TopicFilter};
 use line::Number;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::doubts::UNKNOWN;
 use super::rows::select_terminals;
+use super::verdicts::give;
 use super::{Store, StoreError, now};
 use crate::directory::{Connection, Destination, Name, StockTrust, Terminal};
+use crate::verdict::Verdict;
 
 impl Store {
     /// Adds a terminal.
@@ -64,15 +67,19 @@ impl Store {
             .writer
             .run(move |db| {
                 let id: Option<String> = db
-                    .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| row.get(0))
+                    .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| {
+                        row.get(0)
+                    })
                     .optional()?;
                 let Some(id) = id else { return Ok(false) };
+                // What it may have, nobody can ask it any more; what is on a line now has its verdict at the end of the call.
                 db.execute(
-                    "UPDATE envelopes SET verdict = 'cancelled', verdict_reason = 'the terminal was removed', verdict_at = ?2
-                     WHERE terminal = ?1 AND verdict IS NULL",
-                    params![id, now()],
+                    "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?2
+                     WHERE terminal = ?1 AND verdict IS NULL AND in_doubt_since IS NOT NULL AND under_way IS NULL",
+                    params![id, now(), UNKNOWN],
                 )?;
-                db.execute("DELETE FROM queues WHERE terminal = ?1", [id])?;
+                give(db, Verdict::Cancelled, Some("the terminal was removed"), now(), "terminal = ?4", &[&id])?;
+                db.execute("DELETE FROM queues WHERE terminal = ?1 AND messages = 0", [id])?;
                 Ok(true)
             })
             .await;
@@ -94,7 +101,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn find_terminal(&self, destination: Destination) -> Result<Option<Terminal>, StoreError> {
         let key = destination.to_string();
-        if let Some(found) = self.known.terminal(&key) {
+        if let Some(found) = self.known.named(&key) {
             return Ok(Some(found));
         }
         let before = self.known.generation();
@@ -105,7 +112,7 @@ impl Store {
         };
         let found = self.reader.run(move |db| Ok(select_terminals(db, condition, params![value])?.pop())).await?;
         if let Some(terminal) = &found {
-            self.known.learn_terminal(before, key, terminal.clone());
+            self.known.learn_terminal(before, Some(key), terminal.clone());
         }
         Ok(found)
     }
@@ -124,15 +131,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn terminal(&self, id: TerminalId) -> Result<Option<Terminal>, StoreError> {
-        let key = id.to_string();
-        if let Some(found) = self.known.terminal(&key) {
+        if let Some(found) = self.known.terminal(id) {
             return Ok(Some(found));
         }
         let before = self.known.generation();
-        let value = key.clone();
+        let value = id.to_string();
         let found = self.reader.run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![value])?.pop())).await?;
         if let Some(terminal) = &found {
-            self.known.learn_terminal(before, key, terminal.clone());
+            self.known.learn_terminal(before, None, terminal.clone());
         }
         Ok(found)
     }
@@ -151,7 +157,7 @@ impl Store {
                 Ok(())
             })
             .await;
-        self.known.forget_terminals();
+        self.known.forget_terminal(id);
         set
     }
 }

@@ -3,14 +3,17 @@ mod keeping;
 mod migrations;
 mod plans;
 mod quotas;
+mod refusals;
 mod scale;
 mod subscriptions;
 mod taken_back;
+mod truth;
 mod verdicts;
 
 use std::fs;
 
 use bytes::Bytes;
+use delivery::proof::PublicKey;
 use delivery::{ContentType, Digest, MessageHead, MessageId};
 use line::{CallId, Hours};
 use tempfile::TempDir;
@@ -83,7 +86,13 @@ impl Store {
 async fn open_with_owner(folder: &TempDir) -> Store {
     let store = open(folder);
     store.add_terminal(owner()).await.unwrap();
+    store.register(owner().id, PublicKey::from_octets([1; 32])).await.unwrap();
     store
+}
+
+/// Marks a message under way on a call. `false`: it is not to be sent.
+async fn begins(store: &Store, new: &NewMessage, call: CallId) -> bool {
+    matches!(store.begin(new.head.id, owner().id, call).await.unwrap(), Claim::Begun(_))
 }
 
 /// The ids of what waits for the owner.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
-use rusqlite::{Connection as Database, OptionalExtension as _, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, ToSql, params};
 
 use super::cleaning::{BATCH, BATCH_TIME};
 use super::rows::read_count;
@@ -18,15 +18,16 @@ use crate::verdict::Verdict;
 pub struct Cancelled {
     /// Envelopes that are cancelled now.
     pub cancelled: u64,
-    /// Envelopes that are being delivered just now, and stay.
+    /// Envelopes that are being delivered just now, or that the terminal may have: they are cancelled when the call is over, or
+    /// the terminal has been asked, unless it has them.
     pub under_way: u64,
     /// Envelopes that had their verdict.
     pub settled: u64,
 }
 
 impl Store {
-    /// Cancels a message for every terminal for which it waits and to which it is not being delivered just now. `None`:
-    /// there is no such message (of this provider, if one is given).
+    /// Cancels a message for every terminal for which it waits; where it is on a line, or the terminal may have it, that is
+    /// pending. `None`: there is no such message (of this provider, if one is given).
     ///
     /// # Errors
     /// [`StoreError`].
@@ -46,12 +47,7 @@ impl Store {
                 if of.is_some_and(|of| of.to_string() != provider) {
                     return Ok(None);
                 }
-                let cancelled = db
-                    .prepare_cached(
-                        "UPDATE envelopes SET verdict = 'cancelled', verdict_reason = ?2, verdict_at = ?3
-                         WHERE message = ?1 AND verdict IS NULL AND under_way IS NULL",
-                    )?
-                    .execute(params![seq, reason, now()])?;
+                let cancelled = give(db, Verdict::Cancelled, Some(reason), now(), "message = ?4", &[&seq])?;
                 let (all, under_way): (u64, u64) = db
                     .prepare_cached(
                         "SELECT count(*), count(*) FILTER (WHERE verdict IS NULL) FROM envelopes WHERE message = ?1",
@@ -63,7 +59,8 @@ impl Store {
             .await
     }
 
-    /// Gives an envelope its verdict. `false`: it has one, or there is no such envelope.
+    /// Gives an envelope its verdict, or keeps it pending where the terminal may have the message. `false`: it has one, it is
+    /// pending, or there is no such envelope.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -73,23 +70,11 @@ impl Store {
         terminal: TerminalId,
         verdict: Verdict,
         reason: String,
-        call: Option<line::CallId>,
     ) -> Result<bool, StoreError> {
         self.writer
             .run(move |db| {
-                let settled = db
-                    .prepare_cached(
-                        "UPDATE envelopes SET verdict = ?3, verdict_reason = ?4, verdict_call = ?5, verdict_at = ?6, under_way = NULL
-                         WHERE message = (SELECT seq FROM messages WHERE id = ?1) AND terminal = ?2 AND verdict IS NULL",
-                    )?
-                    .execute(params![
-                        id.to_string(),
-                        terminal.to_string(),
-                        verdict.as_str(),
-                        reason,
-                        call.map(|call| call.to_string()),
-                        now()
-                    ])?;
+                let of = "message = (SELECT seq FROM messages WHERE id = ?4) AND terminal = ?5";
+                let settled = give(db, verdict, Some(&reason), now(), of, &[&id.to_string(), &terminal.to_string()])?;
                 Ok(settled == 1)
             })
             .await
@@ -102,7 +87,7 @@ impl Store {
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reader
             .run(|db| {
-                let at: Option<i64> = db.prepare_cached(NEXT_EXPIRY)?.query_row([], |row| row.get(0))?;
+                let at: Option<i64> = db.prepare_cached(NEXT_EXPIRY)?.query_row([], |row| row.get(0)).optional()?;
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -113,8 +98,8 @@ impl Store {
         self.expiring.notified().await;
     }
 
-    /// Gives every envelope whose time is over by `now` its verdict, but for those that are being delivered just now; tells
-    /// how many.
+    /// Gives every envelope whose time is over by `now` its verdict; tells how many. Where the message is on a line, or the
+    /// terminal may have it, that is pending.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -169,10 +154,13 @@ impl Store {
     }
 }
 
+/// One whose time is over, and whose verdict is pending, needs no look.
 pub(super) const NEXT_EXPIRY: &str =
-    "SELECT min(expires_at) FROM messages WHERE expires_at IS NOT NULL AND waiting > 0";
+    "SELECT expires_at FROM messages m WHERE expires_at IS NOT NULL AND waiting > 0 AND EXISTS
+    (SELECT 1 FROM envelopes WHERE message = m.seq AND verdict IS NULL AND pending_verdict IS NULL)
+    ORDER BY expires_at LIMIT 1";
 
-/// How far expiring has come: those before this have their verdict, or are being delivered just now.
+/// How far expiring has come: those before this have their verdict, or it is pending.
 #[derive(Debug, Clone, Default)]
 struct Expiring {
     at: i64,
@@ -186,9 +174,10 @@ pub(super) const EXPIRED: &str = "SELECT expires_at, seq FROM messages
     WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at <= ?1 AND (expires_at, seq) >= (?2, ?3)
     ORDER BY expires_at, seq LIMIT ?4";
 
-/// Of a message, those that can expire, after one.
-pub(super) const EXPIRED_ENVELOPES: &str = "SELECT terminal FROM envelopes
-    WHERE message = ?1 AND terminal > ?2 AND verdict IS NULL AND under_way IS NULL ORDER BY terminal LIMIT ?3";
+/// Of a message, those that can expire, after one; and whether the terminal may have it.
+pub(super) const EXPIRED_ENVELOPES: &str =
+    "SELECT terminal, under_way IS NOT NULL OR in_doubt_since IS NOT NULL FROM envelopes
+    WHERE message = ?1 AND terminal > ?2 AND verdict IS NULL AND pending_verdict IS NULL ORDER BY terminal LIMIT ?3";
 
 /// Gives some envelopes their verdict; how many, and how far that came, if it did not come to the end.
 fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Option<Expiring>), StoreError> {
@@ -198,6 +187,9 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
     let mut update = db.prepare_cached(
         "UPDATE envelopes SET verdict = 'expired', verdict_at = ?3 WHERE message = ?1 AND terminal = ?2",
     )?;
+    let mut pend = db.prepare_cached(
+        "UPDATE envelopes SET pending_verdict = 'expired', pending_reason = NULL WHERE message = ?1 AND terminal = ?2",
+    )?;
     let mut expired = 0;
     loop {
         let found = messages.query_map(params![now, from.at, from.seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -205,13 +197,18 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
         for (at, seq) in &found {
             let mut terminal = if *seq == from.seq { std::mem::take(&mut from.terminal) } else { String::new() };
             loop {
-                let terminals = envelopes.query_map(params![seq, terminal, BATCH], |row| row.get::<_, String>(0))?;
+                let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
+                let terminals = envelopes.query_map(params![seq, terminal, BATCH], read)?;
                 let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
-                for terminal in &terminals {
-                    expired += update.execute(params![seq, terminal, now])?;
+                for (terminal, may_have_it) in &terminals {
+                    if *may_have_it {
+                        pend.execute(params![seq, terminal])?;
+                    } else {
+                        expired += update.execute(params![seq, terminal, now])?;
+                    }
                 }
                 let is_last = terminals.len() < BATCH as usize;
-                terminal = terminals.into_iter().last().unwrap_or(terminal);
+                terminal = terminals.into_iter().last().map_or(terminal, |(last, _)| last);
                 if began.elapsed() >= BATCH_TIME {
                     return Ok((expired, Some(Expiring { at: *at, seq: *seq, terminal })));
                 }
@@ -229,10 +226,44 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
 
 fn fail(db: &Database, seq: i64, reason: &str) -> Result<(), StoreError> {
     db.prepare_cached("UPDATE messages SET kept = 'damaged' WHERE seq = ?1")?.execute([seq])?;
+    give(db, Verdict::Failed, Some(reason), now(), "message = ?4", &[&seq])?;
+    Ok(())
+}
+
+/// Gives a verdict other than delivered to the waiting envelopes that `of` names, whose values are ?4 and on; tells to how many.
+/// Where the message is on a line, or the terminal may have it, the verdict is pending: it is given, by [`give_pending`], when
+/// neither is so any more and no receipt has come. The first pending verdict stays.
+pub(super) fn give(
+    db: &Database,
+    verdict: Verdict,
+    reason: Option<&str>,
+    now: i64,
+    of: &str,
+    values: &[&dyn ToSql],
+) -> Result<usize, StoreError> {
+    let verdict = verdict.as_str();
+    let head: [&dyn ToSql; 3] = [&verdict, &reason, &now];
+    let values: Vec<&dyn ToSql> = head.into_iter().chain(values.iter().copied()).collect();
+    db.prepare_cached(&format!(
+        "UPDATE envelopes SET pending_verdict = ?1, pending_reason = ?2
+         WHERE verdict IS NULL AND pending_verdict IS NULL AND (under_way IS NOT NULL OR in_doubt_since IS NOT NULL) AND {of}"
+    ))?
+    .execute(&values[..])?;
+    Ok(db
+        .prepare_cached(&format!(
+            "UPDATE envelopes SET verdict = ?1, verdict_reason = ?2, verdict_at = ?3
+             WHERE verdict IS NULL AND under_way IS NULL AND in_doubt_since IS NULL AND {of}"
+        ))?
+        .execute(&values[..])?)
+}
+
+/// Gives an envelope its pending verdict, if it has one and nothing speaks against it any more.
+pub(super) fn give_pending(db: &Database, seq: i64, terminal: &str, now: i64) -> Result<(), StoreError> {
     db.prepare_cached(
-        "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?2, verdict_at = ?3, under_way = NULL
-         WHERE message = ?1 AND verdict IS NULL",
+        "UPDATE envelopes SET verdict = pending_verdict, verdict_reason = pending_reason, verdict_at = ?3
+         WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL AND pending_verdict IS NOT NULL
+           AND under_way IS NULL AND in_doubt_since IS NULL",
     )?
-    .execute(params![seq, reason, now()])?;
+    .execute(params![seq, terminal, now])?;
     Ok(())
 }

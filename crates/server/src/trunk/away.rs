@@ -470,7 +470,9 @@ impl Job {
             .map_or([false; 2], |away| [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed)));
         let (served, showing) = served.map(|served| (served.outcome, served.showing)).unzip();
         let served = match served {
-            Some(Outcome::Completed | Outcome::MessagesRefused(_) | Outcome::Revoked(_) | Outcome::EndedByOperator)
+            Some(
+                Outcome::Completed | Outcome::MessagesRefused { .. } | Outcome::Revoked(_) | Outcome::EndedByOperator,
+            )
             | None => served,
             // Neither the terminal nor what was being delivered is to blame for a trunk.
             Some(_) if was_cut => {

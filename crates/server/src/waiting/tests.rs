@@ -76,6 +76,10 @@ impl Scene {
             envelope: EnvelopeEntry {
                 terminal: "owner".to_owned(),
                 under_way: None,
+                in_doubt_since: None,
+                pending: None,
+                refusals: 0,
+                rests_until: None,
                 calls: Calls::Now,
                 verdict: None,
                 reason: None,
@@ -252,16 +256,27 @@ fn bulk_waits_for_a_cheap_window() {
 #[test]
 fn the_terminal_refused_the_message() {
     let mut scene = Scene::new(&["a"]);
-    scene.called(Outcome::MessagesRefused(1));
+    scene.called(Outcome::MessagesRefused { delivered: 0, refused: 1, unreadable: 0 });
     let began_at = Timestamp::now();
     let outcome = Some("refused with status 507 Insufficient Storage: the disk is full".to_owned());
     let call = CallId::now().to_string();
     scene.envelope.deliveries = vec![DeliveryEntry { call, began_at, ended_at: Some(began_at), outcome, octets: 0 }];
-    scene.says(
-        "did not take it when it was brought last (refused with status 507",
-        "called again",
-        Some("2026-11-24T12:01"),
-    );
+    scene.envelope.refusals = 2;
+    scene.envelope.rests_until = Some("2026-11-24T12:20:00Z".parse().unwrap());
+    let words = "did not take it, several times (2 in all), the last: refused with status 507";
+    scene.says(words, "tried again after a pause that grows", Some("2026-11-24T12:20"));
+    scene.terminal.connection = Connection::Connected(CallId::now());
+    scene.says(words, "tried again after a pause that grows", Some("2026-11-24T12:20"));
+}
+
+#[test]
+fn the_terminal_may_have_it_and_it_is_to_have_another_verdict() {
+    let mut scene = Scene::new(&["a"]);
+    scene.envelope.in_doubt_since = Some(Timestamp::now());
+    scene.envelope.pending = Some((Verdict::Cancelled, Some("cancelled by its provider".to_owned())));
+    scene.says("cancelled by its provider; all of it was sent", "asked in its next session", None);
+    scene.envelope.under_way = Some(CallId::now().to_string());
+    scene.says("cancelled by its provider; it is being delivered", "unless the terminal's receipt comes", None);
 }
 
 #[test]

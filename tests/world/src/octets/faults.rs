@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use exchange::{Settings, StationId};
+use jiff::Timestamp;
 use server::dispatch::{Dispatch, Input};
-use server::store::Store;
 
 use super::wire::Happened;
-use super::{Event, LINES, OctetWorld, SECOND, terminal_number};
+use super::{Event, LINES, OctetWorld, SECOND, open, terminal_number};
 use crate::people::id;
 
 impl OctetWorld {
@@ -59,6 +59,15 @@ impl OctetWorld {
                     self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: true });
                 }
                 self.after(60 * SECOND, Event::Stranger);
+            }
+            Event::Wish => {
+                self.wish();
+                self.after(15 * SECOND, Event::Wish);
+            }
+            Event::Release => {
+                let late = Timestamp::now() + jiff::SignedDuration::from_hours(48);
+                let released = self.runtime.block_on(self.store().release(late)).expect("the disk works");
+                released.into_iter().for_each(|terminal| self.feed_due(terminal));
             }
             Event::StrangerHangsUp => {
                 self.stranger.close();
@@ -126,7 +135,7 @@ impl OctetWorld {
             self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: false });
         }
         self.store = None;
-        self.store = Some(Store::open(&self.folder).expect("the folder is sound"));
+        self.store = Some(open(&self.folder));
         self.dispatch = Dispatch::new(self.rules.clone(), self.chance.next());
         self.dispatch_at = None;
         let at = self.now.duration_since(self.start);
@@ -135,6 +144,7 @@ impl OctetWorld {
         for (terminal, placed) in before {
             self.feed(Input::CalledBefore { terminal: id(terminal), ago: at - placed });
         }
+        self.learn_verdicts();
         for message in self.open.clone() {
             let found = self.runtime.block_on(self.store().message(message)).expect("the disk works");
             let waits = found.is_some_and(|entry| entry.envelopes.len() == 1 && entry.envelopes[0].verdict.is_none());

@@ -1,5 +1,6 @@
 //! The server's end of one call: what is said on it, and what the store has to know before.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use delivery::{Due, MessageId, Plan, Preamble, Step, TerminalId};
@@ -20,6 +21,9 @@ pub(super) struct Placed {
     pub(super) is_connected: bool,
     pub(super) plan: Plan,
     pub(super) under_way: Option<MessageId>,
+    /// Messages that the terminal may have, and that it has to be asked about.
+    pub(super) questions: VecDeque<MessageId>,
+    pub(super) asked: Option<MessageId>,
     pub(super) received: u32,
     pub(super) refused: u32,
     pub(super) has_said_nothing_more: bool,
@@ -38,6 +42,11 @@ pub(super) enum Ask {
     Bring(MessageId),
     Delivered(MessageId),
     Refused(MessageId),
+    /// The terminal's word about a message that it may have.
+    Answer {
+        id: MessageId,
+        is_there: bool,
+    },
 }
 
 /// A line of the server's with its modem.
@@ -85,6 +94,8 @@ impl Placed {
             is_connected: false,
             plan: Plan::default(),
             under_way: None,
+            questions: VecDeque::new(),
+            asked: None,
             received: 0,
             refused: 0,
             has_said_nothing_more: false,
@@ -122,12 +133,25 @@ impl Placed {
             None => Ok(None),
             Some(Word::Receipt(id)) if self.under_way == Some(id) => Ok(Some(Ask::Delivered(id))),
             Some(Word::Refused(id)) if self.under_way == Some(id) => Ok(Some(Ask::Refused(id))),
+            Some(Word::IsThere(id)) if self.asked == Some(id) => Ok(Some(Ask::Answer { id, is_there: true })),
+            Some(Word::IsNotThere(id)) if self.asked == Some(id) => Ok(Some(Ask::Answer { id, is_there: false })),
             Some(other) => Err(self.lost(&format!("{other:?}"))),
         }
     }
 
-    /// The next message, or the word that there is none.
+    /// Whether the terminal's word is waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.under_way.is_some() || self.asked.is_some()
+    }
+
+    /// The next question or message, or the word that there is none.
     pub(super) fn next(&mut self, wire: &mut Wire) -> Option<Ask> {
+        if let Some(id) = self.questions.pop_front() {
+            self.asked = Some(id);
+            self.has_said_nothing_more = false;
+            wire.say(&Word::Question(id).to_octets());
+            return None;
+        }
         match self.plan.step() {
             Step::Deliver(Due { id, .. }) => {
                 self.has_said_nothing_more = false;
@@ -143,15 +167,20 @@ impl Placed {
     }
 
     pub(super) fn lost(&self, why: &str) -> Outcome {
-        let delivering =
-            self.under_way.map(|message| UnderWay { messages: vec![message], received_before: self.received });
+        let delivering = self.under_way.map(|message| UnderWay {
+            messages: vec![message],
+            received_before: self.received,
+            ..UnderWay::default()
+        });
         Outcome::SessionLost { why: why.to_owned(), delivering }
     }
 
     /// How it ended, when the wire says that it is over.
     pub(super) fn end(&mut self, why: &str) -> Outcome {
         let by_itself = match (self.is_connected, self.has_said_nothing_more) {
-            (true, true) if self.refused > 0 => Outcome::MessagesRefused(self.refused),
+            (true, true) if self.refused > 0 => {
+                Outcome::MessagesRefused { delivered: self.received, refused: self.refused, unreadable: 0 }
+            }
             (true, true) => Outcome::Completed,
             (true, false) => self.lost(why),
             (false, _) => Outcome::LinkFailed(why.to_owned()),

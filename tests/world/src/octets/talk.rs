@@ -19,6 +19,11 @@ pub(super) enum Word {
     Receipt(MessageId),
     /// No room for it.
     Refused(MessageId),
+    /// Is it there?
+    Question(MessageId),
+    /// It is, and was published.
+    IsThere(MessageId),
+    IsNotThere(MessageId),
 }
 
 impl Word {
@@ -39,6 +44,9 @@ impl Word {
             Self::NothingMore => vec![b'.'],
             Self::Receipt(id) => head(b'R', id),
             Self::Refused(id) => head(b'X', id),
+            Self::Question(id) => head(b'?', id),
+            Self::IsThere(id) => head(b'Y', id),
+            Self::IsNotThere(id) => head(b'N', id),
         }
     }
 
@@ -49,14 +57,20 @@ impl Word {
             heard.remove(0);
             return Ok(Some(Self::NothingMore));
         }
-        if !matches!(kind, b'M' | b'R' | b'X') {
+        if !matches!(kind, b'M' | b'R' | b'X' | b'?' | b'Y' | b'N') {
             return Err("not a word");
         }
         let Some(id) = heard.get(1..KIND_OCTETS) else { return Ok(None) };
         let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or("no message has this id")?;
         if kind != b'M' {
             heard.drain(..KIND_OCTETS);
-            return Ok(Some(if kind == b'R' { Self::Receipt(id) } else { Self::Refused(id) }));
+            return Ok(Some(match kind {
+                b'R' => Self::Receipt(id),
+                b'X' => Self::Refused(id),
+                b'?' => Self::Question(id),
+                b'Y' => Self::IsThere(id),
+                _ => Self::IsNotThere(id),
+            }));
         }
         let Some(size) = heard.get(KIND_OCTETS..HEAD_OCTETS) else { return Ok(None) };
         let size = u32::from_be_bytes(size.try_into().expect("four octets")) as usize;

@@ -138,7 +138,11 @@ impl TerminalEnd {
                     did.push(Did::Published(id));
                 }
                 Ok(Some(Word::NothingMore)) => self.wire.hang_up(now),
-                Ok(Some(Word::Receipt(_) | Word::Refused(_))) => {}
+                Ok(Some(Word::Question(id))) => {
+                    let answer = if self.inbox.contains_key(&id) { Word::IsThere(id) } else { Word::IsNotThere(id) };
+                    self.wire.say(&answer.to_octets());
+                }
+                Ok(Some(_)) => {}
                 Err(_) => {
                     self.wire.carrier_lost(now);
                     return did;

@@ -8,6 +8,7 @@ use line::{Hours, Window};
 use server::TerminalConditions;
 use server::directory::Name;
 use server::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
+use server::store::RefusalRules;
 
 use crate::config::section::Section;
 
@@ -32,6 +33,23 @@ pub(super) fn retry(section: &mut Section<'_>) -> RetryRules {
     };
     if rules.longest < rules.first {
         section.fault("longest", "is shorter than first");
+    }
+    rules
+}
+
+/// Of `[retry]`, what is about messages that their terminals refuse.
+pub(super) fn refusals(section: &mut Section<'_>) -> RefusalRules {
+    let usual = RefusalRules::default();
+    let rules = RefusalRules {
+        tries_max: section.number("refused_tries", usual.tries_max),
+        first: section.time("refused_first", usual.first),
+        longest: section.time("refused_longest", usual.longest),
+    };
+    if rules.tries_max == 0 {
+        section.fault("refused_tries", "is 0: the first try counts");
+    }
+    if rules.longest < rules.first {
+        section.fault("refused_longest", "is shorter than refused_first");
     }
     rules
 }

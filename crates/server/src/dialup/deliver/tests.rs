@@ -7,6 +7,7 @@ use delivery::{
     Arrival, Digest, EncodingError, Inbox, ItemAnswer, MessageHead, ReceiveError, StoreError as InboxError, Stored,
     TerminalId, Urgency, receive,
 };
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use jiff::{Timestamp, ToSpan as _};
@@ -15,10 +16,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::alarms::{AlarmConfig, Alarms};
+use crate::alarms::{AlarmConfig, AlarmKind, Alarms};
 use crate::directory::{Connection, Provider, TokenHash, TrustedBy};
 use crate::keys::{OpenSession, Whose};
 use crate::store::{Handling, Last, NewMessage};
+use crate::verdict::Verdict;
 
 /// What a terminal does with what comes.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +30,19 @@ enum Habit {
     CannotUnpack,
     /// The first so many; with the others it never comes to an end.
     StoresOnly(usize),
+    /// It stores, and its receipts never come.
+    GivesNoReceipts,
+    /// It does not take messages of more than so many octets.
+    RefusesAbove(usize, StatusCode),
 }
 
 struct Shelf {
     habit: Habit,
+    /// From now on its receipts come.
+    is_mended: AtomicBool,
     began: Mutex<Vec<MessageId>>,
+    /// What it was asked about.
+    asked: Mutex<Vec<MessageId>>,
     stored: Mutex<Vec<(MessageId, Bytes)>>,
     is_complete: AtomicBool,
     /// Something has begun to come.
@@ -72,14 +82,33 @@ impl Inbox for Shelf {
         match self.habit {
             Habit::CannotUnpack if arrival.is_packed => return Err(EncodingError::Undeclared.into()),
             Habit::StoresOnly(count) if nth > count => std::future::pending().await,
+            Habit::RefusesAbove(max, StatusCode::PAYLOAD_TOO_LARGE) if content.len() > max => {
+                return Err(InboxError::TooLarge { quota: max as u64 });
+            }
+            Habit::RefusesAbove(max, _) if content.len() > max => {
+                let source = std::io::ErrorKind::QuotaExceeded.into();
+                return Err(InboxError::Disk { operation: "keep more", source });
+            }
             _ => {}
         }
-        self.stored.lock().unwrap().push((arrival.id, content));
+        {
+            let mut stored = self.stored.lock().unwrap();
+            if stored.iter().any(|(id, _)| *id == arrival.id) {
+                return Ok(Stored::Before);
+            }
+            stored.push((arrival.id, content));
+        }
+        if matches!(self.habit, Habit::GivesNoReceipts) && !self.is_mended.load(Ordering::Relaxed) {
+            self.news.notify_one();
+            std::future::pending::<()>().await;
+        }
         Ok(Stored::Now)
     }
 
-    async fn progress(&self, _id: MessageId) -> Progress {
-        Progress::Nothing
+    async fn progress(&self, id: MessageId) -> Progress {
+        self.asked.lock().unwrap().push(id);
+        let is_here = self.stored.lock().unwrap().iter().any(|(stored, _)| *stored == id);
+        if is_here { Progress::Whole } else { Progress::Nothing }
     }
 
     fn outbox(&self) -> Option<&dyn delivery::Outbox> {
@@ -98,6 +127,7 @@ struct Scene {
     keys: ServerKeys,
     open: OpenSession,
     intake: Intake,
+    alarms: Alarms,
     _tasks: JoinSet<()>,
     terminal: Terminal,
     secret: SecretKey,
@@ -126,7 +156,9 @@ impl Scene {
         assert!(store.enrol(id, invitation, secret.public()).await.unwrap());
         let shelf = Arc::new(Shelf {
             habit,
+            is_mended: AtomicBool::new(false),
             began: Mutex::default(),
+            asked: Mutex::default(),
             stored: Mutex::default(),
             is_complete: AtomicBool::new(false),
             news: Notify::new(),
@@ -136,13 +168,14 @@ impl Scene {
         let mut tasks = JoinSet::new();
         let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
         let alarms = Alarms::start(store.clone(), config, Metrics::default(), shutdown, &mut tasks).await.unwrap();
-        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms, 1000, None);
+        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms.clone(), 1000, None);
         Self {
             _folder: folder,
             store,
             open: keys.sessions().open(Whose::Terminal(id)),
             keys,
             intake,
+            alarms,
             _tasks: tasks,
             terminal,
             secret,
@@ -190,12 +223,31 @@ impl Scene {
             due: Arc::default(),
             suspects,
             takes_zstd: self.takes_zstd.clone(),
+            alarms: self.alarms.clone(),
             metrics: Metrics::default(),
             keep_alive: None,
             meter: || (0, Counters::default()),
             paid_until: || None,
         };
         (deliver(delivery, near, candidate), terminal)
+    }
+
+    async fn verdict(&self, id: MessageId) -> Option<Verdict> {
+        self.store.message(id).await.unwrap().unwrap().envelopes[0].verdict
+    }
+
+    /// A session that goes when the terminal has stored `count` messages and given no receipt; `wish` comes before that.
+    async fn lose_receipts(&self, count: usize, wish: impl AsyncFn()) {
+        let (session, terminal) = self.session(vec![]).await;
+        let cut = async {
+            while self.shelf.stored.lock().unwrap().len() < count {
+                self.shelf.news.notified().await;
+            }
+            wish().await;
+            drop(terminal);
+        };
+        let (ended, ()) = tokio::join!(session, cut);
+        assert!(matches!(ended, Err(Broken::Session { .. })), "{ended:?}");
     }
 
     async fn waiting(&self) -> Vec<MessageId> {
@@ -210,7 +262,7 @@ async fn many_messages_end_the_call_with_the_last_receipt_and_both_ends_know() {
         scene.accept(Urgency::ALL[n % 3], format!("message {n}")).await;
     }
     let (session, mut terminal) = scene.session(vec![]).await;
-    assert_eq!(session.await.unwrap(), Tally { delivered: 200, refused: 0, hang_up: true });
+    assert_eq!(session.await.unwrap(), Tally { delivered: 200, hang_up: true, ..Tally::default() });
     assert_eq!(scene.waiting().await, []);
     assert!(terminal.join_next().await.unwrap().unwrap().is_ok(), "the terminal knows that it was the last");
     assert!(scene.shelf.is_complete.load(Ordering::Relaxed));
@@ -259,7 +311,7 @@ async fn a_session_that_breaks_names_what_was_under_way_and_not_what_was_receive
         drop(terminal);
     };
     let (ended, ()) = tokio::join!(session, cut);
-    let Err(Broken::Session { under_way: Some(UnderWay { mut messages, received_before }), .. }) = ended else {
+    let Err(Broken::Session { under_way: Some(UnderWay { mut messages, received_before, .. }), .. }) = ended else {
         panic!("{ended:?}");
     };
     messages.sort_unstable();
@@ -283,7 +335,7 @@ async fn suspects_come_one_at_a_time_behind_all_others() {
         drop(terminal);
     };
     let (ended, ()) = tokio::join!(session, cut);
-    let Err(Broken::Session { under_way: Some(UnderWay { messages, received_before }), .. }) = ended else {
+    let Err(Broken::Session { under_way: Some(UnderWay { messages, received_before, .. }), .. }) = ended else {
         panic!("{ended:?}");
     };
     assert_eq!((messages, received_before), (vec![accepted[0]], 4), "it was alone");
@@ -369,4 +421,113 @@ async fn an_item_whose_acknowledgement_was_lost_comes_again_and_is_one_message()
     }
     assert_eq!(*scene.shelf.answered.lock().unwrap(), vec![(id, ItemAnswer::Accepted); 2]);
     assert_eq!(scene.store.messages(Last(10)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_first_message_of_a_session_is_under_way_before_its_first_octet_leaves() {
+    let scene = Scene::new(Habit::GivesNoReceipts).await;
+    let id = scene.accept(Urgency::Normal, "published, whatever is wished meanwhile").await;
+    let cancels = async || {
+        let cancelled = scene.store.cancel(id, None, "cancelled by its provider").await.unwrap().unwrap();
+        assert_eq!((cancelled.cancelled, cancelled.under_way), (0, 1));
+    };
+    scene.lose_receipts(1, cancels).await;
+    assert_eq!(scene.verdict(id).await, None, "the terminal may have it");
+    // The next session asks, without a call for it and without sending it again.
+    scene.shelf.is_mended.store(true, Ordering::Relaxed);
+    let (session, _terminal) = scene.session(vec![]).await;
+    assert_eq!(session.await.unwrap().delivered, 1);
+    assert_eq!(scene.verdict(id).await, Some(Verdict::Delivered));
+    assert_eq!((scene.shelf.began.lock().unwrap().len(), &scene.shelf.asked.lock().unwrap()[..]), (1, &[id][..]));
+}
+
+#[tokio::test]
+async fn what_the_terminal_does_not_have_is_cancelled_by_the_next_session_and_not_sent() {
+    let scene = Scene::new(Habit::GivesNoReceipts).await;
+    let id = scene.accept(Urgency::Normal, "not wanted any more").await;
+    let cancels = async || assert!(scene.store.cancel(id, None, "cancelled").await.unwrap().is_some());
+    scene.lose_receipts(1, cancels).await;
+    scene.shelf.stored.lock().unwrap().clear();
+    scene.shelf.is_mended.store(true, Ordering::Relaxed);
+    let other = scene.accept(Urgency::Normal, "another").await;
+    let (session, _terminal) = scene.session(vec![]).await;
+    assert_eq!(session.await.unwrap().delivered, 1);
+    assert_eq!(
+        (scene.verdict(id).await, scene.verdict(other).await),
+        (Some(Verdict::Cancelled), Some(Verdict::Delivered))
+    );
+}
+
+#[tokio::test]
+async fn suspects_that_the_terminal_has_are_no_suspects_and_are_asked_before_any_is_sent() {
+    let scene = Scene::new(Habit::GivesNoReceipts).await;
+    let mut accepted = Vec::new();
+    for n in 0..4 {
+        accepted.push(scene.accept(Urgency::Normal, format!("message {n}")).await);
+    }
+    scene.lose_receipts(4, async || {}).await;
+    scene.shelf.is_mended.store(true, Ordering::Relaxed);
+    let (session, _terminal) = scene.session(accepted.clone()).await;
+    assert_eq!(session.await.unwrap().delivered, 4);
+    assert_eq!(scene.shelf.began.lock().unwrap().len(), 4, "none was sent again");
+    assert_eq!(scene.waiting().await, []);
+}
+
+#[tokio::test]
+async fn a_far_end_that_proves_nothing_leaves_what_waited_free_and_in_no_doubt() {
+    let scene = Scene::new(Habit::Stores).await;
+    let id = scene.accept(Urgency::Normal, "for the true terminal only").await;
+    let (session, terminal) = scene.session(vec![]).await;
+    drop(terminal); // before it has said a word
+    assert!(session.await.is_err());
+    let found = scene.store.message(id).await.unwrap().unwrap().envelopes.remove(0);
+    assert_eq!((found.under_way, found.in_doubt_since), (None, None));
+    assert_eq!(found.deliveries.len(), 1, "it was marked all the same, and left a trace");
+}
+
+#[tokio::test]
+async fn a_refused_message_rests_and_one_that_is_too_large_has_failed() {
+    for (status, verdict) in
+        [(StatusCode::INSUFFICIENT_STORAGE, None), (StatusCode::PAYLOAD_TOO_LARGE, Some(Verdict::Failed))]
+    {
+        let scene = Scene::new(Habit::RefusesAbove(10, status)).await;
+        let refused = scene.accept(Urgency::Urgent, "more than ten octets").await;
+        let taken = scene.accept(Urgency::Normal, "ten octets").await;
+        let (session, _terminal) = scene.session(vec![]).await;
+        let tally = session.await.unwrap();
+        assert_eq!((tally.delivered, tally.refused), (1, 1));
+        assert_eq!((scene.verdict(refused).await, scene.verdict(taken).await), (verdict, Some(Verdict::Delivered)));
+        assert_eq!(scene.store.urgency(scene.terminal.id).await.unwrap(), None, "nothing causes a call");
+        let told = scene.alarms.standing().await;
+        assert_eq!(told.iter().any(|alarm| alarm.kind == AlarmKind::MessageRefused), verdict.is_some());
+        if verdict.is_none() {
+            // On a session that there is for another message it is tried again, behind it, and that is no try of its own.
+            let other = scene.accept(Urgency::Bulk, "also ten").await;
+            let (session, _terminal) = scene.session(vec![]).await;
+            let tally = session.await.unwrap();
+            assert_eq!((tally.delivered, tally.refused), (1, 1));
+            assert_eq!(*scene.shelf.began.lock().unwrap(), [refused, taken, other, refused]);
+            let found = scene.store.message(refused).await.unwrap().unwrap().envelopes.remove(0);
+            assert_eq!((found.refusals, found.deliveries.len()), (1, 2));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operator_sees_a_receipt_that_meets_another_verdict() {
+    let scene = Scene::new(Habit::Stores).await;
+    let id = scene.accept(Urgency::Normal, "given up as unknown, and there all the same").await;
+    let desk = Envelopes {
+        store: scene.store.clone(),
+        alarms: scene.alarms.clone(),
+        terminal: scene.terminal.id,
+        name: scene.terminal.name.clone(),
+        call: CallId::now(),
+    };
+    scene.store.settle(id, scene.terminal.id, Verdict::Failed, "unknown".to_owned()).await.unwrap();
+    desk.received(id, None).await.unwrap();
+    let told = scene.alarms.standing().await;
+    assert!(
+        told.iter().any(|alarm| alarm.kind == AlarmKind::VerdictConflict && alarm.subject.contains(&id.to_string()))
+    );
 }

@@ -4,6 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Answer, Brought, StockError};
 use crate::outward::smtp::{SendMailError, send_mail};
+use crate::store::Refusal;
 
 /// What we call ourselves: a terminal knows no names of ours.
 const HELLO: &str = "ringup.localdomain";
@@ -17,20 +18,23 @@ where
     let is_mail =
         content_type.split(';').next().is_some_and(|plain| plain.trim().eq_ignore_ascii_case("message/rfc822"));
     if !is_mail {
-        return Ok(Answer::Refused(format!("here: its inbox takes mail, and this is {content_type}")));
+        let why = format!("here: its inbox takes mail, and this is {content_type}");
+        return Ok(Answer::Refused { why, refusal: Refusal::ForGood });
     }
     let content = message.content.held().expect("a mail is read whole");
     match send_mail(stream, HELLO, message.sender.as_deref(), &[mailbox], content).await {
         Ok(()) => Ok(Answer::Taken),
-        Err(SendMailError::Smtp(error)) if error.is_transient() => {
-            Ok(Answer::PutOff { why: format!("by its mail server: {}", words(&error)), all: None })
-        }
+        Err(SendMailError::Smtp(error)) if error.is_transient() => Ok(Answer::PutOff {
+            why: format!("by its mail server: {}", words(&error)),
+            all: None,
+            refusal: Refusal::Again,
+        }),
         Err(SendMailError::Smtp(error)) if error.is_permanent() => {
-            Ok(Answer::Refused(format!("by its mail server: {}", words(&error))))
+            Ok(Answer::Refused { why: format!("by its mail server: {}", words(&error)), refusal: Refusal::Again })
         }
         // A sender that cannot be written to is none.
         Err(error @ (SendMailError::Address(_) | SendMailError::NoRecipient)) => {
-            Ok(Answer::Refused(format!("here: {error}")))
+            Ok(Answer::Refused { why: format!("here: {error}"), refusal: Refusal::ForGood })
         }
         Err(error) => Err(StockError::Mail(error)),
     }

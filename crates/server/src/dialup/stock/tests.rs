@@ -9,9 +9,12 @@ use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::alarms::AlarmConfig;
 use crate::directory::{CallRecord, ChapSecret, Connection, Direction, Provider, StockTrust, TokenHash, TrustedBy};
+use crate::metrics::Metrics;
 use crate::store::{Handling, NewMessage, ReturnPath};
 use crate::verdict::Verdict;
 
@@ -127,6 +130,8 @@ async fn mail_server(far: DuplexStream, script: Arc<Mutex<Script>>, heard: Heard
 struct Scene {
     _folder: TempDir,
     store: Store,
+    alarms: Alarms,
+    _tasks: JoinSet<()>,
     terminal: Terminal,
     call: CallId,
     heard: Heard,
@@ -157,7 +162,11 @@ impl Scene {
         let line = "line-1".parse().unwrap();
         let record = CallRecord::begin(Direction::Outgoing, line, terminal.number.clone(), terminal.name.clone());
         store.record_call(record.clone()).await.unwrap();
-        Self { _folder: folder, store, terminal, call: record.id, heard: Heard::default(), connections: Arc::default() }
+        let mut tasks = JoinSet::new();
+        let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
+        let alarms = Alarms::start(store.clone(), config, Metrics::default(), shutdown, &mut tasks).await.unwrap();
+        let (heard, connections) = (Heard::default(), Arc::default());
+        Self { _folder: folder, store, alarms, _tasks: tasks, terminal, call: record.id, heard, connections }
     }
 
     async fn submit(&self, content: &'static [u8]) -> MessageId {
@@ -190,6 +199,7 @@ impl Scene {
             stock: self.terminal.trusted_by.stock().unwrap().clone(),
             call: self.call,
             store: self.store.clone(),
+            alarms: self.alarms.clone(),
             due: Arc::default(),
             suspects: vec![],
             wait_until: || None,
@@ -225,7 +235,7 @@ async fn a_stock_terminal_is_posted_each_message_with_its_id_type_and_digest_and
         let scene = Scene::new(trust).await;
         let ids = [scene.submit(b"first").await, scene.submit(b"second").await];
         let tally = scene.deliver(vec![says(201), says(204)]).await.unwrap();
-        assert_eq!(tally, Tally { delivered: 2, refused: 0, hang_up: true });
+        assert_eq!(tally, Tally { delivered: 2, hang_up: true, ..Tally::default() });
         for id in ids {
             let (verdict, reason, outcome) = scene.story(id).await;
             assert_eq!((verdict, outcome.as_deref()), (Some(Verdict::Delivered), Some("delivered")));
@@ -260,6 +270,9 @@ async fn every_2xx_is_a_receipt_and_nothing_else_is() {
         let outcome = outcome.unwrap();
         match status {
             200..=299 => assert_eq!(verdict, Some(Verdict::Delivered), "{status}"),
+            413 => {
+                assert_eq!((result.unwrap().refused, verdict), (1, Some(Verdict::Failed)), "it is too large for good")
+            }
             429 | 503 => {
                 assert!(matches!(result, Err(Broken::PutOff { wait: Duration::ZERO, .. })), "{status}");
                 assert!(verdict.is_none() && outcome.starts_with(&format!("put off with status {status}")));
@@ -291,7 +304,7 @@ async fn one_message_that_is_refused_or_fails_there_keeps_no_other_waiting() {
     let [refused, failed, taken] = [scene.submit(b"a").await, scene.submit(b"b").await, scene.submit(b"c").await];
     let body = "no such\u{7} tray".to_owned();
     let tally = scene.deliver(vec![(422, None, body), says(500), says(200)]).await.unwrap();
-    assert_eq!(tally, Tally { delivered: 1, refused: 2, hang_up: true });
+    assert_eq!(tally, Tally { delivered: 1, refused: 2, hang_up: true, ..Tally::default() });
     assert_eq!(scene.story(refused).await.2.unwrap(), "refused with status 422: no such\u{7} tray");
     assert_eq!(scene.story(failed).await.2.unwrap(), "put off with status 500");
     assert_eq!(scene.story(taken).await.0, Some(Verdict::Delivered));
@@ -336,9 +349,12 @@ async fn a_connection_without_an_answer_is_no_receipt() {
     let [first, second] = [scene.submit(b"a").await, scene.submit(b"b").await];
     let broken = scene.deliver(vec![says(200)]).await.unwrap_err();
     let Broken::Stock { under_way: Some(under_way), .. } = broken else { panic!("{broken}") };
-    assert_eq!(under_way, UnderWay { messages: vec![second], received_before: 1 });
+    assert_eq!(under_way, UnderWay { messages: vec![second], received_before: 1, ..UnderWay::default() });
     assert_eq!(scene.story(first).await.0, Some(Verdict::Delivered));
     assert!(scene.story(second).await.2.unwrap().starts_with("the terminal's server broke off"));
+    // All of it was sent: whatever its provider wishes now, the terminal may have it.
+    let cancelled = scene.store.cancel(second, None, "cancelled").await.unwrap().unwrap();
+    assert_eq!((cancelled.cancelled, cancelled.under_way, scene.story(second).await.0), (0, 1, None));
     // The kept connection was closed, which says nothing; so was a new one, which does.
     assert_eq!(*scene.connections.lock().unwrap(), 2);
 }
@@ -372,7 +388,7 @@ impl Reach for Silent {
 async fn a_web_server_that_says_nothing_is_waited_for_a_minute_beyond_the_line() {
     let terminal = Scene::new(chap()).await;
     let stock = terminal.terminal.trusted_by.stock().unwrap();
-    let mut inbox = Inbox { far_end: Silent(Mutex::default()), stock, open: None };
+    let mut inbox = Inbox { far_end: Silent(Mutex::default()), stock, open: None, departures: Vec::new() };
     let (open, began) = (inbox.connect(8080).await.unwrap(), Instant::now());
     let answer = inbox.exchange(open, Request::post("/").body(Unread::default()).unwrap(), 9600).await;
     assert!(matches!(answer, Err(StockError::TooLong)));
@@ -390,13 +406,13 @@ async fn a_mail_is_brought_to_the_terminals_own_mail_server_and_its_codes_decide
     let tally = scene.deliver(vec![says(250), says(451), says(550)]).await.unwrap();
     assert_eq!((tally.delivered, tally.refused), (1, 3));
     assert_eq!(scene.story(taken).await.0, Some(Verdict::Delivered));
-    for (id, says) in [
-        (later, "put off by its mail server: "),
-        (never, "refused by its mail server: "),
-        (no_mail, "refused here: its inbox takes mail, and this is text/plain"),
+    for (id, expected, says) in [
+        (later, None, "put off by its mail server: "),
+        (never, None, "refused by its mail server: "),
+        (no_mail, Some(Verdict::Failed), "refused here: its inbox takes mail, and this is text/plain"),
     ] {
         let (verdict, _, outcome) = scene.story(id).await;
-        assert!(verdict.is_none() && outcome.as_ref().unwrap().starts_with(says), "{outcome:?}");
+        assert!(verdict == expected && outcome.as_ref().unwrap().starts_with(says), "{outcome:?}");
     }
     let heard = scene.heard.0.lock().unwrap();
     assert_eq!(heard[0].0.headers["envelope"], "MAIL FROM:<gauge@far.example>;RCPT TO:<owner@owner.example>;");

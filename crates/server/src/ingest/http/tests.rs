@@ -13,7 +13,7 @@ use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
 use crate::directory::{Connection, Terminal, TokenHash, TrustedBy};
 use crate::metrics::Metrics;
-use crate::store::{Last, Quota, Quotas};
+use crate::store::{Claim, Doubt, Last, Quota, Quotas};
 
 const SIZE_MAX: u64 = 100_000;
 
@@ -223,14 +223,26 @@ async fn a_provider_sees_the_verdict_of_its_message_and_cancels_no_other_ones() 
 }
 
 #[tokio::test]
-async fn what_is_being_delivered_cannot_be_cancelled_but_later_perhaps() {
+async fn what_is_being_delivered_is_cancelled_when_the_call_is_over_without_a_receipt() {
     let port = Port::open(Quotas::default(), &[("vending", &[])]).await;
     let message = id(&port.submit("vending", "to=tel:301", b"x").await);
-    let terminal = delivery::TerminalId::from_octets([1; 8]);
-    let begun = port.store.begin_delivery(message.parse().unwrap(), terminal, line::CallId::now()).await;
-    assert!(begun.unwrap());
-    let refused = port.ask("vending", &format!("DELETE /v1/messages/{message} HTTP/1.1"), b"").await;
-    assert_eq!((field(&refused), refused.retry_after.as_deref()), ((409, "id"), Some("60")));
+    let (terminal, call) = (delivery::TerminalId::from_octets([1; 8]), line::CallId::now());
+    let key = delivery::proof::PublicKey::from_octets([1; 32]);
+    port.store.register(terminal, key).await.unwrap();
+    let begun = port.store.begin(message.parse().unwrap(), terminal, call).await;
+    assert!(matches!(begun, Ok(Claim::Begun(_))), "{begun:?}");
+    let answer = port.ask("vending", &format!("DELETE /v1/messages/{message} HTTP/1.1"), b"").await;
+    assert_eq!((answer.status, &answer.body["cancelled"], &answer.body["under_way"]), (202, &0.into(), &1.into()));
+    let show = format!("GET /v1/messages/{message} HTTP/1.1");
+    let shown = port.ask("vending", &show, b"").await.body;
+    assert_eq!(
+        (&shown["envelopes"][0]["state"], &shown["envelopes"][0]["pending"]),
+        (&"waiting".into(), &"cancelled".into())
+    );
+    let outcome = "the session was lost".to_owned();
+    port.store.end_delivery(message.parse().unwrap(), terminal, call, outcome, Doubt::Unchanged).await.unwrap();
+    let shown = port.ask("vending", &show, b"").await.body;
+    assert_eq!(shown["envelopes"][0]["state"], "cancelled");
 }
 
 #[tokio::test]

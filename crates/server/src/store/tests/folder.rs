@@ -41,7 +41,7 @@ async fn a_second_server_on_the_folder_is_refused_and_what_the_first_has_under_w
     let call = call_placed();
     store.record_call(call.clone()).await.unwrap();
     store.set_connection(owner().id, Connection::Calling(call.id)).await.unwrap();
-    assert!(store.begin_delivery(new.head.id, owner().id, call.id).await.unwrap());
+    assert!(begins(&store, &new, call.id).await);
 
     let second = Store::open(folder.path());
     let Err(StoreError::State(error)) = second else { panic!("{second:?}") };

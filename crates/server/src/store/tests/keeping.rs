@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const RETENTION: Retention = Retention { contents: DAY, rows: Duration::from_secs(10 * 24 * 3600) };
+const RETENTION: Retention = Retention { contents: DAY, rows: Duration::from_secs(10 * 24 * 3600), doubts: DAY };
 
 fn large(octet: u8) -> NewMessage {
     message(&[octet; INLINE_OCTETS_MAX + 1], &[owner().id])

@@ -33,6 +33,6 @@ async fn what_waited_under_version_1_waits_and_what_was_delivered_stays_delivere
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
     let provider = store.provider_with_token(TokenHash::of("rup_x")).await.unwrap().unwrap();
     assert_eq!(provider.may_send, vec![], "nobody has limited it");
-    let retention = Retention { contents: Duration::ZERO, rows: Duration::ZERO };
+    let retention = Retention { contents: Duration::ZERO, rows: Duration::ZERO, ..Retention::default() };
     assert_eq!(store.clean(Timestamp::now(), retention).await.unwrap().messages, 1);
 }

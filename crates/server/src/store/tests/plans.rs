@@ -25,7 +25,7 @@ fn what_is_asked_again_and_again_looks_at_no_table_as_a_whole() {
     let folder = TempDir::new().unwrap();
     drop(open(&folder));
     let db = open_to_read(&folder.path().join("ringup.db")).unwrap();
-    let once: [(&str, &str); 20] = [
+    let once: [(&str, &str); 22] = [
         ("contents to drop", cleaning::WITH_CONTENT),
         ("rows to remove", cleaning::WITHOUT_CONTENT),
         ("envelopes to remove", cleaning::ENVELOPES_OF),
@@ -42,9 +42,11 @@ fn what_is_asked_again_and_again_looks_at_no_table_as_a_whole() {
         ("the next that is held", subscriptions::NEXT_HELD),
         ("held envelopes to release", subscriptions::RELEASE[0]),
         ("words to release", subscriptions::RELEASE[1]),
+        ("the next rest that is over", subscriptions::NEXT_RESTED),
+        ("rests to end", subscriptions::RELEASE[2]),
         ("a terminal's urgency", &deliveries::first_urgency("?1")),
         ("its first deadline", &deliveries::first_deadline_sql()),
-        ("who pays for a call", ledger::FIRST_PROVIDER),
+        ("who pays for a call", &deliveries::first_provider()),
         ("calls since then", ledger::CALLS_SINCE),
     ];
     for (what, sql) in once {

@@ -35,8 +35,8 @@ async fn the_database_itself_refuses_a_second_verdict() {
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
     store.accept(new.clone()).await.unwrap();
-    assert!(store.settle(new.head.id, owner().id, Verdict::Failed, "poison".into(), None).await.unwrap());
-    assert!(!store.settle(new.head.id, owner().id, Verdict::Cancelled, "late".into(), None).await.unwrap());
+    assert!(store.settle(new.head.id, owner().id, Verdict::Failed, "poison".into()).await.unwrap());
+    assert!(!store.settle(new.head.id, owner().id, Verdict::Cancelled, "late".into()).await.unwrap());
     let forced = store.writer.run(|db| Ok(db.execute("UPDATE envelopes SET verdict = 'delivered'", [])?)).await;
     assert!(forced.unwrap_err().to_string().contains("database"));
     let found = envelope(&store, &new).await;
@@ -102,17 +102,20 @@ async fn what_is_being_delivered_is_neither_replaced_nor_cancelled_nor_expired_u
     store.accept(new.clone()).await.unwrap();
     let record = call_placed();
     store.record_call(record.clone()).await.unwrap();
-    assert!(store.begin_delivery(new.head.id, owner().id, record.id).await.unwrap());
+    assert!(begins(&store, &new, record.id).await);
     store.accept(replacing(b"newer", "level")).await.unwrap();
     let cancelled = store.cancel(new.head.id, None, "cancelled").await.unwrap().unwrap();
     assert_eq!(cancelled, Cancelled { cancelled: 0, under_way: 1, settled: 0 });
     assert_eq!(store.expire(soon() + SignedDuration::from_hours(1)).await.unwrap(), 0);
     assert_eq!(verdict(&store, &new).await, None);
-    // The task that delivered is gone with its link; the call's record is what is left of it.
+    // The task that delivered is gone with its link; the call's record is what is left of it. How much has left nobody knows.
     let record = CallRecord { ended_at: Some(Timestamp::now()), outcome: Some("link ended".into()), ..record };
     store.record_call(record).await.unwrap();
     let found = envelope(&store, &new).await;
-    assert_eq!((found.verdict, found.under_way), (Some(Verdict::Replaced), None));
+    assert_eq!((found.verdict, found.under_way, found.in_doubt_since.is_some()), (None, None, true));
+    store.not_there(new.head.id, owner().id).await.unwrap();
+    let found = envelope(&store, &new).await;
+    assert_eq!(found.verdict, Some(Verdict::Replaced), "the first wish that was kept");
     assert_eq!(found.deliveries[0].outcome.as_deref(), Some("the call ended"));
 }
 
@@ -123,11 +126,12 @@ async fn every_time_that_a_message_was_brought_is_evidence() {
     let new = message(b"12345", &[owner().id]);
     store.accept(new.clone()).await.unwrap();
     let [first, second] = [CallId::now(), CallId::now()];
-    assert!(store.begin_delivery(new.head.id, owner().id, first).await.unwrap());
-    store.end_delivery(new.head.id, owner().id, first, "the session was lost".into()).await.unwrap();
-    assert!(store.begin_delivery(new.head.id, owner().id, second).await.unwrap());
+    assert!(begins(&store, &new, first).await);
+    let lost = "the session was lost".to_owned();
+    store.end_delivery(new.head.id, owner().id, first, lost, Doubt::Unchanged).await.unwrap();
+    assert!(begins(&store, &new, second).await);
     store.delivered(new.head.id, owner().id, second).await.unwrap();
-    assert!(!store.begin_delivery(new.head.id, owner().id, second).await.unwrap(), "it has its verdict");
+    assert!(!begins(&store, &new, second).await, "it has its verdict");
     let found = envelope(&store, &new).await;
     let told: Vec<_> =
         found.deliveries.iter().map(|delivery| (delivery.outcome.as_deref().unwrap(), delivery.octets)).collect();
@@ -136,18 +140,19 @@ async fn every_time_that_a_message_was_brought_is_evidence() {
 }
 
 #[tokio::test]
-async fn what_was_under_way_when_the_process_ended_waits_again() {
+async fn what_was_under_way_when_the_process_ended_waits_again_and_is_in_doubt() {
     let folder = TempDir::new().unwrap();
     let new = message(b"x", &[owner().id]);
     {
         let store = open_with_owner(&folder).await;
         store.accept(new.clone()).await.unwrap();
-        store.begin_delivery(new.head.id, owner().id, CallId::now()).await.unwrap();
+        assert!(begins(&store, &new, CallId::now()).await);
     }
     let store = open(&folder);
     let found = envelope(&store, &new).await;
-    assert_eq!((found.verdict, found.under_way), (None, None));
+    assert_eq!((found.verdict, found.under_way, found.in_doubt_since.is_some()), (None, None, true));
     assert_eq!(found.deliveries[0].outcome.as_deref(), Some("server stopped"));
+    assert_eq!(store.doubts(owner().id).await.unwrap(), [Doubtful { id: new.head.id, is_pending: false }]);
     assert_eq!(due(&store).await, [new.head.id]);
 }
 
@@ -176,7 +181,7 @@ async fn what_has_expired_is_not_brought_even_if_nobody_has_swept() {
     let store = open_with_owner(&folder).await;
     let new = expiring(b"x", Timestamp::now() - SignedDuration::from_secs(1));
     store.accept(new.clone()).await.unwrap();
-    assert!(!store.begin_delivery(new.head.id, owner().id, CallId::now()).await.unwrap());
+    assert!(!begins(&store, &new, CallId::now()).await);
     assert_eq!(verdict(&store, &new).await, Some(Verdict::Expired));
 }
 
