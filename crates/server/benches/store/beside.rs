@@ -89,7 +89,9 @@ async fn fill(folder: &std::path::Path) -> Store {
 
 async fn settle(store: &Store, id: MessageId, first: u32, count: u32) {
     match count {
-        1 => drop(store.delivered(id, terminal(first).id, CallId::now()).await.expect("a disk")),
+        1 => {
+            store.delivered(id, terminal(first).id, CallId::now()).await.expect("a disk");
+        }
         _ => drop(store.cancel(id, None, "over").await.expect("a disk")),
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::deliver::{Broken, Delivery, Tally, deliver};
+use super::deliver::{Broken, Delivery, deliver};
 use super::entrance::{Arrival, Entrance, Place};
 use super::metered::Metered;
 use super::session::{Connected, outcome};
@@ -142,17 +142,6 @@ async fn say_later(mut stream: TcpStream, answer: Later, turns: &Semaphore) {
     let _ = timeout(LATER_WAIT, said).await; // it comes again in any case
 }
 
-/// Why a delivery ended that was not admitted, as it says itself.
-async fn last_words(delivery: &mut JoinSet<Result<Tally, Broken>>) -> NotLetIn {
-    match timeout(LAST_WORDS, delivery.join_next()).await {
-        Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
-            NotLetIn::Record(error)
-        }
-        Ok(Some(Ok(Err(why)))) => NotLetIn::NotProved(Some(with_causes(&why))),
-        _ => NotLetIn::NotProved(None),
-    }
-}
-
 /// Why a terminal that has said who it is got no further.
 #[derive(Debug, thiserror::Error)]
 enum NotLetIn {
@@ -176,6 +165,8 @@ async fn proved_session(
     proof_wait: Duration,
     shared: &Arc<Shared>,
 ) -> Result<(), NotLetIn> {
+    let (stream, carried) = Metered::new(stream);
+    let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
     // Before its trust is read: what is revoked from here on ends this session.
     let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
     let (stream, carried) = Metered::new(stream);
@@ -207,26 +198,37 @@ async fn proved_session(
         paid_until: || None,
     };
     delivery.spawn(deliver(session, stream, candidate));
-    let admitted = tokio::select! {
-        biased;
-        why = open.revoked() => Err(NotLetIn::Revoked(why)),
-        admitted = timeout(proof_wait, admission.wait()) => match admitted {
+    let admitted = async {
+        let admitted = tokio::select! {
+            biased;
+            why = open.revoked() => return Err(NotLetIn::Revoked(why)),
+            admitted = timeout(proof_wait, admission.wait()) => admitted,
+            () = place.makes_way() => return Err(NotLetIn::MadeWay),
+        };
+        match admitted {
             Ok(Some(admitted)) => Ok(admitted),
-            Ok(None) => Err(last_words(&mut delivery).await),
+            Ok(None) => match timeout(LAST_WORDS, delivery.join_next()).await {
+                Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
+                    Err(NotLetIn::Record(error))
+                }
+                Ok(Some(Ok(Err(why)))) => Err(NotLetIn::NotProved(Some(with_causes(&why)))),
+                _ => Err(NotLetIn::NotProved(None)),
+            },
             Err(_) => Err(NotLetIn::NotProved(Some("not in time".to_owned()))),
-        },
-        () = place.makes_way() => Err(NotLetIn::MadeWay),
+        }
     };
-    let admitted = match admitted {
+    let admitted = match admitted.await {
         Ok(admitted) => admitted,
         Err(why) => {
             delivery.shutdown().await;
-            if matches!(why, NotLetIn::Revoked(_)) {
-                // It may have been admitted in the same moment.
-                shared.store.release_call(call, "the terminal's trust was withdrawn").await?;
+            let freed = if admission.has_come() {
+                shared.store.release_call(call, "the session ended").await
             } else {
                 // What went as early data is read there after the proof only: it is free, and not in doubt.
-                shared.store.unproved(call).await?;
+                shared.store.unproved(call).await
+            };
+            if let Err(error) = freed {
+                tracing::error!(%call, %error, "what went before the proof is under way until the next start");
             }
             return Err(why);
         }
@@ -256,7 +258,7 @@ async fn proved_session(
         () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
     };
     shared.open_calls.over(call);
-    // Nothing more is said or heard, and nothing is marked any more when the record ends what is under way.
+    // Nothing more is said, heard or marked when the record ends what is under way.
     delivery.shutdown().await;
     record.ended_at = Some(record.moment(began.elapsed()));
     let Counters { octets_out, octets_in, .. } = carried.counters();

@@ -19,11 +19,13 @@ use crate::verdict::Verdict;
 const DUE_MAX: u32 = 4096;
 
 /// Of envelopes `e`: those that are to be sent at the time ?2. One that its terminal has refused rests first.
-pub(super) const IS_DUE: &str =
+const IS_DUE: &str =
     "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)";
 
 /// Of those: they may cause a call at the time ?2.
-pub(super) const MAY_CALL: &str = "(e.calls_at IS NULL OR e.calls_at <= ?2)";
+const MAY_CALL: &str =
+    "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)
+    AND (e.calls_at IS NULL OR e.calls_at <= ?2)";
 
 /// What waits for a terminal, as far as it matters for when it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,24 +253,22 @@ impl Store {
     }
 }
 
-/// What the end of an attempt says of whether the terminal has the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
-    /// Not all of it has left: the terminal cannot have it by this attempt.
-    Unchanged,
-    /// The last octet may have left, and there is no receipt.
-    Raised,
-    /// The terminal has said that it does not have it.
-    Dispelled,
-}
-
 /// The urgency of the most urgent envelope of a terminal that may cause a call at `?2`, out of the index alone. Messages that are not
 /// accepted yet have an index of their own, which is nearly always empty.
 pub(super) fn first_urgency(terminal: &str) -> String {
     format!(
         "SELECT e.urgency FROM envelopes e
-         WHERE e.terminal = {terminal} AND {IS_DUE} AND {MAY_CALL} AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
+         WHERE e.terminal = {terminal} AND {MAY_CALL} AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
          ORDER BY e.urgency, e.message LIMIT 1"
+    )
+}
+
+/// The provider of that envelope's message: who pays for the call.
+pub(super) fn first_provider() -> String {
+    format!(
+        "SELECT provider FROM messages WHERE seq = (SELECT e.message FROM envelopes e
+         WHERE e.terminal = ?1 AND {MAY_CALL} AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
+         ORDER BY e.urgency, e.message LIMIT 1)"
     )
 }
 
@@ -280,7 +280,7 @@ pub(super) fn first_urgencies() -> String {
 /// When the first message expires that waits for a terminal for which nothing is more urgent than bulk.
 pub(super) fn first_deadline_sql() -> String {
     format!(
-        "SELECT e.deadline FROM envelopes e WHERE e.terminal = ?1 AND e.deadline IS NOT NULL AND {IS_DUE} AND {MAY_CALL}
+        "SELECT e.deadline FROM envelopes e WHERE e.terminal = ?1 AND e.deadline IS NOT NULL AND {MAY_CALL}
            AND e.message NOT IN ({UNFINISHED}) AND NOT {NOT_TAKEN}
          ORDER BY e.deadline LIMIT 1"
     )
@@ -293,6 +293,17 @@ fn first_deadline(db: &Database, terminal: &str, urgency: Urgency) -> Result<Opt
     let at: Option<i64> =
         db.prepare_cached(&first_deadline_sql())?.query_row(params![terminal, now()], |row| row.get(0)).optional()?;
     Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
+}
+
+/// What the end of an attempt says of whether the terminal has the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Not all of it has left: the terminal cannot have it by this attempt.
+    Unchanged,
+    /// The last octet may have left, and there is no receipt.
+    Raised,
+    /// The terminal has said that it does not have it.
+    Dispelled,
 }
 
 /// Ends what is under way on a call that is over.

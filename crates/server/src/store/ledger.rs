@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use line::{CallId, Number};
 use rusqlite::{OptionalExtension as _, params};
 
-use super::deliveries::{IS_DUE, MAY_CALL};
+use super::deliveries;
 use super::rows::{parse, time};
 use super::{Store, StoreError, now};
 use crate::directory::Name;
@@ -147,7 +147,7 @@ impl Store {
         self.reader
             .run(move |db| {
                 let name: Option<String> = db
-                    .prepare_cached(&first_provider())?
+                    .prepare_cached(&deliveries::first_provider())?
                     .query_row(params![terminal.to_string(), now()], |row| row.get(0))
                     .optional()?;
                 name.map(|name| parse(&name, "a message")).transpose()
@@ -207,15 +207,6 @@ impl Store {
     }
 }
 
-/// Of the three urgencies each has its oldest envelope at the head of an index.
-/// The provider of the first message that may cause a call with a terminal at the time ?2.
-pub(super) fn first_provider() -> String {
-    format!(
-        "SELECT m.provider FROM envelopes e JOIN messages m ON m.seq = e.message
-         WHERE e.terminal = ?1 AND {IS_DUE} AND {MAY_CALL} AND m.waiting > 0 ORDER BY e.urgency, e.message LIMIT 1"
-    )
-}
-
 /// Calls with one terminal follow each other: the last that was placed, of those that came up, is the last that came up.
 pub(super) const LAST_CONNECTED: &str = "SELECT name, (SELECT connected_at FROM calls
       WHERE party = name AND connected_at IS NOT NULL ORDER BY placed_at DESC LIMIT 1) FROM terminals";
@@ -272,7 +263,7 @@ mod tests {
     }
 
     fn call(placed: i64, connected: Option<i64>) -> CallRecord {
-        let (line, number) = ("line-1".parse::<Name>().unwrap(), "201".parse::<Number>().unwrap());
+        let (line, number) = ("line-1".parse().unwrap(), "201".parse::<Number>().unwrap());
         let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
         let record = CallRecord::begin(Direction::Outgoing, line, Some(number), "owner".parse().unwrap());
         CallRecord { placed_at: at(placed), connected_at: connected.map(at), ..record }

@@ -21,9 +21,9 @@ const STEPS: &[&str] = &[
     include_str!("schema/away.sql"),
     include_str!("schema/callers.sql"),
     include_str!("schema/taken-back.sql"),
+    include_str!("schema/scale.sql"),
     include_str!("schema/doubts.sql"),
     include_str!("schema/via.sql"),
-    include_str!("schema/scale.sql"),
 ];
 
 /// The version that this program works with: one for each step.

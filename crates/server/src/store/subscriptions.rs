@@ -203,28 +203,30 @@ pub(super) const NEXT_STATED: &str = "SELECT min(until) FROM stated";
 pub(super) const NEXT_RESTED: &str =
     "SELECT min(rests_until) FROM envelopes WHERE rests_until IS NOT NULL AND verdict IS NULL";
 
-/// Envelopes held until then, those that rest until then, and what terminals have said until then; each that is released leaves its
+/// Envelopes held until then, what terminals have said until then, and envelopes that rest until then; each that is released leaves its
 /// index.
 pub(super) const RELEASE: [&str; 3] = [
     "UPDATE envelopes SET calls_at = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
        WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at <= ?1 LIMIT ?2) RETURNING terminal",
+    "DELETE FROM stated WHERE terminal IN (SELECT terminal FROM stated WHERE until <= ?1 LIMIT ?2) RETURNING terminal",
     "UPDATE envelopes SET rests_until = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
        WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until <= ?1 LIMIT ?2) RETURNING terminal",
-    "DELETE FROM stated WHERE terminal IN (SELECT terminal FROM stated WHERE until <= ?1 LIMIT ?2) RETURNING terminal",
 ];
+
+/// The place of what terminals have said.
+const STATED: usize = 1;
 
 /// The terminals of some that are released, one for each.
 fn release_some(db: &Database, now: i64) -> Result<Vec<TerminalId>, StoreError> {
     let mut terminals = Vec::new();
-    let [held, rested, stated] = RELEASE;
-    for sql in [held, rested, stated] {
+    for (place, sql) in RELEASE.into_iter().enumerate() {
         let mut release = db.prepare_cached(sql)?;
         let left = RELEASED_AT_ONCE - terminals.len();
         let mut rows = release.query(params![now.min(NEVER - 1), i64::try_from(left).unwrap_or(i64::MAX)])?;
         while let Some(row) = rows.next()? {
             let terminal: String = row.get(0)?;
-            if sql == stated {
-                end_rests(db, &terminal)?; // what it refused while it took less
+            if place == STATED {
+                end_rests(db, &terminal)?;
             }
             terminals.push(parse(&terminal, "the terminal of what is released")?);
         }

@@ -154,12 +154,13 @@ impl Store {
     }
 }
 
-/// One whose time is over, and whose verdicts are pending, needs no look.
-pub(super) const NEXT_EXPIRY: &str = "SELECT expires_at FROM messages m WHERE expires_at IS NOT NULL AND waiting > 0
-    AND EXISTS (SELECT 1 FROM envelopes WHERE message = m.seq AND verdict IS NULL AND pending_verdict IS NULL)
+/// One whose time is over, and whose verdict is pending, needs no look.
+pub(super) const NEXT_EXPIRY: &str =
+    "SELECT expires_at FROM messages m WHERE expires_at IS NOT NULL AND waiting > 0 AND EXISTS
+    (SELECT 1 FROM envelopes WHERE message = m.seq AND verdict IS NULL AND pending_verdict IS NULL)
     ORDER BY expires_at LIMIT 1";
 
-/// How far expiring has come: those before this have their verdict, or are being delivered just now.
+/// How far expiring has come: those before this have their verdict, or it is pending.
 #[derive(Debug, Clone, Default)]
 struct Expiring {
     at: i64,
@@ -173,8 +174,9 @@ pub(super) const EXPIRED: &str = "SELECT expires_at, seq FROM messages
     WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at <= ?1 AND (expires_at, seq) >= (?2, ?3)
     ORDER BY expires_at, seq LIMIT ?4";
 
-/// Of a message, those that can expire, after one.
-pub(super) const EXPIRED_ENVELOPES: &str = "SELECT terminal FROM envelopes
+/// Of a message, those that can expire, after one; and whether the terminal may have it.
+pub(super) const EXPIRED_ENVELOPES: &str =
+    "SELECT terminal, under_way IS NOT NULL OR in_doubt_since IS NOT NULL FROM envelopes
     WHERE message = ?1 AND terminal > ?2 AND verdict IS NULL AND pending_verdict IS NULL ORDER BY terminal LIMIT ?3";
 
 /// Gives some envelopes their verdict; how many, and how far that came, if it did not come to the end.
@@ -182,6 +184,12 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
     let began = Instant::now();
     let mut messages = db.prepare_cached(EXPIRED)?;
     let mut envelopes = db.prepare_cached(EXPIRED_ENVELOPES)?;
+    let mut update = db.prepare_cached(
+        "UPDATE envelopes SET verdict = 'expired', verdict_at = ?3 WHERE message = ?1 AND terminal = ?2",
+    )?;
+    let mut pend = db.prepare_cached(
+        "UPDATE envelopes SET pending_verdict = 'expired', pending_reason = NULL WHERE message = ?1 AND terminal = ?2",
+    )?;
     let mut expired = 0;
     loop {
         let found = messages.query_map(params![now, from.at, from.seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -189,14 +197,18 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
         for (at, seq) in &found {
             let mut terminal = if *seq == from.seq { std::mem::take(&mut from.terminal) } else { String::new() };
             loop {
-                let terminals = envelopes.query_map(params![seq, terminal, BATCH], |row| row.get::<_, String>(0))?;
+                let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
+                let terminals = envelopes.query_map(params![seq, terminal, BATCH], read)?;
                 let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
-                for terminal in &terminals {
-                    let of: [&dyn ToSql; 2] = [seq, terminal];
-                    expired += give(db, Verdict::Expired, None, now, "message = ?4 AND terminal = ?5", &of)?;
+                for (terminal, may_have_it) in &terminals {
+                    if *may_have_it {
+                        pend.execute(params![seq, terminal])?;
+                    } else {
+                        expired += update.execute(params![seq, terminal, now])?;
+                    }
                 }
                 let is_last = terminals.len() < BATCH as usize;
-                terminal = terminals.into_iter().last().unwrap_or(terminal);
+                terminal = terminals.into_iter().last().map_or(terminal, |(last, _)| last);
                 if began.elapsed() >= BATCH_TIME {
                     return Ok((expired, Some(Expiring { at: *at, seq: *seq, terminal })));
                 }

@@ -11,7 +11,13 @@ ALTER TABLE envelopes ADD COLUMN refusals INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE envelopes ADD COLUMN rests_until INTEGER;
 
 CREATE INDEX envelopes_in_doubt ON envelopes (terminal, in_doubt_since) WHERE in_doubt_since IS NOT NULL AND verdict IS NULL;
-CREATE INDEX envelopes_resting ON envelopes (terminal, rests_until) WHERE rests_until IS NOT NULL AND verdict IS NULL;
+CREATE INDEX envelopes_resting ON envelopes (rests_until) WHERE rests_until IS NOT NULL AND verdict IS NULL;
+CREATE INDEX envelopes_resting_of ON envelopes (terminal, rests_until) WHERE rests_until IS NOT NULL AND verdict IS NULL;
+
+-- What a start asks of everything that waits is answered by an index alone, with what keeps it from causing a call.
+DROP INDEX envelopes_due;
+CREATE INDEX envelopes_due ON envelopes
+  (terminal, urgency, message, calls_at, size, verdict, pending_verdict, rests_until) WHERE verdict IS NULL;
 
 -- A true verdict, whoever writes: none but `delivered` while the terminal may have the message; or that this is not known.
 CREATE TRIGGER verdicts_true BEFORE UPDATE OF verdict ON envelopes

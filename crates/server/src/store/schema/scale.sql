@@ -19,6 +19,4 @@ CREATE INDEX messages_unfinished ON messages (accepted_at) WHERE waiting <= 0 AN
 
 -- What a start asks of everything that waits is answered by an index alone.
 DROP INDEX envelopes_due;
-CREATE INDEX envelopes_due ON envelopes (terminal, urgency, message, calls_at, size, verdict, pending_verdict, rests_until)
-  WHERE verdict IS NULL;
-CREATE INDEX envelopes_rested ON envelopes (rests_until) WHERE rests_until IS NOT NULL AND verdict IS NULL;
+CREATE INDEX envelopes_due ON envelopes (terminal, urgency, message, calls_at, size, verdict) WHERE verdict IS NULL;

@@ -41,12 +41,12 @@ fn what_is_asked_again_and_again_looks_at_no_table_as_a_whole() {
         ("envelopes that have", verdicts::EXPIRED_ENVELOPES),
         ("the next that is held", subscriptions::NEXT_HELD),
         ("held envelopes to release", subscriptions::RELEASE[0]),
-        ("the next that rests", subscriptions::NEXT_RESTED),
-        ("resting envelopes to release", subscriptions::RELEASE[1]),
-        ("words to release", subscriptions::RELEASE[2]),
+        ("words to release", subscriptions::RELEASE[1]),
+        ("the next rest that is over", subscriptions::NEXT_RESTED),
+        ("rests to end", subscriptions::RELEASE[2]),
         ("a terminal's urgency", &deliveries::first_urgency("?1")),
         ("its first deadline", &deliveries::first_deadline_sql()),
-        ("who pays for a call", &ledger::first_provider()),
+        ("who pays for a call", &deliveries::first_provider()),
         ("calls since then", ledger::CALLS_SINCE),
     ];
     for (what, sql) in once {

@@ -110,7 +110,9 @@ async fn a_message_of_many_envelopes_expires_and_is_cleaned_away_in_many_small_s
     // Those that are being delivered stay, wherever they stand.
     let call = CallId::now();
     for under_way in [0, 63, 64, 500, 999] {
-        assert!(matches!(store.begin(new.head.id, all[under_way].id, call).await.unwrap(), Claim::Begun(_)));
+        let terminal = all[under_way].id;
+        store.register(terminal, PublicKey::from_octets([1; 32])).await.unwrap();
+        assert!(matches!(store.begin(new.head.id, terminal, call).await.unwrap(), Claim::Begun(_)));
     }
     assert_eq!(store.expire(expires_at).await.unwrap(), 995);
     assert_eq!(store.expire(expires_at).await.unwrap(), 0);
