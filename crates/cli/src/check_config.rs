@@ -19,6 +19,9 @@ pub(crate) struct CheckConfig {
     kind: ConfigKind,
     /// The file
     file: PathBuf,
+    /// Print JSON: whether it is good, the faults with their keys, the warnings
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -33,29 +36,50 @@ enum ConfigKind {
 
 impl CheckConfig {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        match self.kind {
+        let warnings = match self.check() {
+            Ok(warnings) => warnings,
+            Err(error) if self.json => {
+                println!("{}", error.json());
+                return Ok(ExitCode::from(2));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.json {
+            println!("{}", config::good_json(&self.file, &warnings));
+            return Ok(ExitCode::SUCCESS);
+        }
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        println!("{} is good", self.file.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads the file; gives what is allowed, and likely not meant.
+    fn check(&self) -> Result<Vec<String>, config::ConfigError> {
+        Ok(match self.kind {
             #[cfg(feature = "serve")]
             ConfigKind::Server => {
                 use config::server::Kind;
-                if let Kind::Information(config) = config::server::read_any(&self.file)? {
-                    if config.number_only {
-                        eprintln!(
-                            "warning: stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it"
-                        );
-                    }
-                    if config.mail.is_some_and(|mail| mail.postmaster.is_none()) {
-                        eprintln!(
-                            "warning: mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow"
-                        );
-                    }
-                }
+                let Kind::Information(config) = config::server::read_any(&self.file)? else { return Ok(Vec::new()) };
+                let is_without_postmaster = config.mail.is_some_and(|mail| mail.postmaster.is_none());
+                let warnings = [
+                    (
+                        config.number_only,
+                        "stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it",
+                    ),
+                    (
+                        is_without_postmaster,
+                        "mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow",
+                    ),
+                ];
+                warnings.into_iter().filter(|(is_so, _)| *is_so).map(|(_, warning)| warning.to_owned()).collect()
             }
             #[cfg(feature = "answer")]
-            ConfigKind::Terminal => drop(config::terminal::read(&self.file)?),
+            ConfigKind::Terminal => config::terminal::read(&self.file)?.remarks(),
             #[cfg(feature = "exchange")]
-            ConfigKind::Exchange => drop(config::exchange::read(&self.file)?),
-        }
-        println!("{} is good", self.file.display());
-        Ok(ExitCode::SUCCESS)
+            ConfigKind::Exchange => {
+                drop(config::exchange::read(&self.file)?);
+                Vec::new()
+            }
+        })
     }
 }

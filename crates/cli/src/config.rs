@@ -25,6 +25,8 @@ use section::{Section, load, modem_setup};
 pub(crate) struct ConfigError {
     path: PathBuf,
     faults: Vec<Fault>,
+    /// Why the file could not be read at all.
+    unread: Option<String>,
 }
 
 /// One thing that is wrong: where, and what to do.
@@ -32,20 +34,48 @@ pub(crate) struct ConfigError {
 pub(crate) struct Fault {
     key: String,
     problem: String,
+    /// The line of the file, from 1.
+    line: Option<usize>,
+}
+
+impl Fault {
+    fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into(), line: None }
+    }
 }
 
 impl std::error::Error for ConfigError {}
 
+/// What was asked for cannot be done whenever it is asked: exit code 2. Nothing was sent or changed.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "answer"), expect(dead_code, reason = "operators' verbs have none so far"))]
+pub(crate) struct WrongArgument(pub(crate) String);
+
+impl std::error::Error for WrongArgument {}
+
+impl fmt::Display for WrongArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.faults.len();
+        if let Some(why) = &self.unread {
+            return write!(f, "could not read {}: {why}", self.path.display());
+        }
         write!(f, "{} has {count} fault{}:", self.path.display(), if count == 1 { "" } else { "s" })?;
-        self.faults.iter().try_for_each(|Fault { key, problem }| {
+        self.faults.iter().try_for_each(|Fault { key, problem, line }| {
             // TOML's own errors show the place on lines of their own.
             let problem = problem.trim_end().replace('\n', "\n  ");
             match key.as_str() {
                 "" => write!(f, "\n  {problem}"),
                 key => write!(f, "\n  {key}: {problem}"),
+            }?;
+            match line {
+                Some(line) => write!(f, " (line {line})"),
+                None => Ok(()),
             }
         })
     }
@@ -54,10 +84,28 @@ impl fmt::Display for ConfigError {
 impl ConfigError {
     /// A fault of the file as a whole.
     fn whole(path: &Path, problem: String) -> Self {
-        Self { path: path.to_owned(), faults: vec![Fault { key: String::new(), problem }] }
+        Self { path: path.to_owned(), faults: vec![Fault::new("", problem)], unread: None }
+    }
+
+    #[cfg(any(feature = "answer", feature = "serve"))]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let fault =
+            |fault: &Fault| serde_json::json!({ "key": fault.key, "problem": fault.problem, "line": fault.line });
+        let faults: Vec<_> = self.faults.iter().map(fault).collect();
+        serde_json::json!({ "file": self.path, "good": false, "faults": faults, "unread": self.unread })
     }
 }
 
+/// What `check-config --json` says of a good file.
+#[cfg(any(feature = "answer", feature = "serve"))]
+pub(crate) fn good_json(path: &Path, warnings: &[String]) -> serde_json::Value {
+    serde_json::json!({ "file": path, "good": true, "warnings": warnings })
+}
+
 fn read_text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError::whole(path, error.to_string()))
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
+        path: path.to_owned(),
+        faults: Vec::new(),
+        unread: Some(error.to_string()),
+    })
 }

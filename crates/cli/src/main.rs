@@ -123,7 +123,9 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         eprintln!("ringup: {error:#}");
-        let is_config = error.chain().any(|cause| cause.is::<config::ConfigError>());
-        ExitCode::from(if is_config { 2 } else { 1 })
+        let is_wrong = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<config::ConfigError>() || cause.is::<config::WrongArgument>()
+        };
+        ExitCode::from(if error.chain().any(is_wrong) { 2 } else { 1 })
     }))
 }

@@ -238,6 +238,18 @@ struct List<'a> {
     words: fn(&mut Value),
 }
 
+/// What is wrong with a request, with the flag that it is about.
+fn problem(fault: &Value) -> String {
+    let detail = text(&fault["detail"]);
+    match fault["field"].as_str() {
+        // What is no flag is named in the words.
+        None | Some("name" | "id" | "subject" | "kind" | "body" | "store" | "server" | "query" | "key") => detail,
+        // An argument without a flag.
+        Some(field @ ("filter" | "token")) => format!("{field}: {detail}"),
+        Some(field) => format!("--{}: {detail}", field.replace('_', "-")),
+    }
+}
+
 /// Whether this user may open the socket.
 fn is_ours(socket: &Path) -> bool {
     rustix::fs::access(socket, rustix::fs::Access::WRITE_OK).is_ok()
@@ -279,7 +291,9 @@ async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) ->
     let (status, body) = answer?;
     let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
     if !status.is_success() {
-        bail!("{}: {}", text(&value["field"]), text(&value["detail"]));
+        let more = value["more"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let faults: Vec<_> = std::iter::once(&value).chain(more).map(problem).collect();
+        bail!("{}", faults.join("\n  "));
     }
     Ok(value)
 }
@@ -348,6 +362,9 @@ enum TerminalVerb {
         /// A number that this server calls from; may be given more than once
         #[arg(long = "caller", value_name = "NUMBER")]
         callers: Vec<String>,
+        /// Name no number: the terminal answers no call, and connects by itself
+        #[arg(long, conflicts_with = "callers")]
+        no_caller: bool,
         /// How long the bundle is good
         #[arg(long, value_name = "TIME", default_value = "14d")]
         expires: Span,
@@ -445,8 +462,8 @@ impl TerminalVerbs {
                     eprintln!("{}", after_adding(&name, &trust, !added["chap_secret"].is_null()));
                 }
             }
-            TerminalVerb::Invite { name, callers, expires, output } => {
-                let made = invite(&desk, &name, &callers, expires)?;
+            TerminalVerb::Invite { name, callers, no_caller, expires, output } => {
+                let made = invite(&desk, &name, &callers, no_caller, expires)?;
                 if desk.json {
                     close_stdout();
                     desk.print(&made);
@@ -524,10 +541,10 @@ impl TerminalVerbs {
 }
 
 /// Has the server make a bundle for a terminal.
-fn invite(desk: &Desk, name: &Name, callers: &[String], expires: Span) -> anyhow::Result<Value> {
+fn invite(desk: &Desk, name: &Name, callers: &[String], no_callers: bool, expires: Span) -> anyhow::Result<Value> {
     let seconds = expires.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs();
     anyhow::ensure!((60..=366 * 86_400).contains(&seconds), "--expires must be from 1m to 366d");
-    let body = json!({ "callers": callers, "seconds": seconds });
+    let body = json!({ "callers": callers, "no_callers": no_callers, "seconds": seconds });
     desk.ask(Method::POST, &format!("/terminals/{name}/invitation"), Some(&body))
 }
 
@@ -538,6 +555,9 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
             "chap_secret is shown only now; for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"
         ),
         "chap" => format!("for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"),
+        "certificate" => format!(
+            "now register its key: ringup terminal register {name} --key KEY (or make a bundle, if its software takes one: ringup terminal invite {name} --caller NUMBER -o {name}.bundle)"
+        ),
         "number-only" => format!("warning: whoever answers the number of {name} is given what is for it"),
         _ => format!("make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"),
     }

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::config;
 use crate::config::server::Kind;
-use crate::signals::until_signal;
+use crate::signals::until_ended;
 
 /// Runs a server: directory, store, dispatch, and its lines; or, with a section dialup in the config, lines alone.
 #[derive(Debug, Args)]
@@ -20,7 +20,8 @@ Examples:
   RINGUP_LOG=debug ringup serve --config server.toml
   ringup serve --config server.toml --capture links.pcap
 
-Ends on SIGINT or SIGTERM: calls in progress are hung up, what was not delivered stays due.")]
+Ends on SIGINT or SIGTERM: calls in progress are hung up, what was not delivered stays due. SIGHUP changes nothing: the config is
+read at the start.")]
 pub(crate) struct Serve {
     /// The server's config
     #[arg(long, value_name = "FILE", default_value = "server.toml")]
@@ -42,11 +43,11 @@ impl Serve {
                     if config.lines.is_empty() && config.dialup_servers.is_empty() {
                         tracing::warn!("no [[line]] and no [[dialup_server]]: nobody can be called");
                     }
-                    server::serve(*config, until_signal()?).await?;
+                    server::serve(*config, until_ended()?).await?;
                 }
                 Kind::Dialup(mut config) => {
                     config.capture = capture;
-                    server::serve_dialup(*config, until_signal()?).await?;
+                    server::serve_dialup(*config, until_ended()?).await?;
                 }
             }
             Ok(ExitCode::SUCCESS)

@@ -12,8 +12,34 @@ pub(crate) fn outlive_file_limits() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A token that is cancelled by SIGINT or SIGTERM. SIGHUP is no end of a server: it is a request to read the config again, which is
+/// not done while it runs.
+#[cfg(feature = "serve")]
+pub(crate) fn until_ended() -> anyhow::Result<CancellationToken> {
+    outlive_file_limits()?;
+    let token = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let cancelled = token.clone();
+    // Lives as long as the runtime, which ends with the program.
+    tokio::spawn(async move {
+        let name = loop {
+            tokio::select! {
+                _ = interrupt.recv() => break "SIGINT",
+                _ = terminate.recv() => break "SIGTERM",
+                _ = hangup.recv() => tracing::warn!(
+                    "SIGHUP ignored: the config is read at the start only; check a changed one and restart the server"
+                ),
+            }
+        };
+        tracing::info!(signal = name, "ending");
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
 /// A token that is cancelled by SIGINT, SIGTERM, or the end of the terminal it was started from.
-#[cfg(any(feature = "serve", feature = "exchange"))]
+#[cfg(any(feature = "exchange", feature = "demo"))]
 pub(crate) fn until_signal() -> anyhow::Result<CancellationToken> {
     outlive_file_limits()?;
     let token = CancellationToken::new();

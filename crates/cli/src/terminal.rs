@@ -3,6 +3,7 @@
 mod inbox;
 mod machine;
 mod outbox;
+mod refused;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ pub(crate) enum TerminalVerb {
     Subscribe(outbox::Subscribe),
     Unsubscribe(outbox::Unsubscribe),
     Conditions(outbox::StateConditions),
+    Refused(refused::Refused),
     Wait(machine::Wait),
     Answer(machine::Answer),
 }
@@ -41,6 +43,7 @@ impl TerminalVerb {
             Self::Subscribe(subscribe) => subscribe.run(),
             Self::Unsubscribe(unsubscribe) => unsubscribe.run(),
             Self::Conditions(conditions) => conditions.run(),
+            Self::Refused(refused) => refused.run(),
             Self::Wait(wait) => wait.run(),
             Self::Answer(answer) => answer.run(),
         }

@@ -9,6 +9,7 @@ use line::{
     CALLER_ID_WAIT, Caller, Decision, DialFailure, Home, LineError, ModemLine, Number, Port, RefusalReason, Ring,
     Screening, WeekMinute,
 };
+use link::CloseReason;
 use modem::Profile;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,6 +18,7 @@ use crate::budget::{Budget, BudgetError, Limits, UNPROVED_MAX};
 use crate::connector::{DialIn, DialInError, Dialled, ReceiveConfig, dial};
 use crate::inbox::InboxConfig;
 use crate::outbox::StandingConditions;
+use crate::refused::RefusedRings;
 use crate::session::{Ended, LinkSettings, SessionError, establish, hearing, receive, receive_online};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
@@ -157,7 +159,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
         Decision::Answer(caller) => {
             let is_spaced = budget.is_spaced(&caller, now.timestamp());
             if is_spaced && budget.hearing_left(now.timestamp()).is_zero() {
-                return refuse_unproved(line, &caller).await;
+                return refuse_unproved(config, line, &caller).await;
             }
             tracing::info!(?caller, is_spaced, "caller checked: registered");
             note_if_limited(config, &budget, &caller, &now)?;
@@ -167,7 +169,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
         }
         Decision::Connect(caller) => {
             if budget.is_spaced(&caller, now.timestamp()) {
-                return refuse_unproved(line, &caller).await;
+                return refuse_unproved(config, line, &caller).await;
             }
             tracing::info!(?caller, "caller checked: connecting to the server");
             budget.note_ring(&caller, now.timestamp())?;
@@ -180,7 +182,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
         }
         Decision::CallBack(caller) => {
             if budget.is_call_back_spaced(&caller, now.timestamp()) {
-                return refuse_unproved(line, &caller).await;
+                return refuse_unproved(config, line, &caller).await;
             }
             tracing::info!(?caller, "caller checked: to be called back");
             budget.note_ring(&caller, now.timestamp())?;
@@ -199,7 +201,7 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
             called?;
         }
         Decision::Refuse(reason) => {
-            tracing::debug!(caller = ?ring.caller, %reason, "refused");
+            RefusedRings::new(&config.state).note(&ring.caller, reason);
             // Who withholds a number or is unknown hears it ring: nothing tells him that somebody is here.
             if !matches!(reason, RefusalReason::NotRegistered | RefusalReason::Withheld | RefusalReason::Absent) {
                 line.refuse().await?;
@@ -211,8 +213,13 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
 }
 
 /// The number's calls proved nothing of late.
-async fn refuse_unproved(mut line: ModemLine, caller: &Number) -> Result<AnswerEnd, AnswerError> {
+async fn refuse_unproved(
+    config: &TerminalConfig,
+    mut line: ModemLine,
+    caller: &Number,
+) -> Result<AnswerEnd, AnswerError> {
     tracing::warn!(?caller, "refused: not proved on earlier calls");
+    RefusedRings::new(&config.state).note(&Caller::Number(caller.clone()), RefusalReason::Unproved);
     line.refuse().await?;
     Ok(AnswerEnd::Refused(RefusalReason::Unproved))
 }
@@ -256,7 +263,11 @@ async fn take_call(
     // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
-    tracing::info!(%reason, "hung up");
+    match &reason {
+        // The server hangs up a call that is over without a good-bye: no fault of the line.
+        CloseReason::CarrierLost if result.is_ok() => tracing::info!(reason = "the server ended the call", "hung up"),
+        reason => tracing::info!(%reason, "hung up"),
+    }
     agreements.keep(caller.as_str(), link.agreement().filter(|_| result.is_ok()));
     Ok(Taken { is_proved, result })
 }

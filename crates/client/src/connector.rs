@@ -8,7 +8,7 @@ use std::time::Duration;
 use delivery::Reason;
 use jiff::Timestamp;
 use line::{Call, DialFailure, LineError, ModemLine, PortAddress};
-use link::Link;
+use link::{CloseReason, Link};
 use modem::{DialString, Setup};
 use tokio::time::{Instant, timeout};
 
@@ -134,7 +134,9 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> 
     let receiving = receiving.map(|config| config.open()).transpose()?;
     // On the disk before the modem hears of it.
     let reservation = budget.reserve(CALL_MAX, Timestamp::now())?;
-    tracing::info!(?number, "dialling in");
+    let digits = number.as_str();
+    let last = &digits[digits.len().saturating_sub(3)..]; // ASCII
+    tracing::info!(number = format!("..{last}"), "dialling in");
     let call = match line.dial(&number, DIAL_TIMEOUT).await {
         Ok(call) => call,
         Err(failure) => {
@@ -167,8 +169,14 @@ async fn talk(
     };
     link.close();
     let reason = link.closed().await;
-    tracing::info!(%reason, "hung up");
     let Ended { brought, result: received, .. } = received;
+    match &reason {
+        // The server hangs up a call that is over without a good-bye: no fault of the line.
+        CloseReason::CarrierLost if accepted.is_ok() && received.is_ok() => {
+            tracing::info!(reason = "the server ended the call", "hung up");
+        }
+        reason => tracing::info!(%reason, "hung up"),
+    }
     if let Some(agreements) = agreements {
         agreements.keep(number, link.agreement().filter(|_| accepted.is_ok() && received.is_ok()));
     }

@@ -16,6 +16,7 @@ pub mod handover;
 pub mod identity;
 pub mod inbox;
 pub mod outbox;
+pub mod refused;
 pub mod sender;
 mod service_manager;
 pub mod session;

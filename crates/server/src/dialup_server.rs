@@ -103,7 +103,8 @@ pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> 
         tasks.spawn(line_task::run(line, queue, desk.clone(), shutdown.clone()));
     }
     let api = Arc::new(api::Api { calls, desk, lines });
-    tracing::info!(name = %config.name, key = %key.public(), lines = ?api.lines.keys(), "dial-up server ready");
+    let line_names: Vec<_> = api.lines.keys().map(ToString::to_string).collect();
+    tracing::info!(name = %config.name, key = %key.public(), lines = line_names.join(" "), "dial-up server ready");
     let mut pause = RECONNECT_FIRST;
     let work = async {
         loop {

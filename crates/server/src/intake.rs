@@ -40,7 +40,7 @@ pub enum Refusal {
     #[error("a message belongs to one topic; it is sent to {0}, and has {1}")]
     TwoTopics(Topic, Topic),
     /// No token, or one that belongs to nobody.
-    #[error("the token is missing or belongs to no provider; `ringup provider add` makes one")]
+    #[error("the token is missing or belongs to no provider (any more); ask the server's operator for one")]
     Token,
     /// Nobody to bring it to.
     #[error("no destination; give at least one, such as ?to=tel:201 or ?to=topic:news/weather")]
@@ -52,13 +52,13 @@ pub enum Refusal {
     #[error(transparent)]
     UnknownDestination(#[from] UnknownDestination),
     /// A destination to which this provider may not send, whether there is such a terminal or not.
-    #[error("this provider may not send to {0}; `ringup provider list` shows what it may")]
+    #[error("this provider may not send to {0}; the server's operator can let it")]
     ForbiddenDestination(Destination),
     /// A topic that reads differently from what it is.
     #[error("a topic has no control characters and no direction marks (such as U+202E)")]
     UnreadableTopic,
     /// A topic under which this provider may not send.
-    #[error("this provider may not send under the topic {0}; `ringup provider list` shows what it may")]
+    #[error("this provider may not send under the topic {0}; the server's operator can let it")]
     ForbiddenTopic(Topic),
     /// Its time is over before it has begun.
     #[error("it expired at {0}; give a time that is to come")]

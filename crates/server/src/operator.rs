@@ -81,6 +81,15 @@ impl Desk {
         Ok(number.map(|number| number.at(self.home)))
     }
 
+    /// The number, if it may be dialled.
+    fn dialled(&self, number: Option<Number>) -> Result<Option<Number>, Refused> {
+        let forbidden = number.as_ref().map(|number| check_dialled(self.home, number).map_err(|why| (number, why)));
+        match forbidden {
+            Some(Err((number, why))) => Err(Refused::bad("number", format!("{number} is never dialled: {why}"))),
+            _ => Ok(number),
+        }
+    }
+
     /// A terminal may prove itself with something else now: what waits for it is due.
     async fn trust_changed(&self, terminal: TerminalId) {
         self.dialup.forget_strangers(terminal);
@@ -165,19 +174,28 @@ struct Refused {
     status: StatusCode,
     field: &'static str,
     detail: String,
+    /// What else is wrong.
+    more: Vec<(&'static str, String)>,
 }
 
 impl Refused {
     fn bad(field: &'static str, detail: impl ToString) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, field, detail: detail.to_string() }
+        Self { status: StatusCode::BAD_REQUEST, field, detail: detail.to_string(), more: Vec::new() }
     }
 
     fn conflict(field: &'static str, detail: impl ToString) -> Self {
-        Self { status: StatusCode::CONFLICT, field, detail: detail.to_string() }
+        Self { status: StatusCode::CONFLICT, field, detail: detail.to_string(), more: Vec::new() }
     }
 
     fn missing(field: &'static str, detail: impl ToString) -> Self {
-        Self { status: StatusCode::NOT_FOUND, field, detail: detail.to_string() }
+        Self { status: StatusCode::NOT_FOUND, field, detail: detail.to_string(), more: Vec::new() }
+    }
+
+    /// All that is wrong with a request, which is at least one thing.
+    fn several(faults: Vec<Self>) -> Self {
+        let mut faults = faults.into_iter();
+        let first = faults.next().unwrap_or_else(|| Self::bad("body", "the request is wrong"));
+        Self { more: faults.map(|fault| (fault.field, fault.detail)).collect(), ..first }
     }
 }
 
@@ -187,20 +205,32 @@ impl From<StoreError> for Refused {
             StoreError::Taken { field, .. } => (StatusCode::CONFLICT, field),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "store"),
         };
-        Self { status, field, detail: with_causes(&error) }
+        Self { status, field, detail: with_causes(&error), more: Vec::new() }
     }
 }
 
 impl From<JsonRejection> for Refused {
     fn from(rejection: JsonRejection) -> Self {
         // The text names the key and the place: "missing field `name` at line 1 column 2".
-        Self { status: rejection.status(), field: "body", detail: rejection.body_text() }
+        Self { status: rejection.status(), field: "body", detail: rejection.body_text(), more: Vec::new() }
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        problem(self.status, self.field, &self.detail)
+        if self.more.is_empty() {
+            return problem(self.status, self.field, &self.detail);
+        }
+        let fault = |(field, detail): &(&str, String)| json!({ "field": field, "detail": detail });
+        let more: Vec<_> = self.more.iter().map(fault).collect();
+        let body = json!({
+            "title": self.status.canonical_reason(),
+            "status": self.status.as_u16(),
+            "field": self.field,
+            "detail": self.detail,
+            "more": more,
+        });
+        (self.status, [("content-type", "application/problem+json")], body.to_string()).into_response()
     }
 }
 
@@ -276,29 +306,33 @@ impl NewTerminal {
     }
 }
 
+/// The value; what is wrong with it is noted.
+fn noted<T>(faults: &mut Vec<Refused>, read: Result<T, Refused>) -> Option<T> {
+    read.map_err(|fault| faults.push(fault)).ok()
+}
+
 async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, JsonRejection>) -> Answer {
     let Json(new) = body?;
+    let mut faults = Vec::new();
     if new.number.is_none() && new.address.is_none() {
-        return Err(Refused::bad("number", "a terminal needs a number to be called on, an address, or both"));
-    }
-    let (trusted_by, made) = new.trusted_by(desk.dialup.believes_numbers())?;
-    let number = desk.number(new.number)?;
-    if let Some(number) = &number {
-        check_dialled(desk.home, number)
-            .map_err(|forbidden| Refused::bad("number", format!("{number} is never dialled: {forbidden}")))?;
+        faults.push(Refused::bad("number", "a terminal needs a number to be called on, an address, or both"));
     }
     let mut octets = [0; 8];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("id", error))?;
-    let terminal = Terminal {
-        id: TerminalId::from_octets(octets),
-        name: parse("name", &new.name)?,
-        number,
-        address: new.address.map(|address| parse::<Ipv4Addr>("address", &address)).transpose()?,
-        trusted_by,
-        connection: Connection::Down,
-    };
+    let name = noted(&mut faults, parse::<Name>("name", &new.name));
+    let trusted_by = noted(&mut faults, new.trusted_by(desk.dialup.believes_numbers()));
+    let number = noted(&mut faults, desk.number(new.number).and_then(|number| desk.dialled(number)));
+    let address = new.address.map(|address| parse::<Ipv4Addr>("address", &address)).transpose();
+    let address = noted(&mut faults, address);
     let registrable = new.may_subscribe.iter().map(|filter| parse::<TopicFilter>("may_subscribe", filter));
-    let registrable = registrable.collect::<Result<Vec<_>, _>>()?;
+    let registrable: Vec<_> = registrable.filter_map(|filter| noted(&mut faults, filter)).collect();
+    let (Some(name), Some((trusted_by, made)), Some(number), Some(address), true) =
+        (name, trusted_by, number, address, faults.is_empty())
+    else {
+        return Err(Refused::several(faults));
+    };
+    let id = TerminalId::from_octets(octets);
+    let terminal = Terminal { id, name, number, address, trusted_by, connection: Connection::Down };
     desk.store.add_terminal_with(terminal.clone(), registrable).await?;
     let trust = terminal.trusted_by.as_str();
     match trust {
@@ -336,6 +370,9 @@ struct Invitation {
     callers: Vec<String>,
     /// How long the bundle is good.
     seconds: u32,
+    /// It names no callers on purpose: the terminal only connects by itself.
+    #[serde(default)]
+    no_callers: bool,
 }
 
 /// Puts a one-time secret out for a terminal, and gives the bundle that holds it.
@@ -344,8 +381,12 @@ async fn invite(
     Path(name): Path<String>,
     body: Result<Json<Invitation>, JsonRejection>,
 ) -> Answer {
-    let Json(Invitation { callers, seconds }) = body?;
+    let Json(Invitation { callers, seconds, no_callers }) = body?;
     let terminal = desk.named(&name).await?;
+    if callers.is_empty() && !no_callers && terminal.number.is_some() {
+        let detail = "without one the terminal would answer no call: give the numbers that this server calls from, or --no-caller for a terminal that only connects by itself";
+        return Err(Refused::bad("caller", detail));
+    }
     for caller in &callers {
         parse::<Number>("callers", caller)?;
     }
@@ -421,6 +462,7 @@ fn stopping() -> Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
         field: "server",
         detail: "the server is stopping; ask again when it runs".to_owned(),
+        more: Vec::new(),
     }
 }
 

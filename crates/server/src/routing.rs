@@ -8,7 +8,7 @@ use crate::directory::{Destination, Terminal};
 
 /// A destination that names no terminal in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no terminal has {destination}; `ringup terminal list` shows those there are")]
+#[error("no terminal here has {destination}; the server's operator knows those there are")]
 pub struct UnknownDestination {
     /// As it was written.
     pub destination: Destination,

@@ -178,10 +178,12 @@ pub enum ServeError {
         source: io::Error,
     },
     /// A listener.
-    #[error("could not listen on {at}")]
+    #[error("could not listen on {at} ({key} in the config); another program, or another server, may have it")]
     Listen {
         /// Where.
         at: String,
+        /// The key that says so.
+        key: &'static str,
         /// Why.
         #[source]
         source: io::Error,
@@ -245,7 +247,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
             let bounces = BounceConfig { relay, hostname: mail.hostname.clone(), domain };
             tasks.spawn(bounces::tell(store.clone(), bounces, alarms.clone(), metrics.clone(), shutdown.clone()));
         }
-        let (listener, address) = bind(mail.listen).await?;
+        let (listener, address) = bind(mail.listen, "mail.listen").await?;
         tracing::info!(%address, "taking mail");
         tasks.spawn(mail::serve(
             listener,
@@ -262,7 +264,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     tasks.spawn(webhooks::tell(store.clone(), post, alarms.clone(), metrics.clone(), shutdown.clone()));
 
     if let Some(address) = config.submission_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "submission.listen").await?;
         tracing::info!(%address, "taking submissions");
         let (submissions, shutdown) = (submissions.clone(), shutdown.clone());
         tasks.spawn(async move { submissions.listen(listener, seats, shutdown).await });
@@ -309,17 +311,17 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         tasks.spawn(pop.clone().run(errands, shutdown.clone()));
     }
     if let Some(address) = config.trunk_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "information.listen").await?;
         tracing::info!(%address, "taking dial-up servers");
         tasks.spawn(information::serve(listener, seats, pops, shutdown.clone()));
     }
     if let Some(address) = config.delivery_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "delivery.listen").await?;
         tracing::info!(%address, "taking terminals");
         tasks.spawn(dialup.clone().serve_online(listener, terminal_seats));
     }
     if let Some(address) = config.metrics_listen {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address, "metrics.listen").await?;
         tracing::info!(%address, "telling metrics");
         let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
         tasks.spawn(metrics::listen(listener, router, seats, shutdown.clone()));
@@ -330,7 +332,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let router = operator::router(rooms, dialup.clone(), config.home, feeds, question_sender, named_in_config);
     let (seats, shutdown_operator) = (descriptors.operator(), shutdown.clone());
     tasks.spawn(operator::listen(listener, router, seats, shutdown_operator));
-    tracing::info!(lines = ?line_names, "server ready");
+    let line_names: Vec<_> = line_names.into_iter().collect();
+    tracing::info!(lines = line_names.join(" "), "server ready");
 
     let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
     let dispatch = Dispatch::new(rules, seed);
@@ -392,15 +395,15 @@ async fn recall_away(
 }
 
 /// A listener of the host, and where it is: port 0 is any.
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Listen { at: address.to_string(), source };
+async fn bind(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { at: address.to_string(), key, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
 
 fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
-    let failed = |source| ServeError::Listen { at: socket.display().to_string(), source };
+    let failed = |source| ServeError::Listen { at: socket.display().to_string(), key: "state", source };
     // A socket that nobody answers is left from a crash; one that is answered belongs to a running server.
     match std::os::unix::net::UnixStream::connect(socket) {
         Ok(_) => {
@@ -687,10 +690,8 @@ impl Server {
                 let terminal = admitted.terminal();
                 self.set_connection(terminal, Connection::Connected(call)).await;
                 self.unproved.proved(&terminal);
-                self.not_enrolled.remove(&terminal);
                 if let Ok(Some(found)) = self.store.terminal(terminal).await {
                     self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
-                    self.alarms.clear(AlarmKind::NotEnrolled, &found.name).await;
                 }
                 self.feed(Input::Connected { terminal, line });
             }
@@ -705,6 +706,10 @@ impl Server {
                 // Of a call that came in this was reported by itself.
                 if let (Outcome::NotProved(why), Direction::Outgoing) = (&outcome, record.direction) {
                     self.unproved(terminal, why).await;
+                }
+                if matches!(outcome, Outcome::Completed | Outcome::MessagesRefused(_)) {
+                    self.not_enrolled.remove(&terminal);
+                    self.alarms.clear(AlarmKind::NotEnrolled, &record.party).await;
                 }
                 if self.is_about(terminal, record.id).await {
                     self.set_connection(terminal, Connection::Down).await;

@@ -1,5 +1,6 @@
 //! A file's tables while they are read.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 use modem::{ADDED_MAX, Command, Profile, Setup};
+use toml::de::DeTable;
 use toml::{Table, Value};
 
 use super::{ConfigError, Fault, read_text};
@@ -17,13 +19,37 @@ pub(crate) fn load<T>(path: &Path, check: impl FnOnce(&mut Section<'_>) -> Optio
     let table = text.parse::<Table>().map_err(|error| ConfigError::whole(path, error.to_string()))?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut faults = Vec::new();
-    let mut top = Section { name: String::new(), table, folder: &folder, faults: &mut faults };
+    let mut top = Section::new(String::new(), table, &folder, &mut faults);
     let checked = check(&mut top);
     top.finish();
     match checked {
         Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(ConfigError { path: path.to_owned(), faults }),
+        _ => {
+            faults.iter_mut().for_each(|fault| fault.line = line_of(&text, &fault.key));
+            Err(ConfigError { path: path.to_owned(), faults, unread: None })
+        }
     }
+}
+
+/// The line on which a key such as `line[1].port` stands; of one that is missing, that of its table.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?.into_inner();
+    let (mut table, mut found) = (&document, None);
+    for part in key.split('.') {
+        let (name, places) = part.split_once('[').unwrap_or((part, ""));
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { break };
+        found = Some(key.span().start);
+        let mut value = value.get_ref();
+        for place in places.split('[').filter(|place| !place.is_empty()) {
+            let index = place.trim_end_matches(']').parse::<usize>().ok()?;
+            let Some(item) = value.as_array().and_then(|items| items.get(index)) else { break };
+            found = Some(item.span().start);
+            value = item.get_ref();
+        }
+        let Some(below) = value.as_table() else { break };
+        table = below;
+    }
+    Some(1 + text.get(..found?)?.matches('\n').count())
 }
 
 /// A table of a file while it is being read: every key is taken out, what is left at the end is unknown.
@@ -32,24 +58,38 @@ pub(crate) struct Section<'a> {
     pub(super) table: Table,
     folder: &'a Path,
     pub(super) faults: &'a mut Vec<Fault>,
+    /// The keys that were asked for.
+    known: BTreeSet<String>,
+}
+
+impl<'a> Section<'a> {
+    fn new(name: String, table: Table, folder: &'a Path, faults: &'a mut Vec<Fault>) -> Self {
+        Self { name, table, folder, faults, known: BTreeSet::new() }
+    }
 }
 
 impl Section<'_> {
+    /// Takes a key out.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        self.known.insert(key.to_owned());
+        self.table.remove(key)
+    }
+
     fn path_of(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
     pub(crate) fn fault(&mut self, key: &str, problem: impl fmt::Display) {
-        let fault = Fault { key: self.path_of(key), problem: problem.to_string() };
+        let fault = Fault::new(self.path_of(key), problem.to_string());
         self.faults.push(fault);
     }
 
     /// A text that is parsed. `None` if it is not there, or wrong (which is noted).
     pub(crate) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<T> {
-        match self.table.remove(key)? {
+        match self.take(key)? {
             Value::String(text) => match text.parse() {
                 Ok(value) => return Some(value),
-                Err(error) => self.fault(key, format!("{text:?}: {error}")),
+                Err(error) => self.fault(key, with_text(&text, &error.to_string())),
             },
             other => self.fault(key, format!("is {} and must be text in quotes", kind(&other))),
         }
@@ -88,7 +128,7 @@ impl Section<'_> {
 
     /// A whole number of at least 1.
     pub(crate) fn count(&mut self, key: &str, default: u64) -> u64 {
-        match self.table.remove(key) {
+        match self.take(key) {
             None => default,
             Some(Value::Integer(number)) if number > 0 => number.unsigned_abs(),
             Some(other) => {
@@ -100,11 +140,11 @@ impl Section<'_> {
 
     /// A list of texts that are parsed; those that are wrong are noted by their place.
     pub(crate) fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Vec<T> {
-        let items = match self.table.remove(key) {
+        let items = match self.take(key) {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.fault(key, format!("is {} and must be a list such as [\"201\"]", kind(&other)));
+                self.fault(key, format!("is {} and must be a list of texts: [\"...\", \"...\"]", kind(&other)));
                 return Vec::new();
             }
         };
@@ -112,9 +152,9 @@ impl Section<'_> {
         for (index, item) in items.into_iter().enumerate() {
             let place = format!("{key}[{index}]");
             match item {
-                Value::String(text) => match text.parse() {
+                Value::String(text) => match text.parse::<T>() {
                     Ok(value) => parsed.push(value),
-                    Err(error) => self.fault(&place, format!("{text:?}: {error}")),
+                    Err(error) => self.fault(&place, with_text(&text, &error.to_string())),
                 },
                 other => self.fault(&place, format!("is {} and must be text in quotes", kind(&other))),
             }
@@ -124,7 +164,7 @@ impl Section<'_> {
 
     /// A table below this one; an empty one if it is not there.
     pub(crate) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let table = match self.table.remove(key) {
+        let table = match self.take(key) {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
@@ -136,13 +176,14 @@ impl Section<'_> {
     }
 
     /// Whether there is such a table.
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&mut self, key: &str) -> bool {
+        self.known.insert(key.to_owned());
         self.table.contains_key(key)
     }
 
     /// A list of tables, `[[key]]`.
     pub(crate) fn sections<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
-        let items = match self.table.remove(key) {
+        let items = match self.take(key) {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
@@ -162,7 +203,7 @@ impl Section<'_> {
     }
 
     fn read_section<T>(&mut self, name: String, table: Table, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let mut section = Section { name, table, folder: self.folder, faults: self.faults };
+        let mut section = Section::new(name, table, self.folder, self.faults);
         let value = read(&mut section);
         section.finish();
         value
@@ -171,9 +212,34 @@ impl Section<'_> {
     /// What is left was not asked for.
     fn finish(&mut self) {
         for (key, _) in std::mem::take(&mut self.table) {
-            self.fault(&key, "is not known here");
+            match nearest(&key, &self.known) {
+                Some(meant) => self.fault(&key, format!("unknown key (did you mean {meant:?}?)")),
+                None => self.fault(&key, "unknown key"),
+            }
         }
     }
+}
+
+/// The known word that a wrong one is likely meant to be.
+fn nearest<'k>(wrong: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
+    let most = 1 + wrong.chars().count() / 4;
+    let near = known.iter().map(|word| (distance(wrong, word), word)).filter(|(distance, _)| *distance <= most);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
+}
+
+/// How many letters are to be put in, taken out or changed (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<_> = (0..=to.len()).collect();
+    for (line, letter) in from.chars().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], line + 1);
+        for (column, other) in to.iter().enumerate() {
+            let changed = before + usize::from(letter != *other);
+            before = row[column + 1];
+            row[column + 1] = changed.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
 }
 
 /// What every line says of its modem: `profile` and `init`.
@@ -184,6 +250,12 @@ pub(super) fn modem_setup(section: &mut Section<'_>) -> Setup {
         section.fault("init", format!("has {} commands; at most {ADDED_MAX} are said before every call", added.len()));
     }
     Setup { profile, added }
+}
+
+/// What is wrong with a text, which is shown once.
+fn with_text(text: &str, error: &str) -> String {
+    let shown = format!("{text:?}");
+    if error.contains(&shown) { error.to_owned() } else { format!("{shown}: {error}") }
 }
 
 pub(super) fn kind(value: &Value) -> &'static str {
@@ -235,6 +307,30 @@ mod tests {
             keys,
             ["count", "time", "name", "table.number", "table.list[1]", "table.list[2]", "row[0].more", "extra"]
         );
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_the_one_that_was_meant_and_a_fault_with_its_line() {
+        let text = "stat = \"x\"\n[table]\nzzz = 1\nlst = []\n[[row]]\nport = 1\n[[row]]\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        std::fs::write(&path, text).unwrap();
+        let read = load(&path, |top| {
+            top.path("state");
+            top.section("table", |section| section.list::<line::Number>("list"));
+            top.sections("row", |section| section.required::<String>("port", "say where"));
+            Some(())
+        });
+        let told = read.unwrap_err().to_string();
+        for says in [
+            "stat: unknown key (did you mean \"state\"?) (line 1)",
+            "table.zzz: unknown key (line 3)",
+            "table.lst: unknown key (did you mean \"list\"?) (line 4)",
+            "row[0].port: is a number and must be text in quotes (line 6)",
+            "row[1].port: is missing; say where (line 7)",
+        ] {
+            assert!(told.contains(says), "{told} does not say {says}");
+        }
     }
 
     #[test]

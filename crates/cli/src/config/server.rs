@@ -288,7 +288,7 @@ impl Section<'_> {
         match T::deserialize(std::mem::take(&mut self.table)) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.faults.push(Fault { key: self.name.clone(), problem: error.message().to_owned() });
+                self.faults.push(Fault::new(self.name.clone(), error.message()));
                 None
             }
         }
@@ -296,7 +296,7 @@ impl Section<'_> {
 
     /// Whether it is said to be so.
     pub(super) fn is(&mut self, key: &str) -> bool {
-        match self.table.remove(key) {
+        match self.take(key) {
             None => false,
             Some(Value::Boolean(is_so)) => is_so,
             Some(other) => {
@@ -308,7 +308,7 @@ impl Section<'_> {
 
     /// A whole number from 0 on.
     pub(super) fn number(&mut self, key: &str, default: u32) -> u32 {
-        match self.table.remove(key) {
+        match self.take(key) {
             None => default,
             Some(Value::Integer(number)) if u32::try_from(number).is_ok() => u32::try_from(number).unwrap_or(default),
             Some(other) => {

@@ -54,6 +54,41 @@ pub(crate) struct Machine {
     pub(crate) terminal: Option<TerminalConfig>,
     /// What makes it a provider: where its token is.
     pub(crate) token_file: Option<PathBuf>,
+    /// The config says when what is in the outbox is sent.
+    is_outbox_meant: bool,
+}
+
+impl Machine {
+    /// What is allowed, and likely not meant: `check-config` says it.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if let Some(terminal) = &self.terminal {
+            if terminal.callers.rules().next().is_none() {
+                let what = match self.server.is_some() || self.server_address.is_some() {
+                    true => "it receives only what it fetches by itself",
+                    false => "and without [server] it calls nobody: nothing ever reaches it",
+                };
+                remarks.push(format!(
+                    "terminal.callers is empty: this terminal answers no call, {what}; name the numbers that the server calls from"
+                ));
+            }
+            if let (true, Some(why)) = (self.is_outbox_meant, self.no_way()) {
+                remarks.push(format!("nothing that is put into the outbox can be sent by itself: {why}"));
+            }
+        }
+        remarks
+    }
+
+    /// Why this machine cannot reach its server by itself, if it cannot.
+    pub(crate) fn no_way(&self) -> Option<&'static str> {
+        match (&self.server, &self.port, &self.server_address) {
+            (Some(_), Some(_), _) | (None, _, Some(_)) => None,
+            (Some(_), None, _) => {
+                Some("the config has no line.port: where is the modem? (the starter's --line is not read from here)")
+            }
+            (None, _, None) => Some("the config has no server.number and no server.address: where is the server?"),
+        }
+    }
 }
 
 /// Reads and checks a machine's config.
@@ -78,11 +113,16 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         } else {
             (None, None)
         };
+        let is_outbox_meant = top.has("outbox");
         let (pace, starter) = top.section("outbox", outbox);
         let sender = SenderConfig { state: state.clone(), pace, starter };
         let standing = if top.has("conditions") { top.section("conditions", standing) } else { None };
         if standing.is_some() && !top.has("terminal") {
             top.fault("conditions", "are for a [terminal]: a machine that only submits is brought nothing");
+        }
+        if top.has("inbox") && !top.has("terminal") {
+            top.fault("inbox", "is for a [terminal], which is missing here");
+            inbox::read(top);
         }
         // What is wrong with one section is no reason not to read the next.
         let is_either = top.has("terminal") || top.has("provider");
@@ -106,7 +146,19 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         if !is_either {
             top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
         }
-        Some(Machine { port, setup, server, server_address, state, limits, link, sender, terminal, token_file })
+        Some(Machine {
+            port,
+            setup,
+            server,
+            server_address,
+            state,
+            limits,
+            link,
+            sender,
+            terminal,
+            token_file,
+            is_outbox_meant,
+        })
     })
 }
 

@@ -147,7 +147,7 @@ impl Create {
         anyhow::ensure!(self.terminal.is_none() || !self.callers.is_empty(), NOBODY);
         let text = match (&self.terminal, &self.bundle) {
             (Some(name), _) => {
-                let made = invite(desk, name, &self.callers, self.expires)?;
+                let made = invite(desk, name, &self.callers, false, self.expires)?;
                 made["bundle"].as_str().context("the server did not answer with a bundle")?.to_owned()
             }
             (None, Some(path)) => {

@@ -28,7 +28,7 @@ use modem::{Command, Profile, Setup};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config;
+use crate::config::{self, WrongArgument};
 use crate::signals::outlive_file_limits;
 
 /// Waits for calls on a modem and starts `ringup answer` when it rings.
@@ -150,17 +150,23 @@ fn expiry(text: &str) -> Result<String, String> {
     }
 }
 
+/// Nothing is sent: it would be wrong again.
+fn wrong<T>(why: impl Into<String>) -> anyhow::Result<T> {
+    Err(WrongArgument(why.into()).into())
+}
+
 impl What {
     /// The content, if there is one.
     fn content(&self) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(file) = &self.file else {
-            return if self.to.is_empty() { Ok(None) } else { bail!("--to is given, but no file to send there") };
+            return if self.to.is_empty() { Ok(None) } else { wrong("--to is given, but no file to send there") };
         };
         if self.to.is_empty() {
-            bail!("say whom the file is for, such as --to tel:301");
+            return wrong("say whom the file is for, such as --to tel:301");
         }
         if file.as_os_str() != "-" {
-            return std::fs::read(file).map(Some).with_context(|| format!("could not read {}", file.display()));
+            let read = std::fs::read(file).map(Some);
+            return read.or_else(|error| wrong(format!("could not read {}: {error}", file.display())));
         }
         let mut content = Vec::new();
         io::stdin().lock().read_to_end(&mut content)?;
@@ -191,9 +197,11 @@ impl What {
     /// The submission, if there is one.
     fn read(self, token_file: Option<&Path>) -> anyhow::Result<Option<Submission>> {
         let Some(content) = self.content()? else { return Ok(None) };
-        let token_file = token_file.context("a token is needed to submit; `ringup provider add` prints one")?;
-        let token = std::fs::read_to_string(token_file);
-        let token = token.with_context(|| format!("could not read the token in {}", token_file.display()))?;
+        let Some(token_file) = token_file else {
+            return wrong("a token is needed to submit; `ringup provider add` prints one");
+        };
+        let token = std::fs::read_to_string(token_file)
+            .or_else(|error| wrong(format!("could not read the token in {}: {error}", token_file.display())))?;
         Ok(Some(Submission {
             token: token.trim().to_owned(),
             destinations: self.to,
@@ -225,7 +233,7 @@ Exit codes: 0 it is on the server's disk; 1 it is not known to be, send it again
 arguments; 3 the server refused it and would refuse it again, the message says why.")]
 pub(crate) struct Send {
     /// The server's submission port
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480", env = "RINGUP_SERVER")]
     server: String,
     /// The file that holds the provider's token
     #[arg(long, value_name = "FILE")]
@@ -239,12 +247,15 @@ pub(crate) struct Send {
 
 impl Send {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let submission = self.what.read(Some(&self.token_file))?.context("no file to send; - is standard input")?;
+        let server = host_and_port(&self.server)?;
+        let Some(submission) = self.what.read(Some(&self.token_file))? else {
+            return wrong("no file to send; - is standard input");
+        };
         Runtime::new()?.block_on(async {
-            let stream = TcpStream::connect(&self.server).await;
+            let stream = TcpStream::connect(server).await;
             let stream =
-                stream.with_context(|| format!("no server answers at {}; is `ringup serve` running?", self.server))?;
-            match submit(stream, &self.server, submission).await {
+                stream.with_context(|| format!("no server answers at {server}; is `ringup serve` running?"))?;
+            match submit(stream, server, submission).await {
                 Ok(accepted) => print_accepted(&accepted, self.json)?,
                 Err(error) if error.is_for_good() => {
                     eprintln!("ringup: {error}");
@@ -254,6 +265,20 @@ impl Send {
             }
             Ok(ExitCode::SUCCESS)
         })
+    }
+}
+
+/// `HOST:PORT` of what was given as a server; `http://` in front of it is taken, too.
+fn host_and_port(server: &str) -> anyhow::Result<&str> {
+    if server.starts_with("https://") {
+        return wrong(
+            "ringup send speaks no TLS yet: --server is HOST:PORT of the submission port, in clear; use a tunnel to reach it safely",
+        );
+    }
+    let address = server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/');
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => Ok(address),
+        _ => wrong(format!("--server {server:?} is not HOST:PORT, such as 127.0.0.1:7480")),
     }
 }
 
@@ -394,6 +419,7 @@ impl Enrol {
             let bundle =
                 if self.bundle.as_os_str() == "-" { "the bundle".into() } else { self.bundle.display().to_string() };
             println!("the server takes the key on the next session; then {bundle} is of no use any more");
+            machine.remarks().iter().for_each(|remark| eprintln!("warning: {remark}"));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -422,6 +448,9 @@ pub(crate) struct Connect {
     /// The terminal's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
     config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Connect {
@@ -436,6 +465,9 @@ impl Connect {
             outlive_file_limits()?;
             anyhow::Ok(receive_online(&address, Reason::Online, receiving).await.result?)
         })?;
+        if self.json {
+            println!("{}", serde_json::json!({ "server": address, "completed": true }));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -454,6 +486,19 @@ fn print_accepted(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_a_host_and_a_port_and_what_else_people_write_is_taken_or_named() {
+        assert_eq!(host_and_port("127.0.0.1:7480").unwrap(), "127.0.0.1:7480");
+        assert_eq!(host_and_port("http://centre.example:7480/").unwrap(), "centre.example:7480");
+        assert_eq!(host_and_port("[::1]:7480").unwrap(), "[::1]:7480");
+        for (text, says) in
+            [("https://centre.example", "no TLS"), ("centre.example", "HOST:PORT"), ("http://a/b:1", "HOST:PORT")]
+        {
+            let error = host_and_port(text).unwrap_err();
+            assert!(error.is::<WrongArgument>() && error.to_string().contains(says), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn an_expiry_is_a_time_from_now_or_an_instant() {

@@ -1,6 +1,7 @@
 //! What a terminal has to say to its server: put in, listed, taken out, sent; and what it registers for.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -91,11 +92,20 @@ impl OutboxVerbs {
             OutboxVerb::Add { what, keep } => {
                 let (said, content) = what.outgoing()?.context("no file to send; - is standard input")?;
                 self.desk.kept(outbox.add(&said, &content)?);
-                if !keep {
-                    start_sender(&self.desk.config, &machine.state)?;
+                match machine.no_way() {
+                    _ if keep => {}
+                    None => start_sender(&self.desk.config, &machine.state)?,
+                    // It is kept, and goes on the next call that comes in.
+                    Some(why) => eprintln!("warning: kept, but not sent before the server calls: {why}"),
                 }
             }
-            OutboxVerb::List => self.desk.list(&outbox)?,
+            OutboxVerb::List => {
+                self.desk.list(&outbox)?;
+                if !outbox.list()?.is_empty() {
+                    let failed = machine.no_way().map(str::to_owned).or_else(|| last_failure(&machine.state));
+                    failed.iter().for_each(|why| eprintln!("not sent by itself: {why}"));
+                }
+            }
             OutboxVerb::Remove { ids } => {
                 for id in ids {
                     if !outbox.remove(id)? {
@@ -252,7 +262,7 @@ impl Desk {
         if self.json {
             println!("{:#}", Value::Array(rows));
         } else if rows.is_empty() {
-            eprintln!("nothing here");
+            eprintln!("the outbox is empty");
         } else {
             let columns = [
                 ("ID", "id"),
@@ -313,15 +323,32 @@ fn start_sender(config: &Path, state: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Octets of a sender's log that are looked at for its last failure.
+const LOG_END_OCTETS: u64 = 4096;
+
+/// What the last process said that was to send and ended with a failure, if it said so.
+fn last_failure(state: &Path) -> Option<String> {
+    let mut log = File::open(state.join("outbox.log")).ok()?;
+    let length = log.metadata().ok()?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(LOG_END_OCTETS))).ok()?;
+    let mut end = Vec::new();
+    log.read_to_end(&mut end).ok()?;
+    let end = String::from_utf8_lossy(&end);
+    let last = end.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(format!("the last try failed: {}", last.strip_prefix("ringup: ")?))
+}
+
 /// Calls, now or when it is worth it; over the Internet if the config knows no number.
 fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
+    if let Some(why) = machine.no_way() {
+        bail!(why);
+    }
     let Machine { port, setup, server, server_address, state, limits, link, sender, terminal, .. } = machine;
     let receive = terminal.context("the config has no [terminal]")?.receive();
     let way = match (server, port, server_address) {
         (Some(number), Some(port), _) => Way::Call { number, port },
-        (Some(_), None, _) => bail!("the config has no line.port: where is the modem?"),
-        (None, _, Some(address)) => Way::Online(address),
-        (None, _, None) => bail!("the config has no server.number and no server.address: where is the server?"),
+        (_, _, Some(address)) => Way::Online(address),
+        _ => bail!("the config does not say how the server is reached"), // asked above
     };
     let call = async || -> Result<(), DialInError> {
         match &way {

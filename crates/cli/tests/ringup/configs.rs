@@ -292,3 +292,56 @@ fn every_config_in_the_examples_is_good() {
     }
     assert!(checked > 0, "there is no example in {}", examples().display());
 }
+
+/// Runs `ringup` on a file with this text, in its folder; gives exit code, standard output and standard error.
+fn on_file(text: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.toml"), text).unwrap();
+    std::fs::write(folder.path().join("note"), "x").unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_ringup")).args(arguments).current_dir(folder.path()).output().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_check_says_in_json_what_it_says_in_words() {
+    let check = ["check-config", "terminal", "x.toml", "--json"];
+    let (code, stdout, _) = on_file("[terminal]\ncallers = [\"201\"]\nlingr = \"1s\"\n", &check);
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &told["good"]), (Some(2), &false.into()));
+    assert_eq!((&told["faults"][0]["key"], &told["faults"][0]["line"]), (&"terminal.lingr".into(), &3.into()));
+    let (code, stdout, _) = on_file("[terminal]\ncallers = [\"201\"]\n", &check);
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &told["good"], &told["warnings"]), (Some(0), &true.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn what_can_never_work_is_said_by_the_check() {
+    let check = ["check-config", "terminal", "x.toml"];
+    let (code, _, stderr) = on_file("[terminal]\ncallers = []\n", &check);
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("terminal.callers is empty") && stderr.contains("nothing ever reaches it"), "{stderr}");
+    let outbox = "[server]\nnumber = \"201\"\n[outbox]\nstarter = \"line.sock\"\n[terminal]\ncallers = [\"201\"]\n";
+    let (_, _, stderr) = on_file(outbox, &check);
+    assert!(stderr.contains("line.port"), "{stderr}");
+    let add = ["outbox", "add", "--config", "x.toml", "--to", "tel:301", "--urgency", "urgent", "note"];
+    let (code, stdout, stderr) = on_file(outbox, &add);
+    assert_eq!(code, Some(0), "it is on the disk: {stderr}");
+    assert!(stdout.contains("kept as") && stderr.contains("line.port"), "{stdout}{stderr}");
+    let (_, _, stderr) = on_file("[[inbox]]\ndirectory = \"in\"\n", &check);
+    assert!(stderr.contains("inbox: is for a [terminal]"), "{stderr}");
+}
+
+#[test]
+fn what_is_wrong_to_send_whenever_it_is_sent_has_exit_code_2() {
+    for (arguments, says) in [
+        (&["send", "--token-file", "note", "--to", "tel:301", "nofile.txt"][..], "could not read nofile.txt"),
+        (&["send", "--token-file", "notoken", "--to", "tel:301", "note"], "notoken"),
+        (&["send", "--token-file", "note", "note"], "whom the file is for"),
+        (&["send", "--token-file", "note", "--server", "https://centre.example", "--to", "tel:301", "note"], "no TLS"),
+    ] {
+        let (code, _, stderr) = on_file("", arguments);
+        assert!(code == Some(2) && stderr.contains(says), "{arguments:?}: {code:?} {stderr}");
+    }
+}

@@ -154,3 +154,93 @@ fn an_operator_ends_a_session_over_the_internet() {
     village.ask(&["call", "end", &call]);
     village.ask_until(&["call", "list"], |calls| calls[0]["outcome"] == "ended by the operator");
 }
+
+#[test]
+fn an_invited_terminal_that_calls_do_not_enrol_is_an_alarm_of_its_own_until_it_has_proved_itself() {
+    let village = Village::found(Plan::default());
+    let _owner = village.start_owner();
+    let first = village.send("tel:301", &village.write("report", "first"));
+    village.wait_delivered(&first);
+    assert_eq!(village.run(&["terminal", "shut-out", "owner", "--yes", "--config", "server.toml"]).code, Some(0));
+    // The bundle stays here: the machine has its old key, which proves nothing any more.
+    village.ask(&["terminal", "invite", "owner", "--caller", "201"]);
+    let second = village.send("tel:301", &village.write("report", "second"));
+    village.chronicle.wait_field("server", "alarm raised", "kind", "not-enrolled");
+    let story = village.ask(&["message", "explain", &second]);
+    let reason = story["envelopes"][0]["waiting"]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("invited and has not enrolled yet") && reason.contains("not proved"), "{reason}");
+    let alarms = village.ask(&["alarm", "list"]);
+    assert_eq!((&alarms[0]["kind"], &alarms[0]["subject"]), (&"not-enrolled".into(), &"owner".into()), "{alarms}");
+}
+
+#[test]
+fn a_hangup_signal_does_not_end_the_server() {
+    let village = Village::found(Plan::default());
+    village.signal_server(rustix::process::Signal::HUP);
+    village.chronicle.wait(
+        "server",
+        "SIGHUP ignored: the config is read at the start only; check a changed one and restart the server",
+    );
+    assert_eq!(village.ask(&["terminal", "list"])[0]["name"], "owner");
+}
+
+#[test]
+fn the_server_is_asked_while_its_config_is_half_edited() {
+    let village = Village::found(Plan::default());
+    for text in
+        ["state = \"server\"\nretyr = 1\n", "state = \"server\"\n[retry]\nfirst = = 3\n", "state = \"server\"\n[[line"]
+    {
+        village.write("edited.toml", text);
+        let listed = village.run(&["terminal", "list", "--config", "edited.toml"]);
+        assert_eq!(listed.code, Some(0), "{text:?}: {}", listed.stderr);
+    }
+    village.write("elsewhere.toml", "state = \"nowhere\"\n");
+    let none = village.run(&["terminal", "list", "--config", "elsewhere.toml"]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("there is no operator socket"), "{}", none.stderr);
+}
+
+#[test]
+fn what_is_wrong_with_a_new_terminal_is_told_at_once_each_with_its_flag_and_whose_a_number_is() {
+    let village = Village::found(Plan::default());
+    let run = |arguments: &[&str]| village.run(&[arguments, &["--config", "server.toml"]].concat());
+    let wrong = run(&["terminal", "add", "gauge", "--number", "x", "--address", "10.77", "--may-subscribe", "a/#/b"]);
+    assert_eq!(wrong.code, Some(1));
+    for says in ["--number: ", "--address: ", "--may-subscribe: "] {
+        assert!(wrong.stderr.contains(says), "{} does not say {says}", wrong.stderr);
+    }
+    let taken = run(&["terminal", "add", "gauge", "--number", "301"]);
+    assert!(taken.stderr.contains("--number: number is taken by owner"), "{}", taken.stderr);
+    let nobody = run(&["terminal", "invite", "owner"]);
+    assert_eq!(nobody.code, Some(1));
+    assert!(nobody.stderr.contains("--caller: ") && nobody.stderr.contains("--no-caller"), "{}", nobody.stderr);
+    assert_eq!(run(&["terminal", "invite", "owner", "--no-caller"]).code, Some(0));
+}
+
+#[test]
+fn show_prints_all_that_is_in_an_array_and_what_a_terminal_has_said_itself() {
+    let village = Village::found(Plan::default());
+    let _owner = village.start_owner();
+    let stated = village.run(&[
+        "conditions",
+        "--urgency",
+        "urgent",
+        "--for",
+        "8h",
+        "--reason",
+        "roaming",
+        "--config",
+        "owner.toml",
+    ]);
+    assert_eq!(stated.code, Some(0), "{}", stated.stderr);
+    let message = village.send("tel:301", &village.write("report", "first"));
+    village.chronicle.wait("server", "takes less for now");
+    village.server_calls(1);
+    let json = village.ask_until(&["terminal", "show", "owner"], |shown| !shown["stated"].is_null());
+    let shown = village.run(&["terminal", "show", "owner", "--config", "server.toml"]).stdout;
+    let key = json["keys"][0].as_str().unwrap();
+    assert!(shown.lines().any(|line| line.starts_with("keys ") && line.ends_with(key)), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("stated ") && line.contains("reason roaming")), "{shown}");
+    let shown = village.run(&["message", "show", &message, "--config", "server.toml"]).stdout;
+    assert!(shown.contains("outcome refused with status 503") && !shown.contains('{'), "{shown}");
+}

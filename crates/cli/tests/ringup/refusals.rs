@@ -52,6 +52,22 @@ fn the_terminal_stays_on_hook_for_everybody_but_the_very_number_that_is_register
 }
 
 #[test]
+fn the_number_of_a_refused_caller_can_be_seen_at_the_terminal() {
+    let strangers = &[("602", "presents = \"+49301234567\"")];
+    let village = Village::found(Plan { no_answer_after: "1s", strangers, ..Plan::default() });
+    let _owner = village.start_owner();
+    assert_eq!(village.typist("602").dial(OWNER), "NO ANSWER");
+    let refused = village.chronicle.wait("owner", "ring refused");
+    assert_eq!(
+        (refused.field("caller").as_str(), refused.field("reason").as_str()),
+        ("+49301234567", "not registered")
+    );
+    let listed = village.run(&["refused", "--config", "owner.toml", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!((&listed[0]["caller"], &listed[0]["reason"]), (&"+49301234567".into(), &"not registered".into()));
+}
+
+#[test]
 fn the_server_stays_on_hook_for_everybody_but_those_in_its_directory() {
     let village = Village::found(Plan { no_answer_after: "1s", strangers: STATIONS, ..Plan::default() });
     for (count, (number, _, reason)) in STRANGERS.iter().enumerate().map(|(index, stranger)| (index + 1, stranger)) {

@@ -23,9 +23,9 @@ fn a_submission_that_cannot_be_delivered_is_refused_with_field_and_remedy_and_no
     };
     let known = Some(token.as_str());
     for (what, query, token, status, field, remedy) in [
-        ("unknown address", "?to=ip:10.77.0.99", known, 404, "to", "ip:10.77.0.99; `ringup terminal list`"),
-        ("unknown number", "?to=tel:999", known, 404, "to", "tel:999; `ringup terminal list`"),
-        ("unknown name", "?to=terminal:nobody", known, 404, "to", "terminal:nobody; `ringup terminal list`"),
+        ("unknown address", "?to=ip:10.77.0.99", known, 404, "to", "ip:10.77.0.99; the server's operator"),
+        ("unknown number", "?to=tel:999", known, 404, "to", "tel:999; the server's operator"),
+        ("unknown name", "?to=terminal:nobody", known, 404, "to", "terminal:nobody; the server's operator"),
         ("one of two unknown", "?to=tel:301&to=tel:999", known, 404, "to", "tel:999"),
         ("look-alike number", "?to=tel:0301", known, 404, "to", "tel:0301"),
         ("no destination", "", known, 400, "to", "?to=tel:201"),
@@ -33,10 +33,10 @@ fn a_submission_that_cannot_be_delivered_is_refused_with_field_and_remedy_and_no
         ("no number", "?to=tel:3O1", known, 400, "to", "digits only"),
         ("no address", "?to=ip:10.77", known, 400, "to", "not an IPv4 address"),
         ("unknown query key", "?too=tel:301", known, 400, "query", "to=DESTINATION"),
-        ("no token", "?to=tel:301", None, 401, "authorization", "`ringup provider add`"),
-        ("wrong token", "?to=tel:301", Some("rup_AAAA"), 401, "authorization", "`ringup provider add`"),
-        ("token cut short", "?to=tel:301", Some(&token[..20]), 401, "authorization", "`ringup provider add`"),
-        ("stranger with a bad query", "?too=x", None, 401, "authorization", "`ringup provider add`"),
+        ("no token", "?to=tel:301", None, 401, "authorization", "ask the server's operator"),
+        ("wrong token", "?to=tel:301", Some("rup_AAAA"), 401, "authorization", "ask the server's operator"),
+        ("token cut short", "?to=tel:301", Some(&token[..20]), 401, "authorization", "ask the server's operator"),
+        ("stranger with a bad query", "?too=x", None, 401, "authorization", "ask the server's operator"),
     ] {
         assert_problem(&submit(query, token, b"coin box full"), status, field, remedy, what);
     }
@@ -57,7 +57,7 @@ fn a_submission_that_cannot_be_delivered_is_refused_with_field_and_remedy_and_no
 }
 
 #[test]
-fn send_says_what_was_refused_and_what_to_try_and_exits_with_3_and_with_1_for_a_fault_of_its_own() {
+fn send_says_what_was_refused_and_what_to_try_and_exits_with_3_and_with_2_for_a_file_that_is_not_there() {
     let village = Village::found(Plan { size_max: SIZE_MAX, ..Plan::default() });
     village.write("report", "coin box full");
     village.write("large", vec![b'x'; SIZE_MAX as usize + 1]);
@@ -71,9 +71,9 @@ fn send_says_what_was_refused_and_what_to_try_and_exits_with_3_and_with_1_for_a_
             "token",
             "ip:10.77.0.99",
             "report",
-            "404 Not Found): to: no terminal has ip:10.77.0.99; `ringup terminal list`",
+            "404 Not Found): to: no terminal here has ip:10.77.0.99; the server's operator",
         ),
-        ("token", "tel:999", "report", "404 Not Found): to: no terminal has tel:999; `ringup terminal list`"),
+        ("token", "tel:999", "report", "404 Not Found): to: no terminal here has tel:999; the server's operator"),
         ("token", "301", "report", "400 Bad Request): to: \"301\": a destination is tel:NUMBER, ip:ADDRESS"),
         ("wrong", "tel:301", "report", "401 Unauthorized): authorization: the token"),
         ("empty", "tel:301", "report", "401 Unauthorized): authorization: the token"),
@@ -84,7 +84,7 @@ fn send_says_what_was_refused_and_what_to_try_and_exits_with_3_and_with_1_for_a_
         ("token", "tel:301", "no-file", "no-file"),
     ] {
         let sent = village.run(&["send", "--server", &server, "--token-file", token, "--to", to, file]);
-        let code = if says.contains("): ") { 3 } else { 1 }; // an answer of the server's, or a file that is not there
+        let code = if says.contains("): ") { 3 } else { 2 }; // an answer of the server's, or a file that is not there
         assert_eq!((sent.code, sent.stdout.as_str()), (Some(code), ""), "{token} {to} {file}");
         assert!(sent.stderr.contains(says), "{token} {to} {file}: {:?} does not say {says:?}", sent.stderr);
     }
@@ -99,7 +99,7 @@ fn a_refused_submission_over_a_call_says_why_and_hangs_up() {
     village.write("report", "coin box full");
     let dialled = village.run(&["dial-in", "--config", "vending.toml", "--to", "tel:999", "report"]);
     assert_eq!(dialled.code, Some(1));
-    assert!(dialled.stderr.contains("to: no terminal has tel:999"), "{}", dialled.stderr);
+    assert!(dialled.stderr.contains("to: no terminal here has tel:999"), "{}", dialled.stderr);
     assert_eq!(village.exchange_calls(1)[0]["outcome"], "completed");
     assert_eq!(village.ask(&["message", "list"]), serde_json::json!([]));
 }
@@ -155,7 +155,7 @@ fn a_list_shows_the_newest_and_says_when_there_are_older_ones() {
     let list = |limit: &str| village.run(&["message", "list", "--limit", limit, "--config", "server.toml"]);
     let two = list("2");
     assert!(!two.stdout.contains(&ids[0]) && two.stdout.contains(&ids[1]) && two.stdout.contains(&ids[2]), "{two:?}");
-    assert!(two.stderr.contains("there are older ones (see --limit)"), "{two:?}");
+    assert!(two.stderr.contains("there are more: --after "), "{two:?}");
     let three = list("3");
     assert!(three.stdout.contains(&ids[0]) && three.stderr.is_empty(), "{three:?}");
     assert_eq!(village.ask(&["message", "list", "--limit", "1"]).as_array().map(Vec::len), Some(1));

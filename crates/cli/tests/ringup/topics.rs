@@ -63,7 +63,7 @@ fn a_filter_that_is_none_is_refused_and_names_its_field() {
     let village = Village::found(Plan::default());
     for (arguments, says) in [
         (&["owner", "news/#/x"][..], "filter: \"news/#/x\""),
-        (&["nobody", "news"], "name: no terminal is named nobody"),
+        (&["nobody", "news"], "no terminal is named nobody"),
         (&["owner", "news", "--hours", "06:00"], "hours: \"06:00\""),
         (&["owner", "news", "--max-size", "big"], "such as 5000, 50k or 2M"),
     ] {

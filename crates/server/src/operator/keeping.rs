@@ -128,5 +128,5 @@ fn refused(error: BackupError) -> Refused {
 
 fn stopped(what: &str) -> Refused {
     let detail = format!("the server is ending; {what} was stopped");
-    Refused { status: StatusCode::SERVICE_UNAVAILABLE, field: "store", detail }
+    Refused { status: StatusCode::SERVICE_UNAVAILABLE, field: "store", detail, more: Vec::new() }
 }

@@ -25,6 +25,7 @@ impl From<NotRotated> for Refused {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 field: "server_key",
                 detail: crate::causes::with_causes(&why),
+                more: Vec::new(),
             },
         }
     }

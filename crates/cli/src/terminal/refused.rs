@@ -1,0 +1,44 @@
+//! `ringup refused`: who rang in vain.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use client::refused::RefusedRings;
+use serde_json::{Value, json};
+
+use crate::config;
+use crate::table::print_table;
+
+/// Lists the last rings that this terminal did not answer, with the numbers that they presented.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  ringup refused --config /etc/ringup/terminal.toml
+
+A caller is answered if its number stands in callers of [terminal] as it is shown here, or means the same in line.country. 32 rings are kept.")]
+pub(crate) struct Refused {
+    /// The terminal's config
+    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Refused {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let machine = config::terminal::read(&self.config)?;
+        let rings = RefusedRings::new(&machine.state).list();
+        let rows: Vec<_> =
+            rings.iter().map(|ring| json!({ "at": ring.at, "caller": ring.caller, "reason": ring.reason })).collect();
+        if self.json {
+            println!("{:#}", Value::Array(rows));
+        } else if rows.is_empty() {
+            eprintln!("no ring was refused");
+        } else {
+            print_table(&[("AT", "at"), ("CALLER", "caller"), ("REASON", "reason")], &rows);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
