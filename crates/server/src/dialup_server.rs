@@ -11,6 +11,7 @@
 mod api;
 mod calls;
 mod desk;
+mod operator;
 mod relay;
 
 use std::net::Ipv4Addr;
@@ -34,7 +35,7 @@ use self::desk::{LineHandle, TrunkDesk};
 use crate::dialup::{AddressPool, LineConfig, line_task};
 use crate::directory::Name;
 use crate::keys::{ServerKeysError, key_at};
-use crate::service::ServeError;
+use crate::service::{ServeError, bind_operator, operator_socket};
 use crate::trunk::{PROOF_WAIT, RATE_BPS, greeting};
 
 /// The file of its key in its state folder.
@@ -102,6 +103,15 @@ pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> 
         lines.insert(line.name.clone(), handle);
         tasks.spawn(line_task::run(line, queue, desk.clone(), shutdown.clone()));
     }
+    let socket = operator_socket(&config.state);
+    let listener = bind_operator(&socket)?;
+    let router = operator::router(calls.clone(), desk.config.clone());
+    let stopped = shutdown.clone();
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await {
+            tracing::error!(%error, "operator's socket failed");
+        }
+    });
     let api = Arc::new(api::Api { calls, desk, lines });
     let line_names: Vec<_> = api.lines.keys().map(ToString::to_string).collect();
     tracing::info!(name = %config.name, key = %key.public(), lines = line_names.join(" "), "dial-up server ready");
@@ -118,6 +128,7 @@ pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> 
     };
     shutdown.run_until_cancelled(work).await;
     while tasks.join_next().await.is_some() {}
+    let _ = std::fs::remove_file(&socket); // gone already is as good
     tracing::info!("dial-up server stopped");
     Ok(())
 }

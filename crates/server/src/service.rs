@@ -402,7 +402,7 @@ async fn bind(address: SocketAddr, key: &'static str) -> Result<(TcpListener, So
     Ok((listener, address))
 }
 
-fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
+pub(crate) fn bind_operator(socket: &Path) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Listen { at: socket.display().to_string(), key: "state", source };
     // A socket that nobody answers is left from a crash; one that is answered belongs to a running server.
     match std::os::unix::net::UnixStream::connect(socket) {

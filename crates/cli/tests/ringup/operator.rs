@@ -244,3 +244,33 @@ fn show_prints_all_that_is_in_an_array_and_what_a_terminal_has_said_itself() {
     let shown = village.run(&["message", "show", &message, "--config", "server.toml"]).stdout;
     assert!(shown.contains("outcome refused with status 503") && !shown.contains('{'), "{shown}");
 }
+
+#[test]
+fn a_dial_up_server_tells_its_lines_calls_and_alarms_to_the_technician_beside_it() {
+    let mut village = Village::found(Plan { no_answer_after: "60s", ..Plan::at(&["201"]) });
+    let run = |village: &Village, arguments: &[&str]| village.run(&[arguments, &["--config", "pop-1.toml"]].concat());
+    let ask = |village: &Village, arguments: &[&str]| {
+        let asked = run(village, &[arguments, &["--json"]].concat());
+        assert_eq!(asked.code, Some(0), "{arguments:?}: {}", asked.stderr);
+        serde_json::from_str::<serde_json::Value>(&asked.stdout).unwrap()
+    };
+    assert_eq!(ask(&village, &["line", "list"])[0]["state"], "idle");
+    assert_eq!(ask(&village, &["alarm", "list"]), serde_json::json!([]));
+    village.send("tel:301", &village.write("report", "first"));
+    village.chronicle.wait("exchange", "ringing");
+    let calls = ask(&village, &["call", "list"]);
+    assert_eq!(
+        (&calls[0]["direction"], &calls[0]["number"], &calls[0]["ended_at"]),
+        (&"outgoing".into(), &"301".into(), &serde_json::Value::Null)
+    );
+    village.ask(&["terminal", "pause", "owner"]);
+    assert_eq!(run(&village, &["call", "end", calls[0]["id"].as_str().unwrap()]).code, Some(0));
+    village.server_calls(1);
+    assert_eq!(ask(&village, &["call", "list"])[0]["outcome"], "ended by the operator");
+    let other = run(&village, &["terminal", "list"]);
+    assert_eq!(other.code, Some(1));
+    assert!(other.stderr.contains("this is a dial-up server"), "{}", other.stderr);
+    village.kill_server();
+    village.chronicle.wait("pop-1", "trunk lost");
+    assert_eq!(ask(&village, &["alarm", "list"])[0]["kind"], "information-server-lost");
+}

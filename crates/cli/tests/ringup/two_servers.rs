@@ -26,11 +26,11 @@ fn what_a_provider_submits_reaches_a_terminal_that_a_separate_dial_up_server_cal
     assert_eq!((calls[0]["line"].as_str(), calls[0]["outcome"].as_str()), (Some("pop-1.line-1"), Some("completed")));
     assert!(calls[0]["octets_out"].as_u64().unwrap() > 200_000, "{calls:#?}");
     assert_eq!(village.exchange_calls(1)[0]["outcome"], "completed");
-    // What a dial-up server keeps: its key, the lock of the folder, and no call that is settled.
+    // What a dial-up server keeps: its key, the lock of the folder, its operator's socket, and no call that is settled.
     village.chronicle.wait("pop-1", "call ended");
     let kept: Vec<_> =
         std::fs::read_dir(village.path("pop-1")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert_eq!(kept.len(), 4, "{kept:?}");
 }
 
 #[test]

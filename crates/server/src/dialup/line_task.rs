@@ -47,6 +47,9 @@ pub(crate) trait Desk: Send + Sync + 'static {
     /// What hangs this call up; it lives until [`Desk::ended`].
     fn hang_up(&self, call: CallId) -> CancellationToken;
 
+    /// How a call ended that was hung up while it was dialled.
+    fn hung_up(&self, call: CallId) -> Outcome;
+
     /// From CONNECT to on hook; sooner if it is [hung up](Desk::hang_up).
     fn session(
         &self,
@@ -189,7 +192,8 @@ impl<D: Desk> Line<D> {
         let dialled = tokio::select! {
             dialled = modem.dial(&number, timeout.min(allowance.longest)) => dialled,
             () = hang_up.cancelled() => {
-                self.ended(attempt, Outcome::EndedByOperator).await;
+                let outcome = self.desk.hung_up(attempt.record.id);
+                self.ended(attempt, outcome).await;
                 return Ok(());
             }
         };
@@ -214,7 +218,8 @@ impl<D: Desk> Line<D> {
         let rung = tokio::select! {
             rung = modem.ring_only(number, duration) => rung,
             () = hang_up.cancelled() => {
-                self.ended(attempt, Outcome::EndedByOperator).await;
+                let outcome = self.desk.hung_up(attempt.record.id);
+                self.ended(attempt, outcome).await;
                 return Ok(());
             }
         };

@@ -42,6 +42,10 @@ impl Desk for OwnLines {
         self.0.open_calls.hang_up(call)
     }
 
+    fn hung_up(&self, _call: CallId) -> Outcome {
+        Outcome::EndedByOperator
+    }
+
     async fn session(
         &self,
         line: &LineConfig,

@@ -193,6 +193,7 @@ impl Trunk {
             return Ok(empty()); // told before, and not dialled again
         }
         let record = outgoing(call, name, number, party);
+        self.api.calls.record(&record);
         let order = Order {
             attempt: Attempt { terminal: None, record, began: Instant::now() },
             peer: far_end,
@@ -200,7 +201,10 @@ impl Trunk {
             timeout: Duration::from_millis(timeout_ms),
             allowance: Allowance { longest, octets: octets.unwrap_or(u64::MAX), linger: None },
         };
-        if line.orders.try_send(order).is_err() {
+        if let Err(unsent) = line.orders.try_send(order) {
+            let mut record = unsent.into_inner().attempt.record;
+            record.end(&Outcome::LineTaken);
+            self.api.calls.record(&record);
             let (how, why) = crate::trunk::words::Ended::words(&Outcome::LineTaken);
             let ended_at = jiff::Timestamp::now();
             let ended = crate::trunk::words::Ended {

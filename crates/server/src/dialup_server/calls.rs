@@ -21,12 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::relay::Acceptor;
 use crate::dialup::LineState;
-use crate::directory::Name;
+use crate::directory::{CallRecord, Name};
 use crate::outcome::Outcome;
 use crate::trunk::words::{CallState, Ended, Event, FarEnd, LinkUp};
 
 /// Calls that are remembered; the information server forgets each when it has settled it.
 const CALLS_MAX: usize = 10_000;
+
+/// Records of calls that are kept for the operator here, of this process; the information server has them all.
+const RECORDS_MAX: usize = 1000;
 
 /// Events that a slow trunk may be behind; then it is told everything anew.
 const EVENTS_MAX: usize = 1024;
@@ -54,16 +57,33 @@ pub(super) struct Calls {
 struct Known {
     trunks: u64,
     calls: BTreeMap<CallId, Kept>,
-    lines: BTreeMap<Name, (LineState, Option<String>)>,
+    lines: BTreeMap<Name, LineNow>,
+    /// The calls of this process, the oldest first.
+    records: VecDeque<CallRecord>,
+    /// Since when there has been no trunk.
+    lost_at: Option<Timestamp>,
     rings: BTreeMap<CallId, oneshot::Sender<FarEnd>>,
     agreements: BTreeMap<String, Agreement>,
     /// Requests of the trunk that is up.
     acceptors: VecDeque<Acceptor>,
 }
 
+/// What a line does.
+#[derive(Debug, Clone)]
+pub(super) struct LineNow {
+    pub(super) state: LineState,
+    pub(super) fault: Option<String>,
+    /// Since when.
+    pub(super) since: Timestamp,
+    /// Rings that were not answered since the start.
+    pub(super) rings_refused: u64,
+}
+
 struct Kept {
     state: CallState,
     hang_up: CancellationToken,
+    /// The operator here hangs it up.
+    is_ended_here: bool,
     link: Option<Arc<Link>>,
 }
 
@@ -90,7 +110,7 @@ impl Calls {
     /// What the last process left: calls that it had begun are over, for it hung up when it ended.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         private_folder(folder)?;
-        let mut known = Known::default();
+        let mut known = Known { lost_at: Some(Timestamp::now()), ..Known::default() };
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let Some(call) = path.file_name().and_then(|name| name.to_str()?.parse::<CallId>().ok()) else { continue };
@@ -149,6 +169,7 @@ impl Calls {
     pub(super) fn trunk_up(&self) -> u64 {
         let mut known = self.lock();
         known.trunks += 1;
+        known.lost_at = None;
         self.trunk.send_replace(Some(known.trunks));
         known.trunks
     }
@@ -158,7 +179,44 @@ impl Calls {
         known.trunks += 1;
         known.rings.clear();
         known.acceptors.clear();
+        known.lost_at = Some(Timestamp::now());
         self.trunk.send_replace(None);
+    }
+
+    /// What a line does.
+    pub(super) fn line_now(&self, line: &Name) -> Option<LineNow> {
+        self.lock().lines.get(line).cloned()
+    }
+
+    /// A ring on this line was not answered.
+    pub(super) fn ring_refused(&self, line: &Name) {
+        if let Some(now) = self.lock().lines.get_mut(line) {
+            now.rings_refused += 1;
+        }
+    }
+
+    /// Notes how far a call is, for the operator here.
+    pub(super) fn record(&self, record: &CallRecord) {
+        let records = &mut self.lock().records;
+        match records.iter_mut().rev().find(|found| found.id == record.id) {
+            Some(found) => *found = record.clone(),
+            None => {
+                if records.len() >= RECORDS_MAX {
+                    records.pop_front();
+                }
+                records.push_back(record.clone());
+            }
+        }
+    }
+
+    /// The calls of this process, the newest first.
+    pub(super) fn records(&self) -> Vec<CallRecord> {
+        self.lock().records.iter().rev().cloned().collect()
+    }
+
+    /// Since when there has been no trunk; `None`: there is one.
+    pub(super) fn without_trunk_since(&self) -> Option<Timestamp> {
+        self.lock().lost_at
     }
 
     /// Returns when there has been no trunk for so long.
@@ -178,7 +236,7 @@ impl Calls {
     pub(super) fn follow(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let known = self.lock(); // nothing is told in between
         let events = self.events.subscribe();
-        let lines = known.lines.iter().map(|(line, (state, fault))| line_event(line, *state, fault.clone()));
+        let lines = known.lines.iter().map(|(line, now)| line_event(line, now.state, now.fault.clone()));
         let calls = known.calls.iter().map(|(call, kept)| call_event(*call, &kept.state));
         let all = lines.chain(calls).chain([Event::AllTold]).collect();
         (all, events)
@@ -191,7 +249,10 @@ impl Calls {
     pub(super) fn line(&self, line: &Name, state: LineState, fault: Option<String>) {
         let fault: Option<String> = fault.map(|fault| fault.chars().take(200).collect());
         let mut known = self.lock();
-        known.lines.insert(line.clone(), (state, fault.clone()));
+        let before = known.lines.get(line);
+        let since = before.filter(|now| now.state == state).map_or_else(Timestamp::now, |now| now.since);
+        let rings_refused = before.map_or(0, |now| now.rings_refused);
+        known.lines.insert(line.clone(), LineNow { state, fault: fault.clone(), since, rings_refused });
         self.tell(line_event(line, state, fault));
     }
 
@@ -263,6 +324,30 @@ impl Calls {
         found.inspect(|kept| kept.hang_up.cancel()).is_some() || rang
     }
 
+    /// The operator here hangs a call up. `false`: none with this id is under way.
+    pub(super) fn end_here(&self, call: CallId) -> bool {
+        let mut known = self.lock();
+        let kept = known.calls.get_mut(&call).filter(|kept| !matches!(kept.state, CallState::Ended(_)));
+        kept.map(|kept| {
+            kept.is_ended_here = true;
+            kept.hang_up.cancel();
+        })
+        .is_some()
+    }
+
+    /// How a call ended that was hung up before its link was there.
+    pub(super) fn hung_up(&self, call: CallId) -> Outcome {
+        match self.is_ended_here(call) {
+            true => Outcome::EndedByOperator,
+            false => Outcome::LinkFailed("hung up by the information server".into()),
+        }
+    }
+
+    /// Whether the operator here hangs it up.
+    pub(super) fn is_ended_here(&self, call: CallId) -> bool {
+        self.lock().calls.get(&call).is_some_and(|kept| kept.is_ended_here)
+    }
+
     /// The information server has the record of a call that is over: it is forgotten here. `false`: it is not over, or not known.
     pub(super) fn settled(&self, call: CallId) -> bool {
         let mut known = self.lock();
@@ -312,7 +397,7 @@ impl Calls {
 
 impl Kept {
     fn new(state: CallState) -> Self {
-        Self { state, hang_up: CancellationToken::new(), link: None }
+        Self { state, hang_up: CancellationToken::new(), is_ended_here: false, link: None }
     }
 }
 

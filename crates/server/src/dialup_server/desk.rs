@@ -51,6 +51,7 @@ impl Desk for TrunkDesk {
     async fn screen(&self, line: &LineConfig, ring: &Ring) -> Option<(CallRecord, FarEnd)> {
         let call = CallId::now();
         let Some(far_end) = self.calls.ask(call, &line.name, ring).await else {
+            self.calls.ring_refused(&line.name);
             if let Some(left_out) = NOT_ANSWERED.next(std::time::Instant::now()) {
                 tracing::warn!(line = %line.name, caller = ?ring.caller, left_out, "ring not answered");
             }
@@ -68,11 +69,16 @@ impl Desk for TrunkDesk {
         }
         let mut record = CallRecord::begin(Direction::Incoming, line.name.clone(), number, party);
         record.id = call;
+        self.calls.record(&record);
         Some((record, far_end))
     }
 
     fn hang_up(&self, call: CallId) -> CancellationToken {
         self.calls.hang_up(call)
+    }
+
+    fn hung_up(&self, call: CallId) -> Outcome {
+        self.calls.hung_up(call)
     }
 
     async fn session(
@@ -84,6 +90,7 @@ impl Desk for TrunkDesk {
         allowance: Option<Allowance>,
     ) -> SessionResult {
         let allowance = allowance.unwrap_or(Allowance { longest: INCOMING_LONGEST, octets: u64::MAX, linger: None });
+        self.calls.record(&attempt.record);
         let relay = Relay {
             calls: self.calls.clone(),
             config: self.config.clone(),
@@ -98,6 +105,7 @@ impl Desk for TrunkDesk {
     }
 
     async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
+        self.calls.record(&attempt.record);
         let (how, why) = Ended::words(&outcome);
         let ended_at = attempt.record.moment(lasted);
         let CallRecord { id, connected_at, octets_out, octets_in, .. } = attempt.record;

@@ -99,7 +99,7 @@ impl Relay {
         let establishing = timeout_at(hang_up_at, Link::establish(call, config));
         let established = tokio::select! {
             established = establishing => established,
-            () = hang_up.cancelled() => return failed(Outcome::LinkFailed("hung up by the information server".into())),
+            () = hang_up.cancelled() => return failed(self.calls.hung_up(self.record.id)),
         };
         let link = match established {
             Ok(Ok(link)) => Arc::new(link),
@@ -169,7 +169,10 @@ impl Relay {
                 Some(_) = forwarded.join_next() => {}
                 () = hang_up.cancelled() => {
                     link.hang_up(); // every receipt is in, or nothing more is wanted
-                    return Outcome::Completed;
+                    return match self.calls.is_ended_here(self.record.id) {
+                        true => Outcome::EndedByOperator,
+                        false => Outcome::Completed,
+                    };
                 }
                 () = &mut silent => return Outcome::Idle("the far end fell silent"),
                 () = &mut spent => return Outcome::AllowanceSpent,

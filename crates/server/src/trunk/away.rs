@@ -505,7 +505,7 @@ impl Job {
                         Outcome::SessionLost { why, delivering: None }
                     }
                     // It was hung up there, which the session saw as a link that was lost.
-                    _ if told == Outcome::AllowanceSpent => told,
+                    _ if matches!(told, Outcome::AllowanceSpent | Outcome::EndedByOperator) => told,
                     Some(served) => served,
                     None if ended.is_orderly() && self.record.direction == Direction::Incoming => Outcome::Completed,
                     None => told,

@@ -1,0 +1,111 @@
+//! What the technician beside the modems can ask of a dial-up server: its lines, its calls, what is wrong. The rest is its information
+//! server's.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use line::CallId;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::DialupConfig;
+use super::calls::Calls;
+use crate::dialup::{LineEntry, LineState};
+use crate::ingest::http::problem;
+
+#[derive(Clone)]
+struct Desk {
+    calls: Arc<Calls>,
+    config: Arc<DialupConfig>,
+}
+
+/// The routes: of an information server's those that are about lines and calls.
+pub(super) fn router(calls: Arc<Calls>, config: Arc<DialupConfig>) -> Router {
+    Router::new()
+        .route("/lines", get(list_lines))
+        .route("/calls", get(list_calls))
+        .route("/calls/{id}/end", post(end_call))
+        .route("/alarms", get(list_alarms))
+        .fallback(|State(desk): State<Desk>, uri: Uri| async move {
+            let server = &desk.config.information;
+            let detail = format!(
+                "this is a dial-up server, which knows lines, calls and alarms only; ask the information server at {server} for {}",
+                uri.path()
+            );
+            problem(StatusCode::NOT_FOUND, "server", &detail)
+        })
+        .with_state(Desk { calls, config })
+}
+
+async fn list_lines(State(desk): State<Desk>) -> Response {
+    let entries = desk.config.lines.iter().map(|line| {
+        let now = desk.calls.line_now(&line.name);
+        LineEntry {
+            name: line.name.to_string(),
+            port: line.port.to_string(),
+            state: now.as_ref().map_or(LineState::Initialising, |now| now.state),
+            fault: now.as_ref().and_then(|now| now.fault.clone()),
+            rings_refused: now.map_or(0, |now| now.rings_refused),
+        }
+    });
+    Json(entries.collect::<Vec<_>>()).into_response()
+}
+
+#[derive(Deserialize)]
+struct Window {
+    last: Option<usize>,
+    after: Option<String>,
+}
+
+/// The calls of this process, newest first.
+async fn list_calls(State(desk): State<Desk>, Query(Window { last, after }): Query<Window>) -> Response {
+    let records = desk.calls.records();
+    let begin = match after.map(|after| after.parse::<CallId>()) {
+        None => 0,
+        Some(Ok(after)) => {
+            records.iter().position(|record| record.id == after).map_or(records.len(), |found| found + 1)
+        }
+        Some(Err(error)) => return problem(StatusCode::BAD_REQUEST, "after", &error.to_string()),
+    };
+    Json(records.into_iter().skip(begin).take(last.unwrap_or(100)).collect::<Vec<_>>()).into_response()
+}
+
+async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+    let Ok(call) = id.parse::<CallId>() else {
+        return problem(StatusCode::BAD_REQUEST, "id", &format!("{id:?} is no call's id"));
+    };
+    if !desk.calls.end_here(call) {
+        return problem(StatusCode::NOT_FOUND, "id", &format!("no call {call} is under way here"));
+    }
+    tracing::info!(%call, "call ended by the operator");
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// What is wrong now: a line out of order, no connection to the information server.
+async fn list_alarms(State(desk): State<Desk>) -> Response {
+    let lines = desk.config.lines.iter().filter_map(|line| {
+        let now = desk.calls.line_now(&line.name).filter(|now| now.state == LineState::OutOfOrder)?;
+        let fault = now.fault.unwrap_or_else(|| "out of order".to_owned());
+        Some(json!({
+            "kind": "line-out-of-order",
+            "subject": line.name.to_string(),
+            "detail": format!("{}: {fault}; it is tried again every half minute", line.port),
+            "raised_at": now.since,
+            "cleared_at": null,
+        }))
+    });
+    let trunk = desk.calls.without_trunk_since().map(|since| {
+        json!({
+            "kind": "information-server-lost",
+            "subject": desk.config.information,
+            "detail": "no connection to the information server: no call is placed or answered; see the log for why",
+            "raised_at": since,
+            "cleared_at": null,
+        })
+    });
+    Json(lines.chain(trunk).collect::<Vec<_>>()).into_response()
+}
