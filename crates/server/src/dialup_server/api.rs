@@ -203,7 +203,7 @@ impl Trunk {
         };
         if let Err(unsent) = line.orders.try_send(order) {
             let mut record = unsent.into_inner().attempt.record;
-            record.end(&Outcome::LineTaken);
+            record.end(&Outcome::LineTaken, Duration::ZERO);
             self.api.calls.record(&record);
             let (how, why) = crate::trunk::words::Ended::words(&Outcome::LineTaken);
             let ended_at = jiff::Timestamp::now();
