@@ -59,16 +59,19 @@ impl CheckConfig {
             #[cfg(feature = "serve")]
             ConfigKind::Server => {
                 use config::server::Kind;
-                let mut warnings = Vec::new();
-                if let Kind::Information(config) = config::server::read_any(&self.file)? {
-                    if config.number_only {
-                        warnings.push("stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it".to_owned());
-                    }
-                    if config.mail.is_some_and(|mail| mail.postmaster.is_none()) {
-                        warnings.push("mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow".to_owned());
-                    }
-                }
-                warnings
+                let Kind::Information(config) = config::server::read_any(&self.file)? else { return Ok(Vec::new()) };
+                let is_without_postmaster = config.mail.is_some_and(|mail| mail.postmaster.is_none());
+                let warnings = [
+                    (
+                        config.number_only,
+                        "stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it",
+                    ),
+                    (
+                        is_without_postmaster,
+                        "mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow",
+                    ),
+                ];
+                warnings.into_iter().filter(|(is_so, _)| *is_so).map(|(_, warning)| warning.to_owned()).collect()
             }
             #[cfg(feature = "answer")]
             ConfigKind::Terminal => config::terminal::read(&self.file)?.remarks(),

@@ -43,6 +43,9 @@ const KEY_FILE: &str = "dialup.key";
 /// The lock of that folder.
 const LOCK: &str = "dialup-server";
 
+/// Connections to the operator's socket at once.
+const OPERATOR_SEATS: usize = 16;
+
 /// Between two tries to reach the information server: the first, doubled to the longest.
 const RECONNECT_FIRST: Duration = Duration::from_millis(500);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(30);
@@ -107,11 +110,7 @@ pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> 
     let listener = bind_operator(&socket)?;
     let router = operator::router(calls.clone(), desk.config.clone());
     let stopped = shutdown.clone();
-    tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await {
-            tracing::error!(%error, "operator's socket failed");
-        }
-    });
+    tasks.spawn(crate::operator::listen(listener, router, OPERATOR_SEATS, stopped));
     let api = Arc::new(api::Api { calls, desk, lines });
     let line_names: Vec<_> = api.lines.keys().map(ToString::to_string).collect();
     tracing::info!(name = %config.name, key = %key.public(), lines = line_names.join(" "), "dial-up server ready");
