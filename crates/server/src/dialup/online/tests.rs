@@ -13,7 +13,7 @@ const LINGER: Duration = Duration::from_secs(600);
 async fn open(scene: &mut Scene) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    scene.tasks.spawn(scene.dialup.clone().serve_online(listener));
+    scene.tasks.spawn(scene.dialup.clone().serve_online(listener, 1000));
     address
 }
 
