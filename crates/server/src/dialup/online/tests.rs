@@ -7,16 +7,13 @@ use tokio::sync::Barrier;
 use super::super::scene::{Scene, Shelf};
 use super::*;
 
-/// Connections at once, more than any test has.
-const SEATS: usize = 1000;
-
 /// Longer than any wait of the port's.
 const LINGER: Duration = Duration::from_secs(600);
 
 async fn open(scene: &mut Scene) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    scene.tasks.spawn(scene.dialup.clone().serve_online(listener, SEATS));
+    scene.tasks.spawn(scene.dialup.clone().serve_online(listener, 1000));
     address
 }
 
