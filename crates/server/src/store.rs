@@ -100,7 +100,6 @@ pub struct Store {
     refusals: RefusalRules,
     /// Contents that are coming in.
     drafts: Arc<Drafts>,
-    refusals: RefusalRules,
     /// Told when a message came that expires, or that is held back.
     expiring: Arc<Notify>,
     database: Arc<Path>,
@@ -281,7 +280,6 @@ impl Store {
             quotas: Quotas::default(),
             refusals: RefusalRules::default(),
             drafts: Arc::default(),
-            refusals: RefusalRules::default(),
             expiring: Arc::default(),
             database: path.into(),
             arriving: Arriving::default(),

@@ -165,8 +165,6 @@ async fn proved_session(
     proof_wait: Duration,
     shared: &Arc<Shared>,
 ) -> Result<(), NotLetIn> {
-    let (stream, carried) = Metered::new(stream);
-    let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
     // Before its trust is read: what is revoked from here on ends this session.
     let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
     let (stream, carried) = Metered::new(stream);

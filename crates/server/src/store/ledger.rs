@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn call(placed: i64, connected: Option<i64>) -> CallRecord {
-        let (line, number) = ("line-1".parse().unwrap(), "201".parse::<Number>().unwrap());
+        let (line, number) = ("line-1".parse::<Name>().unwrap(), "201".parse::<Number>().unwrap());
         let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
         let record = CallRecord::begin(Direction::Outgoing, line, Some(number), "owner".parse().unwrap());
         CallRecord { placed_at: at(placed), connected_at: connected.map(at), ..record }
