@@ -1,11 +1,12 @@
 //! The server as a whole: opens its rooms, and runs the one loop in which calls are decided.
 
 mod calendar;
+mod config;
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,42 +14,40 @@ use std::time::{Duration, Instant};
 
 use delivery::proof::KeyFileError;
 use delivery::{MessageId, StateFolderError, TerminalId};
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use line::{CallId, Home, Hours};
-use link::{Capture, OpenPorts};
+use line::CallId;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::{AlarmConfig, AlarmKind, Alarms, Unproved};
+use crate::alarms::{AlarmKind, Alarms, Unproved};
 use crate::bounces::{self, BounceConfig};
 use crate::causes::with_causes;
 use crate::descriptors::Descriptors;
-use crate::dialer::{Dialer, Money, NotPlaced};
-use crate::dialup::{AddressPool, DialUp, LineConfig, LinkSettings, Report, Rooms};
+use crate::dialer::{Dialer, NotPlaced};
+use crate::dialup::{DialUp, LinkSettings, Report, Rooms};
 use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
-use crate::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Reserve, RetryRules, Rules, StormRules};
-use crate::ingest::feeds::{self, FeedConfig, Feeds};
+use crate::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Rules};
+use crate::ingest::feeds::{self, Feeds};
 use crate::ingest::http::Submissions;
-use crate::ingest::mail::{self, MailConfig};
+use crate::ingest::mail;
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
 use crate::metrics::{self, Metrics};
 use crate::operator;
 use crate::outcome::Outcome;
 use crate::plan::{Question, wall};
-use crate::store::{CallAway, MostUrgent, Quotas, RefusalRules, Retention, Standing, Store, StoreError};
-use crate::trunk::DialupServer;
+use crate::store::{CallAway, MostUrgent, Standing, Store, StoreError};
 use crate::trunk::information::{self, Pop};
 use crate::upkeep;
 use crate::verdict::Verdict;
 use crate::waiting::Decided;
 use crate::webhooks::{self, Post};
 use calendar::Calendar;
+pub use config::{Config, TerminalConditions};
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -68,90 +67,6 @@ const UNKNOWN_END_GUARD: Duration = Duration::from_secs(5);
 
 /// Calls that were not answered are remembered over a restart for so long: a series of redials is longer than its rest.
 const SERIES_MEMORY: SignedDuration = SignedDuration::from_hours(14 * 24);
-
-/// What a server needs to know.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Folder of the database, contents and the operator's socket.
-    pub state: PathBuf,
-    /// Where submissions are taken on the host; `None`: only over links.
-    pub submission_listen: Option<SocketAddr>,
-    /// What is read of the Web.
-    pub feeds: Vec<FeedConfig>,
-    /// What takes mail, if anything does.
-    pub mail: Option<MailConfig>,
-    /// Where terminals with Internet access of their own connect; `None`: nowhere.
-    pub delivery_listen: Option<SocketAddr>,
-    /// Largest content taken, in octets.
-    pub submission_size_max: u64,
-    /// How much may wait.
-    pub quotas: Quotas,
-    /// How long is kept what has all its verdicts.
-    pub retention: Retention,
-    /// Our address on every link.
-    pub link_address: Ipv4Addr,
-    /// Addresses for callers that have none in the directory.
-    pub link_pool: AddressPool,
-    /// Where everything that crosses a link is recorded, if anywhere.
-    pub capture: Option<Capture>,
-    /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
-    pub tun: Option<OpenPorts>,
-    /// The country in which the lines are, and whose numbers are written without a country code.
-    pub home: Option<Home>,
-    /// When failed calls are tried again.
-    pub retry: RetryRules,
-    /// When messages are tried again that their terminals refused.
-    pub refusals: RefusalRules,
-    /// How many calls may begin, and be under way.
-    pub storm: StormRules,
-    /// Lines that are kept free.
-    pub reserve: Reserve,
-    /// When and how terminals may be called: the first that names one counts, and one without names is for all others.
-    pub conditions: Vec<TerminalConditions>,
-    /// What calls cost, and what may be spent.
-    pub money: Money,
-    /// Where `/metrics`, `/healthz` and `/readyz` are; `None`: nowhere.
-    pub metrics_listen: Option<SocketAddr>,
-    /// Whether stock terminals are believed that nothing but their number proves.
-    pub number_only: bool,
-    /// Who is told of alarms.
-    pub alarm: AlarmConfig,
-    /// The lines of this process.
-    pub lines: Vec<LineConfig>,
-    /// Where dial-up servers connect; `None`: nowhere.
-    pub trunk_listen: Option<SocketAddr>,
-    /// The dial-up servers, and their lines.
-    pub dialup_servers: Vec<DialupServer>,
-}
-
-impl Config {
-    /// The providers that it names, and where.
-    fn providers(&self) -> BTreeMap<Name, Vec<String>> {
-        let mut named = BTreeMap::<Name, Vec<String>>::new();
-        if let Some(mail) = &self.mail {
-            named.entry(mail.provider.clone()).or_default().push("mail.provider".to_owned());
-        }
-        for (index, feed) in self.feeds.iter().enumerate() {
-            named.entry(feed.provider.clone()).or_default().push(format!("feed[{index}].provider"));
-        }
-        named
-    }
-}
-
-/// When and how some terminals may be called.
-#[derive(Debug, Clone, Default)]
-pub struct TerminalConditions {
-    /// Which; none: those that no other names.
-    pub terminals: BTreeSet<Name>,
-    /// Hours of the week.
-    pub hours: Hours,
-    /// Days on which they are not called at all.
-    pub closed: BTreeSet<Date>,
-    /// The lines that reach them; none: every line.
-    pub lines: BTreeSet<Name>,
-    /// An alarm is raised for one that was not reached for so long.
-    pub silent_after: Option<Duration>,
-}
 
 /// Why a server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]

@@ -13,12 +13,13 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
+use std::io::{BufRead as _, BufReader, PipeReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -92,12 +93,54 @@ fn blocks(guide: &'static str) -> Vec<Block> {
     blocks
 }
 
+/// What a program that stays has said.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Log {
+    /// Fills with the lines of `output`, until it ends.
+    fn of(output: PipeReader) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let filled = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                filled.lines.lock().unwrap().push(line);
+                filled.more.notify_all();
+            }
+        });
+        log
+    }
+
+    fn all(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    fn said(&self, what: &str) -> Option<String> {
+        self.lines.lock().unwrap().iter().find(|line| line.contains(what)).cloned()
+    }
+
+    fn wait(&self, what: &str) {
+        let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(what));
+        let lines = self.lines.lock().unwrap();
+        let (lines, _) = self.more.wait_timeout_while(lines, PATIENCE, is_missing).unwrap();
+        assert!(lines.iter().any(|line| line.contains(what)), "{what:?} is not said:\n{}", lines.join("\n"));
+    }
+
+    /// Until it says anything, or for this long.
+    fn wait_for_more(&self, longest: Duration) {
+        drop(self.more.wait_timeout(self.lines.lock().unwrap(), longest).unwrap());
+    }
+}
+
 /// The folder in which the guides are followed.
 struct Reader {
     folder: tempfile::TempDir,
     /// Where the shell is.
     at: PathBuf,
-    stay: Vec<(Child, PathBuf)>,
+    stay: Vec<(Child, Arc<Log>)>,
     server: Option<String>,
 }
 
@@ -200,36 +243,26 @@ impl Reader {
 
     /// Starts a block that stays, and waits until it says that it is ready.
     fn start(&mut self, block: &Block) {
-        let log = self.path(&format!("stays-{}", self.stay.len()));
-        let file = File::create(&log).unwrap();
+        let (output, said) = std::io::pipe().unwrap();
         let mut command = self.command("bash");
         command.args(["-c", &self.typed(block)]).process_group(0);
-        command.stdout(file.try_clone().unwrap()).stderr(file);
-        self.stay.push((command.spawn().unwrap(), log.clone()));
+        command.stdout(said.try_clone().unwrap()).stderr(said);
+        let child = command.spawn().unwrap();
+        drop(command); // its copies of the pipe's end
+        let log = Log::of(output);
+        self.stay.push((child, log.clone()));
         let said = READY.iter().find(|(program, _)| block.text.contains(program)).map(|(_, said)| *said);
         let Some(said) = said else { return };
-        self.wait(&log, said);
-        if let Some(line) = self.said(&log, "taking submissions") {
+        log.wait(said);
+        if let Some(line) = log.said("taking submissions") {
             let event: Value = serde_json::from_str(&line).unwrap();
             self.server = Some(event["address"].as_str().unwrap().to_owned());
         }
     }
 
-    fn said(&self, log: &Path, what: &str) -> Option<String> {
-        fs::read_to_string(log).unwrap().lines().find(|line| line.contains(what)).map(str::to_owned)
-    }
-
-    fn wait(&self, log: &Path, what: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.said(log, what).is_none() {
-            assert!(Instant::now() < deadline, "{what:?} is not said:\n{}", fs::read_to_string(log).unwrap());
-            sleep(Duration::from_millis(100));
-        }
-    }
-
     /// All that was said by what stays.
     fn logs(&self) -> String {
-        self.stay.iter().map(|(_, log)| fs::read_to_string(log).unwrap_or_default()).collect()
+        self.stay.iter().map(|(_, log)| log.all() + "\n").collect()
     }
 
     fn follow(&mut self, block: &Block) {
@@ -244,7 +277,11 @@ impl Reader {
         loop {
             match self.run(block) {
                 Ok(_) => return,
-                Err(_) if how == "soon" && Instant::now() < deadline => sleep(Duration::from_millis(500)),
+                // What it shows comes of what some program that stays does, and says.
+                Err(_) if how == "soon" && Instant::now() < deadline => match self.stay.last() {
+                    Some((_, log)) => log.wait_for_more(Duration::from_millis(500)),
+                    None => panic!("{}:{}: nothing is under way", block.guide, block.line),
+                },
                 Err(why) => panic!("{}:{}: {why}\n{}\n{}", block.guide, block.line, block.text, self.logs()),
             }
         }
@@ -269,8 +306,7 @@ fn every_shell_block_of_every_guide_works_as_it_stands() {
             reader.follow(&block);
         }
         if *guide == "docs/guides/by-hand.md" {
-            let starter = reader.stay.last().unwrap().1.clone();
-            reader.wait(&starter, "ring not answered");
+            reader.stay.last().unwrap().1.wait("ring not answered");
             let calls = fs::read_to_string(reader.at.join("calls.jsonl")).unwrap();
             assert!(calls.lines().any(|call| call.contains("\"billed_seconds\":0")), "{calls}");
             reader.lay_out();
