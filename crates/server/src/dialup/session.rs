@@ -297,12 +297,6 @@ impl Session {
             tracing::warn!(call = %self.call, party = %self.peer.name(), %outcome, "hung up");
             link.hang_up();
         }
-        // What went as early data is read there after the proof only: it is free, and not in doubt.
-        if matches!(outcome, Outcome::NotProved(_))
-            && let Err(error) = self.shared.store.unproved(self.call).await
-        {
-            tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
-        }
         Served { outcome, showing }
     }
 
