@@ -276,14 +276,8 @@ impl Session {
     pub(crate) async fn serve(&self, link: &Arc<impl OpenLink>, began: Instant, hearing: Option<Duration>) -> Served {
         // Before anything is read of it: what is revoked from here on ends this session.
         let open = self.shared.keys.sessions().open(self.peer.whose());
-        let mut course = Course { is_recognised: false, is_admitted: false };
+        let mut course = Course { is_recognised: false, is_admitted: false, has_shown: false };
         let outcome = self.serve_open(link, began, hearing, &open, &mut course).await;
-        // What went as early data is read there after the proof only: it is free, and not in doubt.
-        if matches!(outcome, Outcome::NotProved(_))
-            && let Err(error) = self.shared.store.unproved(self.call).await
-        {
-            tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
-        }
         let showing = match &outcome {
             _ if course.is_admitted => Showing::Terminal,
             _ if course.is_recognised || self.is_proved_by_link() => Showing::Provider,
@@ -296,6 +290,13 @@ impl Session {
         if matches!(outcome, Outcome::Revoked(_)) {
             tracing::warn!(call = %self.call, party = %self.peer.name(), %outcome, "hung up");
             link.hang_up();
+        }
+        // What went as early data is read there after the proof only: it is free, and not in doubt.
+        if matches!(outcome, Outcome::NotProved(_))
+            && !course.has_shown
+            && let Err(error) = self.shared.store.unproved(self.call).await
+        {
+            tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
         }
         Served { outcome, showing }
     }
@@ -363,9 +364,13 @@ impl Session {
                 why = open.revoked() => return Outcome::Revoked(why),
                 () = hang_up.cancelled() => return Outcome::EndedByOperator,
                 admitted = Proving::end(&mut proving), if proving.is_some() => {
-                    let Some(Proving { due, until, .. }) = proving.take() else { continue };
+                    let Some(Proving { admission, due, until }) = proving.take() else { continue };
                     let Some(admitted) = admitted else {
-                        return self.not_admitted(link.as_ref(), until, &mut deliveries).await;
+                        let outcome = self.not_admitted(link.as_ref(), until, &mut deliveries).await;
+                        deliveries.shutdown().await;
+                        // A proof that came too late, or was revoked: what was sent may have been read there.
+                        course.has_shown = admission.has_come();
+                        return outcome;
                     };
                     link.proved(&admitted);
                     connected = Some(self.connected(admitted, due, course).await);
@@ -584,6 +589,8 @@ struct Course {
     is_recognised: bool,
     /// A terminal was admitted.
     is_admitted: bool,
+    /// It was not, and has shown all the same what it takes: too late, or it was revoked.
+    has_shown: bool,
 }
 
 impl Course {

@@ -54,10 +54,9 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Whether it has come.
+    /// Whether the far end has shown what it takes: from then on it may have read what was sent, whatever it was revoked since.
     pub(crate) fn has_come(&self) -> bool {
-        self.revoked.borrow().is_none()
-            && self.proof.proved().is_some_and(|proved| self.is_pinned(&proved) || *self.enrolled.borrow())
+        self.proof.proved().is_some_and(|proved| self.is_pinned(&proved) || *self.enrolled.borrow())
     }
 
     /// Waits for it. `None`: the connection ended without, or the terminal lost its trust. May be dropped and called again.
