@@ -469,7 +469,7 @@ impl TerminalVerbs {
                     desk.print(&made);
                     return Ok(ExitCode::SUCCESS);
                 }
-                let bundle = text(&made["bundle"]);
+                let bundle = made["bundle"].as_str().context("the server did not answer with a bundle")?;
                 match output {
                     Some(path) => {
                         write_secret(&path, bundle.as_bytes())

@@ -199,6 +199,7 @@ url = "{feed}"
 topic = "news/demo"
 provider = "feeds"
 every = "1s"
+from_the_first = true
 allow_private = true
 
 [retry]

@@ -219,7 +219,7 @@ fn all_faults_of_a_terminals_config_are_told_at_once_each_with_its_key() {
         delay = 60
         address = "10.77"
         [server]
-        number = "2-0-1"
+        number = "2x1"
         [terminal]
         callers = ["201", "+0201", 201]
         linger = "61s"

@@ -83,7 +83,7 @@ fn a_provider_with_limits_sends_to_nobody_else() {
     assert_eq!(refused.code, Some(3));
     assert!(refused.stderr.contains("403 Forbidden): to: this provider may not send to tel:301"), "{}", refused.stderr);
     let wrong = village.run(&["provider", "add", "x", "--may-send", "everything", "--config", "server.toml"]);
-    assert!(wrong.stderr.contains("may_send: \"everything\""), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("--may-send: \"everything\""), "{}", wrong.stderr);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn an_operators_fault_is_named_with_its_field() {
         ("missing name", r#"{"number":"302"}"#, 422, "body", "name"),
         ("wrong type", r#"{"name":"x","number":302}"#, 422, "body", "number"),
         ("bad name", r#"{"name":"../x","number":"302"}"#, 400, "name", "../x"),
-        ("bad number", r#"{"name":"x","number":"3-0-2"}"#, 400, "number", "digits only"),
+        ("bad number", r#"{"name":"x","number":"30x2"}"#, 400, "number", "30x2"),
         ("bad address", r#"{"name":"x","address":"10.77"}"#, 400, "address", "10.77"),
         ("neither number nor address", r#"{"name":"x"}"#, 400, "number", "an address"),
         ("taken name", r#"{"name":"owner","number":"302"}"#, 409, "name", ""),
