@@ -124,7 +124,7 @@ async fn clean(store: &Store, retention: Retention) {
     match store.forget_doubts(Timestamp::now(), retention.doubts).await {
         Ok(0) => {}
         Ok(envelopes) => {
-            tracing::warn!(envelopes, "failed, unknown: terminals that may have them were not heard of again")
+            tracing::warn!(envelopes, "failed, unknown: terminals that may have them were not heard of again");
         }
         Err(error) => tracing::error!(%error, "what was in doubt for too long still is"),
     }

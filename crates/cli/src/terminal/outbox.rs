@@ -369,9 +369,9 @@ fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
     runtime.block_on(async {
         outlive_file_limits()?;
         if is_due_only {
-            send_when_due(&sender, call).await?
+            send_when_due(&sender, call).await?;
         } else {
-            send_now(&sender, call).await?
+            send_now(&sender, call).await?;
         }
         anyhow::Ok(())
     })?;

@@ -91,6 +91,9 @@ pub(super) struct Delivery<M, P> {
     pub(super) metrics: Metrics,
     /// How often a silent terminal is asked whether it is there, where no line tells that it is not.
     pub(super) keep_alive: Option<Duration>,
+    /// Whether contents leave before the far end is admitted. Each is marked under way for it, and no other session has it
+    /// meanwhile: only where a stranger has to answer a call that this server placed.
+    pub(super) is_early: bool,
     /// Reads the link.
     pub(super) meter: M,
     /// Until when the line is paid for: more may come until then.
@@ -110,6 +113,9 @@ where
     let mut courier = Courier::start(stream, delivery.keep_alive).await.map_err(lost)?;
     if let Some(key) = delivery.keys.enrol(&candidate, &mut courier).await? {
         tracing::info!(terminal = %delivery.terminal.name, %key, "enrolled");
+    }
+    if !delivery.is_early && candidate.admission().wait().await.is_none() {
+        return Err(NotAdmitted::NotProved.into());
     }
     tell_keys(&mut courier, &delivery.terminal, &delivery.keys).await?;
     delivery.takes_zstd.fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
@@ -309,7 +315,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             Progress::Nothing | Progress::Part { .. } => store.not_there(id, *terminal).await?,
             // It stays in doubt; the next session asks again.
             Progress::Unknown => {
-                tracing::warn!(%call, message_id = %id, terminal = %name, "the terminal cannot say whether it has it")
+                tracing::warn!(%call, message_id = %id, terminal = %name, "the terminal cannot say whether it has it");
             }
         }
         self.doubts.remove(&id);

@@ -192,6 +192,7 @@ async fn proved_session(
         keys: shared.keys.clone(),
         due: due.clone(),
         keep_alive: Some(KEEP_ALIVE),
+        is_early: false,
         meter,
         paid_until: || None,
     };

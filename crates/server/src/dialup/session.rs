@@ -426,6 +426,7 @@ impl Session {
                                 keys: self.shared.keys.clone(),
                                 due,
                                 keep_alive: None,
+                                is_early: self.direction == Direction::Outgoing,
                                 meter,
                                 paid_until: self.paid_until(),
                             };

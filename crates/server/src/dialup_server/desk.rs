@@ -107,7 +107,7 @@ impl Desk for TrunkDesk {
 
     /// Terminals connect to the information server, which says nothing of them here: the ring is as long as it was asked.
     async fn has_come(&self, _: Option<TerminalId>) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {

@@ -279,7 +279,7 @@ async fn whose_call_has_just_ended_is_known_after_a_start() {
     open(&folder).record_call(record.clone()).await.unwrap();
     // The last process did not see its end.
     let (store, ago) = (open(&folder), |seconds| Timestamp::now() - jiff::SignedDuration::from_secs(seconds));
-    assert_eq!(store.ended_since(ago(5)).await.unwrap(), [record.party.clone()]);
+    assert_eq!(store.ended_since(ago(5)).await.unwrap(), std::slice::from_ref(&record.party));
     let ended_at = Some(ago(60));
     store.record_call(CallRecord { placed_at: ago(90), ended_at, ..record }).await.unwrap();
     assert_eq!(store.ended_since(ago(5)).await.unwrap(), []);

@@ -226,6 +226,7 @@ impl Scene {
             alarms: self.alarms.clone(),
             metrics: Metrics::default(),
             keep_alive: None,
+            is_early: true,
             meter: || (0, Counters::default()),
             paid_until: || None,
         };

@@ -271,7 +271,7 @@ async fn every_2xx_is_a_receipt_and_nothing_else_is() {
         match status {
             200..=299 => assert_eq!(verdict, Some(Verdict::Delivered), "{status}"),
             413 => {
-                assert_eq!((result.unwrap().refused, verdict), (1, Some(Verdict::Failed)), "it is too large for good")
+                assert_eq!((result.unwrap().refused, verdict), (1, Some(Verdict::Failed)), "it is too large for good");
             }
             429 | 503 => {
                 assert!(matches!(result, Err(Broken::PutOff { wait: Duration::ZERO, .. })), "{status}");
