@@ -86,6 +86,8 @@ use health::Vitals;
 use known::Known;
 use worker::{Readers, Worker};
 
+use crate::directory::CallRecord;
+
 /// The store of one server. Cheap to clone: the work is done by its threads.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -107,6 +109,8 @@ pub struct Store {
     arriving: Arriving,
     /// The providers with a webhook.
     webhooks: Arc<Mutex<BTreeSet<String>>>,
+    /// Records of calls that are over which the disk has not taken.
+    unwritten: Arc<Mutex<Vec<CallRecord>>>,
     /// Held until the threads have ended: fields are dropped in their order.
     _lock: Arc<StateLock>,
 }
@@ -284,6 +288,7 @@ impl Store {
             database: path.into(),
             arriving: Arriving::default(),
             webhooks: Arc::new(Mutex::new(with_webhook)),
+            unwritten: Arc::default(),
             _lock: Arc::new(lock),
         })
     }

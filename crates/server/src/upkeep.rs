@@ -56,6 +56,9 @@ async fn keep_time(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>, shutdown:
     loop {
         expire(store).await;
         release(store, due).await;
+        if let Err(error) = store.record_again().await {
+            tracing::error!(%error, "records of calls that are over are not written yet: what was under way on them waits");
+        }
         let mut wake_at = Instant::now() + SLEEP_MAX;
         loop {
             let next = next_moment(store).await.unwrap_or_else(|error| {

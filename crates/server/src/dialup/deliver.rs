@@ -483,12 +483,16 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         self.plan.settled(id);
     }
 
-    /// The session is gone. Receipts that were in before it went still count; of the rest what had begun to leave was under way.
+    /// The session is gone. Receipts and refusals that were in before it went still count; of the rest what had begun to leave was
+    /// under way.
     async fn broken(&mut self, source: DeliveryError) -> Broken {
         let mut unsent: Vec<_> = std::mem::take(&mut self.ready).into_keys().collect();
         while let Some(done) = self.work.join_next().await {
             match done {
-                Ok(Work::Answered { sent, brought: Ok(brought @ Brought::Received(_)) }) => {
+                Ok(Work::Answered {
+                    sent,
+                    brought: Ok(brought @ (Brought::Received(_) | Brought::Refused { .. })),
+                }) => {
                     self.brought(&sent, brought);
                 }
                 Ok(Work::Prepared { due, prepared: Ok(Prepared::Ready(_)) }) => unsent.push(due),

@@ -381,10 +381,12 @@ impl Session {
                     while let Some(ended) = deliveries.join_next().await {
                         finished = Some(ended);
                     }
-                    if let Some(Proving { mut admission, due, .. }) = proving.take_if(|it| it.admission.has_come())
-                        && let Some(admitted) = admission.wait().await
-                    {
-                        let _connected = self.connected(admitted, due, course).await; // and gone
+                    if let Some(Proving { mut admission, due, .. }) = proving.take_if(|it| it.admission.has_come()) {
+                        // Admitted, or revoked meanwhile: what was sent may have been read there.
+                        course.has_shown = true;
+                        if let Some(admitted) = admission.wait().await {
+                            let _connected = self.connected(admitted, due, course).await; // and gone
+                        }
                     }
                     return self.left(gone, finished, course);
                 }
@@ -590,7 +592,7 @@ struct Course {
     is_recognised: bool,
     /// A terminal was admitted.
     is_admitted: bool,
-    /// It was not, and has shown all the same what it takes: too late, or it was revoked.
+    /// It has shown what it takes, admitted or not: it may have been too late, or revoked.
     has_shown: bool,
 }
 

@@ -1,5 +1,7 @@
 //! Call records.
 
+use std::sync::PoisonError;
+
 use jiff::Timestamp;
 use line::CallId;
 use rusqlite::params;
@@ -10,12 +12,42 @@ use super::{Last, Store, StoreError};
 use crate::directory::{CallRecord, Direction, Name};
 use crate::outcome::Outcome;
 
+/// Records of calls that are over which wait for a disk that takes them.
+const UNWRITTEN_MAX: usize = 10_000;
+
 impl Store {
     /// Writes a call record: new when the call begins (before anything is dialled), over it as the call goes on.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]. The record of a call that is over is kept, and written when the disk takes it.
     pub async fn record_call(&self, record: CallRecord) -> Result<(), StoreError> {
+        let written = self.write_call(record.clone()).await;
+        if written.is_err() && record.ended_at.is_some() {
+            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            if unwritten.len() < UNWRITTEN_MAX {
+                unwritten.push(record);
+            }
+        }
+        written
+    }
+
+    /// Writes the records of calls that are over and that the disk has not taken: until then what was under way on them stays so,
+    /// and is sent on no other call.
+    ///
+    /// # Errors
+    /// [`StoreError`]: they are kept on.
+    pub(crate) async fn record_again(&self) -> Result<(), StoreError> {
+        let records = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut all = Ok(());
+        for record in records {
+            if let Err(error) = self.record_call(record).await {
+                all = Err(error);
+            }
+        }
+        all
+    }
+
+    async fn write_call(&self, record: CallRecord) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
                 let direction = match record.direction {
