@@ -503,7 +503,7 @@ impl TerminalVerbs {
                     bail!("nothing was changed");
                 }
                 desk.ask(Method::POST, &format!("/terminals/{name}/shut-out"), None)?;
-                eprintln!("{name} is shut out; ringup terminal invite {name} lets it back in");
+                eprintln!("{name} is shut out; ringup terminal invite {name} --caller NUMBER lets it back in");
             }
             TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
             TerminalVerb::List(ByName { limit, after }) => {

@@ -467,7 +467,7 @@ impl Server {
         if *calls >= NOT_ENROLLED_CALLS {
             let detail = format!(
                 "{calls} calls reached it and it is not enrolled, the last: {why}. Take its bundle there: ringup enrol BUNDLE; \
-                 or make another: ringup terminal invite {}",
+                 or make another: ringup terminal invite {} --caller NUMBER",
                 record.party
             );
             self.alarms.raise(AlarmKind::NotEnrolled, &record.party, detail).await;

@@ -56,6 +56,9 @@ const HANG_UP_WAIT: Duration = Duration::from_secs(10);
 /// How long a delivery whose stream is gone may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// And one whose link is gone, to write down how it was left: a dial-up server may keep a stream open beyond its link.
+const LEFT_WAIT: Duration = Duration::from_secs(60);
+
 /// How often the octets of a call are counted that may carry only so many.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -378,8 +381,13 @@ impl Session {
                 () = recognised.cancelled(), if !course.is_recognised => course.is_recognised = true,
                 gone = link.gone() => {
                     // A delivery that saw the link go first says how it was left.
-                    while let Some(ended) = deliveries.join_next().await {
-                        finished = Some(ended);
+                    let left = async {
+                        while let Some(ended) = deliveries.join_next().await {
+                            finished = Some(ended);
+                        }
+                    };
+                    if timeout(LEFT_WAIT, left).await.is_err() {
+                        deliveries.shutdown().await;
                     }
                     if let Some(Proving { mut admission, due, .. }) = proving.take_if(|it| it.admission.has_come()) {
                         // Admitted, or revoked meanwhile: what was sent may have been read there.
