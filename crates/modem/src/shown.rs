@@ -52,7 +52,7 @@ fn write_escaped(out: &mut impl Write, char: char) -> fmt::Result {
     }
 }
 
-/// A writer through which text passes as [`line`].
+/// A writer through which text passes as [`line()`].
 #[derive(Debug)]
 pub struct Line<W>(pub W);
 

@@ -9,7 +9,7 @@
 //! Nothing here keeps a verdict waiting: the database writes what is to be told together with the verdict, and this room looks
 //! for it once a second while any provider has a webhook, and then as often as something was told: a webhook sets the rate. A crash
 //! after a POST and before its row is gone: told again, with the same id. Bounds: 64 tries at once, 16 for one provider while it
-//! answers well ([`pace`]), of which 2 are its own and the others come from 32 for all; 10 s each, 8 KiB of an answer's head; 64
+//! answers well (`pace`), of which 2 are its own and the others come from 32 for all; 10 s each, 8 KiB of an answer's head; 64
 //! verdicts read ahead for a provider; no redirects.
 
 mod pace;

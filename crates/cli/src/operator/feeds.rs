@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Desk;
 
-/// Feeds: what is read of the Web ([[feed]] in the server's config).
+/// Feeds: what is read of the Web (`[[feed]]` in the server's config).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
