@@ -18,13 +18,18 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let with_tun = "clippy --package ringup --package ringup-link --features ringup/tun,ringup-link/tun --all-targets \
                     --locked -- -D warnings";
     let with_tun: Vec<_> = with_tun.split_whitespace().collect();
-    let terminal_alone = "clippy --package ringup --no-default-features --features answer --locked -- -D warnings";
-    let terminal_alone: Vec<_> = terminal_alone.split(' ').collect();
+    // The parts that Debian packages are built of.
+    let part = |part: &'static str| {
+        let clippy = ["clippy", "--package", "ringup", "--no-default-features", "--features", part];
+        Step::cargo("clippy of a part alone", &[&clippy[..], &["--locked", "--", "-D", "warnings"]].concat())
+    };
     let before = [
         Step::cargo("fmt", &["fmt", "--all", "--check"]),
         Step::cargo("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
         Step::cargo("clippy with tun", &with_tun),
-        Step::cargo("clippy of the terminal alone", &terminal_alone),
+        part("answer"),
+        part("serve"),
+        part("exchange"),
         Step::cargo("doc", &["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
     ];
     for step in before {

@@ -48,7 +48,6 @@ impl std::error::Error for ConfigError {}
 
 /// What was asked for cannot be done whenever it is asked: exit code 2. Nothing was sent or changed.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "answer"), expect(dead_code, reason = "operators' verbs have none so far"))]
 pub(crate) struct WrongArgument(pub(crate) String);
 
 impl std::error::Error for WrongArgument {}
@@ -83,11 +82,11 @@ impl fmt::Display for ConfigError {
 
 impl ConfigError {
     /// A fault of the file as a whole.
+    #[cfg(any(feature = "answer", feature = "serve"))]
     fn whole(path: &Path, problem: String) -> Self {
         Self { path: path.to_owned(), faults: vec![Fault::new("", problem)], unread: None }
     }
 
-    #[cfg(any(feature = "answer", feature = "serve"))]
     pub(crate) fn json(&self) -> serde_json::Value {
         let fault =
             |fault: &Fault| serde_json::json!({ "key": fault.key, "problem": fault.problem, "line": fault.line });
@@ -97,7 +96,6 @@ impl ConfigError {
 }
 
 /// What `check-config --json` says of a good file.
-#[cfg(any(feature = "answer", feature = "serve"))]
 pub(crate) fn good_json(path: &Path, warnings: &[String]) -> serde_json::Value {
     serde_json::json!({ "file": path, "good": true, "warnings": warnings })
 }

@@ -306,7 +306,13 @@ fn every_shell_block_of_every_guide_works_as_it_stands() {
             reader.follow(&block);
         }
         if *guide == "docs/guides/by-hand.md" {
-            reader.stay.last().unwrap().1.wait("ring not answered");
+            // The terminal was on a call when the last block rang it, unless a reader waited for the end of that.
+            let (starter, ring) = (reader.stay.last().unwrap().1.clone(), blocks(guide).pop().unwrap());
+            let deadline = Instant::now() + PATIENCE;
+            while starter.said("ring not answered").is_none() {
+                assert!(Instant::now() < deadline, "a stranger's ring is not heard:\n{}", starter.all());
+                reader.run(&ring).unwrap();
+            }
             let calls = fs::read_to_string(reader.at.join("calls.jsonl")).unwrap();
             assert!(calls.lines().any(|call| call.contains("\"billed_seconds\":0")), "{calls}");
             reader.lay_out();
