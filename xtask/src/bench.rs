@@ -41,14 +41,14 @@ Examples:
   cargo xtask bench dispatch        a million terminals: decisions in a second, memory of each
   cargo xtask bench cost            a week of a hundred machines, called, polled, always connected
   cargo xtask bench build           a release build from nothing
-  cargo xtask bench --shortest      only that every bench runs, as CI does it
+  cargo xtask bench --shortest      only that benches run
 
 The tables go to standard output, what is happening to standard error. Other work on the machine
 falsifies the figures: the load before the measurement is printed with them.")]
 pub(crate) struct Bench {
     /// What to measure [default: all]
     figure: Option<Figure>,
-    /// Only that every bench runs: a build without optimisation, the least of each. CI does this. Leaves out `build`, `medium`, and those without a short form: `store`, `scale`, `doors`
+    /// Only that every bench runs: a build without optimisation, the least of each. Leaves out `build`, `medium`, and those without a short form: `store`, `scale`, `doors`
     #[arg(long)]
     shortest: bool,
 }
@@ -113,11 +113,6 @@ enum Figure {
 }
 
 impl Bench {
-    /// Every bench, as short as it gets.
-    pub(crate) fn shortest() -> Self {
-        Self { figure: None, shortest: true }
-    }
-
     /// # Errors
     /// If something that is to be measured fails: then it has no figure.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {

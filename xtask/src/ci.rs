@@ -37,7 +37,6 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     }
     timed("deny", || deny(workspace))?;
     timed("tidy", || tidy::run(workspace))?;
-    timed("benches", || crate::bench::Bench::shortest().run(workspace))?;
     crate::test::Test::default().run(workspace)
 }
 
