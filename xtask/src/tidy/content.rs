@@ -1,8 +1,10 @@
 //! What no file may hold: leftovers, sleeping tests, paths of one machine, SQL outside its room, too much, and names
 //! that say nothing.
 
+use std::collections::BTreeSet;
+
 use super::Breach;
-use super::code::Line;
+use super::code::{Attribute, Code, Path};
 use super::tree::{File, Tree};
 
 /// Past this, look for a second noun.
@@ -52,15 +54,26 @@ fn check_file(file: &File) -> Vec<Breach> {
         }
     }
     let Some(code) = &file.code else { return breaches };
-    if code.lines.len() > LINES_MAX {
-        let problem = format!("{} lines, more than {LINES_MAX}: is there a second noun in it?", code.lines.len());
+    let lines = file.text.lines().count();
+    if lines > LINES_MAX {
+        let problem = format!("{lines} lines, more than {LINES_MAX}: is there a second noun in it?");
         breaches.push(Breach::new(path, LINES_MAX + 1, problem));
     }
-    for (number, line) in code.numbered() {
-        let problems = [leftover(line), sleep_in_test(line), sql(path, line), empty_module(line)];
-        breaches.extend(problems.into_iter().flatten().map(|problem| Breach::new(path, number, problem)));
-    }
+    let problems = in_code(path, file.is_test, code);
+    breaches.extend(problems.into_iter().map(|(line, problem)| Breach::new(path, line, problem)));
     breaches
+}
+
+/// What is wrong in code, one of a kind in a line.
+fn in_code(path: &str, is_test: bool, code: &Code) -> BTreeSet<(usize, String)> {
+    let words = code.paths.iter().flat_map(|word| {
+        let problems = [unfinished(word), sleep_in_test(word, is_test), empty_module(word)];
+        problems.into_iter().flatten().map(|problem| (word.line, problem))
+    });
+    let silenced =
+        code.attributes.iter().filter_map(|attribute| Some((attribute.line, silenced(attribute)?.to_owned())));
+    let sql = code.literals.iter().filter_map(|(line, literal)| Some((*line, sql(path, literal)?)));
+    words.chain(silenced).chain(sql).collect()
 }
 
 fn stem(part: &str) -> &str {
@@ -82,46 +95,38 @@ fn is_of_path(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '.' | '_' | '-' | '/' | '}' | '~')
 }
 
-/// Code that was to be finished, or was silenced.
-fn leftover(line: &Line) -> Option<String> {
-    for word in line.words() {
-        match word.text {
-            "todo" | "unimplemented" | "dbg" if word.after.starts_with('!') => {
-                return Some(format!("{}! is not finished code", word.text));
-            }
-            "ignore" if word.before.ends_with("#[") => {
-                return Some("a test that is not run proves nothing: make it run, or remove it".to_owned());
-            }
-            // With a reason it is a decision; `expect` in its stead is refused by the compiler when it is not needed.
-            "dead_code" if line.code.contains("allow(") && !line.code.contains("reason =") => {
-                return Some("dead code is silenced: remove the code, or give the reason in the attribute".to_owned());
-            }
-            _ => {}
-        }
+fn unfinished(word: &Path) -> Option<String> {
+    let is_macro = matches!(word.name(), "todo" | "unimplemented" | "dbg") && word.after == Some('!');
+    is_macro.then(|| format!("{}! is not finished code", word.name()))
+}
+
+fn silenced(attribute: &Attribute) -> Option<&'static str> {
+    let text = attribute.text.as_str();
+    if text == "ignore" || text.starts_with("ignore =") {
+        return Some("a test that is not run proves nothing: make it run, or remove it");
     }
-    None
+    // With a reason it is a decision; `expect` in its stead is refused by the compiler when it is not needed.
+    let is_silent = text.contains("allow") && text.contains("dead_code") && !text.contains("reason =");
+    is_silent.then_some("dead code is silenced: remove the code, or give the reason in the attribute")
 }
 
-fn sleep_in_test(line: &Line) -> Option<String> {
-    let sleeps = line.words().any(|word| {
-        matches!(word.text, "sleep" | "sleep_ms" | "sleep_until")
-            && word.after.starts_with('(')
-            && !word.before.ends_with("fn ")
-    });
-    (line.is_test && sleeps).then(|| "a test sleeps: wait for the event instead".to_owned())
+fn sleep_in_test(word: &Path, is_test: bool) -> Option<String> {
+    let sleeps = matches!(word.name(), "sleep" | "sleep_ms" | "sleep_until") && word.after == Some('(');
+    (sleeps && word.before != "fn" && (is_test || word.is_test))
+        .then(|| "a test sleeps: wait for the event instead".to_owned())
 }
 
-fn sql(path: &str, line: &Line) -> Option<String> {
+fn sql(path: &str, literal: &str) -> Option<String> {
     // This file names the keywords, and is in no program.
     let is_elsewhere = path.starts_with("crates/") && !path.starts_with(STORE) && path != BARE_SQLITE;
-    let keyword = SQL.iter().find(|keyword| line.literal.contains(*keyword))?;
+    let keyword = SQL.iter().find(|keyword| literal.contains(*keyword))?;
     is_elsewhere
         .then(|| format!("SQL ({}) outside {STORE}: give the store a method with a domain name", keyword.trim()))
 }
 
-fn empty_module(line: &Line) -> Option<String> {
-    let module = line.words().find(|word| EMPTY_NAMES.contains(&word.text) && word.before.ends_with("mod "))?;
-    Some(format!("the name `{}` says nothing: name the noun it owns", module.text))
+fn empty_module(word: &Path) -> Option<String> {
+    (word.before == "mod" && EMPTY_NAMES.contains(&word.name()))
+        .then(|| format!("the name `{}` says nothing: name the noun it owns", word.name()))
 }
 
 #[cfg(test)]

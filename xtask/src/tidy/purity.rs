@@ -4,7 +4,7 @@
 //! that are not, and what a list of functions cannot name (all of `std::fs`, of tokio).
 
 use super::Breach;
-use super::code::{Line, Word};
+use super::code::Path;
 use super::tree::Tree;
 
 /// Files, or folders with all their files. One that is not there is a breach: it was renamed, and nobody checks it.
@@ -43,13 +43,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
                 continue;
             };
             is_there = true;
-            for (number, line) in code.numbered().filter(|(_, line)| !line.is_test) {
-                if let Some(impurity) = impurity(line) {
+            for path in code.paths.iter().filter(|path| !file.is_test && !path.is_test) {
+                if let Some(impurity) = impurity(path) {
                     let problem = format!("a pure module uses {impurity}: let the caller hand in what it gives");
-                    breaches.push(Breach::new(&file.path, number, problem));
+                    breaches.push(Breach::new(&file.path, path.line, problem));
                 }
             }
         }
+        breaches.dedup_by(|next, first| (&next.path, next.line) == (&first.path, first.line));
         if !is_there {
             let problem = "no such file, but it is to be checked for purity: name its successor in PURE in xtask";
             breaches.push(Breach::new(pure, 1, problem));
@@ -58,20 +59,21 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
     breaches
 }
 
-/// What a line has that a pure module may not have.
-fn impurity(line: &Line) -> Option<&str> {
-    line.words().find(is_impure).map(|word| word.text)
+/// What a path has that a pure module may not have.
+fn impurity(path: &Path) -> Option<&str> {
+    path.own().find(|(at, word)| is_impure(path, *at, word)).map(|(_, word)| word)
 }
 
-fn is_impure(word: &Word<'_>) -> bool {
-    match word.text {
+fn is_impure(path: &Path, at: usize, word: &str) -> bool {
+    let is_of = |owner| at > 0 && path.words[at - 1] == owner;
+    match word {
         "SystemTime" | "HashMap" | "HashSet" | "tokio" | "getrandom" | "rand" | "fs" => true,
         "TcpStream" | "TcpListener" | "UdpSocket" | "UnixStream" | "UnixListener" | "UnixDatagram" => true,
         // `env!` is read when the program is built.
-        "env" => !word.after.starts_with('!'),
-        "now" => word.before.ends_with("Instant::"),
-        "elapsed" => word.before.ends_with('.'),
-        "thread" => word.before.ends_with("std::"),
+        "env" => path.after != Some('!'),
+        "now" => is_of("Instant"),
+        "elapsed" => path.before == ".",
+        "thread" => is_of("std"),
         _ => false,
     }
 }
@@ -104,6 +106,7 @@ mod tests {
             "getrandom::fill(x)",
             "tokio::spawn(x)",
             "std::thread::spawn(x)",
+            "use std::{io, thread};",
         ] {
             assert_eq!(problems(&format!("fn f() {{\n{code}\n}}")).len(), 1, "{code}");
         }

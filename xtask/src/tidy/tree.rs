@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) text: String,
     /// If it is Rust.
     pub(super) code: Option<Code>,
+    /// Whether all of it is test code.
+    pub(super) is_test: bool,
 }
 
 impl Tree {
@@ -38,7 +40,9 @@ impl Tree {
                 Err(error) => return Err(error).with_context(|| format!("could not read {path}")),
             };
             // What is not UTF-8 is no text, and no rule is about it.
-            files.extend(String::from_utf8(octets).ok().map(|text| File::new(path, text)));
+            if let Ok(text) = String::from_utf8(octets) {
+                files.push(File::new(path, text)?);
+            }
         }
         Ok(Self { files })
     }
@@ -50,18 +54,14 @@ impl Tree {
 
     #[cfg(test)]
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
-        Self { files: files.iter().map(|(path, text)| File::new(path, (*text).to_owned())).collect() }
+        Self { files: files.iter().map(|(path, text)| File::new(path, (*text).to_owned()).unwrap()).collect() }
     }
 }
 
 impl File {
-    fn new(path: &str, text: String) -> Self {
-        let code = path.ends_with(".rs").then(|| Code::read(&text, is_test_path(path)));
-        Self { path: path.to_owned(), text, code }
+    fn new(path: &str, text: String) -> anyhow::Result<Self> {
+        let code = path.ends_with(".rs").then(|| Code::read(&text)).transpose();
+        let is_test = path.split('/').any(|part| part == "tests" || part == "tests.rs");
+        Ok(Self { path: path.to_owned(), code: code.with_context(|| path.to_owned())?, text, is_test })
     }
-}
-
-/// Whether all of a file is test code.
-fn is_test_path(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs")
 }
