@@ -47,6 +47,9 @@ pub enum CallerIdField {
 /// Characters between the digits of a number that mean nothing: those of RFC 3966 §5.1.1, blanks, quotes.
 const VISUAL_SEPARATORS: [char; 6] = ['-', '.', '(', ')', ' ', '"'];
 
+/// What the reader makes of octets that are no characters.
+const NOISE: char = '?';
+
 /// Columns of a caller's name (Bellcore GR-1188). A caller may choose its name: what stands in these columns is no tag.
 const NAME_COLUMNS: usize = 15;
 
@@ -72,9 +75,11 @@ impl CallerIdField {
     /// ```
     pub fn parse(line: &str) -> Option<Self> {
         let line = line.trim();
-        match tag(line) {
-            Some((Separator::Equals, ..)) => block(line),
-            Some((_, says, value)) => read(says, value).or_else(|| block_behind_ring(line)),
+        // Noise before a tag is none of it. Before a number of its own it may have been a digit.
+        let tagged = line.trim_start_matches(NOISE);
+        match tag(tagged) {
+            Some((Separator::Equals, ..)) => block(tagged),
+            Some((_, says, value)) => read(says, value).or_else(|| block_behind_ring(tagged)),
             None if is_bare_number(line) => Some(Self::Caller(CallerId::Digits(line.to_owned()))),
             None => caller_packet::read(line),
         }
@@ -156,7 +161,7 @@ fn from_clip(value: &str) -> CallerId {
     let mut fields = value.split(',').map(|field| field.trim().trim_matches('"'));
     let number = fields.next().unwrap_or_default();
     let kind = fields.next().unwrap_or_default();
-    let number = from_ucs2(number).unwrap_or_else(|| number.to_owned());
+    let number = from_ucs2(number).unwrap_or_else(|| number.replace(VISUAL_SEPARATORS, ""));
     match (number.as_str(), fields.nth(3)) {
         (_, Some("1")) => CallerId::Withheld,
         (_, Some("3")) => CallerId::PayPhone,
@@ -255,6 +260,8 @@ mod tests {
         }
         assert_eq!(caller("NMBR=+1 (407) 555-2120"), CallerId::Digits("+14075552120".into()));
         assert_eq!(caller("nmbr = 201"), CallerId::Digits("201".into()));
+        assert_eq!(caller("?NMBR = 201"), CallerId::Digits("201".into()), "noise before the tag");
+        assert_eq!(CallerIdField::parse("?0661234567"), None, "that may have been a digit");
     }
 
     #[test]
@@ -306,6 +313,7 @@ mod tests {
         assert_eq!(caller("+CLIP: \"49661234567\",145"), CallerId::Digits("+49661234567".into()));
         assert_eq!(caller("+CLIP: \"+49661234567\",145,,,\"Server\",0"), CallerId::Digits("+49661234567".into()));
         assert_eq!(caller("+CLIP: \"0661234567\",161"), CallerId::Digits("0661234567".into()));
+        assert_eq!(caller("+CLIP: \"+49 (661) 234-567\",145"), CallerId::Digits("+49661234567".into()));
         let ucs2 = "+CLIP: \"002B0034003900360036\",145,,,,0";
         assert_eq!(caller(ucs2), CallerId::Digits("+4966".into()));
         assert_eq!(caller("+CLIP: \"003490012345\",129"), CallerId::Digits("003490012345".into()), "Spain");

@@ -13,10 +13,12 @@ use crate::caller_id::{CallerId, CallerIdField};
 const SDMF: u8 = 0x04;
 const MDMF: u8 = 0x80;
 
-/// Parameters of MDMF: the caller's number (in two forms), and why there is none.
+/// Parameters of MDMF: the caller's number, and why there is none.
 const NUMBER: u8 = 0x02;
-const DIALABLE_NUMBER: u8 = 0x03;
 const NO_NUMBER: u8 = 0x04;
+/// The caller's number as it can be dialled (Bellcore GR-30), or the number that was called (ETSI EN 300 659-3 §5.4.3):
+/// the caller only where nothing else says who that is.
+const DIALABLE_OR_CALLED: u8 = 0x03;
 
 /// A message is at most 255 octets, with three around it (its type, its length, its checksum).
 const PACKET_OCTETS_MAX: usize = 258;
@@ -49,18 +51,21 @@ pub(crate) fn read(hex: &str) -> Option<CallerIdField> {
 }
 
 fn parameters(mut octets: &[u8]) -> Option<CallerIdField> {
-    let mut caller = None;
+    let [mut number, mut why_not, mut dialable] = [None, None, None];
     while let [kind, length, ref rest @ ..] = *octets {
         let (content, next) = rest.split_at_checked(usize::from(length))?;
-        if matches!(kind, NUMBER | DIALABLE_NUMBER) || (kind == NO_NUMBER && caller.is_none()) {
-            caller = Some(value(content));
+        match kind {
+            NUMBER => number = Some(value(content)),
+            NO_NUMBER => why_not = Some(value(content)),
+            DIALABLE_OR_CALLED => dialable = Some(value(content)),
+            _ => {}
         }
         octets = next;
     }
     if !octets.is_empty() {
         return None;
     }
-    Some(caller.map_or(CallerIdField::Other, CallerIdField::Caller))
+    Some(number.or(why_not).or(dialable).map_or(CallerIdField::Other, CallerIdField::Caller))
 }
 
 fn value(octets: &[u8]) -> CallerId {
@@ -112,6 +117,27 @@ mod tests {
     fn a_withheld_number_is_withheld() {
         assert_eq!(caller(WITHHELD), CallerId::Withheld);
         assert_eq!(caller("040150"), CallerId::Withheld);
+    }
+
+    #[test]
+    fn the_number_that_was_called_is_not_the_caller() {
+        let packet = |parameters: &[(u8, &str)]| {
+            let message = parameters.iter().flat_map(|(kind, content)| {
+                let length = u8::try_from(content.len()).unwrap();
+                [*kind, length].into_iter().chain(content.bytes())
+            });
+            message.map(|octet| format!("{octet:02X}")).collect::<String>()
+        };
+        let digits = |digits: &str| CallerId::Digits(digits.into());
+        for (parameters, expected) in [
+            (&[(NUMBER, "0661"), (DIALABLE_OR_CALLED, "201")][..], digits("0661")),
+            (&[(DIALABLE_OR_CALLED, "201"), (NUMBER, "0661")], digits("0661")),
+            (&[(NO_NUMBER, "P"), (DIALABLE_OR_CALLED, "201")], CallerId::Withheld),
+            (&[(DIALABLE_OR_CALLED, "201"), (NO_NUMBER, "O")], CallerId::Unavailable),
+            (&[(DIALABLE_OR_CALLED, "201")], digits("201")),
+        ] {
+            assert_eq!(caller(&packet(parameters)), expected, "{parameters:?}");
+        }
     }
 
     #[test]

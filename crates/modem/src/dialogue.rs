@@ -439,7 +439,11 @@ impl Dialogue {
             }
             State::Aborting { ref end, .. } => {
                 let end = end.clone();
-                self.end_call(end);
+                match code {
+                    // It came up at the same moment: it is a call, and somebody pays for it.
+                    ResultCode::Connect { .. } => self.hear_progress(code, end == Event::Rung, octets),
+                    _ => self.end_call(end),
+                }
             }
             State::Probing { .. } => {
                 // ERROR is a sign of life as well.

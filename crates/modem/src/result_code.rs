@@ -32,36 +32,39 @@ pub enum ResultCode {
     NotData,
 }
 
-/// Words that end the setting up of a call, however they are spelt. What stands behind one is its cause, or a time, unless
-/// it is a letter. The longer stands before the shorter.
-const WORDS: [(&str, ResultCode); 26] = [
+/// Words that end the setting up of a call, however they are spelt: in any case, and with a blank, a hyphen or nothing
+/// where a blank stands here. What stands behind one is its cause, or a time, unless it is a letter. The longer stands
+/// before the shorter.
+const WORDS: [(&str, ResultCode); 22] = [
     ("NO CARRIER", ResultCode::NoCarrier),
-    ("UN-OBTAINABLE NUMBER", ResultCode::NoCarrier),
-    ("UNOBTAINABLE NUMBER", ResultCode::NoCarrier),
-    ("NUMBER UNOBTAINABLE", ResultCode::NoCarrier),
+    ("UN OBTAINABLE NUMBER", ResultCode::NoCarrier),
+    ("NUMBER UN OBTAINABLE", ResultCode::NoCarrier),
     ("BUSY", ResultCode::Busy),
     ("NO ANSWER", ResultCode::NoAnswer),
-    ("NO DIALTONE", ResultCode::NoDialTone),
     ("NO DIAL TONE", ResultCode::NoDialTone),
     ("NO DIAL", ResultCode::NoDialTone),
-    ("NO PROMPTONE", ResultCode::NoDialTone),
+    ("NO PROMPT TONE", ResultCode::NoDialTone),
     ("NO LINE", ResultCode::NoDialTone),
     ("LINE IN USE", ResultCode::LineInUse),
-    ("DIALTONE", ResultCode::LineInUse),
     ("DIAL TONE", ResultCode::LineInUse),
     ("DELAYED", ResultCode::Delayed),
-    ("BLACKLISTED", ResultCode::Blacklisted),
-    ("BLACKLIST", ResultCode::Blacklisted),
+    ("BLACK LISTED", ResultCode::Blacklisted),
+    ("BLACK LIST", ResultCode::Blacklisted),
     ("VOICE", ResultCode::NotData),
     ("VCON", ResultCode::NotData),
     ("FAX", ResultCode::NotData),
     ("+FCERROR", ResultCode::NotData),
     ("ERROR", ResultCode::Error),
-    ("+CME ERROR:", ResultCode::Error),
-    ("+CMS ERROR:", ResultCode::Error),
-    ("COMMAND NOT SUPPORTED", ResultCode::Error),
+    ("+CME ERROR", ResultCode::Error),
+    ("+CMS ERROR", ResultCode::Error),
     ("COMMAND NOT SUPPORT", ResultCode::Error),
 ];
+
+/// What may stand between two parts of a word, or not.
+const BETWEEN_PARTS: [char; 3] = [' ', '-', '_'];
+
+/// What the reader makes of an octet that is no character: beside a word it is noise of the line.
+const NOISE: [char; 2] = ['?', ' '];
 
 /// How a line of the modem's own begins that no command asked for (`^RSSI: 17`).
 const UNSOLICITED: [char; 4] = ['^', '+', '*', '%'];
@@ -71,7 +74,8 @@ const UNSOLICITED: [char; 4] = ['^', '+', '*', '%'];
 pub enum RingKind {
     /// It does not tell.
     Plain,
-    /// A distinctive ring: `RING A` is 1. The same line has several numbers, each with its own cadence.
+    /// A distinctive ring: `RING A` is 1, as are `RING 1` and `RING1`. The same line has several numbers, each with its
+    /// own cadence.
     Distinctive(u8),
     /// `+CRING: VOICE`: answering it gives no data call (TS 27.007 §6.11).
     Voice,
@@ -86,7 +90,7 @@ pub enum RingKind {
 impl ResultCode {
     /// Reads a line. `None`: not a result code (an echo, an information text, a caller-ID line, noise).
     pub fn parse(line: &str) -> Option<Self> {
-        let line = line.trim().to_ascii_uppercase();
+        let line = line.trim_matches(NOISE).to_ascii_uppercase();
         Some(match line.as_str() {
             "OK" | "0" => Self::Ok,
             // A modem in voice mode shields it with DLE (V.253 §9.2).
@@ -113,19 +117,20 @@ impl ResultCode {
         }
         let words = WORDS.iter().map(|(word, _)| *word).chain(["OK", "RING", "CONNECT"]);
         let code = |word: &str| {
-            let at = line.rfind(word)?;
-            let before = &line[..at];
-            let is_behind_a_value = before.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ')'));
-            let is_quoted = before.matches('"').count() % 2 == 1;
-            (is_behind_a_value && !is_quoted).then(|| Self::parse(&line[at..])).flatten()
+            let begins = word.split(' ').next().unwrap_or(word);
+            line.match_indices(begins).find_map(|(at, _)| {
+                let before = &line[..at];
+                let is_behind_a_value = before.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ')'));
+                let is_quoted = before.matches('"').count() % 2 == 1;
+                (is_behind_a_value && !is_quoted).then(|| Self::parse(&line[at..])).flatten()
+            })
         };
         words.filter(|word| !word.starts_with('+')).find_map(code)
     }
 
     fn parse_words(line: &str) -> Option<Self> {
         if let Some(rest) = line.strip_prefix("RING") {
-            let [b' ', cadence @ b'A'..=b'H'] = rest.as_bytes() else { return None };
-            return Some(Self::Ring(RingKind::Distinctive(cadence - b'A' + 1)));
+            return RingKind::behind_ring(rest).map(Self::Ring);
         }
         if let Some(kind) = line.strip_prefix("+CRING:") {
             return Some(Self::Ring(RingKind::from_cring(kind.trim())));
@@ -142,12 +147,29 @@ impl ResultCode {
         if let Some(rest) = line.strip_prefix("OK") {
             return rest.starts_with(UNSOLICITED).then_some(Self::Ok);
         }
-        let found = WORDS.iter().find(|(word, _)| line.strip_prefix(word).is_some_and(is_word));
+        let found = WORDS.iter().find(|(word, _)| behind_word(line, word).is_some_and(is_word));
         found.map(|(_, code)| code.clone())
     }
 }
 
+/// What stands behind a word with which a line begins.
+fn behind_word<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    let mut parts = word.split(' ');
+    let begins = line.strip_prefix(parts.next()?)?;
+    parts.try_fold(begins, |rest, part| rest.trim_start_matches(BETWEEN_PARTS).strip_prefix(part))
+}
+
 impl RingKind {
+    /// `RING B` (U.S. Robotics), `RING 2` and `RING2` (Rockwell, Conexant with `-SDR`), `RING/called` (isdn4linux).
+    fn behind_ring(rest: &str) -> Option<Self> {
+        match rest.trim_start().as_bytes() {
+            [cadence @ b'A'..=b'H'] if rest.starts_with(' ') => Some(Self::Distinctive(cadence - b'A' + 1)),
+            [cadence @ b'1'..=b'9'] => Some(Self::Distinctive(cadence - b'0')),
+            [b'/', ..] => Some(Self::Plain),
+            _ => None,
+        }
+    }
+
     fn from_cring(kind: &str) -> Self {
         match kind.split([',', ' ', '/']).next() {
             Some("VOICE" | "ALT") => Self::Voice,
@@ -161,7 +183,7 @@ impl RingKind {
 /// The rate that the line has, from what some modems say before CONNECT: `CARRIER 33600` (Rockwell, with `W1`), or
 /// `+MRR: 33600,31200` (V.250 §6.4.4: transmit, receive). bit/s, our transmit direction.
 pub(crate) fn line_rate(line: &str) -> Option<u32> {
-    let line = line.trim();
+    let line = line.trim_matches(NOISE).to_ascii_uppercase();
     leading_number(line.strip_prefix("CARRIER ").or_else(|| line.strip_prefix("+MRR:"))?)
 }
 
@@ -213,6 +235,7 @@ mod tests {
     #[test]
     fn the_lines_rate_is_read_from_what_comes_before_connect() {
         assert_eq!(line_rate("CARRIER 31200"), Some(31200));
+        assert_eq!(line_rate("Carrier 31200"), Some(31200));
         assert_eq!(line_rate("+MRR: 33600,31200"), Some(33600));
         for line in ["PROTOCOL: LAPM", "+MCR: V34", "CARRIER", "+ER: NONE", "COMPRESSION: V.42BIS", "CARRIER LOST"] {
             assert_eq!(line_rate(line), None, "{line}");
@@ -247,6 +270,24 @@ mod tests {
             ("No Carrier", ResultCode::NoCarrier),
             ("Busy", ResultCode::Busy),
             ("No Answer", ResultCode::NoAnswer),
+            ("NOCARRIER", ResultCode::NoCarrier),
+            ("NO-CARRIER", ResultCode::NoCarrier),
+            ("NO  CARRIER", ResultCode::NoCarrier),
+            ("NO_ANSWER", ResultCode::NoAnswer),
+            ("NOANSWER", ResultCode::NoAnswer),
+            ("NODIALTONE", ResultCode::NoDialTone),
+            ("NO DIAL-TONE", ResultCode::NoDialTone),
+            ("NO DIALTONE(2)", ResultCode::NoDialTone),
+            ("UNOBTAINABLE NUMBER", ResultCode::NoCarrier),
+            ("NUMBER UNOBTAINABLE", ResultCode::NoCarrier),
+            ("BLACK LISTED", ResultCode::Blacklisted),
+            ("LINE-IN-USE", ResultCode::LineInUse),
+            ("+CME ERROR", ResultCode::Error),
+            ("+CME ERROR 30", ResultCode::Error),
+            ("+CMS ERROR", ResultCode::Error),
+            ("COMMAND NOT SUPPORT!", ResultCode::Error),
+            ("?BUSY", ResultCode::Busy),
+            ("NO CARRIER??", ResultCode::NoCarrier),
         ] {
             assert_eq!(ResultCode::parse(line), Some(code), "{line}");
         }
@@ -260,6 +301,8 @@ mod tests {
             ("^MODE:5,4BUSY", Some(ResultCode::Busy)),
             ("+CSQ: 17,99CONNECT 9600", Some(ResultCode::Connect { rate: Some(9600) })),
             ("^RSSI: 17RING", Some(ResultCode::Ring(RingKind::Plain))),
+            ("^RSSI: 17NO DIALTONE", Some(ResultCode::NoDialTone)),
+            ("^RSSI: 17NODIALTONE", Some(ResultCode::NoDialTone)),
             ("+CUSD: 0,\"CALL 7BUSY\"", None),
             ("+CLIP: \"201\",129,,,\"OK\"", None),
             ("+CEER: NO CARRIER", None),
@@ -276,6 +319,10 @@ mod tests {
         for (line, kind) in [
             ("RING", RingKind::Plain),
             ("RING B", RingKind::Distinctive(2)),
+            ("RING 2", RingKind::Distinctive(2)),
+            ("RING1", RingKind::Distinctive(1)),
+            ("RING/08765", RingKind::Plain),
+            ("?RING", RingKind::Plain),
             ("+CRING: REL ASYNC", RingKind::Data),
             ("+CRING: VOICE", RingKind::Voice),
             ("+CRING: FAX", RingKind::Fax),
@@ -299,6 +346,11 @@ mod tests {
             "AT+VCID=1",
             "RINGING",
             "RING AB",
+            "RINGA",
+            "RING 12",
+            "RINGBACK",
+            "NO CARRIERLESS",
+            "BLACKLISTEDX",
             "DROF=40",
             "COMPRESSION: V.42BIS",
             "PROTOCOL: LAPM",

@@ -309,3 +309,16 @@ fn the_lines_rate_counts_and_not_the_ports_where_the_modem_says_both() {
     dialogue.handle(Input::Octets(said), start());
     assert!(matches!(dialogue.poll_output(), Output::Event(Event::Connected { rate: Some(31_200), .. })));
 }
+
+#[test]
+fn a_call_that_comes_up_while_it_is_given_up_is_a_call() {
+    let (number, timeout) = ("301".parse().unwrap(), Duration::from_secs(5));
+    for input in [Input::Dial { number: &number, timeout }, Input::RingOnly { number: &number, duration: timeout }] {
+        let mut dialogue = ready();
+        feed(&mut dialogue, input, start());
+        feed(&mut dialogue, Input::Deadline, start() + timeout);
+        assert!(matches!(dialogue.state, State::Aborting { .. }));
+        assert_eq!(hear(&mut dialogue, b"\r\nCONNECT 9600\r\n~"), ["Connected { rate: Some(9600), octets: [126] }"]);
+        assert_eq!(dialogue.state, State::Online);
+    }
+}
