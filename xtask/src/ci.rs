@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::peers;
 use crate::step::{Step, timed};
-use crate::tidy;
+use crate::tidy::Tidy;
 use crate::workspace::Workspace;
 
 /// Runs every step up to the first that fails. The tests are last, so that their closing lines are the last to be read.
@@ -36,7 +36,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         timed(step.name, || step.run(workspace))?;
     }
     timed("deny", || deny(workspace))?;
-    timed("tidy", || tidy::run(workspace))?;
+    timed("tidy", || Tidy::default().run(workspace))?;
     crate::test::Test::default().run(workspace)
 }
 

@@ -45,8 +45,7 @@ Exit codes: 0 all is well, 1 something is not (the message says what), 2 wrong a
 #[derive(Debug, Subcommand)]
 enum Command {
     Test(test::Test),
-    /// Checks the rules that no compiler knows: purity, rooms, names, sizes, leftovers. Lists each breach as file:line
-    Tidy,
+    Tidy(tidy::Tidy),
     /// Runs what CI runs: format, clippy, docs, tidy, then every test. Stops at the first failure
     Ci,
     /// Asks the RustSec database for advisories about what we depend on. Needs a way to GitHub, which `ci` does without
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = Workspace::find().and_then(|workspace| match arguments.command {
         Command::Test(test) => test.run(&workspace),
-        Command::Tidy => tidy::run(&workspace),
+        Command::Tidy(tidy) => tidy.run(&workspace),
         Command::Ci => ci::run(&workspace),
         Command::Advisories => ci::advisories(&workspace),
         Command::Peers => peers::fetch(&workspace),

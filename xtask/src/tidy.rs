@@ -1,8 +1,10 @@
 //! The rules of this project that no compiler knows, each a function from what is in the tree to its breaches.
 
+mod circles;
 mod code;
 mod content;
 mod manifest;
+mod modules;
 mod purity;
 mod rooms;
 mod tree;
@@ -35,16 +37,36 @@ impl fmt::Display for Breach {
     }
 }
 
+/// Checks the rules that no compiler knows: purity, rooms, circles, names, sizes, leftovers. Lists each breach as file:line
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Tidy {
+    /// Shows the circles between modules instead, with every use in them and the fewest uses to cut
+    #[arg(long)]
+    circles: bool,
+}
+
+impl Tidy {
+    /// Does what its options say.
+    ///
+    /// # Errors
+    /// If there is a breach, or the tree cannot be read.
+    pub(crate) fn run(self, workspace: &Workspace) -> anyhow::Result<()> {
+        let tree = Tree::read(workspace)?;
+        if self.circles {
+            circles::print(&tree);
+            return Ok(());
+        }
+        check(workspace, &tree)
+    }
+}
+
 /// Checks everything; prints every breach on standard output.
-///
-/// # Errors
-/// If there is a breach, or the tree cannot be read.
-pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
-    let tree = Tree::read(workspace)?;
+fn check(workspace: &Workspace, tree: &Tree) -> anyhow::Result<()> {
     let mut breaches = [
-        purity::check(&tree),
-        content::check(&tree),
-        manifest::check(&tree),
+        purity::check(tree),
+        circles::check(tree),
+        content::check(tree),
+        manifest::check(tree),
         rooms::check(&rooms::Room::read_all(workspace)?),
     ]
     .concat();
