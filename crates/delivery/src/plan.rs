@@ -1,4 +1,4 @@
-//! What a server says next in a delivery session. Pure.
+//! Pure. What a server says next in a delivery session.
 //!
 //! ```text
 //!             add              step: Deliver            settled

@@ -1,4 +1,4 @@
-//! Data types, and filters over them by the rules of MQTT (OASIS MQTT 5.0 §4.7). Pure.
+//! Pure. Data types, and filters over them by the rules of MQTT (OASIS MQTT 5.0 §4.7).
 
 use std::fmt;
 use std::str::FromStr;

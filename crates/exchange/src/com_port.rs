@@ -1,4 +1,4 @@
-//! RFC 2217: a serial port over telnet, seen from the access server. Pure: octets in, octets and orders out.
+//! Pure. RFC 2217: a serial port over telnet, seen from the access server. Octets in, octets and orders out.
 //!
 //! The line settings are remembered and told back, as a port of a modem that adapts to any of them does.
 

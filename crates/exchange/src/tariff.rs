@@ -1,4 +1,4 @@
-//! What a call costs. Pure: a tariff is data, a call is figures, money is whole millionths of the currency's unit.
+//! Pure. What a call costs. A tariff is data, a call is figures, money is whole millionths of the currency's unit.
 //!
 //! `units = ceil(time / unit)`, each at the price and of the length that the window has in which it begins. Octets are
 //! rounded up to whole quanta. What was not answered costs the fee on failure, which is nothing unless it is set.

@@ -1,4 +1,4 @@
-//! Telnet (RFC 854) as a pure codec: data, option negotiation, subnegotiation; nothing of what the options mean.
+//! Pure. A codec of telnet (RFC 854): data, option negotiation, subnegotiation; nothing of what the options mean.
 
 /// Interpret as command.
 const IAC: u8 = 255;

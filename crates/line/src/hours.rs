@@ -1,4 +1,4 @@
-//! When something is allowed: hours of the week, as an operator writes them. Pure.
+//! Pure. When something is allowed: hours of the week, as an operator writes them.
 
 mod opening;
 

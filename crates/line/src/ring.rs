@@ -1,4 +1,4 @@
-//! An incoming call that is not yet answered: rings and a caller ID put together.
+//! Pure. An incoming call that is not yet answered: rings and a caller ID put together.
 //!
 //! ```text
 //!             RING ┌──────────┐ NMBR            -> Ring { caller }

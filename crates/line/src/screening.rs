@@ -1,4 +1,4 @@
-//! The decision about a ring, from the caller's number, before anything costs money. Pure.
+//! Pure. The decision about a ring, from the caller's number, before anything costs money.
 
 use std::collections::BTreeMap;
 use std::fmt;

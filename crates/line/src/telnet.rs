@@ -1,4 +1,4 @@
-//! A modem behind a terminal server: telnet (RFC 854) with the COM port control option (RFC 2217), as its client. Pure.
+//! Pure. A modem behind a terminal server: telnet (RFC 854) with the COM port control option (RFC 2217), as its client.
 //!
 //! ```text
 //!   WILL COM-PORT, binary both ways ──►  ◄── DO COM-PORT     speed, 8N1, RTS/CTS, DTR on ──►

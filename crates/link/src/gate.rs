@@ -1,4 +1,4 @@
-//! What may cross between the far end and the kernel's IP. Pure: packets and what the host knows of its addresses come
+//! Pure. What may cross between the far end and the kernel's IP. Packets and what the host knows of its addresses come
 //! in, a verdict goes out.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! When the line is free to take the next packet. Pure.
+//! Pure. When the line is free to take the next packet.
 
 use std::time::{Duration, Instant};
 

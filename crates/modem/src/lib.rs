@@ -1,6 +1,6 @@
-//! The AT dialogue with a modem: commands, results, rings and caller ID.
+//! Pure. The AT dialogue with a modem: commands, results, rings and caller ID.
 //!
-//! Pure: octets and `now` come in, decisions go out; no clock, no port, no runtime. The same [`Dialogue`] is driven by
+//! Octets and `now` come in, decisions go out; no clock, no port, no runtime. The same [`Dialogue`] is driven by
 //! the terminal's starter (blocking, no async runtime) and by the server's lines (tokio).
 //!
 //! * [`Dialogue`]: initialise, wait for a ring, dial, answer (ITU-T V.250)

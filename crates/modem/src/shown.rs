@@ -1,4 +1,4 @@
-//! Text from outside, made harmless for terminals and logs. Pure.
+//! Pure. Text from outside, made harmless for terminals and logs.
 //!
 //! The ways out use it (tables, logs, alarms), not the ways in: what is stored stays as it came.
 //!

@@ -1,4 +1,4 @@
-//! Point-to-Point Protocol for calls: octets and time in, octets and events out.
+//! Pure. Point-to-Point Protocol for calls: octets and time in, octets and events out.
 //!
 //! When a call is connected, two machines hold two ends of a pipe that loses, invents and delays octets. This crate
 //! makes IPv4 of it (RFC 1661, RFC 1662, RFC 1332), IPv6 beside it if wanted (RFC 5072), and lets the ends prove who

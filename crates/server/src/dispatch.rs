@@ -1,4 +1,4 @@
-//! Which terminal is called, on which line, when. Pure.
+//! Pure. Which terminal is called, on which line, when.
 //!
 //! ```text
 //!                  a line, hours, storm

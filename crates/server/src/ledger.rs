@@ -1,4 +1,4 @@
-//! Money as a limit: what a call may cost is reserved before it is placed, and settled when it is over. Pure.
+//! Pure. Money as a limit: what a call may cost is reserved before it is placed, and settled when it is over.
 //!
 //! ```text
 //!   reserve ──► reserved (counts as spent) ──settle──► settled: the difference is free again

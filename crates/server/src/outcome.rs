@@ -1,4 +1,4 @@
-//! How a call ended: whose fault it was, what it means for the next try, and the words for it in the call record.
+//! Pure. How a call ended: whose fault it was, what it means for the next try, and the words for it in the call record.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! To whom a provider may send, and under which topics. Pure.
+//! Pure. To whom a provider may send, and under which topics.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Which terminals a submission is for. Pure.
+//! Pure. Which terminals a submission is for.
 
 use std::collections::BTreeSet;
 

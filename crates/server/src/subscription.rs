@@ -1,4 +1,4 @@
-//! What a terminal has registered for, and what of that it is called for. Pure.
+//! Pure. What a terminal has registered for, and what of that it is called for.
 
 use delivery::{TerminalId, Topic, TopicFilter, Urgency};
 use jiff::{Timestamp, Zoned};

@@ -1,4 +1,4 @@
-//! Why an envelope waits, what happens next, and when; and why it ended as it did. Pure.
+//! Pure. Why an envelope waits, what happens next, and when; and why it ended as it did.
 //!
 //! The directory and the call records know what was; what is to be is known to dispatch alone, which is asked for it.
 

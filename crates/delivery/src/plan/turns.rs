@@ -1,5 +1,5 @@
-//! Whose octets go next, and how many: HTTP/2 as we have it knows no priorities, so content is handed out in portions, and
-//! none while a more urgent message has octets left or the last portion has not reached TCP. Pure.
+//! Pure. Whose octets go next, and how many: HTTP/2 as we have it knows no priorities, so content is handed out in portions, and
+//! none while a more urgent message has octets left or the last portion has not reached TCP.
 
 use std::collections::BTreeSet;
 

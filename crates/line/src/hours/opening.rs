@@ -1,5 +1,5 @@
-//! When hours open next, by the clock on the wall. On most nights that is a difference of two times; on two nights of the year the
-//! clock is set forward or back, and an hour is missing or there twice. Pure.
+//! Pure. When hours open next, by the clock on the wall. On most nights that is a difference of two times; on two nights of the year the
+//! clock is set forward or back, and an hour is missing or there twice.
 
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};

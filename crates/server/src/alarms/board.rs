@@ -1,4 +1,4 @@
-//! The alarms that stand. Pure: whoever says so how often, each is raised once and cleared once.
+//! Pure. The active alarms. However often one is reported, it is raised once and cleared once.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! Whoever speaks for a terminal and cannot prove it: three times in an hour are an alarm, and space what is said to it from
+//! Pure. Whoever speaks for a terminal and cannot prove it: three times in an hour are an alarm, and space what is said to it from
 //! there. A spaced one is heard for a moment all the same: a number can be forged, and its owner can still prove himself.
-//! A lost carrier is the line's fault: it is counted by itself, and spaces nothing. Pure.
+//! A lost carrier is the line's fault: it is counted by itself, and spaces nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The text of a delivery status notification (RFC 3464, in a multipart/report of RFC 6522). Pure.
+//! Pure. The text of a delivery status notification (RFC 3464, in a multipart/report of RFC 6522).
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

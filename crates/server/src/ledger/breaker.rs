@@ -1,4 +1,4 @@
-//! The dial loop: a number whose calls fail for days is not called until the operator says so. Pure.
+//! Pure. The dial loop: a number whose calls fail for days is not called until the operator says so.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What calls cost. Pure: a tariff is data.
+//! Pure. What calls cost. A tariff is data.
 //!
 //! A call's time is cut into units. Each has the length and the price of the window in which it begins; the last is paid
 //! whole. A moment in no window is free up to the next window's beginning. Octets are paid in whole quanta.

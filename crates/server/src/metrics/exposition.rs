@@ -1,4 +1,4 @@
-//! The two formats in which Prometheus reads metrics: OpenMetrics 1.0, and the text format 0.0.4 before it. Pure.
+//! Pure. The two formats in which Prometheus reads metrics: OpenMetrics 1.0, and the text format 0.0.4 before it.
 
 /// Whether a request's `Accept` ranks OpenMetrics before plain text (RFC 9110 §12.5.1).
 pub(super) fn prefers_open_metrics<'a>(accepts: impl Iterator<Item = &'a str>) -> bool {

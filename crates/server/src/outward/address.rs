@@ -1,4 +1,4 @@
-//! Which addresses are spoken to. Pure.
+//! Pure. Which addresses are spoken to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

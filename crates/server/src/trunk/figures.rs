@@ -1,5 +1,5 @@
-//! What a dial-up server says of a call, held against what a line can do in the time that has passed. Every figure has a bound; what is
-//! beyond it is a lie, and then the call counts as all that was reserved for it. Pure.
+//! Pure. What a dial-up server says of a call, held against what a line can do in the time that has passed. Every figure has a bound; what is
+//! beyond it is a lie, and then the call counts as all that was reserved for it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How much a webhook is given at once. Pure.
+//! Pure. How much a webhook is given at once.
 //!
 //! ```text
 //!   2 places ──taken, taken──► one more, up to 16

@@ -1,4 +1,4 @@
-//! The dates of feeds, as they are written. Pure.
+//! Pure. The dates of feeds, as they are written.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};

@@ -1,4 +1,4 @@
-//! Items of a feed, in whatever format it is: what tells them apart, and what is sent of them. Pure.
+//! Pure. Items of a feed, in whatever format it is: what tells them apart, and what is sent of them.
 
 use std::collections::BTreeSet;
 

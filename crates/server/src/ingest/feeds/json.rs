@@ -1,4 +1,4 @@
-//! JSON Feed 1.x, as it is written: a field of another type than it should have is read as text, or is not there. Pure.
+//! Pure. JSON Feed 1.x, as it is written: a field of another type than it should have is read as text, or is not there.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! XML as feeds are written: tags, texts and CDATA in one pass, without a tree. Faults of the text are passed over, never an error:
-//! a `<` that begins no tag is text. Takes time in proportion to the text, and no memory. Pure.
+//! Pure. XML as feeds are written: tags, texts and CDATA in one pass, without a tree. Faults of the text are passed over, never an error:
+//! a `<` that begins no tag is text. Takes time in proportion to the text, and no memory.
 
 /// A piece of a document. Comments, processing instructions and the document type are left out: no entity is ever declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

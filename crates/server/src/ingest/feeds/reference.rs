@@ -1,4 +1,4 @@
-//! Where a link of a feed leads: references are resolved against the address of the feed (RFC 3986 §5.2). Pure.
+//! Pure. Where a link of a feed leads: references are resolved against the address of the feed (RFC 3986 §5.2).
 
 /// The reference as a whole URL, as far as `base` has one.
 pub(super) fn resolve(base: &str, reference: &str) -> String {

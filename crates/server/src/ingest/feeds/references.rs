@@ -1,4 +1,4 @@
-//! Character references: `&amp;`, `&#252;`, and HTML's names, which feeds use without declaring them. Pure.
+//! Pure. Character references: `&amp;`, `&#252;`, and HTML's names, which feeds use without declaring them.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

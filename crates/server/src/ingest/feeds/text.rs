@@ -1,4 +1,4 @@
-//! A feed's octets as text, in whichever charset they are. Pure.
+//! Pure. A feed's octets as text, in whichever charset they are.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! RSS 0.9 to 2.0, RSS in RDF, and Atom 0.3 and 1.0: the items of a document, as every reader reads them. Pure.
+//! Pure. RSS 0.9 to 2.0, RSS in RDF, and Atom 0.3 and 1.0: the items of a document, as every reader reads them.
 //!
 //! Names are taken without their prefixes where those stand for the format's own namespace, whatever its address; a field ends with
 //! its own end tag or with its item. A document that breaks off gives the items that are whole.

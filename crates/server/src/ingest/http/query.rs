@@ -1,4 +1,4 @@
-//! What a submission says beside its content: in the query, and in header fields. Pure of the clock but for `now`.
+//! Pure. What a submission says beside its content: in the query, and in header fields. The time comes in as `now`.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! What a mail's content must be, and what is put before it. Pure.
+//! Pure. What a mail's content must be, and what is put before it.
 
 /// A mail that went through more servers than this goes in a circle (RFC 5321 §6.3).
 const RECEIVED_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! Mail addresses of terminals. Pure.
+//! Pure. Mail addresses of terminals.
 
 use crate::directory::Destination;
 
