@@ -67,7 +67,7 @@ fn check(workspace: &Workspace, tree: &Tree) -> anyhow::Result<()> {
         circles::check(tree),
         content::check(tree),
         manifest::check(tree),
-        rooms::check(&rooms::Room::read_all(workspace)?),
+        rooms::check(tree, &rooms::Room::read_all(workspace)?),
     ]
     .concat();
     breaches.sort();
