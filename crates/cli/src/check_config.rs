@@ -13,9 +13,9 @@ use crate::config;
 Example:
   ringup check-config server examples/server.toml
 
-All faults of the file are printed, each with its key. Exit code 0: the file is good; 2: it is not.")]
+Prints all faults of the file, each with its line and key. Exit codes: 0 the file is good; 2 it is not.")]
 pub(crate) struct CheckConfig {
-    /// Whose config it is
+    /// Which program the config is for
     kind: ConfigKind,
     /// The file
     file: PathBuf,
@@ -60,11 +60,16 @@ impl CheckConfig {
             ConfigKind::Server => {
                 use config::server::Kind;
                 let Kind::Information(config) = config::server::read_any(&self.file)? else { return Ok(Vec::new()) };
+                let is_open = config.submission_listen.is_some_and(|at| !at.ip().is_loopback());
                 let is_without_postmaster = config.mail.is_some_and(|mail| mail.postmaster.is_none());
                 let warnings = [
                     (
+                        is_open,
+                        "submission.listen is not a loopback address: tokens and contents cross the network in clear; see docs/guides/messages.md",
+                    ),
+                    (
                         config.number_only,
-                        "stock.number_only: whoever answers the number of a terminal with trust number-only is given what is for it",
+                        "stock.number_only: any machine that answers the number of a number-only terminal receives its messages",
                     ),
                     (
                         is_without_postmaster,

@@ -65,7 +65,7 @@ pub(crate) struct Demo {
     /// Where everything is kept [default: a folder for temporary files, which is removed at the end]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// Print the figures of each message as JSON, one object a line; the story goes to standard error
+    /// Print the figures of each message as JSON, one object a line; the log goes to standard error
     #[arg(long)]
     json: bool,
 }
@@ -120,7 +120,8 @@ impl Demo {
     }
 
     async fn act(&self, household: &Household, children: &mut Children, story: &mut Story) -> anyhow::Result<()> {
-        story.say(Who::Demo, &format!("in {}: see the configs, the inbox, calls.jsonl", household.folder().display()));
+        story.say(Who::Demo, &format!("configs, inbox and calls.jsonl are in {}", household.folder().display()));
+        story.say(Who::Demo, "201 is the centre, 301 the owner's terminal, 401 the vending machine");
         children.start(Who::Exchange, &["exchange", "--config", "exchange.toml"])?;
         wait_for(children, story, Who::Exchange, "exchange ready").await?;
         children.start(Who::Server, &["serve", "--config", "server.toml"])?;
@@ -138,6 +139,8 @@ impl Demo {
                 wait_for(children, story, Who::Server, "line ready").await?;
                 continue;
             }
+            let ask = format!("ringup message list --config {}/server.toml", household.folder().display());
+            story.say(Who::Demo, &format!("to see more, in another shell: {ask}"));
             story.say(Who::Demo, &format!("next report in {} s; ctrl-c ends", BETWEEN_REPORTS.as_secs()));
             let next = Instant::now() + BETWEEN_REPORTS;
             while let Ok(event) = timeout_at(next, children.event()).await {
@@ -169,8 +172,10 @@ impl Demo {
 
         let mut summary = Summary::new(self.rate, size);
         let line_time = Duration::from_secs_f64(size as f64 * 10.0 / f64::from(self.rate));
+        let (seconds, rate) = (line_time.as_secs_f64(), self.rate);
+        story.say(Who::Demo, &format!("{size} octets take {seconds:.1} s of each call at {rate} bit/s"));
         let deadline = Instant::now() + SET_UP_MAX + 4 * line_time;
-        let mut last_failure = "nothing was heard of it".to_owned();
+        let mut last_failure = "no call has ended yet".to_owned();
         while !summary.is_complete() {
             let Ok(event) = timeout_at(deadline, children.event()).await else {
                 bail!("the message did not arrive in time: {last_failure}");

@@ -10,6 +10,7 @@ mod server_keys;
 mod store;
 mod subscriptions;
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,9 +47,9 @@ use crate::table::{print_table, text};
 pub(crate) const EXAMPLES: &str = "
   ringup serve --config server.toml              run a server
   ringup terminal add owner --number 301         add a machine that is called
-  ringup message list                            what waits, what was delivered
-  ringup message explain ID                      what became of a message, and why
-  ringup alarm list                              what needs somebody to look at
+  ringup message list                            waiting and delivered messages
+  ringup message explain ID                      why a message waits, or how it ended
+  ringup alarm list                              what needs attention
   ringup medium create --help                    a CD or stick that makes a machine a terminal";
 
 #[derive(Debug, Subcommand)]
@@ -86,17 +87,22 @@ impl OperatorVerb {
     }
 }
 
+/// Above the options of every operator command in its help.
+const EVERYWHERE: &str = "Options of all operator commands";
+
 /// How the server is found, and how its answer is shown.
 #[derive(Debug, Args)]
 struct Desk {
     /// The server's operator socket [default: as in the config]
-    #[arg(long, value_name = "PATH", env = "RINGUP_SOCKET", global = true)]
+    #[arg(long, value_name = "PATH", env = "RINGUP_SOCKET", hide_env_values = true, global = true)]
+    #[arg(help_heading = EVERYWHERE, display_order = 101)]
     socket: Option<PathBuf>,
     /// The server's config, to find its socket
     #[arg(long, value_name = "FILE", default_value = "server.toml", global = true)]
+    #[arg(help_heading = EVERYWHERE, display_order = 102)]
     config: PathBuf,
-    /// Print JSON
-    #[arg(long, global = true)]
+    /// Print the result as JSON
+    #[arg(long, global = true, help_heading = EVERYWHERE, display_order = 103)]
     json: bool,
 }
 
@@ -111,7 +117,7 @@ impl Desk {
         match &self.socket {
             Some(socket) => Ok(socket.clone()),
             None => config::server::operator_socket(&self.config)
-                .context("which server? give --socket PATH, or --config with the server's config"),
+                .context("no server named: give --socket PATH, or --config with the server's config"),
         }
     }
 
@@ -133,27 +139,37 @@ impl Desk {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Asks for a list that may be long, a page at a time, and shows each page as it comes: `key` names an entry, for
-    /// `--after`. Says on standard error where the list goes on if less than all is shown.
-    fn show_pages(&self, path: &str, wanted: &Wanted, key: &str, list: &List<'_>) -> anyhow::Result<ExitCode> {
+    /// Shows what a command has changed: as JSON, or in a sentence on standard error.
+    fn report(&self, changed: &Value, sentence: impl Display) {
+        if self.json {
+            println!("{changed:#}");
+        } else {
+            eprintln!("{sentence}");
+        }
+    }
+
+    /// Asks for a list that may be long, a page at a time, and shows each page as it comes. Says on standard error where the
+    /// list goes on if less than all is shown.
+    fn show_pages(&self, path: &str, wanted: &Wanted, list: &List<'_>) -> anyhow::Result<ExitCode> {
+        let and = if path.contains('?') { '&' } else { '?' };
         let mut left = if wanted.all { u64::MAX } else { wanted.limit };
         let (mut after, mut shown) = (wanted.after.clone(), 0);
         loop {
             let asked = left.min(PAGE_ENTRIES);
-            let from = after.as_deref().map(|after| format!("&after={after}")).unwrap_or_default();
+            let from = after.as_deref().map(|after| format!("&after={}", in_query(after))).unwrap_or_default();
             // One more than is shown tells whether there are more.
-            let page = self.ask(Method::GET, &format!("{path}?last={}{from}", asked + 1), None)?;
+            let page = self.ask(Method::GET, &format!("{path}{and}last={}{from}", asked + 1), None)?;
             let Value::Array(mut rows) = page else { bail!("the server did not answer with a list") };
             let is_more = rows.len() as u64 > asked;
             rows.truncate(usize::try_from(asked).unwrap_or(usize::MAX));
             left -= rows.len() as u64;
-            after = rows.last().map(|row| text(&row[key])).or(after);
+            after = rows.last().map(list.entry).or(after);
             let is_last = !is_more || left == 0;
             self.print_page(rows, list, shown == 0, is_last);
             shown += asked;
             if is_last {
                 if let Some(after) = after.filter(|_| is_more) {
-                    eprintln!("there are more: --after {after}, --limit N or --all");
+                    eprintln!("there are more: --after '{after}', --limit N or --all");
                 }
                 return Ok(ExitCode::SUCCESS);
             }
@@ -230,8 +246,31 @@ struct Wanted {
     all: bool,
 }
 
+impl Wanted {
+    /// All entries, unless a limit is given.
+    fn all_unless(limit: Option<u64>, after: Option<String>) -> Self {
+        Self { limit: limit.unwrap_or_default(), after, all: limit.is_none() }
+    }
+}
+
+/// The value of a field in one word or more, as it is.
+fn plain(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A value in the query of a URL.
+fn in_query(value: &str) -> String {
+    let octet = |octet: u8| match octet {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' => char::from(octet).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    value.bytes().map(octet).collect()
+}
+
 /// How a list is shown.
 struct List<'a> {
+    /// What names an entry for `--after`.
+    entry: fn(&Value) -> String,
     columns: &'a [(&'a str, &'a str)],
     when_empty: &'a str,
     /// Puts words for people into a row.
@@ -305,12 +344,12 @@ Examples:
   ringup terminal add owner --number 301 --address 10.77.0.2
   ringup terminal add gauge --number 302 --trust chap --deliver http://:8080/inbox     it runs pppd and a web server
   ringup terminal invite owner --caller 201 -o owner.bundle
-  ringup terminal register meter --key KEY       its own software has no bundle: docs/protocol.md
-  ringup terminal sends-as gauge gauges          what it has to say is taken as the provider gauges'
+  ringup terminal register meter --key KEY       for software that takes no bundle: docs/protocol.md
+  ringup terminal sends-as gauge gauges          it submits as the provider gauges
   ringup terminal list
   ringup terminal show owner --json
   ringup terminal pause owner                    not called until: ringup terminal resume owner
-  ringup terminal shut-out owner                 its key was stolen: nothing more is said to it")]
+  ringup terminal shut-out owner                 its key was stolen: ends its sessions, forgets the key")]
 pub(crate) struct TerminalVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -324,16 +363,19 @@ struct ByName {
     /// Show this many entries at most [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Begin after this name
-    #[arg(long, value_name = "NAME")]
+    /// Begin after this entry, in the order of the list
+    #[arg(long, value_name = "ENTRY")]
     after: Option<String>,
+    /// Show all entries, as without --limit
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum TerminalVerb {
-    /// Add a terminal; it must be invited, too, before anything is delivered to it
+    /// Add a terminal; then invite it: without a key it receives nothing
     Add {
-        /// Its name: a-z 0-9 - _ .
+        /// Its name, of the characters a-z 0-9 . - _
         name: Name,
         /// The number it is called on
         #[arg(long)]
@@ -341,28 +383,28 @@ enum TerminalVerb {
         /// Its IPv4 address on the link
         #[arg(long)]
         address: Option<String>,
-        /// A filter of topics that it may register for by itself; may be given more than once; without any, all topics
+        /// Topics that it may subscribe to by itself, as an MQTT filter; may be given more than once [default: all topics]
         #[arg(long, value_name = "FILTER")]
         may_subscribe: Vec<String>,
-        /// What proves it: key; certificate, the same for a TLS without raw public keys; or of a machine that runs no Ringup:
-        /// chap, or number-only, which is nothing and must be allowed in the server's config
+        /// How it proves itself: key; certificate, for TLS software without raw public keys; or, for a machine that runs no Ringup,
+        /// chap or number-only (no proof at all; the server's config must allow it)
         #[arg(long, value_name = "TRUST", default_value = "key")]
         trust: String,
-        /// Where a machine that runs no Ringup takes messages, at its own address: http://:PORT/PATH as POST, smtp://:PORT/MAILBOX as mail
+        /// Where a machine that runs no Ringup receives messages, at its own address: http://:PORT/PATH (POST) or smtp://:PORT/MAILBOX
         #[arg(long, value_name = "URL")]
         deliver: Option<String>,
-        /// Holds the secret for CHAP [default: one is made, and shown once]
+        /// File with its CHAP secret [default: one is made and shown once]
         #[arg(long, value_name = "FILE")]
         chap_secret_file: Option<PathBuf>,
     },
-    /// Make the bundle that enrols a terminal: this server's key, and a secret that lets the terminal's own key in, once
+    /// Make the bundle that enrols a terminal: this server's key and a one-time secret that registers the terminal's own key
     Invite {
         /// Its name
         name: Name,
         /// A number that this server calls from; may be given more than once
         #[arg(long = "caller", value_name = "NUMBER")]
         callers: Vec<String>,
-        /// Name no number: the terminal answers no call, and connects by itself
+        /// Name no number: the terminal answers no call, it connects by itself
         #[arg(long, conflicts_with = "callers")]
         no_caller: bool,
         /// How long the bundle is good
@@ -372,7 +414,7 @@ enum TerminalVerb {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Register the key of a terminal that cannot enrol with a bundle, in place of any that it had
+    /// Register the key of a terminal that cannot use a bundle, replacing any existing key
     Register {
         /// Its name
         name: Name,
@@ -380,14 +422,14 @@ enum TerminalVerb {
         #[arg(long, allow_hyphen_values = true)]
         key: String,
     },
-    /// Let a terminal send, as a provider, with its rights and quotas; without one it may send nothing
+    /// Let a terminal submit as a provider, with the rights and quotas of that provider
     SendsAs {
         /// Its name
         name: Name,
-        /// The provider; none: it may send nothing any more
+        /// The provider; without one the terminal may not submit any more
         provider: Option<Name>,
     },
-    /// Say nothing more to a terminal, at once; what waits for it goes on waiting until it is invited again
+    /// End all sessions of a terminal at once and forget its key; its messages wait until it has enrolled again
     ShutOut {
         /// Its name
         name: Name,
@@ -402,17 +444,17 @@ enum TerminalVerb {
     },
     /// List all terminals, by name
     List(ByName),
-    /// Call a terminal no more, until it is resumed; it keeps its key and what waits, and is served on calls of its own
+    /// Place no calls to a terminal until it is resumed; it keeps its key and its messages, and its own calls are served
     Pause {
         /// Its name
         name: Name,
     },
-    /// Have a terminal called again that was paused, or whose calls failed for days
+    /// Call a terminal again that was paused, or whose calls failed for days
     Resume {
         /// Its name
         name: Name,
     },
-    /// Remove a terminal; what waits for it is cancelled
+    /// Remove a terminal and cancel its waiting messages
     Remove {
         /// Its name
         name: Name,
@@ -423,6 +465,7 @@ enum TerminalVerb {
 }
 
 const TERMINAL_LIST: List<'_> = List {
+    entry: |row| plain(&row["name"]),
     columns: &[
         ("NAME", "name"),
         ("ID", "id"),
@@ -464,76 +507,80 @@ impl TerminalVerbs {
             }
             TerminalVerb::Invite { name, callers, no_caller, expires, output } => {
                 let made = invite(&desk, &name, &callers, no_caller, expires)?;
-                if desk.json {
-                    close_stdout();
-                    desk.print(&made);
-                    return Ok(ExitCode::SUCCESS);
-                }
                 let bundle = made["bundle"].as_str().context("the server did not answer with a bundle")?;
                 match output {
                     Some(path) => {
                         write_secret(&path, bundle.as_bytes())
                             .with_context(|| format!("could not write {}", path.display()))?;
-                        eprintln!("take {} to {name}, and there: ringup enrol {}", path.display(), path.display());
+                        let file = path.display().to_string();
+                        let written =
+                            json!({ "name": name.to_string(), "file": file, "expires_at": made["expires_at"] });
+                        desk.report(&written, format_args!("take {file} to {name}; there: ringup enrol {file}"));
+                    }
+                    None if desk.json => {
+                        close_stdout();
+                        desk.print(&made);
                     }
                     None => {
                         let note = close_stdout();
                         print!("{bundle}");
-                        eprintln!("whoever has this until it is used or over can become {name}, once");
+                        eprintln!(
+                            "keep it secret: until it is used or expires, anyone who has it can enrol as {name}, once"
+                        );
                         note.iter().for_each(|note| eprintln!("{note}"));
-                        eprintln!("with -o FILE it is written to a file that only you can read");
+                        eprintln!("-o FILE writes it to a file that only you can read");
                     }
                 }
             }
             TerminalVerb::Register { name, key } => {
                 let body = json!({ "key": key });
                 desk.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
-                eprintln!("{name} is enrolled with this key; what waits for it is due now (see: ringup plan)");
+                let done = json!({ "name": name.to_string(), "key": key, "trust": "enrolled" });
+                let says =
+                    format!("{name} is enrolled with this key; its waiting messages are due now (see: ringup plan)");
+                desk.report(&done, says);
             }
             TerminalVerb::SendsAs { name, provider } => {
                 let body = json!({ "provider": provider.as_ref().map(ToString::to_string) });
                 desk.ask(Method::PUT, &format!("/terminals/{name}/sender"), Some(&body))?;
-                match provider {
-                    Some(provider) => eprintln!("{name} sends as {provider}, with its rights and quotas"),
-                    None => eprintln!("{name} may send nothing any more"),
-                }
+                let done = json!({ "name": name.to_string(), "sends_as": provider.as_ref().map(ToString::to_string) });
+                let says = match provider {
+                    Some(provider) => format!("{name} sends as {provider}, with its rights and quotas"),
+                    None => format!("{name} may not send any more"),
+                };
+                desk.report(&done, says);
             }
             TerminalVerb::ShutOut { name, yes } => {
-                if !yes && !confirm(&format!("say nothing more to {name}, and forget its key?"))? {
+                if !yes && !confirm(&format!("shut out {name} and forget its key? It must enrol again to come back"))? {
                     bail!("nothing was changed");
                 }
                 desk.ask(Method::POST, &format!("/terminals/{name}/shut-out"), None)?;
-                eprintln!("{name} is shut out; ringup terminal invite {name} --caller NUMBER lets it back in");
+                let done = json!({ "name": name.to_string(), "trust": "shut out" });
+                let back = format!("ringup terminal invite {name} --caller NUMBER -o {name}.bundle");
+                desk.report(&done, format_args!("{name} is shut out; to take it back: {back}, and enrol it there"));
             }
             TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
-            TerminalVerb::List(ByName { limit, after }) => {
-                let wanted = Wanted { limit: limit.unwrap_or_default(), after, all: limit.is_none() };
-                return desk.show_pages("/terminals", &wanted, "name", &TERMINAL_LIST);
+            TerminalVerb::List(ByName { limit, after, all: _ }) => {
+                return desk.show_pages("/terminals", &Wanted::all_unless(limit, after), &TERMINAL_LIST);
             }
             TerminalVerb::Pause { name } => {
                 let paused = desk.ask(Method::POST, &format!("/terminals/{name}/pause"), None)?;
-                if desk.json {
-                    desk.print(&paused);
-                } else {
-                    eprintln!("{}", after_pausing(&name, &paused));
-                }
+                desk.report(&paused, after_pausing(&name, &paused));
             }
             TerminalVerb::Resume { name } => {
                 let resumed = desk.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
-                if desk.json {
-                    desk.print(&resumed);
-                } else {
-                    eprintln!("{}", after_resuming(&name, &resumed));
-                }
+                desk.report(&resumed, after_resuming(&name, &resumed));
             }
             TerminalVerb::Remove { name, yes } => {
                 let path = format!("/terminals/{name}");
-                let waiting = text(&desk.ask(Method::GET, &path, None)?["waiting"]);
-                if !yes && !confirm(&format!("remove {name}, and cancel {waiting} waiting messages?"))? {
+                let waiting = desk.ask(Method::GET, &path, None)?["waiting"].take();
+                let messages = counted(&waiting, "waiting message");
+                if !yes && !confirm(&format!("remove {name}, and cancel {messages}?"))? {
                     bail!("nothing was removed");
                 }
                 desk.ask(Method::DELETE, &path, None)?;
-                eprintln!("{name} removed; {waiting} waiting messages cancelled");
+                let done = json!({ "name": name.to_string(), "cancelled": waiting });
+                desk.report(&done, format_args!("{name} is removed; {messages} cancelled"));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -558,7 +605,7 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
         "certificate" => format!(
             "now register its key: ringup terminal register {name} --key KEY (or make a bundle, if its software takes one: ringup terminal invite {name} --caller NUMBER -o {name}.bundle)"
         ),
-        "number-only" => format!("warning: whoever answers the number of {name} is given what is for it"),
+        "number-only" => format!("warning: any machine that answers the number of {name} receives its messages"),
         _ => format!("make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"),
     }
 }
@@ -567,12 +614,12 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
 fn after_pausing(name: &Name, paused: &Value) -> String {
     let waiting = text(&paused["waiting"]);
     let mut told = format!(
-        "{name} is paused: it is not called, keeps its key, and what waits for it ({waiting}) waits; on its own calls it is \
-         served (end it: ringup terminal resume {name})"
+        "{name} is paused: it is not called, and keeps its key and its messages ({waiting} waiting); its own calls are served. \
+         To end the pause: ringup terminal resume {name}"
     );
     if !paused["call"].is_null() {
         let call = text(&paused["call"]);
-        told += &format!("\na call with it is under way and goes on; hang it up: ringup call end {call}");
+        told += &format!("\na call with it is under way and goes on; to hang up: ringup call end {call}");
     }
     told
 }
@@ -586,9 +633,15 @@ fn after_resuming(name: &Name, resumed: &Value) -> String {
         _ if resumed["has_number"] == false => {
             format!("{name} is resumed, and still not called: it has no number; it is served when it connects")
         }
-        _ if resumed["waiting"] == 0 => format!("{name} is resumed; nothing waits for it"),
+        _ if resumed["waiting"] == 0 => format!("{name} is resumed; it has no waiting messages"),
         _ => format!("{name} is called again (see: ringup plan)"),
     }
+}
+
+/// A number of things: `1 waiting message`, `2 waiting messages`.
+fn counted(count: &Value, what: &str) -> String {
+    let plural = if *count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", text(count))
 }
 
 /// A secret that is the first line of a file.
@@ -633,7 +686,7 @@ impl LineVerbs {
     }
 }
 
-/// Calls: one record each.
+/// Calls, one record for each.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -651,7 +704,7 @@ pub(crate) struct CallVerbs {
 enum CallVerb {
     /// List calls, newest first
     List(Wanted),
-    /// Hang up a call, whatever it is doing, or end a session over the Internet; what was not delivered stays due
+    /// Hang up a call in any state, or end a session over the Internet; undelivered messages stay due
     End {
         /// Its id
         id: CallId,
@@ -659,6 +712,7 @@ enum CallVerb {
 }
 
 const CALL_LIST: List<'_> = List {
+    entry: |row| plain(&row["id"]),
     columns: &[
         ("ID", "id"),
         ("DIRECTION", "direction"),
@@ -678,14 +732,12 @@ const CALL_LIST: List<'_> = List {
 impl CallVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
-            CallVerb::List(wanted) => self.desk.show_pages("/calls", &wanted, "id", &CALL_LIST),
+            CallVerb::List(wanted) => self.desk.show_pages("/calls", &wanted, &CALL_LIST),
             CallVerb::End { id } => {
                 self.desk.ask(Method::POST, &format!("/calls/{id}/end"), None)?;
-                if self.desk.json {
-                    println!("{:#}", json!({ "id": id.to_string(), "ended": true }));
-                } else {
-                    eprintln!("call {id} is hung up; its record follows (see: ringup call list)");
-                }
+                let done = json!({ "id": id.to_string(), "ended": true });
+                self.desk
+                    .report(&done, format_args!("call {id} is hung up; its record follows (see: ringup call list)"));
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -39,12 +39,12 @@ Examples:
 
 Without --server the reports are printed. With it each is submitted at its time; --speed 3600 makes an hour a second.")]
 pub(crate) struct Simulate {
-    /// Which machines
+    /// The kind of machine
     kind: Kind,
-    /// How many
+    /// Number of machines
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     machines: u32,
-    /// How long
+    /// Number of days
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3660))]
     days: u32,
     /// Another seed, other reports
@@ -59,13 +59,13 @@ pub(crate) struct Simulate {
     /// The file that holds the provider's token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Whom the reports are for; may be given more than once
+    /// Recipient of the reports; may be given more than once
     #[arg(long, value_name = "DESTINATION")]
     to: Vec<String>,
     /// How many times as fast as in life
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     speed: u32,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

@@ -1,5 +1,6 @@
 //! JSON as people read it: words, and tables of them.
 
+use jiff::Timestamp;
 use modem::shown;
 use serde_json::Value;
 
@@ -7,10 +8,20 @@ use serde_json::Value;
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(string) => shown::line(string).into_owned(),
+        Value::String(string) => match instant(string) {
+            Some(at) => at,
+            None => shown::line(string).into_owned(),
+        },
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
         other => shown::line(&other.to_string()).into_owned(),
     }
+}
+
+/// An instant in UTC with milliseconds, whatever precision it has: tables align, and times compare at a glance.
+fn instant(text: &str) -> Option<String> {
+    let looks_so = text.len() >= "2026-11-30T00:00:00Z".len() && text.ends_with('Z') && text.as_bytes()[10] == b'T';
+    let at: Timestamp = looks_so.then(|| text.parse().ok())??;
+    Some(format!("{at:.3}"))
 }
 
 /// Columns as wide as their widest entry, two blanks between.
@@ -37,6 +48,15 @@ mod tests {
         let forged = json!(["a\n2026-11-30 INFO forged\u{1b}[0m", "\u{202e}gpj"]);
         assert_eq!(text(&forged), "a\\n2026-11-30 INFO forged\\u001b[0m \\u202egpj");
         assert_eq!(text(&json!({ "key": "\u{202e}" })), "{\"key\":\"\\u202e\"}");
+    }
+
+    #[test]
+    fn times_have_one_precision() {
+        for at in ["2026-11-30T22:42:54.42Z", "2026-11-30T22:42:54.420188186Z"] {
+            assert_eq!(text(&json!(at)), "2026-11-30T22:42:54.420Z");
+        }
+        assert_eq!(text(&json!("2026-11-30T22:42:54Z")), "2026-11-30T22:42:54.000Z");
+        assert_eq!(text(&json!("é2026-11-T0T22:42:54Z")), "é2026-11-T0T22:42:54Z");
     }
 
     #[test]

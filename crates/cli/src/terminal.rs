@@ -12,7 +12,7 @@ use clap::Subcommand;
 /// For the whole program's help.
 pub(crate) const EXAMPLES: &str = "
   ringup enrol owner.bundle                      make this machine a terminal
-  ringup inbox list                              what has come
+  ringup inbox list                              received messages
   ringup send --to tel:301 --token-file token note.txt";
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ pub struct CallId(Uuid);
 
 /// The text is not 22 base64url characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a call id has 22 characters of A-Z a-z 0-9 - _")]
+#[error("a call id has 22 characters of A-Z a-z 0-9 - _, and ends with A, Q, g or w")]
 pub struct CallIdError;
 
 impl CallId {

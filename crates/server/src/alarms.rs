@@ -535,6 +535,47 @@ impl Notice {
 }
 
 /// An alarm as operators and programs see it.
+/// The place of an alarm in a list, as `--after` names it: `RAISED/KIND/SUBJECT`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlarmPlace {
+    /// When it was raised.
+    pub(crate) raised_at: Timestamp,
+    /// Its kind: a dial-up server has kinds of its own.
+    pub(crate) kind: String,
+    /// What it is about.
+    pub(crate) subject: String,
+}
+
+/// What is named is no place of an alarm.
+#[derive(Debug, thiserror::Error)]
+#[error("a place in the list of alarms is RAISED/KIND/SUBJECT, as the list shows them")]
+pub struct AlarmPlaceError;
+
+impl FromStr for AlarmPlace {
+    type Err = AlarmPlaceError;
+
+    fn from_str(text: &str) -> Result<Self, AlarmPlaceError> {
+        let mut parts = text.splitn(3, '/');
+        let mut next = || parts.next().ok_or(AlarmPlaceError);
+        let raised_at = next()?.parse().map_err(|_| AlarmPlaceError)?;
+        Ok(Self { raised_at, kind: next()?.to_owned(), subject: next()?.to_owned() })
+    }
+}
+
+impl AlarmPlace {
+    pub(crate) fn of(alarm: &Alarm) -> Self {
+        Self { raised_at: alarm.raised_at, kind: alarm.kind.as_str().to_owned(), subject: alarm.subject.clone() }
+    }
+
+    /// The entries after this place, `last` at most, the oldest first.
+    pub(crate) fn page<T>(entries: Vec<T>, after: Option<&Self>, last: usize, place: impl Fn(&T) -> Self) -> Vec<T> {
+        let mut left: Vec<_> = entries.into_iter().map(|entry| (place(&entry), entry)).collect();
+        left.retain(|(place, _)| after.is_none_or(|after| place > after));
+        left.sort_by(|(one, _), (other, _)| one.cmp(other));
+        left.into_iter().map(|(_, entry)| entry).take(last).collect()
+    }
+}
+
 pub(crate) fn alarm_json(alarm: &Alarm) -> serde_json::Value {
     serde_json::json!({
         "kind": alarm.kind.as_str(),

@@ -117,8 +117,8 @@ async fn say_whether_late(oldest: Option<Timestamp>, now: Timestamp, relay: &str
     let is_older = |than| oldest.is_some_and(|since| now.duration_since(since) >= than);
     if let Some(since) = oldest.filter(|_| is_older(LATE_AFTER)) {
         let detail = format!(
-            "notifications of mails that did not arrive wait since {since:.0}: the relay is not reached, or does not take them. \
-             Each is tried for five days"
+            "notifications of undelivered mail have waited since {since:.0}: the relay cannot be reached or refuses them. Check it; \
+             each is tried for five days"
         );
         alarms.raise(AlarmKind::BouncesLate, relay, detail).await;
     }

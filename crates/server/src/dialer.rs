@@ -249,7 +249,9 @@ impl Dialer {
         let reservation = match self.ledger.reserve(request) {
             Ok(reservation) => reservation,
             Err(spent) => {
-                let detail = format!("{spent}; calls wait for tomorrow's, urgent ones, too");
+                let detail = format!(
+                    "{spent}; no such calls until tomorrow, not even urgent ones. To go on today: raise [budget] in the config and restart"
+                );
                 self.alarms.raise(AlarmKind::Budget, &spent.account, detail).await;
                 return Err(spent.into());
             }

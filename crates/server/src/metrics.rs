@@ -150,7 +150,7 @@ impl Default for Metrics {
         let alarms = register(&mut registry, "alarms_raised", "Alarms raised, by kind");
         let webhooks =
             register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
-        let mails = register(&mut registry, "mails", "Mails brought over SMTP, by what was answered");
+        let mails = register(&mut registry, "mails", "Mails received over SMTP, by answer");
         let feeds = register(&mut registry, "feed_readings", "Readings of feeds, by result");
         let bounces = register(&mut registry, "mail_notifications", "Notifications to senders, by result of the try");
         let accepted = register(&mut registry, "messages_accepted", "Messages accepted");

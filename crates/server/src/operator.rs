@@ -44,9 +44,9 @@ use self::pauses::{pause_terminal, resume_terminal};
 use self::plan::show_plan;
 use self::providers::{add_provider, list_providers, remove_provider, renew_token};
 use self::server_keys::{list_server_keys, register, retire_server_key, rotate_server_key};
-use self::subscriptions::{list_subscriptions, subscribe, unsubscribe};
+use self::subscriptions::{list_all_subscriptions, list_subscriptions, subscribe, unsubscribe};
 use self::terminals::{list_terminals, show_terminal, terminal_json};
-use self::window::{LIST_LAST, Window};
+use self::window::Window;
 use crate::alarms::Alarms;
 use crate::causes::with_causes;
 use crate::dialup::{DialUp, Rooms};
@@ -137,6 +137,7 @@ pub(crate) fn router(
         .route("/terminals/{name}/resume", post(resume_terminal))
         .route("/terminals/{name}/subscriptions", get(list_subscriptions).put(subscribe).delete(unsubscribe))
         .route("/terminals/{name}/sender", put(set_sender))
+        .route("/subscriptions", get(list_all_subscriptions))
         .route("/plan", get(show_plan))
         .route("/server-keys", get(list_server_keys).post(rotate_server_key))
         .route("/server-keys/retire", post(retire_server_key))
@@ -337,7 +338,7 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
     let trust = terminal.trusted_by.as_str();
     match trust {
         "number-only" => {
-            tracing::warn!(terminal = %terminal.name, trust, "terminal added: whoever answers its number is it");
+            tracing::warn!(terminal = %terminal.name, trust, "terminal added: nothing but its number proves it");
         }
         _ => tracing::info!(terminal = %terminal.name, trust, "terminal added"),
     }

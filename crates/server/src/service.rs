@@ -395,7 +395,7 @@ impl Server {
                 Output::Silent { terminal, is_raised } => self.silent(terminal, is_raised).await,
                 Output::LineSuspect { line, why: Some(why) } => {
                     let detail = format!(
-                        "{why}; its calls go to other lines where there are any, and it is tried again now and then"
+                        "{why}; other lines are used first, if there are any, and this one is tried now and then. Check its modem and number"
                     );
                     self.alarms.raise(AlarmKind::LineSuspect, &line, detail).await;
                 }
@@ -426,7 +426,8 @@ impl Server {
             tracing::error!(terminal = %id, message_id = %message, %error, "not left out");
         }
         if let Ok(Some(terminal)) = self.store.terminal(id).await {
-            let detail = format!("{POISON}; it has failed, the others go on. See: ringup message explain {message}");
+            let detail =
+                format!("{POISON}; it has failed, other messages are delivered. See: ringup message explain {message}");
             self.alarms.raise(AlarmKind::MessageLeftOut, format!("{message} for {}", terminal.name), detail).await;
         }
     }
@@ -450,7 +451,7 @@ impl Server {
         }
         if let Ok(Some(terminal)) = self.store.terminal(id).await {
             let detail =
-                format!("three sessions in an hour were not proved, the last: {why}. Nothing was said on them");
+                format!("three sessions in an hour failed the proof, the last: {why}. Nothing was sent on them");
             self.alarms.raise(AlarmKind::UnprovedCallers, &terminal.name, detail).await;
         }
     }
@@ -466,8 +467,8 @@ impl Server {
         *calls = calls.saturating_add(1);
         if *calls >= NOT_ENROLLED_CALLS {
             let detail = format!(
-                "{calls} calls reached it and it is not enrolled, the last: {why}. Take its bundle there: ringup enrol BUNDLE; \
-                 or make another: ringup terminal invite {} --caller NUMBER",
+                "{calls} calls reached it and it is not enrolled, the last: {why}. Enrol it there with its bundle: ringup enrol BUNDLE; \
+                 or make a new one: ringup terminal invite {} --caller NUMBER",
                 record.party
             );
             self.alarms.raise(AlarmKind::NotEnrolled, &record.party, detail).await;

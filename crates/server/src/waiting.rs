@@ -121,7 +121,7 @@ impl Waiting {
             }
             // What it has refused before is tried behind all others, if at all.
             Connection::Connected(call) if envelope.rests_until.is_none() => {
-                let reason = format!("the terminal is connected, and brought what waits in turn (call {call})");
+                let reason = format!("the terminal is connected; its queue is being delivered (call {call})");
                 return now(reason, "it is delivered on this call");
             }
             Connection::Connected(_) | Connection::Down => {}
@@ -141,16 +141,16 @@ impl Waiting {
         let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
         let (mut reason, mut next) = match &around.decided {
             Some(decided) => not_called(terminal, decided, around),
-            None => ("the server is ending".to_owned(), "what waits is due when it starts again".to_owned()),
+            None => ("the server is stopping".to_owned(), "waiting messages are due when it starts again".to_owned()),
         };
         if is_invited(terminal, &around.trust) {
             reason = format!("the terminal is invited and has not enrolled yet; {reason}");
-            next = format!("it is enrolled when its bundle was taken there (ringup enrol BUNDLE) and {next}");
+            next = format!("enrol the terminal with its bundle (there: ringup enrol BUNDLE), then {next}");
         }
         // What the terminal itself said of this message comes first.
         let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
         if let Some(refusal) = last.filter(|outcome| outcome.starts_with("refused") || outcome.starts_with("put off")) {
-            reason = format!("the terminal did not take it when it was brought last ({refusal}); {reason}");
+            reason = format!("the terminal refused the last delivery ({refusal}); {reason}");
         }
         Self { reason, next, next_at }
     }
@@ -173,13 +173,13 @@ pub fn settled(envelope: &EnvelopeEntry, expires_at: Option<Timestamp>) -> Optio
         Verdict::Expired => {
             let at = expires_at.map(|at| format!(" at {at}")).unwrap_or_default();
             let tried = match envelope.deliveries.len() {
-                0 => "it was never brought".to_owned(),
-                count => format!("it had been brought {count} times"),
+                0 => "no delivery was tried".to_owned(),
+                count => format!("{count} deliveries were tried"),
             };
             Some(format!("its time was over{at} before the terminal had it ({tried}); nothing more is tried"))
         }
         Verdict::Replaced => {
-            Some(format!("{}; that one is delivered in its stead", reason.unwrap_or("replaced by a newer message")))
+            Some(format!("{}; the newer one is delivered instead", reason.unwrap_or("replaced by a newer message")))
         }
         Verdict::Cancelled => Some(format!("{}; nothing more is tried", reason.unwrap_or("it was withdrawn"))),
         Verdict::Failed => {
@@ -225,7 +225,7 @@ fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'
             reason => format!(" ({reason})"),
         };
         gates.push(Waiting {
-            reason: format!("the terminal has said that it does not take it now{why}"),
+            reason: format!("the terminal does not accept it now{why}"),
             next: "it is due when that is over".to_owned(),
             next_at: Some(conditions.until),
         });
@@ -236,12 +236,12 @@ fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'
     match envelope.calls {
         Calls::From(at) => gates.push(Waiting {
             reason: "it came outside the hours for which the terminal has registered".to_owned(),
-            next: "the terminal is called when they begin; on a call before that it rides along".to_owned(),
+            next: "the terminal is called when they begin; an earlier call delivers it, too".to_owned(),
             next_at: Some(at),
         }),
         Calls::Never => {
             let reason = "the terminal has registered for its topic, but not to be called for it".to_owned();
-            gates.push(gate((reason, "it rides on the next call, whoever places it".to_owned())));
+            gates.push(gate((reason, "it is sent on the next call from either side".to_owned())));
         }
         Calls::Now => {}
     }
@@ -290,7 +290,7 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
             terminal.name
         );
         return match (trust.shut_out_at, &stock.trust) {
-            (Some(at), _) => Some((format!("the terminal is shut out since {at}: nothing is said to it"), again)),
+            (Some(at), _) => Some((format!("the terminal is shut out since {at}: it is not served"), again)),
             (None, StockTrust::NumberOnly) if !around.believes_numbers => {
                 let reason = "nothing but its number proves the terminal, which this server's config does not allow";
                 let next = "it waits until the config says [stock] number_only = true, or the terminal is added anew with --trust chap";
@@ -301,7 +301,7 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
     }
     let invite = format!("it waits until the terminal has enrolled: ringup terminal invite {}", terminal.name);
     match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
-        (Some(at), ..) => Some((format!("the terminal is shut out since {at}: nothing is said to it"), invite)),
+        (Some(at), ..) => Some((format!("the terminal is shut out since {at}: it is not served"), invite)),
         (None, None, []) => {
             Some(("the terminal is not enrolled: it has no key to prove itself with".to_owned(), invite))
         }
@@ -316,7 +316,7 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
     let called_again = "the terminal is called again".to_owned();
     match decided.why {
         Why::Line { before } => no_line(decided, before, around.faults),
-        Why::Storm => ("as many calls as may begin have begun ([dispatch] in the config)".to_owned(), called),
+        Why::Storm => ("the limit of calls is reached ([dispatch] in the config)".to_owned(), called),
         Why::Rest(Rest::Hours) if decided.is_closed_day => (
             "today is a closed day of the terminal".to_owned(),
             "the terminal is called when its hours begin".to_owned(),
@@ -332,12 +332,12 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
             (reason, called_again)
         }
         Why::Rest(Rest::Redials) => {
-            ("its number was dialled as often as it may be for now ([retry] in the config)".to_owned(), called_again)
+            ("its number has reached the redial limit ([retry] in the config)".to_owned(), called_again)
         }
         Why::Rest(Rest::HangingUp) => ("its last call has just ended".to_owned(), called_again),
         Why::Rest(Rest::ModemLimit) => ("the modem may not dial its number again yet".to_owned(), called_again),
         Why::Rest(Rest::Price) => {
-            let reason = "it is not urgent, and waits for a cheaper hour or a call to ride on".to_owned();
+            let reason = "it is not urgent: it waits for a cheaper hour or the next call".to_owned();
             (reason, called)
         }
         Why::Rest(Rest::Budget) => {
@@ -348,8 +348,8 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
             (whose, "the terminal is called when there is a new one".to_owned())
         }
         Why::Rest(Rest::Session) => {
-            let reason = "the terminal was rung, and is to come over its own Internet access".to_owned();
-            (reason, "if it has not come by then, the ring counts as failed and it is rung again".to_owned())
+            let reason = "the terminal was rung, and is expected to connect over its own Internet access".to_owned();
+            (reason, "if it has not connected by then, the ring has failed, and it is rung again".to_owned())
         }
         Why::Paused => {
             let reason = "calls to the terminal failed for days: it is not called any more".to_owned();

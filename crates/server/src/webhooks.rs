@@ -195,14 +195,14 @@ impl Room {
     async fn look_who_is_late(&mut self, now: Timestamp) {
         let oldest = match self.store.oldest_tellings().await {
             Ok(oldest) => oldest,
-            Err(error) => return tracing::error!(%error, "cannot read how long verdicts wait to be told"),
+            Err(error) => return tracing::error!(%error, "cannot read how long verdicts wait for webhooks"),
         };
         let kind = AlarmKind::WebhookLate;
         let is_older = |since: Timestamp, than| now.duration_since(since) >= than;
         for (provider, since) in oldest.iter().filter(|(_, since)| is_older(**since, LATE_AFTER)) {
             let detail = format!(
-                "a verdict waits since {since:.0} to be told to its webhook, which is not reached, refuses it, or takes verdicts more slowly \
-                 than they come. Nothing else waits for it; each is tried for three days"
+                "a verdict has waited since {since:.0} for its webhook, which cannot be reached, refuses it, or is too slow. Check it; each \
+                 verdict is tried for three days"
             );
             self.alarms.raise(kind, provider, detail).await;
         }
@@ -282,7 +282,7 @@ impl Room {
             }
         }
         if let Err(error) = noted.result {
-            tracing::error!(%error, "not stored what came of telling verdicts: they are told again");
+            tracing::error!(%error, "results of webhooks not recorded: those verdicts are posted again");
         }
     }
 }

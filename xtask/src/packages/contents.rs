@@ -18,7 +18,7 @@ const SERVER_TOML: [(&str, &str); 4] = [
     ("state = \"state\"                   #", "state = \"/var/lib/ringup/server\"  #"),
     (
         "[[line]]\nname = \"line-1\"\nport = \"lines/centre\"             #",
-        "#[[line]]\n#name = \"line-1\"\n#port = \"/dev/ttyUSB0\"             #",
+        "#[[line]]\n#name = \"line-1\"\n#port = \"/dev/serial/by-id/usb-MODEM\" #",
     ),
     ("# # profile", "# profile"),
 ];
@@ -26,10 +26,10 @@ const SERVER_TOML: [(&str, &str); 4] = [
 pub(super) const TERMINAL_TOML: [(&str, &str); 4] = [
     (
         "ringup wait --line lines/owner --config terminal.toml",
-        "/usr/bin/ringup-wait --line /dev/ttyUSB0 --config /etc/ringup/terminal.toml",
+        "/usr/bin/ringup-wait --line /dev/serial/by-id/usb-MODEM --config /etc/ringup/terminal.toml",
     ),
     ("# state = \"state\"                 #", "state = \"/var/lib/ringup/terminal\" #"),
-    ("port = \"lines/owner\" ", "port = \"/dev/ttyUSB0\""),
+    ("port = \"lines/owner\" ", "port = \"/dev/serial/by-id/usb-MODEM\""),
     ("inbox = \"inbox\"", "inbox = \"/var/lib/ringup/inbox\""),
 ];
 

@@ -279,7 +279,7 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
     let ring_only = section.has("ring_only").then(|| section.time("ring_only", Duration::ZERO));
     if ring_only.is_some_and(|time| !RING_ONLY.contains(&time)) {
         let (least, most) = (RING_ONLY.start().as_secs(), RING_ONLY.end().as_secs());
-        section.fault("ring_only", format!("must be from {least}s, so that the caller is told, to {most}s"));
+        section.fault("ring_only", format!("must be from {least}s, so that the number is presented, to {most}s"));
     }
     let port = port?.relative_to(&folder);
     Some(LineConfig { name: name?, port, setup, dial_prefix, ring_only, delay, tariff })

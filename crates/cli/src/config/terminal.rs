@@ -66,7 +66,7 @@ impl Machine {
             if terminal.callers.rules().next().is_none() {
                 let what = match self.server.is_some() || self.server_address.is_some() {
                     true => "it receives only what it fetches by itself",
-                    false => "and without [server] it calls nobody: nothing ever reaches it",
+                    false => "and without [server] it places no call: nothing ever reaches it",
                 };
                 remarks.push(format!(
                     "terminal.callers is empty: this terminal answers no call, {what}; name the numbers that the server calls from"
@@ -84,9 +84,11 @@ impl Machine {
         match (&self.server, &self.port, &self.server_address) {
             (Some(_), Some(_), _) | (None, _, Some(_)) => None,
             (Some(_), None, _) => {
-                Some("the config has no line.port: where is the modem? (the starter's --line is not read from here)")
+                Some("the config has no line.port, which names the modem (the starter's --line is not known here)")
             }
-            (None, _, None) => Some("the config has no server.number and no server.address: where is the server?"),
+            (None, _, None) => {
+                Some("the config has neither server.number nor server.address, which say how to reach the server")
+            }
         }
     }
 }
@@ -118,7 +120,7 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         let sender = SenderConfig { state: state.clone(), pace, starter };
         let standing = if top.has("conditions") { top.section("conditions", standing) } else { None };
         if standing.is_some() && !top.has("terminal") {
-            top.fault("conditions", "are for a [terminal]: a machine that only submits is brought nothing");
+            top.fault("conditions", "are for a [terminal]: a machine that only submits receives nothing");
         }
         if top.has("inbox") && !top.has("terminal") {
             top.fault("inbox", "is for a [terminal], which is missing here");
@@ -179,7 +181,7 @@ fn budget(section: &mut Section<'_>) -> Limits {
     let default = Limits::default();
     let mut count = |key: &str, default: u32| {
         u32::try_from(section.count(key, u64::from(default))).unwrap_or_else(|_| {
-            section.fault(key, "is more than anybody can spend");
+            section.fault(key, "is more than can be counted");
             default
         })
     };
@@ -194,7 +196,7 @@ fn outbox(section: &mut Section<'_>) -> (Pace, Option<PathBuf>) {
     let usual = Pace::default();
     let pace = Pace { every: section.time("every", usual.every), octets: section.count("bytes", usual.octets) };
     if pace.every < EVERY_LEAST {
-        section.fault("every", "is less than a minute: what cannot wait so long is --urgency urgent");
+        section.fault("every", "is less than a minute; submit with --urgency urgent what cannot wait for a minute");
     }
     (pace, section.path("starter"))
 }

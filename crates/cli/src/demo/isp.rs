@@ -64,7 +64,7 @@ impl Service {
     async fn act(&self, children: &mut Children, story: &mut Story, once: bool) -> anyhow::Result<()> {
         fs::create_dir_all(self.folder.join("lines"))
             .with_context(|| format!("could not make {}", self.folder.display()))?;
-        story.say(Who::Demo, &format!("in {}: see the configs, the inboxes, calls.jsonl", self.folder.display()));
+        story.say(Who::Demo, &format!("configs, inboxes and calls.jsonl are in {}", self.folder.display()));
         let feed = Feed::open().await?;
         self.write_exchange()?;
         children.start(Who::Exchange, &["exchange", "--config", "exchange.toml"])?;
@@ -99,12 +99,12 @@ impl Service {
         let news = NEWS[(round - 1) % NEWS.len()];
         story.say(Who::Demo, &format!("the feed has news: {news}"));
         feed.publish(round, news);
-        story.say(Who::Demo, "somebody writes to anna@demo.example");
+        story.say(Who::Demo, "a mail for anna@demo.example is sent");
         let letter = format!("Subject: Hello {round}\r\n\r\nCall me when you are there.\r\n");
         let mailed = send_mail(mail, &letter).await?;
         let (mut item, mut received) = (None, Vec::new());
         let deadline = Instant::now() + ROUND_MAX;
-        let mut last_failure = "nothing was heard of it".to_owned();
+        let mut last_failure = "no call has ended yet".to_owned();
         while received.len() < 2 || !received.contains(&Who::Anna) || !self.has_mail(&mailed)? {
             let Ok(event) = timeout_at(deadline, children.event()).await else {
                 bail!("not everything arrived in time: {last_failure}");
@@ -293,9 +293,9 @@ maildir = "{name}/Mail"
             let added = [&["subscription", "add", name, "news/#"], &config[..]].concat();
             let added = children.command(&added).output().await?;
             if !added.status.success() {
-                bail!("{name} was not registered: {}", String::from_utf8_lossy(&added.stderr).trim());
+                bail!("{name} was not subscribed: {}", String::from_utf8_lossy(&added.stderr).trim());
             }
-            story.say(Who::Demo, &format!("{name} is registered for news/#"));
+            story.say(Who::Demo, &format!("{name} subscribes to news/#"));
             children.start(who, &["wait", "--line", &format!("lines/{name}"), "--config", &toml])?;
             wait_for(children, story, who, "waiting for calls").await?;
         }

@@ -51,7 +51,7 @@ fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<Stri
             format!("ready: {} stations (a simulation)", field("stations"))
         }
         (Who::Exchange, "ringing") => format!("{} rings, called by {}", field("called"), field("caller")),
-        (Who::Exchange, "answered") => "answered: from here on the caller pays".to_owned(),
+        (Who::Exchange, "answered") => "answered: the caller pays from now on".to_owned(),
         (Who::Exchange, "call ended") => {
             format!(
                 "{} to {}: {}, {} s billed",
@@ -64,21 +64,22 @@ fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<Stri
         (Who::Information, "dial-up server in service") => {
             format!("dial-up server {} is in service", field("dialup_server"))
         }
-        (Who::Information, "feed read") if field("sent") != "0" => format!("read the feed: {} new", field("sent")),
-        (Who::Information, "mail accepted") => format!("took a mail: message {}, on the disk", field("message_id")),
+        (Who::Information, "feed read") if field("sent") != "0" => format!("feed read: {} new item(s)", field("sent")),
+        (Who::Information, "mail accepted") => format!("mail accepted: message {}, on the disk", field("message_id")),
         (Who::Information, "message accepted") => {
-            format!("stored: message {}, once, for {} subscribers", field("message_id"), field("envelopes"))
+            let plural = if field("envelopes") == "1" { "" } else { "s" };
+            format!("stored once: message {}, for {} subscriber{plural}", field("message_id"), field("envelopes"))
         }
-        (Who::Information, "calling") => format!("has {} called on {}", field("terminal"), field("line")),
-        (Who::Information, "connected notice") => format!("hears that {} is connected", field("terminal")),
+        (Who::Information, "calling") => format!("calls {} on {}", field("terminal"), field("line")),
+        (Who::Information, "connected notice") => format!("{} is connected", field("terminal")),
         (Who::Information, "delivered") => format!("delivered to {}", field("terminal")),
         (Who::Berlin | Who::Munich, "line ready") => format!("{} is ready", field("line")),
         (Who::Berlin | Who::Munich, "link up") => "PPP is up".to_owned(),
         // Until its dial-up servers have come.
         (Who::Information, "alarm raised" | "alarm cleared") if field("kind") == "dialup-server-lost" => return None,
-        (Who::Anna | Who::Bert, "waiting for calls") => "only the starter is running, waiting for calls".to_owned(),
+        (Who::Anna | Who::Bert, "waiting for calls") => "waiting for calls; only the starter runs".to_owned(),
         (Who::Anna | Who::Bert, "caller checked: registered") => {
-            "it rings; caller checked: registered, so the call is answered".to_owned()
+            "phone rings; the caller is registered: answering".to_owned()
         }
         (Who::Anna | Who::Bert, "stored") => format!("message {} is on the disk", field("message_id")),
         (Who::Anna | Who::Bert, "handed over") => "the mail is in the Maildir".to_owned(),
@@ -90,22 +91,20 @@ fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<Stri
             format!("stored: message {}, {} octets, on the disk", field("message_id"), field("size"))
         }
         (Who::Server, "connection state checked") => {
-            format!("state checked: {} is {}", field("terminal"), field("state"))
+            format!("{} is {}", field("terminal"), field("state"))
         }
         (Who::Server, "calling") => format!("calls {} on {}", field("terminal"), field("line")),
         (Who::Server, "connected notice") => format!("{} says it is connected", field("terminal")),
         (Who::Server, "delivered") => format!("delivered: receipt {} ms after CONNECT", field("millis")),
-        (Who::Server, "nothing more") => "says that there is nothing more".to_owned(),
+        (Who::Server, "nothing more") => "queue empty: ending the call".to_owned(),
         (Who::Server, "call ended") => format!("call with {} over: {}", field("party"), field("outcome")),
-        (Who::Owner, "waiting for calls") => "only the starter is running, waiting for calls".to_owned(),
-        (Who::Owner, "ringing: starting the decision program") => {
-            "it rings: the decision program is started".to_owned()
-        }
-        (Who::Owner, "caller checked: registered") => "caller checked: registered, so the call is answered".to_owned(),
+        (Who::Owner, "waiting for calls") => "waiting for calls; only the starter runs".to_owned(),
+        (Who::Owner, "ringing: starting the decision program") => "phone rings: checking the caller".to_owned(),
+        (Who::Owner, "caller checked: registered") => "the caller is registered: answering".to_owned(),
         (Who::Owner, "stored") => format!("message {} is on the disk", field("message_id")),
         (Who::Owner | Who::Vending, "hung up") => "hung up".to_owned(),
         (Who::Vending, "dialling in") => "dials the centre".to_owned(),
-        (Who::Vending, "submitted") => "the centre has it".to_owned(),
+        (Who::Vending, "submitted") => "the centre has accepted it".to_owned(),
         (_, message) if matches!(field("level").as_str(), "WARN" | "ERROR") => {
             let fields: Vec<_> = fields
                 .iter()

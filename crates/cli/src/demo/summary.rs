@@ -141,7 +141,7 @@ impl fmt::Display for Summary {
         writeln!(f, "  on the terminal's disk after {disk:.2} s, on hook after {on_hook:.2} s")?;
         writeln!(
             f,
-            "  the line's own floor for the content is {floor:.2} s: {:.1} % of the time on line was content",
+            "  the content alone takes {floor:.2} s at this rate: {:.1} % of the connected time",
             100.0 * floor / on_hook
         )?;
         write!(

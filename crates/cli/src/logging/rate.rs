@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_thousand_peers_are_sixty_lines_and_take_no_more_memory_than_sixty_five() {
         let (limit, now) = (RateLimit::default(), Instant::now());
-        let shown = (0..1000).filter(|peer| limit.note(RINGS, "not let in", &peer.to_string(), now).0).count();
+        let shown = (0..1000).filter(|peer| limit.note(RINGS, "not admitted", &peer.to_string(), now).0).count();
         assert_eq!(shown, 60);
         assert!(limit.kinds.lock().unwrap()[&RINGS].subjects.len() <= SUBJECTS_MAX + 1);
     }
@@ -202,7 +202,7 @@ mod tests {
         let registry = tracing_subscriber::registry().with(RateLimit::default()).with(Seen(seen.clone()));
         tracing::subscriber::with_default(registry, || {
             for number in 0..1000 {
-                tracing::warn!(peer = %"192.0.2.1", number, "not let in");
+                tracing::warn!(peer = %"192.0.2.1", number, "not admitted");
             }
             assert_eq!(seen.swap(0, Ordering::Relaxed), 10);
             for number in 0..1000 {

@@ -1,4 +1,4 @@
-//! `ringup alarm`: what an operator has to know of.
+//! `ringup alarm`: listed, acknowledged.
 
 use std::process::ExitCode;
 
@@ -7,17 +7,18 @@ use hyper::Method;
 use serde_json::json;
 use server::alarms::AlarmKind;
 
-use super::Desk;
+use super::{Desk, List, Wanted, plain};
 
-/// Alarms: what needs somebody to look at.
+/// Alarms: what an operator must look at.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ringup alarm list                                 those that stand
-  ringup alarm list --all                           the last hundred, those that are over, too
+  ringup alarm list                                 the active ones
+  ringup alarm list --cleared                       the cleared ones, too, newest first
   ringup alarm clear message-left-out 'ID for owner'
 
-Most are cleared by themselves when the cause is gone; a message that was left out stands until you have seen to it.")]
+Most alarms clear themselves when the cause is gone. Acknowledge the others by `alarm clear`: docs/guides/operating.md
+lists the kinds.")]
 pub(crate) struct AlarmVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -27,13 +28,15 @@ pub(crate) struct AlarmVerbs {
 
 #[derive(Debug, Subcommand)]
 enum AlarmVerb {
-    /// List the alarms that stand
+    /// List the active alarms, oldest first
     List {
-        /// The last hundred, those that are over, too, newest first
+        /// Show cleared alarms, too, newest first
         #[arg(long)]
-        all: bool,
+        cleared: bool,
+        #[command(flatten)]
+        wanted: Wanted,
     },
-    /// Clear an alarm that you have seen to; it is raised again when its cause comes again
+    /// Acknowledge an alarm and clear it; it is raised again when its cause comes again
     Clear {
         /// Its kind
         kind: AlarmKind,
@@ -42,26 +45,36 @@ enum AlarmVerb {
     },
 }
 
-const COLUMNS: &[(&str, &str)] = &[
-    ("RAISED", "raised_at"),
-    ("CLEARED", "cleared_at"),
-    ("KIND", "kind"),
-    ("SUBJECT", "subject"),
-    ("DETAIL", "detail"),
-];
+const ACTIVE: List<'_> = List {
+    entry: |row| ["raised_at", "kind", "subject"].map(|key| plain(&row[key])).join("/"),
+    columns: &[("RAISED", "raised_at"), ("KIND", "kind"), ("SUBJECT", "subject"), ("DETAIL", "detail")],
+    when_empty: "no active alarms",
+    words: |_| {},
+};
+
+const ALL: List<'_> = List {
+    columns: &[
+        ("RAISED", "raised_at"),
+        ("CLEARED", "cleared_at"),
+        ("KIND", "kind"),
+        ("SUBJECT", "subject"),
+        ("DETAIL", "detail"),
+    ],
+    when_empty: "no alarms so far",
+    ..ACTIVE
+};
 
 impl AlarmVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            AlarmVerb::List { all: true } => desk.list("/alarms?all", COLUMNS, "no alarms so far"),
-            AlarmVerb::List { all: false } => desk.list("/alarms", COLUMNS, "no alarm stands"),
+            AlarmVerb::List { cleared: true, wanted } => desk.show_pages("/alarms?cleared=true", &wanted, &ALL),
+            AlarmVerb::List { cleared: false, wanted } => desk.show_pages("/alarms", &wanted, &ACTIVE),
             AlarmVerb::Clear { kind, subject } => {
                 let body = json!({ "kind": kind.as_str(), "subject": subject });
                 desk.ask(Method::POST, "/alarms/clear", Some(&body))?;
-                if !desk.json {
-                    eprintln!("{kind} of {subject} is cleared (see: ringup alarm list --all)");
-                }
+                let done = json!({ "kind": kind.as_str(), "subject": subject, "cleared": true });
+                desk.report(&done, format_args!("{kind} of {subject} is cleared (see: ringup alarm list --cleared)"));
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::Desk;
 
-/// Feeds: what is read of the Web (`[[feed]]` in the server's config).
+/// Feeds that the server reads from the Web (`[[feed]]` in its config).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup feed list
-  ringup feed read https://example.org/feed.xml     now, whenever it would be read next; what came of it is in the log")]
+  ringup feed read https://example.org/feed.xml     reads it now; the result is in the log")]
 pub(crate) struct FeedVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -23,7 +23,7 @@ pub(crate) struct FeedVerbs {
 
 #[derive(Debug, Subcommand)]
 enum FeedVerb {
-    /// List the feeds, how often in a row each has failed, and when it is read next
+    /// List the feeds, with failures in a row and time of the next reading
     List,
     /// Read a feed now
     Read {
@@ -47,9 +47,8 @@ impl FeedVerbs {
             }
             FeedVerb::Read { url } => {
                 self.desk.ask(Method::POST, "/feeds/read", Some(&json!({ "url": url })))?;
-                if !self.desk.json {
-                    eprintln!("{url} is being read (see: ringup feed list, ringup alarm list)");
-                }
+                let says = format!("{url} is being read (see: ringup feed list, ringup alarm list)");
+                self.desk.report(&json!({ "url": url, "reading": true }), says);
                 Ok(ExitCode::SUCCESS)
             }
         }

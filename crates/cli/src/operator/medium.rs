@@ -143,7 +143,7 @@ impl Create {
 
     fn bundle(&self, desk: &Desk) -> anyhow::Result<Option<Bundle>> {
         const NOBODY: &str =
-            "the terminal would answer nobody: name a number that this server calls from, --caller NUMBER";
+            "the terminal would answer no call: name a number that this server calls from, --caller NUMBER";
         anyhow::ensure!(self.terminal.is_none() || !self.callers.is_empty(), NOBODY);
         let text = match (&self.terminal, &self.bundle) {
             (Some(name), _) => {
@@ -185,7 +185,7 @@ impl Create {
         let architectures = architectures.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         eprintln!("wrote {} ({octets} octets), for {architectures}, signed by {key}", self.output.display());
         if let Some(Bundle { name, expires_at, .. }) = bundle {
-            eprintln!("whoever has it until {expires_at} can become {name}, once: keep it as you keep a key");
+            eprintln!("keep it secret: until {expires_at} anyone who has it can enrol as {name}, once");
         }
         eprintln!("on the machine, as root: sh install.sh; before that, on one that you trust:");
         eprintln!("  ringup medium verify {} --key={key}", self.output.display());

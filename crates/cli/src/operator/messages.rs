@@ -8,14 +8,14 @@ use delivery::MessageId;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Desk, List, Wanted, confirm, text};
+use super::{Desk, List, Wanted, confirm, plain, text};
 
-/// Messages: what was accepted, for whom, and what became of it.
+/// Messages: list, explain, cancel.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup message list
-  ringup message explain ID      why it waits, or what became of it, call by call
+  ringup message explain ID      why it waits, or how it ended, call by call
   ringup message cancel ID")]
 pub(crate) struct MessageVerbs {
     #[command(flatten)]
@@ -33,12 +33,12 @@ enum MessageVerb {
         /// Its id
         id: MessageId,
     },
-    /// Tell the story of one message: why it waits and what happens next, or what became of it
+    /// Explain one message: why it waits and what happens next, or how it ended
     Explain {
         /// Its id
         id: MessageId,
     },
-    /// Cancel what waits of one message; what is being delivered just now stays
+    /// Cancel a message for all terminals that do not have it; a delivery that is under way is completed
     Cancel {
         /// Its id
         id: MessageId,
@@ -52,7 +52,7 @@ impl MessageVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            MessageVerb::List(wanted) => desk.show_pages("/messages", &wanted, "id", &MESSAGE_LIST),
+            MessageVerb::List(wanted) => desk.show_pages("/messages", &wanted, &MESSAGE_LIST),
             MessageVerb::Show { id } => desk.show(&format!("/messages/{id}")),
             MessageVerb::Explain { id } => {
                 let story = desk.ask(Method::GET, &format!("/messages/{id}/explain"), None)?;
@@ -64,7 +64,7 @@ impl MessageVerbs {
                 Ok(ExitCode::SUCCESS)
             }
             MessageVerb::Cancel { id, yes } => {
-                if !yes && !confirm(&format!("cancel message {id} for all terminals that it waits for?"))? {
+                if !yes && !confirm(&format!("cancel message {id} for all terminals that do not have it?"))? {
                     bail!("nothing was cancelled");
                 }
                 let cancelled = desk.ask(Method::DELETE, &format!("/messages/{id}"), None)?;
@@ -73,7 +73,7 @@ impl MessageVerbs {
                 } else {
                     let [count, under_way] = ["cancelled", "under_way"].map(|key| text(&cancelled[key]));
                     eprintln!(
-                        "cancelled for {count}; on a line now, or maybe at the terminal: {under_way}, cancelled later if no receipt comes (see: ringup message explain {id})"
+                        "cancelled for {count}; under way or in doubt for {under_way}: cancelled later unless a receipt comes (see: ringup message explain {id})"
                     );
                 }
                 Ok(ExitCode::SUCCESS)
@@ -83,6 +83,7 @@ impl MessageVerbs {
 }
 
 const MESSAGE_LIST: List<'_> = List {
+    entry: |row| plain(&row["id"]),
     columns: &[
         ("ID", "id"),
         ("ACCEPTED", "accepted_at"),
@@ -139,14 +140,14 @@ fn tell_envelope(envelope: &Value) -> Vec<String> {
     let deliveries = items("deliveries").into_iter().map(|delivery| {
         let outcome = if delivery["outcome"].is_null() { "under way".to_owned() } else { of(&delivery, "outcome") };
         let call = of(&delivery, "call");
-        (of(&delivery, "began_at"), format!("brought on call {call}: {outcome}, {} octets", of(&delivery, "octets")))
+        (of(&delivery, "began_at"), format!("delivery on call {call}: {outcome}, {} octets", of(&delivery, "octets")))
     });
     let mut events: Vec<_> = calls.chain(deliveries).collect();
     events.sort();
     lines.extend(events.into_iter().map(|(at, what)| format!("  {at}  {what}")));
     let waiting = &envelope["waiting"];
     if envelope["state"] == "waiting" {
-        let reason = if waiting.is_null() { "not told here".to_owned() } else { of(waiting, "reason") };
+        let reason = if waiting.is_null() { "unknown".to_owned() } else { of(waiting, "reason") };
         lines.push(format!("  waits: {reason}"));
         if !waiting["next"].is_null() {
             let at =
@@ -189,7 +190,7 @@ expires T9
 for owner:
   T1  outgoing call C1 on a: busy
   T2  outgoing call C2 on a: completed
-  T3  brought on call C2: delivered, 9 octets
+  T3  delivery on call C2: delivered, 9 octets
   T4  delivered
 for other:
   waits: no line is free

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Desk, Wanted, text};
+use super::{Desk, Wanted, counted, text};
 
-/// Shows who would be called when, on which line, at what price, as things stand. Calls nobody.
+/// Shows the planned calls: which terminal, when, on which line, at what price. Places no call.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -17,8 +17,8 @@ Examples:
   ringup plan --json
   ringup plan --limit 5000
 
-AT is the earliest moment, in UTC; without one the terminal waits for something that has no time. PRICE is that of a call
-of one minute at that moment, in the tariff's currency.")]
+AT is the earliest time, in UTC; without one the call waits for an event, such as a free line. PRICE is that of a call of
+one minute at that time, in the tariff's currency.")]
 pub(crate) struct Plan {
     #[command(flatten)]
     desk: Desk,
@@ -59,18 +59,20 @@ impl Plan {
                 break;
             }
         }
+        if desk.json {
+            let after = after.filter(|_| more > 0);
+            let plan = json!({ "entries": entries, "more": more, "after": after, "not_called": not_called });
+            println!("{plan:#}");
+            return Ok(ExitCode::SUCCESS);
+        }
         desk.print_list(entries, COLUMNS, "no calls planned")?;
         if let Some(after) = after.filter(|_| more > 0) {
             eprintln!("there are {more} more: --after {after}, --limit N or --all");
         }
         for reason in not_called.as_array().into_iter().flatten() {
-            let of = |key: &str| text(&reason[key]);
-            eprintln!(
-                "not called: {} terminals, {}; messages that wait for them: {} (see: ringup terminal list)",
-                of("terminals"),
-                of("why"),
-                of("messages")
-            );
+            let terminals = counted(&reason["terminals"], "terminal");
+            let messages = counted(&reason["messages"], "waiting message");
+            eprintln!("not called: {terminals}, {}; {messages} (see: ringup terminal list)", text(&reason["why"]));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -10,7 +10,7 @@ use jiff::{Span, SpanRelativeTo};
 use serde_json::{Value, json};
 use server::directory::Name;
 
-use super::{Desk, confirm, read_secret, text};
+use super::{ByName, Desk, List, Wanted, confirm, counted, plain, read_secret, text};
 use crate::secret::close_stdout;
 
 /// Providers: the machines and people that submit.
@@ -19,9 +19,9 @@ use crate::secret::close_stdout;
 Examples:
   ringup provider add vending-7 --number 401    prints a token, once
   ringup provider add gauge --may-send terminal:owner --may-send 'topic:level/#'
-  ringup provider new-token vending-7           its token has leaked: it stops at once, and another is printed
+  ringup provider new-token vending-7           its token has leaked: replace it at once
   ringup provider new-token vending-7 --overlap 1h    both work for an hour
-  ringup provider remove vending-7 --cancel     and what waits of it is cancelled
+  ringup provider remove vending-7 --cancel     and cancel its waiting messages
   ringup provider list")]
 pub(crate) struct ProviderVerbs {
     #[command(flatten)]
@@ -34,33 +34,33 @@ pub(crate) struct ProviderVerbs {
 enum ProviderVerb {
     /// Add a provider; prints its token, which is not kept and cannot be shown again
     Add {
-        /// Its name: a-z 0-9 - _ .
+        /// Its name, of the characters a-z 0-9 . - _
         name: Name,
         /// The number it dials in from
         #[arg(long)]
         number: Option<String>,
-        /// Whom it may send to: *, tel: (all with a number), terminal:NAME, tel:NUMBER, ip:ADDRESS; and under which topics:
+        /// Permitted recipients: *, tel: (all with a number), terminal:NAME, tel:NUMBER, ip:ADDRESS; and under which topics:
         /// topic:FILTER. May be given more than once [default: *]
         #[arg(long, value_name = "RIGHT")]
         may_send: Vec<String>,
-        /// Where the verdicts of its messages are told: http:// or https://
+        /// Where to post the verdicts of its messages: http:// or https://
         #[arg(long, value_name = "URL")]
         webhook: Option<String>,
         /// The webhook may be an address that only this machine or its network reaches
         #[arg(long, requires = "webhook")]
         webhook_allow_private: bool,
-        /// It dials in with software that is not ours, such as pppd, and has to pass CHAP; its secret is shown once
+        /// It dials in with other software, such as pppd, and must pass CHAP; its secret is shown once
         #[arg(long, requires = "number")]
         chap: bool,
-        /// Holds the secret for CHAP [default: one is made]
+        /// File with its CHAP secret [default: one is made]
         #[arg(long, value_name = "FILE", requires = "chap")]
         chap_secret_file: Option<PathBuf>,
     },
-    /// Give a provider another token, and print it; the one it has stops at once, or after --overlap
+    /// Replace the token of a provider and print the new one; the old one stops at once, or after --overlap
     NewToken {
         /// Its name
         name: Name,
-        /// How long the token it has works beside the new one
+        /// How long the old token still works
         #[arg(long, value_name = "TIME")]
         overlap: Option<Span>,
     },
@@ -68,7 +68,7 @@ enum ProviderVerb {
     Remove {
         /// Its name
         name: Name,
-        /// Cancel what waits of it
+        /// Cancel its waiting messages
         #[arg(long)]
         cancel: bool,
         /// Do not ask
@@ -76,8 +76,15 @@ enum ProviderVerb {
         yes: bool,
     },
     /// List all providers
-    List,
+    List(ByName),
 }
+
+const PROVIDER_LIST: List<'_> = List {
+    entry: |row| plain(&row["name"]),
+    columns: &[("NAME", "name"), ("NUMBER", "number"), ("MAY SEND TO", "may_send")],
+    when_empty: "no providers; add one: ringup provider add NAME",
+    words: |_| {},
+};
 
 impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
@@ -100,16 +107,14 @@ impl ProviderVerbs {
                     desk.print(&added);
                 } else {
                     println!("{}", text(&added["token"]));
-                    eprintln!(
-                        "this is {name}'s token; it is shown only now: put it into a file that only {name} can read"
-                    );
+                    eprintln!("this is {name}'s token, shown once: store it where only {name} can read it");
                     if !added["chap_secret"].is_null() {
                         println!("{}", text(&added["chap_secret"]));
-                        eprintln!("and this is its secret for CHAP; it is shown only now, too");
+                        eprintln!("the line above is its CHAP secret, shown once");
                     }
                     if !added["webhook_secret"].is_null() {
                         println!("{}", text(&added["webhook_secret"]));
-                        eprintln!("and this is what its webhooks are signed with; it is shown only now, too");
+                        eprintln!("the line above is the secret that signs its webhooks, shown once");
                     }
                     note.iter().for_each(|note| eprintln!("{note}"));
                 }
@@ -117,11 +122,9 @@ impl ProviderVerbs {
             }
             ProviderVerb::NewToken { name, overlap } => new_token(&desk, &name, overlap),
             ProviderVerb::Remove { name, cancel, yes } => remove_provider(&desk, &name, cancel, yes),
-            ProviderVerb::List => desk.list(
-                "/providers",
-                &[("NAME", "name"), ("NUMBER", "number"), ("MAY SEND TO", "may_send")],
-                "no providers; add one: ringup provider add NAME",
-            ),
+            ProviderVerb::List(ByName { limit, after, all: _ }) => {
+                desk.show_pages("/providers", &Wanted::all_unless(limit, after), &PROVIDER_LIST)
+            }
         }
     }
 }
@@ -152,20 +155,22 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
 fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow::Result<ExitCode> {
     let path = format!("/providers/{name}");
     if !yes {
-        let waiting = text(&desk.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"]);
-        let and = if cancel { "cancel" } else { "still deliver" };
-        if !confirm(&format!("remove {name}, and {and} its {waiting} waiting messages?"))? {
+        let waiting = desk.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"].take();
+        let (and, waiting) = (if cancel { "cancel" } else { "still deliver" }, counted(&waiting, "waiting message"));
+        if !confirm(&format!("remove {name}, and {and} its {waiting}?"))? {
             bail!("nothing was removed");
         }
     }
     let removed = desk.ask(Method::DELETE, &format!("{path}?cancel={cancel}"), None)?;
-    if desk.json {
-        desk.print(&removed);
-    } else if cancel {
-        eprintln!("{name} is removed, its token has stopped; cancelled envelopes: {}", text(&removed["cancelled"]));
-    } else {
-        let waiting = text(&removed["waiting"]);
-        eprintln!("{name} is removed, its token has stopped; its waiting messages are delivered still: {waiting}");
-    }
+    let says = match cancel {
+        true => {
+            format!("{name} is removed, its token has stopped; cancelled envelopes: {}", text(&removed["cancelled"]))
+        }
+        false => {
+            let waiting = text(&removed["waiting"]);
+            format!("{name} is removed, its token has stopped; waiting messages, still delivered: {waiting}")
+        }
+    };
+    desk.report(&removed, says);
     Ok(ExitCode::SUCCESS)
 }

@@ -10,13 +10,13 @@ use serde_json::json;
 use super::{Desk, confirm, text};
 use crate::config::server::public_keys;
 
-/// Server keys: what proves the server to terminals, and how it is replaced.
+/// Server keys: prove the server to terminals; how they are replaced.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ringup server-key rotate                       make a second key: each terminal is told of it in its next session
-  ringup server-key list                         how many know it
-  ringup server-key retire                       when all do: from now on the new key alone
+  ringup server-key rotate                       make a second key: terminals learn it in their next sessions
+  ringup server-key list                         how many terminals know it
+  ringup server-key retire                       when all know it: use the new key alone
   ringup server-key public --config dialup.toml  for the config of the information server
   ringup server-key public --pem > server.pem    for openssl, which checks a recording medium with it
   ringup server-key certificate > server.pem     for a terminal added with --trust certificate")]
@@ -29,13 +29,13 @@ pub(crate) struct ServerKeyVerbs {
 
 #[derive(Debug, Subcommand)]
 enum ServerKeyVerb {
-    /// List the keys, and how many terminals have been told of each
+    /// List the keys, and how many terminals know each
     List,
-    /// Make a second key; terminals that do not know it yet go on knowing the old one
+    /// Make a second key; the old one stays in use until `retire`
     Rotate,
-    /// Prove the server with the new key alone, when every enrolled terminal knows it
+    /// Stop using the old key; refused while an enrolled terminal does not know the new one
     Retire {
-        /// Though some terminals do not know the new key: they must be invited again
+        /// Retire it nevertheless: terminals without the new key must be invited again
         #[arg(long)]
         force: bool,
         /// Do not ask
@@ -64,7 +64,9 @@ impl ServerKeyVerbs {
             ServerKeyVerb::Rotate => {
                 let made = desk.ask(Method::POST, "/server-keys", None)?;
                 desk.print(&made);
-                eprintln!("terminals are told of it in their next sessions (see: ringup server-key list)");
+                if !desk.json {
+                    eprintln!("terminals learn it in their next sessions (see: ringup server-key list)");
+                }
             }
             ServerKeyVerb::Retire { force, yes } => {
                 let question = if force {
@@ -77,9 +79,14 @@ impl ServerKeyVerbs {
                 }
                 let retired = desk.ask(Method::POST, "/server-keys/retire", Some(&json!({ "force": force })))?;
                 desk.print(&retired);
-                eprintln!("bundles that were made before the new key do not let their terminals in any more");
-                if !text(&retired["lost"]).is_empty() {
-                    eprintln!("to be invited again: {}", text(&retired["lost"]));
+                if !desk.json {
+                    eprintln!("bundles that were made before the new key are void: invite those terminals again");
+                    if !text(&retired["lost"]).is_empty() {
+                        eprintln!(
+                            "terminals that do not know the new key, to be invited again: {}",
+                            text(&retired["lost"])
+                        );
+                    }
                 }
             }
             ServerKeyVerb::Public { pem: true } => {
@@ -96,7 +103,12 @@ impl ServerKeyVerbs {
             ServerKeyVerb::Certificate => {
                 let keys = desk.ask(Method::GET, "/server-keys", None)?;
                 let keys = keys.as_array().context("the server did not answer with a list")?;
-                keys.iter().filter_map(|key| key["certificate"].as_str()).for_each(|pem| print!("{pem}"));
+                let pems: Vec<_> = keys.iter().filter_map(|key| key["certificate"].as_str()).collect();
+                if desk.json {
+                    println!("{:#}", json!({ "certificates": pems }));
+                } else {
+                    pems.iter().for_each(|pem| print!("{pem}"));
+                }
             }
         }
         Ok(ExitCode::SUCCESS)

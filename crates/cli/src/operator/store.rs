@@ -16,13 +16,13 @@ use super::{Desk, ask, text};
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The store: what a server keeps.
+/// The store: health, check, backup.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup store show
   ringup store check                      reads everything; exits with 1 if something is damaged
-  ringup store backup /backup/monday      the server works on meanwhile
+  ringup store backup /backup/monday      while the server runs
 
 A backup is a folder that a server can be started on: state = \"/backup/monday\" in its config.")]
 pub(crate) struct StoreVerbs {
@@ -34,11 +34,11 @@ pub(crate) struct StoreVerbs {
 
 #[derive(Debug, Subcommand)]
 enum StoreVerb {
-    /// Show whether it takes messages, and what it has counted since the server started
+    /// Show whether it accepts messages, and its counters since the start
     Show,
-    /// Read everything that is kept and say what is damaged. Changes nothing
+    /// Read everything and report damage. Changes nothing
     Check,
-    /// Copy everything into a new folder while the server works
+    /// Copy everything into a new folder while the server runs
     Backup {
         /// The folder, which the server makes
         folder: PathBuf,

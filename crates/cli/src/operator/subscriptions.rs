@@ -1,4 +1,4 @@
-//! Subscriptions: the topics that terminals are registered for.
+//! `ringup subscription`: the topics that terminals subscribe to.
 
 use std::process::ExitCode;
 
@@ -7,18 +7,19 @@ use hyper::Method;
 use serde_json::json;
 use server::directory::Name;
 
-use super::Desk;
+use super::{ByName, Desk, List, Wanted, plain};
 use crate::size::size;
 
-/// Subscriptions: the topics that terminals are registered for.
+/// Subscriptions: the topics that terminals subscribe to.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup subscription add owner 'news/#'
   ringup subscription add owner 'news/#' --urgency normal --max-size 50k --hours 06:00-22:00
+  ringup subscription list
   ringup subscription list owner
   ringup subscription remove owner 'news/#'
-  ringup send --token-file token --to topic:news/weather today.txt      reaches all that are registered")]
+  ringup send --token-file token --to topic:news/weather today.txt      reaches all subscribers")]
 pub(crate) struct SubscriptionVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -28,35 +29,52 @@ pub(crate) struct SubscriptionVerbs {
 
 #[derive(Debug, Subcommand)]
 enum SubscriptionVerb {
-    /// Register a terminal for a topic; the same filter again changes the conditions
+    /// Subscribe a terminal to topics; the same filter again changes the conditions
     Add {
         /// The terminal's name
         terminal: Name,
         /// Which topics: + is a whole level, # all that follow (MQTT)
         filter: String,
-        /// The least urgent messages that it is called for; others ride on the next call
+        /// The least urgent messages that cause a call; others are sent on the next call
         #[arg(long, value_name = "URGENCY", default_value = "bulk", value_parser = ["urgent", "normal", "bulk"])]
         urgency: String,
-        /// The largest message that it is called for, such as 50k; larger ones ride on the next call
+        /// The largest message that causes a call, such as 50k; larger ones are sent on the next call
         #[arg(long, value_name = "SIZE", value_parser = size)]
         max_size: Option<u64>,
-        /// When it is called for them, such as '06:00-22:00' or 'mon-fri 08:00-18:00, sat 09:00-12:00' [default: always]
+        /// When they cause a call, such as '06:00-22:00' or 'mon-fri 08:00-18:00, sat 09:00-12:00' [default: always]
         #[arg(long, value_name = "HOURS", default_value = "", hide_default_value = true)]
         hours: String,
     },
-    /// Take a terminal off a filter
+    /// Cancel a subscription; messages that wait already are still delivered
     Remove {
         /// The terminal's name
         terminal: Name,
-        /// The filter, as it was registered
+        /// The filter, as `subscription list` shows it
         filter: String,
     },
-    /// List what a terminal is registered for
+    /// List subscriptions, by terminal and filter
     List {
-        /// The terminal's name
-        terminal: Name,
+        /// Only those of this terminal
+        terminal: Option<Name>,
+        #[command(flatten)]
+        part: ByName,
     },
 }
+
+const SUBSCRIPTION_LIST: List<'_> = List {
+    entry: |row| format!("{}:{}", plain(&row["terminal"]), plain(&row["filter"])),
+    columns: &[
+        ("TERMINAL", "terminal"),
+        ("FILTER", "filter"),
+        ("CALLED FOR", "urgency"),
+        ("UP TO", "size_max"),
+        ("HOURS", "hours"),
+        ("BY", "by"),
+        ("SINCE", "at"),
+    ],
+    when_empty: "no subscriptions; add one: ringup subscription add TERMINAL FILTER",
+    words: |_| {},
+};
 
 impl SubscriptionVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
@@ -65,23 +83,24 @@ impl SubscriptionVerbs {
             SubscriptionVerb::Add { terminal, filter, urgency, max_size, hours } => {
                 let body = json!({ "filter": filter, "urgency": urgency, "size_max": max_size, "hours": hours });
                 self.desk.ask(Method::PUT, &path(&terminal), Some(&body))?;
-                eprintln!("{terminal} is registered for {filter}");
+                let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": true });
+                self.desk.report(&done, format_args!("{terminal} subscribes to {filter}"));
             }
             SubscriptionVerb::Remove { terminal, filter } => {
                 self.desk.ask(Method::DELETE, &path(&terminal), Some(&json!({ "filter": filter })))?;
-                eprintln!("{terminal} is not registered for {filter} any more; what waits for it is delivered still");
+                let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": false });
+                let says =
+                    format!("{terminal} does not subscribe to {filter} any more; waiting messages are still delivered");
+                self.desk.report(&done, says);
             }
-            SubscriptionVerb::List { terminal } => {
-                let columns = [
-                    ("FILTER", "filter"),
-                    ("CALLED FOR", "urgency"),
-                    ("UP TO", "size_max"),
-                    ("HOURS", "hours"),
-                    ("BY", "by"),
-                    ("SINCE", "at"),
-                ];
-                let when_empty = format!("nothing; register it: ringup subscription add {terminal} 'news/#'");
-                return self.desk.list(&path(&terminal), &columns, &when_empty);
+            SubscriptionVerb::List { terminal: Some(terminal), .. } => {
+                let when_empty =
+                    format!("{terminal} has no subscriptions; add one: ringup subscription add {terminal} 'news/#'");
+                return self.desk.list(&path(&terminal), SUBSCRIPTION_LIST.columns, &when_empty);
+            }
+            SubscriptionVerb::List { terminal: None, part: ByName { limit, after, all: _ } } => {
+                let wanted = Wanted::all_unless(limit, after);
+                return self.desk.show_pages("/subscriptions", &wanted, &SUBSCRIPTION_LIST);
             }
         }
         Ok(ExitCode::SUCCESS)

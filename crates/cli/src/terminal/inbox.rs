@@ -21,21 +21,21 @@ use crate::output;
 use crate::signals::outlive_file_limits;
 use crate::table::print_table;
 
-/// What this terminal has received.
+/// Messages that this terminal has received.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup inbox list
   ringup inbox read AaIHE1Sgc2ypVgGTAI8zgw > level.json
-  ringup inbox ack AaIHE1Sgc2ypVgGTAI8zgw        done with it: it may be removed when its time is over
+  ringup inbox ack AaIHE1Sgc2ypVgGTAI8zgw        processed: [[inbox]] keep may remove it
   ringup inbox watch --json | while read -r line; do ...; done
 
-A message is done with when it was handed over ([[inbox]] in the config) or acknowledged.")]
+A message is processed when it was handed over ([[inbox]] in the config) or acknowledged.")]
 pub(crate) struct InboxVerbs {
     /// The terminal's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml", global = true)]
     config: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -46,7 +46,7 @@ pub(crate) struct InboxVerbs {
 enum InboxVerb {
     /// List the messages, oldest first
     List {
-        /// Only those that nobody is done with
+        /// Only unprocessed messages
         #[arg(long)]
         new: bool,
     },
@@ -55,15 +55,15 @@ enum InboxVerb {
         /// The message's id
         id: MessageId,
     },
-    /// Say that you are done with messages
+    /// Mark messages as processed
     Ack {
         /// Their ids
         #[arg(required = true)]
         ids: Vec<MessageId>,
     },
-    /// Print a line for each message that nobody is done with, and for each that comes, until you end it
+    /// Print a line for each unprocessed message and for each new one, until you end it
     Watch,
-    /// Hand over what waits, as the rules of the config say, and remove what has been done with long enough
+    /// Hand over unprocessed messages by the [[inbox]] rules, and remove those whose `keep` is over
     HandOver,
 }
 
@@ -83,7 +83,7 @@ impl InboxVerbs {
                 if self.json {
                     println!("{:#}", Value::Array(rows));
                 } else if rows.is_empty() {
-                    eprintln!("nothing here");
+                    eprintln!("the inbox is empty");
                 } else {
                     let columns = [
                         ("ID", "id"),
@@ -103,8 +103,11 @@ impl InboxVerbs {
                 output::written(io::copy(&mut content, &mut io::stdout().lock()).map(drop))?;
             }
             InboxVerb::Ack { ids } => {
-                for id in ids {
-                    find(&folder, id)?.done().with_context(|| format!("not noted that {id} is done with"))?;
+                for id in &ids {
+                    find(&folder, *id)?.done().with_context(|| format!("could not mark {id} as processed"))?;
+                }
+                if self.json {
+                    println!("{}", json!({ "processed": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }));
                 }
             }
             InboxVerb::Watch => watch(&folder, self.json)?,
@@ -125,7 +128,7 @@ impl InboxVerbs {
                         })
                     );
                 } else if handed.is_with_another {
-                    eprintln!("another process hands over, and looks again before it ends");
+                    eprintln!("another process is handing over, and looks again before it ends");
                 }
                 return Ok(ExitCode::from(u8::from(handed.left > 0)));
             }

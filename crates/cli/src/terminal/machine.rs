@@ -33,25 +33,25 @@ use crate::signals::outlive_file_limits;
 
 /// Waits for calls on a modem and starts `ringup answer` when it rings.
 ///
-/// On a small machine use `ringup-wait`, the same code as a program of its own.
+/// `ringup-wait` is the same code as a small program of its own, for small machines.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  ringup wait --line /dev/ttyUSB0 --config /etc/ringup/terminal.toml")]
+  ringup wait --line /dev/serial/by-id/usb-MODEM --config /etc/ringup/terminal.toml")]
 pub(crate) struct Wait {
     /// The modem: a device, or tcp://HOST:PORT
     #[arg(long, value_name = "PORT")]
     line: PortAddress,
-    /// What the modem is: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium [default: as in the config]
+    /// The modem's profile: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium [default: as in the config]
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
-    /// An AT command for this modem, behind the profile's; may be given more than once [default: as in the config]
+    /// An AT command for this modem, sent after the profile's; may be given more than once [default: as in the config]
     #[arg(long = "init", value_name = "COMMAND")]
     added: Vec<Command>,
     /// The terminal's config, handed to `ringup answer`
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Where `ringup outbox send` asks for the line, as outbox.starter in the terminal's config says
+    /// Socket by which `ringup outbox send` borrows the line (outbox.starter in the terminal's config)
     #[arg(long, value_name = "SOCKET")]
     lend: Option<PathBuf>,
 }
@@ -66,23 +66,23 @@ impl Wait {
     }
 }
 
-/// Decides about a ring: screening, then silence or the call. Started by the starter, with the line as standard input.
+/// Screens one ring, and answers it if the caller is registered. Run by the starter, with the line as standard input.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 the call was completed, or called back; 10 to 17 not answered: number not registered, withheld, not
-told, registered to be refused, out of hours, rings too often, not proved on earlier calls, no data call;
+presented, registered to be refused, out of hours, rings too often, not proved on earlier calls, no data call;
 1 the call failed; 2 wrong arguments or configuration.")]
 pub(crate) struct Answer {
     /// The terminal's config
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// What the starter has heard of this ring, in hex
+    /// What the starter has read of this ring, in hex
     #[arg(long, value_name = "HEX", default_value = "")]
     heard: String,
     /// The modem has taken ATS12=5: it hangs up behind a short silence
     #[arg(long, hide = true)]
     short_guard: bool,
-    /// Only look at the config: exit 0 if calls can be answered by it, and say what it says of the modem
+    /// Only check the config: exit 0 if calls can be answered by it, and print its modem settings
     #[arg(long)]
     check: bool,
     /// Record what crosses the link in a new file, for Wireshark and tcpdump: content and PAP passwords, too. A file
@@ -118,25 +118,25 @@ impl Answer {
 /// What is submitted, and for whom.
 #[derive(Debug, Args)]
 pub(crate) struct What {
-    /// Whom it is for: tel:NUMBER, ip:ADDRESS, terminal:NAME or topic:TOPIC; may be given more than once
+    /// Recipient: tel:NUMBER, ip:ADDRESS, terminal:NAME or topic:TOPIC; may be given more than once
     #[arg(long, value_name = "DESTINATION")]
     to: Vec<String>,
-    /// What the content is
+    /// The media type of the content
     #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
     content_type: ContentType,
-    /// How soon it must be there: urgent, normal or bulk
+    /// Priority: urgent, normal or bulk
     #[arg(long, value_name = "WORD", default_value_t)]
     urgency: Urgency,
-    /// When nobody needs it any more: a time from now such as 90s or 2h, or one such as 2026-12-24T18:00:00Z
+    /// Expiry: a time from now such as 90s or 2h, or an instant such as 2026-12-24T18:00:00Z
     #[arg(long, value_name = "TIME", value_parser = expiry)]
     expires: Option<String>,
-    /// Take the place of what waits under the same key of yours, for the same terminal
+    /// Replace your waiting message with the same key, for the same terminal
     #[arg(long, value_name = "KEY")]
     replace: Option<String>,
     /// The data type it belongs to, such as news/weather
     #[arg(long)]
     topic: Option<String>,
-    /// Send the same again under the same key, and it is taken once
+    /// A submission that is repeated with the same key is accepted once
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// The content; - is standard input
@@ -167,7 +167,7 @@ impl What {
             return if self.to.is_empty() { Ok(None) } else { wrong("--to is given, but no file to send there") };
         };
         if self.to.is_empty() {
-            return wrong("say whom the file is for, such as --to tel:301");
+            return wrong("no recipient: name one, such as --to tel:301");
         }
         if file.as_os_str() != "-" {
             let read = std::fs::read(file).map(Some);
@@ -226,7 +226,7 @@ impl What {
 /// The exit code for what is refused now and whenever it comes again: 1 would have scripts try for ever.
 const REFUSED_FOR_GOOD: u8 = 3;
 
-/// Submits a message to a server over the network.
+/// Submits a message to a server over the network, in clear: docs/guides/messages.md.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -234,7 +234,7 @@ Examples:
   ringup send --token-file token --to tel:301 --replace level --expires 2h level.json
   mosquitto_sub -t alarm -C 1 | ringup send --token-file token --to terminal:owner -
 
-Exit codes: 0 it is on the server's disk; 1 it is not known to be, send it again under the same --idempotency-key; 2 wrong
+Exit codes: 0 the message is on the server's disk; 1 outcome unknown, retry with the same --idempotency-key; 2 wrong
 arguments; 3 the server refused it and would refuse it again, the message says why.")]
 pub(crate) struct Send {
     /// The server's submission port
@@ -245,7 +245,7 @@ pub(crate) struct Send {
     token_file: PathBuf,
     #[command(flatten)]
     what: What,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -287,12 +287,12 @@ fn host_and_port(server: &str) -> anyhow::Result<&str> {
     }
 }
 
-/// Calls the server: submits a file over the line, receives what waits for this machine, hangs up. The call costs money.
+/// Calls the server: submits a file over the line, receives waiting messages, hangs up. The call costs money.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup dial-in --config vending-machine.toml --to ip:10.77.0.2 fault.json
-  ringup dial-in --config terminal.toml                     only fetch what waits here, and say what waits in the outbox
+  ringup dial-in --config terminal.toml                     receive waiting messages, and send the outbox
 
 A [provider] submits with its token. A [terminal] without one submits from its outbox, on the session that its key proves.")]
 pub(crate) struct DialIn {
@@ -301,14 +301,14 @@ pub(crate) struct DialIn {
     config: PathBuf,
     #[command(flatten)]
     what: What,
-    /// Stay connected so long after there is nothing more, such as 30s [default: as in the config]
+    /// How long to stay connected when the queue is empty, such as 30s [default: as in the config]
     #[arg(long, value_name = "TIME")]
     linger: Option<SignedDuration>,
     /// Record what crosses the link in a new file, for Wireshark and tcpdump: content, tokens and PAP passwords, too. A
     /// file that is there already is refused
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -336,8 +336,8 @@ impl DialIn {
             bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
         }
         let capture = self.capture.as_deref().map(Capture::create).transpose()?;
-        let port = machine.port.context("the config has no line.port: where is the modem?")?;
-        let number = machine.server.context("the config has no server.number: whom to call?")?;
+        let port = machine.port.context("the config has no line.port: name the modem there")?;
+        let number = machine.server.context("the config has no server.number: name the number to call there")?;
         let said = said.map(|(said, content)| outbox.add(&said, &content)).transpose()?;
         let job = connector::DialIn {
             number,
@@ -361,35 +361,39 @@ impl DialIn {
                     bail!("the server did not take {id} ({}): {}; see: ringup outbox list", note.status, note.reason)
                 }
                 (Some(_), Ok(_)) => bail!("the server did not ask for {id}; it is kept in the outbox"),
-                (Some(_), Err(_)) => eprintln!("{id} is kept in the outbox, and goes on the next call"),
+                (Some(_), Err(_)) => eprintln!("{id} stays in the outbox and is sent on the next call"),
             }
         }
-        for accepted in ended? {
+        let accepted = ended?;
+        if self.json && said.is_none() && accepted.is_empty() {
+            println!("{}", serde_json::json!({ "completed": true }));
+        }
+        for accepted in accepted {
             print_accepted(&accepted, self.json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Makes this machine a terminal of a server: takes the bundle that the server's operator made for it.
+/// Makes this machine a terminal of a server, with the bundle that the server's operator made for it.
 ///
-/// The terminal makes its own key, which never leaves it. On the next session with the server the bundle's one-time secret
-/// proves the key, and is burnt.
+/// The terminal makes its own key, which never leaves it. In the next session the bundle's one-time secret registers the key at
+/// the server, and is void after that.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup enrol owner.bundle --config /etc/ringup/terminal.toml
   sudo -u ringup ringup enrol - --config /etc/ringup/terminal.toml < owner.bundle
 
-A config that is not there yet is written, with the callers that the bundle names.
-At the server a bundle is made by: ringup terminal invite owner --caller 201 -o owner.bundle")]
+If the config does not exist, it is written with the callers that the bundle names.
+To make a bundle, at the server: ringup terminal invite owner --caller 201 -o owner.bundle")]
 pub(crate) struct Enrol {
     /// The bundle; - is standard input
     bundle: PathBuf,
     /// The terminal's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
     config: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -423,7 +427,7 @@ impl Enrol {
             println!("{written}enrolled as {} ({}), key {}", bundle.name, identity.id(), identity.key());
             let bundle =
                 if self.bundle.as_os_str() == "-" { "the bundle".into() } else { self.bundle.display().to_string() };
-            println!("the server takes the key on the next session; then {bundle} is of no use any more");
+            println!("the server registers the key in the next session; {bundle} is void after that");
             machine.remarks().iter().for_each(|remark| eprintln!("warning: {remark}"));
         }
         Ok(ExitCode::SUCCESS)
@@ -444,7 +448,7 @@ fn unread(bundle: &Path) -> String {
     }
 }
 
-/// Connects to the server over this machine's own Internet access and receives what waits here. No call, no charge.
+/// Connects to the server over this machine's own Internet access and receives waiting messages. Places no call.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -453,7 +457,7 @@ pub(crate) struct Connect {
     /// The terminal's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
     config: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -463,7 +467,8 @@ impl Connect {
         let machine = config::terminal::read(&self.config)?;
         let terminal =
             machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
-        let address = machine.server_address.context("the config has no server.address: where is the server?")?;
+        let address =
+            machine.server_address.context("the config has no server.address, which says where the server is")?;
         let receiving = terminal.receive().open()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

@@ -29,18 +29,18 @@ use crate::table::print_table;
 /// The log of senders is begun anew at so many octets.
 const LOG_OCTETS_MAX: u64 = 64 * 1024;
 
-/// What this terminal has to say to its server.
+/// Messages and requests that wait to go to the server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ringup outbox add --to tel:301 sale.json                      goes with the next call, at the latest after [outbox] every
+  ringup outbox add --to tel:301 sale.json                      sent on the next call, at the latest after [outbox] every
   ringup outbox add --to terminal:owner --urgency urgent -      calls now
   ringup outbox list
-  ringup outbox send                                            calls now, whatever waits
-  ringup outbox send --due                                      calls when it is worth it, until nothing waits
+  ringup outbox send                                            calls now
+  ringup outbox send --due                                      calls when [outbox] says so, until the outbox is empty
 
-An item is on this machine's disk when `add` exits 0, and is kept until it is on the server's. One that the server refused
-stays, with its reason, until it is removed.")]
+An item is on this machine's disk when `add` exits 0, and stays until it is on the server's. A refused item stays, with the
+reason, until you remove it.")]
 pub(crate) struct OutboxVerbs {
     #[command(flatten)]
     desk: Desk,
@@ -53,32 +53,32 @@ struct Desk {
     /// The terminal's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml", global = true)]
     config: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum OutboxVerb {
-    /// Put a message in
+    /// Add a message
     Add {
         #[command(flatten)]
         what: What,
-        /// Start nothing that calls: `ringup outbox send --due` runs already, or the next call comes soon enough
+        /// Start no `ringup outbox send --due`: one runs already, or the next call comes soon enough
         #[arg(long)]
         keep: bool,
     },
-    /// List what waits, and what the server refused
+    /// List waiting and refused items
     List,
-    /// Take items out; one that is on its way may reach the server nevertheless
+    /// Remove items; one that is being sent may still reach the server
     Remove {
         /// Their ids
         #[arg(required = true)]
         ids: Vec<MessageId>,
     },
-    /// Call the server, say what waits, receive what waits there. The call costs money
+    /// Call the server: send the items, receive messages. The call costs money
     Send {
-        /// Only when it is worth a call, and wait until then; end when nothing waits, or another process is at it
+        /// Wait until a call is due ([outbox] in the config); end when the outbox is empty or another process sends
         #[arg(long)]
         due: bool,
     },
@@ -107,71 +107,79 @@ impl OutboxVerbs {
                 }
             }
             OutboxVerb::Remove { ids } => {
-                for id in ids {
-                    if !outbox.remove(id)? {
-                        bail!("no item {id} is here; `ringup outbox list` shows those there are");
+                for id in &ids {
+                    if !outbox.remove(*id)? {
+                        bail!("no item {id} is in the outbox; see: ringup outbox list");
                     }
                 }
+                if self.desk.json {
+                    println!("{}", json!({ "removed": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }));
+                }
             }
-            OutboxVerb::Send { due } => send(machine, due)?,
+            OutboxVerb::Send { due } => {
+                send(machine, due)?;
+                if self.desk.json {
+                    println!("{}", json!({ "completed": true, "left": outbox.list()?.len() }));
+                }
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Registers this terminal for a data type at its server, on the next call.
+/// Subscribes this terminal to a data type, on the next call.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup subscribe 'news/#' --urgency normal --max-size 50k --hours 06:00-22:00
-  ringup subscribe mail --now                  calls the server for it
+  ringup subscribe mail --now                  calls the server at once
 
-What falls outside of what is said here causes no call and comes with the next. The same filter again changes it. A server
-that refuses it says why: ringup outbox list.")]
+Messages outside these limits cause no call and arrive with the next one. The same filter again changes the limits. If the
+server refuses the subscription, `ringup outbox list` shows why.")]
 pub(crate) struct Subscribe {
     /// Which topics: + is a whole level, # all that follow (MQTT)
     filter: TopicFilter,
-    /// The least urgent messages to be called for: urgent, normal or bulk
+    /// The least urgent messages that cause a call: urgent, normal or bulk
     #[arg(long, value_name = "URGENCY", default_value = "bulk")]
     urgency: Urgency,
-    /// The largest message to be called for, such as 50k
+    /// The largest message that causes a call, such as 50k
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
-    /// When to be called for them, such as '06:00-22:00' or 'mon-fri 08:00-18:00', as the server's clock has it [default: always]
+    /// When they cause a call, such as '06:00-22:00' or 'mon-fri 08:00-18:00', in the server's time zone [default: always]
     #[arg(long, value_name = "HOURS", default_value = "", hide_default_value = true)]
     hours: Hours,
     #[command(flatten)]
     telling: Telling,
 }
 
-/// Takes this terminal off a data type at its server, on the next call.
+/// Cancels a subscription of this terminal, on the next call.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   ringup unsubscribe 'news/#'")]
 pub(crate) struct Unsubscribe {
-    /// The filter, as it was registered
+    /// The filter, as it was subscribed
     filter: TopicFilter,
     #[command(flatten)]
     telling: Telling,
 }
 
-/// Says what this terminal takes for now, from the next call on: at the server it causes no call and is not brought.
+/// Limits what this terminal accepts for now; anything else waits at the server and causes no call.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   ringup conditions --urgency urgent --for 8h --reason roaming --now
   ringup conditions --max-size 5k --for 2d --reason 'battery low'
-  ringup conditions --everything               takes back what was said
-  ringup conditions --for 8h                   takes everything for 8 hours, whatever [conditions] of the config says
+  ringup conditions --everything               ends the limits
+  ringup conditions --for 8h                   accepts everything for 8 hours, whatever [conditions] in the config says
 
-What always holds stands in the config ([conditions] urgency, size_max, reason); what is said here goes before it until it is over.
-What comes outside of it all the same is put off with the reason. The server's `ringup message explain` shows it.")]
+The server knows the limits from the next session on. Lasting limits belong into [conditions] of the config; these replace them
+until --for is over. A message outside the limits is put off with the reason, which `ringup message explain` at the server shows.")]
 pub(crate) struct StateConditions {
-    /// The least urgent messages that are taken: urgent, normal or bulk
+    /// The least urgent messages that are accepted: urgent, normal or bulk
     #[arg(long, value_name = "URGENCY", default_value = "bulk")]
     urgency: Urgency,
-    /// The largest message that is taken, such as 5k
+    /// The largest message that is accepted, such as 5k
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
     /// For how long, 31 days at most
@@ -180,7 +188,7 @@ pub(crate) struct StateConditions {
     /// Why, such as roaming
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Take everything again
+    /// Accept everything again
     #[arg(long, conflicts_with_all = ["urgency", "max_size", "hold", "reason"])]
     everything: bool,
     #[command(flatten)]
@@ -200,7 +208,7 @@ impl StateConditions {
 struct Telling {
     #[command(flatten)]
     desk: Desk,
-    /// Call the server for it. The call costs money
+    /// Call the server at once. The call costs money
     #[arg(long)]
     now: bool,
 }
@@ -253,7 +261,7 @@ impl Desk {
         if self.json {
             println!("{}", json!({ "id": id.to_string() }));
         } else {
-            println!("kept as {id}; see: ringup outbox list");
+            println!("kept in the outbox as {id} (see: ringup outbox list)");
         }
     }
 

@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use crate::config;
 use crate::table::print_table;
 
-/// Lists the last rings that this terminal did not answer, with the numbers that they presented.
+/// Lists the last rings that this terminal did not answer, with their numbers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   ringup refused --config /etc/ringup/terminal.toml
 
-A caller is answered if its number stands in callers of [terminal] as it is shown here, or means the same in line.country. 32 rings are kept.")]
+To have a caller answered, add its number to callers of [terminal], as it is shown here. The last 32 rings are kept.")]
 pub(crate) struct Refused {
     /// The terminal's config
     #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
     config: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -35,7 +35,7 @@ impl Refused {
         if self.json {
             println!("{:#}", Value::Array(rows));
         } else if rows.is_empty() {
-            eprintln!("no ring was refused");
+            eprintln!("no refused rings");
         } else {
             print_table(&[("AT", "at"), ("CALLER", "caller"), ("REASON", "reason")], &rows);
         }

@@ -221,7 +221,7 @@ fn a_bundle_that_has_expired_or_was_put_off_by_another_lets_nobody_in_and_both_s
     let late = visit(&village, "late");
     assert_ne!(late.code, Some(0));
     assert!(late.stderr.contains("the server closed the session"), "{}", late.stderr);
-    let why = village.chronicle.wait("server", "not let in").field("why");
+    let why = village.chronicle.wait("server", "not admitted").field("why");
     assert!(why.starts_with("not proved: the terminal was not enrolled"), "{why}");
     let calls = village.ask(&["call", "list"]);
     assert!(calls.as_array().unwrap().iter().all(|call| call["line"] != "internet"), "it was never the terminal");
@@ -381,7 +381,7 @@ fn a_terminal_that_says_that_it_has_more_than_there_is_gets_the_message_from_the
     village.chronicle.wait_field("server", "refused", "message_id", &message);
     runtime.block_on(session());
     village.wait_delivered(&message);
-    let told = village.chronicle.wait("server", "no offset to go on from: brought from the beginning");
+    let told = village.chronicle.wait("server", "no offset to resume from: sent from the beginning");
     assert_eq!((told.field("offset"), told.field("size")), (u64::MAX.to_string(), "100000".to_owned()));
     assert_eq!(*liar.offsets.lock().unwrap(), [0, 0]);
 }
@@ -402,7 +402,7 @@ fn who_is_slow_or_silent_at_the_delivery_port_is_closed_and_keeps_no_terminal_wa
     for mut stream in slow {
         let _ = stream.read_to_end(&mut Vec::new()).unwrap();
     }
-    let refused = village.chronicle.wait("server", "not let in");
+    let refused = village.chronicle.wait("server", "not admitted");
     assert_eq!((refused.field("says"), refused.field("why")), (id.to_string(), "not proved: not in time".to_owned()));
     assert_eq!(sessions(&village), 2, "no record for strangers");
 }

@@ -317,6 +317,20 @@ fn a_check_says_in_json_what_it_says_in_words() {
 }
 
 #[test]
+fn the_check_warns_of_a_submission_port_that_the_network_reaches_in_clear() {
+    let check = |listen: &str| {
+        let text = format!("[submission]\nlisten = \"{listen}\"\n[[line]]\nname = \"a\"\nport = \"x\"\n");
+        on_file(&text, &["check-config", "server", "x.toml"])
+    };
+    let (code, _, stderr) = check("0.0.0.0:7480");
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("submission.listen") && stderr.contains("in clear"), "{stderr}");
+    for loopback in ["127.0.0.1:7480", "[::1]:7480", "none"] {
+        assert_eq!(check(loopback), (Some(0), "x.toml is good\n".to_owned(), String::new()), "{loopback}");
+    }
+}
+
+#[test]
 fn what_can_never_work_is_said_by_the_check() {
     let check = ["check-config", "terminal", "x.toml"];
     let (code, _, stderr) = on_file("[terminal]\ncallers = []\n", &check);
@@ -328,7 +342,7 @@ fn what_can_never_work_is_said_by_the_check() {
     let add = ["outbox", "add", "--config", "x.toml", "--to", "tel:301", "--urgency", "urgent", "note"];
     let (code, stdout, stderr) = on_file(outbox, &add);
     assert_eq!(code, Some(0), "it is on the disk: {stderr}");
-    assert!(stdout.contains("kept as") && stderr.contains("line.port"), "{stdout}{stderr}");
+    assert!(stdout.contains("kept in the outbox as") && stderr.contains("line.port"), "{stdout}{stderr}");
     let (_, _, stderr) = on_file("[[inbox]]\ndirectory = \"in\"\n", &check);
     assert!(stderr.contains("inbox: is for a [terminal]"), "{stderr}");
 }
@@ -338,7 +352,7 @@ fn what_is_wrong_to_send_whenever_it_is_sent_has_exit_code_2() {
     for (arguments, says) in [
         (&["send", "--token-file", "note", "--to", "tel:301", "nofile.txt"][..], "could not read nofile.txt"),
         (&["send", "--token-file", "notoken", "--to", "tel:301", "note"], "notoken"),
-        (&["send", "--token-file", "note", "note"], "whom the file is for"),
+        (&["send", "--token-file", "note", "note"], "no recipient"),
         (&["send", "--token-file", "note", "--server", "https://centre.example", "--to", "tel:301", "note"], "no TLS"),
     ] {
         let (code, _, stderr) = on_file("", arguments);

@@ -69,7 +69,7 @@ fn a_modem_that_is_unplugged_and_plugged_in_again_is_back_in_service() {
     assert_eq!(village.received(&second), b"second");
     assert_eq!(village.chronicle.said("server", "alarm raised").len(), 1, "one alarm, however often it is tried");
     assert_eq!(village.ask(&["alarm", "list"]).as_array().unwrap().len(), 0, "and it is cleared");
-    let alarms = village.ask(&["alarm", "list", "--all"]);
+    let alarms = village.ask(&["alarm", "list", "--cleared"]);
     assert_eq!(
         (&alarms[0]["kind"], &alarms[0]["subject"]),
         (&"line-out-of-order".into(), &"line-1".into()),

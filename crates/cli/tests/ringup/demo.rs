@@ -43,6 +43,7 @@ fn the_demo_delivers_a_file_and_says_where_it_is_and_what_its_digest_is() {
     assert!(std::fs::read(arrived).unwrap() == content, "{arrived}");
     let sha256 = Command::new("sha256sum").arg(&file).output().unwrap().stdout;
     let sha256 = String::from_utf8(sha256).unwrap().split(' ').next().unwrap().to_owned();
+    assert!(stdout.contains("70000 octets take 0.7 s of each call at 1000000 bit/s"), "{stdout}");
     assert!(stdout.contains(&sha256), "{sha256} is not in {stdout}");
 }
 

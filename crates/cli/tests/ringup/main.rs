@@ -36,6 +36,7 @@ mod power_cut;
 mod proof;
 mod refusals;
 mod rotation;
+mod scripts;
 mod session;
 mod smtp;
 mod state_folders;

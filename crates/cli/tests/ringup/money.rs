@@ -27,10 +27,18 @@ fn a_budget_that_is_spent_stops_calls_and_the_plan_says_so() {
 
     village.send("tel:301", &village.write("second", "coin box emptied"));
     village.chronicle.wait("server", "call not placed");
-    let plan = village.ask_until(&["plan"], |plan| plan[0]["why"] == "the budget is spent");
-    assert_eq!((plan[0]["terminal"].as_str(), plan[0]["messages"].as_u64()), (Some("owner"), Some(1)), "{plan}");
-    assert_eq!((plan[0]["line"].as_str(), plan[0]["price"].as_str()), (Some("line-1"), Some("10")), "{plan}");
-    assert!(plan[0]["at"].is_string(), "{plan}");
+    let plan = village.ask_until(&["plan"], |plan| plan["entries"][0]["why"] == "the budget is spent");
+    assert_eq!(
+        (plan["entries"][0]["terminal"].as_str(), plan["entries"][0]["messages"].as_u64()),
+        (Some("owner"), Some(1)),
+        "{plan}"
+    );
+    assert_eq!(
+        (plan["entries"][0]["line"].as_str(), plan["entries"][0]["price"].as_str()),
+        (Some("line-1"), Some("10")),
+        "{plan}"
+    );
+    assert!(plan["entries"][0]["at"].is_string(), "{plan}");
     assert_eq!(village.server_calls(1).len(), 1, "the second was not placed");
 
     // What was spent before a crash is spent.

@@ -174,7 +174,7 @@ fn whoever_fails_three_times_to_be_a_terminal_raises_an_alarm_and_does_not_keep_
     };
     for nth in 1..=3 {
         try_it();
-        village.chronicle.wait_nth("server", "not let in", nth);
+        village.chronicle.wait_nth("server", "not admitted", nth);
     }
     assert_eq!(village.chronicle.said("server", "nothing more").len(), 1, "it was said to the terminal alone");
     let alarms = village.ask_until(&["alarm", "list"], |alarms| !alarms.as_array().unwrap().is_empty());

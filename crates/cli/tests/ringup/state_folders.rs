@@ -208,9 +208,9 @@ fn a_bundle_or_a_token_that_is_printed_to_a_file_is_for_its_owner_alone() {
         assert_eq!(made.stderr.contains("now it is its owner's alone"), !file.ends_with("json"), "{}", made.stderr);
     }
     let piped = village.shell("piped", "ringup terminal invite owner --caller 201 --config server.toml | cat").finish();
-    assert!(piped.stderr.contains("can become owner, once"), "{}", piped.stderr);
-    assert!(piped.stderr.contains("with -o FILE"), "{}", piped.stderr);
+    assert!(piped.stderr.contains("can enrol as owner, once"), "{}", piped.stderr);
+    assert!(piped.stderr.contains("-o FILE"), "{}", piped.stderr);
     let enrolled = village.shell("stdin", "ringup enrol - --config owner.toml < printed.bundle").finish();
     assert_eq!(enrolled.code, Some(0), "{}", enrolled.stderr);
-    assert!(enrolled.stdout.contains("then the bundle is of no use any more"), "{}", enrolled.stdout);
+    assert!(enrolled.stdout.contains("the bundle is void after that"), "{}", enrolled.stdout);
 }

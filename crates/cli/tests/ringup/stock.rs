@@ -189,8 +189,8 @@ fn a_stock_terminal_that_says_later_is_left_alone_until_then_and_explain_says_so
     assert_eq!(terminal.join().unwrap().len(), 1);
     let calls = village.server_calls(1);
     assert_eq!(calls[0]["outcome"], "put off with status 503: tray full");
-    let plan = village.ask_until(&["plan"], |plan| plan[0]["why"] == "backing off after a failed call");
-    let at = plan[0]["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let plan = village.ask_until(&["plan"], |plan| plan["entries"][0]["why"] == "backing off after a failed call");
+    let at = plan["entries"][0]["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(at.duration_since(jiff::Timestamp::now()).as_secs() > 7000, "{plan:#}");
     let told = village.run(&["message", "explain", &message, "--config", "server.toml"]).stdout;
     assert!(told.contains("put off with status 503: tray full"), "{told}");

@@ -49,7 +49,7 @@ fn what_falls_outside_a_subscription_causes_no_call_and_rides_on_the_next() {
     assert_eq!((&listed[0]["filter"], &listed[0]["size_max"]), (&"news/#".into(), &10.into()));
     let long = village.send("topic:news/weather", &village.write("report", "rain, then sun, then rain again"));
     let told = village.run(&["message", "explain", &long, "--config", "server.toml"]).stdout;
-    assert!(told.contains("not to be called for it") && told.contains("rides on the next call"), "{told}");
+    assert!(told.contains("not to be called for it") && told.contains("sent on the next call"), "{told}");
     assert_eq!(placed(), before);
     let short = village.send("topic:news/weather", &village.write("report", "rain"));
     village.wait_delivered(&short);

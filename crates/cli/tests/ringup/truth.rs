@@ -161,6 +161,6 @@ fn a_refused_message_keeps_no_other_waiting_and_its_call_is_a_good_one() {
         .ask_until(&["call", "list"], |calls| calls.as_array().unwrap().iter().all(|call| !call["outcome"].is_null()));
     assert_eq!(calls[0]["outcome"], "1 delivered, 1 refused", "{calls:#}");
     let plan = village.ask(&["plan"]);
-    assert!(plan[0]["why"].as_str().unwrap().contains("refused what waits"), "{plan:#}");
+    assert!(plan["entries"][0]["why"].as_str().unwrap().contains("refused what waits"), "{plan:#}");
     assert_eq!(village.ask(&["terminal", "show", "owner"])["connection"], "down");
 }

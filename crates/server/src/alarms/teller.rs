@@ -172,7 +172,7 @@ impl Teller {
         match noted {
             Ok(()) => Duration::ZERO,
             Err(error) => {
-                tracing::error!(%error, "not stored that an alarm was told: it is told again");
+                tracing::error!(%error, "alarm notice sent, but not recorded: it is sent again");
                 SLEEP_MAX
             }
         }

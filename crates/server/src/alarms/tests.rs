@@ -40,7 +40,7 @@ async fn an_alarm_stands_over_a_restart_and_is_cleared_once_after_it() {
     room.take(&mut vec![raise(AlarmKind::DialLoop, "owner")]).await;
     let clear = || Input::Clear { kind: AlarmKind::DialLoop, subject: "owner".into() };
     room.take(&mut vec![clear(), clear()]).await;
-    let all = store.alarms(crate::store::Last(10)).await.unwrap();
+    let all = store.alarms_after(crate::store::Last(10), None).await.unwrap();
     assert_eq!(all.len(), 1, "{all:?}");
     assert!(all[0].cleared_at.is_some());
     assert_eq!(store.standing_alarms().await.unwrap(), []);
@@ -114,7 +114,7 @@ async fn a_disk_that_refuses_messages_raises_an_alarm_that_is_cleared_when_it_ha
         room.look().await;
     }
     assert_eq!(room.board.standing(), []);
-    let all = store.alarms(crate::store::Last(10)).await.unwrap();
+    let all = store.alarms_after(crate::store::Last(10), None).await.unwrap();
     assert_eq!(subjects(&all), ["store"], "{all:?}");
     assert!(all[0].cleared_at.is_some() && all[0].detail.contains("disk is full"), "{all:?}");
 }

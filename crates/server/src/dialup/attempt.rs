@@ -134,7 +134,7 @@ impl Envelopes {
     async fn tell_conflict(&self, id: MessageId, other: Option<Verdict>) {
         let Some(verdict) = other else { return };
         let detail = format!(
-            "the terminal has the message, and its verdict is {verdict}: tell its provider. See: ringup message explain {id}"
+            "the terminal has the message, and its verdict is {verdict}: inform its provider. See: ringup message explain {id}"
         );
         self.alarms.raise(AlarmKind::VerdictConflict, format!("{id} for {}", self.name), detail).await;
     }
@@ -247,7 +247,7 @@ impl Ready {
         if (1..size).contains(&offset) {
             return (self, offset);
         }
-        tracing::warn!(message_id = %self.parcel.head().id, offset, size, "no offset to go on from: brought from the beginning");
+        tracing::warn!(message_id = %self.parcel.head().id, offset, size, "no offset to resume from: sent from the beginning");
         (self, 0)
     }
 

@@ -96,7 +96,7 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
         Ok(Some(terminal)) => terminal,
         Ok(None) => {
             if let Some(left_out) = UNKNOWN.next(std::time::Instant::now()) {
-                tracing::warn!(%from, says = %notice.terminal, left_out, "connected notice from nobody we know");
+                tracing::warn!(%from, says = %notice.terminal, left_out, "connected notice from an unknown terminal");
             }
             return;
         }
@@ -123,7 +123,7 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
             shared.strangers().note(&stranger, std::time::Instant::now());
         }
         if let Some(left_out) = NOT_LET_IN.next(std::time::Instant::now()) {
-            tracing::warn!(%from, says = %notice.terminal, %why, left_out, "not let in");
+            tracing::warn!(%from, says = %notice.terminal, %why, left_out, "not admitted");
         }
         if is_theirs {
             shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;

@@ -95,7 +95,8 @@ impl Shared {
                 Some(Report::LineFree(line.clone()))
             }
             LineState::OutOfOrder => {
-                let detail = format!("{port}: {}", fault.as_deref().unwrap_or("out of order"));
+                let fault = fault.as_deref().unwrap_or("out of order");
+                let detail = format!("{port}: {fault}; check the modem and its cable; it is tried again by itself");
                 self.alarms.raise(AlarmKind::LineOutOfOrder, line, detail).await;
                 Some(Report::LineTaken(line.clone()))
             }
@@ -220,8 +221,9 @@ impl Shared {
                     None => self.metrics.unproved(),
                 }
                 if is_alarm && named.is_none() {
-                    let detail =
-                        format!("three calls in an hour proved nothing, the last: {outcome}. Its calls are spaced");
+                    let detail = format!(
+                        "three calls in an hour proved nothing, the last: {outcome}. Its calls are limited: check its token and its number"
+                    );
                     self.alarms.raise(AlarmKind::UnprovedCallers, &record.party, detail).await;
                 }
             }

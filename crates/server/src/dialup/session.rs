@@ -555,8 +555,8 @@ impl Session {
         };
         let expected = self.peer.terminal().filter(|terminal| terminal.id == preamble.terminal);
         let Some(terminal) = expected else {
-            tracing::warn!(call = %self.call, says = %preamble.terminal, party = %self.peer.name(), "connected notice from somebody else");
-            return Err(not_proved("connected notice from somebody else".into()));
+            tracing::warn!(call = %self.call, says = %preamble.terminal, party = %self.peer.name(), "connected notice from another terminal");
+            return Err(not_proved("connected notice from another terminal".into()));
         };
         let Counters { octets_out, octets_in, flights, .. } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");

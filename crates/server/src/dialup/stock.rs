@@ -405,7 +405,7 @@ async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
             // An answer that breaks off after its status has been given all the same.
             Some(Err(error)) => {
                 if error.is::<LengthLimitError>() {
-                    tracing::debug!("a stock terminal's answer is longer than anybody reads");
+                    tracing::debug!("the rest of a stock terminal's long answer is not read");
                 }
                 break false;
             }

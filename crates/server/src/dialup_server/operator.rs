@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::DialupConfig;
 use super::calls::Calls;
+use crate::alarms::AlarmPlace;
 use crate::dialup::{LineEntry, LineState};
 use crate::ingest::http::problem;
 
@@ -85,27 +86,29 @@ async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Response 
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// What is wrong now: a line out of order, no connection to the information server.
-async fn list_alarms(State(desk): State<Desk>) -> Response {
+/// What is wrong now: a line out of order, no connection to the information server. Cleared alarms are not kept here.
+async fn list_alarms(State(desk): State<Desk>, Query(Window { last, after }): Query<Window>) -> Response {
+    let after = match after.map(|after| after.parse::<AlarmPlace>()).transpose() {
+        Ok(after) => after,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "after", &error.to_string()),
+    };
     let lines = desk.config.lines.iter().filter_map(|line| {
         let now = desk.calls.line_now(&line.name).filter(|now| now.state == LineState::OutOfOrder)?;
         let fault = now.fault.unwrap_or_else(|| "out of order".to_owned());
-        Some(json!({
-            "kind": "line-out-of-order",
-            "subject": line.name.to_string(),
-            "detail": format!("{}: {fault}; it is tried again every half minute", line.port),
-            "raised_at": now.since,
-            "cleared_at": null,
-        }))
+        let detail = format!("{}: {fault}; it is tried again every half minute", line.port);
+        let place =
+            AlarmPlace { raised_at: now.since, kind: "line-out-of-order".to_owned(), subject: line.name.to_string() };
+        Some((place, detail))
     });
     let trunk = desk.calls.without_trunk_since().map(|since| {
-        json!({
-            "kind": "information-server-lost",
-            "subject": desk.config.information,
-            "detail": "no connection to the information server: no call is placed or answered; see the log for why",
-            "raised_at": since,
-            "cleared_at": null,
-        })
+        let detail = "no connection to the information server: no call is placed or answered; see the log for why";
+        let subject = desk.config.information.to_string();
+        (AlarmPlace { raised_at: since, kind: "information-server-lost".to_owned(), subject }, detail.to_owned())
     });
-    Json(lines.chain(trunk).collect::<Vec<_>>()).into_response()
+    let alarms =
+        AlarmPlace::page(lines.chain(trunk).collect(), after.as_ref(), last.unwrap_or(100), |(place, _)| place.clone());
+    let shown = alarms.iter().map(|(AlarmPlace { raised_at, kind, subject }, detail)| {
+        json!({ "kind": kind, "subject": subject, "detail": detail, "raised_at": raised_at, "cleared_at": null })
+    });
+    Json(shown.collect::<Vec<_>>()).into_response()
 }

@@ -83,7 +83,7 @@ impl StockTrust {
     pub fn evidence(&self) -> &'static str {
         match self {
             Self::Chap(_) => "trust chap: a stock terminal took it, which had passed CHAP on the link",
-            Self::NumberOnly => "trust number-only: whoever answered the terminal's number took it",
+            Self::NumberOnly => "trust number-only: taken by the machine that answered the terminal's number",
         }
     }
 }

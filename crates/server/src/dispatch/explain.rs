@@ -132,8 +132,8 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing is due"),
-            Self::Line { before } => write!(f, "waiting for a line, {before} before it"),
-            Self::Storm => f.write_str("as many calls as may begin have begun"),
+            Self::Line { before } => write!(f, "waiting for a line; ahead of it: {before}"),
+            Self::Storm => f.write_str("the limit of calls is reached"),
             Self::Rest(rest) => write!(f, "{rest}"),
             Self::Calling => f.write_str("being called"),
             Self::Connected => f.write_str("connected"),
@@ -146,13 +146,13 @@ impl fmt::Display for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BackingOff => "backing off after a failed call",
-            Self::Redials => "redialled as often as it may be for now",
+            Self::Redials => "redial limit reached",
             Self::ModemLimit => "the modem may not redial yet",
             Self::HangingUp => "its last call has just ended",
             Self::Hours => "outside its hours",
-            Self::Price => "waiting for a cheap hour or a call to ride on",
+            Self::Price => "waiting for a cheap hour or the next call",
             Self::Budget => "the budget is spent",
-            Self::Session => "rung; the terminal is to come over its own Internet access",
+            Self::Session => "rung; expected to connect over its own Internet access",
         })
     }
 }

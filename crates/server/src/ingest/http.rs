@@ -211,7 +211,7 @@ async fn cancel(
 pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Response, Problem> {
     let Cancelled { cancelled, under_way, settled } = cancelled;
     if cancelled == 0 && under_way == 0 {
-        let detail = "nothing of it waits any more: every terminal's envelope has its verdict".to_owned();
+        let detail = "nothing to cancel: every envelope of it has its verdict".to_owned();
         return Err(Problem { status: StatusCode::CONFLICT, field: "id", detail, is_for_later: false });
     }
     let body = json!({ "id": id.to_string(), "cancelled": cancelled, "under_way": under_way, "settled": settled });
@@ -301,7 +301,7 @@ fn envelope_json(envelope: &EnvelopeEntry) -> serde_json::Value {
         "pending": envelope.pending.as_ref().map(|(verdict, _)| verdict.as_str()),
         "refusals": envelope.refusals,
         "rests_until": envelope.rests_until,
-        "calls": match envelope.calls {
+        "causes_call": match envelope.calls {
             Calls::Now => json!("now"),
             Calls::From(at) => json!(at),
             Calls::Never => json!("never"),

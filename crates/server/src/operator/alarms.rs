@@ -1,21 +1,38 @@
 //! The operator's questions about alarms.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use serde::Deserialize;
 
-use super::{Answer, Desk, LIST_LAST, Refused, parse};
-use crate::alarms::{AlarmKind, alarm_json};
+use super::{Answer, Desk, Refused, Window, parse};
+use crate::alarms::{AlarmKind, AlarmPlace, alarm_json};
 
-/// Those that stand; with `?all` the last hundred, whether they stand or not.
-pub(super) async fn list_alarms(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Answer {
-    let alarms = match query.as_deref() {
-        None | Some("") => desk.alarms.standing().await,
-        Some("all") => desk.store.alarms(LIST_LAST).await?,
-        Some(_) => return Err(Refused::bad("query", "only ?all is known here")),
+/// `?cleared=true&last=N&after=ALARM`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Cleared alarms, too.
+    #[serde(default)]
+    cleared: bool,
+    last: Option<u32>,
+    after: Option<String>,
+}
+
+/// The active alarms, the oldest first; with `?cleared=true` all that the store has, the newest first.
+pub(super) async fn list_alarms(State(desk): State<Desk>, query: Result<Query<Wanted>, QueryRejection>) -> Answer {
+    let wrong = |_| Refused::bad("query", "only ?cleared=true, ?last=N and ?after=ALARM are known here");
+    let Query(Wanted { cleared, last, after }) = query.map_err(wrong)?;
+    let (last, after) = Window { last, after }.read()?;
+    let after = after.map(|after| parse::<AlarmPlace>("after", &after)).transpose()?;
+    let alarms = match cleared {
+        true => desk.store.alarms_after(last, after).await?,
+        false => {
+            let last = usize::try_from(last.0).unwrap_or(usize::MAX);
+            AlarmPlace::page(desk.alarms.standing().await, after.as_ref(), last, AlarmPlace::of)
+        }
     };
     Ok(Json(alarms.iter().map(alarm_json).collect::<Vec<_>>()).into_response())
 }
@@ -27,13 +44,14 @@ pub(super) struct Cleared {
     subject: String,
 }
 
-/// An operator has seen to it. It is raised again if the cause comes again.
+/// The operator acknowledges an alarm. It is raised again if the cause comes again.
 pub(super) async fn clear_alarm(State(desk): State<Desk>, body: Result<Json<Cleared>, JsonRejection>) -> Answer {
     let Json(Cleared { kind, subject }) = body?;
     let kind = parse::<AlarmKind>("kind", &kind)?;
     let standing = desk.alarms.standing().await;
     if !standing.iter().any(|alarm| alarm.kind == kind && alarm.subject == subject) {
-        return Err(Refused::missing("subject", "no such alarm stands; `ringup alarm list` shows those that do"));
+        let detail = format!("no active alarm {kind} has this subject; `ringup alarm list` shows the active ones");
+        return Err(Refused::missing("subject", detail));
     }
     desk.alarms.clear(kind, subject).await;
     Ok(StatusCode::NO_CONTENT.into_response())

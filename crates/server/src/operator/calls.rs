@@ -10,7 +10,7 @@ use line::CallId;
 use super::{Answer, Desk, Refused, Window, parse};
 
 pub(super) async fn list_calls(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
-    let (last, after) = Window::read(window)?;
+    let (last, after) = Window::of(window)?;
     let after = after.map(|after| parse::<CallId>("after", &after)).transpose()?;
     Ok(Json(desk.store.calls_after(last, after).await?).into_response())
 }

@@ -21,7 +21,7 @@ use crate::waiting::{Circumstances, Waiting, settled};
 const EXPLAINED_MAX: usize = 20;
 
 pub(super) async fn list_messages(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
-    let (last, after) = Window::read(window)?;
+    let (last, after) = Window::of(window)?;
     let after = after.map(|after| parse::<MessageId>("after", &after)).transpose()?;
     let messages = desk.store.messages_after(last, after).await?;
     Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())

@@ -9,7 +9,7 @@ use super::{Answer, Desk, Refused, Window, stopping};
 use crate::plan::{self, PLAN_MAX, Question};
 
 pub(super) async fn show_plan(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
-    let (last, after) = Window::read(window)?;
+    let (last, after) = Window::of(window)?;
     let after = match after {
         Some(name) => Some(desk.named(&name).await?.id),
         None => None,

@@ -10,7 +10,7 @@ use line::Number;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Refused, parse};
+use super::{Answer, Desk, Refused, Window, parse};
 use crate::directory::{ChapSecret, Name, Provider, Token, TokenHash};
 use crate::keys::Whose;
 use crate::outward::HttpUrl;
@@ -82,8 +82,10 @@ pub(super) async fn add_provider(State(desk): State<Desk>, body: Result<Json<New
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-pub(super) async fn list_providers(State(desk): State<Desk>) -> Answer {
-    let providers = desk.store.providers().await?;
+pub(super) async fn list_providers(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+    let (last, after) = Window::of(window)?;
+    let after = after.map(|after| parse::<Name>("after", &after)).transpose()?;
+    let providers = desk.store.providers_after(after, last).await?;
     Ok(Json(providers.iter().map(provider_json).collect::<Vec<_>>()).into_response())
 }
 

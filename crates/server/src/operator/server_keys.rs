@@ -55,7 +55,7 @@ pub(super) async fn list_server_keys(State(desk): State<Desk>) -> Answer {
 
 pub(super) async fn rotate_server_key(State(desk): State<Desk>) -> Answer {
     let made = desk.keys.rotate()?;
-    tracing::warn!(key = %made, "a new server key is made: terminals are told of it");
+    tracing::warn!(key = %made, "new server key made: terminals learn it in their next sessions");
     Ok((StatusCode::CREATED, Json(json!({ "key": made.to_string() }))).into_response())
 }
 

@@ -1,8 +1,8 @@
 //! What terminals are registered for, as the operator sees and changes it.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use delivery::{TopicFilter, Urgency};
@@ -10,7 +10,8 @@ use line::Hours;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Refused, parse};
+use super::{Answer, Desk, Refused, Window, parse};
+use crate::directory::Name;
 use crate::store::{StoreError, SubscriptionEntry};
 use crate::subscription::{RegisterError, RegisteredBy, Subscription};
 
@@ -33,7 +34,28 @@ pub(super) struct OldSubscription {
 pub(super) async fn list_subscriptions(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let found = desk.store.subscriptions(terminal.id).await?;
-    Ok(Json(found.iter().map(subscription_json).collect::<Vec<_>>()).into_response())
+    Ok(Json(found.iter().map(|entry| entry_json(&terminal.name, entry)).collect::<Vec<_>>()).into_response())
+}
+
+/// Those of all terminals, by terminal and filter. `?after=TERMINAL:FILTER`: a name has no colon.
+pub(super) async fn list_all_subscriptions(
+    State(desk): State<Desk>,
+    window: Result<Query<Window>, QueryRejection>,
+) -> Answer {
+    let (last, after) = Window::of(window)?;
+    let after = after.map(|after| {
+        let (terminal, filter) = after.split_once(':').unwrap_or((&after, ""));
+        // A filter that is gone by now still has its place in the order.
+        Ok::<_, Refused>((parse::<Name>("after", terminal)?, filter.to_owned()))
+    });
+    let found = desk.store.all_subscriptions(after.transpose()?, last).await?;
+    Ok(Json(found.iter().map(|(terminal, entry)| entry_json(terminal, entry)).collect::<Vec<_>>()).into_response())
+}
+
+fn entry_json(terminal: &Name, entry: &SubscriptionEntry) -> Value {
+    let mut shown = subscription_json(entry);
+    shown["terminal"] = json!(terminal.to_string());
+    shown
 }
 
 pub(super) async fn subscribe(
@@ -64,7 +86,8 @@ pub(super) async fn unsubscribe(
     let terminal = desk.named(&name).await?;
     let filter: TopicFilter = parse("filter", &filter)?;
     if !desk.store.unsubscribe(terminal.id, filter.clone()).await? {
-        let detail = format!("{name} is not registered for {filter}; `ringup subscription list {name}` shows for what");
+        let detail =
+            format!("{name} is not registered for {filter}; `ringup subscription list {name}` shows its filters");
         return Err(Refused::missing("filter", detail));
     }
     tracing::info!(terminal = %terminal.name, %filter, "not registered any more");

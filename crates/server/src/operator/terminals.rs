@@ -17,7 +17,7 @@ use crate::store::TerminalEntry;
 const MAX_SAID: u64 = i64::MAX.unsigned_abs();
 
 pub(super) async fn list_terminals(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
-    let (last, after) = Window::read(window)?;
+    let (last, after) = Window::of(window)?;
     let after = after.map(|after| parse::<Name>("after", &after)).transpose()?;
     let entries = desk.store.terminal_entries(after, last).await?;
     Ok(Json(entries.iter().map(entry_json).collect::<Vec<_>>()).into_response())

@@ -1,11 +1,11 @@
 //! Alarms that stand or have stood, and what is still to be told of them.
 
 use jiff::Timestamp;
-use rusqlite::{Connection as Database, OptionalExtension as _, Row, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, Params, Row, params};
 
 use super::rows::{parse, time};
 use super::{Last, Store, StoreError};
-use crate::alarms::{Alarm, Change, Channel, Event};
+use crate::alarms::{Alarm, AlarmPlace, Change, Channel, Event};
 
 /// Something that is to be told on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,17 +27,26 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn standing_alarms(&self) -> Result<Vec<Alarm>, StoreError> {
-        self.reader
-            .run(|db| select(db, "WHERE a.cleared_at IS NULL ORDER BY a.raised_at, a.id LIMIT ?1", i64::MAX))
-            .await
+        self.reader.run(|db| select(db, "WHERE a.cleared_at IS NULL ORDER BY a.raised_at, a.id", params![])).await
     }
 
-    /// The last alarms, whether they stand or not, newest first.
+    /// All alarms after this one of them, active or cleared, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn alarms(&self, last: Last) -> Result<Vec<Alarm>, StoreError> {
-        self.reader.survey(move |db| select(db, "ORDER BY a.raised_at DESC, a.id DESC LIMIT ?1", last.0.into())).await
+    pub async fn alarms_after(&self, last: Last, after: Option<AlarmPlace>) -> Result<Vec<Alarm>, StoreError> {
+        const ORDER: &str = "ORDER BY a.raised_at DESC, a.kind, a.subject LIMIT";
+        self.reader
+            .survey(move |db| {
+                let Some(AlarmPlace { raised_at, kind, subject }) = after else {
+                    return select(db, &format!("{ORDER} ?1"), params![last.0]);
+                };
+                let rest = format!(
+                    "WHERE a.raised_at < ?1 OR (a.raised_at = ?1 AND (a.kind > ?2 OR (a.kind = ?2 AND a.subject > ?3))) {ORDER} ?4"
+                );
+                select(db, &rest, params![raised_at.as_millisecond(), kind, subject, last.0])
+            })
+            .await
     }
 
     /// Keeps alarms that were raised or cleared, and has those that were not told yet told on these channels.
@@ -159,9 +168,9 @@ fn keep(db: &Database, change: &Change, channels: &[Channel]) -> Result<(), Stor
     Ok(())
 }
 
-fn select(db: &Database, rest: &str, limit: i64) -> Result<Vec<Alarm>, StoreError> {
+fn select(db: &Database, rest: &str, values: impl Params) -> Result<Vec<Alarm>, StoreError> {
     let mut select = db.prepare_cached(&format!("SELECT {COLUMNS} FROM alarms a {rest}"))?;
-    let mut rows = select.query([limit])?;
+    let mut rows = select.query(values)?;
     let mut alarms = Vec::new();
     while let Some(row) = rows.next()? {
         alarms.push(read(row)?);

@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::rows::{parse, read_count, select_providers};
 use super::terminals::taken;
 use super::verdicts::give;
-use super::{Store, StoreError, now, webhooks};
+use super::{Last, Store, StoreError, now, webhooks};
 use crate::directory::{ChapSecret, Name, Provider, TokenHash};
 use crate::verdict::Verdict;
 use crate::webhooks::Webhook;
@@ -95,6 +95,17 @@ impl Store {
     /// [`StoreError`].
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
         self.reader.run(|db| select_providers(db, "ORDER BY name", params![])).await
+    }
+
+    /// The providers after this name, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn providers_after(&self, after: Option<Name>, last: Last) -> Result<Vec<Provider>, StoreError> {
+        let after = after.map(|name| name.to_string()).unwrap_or_default();
+        self.reader
+            .run(move |db| select_providers(db, "WHERE name > ?1 ORDER BY name LIMIT ?2", params![after, last.0]))
+            .await
     }
 
     /// What a provider has to pass CHAP with when it dials in; `None`: nothing is demanded.

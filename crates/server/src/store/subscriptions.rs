@@ -8,7 +8,8 @@ use rusqlite::{Connection as Database, Row, params};
 
 use super::rows::{parse, read_count, read_urgency, time, urgency_rank};
 use super::stated::end_rests;
-use super::{Store, StoreError, now};
+use super::{Last, Store, StoreError, now};
+use crate::directory::Name;
 use crate::subscription::{
     Calls, RegisterError, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
 };
@@ -102,12 +103,34 @@ impl Store {
                 let mut rows = select.query([terminal.to_string()])?;
                 let mut found = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let by = match row.get::<_, String>(4)?.as_str() {
-                        "terminal" => RegisteredBy::Terminal,
-                        _ => RegisteredBy::Operator,
-                    };
-                    let at = time(row.get(5)?, WHAT)?;
-                    found.push(SubscriptionEntry { subscription: read_subscription(row)?, by, at });
+                    found.push(read_entry(row)?);
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// The registrations of all terminals, by the terminal's name and by filter, after this one of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn all_subscriptions(
+        &self,
+        after: Option<(Name, String)>,
+        last: Last,
+    ) -> Result<Vec<(Name, SubscriptionEntry)>, StoreError> {
+        let (terminal, filter) = after.map(|(name, filter)| (name.to_string(), filter)).unwrap_or_default();
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT s.filter, s.urgency, s.size_max, s.hours, s.registered_by, s.registered_at, t.name
+                     FROM terminals t JOIN subscriptions s ON s.terminal = t.id
+                     WHERE t.name >= ?1 AND (t.name > ?1 OR s.filter > ?2) ORDER BY t.name, s.filter LIMIT ?3",
+                )?;
+                let mut rows = select.query(params![terminal, filter, last.0])?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next()? {
+                    found.push((parse(&row.get::<_, String>(6)?, WHAT)?, read_entry(row)?));
                 }
                 Ok(found)
             })
@@ -241,6 +264,15 @@ fn select_registrable(db: &Database, terminal: &str) -> Result<Vec<TopicFilter>,
     let filters = select.query_map([terminal], |row| row.get::<_, String>(0))?;
     // A filter that cannot be read must not become the right to everything.
     filters.map(|filter| parse(&filter?, "a right to register")).collect()
+}
+
+/// Reads a subscription, who registered it and when from the first six columns.
+fn read_entry(row: &Row<'_>) -> Result<SubscriptionEntry, StoreError> {
+    let by = match row.get::<_, String>(4)?.as_str() {
+        "terminal" => RegisteredBy::Terminal,
+        _ => RegisteredBy::Operator,
+    };
+    Ok(SubscriptionEntry { subscription: read_subscription(row)?, by, at: time(row.get(5)?, WHAT)? })
 }
 
 /// Reads filter, urgency, largest size and hours from the first four columns.

@@ -284,8 +284,7 @@ impl Pop {
     }
 
     async fn alarm_lost(&self) {
-        let detail =
-            "no connection; its lines are out of service, calls on them that are under way are asked for when it comes";
+        let detail = "no connection; its lines are out of service. Check it and the network; it reports its calls when it is back";
         self.shared().alarms.raise(AlarmKind::DialupServerLost, &self.server.name, detail.to_owned()).await;
     }
 
@@ -504,7 +503,7 @@ async fn prove(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
     if !matches!(timeout(PROOF_WAIT, proof.wait()).await, Ok(Some(_))) {
         tracing::warn!(%from, says = %name, "did not prove to be the dial-up server");
         pop.shared().metrics.trunk_refused();
-        let detail = format!("somebody at {from} spoke for it and could not prove to be it");
+        let detail = format!("a connection from {from} claimed to be it and failed the proof of its key");
         pop.lies.send_replace(Instant::now());
         return pop.shared().alarms.raise(AlarmKind::DialupServerLies, &name, detail).await;
     }

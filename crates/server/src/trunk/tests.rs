@@ -341,5 +341,5 @@ async fn a_dial_up_server_that_comes_after_a_start_is_no_alarm() {
     let mut scene = Scene::new().await;
     scene.say(json!(Event::AllTold)).await;
     scene.caught_up().await;
-    assert_eq!(scene.store.alarms(Last(10)).await.unwrap(), [], "neither raised nor cleared");
+    assert_eq!(scene.store.alarms_after(Last(10), None).await.unwrap(), [], "neither raised nor cleared");
 }

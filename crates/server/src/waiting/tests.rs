@@ -238,7 +238,7 @@ fn redialled_as_often_as_it_may_be_and_refused_by_the_modem_itself() {
         scene.passed += 5 * MINUTE;
         scene.feed(Input::Deadline);
     }
-    scene.says("as often as it may be", "called again", Some("2026-11-24T12:30"));
+    scene.says("redial limit", "called again", Some("2026-11-24T12:30"));
 
     let mut scene = Scene::new(&["a"]);
     scene.called(Outcome::RedialLimited);
@@ -337,8 +337,8 @@ fn what_is_over_says_why_and_that_nothing_follows() {
         settled(&envelope, Some(Timestamp::UNIX_EPOCH)).unwrap_or_default()
     };
     for (verdict, reason, says) in [
-        (Verdict::Expired, None, "over at 1970-01-01T00:00:00Z before the terminal had it (it was never brought)"),
-        (Verdict::Replaced, Some("replaced by M"), "replaced by M; that one is delivered"),
+        (Verdict::Expired, None, "over at 1970-01-01T00:00:00Z before the terminal had it (no delivery was tried)"),
+        (Verdict::Replaced, Some("replaced by M"), "replaced by M; the newer one is delivered"),
         (Verdict::Cancelled, Some("cancelled by its provider"), "cancelled by its provider; nothing more"),
         (Verdict::Failed, Some("sessions broke"), "sessions broke; nothing more is tried: submit it again"),
         (Verdict::Delivered, None, ""),
@@ -352,7 +352,7 @@ fn what_is_over_says_why_and_that_nothing_follows() {
 fn it_came_outside_what_the_terminal_registered_for() {
     let mut scene = Scene::new(&["a"]);
     scene.envelope.calls = Calls::Never;
-    scene.says("not to be called for it", "rides on the next call", None);
+    scene.says("not to be called for it", "sent on the next call", None);
     let evening = "2026-11-24T20:00:00Z".parse().unwrap();
     scene.envelope.calls = Calls::From(evening);
     scene.says("outside the hours for which the terminal has registered", "when they begin", Some("2026-11-24T20:00"));

@@ -66,15 +66,16 @@ pub(super) fn dispatch(section: &mut Section<'_>, lines: usize) -> (StormRules, 
         [("calls_per_minute", storm.calls_per_minute), ("burst", storm.burst), ("calls_at_once", storm.calls_at_once)]
     {
         if number == 0 {
-            section.fault(key, "is 0: nobody would be called");
+            section.fault(key, "is 0: no terminal would ever be called");
         }
     }
     let reserve =
         Reserve { urgent: section.number("reserve_urgent", 0), incoming: section.number("reserve_incoming", 0) };
     let kept = u64::from(reserve.urgent) + u64::from(reserve.incoming);
     if kept > 0 && kept >= u64::try_from(lines).unwrap_or(u64::MAX) {
-        let problem =
-            format!("keeps {kept} lines free with reserve_incoming, and there are {lines}: nobody would be called");
+        let problem = format!(
+            "keeps {kept} lines free with reserve_incoming, and there are {lines}: no terminal would ever be called"
+        );
         section.fault("reserve_urgent", problem);
     }
     (storm, reserve)

@@ -31,7 +31,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Option<DialupConfig> {
     let lines = lines(top);
     for (index, line) in lines.iter().enumerate() {
         if line.tariff.is_some() {
-            top.fault(&format!("line[{index}].tariff"), "stands in the information server's config");
+            top.fault(&format!("line[{index}].tariff"), "belongs into the information server's config");
         }
     }
     let (link_address, link_pool) = link?;

@@ -445,7 +445,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(destination) => destination,
             Err(NoRecipient::OtherDomain) => return self.refuse("550 5.7.1 nothing is relayed here"),
             Err(NoRecipient::Malformed) => return self.refuse("501 5.1.3 that is no recipient's address"),
-            Err(NoRecipient::Nobody) => return self.refuse("550 5.1.1 nobody here has that address"),
+            Err(NoRecipient::Nobody) => return self.refuse("550 5.1.1 no such address here"),
         };
         let destination = destination.at(self.door.intake.home());
         let found = async {
@@ -461,7 +461,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.say("250 2.1.5 ok");
                 Next::Go
             }
-            Ok((Some(_), _)) => self.refuse("550 5.1.1 nobody here has that address"),
+            Ok((Some(_), _)) => self.refuse("550 5.1.1 no such address here"),
             Ok((None, _)) => {
                 tracing::error!(provider = %self.door.config.provider, "[mail] provider is not in the directory");
                 self.say("451 4.3.5 this server is not set up to take mail yet");
@@ -598,7 +598,7 @@ fn answer_refusal(refusal: &Refusal) -> String {
         Refusal::Full => "452 4.3.1 the disk is full; try again later".to_owned(),
         Refusal::TooLarge { max } => format!("552 5.3.4 at most {max} octets are taken"),
         Refusal::ForbiddenDestination(_) | Refusal::UnknownDestination(_) => {
-            "550 5.1.1 nobody here has that address".to_owned()
+            "550 5.1.1 no such address here".to_owned()
         }
         Refusal::Store(error) => {
             tracing::error!(%error, "mail not stored");
