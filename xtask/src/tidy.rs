@@ -43,6 +43,9 @@ pub(crate) struct Tidy {
     /// Shows the circles between modules instead, with every use in them and the fewest uses to cut
     #[arg(long)]
     circles: bool,
+    /// With `--circles`: as if this module did not use that one, such as `store:alarms`. As often as wanted
+    #[arg(long, value_name = "FROM:TO", requires = "circles")]
+    without: Vec<String>,
 }
 
 impl Tidy {
@@ -53,8 +56,7 @@ impl Tidy {
     pub(crate) fn run(self, workspace: &Workspace) -> anyhow::Result<()> {
         let tree = Tree::read(workspace)?;
         if self.circles {
-            circles::print(&tree);
-            return Ok(());
+            return circles::print(&tree, &self.without);
         }
         check(workspace, &tree)
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context as _;
+
 use super::Breach;
 use super::modules::{Modules, Site};
 use super::tree::Tree;
@@ -127,9 +129,18 @@ fn shown(modules: &Modules, way: &[&str]) -> String {
     way[0].to_owned() + &steps.collect::<String>()
 }
 
-/// Prints the circles of every crate: what makes them, and the cheapest cuts that end them.
-pub(super) fn print(tree: &Tree) {
-    for modules in Modules::read_all(tree) {
+/// Prints the circles of every crate, as they are without some uses: what makes them, and the cheapest cuts that end them.
+///
+/// # Errors
+/// If there is no such use in any crate.
+pub(super) fn print(tree: &Tree, without: &[String]) -> anyhow::Result<()> {
+    let mut crates = Modules::read_all(tree);
+    for cut in without {
+        let edge = cut.split_once(':').map(|(from, to)| (from.to_owned(), to.to_owned()));
+        let edge = edge.filter(|edge| crates.iter_mut().filter_map(|modules| modules.uses.remove(edge)).count() > 0);
+        edge.with_context(|| format!("no module uses another like {cut}; write FROM:TO"))?;
+    }
+    for modules in crates {
         let edges = edges(&modules);
         for circle in circles(&edges) {
             let names: Vec<&str> = circle.iter().copied().collect();
@@ -148,6 +159,7 @@ pub(super) fn print(tree: &Tree) {
             println!();
         }
     }
+    Ok(())
 }
 
 fn sites(modules: &Modules, from: &str, to: &str) -> String {
