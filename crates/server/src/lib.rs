@@ -29,6 +29,9 @@ mod operator;
 pub mod outcome;
 pub mod outward;
 mod plan;
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 pub mod rights;
 pub mod routing;
 mod seldom;

@@ -1,22 +1,10 @@
 //! Replays what the fuzzers in `fuzz/` have found worth keeping, on stable and in every test run.
 
 mod bodies;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
-use std::path::Path;
-
-fn replay(target: &str, body: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut count = 0;
-    for entry in std::fs::read_dir(&folder).expect("the corpus is part of the repository") {
-        let path = entry.expect("a readable folder").path();
-        let octets = std::fs::read(&path).expect("a readable file");
-        // Named before, for the panic says only what went wrong.
-        println!("{}", path.display());
-        body(&octets);
-        count += 1;
-    }
-    assert!(count > 0, "{count} files in {}", folder.display());
-}
+use replay::replay;
 
 #[test]
 fn the_keys_corpus_replays() {

@@ -30,12 +30,6 @@ fn read(octets: &[u8]) -> (Option<ProxyHeader>, usize) {
 mod tests {
     #[test]
     fn the_proxy_corpus_replays() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/proxy");
-        let paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(!paths.is_empty());
-        for path in paths {
-            println!("{}", path.display());
-            super::proxy(&std::fs::read(path).unwrap());
-        }
+        crate::replay::replay("proxy", super::proxy);
     }
 }

@@ -26,12 +26,6 @@ pub(crate) fn feed(octets: &[u8]) {
 mod tests {
     #[test]
     fn the_feeds_corpus_replays() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/feeds");
-        let paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(!paths.is_empty());
-        for path in paths {
-            println!("{}", path.display());
-            super::feed(&std::fs::read(path).unwrap());
-        }
+        crate::replay::replay("feeds", super::feed);
     }
 }
