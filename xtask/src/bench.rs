@@ -9,6 +9,7 @@ mod medium;
 mod rows;
 mod running;
 mod starter;
+mod table;
 mod world;
 
 use std::path::PathBuf;
@@ -62,9 +63,6 @@ pub(crate) enum Extent {
     Shortest,
 }
 
-/// What tells a bench program to do its least.
-const SHORTEST: (&str, &str) = ("RINGUP_BENCH_SHORTEST", "1");
-
 impl Extent {
     /// `full`, or `least` of the shortest.
     pub(crate) fn of<T>(self, full: T, least: T) -> T {
@@ -80,7 +78,7 @@ impl Extent {
         let usual = if verb == "bench" { "bench" } else { "release" };
         command.args(["--locked", "--profile", self.of(usual, "dev")]).args(arguments);
         if self == Self::Shortest {
-            command.env(SHORTEST.0, SHORTEST.1);
+            command.env(table::SHORTEST, "1");
         }
         command
     }

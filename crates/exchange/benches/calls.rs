@@ -3,6 +3,9 @@
 //!
 //! Both ends of every call are in this process too, so that its processor time is more than the exchange's own.
 
+#[path = "../../../xtask/src/bench/table.rs"]
+mod table;
+
 use ringup_exchange::{Config, Running};
 use std::{
     fmt::Write as _,
@@ -14,8 +17,6 @@ use tokio::{
 };
 
 const RATE: u32 = 33_600;
-const MEASURED: Duration = Duration::from_secs(10);
-const MEASURED_SHORTEST: Duration = Duration::from_secs(1);
 
 fn main() {
     let calls = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2000);
@@ -43,9 +44,7 @@ async fn measure(calls: usize) {
         });
     }
     let connected = ends.join_all().await;
-    // Only that it runs: `cargo xtask bench --shortest`.
-    let is_shortest = std::env::var_os("RINGUP_BENCH_SHORTEST").is_some();
-    let measured = if is_shortest { MEASURED_SHORTEST } else { MEASURED };
+    let measured = table::extent(Duration::from_secs(10), Duration::from_secs(1));
     let processor_before = processor_seconds();
     let began = Instant::now();
     let mut carriers = JoinSet::new();

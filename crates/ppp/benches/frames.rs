@@ -1,10 +1,15 @@
 //! How fast frames are made and read, and what a session keeps. Prints rows of a Markdown table: `cargo xtask bench ppp`.
 
+#[path = "../../../xtask/src/bench/table.rs"]
+mod table;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ringup_ppp::{ACCM_DEFAULT, Config, Decoder, Direction, Encoder, Input, LineProfile, Output, Session};
+
+use table::{extent, figure, target};
 
 const PACKET_OCTETS: usize = 1500;
 const IPV4: u16 = 0x0021;
@@ -15,26 +20,20 @@ fn main() {
         let (encode, decode) = (encode(&packet, accm), decode(&packet, accm));
         // One core does both for each octet.
         let both = 1.0 / (1.0 / encode + 1.0 / decode);
-        let (wanted, mark) = if accm == 0 { ("at least 100 MB/s", mark(both >= 100.0)) } else { ("-", "") };
         let what = format!("encode + decode, {PACKET_OCTETS} octets, {name}");
-        println!("| {what} | {wanted} | {both:.0} MB/s (encode {encode:.0}, decode {decode:.0}) | {mark} |");
+        let measured = format!("{both:.0} MB/s (encode {encode:.0}, decode {decode:.0})");
+        match accm {
+            0 => target(what, "at least 100 MB/s", measured, both >= 100.0),
+            _ => figure(what, measured),
+        }
     }
     let session = session(&packet);
-    println!("| the same through two sessions, packet to packet | - | {session:.0} MB/s | |");
+    figure("the same through two sessions, packet to packet", format!("{session:.0} MB/s"));
     let mut ends = None;
     let allocated = allocation_counter::measure(|| ends = Some(open()));
     drop(ends);
     let kept = usize::try_from(allocated.bytes_current).expect("they keep something") / 2 + size_of::<Session>();
-    println!("| an open, idle session keeps | under 8192 octets | {kept} octets | {} |", mark(kept < 8192));
-}
-
-fn mark(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "**missed**" }
-}
-
-/// Only that it runs: `cargo xtask bench --shortest`.
-fn is_shortest() -> bool {
-    std::env::var_os("RINGUP_BENCH_SHORTEST").is_some()
+    target("an open, idle session keeps", "under 8192 octets", format!("{kept} octets"), kept < 8192);
 }
 
 /// Random octets, so that 2 of 256 are escaped (xorshift64, Marsaglia 2003).
@@ -52,7 +51,7 @@ fn packet() -> Vec<u8> {
 /// The best of five rounds, in octets of packets a microsecond: a busy machine only ever makes a round slower.
 #[expect(clippy::disallowed_methods, reason = "what is measured is time")]
 fn rate(mut work: impl FnMut()) -> f64 {
-    let (times, rounds) = if is_shortest() { (100, 1) } else { (20_000, 5) };
+    let (times, rounds) = extent((20_000, 5), (100, 1));
     let seconds = (0..rounds).map(|_| {
         let began = Instant::now();
         (0..times).for_each(|_| work());

@@ -1,5 +1,8 @@
 //! Runs the world, and prints what came of it. `cargo xtask world` and `cargo xtask bench` start it.
 
+#[path = "../../../xtask/src/bench/table.rs"]
+mod table;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +15,8 @@ use server::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
 };
 use server::outcome::Outcome;
+
+use table::{figure, target};
 
 /// A world in virtual time for the server's decisions.
 #[derive(Debug, Parser)]
@@ -179,9 +184,7 @@ fn terminal(number: u32) -> TerminalId {
 const NOON: Timestamp = Timestamp::constant(1_795_521_600, 0);
 
 fn print_dispatch() {
-    // Only that it runs: `cargo xtask bench --shortest`.
-    let is_shortest = std::env::var_os("RINGUP_BENCH_SHORTEST").is_some();
-    let (watched, due_count) = if is_shortest { (10_000, 1000) } else { (WATCHED, DUE) };
+    let (watched, due_count) = table::extent((WATCHED, DUE), (10_000, 1000));
     let start = Instant::now() + Duration::from_secs(1_000_000);
     let moment = |millis: u64| Moment { at: start + Duration::from_millis(millis), wall: NOON };
     let name = |line: u32| format!("l{line}").parse().expect("a name");
@@ -248,14 +251,11 @@ fn print_dispatch() {
     }
     let took = began.elapsed();
     let rate = |count: u32, took: Duration| f64::from(count) / took.as_secs_f64();
-    println!("| figure | wanted | measured | |\n|---|--:|--:|---|");
+    println!("{}\n|---|--:|--:|---|", table::FIGURES);
     let calls_rate = rate(calls, took);
-    let word = |is_met| if is_met { "met" } else { "**missed**" };
-    println!(
-        "| calls decided, {watched} terminals with {due_count} due, {LINES} lines | 200000/s | {calls_rate:.0}/s | {} |",
-        word(calls_rate >= 200_000.0)
-    );
-    println!("| inputs taken meanwhile | | {:.0}/s | |", rate(inputs, took));
-    println!("| terminals made due | | {:.0}/s | |", rate(due_count, due));
-    println!("| memory of an idle terminal that is watched | 300 octets | {octets} octets | {} |", word(octets < 300));
+    let what = format!("calls decided, {watched} terminals with {due_count} due, {LINES} lines");
+    target(what, "200000/s", format!("{calls_rate:.0}/s"), calls_rate >= 200_000.0);
+    figure("inputs taken meanwhile", format!("{:.0}/s", rate(inputs, took)));
+    figure("terminals made due", format!("{:.0}/s", rate(due_count, due)));
+    target("memory of an idle terminal that is watched", "300 octets", format!("{octets} octets"), octets < 300);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::table::verdict;
 use crate::step::Step;
 use crate::workspace::Workspace;
 
@@ -20,6 +21,6 @@ pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
         "### build\n\n`cargo build --release` into an empty target folder, all packages downloaded before.\n
 | figure | wanted | measured | |\n|---|---|---|---|
 | clean release build | under {WANTED_SECONDS:.0} s on 2 cores | {seconds:.0} s | {} |\n",
-        if seconds < WANTED_SECONDS { "met" } else { "**missed**" }
+        verdict(seconds < WANTED_SECONDS)
     ))
 }

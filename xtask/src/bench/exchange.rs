@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Extent;
+use super::table::verdict;
 use crate::workspace::Workspace;
 
 /// How far from its rate no call may be.
@@ -33,7 +34,7 @@ same process, and processor time is of all of it. Rates are those of one directi
         let Summary { calls, rate_bps, slowest_bps, mean_bps, fastest_bps, processor_share } =
             serde_json::from_str(&line).context("could not read what the bench says")?;
         let is_met = [slowest_bps, fastest_bps].iter().all(|bps| (bps / rate_bps - 1.0).abs() <= WANTED_SHARE);
-        let word = if is_met { "met" } else { "**missed**" };
+        let word = verdict(is_met);
         table += &format!(
             "| {calls} | {rate_bps:.0} bit/s within 1 % | {slowest_bps:.0} | {mean_bps:.0} | {fastest_bps:.0} | {processor_share:.2} | {word} |\n"
         );

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::Extent;
 use super::running::Running;
+use super::table::verdict;
 use crate::peers;
 use crate::workspace::{Workspace, shown};
 
@@ -38,7 +39,7 @@ pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<S
     let mut rates = (0..rounds).map(|_| round(workspace, &ringup, &root, mails)).collect::<anyhow::Result<Vec<_>>>()?;
     rates.sort_by(f64::total_cmp);
     let [slowest, median, fastest] = [rates[0], rates[rounds / 2], rates[rounds - 1]];
-    let verdict = if median >= WANTED_PER_SECOND { "met" } else { "**missed**" };
+    let verdict = verdict(median >= WANTED_PER_SECOND);
     Ok(format!(
         "### mail\n\nPostfix's smtp-source, {mails} mails of {OCTETS} octets for one terminal over {CONNECTIONS} connections that stay, one mail after another on each, to a new server: every 250 \
 follows a sync of the disk. The median of {rounds} rounds; client and server share the machine.\n

@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::machine::field;
 use super::running::Running;
 use super::starter::ring;
+use super::table::verdict;
 use crate::peers;
 use crate::programs::{self, Arch};
 use crate::step::Step;
@@ -87,10 +88,6 @@ call: it enrols, and brings {OCTETS} octets at 115,200 bit/s.\n\n| figure | want
     )?;
     let ring = ring::measure(&installed.join("ringup-wait"), &installed.join("ringup"), ring::RINGS)?;
     Ok(format!("{text}\n{ring}"))
-}
-
-fn verdict(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "**missed**" }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "sizes of files, for people")]

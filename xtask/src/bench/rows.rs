@@ -1,6 +1,7 @@
 //! Figures that a bench program of a crate prints, row by row.
 
 use super::Extent;
+use super::table::FIGURES;
 use crate::workspace::{Workspace, shown};
 
 /// A `[[bench]]` of a crate and the table that its rows belong to.
@@ -14,8 +15,6 @@ pub(super) struct Bench {
     /// The first line of the table.
     pub(super) head: &'static str,
 }
-
-const FIGURES: &str = "| figure | wanted | measured | |";
 
 pub(super) const PPP: Bench = Bench {
     package: "ringup-ppp",

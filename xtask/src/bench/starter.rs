@@ -65,7 +65,7 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
 }
 
 fn verdict(what: &str, kib: u64, wanted_kib: u64) -> String {
-    let word = if kib < wanted_kib { "met" } else { "**missed**" };
+    let word = super::table::verdict(kib < wanted_kib);
     format!("{what} under {wanted_kib} KiB: {word}; 0 wake-ups")
 }
 

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on has no figure")]
 
+#[path = "../../../../xtask/src/bench/table.rs"]
+mod table;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -115,13 +118,8 @@ impl Drop for Server {
     }
 }
 
-/// Only that it runs: `cargo xtask bench --shortest`.
-fn is_shortest() -> bool {
-    std::env::var_os("RINGUP_BENCH_SHORTEST").is_some()
-}
-
 fn main() {
-    let (connections, mails) = if is_shortest() { (20, 2) } else { (CONNECTIONS, MAILS) };
+    let (connections, mails) = table::extent((CONNECTIONS, MAILS), (20, 2));
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let server = Server::start(None);
         for (door, words) in DOORS {
@@ -193,12 +191,12 @@ where
         after = after.min(server.resident());
     }
     let mib = |octets: usize| octets.saturating_sub(before) >> 20;
-    let verdict = if most - before < GROWTH_MAX && answered < ANSWER_MAX { "met" } else { "**missed**" };
-    println!(
-        "| {title}, from {addresses} addresses | less than 64 MiB more | {} MiB more, {} MiB after; operator answered in {} ms | {verdict} |",
-        mib(most),
-        mib(after),
-        answered.as_millis()
+    let (most_mib, after_mib, millis) = (mib(most), mib(after), answered.as_millis());
+    table::target(
+        format!("{title}, from {addresses} addresses"),
+        "less than 64 MiB more",
+        format!("{most_mib} MiB more, {after_mib} MiB after; operator answered in {millis} ms"),
+        most - before < GROWTH_MAX && answered < ANSWER_MAX,
     );
 }
 
@@ -213,9 +211,7 @@ async fn descriptors() {
         }
     }
     let slowest = (0..10).map(|_| server.operate(&["message", "list"])).max().unwrap();
-    let verdict = if slowest < ANSWER_MAX { "met" } else { "**missed**" };
-    println!(
-        "| operator's command with 64 descriptors and 100 idle strangers at each door | within 1 s | the slowest of 10: {} ms | {verdict} |",
-        slowest.as_millis()
-    );
+    let what = "operator's command with 64 descriptors and 100 idle strangers at each door";
+    let measured = format!("the slowest of 10: {} ms", slowest.as_millis());
+    table::target(what, "within 1 s", measured, slowest < ANSWER_MAX);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::service::{DELAY, Service, line_name, line_sections};
-use crate::{is_shortest, subscribers};
+use crate::subscribers;
+use crate::table::{extent, figure, target};
 
 const CALLS: u32 = 1000;
 const CALLS_SHORTEST: u32 = 10;
@@ -22,7 +23,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 const COMING_UP_MAX: Duration = Duration::from_secs(90);
 
 pub(crate) async fn measure() {
-    let count = if is_shortest() { CALLS_SHORTEST } else { CALLS };
+    let count = extent(CALLS, CALLS_SHORTEST);
     let service = Service::found(PACE, count, count).await;
     let (first, last) = subscribers::pool(count);
     let storm = format!("[dispatch]\ncalls_per_minute = {}\nburst = {count}\n", 60 * count);
@@ -66,22 +67,27 @@ pub(crate) async fn measure() {
     let connected = told.get("ringup_terminals_connected").copied().unwrap_or_default();
     let (up, completed) = (counted.up.load(Ordering::Relaxed), counted.completed.load(Ordering::Relaxed));
     let is_met = up == all && completed == 0 && of_lines == f64::from(count) && connected == f64::from(count);
-    let verdict = if is_met { "met" } else { "**missed**" };
-    println!(
-        "| calls up at once through one dial-up server, a message of {ITEM_OCTETS} octets under way on each: links at the terminals; lines in a call, as the dial-up server tells; terminals connected, as the information server tells; messages done | {count}, {count}, {count}, 0 | {up}, {of_lines:.0}, {connected:.0}, {completed} | {verdict} |"
+    target(
+        format!(
+            "calls up at once through one dial-up server, a message of {ITEM_OCTETS} octets under way on each: links at the terminals; lines in a call, as the dial-up server tells; terminals connected, as the information server tells; messages done"
+        ),
+        format!("{count}, {count}, {count}, 0"),
+        format!("{up}, {of_lines:.0}, {connected:.0}, {completed}"),
+        is_met,
     );
-    println!("| until the last of them was up | - | {:.1} s | |", coming_up.as_secs_f64());
+    figure("until the last of them was up", format!("{:.1} s", coming_up.as_secs_f64()));
     for (who, before, after) in [("dial-up server", before[0], after[0]), ("information server", before[1], after[1])] {
         let each = (after - before) / f64::from(count);
-        println!(
-            "| memory of the {who} for each call (RSS, {before:.0} KiB without and {after:.0} KiB with all) | - | {each:.1} KiB | |"
-        );
+        let what =
+            format!("memory of the {who} for each call (RSS, {before:.0} KiB without and {after:.0} KiB with all)");
+        figure(what, format!("{each:.1} KiB"));
     }
     while counted.completed.load(Ordering::Relaxed) < all && began.elapsed() < 3 * COMING_UP_MAX {
         sleep(Duration::from_millis(100)).await;
     }
     let (completed, failed) = (counted.completed.load(Ordering::Relaxed), counted.failed.load(Ordering::Relaxed));
-    println!("| of them: sessions complete in the end, failed | {count}, 0 | {completed}, {failed} | |");
+    let (wanted, measured) = (format!("{count}, 0"), format!("{completed}, {failed}"));
+    target("of them: sessions complete in the end, failed", wanted, measured, completed == all && failed == 0);
 }
 
 /// Resident memory of a process, in KiB.

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::chronicle::Chronicle;
 use crate::service::{DELAY, Service, line_name, line_number, line_sections};
-use crate::subscribers;
-use crate::{is_shortest, millis};
+use crate::table::{extent, figure, target};
+use crate::{millis, subscribers};
 
 const LINES: u32 = 50;
 const SUBSCRIBERS: u32 = 10_000;
@@ -33,7 +33,7 @@ const PACE: &str =
 const LAST_CALLS: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(at_most: Duration) {
-    let count = if is_shortest() { SUBSCRIBERS_SHORTEST } else { SUBSCRIBERS };
+    let count = extent(SUBSCRIBERS, SUBSCRIBERS_SHORTEST);
     let service = Service::found(PACE, LINES, count).await;
     let config = format!("state = \"state\"\n[submission]\nlisten = \"127.0.0.1:0\"\n{}", line_sections(LINES));
     service.write("server.toml", &config);
@@ -54,24 +54,27 @@ pub(crate) async fn measure(at_most: Duration) {
         false => first + at_most,
     };
     let share = off_hook(&calls, first, last) / (last.duration_since(first).as_secs_f64() * f64::from(LINES));
-    let verdict = if share >= WANTED { "met" } else { "**missed**" };
     let of = if is_whole { "until all had it" } else { "measured from the first call on" };
     let minutes = last.duration_since(first).as_secs_f64() / 60.0;
-    println!(
-        "| one item of {ITEM_OCTETS} octets for {count} terminals over {LINES} lines, {minutes:.1} minutes {of}: lines off hook | at least {:.0} % | {:.1} % | {verdict} |",
-        100.0 * WANTED,
-        100.0 * share
+    target(
+        format!(
+            "one item of {ITEM_OCTETS} octets for {count} terminals over {LINES} lines, {minutes:.1} minutes {of}: lines off hook"
+        ),
+        format!("at least {:.0} %", 100.0 * WANTED),
+        format!("{:.1} %", 100.0 * share),
+        share >= WANTED,
     );
     let lasted: Duration = calls.iter().map(|call| span(call.placed, call.ended)).sum();
     let of_them = u32::try_from(calls.len()).unwrap();
-    println!(
-        "| of them: calls, those that came up, sessions that failed; a call off hook in the mean | - | {of_them}, {completed}, {}; {:.1} s | |",
-        counted.failed.load(Ordering::Relaxed),
-        lasted.as_secs_f64() / f64::from(of_them)
+    let (failed, mean) = (counted.failed.load(Ordering::Relaxed), lasted.as_secs_f64() / f64::from(of_them));
+    figure(
+        "of them: calls, those that came up, sessions that failed; a call off hook in the mean",
+        format!("{of_them}, {completed}, {failed}; {mean:.1} s"),
     );
     let [seen, initialised, decided, dialled] = pauses(&calls, &service.chronicle).map(millis);
-    println!(
-        "| between two calls of a line, in the mean: the end is seen; DTR is low and the modem set up; the next call is decided and on the disk; its last digit is dialled | - | {seen:.0}, {initialised:.0}, {decided:.0}, {dialled:.0} ms | |"
+    figure(
+        "between two calls of a line, in the mean: the end is seen; DTR is low and the modem set up; the next call is decided and on the disk; its last digit is dialled",
+        format!("{seen:.0}, {initialised:.0}, {decided:.0}, {dialled:.0} ms"),
     );
 }
 

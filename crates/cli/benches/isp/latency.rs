@@ -13,9 +13,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::chronicle::Entry;
+use crate::millis;
+use crate::table::{extent, figure, target};
 use crate::village::{Plan, Village};
 use crate::web_page;
-use crate::{is_shortest, millis};
 
 const ROUNDS: usize = 21;
 /// The first call enrols, the second is told what the server likes to tell.
@@ -60,7 +61,7 @@ pub(crate) fn measure() {
     let mail_port = village.chronicle.wait(SERVER, "taking mail").field("address");
     let mut done = 0;
     let mut rounds = |bring: &dyn Fn(usize)| {
-        let all = (0..WARM_UPS + if is_shortest() { 1 } else { ROUNDS }).map(|_| {
+        let all = (0..WARM_UPS + extent(ROUNDS, 1)).map(|_| {
             done += 1;
             round(&village, done, bring)
         });
@@ -104,16 +105,15 @@ fn tell(what: &str, rounds: Vec<Round>) {
         times.sort();
         (times[times.len() / 2], times[times.len() - 1])
     };
-    let row = |figure: String, wanted: &str, (median, worst): (Duration, Duration), verdict: &str| {
-        println!("| {figure} | {wanted} | {:.1} ms, worst {:.1} ms | {verdict} |", millis(median), millis(worst));
-    };
+    let shown = |(median, worst)| format!("{:.1} ms, worst {:.1} ms", millis(median), millis(worst));
     let ours = spread(Round::ours);
-    let verdict = if ours.0 < WANTED { "met" } else { "**missed**" };
     let wanted = format!("under {} ms", WANTED.as_millis());
-    row(format!("{what}: accepted to durable at the terminal, without the call's set-up"), &wanted, ours, verdict);
-    row(format!("{what}: of it from acceptance to the dial command"), "-", spread(|round| round.to_dial), "");
-    row(format!("{what}: of it from CONNECT to the terminal's disk"), "-", spread(|round| round.from_connect), "");
-    row(format!("{what}: the set-up, from the dial command to CONNECT"), "-", spread(|round| round.set_up), "");
+    let whole = format!("{what}: accepted to durable at the terminal, without the call's set-up");
+    target(whole, wanted, shown(ours), ours.0 < WANTED);
+    let part = |of_it, times| figure(format!("{what}: {of_it}"), shown(spread(times)));
+    part("of it from acceptance to the dial command", |round| round.to_dial);
+    part("of it from CONNECT to the terminal's disk", |round| round.from_connect);
+    part("the set-up, from the dial command to CONNECT", |round| round.set_up);
 }
 
 fn send_mail(address: &str) {

@@ -32,6 +32,8 @@ mod fan_out;
 mod latency;
 mod service;
 mod subscribers;
+#[path = "../../../../xtask/src/bench/table.rs"]
+mod table;
 
 use std::time::Duration;
 
@@ -51,13 +53,8 @@ fn main() {
     if figure.is_none_or(|figure| figure == "fan-out") {
         // A second word: for so many minutes.
         let minutes = words.get(1).map_or(FAN_OUT_MINUTES, |minutes| minutes.parse().unwrap());
-        run(fan_out::measure(if is_shortest() { Duration::from_secs(20) } else { Duration::from_secs(60 * minutes) }));
+        run(fan_out::measure(table::extent(Duration::from_secs(60 * minutes), Duration::from_secs(20))));
     }
-}
-
-/// Only that it runs: `cargo xtask bench --shortest`.
-pub(crate) fn is_shortest() -> bool {
-    std::env::var_os("RINGUP_BENCH_SHORTEST").is_some()
 }
 
 fn run(measurement: impl Future<Output = ()>) {

@@ -9,6 +9,8 @@ mod guests;
 mod observed;
 mod pppd;
 mod ringup;
+#[path = "../../../../xtask/src/bench/table.rs"]
+mod table;
 #[path = "../../tests/peers/unpacked.rs"]
 #[allow(dead_code, reason = "the tests have programs in Perl, too")]
 mod unpacked;
@@ -33,9 +35,7 @@ const CASES: [Case; 4] = [
 
 #[tokio::main]
 async fn main() {
-    // Only that it runs: `cargo xtask bench --shortest`.
-    let is_shortest = std::env::var_os("RINGUP_BENCH_SHORTEST").is_some();
-    for case in CASES.into_iter().take(if is_shortest { 1 } else { CASES.len() }) {
+    for case in CASES.into_iter().take(table::extent(CASES.len(), 1)) {
         let [first, next] = ringup::carry(case);
         let uucp = uucp::carry(case);
         let pppd = pppd::carry(case).await;

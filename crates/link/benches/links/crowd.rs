@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep};
 
-use crate::{MODEM, connection, establish, is_shortest, runtime};
+use crate::table::{extent, figure};
+use crate::{MODEM, connection, establish, runtime};
 
 /// Pairs of ends. Each end is a link.
 const PAIRS: usize = 500;
@@ -14,7 +15,7 @@ const WATCHED: Duration = Duration::from_secs(5);
 
 /// Links that are up and idle, then with a connection each, then with a little to say.
 pub(crate) fn measure() {
-    let (pairs, watched) = if is_shortest() { (10, Duration::from_millis(500)) } else { (PAIRS, WATCHED) };
+    let (pairs, watched) = extent((PAIRS, WATCHED), (10, Duration::from_millis(500)));
     let runtime = runtime(false);
     let mut links = Vec::new();
     let idle = allocation_counter::measure(|| {
@@ -27,12 +28,10 @@ pub(crate) fn measure() {
     });
     let links_count = 2 * pairs;
     let each = |octets: i64| octets as f64 / links_count as f64 / 1024.0;
-    println!(
-        "| {links_count} links, idle: heap of each, {PIPE_OCTETS} octets of pipe included | - | {:.1} KiB | |",
-        each(idle.bytes_current)
-    );
+    let what = format!("{links_count} links, idle: heap of each, {PIPE_OCTETS} octets of pipe included");
+    figure(what, format!("{:.1} KiB", each(idle.bytes_current)));
     let cpu = runtime.block_on(cpu_while(async { sleep(watched).await }));
-    println!("| {links_count} links, idle: processor | - | {cpu:.2} % of one | |");
+    figure(format!("{links_count} links, idle: processor"), format!("{cpu:.2} % of one"));
     let mut streams = Vec::new();
     let connected = allocation_counter::measure(|| {
         runtime.block_on(async {
@@ -41,10 +40,8 @@ pub(crate) fn measure() {
             }
         });
     });
-    println!(
-        "| {links_count} links: heap of each for a TCP connection | - | {:.1} KiB more | |",
-        each(connected.bytes_current)
-    );
+    let what = format!("{links_count} links: heap of each for a TCP connection");
+    figure(what, format!("{:.1} KiB more", each(connected.bytes_current)));
     let cpu = runtime.block_on(async {
         let mut chats = JoinSet::new();
         for (index, (mut from, mut to)) in streams.into_iter().enumerate() {
@@ -62,7 +59,8 @@ pub(crate) fn measure() {
         }
         cpu_while(async { sleep(watched).await }).await
     });
-    println!("| {links_count} links, each pair moving 100 octets a second: processor | - | {cpu:.1} % of one | |");
+    let what = format!("{links_count} links, each pair moving 100 octets a second: processor");
+    figure(what, format!("{cpu:.1} % of one"));
 }
 
 const PIPE_OCTETS: usize = 4096;

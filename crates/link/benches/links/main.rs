@@ -6,6 +6,8 @@ mod crowd;
 #[path = "../setup/line.rs"]
 mod line;
 mod noisy;
+#[path = "../../../../xtask/src/bench/table.rs"]
+mod table;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use line::Line;
+use table::{extent, figure, target};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const TERMINAL: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -32,34 +35,21 @@ const NOISY_RUNS: u64 = 5;
 
 fn main() {
     // One thread for both ends, so that what it does in a second is what a core does.
-    let (rounds, octets, noisy_runs) = if is_shortest() { (1, 1_000_000, 1) } else { (3, BULK_OCTETS, NOISY_RUNS) };
+    let (rounds, octets, noisy_runs) = extent((3, BULK_OCTETS, NOISY_RUNS), (1, 1_000_000, 1));
     let best = (0..rounds).map(|_| runtime(false).block_on(bulk(octets))).fold(0.0, f64::max);
-    let mark = |is_met| if is_met { "met" } else { "**missed**" };
-    println!(
-        "| TCP over an unlimited line in memory, both ends on one core | at least 300 Mbit/s | {best:.0} Mbit/s | {} |",
-        mark(best >= 300.0)
-    );
+    let what = "TCP over an unlimited line in memory, both ends on one core";
+    target(what, "at least 300 Mbit/s", format!("{best:.0} Mbit/s"), best >= 300.0);
     let share = runtime(true).block_on(file(0.0, 1));
-    println!(
-        "| 100 KB at 33600 bit/s, 60 ms: share of the line | at least 95 % | {:.1} % | {} |",
-        100.0 * share,
-        mark(share >= 0.95)
-    );
+    let what = "100 KB at 33600 bit/s, 60 ms: share of the line";
+    target(what, "at least 95 %", format!("{:.1} %", 100.0 * share), share >= 0.95);
     let shares: Vec<f64> = (1..=noisy_runs).map(|seed| runtime(true).block_on(file(BIT_ERRORS, seed))).collect();
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     let (least, most) = (shares.iter().copied().fold(1.0, f64::min), shares.iter().copied().fold(0.0, f64::max));
-    println!(
-        "| the same with one bit in 100,000 wrong, {noisy_runs} runs | - | {:.1} % ({:.1} to {:.1}) | |",
-        100.0 * mean,
-        100.0 * least,
-        100.0 * most
+    figure(
+        format!("the same with one bit in 100,000 wrong, {noisy_runs} runs"),
+        format!("{:.1} % ({:.1} to {:.1})", 100.0 * mean, 100.0 * least, 100.0 * most),
     );
     crowd::measure();
-}
-
-/// Only that it runs: `cargo xtask bench --shortest`.
-fn is_shortest() -> bool {
-    std::env::var_os("RINGUP_BENCH_SHORTEST").is_some()
 }
 
 fn runtime(is_paused: bool) -> Runtime {

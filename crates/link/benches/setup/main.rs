@@ -8,6 +8,8 @@ mod line;
 #[allow(dead_code, reason = "the tests ask more of a guest")]
 mod pppd_guest;
 mod relay;
+#[path = "../../../../xtask/src/bench/table.rs"]
+mod table;
 #[path = "../../tests/pppd/wire.rs"]
 #[allow(dead_code, reason = "the tests ask more of a wire")]
 mod wire;
@@ -68,7 +70,7 @@ struct Case {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     use Program::{Ours, Pppd};
-    let proofs = if is_shortest() { &[false][..] } else { &[false, true] };
+    let proofs = table::extent(&[false, true][..], &[false]);
     for &has_chap in proofs {
         for (server, terminal) in [(Ours, Ours), (Ours, Pppd), (Pppd, Ours), (Pppd, Pppd)] {
             for &is_address_known in proofs {
@@ -92,11 +94,6 @@ async fn main() {
         }
     }
     remembered().await;
-}
-
-/// Only that it runs: `cargo xtask bench --shortest`.
-fn is_shortest() -> bool {
-    std::env::var_os("RINGUP_BENCH_SHORTEST").is_some()
 }
 
 /// Ours to ours, when both remember an earlier call.

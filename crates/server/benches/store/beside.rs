@@ -10,8 +10,8 @@ use ringup_server::store::{Retention, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::extent;
 use crate::load::{message, terminal};
+use crate::table::{extent, figure, target};
 
 /// Messages that are over, contents and rows still there.
 fn over() -> usize {
@@ -153,15 +153,12 @@ fn row(what: &str, Beside { times, took, is_cut_short }: &Beside, wanted: &str) 
     let (p50, p99, worst) = (at(50), at(99), at(100));
     let rate = times.len() as f64 / took;
     let cut = if *is_cut_short { " (cut short)" } else { "" };
-    let verdict = match wanted {
-        "" => "",
-        _ if p99 < 20.0 && !is_cut_short => "met",
-        _ => "**missed**",
-    };
-    let wanted = if wanted.is_empty() { "-" } else { wanted };
-    println!(
-        "| submissions while {what}: {took:.1} s{cut} | {wanted} | {rate:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.0} ms | {verdict} |"
-    );
+    let what = format!("submissions while {what}: {took:.1} s{cut}");
+    let measured = format!("{rate:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.0} ms");
+    match wanted {
+        "" => figure(what, measured),
+        _ => target(what, wanted, measured, p99 < 20.0 && !is_cut_short),
+    }
 }
 
 fn size_of(path: &std::path::Path) -> u64 {

@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::extent;
 use crate::load::{config, message, terminal};
+use crate::table::{extent, target};
 
 /// Verdicts of one provider, or shared by several.
 fn verdicts() -> usize {
@@ -42,10 +42,8 @@ pub(crate) async fn measure() {
         server.await.expect("it does not panic").expect("it stops");
         serving.abort();
         let rate = told as f64 / seconds;
-        let verdict = if rate >= 500.0 { "met" } else { "**missed**" };
-        println!(
-            "| {told} verdicts of {providers} providers told to a webhook on loopback | 500/s | {rate:.0}/s | {verdict} |"
-        );
+        let what = format!("{told} verdicts of {providers} providers told to a webhook on loopback");
+        target(what, "500/s", format!("{rate:.0}/s"), rate >= 500.0);
     }
 }
 

@@ -12,11 +12,15 @@ mod beside;
 mod crowd;
 mod hooks;
 mod load;
+#[path = "../../../../xtask/src/bench/table.rs"]
+mod table;
 mod waiting;
 
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+
+use table::{figure, target};
 
 /// Octets of a content.
 const CONTENT_OCTETS: usize = 1000;
@@ -29,11 +33,6 @@ const MEASURED: Duration = Duration::from_secs(3);
 
 /// Of so many rounds the median counts; the figures of a round follow each other on the same disk.
 const ROUNDS: usize = 5;
-
-/// The full figure, or, when it only has to be seen that the bench runs, the least.
-fn extent<T>(full: T, least: T) -> T {
-    if std::env::var_os("RINGUP_BENCH_SHORTEST").is_some() { least } else { full }
-}
 
 /// What a round measures, in accepts a second.
 #[derive(Debug, Clone, Copy)]
@@ -91,11 +90,12 @@ fn print(rounds: &[Round]) {
     let (store_single, store_crowd) = (of(|round| round.store_single), of(|round| round.store_crowd));
     let http_single = of(|round| round.http_single.rate);
     let http_crowd = of(|round| round.http_crowd.rate);
-    println!("| the disk: 4096 octets written and `fdatasync`, one after another | - | {syncs:.0}/s | |");
-    println!("| bare SQLite, a commit each | - | {bare_single:.0}/s | |");
-    println!("| bare SQLite, {CROWD} a commit | - | {bare_batch:.0}/s | |");
-    println!("| store without HTTP, one at a time | - | {store_single:.0}/s | |");
-    println!("| store without HTTP, {CROWD} at once | - | {store_crowd:.0}/s | |");
+    let rate = |what: &str, rate: f64| figure(what, format!("{rate:.0}/s"));
+    rate("the disk: 4096 octets written and `fdatasync`, one after another", syncs);
+    rate("bare SQLite, a commit each", bare_single);
+    rate(&format!("bare SQLite, {CROWD} a commit"), bare_batch);
+    rate("store without HTTP, one at a time", store_single);
+    rate(&format!("store without HTTP, {CROWD} at once"), store_crowd);
     let p99 = |figure: fn(&Round) -> f64| 1000.0 * median(rounds.iter().map(figure));
     let (single_p99, crowd_p99) = (p99(|round| round.http_single.p99), p99(|round| round.http_crowd.p99));
     // Of each round by itself: disks and neighbours have their moods.
@@ -105,17 +105,15 @@ fn print(rounds: &[Round]) {
     row(&format!("HTTP, {CROWD} connections"), 60.0, 10_000.0, http_crowd, crowd_share, crowd_p99);
 }
 
-fn row(figure: &str, percent_wanted: f64, rate_wanted: f64, rate: f64, share: f64, p99_millis: f64) {
+fn row(what: &str, percent_wanted: f64, rate_wanted: f64, rate: f64, share: f64, p99_millis: f64) {
     let percent = 100.0 * share;
     let is_met = percent >= percent_wanted && rate >= rate_wanted;
     let wanted = match rate_wanted {
         0.0 => String::new(),
         rate => format!(", {rate:.0}/s"),
     };
-    println!(
-        "| {figure} | at least {percent_wanted:.0} % of bare SQLite{wanted} | {rate:.0}/s, {percent:.0} %; p99 {p99_millis:.1} ms | {} |",
-        if is_met { "met" } else { "**missed**" }
-    );
+    let wanted = format!("at least {percent_wanted:.0} % of bare SQLite{wanted}");
+    target(what, wanted, format!("{rate:.0}/s, {percent:.0} %; p99 {p99_millis:.1} ms"), is_met);
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::extent;
 use crate::load::{config, message, terminal};
+use crate::table::{extent, target};
 
 fn waiting() -> u32 {
     extent(600_000, 3000)
@@ -32,11 +32,10 @@ pub(crate) async fn measure() {
         let token = fill(folder.path(), terminals).await;
         let (submitted, called) = start(folder.path(), &token).await;
         for (what, seconds) in [("submission accepted", submitted), ("dial command", called)] {
-            let verdict = if seconds < 1.0 { "met" } else { "**missed**" };
-            println!(
-                "| a start with {} different messages waiting for {terminals} terminals: first {what} | under 1 s | {seconds:.2} s | {verdict} |",
-                waiting()
-            );
+            let waiting = waiting();
+            let what =
+                format!("a start with {waiting} different messages waiting for {terminals} terminals: first {what}");
+            target(what, "under 1 s", format!("{seconds:.2} s"), seconds < 1.0);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::bench::running::READY_WAIT;
+use crate::bench::table::verdict;
 
 pub(in crate::bench) const RINGS: usize = 21;
 const WANTED: Duration = Duration::from_millis(20);
@@ -53,7 +54,7 @@ pub(in crate::bench) fn measure(ringup_wait: &Path, ringup: &Path, rings: usize)
     let mut taken = (0..rings).map(|_| one_ring(&modem)).collect::<anyhow::Result<Vec<_>>>()?;
     taken.sort();
     let (median, worst) = (taken[rings / 2], taken[rings - 1]);
-    let verdict = if median < WANTED { "met" } else { "**missed**" };
+    let verdict = verdict(median < WANTED);
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     Ok(format!(
         "From a ring with a registered number to `ATA` on the wire (the starter wakes, `ringup answer` is started, reads its \

@@ -17,6 +17,7 @@ use anyhow::{Context as _, ensure};
 use super::Memory;
 use crate::bench::Extent;
 use crate::bench::running::READY_WAIT;
+use crate::bench::table::verdict;
 use crate::peers;
 use crate::workspace::Workspace;
 
@@ -57,7 +58,7 @@ pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path, extent: Extent)
         (&call).write_all(RING)?;
     }
     let (warm, last) = (warm.context("it was there")?, Memory::of(starter.child.id())?);
-    let verdict = if warm.anonymous == last.anonymous && last.rss <= warm.rss { "met" } else { "**missed**" };
+    let verdict = verdict(warm.anonymous == last.anonymous && last.rss <= warm.rss);
     starter.child.kill()?;
     Ok(format!(
         "`ringup-wait` after {WARM} and after {refused} refused rings, its clock a thousand times as fast (libfaketime, which takes part of this):\n
