@@ -70,3 +70,35 @@ async fn an_order_that_comes_while_the_modem_is_asked_waits_for_its_answer() {
     let (dialled, ()) = tokio::join!(line.dial(&number, PATIENCE), stub);
     assert!(matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))), "{dialled:?}");
 }
+
+#[tokio::test]
+async fn a_modem_that_has_fallen_silent_is_found_before_anything_is_dialled() {
+    let number = "201".parse().unwrap();
+    let (line, mut modem) = probed().await;
+    let stub = async {
+        assert_eq!(command(&mut modem).await, "AT");
+        modem.write_all(b"\r\nOK\r\n").await.unwrap();
+        assert_eq!(command(&mut modem).await, "ATDT201");
+        modem.write_all(b"\r\nBUSY\r\n").await.unwrap();
+    };
+    let (dialled, ()) = tokio::join!(line.probed(Duration::ZERO).dial(&number, PATIENCE), stub);
+    assert!(matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))), "{dialled:?}");
+
+    for is_ring in [false, true] {
+        let (line, mut modem) = probed().await;
+        let line = line.probed(Duration::ZERO);
+        let stub = async {
+            for _ in 0..2 {
+                assert_eq!(command(&mut modem).await, "AT");
+            }
+        };
+        let called = async {
+            match is_ring {
+                true => line.ring_only(&number, PATIENCE, std::future::pending()).await,
+                false => line.dial(&number, PATIENCE).await.map(drop),
+            }
+        };
+        let (called, ()) = tokio::join!(called, stub);
+        assert!(matches!(called, Err(DialFailure::NotDialled(LineError::Modem(Fault::Silent { .. })))), "{called:?}");
+    }
+}

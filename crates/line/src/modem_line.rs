@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use modem::{DialString, Dialogue, Event, Failure, Fault, Input, Output, Profile, RingKind, Setup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +17,10 @@ use crate::ring::{QUIET_AFTER, Ring, RingInput, RingWatch};
 /// How long a modem may take no octet of a command: it is then as dead as one that does not answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A modem of which nothing was heard for so long is asked whether it is there before a number is dialled: of one that is dead
+/// nothing else would tell before the end of the call's own time.
+const ASKED_AFTER: Duration = Duration::from_secs(5);
+
 /// A modem that is initialised and on hook. Dialling and answering consume it: after the call it is opened anew, which
 /// is what brings every modem back to a known state.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub struct ModemLine {
     ring_watch: RingWatch,
     /// How long the line may be quiet before the modem is asked whether it is still there.
     probe_every: Option<Duration>,
+    heard_at: Instant,
 }
 
 /// The line itself does not work. Our side's fault.
@@ -54,6 +59,9 @@ pub enum DialFailure {
     /// The line does not work.
     #[error("the line failed")]
     Line(#[from] LineError),
+    /// The line does not work, which was seen before anything was dialled.
+    #[error("the line failed before anything was dialled")]
+    NotDialled(#[source] LineError),
 }
 
 impl ModemLine {
@@ -85,11 +93,11 @@ impl ModemLine {
     }
 
     fn on(port: AsyncPort, dialogue: Dialogue) -> Self {
-        Self { port, dialogue, ring_watch: RingWatch::default(), probe_every: None }
+        Self { port, dialogue, ring_watch: RingWatch::default(), probe_every: None, heard_at: now() }
     }
 
-    /// The same line, on which the modem is asked whether it is still there whenever nothing was heard for `interval`.
-    /// One that does not answer twice fails the next [`ModemLine::ring`].
+    /// The same line, on which the modem is asked whether it is still there whenever nothing was heard for `interval`, and before it
+    /// dials. One that does not answer twice fails the next [`ModemLine::ring`], or the call.
     #[must_use]
     pub fn probed(self, interval: Duration) -> Self {
         Self { probe_every: Some(interval), ..self }
@@ -135,7 +143,8 @@ impl ModemLine {
     ///
     /// # Errors
     /// [`DialFailure`]: what the exchange or the modem said.
-    pub async fn dial(self, number: &DialString, timeout: Duration) -> Result<Call, DialFailure> {
+    pub async fn dial(mut self, number: &DialString, timeout: Duration) -> Result<Call, DialFailure> {
+        self.asked().await?;
         self.call(Input::Dial { number, timeout }).await
     }
 
@@ -157,7 +166,7 @@ impl ModemLine {
         duration: Duration,
         has_come: impl Future<Output = ()>,
     ) -> Result<(), DialFailure> {
-        self.answered_probe().await?;
+        self.asked().await?;
         self.dialogue.handle(Input::RingOnly { number, duration }, now());
         let mut has_come = pin!(has_come);
         let mut rings_on = true;
@@ -203,6 +212,15 @@ impl ModemLine {
             self.write(&octets).await?;
         }
         Ok(())
+    }
+
+    /// Asks whether the modem is there, if it has said nothing for long.
+    async fn asked(&mut self) -> Result<(), DialFailure> {
+        let after = self.probe_every.map(|every| every.min(ASKED_AFTER));
+        if after.is_some_and(|after| self.heard_at + after <= now()) {
+            self.dialogue.handle(Input::Probe, now());
+        }
+        self.answered_probe().await.map_err(DialFailure::NotDialled)
     }
 
     /// Waits for the answer to a probe, if one is under way: an order may come at any moment.
@@ -258,7 +276,8 @@ impl ModemLine {
                     if count == 0 {
                         return Err(LineError::Closed);
                     }
-                    self.dialogue.handle(Input::Octets(&buffer[..count]), now());
+                    self.heard_at = now();
+                    self.dialogue.handle(Input::Octets(&buffer[..count]), self.heard_at);
                 }
                 () = wake => self.dialogue.handle(Input::Deadline, now()),
             }

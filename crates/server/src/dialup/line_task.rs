@@ -262,6 +262,11 @@ impl<D: Desk> Line<D> {
                 self.ended(attempt, failure.into()).await;
                 Ok(())
             }
+            // Another line calls at once; this one is out of order.
+            DialFailure::NotDialled(error) => {
+                self.ended(attempt, Outcome::LineTaken).await;
+                Err(error)
+            }
             DialFailure::Line(error) => {
                 self.ended(attempt, Outcome::LineFailed(with_causes(&error))).await;
                 Err(error)
