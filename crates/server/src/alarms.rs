@@ -85,6 +85,8 @@ pub enum AlarmKind {
     Budget,
     /// A feed could not be read three times, one after the other. Subject: its URL.
     Feed,
+    /// The provider as which mail is submitted is not in the directory. Subject: its name.
+    MailProvider,
     /// There is no connection to a dial-up server. Subject: its name.
     DialupServerLost,
     /// A dial-up server said what cannot be, or somebody else spoke for it. Subject: its name.
@@ -98,13 +100,13 @@ pub enum AlarmKind {
 /// The text is no [`AlarmKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, line-suspect, unproved-callers, not-enrolled, quota, store, budget, feed, dialup-server-lost, dialup-server-lies, webhook-late and bounces-late"
+    "there are alarms of the kinds terminal-silent, message-left-out, message-refused, verdict-conflict, dial-loop, line-out-of-order, line-suspect, unproved-callers, not-enrolled, quota, store, budget, feed, mail-provider, dialup-server-lost, dialup-server-lies, webhook-late and bounces-late"
 )]
 pub struct AlarmKindError;
 
 impl AlarmKind {
     /// All there are.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TerminalSilent,
         Self::MessageLeftOut,
         Self::MessageRefused,
@@ -118,6 +120,7 @@ impl AlarmKind {
         Self::Store,
         Self::Budget,
         Self::Feed,
+        Self::MailProvider,
         Self::DialupServerLost,
         Self::DialupServerLies,
         Self::WebhookLate,
@@ -140,6 +143,7 @@ impl AlarmKind {
             Self::Store => "store",
             Self::Budget => "budget",
             Self::Feed => "feed",
+            Self::MailProvider => "mail-provider",
             Self::DialupServerLost => "dialup-server-lost",
             Self::DialupServerLies => "dialup-server-lies",
             Self::WebhookLate => "webhook-late",

@@ -164,6 +164,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let feeds = Feeds::new(config.feeds);
     alarms.keep(AlarmKind::Feed, feeds.all().map(|feed| feed.url.to_string()).collect()).await;
     tasks.spawn(feeds::read(feeds.clone(), reader, keeper, teller, metrics.clone(), shutdown.clone()));
+    if config.mail.is_none() {
+        alarms.keep(AlarmKind::MailProvider, BTreeSet::new()).await;
+    }
     if let Some(mail) = config.mail {
         if let Some(relay) = mail.relay.clone() {
             let domain = mail.domains.first().cloned().unwrap_or_else(|| mail.hostname.clone());
@@ -178,6 +181,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
             mail,
             intake.clone(),
             store.clone(),
+            alarms.clone(),
             metrics.clone(),
             shutdown.clone(),
         ));

@@ -7,6 +7,7 @@ mod content;
 mod recipient;
 mod session;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use jiff::SignedDuration;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::{AlarmKind, Alarms};
 use crate::directory::Name;
 use crate::door::Door as Entrance;
 use crate::intake::Intake;
@@ -35,6 +37,9 @@ const CONNECTIONS_OF_ONE_MAX: usize = 20;
 
 /// A mail that is on its way to the disk when the server stops gets its answer in this time.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the provider is there as which mail is submitted.
+const PROVIDER_LOOK: Duration = Duration::from_secs(60);
 
 /// What takes mail.
 #[derive(Debug, Clone)]
@@ -101,13 +106,44 @@ pub(crate) async fn serve(
     config: MailConfig,
     intake: Intake,
     store: Store,
+    alarms: Alarms,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let provider = &config.provider;
-    if let Ok(None) = store.provider_named(provider.clone()).await {
-        tracing::warn!(%provider, "no mail is taken until its provider is in the directory: ringup provider add {provider}");
+    let watched = watch_provider(&store, &alarms, &config.provider);
+    let served = take(listener, seats, config.clone(), intake, store.clone(), metrics, shutdown);
+    tokio::select! {
+        () = served => {}
+        () = watched => {}
     }
+}
+
+/// Says when the provider as which mail is submitted is missing: no mail is taken without.
+async fn watch_provider(store: &Store, alarms: &Alarms, provider: &Name) {
+    // Of a provider that the config does not name any more.
+    alarms.keep(AlarmKind::MailProvider, BTreeSet::from([provider.to_string()])).await;
+    loop {
+        match store.provider_named(provider.clone()).await {
+            Ok(Some(_)) => alarms.clear(AlarmKind::MailProvider, provider).await,
+            Ok(None) => {
+                let detail = format!("no mail is taken until it is in the directory: ringup provider add {provider}");
+                alarms.raise(AlarmKind::MailProvider, provider, detail).await;
+            }
+            Err(error) => tracing::error!(%error, "the directory cannot be read"),
+        }
+        sleep(PROVIDER_LOOK).await;
+    }
+}
+
+async fn take(
+    listener: TcpListener,
+    seats: usize,
+    config: MailConfig,
+    intake: Intake,
+    store: Store,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
     if config.postmaster.is_none() {
         tracing::warn!("mail to postmaster is refused: [mail] postmaster names no terminal");
     }

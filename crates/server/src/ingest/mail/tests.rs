@@ -19,6 +19,7 @@ const SIZE_MAX: u64 = 20_000;
 struct Port {
     address: SocketAddr,
     store: Store,
+    alarms: Alarms,
     _due: mpsc::Receiver<Vec<delivery::TerminalId>>,
     _serving: JoinSet<()>,
     folder: TempDir,
@@ -72,7 +73,7 @@ impl Port {
         let alarms = AlarmConfig::default();
         let alarms =
             Alarms::start(store.clone(), alarms, metrics.clone(), shutdown.clone(), &mut serving).await.unwrap();
-        let intake = Intake::new(store.clone(), due_sender, alarms, size_max, None);
+        let intake = Intake::new(store.clone(), due_sender, alarms.clone(), size_max, None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = MailConfig {
@@ -85,8 +86,8 @@ impl Port {
             postmaster: Some("other".parse().unwrap()),
             tls,
         };
-        serving.spawn(serve(listener, 1000, config, intake, store.clone(), metrics, shutdown));
-        Self { address, store, _due: due, _serving: serving, folder }
+        serving.spawn(serve(listener, 1000, config, intake, store.clone(), alarms.clone(), metrics, shutdown));
+        Self { address, store, alarms, _due: due, _serving: serving, folder }
     }
 
     /// Says all of it at once, and gives what was answered, a code a line.
@@ -135,6 +136,26 @@ async fn a_mail_is_on_the_disk_for_each_recipient_when_its_250_comes() {
         content.contains("by mx.mail.example (Ringup) with ESMTP;")
             && content.ends_with("Subject: level\r\n\r\n.high\r\n")
     );
+}
+
+#[tokio::test]
+async fn a_provider_that_is_missing_is_an_alarm_until_it_is_there() {
+    let port = Port::open().await;
+    assert!(port.store.remove_provider("mail".parse().unwrap()).await.is_ok());
+    let stands = async |wanted: usize| {
+        loop {
+            let standing = port.alarms.standing().await;
+            if standing.iter().filter(|alarm| alarm.kind == AlarmKind::MailProvider).count() == wanted {
+                return;
+            }
+            tokio::time::advance(PROVIDER_LOOK).await;
+        }
+    };
+    tokio::time::pause();
+    stands(1).await;
+    let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send: Vec::new() };
+    port.store.add_provider(provider, TokenHash::of("token")).await.unwrap();
+    stands(0).await;
 }
 
 #[tokio::test]
