@@ -109,10 +109,10 @@ fn a_line_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays(
 #[test]
 fn a_line_at_a_dial_up_server_that_only_rings_brings_the_terminal_over_the_internet_and_nobody_pays() {
     let village = Village::found(Plan {
-        line_more: "ring_only = \"2s\"",
+        line_more: "ring_only = \"2m\"",
         line_away: ", ring_only = true",
         server_more: "[[conditions]]\nterminals = [\"owner\"]\nlines = [\"pop-1.line-1\"]",
-        no_answer_after: "30s",
+        no_answer_after: "5m",
         ..Plan::at(&[CENTRE])
     });
     write_config(&village, "action = \"connect\"");

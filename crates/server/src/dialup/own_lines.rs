@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// Waits until a terminal is connected.
-    async fn has_come(&self, terminal: TerminalId) {
+    pub(crate) async fn has_come(&self, terminal: TerminalId) {
         loop {
             let mut came = pin!(self.came.notified());
             // Before the look: what comes between the two is not missed.

@@ -105,7 +105,7 @@ impl Desk for TrunkDesk {
         relay.run(call).await
     }
 
-    /// Terminals connect to the information server, which says nothing of them here: the ring is as long as it was asked.
+    /// Terminals connect to the information server, which hangs up the ring when one has come.
     async fn has_come(&self, _: Option<TerminalId>) {
         std::future::pending::<()>().await;
     }

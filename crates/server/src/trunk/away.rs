@@ -306,7 +306,7 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
         }
         Err(why @ NotDone::Refused(..)) => return job.not_placed(Outcome::OurFault(why.to_string())).await,
     }
-    job.serve(peer, Some(allowance)).await;
+    job.serve(peer, Some(allowance), line.is_ring_only).await;
 }
 
 /// Decides about a ring, and sees the call to its end if it is answered.
@@ -336,7 +336,7 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
             return job.end(Outcome::NoCarrier, Showing::Unknown, Duration::ZERO).await;
         }
     }
-    job.serve(peer, None).await;
+    job.serve(peer, None, false).await;
 }
 
 /// Learns what became of a call of the last process. It is hung up: nobody here knows what was said on it.
@@ -402,13 +402,25 @@ impl Job {
         told.ok()?.ok().map(|told| told.clone())
     }
 
-    async fn serve(mut self, peer: Peer, allowance: Option<Allowance>) {
+    async fn serve(mut self, peer: Peer, allowance: Option<Allowance>, is_ring: bool) {
         let shared = self.pop.shared().clone();
         let hang_up = shared.open_calls.hang_up(self.record.id);
+        // The terminal connects here, of which the dial-up server hears nothing: the ring has done its work.
+        let rung = self.terminal.filter(|_| is_ring);
+        let has_come = async {
+            match rung {
+                Some(terminal) => shared.has_come(terminal).await,
+                None => std::future::pending().await,
+            }
+        };
         let begun = tokio::select! {
             told = self.until(|told| *told != Told::Begun) => told,
             () = hang_up.cancelled() => {
                 let served = Served { outcome: Outcome::EndedByOperator, showing: Showing::Unknown };
+                return self.settle(Some(served)).await;
+            }
+            () = has_come => {
+                let served = Served { outcome: Outcome::Rung, showing: Showing::Unknown };
                 return self.settle(Some(served)).await;
             }
         };
@@ -476,7 +488,11 @@ impl Job {
         let (served, showing) = served.map(|served| (served.outcome, served.showing)).unzip();
         let served = match served {
             Some(
-                Outcome::Completed | Outcome::MessagesRefused { .. } | Outcome::Revoked(_) | Outcome::EndedByOperator,
+                Outcome::Completed
+                | Outcome::MessagesRefused { .. }
+                | Outcome::Revoked(_)
+                | Outcome::EndedByOperator
+                | Outcome::Rung,
             )
             | None => served,
             // Neither the terminal nor what was being delivered is to blame for a trunk.
@@ -515,6 +531,8 @@ impl Job {
                     }
                     // It was hung up there, which the session saw as a link that was lost.
                     _ if matches!(told, Outcome::AllowanceSpent | Outcome::EndedByOperator) => told,
+                    // It was hung up while it rang; what came of it sooner, an answer that is paid for above all, counts.
+                    Some(Outcome::Rung) if !matches!(told, Outcome::LinkFailed(_)) => told,
                     Some(served) => served,
                     None if ended.is_orderly() && self.record.direction == Direction::Incoming => Outcome::Completed,
                     None => told,
