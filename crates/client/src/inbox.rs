@@ -98,8 +98,14 @@ impl Inbox {
         Ok(Self { folder: folder.to_owned(), rules: Rules::default(), handover: None })
     }
 
-    fn is_here(&self, id: MessageId) -> io::Result<bool> {
-        Ok(self.folder.join(id.to_string()).is_dir() || seen::was_here(&self.folder, id)?)
+    /// Whether a message has been published, for good: another session may have renamed it and not synced it yet.
+    async fn is_here(&self, id: MessageId) -> io::Result<bool> {
+        let is_here = self.folder.join(id.to_string()).is_dir() || seen::was_here(&self.folder, id)?;
+        if is_here {
+            let folder = self.folder.clone();
+            tokio::task::spawn_blocking(move || sync_folder(&folder)).await.map_err(io::Error::other)??;
+        }
+        Ok(is_here)
     }
 
     /// Where the content of a message is once it has been published.
@@ -114,7 +120,7 @@ impl delivery::Inbox for Inbox {
         let id = arrival.id.to_string();
         let (part, published) = (self.folder.join(INCOMING).join(&id), self.folder.join(&id));
         let disk = |operation| move |source| StoreError::Disk { operation, source };
-        if self.is_here(arrival.id).map_err(disk("read what was here"))? {
+        if self.is_here(arrival.id).await.map_err(disk("read what was here"))? {
             return match Entry::find(&self.folder, arrival.id) {
                 Some(entry) if is_another(&entry, &arrival, content).await => Err(StoreError::Reused),
                 _ => Ok(Stored::Before),
@@ -159,7 +165,7 @@ impl delivery::Inbox for Inbox {
         let folder = self.folder.clone();
         let publish = move || publish(&folder, part.folder(), &published, &note);
         let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
-        done.and_then(|done| done).map_err(disk("publish a message in the inbox"))?;
+        done.and_then(|done| done).map_err(StoreError::Unsure)?;
         self.handover.iter().for_each(HandoverStart::published);
         let saved = size.saturating_sub(arrival.size);
         tracing::info!(message_id = %id, size, saved, offset = arrival.offset, "stored");
@@ -170,7 +176,7 @@ impl delivery::Inbox for Inbox {
         let folder = self.folder.join(INCOMING).join(id.to_string());
         // Who asks may cancel what is not here: whoever still has the part in hand may be about to publish it.
         let is_idle = part::is_idle(&folder).await;
-        match self.is_here(id) {
+        match self.is_here(id).await {
             Ok(true) => return Progress::Whole,
             Ok(false) if is_idle => {}
             Ok(false) => return Progress::Unknown,

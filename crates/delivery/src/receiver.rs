@@ -123,6 +123,9 @@ pub enum StoreError {
         /// Octets that may be kept.
         quota: u64,
     },
+    /// It failed while it was being published: it may be there after all.
+    #[error("could not publish a message in the inbox")]
+    Unsure(#[source] std::io::Error),
     /// This terminal's disk: the text says what failed.
     #[error("could not {operation}")]
     Disk {
@@ -325,7 +328,7 @@ async fn answer(
                     inbox.store(arrival, content).await
                 })
             };
-            let stored = store.await.unwrap_or(Err(StoreError::Cut));
+            let stored = store.await.unwrap_or_else(|failed| Err(StoreError::Unsure(std::io::Error::other(failed))));
             let is_last = stored.is_ok() && parts.headers.contains_key(LAST);
             // Said only where the server would hang up otherwise: elsewhere it costs octets and changes nothing.
             let offers = is_last && has_something_to_say(inbox);
@@ -412,6 +415,7 @@ fn refusal(error: &StoreError) -> StatusCode {
         StoreError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StoreError::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        StoreError::Unsure(_) => StatusCode::INTERNAL_SERVER_ERROR,
         StoreError::Disk { .. } => StatusCode::INSUFFICIENT_STORAGE,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::TerminalId;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use line::{CallId, Forbidden, Number, check_dialled};
@@ -153,24 +154,34 @@ impl Dialer {
         let allowance = self.reserve(&record, provider).await?;
         // On the disk before the modem hears of it: a crash right here leaves a record of a call that was never made,
         // never a call without a record.
+        let (id, unplaced) = (terminal.id, record.clone());
         if let Err(error) = self.store.record_call(record.clone()).await {
             self.settle(call, Used::Nothing).await;
             return Err(error.into());
         }
-        self.store.set_connection(terminal.id, Connection::Calling(call)).await?;
+        if let Err(error) = self.store.set_connection(id, Connection::Calling(call)).await {
+            return Err(self.unplaced(unplaced, id, error.into()).await);
+        }
         tracing::info!(%call, %line, terminal = %terminal.name, ?number, "calling");
-        let (id, mut unplaced) = (terminal.id, record.clone());
         let order = DialOrder { terminal, number: dial_string, timeout: DIAL_TIMEOUT, record, allowance };
         if self.dialup.dial(line, order) {
             return Ok(call);
         }
-        // Nobody else ends what nobody was given.
-        self.settle(call, Used::Nothing).await;
-        let why = NotPlaced::NoLine(line.clone());
-        unplaced.end(&why.outcome(), Duration::ZERO);
-        self.store.record_call(unplaced).await?;
-        self.store.set_connection(id, Connection::Down).await?;
-        Err(why)
+        Err(self.unplaced(unplaced, id, NotPlaced::NoLine(line.clone())).await)
+    }
+
+    /// A call that has a record and that no line was given: nobody else ends it.
+    async fn unplaced(&mut self, mut record: CallRecord, terminal: TerminalId, why: NotPlaced) -> NotPlaced {
+        self.settle(record.id, Used::Nothing).await;
+        let call = record.id;
+        record.end(&why.outcome(), Duration::ZERO);
+        if let Err(error) = self.store.record_call(record).await {
+            tracing::error!(%call, %error, "the record of a call that was not placed is written later");
+        }
+        if let Err(error) = self.store.set_connection(terminal, Connection::Down).await {
+            tracing::error!(%terminal, %error, "connection state not stored");
+        }
+        why
     }
 
     /// Takes note of how a call of ours ended: settles what was reserved for it, and counts failures of its number.
@@ -275,6 +286,45 @@ impl Dialer {
         self.metrics.settled(amount);
         if let Err(error) = self.store.settle_call(call, amount).await {
             tracing::error!(%call, %error, "settlement not stored: the call counts as what was reserved");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialup::scene::Scene;
+    use crate::store::Last;
+
+    /// A dialer with a line that costs something and that is not there.
+    async fn dialer(scene: &Scene) -> Dialer {
+        let tariff: Tariff = toml::from_str("name = \"t\"\n[[window]]\nunit_ms = 180000\nprice = \"10\"").unwrap();
+        let lines = BTreeMap::from([("line-1".parse().unwrap(), Arc::new(tariff))]);
+        let (store, dialup, alarms) = (scene.store.clone(), scene.dialup.clone(), scene.shared().alarms.clone());
+        Dialer::open(store, dialup, Money::default(), lines, alarms, Metrics::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_not_placed_costs_nothing_and_its_record_is_over_whatever_kept_it() {
+        let scene = Scene::new().await;
+        let mut dialer = dialer(&scene).await;
+        let (terminal, _) = scene.enrolled(1).await;
+        for refused in [None, Some("terminals"), Some("calls"), Some("reservations")] {
+            if let Some(table) = refused {
+                scene.store.refuse_writes(table, true).await;
+            }
+            let placed = dialer.place(terminal.clone(), &"line-1".parse().unwrap(), None).await;
+            assert!(placed.is_err(), "{refused:?}");
+            if let Some(table) = refused {
+                scene.store.refuse_writes(table, false).await;
+            }
+            let spent = scene.store.spent_on(Zoned::now().date()).await.unwrap();
+            assert!(spent.iter().all(|spent| spent.amount == Micros(0)), "{refused:?}: {spent:?}");
+            assert_eq!(dialer.spent(&Account::Server).0, Micros(0), "{refused:?}");
+            let calls = scene.store.calls(Last(10)).await.unwrap();
+            assert!(calls.iter().all(|call| call.ended_at.is_some()), "{refused:?}: {calls:?}");
+            let found = scene.store.terminal(terminal.id).await.unwrap().unwrap();
+            assert_eq!(found.connection, Connection::Down, "{refused:?}");
         }
     }
 }

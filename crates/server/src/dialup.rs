@@ -15,7 +15,7 @@ pub(crate) mod open_link;
 mod outbox;
 mod own_lines;
 #[cfg(test)]
-mod scene;
+pub(crate) mod scene;
 pub(crate) mod session;
 mod stock;
 

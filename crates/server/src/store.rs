@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod claims;
 mod cleaning;
+mod clock;
 mod content;
 mod deliveries;
 mod doubts;
@@ -84,6 +85,7 @@ use fan_out::Arriving;
 use files::{DATABASE, DatabaseFile};
 use health::Vitals;
 use known::Known;
+use verdicts::Expired;
 use worker::{Readers, Worker};
 
 use crate::directory::CallRecord;
@@ -111,6 +113,8 @@ pub struct Store {
     webhooks: Arc<Mutex<BTreeSet<String>>>,
     /// Records of calls that are over which the disk has not taken.
     unwritten: Arc<Mutex<Vec<CallRecord>>>,
+    /// Until when all that has expired has its verdict, or waits for it: no look goes over that again.
+    expired: Expired,
     /// Held until the threads have ended: fields are dropped in their order.
     _lock: Arc<StateLock>,
 }
@@ -270,7 +274,14 @@ impl Store {
             "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
             params![now()],
         )?;
+        let doubted = backup::doubt_all(&writer)?;
         writer.execute_batch("COMMIT")?;
+        if doubted > 0 {
+            tracing::warn!(
+                messages = doubted,
+                "this is a backup: terminals may have what waits in it, and are asked before any other verdict"
+            );
+        }
         let with_webhook = webhooks::providers(&writer)?;
         let beside = Database::open(&path)?;
         prepare(&beside)?;
@@ -289,6 +300,7 @@ impl Store {
             arriving: Arriving::default(),
             webhooks: Arc::new(Mutex::new(with_webhook)),
             unwritten: Arc::default(),
+            expired: Expired::default(),
             _lock: Arc::new(lock),
         })
     }

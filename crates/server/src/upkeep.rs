@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use delivery::TerminalId;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -135,6 +135,17 @@ async fn clean(store: &Store, retention: Retention) {
         Ok(cleaned) if cleaned == Cleaned::default() => {}
         Ok(Cleaned { contents, files, messages }) => tracing::info!(contents, files, messages, "store cleaned"),
         Err(error) => tracing::error!(%error, "store not cleaned"),
+    }
+    match store.clean_calls(&Zoned::now(), retention.calls).await {
+        Ok(0) => {}
+        Ok(calls) => tracing::info!(calls, "old call records removed"),
+        Err(error) => tracing::error!(%error, "old call records not removed"),
+    }
+    if let Err(error) = store.heed_clock(Timestamp::now()).await {
+        tracing::error!(%error, "what waits by a clock that was wrong still does");
+    }
+    if let Err(error) = store.settle_orphans().await {
+        tracing::error!(%error, "what waits for terminals that were removed has no verdict yet");
     }
     let age = SignedDuration::try_from(retention.rows).unwrap_or(SignedDuration::MAX);
     let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);

@@ -27,7 +27,7 @@ use ::server::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
 };
 use ::server::outcome::Outcome;
-use ::server::store::{Claim, Handling, NewMessage, Refusal, RefusalRules, Store};
+use ::server::store::{Claim, Doubt, Handling, NewMessage, Refusal, RefusalRules, Store};
 use ::server::verdict::Verdict;
 use delivery::proof::PublicKey;
 use delivery::{ContentType, Digest, MessageHead, MessageId, Urgency};
@@ -595,7 +595,14 @@ impl OctetWorld {
                     placed.plan.settled(id);
                 }
                 Ask::Refused(id) => {
-                    let end = self.store().refused(id, terminal, call, "refused".to_owned(), Refusal::Again);
+                    let end = self.store().refused(
+                        id,
+                        terminal,
+                        call,
+                        "refused".to_owned(),
+                        Refusal::Again,
+                        Doubt::Dispelled,
+                    );
                     self.runtime.block_on(end).expect("the disk works");
                     self.learn_verdicts();
                     self.later(300 * SECOND, Event::Release);
@@ -604,7 +611,8 @@ impl OctetWorld {
                     placed.refused += 1;
                     placed.plan.settled(id);
                 }
-                Ask::Answer { id, is_there } => {
+                Ask::Answer { doubt, is_there } => {
+                    let id = doubt.id;
                     self.note(&format!("{id} is there: {is_there}"));
                     if is_there {
                         let there = self.store().found_there(id, terminal, call);
@@ -612,7 +620,7 @@ impl OctetWorld {
                             self.breach(format!("{id} was there, and its verdict is {other}"));
                         }
                     } else {
-                        let not_there = self.store().not_there(id, terminal);
+                        let not_there = self.store().not_there(doubt, terminal);
                         self.runtime.block_on(not_there).expect("the disk works");
                     }
                     self.learn_verdicts();
@@ -630,7 +638,7 @@ impl OctetWorld {
         let doubts = runtime.block_on(store.doubts(terminal)).expect("the disk works");
         if let Some(placed) = &mut self.lines[line].placed {
             placed.plan.add(due);
-            placed.questions.extend(doubts.into_iter().filter(|doubt| doubt.is_pending).map(|doubt| doubt.id));
+            placed.questions.extend(doubts.into_iter().filter(|doubt| doubt.is_pending));
         }
         self.feed(Input::Connected { terminal, via: line_name(line).into() });
     }

@@ -233,13 +233,20 @@ fn quotas(section: &mut Section<'_>) -> Quotas {
     }
 }
 
+/// The longest month, and a day.
+const CALLS_KEPT_MIN: Duration = Duration::from_secs(32 * 24 * 3600);
+
 fn retention(section: &mut Section<'_>) -> Retention {
-    let Retention { contents, rows, doubts } = Retention::default();
+    let Retention { contents, rows, doubts, calls } = Retention::default();
     let retention = Retention {
         contents: section.time("keep_contents", contents),
         rows: section.time("keep_rows", rows),
         doubts: section.time("keep_doubts", doubts),
+        calls: section.time("keep_calls", calls),
     };
+    if retention.calls < CALLS_KEPT_MIN {
+        section.fault("keep_calls", "is shorter than 32 days: what this month has cost would not be known");
+    }
     if retention.rows < retention.contents {
         section.fault("keep_rows", "is shorter than store.keep_contents");
     }

@@ -71,6 +71,8 @@ pub(super) enum Prepared {
     Ready(Box<Ready>),
     /// It is not to be sent on this call.
     Settled,
+    /// Another call has it still.
+    Held,
     /// It cannot be read; an operator has to look at the disk.
     Unreadable,
 }
@@ -140,9 +142,15 @@ impl Envelopes {
     }
 
     /// The terminal does not take it, or it cannot be read here.
-    pub(super) async fn refused(&self, id: MessageId, outcome: String, refusal: Refusal) -> Result<(), StoreError> {
+    pub(super) async fn refused(
+        &self,
+        id: MessageId,
+        outcome: String,
+        refusal: Refusal,
+        doubt: Doubt,
+    ) -> Result<(), StoreError> {
         let Refused { refusals, is_given_up } =
-            self.store.refused(id, self.terminal, self.call, outcome.clone(), refusal).await?;
+            self.store.refused(id, self.terminal, self.call, outcome.clone(), refusal, doubt).await?;
         if is_given_up || (refusals >= REFUSALS_TOLD && refusal == Refusal::Again) {
             let what = if is_given_up { "has failed" } else { "is tried again" };
             let detail = format!("message {id} {what}: {outcome} ({refusals} times). See: ringup message explain {id}");
@@ -165,10 +173,11 @@ impl Desk {
             Claim::Begun(begun) => *begun,
             Claim::Unreadable => {
                 let outcome = "not sent: its content could not be read here".to_owned();
-                self.envelopes.refused(id, outcome, Refusal::NotNow).await?;
+                self.envelopes.refused(id, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
                 return Ok(Prepared::Unreadable);
             }
-            Claim::Held | Claim::Settled => return Ok(Prepared::Settled),
+            Claim::Held => return Ok(Prepared::Held),
+            Claim::Settled => return Ok(Prepared::Settled),
             Claim::Distrusted => {
                 tracing::warn!(message_id = %id, terminal = %self.envelopes.name, "not sent: the terminal is not trusted any more");
                 return Ok(Prepared::Settled);
@@ -223,7 +232,8 @@ impl Desk {
                     StatusCode::SERVICE_UNAVAILABLE => Refusal::NotNow,
                     _ => Refusal::Again,
                 };
-                envelopes.refused(id, format!("refused with status {status}: {reason}"), refusal).await?;
+                let outcome = format!("refused with status {status}: {reason}");
+                envelopes.refused(id, outcome, refusal, doubt_of(status)).await?;
                 Ok(Brought::Refused { status, reason })
             }
             Err(lost @ DeliveryError::Lost(_)) => {
@@ -233,6 +243,17 @@ impl Desk {
                 Ok(Brought::Lost(lost))
             }
         }
+    }
+}
+
+/// What a terminal's refusal says of whether it has the message. Only who has had its part in hand can say that it is not there:
+/// another session of the terminal may be about to publish it.
+pub(super) fn doubt_of(status: StatusCode) -> Doubt {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Doubt::Dispelled,
+        // It failed while it was being published.
+        StatusCode::INTERNAL_SERVER_ERROR => Doubt::Raised,
+        _ => Doubt::Unchanged,
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Tally {
     pub(super) refused: u32,
     /// Messages that could not be read here.
     pub(super) unreadable: u32,
+    /// Messages that another call has.
+    pub(super) held: u32,
     /// The terminal waits for us to hang up.
     pub(super) hang_up: bool,
 }
@@ -196,8 +198,8 @@ struct Session<M, P> {
     broke_asking: Vec<MessageId>,
     /// Messages that the terminal has refused before: tried again when nothing else is left.
     retries: Vec<Due>,
-    /// Messages that the terminal may have, and has not answered about; and whether a verdict waits for the answer.
-    doubts: BTreeMap<MessageId, bool>,
+    /// Messages that the terminal may have, and has not answered about.
+    doubts: BTreeMap<MessageId, Doubtful>,
     /// Those of which it has not been asked.
     to_ask: VecDeque<MessageId>,
     /// The message sent last, if it was sent as the last one; and whether its receipt is in.
@@ -284,10 +286,10 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     /// broke sessions: what it has is no suspect any more. Any other is simply sent again, which asks as well.
     async fn read_doubts(&mut self) -> Result<(), StoreError> {
         let Envelopes { store, terminal, .. } = &self.desk.envelopes;
-        for Doubtful { id, is_pending } in store.doubts(*terminal).await? {
-            if is_pending || self.suspects.contains(&id) {
-                self.doubts.insert(id, is_pending);
-                self.to_ask.push_back(id);
+        for doubt in store.doubts(*terminal).await? {
+            if doubt.is_pending || self.suspects.contains(&doubt.id) {
+                self.doubts.insert(doubt.id, doubt);
+                self.to_ask.push_back(doubt.id);
             }
         }
         Ok(())
@@ -312,7 +314,11 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 self.tally.delivered += 1;
                 tracing::info!(%call, message_id = %id, terminal = %name, "delivered before, as the terminal says");
             }
-            Progress::Nothing | Progress::Part { .. } => store.not_there(id, *terminal).await?,
+            Progress::Nothing | Progress::Part { .. } => {
+                if let Some(doubt) = self.doubts.get(&id) {
+                    store.not_there(*doubt, *terminal).await?;
+                }
+            }
             // It stays in doubt; the next session asks again.
             Progress::Unknown => {
                 tracing::warn!(%call, message_id = %id, terminal = %name, "the terminal cannot say whether it has it");
@@ -408,6 +414,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                     Prepared::Ready(ready) => drop(self.ready.insert(due, (ready, 0))),
                     given_up => {
                         self.tally.unreadable += u32::from(matches!(given_up, Prepared::Unreadable));
+                        self.tally.held += u32::from(matches!(given_up, Prepared::Held));
                         self.plan.settled(due.id);
                     }
                 }

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use super::deliver::{Broken, Delivery, deliver};
 use super::entrance::{Arrival, Entrance, Place};
-use super::metered::Metered;
+use super::metered::{Carried, Metered};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
@@ -220,14 +220,13 @@ async fn proved_session(
         Ok(admitted) => admitted,
         Err(why) => {
             delivery.shutdown().await;
-            let freed = if admission.has_come() {
-                shared.store.release_call(call, "the session ended").await
-            } else {
-                // What went as early data is read there after the proof only: it is free, and not in doubt.
-                shared.store.unproved(call).await
-            };
-            if let Err(error) = freed {
-                tracing::error!(%call, %error, "what went before the proof is under way until the next start");
+            // It was a terminal, and may have been brought something: a record ends that, and whatever is still being marked.
+            if admission.has_come() {
+                let outcome = match why {
+                    NotLetIn::Revoked(why) => Outcome::Revoked(why),
+                    _ => Outcome::OurFault(why.to_string()),
+                };
+                end(&mut record, &outcome, began, &carried, shared).await;
             }
             return Err(why);
         }
@@ -238,8 +237,8 @@ async fn proved_session(
     record.connected_at = Some(record.moment(began.elapsed()));
     if let Err(error) = shared.store.record_call(record.clone()).await {
         delivery.shutdown().await;
-        // Without a record nothing else ends what is under way.
-        let _ = shared.store.release_call(call, "no record could be written").await;
+        // Kept until the disk takes it: nothing else ends what is under way.
+        end(&mut record, &Outcome::OurFault(error.to_string()), began, &carried, shared).await;
         return Err(error.into());
     }
     shared.report(Report::Connected { admitted, call, via: Via::Internet }).await;
@@ -259,19 +258,24 @@ async fn proved_session(
     shared.open_calls.over(call);
     // Nothing more is said, heard or marked when the record ends what is under way.
     delivery.shutdown().await;
-    record.ended_at = Some(record.moment(began.elapsed()));
-    let Counters { octets_out, octets_in, .. } = carried.counters();
-    (record.octets_out, record.octets_in) = (octets_out, octets_in);
     tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
-    record.outcome = Some(outcome.to_string());
-    record.kind = Some(outcome.as_str().to_owned());
-    if let Err(error) = shared.store.record_call(record.clone()).await {
-        tracing::error!(%call, %error, "record not written");
-    }
+    end(&mut record, &outcome, began, &carried, shared).await;
     // What becomes of the terminal is the new connection's business.
     let terminal = (!is_replaced).then_some(id);
     shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted: began.elapsed() }).await;
     Ok(())
+}
+
+/// Completes the record of a session, which ends what was under way on it.
+async fn end(record: &mut CallRecord, outcome: &Outcome, began: Instant, carried: &Carried, shared: &Shared) {
+    record.ended_at = Some(record.moment(began.elapsed()));
+    record.outcome = Some(outcome.to_string());
+    record.kind = Some(outcome.as_str().to_owned());
+    let Counters { octets_out, octets_in, .. } = carried.counters();
+    (record.octets_out, record.octets_in) = (octets_out, octets_in);
+    if let Err(error) = shared.store.record_call(record.clone()).await {
+        tracing::error!(call = %record.id, %error, "the record of a session is written later");
+    }
 }
 
 #[cfg(test)]

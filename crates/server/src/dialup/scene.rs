@@ -28,18 +28,18 @@ use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
 use crate::store::{Handling, NewMessage, Store};
 
-pub(super) struct Scene {
+pub(crate) struct Scene {
     _folder: TempDir,
-    pub(super) store: Store,
-    pub(super) keys: ServerKeys,
-    pub(super) dialup: DialUp,
-    pub(super) reports: mpsc::Receiver<Report>,
-    pub(super) tasks: JoinSet<()>,
+    pub(crate) store: Store,
+    pub(crate) keys: ServerKeys,
+    pub(crate) dialup: DialUp,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) tasks: JoinSet<()>,
 }
 
 /// What came to a terminal.
 #[derive(Debug, Default)]
-pub(super) struct Shelf(pub(super) Mutex<Vec<MessageId>>);
+pub(crate) struct Shelf(pub(crate) Mutex<Vec<MessageId>>);
 
 impl Inbox for Shelf {
     async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, InboxError> {
@@ -54,7 +54,7 @@ impl Inbox for Shelf {
 }
 
 impl Scene {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
@@ -73,11 +73,11 @@ impl Scene {
         Self { _folder: folder, store, keys, dialup, reports, tasks }
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.dialup.shared
     }
 
-    pub(super) async fn terminal(&self, number: u8) -> Terminal {
+    pub(crate) async fn terminal(&self, number: u8) -> Terminal {
         let terminal = Terminal {
             id: TerminalId::from_octets([number; 8]),
             name: format!("terminal-{number}").parse().unwrap(),
@@ -90,20 +90,20 @@ impl Scene {
         terminal
     }
 
-    pub(super) async fn invite(&self, terminal: TerminalId, secret: u8) -> EnrolmentSecret {
+    pub(crate) async fn invite(&self, terminal: TerminalId, secret: u8) -> EnrolmentSecret {
         let secret = EnrolmentSecret::from_octets([secret; 32]);
         self.store.invite(terminal, secret.clone(), Timestamp::now() + 1.hour()).await.unwrap();
         secret
     }
 
     /// A terminal that is enrolled, with its key.
-    pub(super) async fn enrolled(&self, number: u8) -> (Terminal, SecretKey) {
+    pub(crate) async fn enrolled(&self, number: u8) -> (Terminal, SecretKey) {
         let (terminal, key) = (self.terminal(number).await, SecretKey::generate().unwrap());
         self.store.register(terminal.id, key.public()).await.unwrap();
         (terminal, key)
     }
 
-    pub(super) async fn accept(&self, terminal: TerminalId) -> MessageId {
+    pub(crate) async fn accept(&self, terminal: TerminalId) -> MessageId {
         let content = Bytes::from_static(b"coin box full");
         let head = MessageHead {
             id: MessageId::now(),
@@ -119,13 +119,13 @@ impl Scene {
     }
 
     /// A far end's stream, with this key: it is not yet proved.
-    pub(super) fn secure<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, key: &SecretKey) -> Secured<S> {
+    pub(crate) fn secure<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, key: &SecretKey) -> Secured<S> {
         let credentials = TerminalCredentials::new(key, self.keys.public(), None).unwrap();
         credentials.secure(stream, 1_000_000).unwrap()
     }
 
     /// A terminal that receives, and stays for so long when nothing more waits.
-    pub(super) fn receive<S>(
+    pub(crate) fn receive<S>(
         &self,
         stream: S,
         key: &SecretKey,
@@ -142,7 +142,7 @@ impl Scene {
     }
 
     /// The next report that is about a terminal.
-    pub(super) async fn report(&mut self) -> Report {
+    pub(crate) async fn report(&mut self) -> Report {
         self.reports.recv().await.unwrap()
     }
 }

@@ -619,6 +619,8 @@ pub(crate) struct Served {
 /// How the call counts: by its delivery, if there was one.
 pub(super) fn outcome(finished: Option<Ended>, otherwise: Outcome) -> Outcome {
     match finished {
+        // Nothing says when that call is over: it is looked at again, but not at once.
+        Some(Ok(Ok(Tally { held: 1.., .. }))) => Outcome::OurFault("another call has a message still".into()),
         Some(Ok(Ok(Tally { refused: 0, unreadable: 0, .. }))) => Outcome::Completed,
         Some(Ok(Ok(Tally { delivered, refused, unreadable, .. }))) => {
             Outcome::MessagesRefused { delivered, refused, unreadable }

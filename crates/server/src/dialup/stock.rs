@@ -13,7 +13,8 @@
 //!
 //! The same promises as with a key: marked under way before it is sent, the verdict after the answer. What the answer is worth
 //! is the terminal's word; who gave it stands in the verdict. A stock terminal cannot be asked whether it has a message: one
-//! that is in doubt is sent again under its id, and one that is in doubt and cancelled fails as unknown when its time is over.
+//! that is in doubt is sent again under its id, and one that is in doubt and cancelled, or refused for the last time, fails as unknown when
+//! its time is over: what it says of a second attempt says nothing of the first.
 
 mod mail;
 
@@ -167,15 +168,19 @@ pub(super) async fn deliver(
             Claim::Begun(begun) => *begun,
             Claim::Unreadable => {
                 let outcome = "not sent: its content could not be read here".to_owned();
-                envelopes.refused(id, outcome, Refusal::NotNow).await?;
+                envelopes.refused(id, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
                 tally.unreadable += 1;
                 continue;
             }
-            Claim::Held | Claim::Distrusted | Claim::Settled => continue,
+            Claim::Held => {
+                tally.held += 1;
+                continue;
+            }
+            Claim::Distrusted | Claim::Settled => continue,
         };
         let Some(message) = read(&store, begun, &stock.inbox).await? else {
             let outcome = "not sent: its content could not be read here".to_owned();
-            envelopes.refused(id, outcome, Refusal::NotNow).await?;
+            envelopes.refused(id, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
             tally.unreadable += 1;
             continue;
         };
@@ -189,12 +194,12 @@ pub(super) async fn deliver(
             Ok(Answer::Refused { why, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "refused");
-                envelopes.refused(id, format!("refused {why}"), refusal).await?;
+                envelopes.refused(id, format!("refused {why}"), refusal, Doubt::Unchanged).await?;
             }
             Ok(Answer::PutOff { why, all: None, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "put off");
-                envelopes.refused(id, format!("put off {why}"), refusal).await?;
+                envelopes.refused(id, format!("put off {why}"), refusal, Doubt::Unchanged).await?;
             }
             // The terminal's own word about all that waits: the message is free, and the terminal rests.
             Ok(Answer::PutOff { why, all: Some(wait), .. }) => {

@@ -20,7 +20,7 @@ use rusqlite::backup::StepResult;
 
 use super::content::{Contents, sync_folder, write_synced};
 use super::files::{DATABASE, DatabaseFile};
-use super::{Store, StoreError, open_to_read};
+use super::{Store, StoreError, now, open_to_read};
 use crate::keys::KEY_FILE;
 
 /// Pages copied in one step: 1 MB, which is on the disk before the next. A disk that has to take hundreds of megabytes at once keeps
@@ -57,6 +57,21 @@ pub struct BackupProgress {
     pub files_done: u64,
     /// Of so many.
     pub files: u64,
+}
+
+/// In the head of a database: it is a copy, and the server has gone on since.
+const IS_BACKUP: i32 = 0x5249_4e47;
+
+/// Of a database that is a backup: what waits in it may have been delivered since. It is in doubt, so that no terminal has what gets
+/// another verdict. Gives of how many messages that is so.
+pub(super) fn doubt_all(db: &Database) -> Result<usize, StoreError> {
+    let mark: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if mark != IS_BACKUP {
+        return Ok(0);
+    }
+    db.pragma_update(None, "application_id", 0)?;
+    let doubt = "UPDATE envelopes SET in_doubt_since = ?1 WHERE verdict IS NULL AND in_doubt_since IS NULL";
+    Ok(db.execute(doubt, [now()])?)
 }
 
 /// Why there is no backup.
@@ -150,6 +165,7 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         target.pragma_update(None, "synchronous", "OFF")?;
         let file = fs::File::open(&part).map_err(|error| write(&part, error))?;
         copy_database(&source, &mut target, counters, || file.sync_data().map_err(|error| write(&part, error)))?;
+        target.pragma_update(None, "application_id", IS_BACKUP)?;
         // One file, without a log beside it.
         target.pragma_update(None, "journal_mode", "DELETE")?;
         named_files(&target)?

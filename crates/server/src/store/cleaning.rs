@@ -1,11 +1,12 @@
-//! Removing what nobody waits for: contents some time after their last verdict, rows some time after that.
+//! Removing what nobody waits for: contents some time after their last verdict, rows some time after that; calls when nothing that is
+//! kept tells of them.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::Digest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, Zoned};
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::fan_out::{is_unfinished, unfinished, unwind_some};
@@ -34,12 +35,14 @@ pub struct Retention {
     pub rows: Duration,
     /// The question whether a terminal has a message that is to have another verdict; then it fails as unknown.
     pub doubts: Duration,
+    /// The records of calls, and what they came to.
+    pub calls: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { contents: DAY, rows: 90 * DAY, doubts: 30 * DAY }
+        Self { contents: DAY, rows: 90 * DAY, doubts: 30 * DAY, calls: 400 * DAY }
     }
 }
 
@@ -97,6 +100,35 @@ impl Store {
             }
             pause_after(began).await;
         }
+    }
+
+    /// Removes the records of calls that were placed longer ago than `longest` by `now`, and what they came to. Those stay that are
+    /// evidence of a message that is kept, the last that came up with each terminal, and what was spent in this month. Gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was not removed is, next time.
+    pub async fn clean_calls(&self, now: &Zoned, longest: Duration) -> Result<u64, StoreError> {
+        let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
+        let before = now.timestamp().checked_sub(longest).unwrap_or(Timestamp::MIN);
+        let day = before.to_zoned(now.time_zone().clone()).date().min(now.date().first_of_month());
+        let (mut removed, mut after) = (0, Some((i64::MIN, i64::MIN)));
+        while let Some(from) = after {
+            let began = Instant::now();
+            let some = self.writer.run(move |db| remove_calls(db, before.as_millisecond(), from)).await?;
+            (removed, after) = (removed + some.0, some.1);
+            pause_after(began).await;
+        }
+        loop {
+            let began = Instant::now();
+            let day = day.to_string();
+            let removed =
+                self.writer.run(move |db| Ok(db.prepare_cached(SPENT_BEFORE)?.execute(params![day, BATCH])?));
+            if removed.await? < BATCH as usize {
+                break;
+            }
+            pause_after(began).await;
+        }
+        Ok(removed)
     }
 
     /// Removes what is left of messages that a disk that failed kept from being accepted.
@@ -218,6 +250,41 @@ fn drop_contents(db: &Database, before: i64) -> Result<Batch<Dropped>, StoreErro
         let is_last = found.len() < BATCH as usize;
         if is_last || began.elapsed() >= BATCH_TIME {
             return Ok(Batch { done, is_last });
+        }
+    }
+}
+
+/// Calls that are over, the oldest first, from one on; and whether they are evidence, or the last that came up with a terminal.
+pub(super) const CALLS_BEFORE: &str = "SELECT rowid, placed_at, ended_at IS NULL OR EXISTS (SELECT 1 FROM deliveries WHERE call = c.id)
+      OR (connected_at IS NOT NULL AND EXISTS (SELECT 1 FROM terminals WHERE name = c.party) AND NOT EXISTS
+        (SELECT 1 FROM calls later WHERE later.party = c.party AND later.placed_at > c.placed_at AND later.connected_at IS NOT NULL))
+    FROM calls c WHERE placed_at <= ?1 AND (placed_at, rowid) > (?2, ?3) ORDER BY placed_at, rowid LIMIT ?4";
+
+pub(super) const SPENT_BEFORE: &str =
+    "DELETE FROM reservations WHERE call IN (SELECT call FROM reservations WHERE day < ?1 LIMIT ?2)";
+
+/// Removes some calls; how many, and how far that came, if it did not come to the end.
+#[allow(clippy::type_complexity)]
+fn remove_calls(db: &Database, before: i64, mut from: (i64, i64)) -> Result<(u64, Option<(i64, i64)>), StoreError> {
+    let began = Instant::now();
+    let mut select = db.prepare_cached(CALLS_BEFORE)?;
+    let mut delete = db.prepare_cached("DELETE FROM calls WHERE rowid = ?1")?;
+    let mut removed = 0;
+    loop {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let some = select.query_map(params![before, from.0, from.1, BATCH], read)?;
+        let some = some.collect::<Result<Vec<(i64, i64, bool)>, _>>()?;
+        for (rowid, placed_at, stays) in &some {
+            if !stays {
+                removed += delete.execute([rowid])? as u64;
+            }
+            from = (*placed_at, *rowid);
+        }
+        if some.len() < BATCH as usize {
+            return Ok((removed, None));
+        }
+        if began.elapsed() >= BATCH_TIME {
+            return Ok((removed, Some(from)));
         }
     }
 }

@@ -159,14 +159,6 @@ impl Store {
         self.writer.run(move |db| release(db, call, "the terminal was not proved", Doubt::Unchanged)).await
     }
 
-    /// Ends what is still under way on a call that is over. A record that says when its call ended does the same.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn release_call(&self, call: CallId, outcome: &'static str) -> Result<(), StoreError> {
-        self.writer.run(move |db| release(db, call, outcome, Doubt::Raised)).await
-    }
-
     /// Writes the verdict of an envelope: delivered to a terminal that has proved its key, with the call as evidence. An
     /// envelope that has one keeps it; `Some`: it is another one, and what the provider was told is false.
     ///
@@ -306,24 +298,31 @@ pub enum Doubt {
     Dispelled,
 }
 
-/// Ends what is under way on a call that is over.
+/// Ends what is under way on a call that is over, and every attempt that was made on it: one may have lost its message to a late
+/// receipt of another call.
 pub(super) fn release(db: &Database, call: CallId, outcome: &str, doubt: Doubt) -> Result<(), StoreError> {
     let call = call.to_string();
     let mut select = db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
     let under_way = select.query_map([&call], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     let under_way = under_way.collect::<Result<Vec<_>, _>>()?;
-    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome, doubt))
+    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome, doubt))?;
+    db.prepare_cached(END_ATTEMPTS)?.execute(params![call, now(), outcome])?;
+    Ok(())
 }
+
+/// The attempts on a call that nothing has ended.
+pub(super) const END_ATTEMPTS: &str =
+    "UPDATE deliveries SET ended_at = ?2, outcome = ?3 WHERE call = ?1 AND ended_at IS NULL";
 
 /// Ends whatever is under way: no call survives the process, and how much of a message has left is not known.
 pub(super) fn release_all(db: &Database, outcome: &str) -> Result<(), StoreError> {
-    let mut select = db.prepare("SELECT DISTINCT under_way FROM envelopes WHERE under_way IS NOT NULL")?;
+    let mut select = db.prepare(
+        "SELECT under_way FROM envelopes WHERE under_way IS NOT NULL UNION SELECT id FROM calls WHERE ended_at IS NULL",
+    )?;
     let calls = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     for call in calls {
-        release(db, parse(&call, "the call of an envelope")?, outcome, Doubt::Raised)?;
+        release(db, parse(&call, "the id of a call")?, outcome, Doubt::Raised)?;
     }
-    let sql = "UPDATE deliveries SET ended_at = ?1, outcome = ?2 WHERE ended_at IS NULL";
-    db.execute(sql, params![now(), outcome])?;
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use line::CallId;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::rows::parse;
+use super::cleaning::BATCH;
+use super::rows::{parse, time};
 use super::verdicts::give_pending;
 use super::{Store, StoreError, now};
 use crate::verdict::Verdict;
@@ -29,7 +30,14 @@ pub struct Doubtful {
     pub id: MessageId,
     /// A verdict other than `delivered` waits for the answer; the message itself is not sent again.
     pub is_pending: bool,
+    /// Since when: an answer is about this doubt, and not about one that another session has raised meanwhile.
+    pub since: Timestamp,
 }
+
+const FORGET: &str = "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?1, verdict_at = ?2
+    WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
+      WHERE in_doubt_since IS NOT NULL AND verdict IS NULL AND in_doubt_since <= ?3
+        AND pending_verdict IS NOT NULL AND under_way IS NULL LIMIT ?4)";
 
 impl Store {
     /// The messages that this terminal may have, and that are not under way; those with a pending verdict first, at most 1000.
@@ -40,7 +48,7 @@ impl Store {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
-                    "SELECT m.id, e.pending_verdict IS NOT NULL FROM envelopes e JOIN messages m ON m.seq = e.message
+                    "SELECT m.id, e.pending_verdict IS NOT NULL, e.in_doubt_since FROM envelopes e JOIN messages m ON m.seq = e.message
                      WHERE e.terminal = ?1 AND e.in_doubt_since IS NOT NULL AND e.verdict IS NULL AND e.under_way IS NULL
                      ORDER BY e.pending_verdict IS NULL, e.message LIMIT ?2",
                 )?;
@@ -48,7 +56,7 @@ impl Store {
                 let mut doubts = Vec::new();
                 while let Some(row) = rows.next()? {
                     let id = parse(&row.get::<_, String>(0)?, "the id of a message")?;
-                    doubts.push(Doubtful { id, is_pending: row.get(1)? });
+                    doubts.push(Doubtful { id, is_pending: row.get(1)?, since: time(row.get(2)?, "a doubt")? });
                 }
                 Ok(doubts)
             })
@@ -70,11 +78,12 @@ impl Store {
     }
 
     /// The terminal has said, when it was asked, that a message is not published there: it is free again, and gets the verdict
-    /// that waited for that.
+    /// that waited for that. If another session has sent it since, it stays in doubt: the answer may be older than that.
     ///
     /// # Errors
     /// [`StoreError`]: it is asked again.
-    pub async fn not_there(&self, id: MessageId, terminal: TerminalId) -> Result<(), StoreError> {
+    pub async fn not_there(&self, doubt: Doubtful, terminal: TerminalId) -> Result<(), StoreError> {
+        let Doubtful { id, since, .. } = doubt;
         self.writer
             .run(move |db| {
                 let terminal = terminal.to_string();
@@ -82,9 +91,10 @@ impl Store {
                     .prepare_cached(
                         "UPDATE envelopes SET in_doubt_since = NULL
                          WHERE message = (SELECT seq FROM messages WHERE id = ?1) AND terminal = ?2 AND verdict IS NULL
+                           AND under_way IS NULL AND in_doubt_since = ?3
                          RETURNING message",
                     )?
-                    .query_row(params![id.to_string(), terminal], |row| row.get(0))
+                    .query_row(params![id.to_string(), terminal, since.as_millisecond()], |row| row.get(0))
                     .optional()?;
                 seq.map_or(Ok(()), |seq| give_pending(db, seq, &terminal, now()))
             })
@@ -99,16 +109,16 @@ impl Store {
     pub async fn forget_doubts(&self, now: Timestamp, longest: Duration) -> Result<usize, StoreError> {
         let before = now.saturating_sub(SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX));
         let before = before.map_or(i64::MIN, Timestamp::as_millisecond);
-        self.writer
-            .run(move |db| {
-                Ok(db
-                    .prepare_cached(
-                        "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?1, verdict_at = ?2
-                         WHERE in_doubt_since IS NOT NULL AND verdict IS NULL AND in_doubt_since <= ?3
-                           AND pending_verdict IS NOT NULL AND under_way IS NULL",
-                    )?
-                    .execute(params![UNKNOWN, now.as_millisecond(), before])?)
-            })
-            .await
+        let mut forgotten = 0;
+        loop {
+            let some = self.writer.run(move |db| {
+                Ok(db.prepare_cached(FORGET)?.execute(params![UNKNOWN, now.as_millisecond(), before, BATCH])?)
+            });
+            let some = some.await?;
+            forgotten += some;
+            if some < BATCH as usize {
+                return Ok(forgotten);
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use delivery::TerminalId;
@@ -25,15 +25,12 @@ use super::messages::{
 };
 use super::quotas::{NearQuota, Quotas};
 use super::subscriptions::calls_at;
-use super::worker::Step;
+use super::worker::{STEP_TIME, Step};
 use super::{StoreError, now};
 use crate::subscription::Calls;
 
 /// Messages for more terminals than this are written in steps.
 pub(super) const WHOLE_MAX: usize = 1000;
-
-/// A step ends after this.
-const STEP_TIME: Duration = Duration::from_millis(5);
 
 /// Envelopes written between two looks at the clock.
 const SOME: usize = 64;

@@ -125,12 +125,20 @@ impl Store {
         let (quotas, has_moment) = (self.quotas, is_held || message.handling.expires_at.is_some());
         // What is replaced is undone again if the rest fails; everything else is asked before anything is written.
         let is_sure = message.handling.replace_key.is_none();
+        let (dealt_with, expires_at) = (self.expired.clone(), message.handling.expires_at);
+        let note_expiry = move || expires_at.iter().for_each(|at| dealt_with.comes(at.as_millisecond()));
         let many = message.terminals.len() + message.subscribers.as_ref().map_or(0, Vec::len) > fan_out::WHOLE_MAX;
         let inserted = if many && is_sure {
             let mut fan_out = FanOut::new(message, inline, pin, quotas, self.arriving.clone());
-            self.writer.run_steps(move |db| fan_out.step(db)).await
+            self.writer
+                .run_steps(move |db| {
+                    note_expiry();
+                    fan_out.step(db)
+                })
+                .await
         } else {
             let work = move |db: &Database| {
+                note_expiry();
                 let inserted = insert(db, &message, quotas, inline.as_ref());
                 drop(pin); // the row names the file now, for whoever comes after us on this thread
                 inserted

@@ -24,6 +24,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/scale.sql"),
     include_str!("schema/doubts.sql"),
     include_str!("schema/via.sql"),
+    include_str!("schema/evidence.sql"),
 ];
 
 /// The version that this program works with: one for each step.

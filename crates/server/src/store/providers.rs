@@ -1,6 +1,7 @@
 //! The directory's providers, and what they may do.
 
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
@@ -9,13 +10,14 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::rows::{parse, read_count, select_providers};
 use super::terminals::taken;
-use super::verdicts::give;
+use super::verdicts::Giving;
+use super::worker::{STEP_TIME, Step};
 use super::{Last, Store, StoreError, now, webhooks};
 use crate::directory::{ChapSecret, Name, Provider, TokenHash};
 use crate::verdict::Verdict;
 use crate::webhooks::Webhook;
 
-/// Messages that one transaction cancels: others write in between. A message has a thousand envelopes or so at most.
+/// Messages that are looked for at once.
 const CANCELLED_AT_ONCE: u32 = 100;
 
 /// What came of removing a provider.
@@ -255,14 +257,23 @@ impl Store {
                 .await?;
             let Some(&last) = waiting.last() else { return Ok(all) };
             after = last;
+            let mut left =
+                waiting.into_iter().rev().map(|seq| Giving::new(seq, Verdict::Cancelled, reason)).collect::<Vec<_>>();
+            let mut cancelled = 0;
             all += self
                 .writer
-                .run(move |db| {
-                    let mut cancelled = 0;
-                    for seq in waiting {
-                        cancelled += give(db, Verdict::Cancelled, Some(reason), now(), "message = ?4", &[&seq])? as u64;
+                .run_steps(move |db| {
+                    let began = Instant::now();
+                    while let Some(giving) = left.last_mut() {
+                        if giving.step(db)? {
+                            cancelled += giving.given;
+                            left.pop();
+                        }
+                        if began.elapsed() >= STEP_TIME && !left.is_empty() {
+                            return Ok(Step::More);
+                        }
                     }
-                    Ok(cancelled)
+                    Ok(Step::Done(cancelled))
                 })
                 .await?;
         }

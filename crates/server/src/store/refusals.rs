@@ -71,6 +71,9 @@ pub(crate) struct Resting {
 /// Terminals of which [`Store::resting`] tells, and messages of one that are tried again on one session.
 const RESTING_MAX: u32 = 1000;
 
+const IS_OVER: &str =
+    "SELECT verdict IS NOT NULL OR pending_verdict IS NOT NULL FROM envelopes WHERE message = ?1 AND terminal = ?2";
+
 impl RefusalRules {
     fn pause(&self, refusals: u32) -> Duration {
         self.first.saturating_mul(1 << refusals.saturating_sub(1).min(20)).min(self.longest)
@@ -78,7 +81,8 @@ impl RefusalRules {
 }
 
 impl Store {
-    /// Notes that a terminal did not take a message on this call. The message rests, or fails after the last try.
+    /// Notes that a terminal did not take a message on this call, and what that says of whether it has it. The message rests, or
+    /// fails after the last try.
     ///
     /// # Errors
     /// [`StoreError`]: the attempt is ended with the call, and tried again at once.
@@ -89,6 +93,7 @@ impl Store {
         call: CallId,
         outcome: String,
         refusal: Refusal,
+        doubt: Doubt,
     ) -> Result<Refused, StoreError> {
         let rules = self.refusals;
         let refused = self
@@ -107,8 +112,12 @@ impl Store {
                 let Some((seq, before, rests_until)) = found else {
                     return Ok(Refused { refusals: 0, is_given_up: false });
                 };
-                let doubt = if refusal == Refusal::NotNow { Doubt::Unchanged } else { Doubt::Dispelled };
                 end(db, seq, &terminal, &call.to_string(), &outcome, doubt)?;
+                // The verdict that waited for the end of this attempt, or waits for the end of a doubt, has nothing to do with the refusal.
+                let is_over: bool = db.prepare_cached(IS_OVER)?.query_row(params![seq, terminal], |row| row.get(0))?;
+                if is_over {
+                    return Ok(Refused { refusals: before, is_given_up: false });
+                }
                 // Tried on a session that there was anyway: that costs no try, and its rest goes on.
                 if refusal != Refusal::ForGood && rests_until.is_some_and(|until| until > now) {
                     return Ok(Refused { refusals: before, is_given_up: false });

@@ -202,15 +202,16 @@ impl Store {
             .await
     }
 
-    /// Lets envelopes cause calls whose time for that has come; gives their terminals.
+    /// Lets envelopes cause calls whose time for that has come, or is farther off than any can be; gives their terminals.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn release(&self, now: Timestamp) -> Result<Vec<TerminalId>, StoreError> {
         let mut terminals = BTreeSet::new();
+        let longest_rest = i64::try_from(self.refusals.longest.as_millis()).unwrap_or(i64::MAX);
         loop {
             // In batches: the hour at which all subscribers may be called keeps no submission waiting.
-            let some = self.writer.run(move |db| release_some(db, now.as_millisecond())).await?;
+            let some = self.writer.run(move |db| release_some(db, now.as_millisecond(), longest_rest)).await?;
             let is_last = some.len() < RELEASED_AT_ONCE;
             terminals.extend(some);
             if is_last {
@@ -236,16 +237,29 @@ pub(super) const RELEASE: [&str; 3] = [
        WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until <= ?1 LIMIT ?2) RETURNING terminal",
 ];
 
+/// Envelopes that wait for longer than any does: the clock was ahead when that was decided, and has been set back.
+pub(super) const RELEASE_BEYOND: [&str; 2] = [
+    "UPDATE envelopes SET calls_at = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
+       WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at > ?1 AND calls_at < 9223372036854775807 LIMIT ?2) RETURNING terminal",
+    "UPDATE envelopes SET rests_until = NULL WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
+       WHERE rests_until IS NOT NULL AND verdict IS NULL AND rests_until > ?1 LIMIT ?2) RETURNING terminal",
+];
+
+/// Hours begin again within a week; and a day, for a change of the time zone.
+const HELD_MAX: i64 = 8 * 24 * 3600 * 1000;
+
 /// The place of what terminals have said.
 const STATED: usize = 1;
 
 /// The terminals of some that are released, one for each.
-fn release_some(db: &Database, now: i64) -> Result<Vec<TerminalId>, StoreError> {
+fn release_some(db: &Database, now: i64, longest_rest: i64) -> Result<Vec<TerminalId>, StoreError> {
     let mut terminals = Vec::new();
-    for (place, sql) in RELEASE.into_iter().enumerate() {
+    let beyond = RELEASE_BEYOND.into_iter().zip([HELD_MAX, longest_rest].map(|longest| now.saturating_add(longest)));
+    let over = RELEASE.into_iter().map(|sql| (sql, now.min(NEVER - 1)));
+    for (place, (sql, bound)) in over.chain(beyond).enumerate() {
         let mut release = db.prepare_cached(sql)?;
         let left = RELEASED_AT_ONCE - terminals.len();
-        let mut rows = release.query(params![now.min(NEVER - 1), i64::try_from(left).unwrap_or(i64::MAX)])?;
+        let mut rows = release.query(params![bound, i64::try_from(left).unwrap_or(i64::MAX)])?;
         while let Some(row) = rows.next()? {
             let terminal: String = row.get(0)?;
             if place == STATED {

@@ -1,12 +1,16 @@
 //! The directory's terminals.
 
+use std::time::Instant;
+
 use delivery::{TerminalId, TopicFilter};
 use line::Number;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::cleaning::BATCH;
 use super::doubts::UNKNOWN;
 use super::rows::select_terminals;
 use super::verdicts::give;
+use super::worker::{STEP_TIME, Step};
 use super::{Store, StoreError, now};
 use crate::directory::{Connection, Destination, Name, StockTrust, Terminal};
 use crate::verdict::Verdict;
@@ -58,33 +62,52 @@ impl Store {
         added
     }
 
-    /// Removes a terminal; what still waits for it is cancelled. `false`: there was none of this name.
+    /// Removes a terminal; what still waits for it is cancelled, in steps. `false`: there was none of this name.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: if it is gone already, the rest of what waited for it is settled with the next cleaning.
     pub async fn remove_terminal(&self, name: Name) -> Result<bool, StoreError> {
+        let mut id: Option<String> = None;
         let removed = self
             .writer
-            .run(move |db| {
-                let id: Option<String> = db
-                    .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| {
-                        row.get(0)
-                    })
-                    .optional()?;
-                let Some(id) = id else { return Ok(false) };
-                // What it may have, nobody can ask it any more; what is on a line now has its verdict at the end of the call.
-                db.execute(
-                    "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?2
-                     WHERE terminal = ?1 AND verdict IS NULL AND in_doubt_since IS NOT NULL AND under_way IS NULL",
-                    params![id, now(), UNKNOWN],
-                )?;
-                give(db, Verdict::Cancelled, Some("the terminal was removed"), now(), "terminal = ?4", &[&id])?;
-                db.execute("DELETE FROM queues WHERE terminal = ?1 AND messages = 0", [id])?;
-                Ok(true)
+            .run_steps(move |db| {
+                if id.is_none() {
+                    id = db
+                        .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| {
+                            row.get(0)
+                        })
+                        .optional()?;
+                }
+                let Some(id) = &id else { return Ok(Step::Done(false)) };
+                Ok(if settle_removed(db, id)? { Step::Done(true) } else { Step::More })
             })
             .await;
         self.known.forget_terminals();
         removed
+    }
+
+    /// Settles what waits for terminals that are not in the directory any more: a crash has cut their removal short, or a message for
+    /// many terminals was just coming when one of them was removed.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what is left is settled the next time.
+    pub async fn settle_orphans(&self) -> Result<(), StoreError> {
+        let orphans = self
+            .reader
+            .survey(|db| {
+                let mut select = db.prepare_cached(
+                    "SELECT q.terminal FROM queues q WHERE q.messages > 0
+                       AND NOT EXISTS (SELECT 1 FROM terminals t WHERE t.id = q.terminal)",
+                )?;
+                let orphans = select.query_map([], |row| row.get::<_, String>(0))?;
+                Ok(orphans.collect::<Result<Vec<_>, _>>()?)
+            })
+            .await?;
+        for id in orphans {
+            let settle = move |db: &Database| Ok(if settle_removed(db, &id)? { Step::Done(()) } else { Step::More });
+            self.writer.run_steps(settle).await?;
+        }
+        Ok(())
     }
 
     /// All terminals, by name.
@@ -159,6 +182,37 @@ impl Store {
             .await;
         self.known.forget_terminal(id);
         set
+    }
+}
+
+/// What waits for a terminal that is gone, and is not dealt with.
+pub(super) const LEFT_FOR: &str = "SELECT message FROM envelopes
+    WHERE terminal = ?1 AND verdict IS NULL AND pending_verdict IS NULL LIMIT ?2";
+
+/// What a terminal that is gone may have. The second bound on the doubt chooses the index.
+pub(super) const NOBODY_TO_ASK: &str = "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?2
+    WHERE terminal = ?1 AND in_doubt_since IS NOT NULL AND in_doubt_since > 0 AND verdict IS NULL AND under_way IS NULL";
+
+/// Gives some of what waits for a terminal that is gone its verdict. `true`: that was all.
+fn settle_removed(db: &Database, id: &str) -> Result<bool, StoreError> {
+    let began = Instant::now();
+    // What it may have, nobody can ask it any more; what is on a line now has its verdict at the end of the call.
+    db.prepare_cached(NOBODY_TO_ASK)?.execute(params![id, now(), UNKNOWN])?;
+    let mut select = db.prepare_cached(LEFT_FOR)?;
+    loop {
+        let some = select.query_map(params![id, BATCH], |row| row.get::<_, i64>(0))?;
+        let some = some.collect::<Result<Vec<_>, _>>()?;
+        for seq in &some {
+            let (of, why) = ("message = ?4 AND terminal = ?5", "the terminal was removed");
+            give(db, Verdict::Cancelled, Some(why), now(), of, &[seq, &id])?;
+        }
+        if some.len() < BATCH as usize {
+            db.prepare_cached("DELETE FROM queues WHERE terminal = ?1 AND messages = 0")?.execute([id])?;
+            return Ok(true);
+        }
+        if began.elapsed() >= STEP_TIME {
+            return Ok(false);
+        }
     }
 }
 

@@ -88,6 +88,25 @@ impl Store {
     }
 }
 
+impl Store {
+    /// From now on, or not any more, what is written to a table is refused.
+    pub(crate) async fn refuse_writes(&self, table: &'static str, are_refused: bool) {
+        let refuse = self.writer.run(move |db| {
+            for event in ["INSERT", "UPDATE"] {
+                let sql = match are_refused {
+                    true => format!(
+                        "CREATE TRIGGER refused_{event} BEFORE {event} ON {table} BEGIN SELECT raise(ABORT, 'refused'); END"
+                    ),
+                    false => format!("DROP TRIGGER refused_{event}"),
+                };
+                db.execute_batch(&sql)?;
+            }
+            Ok(())
+        });
+        refuse.await.unwrap();
+    }
+}
+
 /// A store that knows the owner.
 async fn open_with_owner(folder: &TempDir) -> Store {
     let store = open(folder);

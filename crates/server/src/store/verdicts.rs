@@ -1,6 +1,8 @@
-//! Verdicts that no receipt brings: expired, cancelled, failed. Each is written where none stands, and once.
+//! Verdicts that no receipt brings: expired, cancelled, failed. Each is written where none stands, and once. Those of a message of
+//! many terminals are given in steps.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use delivery::{MessageId, TerminalId};
@@ -8,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, ToSql, params};
 
 use super::cleaning::{BATCH, BATCH_TIME};
-use super::rows::read_count;
+use super::worker::{STEP_TIME, Step};
 use super::{Store, StoreError, now, run_blocking};
 use crate::directory::Name;
 use crate::verdict::Verdict;
@@ -27,34 +29,40 @@ pub struct Cancelled {
 
 impl Store {
     /// Cancels a message for every terminal for which it waits; where it is on a line, or the terminal may have it, that is
-    /// pending. `None`: there is no such message (of this provider, if one is given).
+    /// pending. `None`: there is no such message (of this provider, if one is given). One of many terminals is cancelled in steps:
+    /// a call that begins meanwhile may have it for a terminal whose turn has not come.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]: it may be cancelled for some; again cancels the rest.
     pub async fn cancel(
         &self,
         id: MessageId,
         of: Option<Name>,
         reason: &'static str,
     ) -> Result<Option<Cancelled>, StoreError> {
+        let mut giving: Option<Giving> = None;
         self.writer
-            .run(move |db| {
-                let found = db
-                    .prepare_cached("SELECT seq, provider FROM messages WHERE id = ?1")?
-                    .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-                    .optional()?;
-                let Some((seq, provider)) = found else { return Ok(None) };
-                if of.is_some_and(|of| of.to_string() != provider) {
-                    return Ok(None);
+            .run_steps(move |db| {
+                let mut going_on = match giving.take() {
+                    Some(going_on) => going_on,
+                    None => {
+                        let found = db
+                            .prepare_cached("SELECT seq, provider FROM messages WHERE id = ?1")?
+                            .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+                            .optional()?;
+                        let Some((seq, provider)) = found else { return Ok(Step::Done(None)) };
+                        if of.as_ref().is_some_and(|of| of.to_string() != provider) {
+                            return Ok(Step::Done(None));
+                        }
+                        Giving::new(seq, Verdict::Cancelled, reason)
+                    }
+                };
+                if going_on.step(db)? {
+                    let Giving { given, pending, settled, .. } = going_on;
+                    return Ok(Step::Done(Some(Cancelled { cancelled: given, under_way: pending, settled })));
                 }
-                let cancelled = give(db, Verdict::Cancelled, Some(reason), now(), "message = ?4", &[&seq])?;
-                let (all, under_way): (u64, u64) = db
-                    .prepare_cached(
-                        "SELECT count(*), count(*) FILTER (WHERE verdict IS NULL) FROM envelopes WHERE message = ?1",
-                    )?
-                    .query_row([seq], |row| Ok((read_count(row, 0)?, read_count(row, 1)?)))?;
-                let cancelled = cancelled as u64;
-                Ok(Some(Cancelled { cancelled, under_way, settled: all - cancelled - under_way }))
+                giving = Some(going_on);
+                Ok(Step::More)
             })
             .await
     }
@@ -80,14 +88,17 @@ impl Store {
             .await
     }
 
-    /// When the next message that waits expires. Pure of the clock: ask again after each wake.
+    /// When the next message that waits expires, of those that [`Store::expire`] has not dealt with. Pure of the clock: ask again
+    /// after each wake.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
+        let after = self.expired.until();
         self.reader
-            .run(|db| {
-                let at: Option<i64> = db.prepare_cached(NEXT_EXPIRY)?.query_row([], |row| row.get(0)).optional()?;
+            .run(move |db| {
+                let at: Option<i64> =
+                    db.prepare_cached(NEXT_EXPIRY)?.query_row([after], |row| row.get(0)).optional()?;
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -104,11 +115,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn expire(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let (mut expired, mut after) = (0, Some(Expiring::default()));
+        let (mut expired, mut after) = (0, Some(None));
         // In batches: a message for a hundred thousand terminals keeps no submission waiting until all of it has expired.
         while let Some(from) = after {
-            let batch = self.writer.run(move |db| expire_some(db, now.as_millisecond(), from)).await?;
-            (expired, after) = (expired + batch.0, batch.1);
+            let dealt_with = self.expired.clone();
+            let batch = self.writer.run(move |db| {
+                let from = from.unwrap_or_else(|| {
+                    dealt_with.look();
+                    Expiring { at: dealt_with.until().saturating_add(1), ..Expiring::default() }
+                });
+                let (expired, after) = expire_some(db, now.as_millisecond(), from)?;
+                if after.is_none() {
+                    dealt_with.looked(now.as_millisecond());
+                }
+                Ok((expired, after))
+            });
+            // What was not committed is looked at again, and all else with it.
+            let batch = batch.await.inspect_err(|_| self.expired.comes(i64::MIN))?;
+            (expired, after) = (expired + batch.0, batch.1.map(Some));
         }
         self.vitals.expired.fetch_add(expired as u64, Ordering::Relaxed);
         Ok(expired)
@@ -119,18 +143,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn quarantine(&self, id: MessageId, reason: &'static str) -> Result<(), StoreError> {
-        let in_file = self
-            .writer
+        let found = self
+            .reader
             .run(move |db| {
                 let found = db
                     .prepare_cached("SELECT seq, digest, kept FROM messages WHERE id = ?1")?
-                    .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))
+                    .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                     .optional()?;
-                let Some((seq, digest, kept)): Option<(i64, String, String)> = found else { return Ok(None) };
-                fail(db, seq, reason)?;
-                Ok((kept == "file").then_some(digest).and_then(|digest| digest.parse().ok()))
+                Ok(found)
             })
             .await?;
+        let in_file = match found {
+            None => None,
+            Some((seq, digest, kept)) => {
+                let (digest, kept): (String, String) = (digest, kept);
+                self.writer.run_steps(fail(seq, reason)).await?;
+                (kept == "file").then_some(digest).and_then(|digest| digest.parse().ok())
+            }
+        };
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(message_id = %id, reason, "damaged message quarantined");
         if let Some(digest) = in_file {
@@ -147,18 +177,61 @@ impl Store {
 
     /// The same for a row that does not even have a readable id.
     pub(super) async fn quarantine_row(&self, seq: i64) -> Result<(), StoreError> {
-        self.writer.run(move |db| fail(db, seq, "the message's row is damaged")).await?;
+        self.writer.run_steps(fail(seq, "the message's row is damaged")).await?;
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(seq, "damaged row quarantined");
         Ok(())
     }
 }
 
-/// One whose time is over, and whose verdict is pending, needs no look.
-pub(super) const NEXT_EXPIRY: &str =
-    "SELECT expires_at FROM messages m WHERE expires_at IS NOT NULL AND waiting > 0 AND EXISTS
-    (SELECT 1 FROM envelopes WHERE message = m.seq AND verdict IS NULL AND pending_verdict IS NULL)
-    ORDER BY expires_at LIMIT 1";
+pub(super) const NEXT_EXPIRY: &str = "SELECT expires_at FROM messages
+    WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at > ?1 ORDER BY expires_at LIMIT 1";
+
+/// Until when all that has expired is dealt with: it has its verdict, or that is pending and comes by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Expired(Arc<Mutex<DealtWith>>);
+
+/// Changed on the writer's thread: nothing that is committed before a look ends is passed over.
+#[derive(Debug)]
+struct DealtWith {
+    until: i64,
+    /// The first expiry of what has come since the look began that goes on.
+    came: i64,
+}
+
+impl Default for Expired {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(DealtWith { until: i64::MIN, came: i64::MAX })))
+    }
+}
+
+impl Expired {
+    fn dealt_with(&self) -> MutexGuard<'_, DealtWith> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn until(&self) -> i64 {
+        self.dealt_with().until
+    }
+
+    /// A look begins.
+    fn look(&self) {
+        self.dealt_with().came = i64::MAX;
+    }
+
+    /// It has come to its end, which was then.
+    fn looked(&self, end: i64) {
+        let mut dealt_with = self.dealt_with();
+        dealt_with.until = dealt_with.until.max(end.min(dealt_with.came.saturating_sub(1)));
+    }
+
+    /// A message has come that expires then, or a look did not come to its end.
+    pub(super) fn comes(&self, at: i64) {
+        let mut dealt_with = self.dealt_with();
+        dealt_with.until = dealt_with.until.min(at.saturating_sub(1));
+        dealt_with.came = dealt_with.came.min(at);
+    }
+}
 
 /// How far expiring has come: those before this have their verdict, or it is pending.
 #[derive(Debug, Clone, Default)]
@@ -224,10 +297,70 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
     }
 }
 
-fn fail(db: &Database, seq: i64, reason: &str) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE messages SET kept = 'damaged' WHERE seq = ?1")?.execute([seq])?;
-    give(db, Verdict::Failed, Some(reason), now(), "message = ?4", &[&seq])?;
-    Ok(())
+/// Fails what waits of a message whose content is of no use, in steps.
+fn fail(seq: i64, reason: &'static str) -> impl FnMut(&Database) -> Result<Step<()>, StoreError> {
+    let (mut is_marked, mut giving) = (false, Giving::new(seq, Verdict::Failed, reason));
+    move |db| {
+        if !is_marked {
+            db.prepare_cached("UPDATE messages SET kept = 'damaged' WHERE seq = ?1")?.execute([seq])?;
+            is_marked = true;
+        }
+        Ok(if giving.step(db)? { Step::Done(()) } else { Step::More })
+    }
+}
+
+/// A verdict that all the envelopes of a message get which have none, in steps of some milliseconds: others write in between.
+pub(super) struct Giving {
+    seq: i64,
+    verdict: Verdict,
+    reason: &'static str,
+    /// The last terminal that was dealt with.
+    after: String,
+    /// Those that have it now.
+    pub(super) given: u64,
+    /// Those for which it is pending, or another one is.
+    pending: u64,
+    /// Those that had one.
+    settled: u64,
+}
+
+/// The envelopes of a message behind a terminal, in order.
+pub(super) const ENVELOPES_AFTER: &str = "SELECT terminal, verdict IS NOT NULL FROM envelopes
+    WHERE message = ?1 AND terminal > ?2 ORDER BY terminal LIMIT ?3";
+
+impl Giving {
+    pub(super) fn new(seq: i64, verdict: Verdict, reason: &'static str) -> Self {
+        Self { seq, verdict, reason, after: String::new(), given: 0, pending: 0, settled: 0 }
+    }
+
+    /// Gives it to some. `true`: those were the last.
+    pub(super) fn step(&mut self, db: &Database) -> Result<bool, StoreError> {
+        let began = Instant::now();
+        let mut select = db.prepare_cached(ENVELOPES_AFTER)?;
+        loop {
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
+            let some = select.query_map(params![self.seq, self.after, BATCH], read)?;
+            let some = some.collect::<Result<Vec<_>, _>>()?;
+            for (terminal, is_settled) in &some {
+                let of = "message = ?4 AND terminal = ?5";
+                let given = match is_settled {
+                    true => 0,
+                    false => give(db, self.verdict, Some(self.reason), now(), of, &[&self.seq, terminal])?,
+                };
+                let count = match (is_settled, given) {
+                    (true, _) => &mut self.settled,
+                    (false, 0) => &mut self.pending,
+                    (false, _) => &mut self.given,
+                };
+                *count += 1;
+            }
+            let is_last = some.len() < BATCH as usize;
+            self.after = some.into_iter().last().map_or(std::mem::take(&mut self.after), |(last, _)| last);
+            if is_last || began.elapsed() >= STEP_TIME {
+                return Ok(is_last);
+            }
+        }
+    }
 }
 
 /// Gives a verdict other than delivered to the waiting envelopes that `of` names, whose values are ?4 and on; tells to how many.

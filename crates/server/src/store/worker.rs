@@ -46,6 +46,9 @@ struct Done {
     failed: Option<Arc<rusqlite::Error>>,
 }
 
+/// A step of a long job ends after this.
+pub(super) const STEP_TIME: Duration = Duration::from_millis(5);
+
 /// What came of a part of a long job.
 pub(super) enum Step<T> {
     /// There is more to do, in a transaction of its own.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use delivery::{Due, MessageId, Plan, Preamble, Step, TerminalId};
 use server::directory::CallRecord;
 use server::outcome::{Outcome, UnderWay};
+use server::store::Doubtful;
 
 use super::talk::Word;
 use super::wire::Wire;
@@ -22,8 +23,8 @@ pub(super) struct Placed {
     pub(super) plan: Plan,
     pub(super) under_way: Option<MessageId>,
     /// Messages that the terminal may have, and that it has to be asked about.
-    pub(super) questions: VecDeque<MessageId>,
-    pub(super) asked: Option<MessageId>,
+    pub(super) questions: VecDeque<Doubtful>,
+    pub(super) asked: Option<Doubtful>,
     pub(super) received: u32,
     pub(super) refused: u32,
     pub(super) has_said_nothing_more: bool,
@@ -44,7 +45,7 @@ pub(super) enum Ask {
     Refused(MessageId),
     /// The terminal's word about a message that it may have.
     Answer {
-        id: MessageId,
+        doubt: Doubtful,
         is_there: bool,
     },
 }
@@ -133,8 +134,10 @@ impl Placed {
             None => Ok(None),
             Some(Word::Receipt(id)) if self.under_way == Some(id) => Ok(Some(Ask::Delivered(id))),
             Some(Word::Refused(id)) if self.under_way == Some(id) => Ok(Some(Ask::Refused(id))),
-            Some(Word::IsThere(id)) if self.asked == Some(id) => Ok(Some(Ask::Answer { id, is_there: true })),
-            Some(Word::IsNotThere(id)) if self.asked == Some(id) => Ok(Some(Ask::Answer { id, is_there: false })),
+            Some(Word::IsThere(id) | Word::IsNotThere(id)) if self.asked.is_some_and(|asked| asked.id == id) => {
+                let is_there = matches!(word, Some(Word::IsThere(_)));
+                Ok(self.asked.map(|doubt| Ask::Answer { doubt, is_there }))
+            }
             Some(other) => Err(self.lost(&format!("{other:?}"))),
         }
     }
@@ -146,8 +149,9 @@ impl Placed {
 
     /// The next question or message, or the word that there is none.
     pub(super) fn next(&mut self, wire: &mut Wire) -> Option<Ask> {
-        if let Some(id) = self.questions.pop_front() {
-            self.asked = Some(id);
+        if let Some(doubt) = self.questions.pop_front() {
+            let id = doubt.id;
+            self.asked = Some(doubt);
             self.has_said_nothing_more = false;
             wire.say(&Word::Question(id).to_octets());
             return None;

@@ -271,6 +271,35 @@ async fn many_messages_end_the_call_with_the_last_receipt_and_both_ends_know() {
 }
 
 #[tokio::test]
+async fn what_another_call_has_still_is_no_good_end_that_would_be_called_again_for_at_once() {
+    let scene = Scene::new(Habit::Stores).await;
+    let id = scene.accept(Urgency::Normal, "coin box full").await;
+    let (session, _terminal) = scene.session(vec![]).await;
+    let other = scene.store.begin(id, scene.terminal.id, CallId::now()).await.unwrap();
+    assert!(matches!(other, crate::store::Claim::Begun(_)));
+    tokio::time::pause();
+    let ended = session.await.unwrap();
+    assert_eq!(ended, Tally { held: 1, hang_up: ended.hang_up, ..Tally::default() });
+    let outcome = super::super::session::outcome(Some(Ok(Ok(ended))), crate::outcome::Outcome::Completed);
+    assert_eq!(outcome.retry(), crate::outcome::Retry::BackOff, "{outcome}");
+    assert_eq!(scene.waiting().await, [id]);
+}
+
+#[tokio::test]
+async fn a_refusal_dispels_no_doubt_unless_the_terminal_had_the_part_in_hand() {
+    for (status, wanted) in [
+        (StatusCode::BAD_REQUEST, Doubt::Dispelled),
+        (StatusCode::PAYLOAD_TOO_LARGE, Doubt::Dispelled),
+        (StatusCode::CONFLICT, Doubt::Unchanged),
+        (StatusCode::SERVICE_UNAVAILABLE, Doubt::Unchanged),
+        (StatusCode::INSUFFICIENT_STORAGE, Doubt::Unchanged),
+        (StatusCode::INTERNAL_SERVER_ERROR, Doubt::Raised),
+    ] {
+        assert_eq!(super::super::attempt::doubt_of(status), wanted, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_terminal_does_not_unpack_goes_as_it_is_in_the_same_session() {
     let scene = Scene::new(Habit::CannotUnpack).await;
     scene.takes_zstd.store(true, Ordering::Relaxed);

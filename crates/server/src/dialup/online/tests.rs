@@ -6,6 +6,7 @@ use tokio::sync::Barrier;
 
 use super::super::scene::{Scene, Shelf};
 use super::*;
+use crate::store::Last;
 
 /// Longer than any wait of the port's.
 const LINGER: Duration = Duration::from_secs(600);
@@ -123,6 +124,26 @@ async fn a_loss_of_trust_ends_the_session_of_a_terminal_that_never_leaves() {
             assert!(matches!(scene.report().await, Report::Unproved { .. }));
         }
     }
+}
+
+#[tokio::test]
+async fn a_session_whose_record_is_refused_has_one_later_which_ends_all_that_was_marked_on_it() {
+    let mut scene = Scene::new().await;
+    let address = open(&mut scene).await;
+    let (terminal, key) = scene.enrolled(1).await;
+    let message = scene.accept(terminal.id).await;
+    scene.store.refuse_writes("calls", true).await;
+    let (_, mut receiving) = scene.receive(notice(address, &terminal).await, &key, None, LINGER);
+    let _ = receiving.join_next().await.unwrap().unwrap(); // cut off
+    scene.store.refuse_writes("calls", false).await;
+    // The session's last word may still be on its way to the store.
+    while scene.store.record_again().await.is_err() || scene.store.calls(Last(1)).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let record = scene.store.calls(Last(1)).await.unwrap().remove(0);
+    assert!(record.ended_at.is_some() && record.via == Via::Internet, "{record:?}");
+    let found = scene.store.message(message).await.unwrap().unwrap();
+    assert_eq!(found.envelopes[0].under_way, None, "whatever was marked");
 }
 
 #[tokio::test]

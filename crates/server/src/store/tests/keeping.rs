@@ -5,7 +5,8 @@ use jiff::SignedDuration;
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const RETENTION: Retention = Retention { contents: DAY, rows: Duration::from_secs(10 * 24 * 3600), doubts: DAY };
+const RETENTION: Retention =
+    Retention { contents: DAY, rows: Duration::from_secs(10 * 24 * 3600), doubts: DAY, calls: DAY };
 
 fn large(octet: u8) -> NewMessage {
     message(&[octet; INLINE_OCTETS_MAX + 1], &[owner().id])
@@ -192,6 +193,81 @@ async fn a_full_disk_is_told_as_such_and_the_store_is_well_again_without_a_resta
     store.accept(new.clone()).await.unwrap();
     assert_eq!(due(&store).await, [new.head.id]);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_record_of_a_call_that_a_full_disk_refuses_is_written_later_and_ends_what_was_under_way() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = message(b"x", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    let record = call_placed();
+    store.record_call(record.clone()).await.unwrap();
+    assert!(begins(&store, &new, record.id).await);
+    store.limit_pages(Some(0)).await;
+    // Too long for the page that it is on.
+    let outcome = Some("x".repeat(100_000));
+    let over = CallRecord { ended_at: Some(Timestamp::now()), outcome, ..record.clone() };
+    assert!(store.record_call(over).await.unwrap_err().is_full());
+    let other = store.begin(new.head.id, owner().id, CallId::now()).await.unwrap();
+    assert!(matches!(other, Claim::Held), "no other call has it before the end of this one is written: {other:?}");
+    assert!(store.record_again().await.is_err(), "it is kept on");
+    store.limit_pages(None).await;
+    store.record_again().await.unwrap();
+    let written = store.calls(Last(1)).await.unwrap().remove(0);
+    assert!(written.id == record.id && written.ended_at.is_some());
+    let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
+    assert_eq!((found.under_way, found.in_doubt_since.is_some()), (None, true));
+    assert!(begins(&store, &new, CallId::now()).await);
+    store.record_again().await.unwrap();
+    assert_eq!(store.calls(Last(10)).await.unwrap().len(), 1, "once");
+}
+
+#[tokio::test]
+async fn old_calls_go_but_for_evidence_the_last_with_each_terminal_and_what_this_month_has_cost() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = message(b"x", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    let now: jiff::Zoned = "2026-11-20T12:00:00[UTC]".parse().unwrap();
+    let days_ago = |days: i64| now.timestamp() - SignedDuration::from_hours(24 * days);
+    let mut records = Vec::new();
+    // Placed so many days ago, came up, is over.
+    for (placed, is_up, is_over) in [
+        (90, true, true),
+        (80, true, true),
+        (70, false, true),
+        (60, false, false),
+        (50, true, true),
+        (40, false, true),
+        (3, false, true),
+    ] {
+        let mut record = call_placed();
+        record.placed_at = days_ago(placed);
+        record.connected_at = is_up.then_some(record.placed_at);
+        record.ended_at = is_over.then_some(record.placed_at);
+        store.record_call(record.clone()).await.unwrap();
+        records.push(record.id);
+    }
+    store.delivered(new.head.id, owner().id, records[1]).await.unwrap();
+    for (number, day) in [(1, "2026-10-01"), (2, "2026-11-01")] {
+        let accounts = ["owner".parse().unwrap(), "line".parse().unwrap()].map(crate::ledger::Account::Terminal);
+        let reservation = crate::ledger::Reservation {
+            call: CallId::from_octets([number; 16]),
+            day: day.parse().unwrap(),
+            amount: crate::ledger::Micros(5),
+            longest: Duration::ZERO,
+            accounts: vec![accounts[0].clone(), crate::ledger::Account::Line("line".parse().unwrap())],
+        };
+        store.reserve(reservation).await.unwrap();
+    }
+    assert_eq!(store.clean_calls(&now, 5 * DAY).await.unwrap(), 3);
+    let left: Vec<_> = store.calls(Last(10)).await.unwrap().into_iter().map(|call| call.id).collect();
+    assert_eq!(left, [6, 4, 3, 1].map(|index: usize| records[index]));
+    let spent = async |day: &str| store.spent_on(day.parse().unwrap()).await.unwrap().len();
+    assert_eq!((spent("2026-10-01").await, spent("2026-11-01").await), (0, 1));
+    store.remove_terminal(owner().name).await.unwrap();
+    assert_eq!(store.clean_calls(&now, 5 * DAY).await.unwrap(), 1, "nobody asks when it was reached last");
 }
 
 fn files_in(folder: &TempDir) -> usize {

@@ -25,7 +25,7 @@ fn what_is_asked_again_and_again_looks_at_no_table_as_a_whole() {
     let folder = TempDir::new().unwrap();
     drop(open(&folder));
     let db = open_to_read(&folder.path().join("ringup.db")).unwrap();
-    let once: [(&str, &str); 22] = [
+    let once = [
         ("contents to drop", cleaning::WITH_CONTENT),
         ("rows to remove", cleaning::WITHOUT_CONTENT),
         ("envelopes to remove", cleaning::ENVELOPES_OF),
@@ -48,6 +48,16 @@ fn what_is_asked_again_and_again_looks_at_no_table_as_a_whole() {
         ("its first deadline", &deliveries::first_deadline_sql()),
         ("who pays for a call", &deliveries::first_provider()),
         ("calls since then", ledger::CALLS_SINCE),
+        ("calls to forget", cleaning::CALLS_BEFORE),
+        ("what they came to", cleaning::SPENT_BEFORE),
+        ("mails that wait for too long", clock::AHEAD[1]),
+        ("alarms that do", clock::AHEAD[2]),
+        ("attempts to end", deliveries::END_ATTEMPTS),
+        ("envelopes to give a verdict", verdicts::ENVELOPES_AFTER),
+        ("what is held for too long", subscriptions::RELEASE_BEYOND[0]),
+        ("rests that are too long", subscriptions::RELEASE_BEYOND[1]),
+        ("what is left for a terminal", terminals::LEFT_FOR),
+        ("what it may have", terminals::NOBODY_TO_ASK),
     ];
     for (what, sql) in once {
         assert_eq!(walks(&db, sql), Vec::<String>::new(), "{what}: {:#?}", plan(&db, sql));
@@ -55,6 +65,8 @@ fn what_is_asked_again_and_again_looks_at_no_table_as_a_whole() {
     // Out of the index alone: its rows and their messages lie all over the database.
     let first = plan(&db, &deliveries::first_urgency("?1"));
     assert!(first[0].starts_with("SEARCH e USING COVERING INDEX envelopes_due"), "{first:#?}");
+    let may_have = plan(&db, terminals::NOBODY_TO_ASK);
+    assert!(may_have[0].contains("INDEX envelopes_in_doubt"), "{may_have:#?}");
     // An index that is empty but for what was cut short.
     let unfinished = plan(&db, fan_out::UNFINISHED);
     assert!(unfinished[0].contains("INDEX messages_unfinished"), "{unfinished:#?}");

@@ -243,3 +243,50 @@ async fn of_many_subscribers_those_over_quota_fail_and_the_others_get_it() {
     let findings = store.check().await.unwrap();
     assert_eq!((findings.waiting, findings.faults), (all.len() as u64, vec![]));
 }
+
+#[tokio::test]
+async fn a_message_for_many_is_cancelled_and_fails_and_a_terminal_with_many_is_removed_while_others_write() {
+    let folder = TempDir::new().unwrap();
+    let all = many(500);
+    let store = open_with(&folder, &all).await;
+    let news = [b"a", b"b"].map(|content| message(content, &ids(&all)));
+    for new in &news {
+        store.accept(new.clone()).await.unwrap();
+    }
+    store.register(all[7].id, PublicKey::from_octets([1; 32])).await.unwrap();
+    let held = store.begin(news[0].head.id, all[7].id, CallId::now()).await.unwrap();
+    assert!(matches!(held, Claim::Begun(_)), "{held:?}");
+    store.delivered(news[0].head.id, all[8].id, CallId::now()).await.unwrap();
+    let cancelled = store.cancel(news[0].head.id, None, "cancelled").await.unwrap().unwrap();
+    let count = all.len() as u64;
+    assert_eq!(cancelled, Cancelled { cancelled: count - 2, under_way: 1, settled: 1 });
+    let again = store.cancel(news[0].head.id, None, "cancelled").await.unwrap().unwrap();
+    assert_eq!(again, Cancelled { cancelled: 0, under_way: 1, settled: count - 1 });
+    store.quarantine(news[1].head.id, "the content is damaged").await.unwrap();
+    let found = store.message(news[1].head.id).await.unwrap().unwrap();
+    assert!(found.envelopes.iter().all(|envelope| envelope.verdict == Some(Verdict::Failed)));
+    assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+
+    for number in 0..500 {
+        store.accept(message(&[number as u8], &[all[9].id])).await.unwrap();
+    }
+    assert!(store.remove_terminal(all[9].name.clone()).await.unwrap());
+    assert_eq!(store.waiting(all[9].id).await.unwrap(), 0);
+    assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_terminal_whose_removal_was_cut_short_gets_its_verdict() {
+    let folder = TempDir::new().unwrap();
+    let all = terminals(2);
+    let store = open_with(&folder, &all).await;
+    let new = message(b"x", &ids(&all));
+    store.accept(new.clone()).await.unwrap();
+    let gone = all[1].id.to_string();
+    store.writer.run(move |db| Ok(db.execute("DELETE FROM terminals WHERE id = ?1", [gone])?)).await.unwrap();
+    store.settle_orphans().await.unwrap();
+    let found = store.message(new.head.id).await.unwrap().unwrap();
+    let verdicts: Vec<_> = found.envelopes.iter().map(|envelope| envelope.verdict).collect();
+    assert!(verdicts.contains(&None) && verdicts.contains(&Some(Verdict::Cancelled)), "{verdicts:?}");
+    assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}

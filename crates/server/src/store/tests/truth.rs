@@ -76,6 +76,12 @@ async fn lose(store: &Store, new: &NewMessage, call: CallId, doubt: Doubt) {
     store.end_delivery(new.head.id, owner().id, call, "the session was lost".into(), doubt).await.unwrap();
 }
 
+async fn only_doubt(store: &Store) -> Doubtful {
+    let doubts = store.doubts(owner().id).await.unwrap();
+    assert_eq!(doubts.len(), 1);
+    doubts[0]
+}
+
 async fn verdict(store: &Store, new: &NewMessage) -> Option<Verdict> {
     store.message(new.head.id).await.unwrap().unwrap().envelopes[0].verdict
 }
@@ -115,13 +121,13 @@ async fn what_a_terminal_may_have_gets_no_other_verdict_before_it_was_asked() {
             assert_eq!(verdict(&store, &new).await, None, "{what}");
             assert!(!due(&store).await.contains(&new.head.id), "{what}: it is not sent again");
             assert!(!begins(&store, &new, CallId::now()).await, "{what}");
-            let doubts = store.doubts(owner().id).await.unwrap();
-            assert_eq!(doubts, [Doubtful { id: new.head.id, is_pending: true }], "{what}");
+            let doubt = only_doubt(&store).await;
+            assert_eq!((doubt.id, doubt.is_pending), (new.head.id, true), "{what}");
             if is_there {
                 assert_eq!(store.found_there(new.head.id, owner().id, CallId::now()).await.unwrap(), None);
                 assert_eq!(verdict(&store, &new).await, Some(Verdict::Delivered), "{what}");
             } else {
-                store.not_there(new.head.id, owner().id).await.unwrap();
+                store.not_there(doubt, owner().id).await.unwrap();
                 assert_eq!(verdict(&store, &new).await, Some(wish.verdict()), "{what}");
             }
             assert_eq!(store.doubts(owner().id).await.unwrap(), [], "{what}");
@@ -267,7 +273,8 @@ async fn a_crash_leaves_what_was_under_way_in_doubt_and_resumable() {
     drop(store);
     let store = open(&folder);
     assert_eq!(verdict(&store, &new).await, None, "the wish is kept, and so is the doubt");
-    assert_eq!(store.doubts(owner().id).await.unwrap(), [Doubtful { id: new.head.id, is_pending: true }]);
+    let doubt = only_doubt(&store).await;
+    assert_eq!((doubt.id, doubt.is_pending), (new.head.id, true));
     let again = message(b"again", &[owner().id]);
     store.accept(again.clone()).await.unwrap();
     assert!(begins(&store, &again, CallId::now()).await);
@@ -275,4 +282,79 @@ async fn a_crash_leaves_what_was_under_way_in_doubt_and_resumable() {
     let store = open(&folder);
     let Claim::Begun(begun) = store.begin(again.head.id, owner().id, CallId::now()).await.unwrap() else { panic!() };
     assert!(begun.was_brought, "the next attempt asks where to go on");
+}
+
+#[tokio::test]
+async fn an_answer_says_nothing_of_what_another_session_has_sent_since_the_question() {
+    let (_folder, store, new, call) = under_way().await;
+    lose(&store, &new, call, Doubt::Raised).await;
+    let asked = only_doubt(&store).await;
+    // Another session of the terminal brings it, all of it, and is lost, too; it may be published by that.
+    let other = CallId::now();
+    assert!(begins(&store, &new, other).await);
+    store.not_there(asked, owner().id).await.unwrap();
+    // Of the clock, not of the order: doubts of one millisecond are one.
+    let later = SignedDuration::from_millis(1);
+    while Timestamp::now().duration_since(asked.since) <= later {
+        std::hint::spin_loop();
+    }
+    lose(&store, &new, other, Doubt::Raised).await;
+    store.not_there(asked, owner().id).await.unwrap();
+    Wish::Cancel.utter(&store, &new).await;
+    assert_eq!(verdict(&store, &new).await, None, "the answer was older than what was sent");
+    store.not_there(only_doubt(&store).await, owner().id).await.unwrap();
+    assert_eq!(verdict(&store, &new).await, Some(Verdict::Cancelled));
+}
+
+#[tokio::test]
+async fn a_late_receipt_of_one_call_leaves_no_attempt_of_another_open() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = message(b"x", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    let (first, record) = (CallId::now(), call_placed());
+    store.record_call(record.clone()).await.unwrap();
+    assert!(begins(&store, &new, first).await);
+    lose(&store, &new, first, Doubt::Raised).await;
+    assert!(begins(&store, &new, record.id).await);
+    store.delivered(new.head.id, owner().id, first).await.unwrap();
+    let over = CallRecord { ended_at: Some(Timestamp::now()), outcome: Some("link ended".into()), ..record };
+    store.record_call(over).await.unwrap();
+    let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
+    assert_eq!(found.verdict, Some(Verdict::Delivered));
+    assert!(found.deliveries.iter().all(|delivery| delivery.ended_at.is_some()), "{:?}", found.deliveries);
+}
+
+#[tokio::test]
+async fn what_waits_in_a_backup_may_have_been_delivered_since_and_its_terminal_is_asked_first() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let [brought, other] = [b"x", b"y"].map(|content| message(content, &[owner().id]));
+    for new in [&brought, &other] {
+        store.accept(new.clone()).await.unwrap();
+    }
+    let copy = folder.path().join("copy");
+    store.backup(copy.clone()).done().await.unwrap();
+    store.delivered(brought.head.id, owner().id, CallId::now()).await.unwrap();
+    drop(store);
+    let store = Store::open(&copy).unwrap();
+    for new in [&brought, &other] {
+        Wish::Cancel.utter(&store, new).await;
+        assert_eq!(verdict(&store, new).await, None);
+    }
+    drop(store);
+    let store = Store::open(&copy).unwrap();
+    for doubt in store.doubts(owner().id).await.unwrap() {
+        if doubt.id == brought.head.id {
+            store.found_there(doubt.id, owner().id, CallId::now()).await.unwrap();
+        } else {
+            store.not_there(doubt, owner().id).await.unwrap();
+        }
+    }
+    assert_eq!(verdict(&store, &brought).await, Some(Verdict::Delivered));
+    assert_eq!(verdict(&store, &other).await, Some(Verdict::Cancelled));
+    let later = message(b"later", &[owner().id]);
+    store.accept(later.clone()).await.unwrap();
+    drop(store);
+    assert_eq!(Store::open(&copy).unwrap().doubts(owner().id).await.unwrap(), [], "it is a store of its own by now");
 }

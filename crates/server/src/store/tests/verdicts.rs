@@ -113,7 +113,8 @@ async fn what_is_being_delivered_is_neither_replaced_nor_cancelled_nor_expired_u
     store.record_call(record).await.unwrap();
     let found = envelope(&store, &new).await;
     assert_eq!((found.verdict, found.under_way, found.in_doubt_since.is_some()), (None, None, true));
-    store.not_there(new.head.id, owner().id).await.unwrap();
+    let doubt = store.doubts(owner().id).await.unwrap()[0];
+    store.not_there(doubt, owner().id).await.unwrap();
     let found = envelope(&store, &new).await;
     assert_eq!(found.verdict, Some(Verdict::Replaced), "the first wish that was kept");
     assert_eq!(found.deliveries[0].outcome.as_deref(), Some("the call ended"));
@@ -152,7 +153,8 @@ async fn what_was_under_way_when_the_process_ended_waits_again_and_is_in_doubt()
     let found = envelope(&store, &new).await;
     assert_eq!((found.verdict, found.under_way, found.in_doubt_since.is_some()), (None, None, true));
     assert_eq!(found.deliveries[0].outcome.as_deref(), Some("server stopped"));
-    assert_eq!(store.doubts(owner().id).await.unwrap(), [Doubtful { id: new.head.id, is_pending: false }]);
+    let doubts = store.doubts(owner().id).await.unwrap();
+    assert_eq!(doubts.iter().map(|doubt| (doubt.id, doubt.is_pending)).collect::<Vec<_>>(), [(new.head.id, false)]);
     assert_eq!(due(&store).await, [new.head.id]);
 }
 
@@ -173,6 +175,24 @@ async fn what_expires_next_is_known_and_gets_its_verdict_then_and_not_before() {
     assert_eq!(due(&store).await.len(), 2);
     assert_eq!(store.next_expiry().await.unwrap(), Some(at + SignedDuration::from_hours(1)));
     assert_eq!(store.counts().expired, 1);
+}
+
+#[tokio::test]
+async fn what_has_expired_is_looked_at_once_whatever_still_waits_of_it_and_what_comes_late_is_not_missed() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let (at, hour) = (soon(), SignedDuration::from_hours(1));
+    let held = expiring(b"x", at);
+    store.accept(held.clone()).await.unwrap();
+    assert!(begins(&store, &held, CallId::now()).await);
+    assert_eq!(store.expire(at + hour).await.unwrap(), 0, "its verdict is pending");
+    assert_eq!(store.next_expiry().await.unwrap(), None, "nobody walks over it again");
+    // The clock has been set back, or it was accepted while the look went on: it expires before what was looked at.
+    let late = expiring(b"y", at);
+    store.accept(late.clone()).await.unwrap();
+    assert!(store.next_expiry().await.unwrap().is_some_and(|next| next <= at));
+    assert_eq!(store.expire(at + hour).await.unwrap(), 1);
+    assert_eq!(verdict(&store, &late).await, Some(Verdict::Expired));
 }
 
 #[tokio::test]
