@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
-#[cfg(any(feature = "serve", feature = "exchange"))]
+#[cfg(any(feature = "serve", feature = "exchange", feature = "demo"))]
 use tokio_util::sync::CancellationToken;
 
 /// From here on a file that may not grow (`ulimit -f`) fails its write, and does not end the program. To be called in a runtime.
@@ -16,6 +16,23 @@ pub(crate) fn outlive_file_limits() -> anyhow::Result<()> {
 /// not done while it runs.
 #[cfg(feature = "serve")]
 pub(crate) fn until_ended() -> anyhow::Result<CancellationToken> {
+    until(|| {
+        tracing::warn!(
+            "SIGHUP ignored: the config is read at the start only; check a changed one and restart the server"
+        );
+        false
+    })
+}
+
+/// A token that is cancelled by SIGINT, SIGTERM, or the end of the terminal it was started from.
+#[cfg(any(feature = "exchange", feature = "demo"))]
+pub(crate) fn until_signal() -> anyhow::Result<CancellationToken> {
+    until(|| true)
+}
+
+/// A token that is cancelled by SIGINT, SIGTERM, or a SIGHUP that is said to be the end.
+#[cfg(any(feature = "serve", feature = "exchange", feature = "demo"))]
+fn until(hangup_ends: impl Fn() -> bool + Send + 'static) -> anyhow::Result<CancellationToken> {
     outlive_file_limits()?;
     let token = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -27,32 +44,12 @@ pub(crate) fn until_ended() -> anyhow::Result<CancellationToken> {
             tokio::select! {
                 _ = interrupt.recv() => break "SIGINT",
                 _ = terminate.recv() => break "SIGTERM",
-                _ = hangup.recv() => tracing::warn!(
-                    "SIGHUP ignored: the config is read at the start only; check a changed one and restart the server"
-                ),
+                _ = hangup.recv() => if hangup_ends() {
+                    break "SIGHUP";
+                },
             }
         };
         tracing::info!(signal = name, "ending");
-        cancelled.cancel();
-    });
-    Ok(token)
-}
-
-/// A token that is cancelled by SIGINT, SIGTERM, or the end of the terminal it was started from.
-#[cfg(any(feature = "exchange", feature = "demo"))]
-pub(crate) fn until_signal() -> anyhow::Result<CancellationToken> {
-    outlive_file_limits()?;
-    let token = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    let cancelled = token.clone();
-    // Lives as long as the runtime, which ends with the program.
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
         cancelled.cancel();
     });
     Ok(token)

@@ -179,8 +179,16 @@ fn is_marked(inbox: &Path) -> bool {
 }
 
 /// Whether there was a mark; there is none any more.
-fn take_mark(inbox: &Path) -> bool {
-    fs::remove_file(mark_of(inbox)).is_ok()
+///
+/// # Errors
+/// It stays. Whoever waits for its end would wait for ever.
+fn take_mark(inbox: &Path) -> io::Result<bool> {
+    let mark = mark_of(inbox);
+    match fs::remove_file(&mark) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{} cannot be removed: {error}", mark.display()))),
+    }
 }
 
 /// All that waits, until it is taken or has been tried often enough.
@@ -214,7 +222,7 @@ impl<'a> Round<'a> {
 
     async fn run(mut self) -> io::Result<Handed> {
         loop {
-            if take_mark(self.inbox) {
+            if take_mark(self.inbox)? {
                 self.look()?;
             }
             self.start();
@@ -360,8 +368,9 @@ impl HandoverStart {
                 let mut is_running = is_running.lock().unwrap_or_else(PoisonError::into_inner);
                 // 1: something was not taken. Any other code, and none, is of one that cannot hand over.
                 let cannot = ended.and_then(|status| status.code()).is_none_or(|code| code > 1);
-                // One that has found another at it leaves the mark to that.
-                if cannot || !is_marked(&inbox) || !is_free(&inbox) {
+                // One that has found another at it leaves the mark to that. One that could not take the mark would be
+                // started again and again: the next one sets its own.
+                if cannot || !is_free(&inbox) || !matches!(take_mark(&inbox), Ok(true)) {
                     *is_running = false;
                     return;
                 }

@@ -60,6 +60,24 @@ async fn alone(inbox: &Path, rules: &Rules, pace: Pace<'_>) -> Handed {
     }
 }
 
+/// The program puts something in the place of the mark that no mark can be removed from.
+#[test]
+fn a_mark_that_cannot_be_removed_ends_handing_over() {
+    let inbox = TempDir::new().unwrap();
+    let id = published(inbox.path(), "rain", "text/plain");
+    let mark = inbox.path().join(".hand-over.again");
+    let rules = shell(&format!("mkdir -p {}/in", mark.display()));
+    let (folder, (sender, ended)) = (inbox.path().to_owned(), std::sync::mpsc::channel());
+    // Beside this thread: before, it never ended.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        sender.send(runtime.block_on(hand_over(&folder, &rules, ONCE)))
+    });
+    let error = ended.recv_timeout(Duration::from_secs(60)).expect("it ends").unwrap_err();
+    assert!(error.to_string().contains(".hand-over.again cannot be removed"), "{error}");
+    assert!(is_done(inbox.path(), id), "what was taken is noted");
+}
+
 #[tokio::test]
 async fn a_folder_gets_a_file_under_the_id_once() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -68,7 +68,10 @@ struct Starter {
 
 impl Starter {
     fn start(line: &Path, answer: &Path, notify: &Path) -> Self {
-        let mut command = Command::new(RINGUP_WAIT);
+        Self::start_by(Command::new(RINGUP_WAIT), line, answer, notify)
+    }
+
+    fn start_by(mut command: Command, line: &Path, answer: &Path, notify: &Path) -> Self {
         command.arg("--line").arg(line).arg("--config").arg("the config").arg("--answer").arg(answer);
         command.env("NOTIFY_SOCKET", notify);
         let mut child = command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -176,6 +179,25 @@ fn a_config_by_which_no_call_is_answered_is_told_at_the_start() {
     drop(starter);
     let starter = Starter::start(&folder.path().join("no-line"), Path::new("/no/program"), &folder.path().join("none"));
     starter.wait("no decision program");
+}
+
+#[test]
+fn its_log_is_json_where_that_is_asked_for_and_what_stands_in_it_ends_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = folder.path().join("no \"line\"\\\u{1b}[2J\n\u{202e}");
+    let mut command = Command::new(RINGUP_WAIT);
+    command.env("RINGUP_LOG_FORMAT", "json");
+    let starter = Starter::start_by(command, &line, Path::new("/no/program"), &folder.path().join("no-manager"));
+    let heard = starter.wait("line not usable");
+    let last: serde_json::Value = serde_json::from_str(heard.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &"line not usable".into()), "{last}");
+    assert_eq!(last["port"], line.to_str().unwrap());
+    let at: jiff::Timestamp = last["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(at <= jiff::Timestamp::now());
+    for line in heard.lines() {
+        let _: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(!line.contains(modem::shown::is_harmful), "{line:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

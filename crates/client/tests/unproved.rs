@@ -3,58 +3,30 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod ringing;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use delivery::proof::{Bundle, CourierCredentials, EnrolmentSecret, Pin, PublicKey, SecretKey};
-use delivery::{Preamble, Reason, TerminalId};
-use exchange::{Config, Running};
+use delivery::proof::{CourierCredentials, Pin, PublicKey, SecretKey};
+use delivery::{Preamble, Reason};
 use jiff::Timestamp;
-use line::{ModemLine, Number, Port, PortAddress, RefusalReason, Rule, Screening};
+use line::{Number, RefusalReason, Rule};
 use link::{CloseReason, Link, LinkConfig, LocalAddress, PeerAddress};
-use modem::{Profile, Setup};
 use ringup_client::answer::{AnswerEnd, AnswerError, Heard, TerminalConfig, answer};
-use ringup_client::budget::{Budget, Limits};
-use ringup_client::identity::Identity;
-use ringup_client::inbox::{InboxConfig, Rules};
-use ringup_client::session::{Ended, LinkSettings, SessionError, receive, receive_online};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use ringup_client::budget::Budget;
+use ringup_client::session::{Ended, SessionError, receive, receive_online};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-/// Longer than a link may take to come to nothing.
-const PATIENCE: Duration = Duration::from_secs(120);
+use ringing::{hear, ringing};
 
 const RATE: u32 = 33_600;
 
 fn terminal(folder: &Path, server: PublicKey) -> TerminalConfig {
-    let mut callers = Screening::default();
-    assert!(callers.register("201".parse().unwrap(), Rule::default()));
-    let bundle = Bundle {
-        terminal: TerminalId::from_octets([1; 8]),
-        name: "owner".into(),
-        servers: vec![server],
-        callers: vec![],
-        number: None,
-        address: None,
-        secret: Some(EnrolmentSecret::from_octets([1; 32])),
-        expires_at: Timestamp::MAX,
-    };
-    Identity::enrol(&folder.join("state"), &bundle, Timestamp::now()).unwrap();
-    TerminalConfig {
-        callers,
-        home: None,
-        dial_prefix: String::new(),
-        inbox: InboxConfig { folder: folder.join("inbox"), rules: Rules::default(), hand_over: Vec::new() },
-        state: folder.join("state"),
-        server: None,
-        limits: Limits::default(),
-        linger: Duration::ZERO,
-        standing: None,
-        profile: Profile::GENERIC,
-        link: LinkSettings::default(),
-    }
+    ringing::terminal(folder, server, Rule::default())
 }
 
 fn stranger() -> PublicKey {
@@ -67,38 +39,6 @@ fn counted(config: &TerminalConfig) -> (usize, usize) {
     let spent: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     let count = |what: &str| spent[what].as_array().map_or(0, Vec::len);
     (count("unproved"), count("lost"))
-}
-
-async fn hear(dte: &mut (impl AsyncRead + Unpin), wanted: &str) {
-    let mut heard = Vec::new();
-    let read = async {
-        while !String::from_utf8_lossy(&heard).contains(wanted) {
-            heard.push(dte.read_u8().await.unwrap());
-        }
-    };
-    let in_time = timeout(PATIENCE, read).await.is_ok();
-    assert!(in_time, "waited for {wanted:?}, heard {:?}", String::from_utf8_lossy(&heard));
-}
-
-/// An exchange with a caller at 201 who has just begun to ring 301, and the port of 301.
-async fn ringing(folder: &Path) -> (Running, DuplexStream, Port) {
-    let line = folder.join("line");
-    let config: Config = format!(
-        "ring_cycle = \"300ms\"\ncaller_id_delay = \"50ms\"\ntraining = \"10ms\"\n\
-         [[station]]\nnumber = \"201\"\nmemory = true\n[[station]]\nnumber = \"301\"\npty = {line:?}\n"
-    )
-    .parse()
-    .unwrap();
-    let exchange = Running::start(config).await.unwrap();
-    let port = PortAddress::Device(line);
-    drop(ModemLine::open(&port, Setup::default()).await.unwrap());
-    let port = Port::open(&port).unwrap();
-    port.write_all(b"ATE0+VCID=1\r").unwrap();
-    let mut caller = exchange.station_stream("201").unwrap();
-    caller.write_all(b"ATE0\r").await.unwrap();
-    hear(&mut caller, "OK\r\n").await;
-    caller.write_all(b"ATDT301\r").await.unwrap();
-    (exchange, caller, port)
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 //! RINGs that follow each other within [`RING_APART`] are one: two bursts (Australia, New Zealand, Ireland, India, the
 //! United Kingdom), or a modem that says it in two ways (`+CRING: REL ASYNC` and `RING`).
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use modem::{CallerId, RingKind};
@@ -31,7 +32,7 @@ pub const QUIET_AFTER: Duration = Duration::from_secs(8);
 pub const RING_APART: Duration = Duration::from_secs(2);
 
 /// Who is calling, as far as the exchange told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Caller {
     /// The number presented. It may be forged.
     Number(Number),
@@ -39,6 +40,17 @@ pub enum Caller {
     Withheld,
     /// No caller ID came, or none that is a number.
     Absent,
+}
+
+/// As it stands in logs: the last three digits, or why there are none.
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => fmt::Debug::fmt(number, f),
+            Self::Withheld => f.write_str("withheld"),
+            Self::Absent => f.write_str("absent"),
+        }
+    }
 }
 
 impl From<&CallerId> for Caller {
@@ -314,5 +326,7 @@ mod tests {
     fn digits_that_are_no_number_are_no_caller() {
         assert_eq!(Caller::from(&id(&"1".repeat(30))), Caller::Absent);
         assert_eq!(Caller::from(&CallerId::Withheld), Caller::Withheld);
+        let shown = [Caller::Number("0661234567".parse().unwrap()), Caller::Withheld, Caller::Absent];
+        assert_eq!(shown.map(|caller| format!("{caller:?}")), ["..567", "withheld", "absent"]);
     }
 }

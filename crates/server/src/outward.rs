@@ -23,6 +23,13 @@ pub use url::{HttpUrl, HttpUrlError};
 const ADDRESSES_MAX: usize = 16;
 const ADDRESSES_TRIED: usize = 2;
 
+fn not_allowed(address: Option<&IpAddr>) -> String {
+    match address {
+        Some(address) => format!("it is at {address}, an address that is not spoken to"),
+        None => "the name has no address".to_owned(),
+    }
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum OutwardError {
@@ -30,7 +37,7 @@ pub enum OutwardError {
     #[error("the name does not resolve: {0}")]
     Resolve(#[source] io::Error),
     /// It resolves to addresses that are not spoken to for whoever named it, such as this machine's; to none, if it is empty.
-    #[error("it is at an address that is not spoken to: {0:?}")]
+    #[error("{}", not_allowed(.0.as_ref()))]
     NotAllowed(Option<IpAddr>),
     /// Nobody listens there.
     #[error("no connection: {0}")]

@@ -31,7 +31,7 @@ pub(crate) async fn look_at_start(store: Store, alarms: Alarms, shutdown: Cancel
         Some(Ok(faults)) if faults.is_empty() => alarms.clear(AlarmKind::Store, "database").await,
         Some(Ok(faults)) => {
             let detail = "damaged: see `ringup store check`; restore the last backup, or messages will be lost";
-            tracing::error!(?faults, "the database is damaged");
+            tracing::error!(faults = faults.join("; "), "the database is damaged");
             alarms.raise(AlarmKind::Store, "database", format!("{detail}. {}", faults.join("; "))).await;
         }
         Some(Err(error)) => tracing::error!(error = with_causes(&error), "the database could not be looked at"),

@@ -32,12 +32,14 @@ Options:
   -V, --version     the version
 
 It runs until it is ended. It answers nothing by itself.
+Logs go to standard error; RINGUP_LOG_FORMAT=json has each line an object of JSON.
 ";
 
 fn main() -> ExitCode {
     match configure() {
         Ok(Some(config)) => {
-            if tracing::subscriber::set_global_default(PlainLog).is_err() {
+            let format = Format::from_environment();
+            if tracing::subscriber::set_global_default(Log(format)).is_err() {
                 unreachable!("nothing else sets a subscriber");
             }
             run(&config)
@@ -94,18 +96,43 @@ fn beside_this_program() -> PathBuf {
     beside.filter(|program| program.exists()).unwrap_or_else(|| PathBuf::from("ringup"))
 }
 
-/// One line an event on standard error: enough for a program with a handful of events, and nothing to allocate at rest.
-struct PlainLog;
+/// How a line of the log is written, as `ringup` has it.
+#[derive(Clone, Copy)]
+enum Format {
+    Text,
+    Json,
+}
 
-impl Subscriber for PlainLog {
+impl Format {
+    fn from_environment() -> Self {
+        let is_json = std::env::var("RINGUP_LOG_FORMAT").is_ok_and(|format| format == "json");
+        if is_json { Self::Json } else { Self::Text }
+    }
+}
+
+/// One line an event on standard error: enough for a program with a handful of events, and nothing to allocate at rest.
+struct Log(Format);
+
+impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::INFO
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(format!("{} ringup-wait:", event.metadata().level()));
-        event.record(&mut line);
-        let text = format!("{}\n", shown::line(&line.0));
+        let level = event.metadata().level();
+        let text = match self.0 {
+            Format::Text => {
+                let mut line = TextLine(format!("{level} ringup-wait:"));
+                event.record(&mut line);
+                format!("{}\n", shown::line(&line.0))
+            }
+            Format::Json => {
+                let now = jiff::Timestamp::now();
+                let mut line = JsonLine(format!("{{\"timestamp\":\"{now:.6}\",\"level\":\"{level}\""));
+                event.record(&mut line);
+                format!("{}}}\n", line.0)
+            }
+        };
         let _ = std::io::stderr().write_all(text.as_bytes()); // nowhere left to complain
     }
 
@@ -118,15 +145,50 @@ impl Subscriber for PlainLog {
     fn exit(&self, _: &Id) {}
 }
 
-struct Line(String);
+struct TextLine(String);
 
-impl Visit for Line {
+impl Visit for TextLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        use fmt::Write as _;
-        let written = match field.name() {
-            "message" => write!(self.0, " {value:?}"),
-            name => write!(self.0, " {name}={value:?}"),
+        self.0 += &match field.name() {
+            "message" => format!(" {value:?}"),
+            name => format!(" {name}={value:?}"),
         };
-        debug_assert!(written.is_ok(), "writing to a String cannot fail");
+    }
+}
+
+/// An object that is not closed yet.
+struct JsonLine(String);
+
+impl JsonLine {
+    fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        self.0 += &format!(",\"{}\":{value}", field.name());
+    }
+
+    /// What is harmful in a line of text gets an escape that JSON has, too.
+    fn put_text(&mut self, field: &Field, text: &str) {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        self.put(field, format_args!("\"{}\"", shown::line(&text)));
+    }
+}
+
+impl Visit for JsonLine {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put_text(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put_text(field, &format!("{value:?}"));
     }
 }

@@ -404,7 +404,7 @@ impl Session {
                     return match hearing {
                         _ if self.is_proved_by_link() => Outcome::Idle("no request that was recognised"),
                         Some(_) => Outcome::NotProved(SPACED.to_owned()),
-                        None => Outcome::NotProved(format!("nothing in {first_proof:?}")),
+                        None => Outcome::NotProved(format!("nothing in {} s", first_proof.as_secs())),
                     };
                 }
                 Ok(stream) = link.submission() => {

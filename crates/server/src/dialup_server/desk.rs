@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::DialupConfig;
 use super::calls::Calls;
 use super::relay::Relay;
+use crate::causes::with_causes;
 use crate::dialup::line_task::{Attempt, Desk, Order, SessionResult};
 use crate::dialup::{Allowance, LineConfig, LineState};
 use crate::directory::{CallRecord, Direction, Name};
@@ -63,10 +64,13 @@ impl Desk for TrunkDesk {
             Caller::Withheld | Caller::Absent => None,
         };
         let party = far_end.party.parse().ok()?;
-        let begun = self.calls.begin(call, INCOMING_LONGEST, None);
-        if !matches!(begun, Ok(true)) {
-            tracing::error!(line = %line.name, ?begun, "ring not answered");
-            return None;
+        match self.calls.begin(call, INCOMING_LONGEST, None) {
+            Ok(true) => {}
+            Ok(false) => return None, // an id that was just made is known to nobody
+            Err(error) => {
+                tracing::error!(line = %line.name, error = with_causes(&error), "ring not answered");
+                return None;
+            }
         }
         let mut record = CallRecord::begin(Direction::Incoming, line.name.clone(), number, party);
         record.id = call;

@@ -68,7 +68,7 @@ impl Store {
             })
             .await?;
         if !stale.is_empty() {
-            tracing::warn!(rows = ?stale, "verdicts can no longer be told");
+            tracing::warn!(verdicts = stale.len(), "verdicts can no longer be told");
             self.tellings_ended(stale.into_iter().map(|id| (id, None)).collect()).await?;
         }
         Ok(due)
