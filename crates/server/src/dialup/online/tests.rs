@@ -240,3 +240,21 @@ async fn whoever_named_a_terminal_three_times_in_vain_does_not_keep_it_out_at_it
     assert_eq!(connected(scene.report().await), terminal.id);
     assert!(!scene.shared().strangers().is_spaced(&stranger, std::time::Instant::now()));
 }
+
+#[tokio::test]
+async fn whoever_rings_a_terminal_is_told_when_it_is_connected_and_not_when_another_is() {
+    let mut scene = Scene::new().await;
+    let address = open(&mut scene).await;
+    let ((rung, key), (other, others_key)) = (scene.enrolled(1).await, scene.enrolled(2).await);
+    let (shared, id) = (scene.shared().clone(), rung.id);
+    let ringing = tokio::spawn(async move { shared.has_come(id).await });
+    let (_shelf, _others) = scene.receive(notice(address, &other).await, &others_key, None, LINGER);
+    assert_eq!(connected(scene.report().await), other.id);
+    tokio::task::yield_now().await;
+    assert!(!ringing.is_finished());
+    let (_shelf, _receiving) = scene.receive(notice(address, &rung).await, &key, None, LINGER);
+    assert_eq!(connected(scene.report().await), rung.id);
+    ringing.await.unwrap();
+    // A ring that begins now is over before it begins.
+    scene.shared().has_come(rung.id).await;
+}

@@ -41,10 +41,10 @@ fn by_words(text: &str) -> Option<Timestamp> {
         let lower = word.to_ascii_lowercase();
         let named = lower.get(..3).and_then(|head| MONTHS.iter().position(|month| *month == head));
         if let Some(signed) = lower.strip_prefix('+').or_else(|| lower.strip_prefix('-')) {
-            let (hours, minutes) = (signed.get(..2)?.parse::<i64>().ok()?, signed.get(2..)?.trim_matches(':'));
-            let minutes = hours * 60 + minutes.parse::<i64>().unwrap_or_default();
+            let (hours, minutes) = (signed.get(..2)?.parse::<u8>().ok()?, signed.get(2..)?.trim_matches(':'));
+            let minutes = i32::from(hours) * 60 + i32::from(minutes.parse::<u8>().unwrap_or_default());
             let sign = if lower.starts_with('-') { -60 } else { 60 };
-            offset = Offset::from_seconds(i32::try_from(minutes * sign).ok()?).ok()?;
+            offset = Offset::from_seconds(minutes * sign).ok()?;
         } else if word.contains(':') {
             let mut parts = word.split(':').map(|part| part.split('.').next().unwrap_or_default().parse::<i8>().ok());
             time = (parts.next()??, parts.next()??, parts.next().flatten().unwrap_or_default());
@@ -93,6 +93,8 @@ mod tests {
             assert_eq!(parse(text).map(|at| at.to_string()).as_deref(), Some("2026-11-02T12:00:00Z"), "{text:?}");
         }
         assert_eq!(parse("2026-11-02").map(|at| at.to_string()).as_deref(), Some("2026-11-02T00:00:00Z"));
+        let absurd = ["2 Nov 2026 12:00 +019223372036854775807", "2 Nov 2026 12:00 -99:99999999999999999999"];
+        assert_eq!(absurd.map(parse).map(|at| at.is_some()), [true, false]);
         for text in ["", "soon", "Mon, 99 Nov 2026 12:00 GMT", "32767 32767", "+", "-\u{e9}", "1:", "2026"] {
             assert_eq!(parse(text), None, "{text:?}");
         }

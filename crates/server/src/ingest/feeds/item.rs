@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -42,10 +43,11 @@ impl Fields {
         [id, title, url, summary, content].iter().all(|field| field.as_ref().is_none_or(String::is_empty))
     }
 
-    /// A digest of what it says, its id left aside. White space does not count.
+    /// A digest of what it says, its id left aside. White space does not count, nor the time of day: some feeds date an item
+    /// anew whenever they are read, and each reading would be a call for each subscriber.
     fn digest(&self) -> String {
         let Self { id: _, title, url, summary, content, date } = self;
-        let date = date.map(|at| at.to_string());
+        let date = date.map(|at| at.to_zoned(TimeZone::UTC).date().to_string());
         let mut hash = Sha256::new();
         for field in [url, title, &date, summary, content] {
             for word in field.iter().flat_map(|field| field.split_whitespace()) {
@@ -68,7 +70,11 @@ impl Item {
         let begin = text.find(['<', '{']).ok_or("it has neither XML nor JSON in it")?;
         let mut found = match text.as_bytes()[begin] {
             b'<' => xml::read(&text[begin..], url)?,
-            _ => json::read(&text[begin..], url)?,
+            // A brace may also be part of what a program of the web server has said before.
+            _ => json::read(&text[begin..], url).or_else(|why| {
+                let markup = text[begin..].find('<').and_then(|at| xml::read(&text[begin + at..], url).ok());
+                markup.ok_or(why)
+            })?,
         };
         found.reverse();
         found.sort_by_key(|fields| fields.date);

@@ -60,6 +60,8 @@ fn an_item_without_an_id_is_known_by_what_it_says() {
     };
     let warnings = [("wind", 2), ("storm", 3), ("storm", 4)].map(|(text, day)| names(&warning(text, day))[0]);
     assert!(warnings[0] != warnings[1] && warnings[1] != warnings[2], "the same link and title on another day");
+    let at = |time: &str| format!("<item><title>w</title><pubDate>2 Nov 2026 {time} GMT</pubDate></item>");
+    assert_eq!(names(&at("12:00:00")), names(&at("12:15:01")), "dated anew at each reading");
     let json = |text: &str| {
         format!("{{\"version\":\"https://jsonfeed.org/version/1\",\"items\":[{{\"content_text\":\"{text}\"}}]}}")
     };
@@ -161,4 +163,16 @@ fn a_damaged_feed_is_read_or_refused_and_nothing_else() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_program_says_before_the_feed_is_none_of_it() {
+    let feed = rss("<item><guid>1</guid><title>rain</title></item>");
+    for before in
+        ["PHP Warning: {main} thrown in index.php on line 3\n", "\u{feff}\n", "<br />\n<b>Warning</b>: {x} <br />"]
+    {
+        assert_eq!(shown(&format!("{before}{feed}"))[0]["title"], "rain", "{before}");
+    }
+    let error = Item::read_all(b"{\"items\":[{\"content_html\":\"<p>\"}]", None, URL).unwrap_err();
+    assert!(error.contains("JSON Feed"), "{error}");
 }
