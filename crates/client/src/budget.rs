@@ -20,6 +20,9 @@ use line::{Number, RATE_PERIOD};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+/// A clock before this is wrong: a machine without a battery for it begins in 1970, until something sets it.
+const CLOCK_WRONG_BEFORE: Timestamp = Timestamp::constant(1_735_689_600, 0); // 2025
+
 /// Over which calls and minutes are counted.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Calls of one number in an hour that may prove nothing before its answers are spaced.
@@ -305,9 +308,13 @@ impl Spent {
         HEARING.saturating_sub(recent.map(|heard| Duration::from_millis(heard.millis)).sum())
     }
 
-    /// A call from the future was placed by a clock that was wrong: it is as old as the clock that is right.
+    /// A call from the future, or from before the program was written, was placed by a clock that was wrong: it is as old as the
+    /// clock that is right. One that is wrong itself puts no time right.
     fn forget(&mut self, now: Timestamp) {
-        self.calls.iter_mut().for_each(|call| call.at = call.at.min(now));
+        if now >= CLOCK_WRONG_BEFORE {
+            let is_wrong = |at: Timestamp| at > now || at < CLOCK_WRONG_BEFORE;
+            self.calls.iter_mut().filter(|call| is_wrong(call.at)).for_each(|call| call.at = now);
+        }
         self.calls.retain(|call| now.duration_since(call.at) < DAY);
     }
 }
@@ -396,6 +403,23 @@ mod tests {
         assert_eq!((budget.acted_on(&number, noon()), budget.is_spaced(&number, noon())), (0, false));
         assert!(budget.reserve(TEN_MINUTES, noon() + 23 * HOUR).is_err());
         assert!(budget.reserve(TEN_MINUTES, noon() + 24 * HOUR).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_begins_in_1970_sets_no_call_free_before_it_is_right_nor_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let (budget, boot) = (budget(&folder, 2, 100), Timestamp::UNIX_EPOCH + 5 * SignedDuration::from_mins(1));
+        let _ = budget.reserve(TEN_MINUTES, noon()).unwrap();
+        let _ = budget.reserve(TEN_MINUTES, boot).unwrap();
+        assert!(budget.reserve(TEN_MINUTES, boot + HOUR).is_err(), "two were placed");
+        assert!(budget.reserve(TEN_MINUTES, noon() + HOUR).is_err(), "and are when the clock is right again");
+        let _ = budget.reserve(TEN_MINUTES, noon() + 25 * HOUR).unwrap();
+        // One that is never set: a day is a day.
+        let folder = tempfile::tempdir().unwrap();
+        let budget = self::budget(&folder, 1, 100);
+        let _ = budget.reserve(TEN_MINUTES, boot).unwrap();
+        assert!(budget.reserve(TEN_MINUTES, boot + 23 * HOUR).is_err());
+        assert!(budget.reserve(TEN_MINUTES, boot + 24 * HOUR).is_ok());
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Inbox {
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let made = fs::create_dir_all(&incoming).and_then(|()| close_to_others(folder, INBOX_MODE_MAX));
         let made = made.and_then(|()| sync_folder(folder)).and_then(|()| sync_folder(parent));
+        let made = made.and_then(|()| part::remove_abandoned(&incoming));
         made.map_err(|source| InboxError { path: folder.to_owned(), source })?;
         Ok(Self { folder: folder.to_owned(), rules: Rules::default(), handover: None })
     }

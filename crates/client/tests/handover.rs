@@ -267,3 +267,36 @@ async fn an_application_is_asked_until_it_says_2xx_and_a_redirect_is_a_no() {
         );
     }
 }
+
+/// Whether a process is there, and not only waiting for its parent to look.
+fn is_alive(process: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+#[tokio::test]
+async fn a_program_that_hangs_is_ended_with_all_that_it_has_started() {
+    let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = published(inbox.path(), "rain", "text/plain");
+    let started = out.path().join("started");
+    let rules = shell(&format!("sleep 600 & echo $! >{0}.part; mv {0}.part {0}; wait", started.display()));
+    let hangs = async {
+        while !started.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // From here on nothing but the clock can end it, and that stands before its end at once.
+        tokio::time::pause();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        handed = alone(inbox.path(), &rules, ONCE) => assert_eq!((handed.taken, handed.left), (0, 1)),
+        () = hangs => {}
+    }
+    let child = fs::read_to_string(&started).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while is_alive(child.trim()) {
+        assert!(std::time::Instant::now() < deadline, "{child} goes on");
+        std::thread::yield_now();
+    }
+    assert!(!is_done(inbox.path(), id));
+}

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use delivery::proof::{CourierCredentials, Pin, SecretKey, Secured, TerminalCredentials};
@@ -169,6 +169,30 @@ async fn a_packed_message_is_gone_on_with_in_the_form_in_which_it_began() {
     assert!(courier.deliver(&plain, offset, false).await.is_err(), "as it is, behind a packed beginning");
     assert_eq!(courier.deliver(&parcel, offset, false).await.unwrap(), Receipt::Stored);
     assert_eq!(fs::read(Inbox::content_path(folder.path(), &parcel.head().id.to_string())).unwrap(), content);
+}
+
+#[test]
+fn a_part_that_nobody_sends_any_more_does_not_fill_the_disk() {
+    let folder = TempDir::new().unwrap();
+    let days = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+    let part = |name: &str, written: SystemTime| {
+        let part = folder.path().join(".incoming").join(name);
+        fs::create_dir_all(&part).unwrap();
+        let content = fs::File::create(part.join("content")).unwrap();
+        content.set_modified(written).unwrap();
+        part
+    };
+    let [expired, fresh] = [31, 29].map(|age| part(&MessageId::now().to_string(), days(age)));
+    let by_a_wrong_clock = part(&MessageId::now().to_string(), SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+    let broken_off = part(&format!("{}.removed", MessageId::now()), days(0));
+    let held = part(&MessageId::now().to_string(), days(31));
+    let session = fs::File::open(&held).unwrap();
+    session.lock().unwrap();
+    for _ in 0..2 {
+        Inbox::open(folder.path()).unwrap();
+        let there = [&expired, &broken_off, &fresh, &by_a_wrong_clock, &held].map(|part| part.exists());
+        assert_eq!(there, [false, false, true, true, true]);
+    }
 }
 
 #[tokio::test]

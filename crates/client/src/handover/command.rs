@@ -2,11 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
 use modem::shown;
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::HandoverError;
@@ -37,6 +39,7 @@ pub(super) async fn run(words: &[OsString], entry: &Entry) -> Result<(), Handove
         .env("RINGUP_RECEIVED_AT", note.received_at.to_string())
         .stdin(Stdio::from(content))
         .stdout(Stdio::null())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let mut child = child.map_err(|source| HandoverError::Start { program: name.clone(), source })?;
@@ -44,7 +47,19 @@ pub(super) async fn run(words: &[OsString], entry: &Entry) -> Result<(), Handove
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(HandoverError::Exit { program: name, status }),
         Ok(Err(source)) => Err(HandoverError::Start { program: name, source }),
-        Err(_) => Err(HandoverError::TooLong(LONGEST)),
+        Err(_) => {
+            end_group(&child);
+            Err(HandoverError::TooLong(LONGEST))
+        }
+    }
+}
+
+/// Ends a program with all that it has started: each try would leave another otherwise.
+fn end_group(child: &Child) {
+    // Not waited for yet: the id is still the group's.
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(Err(errno)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
+        tracing::warn!(error = %io::Error::from(errno), "a program that takes too long could not be ended");
     }
 }
 

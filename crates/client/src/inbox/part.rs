@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use delivery::proof::write_secret;
 use delivery::{Arrival, Digest, StoreError, UnpackError, unpack};
@@ -106,6 +106,40 @@ fn unpack_in(folder: &Path, packed: u64) -> Result<Written, StoreError> {
     let _ = fs::remove_file(folder.join("offset"));
     file.sync_all().and_then(|()| fs::rename(&unpacked, &content)).map_err(disk("unpack a message"))?;
     Ok(Written { size, digest })
+}
+
+/// How long a part waits for the rest of its message: as long as a server keeps its doubts.
+const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Nothing was written before this but by a clock that was wrong.
+const CLOCK_WRONG_BEFORE: Duration = Duration::from_secs(1_735_689_600); // 2025
+
+/// Removes parts of messages that nobody sends any more (they have expired, or were cancelled), and what a crash has left of messages
+/// that were being removed. What cannot be removed now is by the next session.
+pub(super) fn remove_abandoned(incoming: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(incoming)? {
+        let folder = entry?.path();
+        if let Err(error) = remove_if_abandoned(&folder) {
+            tracing::warn!(part = %folder.display(), %error, "a part that nobody sends any more stays");
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_abandoned(folder: &Path) -> io::Result<()> {
+    if folder.extension().is_some_and(|extension| extension == "removed") {
+        return fs::remove_dir_all(folder);
+    }
+    let part = File::open(folder)?;
+    if flock(&part, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(()); // a session has it in hand
+    }
+    let path = folder.join("content");
+    let content = if path.exists() { File::open(path)? } else { part.try_clone()? };
+    let (written, now, right) = (content.metadata()?.modified()?, SystemTime::now(), UNIX_EPOCH + CLOCK_WRONG_BEFORE);
+    if written < right && now >= right {
+        return content.set_modified(now); // its age counts from here
+    }
+    if written.elapsed().is_ok_and(|age| age >= ABANDONED_AFTER) { fs::remove_dir_all(folder) } else { Ok(()) }
 }
 
 fn disk(operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {

@@ -54,10 +54,12 @@ impl Hours {
         if is_open(now) {
             return now.clone();
         }
-        let (zone, mut day, mut last) = (now.time_zone(), now.date(), now.clone());
+        // A clock that is set back over midnight has a part of yesterday once more.
+        let yesterday = now.date().yesterday().unwrap_or(now.date());
+        let (zone, mut day, mut last) = (now.time_zone(), yesterday, now.clone());
         let set = zone.following(now.timestamp()).map(|set| set.timestamp()).take(DAYS_LOOKED);
         let set: Vec<_> = set.take_while(|set| set.duration_since(now.timestamp()).as_hours() < 24 * 64).collect();
-        for _ in 0..DAYS_LOOKED {
+        for _ in 0..=DAYS_LOOKED {
             let mut moments: Vec<_> = self.beginnings(day).flat_map(|minute| instants(zone, day, minute)).collect();
             // The clock is set: what was closed may be open at once.
             moments.extend(set.iter().filter(|set| set.to_zoned(zone.clone()).date() == day));
@@ -118,6 +120,8 @@ mod tests {
     const BEIRUT: &str = "EET-2EEST,M3.5.0/0,M10.5.0/0";
     const LORD_HOWE: &str = "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0";
     const ST_JOHNS: &str = "NST3:30NDT,M3.2.0,M11.1.0";
+    /// As it was until 2011: a minute past midnight it is 23:01 again.
+    const ST_JOHNS_ONCE: &str = "NST3:30NDT,M4.1.0/0:01,M10.5.0/0:01";
     const KOLKATA: &str = "IST-5:30";
     const UTC: &str = "UTC0";
 
@@ -148,6 +152,8 @@ mod tests {
             (BERLIN, "2027-10-30T12:00:00", "sun 08:00-08:30", "2027-10-31T07:00:00Z"),
             (NEW_YORK, "2027-03-14T01:59:00", "sun 02:15-02:45", "2027-03-14T07:00:00Z"),
             (BEIRUT, "2027-03-27T23:59:30", "00:00-00:30", "2027-03-27T22:00:00Z"),
+            (ST_JOHNS_ONCE, "2027-10-31T00:00:59-02:30", "23:00-24:00", "2027-10-31T02:31:00Z"),
+            (ST_JOHNS_ONCE, "2027-10-31T00:00:59-02:30", "23:30-23:45", "2027-10-31T03:00:00Z"),
             (KOLKATA, "2027-03-28T12:00:00", "sun 08:00-13:00", "2027-03-28T06:30:00Z"),
         ] {
             assert_eq!(opens(zone, &[window], &[], now), opening, "{zone} {now} {window}");
