@@ -282,7 +282,7 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_has_started() {
     let rules = shell(&format!("sleep 600 & echo $! >{0}.part; mv {0}.part {0}; wait", started.display()));
     let hangs = async {
         while !started.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
         // From here on nothing but the clock can end it, and that stands before its end at once.
         tokio::time::pause();
