@@ -503,6 +503,7 @@ impl TerminalVerbs {
                 if !desk.json {
                     note.iter().for_each(|note| eprintln!("{note}"));
                     eprintln!("{}", after_adding(&name, &trust, !added["chap_secret"].is_null()));
+                    open_registration(&name, &trust, &may_subscribe).iter().for_each(|open| eprintln!("{open}"));
                 }
             }
             TerminalVerb::Invite { name, callers, no_caller, expires, output } => {
@@ -608,6 +609,14 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
         "number-only" => format!("warning: any machine that answers the number of {name} receives its messages"),
         _ => format!("make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"),
     }
+}
+
+/// What a terminal may read that nobody has limited.
+fn open_registration(name: &Name, trust: &str, may_subscribe: &[String]) -> Option<String> {
+    let has_key = matches!(trust, "key" | "certificate");
+    (has_key && may_subscribe.is_empty()).then(|| {
+        format!("{name} may register for every topic, and so read what is sent to all of them; --may-subscribe FILTER, when it is added, limits that")
+    })
 }
 
 /// What a pause means.
@@ -747,6 +756,16 @@ impl CallVerbs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_that_may_read_every_topic_is_pointed_out_when_it_is_added() {
+        let name = "owner".parse().unwrap();
+        for trust in ["key", "certificate"] {
+            assert!(open_registration(&name, trust, &[]).unwrap().contains("--may-subscribe"));
+        }
+        assert_eq!(open_registration(&name, "key", &["news/#".to_owned()]), None);
+        assert_eq!(open_registration(&name, "chap", &[]), None, "it cannot register by itself");
+    }
 
     #[test]
     fn what_is_in_an_array_is_shown_whatever_it_is() {

@@ -9,6 +9,7 @@
 
 mod courier;
 mod encoding;
+mod environment;
 mod fields;
 mod message;
 mod octets;
@@ -24,6 +25,7 @@ pub mod topic;
 
 pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
 pub use encoding::{EncodingError, UNPACKED_OCTETS_MAX, UnpackError, unpack};
+pub use environment::passed_on;
 pub use message::{
     Arrival, ContentType, ContentTypeError, Digest, DigestError, Manner, MessageHead, MessageId, MessageIdError,
     Parcel, Urgency, UrgencyError,

@@ -36,7 +36,7 @@ pub use key_file::{KeyFileError, write_secret};
 pub use pins::Pin;
 pub(crate) use server_keys::SERVER_KEYS_OCTETS_MAX;
 pub use server_keys::{ServerKeyList, ServerKeyListError};
-pub use sessions::SessionShelf;
+pub use sessions::{SessionShelf, UnadoptedSession};
 pub use stream::{Proof, Proved, Secured};
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use modem::shown;
+
 /// Octets of a topic or a filter.
 const TOPIC_OCTETS_MAX: usize = 200;
 
@@ -17,8 +19,10 @@ pub struct TopicFilter(Box<str>);
 /// The text is no topic, or no filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// Empty, too long, or with characters that cannot be seen.
-    #[error("a topic has 1 to {TOPIC_OCTETS_MAX} octets, such as news/weather, and no control characters")]
+    /// Empty, too long, or with characters that cannot be seen or make it read differently from what it is.
+    #[error(
+        "a topic has 1 to {TOPIC_OCTETS_MAX} octets, such as news/weather, no control characters and no direction marks (such as U+202E)"
+    )]
     Text,
     /// A wildcard in a topic.
     #[error("a topic has no + and no #; those are for filters")]
@@ -29,7 +33,7 @@ pub enum TopicError {
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {
-    let is_text = !text.is_empty() && text.len() <= TOPIC_OCTETS_MAX && !text.chars().any(char::is_control);
+    let is_text = !text.is_empty() && text.len() <= TOPIC_OCTETS_MAX && !text.contains(shown::is_harmful);
     if is_text { Ok(()) } else { Err(TopicError::Text) }
 }
 
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_is_no_topic_or_filter_is_refused() {
-        for text in ["", "a\nb", &"a".repeat(201)] {
+        for text in ["", "a\nb", &"a".repeat(201), "level/\u{202e}hgih", "a\u{2028}b"] {
             assert_eq!(text.parse::<Topic>(), Err(TopicError::Text), "{text:?}");
             assert_eq!(text.parse::<TopicFilter>(), Err(TopicError::Text), "{text:?}");
         }

@@ -26,6 +26,11 @@ impl Door {
         Self { standing: Arc::default(), max, of_one_max, local_max: of_one_max }
     }
 
+    /// A door with so many seats behind it, of which one address gets half at most, however few they are.
+    pub(crate) fn shared(seats: usize, of_one_max: usize) -> Self {
+        Self::new(seats, of_one_max.min(seats.div_ceil(2)))
+    }
+
     /// The same door with another limit for this machine's own addresses.
     #[must_use]
     pub(crate) fn with_local_max(self, local_max: usize) -> Self {
@@ -92,6 +97,16 @@ mod tests {
         assert!(door.enter(address("192.0.2.2")).is_some());
         places.pop();
         assert!(door.enter(address("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn one_address_never_has_all_seats_where_they_are_few() {
+        for (seats, of_one) in [(6, 3), (7, 4), (512, 128)] {
+            let door = Door::shared(seats, 128);
+            let places: Vec<_> = (0..600).filter_map(|_| door.enter(address("192.0.2.1"))).collect();
+            assert_eq!(places.len(), of_one, "of {seats}");
+            assert!(door.enter(address("192.0.2.2")).is_some());
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use delivery::{ContentType, MessageHead, MessageId, TerminalId, Topic};
 use jiff::{Timestamp, Zoned};
 use line::Home;
-use modem::shown;
 use tokio::sync::mpsc;
 
 use crate::alarms::{AlarmKind, Alarms};
@@ -54,9 +53,6 @@ pub enum Refusal {
     /// A destination to which this provider may not send, whether there is such a terminal or not.
     #[error("this provider may not send to {0}; the server's operator can let it")]
     ForbiddenDestination(Destination),
-    /// A topic that reads differently from what it is.
-    #[error("a topic has no control characters and no direction marks (such as U+202E)")]
-    UnreadableTopic,
     /// A topic under which this provider may not send.
     #[error("this provider may not send under the topic {0}; the server's operator can let it")]
     ForbiddenTopic(Topic),
@@ -99,14 +95,14 @@ impl From<StoreError> for Refusal {
 
 /// A submission whose provider may send it to its recipients: what is left to come is the content.
 #[derive(Debug)]
-pub(crate) struct Admitted {
+pub(crate) struct Permitted {
     provider: Provider,
     terminals: Vec<TerminalId>,
     is_for_subscribers: bool,
     handling: Handling,
 }
 
-impl Admitted {
+impl Permitted {
     /// Whose it is.
     pub(crate) fn provider(&self) -> &Name {
         &self.provider.name
@@ -181,20 +177,20 @@ impl Intake {
     /// [`Refusal`]; nothing is stored then.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
         let Submission { provider, recipients, content_type, content, handling } = submission;
-        let admitted = self.admit(provider, recipients, handling).await?;
-        self.take(admitted, content_type, content).await
+        let permitted = self.permit(provider, recipients, handling).await?;
+        self.take(permitted, content_type, content).await
     }
 
     /// Checks all that can be checked before the content is here: recipients, rights, expiry.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub(crate) async fn admit(
+    pub(crate) async fn permit(
         &self,
         provider: Provider,
         recipients: Vec<Recipient>,
         mut handling: Handling,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Permitted, Refusal> {
         match recipients.len() {
             0 => return Err(Refusal::NoDestination),
             1..=RECIPIENTS_MAX => {}
@@ -217,27 +213,24 @@ impl Intake {
                 }
             }
         }
-        if handling.topic.as_ref().is_some_and(|topic| topic.to_string().contains(shown::is_harmful)) {
-            return Err(Refusal::UnreadableTopic);
-        }
         if let Some(topic) = handling.topic.as_ref().filter(|topic| !allow_topic(&provider.may_send, topic)) {
             return Err(Refusal::ForbiddenTopic(topic.clone()));
         }
         let terminals = self.route(&provider, destinations).await?;
-        Ok(Admitted { provider, terminals, is_for_subscribers, handling })
+        Ok(Permitted { provider, terminals, is_for_subscribers, handling })
     }
 
-    /// Takes what was [admitted](Intake::admit), with its content. On return it is on the disk.
+    /// Takes what was [permitted](Intake::permit), with its content. On return it is on the disk.
     ///
     /// # Errors
     /// [`Refusal`]; nothing is stored then.
     pub(crate) async fn take(
         &self,
-        admitted: Admitted,
+        permitted: Permitted,
         content_type: ContentType,
         content: NewContent,
     ) -> Result<Accepted, Refusal> {
-        let Admitted { provider, terminals, is_for_subscribers, handling } = admitted;
+        let Permitted { provider, terminals, is_for_subscribers, handling } = permitted;
         if content.size() > self.size_max {
             return Err(Refusal::TooLarge { max: self.size_max });
         }

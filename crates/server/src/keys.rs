@@ -251,7 +251,7 @@ impl ServerKeys {
         };
         let credentials = self.read().known_to(&trust).credentials.clone();
         let stream = credentials.secure_in(form, stream, terminal, pin, rate_bps)?;
-        let candidate = Candidate::new(open, terminal, trust, stream.proof());
+        let candidate = Candidate::new(open, terminal, trust, stream.proof(), stream.unadopted());
         Ok((stream, candidate))
     }
 
@@ -274,7 +274,7 @@ impl ServerKeys {
         }
         // The key that it had is good for nothing any more.
         self.sessions.end(&Whose::Terminal(terminal), Some(candidate.session()), "its key was replaced");
-        self.each(|key| key.credentials.adopt(terminal));
+        self.each(|key| key.credentials.forget(terminal));
         candidate.enrolled();
         Ok(Some(key))
     }

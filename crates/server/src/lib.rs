@@ -34,7 +34,6 @@ mod plan;
 mod replay;
 pub mod rights;
 pub mod routing;
-mod seldom;
 pub mod service;
 pub mod store;
 pub mod subscription;

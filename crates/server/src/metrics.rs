@@ -376,7 +376,7 @@ const CONNECTIONS_OF_ONE_MAX: usize = 16;
 /// Serves a listener until `shutdown`.
 pub(crate) async fn listen(listener: TcpListener, router: Router, seats: usize, shutdown: CancellationToken) {
     let seats = seats.min(CONNECTIONS_MAX);
-    let door = Door::new(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(seats);
+    let door = Door::shared(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(seats);
     http_connection::listen(listener, "metrics", router, seats, door, shutdown).await;
 }
 

@@ -21,6 +21,7 @@ use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use modem::shown;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -296,7 +297,7 @@ async fn try_once(
     mut kept: Option<Conversation>,
 ) -> Tried {
     let event = event_id(&telling);
-    let body = body(&telling).to_string();
+    let body = shown::line(&body(&telling).to_string()).into_owned();
     let told = post.send_on(&mut kept, &telling.webhook, &event, Timestamp::now(), body).await;
     let now = Timestamp::now();
     let is_well = told.as_ref().err().is_none_or(|error| !error.is_of_the_webhook());

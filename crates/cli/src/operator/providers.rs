@@ -116,6 +116,7 @@ impl ProviderVerbs {
                         println!("{}", text(&added["webhook_secret"]));
                         eprintln!("the line above is the secret that signs its webhooks, shown once");
                     }
+                    open_rights(&name, &may_send).iter().for_each(|open| eprintln!("{open}"));
                     note.iter().for_each(|note| eprintln!("{note}"));
                 }
                 Ok(ExitCode::SUCCESS)
@@ -173,4 +174,23 @@ fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow:
     };
     desk.report(&removed, says);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a provider may send that nobody has limited.
+fn open_rights(name: &Name, may_send: &[String]) -> Option<String> {
+    let is_open = may_send.iter().all(|right| right == "*");
+    is_open.then(|| format!("{name} may send everything to every terminal; --may-send, when it is added, limits that"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_may_send_everything_is_pointed_out_when_it_is_added() {
+        let name = "vending".parse().unwrap();
+        assert!(open_rights(&name, &[]).unwrap().contains("--may-send"));
+        assert!(open_rights(&name, &["*".to_owned()]).is_some());
+        assert_eq!(open_rights(&name, &["terminal:owner".to_owned()]), None);
+    }
 }

@@ -177,6 +177,8 @@ fn whoever_fails_three_times_to_be_a_terminal_raises_an_alarm_and_does_not_keep_
         village.chronicle.wait_nth("server", "not admitted", nth);
     }
     assert_eq!(village.chronicle.said("server", "nothing more").len(), 1, "it was said to the terminal alone");
+    let notices = village.chronicle.said("server", "connected notice");
+    assert_eq!(notices.len(), 1, "strangers have nothing logged but warnings, which are limited: {notices:?}");
     let alarms = village.ask_until(&["alarm", "list"], |alarms| !alarms.as_array().unwrap().is_empty());
     assert_eq!(alarms[0]["kind"], "unproved-callers", "{alarms:#}");
     assert!(try_it() > 0, "it is spaced, and heard for a moment: it may be the terminal");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use delivery::proof::{SecretKey, TerminalCredentials};
 use line::{ModemLine, PortAddress};
 use link::{Link, LinkConfig, LocalAddress, PeerAddress};
 use modem::Profile;
@@ -134,6 +135,31 @@ async fn pretend(village: &Village, station: &str) -> bool {
     assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0, "nothing is said to it");
     link.closed().await;
     true
+}
+
+/// Calls the centre, says to be the owner, proves a key of its own, and never shows the secret of the invitation.
+pub(crate) fn stranger_with_a_key(village: &Village, station: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let owner = village.ask(&["terminal", "show", "owner"])["id"].as_str().unwrap().to_owned();
+    let shown = village.run(&["server-key", "public", "--config", "server.toml"]).stdout;
+    let server = shown.split_whitespace().find_map(|word| word.parse().ok()).expect("a key");
+    let key = SecretKey::generate().unwrap();
+    let port = PortAddress::Device(village.path("lines").join(station));
+    runtime.block_on(async {
+        let line = ModemLine::open(&port, Profile::GENERIC.into()).await.unwrap();
+        let call = line.dial(&CENTRE.parse().unwrap(), Duration::from_secs(60)).await.unwrap();
+        let config =
+            LinkConfig::new(LocalAddress::Ask(None), PeerAddress::Any, call.rate_bps(), Duration::from_millis(1));
+        let link = Link::establish(call, config).await.unwrap();
+        let mut stream = link.connect(link.peer().unwrap(), delivery::PORT).await.unwrap();
+        stream.write_all(format!("ringup/1 {owner} dialled-in\n").as_bytes()).await.unwrap();
+        let mut stream = TerminalCredentials::new(&key, vec![server], None).unwrap().secure(stream, 33_600).unwrap();
+        let proof = stream.proof();
+        let mut octets = [0; 1000];
+        while matches!(stream.read(&mut octets).await, Ok(read) if read > 0) {}
+        assert!(proof.has_come(), "both ends have proved their keys");
+        link.closed().await;
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use crate::liar::Liar;
+use crate::proof::stranger_with_a_key;
 use crate::village::{OWNER, Plan, Village, awkward_content};
 
 const ONE: Plan = Plan::at(&["201"]);
@@ -190,4 +191,36 @@ fn a_call_that_is_up_when_either_server_is_killed_is_hung_up_and_what_it_carried
     // The terminal may have been called while it was hanging up: each call of the exchange's is one of the server's.
     let recorded = calls.as_array().unwrap().iter().filter(|call| call["outcome"] != "line taken").count();
     village.exchange_calls(recorded);
+}
+
+#[test]
+fn a_stranger_on_a_line_of_a_dial_up_server_is_no_terminal_while_an_invitation_is_out() {
+    let village = Village::found(Plan { strangers: &[("601", "presents = \"301\"")], ..ONE });
+    stranger_with_a_key(&village, "601");
+    let ended = village.chronicle.wait("server", "call ended");
+    assert_eq!(ended.field("outcome"), "not proved: no proof in time");
+    assert_eq!(village.ask(&["terminal", "show", "owner"])["connection"], "down");
+    // Its failure is not the terminal's, and what it was is not remembered for it: the terminal comes, and is enrolled.
+    let _owner = village.start_owner();
+    let id = village.send("terminal:owner", &village.write("report", "coin box full"));
+    village.wait_delivered(&id);
+    assert_eq!(village.received(&id), b"coin box full");
+}
+
+#[test]
+fn a_terminal_on_a_line_of_a_dial_up_server_is_hung_up_when_it_is_shut_out_or_removed() {
+    for verb in ["shut-out", "remove"] {
+        let village = Village::found(Plan { linger: crate::village::FOR_EVER, ..ONE });
+        let _owner = village.start_owner();
+        let first = village.send("terminal:owner", &village.write("report", "first"));
+        village.wait_delivered(&first);
+        village.chronicle.wait("server", "nothing more");
+        let done = village.run(&["terminal", verb, "owner", "--yes", "--config", "server.toml"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let ended = village.chronicle.wait("server", "call ended");
+        let why = if verb == "remove" { "removed" } else { "shut out" };
+        assert_eq!(ended.field("outcome"), format!("ended by the operator: {why}"));
+        village.exchange_calls(1);
+        assert_eq!(village.inbox(), [first]);
+    }
 }

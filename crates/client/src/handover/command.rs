@@ -1,6 +1,6 @@
 //! Handing over to a program: the content is its standard input, what is known of it stands in its environment.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::process::Stdio;
@@ -13,9 +13,6 @@ use tokio::time::timeout;
 
 use super::HandoverError;
 use crate::inbox::Entry;
-
-/// What a program gets of our own environment, and every `LC_`. The rest is between us and whoever started us.
-const PASSED_ON: &[&str] = &["HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"];
 
 /// How long a program may take.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -30,7 +27,7 @@ pub(super) async fn run(words: &[OsString], entry: &Entry) -> Result<(), Handove
     let child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| is_passed_on(name)))
+        .envs(delivery::passed_on())
         .env("RINGUP_ID", entry.id.to_string())
         .env("RINGUP_CONTENT_TYPE", &note.content_type)
         .env("RINGUP_TOPIC", shown::line(note.topic.as_deref().unwrap_or_default()).as_ref())
@@ -60,26 +57,5 @@ fn end_group(child: &Child) {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(Err(errno)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
         tracing::warn!(error = %io::Error::from(errno), "a program that takes too long could not be ended");
-    }
-}
-
-fn is_passed_on(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| PASSED_ON.contains(&name) || name.starts_with("LC_"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_gets_a_home_a_path_and_a_language_and_no_secret_of_ours() {
-        for name in ["PATH", "HOME", "LC_ALL", "TZ"] {
-            assert!(is_passed_on(OsStr::new(name)), "{name}");
-        }
-        for name in
-            ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "RINGUP_LOG", "path", ""]
-        {
-            assert!(!is_passed_on(OsStr::new(name)), "{name}");
-        }
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::key::{KeyForm, PublicKey, SecretKey};
 use super::pins::{Pin, Pins, ServerPins, TerminalPins};
-use super::sessions::{SessionShelf, Sessions, Shelf};
+use super::sessions::{SessionShelf, Sessions, Shelf, UnadoptedSession};
 use super::stream::Secured;
 use crate::terminal_id::TerminalId;
 
@@ -118,19 +118,19 @@ impl CourierCredentials {
             KeyForm::Certificate => (*self.certificate).clone(),
         };
         config.max_fragment_size = Some(record_octets(rate_bps));
+        // Whoever that is has shown no secret yet: a session with a stranger must never be taken for the terminal's.
+        let unadopted = (pin == Pin::Enrolling)
+            .then(|| UnadoptedSession::new(name.clone(), self.sessions.clone(), name_of(terminal)));
+        if let Some(unadopted) = &unadopted {
+            config.resumption = Resumption::store(unadopted.own());
+        }
         let tls = ClientConnection::new(Arc::new(config), name)?;
-        Ok(Secured::new(stream, tls.into(), pin, rate_bps))
-    }
-
-    /// The terminal that was secured with [`Pin::Enrolling`] has proved its secret: its session is good for the next call.
-    pub fn adopt(&self, terminal: TerminalId) {
-        self.sessions.rename(&enrolling_name_of(terminal), name_of(terminal));
+        Ok(Secured::new(stream, tls.into(), pin, rate_bps, unadopted))
     }
 
     /// Shuts out whoever holds a session with this terminal.
     pub fn forget(&self, terminal: TerminalId) {
         self.sessions.forget(&name_of(terminal));
-        self.sessions.forget(&enrolling_name_of(terminal));
     }
 }
 
@@ -196,7 +196,7 @@ impl TerminalCredentials {
         let mut config = (*self.config).clone();
         config.max_fragment_size = Some(record_octets(rate_bps));
         let tls = ServerConnection::new(Arc::new(config))?;
-        Ok(Secured::new(stream, tls.into(), Pin::Keys(self.servers.clone()), rate_bps))
+        Ok(Secured::new(stream, tls.into(), Pin::Keys(self.servers.clone()), rate_bps, None))
     }
 }
 
@@ -228,7 +228,7 @@ fn name_of(terminal: TerminalId) -> ServerName<'static> {
     name(terminal, "terminal")
 }
 
-/// Where the session of one that has not proved its secret yet is kept apart: nothing is sent early to whoever that was.
+/// Where what is expected of one that has not proved its secret yet is kept apart.
 fn enrolling_name_of(terminal: TerminalId) -> ServerName<'static> {
     name(terminal, "enrolling")
 }

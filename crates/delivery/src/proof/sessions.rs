@@ -62,15 +62,36 @@ impl Sessions {
         self.table().last.remove(name);
     }
 
-    /// Gives a session another name.
-    pub(super) fn rename(&self, from: &ServerName<'static>, to: ServerName<'static>) {
-        if let Some(session) = self.take_tls13_ticket(from) {
-            self.insert_tls13_ticket(to, session);
-        }
-    }
-
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The session of one connection whose far end has yet to show its secret. It is with nobody else's, and resumed by nobody, before
+/// it is adopted. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct UnadoptedSession {
+    own: Arc<Sessions>,
+    own_name: ServerName<'static>,
+    all: Arc<Sessions>,
+    name: ServerName<'static>,
+}
+
+impl UnadoptedSession {
+    pub(super) fn new(own_name: ServerName<'static>, all: Arc<Sessions>, name: ServerName<'static>) -> Self {
+        Self { own: Arc::default(), own_name, all, name }
+    }
+
+    /// Where the connection keeps it.
+    pub(super) fn own(&self) -> Arc<Sessions> {
+        self.own.clone()
+    }
+
+    /// The far end has shown its secret on this connection: the session is the terminal's, and good for its next call.
+    pub fn adopt(&self) {
+        if let Some(session) = self.own.take_tls13_ticket(&self.own_name) {
+            self.all.insert_tls13_ticket(self.name.clone(), session);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::key::PublicKey;
 use super::pins::{NotPinned, Pin, not_pinned};
+use super::sessions::UnadoptedSession;
 
 /// What is read from the line at once.
 const READ_OCTETS: usize = 4096;
@@ -65,6 +66,8 @@ pub struct Secured<S> {
     pin: Pin,
     rate_bps: u32,
     proved: watch::Sender<Option<Proved>>,
+    /// Of a far end that is to be enrolled.
+    unadopted: Option<UnadoptedSession>,
     /// Plaintext that will go into one record.
     gathered: Vec<u8>,
     /// What went as early data, until it is known whether the far end took it.
@@ -89,7 +92,13 @@ impl std::fmt::Debug for Proved {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
-    pub(super) fn new(stream: S, mut tls: Connection, pin: Pin, rate_bps: u32) -> Self {
+    pub(super) fn new(
+        stream: S,
+        mut tls: Connection,
+        pin: Pin,
+        rate_bps: u32,
+        unadopted: Option<UnadoptedSession>,
+    ) -> Self {
         tls.set_buffer_limit(Some(BUFFER_OCTETS));
         Self {
             stream,
@@ -97,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
             pin,
             rate_bps,
             proved: watch::Sender::new(None),
+            unadopted,
             gathered: Vec::new(),
             early: Vec::new(),
             owes_early: false,
@@ -108,6 +118,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
     /// To be told of the far end's proof.
     pub fn proof(&self) -> Proof {
         Proof(self.proved.subscribe())
+    }
+
+    /// The session with a far end that is to be enrolled: to be adopted when it is.
+    pub fn unadopted(&self) -> Option<UnadoptedSession> {
+        self.unadopted.clone()
     }
 
     /// The line's rate, in bits per second.

@@ -64,6 +64,20 @@ impl Ends {
     /// One call: the server says `ask`, the terminal answers; gives what each learned of the other.
     async fn call(&self, ask: &[u8]) -> std::io::Result<(Proved, Proved)> {
         let (mut courier, mut terminal) = self.secure(4096);
+        Self::talk(&mut courier, &mut terminal, ask).await
+    }
+
+    /// The same; gives the server's end.
+    async fn call_and_keep(&self, ask: &[u8]) -> std::io::Result<Secured<DuplexStream>> {
+        let (mut courier, mut terminal) = self.secure(4096);
+        Self::talk(&mut courier, &mut terminal, ask).await.map(|_| courier)
+    }
+
+    async fn talk(
+        courier: &mut Secured<DuplexStream>,
+        terminal: &mut Secured<DuplexStream>,
+        ask: &[u8],
+    ) -> std::io::Result<(Proved, Proved)> {
         let (mut at_server, mut at_terminal) = (courier.proof(), terminal.proof());
         let server = async {
             courier.write_all(ask).await?;
@@ -232,11 +246,41 @@ async fn one_that_is_being_enrolled_may_have_any_key() {
     ends.pin = Pin::Keys(vec![ends.key]);
     assert!(!ends.call(b"hello").await.unwrap().0.resumed);
     ends.pin = Pin::Enrolling;
+    let ended = ends.call_and_keep(b"who are you?").await.unwrap();
     ends.courier.forget(terminal_id());
-    ends.call(b"who are you?").await.unwrap();
-    ends.courier.adopt(terminal_id());
+    ended.unadopted().unwrap().adopt();
     ends.pin = Pin::Keys(vec![ends.key]);
     assert!(ends.call(b"hello").await.unwrap().0.resumed);
+}
+
+#[tokio::test]
+async fn a_stranger_who_came_while_a_terminal_was_enrolled_reads_nothing_on_its_next_call() {
+    let mut ends = enrolled();
+    ends.pin = Pin::Enrolling;
+    let session = ends.call_and_keep(b"who are you?").await.unwrap();
+    let enrolled = session.proved().unwrap().peer;
+    // Beside it, or right after it, and before its secret is in: a key of his own, and a session with it.
+    let (stranger, server) = (SecretKey::generate().unwrap(), ends.terminal.clone());
+    let shelf = Arc::new(Memory::default());
+    let servers = server.secure(duplex(1).0, RATE).unwrap().expected_servers();
+    ends.terminal = TerminalCredentials::new(&stranger, servers, Some(shelf)).unwrap();
+    ends.call(b"who are you?").await.unwrap();
+    // What becoming enrolled does.
+    ends.courier.forget(terminal_id());
+    session.unadopted().unwrap().adopt();
+    // He answers the next call.
+    ends.pin = Pin::Keys(vec![enrolled]);
+    let (mut courier, mut terminal) = ends.secure(4096);
+    courier.write_all(b"secret").await.unwrap();
+    let _ = courier.flush().await;
+    let mut read = [0; 6];
+    let stranger = async {
+        let read = tokio::time::timeout(PATIENCE, terminal.read_exact(&mut read)).await;
+        drop(terminal);
+        matches!(read, Ok(Ok(_)))
+    };
+    let (has_read, _) = tokio::join!(stranger, async { courier.read(&mut [0; 1]).await });
+    assert!(!has_read, "{read:?}");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub(super) async fn run(words: &[String], input: &str) -> Result<(), CommandErro
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     let mut child = Command::new(program)
         .args(arguments)
+        .env_clear()
+        .envs(delivery::passed_on())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true)
@@ -63,6 +65,14 @@ mod tests {
         let command = words(&["/bin/sh", "-c", script, file.to_str().unwrap(), hostile, ""]);
         run(&command, "{\"a\":1}").await.unwrap();
         assert_eq!(std::fs::read_to_string(file).unwrap(), format!("{hostile}||{{\"a\":1}}"));
+    }
+
+    /// What cargo tells its tests stands in this process's environment, as what a service manager tells stands in a server's.
+    #[tokio::test]
+    async fn of_our_environment_a_program_gets_what_any_needs_and_nothing_else() {
+        let script = r#"test -n "$PATH" && test -z "${CARGO_MANIFEST_DIR+there}""#;
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "or this test says nothing");
+        run(&words(&["/bin/sh", "-c", script]), "x").await.unwrap();
     }
 
     #[tokio::test]

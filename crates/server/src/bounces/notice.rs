@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use modem::shown;
 
 use super::BounceConfig;
 use crate::store::Bounce;
@@ -28,7 +29,7 @@ pub(super) fn write(bounce: &Bounce, config: &BounceConfig, header: &str, now: T
         _ => ("5.0.0", "cannot be delivered"),
     };
     // What a terminal said goes no further than a line.
-    let reason = reason.as_deref().map(|reason| reason.replace(char::is_control, " ")).unwrap_or_default();
+    let reason = shown::line(reason.as_deref().unwrap_or_default());
     let detail = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
     // No line of the parts can be it: ids are random, and 22 characters long.
     let boundary = format!("ringup-{message}-{}", bounce.id);

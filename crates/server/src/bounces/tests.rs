@@ -105,7 +105,7 @@ async fn a_sender_is_told_once_of_what_did_not_arrive_and_why() {
     let id = accept(&store, from("gauge@far.example")).await;
     let (config, told, mut serving) = relay(&["250 ok"]).await;
     send_due(&store, &config, &Metrics::default(), later(1)).await.unwrap();
-    store.settle(id, owner(), Verdict::Failed, "the terminal\r\nsays no".into()).await.unwrap();
+    store.settle(id, owner(), Verdict::Failed, "the terminal\r\nsays \u{202e}no".into()).await.unwrap();
     for _ in 0..2 {
         send_due(&store, &config, &Metrics::default(), later(1)).await.unwrap();
     }
@@ -120,7 +120,7 @@ async fn a_sender_is_told_once_of_what_did_not_arrive_and_why() {
         "Final-Recipient: rfc822; 301@mail.example",
         "Action: failed",
         "Status: 5.0.0",
-        "Diagnostic-Code: x-ringup; failed (the terminal  says no)",
+        "Diagnostic-Code: x-ringup; failed (the terminal\\r\\nsays \\u202eno)",
         "Auto-Submitted: auto-replied",
         "Subject: level",
     ] {

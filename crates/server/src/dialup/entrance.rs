@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   arrive ──► Arrival ──notice──► Place ──admitted──► no burden
-//!                 │ full: the oldest of the network     │ two of one terminal and network: the older makes way
-//!                 │ that has most makes way             │ too many: later
+//!                 │ full: the oldest of the network     │ sixteen of one terminal and network: the oldest makes way
+//!                 │ that has most makes way             │ too many: who stands longer than a proof takes makes way, else later
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,28 +13,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use delivery::{Later, TerminalId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::door::network_of;
 use crate::keys::Admitted;
 
-/// Connections that have not given their notice.
+/// Connections that have not given their notice; a quarter of the seats, where those are few: strangers never hold all.
 const ARRIVALS_MAX: usize = 256;
 
-/// Connections between notice and proof: of all, of one network, of one network that names one terminal.
+/// Connections between notice and proof, half of the seats where those are few: of all, of one network (half of them), of one
+/// network that names one terminal.
 const PLACES_MAX: usize = 512;
-const PLACES_OF_NETWORK_MAX: usize = 256;
-const PLACES_OF_ONE_MAX: usize = 2;
+const PLACES_OF_ONE_MAX: usize = 16;
+
+/// What a proof takes as a rule: who stands longer makes way where there are too many.
+const PROOF_USUALLY: Duration = Duration::from_secs(3);
 
 /// When to come again if there is no place: a proof takes a second or two.
-const RETRY_IN: Duration = Duration::from_secs(3);
+pub(super) const RETRY_IN: Duration = Duration::from_secs(3);
 
 /// The places. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Entrance(Arc<Mutex<Table>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    arrivals_max: usize,
+    places_max: usize,
     entered: u64,
     /// In the order in which they came.
     arrivals: BTreeMap<u64, Standing>,
@@ -44,6 +50,7 @@ struct Table {
 #[derive(Debug)]
 struct Standing {
     network: IpAddr,
+    since: Instant,
     makes_way: CancellationToken,
 }
 
@@ -66,14 +73,25 @@ pub(super) struct Place {
 }
 
 impl Entrance {
+    /// The places of a port with so many seats.
+    pub(super) fn new(seats: usize) -> Self {
+        Self(Arc::new(Mutex::new(Table {
+            arrivals_max: ARRIVALS_MAX.min(seats / 4).max(1),
+            places_max: PLACES_MAX.min(seats / 2).max(1),
+            entered: 0,
+            arrivals: BTreeMap::new(),
+            places: BTreeMap::new(),
+        })))
+    }
+
     /// There is always room for who comes.
     pub(super) fn arrive(&self, from: IpAddr) -> Arrival {
         let (network, mut table) = (network_of(from), self.table());
-        if table.arrivals.len() >= ARRIVALS_MAX {
+        if table.arrivals.len() >= table.arrivals_max {
             table.make_way();
         }
         let (number, makes_way) = table.enter();
-        table.arrivals.insert(number, Standing { network, makes_way: makes_way.clone() });
+        table.arrivals.insert(number, Standing { network, since: Instant::now(), makes_way: makes_way.clone() });
         Arrival { entrance: self.clone(), number, network, makes_way }
     }
 
@@ -86,6 +104,13 @@ impl Table {
     fn enter(&mut self) -> (u64, CancellationToken) {
         self.entered += 1;
         (self.entered, CancellationToken::new())
+    }
+
+    /// The connection with this place makes way.
+    fn vacate(&mut self, number: u64) {
+        if let Some((standing, _)) = self.places.remove(&number) {
+            standing.makes_way.cancel();
+        }
     }
 
     /// The oldest arrival of the network that has most of them makes way.
@@ -121,17 +146,25 @@ impl Arrival {
         let same = |(standing, named): &(Standing, TerminalId)| standing.network == network && *named == terminal;
         let of_one: Vec<_> = table.places.iter().filter(|(_, place)| same(place)).map(|(number, _)| *number).collect();
         // A stranger behind the terminal's own address keeps it from nothing: who came last is heard.
-        if of_one.len() >= PLACES_OF_ONE_MAX
-            && let Some((oldest, _)) = of_one.first().and_then(|oldest| table.places.remove(oldest))
+        if of_one.len() >= PLACES_OF_ONE_MAX.min(table.places_max / 3).max(1)
+            && let Some(oldest) = of_one.first()
         {
-            oldest.makes_way.cancel();
+            table.vacate(*oldest);
         }
         let of_network = table.places.values().filter(|(standing, _)| standing.network == network).count();
-        if table.places.len() >= PLACES_MAX || of_network >= PLACES_OF_NETWORK_MAX {
-            return Err(Later { retry_in: RETRY_IN });
+        let is_network_full = of_network >= table.places_max.div_ceil(2);
+        if is_network_full || table.places.len() >= table.places_max {
+            let mut places = table.places.iter();
+            let oldest = places.find(|(_, (standing, _))| !is_network_full || standing.network == network);
+            let stalls = oldest.filter(|(_, (standing, _))| standing.since.elapsed() >= PROOF_USUALLY);
+            match stalls.map(|(number, _)| *number) {
+                Some(stalls) => table.vacate(stalls),
+                None => return Err(Later { retry_in: RETRY_IN }),
+            }
         }
         let (number, makes_way) = table.enter();
-        table.places.insert(number, (Standing { network, makes_way: makes_way.clone() }, terminal));
+        let standing = Standing { network, since: Instant::now(), makes_way: makes_way.clone() };
+        table.places.insert(number, (standing, terminal));
         drop(table);
         Ok(Place { entrance: self.entrance.clone(), number, network, makes_way })
     }
@@ -173,7 +206,7 @@ mod tests {
 
     #[test]
     fn idle_connections_of_any_number_of_addresses_keep_nobody_out_and_the_oldest_makes_way() {
-        let entrance = Entrance::default();
+        let entrance = Entrance::new(10_000);
         let idle: Vec<_> = (0..256).map(|n| entrance.arrive(address(1 + n / 8))).collect();
         assert!(idle.iter().all(|arrival| !arrival.makes_way.is_cancelled()));
         let new = entrance.arrive(address(1000));
@@ -186,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_one_address_makes_way_for_itself_only() {
-        let entrance = Entrance::default();
+        let entrance = Entrance::new(10_000);
         let slow = entrance.arrive(address(1));
         let flood: Vec<_> = (0..2000).map(|_| entrance.arrive(address(2))).collect();
         assert!(!slow.makes_way.is_cancelled());
@@ -194,8 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn where_seats_are_few_strangers_never_hold_all_of_them() {
+        let entrance = Entrance::new(12);
+        let idle: Vec<_> = (0..100).map(|n| entrance.arrive(address(1 + n / 8))).collect();
+        assert_eq!(idle.iter().filter(|arrival| !arrival.makes_way.is_cancelled()).count(), 3);
+        drop(idle);
+        let places: Vec<_> = (0..100).filter_map(|n| entrance.arrive(address(n)).names(terminal(1)).ok()).collect();
+        assert_eq!(places.len(), 6);
+        drop(places);
+        let of_one: Vec<_> = (0..100).filter_map(|_| entrance.arrive(address(1)).names(terminal(1)).ok()).collect();
+        assert_eq!(of_one.iter().filter(|place| !place.makes_way.is_cancelled()).count(), 2);
+    }
+
+    #[test]
     fn terminals_behind_one_address_have_a_place_each_until_half_of_all_are_theirs() {
-        let entrance = Entrance::default();
+        let entrance = Entrance::new(10_000);
         let come = |from, named| entrance.arrive(address(from)).names(terminal(named));
         let places: Vec<_> = (0..256).map(|n| come(1, n).unwrap()).collect();
         assert_eq!(come(1, 256).unwrap_err().retry_in, RETRY_IN);
@@ -208,12 +254,26 @@ mod tests {
 
     #[test]
     fn whoever_names_a_terminal_from_its_own_address_makes_way_for_it() {
-        let entrance = Entrance::default();
+        let entrance = Entrance::new(10_000);
         let come = || entrance.arrive(address(1)).names(terminal(1)).unwrap();
-        let (first, second) = (come(), come());
-        let third = come();
-        assert!(first.makes_way.is_cancelled() && !second.makes_way.is_cancelled() && !third.makes_way.is_cancelled());
-        drop(first); // the place that it had is another's by now
-        assert_eq!(entrance.table().places.len(), 2);
+        let mut strangers: Vec<_> = (0..16).map(|_| come()).collect();
+        let last = come();
+        assert!(strangers[0].makes_way.is_cancelled() && !last.makes_way.is_cancelled());
+        assert!(strangers[1..].iter().all(|place| !place.makes_way.is_cancelled()));
+        drop(strangers.remove(0)); // the place that it had is another's by now
+        assert_eq!(entrance.table().places.len(), 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_who_stall_on_all_places_make_way_as_soon_as_a_proof_would_have_come() {
+        let entrance = Entrance::new(10_000);
+        let come = |from| entrance.arrive(address(from)).names(terminal(1));
+        let stalling: Vec<_> = (0..512).map(|n| come(n / 8).unwrap()).collect();
+        assert!(come(1000).is_err(), "they may be terminals");
+        tokio::time::advance(PROOF_USUALLY).await;
+        let place = come(1000).unwrap();
+        assert!(!place.makes_way.is_cancelled());
+        assert_eq!(stalling.iter().filter(|place| place.makes_way.is_cancelled()).count(), 1);
+        assert!(stalling[0].makes_way.is_cancelled(), "the oldest");
     }
 }

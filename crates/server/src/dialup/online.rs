@@ -2,7 +2,7 @@
 //! network, where anybody may knock.
 //!
 //! ```text
-//!   accept ──full, and silent longest──► "later"
+//!   accept ──full, and silent longest, or no seat──► "later"
 //!     └──► notice (10 s) ──unknown, not enrolled──► closed without a word
 //!            ├──no place──► "later"
 //!            └──► proof (15 s; 6 s who failed before) ──► admitted: connected, delivery ──► one record
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::deliver::{Broken, Delivery, deliver};
-use super::entrance::{Arrival, Entrance, Place};
+use super::entrance::{Arrival, Entrance, Place, RETRY_IN};
 use super::metered::{Carried, Metered};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
@@ -34,7 +34,6 @@ use crate::door::Door;
 use crate::keys::{NotAdmitted, NotTrusted, Whose};
 use crate::listener::{self, Guest, Limits};
 use crate::outcome::Outcome;
-use crate::seldom::Seldom;
 use crate::store::StoreError;
 
 /// How long a stranger may take to say who it is, and then to prove it, enrolment included.
@@ -45,14 +44,11 @@ const PROOF_WAIT: Duration = Duration::from_secs(15);
 /// No line is kept, so that it is never turned away: it may be the terminal, behind the address of who failed.
 const SPACED_PROOF_WAIT: Duration = Duration::from_secs(6);
 
-/// How long who is told "later" may take to hear it, how much it may say meanwhile, and how many at once are told.
+/// How long who is told "later" may take to hear it, how much it may say meanwhile, and how many at once are told: an eighth of
+/// the seats, 256 at most.
 const LATER_WAIT: Duration = Duration::from_secs(2);
 const LATER_OCTETS_MAX: u64 = 4096;
 const LATER_MAX: usize = 256;
-
-/// What strangers can have us log.
-static UNKNOWN: Seldom = Seldom::new();
-static NOT_LET_IN: Seldom = Seldom::new();
 
 /// How often a silent terminal is asked whether it is still there: no carrier tells.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -69,8 +65,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Serves the port until the server stops, with this many connections at once, those of terminals included. Who of the strangers
 /// gets a place, and who makes way, decides [`Entrance`].
 pub(super) async fn serve(listener: TcpListener, seats: usize, shared: Arc<Shared>) {
-    let (entrance, later) = (Entrance::default(), Arc::new(Semaphore::new(LATER_MAX)));
-    let limits = Limits { name: "delivery", seats, door: Door::new(seats, seats), refusal: None, grace: GRACE };
+    let (entrance, later) = (Entrance::new(seats), Arc::new(Semaphore::new(LATER_MAX.min(seats / 8))));
+    let refusal = Some(format!("{}\n", Later { retry_in: RETRY_IN }));
+    let limits = Limits { name: "delivery", seats, door: Door::new(seats, seats), refusal, grace: GRACE };
     let shutdown = shared.shutdown.clone();
     let handle = move |guest: Guest<TcpStream>| {
         let (shared, later, arrival) = (shared.clone(), later.clone(), entrance.arrive(guest.peer.ip()));
@@ -95,23 +92,21 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
     let terminal = match shared.store.terminal(notice.terminal).await {
         Ok(Some(terminal)) => terminal,
         Ok(None) => {
-            if let Some(left_out) = UNKNOWN.next(std::time::Instant::now()) {
-                tracing::warn!(%from, says = %notice.terminal, left_out, "connected notice from an unknown terminal");
-            }
-            return;
+            return tracing::warn!(%from, says = %notice.terminal, "connected notice from an unknown terminal");
         }
         Err(error) => return tracing::error!(%error, "the directory cannot be read"),
     };
     let place = match arrival.names(terminal.id) {
         Ok(place) => place,
         Err(answer) => {
-            tracing::info!(%from, terminal = %terminal.name, "too many prove themselves just now: later");
+            tracing::debug!(%from, terminal = %terminal.name, "too many prove themselves just now: later");
             return say_later(stream, answer, later).await;
         }
     };
     let stranger = Stranger::Network(from, terminal.id);
     let is_spaced = shared.strangers().is_spaced(&stranger, std::time::Instant::now());
-    tracing::info!(%from, terminal = %terminal.name, reason = notice.reason.as_str(), is_spaced, "connected notice");
+    // No life event before the proof: whoever knows the id can say so, as often as he likes.
+    tracing::debug!(%from, terminal = %terminal.name, is_spaced, "connected notice, not proved");
     let proof_wait = if is_spaced { SPACED_PROOF_WAIT } else { PROOF_WAIT };
     let ended = proved_session(stream, place, terminal, notice.reason, proof_wait, shared).await;
     if let Err(why) = ended {
@@ -122,9 +117,7 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
         if is_theirs {
             shared.strangers().note(&stranger, std::time::Instant::now());
         }
-        if let Some(left_out) = NOT_LET_IN.next(std::time::Instant::now()) {
-            tracing::warn!(%from, says = %notice.terminal, %why, left_out, "not admitted");
-        }
+        tracing::warn!(%from, says = %notice.terminal, %why, "not admitted");
         if is_theirs {
             shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
         }
@@ -149,7 +142,7 @@ enum NotLetIn {
     Trust(#[from] NotTrusted),
     #[error("not proved{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NotProved(Option<String>),
-    #[error("another connection from there names the same terminal")]
+    #[error("not proved while others waited for a place")]
     MadeWay,
     #[error("ended by the operator: {0}")]
     Revoked(&'static str),
@@ -231,6 +224,7 @@ async fn proved_session(
             return Err(why);
         }
     };
+    tracing::info!(from = %place.network, %call, terminal = %record.party, reason = reason.as_str(), "connected notice");
     shared.strangers().proved(&Stranger::Network(place.network, id));
     place.admitted(&admitted);
     let connected = Some(Connected::new(shared, &admitted, due));

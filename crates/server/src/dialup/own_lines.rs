@@ -14,11 +14,7 @@ use super::{Allowance, LineConfig, LineState, Report, Shared};
 use crate::alarms::{AlarmKind, Stranger};
 use crate::directory::{CallRecord, Destination, Direction, Name};
 use crate::outcome::Outcome;
-use crate::seldom::Seldom;
 use crate::store::StoreError;
-
-/// What whoever rings can have us log.
-static NOT_ANSWERED: Seldom = Seldom::new();
 
 /// Whoever works the lines here.
 pub(super) struct OwnLines(pub(super) Arc<Shared>);
@@ -135,9 +131,7 @@ impl Shared {
             Decision::Refuse(reason) => {
                 self.note(line, |entry| entry.rings_refused += 1);
                 self.metrics.ring_refused(reason);
-                if let Some(left_out) = NOT_ANSWERED.next(Instant::now()) {
-                    tracing::warn!(%line, caller = ?ring.caller, %reason, left_out, "ring not answered");
-                }
+                tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
                 None
             }
         }

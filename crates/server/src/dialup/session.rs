@@ -59,6 +59,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// And one whose link is gone, to write down how it was left: a dial-up server may keep a stream open beyond its link.
 const LEFT_WAIT: Duration = Duration::from_secs(60);
 
+/// Connections of a far end to the submission port at once; more wait with TCP, and then are refused.
+const SUBMISSIONS_MAX: usize = 8;
+
 /// How often the octets of a call are counted that may carry only so many.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -237,11 +240,12 @@ impl Session {
             // Who answers a number has it; who presents one may have forged it.
             StockTrust::NumberOnly => self.shared.settings.number_only && self.direction == Direction::Outgoing,
         };
-        let shut_out = match self.shared.store.trust(terminal.id).await {
-            Ok(trust) => trust.shut_out_at.is_some(),
+        // Shut out, or removed, while its link came up.
+        let may_be = match self.shared.store.can_be_proved(terminal.id).await {
+            Ok(may_be) => may_be,
             Err(error) => return Err(Outcome::OurFault(error.to_string())),
         };
-        let admitted = open.filter(|_| is_believed && !shut_out).and_then(Admitted::stock);
+        let admitted = open.filter(|_| is_believed && may_be).and_then(Admitted::stock);
         Ok(admitted.map(|admitted| (terminal.clone(), stock.clone(), admitted)))
     }
 
@@ -407,7 +411,7 @@ impl Session {
                         None => Outcome::NotProved(format!("nothing in {} s", first_proof.as_secs())),
                     };
                 }
-                Ok(stream) = link.submission() => {
+                Ok(stream) = link.submission(), if connections.len() < SUBMISSIONS_MAX => {
                     let (door, recognised) = (self.shared.submissions.clone(), recognised.clone());
                     connections.spawn(async move { door.serve(stream, recognised).await });
                 }

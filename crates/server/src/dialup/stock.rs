@@ -194,23 +194,24 @@ pub(super) async fn deliver(
             Ok(Answer::Refused { why, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "refused");
-                envelopes.refused(id, format!("refused {why}"), refusal, Doubt::Unchanged).await?;
+                envelopes.refused(id, format!("refused {why}"), refusal, inbox.doubt_of_answer()).await?;
             }
             Ok(Answer::PutOff { why, all: None, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "put off");
-                envelopes.refused(id, format!("put off {why}"), refusal, Doubt::Unchanged).await?;
+                envelopes.refused(id, format!("put off {why}"), refusal, inbox.doubt_of_answer()).await?;
             }
             // The terminal's own word about all that waits: the message is free, and the terminal rests.
             Ok(Answer::PutOff { why, all: Some(wait), .. }) => {
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, ?wait, "put off");
-                store.end_delivery(id, terminal.id, call, format!("put off {why}"), Doubt::Unchanged).await?;
+                let doubt = inbox.doubt_of_answer();
+                store.end_delivery(id, terminal.id, call, format!("put off {why}"), doubt).await?;
                 return Err(Broken::PutOff { why, wait });
             }
             Err(source) => {
                 // Who took no connection has not seen the message.
                 let has_seen = !matches!(source, StockError::Connect(_));
-                let doubt = if inbox.may_have_it() { Doubt::Raised } else { Doubt::Unchanged };
+                let doubt = doubt_after(&inbox.departures);
                 let outcome = format!("the terminal's server {source}");
                 store.end_delivery(id, terminal.id, call, outcome, doubt).await?;
                 let under_way = has_seen.then(|| UnderWay {
@@ -288,6 +289,11 @@ enum Answer {
     Refused { why: String, refusal: Refusal },
 }
 
+/// Tries that got no answer: the last octet may have left, or not.
+fn doubt_after(tries: &[Departure]) -> Doubt {
+    if tries.iter().any(Departure::is_whole) { Doubt::Raised } else { Doubt::Unchanged }
+}
+
 /// A terminal's server.
 struct Inbox<'a, R: Reach> {
     far_end: R,
@@ -305,9 +311,10 @@ struct Open {
 }
 
 impl<R: Reach> Inbox<'_, R> {
-    /// Whether the last octet of the message that was brought last may have left.
-    fn may_have_it(&self) -> bool {
-        self.departures.iter().any(Departure::is_whole)
+    /// What an answer other than a receipt says of whether the terminal has the message: nothing of the tries before the one that
+    /// was answered, nor of earlier sessions.
+    fn doubt_of_answer(&self) -> Doubt {
+        doubt_after(self.departures.split_last().map_or(&[], |(_, before)| before))
     }
 
     async fn bring(&mut self, message: &Brought) -> Result<Answer, StockError> {

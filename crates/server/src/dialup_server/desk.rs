@@ -16,11 +16,7 @@ use crate::dialup::line_task::{Attempt, Desk, Order, SessionResult};
 use crate::dialup::{Allowance, LineConfig, LineState};
 use crate::directory::{CallRecord, Direction, Name};
 use crate::outcome::Outcome;
-use crate::seldom::Seldom;
 use crate::trunk::words::{Ended, FarEnd};
-
-/// What whoever rings can have us log.
-static NOT_ANSWERED: Seldom = Seldom::new();
 
 /// A call that came in is hung up after so long at the latest, whatever the information server says: nobody pays for it here,
 /// but it keeps a line.
@@ -54,9 +50,7 @@ impl Desk for TrunkDesk {
         let call = CallId::now();
         let Some(far_end) = self.calls.ask(call, &line.name, ring).await else {
             self.calls.ring_refused(&line.name);
-            if let Some(left_out) = NOT_ANSWERED.next(std::time::Instant::now()) {
-                tracing::warn!(line = %line.name, caller = ?ring.caller, left_out, "ring not answered");
-            }
+            tracing::warn!(line = %line.name, caller = ?ring.caller, "ring not answered");
             return None;
         };
         let number = match &ring.caller {

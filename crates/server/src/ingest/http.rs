@@ -113,7 +113,7 @@ impl Submissions {
     /// Serves a listener of the host until `shutdown`.
     pub(crate) async fn listen(&self, listener: TcpListener, seats: usize, shutdown: CancellationToken) {
         let (seats, local) = (seats.min(CONNECTIONS_MAX), CONNECTIONS_MAX);
-        let door = Entrance::new(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(local);
+        let door = Entrance::shared(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(local);
         http_connection::listen(listener, "submissions", self.host.clone(), seats, door, shutdown).await;
     }
 }
@@ -157,8 +157,8 @@ async fn take(
         return Err(Refusal::TooLarge { max }.into());
     }
     // What the provider may not send is not read either.
-    let admitted = door.intake.admit(provider, recipients, handling).await?;
-    let (mut draft, began) = (door.intake.draft_of(admitted.provider()), Instant::now());
+    let permitted = door.intake.permit(provider, recipients, handling).await?;
+    let (mut draft, began) = (door.intake.draft_of(permitted.provider()), Instant::now());
     while let Some(frame) = door.pace.next(body, began, draft.size()).await? {
         let frame = frame.map_err(|_| Problem::new("body", "the content ended early; nothing was stored".into()))?;
         let Ok(octets) = frame.into_data() else { continue };
@@ -170,7 +170,7 @@ async fn take(
     let content = draft.finish().await.map_err(Refusal::from)?;
     // A token that was taken back while the content came is good for nothing, either.
     door.intake.recognise(bearer(headers)).await?;
-    let accepted = door.intake.take(admitted, content_type, content).await?;
+    let accepted = door.intake.take(permitted, content_type, content).await?;
     let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.envelopes });
     let location = format!("/v1/messages/{}", accepted.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(body)).into_response())
@@ -371,7 +371,7 @@ impl From<Refusal> for Problem {
             Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to", false),
             Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to", false),
             Refusal::ForbiddenDestination(_) => (StatusCode::FORBIDDEN, "to", false),
-            Refusal::TwoTopics(..) | Refusal::UnreadableTopic => (StatusCode::BAD_REQUEST, "topic", false),
+            Refusal::TwoTopics(..) => (StatusCode::BAD_REQUEST, "topic", false),
             Refusal::ForbiddenTopic(_) => (StatusCode::FORBIDDEN, "topic", false),
             Refusal::Expired(_) => (StatusCode::BAD_REQUEST, "expires", false),
             Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body", false),

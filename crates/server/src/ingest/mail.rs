@@ -148,7 +148,7 @@ async fn take(
         tracing::warn!("mail to postmaster is refused: [mail] postmaster names no terminal");
     }
     let seats = seats.min(CONNECTIONS_MAX);
-    let entrance = Entrance::new(seats, CONNECTIONS_OF_ONE_MAX);
+    let entrance = Entrance::shared(seats, CONNECTIONS_OF_ONE_MAX);
     let refusal = Some(format!("421 4.3.2 {} too many connections; try again later\r\n", config.hostname));
     let limits = Limits { name: "mail", seats, door: entrance.clone(), refusal, grace: GRACE };
     let door = Door { config: Arc::new(config), intake, store, metrics, entrance };

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use delivery::proof::{EnrolmentSecret, Proof, Proved, PublicKey};
+use delivery::proof::{EnrolmentSecret, Proof, Proved, PublicKey, UnadoptedSession};
 use delivery::{EnrolError, TerminalId};
 use tokio::sync::watch;
 
@@ -79,6 +79,8 @@ pub(crate) struct Candidate {
     admission: Admission,
     invitation: Option<EnrolmentSecret>,
     enrolled: watch::Sender<bool>,
+    /// Of one that is not known yet.
+    unadopted: Option<UnadoptedSession>,
     /// What it enrols ends the others only.
     session: u64,
 }
@@ -97,7 +99,13 @@ pub(crate) enum NotAdmitted {
 }
 
 impl Candidate {
-    pub(super) fn new(open: &OpenSession, terminal: TerminalId, trust: Trust, proof: Proof) -> Self {
+    pub(super) fn new(
+        open: &OpenSession,
+        terminal: TerminalId,
+        trust: Trust,
+        proof: Proof,
+        unadopted: Option<UnadoptedSession>,
+    ) -> Self {
         let (enrolled, is_enrolled) = watch::channel(false);
         let admission = Admission {
             terminal,
@@ -106,7 +114,7 @@ impl Candidate {
             enrolled: is_enrolled,
             revoked: open.revoked.clone(),
         };
-        Self { admission, invitation: trust.invitation, enrolled, session: open.number }
+        Self { admission, invitation: trust.invitation, enrolled, unadopted, session: open.number }
     }
 
     /// Tells when this far end is admitted.
@@ -136,8 +144,11 @@ impl Candidate {
         self.invitation.is_some()
     }
 
-    /// Its key is stored, and the secret burnt.
+    /// Its key is stored, and the secret burnt: what it resumed is good for its next call.
     pub(super) fn enrolled(&self) {
+        if let Some(unadopted) = &self.unadopted {
+            unadopted.adopt();
+        }
         self.enrolled.send_replace(true);
     }
 }

@@ -25,6 +25,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/doubts.sql"),
     include_str!("schema/via.sql"),
     include_str!("schema/evidence.sql"),
+    include_str!("schema/topics.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -466,8 +466,8 @@ async fn accept(pop: Arc<Pop>, mut requests: SendRequest<Body>) {
 
 /// Accepts trunks until the server stops; anyone on the network may try.
 pub(crate) async fn serve(listener: TcpListener, seats: usize, pops: Vec<Arc<Pop>>, shutdown: CancellationToken) {
-    let door = Door::new(UNPROVED_MAX, UNPROVED_OF_ONE_MAX);
     let seats = seats.min(UNPROVED_MAX);
+    let door = Door::shared(seats, UNPROVED_OF_ONE_MAX);
     let limits = Limits { name: "trunks", seats, door, refusal: None, grace: Duration::ZERO };
     let handle = move |guest: Guest<TcpStream>| prove(guest.stream, guest.place, pops.clone());
     listener::serve(listener, limits, shutdown, handle).await;

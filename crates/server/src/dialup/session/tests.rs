@@ -355,3 +355,23 @@ async fn lost_carriers_do_not_space_a_number() {
     assert!(incoming(&scene, Peer::Terminal(terminal)).hearing(33_600).is_none());
     assert!(scene.reports.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn a_caller_has_eight_connections_to_the_submission_port_at_once_and_no_more() {
+    let scene = Scene::new().await;
+    let (_, far, _task) = serve(&scene, provider(&scene).await, None);
+    let mut held = Vec::new();
+    let mut connect = || {
+        let (near, stream) = duplex(64);
+        held.push(stream);
+        near
+    };
+    // As many more wait with TCP, which is a queue of eight here.
+    for _ in 0..16 {
+        far.submissions.send(connect()).await.unwrap();
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(far.submissions.try_send(connect()).is_err());
+}

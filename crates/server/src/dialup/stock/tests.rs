@@ -24,7 +24,7 @@ type Script = Vec<(u16, Option<&'static str>, String)>;
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<Vec<(http::request::Parts, Bytes)>>>);
 
-/// A web server with a script. Where the script has ended it closes the connection without a word.
+/// A web server with a script. At a status of 0, and where the script has ended, it closes the connection without a word.
 struct Scripted {
     script: Arc<Mutex<Script>>,
     heard: Heard,
@@ -57,6 +57,9 @@ impl Reach for Scripted {
                         return Err(io::Error::other("no more words"));
                     }
                     let (status, retry_after, body) = script.remove(0);
+                    if status == 0 {
+                        return Err(io::Error::other("closed"));
+                    }
                     let mut response = Response::builder().status(status);
                     if let Some(retry_after) = retry_after {
                         response = response.header(RETRY_AFTER, retry_after);
@@ -357,6 +360,31 @@ async fn a_connection_without_an_answer_is_no_receipt() {
     assert_eq!((cancelled.cancelled, cancelled.under_way, scene.story(second).await.0), (0, 1, None));
     // The kept connection was closed, which says nothing; so was a new one, which does.
     assert_eq!(*scene.connections.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_left_whole_on_a_kept_connection_that_broke_is_in_doubt_whatever_the_next_try_is_answered() {
+    for status in [503, 500, 409, 422, 413] {
+        let scene = Scene::new(chap()).await;
+        let [first, second] = [scene.submit(b"a").await, scene.submit(b"b").await];
+        let _ = scene.deliver(vec![says(200), says(0), says(status)]).await;
+        assert_eq!((scene.heard.0.lock().unwrap().len(), *scene.connections.lock().unwrap()), (3, 2));
+        assert_eq!(scene.story(first).await.0, Some(Verdict::Delivered));
+        scene.store.cancel(second, None, "cancelled").await.unwrap();
+        assert_eq!(scene.story(second).await.0, None, "{status}: the terminal may have it");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_nothing_of_what_left_whole_in_an_earlier_session() {
+    for status in [500, 422] {
+        let scene = Scene::new(chap()).await;
+        let id = scene.submit(b"a").await;
+        scene.deliver(vec![says(0)]).await.unwrap_err();
+        scene.deliver(vec![says(status)]).await.unwrap();
+        scene.store.cancel(id, None, "cancelled").await.unwrap();
+        assert_eq!(scene.story(id).await.0, None, "{status}: the terminal may have it from the first time");
+    }
 }
 
 /// Takes connections and says nothing.

@@ -377,7 +377,9 @@ async fn an_event_in_structured_mode_and_a_ttl_of_0_are_told_what_is_known_here(
 #[tokio::test]
 async fn a_topic_that_reads_differently_from_what_it_is_is_refused() {
     let port = Port::open(Quotas::default(), &[("vending", &[])]).await;
-    for query in ["to=topic:news/%E2%80%AEgpj", "to=tel:301&topic=a%E2%81%A6b", "to=topic:%E2%80%A8"] {
-        assert_eq!(field(&port.submit("vending", query, b"x").await), (400, "topic"), "{query}");
+    for (query, said) in
+        [("to=topic:news/%E2%80%AEgpj", "to"), ("to=tel:301&topic=a%E2%81%A6b", "topic"), ("to=topic:%E2%80%A8", "to")]
+    {
+        assert_eq!(field(&port.submit("vending", query, b"x").await), (400, said), "{query}");
     }
 }

@@ -39,6 +39,11 @@ const FRUITLESS_MAX_CROWDED: Duration = Duration::from_secs(5 * 60);
 const CONTENT_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 const CONTENT_TIME_MAX_CROWDED: Duration = Duration::from_secs(15 * 60);
 
+/// After this a content may come no slower than so many octets a second on the average, as over HTTP: it keeps a place, and one of the
+/// files that its provider may have begun, from others.
+const PACE_GRACE: Duration = Duration::from_secs(60);
+const PACE_OCTETS: u64 = 512;
+
 /// How long TLS may take to come up.
 pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(60);
 
@@ -478,7 +483,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Reads a content to its dot, however large, keeps what may be kept, and answers once it is on the disk.
     async fn take_content(&mut self) -> io::Result<()> {
         let Some(transaction) = self.transaction.take() else { return Ok(()) };
-        let until = Instant::now() + self.patience(CONTENT_TIME_MAX, CONTENT_TIME_MAX_CROWDED);
+        let (began, mut come) = (Instant::now(), 0);
+        let until = began + self.patience(CONTENT_TIME_MAX, CONTENT_TIME_MAX_CROWDED);
         let mut kept = self.begin(transaction).await;
         let (mut receiver, mut content) = (DataReceiver::new(), Vec::new());
         // The dot may be the first line: then the receiver has to know that a line has just ended.
@@ -500,9 +506,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if is_whole {
                 break;
             }
-            match self.read(until).await? {
-                Some(more) if !more.is_empty() => self.input = more,
-                _ => return Err(io::ErrorKind::UnexpectedEof.into()), // no dot, no mail
+            let at_pace = began + PACE_GRACE + Duration::from_secs(come / PACE_OCTETS);
+            match self.read(until.min(at_pace)).await? {
+                Some(more) if !more.is_empty() => {
+                    come += more.len() as u64;
+                    self.input = more;
+                }
+                Some(_) => return Err(io::ErrorKind::UnexpectedEof.into()), // no dot, no mail
+                None => {
+                    self.say("421 4.4.2 closing: the content stood still, or came too slowly");
+                    self.flush().await?;
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
             }
         }
         let answer = match kept {
@@ -569,6 +584,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(content) => content,
             Err(error) => return answer_refusal(&error.into()),
         };
+        // A token that was taken back while the content came is good for nothing, either.
+        match self.submitter().await {
+            Ok(Some(still)) if still.name == provider.name => {}
+            Ok(_) => return "535 5.7.8 the token belongs to no provider any more".to_owned(),
+            Err(error) => return answer_refusal(&error.into()),
+        }
         let return_path = (!sender.is_empty()).then(|| ReturnPath {
             sender,
             recipients: recipients.iter().map(|(address, _, terminal)| (*terminal, address.clone())).collect(),

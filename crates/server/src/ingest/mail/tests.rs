@@ -18,6 +18,7 @@ const SIZE_MAX: u64 = 20_000;
 /// A mail port of its own; the terminals are `owner` (301) and `other` (302), the provider is `mail`.
 struct Port {
     address: SocketAddr,
+    door: Door,
     store: Store,
     alarms: Alarms,
     _due: mpsc::Receiver<Vec<delivery::TerminalId>>,
@@ -86,8 +87,15 @@ impl Port {
             postmaster: Some("other".parse().unwrap()),
             tls,
         };
+        let door = Door {
+            config: Arc::new(config.clone()),
+            intake: intake.clone(),
+            store: store.clone(),
+            metrics: metrics.clone(),
+            entrance: Entrance::new(9, 9),
+        };
         serving.spawn(serve(listener, 1000, config, intake, store.clone(), alarms.clone(), metrics, shutdown));
-        Self { address, store, alarms, _due: due, _serving: serving, folder }
+        Self { address, door, store, alarms, _due: due, _serving: serving, folder }
     }
 
     /// Says all of it at once, and gives what was answered, a code a line.
@@ -378,6 +386,16 @@ impl rustls::client::danger::ServerCertVerifier for Trusting {
 
 /// A conversation that begins in clear, with `first` in one piece, and goes on in TLS with `then`.
 async fn starttls(port: &Port, first: &[u8], then: &str) -> Vec<String> {
+    let mut stream = secured(port, first).await;
+    stream.write_all(then.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    answers.lines().map(str::to_owned).collect()
+}
+
+/// A connection that is in TLS, after `first` in clear.
+async fn secured(port: &Port, first: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut stream = TcpStream::connect(port.address).await.unwrap();
     stream.write_all(first).await.unwrap();
     let mut clear = String::new();
@@ -396,12 +414,7 @@ async fn starttls(port: &Port, first: &[u8], then: &str) -> Vec<String> {
         .with_custom_certificate_verifier(Arc::new(Trusting))
         .with_no_client_auth();
     let name = "mx.mail.example".try_into().unwrap();
-    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    stream.write_all(then.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
-    let mut answers = String::new();
-    stream.read_to_string(&mut answers).await.unwrap();
-    answers.lines().map(str::to_owned).collect()
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
 
 fn certificate() -> Arc<rustls::ServerConfig> {
@@ -448,4 +461,66 @@ async fn inside_tls_a_token_proves_a_provider_and_what_was_said_before_counts_fo
     let (_, content) = port.store.content(messages[0].head.id).await.unwrap();
     let content = String::from_utf8(content.to_vec()).unwrap();
     assert!(content.contains("with ESMTPSA;") && messages.len() == 1, "{content}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_back_while_a_mail_comes_is_good_for_nothing() {
+    use base64::Engine as _;
+    for is_removed in [false, true] {
+        let port = Port::open_secure(certificate()).await;
+        let submitter = Provider { name: "office".parse().unwrap(), number: None, may_send: vec![] };
+        port.store.add_provider(submitter, TokenHash::of("office")).await.unwrap();
+        let plain = base64::engine::general_purpose::STANDARD.encode("\0anybody\0office");
+        let mut stream = secured(&port, b"EHLO x\r\nSTARTTLS\r\n").await;
+        let begun = format!(
+            "EHLO x\r\nAUTH PLAIN {plain}\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<owner@mail.example>\r\nDATA\r\n"
+        );
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        while !said.contains("354 ") {
+            let mut octets = [0; 1000];
+            let read = stream.read(&mut octets).await.unwrap();
+            said += std::str::from_utf8(&octets[..read]).unwrap();
+        }
+        stream.write_all(b"Subject: x\r\n\r\nbegun\r\n").await.unwrap();
+        let name: Name = "office".parse().unwrap();
+        if is_removed {
+            port.store.remove_provider(name).await.unwrap();
+        } else {
+            port.store.renew_token(name, TokenHash::of("another"), None).await.unwrap();
+        }
+        stream.write_all(b".\r\nQUIT\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("535 5.7.8"), "{answer}");
+        assert!(port.messages().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_content_that_drips_keeps_its_place_for_a_minute_and_no_longer() {
+    let port = Port::open().await;
+    let (mut client, server) = tokio::io::duplex(1 << 16);
+    let (session, stop) = (Session::new(port.door.clone(), server, port.address, None), CancellationToken::new());
+    let dripping = async {
+        let begun = b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<owner@mail.example>\r\nDATA\r\n";
+        client.write_all(begun).await.unwrap();
+        let mut said = String::new();
+        while !said.contains("354 ") {
+            let mut octets = [0; 1000];
+            let read = client.read(&mut octets).await.unwrap();
+            said += std::str::from_utf8(&octets[..read]).unwrap();
+        }
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        while client.write_all(b"x").await.is_ok() {
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
+        let mut last = String::new();
+        client.read_to_string(&mut last).await.unwrap();
+        (began.elapsed(), last)
+    };
+    let (ended, (took, last)) = tokio::join!(session.run(true, &stop), dripping);
+    assert!(ended.is_err() && last.starts_with("421 4.4.2"), "{last}");
+    assert!(took < Duration::from_secs(120), "{took:?}");
 }

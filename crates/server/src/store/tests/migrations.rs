@@ -36,3 +36,21 @@ async fn what_waited_under_version_1_waits_and_what_was_delivered_stays_delivere
     let retention = Retention { contents: Duration::ZERO, rows: Duration::ZERO, ..Retention::default() };
     assert_eq!(store.clean(Timestamp::now(), retention).await.unwrap().messages, 1);
 }
+
+#[tokio::test]
+async fn a_message_that_was_taken_under_an_unreadable_topic_is_delivered_without_one() {
+    let folder = TempDir::new().unwrap();
+    let store = open_with_owner(&folder).await;
+    let new = message(b"level", &[owner().id]);
+    store.accept(new.clone()).await.unwrap();
+    drop(store);
+    {
+        let db = Database::open(folder.path().join("ringup.db")).unwrap();
+        db.execute("UPDATE messages SET topic = 'level/' || char(0x202e) || 'hgih'", []).unwrap();
+        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        db.pragma_update(None, "user_version", version - 1).unwrap();
+    }
+    let store = open(&folder);
+    assert_eq!(store.message(new.head.id).await.unwrap().unwrap().handling.topic, None);
+    assert!(begins(&store, &new, CallId::now()).await);
+}
