@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 
+use crate::online::write_config;
 use crate::process::Process;
 use crate::village::{Plan, Village};
 
@@ -44,6 +45,12 @@ fn with_64_descriptors_and_100_idle_strangers_at_each_door_the_operator_is_answe
     let backup = village.path("backup");
     village.ask(&["store", "backup", backup.to_str().unwrap()]);
     assert!(backup.join("ringup.db").exists());
+    // A terminal has its seat beside them.
+    write_config(&village, "");
+    let config = fs::read_to_string(village.path("owner.toml")).unwrap();
+    village.write("owner.toml", config.replace(&village.delivery_address(), &doors[2]));
+    let visit = village.run(&["connect", "--config", "owner.toml"]);
+    assert_eq!(visit.code, Some(0), "{}", visit.stderr);
     drop(strangers);
     // Their seats are free once the server has seen them go.
     let content = village.write("content", vec![7; 200_000]);
