@@ -299,7 +299,10 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
             _ => None,
         };
     }
-    let invite = format!("it waits until the terminal has enrolled: ringup terminal invite {}", terminal.name);
+    let invite = format!(
+        "it waits until the terminal has enrolled: ringup terminal invite {0} --caller NUMBER -o {0}.bundle",
+        terminal.name
+    );
     match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
         (Some(at), ..) => Some((format!("the terminal is shut out since {at}: it is not served"), invite)),
         (None, None, []) => {

@@ -1,5 +1,6 @@
 //! `ringup message`: what was accepted, for whom, what became of it, and why.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -118,12 +119,29 @@ fn tell(story: &Value) -> String {
         }
     }
     let envelopes = story["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    lines.extend(envelopes.iter().flat_map(tell_envelope));
     let more = story["envelope_count"].as_u64().unwrap_or_default().saturating_sub(envelopes.len() as u64);
-    if more > 0 {
-        lines.push(format!("and for {more} more terminals"));
+    if envelopes.len() > 1 || more > 0 {
+        lines.push(summary(envelopes, more));
+    }
+    // Of many envelopes the server explains the first ones: the others are in the summary.
+    let is_explained = |envelope: &&Value| envelope["state"] != "waiting" || !envelope["waiting"].is_null();
+    lines.extend(envelopes.iter().filter(is_explained).flat_map(tell_envelope));
+    let others = envelopes.iter().filter(|envelope| !is_explained(envelope)).count() as u64 + more;
+    if others > 0 {
+        lines.push(format!("not explained here: {others} more (see: ringup message show {}, ringup plan)", of("id")));
     }
     lines.join("\n") + "\n"
+}
+
+/// How many envelopes are in which state.
+fn summary(envelopes: &[Value], more: u64) -> String {
+    let mut counts = BTreeMap::<_, u64>::new();
+    for envelope in envelopes {
+        *counts.entry(text(&envelope["state"])).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect();
+    counts.extend((more > 0).then(|| format!("{more} not counted here")));
+    format!("{} terminals: {}", envelopes.len() as u64 + more, counts.join(", "))
 }
 
 fn tell_envelope(envelope: &Value) -> Vec<String> {
@@ -147,8 +165,7 @@ fn tell_envelope(envelope: &Value) -> Vec<String> {
     lines.extend(events.into_iter().map(|(at, what)| format!("  {at}  {what}")));
     let waiting = &envelope["waiting"];
     if envelope["state"] == "waiting" {
-        let reason = if waiting.is_null() { "unknown".to_owned() } else { of(waiting, "reason") };
-        lines.push(format!("  waits: {reason}"));
+        lines.push(format!("  waits: {}", of(waiting, "reason")));
         if !waiting["next"].is_null() {
             let at =
                 if waiting["next_at"].is_null() { String::new() } else { format!(", at {}", of(waiting, "next_at")) };
@@ -170,7 +187,7 @@ mod tests {
     fn a_story_is_told_in_the_order_in_which_it_happened() {
         let story = json!({
             "id": "M", "size": 9, "content_type": "text/plain", "urgency": "urgent", "accepted_at": "T0", "provider": "vending",
-            "expires_at": "T9", "envelope_count": 3,
+            "expires_at": "T9", "envelope_count": 5,
             "envelopes": [
                 {
                     "terminal": "owner", "state": "delivered", "at": "T4",
@@ -180,6 +197,7 @@ mod tests {
                     ],
                     "deliveries": [{ "call": "C2", "began_at": "T3", "outcome": "delivered", "octets": 9 }],
                 },
+                { "terminal": "third", "state": "waiting", "waiting": null },
                 { "terminal": "other", "state": "waiting", "waiting": { "reason": "no line is free", "next": "it is called", "next_at": "T8" } },
             ],
         });
@@ -187,6 +205,7 @@ mod tests {
 message M: 9 octets of text/plain, urgent
 accepted T0 from vending; on the disk since
 expires T9
+5 terminals: 1 delivered, 2 waiting, 2 not counted here
 for owner:
   T1  outgoing call C1 on a: busy
   T2  outgoing call C2 on a: completed
@@ -195,7 +214,7 @@ for owner:
 for other:
   waits: no line is free
   next: it is called, at T8
-and for 1 more terminals
+not explained here: 3 more (see: ringup message show M, ringup plan)
 ";
         assert_eq!(tell(&story), told);
     }
