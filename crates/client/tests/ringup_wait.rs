@@ -223,3 +223,33 @@ async fn the_modem_is_what_the_config_says_it_is() {
     let is_in_time = timeout(PATIENCE, asked).await.is_ok();
     assert!(is_in_time && said.contains(&"AT+CLIP=1".to_owned()), "{said:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_modem_that_is_unplugged_and_comes_back_as_another_device_under_its_link_is_waited_on_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = script(folder.path(), "exit 0");
+    let (link, notify) = (folder.path().join("by-id"), folder.path().join("notify"));
+    let mut starter = None;
+    for device in ["ttyUSB0", "ttyUSB1"] {
+        let pty = folder.path().join(device);
+        let config: Config = format!(
+            "ring_cycle = \"300ms\"\ncaller_id_delay = \"50ms\"\nno_answer_after = \"5m\"\n\
+             [[station]]\nnumber = \"201\"\nmemory = true\n[[station]]\nnumber = \"301\"\npty = {pty:?}\n"
+        )
+        .parse()
+        .unwrap();
+        let exchange = Running::start(config).await.unwrap();
+        let _ = fs::remove_file(&link); // none yet
+        std::os::unix::fs::symlink(&pty, &link).unwrap();
+        let starter = starter.get_or_insert_with(|| Starter::start(&link, &answer, &notify));
+        let mut caller = exchange.station_stream("201").unwrap();
+        caller.write_all(b"ATE0V1X4\r").await.unwrap();
+        hear(&mut caller, "OK\r\n").await;
+        tokio::task::block_in_place(|| starter.wait("waiting for calls"));
+        // It rings on until somebody hears it.
+        caller.write_all(b"ATDT301\r").await.unwrap();
+        tokio::task::block_in_place(|| starter.wait("ringing: starting the decision program"));
+        drop(caller);
+        drop(exchange); // and the device with it
+    }
+}

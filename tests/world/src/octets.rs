@@ -10,6 +10,7 @@
 //! same events at the same times. Not real: TLS, HTTP/2 (see [`talk`]), tokio, and the inbox's files.
 
 mod faults;
+mod online;
 mod server;
 mod stack;
 mod talk;
@@ -38,6 +39,7 @@ use line::{CallId, DTR_LOW, Number, Screening};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
+use self::online::Online;
 use self::server::{Ask, LineEnd, Placed};
 use self::talk::Word;
 use self::terminal::{Did, TerminalEnd};
@@ -116,6 +118,8 @@ enum Event {
     Wish,
     /// Rests after refusals are over.
     Release,
+    /// The next step of a session over the Internet.
+    Online,
 }
 
 /// See [`OctetWorld::run`].
@@ -132,6 +136,8 @@ pub struct OctetWorld {
     terminals: Vec<TerminalEnd>,
     stranger: Wire,
     stranger_calls: Option<u32>,
+    online: Option<Online>,
+    online_calls: u64,
     dispatch: Dispatch,
     dispatch_at: Option<Instant>,
     rules: Rules,
@@ -228,6 +234,8 @@ impl OctetWorld {
             terminals,
             stranger,
             stranger_calls: None,
+            online: None,
+            online_calls: 0,
             dispatch: Dispatch::new(rules.clone(), plan.seed),
             dispatch_at: None,
             rules,
@@ -274,6 +282,7 @@ impl OctetWorld {
             self.later(300 * SECOND, Event::Crash);
             self.later(10 * SECOND, Event::Wish);
             self.later(60 * SECOND, Event::Stranger);
+            self.later(15 * SECOND, Event::Online);
         }
     }
 
@@ -704,13 +713,6 @@ impl OctetWorld {
                 self.close_terminal(terminal, DTR_LOW);
             }
         }
-    }
-
-    fn close_terminal(&mut self, terminal: usize, pause: Duration) {
-        let opens_at = self.now + pause;
-        self.terminals[terminal].close(opens_at);
-        let station = self.terminals[terminal].wire.station;
-        self.feed_exchange(exchange::Input::Dtr { station, on: false });
     }
 
     fn octets(&mut self) -> [u8; 16] {

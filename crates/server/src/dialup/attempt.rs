@@ -141,7 +141,18 @@ impl Envelopes {
         self.alarms.raise(AlarmKind::VerdictConflict, format!("{id} for {}", self.name), detail).await;
     }
 
-    /// The terminal does not take it, or it cannot be read here.
+    /// It cannot be read here just now: it rests, and somebody has to look at the disk.
+    pub(super) async fn unreadable(&self, id: MessageId) -> Result<(), StoreError> {
+        let outcome = "not sent: its content could not be read here".to_owned();
+        self.store.refused(id, self.terminal, self.call, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
+        let detail = format!(
+            "the content of message {id} cannot be read: see the server's log, and the disk. It is tried again"
+        );
+        self.alarms.raise(AlarmKind::MessageRefused, &self.name, detail).await;
+        Ok(())
+    }
+
+    /// The terminal does not take it.
     pub(super) async fn refused(
         &self,
         id: MessageId,
@@ -172,8 +183,7 @@ impl Desk {
         let Begun { head, manner, content, was_brought } = match self.envelopes.claim(id).await? {
             Claim::Begun(begun) => *begun,
             Claim::Unreadable => {
-                let outcome = "not sent: its content could not be read here".to_owned();
-                self.envelopes.refused(id, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
+                self.envelopes.unreadable(id).await?;
                 return Ok(Prepared::Unreadable);
             }
             Claim::Held => return Ok(Prepared::Held),

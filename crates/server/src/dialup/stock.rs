@@ -167,8 +167,7 @@ pub(super) async fn deliver(
         let begun = match envelopes.claim(id).await? {
             Claim::Begun(begun) => *begun,
             Claim::Unreadable => {
-                let outcome = "not sent: its content could not be read here".to_owned();
-                envelopes.refused(id, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
+                envelopes.unreadable(id).await?;
                 tally.unreadable += 1;
                 continue;
             }
@@ -179,8 +178,7 @@ pub(super) async fn deliver(
             Claim::Distrusted | Claim::Settled => continue,
         };
         let Some(message) = read(&store, begun, &stock.inbox).await? else {
-            let outcome = "not sent: its content could not be read here".to_owned();
-            envelopes.refused(id, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
+            envelopes.unreadable(id).await?;
             tally.unreadable += 1;
             continue;
         };

@@ -292,7 +292,7 @@ fn first_deadline(db: &Database, terminal: &str, urgency: Urgency) -> Result<Opt
 pub enum Doubt {
     /// Not all of it has left: the terminal cannot have it by this attempt.
     Unchanged,
-    /// The last octet may have left, and there is no receipt.
+    /// The last octet may have left, and there is no receipt. The doubt is another one than any before.
     Raised,
     /// The terminal has said that it does not have it.
     Dispelled,
@@ -349,7 +349,7 @@ pub(super) fn end(
     let freed = db
         .prepare_cached(
             "UPDATE envelopes SET under_way = NULL, in_doubt_since =
-               CASE ?4 WHEN 'raised' THEN ?5 WHEN 'dispelled' THEN NULL ELSE in_doubt_since END
+               CASE ?4 WHEN 'raised' THEN max(?5, coalesce(in_doubt_since, 0) + 1) WHEN 'dispelled' THEN NULL ELSE in_doubt_since END
              WHERE message = ?1 AND terminal = ?2 AND under_way = ?3",
         )?
         .execute(params![seq, terminal, call, doubt, now])?;

@@ -69,6 +69,7 @@ impl OctetWorld {
                 let released = self.runtime.block_on(self.store().release(late)).expect("the disk works");
                 released.into_iter().for_each(|terminal| self.feed_due(terminal));
             }
+            Event::Online => self.go_online(),
             Event::StrangerHangsUp => {
                 self.stranger.close();
                 self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: false });
@@ -113,6 +114,13 @@ impl OctetWorld {
         self.later(lasts, Event::Mend(station));
     }
 
+    pub(super) fn close_terminal(&mut self, terminal: usize, pause: Duration) {
+        let opens_at = self.now + pause;
+        self.terminals[terminal].close(opens_at);
+        let station = self.terminals[terminal].wire.station;
+        self.feed_exchange(exchange::Input::Dtr { station, on: false });
+    }
+
     fn station(&self, index: usize) -> StationId {
         *self.stations.iter().find(|(_, found)| **found == index).expect("a station of the world").0
     }
@@ -133,6 +141,9 @@ impl OctetWorld {
             }
             self.lines[line].close(opens_at);
             self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: false });
+        }
+        if self.online.take().is_some() {
+            self.after(30 * SECOND, Event::Online);
         }
         self.store = None;
         self.store = Some(open(&self.folder));

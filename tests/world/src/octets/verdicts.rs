@@ -82,6 +82,12 @@ impl OctetWorld {
                 self.ended(line, Outcome::Completed);
             }
         }
+        if self.online.is_some() {
+            self.go_online();
+        }
+        if self.online.is_some() {
+            self.go_online();
+        }
         // Terminals that were never heard of again: unknown, and nothing else may hide a publication.
         let (late, month) = (Timestamp::now() + jiff::SignedDuration::from_hours(31 * 24), 30 * 24 * 3600 * SECOND);
         let forgotten = self.runtime.block_on(self.store().forget_doubts(late, month)).expect("the disk works");
@@ -102,7 +108,7 @@ impl OctetWorld {
         }
         let calls = self.runtime.block_on(self.store().calls(Last(u32::MAX))).expect("the disk works");
         let without = calls.iter().filter(|call| call.outcome.is_none()).count();
-        if calls.len() as u64 != self.report.calls || without > 0 {
+        if calls.len() as u64 != self.report.calls + self.online_calls || without > 0 {
             self.breach(format!("{} records of {} calls, {without} without an end", calls.len(), self.report.calls));
         }
         let terminal = Destination::Name(name("t0"));

@@ -286,6 +286,25 @@ async fn what_another_call_has_still_is_no_good_end_that_would_be_called_again_f
 }
 
 #[tokio::test]
+async fn a_content_that_the_disk_does_not_give_rests_alone_and_is_an_alarm() {
+    let scene = Scene::new(Habit::Stores).await;
+    let content = Bytes::from(vec![7; 100_000]);
+    let unreadable = scene.accept(Urgency::Normal, content.clone()).await;
+    let other = scene.accept(Urgency::Normal, "coin box full").await;
+    let file = scene._folder.path().join("contents").join(Digest::of(&content).to_string());
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap(); // is there, and cannot be read
+    let (session, _terminal) = scene.session(vec![]).await;
+    let tally = session.await.unwrap();
+    assert_eq!((tally.delivered, tally.unreadable), (1, 1));
+    assert_eq!(scene.verdict(other).await, Some(Verdict::Delivered));
+    assert_eq!(scene.verdict(unreadable).await, None);
+    assert_eq!(scene.store.urgency(scene.terminal.id).await.unwrap(), None, "no call is placed for it alone");
+    let standing = scene.alarms.standing().await;
+    assert!(standing.iter().any(|alarm| alarm.kind == AlarmKind::MessageRefused), "{standing:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_dispels_no_doubt_unless_the_terminal_had_the_part_in_hand() {
     for (status, wanted) in [
         (StatusCode::BAD_REQUEST, Doubt::Dispelled),

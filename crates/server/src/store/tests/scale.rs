@@ -276,6 +276,30 @@ async fn a_message_for_many_is_cancelled_and_fails_and_a_terminal_with_many_is_r
 }
 
 #[tokio::test]
+async fn a_message_for_many_replaces_what_waits_for_those_that_it_is_for_and_for_nobody_else() {
+    let folder = TempDir::new().unwrap();
+    let all = terminals(300);
+    let store = open_with(&folder, &all).await;
+    let new = |content: &[u8], terminals: &[Terminal]| {
+        let mut new = message(content, &ids(terminals));
+        new.handling.replace_key = Some("level".to_owned());
+        new
+    };
+    let older = new(b"older", &all);
+    store.accept(older.clone()).await.unwrap();
+    store.delivered(older.head.id, all[7].id, CallId::now()).await.unwrap();
+    for (newer, replaced) in [(&all[..200], 199), (&all[100..250], 150), (&all[..], 300)] {
+        assert_eq!(store.accept(new(b"newer", newer)).await.unwrap().replaced, replaced);
+    }
+    let found = store.message(older.head.id).await.unwrap().unwrap();
+    let delivered = found.envelopes.iter().filter(|envelope| envelope.verdict == Some(Verdict::Delivered)).count();
+    let replaced = found.envelopes.iter().filter(|envelope| envelope.verdict == Some(Verdict::Replaced)).count();
+    assert_eq!((delivered, replaced), (1, 299));
+    assert_eq!(store.waiting(all[299].id).await.unwrap(), 1);
+    assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_waits_for_a_terminal_whose_removal_was_cut_short_gets_its_verdict() {
     let folder = TempDir::new().unwrap();
     let all = terminals(2);

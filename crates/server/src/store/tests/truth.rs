@@ -293,11 +293,6 @@ async fn an_answer_says_nothing_of_what_another_session_has_sent_since_the_quest
     let other = CallId::now();
     assert!(begins(&store, &new, other).await);
     store.not_there(asked, owner().id).await.unwrap();
-    // Of the clock, not of the order: doubts of one millisecond are one.
-    let later = SignedDuration::from_millis(1);
-    while Timestamp::now().duration_since(asked.since) <= later {
-        std::hint::spin_loop();
-    }
     lose(&store, &new, other, Doubt::Raised).await;
     store.not_there(asked, owner().id).await.unwrap();
     Wish::Cancel.utter(&store, &new).await;
