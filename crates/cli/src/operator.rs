@@ -203,7 +203,9 @@ impl Desk {
         if self.json {
             return println!("{shown:#}");
         }
-        for (key, value) in shown.as_object().into_iter().flatten() {
+        let (first, others): (Vec<_>, Vec<_>) =
+            shown.as_object().into_iter().flatten().partition(|(key, _)| ["id", "name"].contains(&key.as_str()));
+        for (key, value) in first.into_iter().chain(others) {
             match value {
                 Value::Array(items) if items.is_empty() => println!("{key:16} -"),
                 Value::Array(items) => items.iter().for_each(|item| println!("{key:16} {}", fields(item))),

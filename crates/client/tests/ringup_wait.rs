@@ -31,7 +31,7 @@ fn ringup_wait(arguments: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn it_tells_its_use_and_version_on_standard_output() {
     for (arguments, says) in [
-        (["--help"], "ringup-wait --line /dev/ttyUSB0 --config"),
+        (["--help"], "ringup-wait --line /dev/serial/by-id/usb-MODEM --config"),
         (["-h"], "--answer PROGRAM"),
         (["--version"], env!("CARGO_PKG_VERSION")),
         (["-V"], "ringup-wait "),

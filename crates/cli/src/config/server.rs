@@ -272,8 +272,10 @@ pub(super) fn link(section: &mut Section<'_>) -> Option<(Ipv4Addr, AddressPool)>
 fn line(section: &mut Section<'_>) -> Option<LineConfig> {
     let folder = section.folder();
     let name = section.required::<Name>("name", "give the line a name, such as \"line-1\"");
-    let port =
-        section.required::<PortAddress>("port", "say where its modem is: \"/dev/ttyUSB0\" or \"tcp://HOST:PORT\"");
+    let port = section.required::<PortAddress>(
+        "port",
+        "say where its modem is: \"/dev/serial/by-id/usb-MODEM\" or \"tcp://HOST:PORT\"",
+    );
     let setup = modem_setup(section);
     let dial_prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
     if !dial_prefix.is_empty()

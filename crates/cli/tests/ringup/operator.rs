@@ -241,6 +241,8 @@ fn show_prints_all_that_is_in_an_array_and_what_a_terminal_has_said_itself() {
     let json = village.ask_until(&["terminal", "show", "owner"], |shown| !shown["stated"].is_null());
     let shown = village.run(&["terminal", "show", "owner", "--config", "server.toml"]).stdout;
     let key = json["keys"][0].as_str().unwrap();
+    let first: Vec<_> = shown.lines().filter_map(|line| line.split(' ').next()).take(2).collect();
+    assert_eq!(first, ["id", "name"], "{shown}");
     assert!(shown.lines().any(|line| line.starts_with("keys ") && line.ends_with(key)), "{shown}");
     assert!(shown.lines().any(|line| line.starts_with("stated ") && line.contains("reason roaming")), "{shown}");
     let shown = village.run(&["message", "show", &message, "--config", "server.toml"]).stdout;

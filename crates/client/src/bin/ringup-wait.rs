@@ -18,21 +18,21 @@ use tracing::{Event, Level, Metadata, Subscriber};
 const HELP: &str = "\
 Waits for calls on a modem and starts `ringup answer` when it rings.
 
-  ringup-wait --line /dev/ttyUSB0 --config /etc/ringup/terminal.toml
+  ringup-wait --line /dev/serial/by-id/usb-MODEM --config /etc/ringup/terminal.toml
 
 Options:
   --line PORT       the modem: a device, or tcp://HOST:PORT
-  --profile NAME    what the modem is: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium
-  --init COMMAND    an AT command for this modem, behind the profile's; may be given more than once
+  --profile NAME    the modem's profile: generic, usr, conexant, rockwell, multitech, gsm, isdn, iridium
+  --init COMMAND    an AT command for this modem, sent after the profile's; may be given more than once
                     Without both: [line] profile and init of the config
   --config FILE     the terminal's config, handed to `ringup answer`
   --answer PROGRAM  the program to start [default: ringup beside this program, else in PATH]
-  --lend SOCKET     where `ringup outbox send` asks for the line ([outbox] starter in the terminal's config)
+  --lend SOCKET     socket by which `ringup outbox send` borrows the line ([outbox] starter in the config)
   -h, --help        this text
   -V, --version     the version
 
-It runs until it is ended. It answers nothing by itself.
-Logs go to standard error; RINGUP_LOG_FORMAT=json has each line an object of JSON.
+It runs until it is ended. It answers no call by itself. /dev/serial/by-id names a modem by its serial number: /dev/ttyUSB0 may be
+another one after a restart. Logs go to standard error, as JSON lines with RINGUP_LOG_FORMAT=json.
 ";
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
     let config = config.ok_or("--config is missing: the terminal's config, such as /etc/ringup/terminal.toml")?;
     let arguments = vec![OsString::from("answer"), OsString::from("--config"), config.into_os_string()];
     Ok(Some(StarterConfig {
-        port: port.ok_or("--line is missing: the modem's device, such as /dev/ttyUSB0")?,
+        port: port.ok_or("--line is missing: the modem's device, such as /dev/serial/by-id/usb-MODEM")?,
         setup,
         answer: (answer.unwrap_or_else(beside_this_program), arguments),
         lend,

@@ -23,7 +23,7 @@ impl FromStr for Device {
         if is_below && text.chars().all(is_plain) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("give a device such as /dev/ttyUSB0 or /dev/serial/by-id/usb-modem".to_owned())
+            Err("give a device such as /dev/serial/by-id/usb-MODEM or /dev/ttyS0".to_owned())
         }
     }
 }
