@@ -9,7 +9,7 @@ use delivery::Reason;
 use jiff::Timestamp;
 use line::{Call, DialFailure, LineError, ModemLine, PortAddress};
 use link::{CloseReason, Link};
-use modem::{DialString, Setup};
+use modem::{DialString, Failure, Setup};
 use tokio::time::{Instant, timeout};
 
 use crate::budget::{Budget, BudgetError};
@@ -137,10 +137,13 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> 
     let digits = number.as_str();
     let last = &digits[digits.len().saturating_sub(3)..]; // ASCII
     tracing::info!(number = format!("..{last}"), "dialling in");
+    let began = Instant::now();
     let call = match line.dial(&number, DIAL_TIMEOUT).await {
         Ok(call) => call,
         Err(failure) => {
-            budget.settle(&reservation, Duration::ZERO)?;
+            // When it was answered is not known: it counts from the number on.
+            let took = if may_have_been_answered(&failure) { began.elapsed() } else { Duration::ZERO };
+            budget.settle(&reservation, took)?;
             return Err(failure.into());
         }
     };
@@ -150,6 +153,11 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> 
     let result = timeout(reservation.longest, talk).await.unwrap_or(Err(DialInError::TooLong(reservation.longest)));
     budget.settle(&reservation, connected.elapsed())?;
     result
+}
+
+/// A voice that has answered, modems that did not agree and a line that failed may be on the bill.
+fn may_have_been_answered(failure: &DialFailure) -> bool {
+    matches!(failure, DialFailure::Line(_) | DialFailure::NoCall(Failure::NoCarrier | Failure::NotData))
 }
 
 async fn talk(

@@ -36,7 +36,10 @@ pub const OUTBOX_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 /// Octets read at once: one frame.
 const READ_OCTETS: usize = 16 * 1024;
 /// What the server puts off is offered on every session, and is worth a call of its own after so long.
-const PUT_OFF: SignedDuration = SignedDuration::from_mins(10);
+const PUT_OFF: Duration = Duration::from_secs(600);
+
+/// A time that lies further ahead was written by another clock: one that begins in 1970 and was set since, or was and is not now.
+const ANOTHER_CLOCK: SignedDuration = SignedDuration::from_hours(1);
 /// The status of what is larger than the server takes.
 const TOO_LARGE: u16 = 413;
 /// What a crash left half written is removed after so long.
@@ -134,12 +137,17 @@ impl OutboxEntry {
     }
 
     /// When it is worth a call of its own.
-    fn calls_at(&self, every: Duration) -> Timestamp {
-        let usual = match self.urgency() {
-            Urgency::Urgent => self.at(),
-            Urgency::Normal | Urgency::Bulk => self.at().checked_add(every).unwrap_or(Timestamp::MAX),
+    fn calls_at(&self, every: Duration, now: Timestamp) -> Timestamp {
+        // What was put in or noted by another clock has waited long enough: for how long is not known.
+        let after = |at: Timestamp, wait: Duration| match at.duration_since(now) > ANOTHER_CLOCK {
+            true => now,
+            false => at.checked_add(wait).unwrap_or(Timestamp::MAX),
         };
-        self.note.as_ref().map_or(usual, |note| usual.max(note.at.checked_add(PUT_OFF).unwrap_or(Timestamp::MAX)))
+        let usual = match self.urgency() {
+            Urgency::Urgent => after(self.at(), Duration::ZERO),
+            Urgency::Normal | Urgency::Bulk => after(self.at(), every),
+        };
+        self.note.as_ref().map_or(usual, |note| usual.max(after(note.at, PUT_OFF)))
     }
 }
 
@@ -254,12 +262,12 @@ impl Outbox {
     ///
     /// # Errors
     /// [`OutboxError::Disk`].
-    pub fn calls_at(&self, pace: Pace) -> Result<Option<Timestamp>, OutboxError> {
+    pub fn calls_at(&self, pace: Pace, now: Timestamp) -> Result<Option<Timestamp>, OutboxError> {
         let waiting: Vec<_> = self.list()?.into_iter().filter(OutboxEntry::waits).collect();
         let fresh = waiting.iter().filter(|entry| entry.note.is_none());
-        let last = fresh.clone().map(OutboxEntry::at).max();
+        let last = fresh.clone().map(|entry| entry.at().min(now)).max();
         let is_enough = fresh.map(|entry| entry.octets).sum::<u64>() >= pace.octets;
-        let by_time = waiting.iter().map(|entry| entry.calls_at(pace.every)).min();
+        let by_time = waiting.iter().map(|entry| entry.calls_at(pace.every, now)).min();
         Ok(if is_enough { by_time.min(last).or(last) } else { by_time })
     }
 
@@ -436,7 +444,7 @@ mod tests {
             listed.iter().map(|entry| (entry.head.id, entry.waits(), entry.note.as_ref().unwrap().status)).collect();
         assert_eq!(shown, [(ids[1], false, 403), (ids[2], true, 429)]);
         assert_eq!(outbox.unread(), [ids[2]]);
-        let calls_at = outbox.calls_at(Pace::default()).unwrap().unwrap();
+        let calls_at = outbox.calls_at(Pace::default(), Timestamp::now()).unwrap().unwrap();
         assert!(calls_at > Timestamp::now() + SignedDuration::from_mins(9), "it is not offered in a loop");
         assert!(outbox.remove(ids[1]).unwrap() && !outbox.remove(ids[1]).unwrap());
         assert_eq!(fs::read_dir(outbox.folder()).unwrap().count(), 2, "no note is left behind");
@@ -446,16 +454,31 @@ mod tests {
     fn a_call_is_worth_it_for_what_is_urgent_or_has_waited_or_is_much() {
         let state = tempfile::tempdir().unwrap();
         let outbox = Outbox::new(state.path());
-        let pace = Pace { every: Duration::from_secs(600), octets: 1000 };
-        assert_eq!(outbox.calls_at(pace).unwrap(), None);
+        let (pace, now) = (Pace { every: Duration::from_secs(600), octets: 1000 }, Timestamp::now);
+        assert_eq!(outbox.calls_at(pace, now()).unwrap(), None);
         let first = outbox.add(&message(Urgency::Normal), b"a sale").unwrap();
         let at = |id| outbox.entry(id).unwrap().at();
-        assert_eq!(outbox.calls_at(pace).unwrap(), Some(at(first) + SignedDuration::from_mins(10)));
+        assert_eq!(outbox.calls_at(pace, now()).unwrap(), Some(at(first) + SignedDuration::from_mins(10)));
         let much = outbox.add(&message(Urgency::Bulk), &[0; 1000]).unwrap();
-        assert_eq!(outbox.calls_at(pace).unwrap(), Some(at(much)));
+        assert_eq!(outbox.calls_at(pace, now()).unwrap(), Some(at(much)));
         outbox.remove(much).unwrap();
         let urgent = outbox.add(&message(Urgency::Urgent), b"door open").unwrap();
-        assert_eq!(outbox.calls_at(pace).unwrap(), Some(at(urgent)));
+        assert_eq!(outbox.calls_at(pace, now()).unwrap(), Some(at(urgent)));
+    }
+
+    #[test]
+    fn what_was_put_in_before_the_clock_fell_back_to_1970_is_called_for_now() {
+        for (urgency, is_put_off) in [(Urgency::Urgent, false), (Urgency::Normal, false), (Urgency::Urgent, true)] {
+            let state = tempfile::tempdir().unwrap();
+            let outbox = Outbox::new(state.path());
+            let id = outbox.add(&message(urgency), b"door open").unwrap();
+            if is_put_off {
+                let answer = ItemAnswer::Refused { status: 503, reason: "later".into() };
+                outbox.settle(id, answer).unwrap();
+            }
+            let boot = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(1);
+            assert_eq!(outbox.calls_at(Pace::default(), boot).unwrap(), Some(boot), "{urgency:?} {is_put_off}");
+        }
     }
 
     #[test]

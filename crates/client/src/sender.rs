@@ -29,6 +29,9 @@ use crate::outbox::{Outbox, OutboxError, Pace};
 const PAUSE_FIRST: Duration = Duration::from_secs(60);
 const PAUSE_LONGEST: Duration = Duration::from_secs(3600);
 
+/// How often a wait by the wall clock is looked at again: that may be set.
+const LOOK_INTERVAL: Duration = Duration::from_secs(600);
+
 /// The longest that the starter's line may be in use before somebody should look at it: two of the longest calls.
 const LINE_WAIT: Duration = Duration::from_secs(3 * 3600);
 
@@ -83,7 +86,7 @@ where
     let outbox = Outbox::new(&config.state);
     let mut pause = PAUSE_FIRST;
     loop {
-        let Some(at) = outbox.calls_at(config.pace)? else { return Ok(()) };
+        let Some(at) = outbox.calls_at(config.pace, Timestamp::now())? else { return Ok(()) };
         let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
         let (wait, waiting) = if wait.is_zero() {
             match send_alone(config, &outbox, &call).await? {
@@ -96,7 +99,7 @@ where
                 }
             }
         } else {
-            (wait, "outbox-waits.lock")
+            (wait.min(LOOK_INTERVAL), "outbox-waits.lock")
         };
         // One of each waits: it looks at everything again when its time has come.
         let Some(_alone) = lock(config, waiting, FlockOperation::NonBlockingLockExclusive).await? else {
@@ -136,7 +139,10 @@ async fn send_alone<F>(
 where
     F: Future<Output = Result<(), DialInError>>,
 {
-    let is_due = || Ok::<_, SenderError>(outbox.calls_at(config.pace)?.is_some_and(|at| at <= Timestamp::now()));
+    let is_due = || {
+        let now = Timestamp::now();
+        Ok::<_, SenderError>(outbox.calls_at(config.pace, now)?.is_some_and(|at| at <= now))
+    };
     let _alone = lock(config, "outbox.lock", FlockOperation::LockExclusive).await?;
     if !is_due()? {
         return Ok(None);

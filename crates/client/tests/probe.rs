@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use line::{DialFailure, LineError, ModemLine, PortAddress};
 use modem::{Failure, Fault, Setup};
+use ringup_client::budget::{Budget, Limits};
+use ringup_client::connector::{DialIn, DialInError, dial};
+use ringup_client::session::LinkSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -100,5 +103,33 @@ async fn a_modem_that_has_fallen_silent_is_found_before_anything_is_dialled() {
         };
         let (called, ()) = tokio::join!(called, stub);
         assert!(matches!(called, Err(DialFailure::NotDialled(LineError::Modem(Fault::Silent { .. })))), "{called:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_been_answered_counts_in_the_minutes_of_the_day() {
+    let folder = tempfile::tempdir().unwrap();
+    for (word, counts) in [("BUSY", false), ("NO ANSWER", false), ("VOICE", true), ("NO CARRIER", true)] {
+        let state = folder.path().join(word);
+        let (line, mut modem) = probed().await;
+        let job = DialIn {
+            number: "201".parse().unwrap(),
+            budget: Budget::new(&state, Limits::default()),
+            link: LinkSettings::default(),
+            submissions: Vec::new(),
+            receive: None,
+        };
+        let stub = async {
+            while !command(&mut modem).await.starts_with("ATD") {
+                modem.write_all(b"\r\nOK\r\n").await.unwrap();
+            }
+            modem.write_all(format!("\r\n{word}\r\n").as_bytes()).await.unwrap();
+        };
+        let (dialled, ()) = tokio::join!(dial(line, job), stub);
+        assert!(matches!(dialled, Err(DialInError::NotConnected(_))), "{dialled:?}");
+        let spent: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(state.join("budget.json")).unwrap()).unwrap();
+        let seconds = spent["calls"][0]["seconds"].as_u64().unwrap();
+        assert_eq!(seconds > 0, counts, "{word}: {spent}");
     }
 }

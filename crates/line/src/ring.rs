@@ -56,7 +56,11 @@ impl fmt::Debug for Caller {
 impl From<&CallerId> for Caller {
     fn from(id: &CallerId) -> Self {
         match id {
-            CallerId::Digits(digits) => digits.parse().map_or(Self::Absent, Self::Number),
+            // A network may put its `+` before any form: `+00496612345670`.
+            CallerId::Digits(digits) => {
+                let national = || digits.strip_prefix('+').filter(|digits| digits.starts_with('0'))?.parse().ok();
+                digits.parse().ok().or_else(national).map_or(Self::Absent, Self::Number)
+            }
             CallerId::Withheld => Self::Withheld,
             CallerId::Unavailable | CallerId::PayPhone | CallerId::ServiceConflict => Self::Absent,
         }
@@ -325,6 +329,8 @@ mod tests {
     #[test]
     fn digits_that_are_no_number_are_no_caller() {
         assert_eq!(Caller::from(&id(&"1".repeat(30))), Caller::Absent);
+        assert_eq!(Caller::from(&id("+00496612345670")), Caller::Number("00496612345670".parse().unwrap()));
+        assert_eq!(Caller::from(&id("+49")), Caller::Absent, "nobody's number, and not extension 49");
         assert_eq!(Caller::from(&CallerId::Withheld), Caller::Withheld);
         let shown = [Caller::Number("0661234567".parse().unwrap()), Caller::Withheld, Caller::Absent];
         assert_eq!(shown.map(|caller| format!("{caller:?}")), ["..567", "withheld", "absent"]);

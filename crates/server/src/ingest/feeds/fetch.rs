@@ -12,10 +12,10 @@ use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use super::FeedConfig;
+use super::{FeedConfig, date};
 use crate::outward::{HttpUrl, Outward, OutwardError};
 use crate::store::FeedState;
 
@@ -103,8 +103,8 @@ async fn follow(outward: &Outward, feed: &FeedConfig, before: &FeedState) -> Res
                 url = url.join(&to).filter(|to| to.is_secure() || !url.is_secure()).ok_or(FetchError::Redirect(to))?;
             }
             status => {
-                let patience = text(&head.headers, &RETRY_AFTER).and_then(|text| text.parse().ok());
-                return Err(FetchError::Status { status, patience: patience.map(SignedDuration::from_secs) });
+                let patience = patience(&head.headers, Timestamp::now());
+                return Err(FetchError::Status { status, patience });
             }
         }
     }
@@ -159,9 +159,36 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
+/// How long we are asked to wait: in seconds, or until a date (RFC 9110 §10.2.3).
+fn patience(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
+    let asked = text(headers, &RETRY_AFTER)?;
+    let seconds = asked.trim().parse().ok().map(SignedDuration::from_secs);
+    seconds.or_else(|| Some(date::parse(&asked)?.duration_since(now)))
+}
+
 /// How long the answer says that it stays as it is (RFC 9111 §5.2.2.1).
 fn fresh_for(headers: &HeaderMap) -> SignedDuration {
     let control = text(headers, &CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase();
     let seconds = control.split(',').find_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok());
     SignedDuration::from_secs(seconds.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_time_or_a_date() {
+        let now = "2026-11-30T12:00:00Z".parse().unwrap();
+        for (asked, expected) in [
+            ("120", Some(120)),
+            ("Mon, 30 Nov 2026 13:00:00 GMT", Some(3600)),
+            ("Mon, 30 Nov 2026 11:00:00 GMT", Some(-3600)),
+            ("soon", None),
+            ("99999999999999999999", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
+            assert_eq!(patience(&headers, now).map(|wait| wait.as_secs()), expected, "{asked}");
+        }
+    }
 }
