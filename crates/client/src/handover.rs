@@ -222,8 +222,12 @@ impl<'a> Round<'a> {
 
     async fn run(mut self) -> io::Result<Handed> {
         loop {
-            if take_mark(self.inbox)? {
-                self.look()?;
+            match take_mark(self.inbox) {
+                Ok(true) => self.look()?,
+                Ok(false) => {}
+                // What is being handed over is not broken off for it.
+                Err(error) if self.tasks.is_empty() => return Err(error),
+                Err(_) => {}
             }
             self.start();
             if self.tasks.is_empty() && self.waiting.is_empty() {

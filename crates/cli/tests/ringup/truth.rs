@@ -38,24 +38,19 @@ fn envelope(village: &Village, message: &str) -> Value {
     village.ask(&["message", "show", message])["envelopes"][0].clone()
 }
 
-/// Submits under a replace key.
-fn replaceable(village: &Village, file: &str) -> String {
-    let sent = village.run(&[
-        "send",
-        "--json",
-        "--server",
-        &village.submission_address(),
-        "--token-file",
-        "token",
-        "--to",
-        "tel:301",
-        "--replace",
-        "level",
-        file,
-    ]);
+/// Submits a file, in whatever manner.
+fn submitted(village: &Village, file: &str, manner: [&str; 2]) -> String {
+    let server = village.submission_address();
+    let to = ["send", "--json", "--server", &server, "--token-file", "token", "--to", "tel:301"];
+    let sent = village.run(&[&to[..], &manner, &[file]].concat());
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     let accepted: Value = serde_json::from_str(&sent.stdout).unwrap();
     accepted["id"].as_str().unwrap().to_owned()
+}
+
+/// Submits under a replace key.
+fn replaceable(village: &Village, file: &str) -> String {
+    submitted(village, file, ["--replace", "level"])
 }
 
 /// Cancels a message that is on its way, and submits another in its stead: it arrives, and that is its verdict.
@@ -121,23 +116,7 @@ fn a_refused_message_keeps_no_other_waiting_and_its_call_is_a_good_one() {
     village.write("owner.toml", format!("{config}[[inbox]]\ntopics = [\"small/#\"]\nquota = 1000\n"));
     let _owner = village.start_owner();
     let send = |content: &[u8], topic: &str| {
-        let file = village.write("report", content);
-        let sent = village.run(&[
-            "send",
-            "--json",
-            "--server",
-            &village.submission_address(),
-            "--token-file",
-            "token",
-            "--to",
-            "tel:301",
-            "--topic",
-            topic,
-            file.to_str().unwrap(),
-        ]);
-        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
-        let accepted: Value = serde_json::from_str(&sent.stdout).unwrap();
-        accepted["id"].as_str().unwrap().to_owned()
+        submitted(&village, village.write("report", content).to_str().unwrap(), ["--topic", topic])
     };
     village.wait_delivered(&send(&awkward_content(600), "small/first"));
     let [no_room, too_large] = [600, 2000].map(|octets| send(&awkward_content(octets), "small/more"));
