@@ -152,6 +152,11 @@ impl Intake {
         self.home
     }
 
+    /// Where it is told that no more can be taken.
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// Whose token this is.
     ///
     /// # Errors

@@ -181,7 +181,6 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
             mail,
             intake.clone(),
             store.clone(),
-            alarms.clone(),
             metrics.clone(),
             shutdown.clone(),
         ));

@@ -106,10 +106,10 @@ pub(crate) async fn serve(
     config: MailConfig,
     intake: Intake,
     store: Store,
-    alarms: Alarms,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
+    let alarms = intake.alarms().clone();
     let watched = watch_provider(&store, &alarms, &config.provider);
     let served = take(listener, seats, config.clone(), intake, store.clone(), metrics, shutdown);
     tokio::select! {

@@ -264,7 +264,6 @@ pub(super) const SPENT_BEFORE: &str =
     "DELETE FROM reservations WHERE call IN (SELECT call FROM reservations WHERE day < ?1 LIMIT ?2)";
 
 /// Removes some calls; how many, and how far that came, if it did not come to the end.
-#[allow(clippy::type_complexity)]
 fn remove_calls(db: &Database, before: i64, mut from: (i64, i64)) -> Result<(u64, Option<(i64, i64)>), StoreError> {
     let began = Instant::now();
     let mut select = db.prepare_cached(CALLS_BEFORE)?;

@@ -94,7 +94,7 @@ impl Port {
             metrics: metrics.clone(),
             entrance: Entrance::new(9, 9),
         };
-        serving.spawn(serve(listener, 1000, config, intake, store.clone(), alarms.clone(), metrics, shutdown));
+        serving.spawn(serve(listener, 1000, config, intake, store.clone(), metrics, shutdown));
         Self { address, door, store, alarms, _due: due, _serving: serving, folder }
     }
 

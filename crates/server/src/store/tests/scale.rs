@@ -267,8 +267,8 @@ async fn a_message_for_many_is_cancelled_and_fails_and_a_terminal_with_many_is_r
     assert!(found.envelopes.iter().all(|envelope| envelope.verdict == Some(Verdict::Failed)));
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 
-    for number in 0..500 {
-        store.accept(message(&[number as u8], &[all[9].id])).await.unwrap();
+    for number in 0..500_u16 {
+        store.accept(message(&number.to_be_bytes(), &[all[9].id])).await.unwrap();
     }
     assert!(store.remove_terminal(all[9].name.clone()).await.unwrap());
     assert_eq!(store.waiting(all[9].id).await.unwrap(), 0);
