@@ -107,3 +107,39 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
         unread: Some(error.to_string()),
     })
 }
+
+/// Where the packages have their configs.
+#[cfg(any(feature = "answer", feature = "serve"))]
+const SYSTEM_FOLDER: &str = "/etc/ringup";
+
+/// The config that a command reads without `--config`: the one in the working folder or else that of the packages.
+#[cfg(any(feature = "answer", feature = "serve"))]
+pub(crate) fn default_path(name: &str) -> PathBuf {
+    default_in(Path::new(""), Path::new(SYSTEM_FOLDER), name)
+}
+
+#[cfg(any(feature = "answer", feature = "serve"))]
+fn default_in(here: &Path, system: &Path, name: &str) -> PathBuf {
+    let (here, system) = (here.join(name), system.join(name));
+    if !here.exists() && system.exists() { system } else { here }
+}
+
+#[cfg(all(test, any(feature = "answer", feature = "serve")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_of_the_working_folder_goes_before_that_of_the_packages() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, system) = (folder.path().join("here"), folder.path().join("etc"));
+        for folder in [&here, &system] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let default = || default_in(&here, &system, "server.toml");
+        assert_eq!(default(), here.join("server.toml"), "neither is there");
+        std::fs::write(system.join("server.toml"), "").unwrap();
+        assert_eq!(default(), system.join("server.toml"));
+        std::fs::write(here.join("server.toml"), "").unwrap();
+        assert_eq!(default(), here.join("server.toml"));
+    }
+}

@@ -98,7 +98,7 @@ struct Desk {
     #[arg(help_heading = EVERYWHERE, display_order = 101)]
     socket: Option<PathBuf>,
     /// The server's config, to find its socket
-    #[arg(long, value_name = "FILE", default_value = "server.toml", global = true)]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("server.toml"), global = true)]
     #[arg(help_heading = EVERYWHERE, display_order = 102)]
     config: PathBuf,
     /// Print the result as JSON

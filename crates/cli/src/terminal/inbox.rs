@@ -33,7 +33,7 @@ Examples:
 A message is processed when it was handed over ([[inbox]] in the config) or acknowledged.")]
 pub(crate) struct InboxVerbs {
     /// The terminal's config
-    #[arg(long, value_name = "FILE", default_value = "terminal.toml", global = true)]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("terminal.toml"), global = true)]
     config: PathBuf,
     /// Print the result as JSON
     #[arg(long, global = true)]

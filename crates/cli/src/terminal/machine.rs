@@ -297,7 +297,7 @@ Examples:
 A [provider] submits with its token. A [terminal] without one submits from its outbox, on the session that its key proves.")]
 pub(crate) struct DialIn {
     /// The machine's config
-    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("terminal.toml"))]
     config: PathBuf,
     #[command(flatten)]
     what: What,
@@ -391,7 +391,7 @@ pub(crate) struct Enrol {
     /// The bundle; - is standard input
     bundle: PathBuf,
     /// The terminal's config
-    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("terminal.toml"))]
     config: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
@@ -455,7 +455,7 @@ Example:
   ringup connect --config terminal.toml         with [server] address = \"ringup.example.com:7411\"")]
 pub(crate) struct Connect {
     /// The terminal's config
-    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("terminal.toml"))]
     config: PathBuf,
     /// Print the result as JSON
     #[arg(long)]

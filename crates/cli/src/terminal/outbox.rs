@@ -51,7 +51,7 @@ pub(crate) struct OutboxVerbs {
 #[derive(Debug, Args)]
 struct Desk {
     /// The terminal's config
-    #[arg(long, value_name = "FILE", default_value = "terminal.toml", global = true)]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("terminal.toml"), global = true)]
     config: PathBuf,
     /// Print the result as JSON
     #[arg(long, global = true)]

@@ -19,7 +19,7 @@ Example:
 To have a caller answered, add its number to callers of [terminal], as it is shown here. The last 32 rings are kept.")]
 pub(crate) struct Refused {
     /// The terminal's config
-    #[arg(long, value_name = "FILE", default_value = "terminal.toml")]
+    #[arg(long, value_name = "FILE", default_value_os_t = crate::config::default_path("terminal.toml"))]
     config: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
