@@ -400,7 +400,7 @@ fn the_installer_refuses_with_a_reason_and_changes_nothing() {
         "the bundle is of another server",
     );
     for (from, to, why) in [
-        ("callers = .*", "callers = []", "would answer nobody"),
+        ("callers = .*", "callers = []", "would answer no call"),
         ("secret = .*", "", "secret is used up"),
         ("bundle = 1", "bundle = 2", "the bundle cannot be used"),
     ] {
