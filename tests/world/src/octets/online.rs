@@ -27,6 +27,12 @@ enum Said {
     Refused,
 }
 
+impl Online {
+    pub(super) fn under_way(&self) -> Option<MessageId> {
+        self.brought.as_ref().map(|(id, _)| *id)
+    }
+}
+
 impl OctetWorld {
     /// The next step of the session, or the first of another one.
     pub(super) fn go_online(&mut self) {

@@ -8,6 +8,7 @@ use server::store::Last;
 use server::verdict::Verdict;
 use sha2::Digest as _;
 
+use super::online::Online;
 use super::{LINES, OctetReport, OctetWorld, SECOND};
 use crate::people::name;
 
@@ -36,8 +37,9 @@ impl OctetWorld {
             self.note(&format!("expire {}", self.expired));
             self.runtime.block_on(self.store().expire(at)).expect("the disk works");
         } else {
-            let on_lines: Vec<_> =
-                self.lines.iter().filter_map(|line| line.placed.as_ref().and_then(|placed| placed.under_way)).collect();
+            let on_lines =
+                self.lines.iter().filter_map(|line| line.placed.as_ref().and_then(|placed| placed.under_way));
+            let on_lines: Vec<_> = on_lines.chain(self.online.as_ref().and_then(Online::under_way)).collect();
             let all: Vec<_> = if on_lines.is_empty() { self.open.iter().copied().collect() } else { on_lines };
             if all.is_empty() {
                 return;
