@@ -12,8 +12,15 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// What is read of a file at once. Of each content under way twice as much is in memory, however large it is.
-const BLOCK_OCTETS: usize = 128 * 1024;
+/// What is read of a file at once: a few times what its reader takes. Of each content under way twice as much is in memory, however
+/// large it is.
+const BLOCK_OCTETS_MIN: usize = 16 * 1024;
+const BLOCK_OCTETS: usize = 64 * 1024;
+
+/// Octets of a block for a reader that takes this many at once.
+fn block_for(wanted: usize) -> usize {
+    (4 * wanted).clamp(BLOCK_OCTETS_MIN, BLOCK_OCTETS)
+}
 
 /// A content's octets. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -177,10 +184,10 @@ impl Unread {
     /// If the file cannot be read, or has become shorter.
     pub fn poll_at_hand(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         while let Some(file) = self.file.as_mut().filter(|file| file.at < file.end) {
-            if self.at_hand.len() >= wanted.max(BLOCK_OCTETS / 2) {
+            if self.at_hand.len() >= wanted.max(block_for(wanted) / 2) {
                 break;
             }
-            let block = match file.poll_block(cx) {
+            let block = match file.poll_block(block_for(wanted), cx) {
                 // What is here is enough; the block comes meanwhile.
                 Poll::Pending if self.at_hand.len() >= wanted => break,
                 block => ready!(block)?,
@@ -209,10 +216,10 @@ impl Unread {
 }
 
 impl Filed {
-    fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    fn poll_block(&mut self, octets: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let reading = self.reading.get_or_insert_with(|| {
             let (file, at, left) = (self.file.clone(), self.at, self.end - self.at);
-            let wanted = usize::try_from(left).map_or(BLOCK_OCTETS, |left| left.min(BLOCK_OCTETS));
+            let wanted = usize::try_from(left).map_or(octets, |left| left.min(octets));
             spawn_blocking(move || {
                 let mut block = vec![0; wanted];
                 file.read_exact_at(&mut block, at)?;
@@ -233,7 +240,7 @@ impl Body for Unread {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let count = ready!(self.poll_at_hand(1, cx))?;
+        let count = ready!(self.poll_at_hand(BLOCK_OCTETS / 4, cx))?;
         Poll::Ready((count > 0).then(|| Ok(Frame::data(self.take(count)))))
     }
 
@@ -289,7 +296,7 @@ mod tests {
         while unread.left() > 0 {
             let wanted = 1700.min(content.len() - taken.len());
             let at_hand = std::future::poll_fn(|cx| unread.poll_at_hand(wanted, cx)).await.unwrap();
-            assert!((wanted..=2 * BLOCK_OCTETS).contains(&at_hand), "{at_hand}");
+            assert!((wanted..=2 * BLOCK_OCTETS_MIN).contains(&at_hand), "{at_hand}");
             taken.extend_from_slice(&unread.take(wanted));
         }
         assert_eq!(taken, content);

@@ -22,12 +22,13 @@ use crate::plan::{Due, Turns};
 const PORTION_OCTETS_MIN: u32 = 240;
 /// One DATA frame (RFC 9113 §4.2).
 const PORTION_OCTETS_MAX: u32 = 16 * 1024;
-/// The first portion of a session is twice as long.
-const PORTION_OCTETS_AT_HAND: usize = 2 * PORTION_OCTETS_MAX as usize;
-
 /// The way out of a session, which all its contents share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct WayOut(Arc<Mutex<Waiting>>);
+pub(crate) struct WayOut {
+    waiting: Arc<Mutex<Waiting>>,
+    /// Octets that are read before a turn is taken: the first portion of a session is twice as long as the others.
+    at_hand: usize,
+}
 
 #[derive(Debug)]
 struct Waiting {
@@ -39,12 +40,13 @@ impl WayOut {
     /// Of a line of this rate: a portion takes it half a second, which with TCP's 0.45 s stays below one.
     pub(crate) fn new(rate_bps: u32) -> Self {
         let portion = (rate_bps / 20).clamp(PORTION_OCTETS_MIN, PORTION_OCTETS_MAX);
-        let turns = Turns::new(usize::try_from(portion).expect("16 KiB at most"));
-        Self(Arc::new(Mutex::new(Waiting { turns, wakers: BTreeMap::new() })))
+        let portion = usize::try_from(portion).expect("16 KiB at most");
+        let waiting = Waiting { turns: Turns::new(portion), wakers: BTreeMap::new() };
+        Self { waiting: Arc::new(Mutex::new(waiting)), at_hand: 2 * portion }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is known, and wakes whose turn it is.
@@ -91,7 +93,7 @@ impl Body for Content {
             way.lock().turns.enter(due);
         }
         // Before the turn is taken: nobody waits for our disk with a portion that is not there yet.
-        let at_hand = ready!(this.left.poll_at_hand(PORTION_OCTETS_AT_HAND, cx))?;
+        let at_hand = ready!(this.left.poll_at_hand(way.at_hand, cx))?;
         let mut waiting = way.lock();
         let Some(taken) = waiting.turns.take(due, at_hand) else {
             waiting.wakers.insert(due, cx.waker().clone());

@@ -91,7 +91,7 @@ pub(crate) async fn measure() {
 }
 
 /// Resident memory of a process, in KiB.
-fn rss_kib(process: u32) -> f64 {
+pub(crate) fn rss_kib(process: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -30,6 +30,7 @@ mod web_page;
 mod calls_at_once;
 mod fan_out;
 mod latency;
+mod own_lines;
 mod service;
 mod subscribers;
 #[path = "../../../../xtask/src/bench/table.rs"]
@@ -49,6 +50,9 @@ fn main() {
     }
     if figure.is_none_or(|figure| figure == "calls-at-once") {
         run(calls_at_once::measure());
+    }
+    if figure.is_none_or(|figure| figure == "own-lines") {
+        run(own_lines::measure());
     }
     if figure.is_none_or(|figure| figure == "fan-out") {
         // A second word: for so many minutes.

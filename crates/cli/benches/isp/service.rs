@@ -64,6 +64,11 @@ impl Service {
         let added = self.run(&["provider", "add", "press", "--json", "--config", "server.toml"]);
         let added: Value = serde_json::from_str(&added.stdout).unwrap();
         self.write("token", added["token"].as_str().unwrap());
+        self.publish_again(octets);
+    }
+
+    /// Another message of the same provider.
+    pub(crate) fn publish_again(&self, octets: usize) {
         fs::write(self.folder.path().join("item"), content(octets)).unwrap();
         let address = self.chronicle.wait("server", "taking submissions").field("address");
         let to = format!("topic:{TOPIC}");
