@@ -119,7 +119,7 @@ pub fn operator_socket(state: &Path) -> PathBuf {
 /// One thing that happens to the server.
 enum Event {
     /// Something was accepted for these terminals.
-    Due(Vec<TerminalId>),
+    Due(BTreeSet<TerminalId>),
     /// A line reports.
     Report(Report),
     /// The operator wants something.
@@ -369,6 +369,7 @@ impl Server {
         if let Err(error) = self.recall().await {
             tracing::error!(%error, "cannot read what is due");
         }
+        let mut came = Vec::new();
         loop {
             let wake_at = self.act().await;
             let wake = async {
@@ -378,7 +379,7 @@ impl Server {
                 }
             };
             let event = tokio::select! {
-                Some(terminals) = self.due.recv() => Event::Due(terminals),
+                1.. = self.due.recv_many(&mut came, EVENTS_MAX) => Event::Due(came.drain(..).flatten().collect()),
                 Some(report) = self.reports.recv() => Event::Report(report),
                 Some(question) = self.questions.recv() => Event::Question(question),
                 () = wake => Event::Deadline,
@@ -482,7 +483,7 @@ impl Server {
     /// Has a terminal called. `false`: it has been removed, or nothing waits for it any more.
     async fn place_call(&mut self, id: TerminalId, line: &Name) -> Result<bool, NotPlaced> {
         let Some(terminal) = self.waiting(id).await? else { return Ok(false) };
-        if !self.is_called(&terminal).await? {
+        if !self.is_believed(&terminal) || !self.store.may_be_called(terminal.id).await? {
             return Ok(false); // since it was due: paused, shut out, or its invitation is over
         }
         let provider = self.store.first_provider(id).await?;
@@ -692,20 +693,13 @@ impl Server {
 
     /// Tells dispatch what waits for a terminal, if anything does.
     async fn feed_due(&mut self, terminal: &Terminal) {
-        let read = async { Ok((self.store.urgency(terminal.id).await?, self.is_called(terminal).await?)) };
-        match read.await {
-            Ok((found, is_called)) => {
-                found.iter().for_each(|found| self.feed_demand(terminal, found, is_called));
+        match self.store.demand(terminal.id).await {
+            Ok(Some((found, may_be_called))) => {
+                self.feed_demand(terminal, &found, may_be_called && self.is_believed(terminal));
             }
-            Err::<_, StoreError>(error) => tracing::error!(%error, "cannot read what is due"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "cannot read what is due"),
         }
-    }
-
-    /// Whether a terminal is called: it is not paused, and it can be proved, so that calling it is not in vain.
-    async fn is_called(&self, terminal: &Terminal) -> Result<bool, StoreError> {
-        Ok(self.is_believed(terminal)
-            && self.store.paused_at(terminal.id).await?.is_none()
-            && self.store.can_be_proved(terminal.id).await?)
     }
 
     /// A stock terminal that nothing but its number proves is believed only if the config says so.

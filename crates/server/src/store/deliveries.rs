@@ -9,6 +9,8 @@ use rusqlite::types::Null;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::fan_out::UNFINISHED;
+use super::keys::can_be_proved;
+use super::pauses::is_paused;
 use super::rows::{parse, read_count, read_urgency};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give_pending;
@@ -100,17 +102,28 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn urgency(&self, terminal: TerminalId) -> Result<Option<MostUrgent>, StoreError> {
+        self.reader.run(move |db| most_urgent(db, terminal)).await
+    }
+
+    /// The same, and whether the terminal may be called for it: it is not paused, and it can be proved.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn demand(&self, terminal: TerminalId) -> Result<Option<(MostUrgent, bool)>, StoreError> {
         self.reader
             .run(move |db| {
-                let id = terminal.to_string();
-                let first: Option<i64> = db
-                    .prepare_cached(&first_urgency("?1"))?
-                    .query_row(params![id, now()], |row| row.get(0))
-                    .optional()?;
-                let Some(urgency) = first.map(read_urgency).transpose()? else { return Ok(None) };
-                Ok(Some(MostUrgent { terminal, urgency, expires_at: first_deadline(db, &id, urgency)? }))
+                let Some(found) = most_urgent(db, terminal)? else { return Ok(None) };
+                Ok(Some((found, may_be_called(db, terminal)?)))
             })
             .await
+    }
+
+    /// Whether a terminal may be called: it is not paused, and it can be proved.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn may_be_called(&self, terminal: TerminalId) -> Result<bool, StoreError> {
+        self.reader.run(move |db| may_be_called(db, terminal)).await
     }
 
     /// How many messages wait for a terminal.
@@ -267,6 +280,18 @@ pub(super) fn first_provider() -> String {
 /// Of each terminal for which anything waits: one look for each, however much that is.
 pub(super) fn first_urgencies() -> String {
     format!("SELECT q.terminal, ({}) FROM queues q WHERE q.messages > 0", first_urgency("q.terminal"))
+}
+
+fn may_be_called(db: &Database, terminal: TerminalId) -> Result<bool, StoreError> {
+    Ok(!is_paused(db, terminal)? && can_be_proved(db, terminal)?)
+}
+
+fn most_urgent(db: &Database, terminal: TerminalId) -> Result<Option<MostUrgent>, StoreError> {
+    let id = terminal.to_string();
+    let mut select = db.prepare_cached(&first_urgency("?1"))?;
+    let first: Option<i64> = select.query_row(params![id, now()], |row| row.get(0)).optional()?;
+    let Some(urgency) = first.map(read_urgency).transpose()? else { return Ok(None) };
+    Ok(Some(MostUrgent { terminal, urgency, expires_at: first_deadline(db, &id, urgency)? }))
 }
 
 /// When the first message expires that waits for a terminal for which nothing is more urgent than bulk.

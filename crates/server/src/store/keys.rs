@@ -91,13 +91,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn can_be_proved(&self, terminal: TerminalId) -> Result<bool, StoreError> {
-        self.reader
-            .run(move |db| {
-                let sql = format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
-                let mut select = db.prepare_cached(&sql)?;
-                Ok(select.query_row(params![now(), terminal.to_string()], |row| row.get(0))?)
-            })
-            .await
+        self.reader.run(move |db| can_be_proved(db, terminal)).await
     }
 
     /// The terminals for which something waits, and that nobody can be.
@@ -256,6 +250,11 @@ fn forget_keys(db: &Database, id: &str) -> Result<(), StoreError> {
     db.execute("DELETE FROM server_keys_told WHERE terminal = ?1", [id])?;
     db.execute("DELETE FROM terminal_keys WHERE terminal = ?1", [id])?;
     Ok(())
+}
+
+pub(super) fn can_be_proved(db: &Database, terminal: TerminalId) -> Result<bool, StoreError> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
+    Ok(db.prepare_cached(&sql)?.query_row(params![now(), terminal.to_string()], |row| row.get(0))?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{parse, time};
 use super::{Store, StoreError, now};
@@ -63,4 +63,9 @@ impl Store {
             })
             .await
     }
+}
+
+pub(super) fn is_paused(db: &Database, terminal: TerminalId) -> Result<bool, StoreError> {
+    let mut select = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM paused WHERE terminal = ?1)")?;
+    Ok(select.query_row([terminal.to_string()], |row| row.get(0))?)
 }
