@@ -49,7 +49,7 @@ falsifies the figures: the load before the measurement is printed with them.")]
 pub(crate) struct Bench {
     /// What to measure [default: all]
     figure: Option<Figure>,
-    /// Only that every bench runs: a build without optimisation, the least of each. Leaves out `build`, `medium`, and those without a short form: `store`, `scale`, `doors`
+    /// Only that every bench runs: a build without optimisation, the least of each. Leaves out `build` and `medium`: their builds have no short form
     #[arg(long)]
     shortest: bool,
 }
@@ -115,10 +115,7 @@ impl Bench {
     /// If something that is to be measured fails: then it has no figure.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         let extent = if self.shortest { Extent::Shortest } else { Extent::Full };
-        let is_left_out = |figure| {
-            self.shortest
-                && matches!(figure, Figure::Build | Figure::Medium | Figure::Store | Figure::Scale | Figure::Doors)
-        };
+        let is_left_out = |figure| self.shortest && matches!(figure, Figure::Build | Figure::Medium);
         let is_wanted = |figure| self.figure.is_none_or(|wanted| wanted == figure) && !is_left_out(figure);
         println!("{}\n", machine::describe(workspace)?);
         if is_wanted(Figure::Build) {

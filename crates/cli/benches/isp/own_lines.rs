@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::calls_at_once::rss_kib;
 use crate::service::{DELAY, Service, line_name, line_sections};
-use crate::{is_shortest, subscribers};
+use crate::subscribers;
+use crate::table::{extent, target};
 
 const CALLS: u32 = 50;
 const CALLS_SHORTEST: u32 = 2;
@@ -27,7 +28,7 @@ pub(crate) async fn measure() {
 }
 
 async fn measure_at(rate_bps: u32, octets: usize) {
-    let count = if is_shortest() { CALLS_SHORTEST } else { CALLS };
+    let count = extent(CALLS, CALLS_SHORTEST);
     let pace = format!("rate = {rate_bps}\nring_cycle = \"2s\"\ncaller_id_delay = \"100ms\"\ntraining = \"500ms\"");
     let service = Service::found(&pace, count, count).await;
     let storm = format!("[dispatch]\ncalls_per_minute = {}\nburst = {count}\n", 60 * count);
@@ -49,10 +50,11 @@ async fn measure_at(rate_bps: u32, octets: usize) {
     sleep(SETTLED).await;
     let (after, up) = (rss_kib(server.id()), counted.up.load(Ordering::Relaxed));
     let each = (after - before) / f64::from(count);
-    let verdict = if each <= WANTED_KIB && up == all { "met" } else { "**missed**" };
-    println!(
-        "| memory of a server for each of {count} lines of its own in a call at {rate_bps} bit/s, a message of {octets} octets under way (RSS, {before:.0} KiB before and {after:.0} KiB with {up} calls up) | at most {WANTED_KIB:.0} KiB | {each:.1} KiB | {verdict} |"
+    let what = format!(
+        "memory of a server for each of {count} lines of its own in a call at {rate_bps} bit/s, a message of {octets} octets under way (RSS, {before:.0} KiB before and {after:.0} KiB with {up} calls up)"
     );
+    let is_met = each <= WANTED_KIB && up == all;
+    target(what, format!("at most {WANTED_KIB:.0} KiB"), format!("{each:.1} KiB"), is_met);
 }
 
 /// Waits for it, for two minutes at most.

@@ -8,7 +8,7 @@ use delivery::{Digest, MessageId};
 use ringup_server::store::Store;
 use rusqlite::{Connection, params};
 
-use crate::{CONTENT_OCTETS, MEASURED};
+use crate::{CONTENT_OCTETS, measured};
 
 /// `fdatasync` a second, of what a small commit writes.
 pub(crate) fn syncs() -> f64 {
@@ -16,7 +16,7 @@ pub(crate) fn syncs() -> f64 {
     let mut file = File::create(folder.path().join("log")).expect("a file");
     let began = Instant::now();
     let mut count = 0;
-    while began.elapsed() < MEASURED {
+    while began.elapsed() < measured() {
         file.write_all(&[0; 4096]).and_then(|()| file.sync_data()).expect("a disk");
         count += 1;
     }
@@ -34,7 +34,7 @@ pub(crate) fn accepts(batch: usize) -> f64 {
     let content = [b'x'; CONTENT_OCTETS];
     let began = Instant::now();
     let mut count = 0_u32;
-    while began.elapsed() < MEASURED {
+    while began.elapsed() < measured() {
         db.execute_batch("BEGIN IMMEDIATE").expect("a transaction");
         for _ in 0..batch {
             insert(&db, &content);

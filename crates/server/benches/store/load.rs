@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{CONTENT_OCTETS, MEASURED};
+use crate::{CONTENT_OCTETS, measured};
 
 /// Accepts a second, and the time that 99 of 100 stayed below, in seconds.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ pub(crate) async fn of_store(tasks: usize) -> f64 {
     for _ in 0..tasks {
         let store = store.clone();
         accepting.spawn(async move {
-            while began.elapsed() < MEASURED {
+            while began.elapsed() < measured() {
                 store.accept(message(vec![terminal(1).id])).await.expect("a disk");
                 COUNT.fetch_add(1, Ordering::Relaxed);
             }
@@ -130,7 +130,7 @@ async fn submit(mut stream: TcpStream, request: Bytes, began: Instant) -> Vec<f6
     stream.set_nodelay(true).expect("a socket");
     let mut times = Vec::new();
     let mut answer = [0; 1024];
-    while began.elapsed() < MEASURED {
+    while began.elapsed() < measured() {
         let sent = Instant::now();
         stream.write_all(&request).await.expect("a server");
         let mut read = 0;

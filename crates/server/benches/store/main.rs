@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 
-use table::{figure, target};
+use table::{extent, figure, target};
 
 /// Octets of a content.
 const CONTENT_OCTETS: usize = 1000;
@@ -29,10 +29,14 @@ const CONTENT_OCTETS: usize = 1000;
 const CROWD: usize = 64;
 
 /// How long each figure is measured in a round.
-const MEASURED: Duration = Duration::from_secs(3);
+fn measured() -> Duration {
+    extent(Duration::from_secs(3), Duration::from_millis(100))
+}
 
-/// Of so many rounds the median counts; the figures of a round follow each other on the same disk.
-const ROUNDS: usize = 5;
+/// Of these rounds the median counts; the figures of a round follow each other on the same disk.
+fn round_count() -> usize {
+    extent(5, 1)
+}
 
 /// What a round measures, in accepts a second.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +65,7 @@ fn main() {
             return eprintln!("{:?} {:?}", load::over_http(1).await, load::over_http(CROWD).await);
         }
         let mut rounds = Vec::new();
-        for _ in 0..ROUNDS {
+        for _ in 0..round_count() {
             rounds.push(round().await);
         }
         print(&rounds);
