@@ -25,8 +25,8 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use jiff::{Span, SpanRelativeTo};
 use line::CallId;
+use model::directory::Name;
 use serde_json::{Value, json};
-use server::directory::Name;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 

@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::{AlarmKind, Alarms};
-use crate::causes::with_causes;
+use crate::alarms::Alarms;
 use crate::metrics::Metrics;
 use crate::outward::smtp::{SendMailError, send_mail};
-use crate::store::{Bounce, Store, StoreError};
+use model::alarm::AlarmKind;
+use model::causes::with_causes;
+use store::{Bounce, Store, StoreError};
 
 /// How often is looked for what is to be sent.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);

@@ -9,15 +9,17 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use line::{CallId, Forbidden, Number, check_dialled};
 
-use crate::alarms::{AlarmKind, Alarms};
+use crate::alarms::Alarms;
 use crate::dialup::{Allowance, DialOrder, DialUp};
-use crate::directory::{CallRecord, Connection, Direction, Name, Terminal};
-use crate::ledger::{
-    Account, Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Micros, Request, Tariff, TariffBook, Used,
-};
 use crate::metrics::Metrics;
-use crate::outcome::{Outcome, Retry};
-use crate::store::{Store, StoreError};
+use calling::ledger::{Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Request, Tariff, TariffBook, Used};
+use model::account::Account;
+use model::alarm::AlarmKind;
+use model::call::{CallRecord, Direction};
+use model::directory::{Connection, Name, Terminal};
+use model::money::Micros;
+use model::outcome::{Outcome, Retry};
+use store::{Store, StoreError};
 
 /// From the dial command to CONNECT: ringing for a minute and training after it.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(75);
@@ -149,7 +151,14 @@ impl Dialer {
         if self.breaker.is_broken(&number) {
             return Err(NotPlaced::LoopBroken);
         }
-        let record = CallRecord::begin(Direction::Outgoing, line.clone(), Some(number.clone()), terminal.name.clone());
+        let record = CallRecord::begin(
+            CallId::now(),
+            Timestamp::now(),
+            Direction::Outgoing,
+            line.clone(),
+            Some(number.clone()),
+            terminal.name.clone(),
+        );
         let call = record.id;
         let allowance = self.reserve(&record, provider).await?;
         // On the disk before the modem hears of it: a crash right here leaves a record of a call that was never made,
@@ -294,7 +303,7 @@ impl Dialer {
 mod tests {
     use super::*;
     use crate::dialup::scene::Scene;
-    use crate::store::Last;
+    use store::Last;
 
     /// A dialer with a line that costs something and that is not there.
     async fn dialer(scene: &Scene) -> Dialer {

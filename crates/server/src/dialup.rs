@@ -41,16 +41,17 @@ use self::open_calls::OpenCalls;
 use self::own_lines::OwnLines;
 use self::session::Peer;
 use crate::alarms::{Alarms, Stranger, Unproved};
-use crate::directory::{CallRecord, Name, Terminal, Via};
 use crate::ingest::http;
 use crate::intake::Intake;
 use crate::keys::{Admitted, ServerKeys};
-use crate::ledger::Tariff;
 use crate::metrics::Metrics;
-use crate::outcome::Outcome;
-use crate::store::Store;
 use crate::trunk::information::{Errand, Pop};
 pub use addresses::{AddressPool, AddressPoolError};
+use calling::ledger::Tariff;
+use model::call::{CallRecord, Via};
+use model::directory::{Name, Terminal};
+use model::outcome::Outcome;
+use store::Store;
 
 /// Terminals whose agreements and encodings are remembered; the others' links come up, and contents go, as with anybody.
 const AGREEMENTS_MAX: usize = 100_000;
@@ -469,4 +470,12 @@ impl Shared {
     pub(crate) async fn report(&self, report: Report) {
         let _ = self.reports.send(report).await; // the server is stopping
     }
+}
+
+/// One line in the log for each call that is over.
+pub(crate) fn log_end(record: &CallRecord) {
+    let seconds = record.connected_at.zip(record.ended_at).map_or(0, |(at, ended)| ended.duration_since(at).as_secs());
+    let outcome = record.outcome.as_deref().unwrap_or_default();
+    tracing::info!(call = %record.id, line = %record.via, party = %record.party, outcome, seconds,
+        octets_out = record.octets_out, octets_in = record.octets_in, "call ended");
 }

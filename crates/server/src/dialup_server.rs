@@ -33,10 +33,10 @@ use tokio_util::sync::CancellationToken;
 use self::calls::Calls;
 use self::desk::{LineHandle, TrunkDesk};
 use crate::dialup::{AddressPool, LineConfig, line_task};
-use crate::directory::Name;
 use crate::keys::{ServerKeysError, key_at};
 use crate::service::{ServeError, bind_operator, operator_socket};
 use crate::trunk::{PROOF_WAIT, RATE_BPS, greeting};
+use model::directory::Name;
 
 /// The file of its key in its state folder.
 const KEY_FILE: &str = "dialup.key";

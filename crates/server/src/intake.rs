@@ -5,11 +5,13 @@ use jiff::{Timestamp, Zoned};
 use line::Home;
 use tokio::sync::mpsc;
 
-use crate::alarms::{AlarmKind, Alarms};
-use crate::directory::{Destination, Name, Provider, Recipient, TokenHash};
-use crate::rights::{allow_everything, allow_terminal, allow_topic};
+use crate::alarms::Alarms;
 use crate::routing::{UnknownDestination, route};
-use crate::store::{Cancelled, Draft, Handling, NewContent, NewMessage, OverQuota, Store, StoreError};
+use model::alarm::AlarmKind;
+use model::directory::{Destination, Name, Recipient};
+use model::provider::{Provider, TokenHash};
+use model::rights::{allow_everything, allow_terminal, allow_topic};
+use store::{Cancelled, Draft, Handling, NewContent, NewMessage, OverQuota, Store, StoreError};
 
 /// Recipients of one submission.
 pub const RECIPIENTS_MAX: usize = 1000;

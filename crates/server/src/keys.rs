@@ -22,10 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::Admitted;
 pub(crate) use self::admission::{Admission, Candidate, NotAdmitted, OpenSession, OpenSessions, Whose};
-use crate::store::{SERVER_LOCK, Store, StoreError, Trust};
+use store::{KEY_FILE, SERVER_LOCK, Store, StoreError, Trust};
 
-/// The file of the server's key in its state folder.
-pub(crate) const KEY_FILE: &str = "server.key";
 /// That of the key which is to take over.
 const NEXT_KEY_FILE: &str = "server-next.key";
 /// The public halves of keys that were in use, one on a line.
@@ -416,13 +414,13 @@ mod tests {
         let keys = open(&folder);
         let id = TerminalId::from_octets([1; 8]);
         let (name, address) = ("owner".parse().unwrap(), None);
-        let terminal = crate::directory::Terminal {
+        let terminal = model::directory::Terminal {
             id,
             name,
             number: None,
             address,
-            trusted_by: crate::directory::TrustedBy::default(),
-            connection: crate::directory::Connection::Down,
+            trusted_by: model::directory::TrustedBy::default(),
+            connection: model::directory::Connection::Down,
         };
         keys.store.add_terminal(terminal).await.unwrap();
         assert_eq!(keys.to_tell(id).await.unwrap(), None);

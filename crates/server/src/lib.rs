@@ -10,36 +10,28 @@
 
 pub mod alarms;
 pub mod bounces;
-mod causes;
 mod descriptors;
 pub mod dialer;
 pub mod dialup;
 mod dialup_server;
-pub mod directory;
-pub mod dispatch;
 mod door;
 mod http_connection;
 pub mod ingest;
 pub mod intake;
 pub mod keys;
-pub mod ledger;
 mod listener;
 pub mod metrics;
 mod operator;
-pub mod outcome;
 pub mod outward;
 mod plan;
 #[cfg(test)]
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
-pub mod rights;
 pub mod routing;
+mod scrape;
 pub mod service;
-pub mod store;
-pub mod subscription;
 mod trunk;
 mod upkeep;
-pub mod verdict;
 pub mod waiting;
 pub mod webhooks;
 

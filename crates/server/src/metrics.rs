@@ -1,4 +1,4 @@
-//! What the server counts, for Prometheus; and whether it is alive and ready, for whoever watches over it.
+//! What the server counts, for Prometheus.
 //!
 //! **Bounded:** labels are lines of the config and words of this program, never a terminal, a provider or a number.
 
@@ -6,36 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use crate::alarms::AlarmKind;
-use crate::dialup::{DialUp, LineState};
-use crate::directory::CallRecord;
-use crate::door::Door;
-use crate::http_connection;
-use crate::ledger::Micros;
-use crate::outcome::Outcome;
-use crate::store::{Health, Store};
-use crate::verdict::Verdict;
-
-mod exposition;
-
-/// What Prometheus calls its formats.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+use model::alarm::AlarmKind;
+use model::call::CallRecord;
+use model::money::Micros;
+use model::outcome::Outcome;
+use model::verdict::Verdict;
+use store::{Health, Store};
 
 /// Everything that is counted. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -303,8 +287,8 @@ impl Metrics {
         self.0.mails.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// All of it, as Prometheus reads it.
-    async fn tell(&self, store: &Store, dialup: &DialUp) -> String {
+    /// All of it in the OpenMetrics format, with how many lines are in each state, and how many terminals are connected.
+    pub(crate) async fn text(&self, store: &Store, lines: &[(&'static str, usize)], connected: usize) -> String {
         let counted = &*self.0;
         let counts = store.counts();
         raise_to(&counted.accepted, counts.accepted);
@@ -328,13 +312,10 @@ impl Metrics {
             }
             Err(error) => tracing::error!(%error, "cannot read what waits"),
         }
-        let status = dialup.status();
-        for state in LineState::ALL {
-            let count = status.iter().filter(|line| line.state == state).count();
-            let gauge = counted.lines.get_or_create(&StateLabel { state: state.as_str() });
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        for (state, count) in lines {
+            counted.lines.get_or_create(&StateLabel { state }).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
-        counted.connected.set(i64::try_from(dialup.connected_count()).unwrap_or(i64::MAX));
+        counted.connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
         counted.disk_ready.set(i64::from(matches!(store.health().await, Health::Ready)));
         let mut text = String::new();
         encode(&mut text, &counted.registry).expect("a string takes everything");
@@ -352,52 +333,3 @@ fn money(amount: Micros) -> f64 {
 fn raise_to(counter: &Counter, count: u64) {
     counter.inner().fetch_max(count, std::sync::atomic::Ordering::Relaxed);
 }
-
-#[derive(Debug, Clone)]
-struct Watched {
-    metrics: Metrics,
-    store: Store,
-    dialup: DialUp,
-}
-
-/// `/metrics`, `/healthz`, `/readyz`.
-pub(crate) fn router(metrics: Metrics, store: Store, dialup: DialUp) -> Router {
-    Router::new()
-        .route("/metrics", get(show))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
-        .with_state(Watched { metrics, store, dialup })
-}
-
-/// Connections of the metrics port: in all, and of one address.
-const CONNECTIONS_MAX: usize = 64;
-const CONNECTIONS_OF_ONE_MAX: usize = 16;
-
-/// Serves a listener until `shutdown`.
-pub(crate) async fn listen(listener: TcpListener, router: Router, seats: usize, shutdown: CancellationToken) {
-    let seats = seats.min(CONNECTIONS_MAX);
-    let door = Door::shared(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(seats);
-    http_connection::listen(listener, "metrics", router, seats, door, shutdown).await;
-}
-
-/// In the format that is asked for; whoever asks for none gets the older one, which everything reads.
-async fn show(State(watched): State<Watched>, headers: HeaderMap) -> Response {
-    let text = watched.metrics.tell(&watched.store, &watched.dialup).await;
-    let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    if exposition::prefers_open_metrics(accepts) {
-        ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
-    } else {
-        ([(CONTENT_TYPE, TEXT)], exposition::plain(&text)).into_response()
-    }
-}
-
-async fn ready(State(watched): State<Watched>) -> (StatusCode, &'static str) {
-    match watched.store.health().await {
-        Health::Ready => (StatusCode::OK, "ready\n"),
-        Health::Full => (StatusCode::SERVICE_UNAVAILABLE, "the disk is full\n"),
-        Health::Failing(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store fails\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests;

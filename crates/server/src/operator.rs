@@ -48,16 +48,16 @@ use self::subscriptions::{list_all_subscriptions, list_subscriptions, subscribe,
 use self::terminals::{list_terminals, show_terminal, terminal_json};
 use self::window::Window;
 use crate::alarms::Alarms;
-use crate::causes::with_causes;
 use crate::dialup::{DialUp, Rooms};
-use crate::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
 use crate::door::Door;
 use crate::http_connection;
 use crate::ingest::feeds::Feeds;
 use crate::ingest::http::problem;
 use crate::keys::{ServerKeys, Whose};
 use crate::plan::{Question, Questions};
-use crate::store::{Store, StoreError};
+use model::causes::with_causes;
+use model::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
+use store::{Store, StoreError};
 
 #[derive(Debug, Clone)]
 struct Desk {

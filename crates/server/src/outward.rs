@@ -2,8 +2,9 @@
 //! checked, and the connection goes to exactly those that passed.
 
 mod address;
+pub mod post;
+mod signature;
 pub(crate) mod smtp;
-mod url;
 
 use std::fmt;
 use std::io;
@@ -17,7 +18,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use address::is_allowed;
-pub use url::{HttpUrl, HttpUrlError};
+pub(crate) use model::url::HttpUrl;
+#[cfg(test)]
+pub(crate) use signature::sign;
 
 /// Addresses of a name that are looked at, and that are tried.
 const ADDRESSES_MAX: usize = 16;

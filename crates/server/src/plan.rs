@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::NotCalled;
 use crate::waiting::Decided;
+use store::NotCalled;
 
 /// Entries of a plan that are told at once: the loop in which calls are decided waits meanwhile.
 pub(crate) const PLAN_MAX: usize = 1000;

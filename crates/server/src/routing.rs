@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use delivery::TerminalId;
 
-use crate::directory::{Destination, Terminal};
+use model::directory::{Destination, Terminal};
 
 /// A destination that names no terminal in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +35,8 @@ pub fn route(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::Connection;
-    use crate::directory::TrustedBy;
+    use model::directory::Connection;
+    use model::directory::TrustedBy;
 
     fn owner() -> Terminal {
         Terminal {

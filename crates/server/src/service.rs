@@ -23,31 +23,35 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::{AlarmKind, Alarms, Unproved};
+use crate::alarms::{Alarms, Unproved};
 use crate::bounces::{self, BounceConfig};
-use crate::causes::with_causes;
 use crate::descriptors::Descriptors;
 use crate::dialer::{Dialer, NotPlaced};
 use crate::dialup::{DialUp, LinkSettings, Report, Rooms};
-use crate::directory::{CallRecord, Connection, Direction, Name, StockTrust, Terminal};
-use crate::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Rules};
 use crate::ingest::feeds::{self, Feeds};
 use crate::ingest::http::Submissions;
 use crate::ingest::mail;
 use crate::intake::Intake;
 use crate::keys::{ServerKeys, ServerKeysError};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::operator;
-use crate::outcome::Outcome;
+use crate::outward::post::Post;
 use crate::plan::{Question, wall};
-use crate::store::{CallAway, MostUrgent, Standing, Store, StoreError};
+use crate::scrape;
 use crate::trunk::information::{self, Pop};
 use crate::upkeep;
-use crate::verdict::Verdict;
 use crate::waiting::Decided;
-use crate::webhooks::{self, Post};
+use crate::webhooks;
 use calendar::Calendar;
+use calling::dispatch::{Demand, Dispatch, Input, LineTerms, Moment, Output, Rules};
 pub use config::{Config, TerminalConditions};
+use model::alarm::AlarmKind;
+use model::call::{CallRecord, Direction};
+use model::causes::with_causes;
+use model::directory::{Connection, Name, StockTrust, Terminal};
+use model::outcome::Outcome;
+use model::verdict::Verdict;
+use store::{CallAway, MostUrgent, Standing, Store, StoreError};
 
 /// Events that may wait for the loop. It only notes them: more waiting means the disk is slow, and then so are we.
 const EVENTS_MAX: usize = 1024;
@@ -249,8 +253,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     if let Some(address) = config.metrics_listen {
         let (listener, address) = bind(address, "metrics.listen").await?;
         tracing::info!(%address, "telling metrics");
-        let router = metrics::router(metrics.clone(), store.clone(), dialup.clone());
-        tasks.spawn(metrics::listen(listener, router, seats, shutdown.clone()));
+        let router = scrape::router(metrics.clone(), store.clone(), dialup.clone());
+        tasks.spawn(scrape::listen(listener, router, seats, shutdown.clone()));
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;

@@ -34,7 +34,7 @@ use delivery::TerminalId;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::directory::Name;
+use model::directory::Name;
 
 pub use information::{DialupServer, LineAway};
 

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::{AlarmKind, Alarms};
-use crate::causes::with_causes;
-use crate::store::{Cleaned, Retention, Store, StoreError};
+use crate::alarms::Alarms;
+use model::alarm::AlarmKind;
+use model::causes::with_causes;
+use store::{Cleaned, Retention, Store, StoreError};
 
 /// The longest sleep. The wall clock may jump: whoever slept until an instant of it would miss that instant.
 const SLEEP_MAX: Duration = Duration::from_secs(60);

@@ -7,11 +7,12 @@ use std::time::Instant;
 use delivery::{Conditions, TerminalId};
 use jiff::Timestamp;
 
-use crate::directory::{CallRecord, Connection, Name, StockTrust, Terminal};
-use crate::dispatch::{Conditions as CallConditions, Dispatch, Moment, Rest, Why};
-use crate::store::{EnvelopeEntry, Trust};
-use crate::subscription::Calls;
-use crate::verdict::Verdict;
+use calling::dispatch::{Conditions as CallConditions, Dispatch, Moment, Rest, Why};
+use model::call::CallRecord;
+use model::directory::{Connection, Name, StockTrust, Terminal};
+use model::subscription::Calls;
+use model::verdict::Verdict;
+use store::{EnvelopeEntry, Trust};
 
 /// Why an envelope waits.
 #[derive(Debug, Clone, PartialEq, Eq)]

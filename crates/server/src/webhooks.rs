@@ -13,8 +13,6 @@
 //! verdicts read ahead for a provider; no redirects.
 
 mod pace;
-mod post;
-mod signature;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -27,15 +25,12 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-pub use post::{Post, PostError};
-pub use signature::{WebhookSecret, WebhookSecretError};
-
-use crate::alarms::{AlarmKind, Alarms};
+use crate::alarms::Alarms;
 use crate::metrics::Metrics;
-use crate::outward::HttpUrl;
-use crate::store::{Store, StoreError, Telling};
+use crate::outward::post::{Conversation, Post};
+use model::alarm::AlarmKind;
 use pace::{PLACES_FIRST, Pace};
-use post::Conversation;
+use store::{Store, StoreError, Telling};
 
 /// How often the outbox is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,17 +68,6 @@ const PAUSES: [SignedDuration; 9] = [
 
 /// A verdict is told for so long.
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
-
-/// Where a provider's verdicts are told.
-#[derive(Debug, Clone)]
-pub struct Webhook {
-    /// Where to.
-    pub url: HttpUrl,
-    /// What they are signed with.
-    pub secret: WebhookSecret,
-    /// It may be an address that only this machine or its network reaches.
-    pub may_be_private: bool,
-}
 
 /// Tells what is in the outbox until `shutdown`.
 pub(crate) async fn tell(store: Store, post: Post, alarms: Alarms, metrics: Metrics, shutdown: CancellationToken) {

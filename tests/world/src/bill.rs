@@ -5,7 +5,7 @@ use std::time::Duration;
 use exchange::Tariff;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use server::ledger::Micros;
+use model::money::Micros;
 use toml::Table;
 
 /// The exchange's reading of a tariff that the server reads, too: the same keys, but for its name, which there is elsewhere.

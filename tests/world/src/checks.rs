@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use calling::dispatch::{Conditions, RedialRules, StormRules};
 use jiff::Zoned;
 use jiff::civil::Date;
-use server::dispatch::{Conditions, RedialRules, StormRules};
-use server::ledger::Micros;
+use model::money::Micros;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

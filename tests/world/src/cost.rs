@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use calling::ledger::Tariff;
 use delivery::Urgency;
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use jiff::tz::{self, TimeZone};
-use server::ledger::{Micros, Tariff};
+use model::money::Micros;
 
 use crate::chance::Chance;
 use crate::pool::{Arrival, serve};

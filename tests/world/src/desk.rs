@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use calling::dispatch::{Dispatch, Input, LineTerms, Moment, Rules};
+use calling::ledger::{Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Request, Used};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{self, TimeZone};
 use jiff::{Timestamp, Zoned};
 use line::{CallId, Number};
-use server::dispatch::{Dispatch, Input, LineTerms, Moment, Rules};
-use server::ledger::{
-    Account, Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Loop, Micros, Request, Reservation, Used,
-};
+use model::account::{Account, Reservation};
+use model::dial_loop::Loop;
+use model::money::Micros;
 
 #[derive(Debug)]
 pub(crate) struct Desk {
@@ -123,7 +124,7 @@ pub(crate) fn zone() -> TimeZone {
     TimeZone::fixed(tz::offset(9))
 }
 
-pub(crate) fn line<'a>(lines: &'a [LineTerms], name: &server::directory::Name) -> (usize, &'a LineTerms) {
+pub(crate) fn line<'a>(lines: &'a [LineTerms], name: &model::directory::Name) -> (usize, &'a LineTerms) {
     let index = lines.iter().position(|line| line.name == *name).expect("a line of the world");
     (index, &lines[index])
 }

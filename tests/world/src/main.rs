@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use calling::dispatch::{
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
+};
 use clap::{Parser, Subcommand};
 use delivery::{TerminalId, Urgency};
 use jiff::Timestamp;
+use model::outcome::Outcome;
 use ringup_world::{OctetPlan, OctetReport, OctetWorld, Plan, Report, World, cost_table};
-use server::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
-};
-use server::outcome::Outcome;
 
 use table::{figure, target};
 
@@ -227,14 +227,15 @@ fn print_dispatch() {
         })
     };
     let began = Instant::now();
-    (0..due_count).for_each(|number| dispatch.handle(demand(number), moment(1)));
+    // A terminal is called some seconds after its last call at the earliest: all of them have passed.
+    (0..due_count).for_each(|number| dispatch.handle(demand(number), moment(10_000)));
     let due = began.elapsed();
-    (0..LINES).for_each(|line| dispatch.handle(Input::LineFree(name(line)), moment(2)));
+    (0..LINES).for_each(|line| dispatch.handle(Input::LineFree(name(line)), moment(10_001)));
 
     // Each call ends at once; one in ten is busy.
     let began = Instant::now();
     let (mut calls, mut inputs) = (0_u32, 0_u32);
-    let mut millis = 3;
+    let mut millis = 10_002;
     let mut placed = Vec::new();
     while calls < due_count {
         while let Output::PlaceCall { terminal, line } = dispatch.poll_output() {

@@ -10,6 +10,7 @@
 //! same events at the same times. Not real: TLS, HTTP/2 (see [`talk`]), tokio, and the inbox's files.
 
 mod faults;
+mod names;
 mod online;
 mod server;
 mod stack;
@@ -23,13 +24,14 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ::server::directory::{CallRecord, Connection, Direction, Terminal, TrustedBy};
-use ::server::dispatch::{
+use ::calling::dispatch::{
     Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
 };
-use ::server::outcome::Outcome;
-use ::server::store::{Claim, Doubt, Handling, NewMessage, Refusal, RefusalRules, Store};
-use ::server::verdict::Verdict;
+use ::model::call::{CallRecord, Direction};
+use ::model::directory::{Connection, Terminal, TrustedBy};
+use ::model::outcome::Outcome;
+use ::model::verdict::Verdict;
+use ::store::{Claim, Doubt, Handling, NewMessage, Refusal, RefusalRules, Store};
 use delivery::proof::PublicKey;
 use delivery::{ContentType, Digest, MessageHead, MessageId, Urgency};
 use exchange::{Exchange, Settings, StationId};
@@ -39,6 +41,7 @@ use line::{CallId, DTR_LOW, Number, Screening};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
+use self::names::{line_name, line_number, terminal_number};
 use self::online::Online;
 use self::server::{Ask, LineEnd, Placed};
 use self::talk::Word;
@@ -476,6 +479,8 @@ impl OctetWorld {
         }
         let number = terminal_number(u32::try_from(index).expect("few"));
         let mut record = CallRecord::begin(
+            CallId::now(),
+            Timestamp::now(),
             Direction::Outgoing,
             line_name(line),
             Some(number.parse().expect("a number")),
@@ -784,16 +789,4 @@ fn open(folder: &Path) -> Store {
     let rest = Duration::from_secs(24 * 3600);
     let rules = RefusalRules { tries_max: u32::MAX, first: rest, longest: rest };
     Store::open(folder).expect("the folder is the store's, and sound").with_refusals(rules)
-}
-
-fn line_number(line: usize) -> String {
-    format!("20{line}")
-}
-
-fn terminal_number(terminal: u32) -> String {
-    format!("3{terminal:03}")
-}
-
-fn line_name(line: usize) -> ::server::directory::Name {
-    name(&format!("line-{line}"))
 }

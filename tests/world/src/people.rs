@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use calling::dispatch::{Conditions, LineTerms, Route};
+use calling::ledger::Tariff;
 use delivery::TerminalId;
 use line::{Hours, Number};
-use server::directory::{Connection, Name, Terminal, TrustedBy};
-use server::dispatch::{Conditions, LineTerms, Route};
-use server::ledger::Tariff;
+use model::directory::{Connection, Name, Terminal, TrustedBy};
 
 use crate::bill;
 

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use calling::dispatch::{
+    Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
+};
+use calling::ledger::Tariff;
 use delivery::Urgency;
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
-use server::dispatch::{
-    Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
-};
-use server::ledger::Tariff;
-use server::outcome::Outcome;
+use model::outcome::Outcome;
 
 use crate::chance::Chance;
 use crate::desk::{zone, zoned};

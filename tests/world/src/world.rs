@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use calling::dispatch::{
+    Demand, Input, LineTerms, Output, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why,
+};
+use calling::ledger::{Budget, Request, Used};
 use delivery::{MessageId, TerminalId, Urgency};
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime};
 use line::CallId;
-use server::directory::{Destination, Name};
-use server::dispatch::{
-    Demand, Input, LineTerms, Output, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why,
-};
-use server::ledger::{Budget, Micros, Request, Used};
-use server::outcome::{Outcome, Retry, UnderWay};
+use model::directory::{Destination, Name};
+use model::money::Micros;
+use model::outcome::{Outcome, Retry, UnderWay};
 use server::routing::route;
 use sha2::{Digest as _, Sha256};
 

@@ -11,7 +11,7 @@ use super::tree::{File, Tree};
 const LINES_MAX: usize = 800;
 
 /// The only place with SQL.
-const STORE: &str = "crates/server/src/store";
+const STORE: &str = "crates/store/src";
 
 /// But for this: what SQLite does without the store has no method of the store.
 const BARE_SQLITE: &str = "crates/server/benches/store/bare.rs";
@@ -178,8 +178,8 @@ mod tests {
     fn sql_is_in_the_store_only() {
         refused("crates/server/src/intake.rs", "db.execute(\"INSERT INTO t VALUES (1)\")", "INSERT INTO");
         refused("crates/cli/src/operator.rs", "let sql = r#\"SELECT 1\"#;", "SELECT");
-        accepted("crates/server/src/store.rs", "\"SELECT 1\"");
-        accepted("crates/server/src/store/queue.rs", "\"DELETE FROM t\"");
+        accepted("crates/store/src/lib.rs", "\"SELECT 1\"");
+        accepted("crates/store/src/queue.rs", "\"DELETE FROM t\"");
         accepted("crates/server/src/intake.rs", "// SELECT 1\nlet x = \"select one\";");
     }
 

@@ -21,6 +21,8 @@ use crate::web_page;
 const ROUNDS: usize = 21;
 /// The first call enrols, the second is told what the server likes to tell.
 const WARM_UPS: usize = 2;
+/// A terminal is not called again before its modem has hung up: that wait is none of ours.
+const CALLED_AGAIN_AFTER: Duration = Duration::from_millis(2100);
 const WANTED: Duration = Duration::from_millis(150);
 
 /// As fast as an exchange can be set.
@@ -81,6 +83,7 @@ fn round(village: &Village, number: usize, bring: &dyn Fn(usize)) -> Round {
     let chronicle = &village.chronicle;
     chronicle.wait_nth("owner", "waiting for calls", number);
     chronicle.wait_nth(SERVER, "line ready", number);
+    std::thread::sleep(CALLED_AGAIN_AFTER);
     bring(number);
     let stored = chronicle.wait_nth("owner", "stored", number);
     chronicle.wait_nth(SERVER, "call ended", number);

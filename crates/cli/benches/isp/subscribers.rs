@@ -17,9 +17,9 @@ use exchange::Running;
 use jiff::Timestamp;
 use line::Hours;
 use link::{Link, LinkConfig, LocalAddress, PeerAddress};
-use server::directory::{Connection, Terminal, TrustedBy};
-use server::store::Store;
-use server::subscription::{RegisteredBy, Subscription};
+use model::directory::{Connection, Terminal, TrustedBy};
+use model::subscription::{RegisteredBy, Subscription};
+use store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinSet;
 

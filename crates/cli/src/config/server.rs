@@ -15,11 +15,11 @@ use std::time::Duration;
 use delivery::proof::PublicKey;
 use line::{Home, PortAddress};
 use link::HAS_TUN;
+use model::directory::Name;
 use serde::de::DeserializeOwned;
 use server::dialup::{AddressPool, LineConfig};
-use server::directory::Name;
-use server::store::{Quota, Quotas, Retention};
 use server::{Config, DialupConfig};
+use store::{Quota, Quotas, Retention};
 use toml::{Table, Value};
 
 use super::section::kind;

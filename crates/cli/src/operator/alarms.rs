@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use model::alarm::AlarmKind;
 use serde_json::json;
-use server::alarms::AlarmKind;
 
 use super::{Desk, List, Wanted, plain};
 

@@ -16,9 +16,9 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use delivery::proof::{BUNDLE_OCTETS_MAX, Bundle, PublicKey};
 use jiff::Span;
+use model::directory::Name;
 use modem::Profile;
 use serde_json::json;
-use server::directory::Name;
 
 use self::contents::Contents;
 use self::image::{Medium, Xorriso};

@@ -7,8 +7,8 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use jiff::{Span, SpanRelativeTo};
+use model::directory::Name;
 use serde_json::{Value, json};
-use server::directory::Name;
 
 use super::{ByName, Desk, List, Wanted, confirm, counted, plain, read_secret, text};
 use crate::secret::close_stdout;

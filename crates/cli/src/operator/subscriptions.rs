@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use model::directory::Name;
 use serde_json::json;
-use server::directory::Name;
 
 use super::{ByName, Desk, List, Wanted, plain};
 use crate::size::size;

@@ -40,7 +40,7 @@ fn packages() -> tempfile::TempDir {
 /// A store of the first schema.
 fn write_version_1(place: &Path) {
     let db = Connection::open(place).unwrap();
-    db.execute_batch(include_str!("../../../server/src/store/schema/the-call.sql")).unwrap();
+    db.execute_batch(include_str!("../../../store/src/schema/the-call.sql")).unwrap();
     db.execute_batch(include_str!("packages/version-1.sql")).unwrap();
 }
 

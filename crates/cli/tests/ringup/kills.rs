@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
+use model::verdict::Verdict;
 use rustix::process::{Signal, kill_process};
-use server::store::{Last, MessageEntry, Store};
-use server::verdict::Verdict;
+use store::{Last, MessageEntry, Store};
 
 use crate::mail::{Chance, Letter, Sender};
 use crate::process::Process;

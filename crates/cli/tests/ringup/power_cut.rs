@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use model::verdict::Verdict;
 use serde_json::Value;
-use server::store::{Last, Store};
-use server::verdict::Verdict;
+use store::{Last, Store};
 
 use crate::mail::{Chance, Letter, Sender};
 use crate::village::{OWNER, Plan, Village};

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use delivery::{Digest, MessageId};
-use ringup_server::store::Store;
 use rusqlite::{Connection, params};
+use store::Store;
 
 use crate::{CONTENT_OCTETS, measured};
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
 use line::CallId;
-use ringup_server::directory::{Provider, TokenHash};
-use ringup_server::store::{Retention, Store};
+use model::provider::{Provider, TokenHash};
+use store::{Retention, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use delivery::TerminalId;
-use ringup_server::store::Store;
+use store::Store;
 
 use crate::load::{message, terminal};
 use crate::table::{extent, target};

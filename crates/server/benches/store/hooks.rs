@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ringup_server::directory::{Provider, TokenHash};
-use ringup_server::store::Store;
-use ringup_server::webhooks::{Webhook, WebhookSecret};
+use model::provider::{Provider, TokenHash};
+use model::webhook::{Webhook, WebhookSecret};
+use store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

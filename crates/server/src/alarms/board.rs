@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Alarm, AlarmKind, Change};
+use model::alarm::{Alarm, AlarmKind, Change};
 
 /// Alarms that can stand. More are a storm whose beginning says enough.
 const STANDING_MAX: usize = 100_000;

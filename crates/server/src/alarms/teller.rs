@@ -10,10 +10,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{AlarmConfig, Change, Channel, Notice, command};
-use crate::causes::with_causes;
-use crate::store::{Store, StoredNotice};
-use crate::webhooks::{Post, Webhook};
+use super::{AlarmConfig, Notice, command};
+use crate::outward::post::Post;
+use model::alarm::{Change, Channel};
+use model::causes::with_causes;
+use model::webhook::Webhook;
+use store::{Store, StoredNotice};
 
 /// What is told from memory, when the disk does not take it, and waits for that.
 const MEMORY_MAX: usize = 64;
@@ -186,7 +188,7 @@ fn pause(failed: u32) -> SignedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alarms::{Alarm, AlarmKind};
+    use model::alarm::{Alarm, AlarmKind};
 
     const CHANNELS: &[Channel] = &[Channel::Command];
 
@@ -246,7 +248,7 @@ mod tests {
         use tokio::io::AsyncReadExt as _;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-        let secret = crate::webhooks::WebhookSecret::from_octets([1; 32]);
+        let secret = model::webhook::WebhookSecret::from_octets([1; 32]);
         let voice = Voice::Webhook(Post::default(), Webhook { url, secret, may_be_private: true });
         let notice = Notice { event: crate::alarms::Event::Raised, alarm: raised("ö\r\nx: y").alarm };
         let ids = async {

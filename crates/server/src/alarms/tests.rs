@@ -1,6 +1,6 @@
 use super::*;
-use crate::directory::{Connection, Terminal, TrustedBy};
-use crate::store::{Quota, Quotas};
+use model::directory::{Connection, Terminal, TrustedBy};
+use store::{Quota, Quotas};
 
 async fn room(store: &Store) -> Room {
     Room::open(store.clone(), &[Channel::Command], Telling::default(), Metrics::default()).await.unwrap()
@@ -17,7 +17,7 @@ fn subjects(alarms: &[Alarm]) -> Vec<&str> {
 #[test]
 fn a_kind_is_one_of_eight_words() {
     assert!(AlarmKind::ALL.iter().all(|kind| kind.as_str().parse() == Ok(*kind)));
-    assert_eq!("fire".parse::<AlarmKind>(), Err(AlarmKindError));
+    assert_eq!("fire".parse::<AlarmKind>(), Err(model::alarm::AlarmKindError));
 }
 
 #[test]
@@ -40,7 +40,7 @@ async fn an_alarm_stands_over_a_restart_and_is_cleared_once_after_it() {
     room.take(&mut vec![raise(AlarmKind::DialLoop, "owner")]).await;
     let clear = || Input::Clear { kind: AlarmKind::DialLoop, subject: "owner".into() };
     room.take(&mut vec![clear(), clear()]).await;
-    let all = store.alarms_after(crate::store::Last(10), None).await.unwrap();
+    let all = store.alarms_after(store::Last(10), None).await.unwrap();
     assert_eq!(all.len(), 1, "{all:?}");
     assert!(all[0].cleared_at.is_some());
     assert_eq!(store.standing_alarms().await.unwrap(), []);
@@ -59,7 +59,7 @@ async fn lines_that_are_not_configured_any_more_have_no_alarm() {
     assert_eq!(room.board.standing().len(), 2);
 }
 
-fn message(content: Vec<u8>, terminal: delivery::TerminalId) -> crate::store::NewMessage {
+fn message(content: Vec<u8>, terminal: delivery::TerminalId) -> store::NewMessage {
     let content = bytes::Bytes::from(content);
     let head = delivery::MessageHead {
         id: delivery::MessageId::now(),
@@ -67,8 +67,8 @@ fn message(content: Vec<u8>, terminal: delivery::TerminalId) -> crate::store::Ne
         digest: delivery::Digest::of(&content),
         size: content.len() as u64,
     };
-    let (provider, handling) = ("vending".parse().unwrap(), crate::store::Handling::default());
-    crate::store::NewMessage {
+    let (provider, handling) = ("vending".parse().unwrap(), store::Handling::default());
+    store::NewMessage {
         head,
         provider,
         content: content.into(),
@@ -114,7 +114,7 @@ async fn a_disk_that_refuses_messages_raises_an_alarm_that_is_cleared_when_it_ha
         room.look().await;
     }
     assert_eq!(room.board.standing(), []);
-    let all = store.alarms_after(crate::store::Last(10), None).await.unwrap();
+    let all = store.alarms_after(store::Last(10), None).await.unwrap();
     assert_eq!(subjects(&all), ["store"], "{all:?}");
     assert!(all[0].cleared_at.is_some() && all[0].detail.contains("disk is full"), "{all:?}");
 }

@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 use modem::shown;
 
 use super::BounceConfig;
-use crate::store::Bounce;
-use crate::verdict::Verdict;
+use model::verdict::Verdict;
+use store::Bounce;
 
 /// The header of a mail, as it is; nothing beyond `most` octets, and no half line.
 pub(super) fn header_of(content: &[u8], most: usize) -> String {

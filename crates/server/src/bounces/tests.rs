@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
-use crate::store::{Handling, NewMessage, ReturnPath};
-use crate::verdict::Verdict;
+use model::directory::{Connection, Terminal, TrustedBy};
+use model::provider::{Provider, TokenHash};
+use model::verdict::Verdict;
+use store::{Handling, NewMessage, ReturnPath};
 
 fn owner() -> TerminalId {
     TerminalId::from_octets([1; 8])

@@ -8,11 +8,12 @@ use line::CallId;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::alarms::{AlarmKind, Alarms};
-use crate::directory::Name;
+use crate::alarms::Alarms;
 use crate::keys::Admission;
-use crate::store::{Begun, Claim, Doubt, Refusal, Refused, Store, StoreError};
-use crate::verdict::Verdict;
+use model::alarm::AlarmKind;
+use model::directory::Name;
+use model::verdict::Verdict;
+use store::{Begun, Claim, Doubt, Refusal, Refused, Store, StoreError};
 
 /// Shorter contents are brought again whole: asking costs a round trip, which is half a second of line and more.
 const RESUMED_ABOVE: u64 = 16 * 1024;

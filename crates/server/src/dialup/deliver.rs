@@ -19,12 +19,12 @@ use super::attempt::{Attempt, Brought, Desk, Envelopes, Prepared, Ready, Sent};
 use super::outbox::{Listener, Read};
 use super::stock::StockError;
 use crate::alarms::Alarms;
-use crate::directory::Terminal;
 use crate::intake::Intake;
 use crate::keys::{Candidate, NotAdmitted, ServerKeys};
 use crate::metrics::Metrics;
-use crate::outcome::UnderWay;
-use crate::store::{Doubt, Doubtful, Store, StoreError};
+use model::directory::Terminal;
+use model::outcome::UnderWay;
+use store::{Doubt, Doubtful, Store, StoreError};
 
 /// So often a terminal is asked on a session for what it has to say: once, and again for what came meanwhile or stood behind
 /// something too large.

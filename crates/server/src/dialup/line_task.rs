@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Allowance, LineConfig, LineState};
-use crate::causes::with_causes;
-use crate::directory::CallRecord;
-use crate::outcome::Outcome;
+use model::call::CallRecord;
+use model::causes::with_causes;
+use model::outcome::Outcome;
 
 /// How long an idle line may be quiet before its modem is asked whether it is still there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(60);
@@ -278,6 +278,7 @@ impl<D: Desk> Line<D> {
     async fn ended(&self, mut attempt: Attempt, outcome: Outcome) {
         let (record, lasted) = (&mut attempt.record, attempt.began.elapsed());
         record.end(&outcome, lasted);
+        super::log_end(record);
         self.desk.ended(attempt, outcome, lasted).await;
     }
 

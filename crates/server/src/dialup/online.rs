@@ -28,13 +28,14 @@ use super::metered::{Carried, Metered};
 use super::session::{Connected, outcome};
 use super::{Report, Shared};
 use crate::alarms::Stranger;
-use crate::causes::with_causes;
-use crate::directory::{CallRecord, Direction, Terminal, Via};
 use crate::door::Door;
 use crate::keys::{NotAdmitted, NotTrusted, Whose};
 use crate::listener::{self, Guest, Limits};
-use crate::outcome::Outcome;
-use crate::store::StoreError;
+use model::call::{CallRecord, Direction, Via};
+use model::causes::with_causes;
+use model::directory::Terminal;
+use model::outcome::Outcome;
+use store::StoreError;
 
 /// How long a stranger may take to say who it is, and then to prove it, enrolment included.
 const NOTICE_WAIT: Duration = Duration::from_secs(10);
@@ -165,8 +166,14 @@ async fn proved_session(
     let (stream, candidate) =
         shared.keys.secure(stream, &open, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
     let mut admission = candidate.admission();
-    let mut record =
-        CallRecord::begin(Direction::Incoming, Via::Internet, terminal.number.clone(), terminal.name.clone());
+    let mut record = CallRecord::begin(
+        line::CallId::now(),
+        jiff::Timestamp::now(),
+        Direction::Incoming,
+        Via::Internet,
+        terminal.number.clone(),
+        terminal.name.clone(),
+    );
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
     let metered = carried.clone();

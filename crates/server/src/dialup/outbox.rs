@@ -6,11 +6,11 @@ use delivery::{ItemAnswer, ItemHead, MessageId, OutboxError, OutboxReader, Outgo
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::directory::{Recipient, Terminal};
 use crate::ingest::http::Problem;
 use crate::intake::{Intake, Refusal, Submission};
-use crate::store::{Handling, NewContent, Store, StoreError};
-use crate::subscription::{RegisterError, RegisteredBy, Subscription};
+use model::directory::{Recipient, Terminal};
+use model::subscription::{RegisteredBy, Subscription};
+use store::{Handling, NewContent, RegisterError, Store, StoreError};
 
 /// Answers on their way: a terminal that notes none is read no further.
 const ANSWERS_MAX: usize = 32;

@@ -5,16 +5,19 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use delivery::TerminalId;
+use jiff::Timestamp;
 use line::{CallId, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
 use tokio_util::sync::CancellationToken;
 
 use super::line_task::{Attempt, Desk, SessionResult, Showing};
 use super::session::{Peer, Session};
 use super::{Allowance, LineConfig, LineState, Report, Shared};
-use crate::alarms::{AlarmKind, Stranger};
-use crate::directory::{CallRecord, Destination, Direction, Name};
-use crate::outcome::Outcome;
-use crate::store::StoreError;
+use crate::alarms::Stranger;
+use model::alarm::AlarmKind;
+use model::call::{CallRecord, Direction};
+use model::directory::{Destination, Name};
+use model::outcome::Outcome;
+use store::StoreError;
 
 /// Whoever works the lines here.
 pub(super) struct OwnLines(pub(super) Arc<Shared>);
@@ -32,7 +35,17 @@ impl Desk for OwnLines {
 
     async fn screen(&self, line: &LineConfig, ring: &Ring) -> Option<(CallRecord, Peer)> {
         let (caller, peer) = self.0.screen(&line.name, ring).await?;
-        Some((CallRecord::begin(Direction::Incoming, line.name.clone(), Some(caller), peer.name().clone()), peer))
+        Some((
+            CallRecord::begin(
+                CallId::now(),
+                Timestamp::now(),
+                Direction::Incoming,
+                line.name.clone(),
+                Some(caller),
+                peer.name().clone(),
+            ),
+            peer,
+        ))
     }
 
     fn hang_up(&self, call: CallId) -> CancellationToken {

@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AddressPool, DialUp, LinkSettings, Report, Rooms, Shared};
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::directory::{Connection, Terminal, TrustedBy};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
-use crate::store::{Handling, NewMessage, Store};
+use model::directory::{Connection, Terminal, TrustedBy};
+use store::{Handling, NewMessage, Store};
 
 pub(crate) struct Scene {
     _folder: TempDir,

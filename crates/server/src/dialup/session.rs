@@ -22,11 +22,13 @@ use super::line_task::{SessionResult, Showing};
 use super::open_link::{Gone, OpenLink, OwnLink};
 use super::stock::{self, FarEnd, StockDelivery};
 use super::{Allowance, Connection, Report, Shared};
-use crate::causes::with_causes;
-use crate::directory::{ChapSecret, Direction, Name, Provider, Stock, StockTrust, Terminal};
 use crate::keys::{Admission, Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession, Whose};
-use crate::ledger::HANG_UP_GUARD;
-use crate::outcome::Outcome;
+use calling::ledger::HANG_UP_GUARD;
+use model::call::Direction;
+use model::causes::with_causes;
+use model::directory::{ChapSecret, Name, Stock, StockTrust, Terminal};
+use model::outcome::Outcome;
+use model::provider::Provider;
 
 /// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);

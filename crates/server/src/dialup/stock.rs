@@ -44,11 +44,11 @@ use super::attempt::Envelopes;
 use super::deliver::{Broken, Tally};
 use super::open_link::OpenLink;
 use crate::alarms::Alarms;
-use crate::directory::{InboxUrl, Name, Stock, Terminal};
-use crate::outcome::UnderWay;
 use crate::outward::smtp::SendMailError;
-use crate::store::{Begun, Claim, Doubt, Refusal, Store, StoreError};
 use crate::topic::Topic;
+use model::directory::{InboxUrl, Name, Stock, Terminal};
+use model::outcome::UnderWay;
+use store::{Begun, Claim, Doubt, Refusal, Store, StoreError};
 
 /// From the last octet of a message to the end of the answer; what the line takes for the octets comes on top.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);

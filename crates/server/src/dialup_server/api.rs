@@ -29,11 +29,11 @@ use super::desk::{LineHandle, TrunkDesk, outgoing};
 use super::relay::{Acceptor, carry};
 use crate::dialup::Allowance;
 use crate::dialup::line_task::{Attempt, Order};
-use crate::directory::Name;
-use crate::outcome::Outcome;
 use crate::trunk::tunnel::{Entrance, Tunnel, way_out};
 use crate::trunk::words::{FarEnd, PlaceCall, WORDS_OCTETS_MAX};
 use crate::trunk::{CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, STREAM_WINDOW_OCTETS, STREAMS_MAX};
+use model::directory::Name;
+use model::outcome::Outcome;
 
 /// Octets of request head taken; ours have about 100.
 const HEAD_OCTETS_MAX: u32 = 4096;
@@ -79,7 +79,7 @@ pub(super) async fn serve(api: Arc<Api>, stream: Secured<TcpStream>) {
         tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
-                    tracing::debug!(error = %crate::causes::with_causes(&error), "trunk");
+                    tracing::debug!(error = %model::causes::with_causes(&error), "trunk");
                 }
                 return;
             }
@@ -204,6 +204,7 @@ impl Trunk {
         if let Err(unsent) = line.orders.try_send(order) {
             let mut record = unsent.into_inner().attempt.record;
             record.end(&Outcome::LineTaken, Duration::ZERO);
+            crate::dialup::log_end(&record);
             self.api.calls.record(&record);
             let (how, why) = crate::trunk::words::Ended::words(&Outcome::LineTaken);
             let ended_at = jiff::Timestamp::now();

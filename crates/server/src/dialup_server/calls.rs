@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::relay::Acceptor;
 use crate::dialup::LineState;
-use crate::directory::{CallRecord, Name};
-use crate::outcome::Outcome;
 use crate::trunk::words::{CallState, Ended, Event, FarEnd, LinkUp};
+use model::call::CallRecord;
+use model::directory::Name;
+use model::outcome::Outcome;
 
 /// Calls that are remembered; the information server forgets each when it has settled it.
 const CALLS_MAX: usize = 10_000;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::TerminalId;
+use jiff::Timestamp;
 use line::{CallId, Caller, Home, Ring};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::DialupConfig;
 use super::calls::Calls;
 use super::relay::Relay;
-use crate::causes::with_causes;
 use crate::dialup::line_task::{Attempt, Desk, Order, SessionResult};
 use crate::dialup::{Allowance, LineConfig, LineState};
-use crate::directory::{CallRecord, Direction, Name};
-use crate::outcome::Outcome;
 use crate::trunk::words::{Ended, FarEnd};
+use model::call::{CallRecord, Direction};
+use model::causes::with_causes;
+use model::directory::Name;
+use model::outcome::Outcome;
 
 /// A call that came in is hung up after so long at the latest, whatever the information server says: nobody pays for it here,
 /// but it keeps a line.
@@ -66,7 +68,8 @@ impl Desk for TrunkDesk {
                 return None;
             }
         }
-        let mut record = CallRecord::begin(Direction::Incoming, line.name.clone(), number, party);
+        let mut record =
+            CallRecord::begin(CallId::now(), Timestamp::now(), Direction::Incoming, line.name.clone(), number, party);
         record.id = call;
         self.calls.record(&record);
         Some((record, far_end))
@@ -120,7 +123,5 @@ impl Desk for TrunkDesk {
 
 /// The record of a call that is to be placed for the information server.
 pub(super) fn outgoing(call: CallId, line: Name, number: line::Number, party: Name) -> CallRecord {
-    let mut record = CallRecord::begin(Direction::Outgoing, line, Some(number), party);
-    record.id = call;
-    record
+    CallRecord::begin(call, Timestamp::now(), Direction::Outgoing, line, Some(number), party)
 }

@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::DialupConfig;
 use super::calls::Calls;
-use crate::alarms::AlarmPlace;
 use crate::dialup::{LineEntry, LineState};
 use crate::ingest::http::problem;
+use model::alarm::AlarmPlace;
 
 #[derive(Clone)]
 struct Desk {

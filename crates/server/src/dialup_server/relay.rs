@@ -25,12 +25,13 @@ use super::api::Answer;
 use super::calls::Calls;
 use crate::dialup::Allowance;
 use crate::dialup::line_task::{SessionResult, Showing};
-use crate::directory::{CallRecord, Direction, Name};
-use crate::ledger::HANG_UP_GUARD;
-use crate::outcome::Outcome;
 use crate::trunk::proxy::ProxyHeader;
 use crate::trunk::tunnel::{Tunnel, way_out};
 use crate::trunk::words::{FarEnd, LinkUp};
+use calling::ledger::HANG_UP_GUARD;
+use model::call::{CallRecord, Direction};
+use model::directory::Name;
+use model::outcome::Outcome;
 
 /// How long an established call may be without a trunk.
 const GRACE: Duration = Duration::from_secs(5);

@@ -34,13 +34,14 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::{AlarmKind, Alarms};
-use crate::causes::with_causes;
-use crate::directory::{Name, Recipient};
+use crate::alarms::Alarms;
 use crate::intake::{Intake, Refusal, Submission};
 use crate::metrics::Metrics;
 use crate::outward::{HttpUrl, Outward};
-use crate::store::{FeedItem, FeedState, Handling, Store};
+use model::alarm::AlarmKind;
+use model::causes::with_causes;
+use model::directory::{Name, Recipient};
+use store::{FeedItem, FeedState, Handling, Store};
 
 use fetch::{Fetched, fetch};
 use item::Item;
@@ -151,7 +152,7 @@ enum ReadError {
     #[error("its provider {0} is not in the directory (ringup provider add {0})")]
     NoProvider(Name),
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] store::StoreError),
 }
 
 /// What a reading came to.

@@ -30,14 +30,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::query::Wanted;
 use super::early_answer::EarlyAnswer;
-use crate::directory::Provider;
 use crate::door::Door as Entrance;
 use crate::http_connection::{self, HEAD_WAIT};
 use crate::intake::{Intake, Refusal};
 use crate::metrics::Metrics;
-use crate::store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
-use crate::subscription::Calls;
-use crate::verdict::Verdict;
+use model::provider::Provider;
+use model::subscription::Calls;
+use model::verdict::Verdict;
+use store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
 
 /// Connections of the submission port: in all, and of one address. A reverse proxy is this machine, and has them all.
 const CONNECTIONS_MAX: usize = 512;

@@ -21,13 +21,14 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::alarms::{AlarmKind, Alarms};
-use crate::directory::Name;
+use crate::alarms::Alarms;
 use crate::door::Door as Entrance;
 use crate::intake::Intake;
 use crate::listener::{self, Guest, Limits};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use model::alarm::AlarmKind;
+use model::directory::Name;
+use store::Store;
 
 use session::{Ended, Session};
 

@@ -17,8 +17,8 @@ use delivery::proof::{EnrolmentSecret, Proof, Proved, PublicKey, UnadoptedSessio
 use delivery::{EnrolError, TerminalId};
 use tokio::sync::watch;
 
-use crate::directory::Name;
-use crate::store::{StoreError, Trust};
+use model::directory::Name;
+use store::{StoreError, Trust};
 
 /// A terminal that has proved to be one. Made here only.
 #[derive(Debug, Clone, PartialEq, Eq)]

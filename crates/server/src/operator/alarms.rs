@@ -8,7 +8,8 @@ use axum::response::IntoResponse as _;
 use serde::Deserialize;
 
 use super::{Answer, Desk, Refused, Window, parse};
-use crate::alarms::{AlarmKind, AlarmPlace, alarm_json};
+use crate::alarms::alarm_json;
+use model::alarm::{AlarmKind, AlarmPlace};
 
 /// `?cleared=true&last=N&after=ALARM`.
 #[derive(Debug, Deserialize)]

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::time::interval;
 
 use super::{Answer, Desk, Refused};
-use crate::store::{BackupError, BackupProgress, CheckError, Health};
+use store::{BackupError, BackupProgress, CheckError, Health};
 
 /// How often progress is noted.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);

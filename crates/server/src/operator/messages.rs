@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Answer, Desk, Refused, Window, parse};
-use crate::alarms::AlarmKind;
-use crate::directory::{CallRecord, Destination, Name, Terminal};
 use crate::ingest::http::{cancelled_answer, message_json};
-use crate::ledger::Account;
 use crate::plan::{self, Question};
-use crate::store::{EnvelopeEntry, MessageEntry, Trust};
 use crate::waiting::{Circumstances, Waiting, settled};
+use model::account::Account;
+use model::alarm::AlarmKind;
+use model::call::CallRecord;
+use model::directory::{Destination, Name, Terminal};
+use store::{EnvelopeEntry, MessageEntry, Trust};
 
 /// Envelopes of which the story is told: each asks for its terminal and its calls.
 const EXPLAINED_MAX: usize = 20;

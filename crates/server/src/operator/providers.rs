@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Desk, Refused, Window, parse};
-use crate::directory::{ChapSecret, Name, Provider, Token, TokenHash};
 use crate::keys::Whose;
-use crate::outward::HttpUrl;
-use crate::rights::Right;
-use crate::store::ProviderRemoved;
-use crate::webhooks::{Webhook, WebhookSecret};
+use model::directory::{ChapSecret, Name};
+use model::provider::{Provider, Token, TokenHash};
+use model::rights::Right;
+use model::url::HttpUrl;
+use model::webhook::{Webhook, WebhookSecret};
+use store::ProviderRemoved;
 
 /// The longest that a former token may work beside the new one, in seconds: 30 days.
 const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;

@@ -24,7 +24,7 @@ impl From<NotRotated> for Refused {
             NotRotated::Keys(_) => Self {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 field: "server_key",
-                detail: crate::causes::with_causes(&why),
+                detail: model::causes::with_causes(&why),
                 more: Vec::new(),
             },
         }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Desk, Refused, Window, parse};
-use crate::directory::Name;
-use crate::store::{StoreError, SubscriptionEntry};
-use crate::subscription::{RegisterError, RegisteredBy, Subscription};
+use model::directory::Name;
+use model::subscription::{RegisteredBy, Subscription};
+use store::{RegisterError, StoreError, SubscriptionEntry};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::subscriptions::subscription_json;
 use super::{Answer, Desk, Window, parse};
-use crate::directory::{Name, Terminal};
-use crate::store::TerminalEntry;
+use model::directory::{Name, Terminal};
+use store::TerminalEntry;
 
 /// A largest size from here on is none: a terminal that said nothing of it takes everything.
 const MAX_SAID: u64 = i64::MAX.unsigned_abs();

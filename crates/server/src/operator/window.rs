@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use serde::Deserialize;
 
 use super::Refused;
-use crate::store::Last;
+use store::Last;
 
 /// Entries of a list without `?last=N`.
 const LIST_LAST: Last = Last(100);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TerminalConditions;
-use crate::directory::Name;
-use crate::dispatch::{Conditions, Route};
+use calling::dispatch::{Conditions, Route};
+use model::directory::Name;
 
 /// What holds for which terminal.
 pub(super) struct Calendar {

@@ -12,12 +12,12 @@ use link::{Capture, OpenPorts};
 use crate::alarms::AlarmConfig;
 use crate::dialer::Money;
 use crate::dialup::{AddressPool, LineConfig};
-use crate::directory::Name;
-use crate::dispatch::{Reserve, RetryRules, StormRules};
 use crate::ingest::feeds::FeedConfig;
 use crate::ingest::mail::MailConfig;
-use crate::store::{Quotas, RefusalRules, Retention};
 use crate::trunk::DialupServer;
+use calling::dispatch::{Reserve, RetryRules, StormRules};
+use model::directory::Name;
+use store::{Quotas, RefusalRules, Retention};
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@ use delivery::{TerminalId, Urgency};
 use jiff::{Timestamp, Unit};
 
 use super::{Server, moment};
-use crate::alarms::AlarmKind;
-use crate::directory::Name;
-use crate::dispatch::{Input, Why};
 use crate::plan::{Plan, PlanEntry, wall};
-use crate::store::Resting;
+use calling::dispatch::{Input, Why};
+use model::alarm::AlarmKind;
+use model::directory::Name;
+use store::Resting;
 
 impl Server {
     /// Who would be called when, as things stand: so many entries after that of `after`. `None`: it has no entry.

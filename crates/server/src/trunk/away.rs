@@ -32,10 +32,11 @@ use crate::dialup::line_task::{Attempt, Showing};
 use crate::dialup::open_link::{Gone, OpenLink};
 use crate::dialup::session::{Peer, Served, Session};
 use crate::dialup::{Allowance, DialOrder, Report};
-use crate::directory::{CallRecord, Direction, Name};
 use crate::keys::Admitted;
-use crate::outcome::Outcome;
-use crate::store::CallAway;
+use model::call::{CallRecord, Direction};
+use model::directory::Name;
+use model::outcome::Outcome;
+use store::CallAway;
 
 /// A call that was to last so long at most is over so much later, even if nothing is heard of it.
 const UNHEARD: Duration = Duration::from_secs(60);
@@ -320,7 +321,14 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
     if !is_new {
         return pop.lied(format!("a ring with the id of call {call}")).await;
     }
-    let mut record = CallRecord::begin(Direction::Incoming, line.global.clone(), Some(caller), peer.name().clone());
+    let mut record = CallRecord::begin(
+        CallId::now(),
+        Timestamp::now(),
+        Direction::Incoming,
+        line.global.clone(),
+        Some(caller),
+        peer.name().clone(),
+    );
     record.id = call;
     let terminal = peer.terminal().map(|terminal| terminal.id);
     let mut job = Job::new(pop.clone(), record, terminal, line, INCOMING_LONGEST);
@@ -390,7 +398,7 @@ impl Job {
         }
     }
 
-    async fn note(&self, longest: Duration) -> Result<(), crate::store::StoreError> {
+    async fn note(&self, longest: Duration) -> Result<(), store::StoreError> {
         let over_at = Timestamp::now() + longest + UNHEARD;
         let away = CallAway { record: self.record.clone(), terminal: self.terminal, over_at };
         self.pop.shared().store.note_away(away).await
@@ -579,6 +587,7 @@ impl Job {
     async fn end(mut self, outcome: Outcome, showing: Showing, lasted: Duration) {
         let (call, shared) = (self.record.id, self.pop.shared().clone());
         self.record.end(&outcome, lasted);
+        crate::dialup::log_end(&self.record);
         shared.note_caller(&self.record, self.terminal, &outcome, showing).await;
         if !self.is_recalled {
             self.terminal = shared.is_about(self.record.direction, self.terminal, showing);

@@ -35,12 +35,13 @@ use super::{
     CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, PROOF_WAIT, RATE_BPS, STREAM_WINDOW_OCTETS, pin_id,
     read_greeting,
 };
-use crate::alarms::AlarmKind;
 use crate::dialup::{DialOrder, LineState, Report, Shared};
-use crate::directory::{Name, Via};
 use crate::door::{Door, Place};
 use crate::listener::{self, Guest, Limits};
-use crate::store::CallAway;
+use model::alarm::AlarmKind;
+use model::call::Via;
+use model::directory::Name;
+use store::CallAway;
 
 /// Requests that always wait for a far end's connection.
 const ACCEPTORS: usize = 16;

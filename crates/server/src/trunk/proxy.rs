@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use line::{CallId, Number};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::directory::Name;
+use model::directory::Name;
 
 /// PROXY protocol, §2.2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";

@@ -30,16 +30,18 @@ use super::proxy::ProxyHeader;
 use super::tunnel::{Entrance, way_out};
 use super::words::{CallState, Ended, Event, LinkUp};
 use super::*;
-use crate::alarms::{AlarmConfig, AlarmKind, Alarms};
+use crate::alarms::{AlarmConfig, Alarms};
 use crate::dialer::{Dialer, Money, NotPlaced};
 use crate::dialup::{AddressPool, DialUp, LineState, LinkSettings, Report, Rooms};
-use crate::directory::{Connection, Terminal, TrustedBy};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
-use crate::ledger::{Account, Tariff};
 use crate::metrics::Metrics;
-use crate::store::{Last, Store};
+use calling::ledger::Tariff;
+use model::account::Account;
+use model::alarm::AlarmKind;
+use model::directory::{Connection, Terminal, TrustedBy};
+use store::{Last, Store};
 
 #[tokio::test]
 async fn a_greeting_is_read_back_and_not_one_octet_more() {

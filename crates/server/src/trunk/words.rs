@@ -8,7 +8,7 @@ use line::{Caller, Ring};
 use serde::{Deserialize, Serialize};
 
 use crate::dialup::LineState;
-use crate::outcome::Outcome;
+use model::outcome::Outcome;
 
 /// Octets of a request, and of an event's line.
 pub(crate) const WORDS_OCTETS_MAX: usize = 4096;

@@ -9,11 +9,12 @@ use jiff::civil::{DateTime, date};
 use line::{CallId, Hours};
 
 use super::*;
-use crate::directory::{ChapSecret, Direction, InboxUrl, Stock, TrustedBy};
-use crate::dispatch::{Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules};
-use crate::outcome::Outcome;
-use crate::store::DeliveryEntry;
-use crate::subscription::Calls;
+use calling::dispatch::{Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules};
+use model::call::Direction;
+use model::directory::{ChapSecret, InboxUrl, Stock, TrustedBy};
+use model::outcome::Outcome;
+use model::subscription::Calls;
+use store::DeliveryEntry;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A Tuesday's noon, on the wall and in UTC.
@@ -50,7 +51,7 @@ impl Scene {
 
     fn with(lines: &[&str], redials: RedialRules, tariff: Option<&str>) -> Self {
         let retry = RetryRules { first: MINUTE, longest: 10 * MINUTE, redials, session_wait: 2 * MINUTE };
-        let tariff = tariff.map(|text| Arc::new(toml::from_str::<crate::ledger::Tariff>(text).unwrap()));
+        let tariff = tariff.map(|text| Arc::new(toml::from_str::<calling::ledger::Tariff>(text).unwrap()));
         let terms =
             lines.iter().map(|line| LineTerms { name: name(line), tariff: tariff.clone(), is_ring_only: false });
         let rules = Rules { lines: terms.collect(), ..Rules::new(retry) };
@@ -111,7 +112,14 @@ impl Scene {
     /// The terminal is called on line `a`, which ends like this.
     fn called(&mut self, outcome: Outcome) {
         self.due(owner(), Urgency::Normal, Conditions::default());
-        let record = CallRecord::begin(Direction::Outgoing, name("a"), self.terminal.number.clone(), name("owner"));
+        let record = CallRecord::begin(
+            CallId::now(),
+            Timestamp::now(),
+            Direction::Outgoing,
+            name("a"),
+            self.terminal.number.clone(),
+            name("owner"),
+        );
         self.calls.push(CallRecord { outcome: Some(outcome.to_string()), ..record });
         self.feed(Input::Ended { terminal: owner(), via: name("a").into(), outcome });
         self.feed(Input::LineFree(name("a")));

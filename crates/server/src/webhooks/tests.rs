@@ -8,9 +8,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::alarms::AlarmConfig;
-use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
 use crate::outward::OutwardError;
-use crate::store::{Handling, NewMessage};
+use crate::outward::post::PostError;
+use model::directory::{Connection, Terminal, TrustedBy};
+use model::provider::{Provider, TokenHash};
+use model::url::HttpUrl;
+use model::webhook::{Webhook, WebhookSecret};
+use store::{Handling, NewMessage};
 
 fn owner() -> TerminalId {
     TerminalId::from_octets([1; 8])
@@ -109,7 +113,7 @@ async fn a_verdict_is_told_once_signed_with_its_evidence_even_over_a_restart() {
     assert!(head.starts_with("POST /verdicts?a=b HTTP/1.1\r\n"), "{head}");
     assert_eq!(field(&head, "webhook-id"), Some(id.clone()));
     let at = Timestamp::from_second(field(&head, "webhook-timestamp").unwrap().parse().unwrap()).unwrap();
-    let expected = WebhookSecret::from_octets([7; 32]).sign(&id, at, &body);
+    let expected = crate::outward::sign(&[7; 32], &id, at, &body);
     assert_eq!(field(&head, "webhook-signature"), Some(expected));
     let told: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&told["verdict"], &told["terminal"]), (&json!("delivered"), &json!("owner")));

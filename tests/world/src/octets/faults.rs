@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use calling::dispatch::{Dispatch, Input};
 use exchange::{Settings, StationId};
 use jiff::Timestamp;
-use server::dispatch::{Dispatch, Input};
 
+use super::names::terminal_number;
 use super::wire::Happened;
-use super::{Event, LINES, OctetWorld, SECOND, open, terminal_number};
+use super::{Event, LINES, OctetWorld, SECOND, open};
 use crate::people::id;
 
 impl OctetWorld {

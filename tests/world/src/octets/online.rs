@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use delivery::MessageId;
 use jiff::Timestamp;
-use server::directory::{CallRecord, Direction, Via};
-use server::store::{Claim, Doubt, Doubtful, Refusal};
+use model::call::{CallRecord, Direction, Via};
+use store::{Claim, Doubt, Doubtful, Refusal};
 
 use super::{Event, OctetWorld, SECOND};
 use crate::people::name;
@@ -57,7 +57,14 @@ impl OctetWorld {
 
     fn begin_online(&mut self, terminal: usize) -> Online {
         let id = self.terminals[terminal].id;
-        let record = CallRecord::begin(Direction::Incoming, Via::Internet, None, name(&format!("t{terminal}")));
+        let record = CallRecord::begin(
+            line::CallId::now(),
+            Timestamp::now(),
+            Direction::Incoming,
+            Via::Internet,
+            None,
+            name(&format!("t{terminal}")),
+        );
         self.online_calls += 1;
         self.note(&format!("online t{terminal}"));
         let (store, runtime) = (self.store(), &self.runtime);

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use delivery::{Due, MessageId, Plan, Preamble, Step, TerminalId};
-use server::directory::CallRecord;
-use server::outcome::{Outcome, UnderWay};
-use server::store::Doubtful;
+use model::call::CallRecord;
+use model::outcome::{Outcome, UnderWay};
+use store::Doubtful;
 
 use super::talk::Word;
 use super::wire::Wire;

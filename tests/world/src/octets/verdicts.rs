@@ -2,11 +2,11 @@
 
 use delivery::MessageId;
 use jiff::Timestamp;
-use server::directory::{Connection, Destination};
-use server::outcome::Outcome;
-use server::store::Last;
-use server::verdict::Verdict;
+use model::directory::{Connection, Destination};
+use model::outcome::Outcome;
+use model::verdict::Verdict;
 use sha2::Digest as _;
+use store::Last;
 
 use super::online::Online;
 use super::{LINES, OctetReport, OctetWorld, SECOND};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use server::alarms::AlarmConfig;
 
-use server::outward::HttpUrl;
-use server::webhooks::{Webhook, WebhookSecret, WebhookSecretError};
+use model::url::HttpUrl;
+use model::webhook::{Webhook, WebhookSecret, WebhookSecretError};
 
 use crate::config::section::Section;
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use calling::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
 use jiff::civil::Date;
 use line::{Hours, Window};
+use model::directory::Name;
 use server::TerminalConditions;
-use server::directory::Name;
-use server::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
-use server::store::RefusalRules;
+use store::RefusalRules;
 
 use crate::config::section::Section;
 

@@ -3,8 +3,8 @@
 
 use delivery::proof::PublicKey;
 use line::Home;
+use model::directory::Name;
 use server::dialup::LineConfig;
-use server::directory::Name;
 use server::{DialupConfig, DialupServer, LineAway};
 
 use super::{lines, link, state};

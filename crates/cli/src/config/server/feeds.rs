@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use delivery::{Topic, Urgency};
 use jiff::SignedDuration;
-use server::directory::Name;
+use model::directory::Name;
+use model::url::HttpUrl;
 use server::ingest::feeds::FeedConfig;
-use server::outward::HttpUrl;
 
 use crate::config::section::Section;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use server::directory::Name;
+use model::directory::Name;
 use server::ingest::mail::{MailConfig, read_tls};
 
 use crate::config::section::Section;

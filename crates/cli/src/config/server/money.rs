@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use calling::ledger::{BreakerRules, Budget, Tariff, TariffBook};
+use model::account::Account;
+use model::directory::Name;
+use model::money::Micros;
 use server::dialer::Money;
-use server::directory::Name;
-use server::ledger::{Account, BreakerRules, Budget, Micros, Tariff, TariffBook};
 
 use crate::config::section::Section;
 

@@ -16,11 +16,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::alarms::{AlarmConfig, AlarmKind, Alarms};
-use crate::directory::{Connection, Provider, TokenHash, TrustedBy};
+use crate::alarms::{AlarmConfig, Alarms};
 use crate::keys::{OpenSession, Whose};
-use crate::store::{Handling, Last, NewMessage};
-use crate::verdict::Verdict;
+use model::alarm::AlarmKind;
+use model::directory::{Connection, TrustedBy};
+use model::provider::{Provider, TokenHash};
+use model::verdict::Verdict;
+use store::{Handling, Last, NewMessage};
 
 /// What a terminal does with what comes.
 #[derive(Debug, Clone, Copy)]
@@ -276,12 +278,12 @@ async fn what_another_call_has_still_is_no_good_end_that_would_be_called_again_f
     let id = scene.accept(Urgency::Normal, "coin box full").await;
     let (session, _terminal) = scene.session(vec![]).await;
     let other = scene.store.begin(id, scene.terminal.id, CallId::now()).await.unwrap();
-    assert!(matches!(other, crate::store::Claim::Begun(_)));
+    assert!(matches!(other, store::Claim::Begun(_)));
     tokio::time::pause();
     let ended = session.await.unwrap();
     assert_eq!(ended, Tally { held: 1, hang_up: ended.hang_up, ..Tally::default() });
-    let outcome = super::super::session::outcome(Some(Ok(Ok(ended))), crate::outcome::Outcome::Completed);
-    assert_eq!(outcome.retry(), crate::outcome::Retry::BackOff, "{outcome}");
+    let outcome = super::super::session::outcome(Some(Ok(Ok(ended))), model::outcome::Outcome::Completed);
+    assert_eq!(outcome.retry(), model::outcome::Retry::BackOff, "{outcome}");
     assert_eq!(scene.waiting().await, [id]);
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::Barrier;
 
 use super::super::scene::{Scene, Shelf};
 use super::*;
-use crate::store::Last;
+use store::Last;
 
 /// Longer than any wait of the port's.
 const LINGER: Duration = Duration::from_secs(600);

@@ -8,7 +8,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use super::super::scene::Scene;
 use super::*;
-use crate::directory::{CallRecord, Name, TokenHash};
+use model::call::CallRecord;
+use model::directory::Name;
+use model::provider::TokenHash;
 
 /// Longer than any wait of a session's.
 const LINGER: Duration = Duration::from_secs(600);
@@ -311,6 +313,8 @@ async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_i
     let ring = line::Ring::new(line::Caller::Number("301".parse().unwrap()), false);
     let line = "line-1".parse().unwrap();
     let record = CallRecord::begin(
+        CallId::now(),
+        jiff::Timestamp::now(),
         Direction::Incoming,
         "line-1".parse::<Name>().unwrap(),
         Some("301".parse().unwrap()),
@@ -343,6 +347,8 @@ async fn lost_carriers_do_not_space_a_number() {
     let mut scene = Scene::new().await;
     let (terminal, _) = scene.enrolled(1).await;
     let record = CallRecord::begin(
+        CallId::now(),
+        jiff::Timestamp::now(),
         Direction::Incoming,
         "line-1".parse::<Name>().unwrap(),
         Some("301".parse().unwrap()),

@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Answer, Brought, StockError};
 use crate::outward::smtp::{SendMailError, send_mail};
-use crate::store::Refusal;
+use store::Refusal;
 
 /// What we call ourselves: a terminal knows no names of ours.
 const HELLO: &str = "ringup.localdomain";

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::alarms::AlarmConfig;
-use crate::directory::{CallRecord, ChapSecret, Connection, Direction, Provider, StockTrust, TokenHash, TrustedBy};
 use crate::metrics::Metrics;
-use crate::store::{Handling, NewMessage, ReturnPath};
-use crate::verdict::Verdict;
+use model::call::{CallRecord, Direction};
+use model::directory::{ChapSecret, Connection, StockTrust, TrustedBy};
+use model::provider::{Provider, TokenHash};
+use model::verdict::Verdict;
+use store::{Handling, NewMessage, ReturnPath};
 
 /// What the terminal answers, one after the other: a status, `retry-after`, a body.
 type Script = Vec<(u16, Option<&'static str>, String)>;
@@ -163,7 +165,14 @@ impl Scene {
         let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] };
         store.add_provider(provider, TokenHash::of("x")).await.unwrap();
         let line: Name = "line-1".parse().unwrap();
-        let record = CallRecord::begin(Direction::Outgoing, line, terminal.number.clone(), terminal.name.clone());
+        let record = CallRecord::begin(
+            CallId::now(),
+            Timestamp::now(),
+            Direction::Outgoing,
+            line,
+            terminal.number.clone(),
+            terminal.name.clone(),
+        );
         store.record_call(record.clone()).await.unwrap();
         let mut tasks = JoinSet::new();
         let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{FeedConfig, date};
 use crate::outward::{HttpUrl, Outward, OutwardError};
-use crate::store::FeedState;
+use store::FeedState;
 
 /// From the name to the last octet.
 const TIME_MAX: Duration = Duration::from_secs(30);

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::alarms::AlarmConfig;
-use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
 use crate::outward::OutwardError;
-use crate::store::{Last, Quota, Quotas};
-use crate::subscription::{RegisteredBy, Subscription};
+use model::directory::{Connection, Terminal, TrustedBy};
+use model::provider::{Provider, TokenHash};
+use model::subscription::{RegisteredBy, Subscription};
+use store::{Last, Quota, Quotas};
 
 /// What a path answers: status, fields, content.
 type Page = (u16, Vec<(&'static str, String)>, String);

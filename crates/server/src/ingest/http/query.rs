@@ -10,9 +10,9 @@ use percent_encoding::percent_decode_str;
 
 use super::Problem;
 use super::cloud_event::CloudEvent;
-use crate::directory::Recipient;
 use crate::intake::KEY_OCTETS_MAX;
-use crate::store::Handling;
+use model::directory::Recipient;
+use store::Handling;
 
 /// The longest that a message may wait until it expires: ten years, in seconds.
 const EXPIRES_SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::directory::{Connection, Terminal, TokenHash, TrustedBy};
 use crate::metrics::Metrics;
-use crate::store::{Claim, Doubt, Last, Quota, Quotas};
+use model::directory::{Connection, Terminal, TrustedBy};
+use model::provider::TokenHash;
+use store::{Claim, Doubt, Last, Quota, Quotas};
 
 const SIZE_MAX: u64 = 100_000;
 
@@ -269,7 +270,7 @@ async fn a_token_that_is_taken_back_while_a_content_comes_is_good_for_nothing() 
         let mut asked = [0; 25];
         stream.read_exact(&mut asked).await.unwrap();
         assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
-        let name: crate::directory::Name = "vending".parse().unwrap();
+        let name: model::directory::Name = "vending".parse().unwrap();
         if is_removed {
             port.store.remove_provider(name).await.unwrap();
         } else {

@@ -1,6 +1,6 @@
 //! Pure. Mail addresses of terminals.
 
-use crate::directory::Destination;
+use model::directory::Destination;
 
 /// Octets of an address (RFC 5321 §4.5.3.1.3, without its brackets).
 const ADDRESS_OCTETS_MAX: usize = 254;

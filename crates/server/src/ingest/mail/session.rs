@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::recipient::{NoRecipient, destination, is_postmaster};
 use super::{Door, content};
-use crate::directory::{Destination, Provider, Recipient, TokenHash};
 use crate::intake::{Refusal, Submission};
-use crate::rights::allow_terminal;
-use crate::store::{Draft, Handling, ReturnPath, StoreError};
+use model::directory::{Destination, Recipient};
+use model::provider::{Provider, TokenHash};
+use model::rights::allow_terminal;
+use store::{Draft, Handling, ReturnPath, StoreError};
 
 /// How long a client may take for a command or a piece of its content (RFC 5321 §4.5.3.2.7), and where most places are taken.
 const COMMAND_WAIT: Duration = Duration::from_secs(300);

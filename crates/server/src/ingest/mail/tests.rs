@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::directory::{Connection, Provider, Terminal, TokenHash, TrustedBy};
-use crate::store::{Last, MessageEntry, Quota, Quotas};
+use model::directory::{Connection, Terminal, TrustedBy};
+use model::provider::{Provider, TokenHash};
+use store::{Last, MessageEntry, Quota, Quotas};
 
 const SIZE_MAX: u64 = 20_000;
 

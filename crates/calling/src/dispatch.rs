@@ -1,0 +1,674 @@
+//! Pure. Which terminal is called, on which line, when.
+//!
+//! ```text
+//!                  a line, hours, storm
+//!   idle ──Due──► due ─────────────────► calling ────────────► connected ◄── the terminal called by itself:
+//!    ▲             ▲ │                     │ Ended               │   ▲         from any state
+//!    │      rest   │ │ outside its hours,  │                     │   │ Due: Deliver, on this link, no call
+//!    │      over   │ ▼ redialled too often │                     │   └──────┐
+//!    │           resting ◄─────────────────┤ failed: backing off │          │
+//!    │             ▲     bulk: a price     │                     ├──────────┘
+//!    │             ├── a budget is spent ──┤                     │
+//!    │             └── rung: awaits a session (none: backing off)│
+//!    │           paused ◄─── loop broken ──┤   (Resume ──► due)  │
+//!    └─────────────────────────────────────┴── completed ◄───────┘
+//! ```
+//!
+//! At most one call for each terminal and for each line: a terminal that is calling or connected is never called, a line
+//! is handed out once until it is free again. However many messages wait, a terminal is in here once.
+//!
+//! Hours hold for urgent messages, too: no terminal is called outside them.
+
+mod avoided;
+mod explain;
+mod lines;
+mod queue;
+mod rules;
+mod series;
+mod silence;
+mod storm;
+mod suspects;
+mod terminal;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use delivery::{MessageId, TerminalId, Urgency};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Zoned};
+
+pub use explain::{Waiting, Why};
+pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
+pub use series::REDIALS_MAX;
+pub use terminal::Rest;
+
+use avoided::{Avoidance, Avoided};
+use lines::{LineIndex, Lines, Wish};
+use model::call::Via;
+use model::directory::Name;
+use model::outcome::{Outcome, Retry};
+use queue::Queue;
+use series::Series;
+use silence::Silence;
+use storm::Storm;
+use suspects::Suspects;
+use terminal::{State, Terminal};
+
+/// The wall clock may be off so far from what the other clock says; more is a jump, and hours are looked at anew.
+const JUMP: SignedDuration = SignedDuration::from_secs(60);
+
+/// While something waits by the wall clock, the clocks are compared so often at least: only then a jump is seen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A bulk message is on its way so long before it is worth nothing.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(15 * 60);
+
+/// After a number failed in a way that will likely repeat, the pauses are so many times as long.
+const LONG: u32 = 10;
+
+/// The longest pause between two calls to an invited terminal that only have to enrol it.
+const ONCE_A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A terminal is left alone for so long after a call: its modem hangs up, and is initialised.
+const HANG_UP_GUARD: Duration = Duration::from_secs(2);
+
+/// Numbers whose redials count are looked through so often, and those that are over forgotten.
+const SERIES_SWEEP: Duration = Duration::from_secs(3600);
+
+/// One input of [`Dispatch`].
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// This line can place a call.
+    LineFree(Name),
+    /// This line cannot: an incoming call has it, or it is out of order.
+    LineTaken(Name),
+    /// Something waits for a terminal.
+    Due(Demand),
+    /// A terminal's connected notice has come, over the call on a line, whoever placed it, or without one.
+    Connected {
+        /// The terminal.
+        terminal: TerminalId,
+        /// What it came over.
+        via: Via,
+    },
+    /// A terminal's call, or the attempt, on a line is over, or its session without one.
+    Ended {
+        /// The terminal.
+        terminal: TerminalId,
+        /// What it went over.
+        via: Via,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The operator has a terminal called again.
+    Resume(TerminalId),
+    /// The operator has a terminal called no more. What waits for it goes on waiting; a call that is under way goes on.
+    Pause(TerminalId),
+    /// The cause of a terminal's failures may be gone: a pause after one is over now. All else that it waits for stays.
+    Mended(TerminalId),
+    /// An alarm is wanted when a terminal is not reached for so long.
+    Watch {
+        /// The terminal.
+        terminal: TerminalId,
+        /// How long; `None`: no alarm.
+        after: Option<Duration>,
+        /// How long it has not been reached already.
+        silent_for: Duration,
+    },
+    /// A call from before the start, so long ago, that was not answered: it counts for the redial rules.
+    CalledBefore {
+        /// The terminal.
+        terminal: TerminalId,
+        /// Since it was placed.
+        ago: Duration,
+    },
+    /// A call from before the start, whose end was not seen, may still be ending at the terminal: it is left alone for so long.
+    HungUp {
+        /// The terminal.
+        terminal: TerminalId,
+        /// How long.
+        guard: Duration,
+    },
+    /// The instant of the last [`Output::Timeout`] has come.
+    Deadline,
+}
+
+/// What dispatch wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Call this terminal on this line.
+    PlaceCall {
+        /// The terminal.
+        terminal: TerminalId,
+        /// The line, which is handed out with it.
+        line: Name,
+    },
+    /// Bring this terminal, which is connected, what waits for it.
+    Deliver(TerminalId),
+    /// This terminal was rung and did not come in time.
+    NoSession(TerminalId),
+    /// Leave this message out: the sessions with this terminal break with it.
+    Quarantine {
+        /// The terminal.
+        terminal: TerminalId,
+        /// The message.
+        message: MessageId,
+    },
+    /// Calls on this line fail for a fault of its own, or do so no longer.
+    LineSuspect {
+        /// The line.
+        line: Name,
+        /// Why it has become suspect; `None`: a call on it was good.
+        why: Option<String>,
+    },
+    /// This terminal has been silent for too long, or is not any more.
+    Silent {
+        /// The terminal.
+        terminal: TerminalId,
+        /// Raised, or cleared.
+        is_raised: bool,
+    },
+    /// Nothing more now. Feed the next input, at the latest a [`Input::Deadline`] at `at`.
+    Timeout {
+        /// When to wake; `None`: only input wakes.
+        at: Option<Instant>,
+    },
+}
+
+/// The state of every terminal that is not idle, and of every line. Feed one input, drain [`Dispatch::poll_output`] to
+/// [`Output::Timeout`], then feed the next.
+#[derive(Debug)]
+pub struct Dispatch {
+    retry: RetryRules,
+    reserve: Reserve,
+    breaks_max: u8,
+    bulk_wait: Duration,
+    lines: Lines,
+    terminals: BTreeMap<TerminalId, Terminal>,
+    queue: Queue,
+    /// The ends of all rests.
+    rests: BTreeSet<(Instant, TerminalId)>,
+    /// Rests until an hour, a price or a day: they hang on the wall clock.
+    by_wall_clock: BTreeSet<TerminalId>,
+    series: BTreeMap<TerminalId, Series>,
+    swept: Option<Instant>,
+    avoided: Avoided,
+    /// Until when terminals are left alone whose calls have just ended.
+    hanging_up: BTreeMap<TerminalId, Instant>,
+    /// The line that worked last, of terminals that are watched or were called.
+    worked: BTreeMap<TerminalId, LineIndex>,
+    suspects: Suspects,
+    silence: Silence,
+    storm: Storm,
+    zone: TimeZone,
+    /// A moment at which the two clocks were as they are to each other now.
+    anchor: Option<Moment>,
+    at: Option<Instant>,
+    random: u64,
+    output: VecDeque<Output>,
+}
+
+impl Dispatch {
+    /// `seed` makes the jitter of retries.
+    pub fn new(rules: Rules, seed: u64) -> Self {
+        let Rules { retry, storm, reserve, breaks_max, bulk_wait, zone, lines, routes } = rules;
+        Self {
+            retry,
+            reserve,
+            breaks_max,
+            bulk_wait,
+            queue: Queue::new(routes.len() + 1),
+            lines: Lines::new(lines, routes, zone.clone()),
+            terminals: BTreeMap::new(),
+            rests: BTreeSet::new(),
+            by_wall_clock: BTreeSet::new(),
+            series: BTreeMap::new(),
+            swept: None,
+            avoided: Avoided::default(),
+            hanging_up: BTreeMap::new(),
+            worked: BTreeMap::new(),
+            suspects: Suspects::default(),
+            silence: Silence::default(),
+            storm: Storm::new(storm),
+            zone,
+            anchor: None,
+            at: None,
+            random: seed | 1,
+            output: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input, now: Moment) {
+        self.look_at_clocks(now);
+        match input {
+            Input::LineFree(line) => {
+                let line = self.lines.index(&line);
+                self.lines.freed(line);
+            }
+            Input::LineTaken(line) => {
+                let line = self.lines.index(&line);
+                self.lines.taken(line);
+            }
+            Input::Due(demand) => self.due(demand, now),
+            Input::Connected { terminal, via } => self.connected(terminal, &via, now),
+            Input::Ended { terminal, via, outcome } => self.ended(terminal, &via, &outcome, now),
+            Input::HungUp { terminal, guard } => drop(self.hanging_up.insert(terminal, now.at + guard)),
+            Input::Resume(terminal) => {
+                if self.state(terminal) == Some(State::Paused) {
+                    self.enqueue(terminal);
+                }
+            }
+            Input::Pause(terminal) => self.pause_calls(terminal),
+            Input::Mended(terminal) => {
+                if let Some(series) = self.series.get_mut(&terminal) {
+                    series.failures = 0;
+                }
+                if matches!(self.state(terminal), Some(State::Resting { why: Rest::BackingOff, .. })) {
+                    self.enqueue(terminal);
+                }
+            }
+            Input::Watch { terminal, after: Some(after), silent_for } => {
+                let reached = now.at.checked_sub(silent_for).unwrap_or(now.at);
+                self.silence.watch(terminal, after, reached);
+            }
+            Input::Watch { terminal, after: None, .. } => self.silence.forget(terminal),
+            Input::CalledBefore { terminal, ago } => {
+                let at = now.at.checked_sub(ago).unwrap_or(now.at);
+                self.series.entry(terminal).or_default().begin(&self.retry.redials, at);
+            }
+            Input::Deadline => {}
+        }
+        self.wake(now);
+        self.place_calls(now);
+        for (line, why) in self.lines.take_changed() {
+            let line = self.lines.name(line).clone();
+            self.output.push_back(Output::LineSuspect { line, why });
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Output {
+        self.output.pop_front().unwrap_or_else(|| Output::Timeout { at: self.next_wake() })
+    }
+
+    /// The messages of a terminal with which sessions broke of late: they are delivered after all others, one at a time, in
+    /// this order.
+    pub fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
+        self.suspects.of(terminal)
+    }
+
+    /// How many terminals wait for a line.
+    pub fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn due(&mut self, demand: Demand, now: Moment) {
+        let id = demand.terminal;
+        let Some(terminal) = self.terminals.get_mut(&id) else {
+            if demand.conditions.is_none() {
+                return; // without a number it waits until it connects by itself
+            }
+            let number = self.queue.number();
+            let mut terminal = Terminal::new(State::Paused, number);
+            terminal.wants(demand);
+            let wait = self.wait_for_price(&terminal, now);
+            self.terminals.insert(id, terminal);
+            return if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) };
+        };
+        let (state, before) = (terminal.state, (terminal.urgency, terminal.number, id));
+        let route = terminal.route();
+        terminal.wants(demand);
+        match state {
+            State::Connected { .. } => self.output.push_back(Output::Deliver(id)),
+            State::Due => {
+                self.queue.remove(route, &before);
+                self.enqueue(id);
+            }
+            State::Resting { why: Rest::Price, until } => {
+                let wait = self.terminals.get(&id).map_or(Duration::ZERO, |found| self.wait_for_price(found, now));
+                if wait.is_zero() {
+                    self.enqueue(id);
+                } else {
+                    // Who came first waits no longer for who came later.
+                    self.rest(id, until.min(now.at + wait), Rest::Price);
+                }
+            }
+            // It rides on what is under way; a pause has its reason, however urgent it is.
+            State::Calling { .. } | State::Resting { .. } | State::Paused => {}
+        }
+    }
+
+    /// Takes a terminal out of everything that ends in a call.
+    fn pause_calls(&mut self, id: TerminalId) {
+        self.leave_wait(id);
+        let Some(terminal) = self.terminals.get_mut(&id) else { return };
+        terminal.conditions = None;
+        if matches!(terminal.state, State::Due | State::Resting { .. } | State::Paused) {
+            self.terminals.remove(&id);
+        }
+    }
+
+    fn connected(&mut self, id: TerminalId, via: &Via, now: Moment) {
+        let line = via.line().map(|line| self.lines.index(line));
+        let number = self.queue.number();
+        self.leave_wait(id);
+        let terminal = self.terminals.entry(id).or_insert_with(|| Terminal::new(State::Paused, number));
+        let calling = match terminal.state {
+            State::Calling { line: other } | State::Connected { calling: Some(other), .. } if Some(other) != line => {
+                Some(other)
+            }
+            _ => None,
+        };
+        terminal.state = State::Connected { line, calling };
+        match line {
+            Some(line) => drop(self.worked.insert(id, line)),
+            None => self.avoided.wakes(id),
+        }
+        if let Some(series) = self.series.get_mut(&id) {
+            series.answered();
+        }
+        if self.silence.reached(id, now.at) {
+            self.output.push_back(Output::Silent { terminal: id, is_raised: false });
+        }
+        // What came between the session's first look into the store and this: it was told here, not there.
+        self.output.push_back(Output::Deliver(id));
+    }
+
+    fn ended(&mut self, id: TerminalId, via: &Via, outcome: &Outcome, now: Moment) {
+        let line = via.line().map(|line| self.lines.index(line));
+        if line.is_some() && outcome.was_answered() {
+            self.hanging_up.insert(id, now.at + HANG_UP_GUARD);
+        }
+        if line.is_some_and(|line| self.lines.ended(line, id, outcome, now.at)) {
+            self.storm.end();
+            if outcome.was_dialled() {
+                // The number can be dialled: the modems that would not are to blame.
+                self.avoided.take_refusals(id).into_iter().for_each(|line| self.lines.convict(line, now.at));
+            }
+            if let Some(series) = self.series.get_mut(&id) {
+                if !outcome.was_dialled() {
+                    series.undo();
+                } else if outcome.was_answered() {
+                    series.answered();
+                }
+            }
+        }
+        let Some(terminal) = self.terminals.get_mut(&id) else { return };
+        match terminal.state {
+            State::Calling { line: called } if Some(called) == line => {}
+            State::Connected { line: with, calling: None } if with == line => {}
+            // Its own call is over, ours is not yet (glare).
+            State::Connected { line: with, calling: Some(own) } if with == line => {
+                terminal.state = State::Calling { line: own };
+                return;
+            }
+            State::Connected { line: with, calling: Some(own) } if Some(own) == line => {
+                terminal.state = State::Connected { line: with, calling: None };
+                return;
+            }
+            _ => return, // not the call that the terminal's state is about
+        }
+        if let Some(under_way) = outcome.delivering()
+            && let Some(message) = self.suspects.broke(id, under_way, self.breaks_max)
+        {
+            self.output.push_back(Output::Quarantine { terminal: id, message });
+        }
+        self.after(id, line, outcome, now);
+    }
+
+    /// What a call's end means for the next.
+    fn after(&mut self, id: TerminalId, line: Option<LineIndex>, outcome: &Outcome, now: Moment) {
+        let RetryRules { first, longest, redials, session_wait } = self.retry;
+        match outcome.retry() {
+            Retry::None => {
+                self.terminals.remove(&id);
+                if outcome.is_good() {
+                    self.series.remove(&id);
+                    self.suspects.cleared(id);
+                }
+            }
+            Retry::AwaitSession => {
+                let comes_until = now.at + session_wait;
+                if let Some(line) = line {
+                    self.avoided.rung(id, line, comes_until);
+                }
+                self.rest(id, comes_until, Rest::Session);
+            }
+            Retry::OtherLine | Retry::LineRests => self.enqueue(id),
+            Retry::Pause => self.rest(id, now.at + first, Rest::BackingOff),
+            Retry::OnceADay => {
+                let pause = self.pause(id, first.saturating_mul(LONG), ONCE_A_DAY);
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::BackOff => {
+                let pause = self.pause(id, first, longest);
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::RedialLimit | Retry::LineRefuses => {
+                let is_limit = *outcome == Outcome::RedialLimited;
+                let why = if is_limit { Avoidance::NotYet } else { Avoidance::Refused };
+                if let Some(line) = line {
+                    self.avoided.avoid(id, line, why, now.at + redials.modem_pause);
+                }
+                if self.has_other_line(id) {
+                    self.enqueue(id);
+                } else if outcome.retry() == Retry::RedialLimit {
+                    let until = self.avoided.first_end(id).unwrap_or(now.at + redials.modem_pause);
+                    self.rest(id, until, Rest::ModemLimit);
+                } else {
+                    // No line dials it: it is the number.
+                    self.avoided.forget_all(id);
+                    let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                    self.rest(id, now.at + pause, Rest::BackingOff);
+                }
+            }
+            Retry::BackOffLong => {
+                let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::NotBefore(wait) => {
+                let pause = self.pause(id, first, longest).max(wait);
+                self.rest(id, now.at + pause, Rest::BackingOff);
+            }
+            Retry::NextBudget(wait) => {
+                // Not all at once at midnight.
+                let pause = wait + first.mul_f64(self.fraction());
+                self.rest(id, now.at + pause, Rest::Budget);
+            }
+            Retry::Never => {
+                if let Some(terminal) = self.terminals.get_mut(&id) {
+                    terminal.state = State::Paused;
+                }
+            }
+        }
+    }
+
+    /// Whether a terminal has a line that it does not avoid.
+    fn has_other_line(&self, id: TerminalId) -> bool {
+        let Some(terminal) = self.terminals.get(&id) else { return false };
+        self.lines.has_other(terminal.route(), id, &self.avoided)
+    }
+
+    /// Doubled with each failure; up to a fifth less, so that terminals that failed together are not called together.
+    fn pause(&mut self, id: TerminalId, first: Duration, longest: Duration) -> Duration {
+        let series = self.series.entry(id).or_default();
+        series.failures = series.failures.saturating_add(1);
+        let doubled = first.saturating_mul(1 << (series.failures - 1).min(20));
+        let pause = doubled.min(longest);
+        pause - pause.mul_f64(0.2 * self.fraction())
+    }
+
+    /// How long what waits can wait for a lower price.
+    fn wait_for_price(&self, terminal: &Terminal, now: Moment) -> Duration {
+        if terminal.urgency != Urgency::Bulk {
+            return Duration::ZERO;
+        }
+        let left = terminal.deadline.map(|deadline| {
+            let left = Duration::try_from(deadline.duration_since(now.wall)).unwrap_or_default();
+            left.saturating_sub(DEADLINE_MARGIN)
+        });
+        let longest = self.bulk_wait.min(left.unwrap_or(Duration::MAX));
+        self.lines.until_cheap(terminal.route(), now.wall).min(longest)
+    }
+
+    /// Why a terminal at the head of the queue is not called now, and until when.
+    fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
+        let conditions = terminal.conditions.as_ref()?;
+        let wait = if conditions.are_always() { Duration::ZERO } else { conditions.until_open(&self.zoned(now)) };
+        if !wait.is_zero() {
+            return Some((now.at + wait, Rest::Hours));
+        }
+        if let Some(until) = self.hanging_up.get(&id).filter(|until| **until > now.at) {
+            return Some((*until, Rest::HangingUp));
+        }
+        let allowed = self.series.get(&id)?.allowed_at(&self.retry.redials, now.at);
+        (allowed > now.at).then_some((allowed, Rest::Redials))
+    }
+
+    fn place_calls(&mut self, now: Moment) {
+        while self.lines.has_any_free() && self.storm.is_ready(now.at) {
+            let (lines, reserve, avoided) = (&self.lines, self.reserve, &self.avoided);
+            let has_line = |route, urgency| lines.has_free(route, urgency, reserve);
+            let is_served = |route, terminal| lines.has_free_for(route, terminal, avoided);
+            let Some(place) = self.queue.first(has_line, is_served) else { return };
+            let (urgency, _, id) = place;
+            let Some(terminal) = self.terminals.get(&id) else { return };
+            let route = terminal.route();
+            let not_now = if terminal.conditions.is_none() {
+                // The call it was on failed, and it has no number: it is idle until it connects.
+                self.queue.remove(route, &place);
+                self.terminals.remove(&id);
+                continue;
+            } else {
+                self.not_now(id, terminal, now)
+            };
+            if let Some((until, why)) = not_now {
+                self.rest(id, until, why);
+                continue;
+            }
+            let before = self.worked.get(&id).copied();
+            let wish = Wish { route, urgency, reserve, before };
+            let Some(line) = self.lines.hand_out(wish, id, &self.avoided) else { return };
+            self.queue.remove(route, &place);
+            if let Some(terminal) = self.terminals.get_mut(&id) {
+                terminal.state = State::Calling { line };
+            }
+            self.storm.begin(now.at);
+            self.series.entry(id).or_default().begin(&self.retry.redials, now.at);
+            self.output.push_back(Output::PlaceCall { terminal: id, line: self.lines.name(line).clone() });
+        }
+    }
+
+    /// Puts a terminal into the queue, wherever it is.
+    fn enqueue(&mut self, id: TerminalId) {
+        self.leave_wait(id);
+        if let Some(terminal) = self.terminals.get_mut(&id) {
+            terminal.state = State::Due;
+            self.queue.insert(terminal.route(), (terminal.urgency, terminal.number, id));
+        }
+    }
+
+    fn rest(&mut self, id: TerminalId, until: Instant, why: Rest) {
+        self.leave_wait(id);
+        if let Some(terminal) = self.terminals.get_mut(&id) {
+            terminal.state = State::Resting { until, why };
+            self.rests.insert((until, id));
+            if matches!(why, Rest::Hours | Rest::Price | Rest::Budget) {
+                self.by_wall_clock.insert(id);
+            }
+        }
+    }
+
+    /// Takes a terminal out of queue and rests.
+    fn leave_wait(&mut self, id: TerminalId) {
+        let Some(terminal) = self.terminals.get(&id) else { return };
+        match terminal.state {
+            State::Due => self.queue.remove(terminal.route(), &(terminal.urgency, terminal.number, id)),
+            State::Resting { until, .. } => {
+                self.rests.remove(&(until, id));
+                self.by_wall_clock.remove(&id);
+            }
+            State::Calling { .. } | State::Connected { .. } | State::Paused => {}
+        }
+    }
+
+    fn state(&self, id: TerminalId) -> Option<State> {
+        self.terminals.get(&id).map(|terminal| terminal.state)
+    }
+
+    fn wake(&mut self, now: Moment) {
+        self.avoided.wake(now.at);
+        while let Some(&(until, id)) = self.rests.first()
+            && until <= now.at
+        {
+            if matches!(self.state(id), Some(State::Resting { why: Rest::Session, .. })) {
+                self.output.push_back(Output::NoSession(id));
+                self.avoided.rung_in_vain(id);
+                if self.has_other_line(id) {
+                    self.enqueue(id);
+                } else {
+                    self.avoided.forget_all(id);
+                    self.after(id, None, &Outcome::NoSession, now);
+                }
+            } else {
+                self.enqueue(id);
+            }
+        }
+        for terminal in self.silence.raised(now.at) {
+            self.output.push_back(Output::Silent { terminal, is_raised: true });
+        }
+        if self.swept.is_none_or(|swept| swept + SERIES_SWEEP <= now.at) {
+            self.swept = Some(now.at);
+            self.hanging_up.retain(|_, until| *until > now.at);
+            let (rules, terminals) = (self.retry.redials, &self.terminals);
+            self.series.retain(|id, series| terminals.contains_key(id) || !series.is_over(&rules, now.at));
+        }
+    }
+
+    /// Puts prices right, and has all that waits by the wall clock looked at anew when that has jumped, forward or back.
+    fn look_at_clocks(&mut self, now: Moment) {
+        self.at = Some(now.at);
+        self.lines.wake(now.at, now.wall);
+        let anchor = *self.anchor.get_or_insert(now);
+        let passed = SignedDuration::try_from(now.at.saturating_duration_since(anchor.at)).unwrap_or_default();
+        if (now.wall.duration_since(anchor.wall) - passed).abs() <= JUMP {
+            return;
+        }
+        self.anchor = Some(now);
+        for id in std::mem::take(&mut self.by_wall_clock) {
+            let wait = self.terminals.get(&id).map_or(Duration::ZERO, |terminal| self.wait_for_price(terminal, now));
+            // Its hours and its budget are looked at when it is its turn.
+            if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) }
+        }
+    }
+
+    /// A moment on the calendar of the lines.
+    pub fn zoned(&self, now: Moment) -> Zoned {
+        now.wall.to_zoned(self.zone.clone())
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let rest = self.rests.first().map(|(until, _)| *until);
+        let look = self.at.filter(|_| !self.by_wall_clock.is_empty()).map(|now| now + LOOK_INTERVAL);
+        let waits_for_storm = !self.queue.is_empty() && self.lines.has_any_free();
+        let storm = self.at.filter(|_| waits_for_storm).and_then(|now| {
+            // Only if it is the storm that is waited for: else an input wakes.
+            self.storm.ready_at(now).filter(|ready| *ready > now)
+        });
+        // A line that a terminal avoided is one of its again.
+        let avoided = self.avoided.next().filter(|_| !self.queue.is_empty());
+        [rest, look, storm, avoided, self.lines.next_wake(), self.silence.next()].into_iter().flatten().min()
+    }
+
+    /// From 0 up to 1 (xorshift64, Marsaglia 2003): jitter needs no better.
+    fn fraction(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        f64::from(u32::try_from(self.random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

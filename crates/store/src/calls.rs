@@ -1,0 +1,178 @@
+//! Call records.
+
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+use line::CallId;
+use rusqlite::params;
+
+use super::deliveries::{Doubt, release};
+use super::rows::read_call;
+use super::{Last, Store, StoreError};
+use model::call::{CallRecord, Direction};
+use model::directory::Name;
+use model::outcome::Outcome;
+
+/// Records of calls that are over which wait for a disk that takes them.
+const UNWRITTEN_MAX: usize = 10_000;
+
+impl Store {
+    /// Writes a call record: new when the call begins (before anything is dialled), over it as the call goes on.
+    ///
+    /// # Errors
+    /// [`StoreError`]. The record of a call that is over is kept, and written when the disk takes it.
+    pub async fn record_call(&self, record: CallRecord) -> Result<(), StoreError> {
+        let written = self.write_call(record.clone()).await;
+        if written.is_err() && record.ended_at.is_some() {
+            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            if unwritten.len() < UNWRITTEN_MAX {
+                unwritten.push(record);
+            }
+        }
+        written
+    }
+
+    /// Writes the records of calls that are over and that the disk has not taken: until then what was under way on them stays so,
+    /// and is sent on no other call.
+    ///
+    /// # Errors
+    /// [`StoreError`]: they are kept on.
+    pub async fn record_again(&self) -> Result<(), StoreError> {
+        let records = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut all = Ok(());
+        for record in records {
+            if let Err(error) = self.record_call(record).await {
+                all = Err(error);
+            }
+        }
+        all
+    }
+
+    async fn write_call(&self, record: CallRecord) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let direction = match record.direction {
+                    Direction::Outgoing => "outgoing",
+                    Direction::Incoming => "incoming",
+                };
+                let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+                db.prepare_cached(
+                    "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                )?
+                .execute(params![
+                    record.id.to_string(),
+                    direction,
+                    // None where there was no line: any text may be a line's name.
+                    record.via.line().map_or_else(String::new, Name::to_string),
+                    record.number.as_ref().map_or("", line::Number::as_str),
+                    record.party.to_string(),
+                    record.placed_at.as_millisecond(),
+                    millis(record.connected_at),
+                    millis(record.ended_at),
+                    record.outcome,
+                    i64::try_from(record.octets_out).unwrap_or(i64::MAX),
+                    i64::try_from(record.octets_in).unwrap_or(i64::MAX),
+                    record.kind,
+                ])?;
+                // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
+                if record.ended_at.is_some() {
+                    release(db, record.id, "the call ended", Doubt::Raised)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// A terminal that was rung by this call has not come in time: the outcome of the ring is that.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_no_session(&self, call: CallId) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE id = ?1 AND outcome = ?3")?.execute(
+                    params![
+                        call.to_string(),
+                        Outcome::NoSession.to_string(),
+                        Outcome::Rung.to_string(),
+                        Outcome::NoSession.as_str()
+                    ],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Who had a call that ended then or later, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ended_since(&self, since: Timestamp) -> Result<Vec<Name>, StoreError> {
+        self.reader
+            .run(move |db| {
+                // By the index on `placed_at`; no call lasts longer than a day.
+                let mut select = db.prepare_cached(
+                    "SELECT DISTINCT party FROM calls WHERE placed_at >= ?1 - 86400000 AND ended_at >= ?1",
+                )?;
+                let parties = select.query_map(params![since.as_millisecond()], |row| row.get::<_, String>(0))?;
+                // What is no name is nobody's.
+                Ok(parties.filter_map(|party| party.ok()?.parse().ok()).collect())
+            })
+            .await
+    }
+
+    /// The last calls, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn calls(&self, last: Last) -> Result<Vec<CallRecord>, StoreError> {
+        self.calls_after(last, None).await
+    }
+
+    /// So many calls, newest first, from the first that is older than `after` on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn calls_after(&self, last: Last, after: Option<CallId>) -> Result<Vec<CallRecord>, StoreError> {
+        self.reader
+            .survey(move |db| {
+                let from = match after {
+                    None => "",
+                    Some(_) => "WHERE (placed_at, rowid) < (SELECT placed_at, rowid FROM calls WHERE id = ?2)",
+                };
+                let sql = format!("SELECT * FROM calls {from} ORDER BY placed_at DESC, rowid DESC LIMIT ?1");
+                let mut select = db.prepare_cached(&sql)?;
+                let mut rows = match after {
+                    None => select.query(params![last.0])?,
+                    Some(after) => select.query(params![last.0, after.to_string()])?,
+                };
+                let mut calls = Vec::new();
+                while let Some(row) = rows.next()? {
+                    calls.push(read_call(row)?);
+                }
+                Ok(calls)
+            })
+            .await
+    }
+
+    /// The calls with a party (a terminal or provider, by name) since then, oldest first, at most a hundred.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn calls_with(&self, party: Name, since: Timestamp) -> Result<Vec<CallRecord>, StoreError> {
+        self.reader
+            .run(move |db| {
+                let mut select = db.prepare_cached(
+                    "SELECT * FROM calls WHERE party = ?1 AND placed_at >= ?2 ORDER BY placed_at DESC, rowid DESC LIMIT 100",
+                )?;
+                let mut rows = select.query(params![party.to_string(), since.as_millisecond()])?;
+                let mut calls = Vec::new();
+                while let Some(row) = rows.next()? {
+                    calls.push(read_call(row)?);
+                }
+                calls.reverse();
+                Ok(calls)
+            })
+            .await
+    }
+}

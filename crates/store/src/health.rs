@@ -1,0 +1,137 @@
+//! Whether the store takes what it is given, and what it has counted.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::rows::{parse, read_count};
+use super::{Store, StoreError, now};
+use model::verdict::Verdict;
+
+/// Whether a submission could be accepted now.
+#[derive(Debug, Clone)]
+pub enum Health {
+    /// It could.
+    Ready,
+    /// The disk is full. What was accepted is safe.
+    Full,
+    /// The disk or the database fails otherwise.
+    Failing(StoreError),
+}
+
+/// What has happened since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages accepted.
+    pub accepted: u64,
+    /// Submissions told again what they were told the first time.
+    pub repeated: u64,
+    /// Submissions refused because as much waited as may.
+    pub over_quota: u64,
+    /// Quotas that came to four fifths.
+    pub quota_warnings: u64,
+    /// Writes refused because the disk was full.
+    pub disk_full: u64,
+    /// Messages whose content or row was found damaged.
+    pub damaged: u64,
+    /// Envelopes that expired.
+    pub expired: u64,
+    /// Receipts for messages whose verdict says otherwise.
+    pub conflicts: u64,
+    /// Transactions of the writer.
+    pub commits: u64,
+    /// Nanoseconds that they took.
+    pub commit_nanos: u64,
+}
+
+/// The counts, while they count.
+#[derive(Debug, Default)]
+pub(super) struct Vitals {
+    pub(super) accepted: AtomicU64,
+    pub(super) repeated: AtomicU64,
+    pub(super) over_quota: AtomicU64,
+    pub(super) quota_warnings: AtomicU64,
+    disk_full: AtomicU64,
+    pub(super) damaged: AtomicU64,
+    pub(super) expired: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) commit_nanos: AtomicU64,
+    /// The last write failed.
+    pub(super) is_failing: AtomicBool,
+}
+
+impl Vitals {
+    /// Notes how a write ended.
+    pub(super) fn note<T>(&self, result: &Result<T, StoreError>) {
+        match result {
+            Ok(_) => self.is_failing.store(false, Ordering::Relaxed),
+            Err(error) if error.is_full() => {
+                self.disk_full.fetch_add(1, Ordering::Relaxed);
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+            Err(StoreError::Commit(_) | StoreError::Removed(_) | StoreError::Content { .. }) => {
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {} // the store is well, and said no
+        }
+    }
+}
+
+impl Store {
+    /// Whether a submission could be accepted now. While writes fail it tries one: recovery needs no restart.
+    pub async fn health(&self) -> Health {
+        if !self.vitals.is_failing.load(Ordering::Relaxed) {
+            return Health::Ready;
+        }
+        let probed = self.writer.run(|db| Ok(db.prepare_cached("UPDATE probe SET at = ?1")?.execute([now()])?)).await;
+        match probed {
+            Ok(_) => Health::Ready,
+            Err(error) if error.is_full() => Health::Full,
+            Err(error) => Health::Failing(error),
+        }
+    }
+
+    /// What has happened since the store was opened.
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Vitals { accepted, repeated, over_quota, quota_warnings, disk_full, damaged, expired, .. } = &*self.vitals;
+        let Vitals { conflicts, commits, commit_nanos, .. } = &*self.vitals;
+        Counts {
+            accepted: read(accepted),
+            repeated: read(repeated),
+            over_quota: read(over_quota),
+            quota_warnings: read(quota_warnings),
+            disk_full: read(disk_full),
+            damaged: read(damaged),
+            expired: read(expired),
+            conflicts: read(conflicts),
+            commits: read(commits),
+            commit_nanos: read(commit_nanos),
+        }
+    }
+
+    /// How many envelopes have each verdict, since the first start.
+    pub async fn verdict_counts(&self) -> Result<BTreeMap<Verdict, u64>, StoreError> {
+        self.reader
+            .run(|db| {
+                let mut select = db.prepare_cached("SELECT verdict, envelopes FROM verdict_counts")?;
+                let mut rows = select.query([])?;
+                let mut counts = BTreeMap::new();
+                while let Some(row) = rows.next()? {
+                    counts.insert(parse(&row.get::<_, String>(0)?, "a count of verdicts")?, read_count(row, 1)?);
+                }
+                Ok(counts)
+            })
+            .await
+    }
+
+    /// How many messages have an envelope that waits.
+    pub async fn waiting_in_all(&self) -> Result<u64, StoreError> {
+        self.reader
+            .run(|db| {
+                let mut select = db.prepare_cached("SELECT coalesce(sum(waiting_messages), 0) FROM providers")?;
+                Ok(select.query_row([], |row| read_count(row, 0))?)
+            })
+            .await
+    }
+}

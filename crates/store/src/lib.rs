@@ -1,0 +1,357 @@
+//! Everything that is kept: directory, messages, envelopes, call records. SQL stands nowhere else.
+//!
+//! A method that writes returns after the write is on the disk. Readers see what was committed.
+//!
+//! [`messages`](NewMessage) come in once; what happens to their envelopes is in `deliveries` and `verdicts`; `cleaning`
+//! removes what nobody waits for. `backup` and `check` are the operator's.
+
+mod alarms;
+mod away;
+mod backup;
+mod bounces;
+mod calls;
+mod check;
+mod claims;
+mod cleaning;
+mod clock;
+mod content;
+mod deliveries;
+mod doubts;
+mod draft;
+mod entries;
+mod fan_out;
+#[cfg(any(test, feature = "faults"))]
+mod faults;
+mod feeds;
+mod files;
+mod health;
+mod keys;
+mod known;
+mod ledger;
+mod messages;
+mod migration;
+mod pauses;
+mod providers;
+mod quotas;
+mod refusals;
+mod rows;
+mod standings;
+mod stated;
+mod subscriptions;
+mod terminals;
+mod verdicts;
+mod webhooks;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use delivery::{StateFolderError, StateLock, TerminalId};
+use jiff::Timestamp;
+use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
+use tokio::sync::Notify;
+
+pub use alarms::StoredNotice;
+pub use away::CallAway;
+pub use backup::{Backup, BackupError, BackupProgress};
+pub use bounces::{Bounce, ReturnPath};
+pub use check::{CheckError, Findings};
+pub use claims::{Begun, Claim};
+pub use cleaning::{Cleaned, Retention};
+pub use deliveries::{Doubt, MostUrgent};
+pub use doubts::Doubtful;
+pub use draft::{Draft, FiledContent, NewContent};
+pub use entries::{DeliveryEntry, EnvelopeEntry, MessageEntry};
+pub use feeds::{FeedItem, FeedState};
+pub use files::KEY_FILE;
+pub use health::{Counts, Health};
+pub use keys::Trust;
+pub use ledger::Spent;
+pub use messages::{Accepted, Handling, NewMessage};
+pub use providers::ProviderRemoved;
+pub use quotas::{Holder, NearQuota, OverQuota, Quota, Quotas};
+pub use refusals::{Refusal, RefusalRules, Refused, Resting};
+pub use standings::{NotCalled, Standing, TerminalEntry};
+pub use subscriptions::{RegisterError, SubscriptionEntry};
+pub use verdicts::Cancelled;
+pub use webhooks::Telling;
+
+use content::Contents;
+use draft::Drafts;
+use fan_out::Arriving;
+use files::{DATABASE, DatabaseFile};
+use health::Vitals;
+use known::Known;
+use verdicts::Expired;
+use worker::{Readers, Worker};
+
+use model::call::CallRecord;
+
+/// The store of one server. Cheap to clone: the work is done by its threads.
+#[derive(Debug, Clone)]
+pub struct Store {
+    // Ends before the writer, which then closes the database for good.
+    reader: Readers,
+    writer: Worker,
+    contents: Contents,
+    /// What every submission asks of the directory, without a way to the disk.
+    known: Arc<Known>,
+    vitals: Arc<Vitals>,
+    quotas: Quotas,
+    refusals: RefusalRules,
+    /// Contents that are coming in.
+    drafts: Arc<Drafts>,
+    /// Told when a message came that expires, or that is held back.
+    expiring: Arc<Notify>,
+    database: Arc<Path>,
+    /// Messages that are written in steps just now.
+    arriving: Arriving,
+    /// The providers with a webhook.
+    webhooks: Arc<Mutex<BTreeSet<String>>>,
+    /// Records of calls that are over which the disk has not taken.
+    unwritten: Arc<Mutex<Vec<CallRecord>>>,
+    /// Until when all that has expired has its verdict, or waits for it: no look goes over that again.
+    expired: Expired,
+    /// Held until the threads have ended: fields are dropped in their order.
+    _lock: Arc<StateLock>,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The folder cannot be made or used.
+    #[error("could not use the folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The state folder cannot be used, or is in use.
+    #[error(transparent)]
+    State(Arc<StateFolderError>),
+    /// The database was removed, or another file has its place.
+    #[error(
+        "{0} was removed or replaced while the server was running, so nothing is accepted; end the server, and start it on what is to be its state"
+    )]
+    Removed(PathBuf),
+    /// The database was written by a later version of this program.
+    #[error("the database has schema version {found}; this program knows versions up to {known}")]
+    Version {
+        /// What was found.
+        found: i64,
+        /// What this program works with.
+        known: i64,
+    },
+    /// Another entry has this value already.
+    #[error("{field} is taken by {by}")]
+    Taken {
+        /// Which field.
+        field: &'static str,
+        /// Whose it is.
+        by: String,
+    },
+    /// The directory has no such terminal (any more).
+    #[error("no terminal has the id {0}")]
+    NoTerminal(TerminalId),
+    /// As much waits as may.
+    #[error(transparent)]
+    Quota(#[from] OverQuota),
+    /// Its time was over before it came.
+    #[error("it expired at {0}")]
+    Expired(Timestamp),
+    /// The provider has used this idempotency key for another submission.
+    #[error("this idempotency key was used for another submission; give each submission a key of its own")]
+    KeyReused,
+    /// A row or a content that cannot have been written by us: damage.
+    #[error("{what} is damaged")]
+    Damaged {
+        /// What.
+        what: &'static str,
+    },
+    /// SQLite said no.
+    #[error("the database failed{}", hint(.0))]
+    Database(#[source] Arc<rusqlite::Error>),
+    /// The transaction did not reach the disk: nothing of it counts.
+    #[error("the database could not commit{}", hint(.0))]
+    Commit(#[source] Arc<rusqlite::Error>),
+    /// A content file could not be written or read.
+    #[error("could not {operation} a content file")]
+    Content {
+        /// What was tried.
+        operation: &'static str,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// No thread could be started.
+    #[error("could not start a store thread")]
+    Thread(#[source] Arc<io::Error>),
+    /// The store is shutting down.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// What an error of SQLite's means, and what to do.
+fn hint(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly) => ": it, or its folder, is read-only for this user",
+        Some(ErrorCode::CannotOpen) => ": its files cannot be opened; is its folder read-only, or of another user?",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            ": it is damaged; `ringup store check` shows where, and a backup brings it back"
+        }
+        Some(ErrorCode::DiskFull) => ": the disk is full",
+        Some(ErrorCode::SystemIoFailure) => ": the disk failed",
+        _ => "",
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+impl StoreError {
+    /// Whether the disk, or our share of it, is full: it will do later.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Commit(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Self::Content { source, .. } => {
+                use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what was read is not what was written: reading again will not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Database(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
+            Self::Content { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
+/// The lock of a server's state folder.
+pub const SERVER_LOCK: &str = "server";
+
+/// Which entries of a list that grows for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last(pub u32);
+
+impl Store {
+    /// Opens the store in `folder`, making it if need be, for this process alone, until the last clone is dropped. Every terminal's
+    /// connection is down afterwards, and nothing is under way: calls do not survive the process. What was under way is in doubt.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        // Before anything is read: what a running server knows and does is not ours to change.
+        let lock = StateLock::alone(folder, SERVER_LOCK).map_err(|error| StoreError::State(Arc::new(error)))?;
+        let failed = |source| StoreError::Folder { path: folder.to_owned(), source: Arc::new(source) };
+        let contents = Contents::open(folder.join("contents")).map_err(failed)?;
+        let path = folder.join(DATABASE);
+        let file = DatabaseFile::prepare(path.clone()).map_err(failed)?;
+        let writer = Database::open(&path)?;
+        prepare(&writer)?;
+        migration::migrate(&writer)?;
+        writer.execute_batch("BEGIN IMMEDIATE")?;
+        writer.execute(
+            "UPDATE terminals SET connection = 'down', connection_call = NULL WHERE connection <> 'down'",
+            [],
+        )?;
+        fan_out::unwind_all(&writer)?;
+        deliveries::release_all(&writer, "server stopped")?;
+        writer.execute(
+            "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
+            params![now()],
+        )?;
+        let doubted = backup::doubt_all(&writer)?;
+        writer.execute_batch("COMMIT")?;
+        if doubted > 0 {
+            tracing::warn!(
+                messages = doubted,
+                "this is a backup: terminals may have what waits in it, and are asked before any other verdict"
+            );
+        }
+        let with_webhook = webhooks::providers(&writer)?;
+        let beside = Database::open(&path)?;
+        prepare(&beside)?;
+        let vitals = Arc::new(Vitals::default());
+        Ok(Self {
+            reader: Readers::start(|| open_to_read(&path))?,
+            writer: Worker::start_writer(writer, beside, file, vitals.clone())?,
+            contents,
+            known: Arc::default(),
+            vitals,
+            quotas: Quotas::default(),
+            refusals: RefusalRules::default(),
+            drafts: Arc::default(),
+            expiring: Arc::default(),
+            database: path.into(),
+            arriving: Arriving::default(),
+            webhooks: Arc::new(Mutex::new(with_webhook)),
+            unwritten: Arc::default(),
+            expired: Expired::default(),
+            _lock: Arc::new(lock),
+        })
+    }
+
+    /// The same store, with limits to what may wait.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// The same store, with rules for what terminals refuse.
+    #[must_use]
+    pub fn with_refusals(self, refusals: RefusalRules) -> Self {
+        Self { refusals, ..self }
+    }
+}
+
+fn prepare(db: &Database) -> Result<(), StoreError> {
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // Accepted means on disk: NORMAL would lose the last commits with the power.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    // The writer copies its log into the database by itself only when the thread beside it lags: at some 64 MB of log.
+    db.pragma_update(None, "wal_autocheckpoint", 16_000)?;
+    db.pragma_update(None, "cache_size", -32_768)?;
+    // What a job would undo alone is kept in memory, not in a file.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn open_to_read(path: &Path) -> Result<Database, StoreError> {
+    let reader = Database::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    reader.busy_timeout(Duration::from_secs(5))?;
+    reader.set_prepared_statement_cache_capacity(64);
+    Ok(reader)
+}
+
+async fn run_blocking<T, F>(operation: &'static str, work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> io::Result<T> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)?;
+    done.map_err(|source| StoreError::Content { operation, source: Arc::new(source) })
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests;
