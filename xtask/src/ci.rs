@@ -37,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     }
     timed("deny", || deny(workspace))?;
     timed("tidy", || Tidy::default().run(workspace))?;
+    timed("benches", || crate::bench::Bench::shortest().run(workspace))?;
     crate::test::Test::default().run(workspace)
 }
 

@@ -15,14 +15,16 @@ const CALLS_SHORTEST: u32 = 2;
 
 /// A modem's line and a fast one, and contents that take them half a minute and more.
 const LINES: [(u32, usize); 2] = [(33_600, 120_000), (1_000_000, 4_000_000)];
+const LINES_SHORTEST: [(u32, usize); 2] = [(33_600, 10_000), (1_000_000, 100_000)];
 
 /// All are up for this long before they are counted: their buffers are full.
 const SETTLED: Duration = Duration::from_secs(8);
+const SETTLED_SHORTEST: Duration = Duration::from_millis(500);
 
 const WANTED_KIB: f64 = 150.0;
 
 pub(crate) async fn measure() {
-    for (rate_bps, octets) in LINES {
+    for (rate_bps, octets) in extent(LINES, LINES_SHORTEST) {
         measure_at(rate_bps, octets).await;
     }
 }
@@ -40,14 +42,14 @@ async fn measure_at(rate_bps: u32, octets: usize) {
         service.chronicle.wait_field("server", "line ready", "line", &line_name(line));
     }
     let all = count as usize;
-    // A round before: what a server has once, it has then.
-    service.publish(1000);
+    // A round before, of the same size: what a server has once, a window to pack contents with, it has then.
+    service.publish(octets);
     until(|| counted.completed.load(Ordering::Relaxed) >= all).await;
-    sleep(SETTLED).await;
+    sleep(extent(SETTLED, SETTLED_SHORTEST)).await;
     let before = rss_kib(server.id());
     service.publish_again(octets);
     until(|| counted.up.load(Ordering::Relaxed) >= all).await;
-    sleep(SETTLED).await;
+    sleep(extent(SETTLED, SETTLED_SHORTEST)).await;
     let (after, up) = (rss_kib(server.id()), counted.up.load(Ordering::Relaxed));
     let each = (after - before) / f64::from(count);
     let what = format!(
