@@ -3,7 +3,7 @@
 //! One message's way, room by room:
 //!
 //! [`ingest`] (adapters) → [`intake`] (the only door) → [`routing`] (pure) → [`store`] (commit, then 202) →
-//! [`dispatch`] (pure: which terminal, which line, when) → [`dialer`] (the only place that spends money) →
+//! [`calling::dispatch`] (pure: which terminal, which line, when) → [`dialer`] (the only place that spends money) →
 //! [`dialup`] (the lines, links and deliveries) → `store` (the verdict) → one call record.
 //!
 //! [`service`] opens the rooms and runs the loop between them; `operator` answers the command line.

@@ -72,7 +72,7 @@ impl Drop for Interrupting {
 }
 
 impl Store {
-    /// Looks whether the database's pages agree with each other, for at most [`GLANCE_MAX`]. Gives what is wrong. Dropping it ends it.
+    /// Looks whether the database's pages agree with each other, for a minute at most. Gives what is wrong. Dropping it ends it.
     ///
     /// # Errors
     /// [`CheckError`]; faults that were found are no error.

@@ -63,7 +63,7 @@ enum InboxVerb {
     },
     /// Print a line for each unprocessed message and for each new one, until you end it
     Watch,
-    /// Hand over unprocessed messages by the [[inbox]] rules, and remove those whose `keep` is over
+    /// Hand over unprocessed messages by the `[[inbox]]` rules, and remove those whose `keep` is over
     HandOver,
 }
 

@@ -78,7 +78,7 @@ enum OutboxVerb {
     },
     /// Call the server: send the items, receive messages. The call costs money
     Send {
-        /// Wait until a call is due ([outbox] in the config); end when the outbox is empty or another process sends
+        /// Wait until a call is due (`[outbox]` in the config); end when the outbox is empty or another process sends
         #[arg(long)]
         due: bool,
     },
