@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_a_provider_said_reaches_the_terminal() {
-        for topic in ["news/weather", " 100 % /\u{f6}l", "/", "a\u{2028}b"] {
+        for topic in ["news/weather", " 100 % /\u{f6}l", "/", "\u{65e5}\u{672c}"] {
             let manner = Manner {
                 urgency: Urgency::Urgent,
                 topic: Some(topic.parse().unwrap()),
