@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 use crate::world;
 
 /// Runs the property tests of `ppp` and `exchange` with far more cases than `test` does, seeds of the world, `kill -9` and
-/// power cuts of whole programs, and the fuzz targets, each round with new seeds.
+/// power cuts of whole programs, a long message over a line that drops, and the fuzz targets, each round with new seeds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -64,6 +64,7 @@ impl Soak {
                         crashes("power_cut::", self.kills, 1000 + round * CUT_SEEDS + seed).run(workspace)
                     })?;
                 }
+                long_message().run(workspace)?;
                 fuzzing.iter().try_for_each(|step| step.run(workspace))
             })?;
             if began.elapsed() >= Duration::from_secs(self.minutes * 60) {
@@ -72,6 +73,12 @@ impl Soak {
         }
         Ok(())
     }
+}
+
+/// 5 MiB over a line that drops.
+fn long_message() -> Step {
+    let tests = ["test", "--locked", "--package", "ringup", "--test", "ringup", "a_long_message_arrives"];
+    Step::cargo("long message", &tests).env("RINGUP_LONG_OCTETS", (5 << 20).to_string())
 }
 
 /// Traced runs a round, each cut hundreds of times.

@@ -125,6 +125,28 @@ fn a_long_message_goes_on_where_the_line_was_cut() {
     assert!(village.chronicle.said("server", "resuming").len() >= 4);
 }
 
+/// `RINGUP_LONG_OCTETS`: soak has 5 MiB, which take minutes.
+#[test]
+fn a_long_message_arrives_over_a_line_that_drops_every_100_kb() {
+    let octets = std::env::var("RINGUP_LONG_OCTETS").map_or(300_000, |octets| octets.parse().expect("octets"));
+    let retry_more = "redials_within = \"0s\"";
+    let owner_line = "cut_after_octets = 100_000";
+    let village = Village::found(Plan { owner_line, retry_more, size_max: 6_000_000, ..Plan::default() });
+    let _owner = village.start_owner();
+    let content = awkward_content(octets);
+    let message = village.send("tel:301", &village.write("report", &content));
+    let deadline = std::time::Instant::now() + 20 * PATIENCE;
+    while village.chronicle.said("server", "delivered").is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it has not arrived");
+        let known = village.chronicle.said("server", "call ended").len();
+        village.chronicle.wait_nth("server", "call ended", known + 1);
+    }
+    assert!(village.received(&message) == content);
+    let is_over = |call: &serde_json::Value| !call["outcome"].is_null();
+    village.ask_until(&["call", "list"], |calls| calls.as_array().unwrap().iter().all(is_over));
+    assert_carried(&village, content.len());
+}
+
 #[test]
 fn an_answer_program_killed_in_mid_call_leaves_the_starter_waiting_and_the_modem_usable() {
     let village = Village::found(Plan { linger: FOR_EVER, ..Plan::default() });
