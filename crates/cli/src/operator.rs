@@ -613,7 +613,7 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
     }
 }
 
-/// What a terminal may read that nobody has limited.
+/// The rights of a terminal without limits.
 fn open_registration(name: &Name, trust: &str, may_subscribe: &[String]) -> Option<String> {
     let has_key = matches!(trust, "key" | "certificate");
     (has_key && may_subscribe.is_empty()).then(|| {

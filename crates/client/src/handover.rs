@@ -181,7 +181,7 @@ fn is_marked(inbox: &Path) -> bool {
 /// Whether there was a mark; there is none any more.
 ///
 /// # Errors
-/// It stays. Whoever waits for its end would wait for ever.
+/// The mark cannot be removed. It must not be waited for: it would never go.
 fn take_mark(inbox: &Path) -> io::Result<bool> {
     let mark = mark_of(inbox);
     match fs::remove_file(&mark) {

@@ -246,7 +246,7 @@ async fn a_modem_that_is_unplugged_and_comes_back_as_another_device_under_its_li
         caller.write_all(b"ATE0V1X4\r").await.unwrap();
         hear(&mut caller, "OK\r\n").await;
         tokio::task::block_in_place(|| starter.wait("waiting for calls"));
-        // It rings on until somebody hears it.
+        // It rings until the starter hears it.
         caller.write_all(b"ATDT301\r").await.unwrap();
         tokio::task::block_in_place(|| starter.wait("ringing: starting the decision program"));
         drop(caller);

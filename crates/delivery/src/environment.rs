@@ -1,5 +1,5 @@
-//! What programs of the operator's get of the environment of ours that starts them: what any program needs. The rest is between us
-//! and whoever started us: credentials, sockets of the service manager, loaders' settings.
+//! What programs of the operator get of our environment: what any program needs. The rest stays with us: credentials, sockets of the
+//! service manager, settings of the loader.
 
 use std::ffi::{OsStr, OsString};
 

@@ -176,7 +176,7 @@ fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a provider may send that nobody has limited.
+/// The rights of a provider without limits.
 fn open_rights(name: &Name, may_send: &[String]) -> Option<String> {
     let is_open = may_send.iter().all(|right| right == "*");
     is_open.then(|| format!("{name} may send everything to every terminal; --may-send, when it is added, limits that"))

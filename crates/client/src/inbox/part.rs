@@ -113,13 +113,13 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Nothing was written before this but by a clock that was wrong.
 const CLOCK_WRONG_BEFORE: Duration = Duration::from_secs(1_735_689_600); // 2025
 
-/// Removes parts of messages that nobody sends any more (they have expired, or were cancelled), and what a crash has left of messages
+/// Removes parts of messages that no server resumes (they have expired, or were cancelled), and what a crash has left of messages
 /// that were being removed. What cannot be removed now is by the next session.
 pub(super) fn remove_abandoned(incoming: &Path) -> io::Result<()> {
     for entry in fs::read_dir(incoming)? {
         let folder = entry?.path();
         if let Err(error) = remove_if_abandoned(&folder) {
-            tracing::warn!(part = %folder.display(), %error, "a part that nobody sends any more stays");
+            tracing::warn!(part = %folder.display(), %error, "an abandoned part of a message cannot be removed");
         }
     }
     Ok(())
