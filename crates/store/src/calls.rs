@@ -2,13 +2,16 @@
 
 use std::sync::PoisonError;
 
+use delivery::TerminalId;
 use jiff::Timestamp;
 use line::CallId;
-use rusqlite::params;
+use rusqlite::{Connection as Database, params};
 
 use super::deliveries::{Doubt, release};
+use super::ledger::keep;
 use super::rows::read_call;
 use super::{Last, Store, StoreError};
+use model::account::Reservation;
 use model::call::{CallRecord, Direction};
 use model::directory::Name;
 use model::outcome::Outcome;
@@ -48,39 +51,58 @@ impl Store {
         all
     }
 
-    async fn write_call(&self, record: CallRecord) -> Result<(), StoreError> {
-        self.writer
+    /// Begins a call to a terminal, in one transaction: what it may cost is reserved, its record is there, and the directory says that
+    /// the terminal is being called, unless it is connected. On return it is on the disk, and the call may be dialled: a crash
+    /// leaves the record of a call that was never made, never a call without its record.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of it was written, and the call must not be dialled.
+    pub async fn begin_call(
+        &self,
+        record: CallRecord,
+        terminal: TerminalId,
+        reservation: Option<Reservation>,
+    ) -> Result<(), StoreError> {
+        let begun = self
+            .writer
             .run(move |db| {
-                let direction = match record.direction {
-                    Direction::Outgoing => "outgoing",
-                    Direction::Incoming => "incoming",
-                };
-                let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
-                db.prepare_cached(
-                    "INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                )?
-                .execute(params![
-                    record.id.to_string(),
-                    direction,
-                    // None where there was no line: any text may be a line's name.
-                    record.via.line().map_or_else(String::new, Name::to_string),
-                    record.number.as_ref().map_or("", line::Number::as_str),
-                    record.party.to_string(),
-                    record.placed_at.as_millisecond(),
-                    millis(record.connected_at),
-                    millis(record.ended_at),
-                    record.outcome,
-                    i64::try_from(record.octets_out).unwrap_or(i64::MAX),
-                    i64::try_from(record.octets_in).unwrap_or(i64::MAX),
-                    record.kind,
-                ])?;
-                // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
-                if record.ended_at.is_some() {
-                    release(db, record.id, "the call ended", Doubt::Raised)?;
+                if let Some(reservation) = reservation {
+                    keep(db, reservation)?;
                 }
+                db.prepare_cached(
+                    "UPDATE terminals SET connection = 'calling', connection_call = ?2
+                     WHERE id = ?1 AND connection <> 'connected'",
+                )?
+                .execute(params![terminal.to_string(), record.id.to_string()])?;
+                write(db, &record)
+            })
+            .await;
+        self.known.forget_terminal(terminal);
+        begun
+    }
+
+    /// The call that a terminal's connection state is about is over. Nothing changes if it is about another one by now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_connection(&self, terminal: TerminalId, call: CallId) -> Result<(), StoreError> {
+        let ended = self
+            .writer
+            .run(move |db| {
+                db.prepare_cached(
+                    "UPDATE terminals SET connection = 'down', connection_call = NULL
+                     WHERE id = ?1 AND connection_call = ?2",
+                )?
+                .execute(params![terminal.to_string(), call.to_string()])?;
                 Ok(())
             })
-            .await
+            .await;
+        self.known.forget_terminal(terminal);
+        ended
+    }
+
+    async fn write_call(&self, record: CallRecord) -> Result<(), StoreError> {
+        self.writer.run(move |db| write(db, &record)).await
     }
 
     /// A terminal that was rung by this call has not come in time: the outcome of the ring is that.
@@ -175,4 +197,34 @@ impl Store {
             })
             .await
     }
+}
+
+/// Writes a record, over an earlier one of the same call.
+fn write(db: &Database, record: &CallRecord) -> Result<(), StoreError> {
+    let direction = match record.direction {
+        Direction::Outgoing => "outgoing",
+        Direction::Incoming => "incoming",
+    };
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+    db.prepare_cached("INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?
+        .execute(params![
+            record.id.to_string(),
+            direction,
+            // None where there was no line: any text may be a line's name.
+            record.via.line().map_or_else(String::new, Name::to_string),
+            record.number.as_ref().map_or("", line::Number::as_str),
+            record.party.to_string(),
+            record.placed_at.as_millisecond(),
+            millis(record.connected_at),
+            millis(record.ended_at),
+            record.outcome,
+            i64::try_from(record.octets_out).unwrap_or(i64::MAX),
+            i64::try_from(record.octets_in).unwrap_or(i64::MAX),
+            record.kind,
+        ])?;
+    // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
+    if record.ended_at.is_some() {
+        release(db, record.id, "the call ended", Doubt::Raised)?;
+    }
+    Ok(())
 }

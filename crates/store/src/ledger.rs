@@ -6,7 +6,7 @@ use delivery::TerminalId;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use line::{CallId, Number};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::deliveries;
 use super::rows::{parse, time};
@@ -31,30 +31,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: the call must not be placed.
     pub async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        self.writer
-            .run(move |db| {
-                let (mut terminal, mut provider, mut line) = (String::new(), None, String::new());
-                for account in reservation.accounts {
-                    match account {
-                        Account::Server => {}
-                        Account::Terminal(name) => terminal = name.to_string(),
-                        Account::Provider(name) => provider = Some(name.to_string()),
-                        Account::Line(name) => line = name.to_string(),
-                    }
-                }
-                db.prepare_cached("INSERT INTO reservations VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)")?.execute(
-                    params![
-                        reservation.call.to_string(),
-                        reservation.day.to_string(),
-                        terminal,
-                        provider,
-                        line,
-                        reservation.amount.0
-                    ],
-                )?;
-                Ok(())
-            })
-            .await
+        self.writer.run(move |db| keep(db, reservation)).await
     }
 
     /// Keeps what a call came to.
@@ -207,6 +184,29 @@ impl Store {
             })
             .await
     }
+}
+
+/// Keeps a reservation.
+pub(super) fn keep(db: &Database, reservation: Reservation) -> Result<(), StoreError> {
+    let (mut terminal, mut provider, mut line) = (String::new(), None, String::new());
+    for account in reservation.accounts {
+        match account {
+            Account::Server => {}
+            Account::Terminal(name) => terminal = name.to_string(),
+            Account::Provider(name) => provider = Some(name.to_string()),
+            Account::Line(name) => line = name.to_string(),
+        }
+    }
+    let (call, day) = (reservation.call.to_string(), reservation.day.to_string());
+    db.prepare_cached("INSERT INTO reservations VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)")?.execute(params![
+        call,
+        day,
+        terminal,
+        provider,
+        line,
+        reservation.amount.0
+    ])?;
+    Ok(())
 }
 
 /// Calls with one terminal follow each other: the last that was placed, of those that came up, is the last that came up.

@@ -1,3 +1,4 @@
+mod begun;
 mod folder;
 mod keeping;
 mod migrations;
