@@ -89,7 +89,7 @@ impl From<StoreError> for Refusal {
             StoreError::Quota(over) => Self::Quota(over),
             StoreError::KeyReused => Self::KeyReused,
             StoreError::Expired(at) => Self::Expired(at),
-            error if error.is_full() => Self::Full,
+            StoreError::Full { .. } => Self::Full,
             error => Self::Store(error),
         }
     }

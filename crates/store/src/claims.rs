@@ -78,7 +78,7 @@ impl Store {
             Ok(Found::Marked(marked)) => *marked,
             Ok(Found::Refused(why)) => return Ok(why),
             // The transaction is undone: nothing is marked.
-            Err(error) if error.is_damage() => {
+            Err(StoreError::Damaged { .. }) => {
                 self.quarantine(id, "the content is damaged").await?;
                 return Ok(Claim::Settled);
             }
@@ -95,17 +95,17 @@ impl Store {
         };
         match content {
             Ok(Some(content)) => Ok(Claim::Begun(Box::new(Begun { head, manner, content, was_brought }))),
-            Err(error) if !error.is_damage() => {
+            // A damaged content is never delivered, and never keeps the others waiting.
+            Ok(None) | Err(StoreError::Damaged { .. }) => {
+                self.end_delivery(id, terminal, call, "its content is damaged".to_owned(), Doubt::Unchanged).await?;
+                self.quarantine(id, "the content is damaged").await?;
+                Ok(Claim::Settled)
+            }
+            Err(error) => {
                 tracing::error!(message_id = %id, %error, "content cannot be read");
                 self.end_delivery(id, terminal, call, "its content could not be read".to_owned(), Doubt::Unchanged)
                     .await?;
                 Ok(Claim::Unreadable)
-            }
-            // A damaged content is never delivered, and never keeps the others waiting.
-            Ok(None) | Err(_) => {
-                self.end_delivery(id, terminal, call, "its content is damaged".to_owned(), Doubt::Unchanged).await?;
-                self.quarantine(id, "the content is damaged").await?;
-                Ok(Claim::Settled)
             }
         }
     }
@@ -194,7 +194,7 @@ fn read_marked(row: &Row<'_>) -> Result<Marked, StoreError> {
     let inline = match (row.get::<_, String>(4)?.as_str(), row.get::<_, Option<Vec<u8>>>(5)?) {
         ("row", Some(content)) => Some(content.into()),
         ("file", None) => None,
-        _ => return Err(StoreError::Damaged { what: "the content" }),
+        _ => return Err(StoreError::damaged("the content")),
     };
     let topic = row.get::<_, Option<String>>(7)?.map(|topic| parse(&topic, "a topic")).transpose()?;
     let expires_at = row.get::<_, Option<i64>>(8)?.and_then(|at| Timestamp::from_millisecond(at).ok());

@@ -2,7 +2,6 @@
 //! kept tells of them.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::Digest;
@@ -204,7 +203,7 @@ async fn pause_after(began: Instant) {
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        Self::Content { operation: "remove", source: Arc::new(error) }
+        Self::content("remove", error)
     }
 }
 

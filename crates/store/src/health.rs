@@ -65,11 +65,11 @@ impl Vitals {
     pub(super) fn note<T>(&self, result: &Result<T, StoreError>) {
         match result {
             Ok(_) => self.is_failing.store(false, Ordering::Relaxed),
-            Err(error) if error.is_full() => {
+            Err(StoreError::Full { .. }) => {
                 self.disk_full.fetch_add(1, Ordering::Relaxed);
                 self.is_failing.store(true, Ordering::Relaxed);
             }
-            Err(StoreError::Commit(_) | StoreError::Removed(_) | StoreError::Content { .. }) => {
+            Err(StoreError::Unavailable { .. } | StoreError::Removed(_) | StoreError::Content { .. }) => {
                 self.is_failing.store(true, Ordering::Relaxed);
             }
             Err(_) => {} // the store is well, and said no
@@ -86,7 +86,7 @@ impl Store {
         let probed = self.writer.run(|db| Ok(db.prepare_cached("UPDATE probe SET at = ?1")?.execute([now()])?)).await;
         match probed {
             Ok(_) => Health::Ready,
-            Err(error) if error.is_full() => Health::Full,
+            Err(StoreError::Full { .. }) => Health::Full,
             Err(error) => Health::Failing(error),
         }
     }

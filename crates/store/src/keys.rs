@@ -73,7 +73,7 @@ impl Store {
                     .optional()?
                     .map(Timestamp::from_millisecond)
                     .transpose()
-                    .map_err(|_| StoreError::Damaged { what: "a terminal" })?;
+                    .map_err(|_| StoreError::damaged("a terminal"))?;
                 let told = db
                     .prepare_cached("SELECT keys FROM server_keys_told WHERE terminal = ?1")?
                     .query_row([&id], |row| row.get::<_, String>(0))

@@ -107,8 +107,7 @@ impl Store {
                 let mut rows = select.query([])?;
                 let mut loops = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let since =
-                        Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::Damaged { what: WHAT })?;
+                    let since = Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::damaged(WHAT))?;
                     let found = Loop { since, failed: row.get(2)?, is_broken: row.get(3)? };
                     loops.push((parse(&row.get::<_, String>(0)?, WHAT)?, found));
                 }

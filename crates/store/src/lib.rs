@@ -35,6 +35,7 @@ mod providers;
 mod quotas;
 mod refusals;
 mod rows;
+mod sqlite;
 mod standings;
 mod stated;
 mod subscriptions;
@@ -44,6 +45,8 @@ mod webhooks;
 mod worker;
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -51,7 +54,7 @@ use std::time::Duration;
 
 use delivery::{StateFolderError, StateLock, TerminalId};
 use jiff::Timestamp;
-use rusqlite::{Connection as Database, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection as Database, OpenFlags, params};
 use tokio::sync::Notify;
 
 pub use alarms::StoredNotice;
@@ -119,7 +122,17 @@ pub struct Store {
     _lock: Arc<StateLock>,
 }
 
-/// Why the store did not do what it was asked.
+/// What an engine or the file system said.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// Why the store did not do what it was asked, in words of no engine: what callers decide by, they match.
+///
+/// | whose fault | variants | later |
+/// |---|---|---|
+/// | the caller's | `Taken`, `NoTerminal`, `Quota`, `Expired`, `KeyReused`, `Conflict` | not without a change; `Quota` when something has been delivered |
+/// | the machine's | `Full`, `Unavailable`, `Content`, `Thread` | yes: the same operation may succeed |
+/// | the operator's | `Folder`, `State`, `Removed`, `Version` | after they have acted |
+/// | the disk's, or ours | `Damaged`, `Refused` | no |
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The folder cannot be made or used.
@@ -167,18 +180,42 @@ pub enum StoreError {
     /// The provider has used this idempotency key for another submission.
     #[error("this idempotency key was used for another submission; give each submission a key of its own")]
     KeyReused,
-    /// A row or a content that cannot have been written by us: damage.
+    /// A constraint of the database forbids the change: nothing of it was written.
+    #[error("the database refuses it: {constraint}")]
+    Conflict {
+        /// Which.
+        constraint: Constraint,
+    },
+    /// A row or a content that cannot have been written by us, or a database that cannot be read: reading again does not help.
     #[error("{what} is damaged")]
     Damaged {
         /// What.
         what: &'static str,
+        /// What the engine said, if it noticed.
+        #[source]
+        source: Option<Cause>,
     },
-    /// SQLite said no.
-    #[error("the database failed{}", hint(.0))]
-    Database(#[source] Arc<rusqlite::Error>),
-    /// The transaction did not reach the disk: nothing of it counts.
-    #[error("the database could not commit{}", hint(.0))]
-    Commit(#[source] Arc<rusqlite::Error>),
+    /// The disk, or our share of it, is full.
+    #[error("could not {operation}: the disk is full")]
+    Full {
+        /// What was tried.
+        operation: &'static str,
+        /// What said so.
+        #[source]
+        source: Cause,
+    },
+    /// The database does not take or give anything just now. Nothing of the transaction counts.
+    #[error("the database cannot be used: {obstacle}")]
+    Unavailable {
+        /// Why not.
+        obstacle: Obstacle,
+        /// What the engine said.
+        #[source]
+        source: Cause,
+    },
+    /// The engine refused an operation for none of the reasons above: a mistake of ours, or a table that somebody has changed.
+    #[error("the database failed")]
+    Refused(#[source] Cause),
     /// A content file could not be written or read.
     #[error("could not {operation} a content file")]
     Content {
@@ -196,46 +233,75 @@ pub enum StoreError {
     Stopped,
 }
 
-/// What an error of SQLite's means, and what to do.
-fn hint(error: &rusqlite::Error) -> &'static str {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::ReadOnly) => ": it, or its folder, is read-only for this user",
-        Some(ErrorCode::CannotOpen) => ": its files cannot be opened; is its folder read-only, or of another user?",
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            ": it is damaged; `ringup store check` shows where, and a backup brings it back"
+/// What a database keeps true, whoever writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Constraint {
+    /// No two rows have the same value there: `table.column`.
+    Unique(String),
+    /// A row refers to one that there is.
+    Reference,
+    /// Anything else, in the schema's words: what a trigger or a check forbids.
+    Rule(String),
+}
+
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unique(columns) => write!(f, "another row has this {columns}"),
+            Self::Reference => f.write_str("what it refers to is not there"),
+            Self::Rule(rule) => f.write_str(rule),
         }
-        Some(ErrorCode::DiskFull) => ": the disk is full",
-        Some(ErrorCode::SystemIoFailure) => ": the disk failed",
-        _ => "",
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(Arc::new(error))
+/// Why a database cannot be used just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It may not be written.
+    ReadOnly,
+    /// Its files cannot be opened.
+    NotOpened,
+    /// Another process has it locked.
+    Locked,
+    /// The disk reports an error.
+    Disk,
+    /// What was asked was interrupted, or undone together with what failed beside it.
+    Undone,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadOnly => "it, or its folder, is read-only for this user",
+            Self::NotOpened => "its files cannot be opened; is its folder read-only, or of another user?",
+            Self::Locked => "another process has it locked",
+            Self::Disk => "the disk failed",
+            Self::Undone => "the transaction was undone",
+        })
     }
 }
 
 impl StoreError {
-    /// Whether the disk, or our share of it, is full: it will do later.
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::Database(error) | Self::Commit(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
-            Self::Content { source, .. } => {
-                use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-            }
-            _ => false,
+    fn damaged(what: &'static str) -> Self {
+        Self::Damaged { what, source: None }
+    }
+
+    /// What an operation on a content file that failed means.
+    fn content(operation: &'static str, source: io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, NotFound, QuotaExceeded, StorageFull};
+        match source.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full { operation, source: Arc::new(source) },
+            // What a row names was there when it was written.
+            NotFound if operation == "read" => Self::Damaged { what: "the content", source: Some(Arc::new(source)) },
+            _ => Self::Content { operation, source: Arc::new(source) },
         }
     }
 
-    /// Whether what was read is not what was written: reading again will not help.
-    pub fn is_damage(&self) -> bool {
+    /// What it is for those whose writes were undone with the one that failed so: theirs were not at fault.
+    fn for_others(self) -> Self {
         match self {
-            Self::Damaged { .. } => true,
-            Self::Database(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
-            Self::Content { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            _ => false,
+            Self::Full { .. } | Self::Unavailable { .. } | Self::Removed(_) => self,
+            error => Self::Unavailable { obstacle: Obstacle::Undone, source: Arc::new(error) },
         }
     }
 }
@@ -346,7 +412,7 @@ where
     F: FnOnce() -> io::Result<T> + Send + 'static,
 {
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)?;
-    done.map_err(|source| StoreError::Content { operation, source: Arc::new(source) })
+    done.map_err(|source| StoreError::content(operation, source))
 }
 
 fn now() -> i64 {

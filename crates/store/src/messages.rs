@@ -166,7 +166,7 @@ impl Store {
     /// A message with its content, which is the one that was accepted; a large one stays in its file.
     ///
     /// # Errors
-    /// [`StoreError`]; if it [is damage](StoreError::is_damage) the content is not the one that was accepted: it is never
+    /// [`StoreError`]; if it is [damage](StoreError::Damaged) the content is not the one that was accepted: it is never
     /// delivered, and [`Store::quarantine`] is for it.
     pub async fn octets(&self, id: MessageId) -> Result<(MessageHead, Octets), StoreError> {
         let (head, inline) = self
@@ -184,7 +184,7 @@ impl Store {
                 match (kept.as_str(), inline) {
                     ("row", Some(content)) => Ok((head?, Some(content))),
                     ("file", None) => Ok((head?, None)),
-                    _ => Err(StoreError::Damaged { what: "the content" }),
+                    _ => Err(StoreError::damaged("the content")),
                 }
             })
             .await?;
@@ -198,7 +198,7 @@ impl Store {
                 run_blocking("read", move || contents.get(digest)).await?
             }
         };
-        Ok((head, content.ok_or(StoreError::Damaged { what: "the content" })?))
+        Ok((head, content.ok_or(StoreError::damaged("the content"))?))
     }
 
     /// A message with its content, all of it in memory.
@@ -339,7 +339,7 @@ pub(super) fn insert_row(
 }
 
 fn size_of(message: &NewMessage) -> Result<i64, StoreError> {
-    i64::try_from(message.head.size).map_err(|_| StoreError::Damaged { what: "the size" })
+    i64::try_from(message.head.size).map_err(|_| StoreError::damaged("the size"))
 }
 
 /// An envelope about to be written.

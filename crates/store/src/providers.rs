@@ -63,7 +63,7 @@ impl Store {
                 )
                 .map_err(|error| {
                     let name = provider.name.to_string();
-                    taken(db, "providers", &[("number", number), ("name", Some(&name))], error)
+                    taken(db, "providers", &[("number", number), ("name", Some(&name))], error.into())
                 })?;
                 let name = provider.name.to_string();
                 if db.execute("DELETE FROM former_providers WHERE name = ?1", [&name])? > 0 {

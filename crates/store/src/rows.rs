@@ -13,11 +13,11 @@ use model::directory::{Connection, Stock, StockTrust, Terminal, TrustedBy};
 use model::provider::Provider;
 
 pub(super) fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Damaged { what })
+    text.parse().map_err(|_| StoreError::damaged(what))
 }
 
 pub(super) fn time(millis: i64, what: &'static str) -> Result<Timestamp, StoreError> {
-    Timestamp::from_millisecond(millis).map_err(|_| StoreError::Damaged { what })
+    Timestamp::from_millisecond(millis).map_err(|_| StoreError::damaged(what))
 }
 
 pub(super) fn select_terminals(
@@ -57,13 +57,13 @@ pub(super) fn select_terminals(
 /// Trust that cannot be read must not become another.
 fn read_trusted_by(row: &Row<'_>) -> Result<TrustedBy, StoreError> {
     const WHAT: &str = "a terminal's trust";
-    let text = |index| row.get::<_, Option<String>>(index)?.ok_or(StoreError::Damaged { what: WHAT });
+    let text = |index| row.get::<_, Option<String>>(index)?.ok_or(StoreError::damaged(WHAT));
     let trust = match text(6)?.as_str() {
         "key" => return Ok(TrustedBy::Key(KeyForm::Raw)),
         "certificate" => return Ok(TrustedBy::Key(KeyForm::Certificate)),
         "chap" => StockTrust::Chap(parse(&text(8)?, WHAT)?),
         "number-only" => StockTrust::NumberOnly,
-        _ => return Err(StoreError::Damaged { what: WHAT }),
+        _ => return Err(StoreError::damaged(WHAT)),
     };
     Ok(TrustedBy::Stock(Stock { trust, inbox: parse(&text(7)?, WHAT)? }))
 }
@@ -100,7 +100,7 @@ pub(super) fn read_head(row: &Row<'_>) -> Result<MessageHead, StoreError> {
         id: parse(&row.get::<_, String>(0)?, WHAT)?,
         content_type: parse::<ContentType>(&row.get::<_, String>(1)?, WHAT)?,
         digest: parse(&row.get::<_, String>(2)?, WHAT)?,
-        size: u64::try_from(row.get::<_, i64>(3)?).map_err(|_| StoreError::Damaged { what: WHAT })?,
+        size: u64::try_from(row.get::<_, i64>(3)?).map_err(|_| StoreError::damaged(WHAT))?,
     })
 }
 
@@ -120,7 +120,7 @@ pub(super) fn urgency_rank(urgency: Urgency) -> i64 {
 
 pub(super) fn read_urgency(rank: i64) -> Result<Urgency, StoreError> {
     let urgency = Urgency::ALL.into_iter().find(|urgency| urgency_rank(*urgency) == rank);
-    urgency.ok_or(StoreError::Damaged { what: "the urgency of a message" })
+    urgency.ok_or(StoreError::damaged("the urgency of a message"))
 }
 
 pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
@@ -129,7 +129,7 @@ pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
         row.get::<_, Option<i64>>(index)?.map(|at| time(at, WHAT)).transpose()
     };
     let count = |index| -> Result<u64, StoreError> {
-        u64::try_from(row.get::<_, i64>(index)?).map_err(|_| StoreError::Damaged { what: WHAT })
+        u64::try_from(row.get::<_, i64>(index)?).map_err(|_| StoreError::damaged(WHAT))
     };
     Ok(CallRecord {
         id: parse(&row.get::<_, String>(0)?, WHAT)?,

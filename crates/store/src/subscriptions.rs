@@ -8,7 +8,7 @@ use rusqlite::{Connection as Database, Row, params};
 
 use super::rows::{parse, read_count, read_urgency, time, urgency_rank};
 use super::stated::end_rests;
-use super::{Last, Store, StoreError, now};
+use super::{Constraint, Last, Store, StoreError, now};
 use model::directory::Name;
 use model::subscription::{
     Calls, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
@@ -86,9 +86,9 @@ impl Store {
                     by.as_str(),
                     now(),
                 ])
-                .map_err(|error| match error.sqlite_error_code() {
-                    Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::NoTerminal(terminal),
-                    _ => error.into(),
+                .map_err(|error| match error.into() {
+                    StoreError::Conflict { constraint: Constraint::Reference } => StoreError::NoTerminal(terminal),
+                    error => error,
                 })?;
             Ok(Ok(()))
         };

@@ -11,7 +11,7 @@ use super::doubts::UNKNOWN;
 use super::rows::select_terminals;
 use super::verdicts::give;
 use super::worker::{STEP_TIME, Step};
-use super::{Store, StoreError, now};
+use super::{Constraint, Store, StoreError, now};
 use model::directory::{Connection, Destination, Name, StockTrust, Terminal};
 use model::verdict::Verdict;
 
@@ -49,7 +49,7 @@ impl Store {
                 .execute(params![id, name, number, address, trust, inbox, secret])
                 .map_err(|error| {
                     let values = [("number", number), ("address", address.as_deref()), ("name", Some(name.as_str()))];
-                    taken(db, "terminals", &values, error)
+                    taken(db, "terminals", &values, error.into())
                 })?;
                 let mut insert = db.prepare_cached("INSERT OR IGNORE INTO registrable VALUES (?1, ?2)")?;
                 for filter in registrable {
@@ -216,21 +216,18 @@ fn settle_removed(db: &Database, id: &str) -> Result<bool, StoreError> {
     }
 }
 
-/// Which field of a table a unique constraint is about, and whose it is: SQLite names the field in its message.
+/// Which field of a table a unique constraint is about, and whose it is.
 pub(super) fn taken(
     db: &Database,
     table: &'static str,
     values: &[(&'static str, Option<&str>)],
-    error: rusqlite::Error,
+    error: StoreError,
 ) -> StoreError {
-    let text = error.to_string();
-    let field = values.iter().find(|(field, _)| text.contains(&format!(".{field}")));
-    match field {
-        Some((field, value)) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-            let sql = format!("SELECT name FROM {table} WHERE {field} = ?1");
-            let by = db.query_row(&sql, [value], |row| row.get::<_, String>(0));
-            StoreError::Taken { field, by: by.unwrap_or_else(|_| "another entry".to_owned()) }
-        }
-        _ => error.into(),
-    }
+    let StoreError::Conflict { constraint: Constraint::Unique(columns) } = &error else { return error };
+    let Some((field, value)) = values.iter().find(|(field, _)| *columns == format!("{table}.{field}")) else {
+        return error;
+    };
+    let sql = format!("SELECT name FROM {table} WHERE {field} = ?1");
+    let by = db.query_row(&sql, [value], |row| row.get::<_, String>(0));
+    StoreError::Taken { field, by: by.unwrap_or_else(|_| "another entry".to_owned()) }
 }

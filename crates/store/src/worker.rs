@@ -42,8 +42,8 @@ struct Done {
     answer: Answer,
     /// It goes on in the next transaction; if this one fails, it learns that.
     rest: Option<Job>,
-    /// What SQLite said, if it failed.
-    failed: Option<Arc<rusqlite::Error>>,
+    /// Why it failed, if it did.
+    failed: Option<StoreError>,
 }
 
 /// A step of a long job ends after this.
@@ -164,10 +164,7 @@ impl Worker {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let result = connection.and_then(work);
-            let failed = match &result {
-                Err(StoreError::Database(error)) => Some(error.clone()),
-                _ => None,
-            };
+            let failed = result.as_ref().err().cloned();
             let answer: Answer = Box::new(move |committed| {
                 let _ = sender.send(committed.and(result)); // the caller may have gone away
             });
@@ -257,10 +254,7 @@ where
 {
     Box::new(move |connection| {
         let result = connection.and_then(|connection| in_savepoint(connection, &mut work));
-        let failed = match &result {
-            Err(StoreError::Database(error)) => Some(error.clone()),
-            _ => None,
-        };
+        let failed = result.as_ref().err().cloned();
         let over = match result {
             Ok(Step::More) => {
                 return Done { answer: Box::new(|_| ()), rest: Some(step(work, sender)), failed };
@@ -314,7 +308,7 @@ fn write(
         }
         let began = Instant::now();
         let began_one = connection.execute_batch("BEGIN IMMEDIATE");
-        let mut failed = began_one.err().map(|error| StoreError::Commit(Arc::new(error)));
+        let mut failed = began_one.err().map(|error| StoreError::from(error).for_others());
         let mut answers = Vec::with_capacity(group.len());
         for job in group.drain(..) {
             let usable = match &failed {
@@ -328,8 +322,8 @@ fn write(
             // by itself.
             if failed.is_none() && connection.is_autocommit() {
                 let code = ffi::Error::new(ffi::SQLITE_ABORT_ROLLBACK);
-                let aborted = || Arc::new(rusqlite::Error::SqliteFailure(code, None));
-                failed = Some(StoreError::Commit(done.failed.unwrap_or_else(aborted)));
+                let aborted = || rusqlite::Error::SqliteFailure(code, None).into();
+                failed = Some(done.failed.unwrap_or_else(aborted).for_others());
             }
         }
         // Into a file without a name it would be lost with the process.
@@ -337,7 +331,7 @@ fn write(
             failed = Some(StoreError::Removed(file.path().to_owned()));
         }
         if failed.is_none() {
-            failed = connection.execute_batch("COMMIT").err().map(|error| StoreError::Commit(Arc::new(error)));
+            failed = connection.execute_batch("COMMIT").err().map(|error| StoreError::from(error).for_others());
         }
         if let Some(error) = &failed {
             tracing::error!(error = with_causes(error), "store could not commit");

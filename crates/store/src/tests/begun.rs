@@ -15,7 +15,7 @@ fn reservation(record: &CallRecord) -> Reservation {
         call: record.id,
         day: jiff::civil::date(2026, 11, 24),
         amount: Micros(100),
-        longest: std::time::Duration::from_secs(60),
+        longest: Duration::from_secs(60),
         accounts: vec![
             Account::Server,
             Account::Terminal(record.party.clone()),

@@ -90,7 +90,7 @@ async fn a_damaged_content_is_set_aside_and_its_envelopes_have_failed() {
     fs::write(file_of(&folder, &damaged), &octets).unwrap();
     let faults = store.check().await.unwrap().faults;
     assert_eq!(faults, [format!("message {}: its content is damaged", damaged.head.id)]);
-    assert!(store.content(damaged.head.id).await.unwrap_err().is_damage());
+    assert!(matches!(store.content(damaged.head.id).await, Err(StoreError::Damaged { .. })));
     store.quarantine(damaged.head.id, "the content is damaged").await.unwrap();
     let aside = folder.path().join("contents/damaged").join(damaged.head.digest.to_string());
     assert_eq!(fs::read(aside).unwrap(), octets, "a person may want to look");
@@ -185,7 +185,7 @@ async fn a_full_disk_is_told_as_such_and_the_store_is_well_again_without_a_resta
     store.limit_pages(Some(2)).await;
     let new = message(&[7; INLINE_OCTETS_MAX], &[owner().id]);
     let refused = store.accept(new.clone()).await.unwrap_err();
-    assert!(refused.is_full(), "{refused:?}");
+    assert!(matches!(refused, StoreError::Full { .. }), "{refused:?}");
     assert_eq!(store.counts().disk_full, 1);
     assert!(due(&store).await.is_empty());
     store.limit_pages(None).await;
@@ -208,7 +208,7 @@ async fn the_record_of_a_call_that_a_full_disk_refuses_is_written_later_and_ends
     // Too long for the page that it is on.
     let outcome = Some("x".repeat(100_000));
     let over = CallRecord { ended_at: Some(Timestamp::now()), outcome, ..record.clone() };
-    assert!(store.record_call(over).await.unwrap_err().is_full());
+    assert!(matches!(store.record_call(over).await, Err(StoreError::Full { .. })));
     let other = store.begin(new.head.id, owner().id, CallId::now()).await.unwrap();
     assert!(matches!(other, Claim::Held), "no other call has it before the end of this one is written: {other:?}");
     assert!(store.record_again().await.is_err(), "it is kept on");
