@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use delivery::{MessageId, TerminalId, Urgency};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 
 pub use explain::{Waiting, Why};
 pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
@@ -84,6 +84,8 @@ pub enum Input {
     LineTaken(Name),
     /// Something waits for a terminal.
     Due(Demand),
+    /// The call to this terminal that was wanted last is dialled.
+    Dialled(TerminalId),
     /// A terminal's connected notice has come, over the call on a line, whoever placed it, or without one.
     Connected {
         /// The terminal.
@@ -251,6 +253,11 @@ impl Dispatch {
                 self.lines.taken(line);
             }
             Input::Due(demand) => self.due(demand, now),
+            Input::Dialled(terminal) => {
+                if let Some(series) = self.series.get_mut(&terminal) {
+                    series.dialled(now.at);
+                }
+            }
             Input::Connected { terminal, via } => self.connected(terminal, &via, now),
             Input::Ended { terminal, via, outcome } => self.ended(terminal, &via, &outcome, now),
             Input::HungUp { terminal, guard } => drop(self.hanging_up.insert(terminal, now.at + guard)),
@@ -515,7 +522,7 @@ impl Dispatch {
     /// Why a terminal at the head of the queue is not called now, and until when.
     fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
         let conditions = terminal.conditions.as_ref()?;
-        let wait = if conditions.are_always() { Duration::ZERO } else { conditions.until_open(&self.zoned(now)) };
+        let wait = if conditions.are_always() { Duration::ZERO } else { conditions.until_open(&self.zoned(now.wall)) };
         if !wait.is_zero() {
             return Some((now.at + wait, Rest::Hours));
         }
@@ -643,9 +650,9 @@ impl Dispatch {
         }
     }
 
-    /// A moment on the calendar of the lines.
-    pub fn zoned(&self, now: Moment) -> Zoned {
-        now.wall.to_zoned(self.zone.clone())
+    /// A time on the calendar of the lines.
+    pub fn zoned(&self, at: Timestamp) -> Zoned {
+        at.to_zoned(self.zone.clone())
     }
 
     fn next_wake(&self) -> Option<Instant> {

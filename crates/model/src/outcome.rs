@@ -74,6 +74,10 @@ pub enum Outcome {
     AllowanceSpent,
     /// Not placed: nothing waits for the terminal any more.
     NothingWaits,
+    /// Not placed: when the disk had the call, the terminal had come by itself, or was not to be called any more.
+    Withdrawn,
+    /// Not placed: the store failed.
+    NotRecorded(String),
     /// Not placed: the directory has no number for it, or one that is never dialled.
     NotDialled(String),
     /// Not placed: a budget is spent.
@@ -154,7 +158,9 @@ impl Outcome {
     /// Whose fault it was.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Completed | Self::LineTaken | Self::NothingWaits | Self::RedialLimited => Fault::Nobody,
+            Self::Completed | Self::LineTaken | Self::NothingWaits | Self::Withdrawn | Self::RedialLimited => {
+                Fault::Nobody
+            }
             Self::Rung | Self::EndedByOperator => Fault::Nobody,
             Self::NoSession => Fault::Terminal,
             Self::MessagesRefused { .. } => Fault::Nobody,
@@ -165,7 +171,7 @@ impl Outcome {
             Self::Blacklisted | Self::DialRefused => Fault::Line,
             Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
             Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
-            Self::Revoked(_) => Fault::Ours,
+            Self::Revoked(_) | Self::NotRecorded(_) => Fault::Ours,
             Self::AllowanceSpent | Self::OurFault(_) => Fault::Ours,
         }
     }
@@ -174,6 +180,7 @@ impl Outcome {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Completed | Self::MessagesRefused { .. } | Self::NothingWaits | Self::Revoked(_) => Retry::None,
+            Self::Withdrawn => Retry::None,
             Self::LineTaken => Retry::OtherLine,
             Self::Rung => Retry::AwaitSession,
             Self::EndedByOperator => Retry::Pause,
@@ -183,7 +190,7 @@ impl Outcome {
             Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
                 Retry::BackOff
             }
-            Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) => Retry::BackOff,
+            Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) | Self::NotRecorded(_) => Retry::BackOff,
             Self::NotData | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
             Self::PutOff { wait, .. } => Retry::NotBefore(*wait),
             Self::RedialLimited | Self::Blacklisted => Retry::RedialLimit,
@@ -219,6 +226,8 @@ impl Outcome {
             Self::Revoked(_) => "revoked",
             Self::AllowanceSpent => "allowance-spent",
             Self::NothingWaits => "nothing-waits",
+            Self::Withdrawn => "withdrawn",
+            Self::NotRecorded(_) => "not-recorded",
             Self::NotDialled(_) => "not-dialled",
             Self::BudgetSpent { .. } => "budget-spent",
             Self::LoopBroken => "loop-broken",
@@ -239,6 +248,8 @@ impl Outcome {
                 | Self::Blacklisted
                 | Self::DialRefused
                 | Self::NothingWaits
+                | Self::Withdrawn
+                | Self::NotRecorded(_)
                 | Self::NotDialled(_)
                 | Self::BudgetSpent { .. }
                 | Self::LoopBroken
@@ -336,6 +347,8 @@ impl fmt::Display for Outcome {
             Self::Revoked(why) => write!(f, "ended by the operator: {why}"),
             Self::AllowanceSpent => f.write_str("hung up: what was reserved is spent"),
             Self::NothingWaits => f.write_str("nothing waits"),
+            Self::Withdrawn => f.write_str("withdrawn before it was dialled"),
+            Self::NotRecorded(why) => write!(f, "could not be recorded: {why}"),
             Self::NotDialled(why) => write!(f, "not dialled: {why}"),
             Self::BudgetSpent { budget, .. } => write!(f, "not dialled: the budget of {budget} is spent"),
             Self::LoopBroken => f.write_str("not dialled: calls failed for days"),
@@ -383,6 +396,8 @@ mod tests {
             Outcome::Revoked("x"),
             Outcome::AllowanceSpent,
             Outcome::NothingWaits,
+            Outcome::Withdrawn,
+            Outcome::NotRecorded("disk full".to_owned()),
             Outcome::NotDialled("x".into()),
             Outcome::BudgetSpent { budget: "x".into(), wait: Duration::ZERO },
             Outcome::LoopBroken,

@@ -47,7 +47,7 @@ use crate::keys::{Admitted, ServerKeys};
 use crate::metrics::Metrics;
 use crate::trunk::information::{Errand, Pop};
 pub use addresses::{AddressPool, AddressPoolError};
-use calling::ledger::Tariff;
+pub use calling::Allowance;
 use model::call::{CallRecord, Via};
 use model::directory::{Name, Terminal};
 use model::outcome::Outcome;
@@ -105,17 +105,6 @@ pub struct DialOrder {
     pub record: CallRecord,
     /// What it may cost.
     pub allowance: Allowance,
-}
-
-/// What a call may use.
-#[derive(Debug, Clone)]
-pub struct Allowance {
-    /// It is on hook again so long after the dial command.
-    pub longest: Duration,
-    /// So many octets, both ways together.
-    pub octets: u64,
-    /// Stay to the end of a unit that is paid for, by this tariff and since then.
-    pub linger: Option<(Arc<Tariff>, jiff::Zoned)>,
 }
 
 /// What a line reports.

@@ -3,7 +3,7 @@
 //! One message's way, room by room:
 //!
 //! [`ingest`] (adapters) → [`intake`] (the only door) → [`routing`] (pure) → [`store`] (commit, then 202) →
-//! [`calling::dispatch`] (pure: which terminal, which line, when) → [`dialer`] (the only place that spends money) →
+//! [`calling`] (pure: which terminal, which line, when, at what price) → `dialer` (carries that out) →
 //! [`dialup`] (the lines, links and deliveries) → `store` (the verdict) → one call record.
 //!
 //! [`service`] opens the rooms and runs the loop between them; `operator` answers the command line.
@@ -11,13 +11,14 @@
 pub mod alarms;
 pub mod bounces;
 mod descriptors;
-pub mod dialer;
+mod dialer;
 pub mod dialup;
 mod dialup_server;
 mod door;
 mod http_connection;
 pub mod ingest;
 pub mod intake;
+pub mod jobs;
 pub mod keys;
 mod listener;
 pub mod metrics;
@@ -37,5 +38,5 @@ pub mod webhooks;
 
 pub use delivery::topic;
 pub use dialup_server::{DialupConfig, dialup_key, serve_dialup};
-pub use service::{Config, ServeError, TerminalConditions, operator_socket, serve};
+pub use service::{Config, ServeError, operator_socket, serve};
 pub use trunk::{DialupServer, LineAway};

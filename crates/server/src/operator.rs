@@ -342,7 +342,8 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
         }
         _ => tracing::info!(terminal = %terminal.name, trust, "terminal added"),
     }
-    let _ = desk.questions.send(Question::Added(terminal.id)).await; // stopping: it is watched from the next start on
+    let added = Question::Added { terminal: terminal.id, name: terminal.name.clone() };
+    let _ = desk.questions.send(added).await; // stopping: it is watched from the next start on
     let mut shown = terminal_json(&terminal);
     if let Some(made) = made {
         shown["chap_secret"] = json!(made.reveal());

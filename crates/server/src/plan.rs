@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::waiting::Decided;
+use model::directory::{Name, Terminal};
 use store::NotCalled;
 
 /// Entries of a plan that are told at once: the loop in which calls are decided waits meanwhile.
@@ -29,11 +30,16 @@ pub(crate) enum Question {
     /// The store says that this terminal is paused.
     Paused(TerminalId, oneshot::Sender<()>),
     /// Call a terminal again that was paused, or whose calls failed for days.
-    Resume(TerminalId, oneshot::Sender<()>),
+    Resume(Terminal, oneshot::Sender<()>),
     /// Why a terminal is not called yet, and what happens next.
-    Explain(TerminalId, oneshot::Sender<Decided>),
+    Explain(Terminal, oneshot::Sender<Decided>),
     /// The directory has this terminal now.
-    Added(TerminalId),
+    Added {
+        /// The terminal.
+        terminal: TerminalId,
+        /// Its name.
+        name: Name,
+    },
     /// What this terminal may prove itself with is another now.
     TrustChanged(TerminalId),
     /// The directory had this terminal.

@@ -49,7 +49,7 @@ impl Decided {
         now: Moment,
         wall: impl Fn(Instant) -> Timestamp,
     ) -> Self {
-        let (waiting, local) = (dispatch.explain(terminal, now), dispatch.zoned(now));
+        let (waiting, local) = (dispatch.explain(terminal, now), dispatch.zoned(now.wall));
         let lines = match (waiting.why, conditions) {
             // Dispatch was not told of it, for it is not called: its lines are those that its conditions name.
             (Why::Nothing, Some(conditions)) => dispatch.lines_on(conditions.route),

@@ -26,14 +26,6 @@ pub struct Spent {
 }
 
 impl Store {
-    /// Keeps a reservation. On return it is on the disk: the call may be placed.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the call must not be placed.
-    pub async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        self.writer.run(move |db| keep(db, reservation)).await
-    }
-
     /// Keeps what a call came to.
     ///
     /// # Errors
@@ -241,8 +233,11 @@ mod tests {
     async fn what_was_reserved_and_never_settled_counts_as_spent_after_a_crash() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        store.reserve(reservation(1, 100)).await.unwrap();
-        store.reserve(reservation(2, 100)).await.unwrap();
+        for number in [1, 2] {
+            let record = CallRecord { id: CallId::from_octets([number; 16]), ..call(0, None) };
+            let reservation = Some(reservation(number, 100));
+            store.begin_call(record, TerminalId::from_octets([1; 8]), reservation).await.unwrap();
+        }
         store.settle_call(CallId::from_octets([1; 16]), Micros(30)).await.unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();

@@ -1,13 +1,16 @@
-//! The server of the world: dispatch, ledger and breaker, and what a restart finds of them on the disk.
+//! The server of the plan level: the product's own `calling` state, and a disk.
+//!
+//! The disk does what the state asks of it late, one after the other, and now and then not at all; it is the only thing that a
+//! crash leaves.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use calling::dispatch::{Dispatch, Input, LineTerms, Moment, Rules};
-use calling::ledger::{Breaker, BreakerRules, Budget, BudgetSpent, Ledger, Request, Used};
+use calling::dispatch::{LineTerms, Moment};
+use calling::{Beginning, Calling, Event, Job, Policy};
+use jiff::Zoned;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{self, TimeZone};
-use jiff::{Timestamp, Zoned};
 use line::{CallId, Number};
 use model::account::{Account, Reservation};
 use model::dial_loop::Loop;
@@ -15,55 +18,53 @@ use model::money::Micros;
 
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) dispatch: Dispatch,
-    ledger: Ledger,
-    breaker: Breaker,
-    disk: Disk,
-    rules: Rules,
+    pub(crate) calling: Calling,
+    pub(crate) disk: Disk,
+    policy: Policy,
     start: Instant,
     seed: u64,
 }
 
+/// What is written of money.
 #[derive(Debug, Default)]
-struct Disk {
+pub(crate) struct Disk {
     /// Of the last days.
     reservations: BTreeMap<Date, BTreeMap<CallId, (Vec<Account>, Micros)>>,
     loops: BTreeMap<Number, Loop>,
-    budget: Budget,
-    breaker: BreakerRules,
+    /// What the disk has not done yet, and what it has not answered yet.
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+    /// It does one after the other: the last will be done then.
+    busy_until: Duration,
+    /// Until then it fails half of the time.
+    pub(crate) bad_until: Duration,
+    /// It did not do something then.
+    pub(crate) failed_at: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Job(Job),
+    Answer(Event),
 }
 
 impl Desk {
-    pub(crate) fn new(rules: Rules, budget: Budget, start: Instant, today: Date, seed: u64) -> Self {
-        let breaker = BreakerRules { calls: 12, days: 3 };
-        Self {
-            dispatch: Dispatch::new(rules.clone(), seed),
-            ledger: Ledger::new(budget.clone(), today),
-            breaker: Breaker::new(breaker, []),
-            disk: Disk { budget, breaker, ..Disk::default() },
-            rules,
-            start,
-            seed,
-        }
+    pub(crate) fn new(policy: Policy, start: Instant, local: DateTime, seed: u64) -> Self {
+        let now = Moment { at: start, wall: zoned(local).timestamp() };
+        let calling = Calling::new(policy.clone(), seed, now);
+        Self { calling, disk: Disk::default(), policy, start, seed }
     }
 
-    /// A crash: what is not on the disk is gone.
-    pub(crate) fn restart(&mut self, today: Date) {
+    /// A crash: what is not on the disk is gone, and what the disk was asked for.
+    pub(crate) fn restart(&mut self, now: Duration, local: DateTime) {
         self.seed += 1;
-        self.dispatch = Dispatch::new(self.rules.clone(), self.seed);
-        self.ledger = Ledger::new(self.disk.budget.clone(), today);
-        for (accounts, amount) in self.disk.reservations.get(&today).into_iter().flat_map(BTreeMap::values) {
-            self.ledger.restore(accounts.iter().cloned(), *amount);
-        }
-        self.breaker = Breaker::new(self.disk.breaker, self.disk.loops.clone());
+        self.calling = Calling::new(self.policy.clone(), self.seed, self.moment(now, local));
+        self.disk.waiting.clear();
+        self.disk.busy_until = now;
     }
 
-    pub(crate) fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    pub(crate) fn budget(&self) -> &Budget {
-        &self.disk.budget
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(crate) fn instant(&self, now: Duration) -> Instant {
@@ -73,45 +74,64 @@ impl Desk {
     pub(crate) fn moment(&self, now: Duration, local: DateTime) -> Moment {
         Moment { at: self.instant(now), wall: zoned(local).timestamp() }
     }
+}
 
-    pub(crate) fn feed(&mut self, input: Input, now: Duration, local: DateTime) {
-        let moment = self.moment(now, local);
-        self.dispatch.handle(input, moment);
+impl Disk {
+    /// Lets something wait; gives its number.
+    pub(crate) fn wait(&mut self, what: Waiting) -> u64 {
+        self.next += 1;
+        self.waiting.insert(self.next, what);
+        self.next
     }
 
-    pub(crate) fn is_broken(&self, number: &Number) -> bool {
-        self.breaker.is_broken(number)
+    /// When a job will be done that takes this long, after those before it.
+    pub(crate) fn done_at(&mut self, now: Duration, takes: Duration) -> Duration {
+        self.busy_until = self.busy_until.max(now) + takes;
+        self.busy_until
     }
 
-    pub(crate) fn reserve(&mut self, request: Request) -> Result<Reservation, BudgetSpent> {
-        let reservation = self.ledger.reserve(request)?;
-        let day = self.disk.reservations.entry(reservation.day).or_default();
+    pub(crate) fn take(&mut self, number: u64) -> Option<Waiting> {
+        self.waiting.remove(&number)
+    }
+
+    /// Whether all that was asked of it is done, and has been for a while.
+    pub(crate) fn is_calm(&self, now: Duration) -> bool {
+        const WHILE: Duration = Duration::from_secs(120);
+        let has_failed = self.failed_at.is_some_and(|at| now < at + WHILE);
+        self.waiting.is_empty() && self.bad_until < now && !has_failed
+    }
+
+    pub(crate) fn begin(&mut self, beginning: Beginning) -> Option<Reservation> {
+        let reservation = beginning.reservation?;
+        let day = self.reservations.entry(reservation.day).or_default();
         day.insert(reservation.call, (reservation.accounts.clone(), reservation.amount));
-        while self.disk.reservations.len() > 3 {
-            self.disk.reservations.pop_first();
+        while self.reservations.len() > 3 {
+            self.reservations.pop_first();
         }
-        Ok(reservation)
+        Some(reservation)
     }
 
-    pub(crate) fn settle(&mut self, call: CallId, day: Date, used: Used) -> Option<Micros> {
-        let amount = self.ledger.settle(call, used)?;
-        if let Some((_, kept)) = self.disk.reservations.get_mut(&day).and_then(|day| day.get_mut(&call)) {
-            *kept = amount;
+    pub(crate) fn settle(&mut self, call: CallId, amount: Micros) {
+        for day in self.reservations.values_mut() {
+            if let Some((_, kept)) = day.get_mut(&call) {
+                *kept = amount;
+            }
         }
-        Some(amount)
     }
 
-    /// Whether the number is left alone from now on.
-    pub(crate) fn failed(&mut self, number: &Number, now: Duration) {
-        let at = Timestamp::from_second(1_800_000_000 + i64::try_from(now.as_secs()).unwrap_or_default());
-        let found = self.breaker.failed(number, at.expect("within a few years"));
-        self.disk.loops.insert(number.clone(), found);
+    pub(crate) fn keep_loop(&mut self, number: Number, dial_loop: Option<Loop>) {
+        match dial_loop {
+            Some(found) => drop(self.loops.insert(number, found)),
+            None => drop(self.loops.remove(&number)),
+        }
     }
 
-    pub(crate) fn forget(&mut self, number: &Number) {
-        if self.breaker.forget(number) {
-            self.disk.loops.remove(number);
-        }
+    pub(crate) fn loops(&self) -> Vec<(Number, Loop)> {
+        self.loops.iter().map(|(number, found)| (number.clone(), *found)).collect()
+    }
+
+    pub(crate) fn spent_on(&self, day: Date) -> Vec<(Vec<Account>, Micros)> {
+        self.reservations.get(&day).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 }
 
@@ -124,7 +144,6 @@ pub(crate) fn zone() -> TimeZone {
     TimeZone::fixed(tz::offset(9))
 }
 
-pub(crate) fn line<'a>(lines: &'a [LineTerms], name: &model::directory::Name) -> (usize, &'a LineTerms) {
-    let index = lines.iter().position(|line| line.name == *name).expect("a line of the world");
-    (index, &lines[index])
+pub(crate) fn line(lines: &[LineTerms], name: &model::directory::Name) -> usize {
+    lines.iter().position(|line| line.name == *name).expect("a line of the world")
 }

@@ -1,14 +1,15 @@
 //! The octet level: every call is rung, answered, trained and carried octet by octet, in virtual time.
 //!
 //! ```text
-//!   dispatch, store (a folder) ── Dialogue, PPP, TCP ── exchange ── Dialogue, rings, screening, PPP, TCP ── inbox
+//!   `calling`, store (a folder) ── Dialogue, PPP, TCP ── exchange ── Dialogue, rings, screening, PPP, TCP ── inbox
 //!        one line each ▲              wire                                  wire               ▲ one terminal each
 //! ```
 //!
-//! Real: exchange, modem dialogue, ring watch, screening, PPP, smoltcp, `delivery::Plan`, dispatch, and the store with its
+//! Real: exchange, modem dialogue, ring watch, screening, PPP, smoltcp, `delivery::Plan`, `calling`, and the store with its
 //! threads, on a disk. One thread drives all of it and waits for each answer of the store, so that the same seed gives the
 //! same events at the same times. Not real: TLS, HTTP/2 (see [`talk`]), tokio, and the inbox's files.
 
+mod calling;
 mod faults;
 mod names;
 mod online;
@@ -24,10 +25,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ::calling::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
-};
-use ::model::call::{CallRecord, Direction};
+use ::calling::dispatch::{LineTerms, Moment, RedialRules, RetryRules, Rules, StormRules};
+use ::calling::{Calling, Event as Fact, Money, Policy};
 use ::model::directory::{Connection, Terminal, TrustedBy};
 use ::model::outcome::Outcome;
 use ::model::verdict::Verdict;
@@ -119,6 +118,8 @@ enum Event {
     StrangerHangsUp,
     /// A provider cancels a message, or one expires.
     Wish,
+    /// The operator has a terminal called again.
+    Resume(usize),
     /// Rests after refusals are over.
     Release,
     /// The next step of a session over the Internet.
@@ -141,9 +142,9 @@ pub struct OctetWorld {
     stranger_calls: Option<u32>,
     online: Option<Online>,
     online_calls: u64,
-    dispatch: Dispatch,
-    dispatch_at: Option<Instant>,
-    rules: Rules,
+    calling: Calling,
+    calling_at: Option<Instant>,
+    policy: Policy,
     runtime: Runtime,
     store: Option<Store>,
     folder: PathBuf,
@@ -223,6 +224,14 @@ impl OctetWorld {
                 session_wait: 60 * SECOND,
             })
         };
+        let policy = Policy {
+            rules,
+            conditions: Vec::new(),
+            money: Money::default(),
+            home: None,
+            dial_prefixes: BTreeMap::new(),
+            believes_numbers: false,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
         Self {
             plan,
@@ -239,9 +248,9 @@ impl OctetWorld {
             stranger_calls: None,
             online: None,
             online_calls: 0,
-            dispatch: Dispatch::new(rules.clone(), plan.seed),
-            dispatch_at: None,
-            rules,
+            calling: Calling::new(policy.clone(), plan.seed, moment(start, start)),
+            calling_at: None,
+            policy,
             runtime,
             store: Some(open(&folder)),
             folder,
@@ -279,6 +288,7 @@ impl OctetWorld {
             self.runtime.block_on(self.store().add_terminal(terminal)).expect("the directory is empty");
             self.runtime.block_on(self.store().register(id, key)).expect("the disk works");
         }
+        self.start_server(Vec::new());
         self.later(SECOND, Event::Message);
         if self.plan.has_faults {
             self.later(20 * SECOND, Event::Fault);
@@ -321,7 +331,7 @@ impl OctetWorld {
         let end = self.start + Duration::from_secs(60 * 24 * 3600);
         self.settle();
         while self.submitted < self.plan.messages || self.open.iter().any(|id| !self.pending.contains(id)) {
-            let wakes = [self.exchange_at, self.dispatch_at, self.stranger.deadline()].into_iter().flatten();
+            let wakes = [self.exchange_at, self.calling_at, self.stranger.deadline()].into_iter().flatten();
             let wakes = wakes.chain(self.lines.iter().filter_map(LineEnd::deadline));
             let wakes = wakes.chain(self.terminals.iter().filter_map(TerminalEnd::deadline));
             let wakes = wakes.chain(self.events.first_key_value().map(|((at, _), _)| *at));
@@ -359,9 +369,9 @@ impl OctetWorld {
             }
         }
         self.stranger.wake(now);
-        if self.dispatch_at.is_some_and(|at| at <= now) {
-            self.dispatch_at = None;
-            self.feed(Input::Deadline);
+        if self.calling_at.is_some_and(|at| at <= now) {
+            self.calling_at = None;
+            self.feed(Fact::Deadline);
         }
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= now) {
             let event = entry.remove();
@@ -448,58 +458,8 @@ impl OctetWorld {
         }
     }
 
-    fn feed(&mut self, input: Input) {
-        let since = jiff::SignedDuration::try_from(self.now.duration_since(self.start)).expect("weeks");
-        self.dispatch.handle(input, Moment { at: self.now, wall: zoned(BEGIN).timestamp() + since });
-        loop {
-            match self.dispatch.poll_output() {
-                Output::Timeout { at } => return self.dispatch_at = at,
-                Output::PlaceCall { terminal, line } => {
-                    let line = (0..LINES).find(|index| line_name(*index) == line).expect("a line of the world");
-                    self.place(line, terminal);
-                }
-                Output::Deliver(terminal) => self.ride_along(terminal),
-                Output::Quarantine { terminal, message } => {
-                    let settle = self.store().settle(message, terminal, Verdict::Failed, "breaks".to_owned());
-                    self.runtime.block_on(settle).expect("the disk works");
-                    self.learn_verdicts();
-                }
-                Output::NoSession(_) | Output::Silent { .. } | Output::LineSuspect { .. } => {}
-            }
-        }
-    }
-
-    fn place(&mut self, line: usize, terminal: delivery::TerminalId) {
-        let index = self.terminals.iter().position(|end| end.id == terminal).expect("of the directory");
-        if self.lines[line].placed.is_some() || !self.lines[line].is_ready {
-            self.breach(format!("a second call on line {line}"));
-        }
-        if self.lines.iter().any(|line| line.placed.as_ref().is_some_and(|placed| placed.terminal == terminal)) {
-            self.breach(format!("a second call to t{index}"));
-        }
-        let number = terminal_number(u32::try_from(index).expect("few"));
-        let mut record = CallRecord::begin(
-            CallId::now(),
-            Timestamp::now(),
-            Direction::Outgoing,
-            line_name(line),
-            Some(number.parse().expect("a number")),
-            name(&format!("t{index}")),
-        );
-        record.id = CallId::from_octets(self.octets());
-        let (store, runtime) = (self.store(), &self.runtime);
-        runtime.block_on(store.record_call(record.clone())).expect("the disk works");
-        runtime.block_on(store.set_connection(terminal, Connection::Calling(record.id))).expect("the disk works");
-        self.lines[line].placed = Some(Placed::new(terminal, record));
-        self.lines[line].is_ready = false;
-        self.report.calls += 1;
-        let under_way = self.lines.iter().filter(|line| line.placed.is_some()).count();
-        let at = self.now.duration_since(self.start);
-        let under_way = u32::try_from(under_way).expect("few");
-        self.report.checks.dialled(at, u32::try_from(index).expect("few"), under_way, STORM, &self.rules.retry.redials);
-        self.note(&format!("place {line} t{index}"));
-        let now = self.now;
-        self.lines[line].wire.dial(&number.parse().expect("digits"), now);
+    fn index_of(&self, terminal: delivery::TerminalId) -> usize {
+        self.terminals.iter().position(|end| end.id == terminal).expect("of the directory")
     }
 
     fn ride_along(&mut self, terminal: delivery::TerminalId) {
@@ -519,7 +479,7 @@ impl OctetWorld {
         match what {
             Happened::Ready => {
                 self.lines[line].is_ready = true;
-                self.feed(Input::LineFree(line_name(line)));
+                self.feed(Fact::LineFree(line_name(line)));
             }
             Happened::Connected => {
                 let now = self.now;
@@ -647,14 +607,13 @@ impl OctetWorld {
 
     fn connected(&mut self, line: usize, terminal: delivery::TerminalId, call: CallId) {
         let (store, runtime) = (self.store(), &self.runtime);
-        runtime.block_on(store.set_connection(terminal, Connection::Connected(call))).expect("the disk works");
         let due = runtime.block_on(store.due(terminal)).expect("the disk works");
         let doubts = runtime.block_on(store.doubts(terminal)).expect("the disk works");
         if let Some(placed) = &mut self.lines[line].placed {
             placed.plan.add(due);
             placed.questions.extend(doubts.into_iter().filter(|doubt| doubt.is_pending));
         }
-        self.feed(Input::Connected { terminal, via: line_name(line).into() });
+        self.feed(Fact::Connected { terminal, call, via: line_name(line).into() });
     }
 
     /// The call on a line, or the attempt, is over: its record, then dispatch, then the line anew.
@@ -663,15 +622,14 @@ impl OctetWorld {
         let placed = self.lines[line].placed.take();
         self.lines[line].close(opens_at);
         self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: false });
-        let Some(Placed { terminal, mut record, .. }) = placed else {
-            return self.feed(Input::LineTaken(line_name(line)));
+        let Some(Placed { terminal, mut record, began, .. }) = placed else {
+            return self.feed(Fact::LineTaken(line_name(line)));
         };
         let word = outcome.to_string();
         record.ended_at = Some(Timestamp::now());
         record.outcome = Some(word.clone());
         let (store, runtime) = (self.store(), &self.runtime);
-        runtime.block_on(store.record_call(record)).expect("the disk works");
-        runtime.block_on(store.set_connection(terminal, Connection::Down)).expect("the disk works");
+        runtime.block_on(store.record_call(record.clone())).expect("the disk works");
         self.learn_verdicts();
         let kind: String = word.chars().take_while(|char| !matches!(char, ':' | ',' | '(')).collect();
         *self.report.outcomes.entry(kind).or_default() += 1;
@@ -680,18 +638,13 @@ impl OctetWorld {
             let index = self.terminals.iter().position(|end| end.id == terminal).expect("of the directory");
             self.report.checks.not_dialled(u32::try_from(index).expect("few"));
         }
-        self.feed(Input::LineTaken(line_name(line)));
-        self.feed(Input::Ended { terminal, via: line_name(line).into(), outcome });
-        // What was refused, or came in the last moment, is due again.
-        self.feed_due(terminal);
+        self.feed(Fact::LineTaken(line_name(line)));
+        let (record, lasted) = (Box::new(record), self.now - began);
+        self.feed(Fact::Ended { terminal, outcome, record, lasted });
     }
 
     fn feed_due(&mut self, terminal: delivery::TerminalId) {
-        let urgent = self.runtime.block_on(self.store().urgency(terminal)).expect("the disk works");
-        if let Some(most) = urgent {
-            let conditions = Some(std::sync::Arc::new(Conditions::default()));
-            self.feed(Input::Due(Demand { terminal, conditions, urgency: most.urgency, deadline: None }));
-        }
+        self.feed(Fact::Due(BTreeSet::from([terminal])));
     }
 
     fn on_terminal(&mut self, terminal: usize, did: Did) {
@@ -782,6 +735,12 @@ impl OctetWorld {
         self.learn_verdicts(); // it may have taken the place of others
         self.feed_due(end);
     }
+}
+
+/// Now, on both clocks of the world.
+fn moment(start: Instant, now: Instant) -> Moment {
+    let since = jiff::SignedDuration::try_from(now.duration_since(start)).expect("weeks");
+    Moment { at: now, wall: zoned(BEGIN).timestamp() + since }
 }
 
 /// What a terminal refuses rests until the world says otherwise: the store's clock is not the world's.

@@ -1,12 +1,12 @@
 //! Who is in the world: terminals with their hours, lines with their tariffs.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use calling::dispatch::{Conditions, LineTerms, Route};
+use calling::TerminalConditions;
+use calling::dispatch::{Conditions, LineTerms};
 use calling::ledger::Tariff;
-use delivery::TerminalId;
+use delivery::{MessageId, TerminalId};
 use line::{Hours, Number};
 use model::directory::{Connection, Name, Terminal, TrustedBy};
 
@@ -19,11 +19,13 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(4 * 24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Person {
     pub(crate) terminal: Terminal,
-    pub(crate) conditions: Arc<Conditions>,
+    pub(crate) conditions: Conditions,
     /// Switched off, or out of reach, until then.
     pub(crate) off_until: Duration,
     pub(crate) reached: Duration,
     pub(crate) has_alarm: bool,
+    /// The messages that the server delivers last.
+    pub(crate) last: Vec<MessageId>,
 }
 
 pub(crate) fn id(index: u32) -> TerminalId {
@@ -40,30 +42,46 @@ pub(crate) fn number(index: u32) -> Number {
     format!("+8131{index:07}").parse().expect("the world's numbers are numbers")
 }
 
-pub(crate) fn people(count: u32, lines: &[LineTerms]) -> Vec<Person> {
+/// What holds for whom, by the config: all but three in ten may be called always and on every line.
+pub(crate) fn conditions(count: u32, lines: &[LineTerms]) -> Vec<TerminalConditions> {
     let hours = |windows: &[&str]| {
         Hours(windows.iter().map(|window| window.parse().expect("the world's hours are hours")).collect())
     };
-    let closed: BTreeSet<_> = ["2026-12-25", "2027-01-01"].map(|day| day.parse().expect("a day")).into();
-    let some_lines = if lines.len() > 3 { Route(1) } else { Route::ALL };
-    let kinds = [
-        Conditions::default(),
-        Conditions { hours: hours(&["mon-fri 08:00-18:00"]), closed, route: Route::ALL },
-        Conditions { hours: hours(&["22:00-06:00"]), ..Conditions::default() },
-        Conditions { route: some_lines, ..Conditions::default() },
-    ]
-    .map(Arc::new);
+    let of =
+        |rest: u32| (0..count).filter(|index| index % 10 == rest).map(|index| name(&format!("t{index}"))).collect();
+    let silent_after = Some(SILENT_AFTER);
+    let all = [
+        TerminalConditions {
+            terminals: of(0),
+            hours: hours(&["mon-fri 08:00-18:00"]),
+            closed: ["2026-12-25", "2027-01-01"].map(|day| day.parse().expect("a day")).into(),
+            ..TerminalConditions::default()
+        },
+        TerminalConditions { terminals: of(1), hours: hours(&["22:00-06:00"]), ..TerminalConditions::default() },
+        TerminalConditions {
+            terminals: of(2),
+            lines: lines.iter().take(3).map(|terms| terms.name.clone()).collect(),
+            ..TerminalConditions::default()
+        },
+        TerminalConditions::default(),
+    ];
+    // One that names nobody would be for all others.
+    let is_for_some = |(index, found): &(usize, TerminalConditions)| *index == 3 || !found.terminals.is_empty();
+    let named = all.into_iter().enumerate().filter(is_for_some);
+    named.map(|(_, found)| TerminalConditions { silent_after, ..found }).collect()
+}
+
+pub(crate) fn people(count: u32, conditions: &[TerminalConditions]) -> Vec<Person> {
     (0..count)
         .map(|index| {
-            let kind = match index % 10 {
-                0 => 1,
-                1 => 2,
-                2 => 3,
-                _ => 0,
-            };
+            let name = name(&format!("t{index}"));
+            let own = conditions.iter().find(|found| found.terminals.contains(&name) || found.terminals.is_empty());
+            let own = own.expect("the last is for all others");
+            let conditions =
+                Conditions { hours: own.hours.clone(), closed: own.closed.clone(), ..Conditions::default() };
             let terminal = Terminal {
                 id: id(index),
-                name: name(&format!("t{index}")),
+                name,
                 number: Some(number(index)),
                 address: None,
                 connection: Connection::Down,
@@ -71,10 +89,11 @@ pub(crate) fn people(count: u32, lines: &[LineTerms]) -> Vec<Person> {
             };
             Person {
                 terminal,
-                conditions: kinds[kind].clone(),
+                conditions,
                 off_until: Duration::ZERO,
                 reached: Duration::ZERO,
                 has_alarm: false,
+                last: Vec::new(),
             }
         })
         .collect()

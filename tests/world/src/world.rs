@@ -1,19 +1,22 @@
 //! The world and its events.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use calling::dispatch::{
-    Demand, Input, LineTerms, Output, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why,
-};
-use calling::ledger::{Budget, Request, Used};
+use calling::dispatch::{LineTerms, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why};
+use calling::ledger::{BreakerRules, Budget};
+use calling::{Action, Known, Money, Order, Policy, Recovered};
 use delivery::{MessageId, TerminalId, Urgency};
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime};
 use line::CallId;
-use model::directory::{Destination, Name};
+use model::alarm::AlarmKind;
+use model::call::{CallRecord, Direction};
+use model::directory::{Destination, Terminal};
 use model::money::Micros;
-use model::outcome::{Outcome, Retry, UnderWay};
+use model::outcome::{Outcome, UnderWay};
 use server::routing::route;
 use sha2::{Digest as _, Sha256};
 
@@ -22,7 +25,7 @@ use crate::chance::Chance;
 use crate::checks::Checks;
 use crate::desk::{Desk, line, zone, zoned};
 use crate::mail::{Mail, Tally, Verdict};
-use crate::people::{Person, SILENT_AFTER, charges, id, lines, name, number, people};
+use crate::people::{Person, SILENT_AFTER, charges, conditions, id, lines, number, people};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -31,9 +34,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A Monday's midnight.
 const BEGIN: DateTime = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
 
-/// Between the moment a call is cut and what it was allowed, and what the dialer adds to its own count.
+/// Between the moment a call is cut and what it was allowed.
 const CUT_BEFORE: Duration = Duration::from_secs(3);
-const UNSEEN: Duration = Duration::from_secs(2);
 
 /// What is simulated.
 #[derive(Debug, Clone)]
@@ -94,16 +96,17 @@ enum Event {
     JumpsBack,
     Resume(u32),
     Inspect,
+    /// The disk does something that it was asked for, or answers.
+    Disk(u64),
+    DiskFails,
 }
 
 /// A call that is under way on a line.
 #[derive(Debug)]
 struct Ongoing {
     number: u64,
-    call: CallId,
+    record: Box<CallRecord>,
     terminal: u32,
-    /// Day and amount of its reservation, if we pay.
-    reserved: Option<(Date, Micros)>,
     began: Duration,
     answered: Option<Duration>,
     /// At the latest then it is cut.
@@ -113,6 +116,16 @@ struct Ongoing {
     delivers: Vec<(MessageId, Duration)>,
     /// What was on the line when it broke; and whether the terminal has it all the same.
     breaks: Option<(MessageId, bool)>,
+}
+
+/// What a call of ours costs; until the disk knows, it counts as what was reserved.
+#[derive(Debug)]
+struct Cost {
+    day: Date,
+    reserved: Micros,
+    /// On the bill.
+    bill: Micros,
+    /// By a clock that is wrong nobody can say what a call costs.
     is_clock_right: bool,
 }
 
@@ -138,6 +151,8 @@ pub struct World {
     /// What the exchange charges, by line.
     charges: Vec<exchange::Tariff>,
     lines: Vec<Line>,
+    /// Of calls that are not settled on the disk.
+    costs: BTreeMap<CallId, Cost>,
     mail: Mail,
     log: Sha256,
     report: Report,
@@ -154,7 +169,6 @@ impl World {
             reserve: Reserve { urgent: 1, incoming: 0 },
             zone: zone(),
             lines: terms.clone(),
-            routes: vec![terms.iter().take(3).map(|terms| terms.name.clone()).collect()],
             ..Rules::new(RetryRules {
                 first: 20 * SECOND,
                 longest: HOUR,
@@ -167,6 +181,20 @@ impl World {
             terminal: Some(Micros(300_000_000)),
             ..Budget::default()
         };
+        let conditions = conditions(plan.terminals, &terms);
+        let policy = Policy {
+            rules,
+            conditions: conditions.clone(),
+            money: Money {
+                budget,
+                longest_call: HOUR,
+                breaker: BreakerRules { calls: 12, days: 3 },
+                ..Money::default()
+            },
+            home: None,
+            dial_prefixes: BTreeMap::new(),
+            believes_numbers: false,
+        };
         let start = Instant::now() + 100 * DAY;
         let mut world = Self {
             chance: Chance::new(plan.seed),
@@ -175,11 +203,12 @@ impl World {
             events: BTreeMap::new(),
             next_number: 0,
             wake: None,
-            desk: Desk::new(rules, budget, start, BEGIN.date(), plan.seed),
-            people: people(plan.terminals, &terms),
+            desk: Desk::new(policy, start, BEGIN, plan.seed),
+            people: people(plan.terminals, &conditions),
             lines: terms.iter().map(|_| Line::default()).collect(),
             charges: charges(count),
             terms,
+            costs: BTreeMap::new(),
             mail: Mail::default(),
             log: Sha256::new(),
             report: Report::new(),
@@ -200,6 +229,7 @@ impl World {
             self.next_of(DAY, Event::LineBreaks);
             self.next_of(20 * DAY, Event::Crash);
             self.next_of(30 * DAY, Event::Jump);
+            self.next_of(2 * DAY, Event::DiskFails);
         }
     }
 
@@ -216,7 +246,7 @@ impl World {
                 let (_, event) = self.events.pop_first().expect("it was just looked at");
                 self.happens(event);
             } else {
-                self.feed(Input::Deadline);
+                self.feed(calling::Event::Deadline);
             }
         }
     }
@@ -270,7 +300,7 @@ impl World {
                 let line = index(u32::try_from(self.chance.below(self.lines.len() as u64)).unwrap_or_default());
                 if !self.lines[line].is_broken && self.lines[line].call.is_none() {
                     self.lines[line].is_broken = true;
-                    self.feed(Input::LineTaken(self.terms[line].name.clone()));
+                    self.feed(calling::Event::LineTaken(self.terms[line].name.clone()));
                     let repaired = self.chance.exponential(2 * HOUR);
                     self.later(repaired, Event::LineRepaired(line));
                 }
@@ -278,7 +308,7 @@ impl World {
             }
             Event::LineRepaired(line) => {
                 self.lines[line].is_broken = false;
-                self.feed(Input::LineFree(self.terms[line].name.clone()));
+                self.feed(calling::Event::LineFree(self.terms[line].name.clone()));
             }
             Event::Crash => {
                 self.crash();
@@ -295,92 +325,82 @@ impl World {
                 self.next_of(30 * DAY, Event::Jump);
             }
             Event::Resume(terminal) => {
-                self.desk.forget(&number(terminal));
-                self.feed(Input::Resume(id(terminal)));
+                let name = self.people[index(terminal)].terminal.name.clone();
+                let number = Some(number(terminal));
+                self.feed(calling::Event::Resumed { terminal: id(terminal), name, number });
             }
             Event::Inspect => {
-                self.inspect();
-                self.later(DAY, Event::Inspect);
+                // What the disk has not done yet cannot be known.
+                let is_calm = self.desk.disk.is_calm(self.now);
+                if is_calm {
+                    self.inspect();
+                }
+                self.later(if is_calm { DAY } else { HOUR / 10 }, Event::Inspect);
+            }
+            Event::Disk(number) => self.disk(number),
+            Event::DiskFails => {
+                let lasts = self.chance.exponential(120 * SECOND);
+                self.desk.disk.bad_until = self.now + lasts;
+                self.next_of(2 * DAY, Event::DiskFails);
             }
         }
     }
 
-    /// Does what dispatch wants, as the service does.
+    /// Does what the server wants.
     fn act(&mut self) {
         loop {
-            match self.desk.dispatch.poll_output() {
-                Output::NoSession(_) => {} // no line here only rings
-                Output::LineSuspect { .. } => {}
-                Output::Timeout { at } => return self.wake = at,
-                Output::Deliver(_) => {} // a call brings what is there when it ends
-                Output::Quarantine { terminal, message } => {
-                    self.mail.wish(message, terminal, Verdict::Failed, self.now);
-                    self.log("left out", &message.to_string());
-                }
-                Output::Silent { terminal, is_raised } => {
-                    let person = &mut self.people[index(of(terminal))];
-                    person.has_alarm = is_raised;
-                    self.report.alarms += u64::from(is_raised);
-                }
-                Output::PlaceCall { terminal, line } => {
-                    let Some(outcome) = self.place(of(terminal), &line) else { continue };
-                    if outcome == Outcome::LoopBroken {
+            match self.desk.calling.poll_action() {
+                Action::Wait { until } => return self.wake = until,
+                Action::Store(job) => self.ask(job),
+                Action::Dial(order) => self.dial(*order),
+                Action::NotPlaced { terminal, why, .. } => {
+                    self.log("not placed", &why.to_string());
+                    if why == Outcome::LoopBroken {
                         self.report.paused += 1;
                         self.later(DAY, Event::Resume(of(terminal)));
                     }
-                    self.feed(Input::Ended { terminal, via: line.clone().into(), outcome });
-                    self.feed(Input::LineFree(line));
                 }
+                Action::DeliverLast { terminal, messages } => self.people[index(of(terminal))].last = messages,
+                Action::Raise { kind: AlarmKind::TerminalSilent, subject, .. } => self.alarm(&subject, true),
+                Action::Clear { kind: AlarmKind::TerminalSilent, subject } => self.alarm(&subject, false),
+                // A call delivers what is there when it ends; the other alarms are for eyes.
+                Action::Deliver(_) | Action::Unproved { .. } => {}
+                Action::Raise { .. } | Action::Clear { .. } | Action::Keep { .. } => {}
             }
         }
     }
 
-    /// Places a call; else why not.
-    fn place(&mut self, terminal: u32, line_name: &Name) -> Option<Outcome> {
+    fn alarm(&mut self, name: &str, is_raised: bool) {
+        let found = self.people.iter_mut().find(|person| person.terminal.name.to_string() == name);
+        let person = found.expect("of the directory");
+        self.report.alarms += u64::from(is_raised && !person.has_alarm);
+        person.has_alarm = is_raised;
+    }
+
+    /// A line gets the order to dial.
+    fn dial(&mut self, order: Order) {
         let (now, local) = (self.now, self.local());
-        let (index_of_line, terms) = line(&self.terms, line_name);
-        let tariff = terms.tariff.clone().expect("every line of the world has a tariff");
-        let person = &self.people[index(terminal)];
-        self.report.checks.may_be_called(now, &zoned(local), terminal, &person.conditions);
-        if self.lines[index_of_line].call.is_some() || self.lines[index_of_line].is_broken {
+        let Order { terminal, line: line_name, record, allowance, .. } = order;
+        let terminal = of(terminal.id);
+        let index_of_line = line(&self.terms, &line_name);
+        let is_ours = |call: &Ongoing| call.record.direction == Direction::Outgoing;
+        let on_line = &self.lines[index_of_line];
+        if on_line.is_broken || on_line.call.as_ref().is_some_and(|call| !is_ours(call)) {
+            // It was taken by a call that came in, or broke, in the very moment.
+            return self.feed(calling::Event::NotTaken { terminal: id(terminal), record: Box::new(record) });
+        }
+        if on_line.call.is_some() {
             self.report.checks.breach(now, || format!("a second call on {line_name}"));
         }
+        let person = &self.people[index(terminal)];
+        self.report.checks.may_be_called(now, &zoned(local), terminal, &person.conditions);
         let own_call = self.lines.iter().filter_map(|line| line.call.as_ref()).find(|call| call.terminal == terminal);
-        if own_call.is_some_and(|call| call.reserved.is_some()) {
+        if own_call.is_some_and(is_ours) {
             self.report.checks.breach(now, || format!("a second call to t{terminal}"));
         }
         let is_engaged = own_call.is_some();
-        let due = self.mail.due(id(terminal));
-        let Some(first) = due.first() else { return Some(Outcome::NothingWaits) };
-        if self.desk.is_broken(&number(terminal)) {
-            return Some(Outcome::LoopBroken);
-        }
-        let provider = self.mail.get(*first).map_or(0, |message| message.provider);
-        let call_number = self.number();
-        let mut octets = [0; 16];
-        octets[8..].copy_from_slice(&call_number.to_be_bytes());
-        let request = Request {
-            call: CallId::from_octets(octets),
-            terminal: name(&format!("t{terminal}")),
-            provider: Some(name(&format!("p{provider}"))),
-            line: line_name.clone(),
-            tariff,
-            at: zoned(local),
-            longest: HOUR,
-            octets: 0,
-        };
-        let reservation = match self.desk.reserve(request) {
-            Ok(reservation) => reservation,
-            Err(spent) => {
-                self.log("no budget", &terminal.to_string());
-                return Some(Outcome::BudgetSpent { budget: spent.account.to_string(), wait: spent.wait });
-            }
-        };
-        let limit = self.desk.budget().server;
-        self.report.checks.reserved(now, reservation.day, reservation.amount, limit);
-        let under_way =
-            self.lines.iter().filter(|line| line.call.as_ref().is_some_and(|call| call.reserved.is_some())).count();
-        let (storm, redials) = (self.desk.rules().storm, self.desk.rules().retry.redials);
+        let under_way = self.lines.iter().filter(|line| line.call.as_ref().is_some_and(is_ours)).count();
+        let (storm, redials) = (self.desk.policy().rules.storm, self.desk.policy().rules.retry.redials);
         let under_way = u32::try_from(under_way + 1).unwrap_or(u32::MAX);
         self.report.checks.dialled(now, terminal, under_way, storm, &redials);
         self.report.dialled += 1;
@@ -388,23 +408,21 @@ impl World {
 
         let (outcome, after, is_answered) = self.fate(terminal, is_engaged);
         let is_connected = outcome == Outcome::Completed;
+        let call_number = self.number();
         let call = Ongoing {
             number: call_number,
-            call: reservation.call,
+            record: Box::new(record),
             terminal,
-            reserved: Some((reservation.day, reservation.amount)),
             began: now,
             answered: is_answered.then(|| now + after / 2),
-            cut_at: Some(now + reservation.longest - CUT_BEFORE),
+            cut_at: Some(now + allowance.longest.saturating_sub(CUT_BEFORE)),
             outcome,
             delivers: vec![],
             breaks: None,
-            is_clock_right: self.jumped.is_zero(),
         };
         self.lines[index_of_line].call = Some(call);
         let event = if is_connected { Event::Connects } else { Event::Ends };
         self.later(after, event(index_of_line, call_number));
-        None
     }
 
     /// How a call will end as far as it is known when it is dialled, when that or the link comes, whether it is answered.
@@ -434,11 +452,12 @@ impl World {
     fn connects(&mut self, line: usize, number: u64) {
         let Some(call) = self.lines[line].call.as_ref().filter(|call| call.number == number) else { return };
         let (terminal, cut_at) = (call.terminal, call.cut_at);
+        let (call, via) = (call.record.id, call.record.via.clone());
         self.report.checks.answered(terminal);
         self.people[index(terminal)].reached = self.now;
-        self.feed(Input::Connected { terminal: id(terminal), via: self.terms[line].name.clone().into() });
+        self.feed(calling::Event::Connected { terminal: id(terminal), call, via });
         self.mail.ask(id(terminal), self.now);
-        let suspects = self.desk.dispatch.suspects(id(terminal));
+        let suspects = self.people[index(terminal)].last.clone();
         let (last, mut order): (Vec<_>, Vec<_>) =
             self.mail.due(id(terminal)).into_iter().partition(|message| suspects.contains(message));
         order.extend(last);
@@ -505,41 +524,29 @@ impl World {
                 self.log("delivered", &message.to_string());
             }
         }
-        self.charge(line, &call);
+        if call.record.direction == Direction::Outgoing {
+            self.bill_for(line, &call);
+            if !call.outcome.was_dialled() {
+                self.report.checks.not_dialled(call.terminal);
+            } else if call.outcome.was_answered() {
+                self.report.checks.answered(call.terminal);
+            }
+        }
         self.log("ended", &call.outcome.to_string());
         let name = self.terms[line].name.clone();
-        self.feed(Input::Ended { terminal, via: name.clone().into(), outcome: call.outcome });
-        self.feed_due(terminal);
-        self.feed(Input::LineFree(name));
+        let Ongoing { record, outcome, began, .. } = call;
+        self.feed(calling::Event::Ended { terminal, outcome, record, lasted: self.now - began });
+        self.feed(calling::Event::LineFree(name));
     }
 
-    /// The ledger's side of a call's end, and the bill's.
-    fn charge(&mut self, line: usize, call: &Ongoing) {
-        let Some((day, reserved)) = call.reserved else { return };
-        let number = number(call.terminal);
-        if !call.outcome.was_dialled() {
-            self.report.checks.not_dialled(call.terminal);
-        } else if call.outcome.was_answered() {
-            self.report.checks.answered(call.terminal);
-        }
-        match call.outcome.retry() {
-            Retry::None => self.desk.forget(&number),
-            Retry::BackOff | Retry::BackOffLong => self.desk.failed(&number, self.now),
-            _ => {}
-        }
-        let lasted = self.now - call.began;
-        let used = match &call.outcome {
-            outcome if outcome.may_be_charged() => Used::Answered { lasted: lasted + UNSEEN, octets: 0 },
-            outcome if outcome.was_dialled() => Used::NotAnswered,
-            _ => Used::Nothing,
-        };
-        let Some(settled) = self.desk.settle(call.call, day, used) else { return };
+    /// The bill of a call that is over, or cut by a crash.
+    fn bill_for(&mut self, line: usize, call: &Ongoing) {
         let bill = self.bill(line, call);
-        self.report.ledger = self.report.ledger + settled;
-        self.report.bill = self.report.bill + bill;
-        // By a clock that is wrong nobody can say what a call costs.
-        let bill = (call.is_clock_right && self.jumped.is_zero()).then_some(bill);
-        self.report.checks.settled(self.now, day, reserved, settled, bill);
+        let is_clock_right = self.jumped.is_zero();
+        if let Some(cost) = self.costs.get_mut(&call.record.id) {
+            cost.bill = bill;
+            cost.is_clock_right &= is_clock_right;
+        }
     }
 
     fn bill(&self, line: usize, call: &Ongoing) -> Micros {
@@ -555,29 +562,31 @@ impl World {
     fn terminal_calls(&mut self) {
         let terminal = self.anybody();
         let is_off = self.people[index(terminal)].off_until > self.now;
-        let has_call =
-            |line: &Line| line.call.as_ref().is_some_and(|call| call.terminal == terminal && call.reserved.is_none());
+        let is_own = |call: &Ongoing| call.terminal == terminal && call.record.direction == Direction::Incoming;
+        let has_call = |line: &Line| line.call.as_ref().is_some_and(is_own);
         if is_off || self.lines.iter().any(has_call) {
             return;
         }
         let Some(line) = self.lines.iter().position(|line| line.call.is_none() && !line.is_broken) else { return };
         self.report.incoming += 1;
         self.log("calls", &terminal.to_string());
-        let number = self.number();
-        self.feed(Input::LineTaken(self.terms[line].name.clone()));
+        let (number, call) = (self.number(), self.call_id());
+        let name = self.terms[line].name.clone();
+        let Terminal { number: caller, name: party, .. } = self.people[index(terminal)].terminal.clone();
+        let placed_at = zoned(self.local()).timestamp();
+        let record = CallRecord::begin(call, placed_at, Direction::Incoming, name.clone(), caller, party);
         self.lines[line].call = Some(Ongoing {
             number,
-            call: CallId::from_octets([0; 16]),
+            record: Box::new(record),
             terminal,
-            reserved: None,
             began: self.now,
             answered: Some(self.now),
             cut_at: None,
             outcome: Outcome::Completed,
             delivers: vec![],
             breaks: None,
-            is_clock_right: true,
         });
+        self.feed(calling::Event::LineTaken(name));
         self.later(15 * SECOND, Event::Connects(line, number));
     }
 
@@ -606,47 +615,33 @@ impl World {
         let Ok(terminals) = route(destinations.collect::<Vec<_>>()) else { return };
         let message = self.mail.accept(message, &terminals);
         self.log("accepted", &message.to_string());
-        for terminal in terminals {
+        for &terminal in &terminals {
             if let Some(expires) = expires {
                 self.later(expires - self.now, Event::Expires(message, terminal));
             }
-            self.feed_due(terminal);
         }
-    }
-
-    fn feed_due(&mut self, terminal: TerminalId) {
-        let waiting = self.mail.due(terminal);
-        let waiting: Vec<_> = waiting.iter().filter_map(|message| self.mail.get(*message)).collect();
-        let Some(urgency) = waiting.iter().map(|message| message.urgency).min() else { return };
-        let deadline = waiting.iter().filter_map(|message| message.expires).min();
-        let demand = Demand {
-            terminal,
-            conditions: Some(self.people[index(of(terminal))].conditions.clone()),
-            urgency,
-            deadline: deadline.map(|deadline| {
-                let left = SignedDuration::try_from(deadline.saturating_sub(self.now)).unwrap_or_default();
-                zoned(self.local()).timestamp() + left
-            }),
-        };
-        self.feed(Input::Due(demand));
+        self.feed(calling::Event::Due(terminals.into_iter().collect()));
     }
 
     fn start_server(&mut self) {
-        let reached: Vec<_> = self.people.iter().map(|person| person.reached).collect();
-        for (terminal, reached) in (0..).zip(reached) {
-            let silent_for = self.now - reached;
-            self.feed(Input::Watch { terminal: id(terminal), after: Some(SILENT_AFTER), silent_for });
-        }
-        let called: Vec<_> = self.report.checks.unanswered().collect();
-        for (terminal, at) in called {
-            self.feed(Input::CalledBefore { terminal: id(terminal), ago: self.now - at });
-        }
-        for terminal in self.mail.terminals_due() {
-            self.feed_due(terminal);
-        }
+        let now = self.now;
+        let terminals = self.people.iter().map(|person| Known {
+            terminal: person.terminal.id,
+            name: person.terminal.name.clone(),
+            number: person.terminal.number.clone(),
+            silent_for: now - person.reached,
+        });
+        let recovered = Recovered {
+            spent: self.desk.disk.spent_on(self.local().date()),
+            loops: self.desk.disk.loops(),
+            terminals: terminals.collect(),
+            unanswered: self.report.checks.unanswered().map(|(terminal, at)| (number(terminal), now - at)).collect(),
+            ..Recovered::default()
+        };
+        self.feed(calling::Event::Recovered(Box::new(recovered)));
         for line in 0..self.lines.len() {
             if !self.lines[line].is_broken {
-                self.feed(Input::LineFree(self.terms[line].name.clone()));
+                self.feed(calling::Event::LineFree(self.terms[line].name.clone()));
             }
         }
     }
@@ -669,18 +664,18 @@ impl World {
             if let Some((message, _)) = call.breaks {
                 self.mail.lose(message, terminal, true, now);
             }
-            let Some((day, reserved)) = call.reserved else { continue };
-            let bill = self.bill(line, &call);
-            self.report.ledger = self.report.ledger + reserved;
-            self.report.bill = self.report.bill + bill;
-            let bill = (call.is_clock_right && self.jumped.is_zero()).then_some(bill);
-            self.report.checks.settled(self.now, day, reserved, reserved, bill);
+            if call.record.direction == Direction::Outgoing {
+                self.bill_for(line, &call);
+            }
         }
-        let today = self.local().date();
-        self.desk.restart(today);
+        // What is not settled by now never will be.
+        let calls: Vec<_> = self.costs.iter().map(|(call, cost)| (*call, cost.reserved)).collect();
+        calls.into_iter().for_each(|(call, reserved)| self.settled(call, reserved));
+        let local = self.local();
+        self.desk.restart(self.now, local);
         self.report.checks.restarted();
         for person in &mut self.people {
-            person.has_alarm = false;
+            person.last.clear();
         }
         self.start_server();
     }
@@ -690,7 +685,7 @@ impl World {
         self.act();
         let (now, moment) = (self.now, self.desk.moment(self.now, self.local()));
         for terminal in self.mail.terminals_due() {
-            let waiting = self.desk.dispatch.explain(terminal, moment);
+            let waiting = self.desk.calling.dispatch().explain(terminal, moment);
             let is_late = waiting.next.is_some_and(|next| next + HOUR < moment.at);
             let is_named = matches!(waiting.why, Why::Rest(Rest::BackingOff)) && waiting.next.is_none();
             if waiting.why == Why::Nothing || is_late || is_named {
@@ -707,9 +702,16 @@ impl World {
         }
     }
 
-    fn feed(&mut self, input: Input) {
-        let local = self.local();
-        self.desk.feed(input, self.now, local);
+    fn feed(&mut self, event: calling::Event) {
+        let now = self.desk.moment(self.now, self.local());
+        self.desk.calling.handle(event, now);
+    }
+
+    /// The id of a new call.
+    fn call_id(&mut self) -> CallId {
+        let mut octets = [0; 16];
+        octets[8..].copy_from_slice(&self.number().to_be_bytes());
+        CallId::from_octets(octets)
     }
 
     /// What the server's clock shows.

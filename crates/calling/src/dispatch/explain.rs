@@ -66,7 +66,7 @@ impl Dispatch {
                 let open = found.conditions.as_ref().map_or(Duration::ZERO, |conditions| {
                     let ends = SignedDuration::try_from(ends).unwrap_or_default();
                     let wall = now.wall.checked_add(ends).unwrap_or(now.wall);
-                    conditions.until_open(&self.zoned(Moment { wall, ..now }))
+                    conditions.until_open(&self.zoned(wall))
                 });
                 (Why::Rest(why), Some(until + open))
             }
@@ -82,7 +82,7 @@ impl Dispatch {
                 }
             }
         };
-        let today = self.zoned(now).date();
+        let today = self.zoned(now.wall).date();
         let is_closed_day = found.conditions.as_ref().is_some_and(|conditions| conditions.closed.contains(&today));
         Waiting { why, next, failures, urgency: Some(found.urgency), is_closed_day }
     }

@@ -42,6 +42,13 @@ impl Series {
         self.calls = self.calls.saturating_add(1);
     }
 
+    /// The call that was noted last is dialled only now.
+    pub(super) fn dialled(&mut self, now: Instant) {
+        if let Some(last) = &mut self.last[0] {
+            *last = now;
+        }
+    }
+
     /// The call that was noted last was not dialled.
     pub(super) fn undo(&mut self) {
         self.last.rotate_left(1);

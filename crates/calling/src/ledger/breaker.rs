@@ -39,6 +39,11 @@ impl Breaker {
         self.loops.get(number).is_some_and(|found| found.is_broken)
     }
 
+    /// How often the number's calls failed; `None`: the last did not.
+    pub fn of(&self, number: &Number) -> Option<Loop> {
+        self.loops.get(number).copied()
+    }
+
     /// Notes a call that failed; what is to be kept of it. It is [`Loop::is_broken`] for the first time once: that is when
     /// to raise the alarm.
     pub fn failed(&mut self, number: &Number, at: Timestamp) -> Loop {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use calling::Money;
 use calling::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
 use model::directory::{Connection, Terminal, TrustedBy};
 use model::provider::{Provider, Token, TokenHash};
 use ringup_server::Config;
 use ringup_server::alarms::AlarmConfig;
-use ringup_server::dialer::Money;
 use ringup_server::dialup::AddressPool;
 use store::{Handling, NewMessage, Quotas, RefusalRules, Retention, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -77,13 +77,13 @@ async fn explain(
             let terminal = desk.store.find_terminal(Destination::Name(name)).await?;
             let (mut trust, mut decided, mut budgets) = (Trust::default(), None, Vec::new());
             let (mut stated, mut paused_at) = (None, None);
-            if let Some(Terminal { id, name, .. }) = &terminal {
+            if let Some(found @ Terminal { id, name, .. }) = &terminal {
                 trust = desk.store.trust(*id).await?;
                 paused_at = desk.store.paused_at(*id).await?;
                 let (urgency, size) = (message.handling.urgency, message.head.size);
                 stated = desk.store.stated(*id).await?;
                 stated = stated.filter(|stated| !stated.take(urgency, size, Timestamp::now()));
-                decided = plan::ask(&desk.questions, |answer| Question::Explain(*id, answer)).await;
+                decided = plan::ask(&desk.questions, |answer| Question::Explain(found.clone(), answer)).await;
                 let lines = decided.iter().flat_map(|decided| decided.lines.iter().cloned().map(Account::Line));
                 let own =
                     [Account::Server, Account::Terminal(name.clone()), Account::Provider(message.provider.clone())];

@@ -37,7 +37,8 @@ pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<S
         return Err(Refused::conflict("name", detail));
     }
     let was_paused = desk.store.end_pause(terminal.id).await?;
-    plan::ask(&desk.questions, |answer| Question::Resume(terminal.id, answer)).await.ok_or_else(stopping)?;
+    let resumed = terminal.clone();
+    plan::ask(&desk.questions, |answer| Question::Resume(resumed, answer)).await.ok_or_else(stopping)?;
     let standing = desk.store.standing(terminal.id).await?.map(|standing| standing.as_str());
     let waiting = desk.store.waiting(terminal.id).await?;
     let number = terminal.number.is_some();

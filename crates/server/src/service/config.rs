@@ -1,21 +1,19 @@
 //! What a server needs to know before it starts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use jiff::civil::Date;
-use line::{Home, Hours};
+use line::Home;
 use link::{Capture, OpenPorts};
 
 use crate::alarms::AlarmConfig;
-use crate::dialer::Money;
 use crate::dialup::{AddressPool, LineConfig};
 use crate::ingest::feeds::FeedConfig;
 use crate::ingest::mail::MailConfig;
 use crate::trunk::DialupServer;
 use calling::dispatch::{Reserve, RetryRules, StormRules};
+use calling::{Money, TerminalConditions};
 use model::directory::Name;
 use store::{Quotas, RefusalRules, Retention};
 
@@ -86,19 +84,4 @@ impl Config {
         }
         named
     }
-}
-
-/// When and how some terminals may be called.
-#[derive(Debug, Clone, Default)]
-pub struct TerminalConditions {
-    /// Which; none: those that no other names.
-    pub terminals: BTreeSet<Name>,
-    /// Hours of the week.
-    pub hours: Hours,
-    /// Days on which they are not called at all.
-    pub closed: BTreeSet<Date>,
-    /// The lines that reach them; none: every line.
-    pub lines: BTreeSet<Name>,
-    /// An alarm is raised for one that was not reached for so long.
-    pub silent_after: Option<Duration>,
 }

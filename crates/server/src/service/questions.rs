@@ -1,19 +1,54 @@
 //! What the operator asks of the loop in which calls are decided.
 
+use std::time::Instant;
+
 use delivery::{TerminalId, Urgency};
 use jiff::{Timestamp, Unit};
 
-use super::{Server, moment};
-use crate::plan::{Plan, PlanEntry, wall};
-use calling::dispatch::{Input, Why};
-use model::alarm::AlarmKind;
-use model::directory::Name;
+use super::Server;
+use crate::dialer::moment;
+use crate::plan::{Plan, PlanEntry, Question, wall};
+use crate::waiting::Decided;
+use calling::Event;
+use calling::dispatch::Why;
+use model::directory::{Name, Terminal};
 use store::Resting;
 
 impl Server {
+    /// Answers. Gives the wake-up, if that has changed.
+    pub(super) async fn asked(&mut self, question: Question) -> Option<Instant> {
+        // Whoever asked may have gone: then the answer goes nowhere.
+        let (event, answer) = match question {
+            Question::Plan { after, limit, answer } => {
+                let _ = answer.send(self.plan(after, limit).await);
+                return None;
+            }
+            Question::Explain(terminal, answer) => {
+                let conditions = self.calling.conditions(&terminal.name);
+                let dispatch = self.calling.dispatch();
+                let _ = answer.send(Decided::of(dispatch, terminal.id, Some(conditions), moment(), wall));
+                return None;
+            }
+            Question::Paused(id, answer) => (Event::Paused(id), Some(answer)),
+            Question::Resume(terminal, answer) => {
+                let Terminal { id, name, number, .. } = terminal;
+                tracing::info!(terminal = %name, "resumed");
+                (Event::Resumed { terminal: id, name, number }, Some(answer))
+            }
+            Question::Added { terminal, name } => (Event::Added { terminal, name }, None),
+            Question::TrustChanged(id) => (Event::TrustChanged(id), None),
+            Question::Removed(id) => (Event::Removed(id), None),
+        };
+        let wake_at = self.handle(event).await;
+        if let Some(answer) = answer {
+            let _ = answer.send(());
+        }
+        wake_at
+    }
+
     /// Who would be called when, as things stand: so many entries after that of `after`. `None`: it has no entry.
     pub(super) async fn plan(&self, after: Option<TerminalId>, limit: usize) -> Option<Plan> {
-        let agenda = self.dispatch.agenda();
+        let agenda = self.calling.dispatch().agenda();
         let begin = match after {
             Some(after) => agenda.iter().position(|id| *id == after)? + 1,
             None => 0,
@@ -22,15 +57,15 @@ impl Server {
         let mut entries = Vec::new();
         for &id in &rest[..limit.min(rest.len())] {
             let Ok(Some(terminal)) = self.store.terminal(id).await else { continue };
-            let waiting = self.dispatch.explain(id, moment());
+            let waiting = self.calling.dispatch().explain(id, moment());
             let at = match waiting.why {
                 Why::Line { .. } => Some(Timestamp::now().round(Unit::Second).unwrap_or_default()),
                 _ => waiting.next.map(wall),
             };
-            let line = self.dispatch.likely_line(id);
+            let line = self.calling.dispatch().likely_line(id);
             let price = line
                 .zip(terminal.number.as_ref())
-                .and_then(|(line, number)| self.dialer.usual_price(line, number, at.unwrap_or_else(Timestamp::now)));
+                .and_then(|(line, number)| self.calling.usual_price(line, number, at.unwrap_or_else(Timestamp::now)));
             entries.push(PlanEntry {
                 terminal: terminal.name.to_string(),
                 messages: self.store.waiting(id).await.unwrap_or_default(),
@@ -78,19 +113,5 @@ impl Server {
                 failures: 0,
             });
         }
-    }
-
-    /// Has a terminal called again that was paused, or whose calls failed for days.
-    pub(super) async fn resume(&mut self, id: TerminalId) {
-        let Ok(Some(terminal)) = self.store.terminal(id).await else { return }; // removed since
-        if let Some(number) = terminal.number.clone()
-            && let Err(error) = self.dialer.resume(number).await
-        {
-            tracing::error!(terminal = %terminal.name, %error, "not stored that it is called again");
-        }
-        tracing::info!(terminal = %terminal.name, "resumed");
-        self.alarms.clear(AlarmKind::DialLoop, &terminal.name).await;
-        self.feed(Input::Resume(id));
-        self.feed_due(&terminal).await;
     }
 }

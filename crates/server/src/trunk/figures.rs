@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::words::{Ended, LinkUp};
-use crate::dialer::UNSEEN;
+use calling::UNSEEN;
 
 /// The rates of lines: telex, and a fast port of a modem.
 const RATES_BPS: std::ops::RangeInclusive<u32> = 50..=100_000_000;

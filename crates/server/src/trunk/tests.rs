@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use delivery::proof::{SecretKey, TerminalCredentials};
+use delivery::proof::{PublicKey, SecretKey, TerminalCredentials};
+use delivery::{ContentType, Digest, MessageHead, MessageId};
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -31,17 +32,20 @@ use super::tunnel::{Entrance, way_out};
 use super::words::{CallState, Ended, Event, LinkUp};
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::dialer::{Dialer, Money, NotPlaced};
+use crate::dialer::{Dialer, moment};
 use crate::dialup::{AddressPool, DialUp, LineState, LinkSettings, Report, Rooms};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
 use crate::metrics::Metrics;
+use calling::dispatch::{LineTerms, RedialRules, RetryRules, Rules};
 use calling::ledger::Tariff;
+use calling::{Calling, Money, Policy};
 use model::account::Account;
 use model::alarm::AlarmKind;
+use model::call::CallRecord;
 use model::directory::{Connection, Terminal, TrustedBy};
-use store::{Last, Store};
+use store::{Handling, Last, NewMessage, Store};
 
 #[tokio::test]
 async fn a_greeting_is_read_back_and_not_one_octet_more() {
@@ -211,24 +215,79 @@ async fn an_event_without_end_or_sense_ends_the_trunk_with_an_alarm() {
     }
 }
 
+/// `calling`, and the hands that carry out what it wants, over a store with one terminal for which something waits.
+struct Caller {
+    calling: Calling,
+    dialer: Dialer,
+}
+
+impl Caller {
+    async fn new(scene: &Scene, line: &Name, tariff: Option<Tariff>, money: Money) -> Self {
+        let tariff = tariff.map(Arc::new);
+        let lines = vec![LineTerms { name: line.clone(), tariff, is_ring_only: false }];
+        let retry =
+            RetryRules { first: PATIENCE, longest: PATIENCE, redials: RedialRules::default(), session_wait: PATIENCE };
+        let policy = Policy {
+            rules: Rules { lines, ..Rules::new(retry) },
+            conditions: Vec::new(),
+            money,
+            home: None,
+            dial_prefixes: BTreeMap::new(),
+            believes_numbers: false,
+        };
+        let (store, dialup) = (scene.store.clone(), scene.dialup.clone());
+        let dialer = Dialer::new(store, dialup, scene.alarms.clone(), scene.metrics.clone());
+        let mut caller = Self { calling: Calling::new(policy, 1, moment()), dialer };
+        caller.handle(calling::Event::Recovered(Box::default())).await;
+        caller.handle(calling::Event::LineFree(line.clone())).await;
+        caller
+    }
+
+    async fn handle(&mut self, event: calling::Event) {
+        self.dialer.handle(&mut self.calling, event).await;
+    }
+}
+
+impl Scene {
+    /// A terminal that can prove itself, and for which a message waits.
+    async fn owner(&self) -> Terminal {
+        let terminal = Terminal {
+            id: TerminalId::from_octets([1; 8]),
+            name: "owner".parse().unwrap(),
+            number: Some("301".parse().unwrap()),
+            address: None,
+            connection: Connection::Down,
+            trusted_by: TrustedBy::default(),
+        };
+        self.store.add_terminal(terminal.clone()).await.unwrap();
+        self.store.register(terminal.id, PublicKey::from_octets([1; 32])).await.unwrap();
+        let content = Bytes::from_static(b"sold out");
+        let head = MessageHead {
+            id: MessageId::now(),
+            content_type: ContentType::octets(),
+            digest: Digest::of(&content),
+            size: content.len() as u64,
+        };
+        let message = NewMessage {
+            head,
+            provider: "vending".parse().unwrap(),
+            content: content.into(),
+            terminals: vec![terminal.id],
+            subscribers: None,
+            handling: Handling::default(),
+        };
+        self.store.accept(message).await.unwrap();
+        terminal
+    }
+}
+
 #[tokio::test]
 async fn a_call_that_no_line_took_has_its_end_and_its_terminal_is_not_being_called() {
     let scene = Scene::new().await;
-    let (store, metrics) = (scene.store.clone(), scene.metrics.clone());
-    let terminal = Terminal {
-        id: TerminalId::from_octets([1; 8]),
-        name: "owner".parse().unwrap(),
-        number: Some("301".parse().unwrap()),
-        address: None,
-        connection: Connection::Down,
-        trusted_by: TrustedBy::default(),
-    };
-    store.add_terminal(terminal.clone()).await.unwrap();
-    let dialer =
-        Dialer::open(store.clone(), scene.dialup.clone(), Money::default(), BTreeMap::new(), scene.alarms, metrics);
+    let terminal = scene.owner().await;
+    let store = &scene.store;
     // As one is whose trunk is lost between the decision and the order.
-    let placed = dialer.await.unwrap().place(terminal.clone(), &"pop.line-9".parse().unwrap(), None).await;
-    assert!(matches!(placed, Err(NotPlaced::NoLine(_))), "{placed:?}");
+    Caller::new(&scene, &"pop.line-9".parse().unwrap(), None, Money::default()).await;
     let calls = store.calls(Last(10)).await.unwrap();
     let [call] = calls.as_slice() else { panic!("{calls:?}") };
     assert_eq!(call.outcome.as_deref(), Some("line taken"));
@@ -293,24 +352,14 @@ async fn a_lie_about_a_call_costs_what_was_reserved_for_it_and_the_liar_does_not
         let said = format!("{up:?} {ended:?}");
         let mut scene = Scene::new().await;
         scene.caught_up().await;
-        let (store, line): (_, Name) = (scene.store.clone(), "pop.line-1".parse().unwrap());
-        let terminal = Terminal {
-            id: TerminalId::from_octets([1; 8]),
-            name: "owner".parse().unwrap(),
-            number: Some("301".parse().unwrap()),
-            address: None,
-            connection: Connection::Down,
-            trusted_by: TrustedBy::default(),
-        };
-        store.add_terminal(terminal.clone()).await.unwrap();
+        let line: Name = "pop.line-1".parse().unwrap();
+        scene.owner().await;
         let tariff: Tariff = toml::from_str("name = \"t\"\n[octets]\nquantum = 1000\nprice = \"1\"").unwrap();
         let money = Money { octets_max: 10_000, ..Money::default() };
-        let tariffs = BTreeMap::from([(line.clone(), Arc::new(tariff))]);
-        let (alarms, metrics) = (scene.alarms.clone(), scene.metrics.clone());
-        let dialer = Dialer::open(store.clone(), scene.dialup.clone(), money, tariffs, alarms, metrics);
-        let mut dialer = dialer.await.unwrap();
-        let call = dialer.place(terminal, &line, None).await.unwrap();
-        let reserved = dialer.spent(&Account::Server).0;
+        let mut caller = Caller::new(&scene, &line, Some(tariff), money).await;
+        let calls = scene.store.calls(Last(1)).await.unwrap();
+        let [CallRecord { id: call, .. }] = calls.as_slice() else { panic!("{calls:?}") };
+        let reserved = caller.calling.spent(&Account::Server).0;
         assert_eq!(reserved, "10".parse().unwrap());
         let asked = timeout(PATIENCE, scene.asked.recv()).await.unwrap().unwrap();
         assert_eq!(asked, format!("PUT /calls/{call}"));
@@ -319,14 +368,16 @@ async fn a_lie_about_a_call_costs_what_was_reserved_for_it_and_the_liar_does_not
         }
         let report = timeout(PATIENCE, async {
             loop {
-                if let Some(Report::Ended { outcome, record, lasted, .. }) = scene.reports.recv().await {
-                    return (outcome, record, lasted);
+                if let Some(Report::Ended { terminal: Some(terminal), outcome, record, lasted }) =
+                    scene.reports.recv().await
+                {
+                    return (terminal, outcome, record, lasted);
                 }
             }
         });
-        let (outcome, record, lasted) = report.await.unwrap();
-        dialer.ended(&record, &outcome, lasted).await;
-        assert_eq!(dialer.spent(&Account::Server).0, reserved, "{said}");
+        let (terminal, outcome, record, lasted) = report.await.unwrap();
+        caller.handle(calling::Event::Ended { terminal, outcome, record: record.clone(), lasted }).await;
+        assert_eq!(caller.calling.spent(&Account::Server).0, reserved, "{said}");
         assert!(record.octets_out + record.octets_in <= 10_000, "{said}");
         assert!(record.connected_at.is_none_or(|at| record.placed_at <= at && Some(at) <= record.ended_at), "{said}");
         assert!(scene.is_called_a_liar().await, "{said}");

@@ -259,7 +259,8 @@ async fn old_calls_go_but_for_evidence_the_last_with_each_terminal_and_what_this
             longest: Duration::ZERO,
             accounts: vec![accounts[0].clone(), model::account::Account::Line("line".parse().unwrap())],
         };
-        store.reserve(reservation).await.unwrap();
+        let reserve = move |db: &rusqlite::Connection| ledger::keep(db, reservation);
+        store.writer.run(reserve).await.unwrap();
     }
     assert_eq!(store.clean_calls(&now, 5 * DAY).await.unwrap(), 3);
     let left: Vec<_> = store.calls(Last(10)).await.unwrap().into_iter().map(|call| call.id).collect();

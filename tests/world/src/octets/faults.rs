@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use calling::dispatch::{Dispatch, Input};
+use ::calling::{Calling, Event as Fact};
 use exchange::{Settings, StationId};
 use jiff::Timestamp;
 
 use super::names::terminal_number;
 use super::wire::Happened;
 use super::{Event, LINES, OctetWorld, SECOND, open};
-use crate::people::id;
+use crate::people::name;
 
 impl OctetWorld {
     pub(super) fn on_stranger(&mut self, what: Happened) {
@@ -71,6 +71,11 @@ impl OctetWorld {
                 released.into_iter().for_each(|terminal| self.feed_due(terminal));
             }
             Event::Online => self.go_online(),
+            Event::Resume(terminal) => {
+                let number = u32::try_from(terminal).ok().and_then(|index| terminal_number(index).parse().ok());
+                let (id, name) = (self.terminals[terminal].id, name(&format!("t{terminal}")));
+                self.feed(Fact::Resumed { terminal: id, name, number });
+            }
             Event::StrangerHangsUp => {
                 self.stranger.close();
                 self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: false });
@@ -148,14 +153,15 @@ impl OctetWorld {
         }
         self.store = None;
         self.store = Some(open(&self.folder));
-        self.dispatch = Dispatch::new(self.rules.clone(), self.chance.next());
-        self.dispatch_at = None;
+        let seed = self.chance.next();
+        self.calling = Calling::new(self.policy.clone(), seed, super::moment(self.start, self.now));
+        self.calling_at = None;
         let at = self.now.duration_since(self.start);
         self.report.checks.restarted();
-        let before: Vec<_> = self.report.checks.unanswered().collect();
-        for (terminal, placed) in before {
-            self.feed(Input::CalledBefore { terminal: id(terminal), ago: at - placed });
-        }
+        let number = |terminal| terminal_number(terminal).parse().expect("a number");
+        let before =
+            self.report.checks.unanswered().map(|(terminal, placed)| (number(terminal), at - placed)).collect();
+        self.start_server(before);
         self.learn_verdicts();
         for message in self.open.clone() {
             let found = self.runtime.block_on(self.store().message(message)).expect("the disk works");
@@ -163,9 +169,6 @@ impl OctetWorld {
             if !waits {
                 self.breach(format!("{message} was accepted and does not wait after a crash"));
             }
-        }
-        for terminal in 0..self.terminals.len() {
-            self.feed_due(self.terminals[terminal].id);
         }
     }
 }

@@ -19,6 +19,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Placed {
     pub(super) terminal: TerminalId,
     pub(super) record: CallRecord,
+    pub(super) began: Instant,
     pub(super) is_connected: bool,
     pub(super) plan: Plan,
     pub(super) under_way: Option<MessageId>,
@@ -88,10 +89,11 @@ impl LineEnd {
 }
 
 impl Placed {
-    pub(super) fn new(terminal: TerminalId, record: CallRecord) -> Self {
+    pub(super) fn new(terminal: TerminalId, record: CallRecord, began: Instant) -> Self {
         Self {
             terminal,
             record,
+            began,
             is_connected: false,
             plan: Plan::default(),
             under_way: None,

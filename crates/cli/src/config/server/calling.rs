@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use calling::TerminalConditions;
 use calling::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
 use jiff::civil::Date;
 use line::{Hours, Window};
 use model::directory::Name;
-use server::TerminalConditions;
 use store::RefusalRules;
 
 use crate::config::section::Section;

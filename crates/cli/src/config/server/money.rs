@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use calling::Money;
 use calling::ledger::{BreakerRules, Budget, Tariff, TariffBook};
 use model::account::Account;
 use model::directory::Name;
 use model::money::Micros;
-use server::dialer::Money;
 
 use crate::config::section::Section;
 

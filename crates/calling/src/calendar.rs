@@ -1,15 +1,33 @@
-//! When and how which terminal may be called, by the config.
+//! Pure. When and how which terminal may be called, by the config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TerminalConditions;
-use calling::dispatch::{Conditions, Route};
+use jiff::civil::Date;
+use line::Hours;
+
+use crate::dispatch::{Conditions, Route};
 use model::directory::Name;
 
+/// When and how some terminals may be called.
+#[derive(Debug, Clone, Default)]
+pub struct TerminalConditions {
+    /// Which; none: those that no other names.
+    pub terminals: BTreeSet<Name>,
+    /// Hours of the week.
+    pub hours: Hours,
+    /// Days on which they are not called at all.
+    pub closed: BTreeSet<Date>,
+    /// The lines that reach them; none: every line.
+    pub lines: BTreeSet<Name>,
+    /// An alarm is raised for one that was not reached for this long.
+    pub silent_after: Option<Duration>,
+}
+
 /// What holds for which terminal.
-pub(super) struct Calendar {
+#[derive(Debug)]
+pub(crate) struct Calendar {
     by_name: BTreeMap<Name, usize>,
     usual: Option<usize>,
     all: Vec<(Arc<Conditions>, Option<Duration>)>,
@@ -17,7 +35,7 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    pub(super) fn new(rules: Vec<TerminalConditions>) -> Self {
+    pub(crate) fn new(rules: Vec<TerminalConditions>) -> Self {
         let mut calendar = Self { by_name: BTreeMap::new(), usual: None, all: Vec::new(), none: Arc::default() };
         for (index, rule) in rules.into_iter().enumerate() {
             let TerminalConditions { terminals, hours, closed, lines, silent_after } = rule;
@@ -37,12 +55,7 @@ impl Calendar {
         calendar
     }
 
-    /// Whether the silence of any terminal is watched.
-    pub(super) fn watches(&self) -> bool {
-        self.all.iter().any(|(_, silent_after)| silent_after.is_some())
-    }
-
-    pub(super) fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
+    pub(crate) fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
         let index = self.by_name.get(terminal).copied().or(self.usual);
         index.map_or((&self.none, None), |index| (&self.all[index].0, self.all[index].1))
     }
