@@ -1,6 +1,7 @@
 //! The rules of this project that no compiler knows, each a function from what is in the tree to its breaches.
 
 mod circles;
+mod clocks;
 mod code;
 mod content;
 mod manifest;
@@ -37,7 +38,7 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Checks the rules that no compiler knows: purity, rooms, circles, names, sizes, leftovers. Lists each breach as file:line
+/// Checks the rules that no compiler knows: purity, clocks, rooms, circles, names, sizes, leftovers. Lists each breach as file:line
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Tidy {
     /// Shows the circles between modules instead, with every use in them and the fewest uses to cut
@@ -67,6 +68,7 @@ fn check(workspace: &Workspace, tree: &Tree) -> anyhow::Result<()> {
     let mut breaches = [
         purity::check(tree),
         circles::check(tree),
+        clocks::check(tree),
         content::check(tree),
         manifest::check(tree),
         rooms::check(tree, &rooms::Room::read_all(workspace)?),

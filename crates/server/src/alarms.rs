@@ -248,7 +248,7 @@ impl Room {
         let (kind, subject) = (AlarmKind::Store, "store".to_owned());
         let disk_full = self.store.counts().disk_full;
         let is_refusing = std::mem::replace(&mut self.disk_full, disk_full) != disk_full;
-        let detail = match self.store.health().await {
+        let detail = match self.store.health(Timestamp::now()).await {
             // A disk that takes little things and no large ones is full, too.
             Health::Ready if !is_refusing => None,
             Health::Ready | Health::Full => {

@@ -165,7 +165,7 @@ impl Intake {
     /// [`Refusal::Token`] or [`Refusal::Store`].
     pub async fn recognise(&self, token: Option<&str>) -> Result<Provider, Refusal> {
         let token = token.ok_or(Refusal::Token)?;
-        self.store.provider_with_token(TokenHash::of(token)).await?.ok_or(Refusal::Token)
+        self.store.provider_with_token(TokenHash::of(token), Timestamp::now()).await?.ok_or(Refusal::Token)
     }
 
     /// Begins to take in a content of bounded size and number, from a terminal's outbox.
@@ -251,7 +251,7 @@ impl Intake {
         told.extend(subscribers.iter().flatten().map(|subscriber| subscriber.terminal));
         let provider = provider.name;
         let message = NewMessage { head, provider: provider.clone(), content, terminals, subscribers, handling };
-        let accepted = self.store.accept(message).await?;
+        let accepted = self.store.accept(message, Timestamp::now()).await?;
         let (id, envelopes) = (accepted.id, accepted.envelopes);
         if accepted.is_repeated {
             tracing::info!(message_id = %id, %provider, "message submitted again");
@@ -271,7 +271,8 @@ impl Intake {
     /// # Errors
     /// [`Refusal::Store`], or [`Refusal::Full`].
     pub async fn cancel(&self, provider: Provider, id: MessageId) -> Result<Option<Cancelled>, Refusal> {
-        let cancelled = self.store.cancel(id, Some(provider.name.clone()), "cancelled by its provider").await?;
+        let cancelled =
+            self.store.cancel(id, Some(provider.name.clone()), "cancelled by its provider", Timestamp::now()).await?;
         if let Some(Cancelled { cancelled, under_way, settled }) = cancelled {
             tracing::info!(message_id = %id, provider = %provider.name, cancelled, under_way, settled, "message cancelled");
         }

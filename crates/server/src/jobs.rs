@@ -31,6 +31,7 @@ pub async fn perform(store: &Store, job: Job) -> Option<Event> {
 }
 
 async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
+    let now = Timestamp::now();
     match job.clone() {
         Job::Look(terminal) => {
             let found = find(store, terminal).await?;
@@ -41,8 +42,8 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
             let candidate = match find(store, terminal).await? {
                 None => None,
                 Some(found) => {
-                    let provider = store.first_provider(terminal).await?;
-                    let is_invited = store.standing(terminal).await? == Some(Standing::Invited);
+                    let provider = store.first_provider(terminal, now).await?;
+                    let is_invited = store.standing(terminal, now).await? == Some(Standing::Invited);
                     Some(Box::new(Candidate { found, provider, is_invited }))
                 }
             };
@@ -57,9 +58,9 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
         Job::Disconnect { terminal, call } => store.end_connection(terminal, call).await?,
         Job::Settle { call, amount } => store.settle_call(call, amount).await?,
         Job::KeepLoop { number, dial_loop } => store.set_dial_loop(number, dial_loop).await?,
-        Job::Close(record) => store.record_call(*record).await?,
+        Job::Close(record) => store.record_call(*record, now).await?,
         Job::LeaveOut { terminal, message } => {
-            store.settle(message, terminal, Verdict::Failed, POISON.to_owned()).await?;
+            store.settle(message, terminal, Verdict::Failed, POISON.to_owned(), now).await?;
             let found = store.terminal(terminal).await?;
             return Ok(found.map(|found| Event::LeftOut { message, name: found.name }));
         }
@@ -70,14 +71,15 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
 
 async fn find(store: &Store, terminal: delivery::TerminalId) -> Result<Option<Found>, StoreError> {
     let Some(found) = store.terminal(terminal).await? else { return Ok(None) };
-    let waits = store.demand(terminal).await?.map(|(most, may_be_called)| waits(&most, may_be_called));
+    let waits =
+        store.demand(terminal, Timestamp::now()).await?.map(|(most, may_be_called)| waits(&most, may_be_called));
     Ok(Some(Found { terminal: found, waits }))
 }
 
 async fn find_all(store: &Store) -> Result<Vec<Found>, StoreError> {
     // Each by a thread of its own.
-    let (urgencies, (unprovable, terminals)) = tokio::try_join!(store.urgencies(), async {
-        Ok((store.due_to_nobody().await?, store.terminals_due().await?))
+    let (urgencies, (unprovable, terminals)) = tokio::try_join!(store.urgencies(Timestamp::now()), async {
+        Ok((store.due_to_nobody(Timestamp::now()).await?, store.terminals_due().await?))
     })?;
     let paused = store.paused().await?;
     let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
@@ -123,7 +125,7 @@ pub async fn recover(
     let mut recalled = Vec::new();
     for CallAway { record, terminal, .. } in calls {
         let Some(terminal) = terminal else { continue };
-        let is_invited = store.standing(terminal).await? == Some(Standing::Invited);
+        let is_invited = store.standing(terminal, at).await? == Some(Standing::Invited);
         recalled.push(Recalled { terminal, call: record.id, via: record.via, is_invited });
     }
     Ok(Recovered {

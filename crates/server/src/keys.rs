@@ -18,6 +18,7 @@ use delivery::proof::{
     ServerKeyListError, write_secret,
 };
 use delivery::{Courier, StateFolderError, StateLock, TerminalId};
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::Admitted;
@@ -243,7 +244,7 @@ impl ServerKeys {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let trust = self.store.trust(terminal).await?;
+        let trust = self.store.trust(terminal, Timestamp::now()).await?;
         let Some(pin) = trust.pin() else {
             return Err(if trust.shut_out_at.is_some() { NotTrusted::ShutOut } else { NotTrusted::NotEnrolled });
         };
@@ -267,7 +268,7 @@ impl ServerKeys {
         let Some(secret) = candidate.secret_for(&proved) else { return Ok(None) };
         let key = courier.enrol(secret).await.map_err(NotAdmitted::Enrol)?;
         let terminal = candidate.terminal();
-        if !self.store.enrol(terminal, secret.clone(), key).await? {
+        if !self.store.enrol(terminal, secret.clone(), key, Timestamp::now()).await? {
             return Err(NotAdmitted::InvitationOver);
         }
         // The key that it had is good for nothing any more.
@@ -311,14 +312,14 @@ impl ServerKeys {
             }
             keys.in_use().map(|key| key.public).collect::<Vec<_>>()
         };
-        let told = self.store.trust(terminal).await?.told;
+        let told = self.store.trust(terminal, Timestamp::now()).await?.told;
         let list = ServerKeyList::new(in_use)?;
         Ok((told.as_ref() != Some(&list)).then_some(list))
     }
 
     /// A terminal has these keys on its disk. On return that is on ours.
     pub(crate) async fn told(&self, terminal: TerminalId, keys: ServerKeyList) -> Result<(), StoreError> {
-        self.store.told_server_keys(terminal, keys).await
+        self.store.told_server_keys(terminal, keys, Timestamp::now()).await
     }
 
     fn each(&self, act: impl Fn(&ServerKey)) {
@@ -363,7 +364,7 @@ mod tests {
     use super::*;
 
     fn open(folder: &TempDir) -> ServerKeys {
-        ServerKeys::open(folder.path(), Store::open(folder.path()).unwrap()).unwrap()
+        ServerKeys::open(folder.path(), Store::open(folder.path(), Timestamp::now()).unwrap()).unwrap()
     }
 
     fn told(keys: &[PublicKey]) -> Trust {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -316,7 +317,7 @@ impl Metrics {
             counted.lines.get_or_create(&StateLabel { state }).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         counted.connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
-        counted.disk_ready.set(i64::from(matches!(store.health().await, Health::Ready)));
+        counted.disk_ready.set(i64::from(matches!(store.health(Timestamp::now()).await, Health::Ready)));
         let mut text = String::new();
         encode(&mut text, &counted.registry).expect("a string takes everything");
         text

@@ -354,7 +354,7 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
 async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let name = terminal.name.clone();
-    if !desk.store.remove_terminal(name.clone()).await? {
+    if !desk.store.remove_terminal(name.clone(), Timestamp::now()).await? {
         return Err(Refused::missing("name", no_terminal(&name)));
     }
     desk.keys.revoke(terminal.id, "removed");
@@ -422,7 +422,7 @@ async fn invite(
 /// Says nothing more to a terminal: at once, and whatever it holds.
 async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
-    desk.store.shut_out(terminal.id).await?;
+    desk.store.shut_out(terminal.id, Timestamp::now()).await?;
     desk.keys.revoke(terminal.id, "shut out");
     desk.end_dialling(&terminal);
     tracing::warn!(terminal = %terminal.name, "shut out");

@@ -8,6 +8,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +63,7 @@ async fn show(State(watched): State<Watched>, headers: HeaderMap) -> Response {
 }
 
 async fn ready(State(watched): State<Watched>) -> (StatusCode, &'static str) {
-    match watched.store.health().await {
+    match watched.store.health(Timestamp::now()).await {
         Health::Ready => (StatusCode::OK, "ready\n"),
         Health::Full => (StatusCode::SERVICE_UNAVAILABLE, "the disk is full\n"),
         Health::Failing(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store fails\n"),

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use delivery::proof::KeyFileError;
 use delivery::{StateFolderError, TerminalId};
-use jiff::Zoned;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -103,8 +103,8 @@ pub fn operator_socket(state: &Path) -> PathBuf {
 /// # Errors
 /// [`ServeError`] if it cannot start.
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let store =
-        Store::open(&config.state).map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
+    let store = Store::open(&config.state, Timestamp::now())
+        .map_err(|source| ServeError::Store { path: config.state.clone(), source })?;
     let store = store.with_quotas(config.quotas).with_refusals(config.refusals);
     let keys = ServerKeys::open(&config.state, store.clone())?;
     let named_in_config = config.providers();

@@ -57,7 +57,7 @@ async fn keep_time(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>, shutdown:
     loop {
         expire(store).await;
         release(store, due).await;
-        if let Err(error) = store.record_again().await {
+        if let Err(error) = store.record_again(Timestamp::now()).await {
             tracing::error!(%error, "records of calls that are over are not written yet: what was under way on them waits");
         }
         let mut wake_at = Instant::now() + SLEEP_MAX;
@@ -145,7 +145,7 @@ async fn clean(store: &Store, retention: Retention) {
     if let Err(error) = store.heed_clock(Timestamp::now()).await {
         tracing::error!(%error, "what waits by a clock that was wrong still does");
     }
-    if let Err(error) = store.settle_orphans().await {
+    if let Err(error) = store.settle_orphans(Timestamp::now()).await {
         tracing::error!(%error, "what waits for terminals that were removed has no verdict yet");
     }
     let age = SignedDuration::try_from(retention.rows).unwrap_or(SignedDuration::MAX);

@@ -25,8 +25,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it must not be given to anybody.
-    pub async fn note_away(&self, away: CallAway) -> Result<(), StoreError> {
-        self.record_call(away.record.clone()).await?;
+    pub async fn note_away(&self, away: CallAway, now: Timestamp) -> Result<(), StoreError> {
+        self.record_call(away.record.clone(), now).await?;
         self.writer
             .run(move |db| {
                 let terminal = away.terminal.map(|terminal| terminal.to_string());
@@ -102,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_at_a_dial_up_server_is_asked_for_until_its_end_is_known() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let record = CallRecord::begin(
             CallId::now(),
             Timestamp::now(),
@@ -113,9 +113,9 @@ mod tests {
         );
         let (call, terminal) = (record.id, Some(TerminalId::from_octets([1; 8])));
         let over_at = Timestamp::now() + Duration::from_secs(60);
-        store.note_away(CallAway { record, terminal, over_at }).await.unwrap();
+        store.note_away(CallAway { record, terminal, over_at }, Timestamp::now()).await.unwrap();
         drop(store);
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let away = store.calls_away().await.unwrap();
         assert_eq!((away.len(), away[0].record.id, away[0].terminal), (1, call, terminal));
         assert_eq!(store.call(call).await.unwrap().map(|record| record.id), Some(call));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use delivery::proof::write_secret;
 use delivery::{Digest, private_folder};
@@ -21,7 +21,8 @@ use rusqlite::backup::StepResult;
 use super::content::{Contents, sync_folder, write_synced};
 use super::files::KEY_FILE;
 use super::files::{DATABASE, DatabaseFile};
-use super::{Store, StoreError, now, open_to_read};
+use super::stopwatch::Stopwatch;
+use super::{Store, StoreError, open_to_read};
 
 /// Pages copied in one step: 1 MB, which is on the disk before the next. A disk that has to take hundreds of megabytes at once keeps
 /// every commit waiting that long.
@@ -64,14 +65,14 @@ const IS_BACKUP: i32 = 0x5249_4e47;
 
 /// Of a database that is a backup: what waits in it may have been delivered since. It is in doubt, so that no terminal has what gets
 /// another verdict. Gives of how many messages that is so.
-pub(super) fn doubt_all(db: &Database) -> Result<usize, StoreError> {
+pub(super) fn doubt_all(db: &Database, now: i64) -> Result<usize, StoreError> {
     let mark: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if mark != IS_BACKUP {
         return Ok(0);
     }
     db.pragma_update(None, "application_id", 0)?;
     let doubt = "UPDATE envelopes SET in_doubt_since = ?1 WHERE verdict IS NULL AND in_doubt_since IS NULL";
-    Ok(db.execute(doubt, [now()])?)
+    Ok(db.execute(doubt, [now])?)
 }
 
 /// Why there is no backup.
@@ -175,7 +176,7 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         if counters.is_stopped.load(Ordering::Relaxed) {
             return Err(BackupError::Stopped);
         }
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let content = contents.get(digest).ok().flatten().ok_or(BackupError::Damaged(digest))?;
         let path = into.join(digest.to_string());
         write_synced(&path, &content).map_err(|error| write(&path, error))?;
@@ -196,7 +197,7 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
 }
 
 /// Leaves the disk to others for a while.
-fn pause_after(began: Instant) {
+fn pause_after(began: Stopwatch) {
     thread::sleep(began.elapsed().min(PAUSE_MAX));
 }
 
@@ -214,7 +215,7 @@ fn copy_database(
         if counters.is_stopped.load(Ordering::Relaxed) {
             return Err(BackupError::Stopped);
         }
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let step = backup.step(STEP_PAGES)?;
         sync()?;
         let progress = backup.progress();

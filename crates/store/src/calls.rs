@@ -24,8 +24,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]. The record of a call that is over is kept, and written when the disk takes it.
-    pub async fn record_call(&self, record: CallRecord) -> Result<(), StoreError> {
-        let written = self.write_call(record.clone()).await;
+    pub async fn record_call(&self, record: CallRecord, now: Timestamp) -> Result<(), StoreError> {
+        let written = self.write_call(record.clone(), now).await;
         if written.is_err() && record.ended_at.is_some() {
             let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
             if unwritten.len() < UNWRITTEN_MAX {
@@ -40,11 +40,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: they are kept on.
-    pub async fn record_again(&self) -> Result<(), StoreError> {
+    pub async fn record_again(&self, now: Timestamp) -> Result<(), StoreError> {
         let records = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
         let mut all = Ok(());
         for record in records {
-            if let Err(error) = self.record_call(record).await {
+            if let Err(error) = self.record_call(record, now).await {
                 all = Err(error);
             }
         }
@@ -101,8 +101,18 @@ impl Store {
         ended
     }
 
-    async fn write_call(&self, record: CallRecord) -> Result<(), StoreError> {
-        self.writer.run(move |db| write(db, &record)).await
+    async fn write_call(&self, record: CallRecord, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
+        self.writer
+            .run(move |db| {
+                write(db, &record)?;
+                // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
+                if record.ended_at.is_some() {
+                    release(db, record.id, "the call ended", Doubt::Raised, now)?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// A terminal that was rung by this call has not come in time: the outcome of the ring is that.
@@ -222,9 +232,5 @@ fn write(db: &Database, record: &CallRecord) -> Result<(), StoreError> {
             i64::try_from(record.octets_in).unwrap_or(i64::MAX),
             record.kind,
         ])?;
-    // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
-    if record.ended_at.is_some() {
-        release(db, record.id, "the call ended", Doubt::Raised)?;
-    }
     Ok(())
 }

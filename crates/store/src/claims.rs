@@ -22,7 +22,7 @@ use super::deliveries::{Doubt, end};
 use super::keys::IS_TRUSTED;
 use super::rows::{parse, read_head, read_urgency};
 use super::verdicts::give;
-use super::{Store, StoreError, now, run_blocking};
+use super::{Store, StoreError, run_blocking};
 use model::verdict::Verdict;
 
 /// What came of [`Store::begin`].
@@ -72,14 +72,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: the message must not be sent.
-    pub async fn begin(&self, id: MessageId, terminal: TerminalId, call: CallId) -> Result<Claim, StoreError> {
-        let found = self.writer.run(move |db| mark(db, id, &terminal.to_string(), &call.to_string())).await;
+    pub async fn begin(
+        &self,
+        id: MessageId,
+        terminal: TerminalId,
+        call: CallId,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let at = now.as_millisecond();
+        let found = self.writer.run(move |db| mark(db, id, &terminal.to_string(), &call.to_string(), at)).await;
         let marked = match found {
             Ok(Found::Marked(marked)) => *marked,
             Ok(Found::Refused(why)) => return Ok(why),
             // The transaction is undone: nothing is marked.
             Err(StoreError::Damaged { .. }) => {
-                self.quarantine(id, "the content is damaged").await?;
+                self.quarantine(id, "the content is damaged", now).await?;
                 return Ok(Claim::Settled);
             }
             Err(error) => return Err(error),
@@ -97,22 +104,29 @@ impl Store {
             Ok(Some(content)) => Ok(Claim::Begun(Box::new(Begun { head, manner, content, was_brought }))),
             // A damaged content is never delivered, and never keeps the others waiting.
             Ok(None) | Err(StoreError::Damaged { .. }) => {
-                self.end_delivery(id, terminal, call, "its content is damaged".to_owned(), Doubt::Unchanged).await?;
-                self.quarantine(id, "the content is damaged").await?;
+                self.end_delivery(id, terminal, call, "its content is damaged".to_owned(), Doubt::Unchanged, now)
+                    .await?;
+                self.quarantine(id, "the content is damaged", now).await?;
                 Ok(Claim::Settled)
             }
             Err(error) => {
                 tracing::error!(message_id = %id, %error, "content cannot be read");
-                self.end_delivery(id, terminal, call, "its content could not be read".to_owned(), Doubt::Unchanged)
-                    .await?;
+                self.end_delivery(
+                    id,
+                    terminal,
+                    call,
+                    "its content could not be read".to_owned(),
+                    Doubt::Unchanged,
+                    now,
+                )
+                .await?;
                 Ok(Claim::Unreadable)
             }
         }
     }
 }
 
-fn mark(db: &Database, id: MessageId, terminal: &str, call: &str) -> Result<Found, StoreError> {
-    let now = now();
+fn mark(db: &Database, id: MessageId, terminal: &str, call: &str, now: i64) -> Result<Found, StoreError> {
     let sql = format!(
         "SELECT m.id, m.content_type, m.digest, m.size, m.kept, c.content, m.urgency, m.topic, m.expires_at, m.seq, e.under_way,
            e.verdict IS NOT NULL, e.pending_verdict IS NOT NULL,
@@ -149,7 +163,7 @@ fn mark(db: &Database, id: MessageId, terminal: &str, call: &str) -> Result<Foun
     }
     if !is_trusted {
         if has_it {
-            end(db, seq, terminal, call, "the terminal is not trusted any more", Doubt::Unchanged)?;
+            end(db, seq, terminal, call, "the terminal is not trusted any more", Doubt::Unchanged, now)?;
         }
         return Ok(Found::Refused(Claim::Distrusted));
     }

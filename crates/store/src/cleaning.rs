@@ -2,13 +2,14 @@
 //! kept tells of them.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use delivery::Digest;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::fan_out::{is_unfinished, unfinished, unwind_some};
+use super::stopwatch::Stopwatch;
 use super::{Store, StoreError, run_blocking};
 
 /// Rows that are looked for at once.
@@ -79,7 +80,7 @@ impl Store {
         let mut cleaned = Cleaned::default();
         self.unwind_unfinished().await?;
         loop {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let batch = self.writer.run(move |db| drop_contents(db, contents_before)).await?;
             let Dropped { contents, files } = batch.done;
             cleaned.contents += contents;
@@ -91,7 +92,7 @@ impl Store {
             pause_after(began).await;
         }
         loop {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let batch = self.writer.run(move |db| remove_rows(db, rows_before)).await?;
             cleaned.messages += batch.done;
             if batch.is_last {
@@ -112,13 +113,13 @@ impl Store {
         let day = before.to_zoned(now.time_zone().clone()).date().min(now.date().first_of_month());
         let (mut removed, mut after) = (0, Some((i64::MIN, i64::MIN)));
         while let Some(from) = after {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let some = self.writer.run(move |db| remove_calls(db, before.as_millisecond(), from)).await?;
             (removed, after) = (removed + some.0, some.1);
             pause_after(began).await;
         }
         loop {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let day = day.to_string();
             let removed =
                 self.writer.run(move |db| Ok(db.prepare_cached(SPENT_BEFORE)?.execute(params![day, BATCH])?));
@@ -155,7 +156,7 @@ impl Store {
         let files = run_blocking("list", move || contents.list()).await?;
         let mut removed = 0;
         for files in files.chunks(FILES_BATCH) {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let files = files.to_vec();
             let unnamed = self.reader.survey(move |db| {
                 let mut unnamed = Vec::new();
@@ -179,7 +180,7 @@ impl Store {
             let contents = self.contents.clone();
             // On the writer's thread: whoever names a file has named it before this, or has it pinned.
             let swept = self.writer.run(move |db| {
-                let began = Instant::now();
+                let began = Stopwatch::start();
                 let mut removed = 0;
                 while let Some(digest) = files.pop() {
                     removed += u64::from(contents.remove_unless(digest, || is_named(db, digest))?);
@@ -197,7 +198,7 @@ impl Store {
 }
 
 /// Leaves the disk to others for a while.
-async fn pause_after(began: Instant) {
+async fn pause_after(began: Stopwatch) {
     tokio::time::sleep((began.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX)).await;
 }
 
@@ -227,7 +228,7 @@ pub(super) const WITH_CONTENT: &str = "SELECT seq, kept, digest FROM messages
     WHERE settled_at IS NOT NULL AND settled_at <= ?1 AND kept IN ('row', 'file') ORDER BY settled_at LIMIT ?2";
 
 fn drop_contents(db: &Database, before: i64) -> Result<Batch<Dropped>, StoreError> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut done = Dropped::default();
     let mut select = db.prepare_cached(WITH_CONTENT)?;
     let mut delete = db.prepare_cached("DELETE FROM contents WHERE message = ?1")?;
@@ -264,7 +265,7 @@ pub(super) const SPENT_BEFORE: &str =
 
 /// Removes some calls; how many, and how far that came, if it did not come to the end.
 fn remove_calls(db: &Database, before: i64, mut from: (i64, i64)) -> Result<(u64, Option<(i64, i64)>), StoreError> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut select = db.prepare_cached(CALLS_BEFORE)?;
     let mut delete = db.prepare_cached("DELETE FROM calls WHERE rowid = ?1")?;
     let mut removed = 0;
@@ -296,7 +297,7 @@ pub(super) const ENVELOPES_OF: &str = "SELECT terminal FROM envelopes WHERE mess
 
 /// A message of many envelopes goes in several batches, its own row last.
 fn remove_rows(db: &Database, before: i64) -> Result<Batch<u64>, StoreError> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut done = 0;
     let mut select = db.prepare_cached(WITHOUT_CONTENT)?;
     let mut select_envelopes = db.prepare_cached(ENVELOPES_OF)?;

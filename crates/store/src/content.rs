@@ -79,7 +79,9 @@ impl Contents {
 
     /// A new file for a content that has no digest yet. Two submissions of the same content may be under way: each writes its own.
     pub(super) fn part(&self) -> io::Result<(PartFile, File)> {
-        let path = self.folder.join(format!("{}{PART}", delivery::MessageId::now()));
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(|error| io::Error::other(error.to_string()))?;
+        let path = self.folder.join(format!("{:032x}{PART}", u128::from_be_bytes(name)));
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok((PartFile::new(path), file))
     }

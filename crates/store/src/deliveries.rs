@@ -14,7 +14,7 @@ use super::pauses::is_paused;
 use super::rows::{parse, read_count, read_urgency};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give_pending;
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 use model::verdict::Verdict;
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
@@ -46,7 +46,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn due(&self, terminal: TerminalId) -> Result<Vec<Due>, StoreError> {
+    pub async fn due(&self, terminal: TerminalId, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+        let at = now.as_millisecond();
         let (mut due, damaged) = self
             .reader
             .run(move |db| {
@@ -55,7 +56,7 @@ impl Store {
                      WHERE e.terminal = ?1 AND {IS_DUE} AND coalesce(m.waiting, 1) > 0 AND NOT {NOT_TAKEN}
                      ORDER BY e.urgency, e.message LIMIT ?3"
                 ))?;
-                let mut rows = select.query(params![terminal.to_string(), now(), DUE_MAX])?;
+                let mut rows = select.query(params![terminal.to_string(), at, DUE_MAX])?;
                 let (mut due, mut damaged) = (Vec::new(), Vec::new());
                 while let Some(row) = rows.next()? {
                     let id = row.get::<_, Option<String>>(0)?.unwrap_or_default();
@@ -68,7 +69,7 @@ impl Store {
             })
             .await?;
         for seq in damaged {
-            self.quarantine_row(seq).await?;
+            self.quarantine_row(seq, now).await?;
         }
         // Ids sort by time; their base64url text, which the database would sort, does not.
         due.sort_unstable();
@@ -79,16 +80,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn urgencies(&self) -> Result<Vec<MostUrgent>, StoreError> {
+    pub async fn urgencies(&self, now: Timestamp) -> Result<Vec<MostUrgent>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .survey(move |db| {
                 let mut select = db.prepare_cached(&first_urgencies())?;
-                let mut rows = select.query(params![Null, now()])?;
+                let mut rows = select.query(params![Null, now])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {
                     let Some(urgency) = row.get::<_, Option<i64>>(1)? else { continue };
                     let (id, urgency) = (row.get::<_, String>(0)?, read_urgency(urgency)?);
-                    let (terminal, expires_at) = (parse(&id, "an envelope")?, first_deadline(db, &id, urgency)?);
+                    let (terminal, expires_at) = (parse(&id, "an envelope")?, first_deadline(db, &id, urgency, now)?);
                     all.push(MostUrgent { terminal, urgency, expires_at });
                 }
                 Ok(all)
@@ -101,19 +103,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn urgency(&self, terminal: TerminalId) -> Result<Option<MostUrgent>, StoreError> {
-        self.reader.run(move |db| most_urgent(db, terminal)).await
+    pub async fn urgency(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<MostUrgent>, StoreError> {
+        let now = now.as_millisecond();
+        self.reader.run(move |db| most_urgent(db, terminal, now)).await
     }
 
     /// The same, and whether the terminal may be called for it: it is not paused, and it can be proved.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn demand(&self, terminal: TerminalId) -> Result<Option<(MostUrgent, bool)>, StoreError> {
+    pub async fn demand(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<(MostUrgent, bool)>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .run(move |db| {
-                let Some(found) = most_urgent(db, terminal)? else { return Ok(None) };
-                Ok(Some((found, may_be_called(db, terminal)?)))
+                let Some(found) = most_urgent(db, terminal, now)? else { return Ok(None) };
+                Ok(Some((found, may_be_called(db, terminal, now)?)))
             })
             .await
     }
@@ -122,8 +126,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn may_be_called(&self, terminal: TerminalId) -> Result<bool, StoreError> {
-        self.reader.run(move |db| may_be_called(db, terminal)).await
+    pub async fn may_be_called(&self, terminal: TerminalId, now: Timestamp) -> Result<bool, StoreError> {
+        let now = now.as_millisecond();
+        self.reader.run(move |db| may_be_called(db, terminal, now)).await
     }
 
     /// How many messages wait for a terminal.
@@ -151,7 +156,9 @@ impl Store {
         call: CallId,
         outcome: String,
         doubt: Doubt,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 let seq = db
@@ -159,7 +166,7 @@ impl Store {
                     .query_row([id.to_string()], |row| row.get::<_, i64>(0))
                     .optional()?;
                 let Some(seq) = seq else { return Ok(()) };
-                end(db, seq, &terminal.to_string(), &call.to_string(), &outcome, doubt)
+                end(db, seq, &terminal.to_string(), &call.to_string(), &outcome, doubt, now)
             })
             .await
     }
@@ -168,8 +175,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it is freed, and in doubt, when the call ends.
-    pub async fn unproved(&self, call: CallId) -> Result<(), StoreError> {
-        self.writer.run(move |db| release(db, call, "the terminal was not proved", Doubt::Unchanged)).await
+    pub async fn unproved(&self, call: CallId, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
+        self.writer.run(move |db| release(db, call, "the terminal was not proved", Doubt::Unchanged, now)).await
     }
 
     /// Writes the verdict of an envelope: delivered to a terminal that has proved its key, with the call as evidence. An
@@ -182,8 +190,9 @@ impl Store {
         id: MessageId,
         terminal: TerminalId,
         call: CallId,
+        now: Timestamp,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write_delivered(id, terminal, call, None).await
+        self.write_delivered(id, terminal, call, None, now).await
     }
 
     /// The same, for a terminal without a key: `evidence` says what its word is worth.
@@ -196,8 +205,9 @@ impl Store {
         terminal: TerminalId,
         call: CallId,
         evidence: &'static str,
+        now: Timestamp,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write_delivered(id, terminal, call, Some(evidence)).await
+        self.write_delivered(id, terminal, call, Some(evidence), now).await
     }
 
     async fn write_delivered(
@@ -206,11 +216,13 @@ impl Store {
         terminal: TerminalId,
         call: CallId,
         evidence: Option<&'static str>,
+        now: Timestamp,
     ) -> Result<Option<Verdict>, StoreError> {
+        let now = now.as_millisecond();
         let other = self
             .writer
             .run(move |db| {
-                let (terminal, call, now) = (terminal.to_string(), call.to_string(), now());
+                let (terminal, call) = (terminal.to_string(), call.to_string());
                 let found = db
                     .prepare_cached("SELECT seq, size FROM messages WHERE id = ?1")?
                     .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
@@ -282,16 +294,16 @@ pub(super) fn first_urgencies() -> String {
     format!("SELECT q.terminal, ({}) FROM queues q WHERE q.messages > 0", first_urgency("q.terminal"))
 }
 
-fn may_be_called(db: &Database, terminal: TerminalId) -> Result<bool, StoreError> {
-    Ok(!is_paused(db, terminal)? && can_be_proved(db, terminal)?)
+fn may_be_called(db: &Database, terminal: TerminalId, now: i64) -> Result<bool, StoreError> {
+    Ok(!is_paused(db, terminal)? && can_be_proved(db, terminal, now)?)
 }
 
-fn most_urgent(db: &Database, terminal: TerminalId) -> Result<Option<MostUrgent>, StoreError> {
+fn most_urgent(db: &Database, terminal: TerminalId, now: i64) -> Result<Option<MostUrgent>, StoreError> {
     let id = terminal.to_string();
     let mut select = db.prepare_cached(&first_urgency("?1"))?;
-    let first: Option<i64> = select.query_row(params![id, now()], |row| row.get(0)).optional()?;
+    let first: Option<i64> = select.query_row(params![id, now], |row| row.get(0)).optional()?;
     let Some(urgency) = first.map(read_urgency).transpose()? else { return Ok(None) };
-    Ok(Some(MostUrgent { terminal, urgency, expires_at: first_deadline(db, &id, urgency)? }))
+    Ok(Some(MostUrgent { terminal, urgency, expires_at: first_deadline(db, &id, urgency, now)? }))
 }
 
 /// When the first message expires that waits for a terminal for which nothing is more urgent than bulk.
@@ -303,12 +315,12 @@ pub(super) fn first_deadline_sql() -> String {
     )
 }
 
-fn first_deadline(db: &Database, terminal: &str, urgency: Urgency) -> Result<Option<Timestamp>, StoreError> {
+fn first_deadline(db: &Database, terminal: &str, urgency: Urgency, now: i64) -> Result<Option<Timestamp>, StoreError> {
     if urgency != Urgency::Bulk {
         return Ok(None);
     }
     let at: Option<i64> =
-        db.prepare_cached(&first_deadline_sql())?.query_row(params![terminal, now()], |row| row.get(0)).optional()?;
+        db.prepare_cached(&first_deadline_sql())?.query_row(params![terminal, now], |row| row.get(0)).optional()?;
     Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
 }
 
@@ -325,13 +337,13 @@ pub enum Doubt {
 
 /// Ends what is under way on a call that is over, and every attempt that was made on it: one may have lost its message to a late
 /// receipt of another call.
-pub(super) fn release(db: &Database, call: CallId, outcome: &str, doubt: Doubt) -> Result<(), StoreError> {
+pub(super) fn release(db: &Database, call: CallId, outcome: &str, doubt: Doubt, now: i64) -> Result<(), StoreError> {
     let call = call.to_string();
     let mut select = db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
     let under_way = select.query_map([&call], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     let under_way = under_way.collect::<Result<Vec<_>, _>>()?;
-    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome, doubt))?;
-    db.prepare_cached(END_ATTEMPTS)?.execute(params![call, now(), outcome])?;
+    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome, doubt, now))?;
+    db.prepare_cached(END_ATTEMPTS)?.execute(params![call, now, outcome])?;
     Ok(())
 }
 
@@ -340,13 +352,13 @@ pub(super) const END_ATTEMPTS: &str =
     "UPDATE deliveries SET ended_at = ?2, outcome = ?3 WHERE call = ?1 AND ended_at IS NULL";
 
 /// Ends whatever is under way: no call survives the process, and how much of a message has left is not known.
-pub(super) fn release_all(db: &Database, outcome: &str) -> Result<(), StoreError> {
+pub(super) fn release_all(db: &Database, outcome: &str, now: i64) -> Result<(), StoreError> {
     let mut select = db.prepare(
         "SELECT under_way FROM envelopes WHERE under_way IS NOT NULL UNION SELECT id FROM calls WHERE ended_at IS NULL",
     )?;
     let calls = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     for call in calls {
-        release(db, parse(&call, "the id of a call")?, outcome, Doubt::Raised)?;
+        release(db, parse(&call, "the id of a call")?, outcome, Doubt::Raised, now)?;
     }
     Ok(())
 }
@@ -359,8 +371,8 @@ pub(super) fn end(
     call: &str,
     outcome: &str,
     doubt: Doubt,
+    now: i64,
 ) -> Result<(), StoreError> {
-    let now = now();
     db.prepare_cached(
         "UPDATE deliveries SET ended_at = ?4, outcome = ?5
          WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",

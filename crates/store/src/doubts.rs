@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::cleaning::BATCH;
 use super::rows::{parse, time};
 use super::verdicts::give_pending;
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 use model::verdict::Verdict;
 
 /// Doubts of one terminal that a session asks about; the next session asks about more.
@@ -73,8 +73,9 @@ impl Store {
         id: MessageId,
         terminal: TerminalId,
         call: CallId,
+        now: Timestamp,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.delivered_by(id, terminal, call, ASKED).await
+        self.delivered_by(id, terminal, call, ASKED, now).await
     }
 
     /// The terminal has said, when it was asked, that a message is not published there: it is free again, and gets the verdict
@@ -82,7 +83,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it is asked again.
-    pub async fn not_there(&self, doubt: Doubtful, terminal: TerminalId) -> Result<(), StoreError> {
+    pub async fn not_there(&self, doubt: Doubtful, terminal: TerminalId, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         let Doubtful { id, since, .. } = doubt;
         self.writer
             .run(move |db| {
@@ -96,7 +98,7 @@ impl Store {
                     )?
                     .query_row(params![id.to_string(), terminal, since.as_millisecond()], |row| row.get(0))
                     .optional()?;
-                seq.map_or(Ok(()), |seq| give_pending(db, seq, &terminal, now()))
+                seq.map_or(Ok(()), |seq| give_pending(db, seq, &terminal, now))
             })
             .await
     }

@@ -11,12 +11,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 use delivery::TerminalId;
 use rusqlite::{Connection as Database, params};
 
+use super::StoreError;
 use super::cleaning::BATCH;
 use super::content::Pin;
 use super::messages::{
@@ -24,9 +24,9 @@ use super::messages::{
     refuse_expired,
 };
 use super::quotas::{NearQuota, Quotas};
+use super::stopwatch::Stopwatch;
 use super::subscriptions::calls_at;
 use super::worker::{STEP_TIME, Step};
-use super::{StoreError, now};
 use model::subscription::Calls;
 
 /// Messages for more terminals than this are written in steps.
@@ -72,6 +72,8 @@ pub(super) struct FanOut {
     pin: Option<Pin>,
     quotas: Quotas,
     all: Arriving,
+    /// When it came.
+    now: i64,
     stage: Stage,
 }
 
@@ -101,8 +103,9 @@ impl FanOut {
         pin: Option<Pin>,
         quotas: Quotas,
         all: Arriving,
+        now: i64,
     ) -> Self {
-        Self { message, inline, pin, quotas, all, stage: Stage::Beginning }
+        Self { message, inline, pin, quotas, all, now, stage: Stage::Beginning }
     }
 
     /// Writes some of it.
@@ -130,7 +133,7 @@ impl FanOut {
         if let Some(accepted) = answer_repeated(db, message)? {
             return Ok(Step::Done(accepted));
         }
-        let now = now();
+        let now = self.now;
         refuse_expired(message, now)?;
         let mut near = Vec::new();
         let mut queues = Queues::prepare(db)?;
@@ -151,7 +154,7 @@ impl FanOut {
     }
 
     fn write(&mut self, db: &Database, mut writing: Writing) -> Result<Step<Accepted>, StoreError> {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let Self { message, quotas, .. } = self;
         let mut queues = Queues::prepare(db)?;
         while !writing.left.is_empty() {
@@ -195,7 +198,13 @@ impl FanOut {
         db.prepare_cached(
             "UPDATE messages SET waiting = ?2, settled_at = ?3, idempotency_key = ?4, fingerprint = ?5 WHERE seq = ?1",
         )?
-        .execute(params![seq, waiting, (waiting == 0).then(now), key, key.map(|_| message.fingerprint())])?;
+        .execute(params![
+            seq,
+            waiting,
+            (waiting == 0).then_some(self.now),
+            key,
+            key.map(|_| message.fingerprint())
+        ])?;
         if waiting > 0 {
             Queues::prepare(db)?.count_message(message)?;
         }
@@ -203,13 +212,13 @@ impl FanOut {
     }
 
     fn fail(&mut self, db: &Database, mut writing: Writing) -> Result<Step<Accepted>, StoreError> {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         while !writing.over.is_empty() {
             if began.elapsed() >= STEP_TIME {
                 return self.go_on(Stage::Failing(writing));
             }
             let some = writing.over.split_off(writing.over.len().saturating_sub(SOME));
-            fail_over_quota(db, writing.arrival.seq, &some, now())?;
+            fail_over_quota(db, writing.arrival.seq, &some, self.now)?;
         }
         let Writing { written, near, .. } = writing;
         let id = self.message.head.id;
@@ -242,7 +251,7 @@ pub(super) fn is_unfinished(db: &Database, seq: i64) -> Result<bool, StoreError>
 
 /// Removes some of a message that was not accepted. `true`: nothing is left of it.
 pub(super) fn unwind_some(db: &Database, seq: i64) -> Result<bool, StoreError> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut select =
         db.prepare_cached("SELECT terminal, verdict IS NULL, size FROM envelopes WHERE message = ?1 LIMIT ?2")?;
     let mut delete = db.prepare_cached("DELETE FROM envelopes WHERE message = ?1 AND terminal = ?2")?;

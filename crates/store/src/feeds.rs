@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::rows::{read_count, time};
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 
 /// An item that a feed has not had for so long is forgotten.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -72,7 +72,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it is read again.
-    pub async fn feed_read(&self, url: String, state: FeedState, seen: Vec<FeedItem>) -> Result<(), StoreError> {
+    pub async fn feed_read(
+        &self,
+        url: String,
+        state: FeedState,
+        seen: Vec<FeedItem>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 let FeedState { etag, last_modified, next_at, failed } = state;
@@ -83,10 +90,10 @@ impl Store {
                 .execute(params![url, etag, last_modified, next_at.as_millisecond(), failed])?;
                 let mut insert = db.prepare_cached("INSERT OR REPLACE INTO feed_items VALUES (?1, ?2, ?3)")?;
                 for item in &seen {
-                    insert.execute(params![url, item, now()])?;
+                    insert.execute(params![url, item, now])?;
                 }
                 if !seen.is_empty() {
-                    let before = now().saturating_sub(i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX));
+                    let before = now.saturating_sub(i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX));
                     db.prepare_cached("DELETE FROM feed_items WHERE feed = ?1 AND seen_at < ?2")?
                         .execute(params![url, before])?;
                 }

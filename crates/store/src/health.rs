@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use jiff::Timestamp;
+
 use super::rows::{parse, read_count};
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 use model::verdict::Verdict;
 
 /// Whether a submission could be accepted now.
@@ -79,11 +81,13 @@ impl Vitals {
 
 impl Store {
     /// Whether a submission could be accepted now. While writes fail it tries one: recovery needs no restart.
-    pub async fn health(&self) -> Health {
+    pub async fn health(&self, now: Timestamp) -> Health {
+        let now = now.as_millisecond();
         if !self.vitals.is_failing.load(Ordering::Relaxed) {
             return Health::Ready;
         }
-        let probed = self.writer.run(|db| Ok(db.prepare_cached("UPDATE probe SET at = ?1")?.execute([now()])?)).await;
+        let probed =
+            self.writer.run(move |db| Ok(db.prepare_cached("UPDATE probe SET at = ?1")?.execute([now])?)).await;
         match probed {
             Ok(_) => Health::Ready,
             Err(StoreError::Full { .. }) => Health::Full,

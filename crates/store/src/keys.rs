@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::parse;
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 use model::directory::Name;
 
 /// Of a terminal `t`, at `?1`: somebody may be it, so that it is worth a call.
@@ -55,7 +55,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn trust(&self, terminal: TerminalId) -> Result<Trust, StoreError> {
+    pub async fn trust(&self, terminal: TerminalId, now: Timestamp) -> Result<Trust, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .run(move |db| {
                 let id = terminal.to_string();
@@ -65,7 +66,7 @@ impl Store {
                 let keys = keys.map(|key| Ok(PublicKey::from_octets(key?))).collect::<Result<_, StoreError>>()?;
                 let invitation = db
                     .prepare_cached("SELECT secret FROM invitations WHERE terminal = ?1 AND expires_at > ?2")?
-                    .query_row(params![id, now()], |row| row.get::<_, [u8; 32]>(0))
+                    .query_row(params![id, now], |row| row.get::<_, [u8; 32]>(0))
                     .optional()?;
                 let shut_out_at = db
                     .prepare_cached("SELECT at FROM shut_out WHERE terminal = ?1")?
@@ -90,15 +91,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn can_be_proved(&self, terminal: TerminalId) -> Result<bool, StoreError> {
-        self.reader.run(move |db| can_be_proved(db, terminal)).await
+    pub async fn can_be_proved(&self, terminal: TerminalId, now: Timestamp) -> Result<bool, StoreError> {
+        let now = now.as_millisecond();
+        self.reader.run(move |db| can_be_proved(db, terminal, now)).await
     }
 
     /// The terminals for which something waits, and that nobody can be.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn due_to_nobody(&self) -> Result<BTreeSet<TerminalId>, StoreError> {
+    pub async fn due_to_nobody(&self, now: Timestamp) -> Result<BTreeSet<TerminalId>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .survey(move |db| {
                 let sql = format!(
@@ -106,7 +109,7 @@ impl Store {
                      WHERE q.messages > 0 AND NOT ({CAN_BE_PROVED})"
                 );
                 let mut select = db.prepare_cached(&sql)?;
-                let ids = select.query_map([now()], |row| row.get::<_, String>(0))?;
+                let ids = select.query_map([now], |row| row.get::<_, String>(0))?;
                 ids.map(|id| parse(&id?, "a terminal")).collect()
             })
             .await
@@ -146,13 +149,15 @@ impl Store {
         terminal: TerminalId,
         secret: EnrolmentSecret,
         key: PublicKey,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 let id = terminal.to_string();
                 let burnt = db.execute(
                     "DELETE FROM invitations WHERE terminal = ?1 AND secret = ?2 AND expires_at > ?3",
-                    params![id, secret.octets(), now()],
+                    params![id, secret.octets(), now],
                 )?;
                 if burnt == 0 {
                     return Ok(false);
@@ -160,7 +165,7 @@ impl Store {
                 forget_keys(db, &id)?;
                 db.execute(
                     "INSERT INTO terminal_keys (terminal, key, enrolled_at) VALUES (?1, ?2, ?3)",
-                    params![id, key.octets(), now()],
+                    params![id, key.octets(), now],
                 )?;
                 Ok(true)
             })
@@ -171,7 +176,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn register(&self, terminal: TerminalId, key: PublicKey) -> Result<(), StoreError> {
+    pub async fn register(&self, terminal: TerminalId, key: PublicKey, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 let id = terminal.to_string();
@@ -180,7 +186,7 @@ impl Store {
                 db.execute("DELETE FROM shut_out WHERE terminal = ?1", [&id])?;
                 db.execute(
                     "INSERT INTO terminal_keys (terminal, key, enrolled_at) VALUES (?1, ?2, ?3)",
-                    params![id, key.octets(), now()],
+                    params![id, key.octets(), now],
                 )?;
                 Ok(())
             })
@@ -191,7 +197,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it will be told again.
-    pub async fn told_server_keys(&self, terminal: TerminalId, keys: ServerKeyList) -> Result<(), StoreError> {
+    pub async fn told_server_keys(
+        &self,
+        terminal: TerminalId,
+        keys: ServerKeyList,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 // A terminal that was removed meanwhile has nothing to be noted of.
@@ -199,7 +211,7 @@ impl Store {
                     "INSERT OR REPLACE INTO server_keys_told (terminal, keys, told_at)
                      SELECT id, ?2, ?3 FROM terminals WHERE id = ?1",
                 )?
-                .execute(params![terminal.to_string(), keys.to_string(), now()])?;
+                .execute(params![terminal.to_string(), keys.to_string(), now])?;
                 Ok(())
             })
             .await
@@ -232,13 +244,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn shut_out(&self, terminal: TerminalId) -> Result<(), StoreError> {
+    pub async fn shut_out(&self, terminal: TerminalId, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 let id = terminal.to_string();
                 forget_keys(db, &id)?;
                 db.execute("DELETE FROM invitations WHERE terminal = ?1", [&id])?;
-                db.execute("INSERT OR REPLACE INTO shut_out (terminal, at) VALUES (?1, ?2)", params![id, now()])?;
+                db.execute("INSERT OR REPLACE INTO shut_out (terminal, at) VALUES (?1, ?2)", params![id, now])?;
                 Ok(())
             })
             .await
@@ -252,9 +265,9 @@ fn forget_keys(db: &Database, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn can_be_proved(db: &Database, terminal: TerminalId) -> Result<bool, StoreError> {
+pub(super) fn can_be_proved(db: &Database, terminal: TerminalId, now: i64) -> Result<bool, StoreError> {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
-    Ok(db.prepare_cached(&sql)?.query_row(params![now(), terminal.to_string()], |row| row.get(0))?)
+    Ok(db.prepare_cached(&sql)?.query_row(params![now, terminal.to_string()], |row| row.get(0))?)
 }
 
 #[cfg(test)]
@@ -271,7 +284,7 @@ mod tests {
 
     async fn store() -> (TempDir, Store) {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let (id, name) = (terminal(), "owner".parse().unwrap());
         store
             .add_terminal(Terminal {
@@ -303,8 +316,8 @@ mod tests {
     async fn somebody_can_be_a_terminal_from_its_invitation_on_until_it_is_shut_out() {
         let (_folder, store) = store().await;
         let is_told = async |expected: bool| {
-            assert_eq!(store.can_be_proved(terminal()).await.unwrap(), expected);
-            assert_eq!(store.due_to_nobody().await.unwrap().is_empty(), expected);
+            assert_eq!(store.can_be_proved(terminal(), Timestamp::now()).await.unwrap(), expected);
+            assert_eq!(store.due_to_nobody(Timestamp::now()).await.unwrap().is_empty(), expected);
         };
         let head = delivery::MessageHead {
             id: delivery::MessageId::now(),
@@ -318,14 +331,10 @@ mod tests {
         let (content, terminals) = (bytes::Bytes::from_static(b"x"), vec![terminal()]);
         let handling = crate::Handling::default();
         store
-            .accept(crate::NewMessage {
-                head,
-                provider,
-                content: content.into(),
-                terminals,
-                subscribers: None,
-                handling,
-            })
+            .accept(
+                crate::NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+                Timestamp::now(),
+            )
             .await
             .unwrap();
         is_told(false).await;
@@ -333,55 +342,62 @@ mod tests {
         is_told(false).await;
         store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
         is_told(true).await;
-        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap();
         is_told(true).await;
-        store.shut_out(terminal()).await.unwrap();
+        store.shut_out(terminal(), Timestamp::now()).await.unwrap();
         is_told(false).await;
     }
 
     #[tokio::test]
     async fn a_secret_lets_one_key_in_once() {
         let (_folder, store) = store().await;
-        assert_eq!(store.trust(terminal()).await.unwrap().pin(), None, "nobody is let in who was not invited");
+        assert_eq!(
+            store.trust(terminal(), Timestamp::now()).await.unwrap().pin(),
+            None,
+            "nobody is let in who was not invited"
+        );
         store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
-        assert_eq!(store.trust(terminal()).await.unwrap().pin(), Some(Pin::Enrolling));
-        assert!(!store.enrol(terminal(), secret(2), key(9)).await.unwrap());
-        assert!(store.enrol(terminal(), secret(1), key(1)).await.unwrap());
-        assert!(!store.enrol(terminal(), secret(1), key(9)).await.unwrap());
-        assert_eq!(store.trust(terminal()).await.unwrap().pin(), Some(Pin::Keys(vec![key(1)])));
+        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().pin(), Some(Pin::Enrolling));
+        assert!(!store.enrol(terminal(), secret(2), key(9), Timestamp::now()).await.unwrap());
+        assert!(store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap());
+        assert!(!store.enrol(terminal(), secret(1), key(9), Timestamp::now()).await.unwrap());
+        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().pin(), Some(Pin::Keys(vec![key(1)])));
     }
 
     #[tokio::test]
     async fn a_secret_whose_time_is_over_lets_nobody_in() {
         let (_folder, store) = store().await;
         store.invite(terminal(), secret(1), Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
-        assert_eq!(store.trust(terminal()).await.unwrap(), Trust::default());
-        assert!(!store.enrol(terminal(), secret(1), key(1)).await.unwrap());
+        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap(), Trust::default());
+        assert!(!store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap());
     }
 
     #[tokio::test]
     async fn the_old_key_is_good_until_the_new_one_has_proved_itself() {
         let (_folder, store) = store().await;
         store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
-        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap();
         store.invite(terminal(), secret(2), tomorrow()).await.unwrap();
-        assert_eq!(store.trust(terminal()).await.unwrap().keys, [key(1)]);
-        store.enrol(terminal(), secret(2), key(2)).await.unwrap();
-        assert_eq!(store.trust(terminal()).await.unwrap().keys, [key(2)]);
+        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().keys, [key(1)]);
+        store.enrol(terminal(), secret(2), key(2), Timestamp::now()).await.unwrap();
+        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().keys, [key(2)]);
     }
 
     #[tokio::test]
     async fn one_that_is_shut_out_comes_back_by_a_new_invitation_only() {
         let (_folder, store) = store().await;
         store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
-        store.enrol(terminal(), secret(1), key(1)).await.unwrap();
+        store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap();
         store.invite(terminal(), secret(2), tomorrow()).await.unwrap();
-        store.shut_out(terminal()).await.unwrap();
-        let trust = store.trust(terminal()).await.unwrap();
+        store.shut_out(terminal(), Timestamp::now()).await.unwrap();
+        let trust = store.trust(terminal(), Timestamp::now()).await.unwrap();
         assert!(trust.pin().is_none() && trust.shut_out_at.is_some());
-        assert!(!store.enrol(terminal(), secret(2), key(1)).await.unwrap(), "the secret that was out is burnt, too");
+        assert!(
+            !store.enrol(terminal(), secret(2), key(1), Timestamp::now()).await.unwrap(),
+            "the secret that was out is burnt, too"
+        );
         store.invite(terminal(), secret(3), tomorrow()).await.unwrap();
-        assert!(store.enrol(terminal(), secret(3), key(3)).await.unwrap());
-        assert_eq!(store.trust(terminal()).await.unwrap().pin(), Some(Pin::Keys(vec![key(3)])));
+        assert!(store.enrol(terminal(), secret(3), key(3), Timestamp::now()).await.unwrap());
+        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().pin(), Some(Pin::Keys(vec![key(3)])));
     }
 }

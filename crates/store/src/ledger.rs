@@ -10,7 +10,7 @@ use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::deliveries;
 use super::rows::{parse, time};
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 use model::account::{Account, Reservation};
 use model::dial_loop::Loop;
 use model::directory::Name;
@@ -113,12 +113,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn first_provider(&self, terminal: TerminalId) -> Result<Option<Name>, StoreError> {
+    pub async fn first_provider(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<Name>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .run(move |db| {
                 let name: Option<String> = db
                     .prepare_cached(&deliveries::first_provider())?
-                    .query_row(params![terminal.to_string(), now()], |row| row.get(0))
+                    .query_row(params![terminal.to_string(), now], |row| row.get(0))
                     .optional()?;
                 name.map(|name| parse(&name, "a message")).transpose()
             })
@@ -232,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_reserved_and_never_settled_counts_as_spent_after_a_crash() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         for number in [1, 2] {
             let record = CallRecord { id: CallId::from_octets([number; 16]), ..call(0, None) };
             let reservation = Some(reservation(number, 100));
@@ -240,7 +241,7 @@ mod tests {
         }
         store.settle_call(CallId::from_octets([1; 16]), Micros(30)).await.unwrap();
         drop(store);
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let spent = store.spent_on(jiff::civil::date(2026, 11, 24)).await.unwrap();
         assert_eq!(spent.iter().map(|spent| spent.amount.0).collect::<Vec<_>>(), [30, 100]);
         assert!(spent.iter().all(|spent| spent.accounts == reservation(1, 0).accounts));
@@ -250,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_dial_loop_is_remembered_until_it_is_over() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let number: Number = "201".parse().unwrap();
         let kept = Loop { since: Timestamp::from_second(1_000_000_000).unwrap(), failed: 7, is_broken: true };
         store.set_dial_loop(number.clone(), Some(kept)).await.unwrap();
@@ -276,13 +277,13 @@ mod tests {
     #[tokio::test]
     async fn calls_count_as_redials_until_one_is_answered() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let (id, name, connection) = (TerminalId::from_octets([1; 8]), "owner".parse().unwrap(), Connection::Down);
         let trusted_by = TrustedBy::default();
         let owner = Terminal { id, name, number: None, address: None, trusted_by, connection };
         store.add_terminal(owner).await.unwrap();
         for record in [call(0, None), call(10, Some(12)), call(20, None), call(30, None)] {
-            store.record_call(record).await.unwrap();
+            store.record_call(record, Timestamp::now()).await.unwrap();
         }
         let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
         let unanswered = store.unanswered_since(at(0)).await.unwrap();

@@ -38,6 +38,7 @@ mod rows;
 mod sqlite;
 mod standings;
 mod stated;
+mod stopwatch;
 mod subscriptions;
 mod terminals;
 mod verdicts;
@@ -319,7 +320,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, now: Timestamp) -> Result<Self, StoreError> {
         // Before anything is read: what a running server knows and does is not ours to change.
         let lock = StateLock::alone(folder, SERVER_LOCK).map_err(|error| StoreError::State(Arc::new(error)))?;
         let failed = |source| StoreError::Folder { path: folder.to_owned(), source: Arc::new(source) };
@@ -335,12 +336,13 @@ impl Store {
             [],
         )?;
         fan_out::unwind_all(&writer)?;
-        deliveries::release_all(&writer, "server stopped")?;
+        let now = now.as_millisecond();
+        deliveries::release_all(&writer, "server stopped", now)?;
         writer.execute(
             "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
-            params![now()],
+            params![now],
         )?;
-        let doubted = backup::doubt_all(&writer)?;
+        let doubted = backup::doubt_all(&writer, now)?;
         writer.execute_batch("COMMIT")?;
         if doubted > 0 {
             tracing::warn!(
@@ -413,10 +415,6 @@ where
 {
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)?;
     done.map_err(|source| StoreError::content(operation, source))
-}
-
-fn now() -> i64 {
-    Timestamp::now().as_millisecond()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::quotas::{Holder, NearQuota, OverQuota, Quotas, Waits};
 use super::rows::{parse, read_count, read_head, urgency_rank};
 use super::subscriptions::calls_at;
 use super::verdicts::give;
-use super::{Store, StoreError, now, run_blocking};
+use super::{Store, StoreError, run_blocking};
 use model::directory::Name;
 use model::subscription::{Calls, Subscriber};
 use model::verdict::Verdict;
@@ -102,7 +102,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: nothing of it is stored (a crash may leave a content file behind that nobody names, until it is
     /// swept). [`StoreError::Quota`], [`StoreError::KeyReused`] and [`StoreError::NoTerminal`] are the provider's.
-    pub async fn accept(&self, mut message: NewMessage) -> Result<Accepted, StoreError> {
+    pub async fn accept(&self, mut message: NewMessage, now: Timestamp) -> Result<Accepted, StoreError> {
+        let now = now.as_millisecond();
         let digest = message.head.digest;
         let content = std::mem::replace(&mut message.content, NewContent::Held(Bytes::new()));
         let (inline, pin) = match content {
@@ -129,7 +130,7 @@ impl Store {
         let note_expiry = move || expires_at.iter().for_each(|at| dealt_with.comes(at.as_millisecond()));
         let many = message.terminals.len() + message.subscribers.as_ref().map_or(0, Vec::len) > fan_out::WHOLE_MAX;
         let inserted = if many && is_sure {
-            let mut fan_out = FanOut::new(message, inline, pin, quotas, self.arriving.clone());
+            let mut fan_out = FanOut::new(message, inline, pin, quotas, self.arriving.clone(), now);
             self.writer
                 .run_steps(move |db| {
                     note_expiry();
@@ -139,7 +140,7 @@ impl Store {
         } else {
             let work = move |db: &Database| {
                 note_expiry();
-                let inserted = insert(db, &message, quotas, inline.as_ref());
+                let inserted = insert(db, &message, quotas, inline.as_ref(), now);
                 drop(pin); // the row names the file now, for whoever comes after us on this thread
                 inserted
             };
@@ -217,12 +218,17 @@ impl Store {
 }
 
 /// Writes a message, its content and its envelopes.
-fn insert(db: &Database, message: &NewMessage, quotas: Quotas, inline: Option<&Bytes>) -> Result<Accepted, StoreError> {
+fn insert(
+    db: &Database,
+    message: &NewMessage,
+    quotas: Quotas,
+    inline: Option<&Bytes>,
+    now: i64,
+) -> Result<Accepted, StoreError> {
     let NewMessage { head, provider, content: _, terminals, subscribers, handling } = message;
     if let Some(accepted) = answer_repeated(db, message)? {
         return Ok(accepted);
     }
-    let now = now();
     refuse_expired(message, now)?;
     // First, so that what is replaced does not count.
     let named: BTreeSet<_> = terminals.iter().copied().collect();

@@ -7,20 +7,21 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{parse, time};
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 
 impl Store {
     /// Pauses a terminal. `false`: it was paused already.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn pause(&self, terminal: TerminalId) -> Result<bool, StoreError> {
+    pub async fn pause(&self, terminal: TerminalId, now: Timestamp) -> Result<bool, StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 // A terminal that was removed meanwhile cannot be paused.
                 let paused = db
                     .prepare_cached("INSERT OR IGNORE INTO paused SELECT id, ?2 FROM terminals WHERE id = ?1")?
-                    .execute(params![terminal.to_string(), now()])?;
+                    .execute(params![terminal.to_string(), now])?;
                 Ok(paused == 1)
             })
             .await

@@ -1,7 +1,6 @@
 //! The directory's providers, and what they may do.
 
 use std::sync::PoisonError;
-use std::time::Instant;
 
 use delivery::TerminalId;
 use jiff::Timestamp;
@@ -9,10 +8,11 @@ use line::Number;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::rows::{parse, read_count, select_providers};
+use super::stopwatch::Stopwatch;
 use super::terminals::taken;
 use super::verdicts::Giving;
 use super::worker::{STEP_TIME, Step};
-use super::{Last, Store, StoreError, now, webhooks};
+use super::{Last, Store, StoreError, webhooks};
 use model::directory::{ChapSecret, Name};
 use model::provider::{Provider, TokenHash};
 use model::verdict::Verdict;
@@ -241,7 +241,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: a part may be cancelled.
-    pub async fn cancel_all_of(&self, provider: Name, reason: &'static str) -> Result<u64, StoreError> {
+    pub async fn cancel_all_of(&self, provider: Name, reason: &'static str, now: Timestamp) -> Result<u64, StoreError> {
+        let now = now.as_millisecond();
         let (mut all, mut after) = (0, 0);
         loop {
             let name = provider.to_string();
@@ -258,13 +259,16 @@ impl Store {
                 .await?;
             let Some(&last) = waiting.last() else { return Ok(all) };
             after = last;
-            let mut left =
-                waiting.into_iter().rev().map(|seq| Giving::new(seq, Verdict::Cancelled, reason)).collect::<Vec<_>>();
+            let mut left = waiting
+                .into_iter()
+                .rev()
+                .map(|seq| Giving::new(seq, Verdict::Cancelled, reason, now))
+                .collect::<Vec<_>>();
             let mut cancelled = 0;
             all += self
                 .writer
                 .run_steps(move |db| {
-                    let began = Instant::now();
+                    let began = Stopwatch::start();
                     while let Some(giving) = left.last_mut() {
                         if giving.step(db)? {
                             cancelled += giving.given;
@@ -297,7 +301,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn provider_with_token(&self, token: TokenHash) -> Result<Option<Provider>, StoreError> {
+    pub async fn provider_with_token(&self, token: TokenHash, now: Timestamp) -> Result<Option<Provider>, StoreError> {
+        let now = now.as_millisecond();
         if let Some(found) = self.known.provider(token.octets()) {
             return Ok(Some(found));
         }
@@ -310,7 +315,7 @@ impl Store {
                 }
                 let is_former =
                     "WHERE name = (SELECT provider FROM former_tokens WHERE token_hash = ?1 AND until > ?2)";
-                Ok((select_providers(db, is_former, params![token.octets(), now()])?.pop(), true))
+                Ok((select_providers(db, is_former, params![token.octets(), now])?.pop(), true))
             })
             .await?;
         // A former token is not learned: it ends by the clock.

@@ -15,7 +15,7 @@ use super::deliveries::{Doubt, end};
 use super::rows::{parse, read_count, read_urgency, time};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give;
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 use model::verdict::Verdict;
 
 /// Characters of a refusal that are kept of its words.
@@ -96,12 +96,14 @@ impl Store {
         outcome: String,
         refusal: Refusal,
         doubt: Doubt,
+        now: Timestamp,
     ) -> Result<Refused, StoreError> {
+        let now = now.as_millisecond();
         let rules = self.refusals;
         let refused = self
             .writer
             .run(move |db| {
-                let (terminal, now) = (terminal.to_string(), now());
+                let terminal = terminal.to_string();
                 let found = db
                     .prepare_cached(
                         "SELECT m.seq, e.refusals, e.rests_until FROM messages m JOIN envelopes e ON e.message = m.seq
@@ -114,7 +116,7 @@ impl Store {
                 let Some((seq, before, rests_until)) = found else {
                     return Ok(Refused { refusals: 0, is_given_up: false });
                 };
-                end(db, seq, &terminal, &call.to_string(), &outcome, doubt)?;
+                end(db, seq, &terminal, &call.to_string(), &outcome, doubt, now)?;
                 // The verdict that waited for the end of this attempt, or waits for the end of a doubt, has nothing to do with the refusal.
                 let is_over: bool = db.prepare_cached(IS_OVER)?.query_row(params![seq, terminal], |row| row.get(0))?;
                 if is_over {
@@ -161,7 +163,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn retries(&self, terminal: TerminalId) -> Result<Vec<Due>, StoreError> {
+    pub async fn retries(&self, terminal: TerminalId, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(&format!(
@@ -169,7 +172,7 @@ impl Store {
                      WHERE e.terminal = ?1 AND e.rests_until IS NOT NULL AND e.rests_until > ?2 AND e.verdict IS NULL
                        AND e.pending_verdict IS NULL AND NOT {NOT_TAKEN} ORDER BY e.urgency, e.message LIMIT ?3"
                 ))?;
-                let mut rows = select.query(params![terminal.to_string(), now(), RESTING_MAX])?;
+                let mut rows = select.query(params![terminal.to_string(), now, RESTING_MAX])?;
                 let mut due = Vec::new();
                 while let Some(row) = rows.next()? {
                     let id = parse(&row.get::<_, String>(0)?, "the id of a message")?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{read_count, select_terminals, time};
-use super::{Last, Store, StoreError, now};
+use super::{Last, Store, StoreError};
 use model::directory::{Name, Terminal};
 
 /// How a terminal stands: whether it is worth a call.
@@ -68,20 +68,27 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn standing(&self, terminal: TerminalId) -> Result<Option<Standing>, StoreError> {
-        self.reader.run(move |db| read_standing(db, &terminal.to_string())).await
+    pub async fn standing(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<Standing>, StoreError> {
+        let now = now.as_millisecond();
+        self.reader.run(move |db| read_standing(db, &terminal.to_string(), now)).await
     }
 
     /// So many terminals by name, from the first after `after` on.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn terminal_entries(&self, after: Option<Name>, last: Last) -> Result<Vec<TerminalEntry>, StoreError> {
+    pub async fn terminal_entries(
+        &self,
+        after: Option<Name>,
+        last: Last,
+        now: Timestamp,
+    ) -> Result<Vec<TerminalEntry>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .run(move |db| {
                 let after = after.map(|name| name.to_string()).unwrap_or_default();
                 let terminals = select_terminals(db, "WHERE name > ?1 ORDER BY name LIMIT ?2", params![after, last.0])?;
-                terminals.into_iter().map(|terminal| read_entry(db, terminal)).collect()
+                terminals.into_iter().map(|terminal| read_entry(db, terminal, now)).collect()
             })
             .await
     }
@@ -90,9 +97,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn not_called(&self) -> Result<Vec<NotCalled>, StoreError> {
+    pub async fn not_called(&self, now: Timestamp) -> Result<Vec<NotCalled>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
-            .run(|db| {
+            .run(move |db| {
                 let mut select = db.prepare_cached(
                     "SELECT CASE
                        WHEN EXISTS (SELECT 1 FROM shut_out s WHERE s.terminal = t.id) THEN 'shut out'
@@ -105,7 +113,7 @@ impl Store {
                        count(*), sum(q.messages)
                      FROM queues q JOIN terminals t ON t.id = q.terminal WHERE q.messages > 0 GROUP BY why ORDER BY why",
                 )?;
-                let mut rows = select.query([now()])?;
+                let mut rows = select.query([now])?;
                 let mut counted = Vec::new();
                 while let Some(row) = rows.next()? {
                     let Some(why) = row.get::<_, Option<String>>(0)? else { continue };
@@ -117,7 +125,7 @@ impl Store {
     }
 }
 
-fn read_entry(db: &Database, terminal: Terminal) -> Result<TerminalEntry, StoreError> {
+fn read_entry(db: &Database, terminal: Terminal, now: i64) -> Result<TerminalEntry, StoreError> {
     let id = terminal.id.to_string();
     let paused_at = db
         .prepare_cached("SELECT at FROM paused WHERE terminal = ?1")?
@@ -130,11 +138,11 @@ fn read_entry(db: &Database, terminal: Terminal) -> Result<TerminalEntry, StoreE
         .query_row([&id], |row| read_count(row, 0))
         .optional()?
         .unwrap_or_default();
-    let standing = read_standing(db, &id)?.unwrap_or(Standing::NotEnrolled);
+    let standing = read_standing(db, &id, now)?.unwrap_or(Standing::NotEnrolled);
     Ok(TerminalEntry { terminal, standing, paused_at, waiting })
 }
 
-fn read_standing(db: &Database, id: &str) -> Result<Option<Standing>, StoreError> {
+fn read_standing(db: &Database, id: &str, now: i64) -> Result<Option<Standing>, StoreError> {
     let mut select = db.prepare_cached(
         "SELECT trust,
            EXISTS (SELECT 1 FROM shut_out WHERE terminal = t.id),
@@ -145,7 +153,7 @@ fn read_standing(db: &Database, id: &str) -> Result<Option<Standing>, StoreError
     let read = |row: &rusqlite::Row<'_>| {
         Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
     };
-    let found = select.query_row(params![id, now()], read).optional()?;
+    let found = select.query_row(params![id, now], read).optional()?;
     Ok(found.map(|(trust, is_shut_out, has_key, is_invited)| match trust.as_str() {
         _ if is_shut_out => Standing::ShutOut,
         "chap" => Standing::Chap,

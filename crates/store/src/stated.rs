@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::rows::{read_count, read_urgency, time, urgency_rank};
-use super::{Store, StoreError, now};
+use super::{Store, StoreError};
 
 /// Of an envelope `e`: outside of what its terminal takes at `?2`.
 pub(super) const NOT_TAKEN: &str = "EXISTS (SELECT 1 FROM stated s WHERE s.terminal = e.terminal AND s.until > ?2
@@ -50,7 +50,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn stated(&self, terminal: TerminalId) -> Result<Option<Conditions>, StoreError> {
+    pub async fn stated(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<Conditions>, StoreError> {
+        let now = now.as_millisecond();
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
@@ -59,7 +60,7 @@ impl Store {
                 let read = |row: &rusqlite::Row<'_>| {
                     Ok((read_urgency(row.get(0)?), read_count(row, 1)?, row.get::<_, i64>(2)?, row.get(3)?))
                 };
-                let found = select.query_row(params![terminal.to_string(), now()], read).optional()?;
+                let found = select.query_row(params![terminal.to_string(), now], read).optional()?;
                 found
                     .map(|(urgency, size_max, until, reason)| {
                         let until: Timestamp = time(until, "what a terminal has said")?;

@@ -8,7 +8,7 @@ use rusqlite::{Connection as Database, Row, params};
 
 use super::rows::{parse, read_count, read_urgency, time, urgency_rank};
 use super::stated::end_rests;
-use super::{Constraint, Last, Store, StoreError, now};
+use super::{Constraint, Last, Store, StoreError};
 use model::directory::Name;
 use model::subscription::{
     Calls, RegisteredBy, SUBSCRIPTIONS_MAX, Subscriber, Subscription, allow_filter, subscribers,
@@ -60,7 +60,9 @@ impl Store {
         terminal: TerminalId,
         subscription: Subscription,
         by: RegisteredBy,
+        now: Timestamp,
     ) -> Result<(), RegisterError> {
+        let now = now.as_millisecond();
         let work = move |db: &Database| {
             let id = terminal.to_string();
             let registrable = select_registrable(db, &id)?;
@@ -84,7 +86,7 @@ impl Store {
                     subscription.size_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
                     subscription.hours.to_string(),
                     by.as_str(),
-                    now(),
+                    now,
                 ])
                 .map_err(|error| match error.into() {
                     StoreError::Conflict { constraint: Constraint::Reference } => StoreError::NoTerminal(terminal),

@@ -1,17 +1,17 @@
 //! The directory's terminals.
 
-use std::time::Instant;
-
 use delivery::{TerminalId, TopicFilter};
+use jiff::Timestamp;
 use line::Number;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::cleaning::BATCH;
 use super::doubts::UNKNOWN;
 use super::rows::select_terminals;
+use super::stopwatch::Stopwatch;
 use super::verdicts::give;
 use super::worker::{STEP_TIME, Step};
-use super::{Constraint, Store, StoreError, now};
+use super::{Constraint, Store, StoreError};
 use model::directory::{Connection, Destination, Name, StockTrust, Terminal};
 use model::verdict::Verdict;
 
@@ -66,7 +66,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: if it is gone already, the rest of what waited for it is settled with the next cleaning.
-    pub async fn remove_terminal(&self, name: Name) -> Result<bool, StoreError> {
+    pub async fn remove_terminal(&self, name: Name, now: Timestamp) -> Result<bool, StoreError> {
+        let now = now.as_millisecond();
         let mut id: Option<String> = None;
         let removed = self
             .writer
@@ -79,7 +80,7 @@ impl Store {
                         .optional()?;
                 }
                 let Some(id) = &id else { return Ok(Step::Done(false)) };
-                Ok(if settle_removed(db, id)? { Step::Done(true) } else { Step::More })
+                Ok(if settle_removed(db, id, now)? { Step::Done(true) } else { Step::More })
             })
             .await;
         self.known.forget_terminals();
@@ -91,7 +92,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: what is left is settled the next time.
-    pub async fn settle_orphans(&self) -> Result<(), StoreError> {
+    pub async fn settle_orphans(&self, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         let orphans = self
             .reader
             .survey(|db| {
@@ -104,7 +106,8 @@ impl Store {
             })
             .await?;
         for id in orphans {
-            let settle = move |db: &Database| Ok(if settle_removed(db, &id)? { Step::Done(()) } else { Step::More });
+            let settle =
+                move |db: &Database| Ok(if settle_removed(db, &id, now)? { Step::Done(()) } else { Step::More });
             self.writer.run_steps(settle).await?;
         }
         Ok(())
@@ -194,17 +197,17 @@ pub(super) const NOBODY_TO_ASK: &str = "UPDATE envelopes SET verdict = 'failed',
     WHERE terminal = ?1 AND in_doubt_since IS NOT NULL AND in_doubt_since > 0 AND verdict IS NULL AND under_way IS NULL";
 
 /// Gives some of what waits for a terminal that is gone its verdict. `true`: that was all.
-fn settle_removed(db: &Database, id: &str) -> Result<bool, StoreError> {
-    let began = Instant::now();
+fn settle_removed(db: &Database, id: &str, now: i64) -> Result<bool, StoreError> {
+    let began = Stopwatch::start();
     // What it may have, nobody can ask it any more; what is on a line now has its verdict at the end of the call.
-    db.prepare_cached(NOBODY_TO_ASK)?.execute(params![id, now(), UNKNOWN])?;
+    db.prepare_cached(NOBODY_TO_ASK)?.execute(params![id, now, UNKNOWN])?;
     let mut select = db.prepare_cached(LEFT_FOR)?;
     loop {
         let some = select.query_map(params![id, BATCH], |row| row.get::<_, i64>(0))?;
         let some = some.collect::<Result<Vec<_>, _>>()?;
         for seq in &some {
             let (of, why) = ("message = ?4 AND terminal = ?5", "the terminal was removed");
-            give(db, Verdict::Cancelled, Some(why), now(), of, &[seq, &id])?;
+            give(db, Verdict::Cancelled, Some(why), now, of, &[seq, &id])?;
         }
         if some.len() < BATCH as usize {
             db.prepare_cached("DELETE FROM queues WHERE terminal = ?1 AND messages = 0")?.execute([id])?;

@@ -3,15 +3,15 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, ToSql, params};
 
 use super::cleaning::{BATCH, BATCH_TIME};
+use super::stopwatch::Stopwatch;
 use super::worker::{STEP_TIME, Step};
-use super::{Store, StoreError, now, run_blocking};
+use super::{Store, StoreError, run_blocking};
 use model::directory::Name;
 use model::verdict::Verdict;
 
@@ -39,7 +39,9 @@ impl Store {
         id: MessageId,
         of: Option<Name>,
         reason: &'static str,
+        now: Timestamp,
     ) -> Result<Option<Cancelled>, StoreError> {
+        let now = now.as_millisecond();
         let mut giving: Option<Giving> = None;
         self.writer
             .run_steps(move |db| {
@@ -54,7 +56,7 @@ impl Store {
                         if of.as_ref().is_some_and(|of| of.to_string() != provider) {
                             return Ok(Step::Done(None));
                         }
-                        Giving::new(seq, Verdict::Cancelled, reason)
+                        Giving::new(seq, Verdict::Cancelled, reason, now)
                     }
                 };
                 if going_on.step(db)? {
@@ -78,11 +80,13 @@ impl Store {
         terminal: TerminalId,
         verdict: Verdict,
         reason: String,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let now = now.as_millisecond();
         self.writer
             .run(move |db| {
                 let of = "message = (SELECT seq FROM messages WHERE id = ?4) AND terminal = ?5";
-                let settled = give(db, verdict, Some(&reason), now(), of, &[&id.to_string(), &terminal.to_string()])?;
+                let settled = give(db, verdict, Some(&reason), now, of, &[&id.to_string(), &terminal.to_string()])?;
                 Ok(settled == 1)
             })
             .await
@@ -142,7 +146,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn quarantine(&self, id: MessageId, reason: &'static str) -> Result<(), StoreError> {
+    pub async fn quarantine(&self, id: MessageId, reason: &'static str, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
         let found = self
             .reader
             .run(move |db| {
@@ -157,7 +162,7 @@ impl Store {
             None => None,
             Some((seq, digest, kept)) => {
                 let (digest, kept): (String, String) = (digest, kept);
-                self.writer.run_steps(fail(seq, reason)).await?;
+                self.writer.run_steps(fail(seq, reason, now)).await?;
                 (kept == "file").then_some(digest).and_then(|digest| digest.parse().ok())
             }
         };
@@ -176,8 +181,9 @@ impl Store {
     }
 
     /// The same for a row that does not even have a readable id.
-    pub(super) async fn quarantine_row(&self, seq: i64) -> Result<(), StoreError> {
-        self.writer.run_steps(fail(seq, "the message's row is damaged")).await?;
+    pub(super) async fn quarantine_row(&self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+        let now = now.as_millisecond();
+        self.writer.run_steps(fail(seq, "the message's row is damaged", now)).await?;
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(seq, "damaged row quarantined");
         Ok(())
@@ -254,7 +260,7 @@ pub(super) const EXPIRED_ENVELOPES: &str =
 
 /// Gives some envelopes their verdict; how many, and how far that came, if it did not come to the end.
 fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Option<Expiring>), StoreError> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut messages = db.prepare_cached(EXPIRED)?;
     let mut envelopes = db.prepare_cached(EXPIRED_ENVELOPES)?;
     let mut update = db.prepare_cached(
@@ -298,8 +304,8 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
 }
 
 /// Fails what waits of a message whose content is of no use, in steps.
-fn fail(seq: i64, reason: &'static str) -> impl FnMut(&Database) -> Result<Step<()>, StoreError> {
-    let (mut is_marked, mut giving) = (false, Giving::new(seq, Verdict::Failed, reason));
+fn fail(seq: i64, reason: &'static str, now: i64) -> impl FnMut(&Database) -> Result<Step<()>, StoreError> {
+    let (mut is_marked, mut giving) = (false, Giving::new(seq, Verdict::Failed, reason, now));
     move |db| {
         if !is_marked {
             db.prepare_cached("UPDATE messages SET kept = 'damaged' WHERE seq = ?1")?.execute([seq])?;
@@ -314,6 +320,8 @@ pub(super) struct Giving {
     seq: i64,
     verdict: Verdict,
     reason: &'static str,
+    /// When it is given.
+    now: i64,
     /// The last terminal that was dealt with.
     after: String,
     /// Those that have it now.
@@ -329,13 +337,13 @@ pub(super) const ENVELOPES_AFTER: &str = "SELECT terminal, verdict IS NOT NULL F
     WHERE message = ?1 AND terminal > ?2 ORDER BY terminal LIMIT ?3";
 
 impl Giving {
-    pub(super) fn new(seq: i64, verdict: Verdict, reason: &'static str) -> Self {
-        Self { seq, verdict, reason, after: String::new(), given: 0, pending: 0, settled: 0 }
+    pub(super) fn new(seq: i64, verdict: Verdict, reason: &'static str, now: i64) -> Self {
+        Self { seq, verdict, reason, now, after: String::new(), given: 0, pending: 0, settled: 0 }
     }
 
     /// Gives it to some. `true`: those were the last.
     pub(super) fn step(&mut self, db: &Database) -> Result<bool, StoreError> {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let mut select = db.prepare_cached(ENVELOPES_AFTER)?;
         loop {
             let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
@@ -345,7 +353,7 @@ impl Giving {
                 let of = "message = ?4 AND terminal = ?5";
                 let given = match is_settled {
                     true => 0,
-                    false => give(db, self.verdict, Some(self.reason), now(), of, &[&self.seq, terminal])?,
+                    false => give(db, self.verdict, Some(self.reason), self.now, of, &[&self.seq, terminal])?,
                 };
                 let count = match (is_settled, given) {
                     (true, _) => &mut self.settled,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, ffi};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::StoreError;
 use super::files::DatabaseFile;
 use super::health::Vitals;
+use super::stopwatch::Stopwatch;
 use model::causes::with_causes;
 
 /// Jobs taken into one transaction. Bounds how long the first of them waits.
@@ -306,7 +307,7 @@ fn write(
         {
             group.push(job);
         }
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let began_one = connection.execute_batch("BEGIN IMMEDIATE");
         let mut failed = began_one.err().map(|error| StoreError::from(error).for_others());
         let mut answers = Vec::with_capacity(group.len());
@@ -360,7 +361,7 @@ fn write(
 /// The next job. Whoever submits one after another sends the next soon after an answer: for that long the thread does not
 /// sleep, as being woken would take as long as a small disk's sync.
 fn next(queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     while began.elapsed() < ALERT_TIME {
         match queue.try_recv() {
             Ok(job) => return Some(job),

@@ -286,7 +286,7 @@ impl OctetWorld {
             };
             let (id, key) = (terminal.id, PublicKey::from_octets([1; 32]));
             self.runtime.block_on(self.store().add_terminal(terminal)).expect("the directory is empty");
-            self.runtime.block_on(self.store().register(id, key)).expect("the disk works");
+            self.runtime.block_on(self.store().register(id, key, Timestamp::now())).expect("the disk works");
         }
         self.start_server(Vec::new());
         self.later(SECOND, Event::Message);
@@ -463,7 +463,7 @@ impl OctetWorld {
     }
 
     fn ride_along(&mut self, terminal: delivery::TerminalId) {
-        let due = self.runtime.block_on(self.store().due(terminal)).expect("the disk works");
+        let due = self.runtime.block_on(self.store().due(terminal, Timestamp::now())).expect("the disk works");
         let lines = self.lines.iter();
         let found = lines.enumerate().find(|(_, line)| {
             line.placed.as_ref().is_some_and(|placed| placed.terminal == terminal && placed.is_connected)
@@ -535,7 +535,7 @@ impl OctetWorld {
             match ask {
                 Ask::Connected => self.connected(line, terminal, call),
                 Ask::Bring(id) => {
-                    let begin = self.store().begin(id, terminal, call);
+                    let begin = self.store().begin(id, terminal, call, Timestamp::now());
                     let claim = self.runtime.block_on(begin).expect("the disk works");
                     let content = match claim {
                         Claim::Begun(begun) => Some(begun.content.read().expect("it is kept")),
@@ -555,7 +555,7 @@ impl OctetWorld {
                     if self.plan.has_faults && self.chance.one_in(300) {
                         return self.crash(2);
                     }
-                    let delivered = self.store().delivered(id, terminal, call);
+                    let delivered = self.store().delivered(id, terminal, call, Timestamp::now());
                     if let Some(other) = self.runtime.block_on(delivered).expect("the disk works") {
                         self.breach(format!("{id} was received, and its verdict is {other}"));
                     }
@@ -576,6 +576,7 @@ impl OctetWorld {
                         "refused".to_owned(),
                         Refusal::Again,
                         Doubt::Dispelled,
+                        Timestamp::now(),
                     );
                     self.runtime.block_on(end).expect("the disk works");
                     self.learn_verdicts();
@@ -589,12 +590,12 @@ impl OctetWorld {
                     let id = doubt.id;
                     self.note(&format!("{id} is there: {is_there}"));
                     if is_there {
-                        let there = self.store().found_there(id, terminal, call);
+                        let there = self.store().found_there(id, terminal, call, Timestamp::now());
                         if let Some(other) = self.runtime.block_on(there).expect("the disk works") {
                             self.breach(format!("{id} was there, and its verdict is {other}"));
                         }
                     } else {
-                        let not_there = self.store().not_there(doubt, terminal);
+                        let not_there = self.store().not_there(doubt, terminal, Timestamp::now());
                         self.runtime.block_on(not_there).expect("the disk works");
                     }
                     self.learn_verdicts();
@@ -607,7 +608,7 @@ impl OctetWorld {
 
     fn connected(&mut self, line: usize, terminal: delivery::TerminalId, call: CallId) {
         let (store, runtime) = (self.store(), &self.runtime);
-        let due = runtime.block_on(store.due(terminal)).expect("the disk works");
+        let due = runtime.block_on(store.due(terminal, Timestamp::now())).expect("the disk works");
         let doubts = runtime.block_on(store.doubts(terminal)).expect("the disk works");
         if let Some(placed) = &mut self.lines[line].placed {
             placed.plan.add(due);
@@ -629,7 +630,7 @@ impl OctetWorld {
         record.ended_at = Some(Timestamp::now());
         record.outcome = Some(word.clone());
         let (store, runtime) = (self.store(), &self.runtime);
-        runtime.block_on(store.record_call(record.clone())).expect("the disk works");
+        runtime.block_on(store.record_call(record.clone(), Timestamp::now())).expect("the disk works");
         self.learn_verdicts();
         let kind: String = word.chars().take_while(|char| !matches!(char, ':' | ',' | '(')).collect();
         *self.report.outcomes.entry(kind).or_default() += 1;
@@ -715,14 +716,14 @@ impl OctetWorld {
         let end = self.terminals[terminal].id;
         let message = new(first, &content, end);
         let key = message.handling.idempotency_key.clone();
-        let accepted = self.runtime.block_on(self.store().accept(message)).expect("the disk works");
+        let accepted = self.runtime.block_on(self.store().accept(message, Timestamp::now())).expect("the disk works");
         self.contents.insert(first, content.clone());
         if self.plan.has_faults && self.chance.one_in(100) {
             // Committed, and nobody told: the provider submits it again.
             self.crash(1);
             let mut again = new(MessageId::from_octets(self.octets()), &content, end);
             again.handling.idempotency_key = key;
-            let repeated = self.runtime.block_on(self.store().accept(again)).expect("the disk works");
+            let repeated = self.runtime.block_on(self.store().accept(again, Timestamp::now())).expect("the disk works");
             if (repeated.id, repeated.is_repeated) != (first, true) {
                 self.breach(format!("{first} was accepted twice"));
             }
@@ -747,5 +748,5 @@ fn moment(start: Instant, now: Instant) -> Moment {
 fn open(folder: &Path) -> Store {
     let rest = Duration::from_secs(24 * 3600);
     let rules = RefusalRules { tries_max: u32::MAX, first: rest, longest: rest };
-    Store::open(folder).expect("the folder is the store's, and sound").with_refusals(rules)
+    Store::open(folder, Timestamp::now()).expect("the folder is the store's, and sound").with_refusals(rules)
 }

@@ -50,7 +50,7 @@ pub(crate) fn number(index: u32) -> String {
 pub(crate) async fn enrol(folder: &Path, count: u32) {
     let state = folder.join("state");
     let servers = server::keys::server_public_keys(&state).unwrap();
-    let store = Store::open(&state).unwrap();
+    let store = Store::open(&state, Timestamp::now()).unwrap();
     for first in (0..count).step_by(AT_ONCE as usize) {
         let mut enrolling = JoinSet::new();
         for index in first..count.min(first + AT_ONCE) {
@@ -81,14 +81,14 @@ pub(crate) async fn enrol(folder: &Path, count: u32) {
                     trusted_by: TrustedBy::default(),
                 };
                 store.add_terminal(terminal).await.unwrap();
-                store.register(id(index), key).await.unwrap();
+                store.register(id(index), key, Timestamp::now()).await.unwrap();
                 let subscription = Subscription {
                     filter: TOPIC.parse().unwrap(),
                     urgency: Urgency::Normal,
                     size_max: None,
                     hours: Hours::default(),
                 };
-                store.subscribe(id(index), subscription, RegisteredBy::Operator).await.unwrap();
+                store.subscribe(id(index), subscription, RegisteredBy::Operator, Timestamp::now()).await.unwrap();
             });
         }
         enrolling.join_all().await;

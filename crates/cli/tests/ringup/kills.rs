@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use model::verdict::Verdict;
 use rustix::process::{Signal, kill_process};
 use store::{Last, MessageEntry, Store};
@@ -112,7 +113,7 @@ fn compare_calls(village: &Village, pops: &[&str]) {
     assert!(!dialled.is_empty());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (recorded, unsettled) = runtime.block_on(async {
-        let store = Store::open(&village.path("server")).unwrap();
+        let store = Store::open(&village.path("server"), Timestamp::now()).unwrap();
         (store.calls(Last(u32::MAX)).await.unwrap(), store.calls_away().await.unwrap())
     });
     assert!(unsettled.is_empty(), "their ends were never learned: {unsettled:#?}");
@@ -337,7 +338,7 @@ fn finish(village: &mut Village, owner: Process, sender: &Sender, letters: usize
 fn kept(village: &Village) -> BTreeMap<String, MessageEntry> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let store = Store::open(&village.path("server")).unwrap();
+        let store = Store::open(&village.path("server"), Timestamp::now()).unwrap();
         let findings = store.check().await.unwrap();
         assert_eq!(findings.faults, [] as [String; 0]);
         let messages = store.messages(Last(u32::MAX)).await.unwrap();

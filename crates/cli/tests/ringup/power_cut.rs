@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use model::verdict::Verdict;
 use serde_json::Value;
 use store::{Last, Store};
@@ -230,7 +231,8 @@ fn compare(place: &Path, cut: usize, said: &Said, letters: &BTreeMap<String, Let
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let opened = runtime.block_on(async {
-        let store = Store::open(&place.join("server")).map_err(|error| format!("the store: {error:?}"))?;
+        let store =
+            Store::open(&place.join("server"), Timestamp::now()).map_err(|error| format!("the store: {error:?}"))?;
         let findings = store.check().await.map_err(|error| format!("the check: {error:?}"))?;
         let messages = store.messages(Last(u32::MAX)).await.map_err(|error| format!("the list: {error:?}"))?;
         Ok::<_, String>((findings.faults, messages))

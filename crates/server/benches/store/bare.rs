@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use delivery::{Digest, MessageId};
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use store::Store;
 
@@ -26,7 +27,7 @@ pub(crate) fn syncs() -> f64 {
 /// Messages a second that are on the disk, `batch` in each transaction.
 pub(crate) fn accepts(batch: usize) -> f64 {
     let folder = tempfile::tempdir().expect("a folder");
-    drop(Store::open(folder.path()).expect("a store")); // for its schema
+    drop(Store::open(folder.path(), Timestamp::now()).expect("a store")); // for its schema
     let db = Connection::open(folder.path().join("ringup.db")).expect("a database");
     db.pragma_update(None, "synchronous", "FULL").expect("a pragma");
     db.pragma_update(None, "wal_autocheckpoint", 4000).expect("a pragma");

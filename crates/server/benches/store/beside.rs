@@ -58,13 +58,14 @@ pub(crate) async fn measure() {
     let removing = beside(&store, async { store.clean(now(), rows).await.map(|_| ()).expect("a disk") }).await;
     row(&format!("the rows of {} messages are removed", over()), &removing, "p99 under 20 ms");
     let all: Vec<TerminalId> = (0..terminals()).map(|number| terminal(number).id).collect();
-    let large = beside(&store, async { drop(store.accept(message(all)).await.expect("a disk")) }).await;
+    let large =
+        beside(&store, async { drop(store.accept(message(all), Timestamp::now()).await.expect("a disk")) }).await;
     row(&format!("one message for {} terminals is accepted", terminals()), &large, "");
 }
 
 /// A store with the terminals, and with messages that are over.
 async fn fill(folder: &std::path::Path) -> Store {
-    let store = Store::open(folder).expect("a store");
+    let store = Store::open(folder, Timestamp::now()).expect("a store");
     let provider = Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new() };
     store.add_provider(provider, TokenHash::of("x")).await.expect("it is new");
     let numbers: Vec<u32> = (0..terminals()).collect();
@@ -79,7 +80,7 @@ async fn fill(folder: &std::path::Path) -> Store {
         let terminals: Vec<_> = (first..first + count).map(|number| terminal(number).id).collect();
         let new = message(terminals);
         let id = new.head.id;
-        store.accept(new).await.expect("a disk");
+        store.accept(new, Timestamp::now()).await.expect("a disk");
         settle(&store, id, first, count).await;
     })
     .await;
@@ -90,9 +91,9 @@ async fn fill(folder: &std::path::Path) -> Store {
 async fn settle(store: &Store, id: MessageId, first: u32, count: u32) {
     match count {
         1 => {
-            store.delivered(id, terminal(first).id, CallId::now()).await.expect("a disk");
+            store.delivered(id, terminal(first).id, CallId::now(), Timestamp::now()).await.expect("a disk");
         }
-        _ => drop(store.cancel(id, None, "over").await.expect("a disk")),
+        _ => drop(store.cancel(id, None, "over", Timestamp::now()).await.expect("a disk")),
     }
 }
 
@@ -131,7 +132,10 @@ async fn beside(store: &Store, work: impl Future<Output = ()>) -> Beside {
             // The work has done something by then.
             while !over.is_cancelled() || times.is_empty() {
                 let at = Instant::now();
-                store.accept(message(vec![terminal(number % BUSY_TERMINALS).id])).await.expect("a disk");
+                store
+                    .accept(message(vec![terminal(number % BUSY_TERMINALS).id]), Timestamp::now())
+                    .await
+                    .expect("a disk");
                 times.push(at.elapsed().as_secs_f64());
                 number += 4;
                 // As a network would.

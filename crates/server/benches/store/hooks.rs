@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use model::provider::{Provider, TokenHash};
 use model::webhook::{Webhook, WebhookSecret};
 use store::Store;
@@ -48,7 +49,7 @@ pub(crate) async fn measure() {
 }
 
 async fn fill(folder: &std::path::Path, providers: usize, url: &str) {
-    let store = Store::open(folder).expect("a store");
+    let store = Store::open(folder, Timestamp::now()).expect("a store");
     store.add_terminal(terminal(1)).await.expect("it is new");
     for number in 0..providers {
         let secret = WebhookSecret::from_octets([7; 32]);
@@ -67,8 +68,8 @@ async fn fill(folder: &std::path::Path, providers: usize, url: &str) {
             let mut new = message(vec![terminal(1).id]);
             new.provider = format!("p{}", number % providers).parse().expect("a name");
             let id = new.head.id;
-            store.accept(new).await.expect("a disk");
-            store.cancel(id, None, "over").await.expect("a disk");
+            store.accept(new, Timestamp::now()).await.expect("a disk");
+            store.cancel(id, None, "over", Timestamp::now()).await.expect("a disk");
         });
     }
     settling.join_all().await;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use calling::Money;
 use calling::dispatch::{RedialRules, Reserve, RetryRules, StormRules};
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
+use jiff::Timestamp;
 use model::directory::{Connection, Terminal, TrustedBy};
 use model::provider::{Provider, Token, TokenHash};
 use ringup_server::Config;
@@ -63,7 +64,7 @@ pub(crate) fn message(terminals: Vec<TerminalId>) -> NewMessage {
 }
 
 async fn enrol(folder: &Path) -> (Store, Token) {
-    let store = Store::open(folder).expect("a store");
+    let store = Store::open(folder, Timestamp::now()).expect("a store");
     store.add_terminal(terminal(1)).await.expect("it is new");
     let token = Token::from_octets([7; 32]);
     let provider = Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new() };
@@ -83,7 +84,7 @@ pub(crate) async fn of_store(tasks: usize) -> f64 {
         let store = store.clone();
         accepting.spawn(async move {
             while began.elapsed() < measured() {
-                store.accept(message(vec![terminal(1).id])).await.expect("a disk");
+                store.accept(message(vec![terminal(1).id]), Timestamp::now()).await.expect("a disk");
                 COUNT.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -69,7 +69,7 @@ fn different(number: u32, terminals: u32) -> NewMessage {
 }
 
 async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
-    let store = Store::open(folder).expect("a store");
+    let store = Store::open(folder, Timestamp::now()).expect("a store");
     let token = Token::from_octets([7; 32]);
     let provider = Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new() };
     store.add_provider(provider, TokenHash::of(token.reveal())).await.expect("it is new");
@@ -87,7 +87,9 @@ async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
         let mut accepting = JoinSet::new();
         for number in some.iter().copied() {
             let store = store.clone();
-            accepting.spawn(async move { store.accept(different(number, terminals)).await.expect("a disk") });
+            accepting.spawn(async move {
+                store.accept(different(number, terminals), Timestamp::now()).await.expect("a disk")
+            });
         }
         accepting.join_all().await;
     }

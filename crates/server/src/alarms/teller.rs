@@ -208,12 +208,12 @@ mod tests {
     async fn alarms_are_told_in_order_and_what_was_not_told_before_a_restart_is_told_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let told = folder.path().join("told");
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let over =
             Change { alarm: Alarm { cleared_at: Some(Timestamp::now()), ..raised("line-1").alarm }, is_told: false };
         store.keep_alarms(vec![raised("line-1"), raised("line-2"), over], CHANNELS).await.unwrap();
         drop(store);
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let (mut teller, _memory) = teller(&store, &["/bin/sh", "-c", "cat >> \"$0\"", told.to_str().unwrap()]);
         while teller.tell_one().await.is_zero() {}
         let told = std::fs::read_to_string(told).unwrap();
@@ -227,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn what_fails_is_tried_again_later_and_given_up_after_five_times() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         store.keep_alarms(vec![raised("line-1")], CHANNELS).await.unwrap();
         let (teller, _memory) = teller(&store, &["/bin/false"]);
         for tries in 1..TRIES_MAX {
@@ -273,7 +273,7 @@ mod tests {
     async fn what_the_disk_does_not_take_is_told_from_memory() {
         let folder = tempfile::tempdir().unwrap();
         let told = folder.path().join("told");
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let (mut teller, memory) = teller(&store, &["/bin/sh", "-c", "cat > \"$0\"", told.to_str().unwrap()]);
         let alarm = raised("store").alarm;
         memory.try_send(Notice { event: crate::alarms::Event::Raised, alarm }).unwrap();

@@ -30,11 +30,11 @@ fn a_detail_from_outside_is_cut_between_letters() {
 async fn an_alarm_stands_over_a_restart_and_is_cleared_once_after_it() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let mut room = room(&store).await;
         room.take(&mut vec![raise(AlarmKind::DialLoop, "owner"), raise(AlarmKind::DialLoop, "owner")]).await;
     }
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let mut room = room(&store).await;
     assert_eq!(subjects(&room.board.standing()), ["owner"]);
     room.take(&mut vec![raise(AlarmKind::DialLoop, "owner")]).await;
@@ -50,7 +50,7 @@ async fn an_alarm_stands_over_a_restart_and_is_cleared_once_after_it() {
 #[tokio::test]
 async fn lines_that_are_not_configured_any_more_have_no_alarm() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let mut room = room(&store).await;
     let kind = AlarmKind::LineOutOfOrder;
     let keep = Input::Keep { kind, subjects: ["line-1".to_owned()].into() };
@@ -98,13 +98,13 @@ async fn add_owner(store: &Store) -> delivery::TerminalId {
 #[tokio::test]
 async fn a_disk_that_refuses_messages_raises_an_alarm_that_is_cleared_when_it_has_been_well_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let terminal = add_owner(&store).await;
     let mut room = room(&store).await;
     room.look().await;
     assert_eq!(room.board.standing(), []);
     store.limit_pages(Some(2)).await;
-    store.accept(message(vec![7; 60_000], terminal)).await.unwrap_err();
+    store.accept(message(vec![7; 60_000], terminal), Timestamp::now()).await.unwrap_err();
     room.look().await;
     assert_eq!(subjects(&room.board.standing()), ["store"]);
     store.limit_pages(None).await;
@@ -122,7 +122,7 @@ async fn a_disk_that_refuses_messages_raises_an_alarm_that_is_cleared_when_it_ha
 #[tokio::test]
 async fn alarms_that_the_disk_does_not_take_stand_and_are_kept_when_it_does() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let mut room = room(&store).await;
     store.limit_pages(Some(0)).await;
     let mut many: Vec<_> = (0..500).map(|number| raise(AlarmKind::DialLoop, &format!("{number:0200}"))).collect();
@@ -140,21 +140,21 @@ async fn alarms_that_the_disk_does_not_take_stand_and_are_kept_when_it_does() {
 async fn a_quotas_alarm_is_cleared_when_less_than_four_fifths_wait() {
     let folder = tempfile::tempdir().unwrap();
     let quotas = Quotas { terminal: Quota { messages: 5, octets: u64::MAX }, ..Quotas::default() };
-    let store = Store::open(folder.path()).unwrap().with_quotas(quotas);
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap().with_quotas(quotas);
     let terminal = add_owner(&store).await;
     let mut near = Vec::new();
     let mut first = None;
     for _ in 0..4 {
         let new = message(vec![7], terminal);
         first.get_or_insert(new.head.id);
-        near.extend(store.accept(new).await.unwrap().near);
+        near.extend(store.accept(new, Timestamp::now()).await.unwrap().near);
     }
     let [near] = near.as_slice() else { panic!("{near:?}") };
     let mut room = room(&store).await;
     room.take(&mut vec![raise(AlarmKind::Quota, &near.subject())]).await;
     room.look().await;
     assert_eq!(subjects(&room.board.standing()), ["for terminal owner: messages"]);
-    store.delivered(first.unwrap(), terminal, line::CallId::now()).await.unwrap();
+    store.delivered(first.unwrap(), terminal, line::CallId::now(), Timestamp::now()).await.unwrap();
     room.looks = 0;
     room.look().await;
     assert_eq!(room.board.standing(), []);
@@ -163,7 +163,7 @@ async fn a_quotas_alarm_is_cleared_when_less_than_four_fifths_wait() {
 #[tokio::test]
 async fn a_budgets_alarm_is_over_with_its_day() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let mut room = room(&store).await;
     let yesterday = Timestamp::now() - jiff::SignedDuration::from_hours(24);
     room.board.raise(AlarmKind::Budget, "the server".into(), String::new(), yesterday);

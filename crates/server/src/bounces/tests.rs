@@ -20,7 +20,7 @@ fn owner() -> TerminalId {
 }
 
 async fn open(folder: &TempDir) -> Store {
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let (name, connection) = ("owner".parse().unwrap(), Connection::Down);
     let terminal =
         Terminal { id: owner(), name, number: None, address: None, trusted_by: TrustedBy::default(), connection };
@@ -38,14 +38,17 @@ async fn accept(store: &Store, return_path: Option<ReturnPath>) -> MessageId {
     let (id, handling) = (head.id, Handling { return_path, ..Handling::default() });
     let provider = "mail".parse().unwrap();
     store
-        .accept(NewMessage {
-            head,
-            provider,
-            content: content.into(),
-            terminals: vec![owner()],
-            subscribers: None,
-            handling,
-        })
+        .accept(
+            NewMessage {
+                head,
+                provider,
+                content: content.into(),
+                terminals: vec![owner()],
+                subscribers: None,
+                handling,
+            },
+            Timestamp::now(),
+        )
         .await
         .unwrap();
     id
@@ -106,7 +109,10 @@ async fn a_sender_is_told_once_of_what_did_not_arrive_and_why() {
     let id = accept(&store, from("gauge@far.example")).await;
     let (config, told, mut serving) = relay(&["250 ok"]).await;
     send_due(&store, &config, &Metrics::default(), later(1)).await.unwrap();
-    store.settle(id, owner(), Verdict::Failed, "the terminal\r\nsays \u{202e}no".into()).await.unwrap();
+    store
+        .settle(id, owner(), Verdict::Failed, "the terminal\r\nsays \u{202e}no".into(), Timestamp::now())
+        .await
+        .unwrap();
     for _ in 0..2 {
         send_due(&store, &config, &Metrics::default(), later(1)).await.unwrap();
     }
@@ -135,9 +141,9 @@ async fn nobody_is_told_of_what_arrived_of_a_bounce_or_of_what_is_no_mail() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
     let arrived = accept(&store, from("gauge@far.example")).await;
-    store.settle(arrived, owner(), Verdict::Delivered, String::new()).await.unwrap();
+    store.settle(arrived, owner(), Verdict::Delivered, String::new(), Timestamp::now()).await.unwrap();
     let plain = accept(&store, None).await;
-    store.settle(plain, owner(), Verdict::Expired, String::new()).await.unwrap();
+    store.settle(plain, owner(), Verdict::Expired, String::new(), Timestamp::now()).await.unwrap();
     assert!(store.due_bounces(later(1), 10).await.unwrap().is_empty());
 }
 
@@ -146,7 +152,7 @@ async fn what_the_relay_does_not_take_now_is_tried_again_and_what_it_never_takes
     let folder = TempDir::new().unwrap();
     let store = open(&folder).await;
     let id = accept(&store, from("gauge@far.example")).await;
-    store.settle(id, owner(), Verdict::Expired, String::new()).await.unwrap();
+    store.settle(id, owner(), Verdict::Expired, String::new(), Timestamp::now()).await.unwrap();
     let (config, told, mut serving) = relay(&["451 later", "550 nobody"]).await;
     for minutes in [1, 1, 10, 20] {
         send_due(&store, &config, &Metrics::default(), later(minutes)).await.unwrap();
@@ -156,7 +162,7 @@ async fn what_the_relay_does_not_take_now_is_tried_again_and_what_it_never_takes
     assert!(store.due_bounces(later(100_000), 10).await.unwrap().is_empty());
     // Nobody there, and after five days nothing more is tried.
     let id = accept(&store, from("gauge@far.example")).await;
-    store.settle(id, owner(), Verdict::Cancelled, String::new()).await.unwrap();
+    store.settle(id, owner(), Verdict::Cancelled, String::new(), Timestamp::now()).await.unwrap();
     for (minutes, waits) in [(1, 1), (3 * 24 * 60, 1), (6 * 24 * 60, 0)] {
         send_due(&store, &config, &Metrics::default(), later(minutes)).await.unwrap();
         assert_eq!(store.due_bounces(later(100_000), 10).await.unwrap().len(), waits, "after {minutes} minutes");
@@ -176,7 +182,7 @@ async fn a_relay_that_is_not_there_is_not_tried_with_all_that_waits_and_an_alarm
     let store = open(&folder).await;
     for _ in 0..20 {
         let id = accept(&store, from("gauge@far.example")).await;
-        store.settle(id, owner(), Verdict::Failed, "no".into()).await.unwrap();
+        store.settle(id, owner(), Verdict::Failed, "no".into(), Timestamp::now()).await.unwrap();
     }
     // A port that nobody listens on.
     let relay = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
@@ -206,7 +212,7 @@ async fn more_than_one_look_gives_is_sent_without_waiting_for_the_next() {
     let store = open(&folder).await;
     for _ in 0..=READ_AT_ONCE {
         let id = accept(&store, from("gauge@far.example")).await;
-        store.settle(id, owner(), Verdict::Failed, "no".into()).await.unwrap();
+        store.settle(id, owner(), Verdict::Failed, "no".into(), Timestamp::now()).await.unwrap();
     }
     let (config, told, _serving) = relay(&["250 ok"; READ_AT_ONCE as usize + 1]).await;
     for is_last in [false, true] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use delivery::{DeliveryError, Departure, Due, MessageHead, MessageId, Parcel, Progress, Receipt, TerminalId};
 use http::StatusCode;
+use jiff::Timestamp;
 use line::CallId;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -108,7 +109,7 @@ impl Envelopes {
     /// Marks a message under way on this call. It is not to be sent otherwise.
     pub(super) async fn claim(&self, id: MessageId) -> Result<Claim, StoreError> {
         for _ in 0..HELD_LOOKS_MAX {
-            match self.store.begin(id, self.terminal, self.call).await? {
+            match self.store.begin(id, self.terminal, self.call, Timestamp::now()).await? {
                 Claim::Held => sleep(HELD_WAIT).await,
                 claim => return Ok(claim),
             }
@@ -120,8 +121,8 @@ impl Envelopes {
     pub(super) async fn received(&self, id: MessageId, evidence: Option<&'static str>) -> Result<(), StoreError> {
         let Self { store, terminal, call, .. } = self;
         let other = match evidence {
-            None => store.delivered(id, *terminal, *call).await?,
-            Some(evidence) => store.delivered_by(id, *terminal, *call, evidence).await?,
+            None => store.delivered(id, *terminal, *call, Timestamp::now()).await?,
+            Some(evidence) => store.delivered_by(id, *terminal, *call, evidence, Timestamp::now()).await?,
         };
         self.tell_conflict(id, other).await;
         Ok(())
@@ -129,7 +130,7 @@ impl Envelopes {
 
     /// The terminal has it, as it has said when it was asked.
     pub(super) async fn found_there(&self, id: MessageId) -> Result<(), StoreError> {
-        let other = self.store.found_there(id, self.terminal, self.call).await?;
+        let other = self.store.found_there(id, self.terminal, self.call, Timestamp::now()).await?;
         self.tell_conflict(id, other).await;
         Ok(())
     }
@@ -145,7 +146,9 @@ impl Envelopes {
     /// It cannot be read here just now: it rests, and somebody has to look at the disk.
     pub(super) async fn unreadable(&self, id: MessageId) -> Result<(), StoreError> {
         let outcome = "not sent: its content could not be read here".to_owned();
-        self.store.refused(id, self.terminal, self.call, outcome, Refusal::NotNow, Doubt::Unchanged).await?;
+        self.store
+            .refused(id, self.terminal, self.call, outcome, Refusal::NotNow, Doubt::Unchanged, Timestamp::now())
+            .await?;
         let detail = format!(
             "the content of message {id} cannot be read: see the server's log, and the disk. It is tried again"
         );
@@ -162,7 +165,7 @@ impl Envelopes {
         doubt: Doubt,
     ) -> Result<(), StoreError> {
         let Refused { refusals, is_given_up } =
-            self.store.refused(id, self.terminal, self.call, outcome.clone(), refusal, doubt).await?;
+            self.store.refused(id, self.terminal, self.call, outcome.clone(), refusal, doubt, Timestamp::now()).await?;
         if is_given_up || (refusals >= REFUSALS_TOLD && refusal == Refusal::Again) {
             let what = if is_given_up { "has failed" } else { "is tried again" };
             let detail = format!("message {id} {what}: {outcome} ({refusals} times). See: ringup message explain {id}");
@@ -173,7 +176,9 @@ impl Envelopes {
 
     /// The session went before the message was sent.
     pub(super) async fn lost(&self, id: MessageId, doubt: Doubt) -> Result<(), StoreError> {
-        self.store.end_delivery(id, self.terminal, self.call, "the session was lost".to_owned(), doubt).await
+        self.store
+            .end_delivery(id, self.terminal, self.call, "the session was lost".to_owned(), doubt, Timestamp::now())
+            .await
     }
 }
 

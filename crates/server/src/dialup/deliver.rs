@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use delivery::proof::Secured;
 use delivery::{Courier, DeliveryError, Departure, Due, MessageId, OutboxError, Plan, Progress, Receipt, Step};
+use jiff::Timestamp;
 use line::CallId;
 use link::Counters;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -220,7 +221,7 @@ struct Session<M, P> {
 impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     async fn run(mut self) -> Result<Tally, Broken> {
         self.read_doubts().await?;
-        self.retries = self.desk.envelopes.store.retries(self.terminal.id).await?;
+        self.retries = self.desk.envelopes.store.retries(self.terminal.id, Timestamp::now()).await?;
         self.add_due().await?;
         loop {
             // What has come meanwhile rides on this call.
@@ -316,7 +317,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             }
             Progress::Nothing | Progress::Part { .. } => {
                 if let Some(doubt) = self.doubts.get(&id) {
-                    store.not_there(*doubt, *terminal).await?;
+                    store.not_there(*doubt, *terminal, Timestamp::now()).await?;
                 }
             }
             // It stays in doubt; the next session asks again.
@@ -358,7 +359,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     }
 
     async fn add_due(&mut self) -> Result<(), StoreError> {
-        let due = self.desk.envelopes.store.due(self.terminal.id).await?;
+        let due = self.desk.envelopes.store.due(self.terminal.id, Timestamp::now()).await?;
         self.plan.add(due.into_iter().filter(|due| !self.doubts.contains_key(&due.id)));
         Ok(())
     }

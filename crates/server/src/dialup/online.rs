@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Later, Preamble, Reason};
+use jiff::Timestamp;
 use link::Counters;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -168,7 +169,7 @@ async fn proved_session(
     let mut admission = candidate.admission();
     let mut record = CallRecord::begin(
         line::CallId::now(),
-        jiff::Timestamp::now(),
+        Timestamp::now(),
         Direction::Incoming,
         Via::Internet,
         terminal.number.clone(),
@@ -236,7 +237,7 @@ async fn proved_session(
     place.admitted(&admitted);
     let connected = Some(Connected::new(shared, &admitted, due));
     record.connected_at = Some(record.moment(began.elapsed()));
-    if let Err(error) = shared.store.record_call(record.clone()).await {
+    if let Err(error) = shared.store.record_call(record.clone(), Timestamp::now()).await {
         delivery.shutdown().await;
         // Kept until the disk takes it: nothing else ends what is under way.
         end(&mut record, &Outcome::OurFault(error.to_string()), began, &carried, shared).await;
@@ -274,7 +275,7 @@ async fn end(record: &mut CallRecord, outcome: &Outcome, began: Instant, carried
     record.kind = Some(outcome.as_str().to_owned());
     let Counters { octets_out, octets_in, .. } = carried.counters();
     (record.octets_out, record.octets_in) = (octets_out, octets_in);
-    if let Err(error) = shared.store.record_call(record.clone()).await {
+    if let Err(error) = shared.store.record_call(record.clone(), Timestamp::now()).await {
         tracing::error!(call = %record.id, %error, "the record of a session is written later");
     }
 }

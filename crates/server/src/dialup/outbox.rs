@@ -120,7 +120,7 @@ impl Listener {
                     Err(error) => return ItemAnswer::Refused { status: 400, reason: format!("hours: {error}") },
                 };
                 let subscription = Subscription { filter: filter.clone(), urgency, size_max, hours };
-                match self.store.subscribe(terminal, subscription, RegisteredBy::Terminal).await {
+                match self.store.subscribe(terminal, subscription, RegisteredBy::Terminal, Timestamp::now()).await {
                     Ok(()) => {
                         tracing::info!(terminal = %self.terminal.name, %filter, "registered by the terminal");
                         ItemAnswer::Accepted

@@ -253,7 +253,7 @@ impl Shared {
     pub(crate) async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
         let Attempt { terminal, record, .. } = attempt;
         self.open_calls.over(record.id);
-        if let Err(error) = self.store.record_call(record.clone()).await {
+        if let Err(error) = self.store.record_call(record.clone(), Timestamp::now()).await {
             tracing::error!(call = %record.id, %error, "call record not written");
         }
         self.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted }).await;

@@ -56,7 +56,7 @@ impl Inbox for Shelf {
 impl Scene {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
         let (metrics, shutdown, mut tasks) = (Metrics::default(), CancellationToken::new(), JoinSet::new());
         let config = AlarmConfig::default();
@@ -99,7 +99,7 @@ impl Scene {
     /// A terminal that is enrolled, with its key.
     pub(crate) async fn enrolled(&self, number: u8) -> (Terminal, SecretKey) {
         let (terminal, key) = (self.terminal(number).await, SecretKey::generate().unwrap());
-        self.store.register(terminal.id, key.public()).await.unwrap();
+        self.store.register(terminal.id, key.public(), Timestamp::now()).await.unwrap();
         (terminal, key)
     }
 
@@ -114,7 +114,7 @@ impl Scene {
         let (id, provider, handling) = (head.id, "vending".parse().unwrap(), Handling::default());
         let (content, terminals) = (content.into(), vec![terminal]);
         let message = NewMessage { head, provider, content, terminals, subscribers: None, handling };
-        self.store.accept(message).await.unwrap();
+        self.store.accept(message, Timestamp::now()).await.unwrap();
         id
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use delivery::proof::Secured;
 use delivery::{Preamble, TerminalId};
+use jiff::Timestamp;
 use line::{Call, CallId, Number};
 use link::{
     Authentication, CloseReason, Counters, Demand, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Secret,
@@ -243,7 +244,7 @@ impl Session {
             StockTrust::NumberOnly => self.shared.settings.number_only && self.direction == Direction::Outgoing,
         };
         // Shut out, or removed, while its link came up.
-        let may_be = match self.shared.store.can_be_proved(terminal.id).await {
+        let may_be = match self.shared.store.can_be_proved(terminal.id, Timestamp::now()).await {
             Ok(may_be) => may_be,
             Err(error) => return Err(Outcome::OurFault(error.to_string())),
         };
@@ -303,7 +304,7 @@ impl Session {
         // What went as early data is read there after the proof only: it is free, and not in doubt.
         if matches!(outcome, Outcome::NotProved(_))
             && !course.has_shown
-            && let Err(error) = self.shared.store.unproved(self.call).await
+            && let Err(error) = self.shared.store.unproved(self.call, Timestamp::now()).await
         {
             tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
         }

@@ -203,7 +203,7 @@ pub(super) async fn deliver(
             Ok(Answer::PutOff { why, all: Some(wait), .. }) => {
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, ?wait, "put off");
                 let doubt = inbox.doubt_of_answer();
-                store.end_delivery(id, terminal.id, call, format!("put off {why}"), doubt).await?;
+                store.end_delivery(id, terminal.id, call, format!("put off {why}"), doubt, Timestamp::now()).await?;
                 return Err(Broken::PutOff { why, wait });
             }
             Err(source) => {
@@ -211,7 +211,7 @@ pub(super) async fn deliver(
                 let has_seen = !matches!(source, StockError::Connect(_));
                 let doubt = doubt_after(&inbox.departures);
                 let outcome = format!("the terminal's server {source}");
-                store.end_delivery(id, terminal.id, call, outcome, doubt).await?;
+                store.end_delivery(id, terminal.id, call, outcome, doubt, Timestamp::now()).await?;
                 let under_way = has_seen.then(|| UnderWay {
                     messages: vec![id],
                     received_before: tally.delivered,
@@ -233,14 +233,14 @@ async fn next(
     tried: &BTreeSet<MessageId>,
     suspects: &[MessageId],
 ) -> Result<Option<MessageId>, StoreError> {
-    let due = store.due(terminal.id).await?;
+    let due = store.due(terminal.id, Timestamp::now()).await?;
     let mut left = due.iter().map(|due| due.id).filter(|id| !tried.contains(id));
     let last = left.clone().next();
     if let Some(next) = left.find(|id| !suspects.contains(id)).or(last) {
         return Ok(Some(next));
     }
     // What it has refused before is tried again when nothing else is left.
-    let retries = store.retries(terminal.id).await?;
+    let retries = store.retries(terminal.id, Timestamp::now()).await?;
     Ok(retries.iter().map(|due| due.id).find(|id| !tried.contains(id)))
 }
 

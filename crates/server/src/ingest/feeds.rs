@@ -256,7 +256,7 @@ impl Reader {
         };
         // One that was never read stays one: which items were there first is not known.
         if (is_read || !is_first || !seen.is_empty())
-            && let Err(error) = self.store.feed_read(url.clone(), next.clone(), seen).await
+            && let Err(error) = self.store.feed_read(url.clone(), next.clone(), seen, Timestamp::now()).await
         {
             tracing::error!(feed = url, %error, "not noted that a feed was read");
             sleep(SLEEP_MAX).await;

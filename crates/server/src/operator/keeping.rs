@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::interval;
@@ -54,7 +55,7 @@ impl Drop for Watched {
 }
 
 pub(super) async fn show_store(State(desk): State<Desk>) -> Answer {
-    let health = match desk.store.health().await {
+    let health = match desk.store.health(Timestamp::now()).await {
         Health::Ready => json!("ready"),
         Health::Full => json!("disk full"),
         Health::Failing(error) => json!(error.to_string()),

@@ -34,7 +34,8 @@ pub(super) async fn show_message(State(desk): State<Desk>, Path(id): Path<String
 
 pub(super) async fn cancel_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
     let id = parse::<MessageId>("id", &id)?;
-    let cancelled = desk.store.cancel(id, None, "cancelled by the operator").await?.ok_or_else(no_message)?;
+    let cancelled =
+        desk.store.cancel(id, None, "cancelled by the operator", Timestamp::now()).await?.ok_or_else(no_message)?;
     tracing::info!(message_id = %id, cancelled = cancelled.cancelled, "message cancelled by the operator");
     Ok(cancelled_answer(id, cancelled).unwrap_or_else(axum::response::IntoResponse::into_response))
 }
@@ -78,10 +79,10 @@ async fn explain(
             let (mut trust, mut decided, mut budgets) = (Trust::default(), None, Vec::new());
             let (mut stated, mut paused_at) = (None, None);
             if let Some(found @ Terminal { id, name, .. }) = &terminal {
-                trust = desk.store.trust(*id).await?;
+                trust = desk.store.trust(*id, Timestamp::now()).await?;
                 paused_at = desk.store.paused_at(*id).await?;
                 let (urgency, size) = (message.handling.urgency, message.head.size);
-                stated = desk.store.stated(*id).await?;
+                stated = desk.store.stated(*id, Timestamp::now()).await?;
                 stated = stated.filter(|stated| !stated.take(urgency, size, Timestamp::now()));
                 decided = plan::ask(&desk.questions, |answer| Question::Explain(found.clone(), answer)).await;
                 let lines = decided.iter().flat_map(|decided| decided.lines.iter().cloned().map(Account::Line));

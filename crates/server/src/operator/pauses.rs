@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse as _;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Answer, Desk, Refused, stopping};
@@ -12,7 +13,7 @@ use crate::plan::{self, Question};
 /// its own it is given.
 pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
-    let was_paused = !desk.store.pause(terminal.id).await?;
+    let was_paused = !desk.store.pause(terminal.id, Timestamp::now()).await?;
     plan::ask(&desk.questions, |answer| Question::Paused(terminal.id, answer)).await.ok_or_else(stopping)?;
     if !was_paused {
         tracing::info!(terminal = %terminal.name, "paused by the operator");
@@ -27,7 +28,7 @@ pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<St
 /// Has a terminal called again that was paused, or whose calls failed for days.
 pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
-    let trust = desk.store.trust(terminal.id).await?;
+    let trust = desk.store.trust(terminal.id, Timestamp::now()).await?;
     if let Some(at) = trust.shut_out_at {
         let again = match terminal.trusted_by.stock() {
             Some(_) => format!("remove it and add it again: ringup terminal remove {name}, terminal add {name}"),
@@ -39,7 +40,7 @@ pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<S
     let was_paused = desk.store.end_pause(terminal.id).await?;
     let resumed = terminal.clone();
     plan::ask(&desk.questions, |answer| Question::Resume(resumed, answer)).await.ok_or_else(stopping)?;
-    let standing = desk.store.standing(terminal.id).await?.map(|standing| standing.as_str());
+    let standing = desk.store.standing(terminal.id, Timestamp::now()).await?.map(|standing| standing.as_str());
     let waiting = desk.store.waiting(terminal.id).await?;
     let number = terminal.number.is_some();
     Ok(Json(json!({

@@ -182,7 +182,7 @@ pub(super) async fn remove_provider(
     tracing::warn!(provider = %name, "provider removed");
     // A crash in here leaves a part waiting; `ringup message cancel` ends it.
     let cancelled = match cancel {
-        true => desk.store.cancel_all_of(name.clone(), "its provider was removed").await?,
+        true => desk.store.cancel_all_of(name.clone(), "its provider was removed", Timestamp::now()).await?,
         false => 0,
     };
     desk.alarms.forget_provider(&name).await;

@@ -8,6 +8,7 @@ use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use delivery::proof::PublicKey;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -112,7 +113,7 @@ pub(super) async fn register(
         return Err(Refused::conflict("name", format!("{name} is trusted by {trust}: it has no key")));
     }
     let key = parse::<PublicKey>("key", &key)?;
-    desk.store.register(terminal.id, key).await?;
+    desk.store.register(terminal.id, key, Timestamp::now()).await?;
     desk.keys.revoke(terminal.id, "its key was replaced");
     tracing::warn!(terminal = %terminal.name, %key, "registered by the operator");
     desk.trust_changed(terminal.id).await;

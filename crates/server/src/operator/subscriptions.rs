@@ -6,6 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use delivery::{TopicFilter, Urgency};
+use jiff::Timestamp;
 use line::Hours;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ pub(super) async fn subscribe(
         hours: parse::<Hours>("hours", &new.hours)?,
     };
     let filter = subscription.filter.clone();
-    desk.store.subscribe(terminal.id, subscription, RegisteredBy::Operator).await?;
+    desk.store.subscribe(terminal.id, subscription, RegisteredBy::Operator, Timestamp::now()).await?;
     tracing::info!(terminal = %terminal.name, %filter, "registered");
     Ok(StatusCode::NO_CONTENT.into_response())
 }

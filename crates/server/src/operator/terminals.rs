@@ -5,6 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse as _;
 use delivery::Conditions;
+use jiff::Timestamp;
 use line::Number;
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ const MAX_SAID: u64 = i64::MAX.unsigned_abs();
 pub(super) async fn list_terminals(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = after.map(|after| parse::<Name>("after", &after)).transpose()?;
-    let entries = desk.store.terminal_entries(after, last).await?;
+    let entries = desk.store.terminal_entries(after, last, Timestamp::now()).await?;
     Ok(Json(entries.iter().map(entry_json).collect::<Vec<_>>()).into_response())
 }
 
@@ -43,15 +44,15 @@ pub(super) async fn show_terminal(State(desk): State<Desk>, Path(name): Path<Str
     };
     shown["sends_as"] = json!(desk.store.sender(terminal.id).await?.map(|provider| provider.name.to_string()));
     shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
-    let trust = desk.store.trust(terminal.id).await?;
+    let trust = desk.store.trust(terminal.id, Timestamp::now()).await?;
     shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
     // Those that it has said to have; none: those of its bundle.
     shown["server_keys"] =
         json!(trust.told.map(|told| told.keys().iter().map(ToString::to_string).collect::<Vec<_>>()));
-    shown["trust"] = json!(desk.store.standing(terminal.id).await?.map(|standing| standing.as_str()));
+    shown["trust"] = json!(desk.store.standing(terminal.id, Timestamp::now()).await?.map(|standing| standing.as_str()));
     shown["paused_at"] = json!(desk.store.paused_at(terminal.id).await?);
     // What it has said itself that it takes for now.
-    shown["stated"] = match desk.store.stated(terminal.id).await? {
+    shown["stated"] = match desk.store.stated(terminal.id, Timestamp::now()).await? {
         Some(Conditions { urgency, size_max, until, reason }) => json!({
             "takes": urgency.as_str(),
             "size_max": size_max.filter(|max| *max < MAX_SAID),

@@ -35,7 +35,7 @@ struct Watch {
 impl Watch {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let (metrics, shutdown, mut tasks) = (Metrics::default(), CancellationToken::new(), JoinSet::new());
         let config = AlarmConfig::default();
         let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown.clone(), &mut tasks).await.unwrap();
@@ -71,7 +71,10 @@ impl Watch {
         let (provider, handling) = ("vending-secret".parse().unwrap(), Handling::default());
         let terminals = vec![TerminalId::from_octets([1; 8])];
         self.store
-            .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
+            .accept(
+                NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+                Timestamp::now(),
+            )
             .await
             .map(|accepted| accepted.id)
     }
@@ -99,13 +102,13 @@ async fn what_happened_is_counted_and_nobody_is_named() {
     watch.add_people().await;
     let first = watch.accept(10).await.unwrap();
     watch.accept(10).await.unwrap();
-    watch.store.cancel(first, None, "cancelled").await.unwrap();
+    watch.store.cancel(first, None, "cancelled", Timestamp::now()).await.unwrap();
     let record = CallRecord {
         octets_out: 700,
         octets_in: 50,
         ..CallRecord::begin(
             line::CallId::now(),
-            jiff::Timestamp::now(),
+            Timestamp::now(),
             Direction::Outgoing,
             "line-1".parse::<model::directory::Name>().unwrap(),
             Some("5550199".parse().unwrap()),

@@ -81,7 +81,7 @@ impl Server {
         if more == 0 {
             self.add_resting(&agenda, limit, &mut entries).await;
         }
-        let not_called = self.store.not_called().await.unwrap_or_else(|error| {
+        let not_called = self.store.not_called(Timestamp::now()).await.unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read who is not called");
             Vec::new()
         });

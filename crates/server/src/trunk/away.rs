@@ -401,7 +401,7 @@ impl Job {
     async fn note(&self, longest: Duration) -> Result<(), store::StoreError> {
         let over_at = Timestamp::now() + longest + UNHEARD;
         let away = CallAway { record: self.record.clone(), terminal: self.terminal, over_at };
-        self.pop.shared().store.note_away(away).await
+        self.pop.shared().store.note_away(away, Timestamp::now()).await
     }
 
     /// Waits for what is told; `None`: its time is over, and nothing was.

@@ -81,7 +81,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let (metrics, shutdown, mut tasks) = (Metrics::default(), CancellationToken::new(), JoinSet::new());
         let config = AlarmConfig::default();
         let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown.clone(), &mut tasks).await.unwrap();
@@ -260,7 +260,7 @@ impl Scene {
             trusted_by: TrustedBy::default(),
         };
         self.store.add_terminal(terminal.clone()).await.unwrap();
-        self.store.register(terminal.id, PublicKey::from_octets([1; 32])).await.unwrap();
+        self.store.register(terminal.id, PublicKey::from_octets([1; 32]), Timestamp::now()).await.unwrap();
         let content = Bytes::from_static(b"sold out");
         let head = MessageHead {
             id: MessageId::now(),
@@ -276,7 +276,7 @@ impl Scene {
             subscribers: None,
             handling: Handling::default(),
         };
-        self.store.accept(message).await.unwrap();
+        self.store.accept(message, Timestamp::now()).await.unwrap();
         terminal
     }
 }

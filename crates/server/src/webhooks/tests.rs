@@ -26,7 +26,7 @@ fn webhook(url: &str, may_be_private: bool) -> Webhook {
 
 /// A store whose provider has this webhook, and a message that waits.
 async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, MessageId) {
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let (id, name, connection) = (owner(), "owner".parse().unwrap(), Connection::Down);
     store
         .add_terminal(Terminal { id, name, number: None, address: None, trusted_by: TrustedBy::default(), connection })
@@ -44,7 +44,10 @@ async fn accept(store: &Store, provider: &str) -> MessageId {
     let head = MessageHead { id, content_type: ContentType::octets(), digest: Digest::of(&content), size: 1 };
     let (provider, handling, terminals) = (provider.parse().unwrap(), Handling::default(), vec![owner()]);
     store
-        .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
+        .accept(
+            NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+            Timestamp::now(),
+        )
         .await
         .unwrap();
     id
@@ -100,10 +103,10 @@ async fn a_verdict_is_told_once_signed_with_its_evidence_even_over_a_restart() {
     let message = {
         let (store, message) = store_with(&folder, webhook(&url, true)).await;
         assert!(due(&store).await.is_empty(), "no verdict yet");
-        store.delivered(message, owner(), call).await.unwrap();
+        store.delivered(message, owner(), call, Timestamp::now()).await.unwrap();
         message
     };
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     assert_eq!(store.webhook_providers(), ["vending"]);
     let telling = due(&store).await.remove(0);
     let id = event_id(&telling);
@@ -128,7 +131,7 @@ async fn an_answer_that_is_no_yes_is_tried_again_later_and_a_redirect_is_not_fol
     let (listener, url) = listen().await;
     let (elsewhere, other) = listen().await;
     let (store, message) = store_with(&folder, webhook(&url, true)).await;
-    store.cancel(message, None, "cancelled").await.unwrap();
+    store.cancel(message, None, "cancelled", Timestamp::now()).await.unwrap();
     let telling = due(&store).await.remove(0);
     let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {other}\r\ncontent-length: 0\r\n\r\n");
     let (post, metrics) = (Post::default(), Metrics::default());
@@ -297,7 +300,7 @@ impl Room {
 async fn settle(store: &Store, provider: &str, count: usize) {
     for _ in 0..count {
         let message = accept(store, provider).await;
-        store.delivered(message, owner(), line::CallId::now()).await.unwrap();
+        store.delivered(message, owner(), line::CallId::now(), Timestamp::now()).await.unwrap();
     }
 }
 

@@ -27,7 +27,7 @@ fn reservation(record: &CallRecord) -> Reservation {
 #[tokio::test]
 async fn a_call_that_cannot_begin_leaves_nothing_whatever_kept_it() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     store.add_terminal(owner()).await.unwrap();
     let day = jiff::civil::date(2026, 11, 24);
     for table in ["terminals", "calls", "reservations"] {
@@ -50,7 +50,7 @@ async fn a_call_that_cannot_begin_leaves_nothing_whatever_kept_it() {
 #[tokio::test]
 async fn a_call_neither_begins_nor_ends_the_connection_of_another() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     store.add_terminal(owner()).await.unwrap();
     let connection = async || store.terminal(owner().id).await.unwrap().unwrap().connection;
     let (ours, own) = (record(&owner()), CallId::now());

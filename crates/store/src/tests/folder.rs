@@ -37,17 +37,17 @@ async fn a_second_server_on_the_folder_is_refused_and_what_the_first_has_under_w
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let call = call_placed();
-    store.record_call(call.clone()).await.unwrap();
+    store.record_call(call.clone(), Timestamp::now()).await.unwrap();
     store.set_connection(owner().id, Connection::Calling(call.id)).await.unwrap();
     assert!(begins(&store, &new, call.id).await);
 
-    let second = Store::open(folder.path());
+    let second = Store::open(folder.path(), Timestamp::now());
     let Err(StoreError::State(error)) = second else { panic!("{second:?}") };
     assert!(error.to_string().contains(&format!("in use by process {}", std::process::id())), "{error}");
 
-    store.cancel(new.head.id, None, "cancelled").await.unwrap();
+    store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
     let entry = store.message(new.head.id).await.unwrap().unwrap();
     assert_eq!(entry.envelopes[0].verdict, None, "it is under way: {entry:?}");
     assert_eq!(store.calls(Last(1)).await.unwrap()[0].outcome, None, "the call goes on");
@@ -63,12 +63,12 @@ async fn nothing_in_a_state_folder_is_for_others_whoever_made_it_and_whatever_wa
     fs::create_dir(&state).unwrap();
     set_mode(&state, 0o755);
     for round in 1..=2 {
-        let store = Store::open(&state).unwrap();
+        let store = Store::open(&state, Timestamp::now()).unwrap();
         if round == 1 {
             store.add_terminal(owner()).await.unwrap();
         }
-        store.accept(large(round)).await.unwrap();
-        store.accept(message(b"small", &[owner().id])).await.unwrap();
+        store.accept(large(round), Timestamp::now()).await.unwrap();
+        store.accept(message(b"small", &[owner().id]), Timestamp::now()).await.unwrap();
         assert!(state.join("ringup.db-wal").exists());
         assert_eq!(mode(&state), 0o700);
         assert_eq!(open_to_others(&state), Vec::<PathBuf>::new(), "round {round}");
@@ -90,17 +90,17 @@ async fn nothing_in_a_state_folder_is_for_others_whoever_made_it_and_whatever_wa
 async fn a_store_whose_folder_is_removed_accepts_nothing_more() {
     let folder = TempDir::new().unwrap();
     let state = folder.path().join("state");
-    let store = Store::open(&state).unwrap();
+    let store = Store::open(&state, Timestamp::now()).unwrap();
     store.add_terminal(owner()).await.unwrap();
-    store.accept(message(b"x", &[owner().id])).await.unwrap();
+    store.accept(message(b"x", &[owner().id]), Timestamp::now()).await.unwrap();
     fs::remove_dir_all(&state).unwrap();
-    let refused = store.accept(message(b"y", &[owner().id])).await;
+    let refused = store.accept(message(b"y", &[owner().id]), Timestamp::now()).await;
     assert!(matches!(refused, Err(StoreError::Removed(_))), "{refused:?}");
-    assert!(matches!(store.health().await, Health::Failing(StoreError::Removed(_))));
+    assert!(matches!(store.health(Timestamp::now()).await, Health::Failing(StoreError::Removed(_))));
     // Another database in its place is not the one that is open.
     fs::create_dir(&state).unwrap();
     File::create(state.join("ringup.db")).unwrap();
-    assert!(store.accept(message(b"z", &[owner().id])).await.is_err());
+    assert!(store.accept(message(b"z", &[owner().id]), Timestamp::now()).await.is_err());
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_stopped_store_leaves_all_of_it_in_the_database_file() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     drop(store);
     let log = fs::metadata(folder.path().join("ringup.db-wal"));
     assert!(log.is_err(), "{log:?}");
@@ -122,7 +122,7 @@ async fn what_is_wrong_in_overwritten_pages_is_said() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     for octet in 0..100 {
-        store.accept(message(&[octet; 20_000], &[owner().id])).await.unwrap();
+        store.accept(message(&[octet; 20_000], &[owner().id]), Timestamp::now()).await.unwrap();
     }
     assert_eq!(store.glance().await.unwrap(), Vec::<String>::new());
     drop(store);

@@ -26,10 +26,10 @@ async fn a_content_goes_a_day_after_its_last_verdict_and_the_rows_later() {
     let store = open_with_owner(&folder).await;
     let (small, first, second, waiting) = (message(b"x", &[owner().id]), large(1), large(1), large(2));
     for new in [&small, &first, &second, &waiting] {
-        store.accept(new.clone()).await.unwrap();
+        store.accept(new.clone(), Timestamp::now()).await.unwrap();
     }
     for new in [&small, &first] {
-        store.delivered(new.head.id, owner().id, CallId::now()).await.unwrap();
+        store.delivered(new.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     }
     let cleaned = store.clean(Timestamp::now(), RETENTION).await.unwrap();
     assert_eq!(cleaned, Cleaned::default(), "not yet");
@@ -37,7 +37,7 @@ async fn a_content_goes_a_day_after_its_last_verdict_and_the_rows_later() {
     assert_eq!(cleaned, Cleaned { contents: 2, files: 0, messages: 0 }, "the second message has the same content");
     assert_eq!(store.content(second.head.id).await.unwrap().1, octets_of(&second));
     assert!(store.content(small.head.id).await.is_err());
-    store.cancel(second.head.id, None, "cancelled").await.unwrap();
+    store.cancel(second.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
     assert_eq!(store.clean(days(1), RETENTION).await.unwrap(), Cleaned { contents: 1, files: 1, messages: 0 });
     assert!(!file_of(&folder, &second).exists());
     assert_eq!(store.message(small.head.id).await.unwrap().unwrap().envelopes[0].verdict, Some(Verdict::Delivered));
@@ -67,13 +67,14 @@ async fn cleaning_and_accepting_the_same_content_at_once_never_loses_it() {
     let store = open_with_owner(&folder).await;
     for _ in 0..30 {
         let (old, new) = (large(1), large(1));
-        store.accept(old.clone()).await.unwrap();
-        store.delivered(old.head.id, owner().id, CallId::now()).await.unwrap();
-        let (cleaned, accepted) = tokio::join!(store.clean(days(1), RETENTION), store.accept(new.clone()));
+        store.accept(old.clone(), Timestamp::now()).await.unwrap();
+        store.delivered(old.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
+        let (cleaned, accepted) =
+            tokio::join!(store.clean(days(1), RETENTION), store.accept(new.clone(), Timestamp::now()));
         cleaned.unwrap();
         accepted.unwrap();
         assert_eq!(store.content(new.head.id).await.unwrap().1, octets_of(&new));
-        store.delivered(new.head.id, owner().id, CallId::now()).await.unwrap();
+        store.delivered(new.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     }
 }
 
@@ -83,7 +84,7 @@ async fn a_damaged_content_is_set_aside_and_its_envelopes_have_failed() {
     let store = open_with_owner(&folder).await;
     let (damaged, sound) = (large(1), large(2));
     for new in [&damaged, &sound] {
-        store.accept(new.clone()).await.unwrap();
+        store.accept(new.clone(), Timestamp::now()).await.unwrap();
     }
     let mut octets = fs::read(file_of(&folder, &damaged)).unwrap();
     octets[1000] ^= 1;
@@ -91,7 +92,7 @@ async fn a_damaged_content_is_set_aside_and_its_envelopes_have_failed() {
     let faults = store.check().await.unwrap().faults;
     assert_eq!(faults, [format!("message {}: its content is damaged", damaged.head.id)]);
     assert!(matches!(store.content(damaged.head.id).await, Err(StoreError::Damaged { .. })));
-    store.quarantine(damaged.head.id, "the content is damaged").await.unwrap();
+    store.quarantine(damaged.head.id, "the content is damaged", Timestamp::now()).await.unwrap();
     let aside = folder.path().join("contents/damaged").join(damaged.head.digest.to_string());
     assert_eq!(fs::read(aside).unwrap(), octets, "a person may want to look");
     let entry = store.message(damaged.head.id).await.unwrap().unwrap();
@@ -106,11 +107,11 @@ async fn the_same_content_submitted_again_mends_a_damaged_file() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let (first, second) = (large(1), large(1));
-    store.accept(first.clone()).await.unwrap();
+    store.accept(first.clone(), Timestamp::now()).await.unwrap();
     let mut octets = fs::read(file_of(&folder, &first)).unwrap();
     octets[1000] ^= 1;
     fs::write(file_of(&folder, &first), octets).unwrap();
-    store.accept(second.clone()).await.unwrap();
+    store.accept(second.clone(), Timestamp::now()).await.unwrap();
     for new in [first, second] {
         assert_eq!(store.content(new.head.id).await.unwrap().1, octets_of(&new));
     }
@@ -122,7 +123,7 @@ async fn a_damaged_row_fails_alone_and_hides_no_other() {
     let store = open_with_owner(&folder).await;
     let (damaged, sound) = (message(b"x", &[owner().id]), message(b"y", &[owner().id]));
     for new in [&damaged, &sound] {
-        store.accept(new.clone()).await.unwrap();
+        store.accept(new.clone(), Timestamp::now()).await.unwrap();
     }
     let id = damaged.head.id.to_string();
     store.writer.run(move |db| Ok(db.execute("UPDATE messages SET id = '?' WHERE id = ?1", [id])?)).await.unwrap();
@@ -138,13 +139,13 @@ async fn a_backup_is_a_store_with_everything_that_was_accepted_before_it() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let (small, in_file) = (message(b"x", &[owner().id]), large(1));
-    store.accept(small.clone()).await.unwrap();
-    store.accept(in_file.clone()).await.unwrap();
+    store.accept(small.clone(), Timestamp::now()).await.unwrap();
+    store.accept(in_file.clone(), Timestamp::now()).await.unwrap();
     let copy = folder.path().join("copy");
     // Others write meanwhile; what they write may be in it or not, but whole.
     let writing = async {
         for octet in 2..20 {
-            store.accept(large(octet)).await.unwrap();
+            store.accept(large(octet), Timestamp::now()).await.unwrap();
         }
     };
     let mut backup = store.backup(copy.clone());
@@ -155,7 +156,7 @@ async fn a_backup_is_a_store_with_everything_that_was_accepted_before_it() {
     let again = store.backup(copy.clone()).done().await;
     assert!(matches!(again, Err(BackupError::Exists(path)) if path == copy));
 
-    let copied = Store::open(&copy).unwrap();
+    let copied = Store::open(&copy, Timestamp::now()).unwrap();
     assert_eq!(copied.terminals().await.unwrap(), [owner()]);
     for new in [small, in_file] {
         assert_eq!(copied.content(new.head.id).await.unwrap().1, octets_of(&new));
@@ -169,7 +170,7 @@ async fn a_backup_of_a_damaged_content_says_so_and_cannot_be_taken_for_one() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = large(1);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     fs::write(file_of(&folder, &new), b"something else").unwrap();
     let copy = folder.path().join("copy");
     let made = store.backup(copy.clone()).done().await;
@@ -181,16 +182,16 @@ async fn a_backup_of_a_damaged_content_says_so_and_cannot_be_taken_for_one() {
 async fn a_full_disk_is_told_as_such_and_the_store_is_well_again_without_a_restart() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    assert!(matches!(store.health().await, Health::Ready));
+    assert!(matches!(store.health(Timestamp::now()).await, Health::Ready));
     store.limit_pages(Some(2)).await;
     let new = message(&[7; INLINE_OCTETS_MAX], &[owner().id]);
-    let refused = store.accept(new.clone()).await.unwrap_err();
+    let refused = store.accept(new.clone(), Timestamp::now()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Full { .. }), "{refused:?}");
     assert_eq!(store.counts().disk_full, 1);
     assert!(due(&store).await.is_empty());
     store.limit_pages(None).await;
-    assert!(matches!(store.health().await, Health::Ready));
-    store.accept(new.clone()).await.unwrap();
+    assert!(matches!(store.health(Timestamp::now()).await, Health::Ready));
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     assert_eq!(due(&store).await, [new.head.id]);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 }
@@ -200,26 +201,26 @@ async fn the_record_of_a_call_that_a_full_disk_refuses_is_written_later_and_ends
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let record = call_placed();
-    store.record_call(record.clone()).await.unwrap();
+    store.record_call(record.clone(), Timestamp::now()).await.unwrap();
     assert!(begins(&store, &new, record.id).await);
     store.limit_pages(Some(0)).await;
     // Too long for the page that it is on.
     let outcome = Some("x".repeat(100_000));
     let over = CallRecord { ended_at: Some(Timestamp::now()), outcome, ..record.clone() };
-    assert!(matches!(store.record_call(over).await, Err(StoreError::Full { .. })));
-    let other = store.begin(new.head.id, owner().id, CallId::now()).await.unwrap();
+    assert!(matches!(store.record_call(over, Timestamp::now()).await, Err(StoreError::Full { .. })));
+    let other = store.begin(new.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     assert!(matches!(other, Claim::Held), "no other call has it before the end of this one is written: {other:?}");
-    assert!(store.record_again().await.is_err(), "it is kept on");
+    assert!(store.record_again(Timestamp::now()).await.is_err(), "it is kept on");
     store.limit_pages(None).await;
-    store.record_again().await.unwrap();
+    store.record_again(Timestamp::now()).await.unwrap();
     let written = store.calls(Last(1)).await.unwrap().remove(0);
     assert!(written.id == record.id && written.ended_at.is_some());
     let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
     assert_eq!((found.under_way, found.in_doubt_since.is_some()), (None, true));
     assert!(begins(&store, &new, CallId::now()).await);
-    store.record_again().await.unwrap();
+    store.record_again(Timestamp::now()).await.unwrap();
     assert_eq!(store.calls(Last(10)).await.unwrap().len(), 1, "once");
 }
 
@@ -228,7 +229,7 @@ async fn old_calls_go_but_for_evidence_the_last_with_each_terminal_and_what_this
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let now: jiff::Zoned = "2026-11-20T12:00:00[UTC]".parse().unwrap();
     let days_ago = |days: i64| now.timestamp() - SignedDuration::from_hours(24 * days);
     let mut records = Vec::new();
@@ -246,10 +247,10 @@ async fn old_calls_go_but_for_evidence_the_last_with_each_terminal_and_what_this
         record.placed_at = days_ago(placed);
         record.connected_at = is_up.then_some(record.placed_at);
         record.ended_at = is_over.then_some(record.placed_at);
-        store.record_call(record.clone()).await.unwrap();
+        store.record_call(record.clone(), Timestamp::now()).await.unwrap();
         records.push(record.id);
     }
-    store.delivered(new.head.id, owner().id, records[1]).await.unwrap();
+    store.delivered(new.head.id, owner().id, records[1], Timestamp::now()).await.unwrap();
     for (number, day) in [(1, "2026-10-01"), (2, "2026-11-01")] {
         let accounts = ["owner".parse().unwrap(), "line".parse().unwrap()].map(model::account::Account::Terminal);
         let reservation = model::account::Reservation {
@@ -267,7 +268,7 @@ async fn old_calls_go_but_for_evidence_the_last_with_each_terminal_and_what_this
     assert_eq!(left, [6, 4, 3, 1].map(|index: usize| records[index]));
     let spent = async |day: &str| store.spent_on(day.parse().unwrap()).await.unwrap().len();
     assert_eq!((spent("2026-10-01").await, spent("2026-11-01").await), (0, 1));
-    store.remove_terminal(owner().name).await.unwrap();
+    store.remove_terminal(owner().name, Timestamp::now()).await.unwrap();
     assert_eq!(store.clean_calls(&now, 5 * DAY).await.unwrap(), 1, "nobody asks when it was reached last");
 }
 
@@ -298,7 +299,7 @@ async fn a_content_that_comes_in_pieces_is_in_memory_up_to_64_kib_and_a_file_abo
             assert_eq!(content.held().is_some(), octets <= INLINE_OCTETS_MAX, "{octets}");
             let mut new = message(b"", &[owner().id]);
             (new.head.digest, new.head.size, new.content) = (content.digest(), content.size(), content);
-            store.accept(new.clone()).await.unwrap();
+            store.accept(new.clone(), Timestamp::now()).await.unwrap();
             let (head, stored) = store.content(new.head.id).await.unwrap();
             assert_eq!((Digest::of(&stored), head), (new.head.digest, new.head));
         }
@@ -331,7 +332,7 @@ async fn what_a_content_is_packed_into_has_no_name() {
     let content = taken_in(&store, 1_000_000, 9999).await;
     let mut new = message(b"", &[owner().id]);
     (new.head.digest, new.head.size, new.content) = (content.digest(), content.size(), content);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let (head, octets) = store.octets(new.head.id).await.unwrap();
     assert!(octets.held().is_none());
     let parcel = delivery::Parcel::new(head, delivery::Manner::default(), octets).pack(|| store.scratch()).unwrap();

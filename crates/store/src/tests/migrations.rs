@@ -31,7 +31,7 @@ async fn what_waited_under_version_1_waits_and_what_was_delivered_stays_delivere
     assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Delivered));
     assert!(entry.envelopes[0].call.is_some());
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
-    let provider = store.provider_with_token(TokenHash::of("rup_x")).await.unwrap().unwrap();
+    let provider = store.provider_with_token(TokenHash::of("rup_x"), Timestamp::now()).await.unwrap().unwrap();
     assert_eq!(provider.may_send, vec![], "nobody has limited it");
     let retention = Retention { contents: Duration::ZERO, rows: Duration::ZERO, ..Retention::default() };
     assert_eq!(store.clean(Timestamp::now(), retention).await.unwrap().messages, 1);
@@ -42,7 +42,7 @@ async fn a_message_that_was_taken_under_an_unreadable_topic_is_delivered_without
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"level", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     drop(store);
     {
         let db = Database::open(folder.path().join("ringup.db")).unwrap();

@@ -9,7 +9,7 @@ async fn scene() -> (TempDir, Store, NewMessage) {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await.with_refusals(RULES);
     let new = message(b"too much", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     (folder, store, new)
 }
 
@@ -17,7 +17,15 @@ async fn refuse(store: &Store, new: &NewMessage, refusal: Refusal) -> Refused {
     let call = CallId::now();
     assert!(begins(store, new, call).await);
     store
-        .refused(new.head.id, owner().id, call, "refused with status 507".into(), refusal, Doubt::Dispelled)
+        .refused(
+            new.head.id,
+            owner().id,
+            call,
+            "refused with status 507".into(),
+            refusal,
+            Doubt::Dispelled,
+            Timestamp::now(),
+        )
         .await
         .unwrap()
 }
@@ -36,14 +44,14 @@ async fn a_refused_message_rests_and_keeps_no_other_waiting() {
     let (_folder, store, new) = scene().await;
     assert_eq!(refuse(&store, &new, Refusal::Again).await, Refused { refusals: 1, is_given_up: false });
     let other = NewMessage { provider: "other".parse().unwrap(), ..message(b"small", &[owner().id]) };
-    store.accept(other.clone()).await.unwrap();
-    let payer = store.first_provider(owner().id).await.unwrap();
+    store.accept(other.clone(), Timestamp::now()).await.unwrap();
+    let payer = store.first_provider(owner().id, Timestamp::now()).await.unwrap();
     assert_eq!(payer, Some(other.provider.clone()), "a call is not booked on who sent what rests");
     assert_eq!(due(&store).await, [other.head.id]);
-    store.delivered(other.head.id, owner().id, CallId::now()).await.unwrap();
-    assert_eq!(store.urgency(owner().id).await.unwrap(), None, "it causes no call while it rests");
+    store.delivered(other.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
+    assert_eq!(store.urgency(owner().id, Timestamp::now()).await.unwrap(), None, "it causes no call while it rests");
     let until = rested(&store, &new).await;
-    let retries: Vec<_> = store.retries(owner().id).await.unwrap().iter().map(|due| due.id).collect();
+    let retries: Vec<_> = store.retries(owner().id, Timestamp::now()).await.unwrap().iter().map(|due| due.id).collect();
     assert_eq!(retries, [new.head.id], "it goes behind all others on a session that there is");
     assert_eq!(refuse(&store, &new, Refusal::Again).await.refusals, 1, "which is no try");
     assert_eq!(store.next_release().await.unwrap(), Some(until));
@@ -90,11 +98,14 @@ async fn a_refusal_says_that_the_message_is_not_there() {
     let (_folder, store, new) = scene().await;
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
-    store.end_delivery(new.head.id, owner().id, call, "lost".into(), Doubt::Raised).await.unwrap();
+    store.end_delivery(new.head.id, owner().id, call, "lost".into(), Doubt::Raised, Timestamp::now()).await.unwrap();
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
-    store.cancel(new.head.id, None, "cancelled").await.unwrap();
-    store.refused(new.head.id, owner().id, call, "refused".into(), Refusal::Again, Doubt::Dispelled).await.unwrap();
+    store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
+    store
+        .refused(new.head.id, owner().id, call, "refused".into(), Refusal::Again, Doubt::Dispelled, Timestamp::now())
+        .await
+        .unwrap();
     assert_eq!(envelope(&store, &new).await.verdict, Some(Verdict::Cancelled));
 }
 
@@ -103,17 +114,19 @@ async fn a_refusal_that_does_not_say_so_leaves_the_doubt_and_the_last_one_waits_
     let (_folder, store, new) = scene().await;
     let lost = CallId::now();
     assert!(begins(&store, &new, lost).await);
-    store.end_delivery(new.head.id, owner().id, lost, "lost".into(), Doubt::Raised).await.unwrap();
+    store.end_delivery(new.head.id, owner().id, lost, "lost".into(), Doubt::Raised, Timestamp::now()).await.unwrap();
     let again = CallId::now();
     assert!(begins(&store, &new, again).await);
     let words = "refused with status 409".to_owned();
-    let refused =
-        store.refused(new.head.id, owner().id, again, words, Refusal::ForGood, Doubt::Unchanged).await.unwrap();
+    let refused = store
+        .refused(new.head.id, owner().id, again, words, Refusal::ForGood, Doubt::Unchanged, Timestamp::now())
+        .await
+        .unwrap();
     assert!(refused.is_given_up);
     let found = envelope(&store, &new).await;
     assert_eq!((found.verdict, found.in_doubt_since.is_some()), (None, true));
-    assert_eq!(store.urgency(owner().id).await.unwrap(), None, "it is sent no more");
-    let late = store.delivered(new.head.id, owner().id, lost).await.unwrap();
+    assert_eq!(store.urgency(owner().id, Timestamp::now()).await.unwrap(), None, "it is sent no more");
+    let late = store.delivered(new.head.id, owner().id, lost, Timestamp::now()).await.unwrap();
     assert_eq!((late, envelope(&store, &new).await.verdict), (None, Some(Verdict::Delivered)));
 }
 
@@ -122,10 +135,12 @@ async fn a_message_that_was_cancelled_while_it_was_refused_was_not_given_up_for_
     let (_folder, store, new) = scene().await;
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
-    store.cancel(new.head.id, None, "cancelled").await.unwrap();
+    store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
     let words = "refused with status 413".to_owned();
-    let refused =
-        store.refused(new.head.id, owner().id, call, words, Refusal::ForGood, Doubt::Dispelled).await.unwrap();
+    let refused = store
+        .refused(new.head.id, owner().id, call, words, Refusal::ForGood, Doubt::Dispelled, Timestamp::now())
+        .await
+        .unwrap();
     assert!(!refused.is_given_up, "it is cancelled, and no alarm says that it has failed");
     assert_eq!(envelope(&store, &new).await.verdict, Some(Verdict::Cancelled));
 }
@@ -135,7 +150,7 @@ async fn a_rest_that_a_wrong_clock_has_made_ends_when_the_clock_is_right() {
     let (_folder, store, new) = scene().await;
     refuse(&store, &new, Refusal::Again).await;
     let held = message(b"held", &[owner().id]);
-    store.accept(held.clone()).await.unwrap();
+    store.accept(held.clone(), Timestamp::now()).await.unwrap();
     let [rests, holds] =
         [Duration::from_secs(3600), Duration::from_secs(9 * 24 * 3600)].map(|off| Timestamp::now() + off);
     store
@@ -175,8 +190,8 @@ async fn what_was_to_be_told_by_a_clock_that_was_ahead_is_told_when_it_is_right(
         sender: "sender@mail.example".into(),
         recipients: vec![(owner().id, "owner@mail.example".into())],
     });
-    store.accept(new.clone()).await.unwrap();
-    store.cancel(new.head.id, None, "cancelled").await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
+    store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
     let later = Timestamp::now() + Duration::from_secs(2 * 24 * 3600);
     let ahead = async |table: &'static str| {
         let sql = format!("UPDATE {table} SET next_at = {0}, since = {0}", later.as_millisecond());

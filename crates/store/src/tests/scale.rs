@@ -51,7 +51,7 @@ async fn a_short_question_does_not_wait_for_looks_at_everything() {
     }
     tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
     assert_eq!(store.find_terminal("terminal:owner-01".parse().unwrap()).await.unwrap(), Some(owner()));
-    assert_eq!(store.urgency(owner().id).await.unwrap(), None);
+    assert_eq!(store.urgency(owner().id, Timestamp::now()).await.unwrap(), None);
     drop(ends);
     while let Some(waited) = looks.join_next().await {
         assert!(!waited.unwrap(), "the short question waited for a long one");
@@ -84,17 +84,21 @@ async fn of_bulk_the_first_expiry_is_told_whatever_expires_first_of_others() {
         new(Bulk, None, 2),
     ];
     for new in sent {
-        store.accept(new).await.unwrap();
+        store.accept(new, Timestamp::now()).await.unwrap();
     }
     let found = |store: Store| async move {
-        let all = store.urgencies().await.unwrap();
+        let all = store.urgencies(Timestamp::now()).await.unwrap();
         for found in &all {
-            assert_eq!(store.urgency(found.terminal).await.unwrap(), Some(*found), "one by one as all together");
+            assert_eq!(
+                store.urgency(found.terminal, Timestamp::now()).await.unwrap(),
+                Some(*found),
+                "one by one as all together"
+            );
         }
         all.into_iter().map(|found| (found.urgency, found.expires_at)).collect::<Vec<_>>()
     };
     assert_eq!(found(store.clone()).await, [(Bulk, Some(ends[1])), (Normal, None), (Bulk, None)]);
-    store.delivered(bulk.head.id, all[0].id, CallId::now()).await.unwrap();
+    store.delivered(bulk.head.id, all[0].id, CallId::now(), Timestamp::now()).await.unwrap();
     assert_eq!(found(store).await[0], (Bulk, Some(ends[2])));
 }
 
@@ -106,18 +110,18 @@ async fn a_message_of_many_envelopes_expires_and_is_cleaned_away_in_many_small_s
     let mut new = message(b"x", &ids(&all));
     let expires_at = Timestamp::now() + jiff::SignedDuration::from_hours(1);
     new.handling.expires_at = Some(expires_at);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     // Those that are being delivered stay, wherever they stand.
     let call = CallId::now();
     for under_way in [0, 63, 64, 500, 999] {
         let terminal = all[under_way].id;
-        store.register(terminal, PublicKey::from_octets([1; 32])).await.unwrap();
-        assert!(matches!(store.begin(new.head.id, terminal, call).await.unwrap(), Claim::Begun(_)));
+        store.register(terminal, PublicKey::from_octets([1; 32]), Timestamp::now()).await.unwrap();
+        assert!(matches!(store.begin(new.head.id, terminal, call, Timestamp::now()).await.unwrap(), Claim::Begun(_)));
     }
     assert_eq!(store.expire(expires_at).await.unwrap(), 995);
     assert_eq!(store.expire(expires_at).await.unwrap(), 0);
     for under_way in [0, 63, 64, 500, 999] {
-        store.delivered(new.head.id, all[under_way].id, call).await.unwrap();
+        store.delivered(new.head.id, all[under_way].id, call, Timestamp::now()).await.unwrap();
     }
     let retention = Retention { contents: Duration::ZERO, rows: Duration::ZERO, ..Retention::default() };
     let cleaned = store.clean(expires_at, retention).await.unwrap();
@@ -130,7 +134,8 @@ async fn a_message_of_many_envelopes_expires_and_is_cleaned_away_in_many_small_s
 /// Runs a fan-out up to the end of its first step of envelopes.
 fn steps(store: &Store, new: NewMessage, count: usize) -> impl Future<Output = Result<(), StoreError>> {
     let content = octets_of(&new);
-    let mut fan_out = fan_out::FanOut::new(new, Some(content), None, store.quotas, store.arriving.clone());
+    let (quotas, all, now) = (store.quotas, store.arriving.clone(), Timestamp::now().as_millisecond());
+    let mut fan_out = fan_out::FanOut::new(new, Some(content), None, quotas, all, now);
     let writer = store.writer.clone();
     async move {
         for _ in 0..count {
@@ -160,10 +165,10 @@ async fn of_a_message_for_many_nothing_is_seen_before_it_is_accepted_and_a_crash
         db.execute(sql, [])?;
         Ok(db.execute("INSERT INTO queues SELECT terminal, 1, 1 FROM envelopes", [])?)
     }).await.unwrap();
-    assert_eq!(store.urgencies().await.unwrap(), []);
+    assert_eq!(store.urgencies(Timestamp::now()).await.unwrap(), []);
     for terminal in &all {
-        assert_eq!(store.urgency(terminal.id).await.unwrap(), None);
-        assert_eq!(store.due(terminal.id).await.unwrap(), []);
+        assert_eq!(store.urgency(terminal.id, Timestamp::now()).await.unwrap(), None);
+        assert_eq!(store.due(terminal.id, Timestamp::now()).await.unwrap(), []);
     }
     assert_eq!(store.expire(Timestamp::MAX).await.unwrap(), 0);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
@@ -173,10 +178,10 @@ async fn of_a_message_for_many_nothing_is_seen_before_it_is_accepted_and_a_crash
     assert_eq!((findings.messages, findings.envelopes, findings.faults), (0, 0, vec![]));
     assert_eq!(store.waiting(all[0].id).await.unwrap(), 0);
     // Sent again, as its provider does that had no answer.
-    let accepted = store.accept(new.clone()).await.unwrap();
+    let accepted = store.accept(new.clone(), Timestamp::now()).await.unwrap();
     assert_eq!((accepted.is_repeated, accepted.envelopes), (false, all.len() as u64));
-    assert_eq!(store.due(all[0].id).await.unwrap().len(), 1);
-    assert!(store.accept(new).await.unwrap().is_repeated);
+    assert_eq!(store.due(all[0].id, Timestamp::now()).await.unwrap().len(), 1);
+    assert!(store.accept(new, Timestamp::now()).await.unwrap().is_repeated);
     // What a disk that failed has left goes with the next cleaning; what arrives just now stays.
     steps(&store, message(b"y", &ids(&all)), 1).await.unwrap();
     assert_eq!(store.check().await.unwrap().messages, 2);
@@ -193,7 +198,7 @@ async fn a_message_for_many_that_comes_twice_at_once_is_one_message() {
     let twice = || {
         let mut new = message(b"x", &ids(&all));
         new.handling.idempotency_key = Some("1".to_owned());
-        store.accept(new)
+        store.accept(new, Timestamp::now())
     };
     let (one, other) = tokio::join!(twice(), twice());
     let (one, other) = (one.unwrap(), other.unwrap());
@@ -216,7 +221,7 @@ async fn a_message_for_many_keeps_no_other_waiting_until_all_of_it_is_written() 
         Ok(if is_over { worker::Step::Done(steps) } else { worker::Step::More })
     });
     let other = async {
-        store.accept(message(b"x", &[owner().id])).await.unwrap();
+        store.accept(message(b"x", &[owner().id]), Timestamp::now()).await.unwrap();
         told.send(()).unwrap();
     };
     let (steps, ()) = tokio::join!(long, other);
@@ -230,16 +235,16 @@ async fn of_many_subscribers_those_over_quota_fail_and_the_others_get_it() {
     let quotas = Quotas { terminal: Quota { messages: 1, ..Quota::default() }, ..Quotas::default() };
     let store = open_with(&folder, &all).await.with_quotas(quotas);
     let (full, free) = all.split_at(700);
-    store.accept(message(b"x", &ids(full))).await.unwrap();
+    store.accept(message(b"x", &ids(full)), Timestamp::now()).await.unwrap();
     let mut new = message(b"y", &[]);
     let subscribers = all
         .iter()
         .map(|one| model::subscription::Subscriber { terminal: one.id, calls: model::subscription::Calls::Now });
     new.subscribers = Some(subscribers.collect());
-    let accepted = store.accept(new.clone()).await.unwrap();
+    let accepted = store.accept(new.clone(), Timestamp::now()).await.unwrap();
     assert_eq!(accepted.envelopes, all.len() as u64);
-    assert_eq!(store.due(full[0].id).await.unwrap().len(), 1);
-    assert_eq!(store.due(free[0].id).await.unwrap()[0].id, new.head.id);
+    assert_eq!(store.due(full[0].id, Timestamp::now()).await.unwrap().len(), 1);
+    assert_eq!(store.due(free[0].id, Timestamp::now()).await.unwrap()[0].id, new.head.id);
     let findings = store.check().await.unwrap();
     assert_eq!((findings.waiting, findings.faults), (all.len() as u64, vec![]));
 }
@@ -251,26 +256,26 @@ async fn a_message_for_many_is_cancelled_and_fails_and_a_terminal_with_many_is_r
     let store = open_with(&folder, &all).await;
     let news = [b"a", b"b"].map(|content| message(content, &ids(&all)));
     for new in &news {
-        store.accept(new.clone()).await.unwrap();
+        store.accept(new.clone(), Timestamp::now()).await.unwrap();
     }
-    store.register(all[7].id, PublicKey::from_octets([1; 32])).await.unwrap();
-    let held = store.begin(news[0].head.id, all[7].id, CallId::now()).await.unwrap();
+    store.register(all[7].id, PublicKey::from_octets([1; 32]), Timestamp::now()).await.unwrap();
+    let held = store.begin(news[0].head.id, all[7].id, CallId::now(), Timestamp::now()).await.unwrap();
     assert!(matches!(held, Claim::Begun(_)), "{held:?}");
-    store.delivered(news[0].head.id, all[8].id, CallId::now()).await.unwrap();
-    let cancelled = store.cancel(news[0].head.id, None, "cancelled").await.unwrap().unwrap();
+    store.delivered(news[0].head.id, all[8].id, CallId::now(), Timestamp::now()).await.unwrap();
+    let cancelled = store.cancel(news[0].head.id, None, "cancelled", Timestamp::now()).await.unwrap().unwrap();
     let count = all.len() as u64;
     assert_eq!(cancelled, Cancelled { cancelled: count - 2, under_way: 1, settled: 1 });
-    let again = store.cancel(news[0].head.id, None, "cancelled").await.unwrap().unwrap();
+    let again = store.cancel(news[0].head.id, None, "cancelled", Timestamp::now()).await.unwrap().unwrap();
     assert_eq!(again, Cancelled { cancelled: 0, under_way: 1, settled: count - 1 });
-    store.quarantine(news[1].head.id, "the content is damaged").await.unwrap();
+    store.quarantine(news[1].head.id, "the content is damaged", Timestamp::now()).await.unwrap();
     let found = store.message(news[1].head.id).await.unwrap().unwrap();
     assert!(found.envelopes.iter().all(|envelope| envelope.verdict == Some(Verdict::Failed)));
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 
     for number in 0..500_u16 {
-        store.accept(message(&number.to_be_bytes(), &[all[9].id])).await.unwrap();
+        store.accept(message(&number.to_be_bytes(), &[all[9].id]), Timestamp::now()).await.unwrap();
     }
-    assert!(store.remove_terminal(all[9].name.clone()).await.unwrap());
+    assert!(store.remove_terminal(all[9].name.clone(), Timestamp::now()).await.unwrap());
     assert_eq!(store.waiting(all[9].id).await.unwrap(), 0);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 }
@@ -286,10 +291,10 @@ async fn a_message_for_many_replaces_what_waits_for_those_that_it_is_for_and_for
         new
     };
     let older = new(b"older", &all);
-    store.accept(older.clone()).await.unwrap();
-    store.delivered(older.head.id, all[7].id, CallId::now()).await.unwrap();
+    store.accept(older.clone(), Timestamp::now()).await.unwrap();
+    store.delivered(older.head.id, all[7].id, CallId::now(), Timestamp::now()).await.unwrap();
     for (newer, replaced) in [(&all[..200], 199), (&all[100..250], 150), (&all[..], 300)] {
-        assert_eq!(store.accept(new(b"newer", newer)).await.unwrap().replaced, replaced);
+        assert_eq!(store.accept(new(b"newer", newer), Timestamp::now()).await.unwrap().replaced, replaced);
     }
     let found = store.message(older.head.id).await.unwrap().unwrap();
     let delivered = found.envelopes.iter().filter(|envelope| envelope.verdict == Some(Verdict::Delivered)).count();
@@ -305,10 +310,10 @@ async fn what_waits_for_a_terminal_whose_removal_was_cut_short_gets_its_verdict(
     let all = terminals(2);
     let store = open_with(&folder, &all).await;
     let new = message(b"x", &ids(&all));
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let gone = all[1].id.to_string();
     store.writer.run(move |db| Ok(db.execute("DELETE FROM terminals WHERE id = ?1", [gone])?)).await.unwrap();
-    store.settle_orphans().await.unwrap();
+    store.settle_orphans(Timestamp::now()).await.unwrap();
     let found = store.message(new.head.id).await.unwrap().unwrap();
     let verdicts: Vec<_> = found.envelopes.iter().map(|envelope| envelope.verdict).collect();
     assert!(verdicts.contains(&None) && verdicts.contains(&Some(Verdict::Cancelled)), "{verdicts:?}");

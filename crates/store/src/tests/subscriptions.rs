@@ -29,7 +29,7 @@ async fn who_has_registered_is_found_by_topic_until_it_is_taken_off_or_removed()
     let store = open_with_owner(&folder).await;
     store.add_terminal(second()).await.unwrap();
     for (terminal, filter) in [(owner(), "news/#"), (owner(), "+/weather"), (second(), "news/weather")] {
-        store.subscribe(terminal.id, subscription(filter), RegisteredBy::Operator).await.unwrap();
+        store.subscribe(terminal.id, subscription(filter), RegisteredBy::Operator, Timestamp::now()).await.unwrap();
     }
     let both = [(owner().id, Calls::Now), (second().id, Calls::Now)];
     assert_eq!(subscribers(&store, "news/weather").await, both);
@@ -37,7 +37,7 @@ async fn who_has_registered_is_found_by_topic_until_it_is_taken_off_or_removed()
     assert!(store.unsubscribe(owner().id, "news/#".parse().unwrap()).await.unwrap());
     assert!(!store.unsubscribe(owner().id, "news/#".parse().unwrap()).await.unwrap());
     assert_eq!(subscribers(&store, "news/sport").await, []);
-    store.remove_terminal(second().name).await.unwrap();
+    store.remove_terminal(second().name, Timestamp::now()).await.unwrap();
     assert_eq!(subscribers(&store, "news/weather").await, both[..1]);
 }
 
@@ -45,10 +45,10 @@ async fn who_has_registered_is_found_by_topic_until_it_is_taken_off_or_removed()
 async fn the_same_filter_again_changes_the_conditions() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    store.subscribe(owner().id, subscription("news/#"), RegisteredBy::Operator).await.unwrap();
+    store.subscribe(owner().id, subscription("news/#"), RegisteredBy::Operator, Timestamp::now()).await.unwrap();
     let hours = "mon-fri 06:00-22:00, sat-sat 08:00-12:00".parse().unwrap();
     let stricter = Subscription { urgency: Urgency::Urgent, size_max: Some(50_000), hours, ..subscription("news/#") };
-    store.subscribe(owner().id, stricter.clone(), RegisteredBy::Terminal).await.unwrap();
+    store.subscribe(owner().id, stricter.clone(), RegisteredBy::Terminal, Timestamp::now()).await.unwrap();
     let found = store.subscriptions(owner().id).await.unwrap();
     let [one] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((&one.subscription, one.by), (&stricter, RegisteredBy::Terminal));
@@ -60,7 +60,8 @@ async fn a_terminal_registers_for_what_it_may_and_the_operator_for_everything() 
     let folder = TempDir::new().unwrap();
     let store = open(&folder);
     store.add_terminal_with(owner(), vec!["news/#".parse().unwrap()]).await.unwrap();
-    let register = async |filter: &str, by| store.subscribe(owner().id, subscription(filter), by).await;
+    let register =
+        async |filter: &str, by| store.subscribe(owner().id, subscription(filter), by, Timestamp::now()).await;
     register("news/+/today", RegisteredBy::Terminal).await.unwrap();
     for filter in ["#", "+/weather", "mail"] {
         let refused = register(filter, RegisteredBy::Terminal).await;
@@ -68,7 +69,7 @@ async fn a_terminal_registers_for_what_it_may_and_the_operator_for_everything() 
     }
     register("#", RegisteredBy::Operator).await.unwrap();
     assert_eq!(store.subscriptions(owner().id).await.unwrap().len(), 2);
-    let stranger = store.subscribe(second().id, subscription("#"), RegisteredBy::Operator).await;
+    let stranger = store.subscribe(second().id, subscription("#"), RegisteredBy::Operator, Timestamp::now()).await;
     assert!(matches!(stranger, Err(RegisterError::Store(StoreError::NoTerminal(_)))));
 }
 
@@ -76,7 +77,9 @@ async fn a_terminal_registers_for_what_it_may_and_the_operator_for_everything() 
 async fn a_terminal_has_at_most_so_many_subscriptions_and_may_change_those() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    let register = async |filter: &str| store.subscribe(owner().id, subscription(filter), RegisteredBy::Terminal).await;
+    let register = async |filter: &str| {
+        store.subscribe(owner().id, subscription(filter), RegisteredBy::Terminal, Timestamp::now()).await
+    };
     for number in 0..SUBSCRIPTIONS_MAX {
         register(&format!("news/{number}")).await.unwrap();
     }
@@ -91,16 +94,23 @@ async fn what_is_held_back_waits_without_causing_a_call_until_its_time() {
     store.add_terminal(second()).await.unwrap();
     let at = Timestamp::now() + jiff::SignedDuration::from_hours(1);
     let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
-    store.accept(published(&[(owner().id, Calls::From(at)), (second().id, Calls::Never)])).await.unwrap();
+    store
+        .accept(published(&[(owner().id, Calls::From(at)), (second().id, Calls::Never)]), Timestamp::now())
+        .await
+        .unwrap();
     assert_eq!(due(&store).await.len(), 1, "on any call");
-    assert_eq!(store.urgencies().await.unwrap(), []);
-    assert_eq!(store.urgency(owner().id).await.unwrap(), None);
+    assert_eq!(store.urgencies(Timestamp::now()).await.unwrap(), []);
+    assert_eq!(store.urgency(owner().id, Timestamp::now()).await.unwrap(), None);
     assert_eq!(store.next_release().await.unwrap(), Some(at));
     assert_eq!(store.release(at - jiff::SignedDuration::from_millis(1)).await.unwrap(), []);
     assert_eq!(store.release(at).await.unwrap(), [owner().id]);
-    let asking: Vec<_> = store.urgencies().await.unwrap().into_iter().map(|found| found.terminal).collect();
+    let asking: Vec<_> =
+        store.urgencies(Timestamp::now()).await.unwrap().into_iter().map(|found| found.terminal).collect();
     assert_eq!(asking, [owner().id]);
-    assert_eq!(store.urgency(owner().id).await.unwrap().map(|found| found.urgency), Some(Urgency::Normal));
+    assert_eq!(
+        store.urgency(owner().id, Timestamp::now()).await.unwrap().map(|found| found.urgency),
+        Some(Urgency::Normal)
+    );
     assert_eq!(store.next_release().await.unwrap(), None);
 }
 
@@ -113,8 +123,11 @@ async fn a_subscriber_for_whom_too_much_waits_fails_alone_and_says_why() {
     store.add_terminal(second()).await.unwrap();
     let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![] };
     store.add_provider(provider, TokenHash::of("x")).await.unwrap();
-    store.accept(message(b"first", &[owner().id])).await.unwrap();
-    let accepted = store.accept(published(&[(owner().id, Calls::Now), (second().id, Calls::Now)])).await.unwrap();
+    store.accept(message(b"first", &[owner().id]), Timestamp::now()).await.unwrap();
+    let accepted = store
+        .accept(published(&[(owner().id, Calls::Now), (second().id, Calls::Now)]), Timestamp::now())
+        .await
+        .unwrap();
     assert_eq!(accepted.envelopes, 2);
     let shown = store.message(accepted.id).await.unwrap().unwrap();
     let verdicts: Vec<_> = shown.envelopes.iter().map(|one| (one.terminal.as_str(), one.verdict)).collect();
@@ -130,7 +143,7 @@ async fn a_subscriber_for_whom_too_much_waits_fails_alone_and_says_why() {
 async fn a_topic_that_nobody_has_registered_for_is_accepted_and_over_at_once() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    let accepted = store.accept(published(&[])).await.unwrap();
+    let accepted = store.accept(published(&[]), Timestamp::now()).await.unwrap();
     assert_eq!(accepted.envelopes, 0);
     let long_after = Timestamp::now() + jiff::SignedDuration::from_hours(24 * 400);
     assert_eq!(store.clean(long_after, Retention::default()).await.unwrap().messages, 1);
@@ -141,6 +154,6 @@ async fn a_terminal_named_and_registered_gets_one_envelope_and_is_called() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = NewMessage { terminals: vec![owner().id], ..published(&[(owner().id, Calls::Never)]) };
-    assert_eq!(store.accept(new).await.unwrap().envelopes, 1);
-    assert_eq!(store.urgencies().await.unwrap().len(), 1);
+    assert_eq!(store.accept(new, Timestamp::now()).await.unwrap().envelopes, 1);
+    assert_eq!(store.urgencies(Timestamp::now()).await.unwrap().len(), 1);
 }

@@ -19,7 +19,7 @@ async fn with_provider(folder: &TempDir) -> Store {
 async fn works(store: &Store, token: &str) -> bool {
     let mut answers = Vec::new();
     for _ in 0..2 {
-        answers.push(store.provider_with_token(TokenHash::of(token)).await.unwrap().is_some());
+        answers.push(store.provider_with_token(TokenHash::of(token), Timestamp::now()).await.unwrap().is_some());
     }
     assert_eq!(answers[0], answers[1], "{token}");
     answers[0]
@@ -59,8 +59,8 @@ async fn a_removed_providers_token_stops_its_number_is_free_and_what_waits_of_it
     let hour = Timestamp::now() + SignedDuration::from_hours(1);
     store.renew_token(vending(None).name, TokenHash::of("second"), Some(hour)).await.unwrap();
     let (first, second) = (message(b"1", &[owner().id]), message(b"2", &[owner().id]));
-    store.accept(first.clone()).await.unwrap();
-    store.accept(second.clone()).await.unwrap();
+    store.accept(first.clone(), Timestamp::now()).await.unwrap();
+    store.accept(second.clone(), Timestamp::now()).await.unwrap();
     assert_eq!(store.waiting_of(vending(None).name).await.unwrap(), 2);
     assert_eq!(store.remove_provider(vending(None).name).await.unwrap(), ProviderRemoved::Done);
     assert!(!works(&store, "first").await && !works(&store, "second").await);
@@ -72,7 +72,7 @@ async fn a_removed_providers_token_stops_its_number_is_free_and_what_waits_of_it
     // One of the same name takes over what waits, so that its count is never less than nothing.
     store.add_provider(vending(None), TokenHash::of("third")).await.unwrap();
     assert_eq!(store.waiting_of(vending(None).name).await.unwrap(), 2);
-    store.delivered(first.head.id, owner().id, CallId::now()).await.unwrap();
+    store.delivered(first.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     assert_eq!(store.waiting_of(vending(None).name).await.unwrap(), 1);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 }
@@ -84,14 +84,14 @@ async fn all_that_waits_of_a_provider_is_cancelled_but_what_is_being_delivered_a
     let other = Provider { name: "vending-2".parse().unwrap(), ..vending(None) };
     store.add_provider(other.clone(), TokenHash::of("other")).await.unwrap();
     let of_other = NewMessage { provider: other.name, ..message(b"x", &[owner().id]) };
-    store.accept(of_other.clone()).await.unwrap();
+    store.accept(of_other.clone(), Timestamp::now()).await.unwrap();
     let under_way = message(b"y", &[owner().id]);
-    store.accept(under_way.clone()).await.unwrap();
+    store.accept(under_way.clone(), Timestamp::now()).await.unwrap();
     assert!(begins(&store, &under_way, CallId::now()).await);
     for number in 0..250_u32 {
-        store.accept(message(&number.to_le_bytes(), &[owner().id])).await.unwrap();
+        store.accept(message(&number.to_le_bytes(), &[owner().id]), Timestamp::now()).await.unwrap();
     }
-    assert_eq!(store.cancel_all_of(vending(None).name, "gone").await.unwrap(), 250);
+    assert_eq!(store.cancel_all_of(vending(None).name, "gone", Timestamp::now()).await.unwrap(), 250);
     assert_eq!(store.waiting(owner().id).await.unwrap(), 2);
     assert_eq!(store.check().await.unwrap().faults, Vec::<String>::new());
 }
@@ -112,19 +112,22 @@ async fn a_provider_that_terminals_send_as_stays() {
 async fn a_pause_outlives_the_process_and_ends_when_it_is_ended() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    assert!(store.pause(owner().id).await.unwrap() && !store.pause(owner().id).await.unwrap());
+    assert!(
+        store.pause(owner().id, Timestamp::now()).await.unwrap()
+            && !store.pause(owner().id, Timestamp::now()).await.unwrap()
+    );
     drop(store);
     let store = open(&folder);
     assert!(store.paused_at(owner().id).await.unwrap().is_some());
     assert_eq!(store.paused().await.unwrap().len(), 1);
-    store.accept(message(b"x", &[owner().id])).await.unwrap();
+    store.accept(message(b"x", &[owner().id]), Timestamp::now()).await.unwrap();
     let counted = |why: &str| vec![NotCalled { why: why.to_owned(), terminals: 1, messages: 1 }];
-    assert_eq!(store.not_called().await.unwrap(), counted("paused"));
-    let entries = store.terminal_entries(None, Last(10)).await.unwrap();
+    assert_eq!(store.not_called(Timestamp::now()).await.unwrap(), counted("paused"));
+    let entries = store.terminal_entries(None, Last(10), Timestamp::now()).await.unwrap();
     assert!(entries[0].paused_at.is_some() && entries[0].standing == Standing::Enrolled && entries[0].waiting == 1);
-    assert!(store.terminal_entries(Some(owner().name), Last(10)).await.unwrap().is_empty());
+    assert!(store.terminal_entries(Some(owner().name), Last(10), Timestamp::now()).await.unwrap().is_empty());
     assert!(store.end_pause(owner().id).await.unwrap() && !store.end_pause(owner().id).await.unwrap());
-    assert_eq!(store.not_called().await.unwrap(), vec![]);
+    assert_eq!(store.not_called(Timestamp::now()).await.unwrap(), vec![]);
 }
 
 #[tokio::test]
@@ -135,10 +138,10 @@ async fn a_long_list_is_read_page_by_page_each_entry_once() {
     for number in 0..7_u32 {
         let new = message(&number.to_le_bytes(), &[owner().id]);
         messages.insert(0, new.head.id);
-        store.accept(new).await.unwrap();
+        store.accept(new, Timestamp::now()).await.unwrap();
         let call = call_placed();
         calls.insert(0, call.id);
-        store.record_call(call).await.unwrap();
+        store.record_call(call, Timestamp::now()).await.unwrap();
     }
     let (mut of_messages, mut of_calls) = (Vec::new(), Vec::new());
     for _ in 0..3 {

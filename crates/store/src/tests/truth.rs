@@ -33,12 +33,13 @@ impl Wish {
         let (id, after) = (new.head.id, Timestamp::now() + SignedDuration::from_hours(2));
         match self {
             Self::Cancel => {
-                let cancelled = store.cancel(id, None, "cancelled by its provider").await.unwrap().unwrap();
+                let cancelled =
+                    store.cancel(id, None, "cancelled by its provider", Timestamp::now()).await.unwrap().unwrap();
                 assert_eq!(cancelled, Cancelled { cancelled: 0, under_way: 1, settled: 0 });
             }
             Self::Replace => {
                 let newer = NewMessage { head: message(b"newer", &[]).head, ..replaceable(b"newer") };
-                assert_eq!(store.accept(newer).await.unwrap().replaced, 0);
+                assert_eq!(store.accept(newer, Timestamp::now()).await.unwrap().replaced, 0);
             }
             Self::Expire => {
                 assert_eq!(store.expire(after).await.unwrap(), 0);
@@ -46,10 +47,10 @@ impl Wish {
             }
             Self::Fail => {
                 let reason = "sessions broke".to_owned();
-                assert!(!store.settle(id, owner().id, Verdict::Failed, reason).await.unwrap());
+                assert!(!store.settle(id, owner().id, Verdict::Failed, reason, Timestamp::now()).await.unwrap());
             }
-            Self::Damage => store.quarantine(id, "the content is damaged").await.unwrap(),
-            Self::Remove => assert!(store.remove_terminal(owner().name).await.unwrap()),
+            Self::Damage => store.quarantine(id, "the content is damaged", Timestamp::now()).await.unwrap(),
+            Self::Remove => assert!(store.remove_terminal(owner().name, Timestamp::now()).await.unwrap()),
         }
     }
 }
@@ -66,14 +67,17 @@ async fn under_way() -> (TempDir, Store, NewMessage, CallId) {
     let store = open_with_owner(&folder).await;
     let mut new = replaceable(b"on its way");
     new.handling.expires_at = Some(Timestamp::now() + SignedDuration::from_hours(1));
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
     (folder, store, new, call)
 }
 
 async fn lose(store: &Store, new: &NewMessage, call: CallId, doubt: Doubt) {
-    store.end_delivery(new.head.id, owner().id, call, "the session was lost".into(), doubt).await.unwrap();
+    store
+        .end_delivery(new.head.id, owner().id, call, "the session was lost".into(), doubt, Timestamp::now())
+        .await
+        .unwrap();
 }
 
 async fn only_doubt(store: &Store) -> Doubtful {
@@ -92,7 +96,7 @@ async fn whatever_is_wished_of_a_message_on_a_line_waits_for_the_receipt_or_the_
         let (_folder, store, new, call) = under_way().await;
         wish.utter(&store, &new).await;
         assert_eq!(verdict(&store, &new).await, None, "{wish:?}");
-        assert_eq!(store.delivered(new.head.id, owner().id, call).await.unwrap(), None);
+        assert_eq!(store.delivered(new.head.id, owner().id, call, Timestamp::now()).await.unwrap(), None);
         assert_eq!(verdict(&store, &new).await, Some(Verdict::Delivered), "{wish:?}");
 
         let (_folder, store, new, call) = under_way().await;
@@ -124,10 +128,13 @@ async fn what_a_terminal_may_have_gets_no_other_verdict_before_it_was_asked() {
             let doubt = only_doubt(&store).await;
             assert_eq!((doubt.id, doubt.is_pending), (new.head.id, true), "{what}");
             if is_there {
-                assert_eq!(store.found_there(new.head.id, owner().id, CallId::now()).await.unwrap(), None);
+                assert_eq!(
+                    store.found_there(new.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap(),
+                    None
+                );
                 assert_eq!(verdict(&store, &new).await, Some(Verdict::Delivered), "{what}");
             } else {
-                store.not_there(doubt, owner().id).await.unwrap();
+                store.not_there(doubt, owner().id, Timestamp::now()).await.unwrap();
                 assert_eq!(verdict(&store, &new).await, Some(wish.verdict()), "{what}");
             }
             assert_eq!(store.doubts(owner().id).await.unwrap(), [], "{what}");
@@ -139,11 +146,11 @@ async fn what_a_terminal_may_have_gets_no_other_verdict_before_it_was_asked() {
 async fn what_is_in_doubt_causes_no_call_once_another_verdict_waits_and_is_due_as_ever_otherwise() {
     let (_folder, store, new, call) = under_way().await;
     lose(&store, &new, call, Doubt::Raised).await;
-    assert!(store.urgency(owner().id).await.unwrap().is_some());
+    assert!(store.urgency(owner().id, Timestamp::now()).await.unwrap().is_some());
     assert_eq!(due(&store).await, [new.head.id]);
     Wish::Cancel.utter(&store, &new).await;
-    assert_eq!(store.urgency(owner().id).await.unwrap(), None);
-    assert_eq!(store.urgencies().await.unwrap(), []);
+    assert_eq!(store.urgency(owner().id, Timestamp::now()).await.unwrap(), None);
+    assert_eq!(store.urgencies(Timestamp::now()).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -171,9 +178,9 @@ async fn a_receipt_that_meets_another_verdict_is_counted_and_stands_among_the_de
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
-    store.settle(new.head.id, owner().id, Verdict::Failed, "unknown".into()).await.unwrap();
-    let other = store.delivered(new.head.id, owner().id, CallId::now()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
+    store.settle(new.head.id, owner().id, Verdict::Failed, "unknown".into(), Timestamp::now()).await.unwrap();
+    let other = store.delivered(new.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     assert_eq!((other, store.counts().conflicts), (Some(Verdict::Failed), 1));
     let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
     assert_eq!(found.verdict, Some(Verdict::Failed), "the one verdict stands");
@@ -199,7 +206,7 @@ async fn the_database_itself_refuses_a_verdict_that_may_be_false() {
 async fn a_receipt_that_comes_again_is_no_conflict() {
     let (_folder, store, new, call) = under_way().await;
     for _ in 0..2 {
-        assert_eq!(store.delivered(new.head.id, owner().id, call).await.unwrap(), None);
+        assert_eq!(store.delivered(new.head.id, owner().id, call, Timestamp::now()).await.unwrap(), None);
     }
     assert_eq!(store.counts().conflicts, 0);
 }
@@ -207,7 +214,7 @@ async fn a_receipt_that_comes_again_is_no_conflict() {
 #[tokio::test]
 async fn a_message_is_under_way_on_one_call_only() {
     let (_folder, store, new, call) = under_way().await;
-    let other = store.begin(new.head.id, owner().id, CallId::now()).await.unwrap();
+    let other = store.begin(new.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     assert!(matches!(other, Claim::Held), "{other:?}");
     assert!(begins(&store, &new, call).await, "the second attempt of the call that has it");
     let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
@@ -221,11 +228,11 @@ async fn nothing_is_begun_on_a_call_that_is_over() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let record = call_placed();
-    store.record_call(record.clone()).await.unwrap();
+    store.record_call(record.clone(), Timestamp::now()).await.unwrap();
     let over = CallRecord { ended_at: Some(Timestamp::now()), outcome: Some("link ended".into()), ..record };
-    store.record_call(over.clone()).await.unwrap();
+    store.record_call(over.clone(), Timestamp::now()).await.unwrap();
     assert!(!begins(&store, &new, over.id).await);
     assert_eq!(due(&store).await, [new.head.id]);
 }
@@ -235,13 +242,13 @@ async fn nothing_is_begun_with_a_terminal_that_has_lost_its_trust_not_even_again
     for is_removed in [false, true] {
         let (_folder, store, new, call) = under_way().await;
         let waits = message(b"waits", &[owner().id]);
-        store.accept(waits.clone()).await.unwrap();
+        store.accept(waits.clone(), Timestamp::now()).await.unwrap();
         if is_removed {
-            store.remove_terminal(owner().name).await.unwrap();
+            store.remove_terminal(owner().name, Timestamp::now()).await.unwrap();
         } else {
-            store.shut_out(owner().id).await.unwrap();
+            store.shut_out(owner().id, Timestamp::now()).await.unwrap();
         }
-        let again = store.begin(new.head.id, owner().id, call).await.unwrap();
+        let again = store.begin(new.head.id, owner().id, call, Timestamp::now()).await.unwrap();
         assert!(matches!(again, Claim::Distrusted), "{again:?}");
         assert!(!begins(&store, &waits, call).await);
         let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
@@ -251,16 +258,16 @@ async fn nothing_is_begun_with_a_terminal_that_has_lost_its_trust_not_even_again
     let store = open(&folder);
     store.add_terminal(owner()).await.unwrap();
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     assert!(!begins(&store, &new, CallId::now()).await, "it has never been enrolled");
 }
 
 #[tokio::test]
 async fn what_was_marked_on_a_call_that_proved_nobody_is_free_and_not_in_doubt() {
     let (_folder, store, new, call) = under_way().await;
-    store.unproved(call).await.unwrap();
+    store.unproved(call, Timestamp::now()).await.unwrap();
     assert_eq!(store.doubts(owner().id).await.unwrap(), []);
-    let cancelled = store.cancel(new.head.id, None, "cancelled").await.unwrap().unwrap();
+    let cancelled = store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap().unwrap();
     assert_eq!(cancelled, Cancelled { cancelled: 1, under_way: 0, settled: 0 });
     let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
     assert_eq!(found.deliveries[0].outcome.as_deref(), Some("the terminal was not proved"));
@@ -276,11 +283,14 @@ async fn a_crash_leaves_what_was_under_way_in_doubt_and_resumable() {
     let doubt = only_doubt(&store).await;
     assert_eq!((doubt.id, doubt.is_pending), (new.head.id, true));
     let again = message(b"again", &[owner().id]);
-    store.accept(again.clone()).await.unwrap();
+    store.accept(again.clone(), Timestamp::now()).await.unwrap();
     assert!(begins(&store, &again, CallId::now()).await);
     drop(store);
     let store = open(&folder);
-    let Claim::Begun(begun) = store.begin(again.head.id, owner().id, CallId::now()).await.unwrap() else { panic!() };
+    let Claim::Begun(begun) = store.begin(again.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap()
+    else {
+        panic!()
+    };
     assert!(begun.was_brought, "the next attempt asks where to go on");
 }
 
@@ -292,12 +302,12 @@ async fn an_answer_says_nothing_of_what_another_session_has_sent_since_the_quest
     // Another session of the terminal brings it, all of it, and is lost, too; it may be published by that.
     let other = CallId::now();
     assert!(begins(&store, &new, other).await);
-    store.not_there(asked, owner().id).await.unwrap();
+    store.not_there(asked, owner().id, Timestamp::now()).await.unwrap();
     lose(&store, &new, other, Doubt::Raised).await;
-    store.not_there(asked, owner().id).await.unwrap();
+    store.not_there(asked, owner().id, Timestamp::now()).await.unwrap();
     Wish::Cancel.utter(&store, &new).await;
     assert_eq!(verdict(&store, &new).await, None, "the answer was older than what was sent");
-    store.not_there(only_doubt(&store).await, owner().id).await.unwrap();
+    store.not_there(only_doubt(&store).await, owner().id, Timestamp::now()).await.unwrap();
     assert_eq!(verdict(&store, &new).await, Some(Verdict::Cancelled));
 }
 
@@ -306,15 +316,15 @@ async fn a_late_receipt_of_one_call_leaves_no_attempt_of_another_open() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
-    store.accept(new.clone()).await.unwrap();
+    store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let (first, record) = (CallId::now(), call_placed());
-    store.record_call(record.clone()).await.unwrap();
+    store.record_call(record.clone(), Timestamp::now()).await.unwrap();
     assert!(begins(&store, &new, first).await);
     lose(&store, &new, first, Doubt::Raised).await;
     assert!(begins(&store, &new, record.id).await);
-    store.delivered(new.head.id, owner().id, first).await.unwrap();
+    store.delivered(new.head.id, owner().id, first, Timestamp::now()).await.unwrap();
     let over = CallRecord { ended_at: Some(Timestamp::now()), outcome: Some("link ended".into()), ..record };
-    store.record_call(over).await.unwrap();
+    store.record_call(over, Timestamp::now()).await.unwrap();
     let found = store.message(new.head.id).await.unwrap().unwrap().envelopes.remove(0);
     assert_eq!(found.verdict, Some(Verdict::Delivered));
     assert!(found.deliveries.iter().all(|delivery| delivery.ended_at.is_some()), "{:?}", found.deliveries);
@@ -326,30 +336,34 @@ async fn what_waits_in_a_backup_may_have_been_delivered_since_and_its_terminal_i
     let store = open_with_owner(&folder).await;
     let [brought, other] = [b"x", b"y"].map(|content| message(content, &[owner().id]));
     for new in [&brought, &other] {
-        store.accept(new.clone()).await.unwrap();
+        store.accept(new.clone(), Timestamp::now()).await.unwrap();
     }
     let copy = folder.path().join("copy");
     store.backup(copy.clone()).done().await.unwrap();
-    store.delivered(brought.head.id, owner().id, CallId::now()).await.unwrap();
+    store.delivered(brought.head.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
     drop(store);
-    let store = Store::open(&copy).unwrap();
+    let store = Store::open(&copy, Timestamp::now()).unwrap();
     for new in [&brought, &other] {
         Wish::Cancel.utter(&store, new).await;
         assert_eq!(verdict(&store, new).await, None);
     }
     drop(store);
-    let store = Store::open(&copy).unwrap();
+    let store = Store::open(&copy, Timestamp::now()).unwrap();
     for doubt in store.doubts(owner().id).await.unwrap() {
         if doubt.id == brought.head.id {
-            store.found_there(doubt.id, owner().id, CallId::now()).await.unwrap();
+            store.found_there(doubt.id, owner().id, CallId::now(), Timestamp::now()).await.unwrap();
         } else {
-            store.not_there(doubt, owner().id).await.unwrap();
+            store.not_there(doubt, owner().id, Timestamp::now()).await.unwrap();
         }
     }
     assert_eq!(verdict(&store, &brought).await, Some(Verdict::Delivered));
     assert_eq!(verdict(&store, &other).await, Some(Verdict::Cancelled));
     let later = message(b"later", &[owner().id]);
-    store.accept(later.clone()).await.unwrap();
+    store.accept(later.clone(), Timestamp::now()).await.unwrap();
     drop(store);
-    assert_eq!(Store::open(&copy).unwrap().doubts(owner().id).await.unwrap(), [], "it is a store of its own by now");
+    assert_eq!(
+        Store::open(&copy, Timestamp::now()).unwrap().doubts(owner().id).await.unwrap(),
+        [],
+        "it is a store of its own by now"
+    );
 }

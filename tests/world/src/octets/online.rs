@@ -68,14 +68,15 @@ impl OctetWorld {
         self.online_calls += 1;
         self.note(&format!("online t{terminal}"));
         let (store, runtime) = (self.store(), &self.runtime);
-        runtime.block_on(store.record_call(record.clone())).expect("the disk works");
+        runtime.block_on(store.record_call(record.clone(), Timestamp::now())).expect("the disk works");
         let asked = runtime.block_on(store.doubts(id)).expect("the disk works").first().copied();
-        let due = runtime.block_on(store.due(id)).expect("the disk works");
+        let due = runtime.block_on(store.due(id, Timestamp::now())).expect("the disk works");
         let due = due.into_iter().find(|due| asked.is_none_or(|asked| asked.id != due.id));
-        let brought = due.and_then(|due| match runtime.block_on(store.begin(due.id, id, record.id)) {
-            Ok(Claim::Begun(begun)) => Some((due.id, begun.content.read().expect("it is kept").to_vec())),
-            _ => None,
-        });
+        let brought =
+            due.and_then(|due| match runtime.block_on(store.begin(due.id, id, record.id, Timestamp::now())) {
+                Ok(Claim::Begun(begun)) => Some((due.id, begun.content.read().expect("it is kept").to_vec())),
+                _ => None,
+            });
         Online { terminal, record, asked, brought, said: None }
     }
 
@@ -104,20 +105,23 @@ impl OctetWorld {
         let mut conflict = None;
         if let (Some(asked), Some(is_there)) = (asked, answer) {
             if is_there {
-                conflict = runtime.block_on(store.found_there(asked.id, id, call)).expect("the disk works");
+                conflict =
+                    runtime.block_on(store.found_there(asked.id, id, call, Timestamp::now())).expect("the disk works");
             } else {
-                runtime.block_on(store.not_there(asked, id)).expect("the disk works");
+                runtime.block_on(store.not_there(asked, id, Timestamp::now())).expect("the disk works");
             }
         }
         if let Some((message, _)) = brought.filter(|_| !is_lost) {
             match word {
                 Some(Said::Received) => {
-                    conflict =
-                        conflict.or(runtime.block_on(store.delivered(message, id, call)).expect("the disk works"));
+                    conflict = conflict.or(runtime
+                        .block_on(store.delivered(message, id, call, Timestamp::now()))
+                        .expect("the disk works"));
                 }
                 Some(Said::Refused) => {
                     let words = "refused".to_owned();
-                    let refused = store.refused(message, id, call, words, Refusal::Again, Doubt::Dispelled);
+                    let refused =
+                        store.refused(message, id, call, words, Refusal::Again, Doubt::Dispelled, Timestamp::now());
                     runtime.block_on(refused).expect("the disk works");
                     self.later(300 * SECOND, Event::Release);
                 }
@@ -126,7 +130,7 @@ impl OctetWorld {
         }
         record.ended_at = Some(Timestamp::now());
         record.outcome = Some("completed".to_owned());
-        self.runtime.block_on(self.store().record_call(record)).expect("the disk works");
+        self.runtime.block_on(self.store().record_call(record, Timestamp::now())).expect("the disk works");
         if let Some(verdict) = conflict {
             self.breach(format!("t{terminal} has a message whose verdict is {verdict}"));
         }

@@ -47,7 +47,7 @@ impl OctetWorld {
             let which = usize::try_from(self.chance.below(all.len() as u64)).expect("few");
             self.note(&format!("cancel {}", all[which]));
             self.runtime
-                .block_on(self.store().cancel(all[which], None, "not wanted any more"))
+                .block_on(self.store().cancel(all[which], None, "not wanted any more", Timestamp::now()))
                 .expect("the disk works");
         }
         self.learn_verdicts();

@@ -140,7 +140,7 @@ struct Scene {
 impl Scene {
     async fn new(habit: Habit) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
         let id = TerminalId::from_octets([1; 8]);
         let connection = Connection::Down;
@@ -155,7 +155,7 @@ impl Scene {
         store.add_terminal(terminal.clone()).await.unwrap();
         let (secret, invitation) = (SecretKey::generate().unwrap(), EnrolmentSecret::from_octets([7; 32]));
         store.invite(id, invitation.clone(), Timestamp::now() + 1.hour()).await.unwrap();
-        assert!(store.enrol(id, invitation, secret.public()).await.unwrap());
+        assert!(store.enrol(id, invitation, secret.public(), Timestamp::now()).await.unwrap());
         let shelf = Arc::new(Shelf {
             habit,
             is_mended: AtomicBool::new(false),
@@ -198,7 +198,10 @@ impl Scene {
         let handling = Handling { urgency, ..Handling::default() };
         let terminals = vec![self.terminal.id];
         self.store
-            .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
+            .accept(
+                NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+                Timestamp::now(),
+            )
             .await
             .unwrap();
         id
@@ -254,7 +257,7 @@ impl Scene {
     }
 
     async fn waiting(&self) -> Vec<MessageId> {
-        self.store.due(self.terminal.id).await.unwrap().into_iter().map(|due| due.id).collect()
+        self.store.due(self.terminal.id, Timestamp::now()).await.unwrap().into_iter().map(|due| due.id).collect()
     }
 }
 
@@ -277,7 +280,7 @@ async fn what_another_call_has_still_is_no_good_end_that_would_be_called_again_f
     let scene = Scene::new(Habit::Stores).await;
     let id = scene.accept(Urgency::Normal, "coin box full").await;
     let (session, _terminal) = scene.session(vec![]).await;
-    let other = scene.store.begin(id, scene.terminal.id, CallId::now()).await.unwrap();
+    let other = scene.store.begin(id, scene.terminal.id, CallId::now(), Timestamp::now()).await.unwrap();
     assert!(matches!(other, store::Claim::Begun(_)));
     tokio::time::pause();
     let ended = session.await.unwrap();
@@ -301,7 +304,11 @@ async fn a_content_that_the_disk_does_not_give_rests_alone_and_is_an_alarm() {
     assert_eq!((tally.delivered, tally.unreadable), (1, 1));
     assert_eq!(scene.verdict(other).await, Some(Verdict::Delivered));
     assert_eq!(scene.verdict(unreadable).await, None);
-    assert_eq!(scene.store.urgency(scene.terminal.id).await.unwrap(), None, "no call is placed for it alone");
+    assert_eq!(
+        scene.store.urgency(scene.terminal.id, Timestamp::now()).await.unwrap(),
+        None,
+        "no call is placed for it alone"
+    );
     let standing = scene.alarms.standing().await;
     assert!(standing.iter().any(|alarm| alarm.kind == AlarmKind::MessageRefused), "{standing:?}");
 }
@@ -479,7 +486,8 @@ async fn the_first_message_of_a_session_is_under_way_before_its_first_octet_leav
     let scene = Scene::new(Habit::GivesNoReceipts).await;
     let id = scene.accept(Urgency::Normal, "published, whatever is wished meanwhile").await;
     let cancels = async || {
-        let cancelled = scene.store.cancel(id, None, "cancelled by its provider").await.unwrap().unwrap();
+        let cancelled =
+            scene.store.cancel(id, None, "cancelled by its provider", Timestamp::now()).await.unwrap().unwrap();
         assert_eq!((cancelled.cancelled, cancelled.under_way), (0, 1));
     };
     scene.lose_receipts(1, cancels).await;
@@ -496,7 +504,8 @@ async fn the_first_message_of_a_session_is_under_way_before_its_first_octet_leav
 async fn what_the_terminal_does_not_have_is_cancelled_by_the_next_session_and_not_sent() {
     let scene = Scene::new(Habit::GivesNoReceipts).await;
     let id = scene.accept(Urgency::Normal, "not wanted any more").await;
-    let cancels = async || assert!(scene.store.cancel(id, None, "cancelled").await.unwrap().is_some());
+    let cancels =
+        async || assert!(scene.store.cancel(id, None, "cancelled", Timestamp::now()).await.unwrap().is_some());
     scene.lose_receipts(1, cancels).await;
     scene.shelf.stored.lock().unwrap().clear();
     scene.shelf.is_mended.store(true, Ordering::Relaxed);
@@ -548,7 +557,11 @@ async fn a_refused_message_rests_and_one_that_is_too_large_has_failed() {
         let tally = session.await.unwrap();
         assert_eq!((tally.delivered, tally.refused), (1, 1));
         assert_eq!((scene.verdict(refused).await, scene.verdict(taken).await), (verdict, Some(Verdict::Delivered)));
-        assert_eq!(scene.store.urgency(scene.terminal.id).await.unwrap(), None, "nothing causes a call");
+        assert_eq!(
+            scene.store.urgency(scene.terminal.id, Timestamp::now()).await.unwrap(),
+            None,
+            "nothing causes a call"
+        );
         let told = scene.alarms.standing().await;
         assert_eq!(told.iter().any(|alarm| alarm.kind == AlarmKind::MessageRefused), verdict.is_some());
         if verdict.is_none() {
@@ -575,7 +588,7 @@ async fn an_operator_sees_a_receipt_that_meets_another_verdict() {
         name: scene.terminal.name.clone(),
         call: CallId::now(),
     };
-    scene.store.settle(id, scene.terminal.id, Verdict::Failed, "unknown".to_owned()).await.unwrap();
+    scene.store.settle(id, scene.terminal.id, Verdict::Failed, "unknown".to_owned(), Timestamp::now()).await.unwrap();
     desk.received(id, None).await.unwrap();
     let told = scene.alarms.standing().await;
     assert!(

@@ -92,7 +92,7 @@ async fn a_shown_secret_is_a_terminal_and_ends_the_session_of_the_key_that_it_re
     reports.sort_by_key(|report| matches!(report, Report::Connected { .. }));
     let [Report::Ended { outcome, .. }, Report::Connected { .. }] = reports else { panic!("{reports:?}") };
     assert_eq!(outcome, Outcome::Revoked("its key was replaced"));
-    assert_eq!(scene.store.trust(terminal.id).await.unwrap().keys, [new.public()]);
+    assert_eq!(scene.store.trust(terminal.id, Timestamp::now()).await.unwrap().keys, [new.public()]);
 }
 
 #[tokio::test]
@@ -104,9 +104,13 @@ async fn a_loss_of_trust_ends_the_session_of_a_terminal_that_never_leaves() {
         let (shelf, mut receiving) = scene.receive(notice(address, &terminal).await, &key, None, LINGER);
         assert_eq!(connected(scene.report().await), terminal.id);
         match number {
-            1 => scene.store.shut_out(terminal.id).await.unwrap(),
-            2 => scene.store.register(terminal.id, SecretKey::generate().unwrap().public()).await.unwrap(),
-            _ => assert!(scene.store.remove_terminal(terminal.name.clone()).await.unwrap()),
+            1 => scene.store.shut_out(terminal.id, Timestamp::now()).await.unwrap(),
+            2 => scene
+                .store
+                .register(terminal.id, SecretKey::generate().unwrap().public(), Timestamp::now())
+                .await
+                .unwrap(),
+            _ => assert!(scene.store.remove_terminal(terminal.name.clone(), Timestamp::now()).await.unwrap()),
         }
         scene.keys.revoke(terminal.id, why);
         let _ = receiving.join_next().await.unwrap().unwrap(); // cut off, after all that waited had come
@@ -137,7 +141,9 @@ async fn a_session_whose_record_is_refused_has_one_later_which_ends_all_that_was
     let _ = receiving.join_next().await.unwrap().unwrap(); // cut off
     scene.store.refuse_writes("calls", false).await;
     // The session's last word may still be on its way to the store.
-    while scene.store.record_again().await.is_err() || scene.store.calls(Last(1)).await.unwrap().is_empty() {
+    while scene.store.record_again(Timestamp::now()).await.is_err()
+        || scene.store.calls(Last(1)).await.unwrap().is_empty()
+    {
         tokio::task::yield_now().await;
     }
     let record = scene.store.calls(Last(1)).await.unwrap().remove(0);
@@ -154,7 +160,7 @@ async fn a_loss_of_trust_ends_a_handshake_that_had_begun_before_it() {
     let stream = notice(address, &terminal).await;
     let mut first = [0; 1];
     assert_eq!(stream.peek(&mut first).await.unwrap(), 1, "the server has begun to prove itself");
-    scene.store.shut_out(terminal.id).await.unwrap();
+    scene.store.shut_out(terminal.id, Timestamp::now()).await.unwrap();
     scene.keys.revoke(terminal.id, "shut out");
     let (_, mut receiving) = scene.receive(stream, &key, None, LINGER);
     assert!(receiving.join_next().await.unwrap().unwrap().is_err());

@@ -190,7 +190,7 @@ async fn a_terminal_that_has_proved_itself_is_connected_and_a_shut_out_hangs_up(
     let Report::Connected { admitted, .. } = scene.report().await else { panic!() };
     assert_eq!(admitted.terminal(), terminal.id);
     assert!(link.is_proved.load(Ordering::Relaxed));
-    scene.store.shut_out(terminal.id).await.unwrap();
+    scene.store.shut_out(terminal.id, Timestamp::now()).await.unwrap();
     scene.keys.revoke(terminal.id, "shut out");
     let Served { outcome, showing } = task.join_next().await.unwrap().unwrap();
     assert_eq!((outcome, showing), (Outcome::Revoked("shut out"), Showing::Terminal));
@@ -204,7 +204,7 @@ async fn a_shut_out_hangs_up_before_the_proof_too() {
     let (_, far, mut task) = serve(&scene, Peer::Terminal(terminal.clone()), None);
     let mut stream = far.notice(&terminal).await;
     stream.read_exact(&mut [0; 1]).await.unwrap(); // the server has begun to prove itself
-    scene.store.shut_out(terminal.id).await.unwrap();
+    scene.store.shut_out(terminal.id, Timestamp::now()).await.unwrap();
     scene.keys.revoke(terminal.id, "shut out");
     let Served { outcome, showing } = task.join_next().await.unwrap().unwrap();
     assert_eq!((outcome, showing), (Outcome::Revoked("shut out"), Showing::Unknown));
@@ -314,7 +314,7 @@ async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_i
     let line = "line-1".parse().unwrap();
     let record = CallRecord::begin(
         CallId::now(),
-        jiff::Timestamp::now(),
+        Timestamp::now(),
         Direction::Incoming,
         "line-1".parse::<Name>().unwrap(),
         Some("301".parse().unwrap()),
@@ -348,7 +348,7 @@ async fn lost_carriers_do_not_space_a_number() {
     let (terminal, _) = scene.enrolled(1).await;
     let record = CallRecord::begin(
         CallId::now(),
-        jiff::Timestamp::now(),
+        Timestamp::now(),
         Direction::Incoming,
         "line-1".parse::<Name>().unwrap(),
         Some("301".parse().unwrap()),

@@ -150,7 +150,7 @@ impl Scene {
 
     async fn with_inbox(trust: StockTrust, inbox: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let inbox = inbox.parse().unwrap();
         let terminal = Terminal {
             id: TerminalId::from_octets([5; 8]),
@@ -173,7 +173,7 @@ impl Scene {
             terminal.number.clone(),
             terminal.name.clone(),
         );
-        store.record_call(record.clone()).await.unwrap();
+        store.record_call(record.clone(), Timestamp::now()).await.unwrap();
         let mut tasks = JoinSet::new();
         let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
         let alarms = Alarms::start(store.clone(), config, Metrics::default(), shutdown, &mut tasks).await.unwrap();
@@ -199,7 +199,10 @@ impl Scene {
         let (id, provider) = (head.id, "vending".parse().unwrap());
         let (content, terminals) = (Bytes::from_static(content), vec![self.terminal.id]);
         self.store
-            .accept(NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling })
+            .accept(
+                NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+                Timestamp::now(),
+            )
             .await
             .unwrap();
         id
@@ -365,7 +368,7 @@ async fn a_connection_without_an_answer_is_no_receipt() {
     assert_eq!(scene.story(first).await.0, Some(Verdict::Delivered));
     assert!(scene.story(second).await.2.unwrap().starts_with("the terminal's server broke off"));
     // All of it was sent: whatever its provider wishes now, the terminal may have it.
-    let cancelled = scene.store.cancel(second, None, "cancelled").await.unwrap().unwrap();
+    let cancelled = scene.store.cancel(second, None, "cancelled", Timestamp::now()).await.unwrap().unwrap();
     assert_eq!((cancelled.cancelled, cancelled.under_way, scene.story(second).await.0), (0, 1, None));
     // The kept connection was closed, which says nothing; so was a new one, which does.
     assert_eq!(*scene.connections.lock().unwrap(), 2);
@@ -379,7 +382,7 @@ async fn what_left_whole_on_a_kept_connection_that_broke_is_in_doubt_whatever_th
         let _ = scene.deliver(vec![says(200), says(0), says(status)]).await;
         assert_eq!((scene.heard.0.lock().unwrap().len(), *scene.connections.lock().unwrap()), (3, 2));
         assert_eq!(scene.story(first).await.0, Some(Verdict::Delivered));
-        scene.store.cancel(second, None, "cancelled").await.unwrap();
+        scene.store.cancel(second, None, "cancelled", Timestamp::now()).await.unwrap();
         assert_eq!(scene.story(second).await.0, None, "{status}: the terminal may have it");
     }
 }
@@ -391,7 +394,7 @@ async fn a_refusal_says_nothing_of_what_left_whole_in_an_earlier_session() {
         let id = scene.submit(b"a").await;
         scene.deliver(vec![says(0)]).await.unwrap_err();
         scene.deliver(vec![says(status)]).await.unwrap();
-        scene.store.cancel(id, None, "cancelled").await.unwrap();
+        scene.store.cancel(id, None, "cancelled", Timestamp::now()).await.unwrap();
         assert_eq!(scene.story(id).await.0, None, "{status}: the terminal may have it from the first time");
     }
 }

@@ -64,7 +64,7 @@ impl Web {
     /// At most this number of messages of the provider may wait.
     async fn with_quota(messages: u64) -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let quota = Quota { messages, ..Quotas::default().provider };
         let store = store.with_quotas(Quotas { provider: quota, ..Quotas::default() });
         let provider = Provider { name: "feeds".parse().unwrap(), number: None, may_send: vec![] };
@@ -102,13 +102,13 @@ impl Web {
             size_max: None,
             hours: Hours::default(),
         };
-        self.reader.store.subscribe(id, all, RegisteredBy::Operator).await.unwrap();
+        self.reader.store.subscribe(id, all, RegisteredBy::Operator, Timestamp::now()).await.unwrap();
     }
 
     /// Nothing waits any more.
     async fn cancel_all(&self) {
         for message in self.reader.store.messages(Last(100)).await.unwrap() {
-            self.reader.store.cancel(message.head.id, None, "cancelled").await.unwrap();
+            self.reader.store.cancel(message.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
         }
     }
 

@@ -36,7 +36,7 @@ struct Answered {
 impl Port {
     async fn open(quotas: Quotas, providers: &[(&str, &[&str])]) -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap().with_quotas(quotas);
+        let store = Store::open(folder.path(), Timestamp::now()).unwrap().with_quotas(quotas);
         for (number, name) in [(1, "owner"), (2, "other")] {
             let number_text = format!("30{number}");
             let terminal = Terminal {
@@ -229,8 +229,8 @@ async fn what_is_being_delivered_is_cancelled_when_the_call_is_over_without_a_re
     let message = id(&port.submit("vending", "to=tel:301", b"x").await);
     let (terminal, call) = (delivery::TerminalId::from_octets([1; 8]), line::CallId::now());
     let key = delivery::proof::PublicKey::from_octets([1; 32]);
-    port.store.register(terminal, key).await.unwrap();
-    let begun = port.store.begin(message.parse().unwrap(), terminal, call).await;
+    port.store.register(terminal, key, Timestamp::now()).await.unwrap();
+    let begun = port.store.begin(message.parse().unwrap(), terminal, call, Timestamp::now()).await;
     assert!(matches!(begun, Ok(Claim::Begun(_))), "{begun:?}");
     let answer = port.ask("vending", &format!("DELETE /v1/messages/{message} HTTP/1.1"), b"").await;
     assert_eq!((answer.status, &answer.body["cancelled"], &answer.body["under_way"]), (202, &0.into(), &1.into()));
@@ -241,7 +241,10 @@ async fn what_is_being_delivered_is_cancelled_when_the_call_is_over_without_a_re
         (&"waiting".into(), &"cancelled".into())
     );
     let outcome = "the session was lost".to_owned();
-    port.store.end_delivery(message.parse().unwrap(), terminal, call, outcome, Doubt::Unchanged).await.unwrap();
+    port.store
+        .end_delivery(message.parse().unwrap(), terminal, call, outcome, Doubt::Unchanged, Timestamp::now())
+        .await
+        .unwrap();
     let shown = port.ask("vending", &show, b"").await.body;
     assert_eq!(shown["envelopes"][0]["state"], "cancelled");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use delivery::{ContentType, TerminalId};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use smtp_proto::request::receiver::{DataReceiver, RequestReceiver};
 use smtp_proto::{AUTH_PLAIN, Error as Syntax, MAIL_BODY_BINARYMIME, MAIL_REQUIRETLS, MAIL_SMTPUTF8, Request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -429,7 +429,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Who submits. A token that was taken back since it was proved is good for nothing any more.
     async fn submitter(&self) -> Result<Option<Provider>, StoreError> {
         match &self.token {
-            Some(token) => self.door.store.provider_with_token(TokenHash::of(token)).await,
+            Some(token) => self.door.store.provider_with_token(TokenHash::of(token), Timestamp::now()).await,
             None => self.door.store.provider_named(self.door.config.provider.clone()).await,
         }
     }

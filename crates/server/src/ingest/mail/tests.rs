@@ -55,7 +55,7 @@ impl Port {
         size_max: u64,
     ) -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(folder.path()).unwrap().with_quotas(quotas);
+        let store = Store::open(folder.path(), jiff::Timestamp::now()).unwrap().with_quotas(quotas);
         for (number, name) in [(1, "owner"), (2, "other")] {
             let terminal = Terminal {
                 id: delivery::TerminalId::from_octets([number; 8]),
