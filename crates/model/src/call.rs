@@ -8,7 +8,7 @@ use line::{CallId, Number};
 use serde::{Serialize, Serializer};
 
 use crate::directory::Name;
-use crate::outcome::Outcome;
+use crate::outcome::{Kind, Outcome};
 
 /// Which way a call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,10 +43,10 @@ pub struct CallRecord {
     pub connected_at: Option<Timestamp>,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
-    /// How it ended; `None` while it lasts.
+    /// How it ended, in words for people; `None` while it lasts.
     pub outcome: Option<String>,
-    /// The same in one word, such as `busy`, for programs; `None` while it lasts.
-    pub kind: Option<String>,
+    /// How it ended, for programs; `None` while it lasts, and in records of versions before there were kinds.
+    pub kind: Option<Kind>,
     /// Octets we sent on the line.
     pub octets_out: u64,
     /// Octets we received on the line.
@@ -126,7 +126,7 @@ impl CallRecord {
         self.connected_at = self.connected_at.map(|at| at.clamp(self.placed_at, ended_at));
         self.ended_at = Some(ended_at);
         self.outcome = Some(outcome.to_string());
-        self.kind = Some(outcome.as_str().to_owned());
+        self.kind = Some(outcome.kind());
     }
 }
 

@@ -1,11 +1,15 @@
 //! Pure. How a call ended: whose fault it was, what it means for the next try, and the words for it in the call record.
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use delivery::MessageId;
 use modem::Failure;
+
+pub use kind::{Kind, KindError};
 
 /// How a call, or an attempt, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +127,20 @@ pub enum Fault {
     Ours,
 }
 
+/// How far a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// Nothing was dialled.
+    Nothing,
+    /// The number was dialled, and nobody answered.
+    Ringing,
+    /// The number was, or may have been, dialled, and somebody may have answered: a modem that cannot train says NO CARRIER as much as
+    /// one whose number does not exist; a line that failed says nothing of how far the call was.
+    Unknown,
+    /// The called side answered.
+    Answered,
+}
+
 /// What a call's end means for the next try. The pauses are the dispatch's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Retry {
@@ -155,105 +173,60 @@ pub enum Retry {
 }
 
 impl Outcome {
+    /// Its kind: all that is decided by, but for what was under way and how long to wait.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Completed => Kind::Completed,
+            Self::MessagesRefused { .. } => Kind::MessagesRefused,
+            Self::PutOff { .. } => Kind::PutOff,
+            Self::Busy => Kind::Busy,
+            Self::NoAnswer => Kind::NoAnswer,
+            Self::Rung => Kind::Rung,
+            Self::NoSession => Kind::NoSession,
+            Self::NoCarrier => Kind::NoCarrier,
+            Self::NotData => Kind::NotData,
+            Self::NoDialTone => Kind::NoDialTone,
+            Self::LineInUse => Kind::LineInUse,
+            Self::RedialLimited => Kind::RedialLimited,
+            Self::Blacklisted => Kind::Blacklisted,
+            Self::DialRefused => Kind::DialRefused,
+            Self::LineFailed(_) => Kind::LineFailed,
+            Self::LineTaken => Kind::LineTaken,
+            Self::LinkFailed(_) => Kind::LinkFailed,
+            Self::NotProved(_) => Kind::NotProved,
+            Self::SessionLost { .. } => Kind::SessionLost,
+            Self::Idle(_) => Kind::Idle,
+            Self::Revoked(_) => Kind::Revoked,
+            Self::AllowanceSpent => Kind::AllowanceSpent,
+            Self::NothingWaits => Kind::NothingWaits,
+            Self::Withdrawn => Kind::Withdrawn,
+            Self::NotRecorded(_) => Kind::NotRecorded,
+            Self::NotDialled(_) => Kind::NotDialled,
+            Self::BudgetSpent { .. } => Kind::BudgetSpent,
+            Self::LoopBroken => Kind::LoopBroken,
+            Self::EndedByOperator => Kind::EndedByOperator,
+            Self::NotEnrolled(_) => Kind::NotEnrolled,
+            Self::OurFault(_) => Kind::OurFault,
+        }
+    }
+
     /// Whose fault it was.
     pub fn fault(&self) -> Fault {
-        match self {
-            Self::Completed | Self::LineTaken | Self::NothingWaits | Self::Withdrawn | Self::RedialLimited => {
-                Fault::Nobody
-            }
-            Self::Rung | Self::EndedByOperator => Fault::Nobody,
-            Self::NoSession => Fault::Terminal,
-            Self::MessagesRefused { .. } => Fault::Nobody,
-            Self::Busy | Self::NoAnswer | Self::NotData => Fault::Terminal,
-            Self::PutOff { .. } => Fault::Terminal,
-            Self::NotProved(_) | Self::NotEnrolled(_) | Self::Idle(_) => Fault::Terminal,
-            Self::NoDialTone | Self::LineInUse | Self::LineFailed(_) => Fault::Line,
-            Self::Blacklisted | Self::DialRefused => Fault::Line,
-            Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => Fault::Between,
-            Self::NotDialled(_) | Self::BudgetSpent { .. } | Self::LoopBroken => Fault::Ours,
-            Self::Revoked(_) | Self::NotRecorded(_) => Fault::Ours,
-            Self::AllowanceSpent | Self::OurFault(_) => Fault::Ours,
-        }
+        self.kind().fault()
     }
 
     /// What it means for the next try.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Completed | Self::MessagesRefused { .. } | Self::NothingWaits | Self::Revoked(_) => Retry::None,
-            Self::Withdrawn => Retry::None,
-            Self::LineTaken => Retry::OtherLine,
-            Self::Rung => Retry::AwaitSession,
-            Self::EndedByOperator => Retry::Pause,
-            Self::NotEnrolled(_) => Retry::OnceADay,
-            Self::NoSession => Retry::BackOff,
-            Self::NoDialTone | Self::LineInUse | Self::LineFailed(_) => Retry::LineRests,
-            Self::Busy | Self::NoAnswer | Self::NoCarrier | Self::LinkFailed(_) | Self::SessionLost { .. } => {
-                Retry::BackOff
-            }
-            Self::Idle(_) | Self::AllowanceSpent | Self::OurFault(_) | Self::NotRecorded(_) => Retry::BackOff,
-            Self::NotData | Self::NotProved(_) | Self::NotDialled(_) => Retry::BackOffLong,
             Self::PutOff { wait, .. } => Retry::NotBefore(*wait),
-            Self::RedialLimited | Self::Blacklisted => Retry::RedialLimit,
-            Self::DialRefused => Retry::LineRefuses,
             Self::BudgetSpent { wait, .. } => Retry::NextBudget(*wait),
-            Self::LoopBroken => Retry::Never,
-        }
-    }
-
-    /// One word for each kind of end, for counting.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::MessagesRefused { .. } => "messages-refused",
-            Self::PutOff { .. } => "put-off",
-            Self::Busy => "busy",
-            Self::NoAnswer => "no-answer",
-            Self::Rung => "rung",
-            Self::NoSession => "no-session",
-            Self::NoCarrier => "no-carrier",
-            Self::NotData => "not-data",
-            Self::NoDialTone => "no-dial-tone",
-            Self::LineInUse => "line-in-use",
-            Self::RedialLimited => "redial-limited",
-            Self::Blacklisted => "blacklisted",
-            Self::DialRefused => "dial-refused",
-            Self::LineFailed(_) => "line-failed",
-            Self::LineTaken => "line-taken",
-            Self::LinkFailed(_) => "link-failed",
-            Self::NotProved(_) => "not-proved",
-            Self::SessionLost { .. } => "session-lost",
-            Self::Idle(_) => "idle",
-            Self::Revoked(_) => "revoked",
-            Self::AllowanceSpent => "allowance-spent",
-            Self::NothingWaits => "nothing-waits",
-            Self::Withdrawn => "withdrawn",
-            Self::NotRecorded(_) => "not-recorded",
-            Self::NotDialled(_) => "not-dialled",
-            Self::BudgetSpent { .. } => "budget-spent",
-            Self::LoopBroken => "loop-broken",
-            Self::EndedByOperator => "ended-by-operator",
-            Self::NotEnrolled(_) => "not-enrolled",
-            Self::OurFault(_) => "our-fault",
+            other => other.kind().retry(),
         }
     }
 
     /// Whether the number was, or may have been, dialled: such an attempt counts for the redial rules.
     pub fn was_dialled(&self) -> bool {
-        !matches!(
-            self,
-            Self::NoDialTone
-                | Self::LineInUse
-                | Self::LineTaken
-                | Self::RedialLimited
-                | Self::Blacklisted
-                | Self::DialRefused
-                | Self::NothingWaits
-                | Self::Withdrawn
-                | Self::NotRecorded(_)
-                | Self::NotDialled(_)
-                | Self::BudgetSpent { .. }
-                | Self::LoopBroken
-        )
+        self.kind().reached() > Reached::Nothing
     }
 
     /// Whether a session came to its end: what is at the far end is well, and so is the way there.
@@ -263,28 +236,12 @@ impl Outcome {
 
     /// Whether the called side is known to have answered: it is no redial to call it again.
     pub fn was_answered(&self) -> bool {
-        matches!(
-            self,
-            Self::Completed
-                | Self::MessagesRefused { .. }
-                | Self::PutOff { .. }
-                | Self::LinkFailed(_)
-                | Self::NotProved(_)
-                | Self::NotEnrolled(_)
-                | Self::SessionLost { .. }
-                | Self::Idle(_)
-                | Self::Revoked(_)
-                | Self::AllowanceSpent
-                | Self::OurFault(_)
-        )
+        self.kind().reached() == Reached::Answered
     }
 
     /// Whether the called side may have answered: then the call may be on the bill.
     pub fn may_be_charged(&self) -> bool {
-        // A modem that cannot train says NO CARRIER as much as one whose number does not exist; a line that failed says
-        // nothing of how far the call was.
-        self.was_answered()
-            || matches!(self, Self::NoCarrier | Self::NotData | Self::LineFailed(_) | Self::EndedByOperator)
+        self.kind().reached() >= Reached::Unknown
     }
 
     /// The messages that were under way when the session was lost.
@@ -362,54 +319,6 @@ impl fmt::Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_terminal_is_not_backed_off_from_for_a_fault_of_our_line() {
-        for outcome in [Outcome::NoDialTone, Outcome::LineFailed("gone".into()), Outcome::LineTaken] {
-            assert!(matches!(outcome.retry(), Retry::LineRests | Retry::OtherLine), "{outcome}");
-        }
-    }
-
-    #[test]
-    fn what_was_answered_was_dialled_and_may_be_charged() {
-        let every = [
-            Outcome::Completed,
-            Outcome::MessagesRefused { delivered: 3, refused: 1, unreadable: 0 },
-            Outcome::PutOff { why: "x".into(), wait: Duration::ZERO },
-            Outcome::Busy,
-            Outcome::NoAnswer,
-            Outcome::Rung,
-            Outcome::NoSession,
-            Outcome::NoCarrier,
-            Outcome::NotData,
-            Outcome::NoDialTone,
-            Outcome::LineInUse,
-            Outcome::RedialLimited,
-            Outcome::Blacklisted,
-            Outcome::DialRefused,
-            Outcome::LineFailed("x".into()),
-            Outcome::LineTaken,
-            Outcome::LinkFailed("x".into()),
-            Outcome::NotProved("x".into()),
-            Outcome::SessionLost { why: "x".into(), delivering: None },
-            Outcome::Idle("x"),
-            Outcome::Revoked("x"),
-            Outcome::AllowanceSpent,
-            Outcome::NothingWaits,
-            Outcome::Withdrawn,
-            Outcome::NotRecorded("disk full".to_owned()),
-            Outcome::NotDialled("x".into()),
-            Outcome::BudgetSpent { budget: "x".into(), wait: Duration::ZERO },
-            Outcome::LoopBroken,
-            Outcome::EndedByOperator,
-            Outcome::NotEnrolled("x".into()),
-            Outcome::OurFault("x".into()),
-        ];
-        for outcome in every {
-            assert!(!outcome.was_answered() || outcome.may_be_charged(), "{outcome}");
-            assert!(!outcome.may_be_charged() || outcome.was_dialled(), "{outcome}");
-        }
-    }
 
     #[test]
     fn a_refused_message_is_no_fault_of_the_terminal_and_the_record_says_what_happened_to_each() {

@@ -209,7 +209,7 @@ impl Metrics {
     /// A call, or an attempt, is over.
     pub(crate) fn call(&self, record: &CallRecord, outcome: &Outcome, lasted: Duration) {
         let line = record.via.to_string();
-        self.0.calls.get_or_create(&CallLabels { line: line.clone(), outcome: outcome.as_str() }).inc();
+        self.0.calls.get_or_create(&CallLabels { line: line.clone(), outcome: outcome.kind().as_str() }).inc();
         for (way, octets) in [("out", record.octets_out), ("in", record.octets_in)] {
             self.0.call_octets.get_or_create(&OctetsLabels { line: line.clone(), way }).inc_by(octets);
         }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use calling::dispatch::{Conditions as CallConditions, Dispatch, Moment, Rest, Why};
 use model::call::CallRecord;
 use model::directory::{Connection, Name, StockTrust, Terminal};
+use model::outcome::Kind;
 use model::subscription::Calls;
 use model::verdict::Verdict;
 use store::{EnvelopeEntry, Trust};
@@ -276,11 +277,16 @@ fn besides(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>) -
     if !around.budgets.is_empty() {
         reasons.push(format!("the budget of {} is spent", around.budgets.join(" and of ")));
     }
-    let last = around.calls.last().and_then(|call| call.outcome.as_deref());
-    if let Some(outcome) = last.filter(|outcome| *outcome != "completed") {
+    if let Some(outcome) = last_failure(around) {
         reasons.push(format!("the last call with the terminal came to nothing ({outcome})"));
     }
     reasons
+}
+
+/// How the last call with the terminal ended, if something was wrong with it.
+fn last_failure<'a>(around: &Circumstances<'a>) -> Option<&'a str> {
+    let last = around.calls.last().filter(|call| call.kind != Some(Kind::Completed))?;
+    last.outcome.as_deref()
 }
 
 fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(String, String)> {
@@ -315,7 +321,6 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
 
 /// Why nobody calls, and what happens next.
 fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>) -> (String, String) {
-    let last = around.calls.last().and_then(|call| call.outcome.as_deref());
     let called = "the terminal is called".to_owned();
     let called_again = "the terminal is called again".to_owned();
     match decided.why {
@@ -329,8 +334,8 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
             ("it is outside the terminal's hours".to_owned(), "the terminal is called when they begin".to_owned())
         }
         Why::Rest(Rest::BackingOff) => {
-            let reason = match last {
-                Some("completed") | None => "the last call did not do".to_owned(),
+            let reason = match last_failure(around) {
+                None => "the last call did not do".to_owned(),
                 Some(outcome) => format!("the last call with the terminal came to nothing ({outcome})"),
             };
             (reason, called_again)

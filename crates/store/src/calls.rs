@@ -14,7 +14,7 @@ use super::{Last, Store, StoreError};
 use model::account::Reservation;
 use model::call::{CallRecord, Direction};
 use model::directory::Name;
-use model::outcome::Outcome;
+use model::outcome::{Kind, Outcome};
 
 /// Records of calls that are over which wait for a disk that takes them.
 const UNWRITTEN_MAX: usize = 10_000;
@@ -122,12 +122,12 @@ impl Store {
     pub async fn note_no_session(&self, call: CallId) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE id = ?1 AND outcome = ?3")?.execute(
+                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE id = ?1 AND kind = ?3")?.execute(
                     params![
                         call.to_string(),
                         Outcome::NoSession.to_string(),
-                        Outcome::Rung.to_string(),
-                        Outcome::NoSession.as_str()
+                        Kind::Rung.as_str(),
+                        Kind::NoSession.as_str()
                     ],
                 )?;
                 Ok(())
@@ -230,7 +230,7 @@ fn write(db: &Database, record: &CallRecord) -> Result<(), StoreError> {
             record.outcome,
             i64::try_from(record.octets_out).unwrap_or(i64::MAX),
             i64::try_from(record.octets_in).unwrap_or(i64::MAX),
-            record.kind,
+            record.kind.map(Kind::as_str),
         ])?;
     Ok(())
 }

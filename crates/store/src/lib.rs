@@ -93,6 +93,7 @@ use verdicts::Expired;
 use worker::{Readers, Worker};
 
 use model::call::CallRecord;
+use model::outcome::Kind;
 
 /// The store of one server. Cheap to clone: the work is done by its threads.
 #[derive(Debug, Clone)]
@@ -339,8 +340,8 @@ impl Store {
         let now = now.as_millisecond();
         deliveries::release_all(&writer, "server stopped", now)?;
         writer.execute(
-            "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = 'our-fault' WHERE ended_at IS NULL",
-            params![now],
+            "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = ?2 WHERE ended_at IS NULL",
+            params![now, Kind::OurFault.as_str()],
         )?;
         let doubted = backup::doubt_all(&writer, now)?;
         writer.execute_batch("COMMIT")?;

@@ -152,6 +152,7 @@ pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
         outcome: row.get(8)?,
         octets_out: count(9)?,
         octets_in: count(10)?,
-        kind: row.get(11)?,
+        // A later version may have more.
+        kind: row.get::<_, Option<String>>(11)?.and_then(|kind| kind.parse().ok()),
     })
 }

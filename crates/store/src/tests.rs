@@ -245,8 +245,11 @@ async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
 async fn a_ring_that_failed_changes_no_record_but_its_own() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder);
-    let rung =
-        || CallRecord { ended_at: Some(Timestamp::now()), outcome: Some(Outcome::Rung.to_string()), ..call_placed() };
+    let rung = || {
+        let mut record = call_placed();
+        record.end(&Outcome::Rung, Duration::from_secs(20));
+        record
+    };
     let (worked, vain) = (rung(), rung());
     for record in [&worked, &vain] {
         store.record_call(record.clone(), Timestamp::now()).await.unwrap();

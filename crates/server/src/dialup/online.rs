@@ -270,9 +270,7 @@ async fn proved_session(
 
 /// Completes the record of a session, which ends what was under way on it.
 async fn end(record: &mut CallRecord, outcome: &Outcome, began: Instant, carried: &Carried, shared: &Shared) {
-    record.ended_at = Some(record.moment(began.elapsed()));
-    record.outcome = Some(outcome.to_string());
-    record.kind = Some(outcome.as_str().to_owned());
+    record.end(outcome, began.elapsed());
     let Counters { octets_out, octets_in, .. } = carried.counters();
     (record.octets_out, record.octets_in) = (octets_out, octets_in);
     if let Err(error) = shared.store.record_call(record.clone(), Timestamp::now()).await {

@@ -8,7 +8,7 @@ use line::{Caller, Ring};
 use serde::{Deserialize, Serialize};
 
 use crate::dialup::LineState;
-use model::outcome::Outcome;
+use model::outcome::{Kind, Outcome};
 
 /// Octets of a request, and of an event's line.
 pub(crate) const WORDS_OCTETS_MAX: usize = 4096;
@@ -103,6 +103,7 @@ pub(crate) struct LinkUp {
 /// The record of a call that is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ended {
+    /// The word of a [`Kind`], or [`CLOSED`].
     pub(crate) how: String,
     pub(crate) why: String,
     /// When CONNECT came.
@@ -114,11 +115,8 @@ pub(crate) struct Ended {
     pub(crate) octets_in: u64,
 }
 
-/// How it is called that a link ended in order.
+/// What stands for a kind where a link ended in order.
 const CLOSED: &str = "closed";
-
-/// And that its carrier was lost.
-const LOST: &str = "session-lost";
 
 impl Ended {
     /// The words for an outcome that a dial-up server can have.
@@ -132,7 +130,7 @@ impl Ended {
             Outcome::Completed => "closed in order".to_owned(),
             _ => String::new(),
         };
-        let how = if *outcome == Outcome::Completed { CLOSED } else { outcome.as_str() };
+        let how = if *outcome == Outcome::Completed { CLOSED } else { outcome.kind().as_str() };
         (how.to_owned(), why.chars().take(REASON_OCTETS_MAX / 4).collect())
     }
 
@@ -153,17 +151,19 @@ impl Ended {
             Outcome::AllowanceSpent,
             Outcome::EndedByOperator,
         ];
-        if let Some(found) = plain.into_iter().find(|outcome| outcome.as_str() == self.how) {
+        let kind = self.how.parse::<Kind>().ok();
+        if let Some(found) = plain.into_iter().find(|outcome| Some(outcome.kind()) == kind) {
             return found;
         }
         // The words are the dial-up server's: bounded here, and escaped where they are shown.
         let why: String = self.why.chars().take(REASON_OCTETS_MAX).collect();
-        match self.how.as_str() {
-            "line-failed" => Outcome::LineFailed(why),
-            "link-failed" => Outcome::LinkFailed(why),
-            "not-proved" => Outcome::NotProved(why),
-            "idle" => Outcome::Idle("the far end fell silent"),
-            LOST | CLOSED => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
+        match kind {
+            Some(Kind::LineFailed) => Outcome::LineFailed(why),
+            Some(Kind::LinkFailed) => Outcome::LinkFailed(why),
+            Some(Kind::NotProved) => Outcome::NotProved(why),
+            Some(Kind::Idle) => Outcome::Idle("the far end fell silent"),
+            Some(Kind::SessionLost) => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
+            _ if self.is_orderly() => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
             _ => Outcome::OurFault(format!("dial-up server: {why}")),
         }
     }
@@ -175,7 +175,7 @@ impl Ended {
 
     /// Whether its carrier was lost.
     pub(crate) fn is_lost(&self) -> bool {
-        self.how == LOST
+        self.how.parse() == Ok(Kind::SessionLost)
     }
 
     /// Whether it ended as the far end would have it: not by a fault of the dial-up server's, nor before there was a call.

@@ -120,7 +120,7 @@ impl Scene {
             self.terminal.number.clone(),
             name("owner"),
         );
-        self.calls.push(CallRecord { outcome: Some(outcome.to_string()), ..record });
+        self.calls.push(CallRecord { outcome: Some(outcome.to_string()), kind: Some(outcome.kind()), ..record });
         self.feed(Input::Ended { terminal: owner(), via: name("a").into(), outcome });
         self.feed(Input::LineFree(name("a")));
     }
