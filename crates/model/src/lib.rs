@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod alarm;
+pub mod attempt;
 pub mod call;
 pub mod causes;
 pub mod dial_loop;

@@ -8,12 +8,13 @@ use delivery::{Conditions, TerminalId};
 use jiff::Timestamp;
 
 use calling::dispatch::{Conditions as CallConditions, Dispatch, Moment, Rest, Why};
+use model::attempt::AttemptKind;
 use model::call::CallRecord;
 use model::directory::{Connection, Name, StockTrust, Terminal};
 use model::outcome::Kind;
 use model::subscription::Calls;
 use model::verdict::Verdict;
-use store::{EnvelopeEntry, Trust};
+use store::{DeliveryEntry, EnvelopeEntry, Trust};
 
 /// Why an envelope waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,8 +151,9 @@ impl Waiting {
             next = format!("enrol the terminal with its bundle (there: ringup enrol BUNDLE), then {next}");
         }
         // What the terminal itself said of this message comes first.
-        let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
-        if let Some(refusal) = last.filter(|outcome| outcome.starts_with("refused") || outcome.starts_with("put off")) {
+        let is_refusal = |last: &&DeliveryEntry| matches!(last.kind, Some(AttemptKind::Refused | AttemptKind::PutOff));
+        let last = envelope.deliveries.last().filter(is_refusal);
+        if let Some(refusal) = last.and_then(|last| last.outcome.as_deref()) {
             reason = format!("the terminal refused the last delivery ({refusal}); {reason}");
         }
         Self { reason, next, next_at }

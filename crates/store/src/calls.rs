@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use line::CallId;
 use rusqlite::{Connection as Database, params};
 
-use super::deliveries::{Doubt, release};
+use super::deliveries::{AttemptEnd, Doubt, release};
 use super::ledger::keep;
 use super::rows::read_call;
 use super::{Last, Store, StoreError};
@@ -108,7 +108,7 @@ impl Store {
                 write(db, &record)?;
                 // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
                 if record.ended_at.is_some() {
-                    release(db, record.id, "the call ended", Doubt::Raised, now)?;
+                    release(db, record.id, &AttemptEnd::broken("the call ended", Doubt::Raised), now)?;
                 }
                 Ok(())
             })

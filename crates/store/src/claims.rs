@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use line::CallId;
 use rusqlite::{Connection as Database, OptionalExtension as _, Row, params};
 
-use super::deliveries::{Doubt, end};
+use super::deliveries::{AttemptEnd, Doubt, end};
 use super::keys::IS_TRUSTED;
 use super::rows::{parse, read_head, read_urgency};
 use super::verdicts::give;
@@ -104,22 +104,15 @@ impl Store {
             Ok(Some(content)) => Ok(Claim::Begun(Box::new(Begun { head, manner, content, was_brought }))),
             // A damaged content is never delivered, and never keeps the others waiting.
             Ok(None) | Err(StoreError::Damaged { .. }) => {
-                self.end_delivery(id, terminal, call, "its content is damaged".to_owned(), Doubt::Unchanged, now)
-                    .await?;
+                let how = AttemptEnd::broken("its content is damaged", Doubt::Unchanged);
+                self.end_delivery(id, terminal, call, how, now).await?;
                 self.quarantine(id, "the content is damaged", now).await?;
                 Ok(Claim::Settled)
             }
             Err(error) => {
                 tracing::error!(message_id = %id, %error, "content cannot be read");
-                self.end_delivery(
-                    id,
-                    terminal,
-                    call,
-                    "its content could not be read".to_owned(),
-                    Doubt::Unchanged,
-                    now,
-                )
-                .await?;
+                let how = AttemptEnd::broken("its content could not be read", Doubt::Unchanged);
+                self.end_delivery(id, terminal, call, how, now).await?;
                 Ok(Claim::Unreadable)
             }
         }
@@ -163,7 +156,8 @@ fn mark(db: &Database, id: MessageId, terminal: &str, call: &str, now: i64) -> R
     }
     if !is_trusted {
         if has_it {
-            end(db, seq, terminal, call, "the terminal is not trusted any more", Doubt::Unchanged, now)?;
+            let how = AttemptEnd::broken("the terminal is not trusted any more", Doubt::Unchanged);
+            end(db, seq, terminal, call, &how, now)?;
         }
         return Ok(Found::Refused(Claim::Distrusted));
     }

@@ -15,6 +15,7 @@ use super::rows::{parse, read_count, read_urgency};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give_pending;
 use super::{Store, StoreError};
+use model::attempt::AttemptKind;
 use model::verdict::Verdict;
 
 /// Envelopes that one look gives. A terminal for which more waits is brought these first; more than memory cares for.
@@ -28,6 +29,34 @@ const IS_DUE: &str =
 const MAY_CALL: &str =
     "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)
     AND (e.calls_at IS NULL OR e.calls_at <= ?2)";
+
+/// How an attempt ended that no receipt ended.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    /// For programs.
+    pub kind: AttemptKind,
+    /// For people.
+    pub words: String,
+    /// What it says of whether the terminal has the message.
+    pub doubt: Doubt,
+}
+
+impl AttemptEnd {
+    /// Neither receipt nor refusal came.
+    pub fn broken(words: impl Into<String>, doubt: Doubt) -> Self {
+        Self { kind: AttemptKind::Broken, words: words.into(), doubt }
+    }
+
+    /// The terminal refused the message.
+    pub fn refused(words: impl Into<String>, doubt: Doubt) -> Self {
+        Self { kind: AttemptKind::Refused, words: words.into(), doubt }
+    }
+
+    /// The message is not taken for now.
+    pub fn put_off(words: impl Into<String>, doubt: Doubt) -> Self {
+        Self { kind: AttemptKind::PutOff, words: words.into(), doubt }
+    }
+}
 
 /// What waits for a terminal, as far as it matters for when it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +183,7 @@ impl Store {
         id: MessageId,
         terminal: TerminalId,
         call: CallId,
-        outcome: String,
-        doubt: Doubt,
+        how: AttemptEnd,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let now = now.as_millisecond();
@@ -166,7 +194,7 @@ impl Store {
                     .query_row([id.to_string()], |row| row.get::<_, i64>(0))
                     .optional()?;
                 let Some(seq) = seq else { return Ok(()) };
-                end(db, seq, &terminal.to_string(), &call.to_string(), &outcome, doubt, now)
+                end(db, seq, &terminal.to_string(), &call.to_string(), &how, now)
             })
             .await
     }
@@ -177,7 +205,8 @@ impl Store {
     /// [`StoreError`]: it is freed, and in doubt, when the call ends.
     pub async fn unproved(&self, call: CallId, now: Timestamp) -> Result<(), StoreError> {
         let now = now.as_millisecond();
-        self.writer.run(move |db| release(db, call, "the terminal was not proved", Doubt::Unchanged, now)).await
+        let how = AttemptEnd::broken("the terminal was not proved", Doubt::Unchanged);
+        self.writer.run(move |db| release(db, call, &how, now)).await
     }
 
     /// Writes the verdict of an envelope: delivered to a terminal that has proved its key, with the call as evidence. An
@@ -251,12 +280,12 @@ impl Store {
                 );
                 let ended = db
                     .prepare_cached(
-                        "UPDATE deliveries SET ended_at = ?4, outcome = ?6, octets = ?5
+                        "UPDATE deliveries SET ended_at = ?4, outcome = ?6, octets = ?5, kind = 'delivered'
                          WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
                     )?
                     .execute(params![seq, terminal, call, now, size, outcome])?;
                 if ended == 0 && (given == 1 || other.is_some()) {
-                    db.prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?4, ?6, ?5)")?
+                    db.prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?4, ?6, ?5, 'delivered')")?
                         .execute(params![seq, terminal, call, now, size, outcome])?;
                 }
                 Ok(other)
@@ -337,19 +366,19 @@ pub enum Doubt {
 
 /// Ends what is under way on a call that is over, and every attempt that was made on it: one may have lost its message to a late
 /// receipt of another call.
-pub(super) fn release(db: &Database, call: CallId, outcome: &str, doubt: Doubt, now: i64) -> Result<(), StoreError> {
+pub(super) fn release(db: &Database, call: CallId, how: &AttemptEnd, now: i64) -> Result<(), StoreError> {
     let call = call.to_string();
     let mut select = db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
     let under_way = select.query_map([&call], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     let under_way = under_way.collect::<Result<Vec<_>, _>>()?;
-    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, outcome, doubt, now))?;
-    db.prepare_cached(END_ATTEMPTS)?.execute(params![call, now, outcome])?;
+    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, how, now))?;
+    db.prepare_cached(END_ATTEMPTS)?.execute(params![call, now, how.words, how.kind.as_str()])?;
     Ok(())
 }
 
 /// The attempts on a call that nothing has ended.
 pub(super) const END_ATTEMPTS: &str =
-    "UPDATE deliveries SET ended_at = ?2, outcome = ?3 WHERE call = ?1 AND ended_at IS NULL";
+    "UPDATE deliveries SET ended_at = ?2, outcome = ?3, kind = ?4 WHERE call = ?1 AND ended_at IS NULL";
 
 /// Ends whatever is under way: no call survives the process, and how much of a message has left is not known.
 pub(super) fn release_all(db: &Database, outcome: &str, now: i64) -> Result<(), StoreError> {
@@ -358,7 +387,7 @@ pub(super) fn release_all(db: &Database, outcome: &str, now: i64) -> Result<(), 
     )?;
     let calls = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     for call in calls {
-        release(db, parse(&call, "the id of a call")?, outcome, Doubt::Raised, now)?;
+        release(db, parse(&call, "the id of a call")?, &AttemptEnd::broken(outcome, Doubt::Raised), now)?;
     }
     Ok(())
 }
@@ -369,16 +398,15 @@ pub(super) fn end(
     seq: i64,
     terminal: &str,
     call: &str,
-    outcome: &str,
-    doubt: Doubt,
+    how: &AttemptEnd,
     now: i64,
 ) -> Result<(), StoreError> {
     db.prepare_cached(
-        "UPDATE deliveries SET ended_at = ?4, outcome = ?5
+        "UPDATE deliveries SET ended_at = ?4, outcome = ?5, kind = ?6
          WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
     )?
-    .execute(params![seq, terminal, call, now, outcome])?;
-    let doubt = match doubt {
+    .execute(params![seq, terminal, call, now, how.words, how.kind.as_str()])?;
+    let doubt = match how.doubt {
         Doubt::Unchanged => "unchanged",
         Doubt::Raised => "raised",
         Doubt::Dispelled => "dispelled",

@@ -7,6 +7,7 @@ use rusqlite::{Connection as Database, Row, params};
 use super::rows::{parse, read_count, read_head, read_urgency, time};
 use super::subscriptions::read_calls;
 use super::{Handling, Last, Store, StoreError};
+use model::attempt::AttemptKind;
 use model::directory::Name;
 use model::subscription::Calls;
 use model::verdict::Verdict;
@@ -75,8 +76,10 @@ pub struct DeliveryEntry {
     pub began_at: Timestamp,
     /// When it was over.
     pub ended_at: Option<Timestamp>,
-    /// What came of it; `None` while it is under way.
+    /// What came of it, in words for people; `None` while it is under way.
     pub outcome: Option<String>,
+    /// What came of it, for programs; `None` while it is under way.
+    pub kind: Option<AttemptKind>,
     /// Octets of content that the terminal has given a receipt for.
     pub octets: u64,
 }
@@ -217,7 +220,7 @@ fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEnt
 fn select_deliveries(db: &Database, seq: i64, terminal: &str) -> Result<Vec<DeliveryEntry>, StoreError> {
     const WHAT: &str = "the row of a delivery";
     let mut select = db.prepare_cached(
-        "SELECT call, began_at, ended_at, outcome, octets FROM deliveries
+        "SELECT call, began_at, ended_at, outcome, octets, kind FROM deliveries
          WHERE message = ?1 AND terminal = ?2 ORDER BY rowid DESC LIMIT ?3",
     )?;
     let mut rows = select.query(params![seq, terminal, DELIVERIES_SHOWN])?;
@@ -230,6 +233,7 @@ fn select_deliveries(db: &Database, seq: i64, terminal: &str) -> Result<Vec<Deli
             ended_at: ended_at.map(|at| time(at, WHAT)).transpose()?,
             outcome: row.get(3)?,
             octets: read_count(row, 4)?,
+            kind: row.get::<_, Option<String>>(5)?.and_then(|kind| kind.parse().ok()),
         });
     }
     deliveries.reverse();

@@ -65,7 +65,7 @@ pub use bounces::{Bounce, ReturnPath};
 pub use check::{CheckError, Findings};
 pub use claims::{Begun, Claim};
 pub use cleaning::{Cleaned, Retention};
-pub use deliveries::{Doubt, MostUrgent};
+pub use deliveries::{AttemptEnd, Doubt, MostUrgent};
 pub use doubts::Doubtful;
 pub use draft::{Draft, FiledContent, NewContent};
 pub use entries::{DeliveryEntry, EnvelopeEntry, MessageEntry};

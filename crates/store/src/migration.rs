@@ -26,6 +26,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/via.sql"),
     include_str!("schema/evidence.sql"),
     include_str!("schema/topics.sql"),
+    include_str!("schema/attempts.sql"),
 ];
 
 /// The version that this program works with: one for each step.

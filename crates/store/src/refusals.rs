@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use line::CallId;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::deliveries::{Doubt, end};
+use super::deliveries::{AttemptEnd, end};
 use super::rows::{parse, read_count, read_urgency, time};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give;
@@ -93,9 +93,8 @@ impl Store {
         id: MessageId,
         terminal: TerminalId,
         call: CallId,
-        outcome: String,
+        how: AttemptEnd,
         refusal: Refusal,
-        doubt: Doubt,
         now: Timestamp,
     ) -> Result<Refused, StoreError> {
         let now = now.as_millisecond();
@@ -116,7 +115,7 @@ impl Store {
                 let Some((seq, before, rests_until)) = found else {
                     return Ok(Refused { refusals: 0, is_given_up: false });
                 };
-                end(db, seq, &terminal, &call.to_string(), &outcome, doubt, now)?;
+                end(db, seq, &terminal, &call.to_string(), &how, now)?;
                 // The verdict that waited for the end of this attempt, or waits for the end of a doubt, has nothing to do with the refusal.
                 let is_over: bool = db.prepare_cached(IS_OVER)?.query_row(params![seq, terminal], |row| row.get(0))?;
                 if is_over {
@@ -138,7 +137,7 @@ impl Store {
                 )?
                 .execute(params![seq, terminal, refusals, until])?;
                 if is_given_up {
-                    let outcome: String = outcome.chars().take(REASON_CHARS_MAX).collect();
+                    let outcome: String = how.words.chars().take(REASON_CHARS_MAX).collect();
                     let reason = match refusals {
                         1 => format!("the terminal refused it: {outcome}"),
                         _ => format!("the terminal refused it {refusals} times, the last: {outcome}"),

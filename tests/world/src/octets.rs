@@ -30,7 +30,7 @@ use ::calling::{Calling, Event as Fact, Money, Policy};
 use ::model::directory::{Connection, Terminal, TrustedBy};
 use ::model::outcome::Outcome;
 use ::model::verdict::Verdict;
-use ::store::{Claim, Doubt, Handling, NewMessage, Refusal, RefusalRules, Store};
+use ::store::{AttemptEnd, Claim, Doubt, Handling, NewMessage, Refusal, RefusalRules, Store};
 use delivery::proof::PublicKey;
 use delivery::{ContentType, Digest, MessageHead, MessageId, Urgency};
 use exchange::{Exchange, Settings, StationId};
@@ -569,15 +569,8 @@ impl OctetWorld {
                     placed.plan.settled(id);
                 }
                 Ask::Refused(id) => {
-                    let end = self.store().refused(
-                        id,
-                        terminal,
-                        call,
-                        "refused".to_owned(),
-                        Refusal::Again,
-                        Doubt::Dispelled,
-                        Timestamp::now(),
-                    );
+                    let how = AttemptEnd::refused("refused", Doubt::Dispelled);
+                    let end = self.store().refused(id, terminal, call, how, Refusal::Again, Timestamp::now());
                     self.runtime.block_on(end).expect("the disk works");
                     self.learn_verdicts();
                     self.later(300 * SECOND, Event::Release);

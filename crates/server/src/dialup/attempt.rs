@@ -14,7 +14,7 @@ use crate::keys::Admission;
 use model::alarm::AlarmKind;
 use model::directory::Name;
 use model::verdict::Verdict;
-use store::{Begun, Claim, Doubt, Refusal, Refused, Store, StoreError};
+use store::{AttemptEnd, Begun, Claim, Doubt, Refusal, Refused, Store, StoreError};
 
 /// Shorter contents are brought again whole: asking costs a round trip, which is half a second of line and more.
 const RESUMED_ABOVE: u64 = 16 * 1024;
@@ -145,10 +145,8 @@ impl Envelopes {
 
     /// It cannot be read here just now: it rests, and somebody has to look at the disk.
     pub(super) async fn unreadable(&self, id: MessageId) -> Result<(), StoreError> {
-        let outcome = "not sent: its content could not be read here".to_owned();
-        self.store
-            .refused(id, self.terminal, self.call, outcome, Refusal::NotNow, Doubt::Unchanged, Timestamp::now())
-            .await?;
+        let how = AttemptEnd::broken("not sent: its content could not be read here", Doubt::Unchanged);
+        self.store.refused(id, self.terminal, self.call, how, Refusal::NotNow, Timestamp::now()).await?;
         let detail = format!(
             "the content of message {id} cannot be read: see the server's log, and the disk. It is tried again"
         );
@@ -157,15 +155,10 @@ impl Envelopes {
     }
 
     /// The terminal does not take it.
-    pub(super) async fn refused(
-        &self,
-        id: MessageId,
-        outcome: String,
-        refusal: Refusal,
-        doubt: Doubt,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn refused(&self, id: MessageId, how: AttemptEnd, refusal: Refusal) -> Result<(), StoreError> {
+        let outcome = how.words.clone();
         let Refused { refusals, is_given_up } =
-            self.store.refused(id, self.terminal, self.call, outcome.clone(), refusal, doubt, Timestamp::now()).await?;
+            self.store.refused(id, self.terminal, self.call, how, refusal, Timestamp::now()).await?;
         if is_given_up || (refusals >= REFUSALS_TOLD && refusal == Refusal::Again) {
             let what = if is_given_up { "has failed" } else { "is tried again" };
             let detail = format!("message {id} {what}: {outcome} ({refusals} times). See: ringup message explain {id}");
@@ -176,9 +169,8 @@ impl Envelopes {
 
     /// The session went before the message was sent.
     pub(super) async fn lost(&self, id: MessageId, doubt: Doubt) -> Result<(), StoreError> {
-        self.store
-            .end_delivery(id, self.terminal, self.call, "the session was lost".to_owned(), doubt, Timestamp::now())
-            .await
+        let how = AttemptEnd::broken("the session was lost", doubt);
+        self.store.end_delivery(id, self.terminal, self.call, how, Timestamp::now()).await
     }
 }
 
@@ -249,7 +241,7 @@ impl Desk {
                     _ => Refusal::Again,
                 };
                 let outcome = format!("refused with status {status}: {reason}");
-                envelopes.refused(id, outcome, refusal, doubt_of(status)).await?;
+                envelopes.refused(id, AttemptEnd::refused(outcome, doubt_of(status)), refusal).await?;
                 Ok(Brought::Refused { status, reason })
             }
             Err(lost @ DeliveryError::Lost(_)) => {

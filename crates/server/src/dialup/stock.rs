@@ -48,7 +48,7 @@ use crate::outward::smtp::SendMailError;
 use crate::topic::Topic;
 use model::directory::{InboxUrl, Name, Stock, Terminal};
 use model::outcome::UnderWay;
-use store::{Begun, Claim, Doubt, Refusal, Store, StoreError};
+use store::{AttemptEnd, Begun, Claim, Doubt, Refusal, Store, StoreError};
 
 /// From the last octet of a message to the end of the answer; what the line takes for the octets comes on top.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -192,26 +192,28 @@ pub(super) async fn deliver(
             Ok(Answer::Refused { why, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "refused");
-                envelopes.refused(id, format!("refused {why}"), refusal, inbox.doubt_of_answer()).await?;
+                let how = AttemptEnd::refused(format!("refused {why}"), inbox.doubt_of_answer());
+                envelopes.refused(id, how, refusal).await?;
             }
             Ok(Answer::PutOff { why, all: None, refusal }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "put off");
-                envelopes.refused(id, format!("put off {why}"), refusal, inbox.doubt_of_answer()).await?;
+                let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
+                envelopes.refused(id, how, refusal).await?;
             }
             // The terminal's own word about all that waits: the message is free, and the terminal rests.
             Ok(Answer::PutOff { why, all: Some(wait), .. }) => {
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, ?wait, "put off");
-                let doubt = inbox.doubt_of_answer();
-                store.end_delivery(id, terminal.id, call, format!("put off {why}"), doubt, Timestamp::now()).await?;
+                let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
+                store.end_delivery(id, terminal.id, call, how, Timestamp::now()).await?;
                 return Err(Broken::PutOff { why, wait });
             }
             Err(source) => {
                 // Who took no connection has not seen the message.
                 let has_seen = !matches!(source, StockError::Connect(_));
                 let doubt = doubt_after(&inbox.departures);
-                let outcome = format!("the terminal's server {source}");
-                store.end_delivery(id, terminal.id, call, outcome, doubt, Timestamp::now()).await?;
+                let how = AttemptEnd::broken(format!("the terminal's server {source}"), doubt);
+                store.end_delivery(id, terminal.id, call, how, Timestamp::now()).await?;
                 let under_way = has_seen.then(|| UnderWay {
                     messages: vec![id],
                     received_before: tally.delivered,

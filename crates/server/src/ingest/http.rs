@@ -34,6 +34,7 @@ use crate::door::Door as Entrance;
 use crate::http_connection::{self, HEAD_WAIT};
 use crate::intake::{Intake, Refusal};
 use crate::metrics::Metrics;
+use model::attempt::AttemptKind;
 use model::provider::Provider;
 use model::subscription::Calls;
 use model::verdict::Verdict;
@@ -289,8 +290,9 @@ pub(crate) fn message_json(message: &MessageEntry) -> serde_json::Value {
 
 fn envelope_json(envelope: &EnvelopeEntry) -> serde_json::Value {
     let deliveries = envelope.deliveries.iter().map(|delivery| {
-        let DeliveryEntry { call, began_at, ended_at, outcome, octets } = delivery;
-        json!({ "call": call, "began_at": began_at, "ended_at": ended_at, "outcome": outcome, "octets": octets })
+        let DeliveryEntry { call, began_at, ended_at, outcome, kind, octets } = delivery;
+        let kind = kind.map(AttemptKind::as_str);
+        json!({ "call": call, "began_at": began_at, "ended_at": ended_at, "outcome": outcome, "kind": kind, "octets": octets })
     });
     json!({
         "terminal": envelope.terminal,

@@ -10,6 +10,7 @@ use line::{CallId, Hours};
 
 use super::*;
 use calling::dispatch::{Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules};
+use model::attempt::AttemptKind;
 use model::call::Direction;
 use model::directory::{ChapSecret, InboxUrl, Stock, TrustedBy};
 use model::outcome::Outcome;
@@ -267,8 +268,9 @@ fn the_terminal_refused_the_message() {
     scene.called(Outcome::MessagesRefused { delivered: 0, refused: 1, unreadable: 0 });
     let began_at = Timestamp::now();
     let outcome = Some("refused with status 507 Insufficient Storage: the disk is full".to_owned());
-    let call = CallId::now().to_string();
-    scene.envelope.deliveries = vec![DeliveryEntry { call, began_at, ended_at: Some(began_at), outcome, octets: 0 }];
+    let (call, kind) = (CallId::now().to_string(), Some(AttemptKind::Refused));
+    scene.envelope.deliveries =
+        vec![DeliveryEntry { call, began_at, ended_at: Some(began_at), outcome, kind, octets: 0 }];
     scene.envelope.refusals = 2;
     scene.envelope.rests_until = Some("2026-11-24T12:20:00Z".parse().unwrap());
     let words = "did not take it, several times (2 in all), the last: refused with status 507";

@@ -16,18 +16,8 @@ async fn scene() -> (TempDir, Store, NewMessage) {
 async fn refuse(store: &Store, new: &NewMessage, refusal: Refusal) -> Refused {
     let call = CallId::now();
     assert!(begins(store, new, call).await);
-    store
-        .refused(
-            new.head.id,
-            owner().id,
-            call,
-            "refused with status 507".into(),
-            refusal,
-            Doubt::Dispelled,
-            Timestamp::now(),
-        )
-        .await
-        .unwrap()
+    let how = AttemptEnd::refused("refused with status 507", Doubt::Dispelled);
+    store.refused(new.head.id, owner().id, call, how, refusal, Timestamp::now()).await.unwrap()
 }
 
 async fn envelope(store: &Store, new: &NewMessage) -> EnvelopeEntry {
@@ -98,14 +88,13 @@ async fn a_refusal_says_that_the_message_is_not_there() {
     let (_folder, store, new) = scene().await;
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
-    store.end_delivery(new.head.id, owner().id, call, "lost".into(), Doubt::Raised, Timestamp::now()).await.unwrap();
+    let lost = AttemptEnd::broken("lost", Doubt::Raised);
+    store.end_delivery(new.head.id, owner().id, call, lost, Timestamp::now()).await.unwrap();
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
     store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
-    store
-        .refused(new.head.id, owner().id, call, "refused".into(), Refusal::Again, Doubt::Dispelled, Timestamp::now())
-        .await
-        .unwrap();
+    let how = AttemptEnd::refused("refused", Doubt::Dispelled);
+    store.refused(new.head.id, owner().id, call, how, Refusal::Again, Timestamp::now()).await.unwrap();
     assert_eq!(envelope(&store, &new).await.verdict, Some(Verdict::Cancelled));
 }
 
@@ -114,14 +103,12 @@ async fn a_refusal_that_does_not_say_so_leaves_the_doubt_and_the_last_one_waits_
     let (_folder, store, new) = scene().await;
     let lost = CallId::now();
     assert!(begins(&store, &new, lost).await);
-    store.end_delivery(new.head.id, owner().id, lost, "lost".into(), Doubt::Raised, Timestamp::now()).await.unwrap();
+    let how = AttemptEnd::broken("lost", Doubt::Raised);
+    store.end_delivery(new.head.id, owner().id, lost, how, Timestamp::now()).await.unwrap();
     let again = CallId::now();
     assert!(begins(&store, &new, again).await);
-    let words = "refused with status 409".to_owned();
-    let refused = store
-        .refused(new.head.id, owner().id, again, words, Refusal::ForGood, Doubt::Unchanged, Timestamp::now())
-        .await
-        .unwrap();
+    let how = AttemptEnd::refused("refused with status 409", Doubt::Unchanged);
+    let refused = store.refused(new.head.id, owner().id, again, how, Refusal::ForGood, Timestamp::now()).await.unwrap();
     assert!(refused.is_given_up);
     let found = envelope(&store, &new).await;
     assert_eq!((found.verdict, found.in_doubt_since.is_some()), (None, true));
@@ -136,11 +123,8 @@ async fn a_message_that_was_cancelled_while_it_was_refused_was_not_given_up_for_
     let call = CallId::now();
     assert!(begins(&store, &new, call).await);
     store.cancel(new.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
-    let words = "refused with status 413".to_owned();
-    let refused = store
-        .refused(new.head.id, owner().id, call, words, Refusal::ForGood, Doubt::Dispelled, Timestamp::now())
-        .await
-        .unwrap();
+    let how = AttemptEnd::refused("refused with status 413", Doubt::Dispelled);
+    let refused = store.refused(new.head.id, owner().id, call, how, Refusal::ForGood, Timestamp::now()).await.unwrap();
     assert!(!refused.is_given_up, "it is cancelled, and no alarm says that it has failed");
     assert_eq!(envelope(&store, &new).await.verdict, Some(Verdict::Cancelled));
 }

@@ -74,10 +74,8 @@ async fn under_way() -> (TempDir, Store, NewMessage, CallId) {
 }
 
 async fn lose(store: &Store, new: &NewMessage, call: CallId, doubt: Doubt) {
-    store
-        .end_delivery(new.head.id, owner().id, call, "the session was lost".into(), doubt, Timestamp::now())
-        .await
-        .unwrap();
+    let how = AttemptEnd::broken("the session was lost", doubt);
+    store.end_delivery(new.head.id, owner().id, call, how, Timestamp::now()).await.unwrap();
 }
 
 async fn only_doubt(store: &Store) -> Doubtful {

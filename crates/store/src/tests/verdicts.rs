@@ -128,8 +128,8 @@ async fn every_time_that_a_message_was_brought_is_evidence() {
     store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let [first, second] = [CallId::now(), CallId::now()];
     assert!(begins(&store, &new, first).await);
-    let lost = "the session was lost".to_owned();
-    store.end_delivery(new.head.id, owner().id, first, lost, Doubt::Unchanged, Timestamp::now()).await.unwrap();
+    let lost = AttemptEnd::broken("the session was lost", Doubt::Unchanged);
+    store.end_delivery(new.head.id, owner().id, first, lost, Timestamp::now()).await.unwrap();
     assert!(begins(&store, &new, second).await);
     store.delivered(new.head.id, owner().id, second, Timestamp::now()).await.unwrap();
     assert!(!begins(&store, &new, second).await, "it has its verdict");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use delivery::MessageId;
 use jiff::Timestamp;
 use model::call::{CallRecord, Direction, Via};
-use store::{Claim, Doubt, Doubtful, Refusal};
+use store::{AttemptEnd, Claim, Doubt, Doubtful, Refusal};
 
 use super::{Event, OctetWorld, SECOND};
 use crate::people::name;
@@ -119,9 +119,8 @@ impl OctetWorld {
                         .expect("the disk works"));
                 }
                 Some(Said::Refused) => {
-                    let words = "refused".to_owned();
-                    let refused =
-                        store.refused(message, id, call, words, Refusal::Again, Doubt::Dispelled, Timestamp::now());
+                    let how = AttemptEnd::refused("refused", Doubt::Dispelled);
+                    let refused = store.refused(message, id, call, how, Refusal::Again, Timestamp::now());
                     runtime.block_on(refused).expect("the disk works");
                     self.later(300 * SECOND, Event::Release);
                 }

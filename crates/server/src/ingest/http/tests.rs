@@ -14,7 +14,7 @@ use crate::alarms::{AlarmConfig, Alarms};
 use crate::metrics::Metrics;
 use model::directory::{Connection, Terminal, TrustedBy};
 use model::provider::TokenHash;
-use store::{Claim, Doubt, Last, Quota, Quotas};
+use store::{AttemptEnd, Claim, Doubt, Last, Quota, Quotas};
 
 const SIZE_MAX: u64 = 100_000;
 
@@ -240,11 +240,8 @@ async fn what_is_being_delivered_is_cancelled_when_the_call_is_over_without_a_re
         (&shown["envelopes"][0]["state"], &shown["envelopes"][0]["pending"]),
         (&"waiting".into(), &"cancelled".into())
     );
-    let outcome = "the session was lost".to_owned();
-    port.store
-        .end_delivery(message.parse().unwrap(), terminal, call, outcome, Doubt::Unchanged, Timestamp::now())
-        .await
-        .unwrap();
+    let how = AttemptEnd::broken("the session was lost", Doubt::Unchanged);
+    port.store.end_delivery(message.parse().unwrap(), terminal, call, how, Timestamp::now()).await.unwrap();
     let shown = port.ask("vending", &show, b"").await.body;
     assert_eq!(shown["envelopes"][0]["state"], "cancelled");
 }
