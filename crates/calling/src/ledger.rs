@@ -161,7 +161,9 @@ impl Ledger {
         self.spend(accounts.iter().cloned(), amount);
         let (day, turn) = (self.today, self.turn);
         self.open.insert(call, Open { days: vec![day], turn, amount, tariff, at, accounts: accounts.clone() });
-        Ok(Reservation { call, day, amount, longest, accounts })
+        let limits =
+            accounts.iter().filter_map(|account| Some((account.clone(), self.budget.limit(account)?))).collect();
+        Ok(Reservation { call, day, amount, longest, accounts, limits })
     }
 
     /// Puts what the call cost in the place of what was reserved. `None`: there is no such reservation (any more).

@@ -46,4 +46,6 @@ pub struct Reservation {
     pub longest: Duration,
     /// Whom it counts for.
     pub accounts: Vec<Account>,
+    /// What each of them that has a budget may spend on that day.
+    pub limits: Vec<(Account, Micros)>,
 }

@@ -54,7 +54,7 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
             store.begin_call(record, terminal, reservation).await?;
             return Ok(Some(Event::Begun(terminal)));
         }
-        Job::Connect { terminal, connection } => store.set_connection(terminal, connection).await?,
+        Job::Connect { terminal, connection } => store.claim_connection(terminal, connection).await?,
         Job::Disconnect { terminal, call } => store.end_connection(terminal, call).await?,
         Job::Settle { call, amount } => store.settle_call(call, amount).await?,
         Job::KeepLoop { number, dial_loop } => store.set_dial_loop(number, dial_loop).await?,

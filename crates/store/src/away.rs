@@ -27,13 +27,21 @@ impl Store {
     /// [`StoreError`]: it must not be given to anybody.
     pub async fn note_away(&self, away: CallAway, now: Timestamp) -> Result<(), StoreError> {
         self.record_call(away.record.clone(), now).await?;
+        let owner = self.owner.clone();
         self.writer
             .run(move |db| {
                 let terminal = away.terminal.map(|terminal| terminal.to_string());
-                db.prepare_cached("INSERT OR REPLACE INTO calls_away VALUES (?1, ?2, ?3)")?.execute(params![
+                db.prepare_cached(
+                    "INSERT INTO calls_away (call, terminal, over_at, owner, epoch) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (call) DO UPDATE SET terminal = excluded.terminal, over_at = excluded.over_at,
+                       owner = excluded.owner, epoch = excluded.epoch",
+                )?
+                .execute(params![
                     away.record.id.to_string(),
                     terminal,
-                    away.over_at.as_millisecond()
+                    away.over_at.as_millisecond(),
+                    owner.id,
+                    owner.epoch
                 ])?;
                 Ok(())
             })
@@ -53,17 +61,19 @@ impl Store {
             .await
     }
 
-    /// The calls whose end is not known.
+    /// The calls of this server whose end is not known.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn calls_away(&self) -> Result<Vec<CallAway>, StoreError> {
+        let owner = self.owner.clone();
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
-                    "SELECT calls.*, terminal, over_at FROM calls JOIN calls_away ON call = id ORDER BY placed_at",
+                    "SELECT calls.*, terminal, over_at FROM calls JOIN calls_away ON call = id
+                     WHERE calls_away.owner = ?1 ORDER BY placed_at",
                 )?;
-                let mut rows = select.query([])?;
+                let mut rows = select.query([owner.id])?;
                 let mut calls = Vec::new();
                 while let Some(row) = rows.next()? {
                     let terminal: Option<String> = row.get("terminal")?;

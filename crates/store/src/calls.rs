@@ -5,15 +5,15 @@ use std::sync::PoisonError;
 use delivery::TerminalId;
 use jiff::Timestamp;
 use line::CallId;
-use rusqlite::{Connection as Database, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::deliveries::{AttemptEnd, Doubt, release};
-use super::ledger::keep;
+use super::ledger::reserve;
 use super::rows::read_call;
-use super::{Last, Store, StoreError};
+use super::{Last, Owner, Store, StoreError};
 use model::account::Reservation;
 use model::call::{CallRecord, Direction};
-use model::directory::Name;
+use model::directory::{Connection, Name};
 use model::outcome::{Kind, Outcome};
 
 /// Records of calls that are over which wait for a disk that takes them.
@@ -56,29 +56,40 @@ impl Store {
     /// leaves the record of a call that was never made, never a call without its record.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing of it was written, and the call must not be dialled.
+    /// [`StoreError`]: nothing of it was written, and the call must not be dialled. [`StoreError::BudgetSpent`]: another server may have
+    /// spent what was left. [`StoreError::HeldBy`]: another server calls the terminal, or has it connected.
     pub async fn begin_call(
         &self,
         record: CallRecord,
         terminal: TerminalId,
         reservation: Option<Reservation>,
     ) -> Result<(), StoreError> {
+        let owner = self.owner.clone();
         let begun = self
             .writer
             .run(move |db| {
+                owner.check(db)?;
+                claim(db, &owner, terminal, Connection::Calling(record.id))?;
                 if let Some(reservation) = reservation {
-                    keep(db, reservation)?;
+                    reserve(db, &owner, reservation)?;
                 }
-                db.prepare_cached(
-                    "UPDATE terminals SET connection = 'calling', connection_call = ?2
-                     WHERE id = ?1 AND connection <> 'connected'",
-                )?
-                .execute(params![terminal.to_string(), record.id.to_string()])?;
-                write(db, &record)
+                write(db, &owner, &record)
             })
             .await;
         self.known.forget_terminal(terminal);
         begun
+    }
+
+    /// Takes a terminal's connection for this server: its session is up, or it is being called by an order of before the start.
+    ///
+    /// # Errors
+    /// [`StoreError`]. [`StoreError::HeldBy`]: another server has it.
+    pub async fn claim_connection(&self, terminal: TerminalId, connection: Connection) -> Result<(), StoreError> {
+        let owner = self.owner.clone();
+        let work = move |db: &Database| owner.check(db).and_then(|()| claim(db, &owner, terminal, connection));
+        let claimed = self.writer.run(work).await;
+        self.known.forget_terminal(terminal);
+        claimed
     }
 
     /// The call that a terminal's connection state is about is over. Nothing changes if it is about another one by now.
@@ -103,9 +114,10 @@ impl Store {
 
     async fn write_call(&self, record: CallRecord, now: Timestamp) -> Result<(), StoreError> {
         let now = now.as_millisecond();
+        let owner = self.owner.clone();
         self.writer
             .run(move |db| {
-                write(db, &record)?;
+                write(db, &owner, &record)?;
                 // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
                 if record.ended_at.is_some() {
                     release(db, record.id, &AttemptEnd::broken("the call ended", Doubt::Raised), now)?;
@@ -209,14 +221,23 @@ impl Store {
     }
 }
 
-/// Writes a record, over an earlier one of the same call.
-fn write(db: &Database, record: &CallRecord) -> Result<(), StoreError> {
+/// Writes a record, over an earlier one of the same call, unless another server has that.
+fn write(db: &Database, owner: &Owner, record: &CallRecord) -> Result<(), StoreError> {
     let direction = match record.direction {
         Direction::Outgoing => "outgoing",
         Direction::Incoming => "incoming",
     };
     let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
-    db.prepare_cached("INSERT OR REPLACE INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?
+    let written = db.prepare_cached(
+        "INSERT INTO calls (id, direction, line, number, party, placed_at, connected_at, ended_at, outcome, octets_out, octets_in,
+           kind, owner, epoch)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+         ON CONFLICT (id) DO UPDATE SET direction = excluded.direction, line = excluded.line, number = excluded.number,
+           party = excluded.party, placed_at = excluded.placed_at, connected_at = excluded.connected_at,
+           ended_at = excluded.ended_at, outcome = excluded.outcome, octets_out = excluded.octets_out,
+           octets_in = excluded.octets_in, kind = excluded.kind, owner = excluded.owner, epoch = excluded.epoch
+         WHERE calls.owner IS NULL OR (calls.owner = excluded.owner AND calls.epoch <= excluded.epoch)",
+    )?
         .execute(params![
             record.id.to_string(),
             direction,
@@ -231,6 +252,32 @@ fn write(db: &Database, record: &CallRecord) -> Result<(), StoreError> {
             i64::try_from(record.octets_out).unwrap_or(i64::MAX),
             i64::try_from(record.octets_in).unwrap_or(i64::MAX),
             record.kind.map(Kind::as_str),
+            owner.id,
+            owner.epoch,
         ])?;
+    if written == 0 {
+        owner.check(db)?;
+        let by = "SELECT owner FROM calls WHERE id = ?1";
+        let by = db.prepare_cached(by)?.query_row([record.id.to_string()], |row| row.get(0))?;
+        return Err(StoreError::HeldBy { by });
+    }
+    Ok(())
+}
+
+/// Takes a terminal's connection for this server: it is being called, unless it is connected already, or it is connected.
+fn claim(db: &Database, owner: &Owner, terminal: TerminalId, connection: Connection) -> Result<(), StoreError> {
+    let (terminal, call) = (terminal.to_string(), connection.call().map(|call| call.to_string()));
+    let claimed = db
+        .prepare_cached(
+            "UPDATE terminals SET connection = ?2, connection_call = ?3, owner = ?4, epoch = ?5
+             WHERE id = ?1 AND (connection = 'down' OR owner = ?4) AND (connection <> 'connected' OR ?2 = 'connected')",
+        )?
+        .execute(params![terminal, connection.as_str(), call, owner.id, owner.epoch])?;
+    if claimed == 0 {
+        let other = "SELECT owner FROM terminals WHERE id = ?1 AND connection <> 'down' AND owner <> ?2";
+        let other = db.prepare_cached(other)?.query_row(params![terminal, owner.id], |row| row.get(0)).optional()?;
+        // Otherwise it is connected to this server, or the directory has it no more.
+        return other.map_or(Ok(()), |by| Err(StoreError::HeldBy { by }));
+    }
     Ok(())
 }

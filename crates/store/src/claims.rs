@@ -22,7 +22,7 @@ use super::deliveries::{AttemptEnd, Doubt, end};
 use super::keys::IS_TRUSTED;
 use super::rows::{parse, read_head, read_urgency};
 use super::verdicts::give;
-use super::{Store, StoreError, run_blocking};
+use super::{Owner, Store, StoreError, run_blocking};
 use model::verdict::Verdict;
 
 /// What came of [`Store::begin`].
@@ -80,7 +80,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
         let at = now.as_millisecond();
-        let found = self.writer.run(move |db| mark(db, id, &terminal.to_string(), &call.to_string(), at)).await;
+        let owner = self.owner.clone();
+        let found = self.writer.run(move |db| mark(db, &owner, id, &terminal.to_string(), &call.to_string(), at)).await;
         let marked = match found {
             Ok(Found::Marked(marked)) => *marked,
             Ok(Found::Refused(why)) => return Ok(why),
@@ -119,7 +120,15 @@ impl Store {
     }
 }
 
-fn mark(db: &Database, id: MessageId, terminal: &str, call: &str, now: i64) -> Result<Found, StoreError> {
+fn mark(
+    db: &Database,
+    owner: &Owner,
+    id: MessageId,
+    terminal: &str,
+    call: &str,
+    now: i64,
+) -> Result<Found, StoreError> {
+    owner.check(db)?;
     let sql = format!(
         "SELECT m.id, m.content_type, m.digest, m.size, m.kept, c.content, m.urgency, m.topic, m.expires_at, m.seq, e.under_way,
            e.verdict IS NOT NULL, e.pending_verdict IS NOT NULL,
@@ -174,10 +183,10 @@ fn mark(db: &Database, id: MessageId, terminal: &str, call: &str, now: i64) -> R
     let marked = marked?;
     let taken = db
         .prepare_cached(
-            "UPDATE envelopes SET under_way = ?3
+            "UPDATE envelopes SET under_way = ?3, owner = ?4, epoch = ?5
              WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL AND under_way IS NULL",
         )?
-        .execute(params![seq, terminal, call])?;
+        .execute(params![seq, terminal, call, owner.id, owner.epoch])?;
     if taken != 1 {
         return Ok(Found::Refused(Claim::Held));
     }

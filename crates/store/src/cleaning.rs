@@ -128,6 +128,8 @@ impl Store {
             }
             pause_after(began).await;
         }
+        let day = day.to_string();
+        self.writer.run(move |db| Ok(db.execute("DELETE FROM spending WHERE day < ?1", [day])?)).await?;
         Ok(removed)
     }
 

@@ -14,7 +14,7 @@ use super::pauses::is_paused;
 use super::rows::{parse, read_count, read_urgency};
 use super::stated::NOT_TAKEN;
 use super::verdicts::give_pending;
-use super::{Store, StoreError};
+use super::{Owner, Store, StoreError};
 use model::attempt::AttemptKind;
 use model::verdict::Verdict;
 
@@ -380,12 +380,15 @@ pub(super) fn release(db: &Database, call: CallId, how: &AttemptEnd, now: i64) -
 pub(super) const END_ATTEMPTS: &str =
     "UPDATE deliveries SET ended_at = ?2, outcome = ?3, kind = ?4 WHERE call = ?1 AND ended_at IS NULL";
 
-/// Ends whatever is under way: no call survives the process, and how much of a message has left is not known.
-pub(super) fn release_all(db: &Database, outcome: &str, now: i64) -> Result<(), StoreError> {
+/// Ends what is under way of an earlier start of a server: no call survives the process, and how much of a message has left is not known.
+pub(super) fn release_all(db: &Database, owner: &Owner, outcome: &str, now: i64) -> Result<(), StoreError> {
     let mut select = db.prepare(
-        "SELECT under_way FROM envelopes WHERE under_way IS NOT NULL UNION SELECT id FROM calls WHERE ended_at IS NULL",
+        "SELECT under_way FROM envelopes WHERE under_way IS NOT NULL AND owner = ?1 AND epoch < ?2
+         UNION SELECT id FROM calls WHERE ended_at IS NULL AND owner = ?1 AND epoch < ?2",
     )?;
-    let calls = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let calls = select
+        .query_map(params![owner.id, owner.epoch], |row| row.get::<_, String>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
     for call in calls {
         release(db, parse(&call, "the id of a call")?, &AttemptEnd::broken(outcome, Doubt::Raised), now)?;
     }

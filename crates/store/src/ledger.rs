@@ -10,7 +10,7 @@ use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::deliveries;
 use super::rows::{parse, time};
-use super::{Store, StoreError};
+use super::{Owner, Store, StoreError};
 use model::account::{Account, Reservation};
 use model::dial_loop::Loop;
 use model::directory::Name;
@@ -33,8 +33,23 @@ impl Store {
     pub async fn settle_call(&self, call: CallId, amount: Micros) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
+                let before = db
+                    .prepare_cached(
+                        "SELECT day, terminal, provider, line, coalesce(spent, reserved) FROM reservations WHERE call = ?1",
+                    )?
+                    .query_row([call.to_string()], |row| {
+                        let whose: (String, String, Option<String>, String) =
+                            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                        Ok((whose, row.get::<_, i64>(4)?))
+                    })
+                    .optional()?;
+                let Some(((day, terminal, provider, line), before)) = before else { return Ok(()) };
                 db.prepare_cached("UPDATE reservations SET spent = ?2 WHERE call = ?1")?
                     .execute(params![call.to_string(), amount.0])?;
+                let more = "UPDATE spending SET amount = amount + ?3 WHERE day = ?1 AND account = ?2";
+                for account in accounts(&terminal, provider.as_deref(), &line)? {
+                    db.prepare_cached(more)?.execute(params![day, key(&account), amount.0 - before])?;
+                }
                 Ok(())
             })
             .await
@@ -45,7 +60,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn spent_on(&self, day: Date) -> Result<Vec<Spent>, StoreError> {
-        const WHAT: &str = "a reservation";
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
@@ -54,12 +68,8 @@ impl Store {
                 let mut rows = select.query([day.to_string()])?;
                 let mut spent = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let name = |text: String| parse::<Name>(&text, WHAT);
-                    let mut accounts =
-                        vec![Account::Server, Account::Terminal(name(row.get(0)?)?), Account::Line(name(row.get(2)?)?)];
-                    if let Some(provider) = row.get::<_, Option<String>>(1)? {
-                        accounts.push(Account::Provider(name(provider)?));
-                    }
+                    let whose: (String, Option<String>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                    let accounts = accounts(&whose.0, whose.1.as_deref(), &whose.2)?;
                     spent.push(Spent { accounts, amount: Micros(row.get(3)?) });
                 }
                 Ok(spent)
@@ -178,10 +188,23 @@ impl Store {
     }
 }
 
-/// Keeps a reservation.
-pub(super) fn keep(db: &Database, reservation: Reservation) -> Result<(), StoreError> {
+/// Keeps a reservation if it fits into the budgets, in one transaction with what has been spent by all servers.
+pub(super) fn reserve(db: &Database, owner: &Owner, reservation: Reservation) -> Result<(), StoreError> {
+    let Reservation { call, day, amount, longest: _, accounts, limits } = reservation;
+    let day = day.to_string();
+    let mut spend = db.prepare_cached(
+        "INSERT INTO spending (day, account, amount) VALUES (?1, ?2, ?3)
+         ON CONFLICT (day, account) DO UPDATE SET amount = spending.amount + excluded.amount
+         WHERE spending.amount + excluded.amount <= ?4",
+    )?;
+    for account in &accounts {
+        let limit = limits.iter().find(|(of, _)| of == account).map_or(Micros(i64::MAX), |(_, limit)| *limit);
+        if amount > limit || spend.execute(params![day, key(account), amount.0, limit.0])? == 0 {
+            return Err(StoreError::BudgetSpent(account.clone()));
+        }
+    }
     let (mut terminal, mut provider, mut line) = (String::new(), None, String::new());
-    for account in reservation.accounts {
+    for account in accounts {
         match account {
             Account::Server => {}
             Account::Terminal(name) => terminal = name.to_string(),
@@ -189,16 +212,31 @@ pub(super) fn keep(db: &Database, reservation: Reservation) -> Result<(), StoreE
             Account::Line(name) => line = name.to_string(),
         }
     }
-    let (call, day) = (reservation.call.to_string(), reservation.day.to_string());
-    db.prepare_cached("INSERT INTO reservations VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)")?.execute(params![
-        call,
-        day,
-        terminal,
-        provider,
-        line,
-        reservation.amount.0
-    ])?;
+    db.prepare_cached(
+        "INSERT INTO reservations (call, day, terminal, provider, line, reserved, owner, epoch)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![call.to_string(), day, terminal, provider, line, amount.0, owner.id, owner.epoch])?;
     Ok(())
+}
+
+/// An account's name in the database.
+fn key(account: &Account) -> String {
+    match account {
+        Account::Server => "server".to_owned(),
+        Account::Terminal(name) => format!("terminal {name}"),
+        Account::Provider(name) => format!("provider {name}"),
+        Account::Line(name) => format!("line {name}"),
+    }
+}
+
+/// Whom a reservation counts for.
+fn accounts(terminal: &str, provider: Option<&str>, line: &str) -> Result<Vec<Account>, StoreError> {
+    const WHAT: &str = "a reservation";
+    let mut accounts =
+        vec![Account::Server, Account::Terminal(parse(terminal, WHAT)?), Account::Line(parse(line, WHAT)?)];
+    accounts.extend(provider.map(|name| parse(name, WHAT)).transpose()?.map(Account::Provider));
+    Ok(accounts)
 }
 
 /// Calls with one terminal follow each other: the last that was placed, of those that came up, is the last that came up.
@@ -221,6 +259,7 @@ mod tests {
             day: jiff::civil::date(2026, 11, 24),
             amount: Micros(amount),
             longest: std::time::Duration::ZERO,
+            limits: Vec::new(),
             accounts: vec![
                 Account::Server,
                 Account::Terminal("owner".parse().unwrap()),

@@ -92,6 +92,7 @@ use known::Known;
 use verdicts::Expired;
 use worker::{Readers, Worker};
 
+use model::account::Account;
 use model::call::CallRecord;
 use model::outcome::Kind;
 
@@ -120,6 +121,8 @@ pub struct Store {
     unwritten: Arc<Mutex<Vec<CallRecord>>>,
     /// Until when all that has expired has its verdict, or waits for it: no look goes over that again.
     expired: Expired,
+    /// The server that this store works for.
+    owner: Owner,
     /// Held until the threads have ended: fields are dropped in their order.
     _lock: Arc<StateLock>,
 }
@@ -131,7 +134,8 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 ///
 /// | whose fault | variants | later |
 /// |---|---|---|
-/// | the caller's | `Taken`, `NoTerminal`, `Quota`, `Expired`, `KeyReused`, `Conflict` | not without a change; `Quota` when something has been delivered |
+/// | the caller's | `Taken`, `NoTerminal`, `Quota`, `Expired`, `KeyReused`, `BudgetSpent`, `Conflict` | not without a change; `Quota` when something has been delivered |
+/// | another server's | `HeldBy`, `Superseded` | `HeldBy`: when that server is done |
 /// | the machine's | `Full`, `Unavailable`, `Content`, `Thread` | yes: the same operation may succeed |
 /// | the operator's | `Folder`, `State`, `Removed`, `Version` | after they have acted |
 /// | the disk's, or ours | `Damaged`, `Refused` | no |
@@ -182,6 +186,18 @@ pub enum StoreError {
     /// The provider has used this idempotency key for another submission.
     #[error("this idempotency key was used for another submission; give each submission a key of its own")]
     KeyReused,
+    /// Another server has the terminal, or the call: nothing was written.
+    #[error("the server {by} has it")]
+    HeldBy {
+        /// Its id.
+        by: String,
+    },
+    /// This server has been started again elsewhere: what runs here writes nothing about calls any more.
+    #[error("the server {0} has been started elsewhere; this process must end")]
+    Superseded(String),
+    /// What a call may cost does not fit into a budget: nothing was written.
+    #[error("the budget of {0} for the day is spent")]
+    BudgetSpent(Account),
     /// A constraint of the database forbids the change: nothing of it was written.
     #[error("the database refuses it: {constraint}")]
     Conflict {
@@ -308,6 +324,47 @@ impl StoreError {
     }
 }
 
+/// The id of the one server that a store in a folder has.
+const SERVER: &str = "server";
+
+/// The server that a store works for, since a start. All that is under way names it.
+#[derive(Debug, Clone)]
+struct Owner {
+    id: &'static str,
+    epoch: i64,
+}
+
+impl Owner {
+    /// Begins the next epoch of a server, and ends what an earlier one has left under way. That of other servers goes on.
+    fn start(db: &Database, id: &'static str, now: i64) -> Result<Self, StoreError> {
+        let next =
+            "INSERT INTO servers (id, epoch) VALUES (?1, 1) ON CONFLICT (id) DO UPDATE SET epoch = servers.epoch + 1
+                    RETURNING epoch";
+        let owner = Self { id, epoch: db.query_row(next, [id], |row| row.get(0))? };
+        db.execute(
+            "UPDATE terminals SET connection = 'down', connection_call = NULL
+             WHERE connection <> 'down' AND owner = ?1 AND epoch < ?2",
+            params![owner.id, owner.epoch],
+        )?;
+        deliveries::release_all(db, &owner, "server stopped", now)?;
+        db.execute(
+            "UPDATE calls SET ended_at = ?3, outcome = 'server stopped', kind = ?4, epoch = ?2
+             WHERE ended_at IS NULL AND owner = ?1 AND epoch < ?2",
+            params![owner.id, owner.epoch, now, Kind::OurFault.as_str()],
+        )?;
+        Ok(owner)
+    }
+
+    /// Asked in each transaction that marks anything: a process whose server has been started elsewhere must not.
+    fn check(&self, db: &Database) -> Result<(), StoreError> {
+        let is_newest = "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1 AND epoch = ?2)";
+        match db.prepare_cached(is_newest)?.query_row(params![self.id, self.epoch], |row| row.get(0))? {
+            true => Ok(()),
+            false => Err(StoreError::Superseded(self.id.to_owned())),
+        }
+    }
+}
+
 /// The lock of a server's state folder.
 pub const SERVER_LOCK: &str = "server";
 
@@ -317,7 +374,8 @@ pub struct Last(pub u32);
 
 impl Store {
     /// Opens the store in `folder`, making it if need be, for this process alone, until the last clone is dropped. Every terminal's
-    /// connection is down afterwards, and nothing is under way: calls do not survive the process. What was under way is in doubt.
+    /// connection that this server
+    /// had is down afterwards, and nothing of it is under way: calls do not survive the process. What was under way is in doubt.
     ///
     /// # Errors
     /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
@@ -332,17 +390,9 @@ impl Store {
         prepare(&writer)?;
         migration::migrate(&writer)?;
         writer.execute_batch("BEGIN IMMEDIATE")?;
-        writer.execute(
-            "UPDATE terminals SET connection = 'down', connection_call = NULL WHERE connection <> 'down'",
-            [],
-        )?;
         fan_out::unwind_all(&writer)?;
         let now = now.as_millisecond();
-        deliveries::release_all(&writer, "server stopped", now)?;
-        writer.execute(
-            "UPDATE calls SET ended_at = ?1, outcome = 'server stopped', kind = ?2 WHERE ended_at IS NULL",
-            params![now, Kind::OurFault.as_str()],
-        )?;
+        let owner = Owner::start(&writer, SERVER, now)?;
         let doubted = backup::doubt_all(&writer, now)?;
         writer.execute_batch("COMMIT")?;
         if doubted > 0 {
@@ -370,6 +420,7 @@ impl Store {
             webhooks: Arc::new(Mutex::new(with_webhook)),
             unwritten: Arc::default(),
             expired: Expired::default(),
+            owner,
             _lock: Arc::new(lock),
         })
     }

@@ -27,6 +27,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/evidence.sql"),
     include_str!("schema/topics.sql"),
     include_str!("schema/attempts.sql"),
+    include_str!("schema/owners.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -12,7 +12,7 @@ use super::stopwatch::Stopwatch;
 use super::verdicts::give;
 use super::worker::{STEP_TIME, Step};
 use super::{Constraint, Store, StoreError};
-use model::directory::{Connection, Destination, Name, StockTrust, Terminal};
+use model::directory::{Destination, Name, StockTrust, Terminal};
 use model::verdict::Verdict;
 
 impl Store {
@@ -167,24 +167,6 @@ impl Store {
             self.known.learn_terminal(before, None, terminal.clone());
         }
         Ok(found)
-    }
-
-    /// Notes the state of a terminal's line.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn set_connection(&self, id: TerminalId, connection: Connection) -> Result<(), StoreError> {
-        let set = self
-            .writer
-            .run(move |db| {
-                let call = connection.call().map(|call| call.to_string());
-                db.prepare_cached("UPDATE terminals SET connection = ?2, connection_call = ?3 WHERE id = ?1")?
-                    .execute(params![id.to_string(), connection.as_str(), call])?;
-                Ok(())
-            })
-            .await;
-        self.known.forget_terminal(id);
-        set
     }
 }
 

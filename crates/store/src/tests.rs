@@ -2,6 +2,7 @@ mod begun;
 mod folder;
 mod keeping;
 mod migrations;
+mod owners;
 mod plans;
 mod quotas;
 mod refusals;
@@ -136,7 +137,7 @@ async fn what_was_accepted_is_due_after_the_process_has_ended() {
     {
         let store = open(&folder);
         store.add_terminal(owner()).await.unwrap();
-        store.set_connection(owner().id, Connection::Calling(CallId::now())).await.unwrap();
+        store.claim_connection(owner().id, Connection::Calling(CallId::now())).await.unwrap();
         store.accept(small.clone(), Timestamp::now()).await.unwrap();
         store.accept(large.clone(), Timestamp::now()).await.unwrap();
     }

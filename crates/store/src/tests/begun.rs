@@ -16,6 +16,7 @@ fn reservation(record: &CallRecord) -> Reservation {
         day: jiff::civil::date(2026, 11, 24),
         amount: Micros(100),
         longest: Duration::from_secs(60),
+        limits: Vec::new(),
         accounts: vec![
             Account::Server,
             Account::Terminal(record.party.clone()),
@@ -55,7 +56,7 @@ async fn a_call_neither_begins_nor_ends_the_connection_of_another() {
     let connection = async || store.terminal(owner().id).await.unwrap().unwrap().connection;
     let (ours, own) = (record(&owner()), CallId::now());
     // The terminal calls by itself, and ours finds it busy.
-    store.set_connection(owner().id, Connection::Connected(own)).await.unwrap();
+    store.claim_connection(owner().id, Connection::Connected(own)).await.unwrap();
     store.begin_call(ours.clone(), owner().id, None).await.unwrap();
     store.end_connection(owner().id, ours.id).await.unwrap();
     assert_eq!(connection().await, Connection::Connected(own));

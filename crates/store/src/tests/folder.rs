@@ -40,7 +40,7 @@ async fn a_second_server_on_the_folder_is_refused_and_what_the_first_has_under_w
     store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let call = call_placed();
     store.record_call(call.clone(), Timestamp::now()).await.unwrap();
-    store.set_connection(owner().id, Connection::Calling(call.id)).await.unwrap();
+    store.claim_connection(owner().id, Connection::Calling(call.id)).await.unwrap();
     assert!(begins(&store, &new, call.id).await);
 
     let second = Store::open(folder.path(), Timestamp::now());

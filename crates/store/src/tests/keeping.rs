@@ -252,15 +252,17 @@ async fn old_calls_go_but_for_evidence_the_last_with_each_terminal_and_what_this
     }
     store.delivered(new.head.id, owner().id, records[1], Timestamp::now()).await.unwrap();
     for (number, day) in [(1, "2026-10-01"), (2, "2026-11-01")] {
-        let accounts = ["owner".parse().unwrap(), "line".parse().unwrap()].map(model::account::Account::Terminal);
+        let accounts = ["owner".parse().unwrap(), "line".parse().unwrap()].map(Account::Terminal);
         let reservation = model::account::Reservation {
             call: CallId::from_octets([number; 16]),
             day: day.parse().unwrap(),
             amount: model::money::Micros(5),
             longest: Duration::ZERO,
-            accounts: vec![accounts[0].clone(), model::account::Account::Line("line".parse().unwrap())],
+            limits: Vec::new(),
+            accounts: vec![accounts[0].clone(), Account::Line("line".parse().unwrap())],
         };
-        let reserve = move |db: &rusqlite::Connection| ledger::keep(db, reservation);
+        let owner = store.owner.clone();
+        let reserve = move |db: &rusqlite::Connection| ledger::reserve(db, &owner, reservation);
         store.writer.run(reserve).await.unwrap();
     }
     assert_eq!(store.clean_calls(&now, 5 * DAY).await.unwrap(), 3);
