@@ -45,7 +45,6 @@ use crate::ingest::http;
 use crate::intake::Intake;
 use crate::keys::{Admitted, ServerKeys};
 use crate::metrics::Metrics;
-use crate::trunk::information::{Errand, Pop};
 pub use addresses::{AddressPool, AddressPoolError};
 pub use calling::Allowance;
 use model::call::{CallRecord, Via};
@@ -190,18 +189,28 @@ impl LineState {
     }
 }
 
-/// The lines of this process. Cheap to clone.
+/// The lines. Cheap to clone.
 #[derive(Clone)]
 pub struct DialUp {
-    lines: Arc<BTreeMap<Name, Handle>>,
-    /// The dial-up servers, by the name of each of their lines.
-    away: Arc<BTreeMap<Name, Arc<Pop>>>,
+    lines: Arc<BTreeMap<Name, Line>>,
     shared: Arc<Shared>,
 }
 
-struct Handle {
-    orders: mpsc::Sender<Order<Peer>>,
-    dial_prefix: String,
+/// Where a line takes its orders.
+enum Line {
+    /// A task of this process.
+    Own(mpsc::Sender<Order<Peer>>),
+    /// Another process.
+    Remote(Arc<dyn RemoteLine>),
+}
+
+/// A line that another process works.
+pub(crate) trait RemoteLine: Send + Sync {
+    /// Where it is, for the operator.
+    fn place(&self) -> String;
+
+    /// Hands an order over. `false`: that process takes none now.
+    fn dial(&self, order: DialOrder) -> bool;
 }
 
 /// The rate for which records are made after a session that broke, if the line is not slower: 4000 octets each, of which a tenth of
@@ -254,32 +263,16 @@ pub(crate) struct Shared {
     shutdown: CancellationToken,
 }
 
-impl fmt::Debug for DialUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DialUp").field("lines", &self.lines.keys()).finish_non_exhaustive()
-    }
-}
-
-impl DialUp {
-    /// Starts the lines as tasks of `tasks`; they report to `reports` and end on `shutdown`, calls and all.
-    pub(crate) fn start(
-        lines: Vec<LineConfig>,
-        pops: &[Arc<Pop>],
+impl Shared {
+    /// What lines that are still to be started will share.
+    pub(crate) fn new(
         settings: LinkSettings,
         rooms: Rooms,
         reports: mpsc::Sender<Report>,
         shutdown: CancellationToken,
-        tasks: &mut JoinSet<()>,
-    ) -> Self {
-        let own = lines.iter().map(|line| (line.name.clone(), LineEntry::new(&line.name, line.port.to_string())));
-        let away: BTreeMap<_, _> = pops
-            .iter()
-            .flat_map(|pop| pop.server.lines.iter().map(|line| (line.global.clone(), pop.clone())))
-            .collect();
-        let at = |pop: &Pop| format!("dial-up server {}", pop.server.name);
-        let status = own.chain(away.iter().map(|(name, pop)| (name.clone(), LineEntry::new(name, at(pop))))).collect();
+    ) -> Arc<Self> {
         let Rooms { store, keys, submissions, intake, alarms, metrics } = rooms;
-        let shared = Arc::new(Shared {
+        Arc::new(Self {
             store,
             keys,
             settings,
@@ -288,26 +281,53 @@ impl DialUp {
             alarms,
             metrics,
             reports,
-            status: Mutex::new(status),
-            connected: Mutex::new(BTreeMap::new()),
+            status: Mutex::default(),
+            connected: Mutex::default(),
             came: Notify::new(),
             agreements: Mutex::default(),
             takes_zstd: Mutex::default(),
             strangers: Mutex::default(),
-            suspects: Mutex::new(BTreeMap::new()),
+            suspects: Mutex::default(),
             open_calls: OpenCalls::default(),
             shutdown,
-        });
+        })
+    }
+
+    /// There is this line, at this place.
+    fn know(&self, line: &Name, place: String) {
+        let entry = LineEntry::new(line, place);
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone(), entry);
+    }
+}
+
+impl fmt::Debug for DialUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DialUp").field("lines", &self.lines.keys()).finish_non_exhaustive()
+    }
+}
+
+impl DialUp {
+    /// Starts the lines as tasks of `tasks`; they report, and end on shutdown, calls and all. Lines that are `away` are only given orders.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        lines: Vec<LineConfig>,
+        away: Vec<(Name, Arc<dyn RemoteLine>)>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
         let mut handles = BTreeMap::new();
         for config in lines {
             // One order at a time: dispatch hands a line out once until it is free again.
             let (orders, queue) = mpsc::channel(1);
-            handles.insert(config.name.clone(), Handle { orders, dial_prefix: config.dial_prefix.clone() });
+            shared.know(&config.name, config.port.to_string());
+            handles.insert(config.name.clone(), Line::Own(orders));
             let desk = Arc::new(OwnLines(shared.clone()));
             tasks.spawn(line_task::run(config, queue, desk, shared.shutdown.clone()));
         }
-        pops.iter().for_each(|pop| pop.works_in(&shared));
-        Self { lines: Arc::new(handles), away: Arc::new(away), shared }
+        for (name, line) in away {
+            shared.know(&name, line.place());
+            handles.insert(name, Line::Remote(line));
+        }
+        Self { lines: Arc::new(handles), shared }
     }
 
     /// Takes sessions of terminals that come over their own Internet access, until the server stops: so many at once.
@@ -315,33 +335,25 @@ impl DialUp {
         online::serve(listener, seats, self.shared).await;
     }
 
-    /// The country in which the lines are.
-    pub fn home(&self) -> Option<Home> {
-        self.shared.settings.home
-    }
-
     /// Whether stock terminals are believed that nothing but their number proves.
     pub fn believes_numbers(&self) -> bool {
         self.shared.settings.number_only
     }
 
-    /// What is dialled before every number on this line.
-    pub fn dial_prefix(&self, line: &Name) -> &str {
-        self.lines.get(line).map_or("", |handle| &handle.dial_prefix)
-    }
-
     /// Hands an order to a line. `false`: there is no such line, or it still has an order.
     #[must_use]
     pub fn dial(&self, line: &Name, order: DialOrder) -> bool {
-        if let Some(pop) = self.away.get(line) {
-            return pop.is_there() && pop.orders.try_send(Errand::Place(Box::new(order))).is_ok();
-        }
+        let orders = match self.lines.get(line) {
+            Some(Line::Own(orders)) => orders,
+            Some(Line::Remote(line)) => return line.dial(order),
+            None => return false,
+        };
         let DialOrder { terminal, number, timeout, record, allowance } = order;
         let call = record.id;
         let attempt = Attempt { terminal: Some(terminal.id), record, began: tokio::time::Instant::now() };
         let order = Order { attempt, peer: Peer::Terminal(terminal), number, timeout, allowance };
         self.shared.open_calls.hang_up(call);
-        let is_taken = self.lines.get(line).is_some_and(|handle| handle.orders.try_send(order).is_ok());
+        let is_taken = orders.try_send(order).is_ok();
         if !is_taken {
             self.shared.open_calls.over(call);
         }

@@ -19,7 +19,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("crates/link", "driver listener stream tun"),
     ("crates/modem", "caller_id caller_packet"),
     ("crates/ppp", "authentication config event frame lcp negotiation prediction random wire"),
-    ("crates/server", "dialup trunk"),
     (
         "crates/store",
         "backup bounces cleaning content deliveries draft fan_out health keys lib messages migration pauses quotas rows stated subscriptions verdicts webhooks worker",

@@ -69,7 +69,8 @@ impl Scene {
         let settings =
             LinkSettings { address, pool: link_pool, home: None, capture: None, tun: None, number_only: false };
         let (sender, reports) = mpsc::channel(1000);
-        let dialup = DialUp::start(Vec::new(), &[], settings, rooms, sender, shutdown, &mut tasks);
+        let shared = Shared::new(settings, rooms, sender, shutdown);
+        let dialup = DialUp::start(shared, Vec::new(), Vec::new(), &mut tasks);
         Self { _folder: folder, store, keys, dialup, reports, tasks }
     }
 

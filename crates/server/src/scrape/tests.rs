@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
-use crate::dialup::{AddressPool, LinkSettings, Rooms};
+use crate::dialup::{AddressPool, LinkSettings, Rooms, Shared};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
@@ -48,7 +48,8 @@ impl Watch {
         let pool = AddressPool::new(first, last).unwrap();
         let settings = LinkSettings { address: own, pool, home: None, capture: None, tun: None, number_only: false };
         let (reports, _) = mpsc::channel(1);
-        let dialup = DialUp::start(Vec::new(), &[], settings, rooms, reports, shutdown, &mut tasks);
+        let shared = Shared::new(settings, rooms, reports, shutdown);
+        let dialup = DialUp::start(shared, Vec::new(), Vec::new(), &mut tasks);
         let router = router(metrics.clone(), store.clone(), dialup);
         Self { metrics, store, router, _tasks: tasks, _folder: folder }
     }

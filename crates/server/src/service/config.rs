@@ -1,19 +1,20 @@
 //! What a server needs to know before it starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use line::Home;
 use link::{Capture, OpenPorts};
 
 use crate::alarms::AlarmConfig;
-use crate::dialup::{AddressPool, LineConfig};
+use crate::dialup::{AddressPool, LineConfig, LinkSettings};
 use crate::ingest::feeds::FeedConfig;
 use crate::ingest::mail::MailConfig;
 use crate::trunk::DialupServer;
-use calling::dispatch::{Reserve, RetryRules, StormRules};
-use calling::{Money, TerminalConditions};
+use calling::dispatch::{LineTerms, Reserve, RetryRules, Rules, StormRules};
+use calling::{Money, Policy, TerminalConditions};
 use model::directory::Name;
 use store::{Quotas, RefusalRules, Retention};
 
@@ -73,6 +74,50 @@ pub struct Config {
 }
 
 impl Config {
+    /// The names of all lines.
+    pub(super) fn line_names(&self) -> BTreeSet<String> {
+        let away = self.dialup_servers.iter().flat_map(|server| &server.lines).map(|line| &line.global);
+        self.lines.iter().map(|line| &line.name).chain(away).map(Name::to_string).collect()
+    }
+
+    pub(super) fn link_settings(&self) -> LinkSettings {
+        LinkSettings {
+            address: self.link_address,
+            pool: self.link_pool.clone(),
+            home: self.home,
+            capture: self.capture.clone(),
+            tun: self.tun.clone(),
+            number_only: self.number_only,
+        }
+    }
+
+    /// What calls are decided by.
+    pub(super) fn policy(&self) -> Policy {
+        let own = self.lines.iter().map(|line| (&line.name, line.tariff.as_ref(), line.ring_only.is_some()));
+        let away = self.dialup_servers.iter().flat_map(|server| &server.lines);
+        let away = away.map(|line| (&line.global, line.tariff.as_ref(), line.is_ring_only));
+        let lines = own.chain(away).map(|(name, tariff, is_ring_only)| LineTerms {
+            name: name.clone(),
+            tariff: tariff.and_then(|tariff| self.money.tariffs.get(tariff)).cloned(),
+            is_ring_only,
+        });
+        let rules = Rules {
+            storm: self.storm,
+            reserve: self.reserve,
+            lines: lines.collect(),
+            zone: TimeZone::system(),
+            ..Rules::new(self.retry)
+        };
+        Policy {
+            rules,
+            conditions: self.conditions.clone(),
+            money: self.money.clone(),
+            home: self.home,
+            dial_prefixes: self.lines.iter().map(|line| (line.name.clone(), line.dial_prefix.clone())).collect(),
+            believes_numbers: self.number_only,
+        }
+    }
+
     /// The providers that it names, and where.
     pub(super) fn providers(&self) -> BTreeMap<Name, Vec<String>> {
         let mut named = BTreeMap::<Name, Vec<String>>::new();

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +35,7 @@ use super::{
     CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, PROOF_WAIT, RATE_BPS, STREAM_WINDOW_OCTETS, pin_id,
     read_greeting,
 };
-use crate::dialup::{DialOrder, LineState, Report, Shared};
+use crate::dialup::{DialOrder, LineState, RemoteLine, Report, Shared};
 use crate::door::{Door, Place};
 use crate::listener::{self, Guest, Limits};
 use model::alarm::AlarmKind;
@@ -92,8 +92,8 @@ type Body = BoxBody<Bytes, io::Error>;
 /// One dial-up server, as far as it is known.
 pub(crate) struct Pop {
     pub(crate) server: DialupServer,
-    /// Set once, when the lines' shared rooms exist.
-    shared: OnceLock<Arc<Shared>>,
+    /// The rooms that its calls go to.
+    shared: Arc<Shared>,
     /// What can be asked of it; `None`: there is no trunk.
     requests: watch::Sender<Option<SendRequest<Body>>>,
     /// How many trunks there have been.
@@ -131,13 +131,23 @@ pub(crate) enum NotDone {
     Refused(StatusCode, String),
 }
 
+impl RemoteLine for Pop {
+    fn place(&self) -> String {
+        format!("dial-up server {}", self.server.name)
+    }
+
+    fn dial(&self, order: DialOrder) -> bool {
+        self.is_there() && self.orders.try_send(Errand::Place(Box::new(order))).is_ok()
+    }
+}
+
 impl Pop {
     /// A dial-up server that has not come yet, and what its task is to be given.
-    pub(crate) fn new(server: DialupServer) -> (Arc<Self>, mpsc::Receiver<Errand>) {
+    pub(crate) fn new(server: DialupServer, shared: Arc<Shared>) -> (Arc<Self>, mpsc::Receiver<Errand>) {
         let (orders, errands) = mpsc::channel(CALLS_MAX);
         let pop = Self {
             server,
-            shared: OnceLock::new(),
+            shared,
             requests: watch::Sender::new(None),
             trunks: AtomicU64::new(0),
             calls: Mutex::default(),
@@ -148,7 +158,7 @@ impl Pop {
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        self.shared.get().expect("set before the task runs")
+        &self.shared
     }
 
     pub(super) fn calls(&self) -> MutexGuard<'_, BTreeMap<CallId, Away>> {
@@ -158,11 +168,6 @@ impl Pop {
     /// The number of the trunk there is, or was last.
     pub(super) fn trunk(&self) -> u64 {
         self.trunks.load(Ordering::Relaxed)
-    }
-
-    /// The rooms that its calls go to; before its task runs.
-    pub(crate) fn works_in(&self, shared: &Arc<Shared>) {
-        let _ = self.shared.set(shared.clone()); // once, when the server starts
     }
 
     /// A call of the last process, to be asked for before a trunk can come.

@@ -33,7 +33,7 @@ use super::words::{CallState, Ended, Event, LinkUp};
 use super::*;
 use crate::alarms::{AlarmConfig, Alarms};
 use crate::dialer::{Dialer, moment};
-use crate::dialup::{AddressPool, DialUp, LineState, LinkSettings, Report, Rooms};
+use crate::dialup::{AddressPool, DialUp, LineState, LinkSettings, RemoteLine, Report, Rooms, Shared};
 use crate::ingest::http::Submissions;
 use crate::intake::Intake;
 use crate::keys::ServerKeys;
@@ -102,10 +102,12 @@ impl Scene {
             is_ring_only: false,
             tariff: None,
         };
-        let (pop, errands) =
-            Pop::new(DialupServer { name: "pop".parse().unwrap(), key: key.public(), lines: vec![line] });
-        let pops = std::slice::from_ref(&pop);
-        let dialup = DialUp::start(Vec::new(), pops, settings, rooms, sender, shutdown.clone(), &mut tasks);
+        let shared = Shared::new(settings, rooms, sender, shutdown.clone());
+        let global = line.global.clone();
+        let server = DialupServer { name: "pop".parse().unwrap(), key: key.public(), lines: vec![line] };
+        let (pop, errands) = Pop::new(server, shared.clone());
+        let away: Vec<(_, Arc<dyn RemoteLine>)> = vec![(global, pop.clone())];
+        let dialup = DialUp::start(shared, Vec::new(), away, &mut tasks);
         tasks.spawn(pop.clone().run(errands, shutdown.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
