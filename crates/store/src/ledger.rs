@@ -86,7 +86,10 @@ impl Store {
             .run(move |db| {
                 match dial_loop {
                     Some(Loop { since, failed, is_broken }) => db
-                        .prepare_cached("INSERT OR REPLACE INTO dial_loops VALUES (?1, ?2, ?3, ?4)")?
+                        .prepare_cached(
+                            "INSERT INTO dial_loops VALUES (?1, ?2, ?3, ?4) ON CONFLICT (number) DO UPDATE
+                             SET since = excluded.since, failed = excluded.failed, is_broken = excluded.is_broken",
+                        )?
                         .execute(params![number.as_str(), since.as_millisecond(), failed, is_broken])?,
                     None => {
                         db.prepare_cached("DELETE FROM dial_loops WHERE number = ?1")?.execute([number.as_str()])?

@@ -402,7 +402,7 @@ fn replace(
     if terminals.len() > REPLACED_ONE_BY_ONE {
         // One statement: within a savepoint each that has triggers costs as much as the job has written so far.
         db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS replaced_for (terminal TEXT PRIMARY KEY)")?;
-        let mut insert = db.prepare_cached("INSERT OR IGNORE INTO replaced_for VALUES (?1)")?;
+        let mut insert = db.prepare_cached("INSERT INTO replaced_for VALUES (?1) ON CONFLICT DO NOTHING")?;
         for terminal in terminals {
             insert.execute([terminal])?;
         }
@@ -503,7 +503,7 @@ impl<'a> Queues<'a> {
         )?;
         let mut count = self.db.prepare_cached(
             "INSERT INTO queues VALUES (?1, 1, ?2)
-             ON CONFLICT (terminal) DO UPDATE SET messages = messages + 1, octets = octets + excluded.octets",
+             ON CONFLICT (terminal) DO UPDATE SET messages = queues.messages + 1, octets = queues.octets + excluded.octets",
         )?;
         for Envelope { terminal, calls_at, .. } in envelopes {
             insert.execute(params![seq, terminal, urgency, size, calls_at, deadline])?;

@@ -28,6 +28,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/topics.sql"),
     include_str!("schema/attempts.sql"),
     include_str!("schema/owners.sql"),
+    include_str!("schema/portable.sql"),
 ];
 
 /// The version that this program works with: one for each step.

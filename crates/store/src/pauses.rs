@@ -20,7 +20,9 @@ impl Store {
             .run(move |db| {
                 // A terminal that was removed meanwhile cannot be paused.
                 let paused = db
-                    .prepare_cached("INSERT OR IGNORE INTO paused SELECT id, ?2 FROM terminals WHERE id = ?1")?
+                    .prepare_cached(
+                        "INSERT INTO paused SELECT id, ?2 FROM terminals WHERE id = ?1 ON CONFLICT DO NOTHING",
+                    )?
                     .execute(params![terminal.to_string(), now])?;
                 Ok(paused == 1)
             })

@@ -75,7 +75,7 @@ impl Store {
                         [&name],
                     )?;
                 }
-                let mut insert = db.prepare_cached("INSERT OR IGNORE INTO rights VALUES (?1, ?2)")?;
+                let mut insert = db.prepare_cached("INSERT INTO rights VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
                 for right in &provider.may_send {
                     insert.execute(params![provider.name.to_string(), right.to_string()])?;
                 }
@@ -159,7 +159,8 @@ impl Store {
                     db.execute("DELETE FROM senders WHERE terminal = ?1", [terminal])?;
                     return Ok(true);
                 };
-                let set = "INSERT OR REPLACE INTO senders SELECT ?1, name FROM providers WHERE name = ?2";
+                let set = "INSERT INTO senders SELECT ?1, name FROM providers WHERE name = ?2
+                    ON CONFLICT (terminal) DO UPDATE SET provider = excluded.provider";
                 Ok(db.execute(set, [terminal, provider.to_string()])? == 1)
             })
             .await
@@ -219,8 +220,8 @@ impl Store {
                     db.execute(&format!("DELETE FROM {table} WHERE provider = ?1"), [&name])?;
                 }
                 db.execute(
-                    "INSERT OR IGNORE INTO former_providers
-                     SELECT name FROM providers WHERE name = ?1 AND waiting_messages > 0",
+                    "INSERT INTO former_providers SELECT name FROM providers WHERE name = ?1 AND waiting_messages > 0
+                     ON CONFLICT DO NOTHING",
                     [&name],
                 )?;
                 match db.execute("DELETE FROM providers WHERE name = ?1", [&name])? {

@@ -78,20 +78,24 @@ impl Store {
             if others >= SUBSCRIPTIONS_MAX {
                 return Ok(Err(RegisterError::TooMany));
             }
-            db.prepare_cached("INSERT OR REPLACE INTO subscriptions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-                .execute(params![
-                    filter,
-                    id,
-                    urgency_rank(subscription.urgency),
-                    subscription.size_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
-                    subscription.hours.to_string(),
-                    by.as_str(),
-                    now,
-                ])
-                .map_err(|error| match error.into() {
-                    StoreError::Conflict { constraint: Constraint::Reference } => StoreError::NoTerminal(terminal),
-                    error => error,
-                })?;
+            db.prepare_cached(
+                "INSERT INTO subscriptions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (filter, terminal) DO UPDATE
+                 SET urgency = excluded.urgency, size_max = excluded.size_max, hours = excluded.hours,
+                   registered_by = excluded.registered_by, registered_at = excluded.registered_at",
+            )?
+            .execute(params![
+                filter,
+                id,
+                urgency_rank(subscription.urgency),
+                subscription.size_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
+                subscription.hours.to_string(),
+                by.as_str(),
+                now,
+            ])
+            .map_err(|error| match error.into() {
+                StoreError::Conflict { constraint: Constraint::Reference } => StoreError::NoTerminal(terminal),
+                error => error,
+            })?;
             Ok(Ok(()))
         };
         self.writer.run(work).await?

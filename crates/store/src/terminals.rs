@@ -51,7 +51,7 @@ impl Store {
                     let values = [("number", number), ("address", address.as_deref()), ("name", Some(name.as_str()))];
                     taken(db, "terminals", &values, error.into())
                 })?;
-                let mut insert = db.prepare_cached("INSERT OR IGNORE INTO registrable VALUES (?1, ?2)")?;
+                let mut insert = db.prepare_cached("INSERT INTO registrable VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
                 for filter in registrable {
                     insert.execute([&id, &filter.to_string()])?;
                 }

@@ -4,6 +4,7 @@ mod keeping;
 mod migrations;
 mod owners;
 mod plans;
+mod portable;
 mod quotas;
 mod refusals;
 mod scale;

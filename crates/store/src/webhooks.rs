@@ -133,12 +133,11 @@ pub(super) const DUE: &str =
 /// Keeps a provider's webhook.
 pub(super) fn insert(db: &Database, provider: &str, webhook: &Webhook) -> Result<(), StoreError> {
     let Webhook { url, secret, may_be_private } = webhook;
-    db.prepare_cached("INSERT OR REPLACE INTO webhooks VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-        provider,
-        url.to_string(),
-        secret.octets(),
-        may_be_private
-    ])?;
+    db.prepare_cached(
+        "INSERT INTO webhooks VALUES (?1, ?2, ?3, ?4) ON CONFLICT (provider) DO UPDATE
+         SET url = excluded.url, secret = excluded.secret, may_be_private = excluded.may_be_private",
+    )?
+    .execute(params![provider, url.to_string(), secret.octets(), may_be_private])?;
     Ok(())
 }
 
