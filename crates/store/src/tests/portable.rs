@@ -5,6 +5,7 @@
 
 mod dialect;
 mod postgres;
+mod replay;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +52,10 @@ fn every_statement_is_accepted_by_both_engines() {
     assert_eq!(refused, Vec::<String>::new(), "SQLite refuses");
 
     let schema: Vec<_> = dialect::schema(&db).into_iter().chain([OF_A_SESSION.to_owned()]).collect();
-    let wanted: Vec<_> = statements.iter().map(|sql| dialect::statement(sql)).collect();
-    let refused: BTreeMap<usize, String> = postgres::prepare(&schema, &wanted);
+    let prepared =
+        statements.iter().enumerate().map(|(at, sql)| format!("PREPARE s{at} AS {}", dialect::statement(sql)));
+    let lines = schema.into_iter().chain(prepared).collect();
+    let refused: BTreeMap<usize, String> = postgres::Postgres::new().run(lines).into_iter().map(of_statement).collect();
     let statements: Vec<_> = statements.into_iter().collect();
     let known = |sql: &str| ONLY_SQLITE.iter().any(|(begin, _)| sql.starts_with(begin));
     let new: Vec<_> = refused.iter().filter(|(at, _)| !known(&statements[**at])).collect();
@@ -62,4 +65,11 @@ fn every_statement_is_accepted_by_both_engines() {
         let is_refused = refused.keys().any(|at| statements[*at].starts_with(begin));
         assert!(is_refused, "PostgreSQL takes it now, so remove it from ONLY_SQLITE: {begin} ({why})");
     }
+}
+
+/// Which of the statements was refused, and why.
+fn of_statement(refused: postgres::Refused) -> (usize, String) {
+    let name = refused.statement.strip_prefix("PREPARE s").and_then(|rest| rest.split(' ').next());
+    let at = name.and_then(|name| name.parse().ok());
+    (at.unwrap_or_else(|| panic!("the schema is refused: {} {}", refused.why, refused.statement)), refused.why)
 }

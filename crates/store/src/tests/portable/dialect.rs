@@ -34,3 +34,16 @@ fn without_references(sql: &str) -> String {
 pub(super) fn statement(sql: &str) -> String {
     sql.replace('?', "$")
 }
+
+/// A statement with its values, as SQLite shows it: octets and the begin of a transaction are written differently.
+pub(super) fn with_values(sql: &str) -> String {
+    let one_line = sql.split_whitespace().collect::<Vec<_>>().join(" ").replace("BEGIN IMMEDIATE", "BEGIN");
+    let mut parts =
+        one_line.split(" x'").flat_map(|part| part.split("(x'").enumerate().map(|(at, part)| (at > 0, part)));
+    let mut text = parts.next().map_or("", |(_, part)| part).to_owned();
+    for (is_first, part) in parts {
+        let (octets, rest) = part.split_once('\'').unwrap_or((part, ""));
+        text += &format!("{}'\\x{octets}'{rest}", if is_first { "(" } else { " " });
+    }
+    text
+}
