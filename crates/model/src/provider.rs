@@ -15,6 +15,8 @@ pub struct Provider {
     pub number: Option<Number>,
     /// To whom and under which topics it may send; empty: everything.
     pub may_send: Vec<Right>,
+    /// The operator has its submissions refused.
+    pub is_disabled: bool,
 }
 
 /// A provider's secret: 32 random octets as 43 base64url characters, behind `rup_` so that people and scanners know what

@@ -43,6 +43,9 @@ pub enum Refusal {
     /// No token, or one that belongs to nobody.
     #[error("the token is missing or belongs to no provider (any more); ask the server's operator for one")]
     Token,
+    /// The operator has the provider's submissions refused.
+    #[error("submissions of this provider are refused until the server's operator enables it again")]
+    Disabled,
     /// Nobody to bring it to.
     #[error("no destination; give at least one, such as ?to=tel:201 or ?to=topic:news/weather")]
     NoDestination,
@@ -165,7 +168,8 @@ impl Intake {
     /// [`Refusal::Token`] or [`Refusal::Store`].
     pub async fn recognise(&self, token: Option<&str>) -> Result<Provider, Refusal> {
         let token = token.ok_or(Refusal::Token)?;
-        self.store.provider_with_token(TokenHash::of(token), Timestamp::now()).await?.ok_or(Refusal::Token)
+        let provider = self.store.provider_with_token(TokenHash::of(token), Timestamp::now()).await?;
+        provider.ok_or(Refusal::Token)
     }
 
     /// Begins to take in a content of bounded size and number, from a terminal's outbox.
@@ -198,6 +202,9 @@ impl Intake {
         recipients: Vec<Recipient>,
         mut handling: Handling,
     ) -> Result<Permitted, Refusal> {
+        if provider.is_disabled {
+            return Err(Refusal::Disabled);
+        }
         match recipients.len() {
             0 => return Err(Refusal::NoDestination),
             1..=RECIPIENTS_MAX => {}

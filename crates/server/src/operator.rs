@@ -4,6 +4,7 @@
 
 mod alarms;
 mod calls;
+mod changes;
 mod feeds;
 mod keeping;
 mod messages;
@@ -11,6 +12,7 @@ mod pauses;
 mod plan;
 mod providers;
 mod server_keys;
+mod spent;
 mod subscriptions;
 mod terminals;
 mod window;
@@ -24,7 +26,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use delivery::proof::{Bundle, EnrolmentSecret, KeyForm};
 use delivery::{TerminalId, TopicFilter};
@@ -37,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::alarms::{clear_alarm, list_alarms};
 use self::calls::{end_call, list_calls};
+use self::changes::{change_provider, change_terminal};
 use self::feeds::{list_feeds, read_feed};
 use self::keeping::{BackupWatch, check_store, make_backup, show_backup, show_store};
 use self::messages::{cancel_message, explain_message, list_messages, show_message};
@@ -44,6 +47,7 @@ use self::pauses::{pause_terminal, resume_terminal};
 use self::plan::show_plan;
 use self::providers::{add_provider, list_providers, remove_provider, renew_token};
 use self::server_keys::{list_server_keys, register, retire_server_key, rotate_server_key};
+use self::spent::show_spent;
 use self::subscriptions::{list_all_subscriptions, list_subscriptions, subscribe, unsubscribe};
 use self::terminals::{list_terminals, show_terminal, terminal_json};
 use self::window::Window;
@@ -129,7 +133,7 @@ pub(crate) fn router(
     let Rooms { store, keys, alarms, .. } = rooms;
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
-        .route("/terminals/{name}", get(show_terminal).delete(remove_terminal))
+        .route("/terminals/{name}", get(show_terminal).patch(change_terminal).delete(remove_terminal))
         .route("/terminals/{name}/invitation", post(invite))
         .route("/terminals/{name}/key", post(register))
         .route("/terminals/{name}/shut-out", post(shut_out))
@@ -142,10 +146,11 @@ pub(crate) fn router(
         .route("/server-keys", get(list_server_keys).post(rotate_server_key))
         .route("/server-keys/retire", post(retire_server_key))
         .route("/providers", get(list_providers).post(add_provider))
-        .route("/providers/{name}", delete(remove_provider))
+        .route("/providers/{name}", patch(change_provider).delete(remove_provider))
         .route("/providers/{name}/token", post(renew_token))
         .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
         .route("/calls", get(list_calls))
+        .route("/spent", get(show_spent))
         .route("/calls/{id}/end", post(end_call))
         .route("/alarms", get(list_alarms))
         .route("/alarms/clear", post(clear_alarm))

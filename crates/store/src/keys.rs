@@ -330,7 +330,12 @@ mod tests {
             size: 1,
         };
         let (provider, token) = ("p".parse().unwrap(), model::provider::TokenHash::of("x"));
-        let added = model::provider::Provider { name: "p".parse().unwrap(), number: None, may_send: vec![] };
+        let added = model::provider::Provider {
+            name: "p".parse().unwrap(),
+            number: None,
+            may_send: vec![],
+            is_disabled: false,
+        };
         store.add_provider(added, token).await.unwrap();
         let (content, terminals) = (bytes::Bytes::from_static(b"x"), vec![terminal()]);
         let handling = crate::Handling::default();

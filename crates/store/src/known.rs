@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn provider() -> Provider {
-        Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] }
+        Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![], is_disabled: false }
     }
 
     #[test]

@@ -29,6 +29,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/attempts.sql"),
     include_str!("schema/owners.sql"),
     include_str!("schema/portable.sql"),
+    include_str!("schema/disabled.sql"),
 ];
 
 /// The version that this program works with: one for each step.

@@ -74,7 +74,8 @@ pub(super) fn select_providers(
     values: impl rusqlite::Params,
 ) -> Result<Vec<Provider>, StoreError> {
     const WHAT: &str = "a provider";
-    let mut select = db.prepare_cached(&format!("SELECT name, number FROM providers {rest}"))?;
+    let mut select =
+        db.prepare_cached(&format!("SELECT name, number, disabled_at IS NOT NULL FROM providers {rest}"))?;
     let mut rights = db.prepare_cached("SELECT may_send FROM rights WHERE provider = ?1 ORDER BY may_send")?;
     let mut rows = select.query(values)?;
     let mut providers = Vec::new();
@@ -88,6 +89,7 @@ pub(super) fn select_providers(
             name: parse(&name, WHAT)?,
             number: number.map(|number| parse(&number, WHAT)).transpose()?,
             may_send,
+            is_disabled: row.get(2)?,
         });
     }
     Ok(providers)

@@ -302,8 +302,12 @@ async fn a_database_of_a_later_version_is_left_alone() {
 async fn a_provider_is_known_by_its_token() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder);
-    let provider =
-        Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec!["tel:".parse().unwrap()] };
+    let provider = Provider {
+        name: "vending-1".parse().unwrap(),
+        number: None,
+        may_send: vec!["tel:".parse().unwrap()],
+        is_disabled: false,
+    };
     store.add_provider(provider.clone(), TokenHash::of("rup_x")).await.unwrap();
     assert_eq!(
         store.provider_with_token(TokenHash::of("rup_x"), Timestamp::now()).await.unwrap(),

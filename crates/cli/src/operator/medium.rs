@@ -25,7 +25,8 @@ use self::image::{Medium, Xorriso};
 use self::programs::Programs;
 use self::sums::{SIGNATURE, SUMS};
 use self::terminal::{Device, FirstConfig};
-use super::{Desk, invite};
+use super::Desk;
+use super::terminals::invite;
 use crate::config;
 
 /// Recording media: all that a machine without a network needs to become a terminal, on a CD or a USB stick.

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use api::{Provider, ProviderChange};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use jiff::{Span, SpanRelativeTo};
 use model::directory::Name;
 use serde_json::{Value, json};
 
-use super::{ByName, Desk, List, Wanted, confirm, counted, plain, read_secret, text};
+use super::{ByName, Desk, List, Wanted, changed, confirm, counted, plain, read_secret, text};
 use crate::secret::close_stdout;
 
 /// Providers: the machines and people that submit.
@@ -21,6 +22,8 @@ Examples:
   ringup provider add gauge --may-send terminal:owner --may-send 'topic:level/#'
   ringup provider new-token vending-7           its token has leaked: replace it at once
   ringup provider new-token vending-7 --overlap 1h    both work for an hour
+  ringup provider set vending-7 --number 402     it dials in from another number
+  ringup provider disable vending-7             its submissions are refused until: ringup provider enable vending-7
   ringup provider remove vending-7 --cancel     and cancel its waiting messages
   ringup provider list")]
 pub(crate) struct ProviderVerbs {
@@ -56,6 +59,30 @@ enum ProviderVerb {
         #[arg(long, value_name = "FILE", requires = "chap")]
         chap_secret_file: Option<PathBuf>,
     },
+    /// Change a provider: what is not named stays as it is
+    Set {
+        /// Its name
+        name: Name,
+        /// The number it dials in from
+        #[arg(long)]
+        number: Option<String>,
+        /// It does not dial in any more
+        #[arg(long, conflicts_with = "number")]
+        no_number: bool,
+        /// Permitted recipients and topics, in place of all it has; as for add
+        #[arg(long, value_name = "RIGHT")]
+        may_send: Vec<String>,
+    },
+    /// Refuse the submissions of a provider; its token, its rights and its waiting messages stay
+    Disable {
+        /// Its name
+        name: Name,
+    },
+    /// Take the submissions of a provider again
+    Enable {
+        /// Its name
+        name: Name,
+    },
     /// Replace the token of a provider and print the new one; the old one stops at once, or after --overlap
     NewToken {
         /// Its name
@@ -81,9 +108,9 @@ enum ProviderVerb {
 
 const PROVIDER_LIST: List<'_> = List {
     entry: |row| plain(&row["name"]),
-    columns: &[("NAME", "name"), ("NUMBER", "number"), ("MAY SEND TO", "may_send")],
+    columns: &[("NAME", "name"), ("NUMBER", "number"), ("STATE", "state"), ("MAY SEND TO", "may_send")],
     when_empty: "no providers; add one: ringup provider add NAME",
-    words: |_| {},
+    words: |row| row["state"] = if row["is_disabled"] == true { "disabled".into() } else { "-".into() },
 };
 
 impl ProviderVerbs {
@@ -121,6 +148,17 @@ impl ProviderVerbs {
                 }
                 Ok(ExitCode::SUCCESS)
             }
+            ProviderVerb::Set { name, number, no_number, may_send } => {
+                let number = changed(number, no_number);
+                let may_send = (!may_send.is_empty()).then_some(may_send);
+                change(&desk, &name, &ProviderChange { number, may_send, is_disabled: None })
+            }
+            ProviderVerb::Disable { name } => {
+                change(&desk, &name, &ProviderChange { is_disabled: Some(true), ..ProviderChange::default() })
+            }
+            ProviderVerb::Enable { name } => {
+                change(&desk, &name, &ProviderChange { is_disabled: Some(false), ..ProviderChange::default() })
+            }
             ProviderVerb::NewToken { name, overlap } => new_token(&desk, &name, overlap),
             ProviderVerb::Remove { name, cancel, yes } => remove_provider(&desk, &name, cancel, yes),
             ProviderVerb::List(ByName { limit, after, all: _ }) => {
@@ -128,6 +166,16 @@ impl ProviderVerbs {
             }
         }
     }
+}
+
+fn change(desk: &Desk, name: &Name, change: &ProviderChange) -> anyhow::Result<ExitCode> {
+    let after = desk.change(&format!("/providers/{name}"), change)?;
+    let provider: Provider =
+        serde_json::from_value(after.clone()).context("the server did not answer with a provider")?;
+    let number = provider.number.as_deref().unwrap_or("-");
+    let state = if provider.is_disabled { "; its submissions are refused" } else { "" };
+    desk.report(&after, format_args!("{name}: number {number}, may send to {}{state}", provider.may_send.join(" ")));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<ExitCode> {

@@ -25,6 +25,16 @@ fn a_budget_that_is_spent_stops_calls_and_the_plan_says_so() {
     village.wait_delivered(&message);
     assert_eq!(village.chronicle.wait("server", "call settled").field("amount"), "10");
 
+    for (by, name) in [("terminal", "owner"), ("provider", "vending"), ("line", "line-1")] {
+        let spent = village.ask(&["spent", "--by", by]);
+        let entry = &spent["entries"][0];
+        assert_eq!((&entry["name"], &entry["calls"], &entry["amount"]), (&name.into(), &1.into(), &"10".into()));
+        assert_eq!((&spent["amount"], spent["entries"].as_array().map(Vec::len)), (&"10".into(), Some(1)), "{spent}");
+    }
+    assert!(village.ask(&["spent", "--by", "line", "--since", "2099-01-01"])["entries"].as_array().unwrap().is_empty());
+    let call = village.ask(&["call", "list"]).as_array().unwrap()[0].clone();
+    assert_eq!(call["cost"], serde_json::json!({ "reserved": "10", "spent": "10" }), "{call}");
+
     village.send("tel:301", &village.write("second", "coin box emptied"));
     village.chronicle.wait("server", "call not placed");
     let plan = village.ask_until(&["plan"], |plan| plan["entries"][0]["why"] == "the budget is spent");

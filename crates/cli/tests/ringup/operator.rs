@@ -31,6 +31,49 @@ fn a_leaked_token_is_replaced_and_its_provider_removed() {
 }
 
 #[test]
+fn a_disabled_provider_is_refused_keeps_its_token_and_is_taken_again() {
+    let village = Village::found(Plan::default());
+    let token = std::fs::read_to_string(village.path("token")).unwrap();
+    assert_eq!(submit(&village, &token), 202);
+    let disabled = village.ask(&["provider", "disable", "vending"]);
+    assert_eq!(disabled["is_disabled"], true);
+    assert_eq!(submit(&village, &token), 403);
+    let list = village.run(&["provider", "list", "--config", "server.toml"]);
+    assert!(list.stdout.contains("disabled"), "{}", list.stdout);
+    assert_eq!(village.ask(&["terminal", "show", "owner"])["waiting"], 1, "what was accepted waits");
+    village.ask(&["provider", "enable", "vending"]);
+    assert_eq!(submit(&village, &token), 202);
+}
+
+#[test]
+fn a_terminal_and_a_provider_are_changed_and_what_is_not_named_stays() {
+    let village = Village::found(Plan::default());
+    let before = village.ask(&["terminal", "show", "owner"]);
+    let changed = village.ask(&["terminal", "set", "owner", "--number", "999111", "--may-subscribe", "news/#"]);
+    assert_eq!((&changed["number"], &changed["address"]), (&"999111".into(), &before["address"]));
+    assert_eq!(changed["may_subscribe"], serde_json::json!(["news/#"]));
+    let refused = village.run(&["terminal", "set", "owner", "--number", "112", "--config", "server.toml"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("--number: 112 is never dialled"), "{}", refused.stderr);
+    let nothing = village.run(&["terminal", "set", "owner", "--config", "server.toml"]);
+    assert!(nothing.code != Some(0) && nothing.stderr.contains("nothing to change"), "{}", nothing.stderr);
+    village.ask(&["terminal", "add", "other", "--number", "305"]);
+    let taken = village.run(&["terminal", "set", "owner", "--number", "305", "--config", "server.toml"]);
+    assert!(taken.code == Some(1) && taken.stderr.contains("other"), "{}", taken.stderr);
+
+    let limited = village.ask(&["provider", "set", "vending", "--may-send", "terminal:other"]);
+    assert_eq!(limited["may_send"], serde_json::json!(["terminal:other"]));
+    let token = std::fs::read_to_string(village.path("token")).unwrap();
+    assert_eq!(submit(&village, &token), 403, "tel:301 is nobody's number, and it may not ask");
+    village.ask(&["provider", "set", "vending", "--may-send", "*"]);
+
+    // It is called on the number that it has now.
+    village.ask(&["terminal", "set", "owner", "--number", "301"]);
+    let _owner = village.start_owner();
+    let message = village.send("tel:301", &village.write("report", "coin box full"));
+    village.wait_delivered(&message);
+}
+
+#[test]
 fn a_provider_that_the_config_names_is_not_removed() {
     let mail = "[mail]\nlisten = \"127.0.0.1:0\"\nhostname = \"mx.centre.example\"\ndomains = [\"centre.example\"]\nprovider = \"vending\"";
     let village = Village::found(Plan { server_more: mail, ..Plan::default() });

@@ -66,7 +66,8 @@ pub(crate) async fn measure() {
 /// A store with the terminals, and with messages that are over.
 async fn fill(folder: &std::path::Path) -> Store {
     let store = Store::open(folder, Timestamp::now()).expect("a store");
-    let provider = Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new() };
+    let provider =
+        Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new(), is_disabled: false };
     store.add_provider(provider, TokenHash::of("x")).await.expect("it is new");
     let numbers: Vec<u32> = (0..terminals()).collect();
     in_crowds(&store, numbers, |store, number| async move {

@@ -54,8 +54,12 @@ async fn fill(folder: &std::path::Path, providers: usize, url: &str) {
     for number in 0..providers {
         let secret = WebhookSecret::from_octets([7; 32]);
         let hook = Webhook { url: url.parse().expect("a URL"), secret, may_be_private: true };
-        let provider =
-            Provider { name: format!("p{number}").parse().expect("a name"), number: None, may_send: Vec::new() };
+        let provider = Provider {
+            name: format!("p{number}").parse().expect("a name"),
+            number: None,
+            may_send: Vec::new(),
+            is_disabled: false,
+        };
         store
             .add_provider_with(provider, TokenHash::of(&number.to_string()), Some(hook), None)
             .await

@@ -67,7 +67,8 @@ async fn enrol(folder: &Path) -> (Store, Token) {
     let store = Store::open(folder, Timestamp::now()).expect("a store");
     store.add_terminal(terminal(1)).await.expect("it is new");
     let token = Token::from_octets([7; 32]);
-    let provider = Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new() };
+    let provider =
+        Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new(), is_disabled: false };
     store.add_provider(provider, TokenHash::of(token.reveal())).await.expect("it is new");
     (store, token)
 }

@@ -71,7 +71,8 @@ fn different(number: u32, terminals: u32) -> NewMessage {
 async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
     let store = Store::open(folder, Timestamp::now()).expect("a store");
     let token = Token::from_octets([7; 32]);
-    let provider = Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new() };
+    let provider =
+        Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new(), is_disabled: false };
     store.add_provider(provider, TokenHash::of(token.reveal())).await.expect("it is new");
     let all: Vec<u32> = (0..terminals).collect();
     for some in all.chunks(1000) {

@@ -25,7 +25,7 @@ async fn open(folder: &TempDir) -> Store {
     let terminal =
         Terminal { id: owner(), name, number: None, address: None, trusted_by: TrustedBy::default(), connection };
     store.add_terminal(terminal).await.unwrap();
-    let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider(provider, TokenHash::of("x")).await.unwrap();
     store
 }

@@ -370,6 +370,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (status, field, is_for_later) = match &refusal {
             Refusal::Token => (StatusCode::UNAUTHORIZED, "authorization", false),
+            Refusal::Disabled => (StatusCode::FORBIDDEN, "authorization", false),
             Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to", false),
             Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to", false),
             Refusal::ForbiddenDestination(_) => (StatusCode::FORBIDDEN, "to", false),

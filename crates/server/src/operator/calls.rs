@@ -6,13 +6,32 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use line::CallId;
+use serde::Serialize;
 
 use super::{Answer, Desk, Refused, Window, parse};
+use model::call::CallRecord;
+
+/// A call with what it cost, if it could cost something.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    call: CallRecord,
+    cost: Option<api::Cost>,
+}
 
 pub(super) async fn list_calls(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = after.map(|after| parse::<CallId>("after", &after)).transpose()?;
-    Ok(Json(desk.store.calls_after(last, after).await?).into_response())
+    let calls = desk.store.calls_after(last, after).await?;
+    let costs = desk.store.costs(calls.iter().map(|call| call.id).collect()).await?;
+    let shown = calls.into_iter().map(|call| {
+        let cost = costs.get(&call.id).map(|cost| api::Cost {
+            reserved: cost.reserved.to_string(),
+            spent: cost.spent.map(|spent| spent.to_string()),
+        });
+        Shown { call, cost }
+    });
+    Ok(Json(shown.collect::<Vec<_>>()).into_response())
 }
 
 /// Hangs up a call that is under way, or ends a session over the Internet. The record follows when it is over.

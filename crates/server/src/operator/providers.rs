@@ -8,7 +8,7 @@ use axum::response::IntoResponse as _;
 use jiff::{SignedDuration, Timestamp};
 use line::Number;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Answer, Desk, Refused, Window, parse};
 use crate::keys::Whose;
@@ -45,13 +45,9 @@ pub(super) async fn add_provider(State(desk): State<Desk>, body: Result<Json<New
     let mut octets = [0; 32];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
     let token = Token::from_octets(octets);
-    let may_send = new.may_send.iter().map(|right| parse::<Right>("may_send", right)).collect::<Result<Vec<_>, _>>()?;
-    let may_send = may_send.into_iter().map(|right| match right {
-        Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
-        other => other,
-    });
+    let may_send = rights(&desk, &new.may_send)?;
     let provider =
-        Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send: may_send.collect() };
+        Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send, is_disabled: false };
     let url = new.webhook.map(|url| parse::<HttpUrl>("webhook", &url)).transpose()?;
     if url.is_none() && new.webhook_allow_private {
         return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
@@ -72,7 +68,7 @@ pub(super) async fn add_provider(State(desk): State<Desk>, body: Result<Json<New
     let chap = given.or_else(|| made.clone());
     desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook, chap).await?;
     tracing::info!(provider = %provider.name, "provider added");
-    let mut shown = provider_json(&provider);
+    let mut shown = json!(shown(&provider));
     shown["token"] = json!(token.reveal());
     if let Some(made) = made {
         shown["chap_secret"] = json!(made.reveal());
@@ -87,16 +83,28 @@ pub(super) async fn list_providers(State(desk): State<Desk>, window: Result<Quer
     let (last, after) = Window::of(window)?;
     let after = after.map(|after| parse::<Name>("after", &after)).transpose()?;
     let providers = desk.store.providers_after(after, last).await?;
-    Ok(Json(providers.iter().map(provider_json).collect::<Vec<_>>()).into_response())
+    Ok(Json(providers.iter().map(shown).collect::<Vec<_>>()).into_response())
 }
 
-fn provider_json(provider: &Provider) -> Value {
-    let may_send = provider.may_send.iter().map(ToString::to_string).collect::<Vec<_>>();
-    json!({
-        "name": provider.name.to_string(),
-        "number": provider.number.as_ref().map(Number::as_str),
-        "may_send": if may_send.is_empty() { vec!["*".to_owned()] } else { may_send },
-    })
+/// As the operator sees it.
+pub(super) fn shown(provider: &Provider) -> api::Provider {
+    let may_send: Vec<_> = provider.may_send.iter().map(ToString::to_string).collect();
+    api::Provider {
+        name: provider.name.to_string(),
+        number: provider.number.as_ref().map(Number::to_string),
+        may_send: if may_send.is_empty() { vec!["*".to_owned()] } else { may_send },
+        is_disabled: provider.is_disabled,
+    }
+}
+
+/// The rights that these words give.
+pub(super) fn rights(desk: &Desk, may_send: &[String]) -> Result<Vec<Right>, Refused> {
+    let may_send = may_send.iter().map(|right| parse::<Right>("may_send", right));
+    let at_home = |right| match right {
+        Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
+        other => other,
+    };
+    may_send.map(|right| right.map(at_home)).collect()
 }
 
 #[derive(Deserialize)]
@@ -189,6 +197,6 @@ pub(super) async fn remove_provider(
     Ok(Json(json!({ "name": name.to_string(), "waiting": waiting, "cancelled": cancelled })).into_response())
 }
 
-fn no_provider(name: &Name) -> Refused {
+pub(super) fn no_provider(name: &Name) -> Refused {
     Refused::missing("name", format!("no provider is named {name}; `ringup provider list` shows those there are"))
 }

@@ -82,7 +82,10 @@ impl Watch {
 
     async fn add_people(&self) {
         let name = "vending-secret".parse().unwrap();
-        self.store.add_provider(Provider { name, number: None, may_send: vec![] }, TokenHash::of("x")).await.unwrap();
+        self.store
+            .add_provider(Provider { name, number: None, may_send: vec![], is_disabled: false }, TokenHash::of("x"))
+            .await
+            .unwrap();
         let (id, name) = (TerminalId::from_octets([1; 8]), "owner-secret".parse().unwrap());
         let number = Some("5550199".parse().unwrap());
         let terminal = Terminal {

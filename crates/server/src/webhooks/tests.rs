@@ -32,7 +32,7 @@ async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, Mes
         .add_terminal(Terminal { id, name, number: None, address: None, trusted_by: TrustedBy::default(), connection })
         .await
         .unwrap();
-    let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider_with(provider.clone(), TokenHash::of("x"), Some(webhook), None).await.unwrap();
     let id = accept(&store, "vending").await;
     (store, id)
@@ -328,12 +328,12 @@ async fn a_webhook_that_does_not_answer_keeps_no_other_provider_waiting() {
     // As many that are silent as there are places but for two.
     for number in 0..(TRIES_AT_ONCE - EXTRA_TRIES) / PLACES_FIRST - 1 {
         let name = format!("silent-{number}");
-        let provider = Provider { name: name.parse().unwrap(), number: None, may_send: vec![] };
+        let provider = Provider { name: name.parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
         let hook = Some(webhook(&silent_url, true));
         store.add_provider_with(provider, TokenHash::of(&name), hook, None).await.unwrap();
         settle(&store, &name, 3).await;
     }
-    let provider = Provider { name: "well".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "well".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider_with(provider, TokenHash::of("y"), Some(webhook(&url, true)), None).await.unwrap();
     settle(&store, "vending", 100).await;
     settle(&store, "well", 100).await;

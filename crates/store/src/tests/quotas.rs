@@ -10,7 +10,7 @@ fn keyed(content: &[u8], key: &str) -> NewMessage {
 
 async fn limited(folder: &TempDir, quotas: Quotas) -> Store {
     let store = open_with_owner(folder).await.with_quotas(quotas);
-    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider(provider, TokenHash::of("rup_x")).await.unwrap();
     store
 }

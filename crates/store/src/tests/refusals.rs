@@ -162,7 +162,8 @@ async fn a_rest_that_a_wrong_clock_has_made_ends_when_the_clock_is_right() {
 async fn what_was_to_be_told_by_a_clock_that_was_ahead_is_told_when_it_is_right() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: Vec::new() };
+    let provider =
+        Provider { name: "vending-1".parse().unwrap(), number: None, may_send: Vec::new(), is_disabled: false };
     let webhook = model::webhook::Webhook {
         url: "https://provider.example/verdicts".parse().unwrap(),
         secret: model::webhook::WebhookSecret::from_octets([7; 32]),

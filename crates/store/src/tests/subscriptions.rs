@@ -121,7 +121,7 @@ async fn a_subscriber_for_whom_too_much_waits_fails_alone_and_says_why() {
     let quotas = Quotas { terminal: quota, provider: Quota { messages: 9, octets: 9000 } };
     let store = open_with_owner(&folder).await.with_quotas(quotas);
     store.add_terminal(second()).await.unwrap();
-    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider(provider, TokenHash::of("x")).await.unwrap();
     store.accept(message(b"first", &[owner().id]), Timestamp::now()).await.unwrap();
     let accepted = store

@@ -6,7 +6,7 @@ use super::*;
 
 fn vending(number: Option<&str>) -> Provider {
     let number = number.map(|number| number.parse().unwrap());
-    Provider { name: "vending-1".parse().unwrap(), number, may_send: vec!["tel:".parse().unwrap()] }
+    Provider { name: "vending-1".parse().unwrap(), number, may_send: vec!["tel:".parse().unwrap()], is_disabled: false }
 }
 
 async fn with_provider(folder: &TempDir) -> Store {

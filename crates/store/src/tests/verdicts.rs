@@ -47,7 +47,7 @@ async fn the_database_itself_refuses_a_second_verdict() {
 async fn of_all_verdicts_that_race_for_an_envelope_one_stands_and_the_counts_agree() {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider(provider, TokenHash::of("rup_x")).await.unwrap();
     for round in 0..20 {
         let new = NewMessage { handling: replacing(b"x", "level").handling, ..expiring(b"x", soon()) };

@@ -466,7 +466,7 @@ async fn many_items_are_answered_one_by_one_and_what_a_terminal_takes_counts_at_
 #[tokio::test]
 async fn an_item_whose_acknowledgement_was_lost_comes_again_and_is_one_message() {
     let scene = Scene::new(Habit::Stores).await;
-    let sender = Provider { name: "gauges".parse().unwrap(), number: None, may_send: vec![] };
+    let sender = Provider { name: "gauges".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     scene.store.add_provider(sender.clone(), TokenHash::of("x")).await.unwrap();
     assert!(scene.store.set_sender(scene.terminal.id, Some(sender.name)).await.unwrap());
     assert!(!scene.store.set_sender(scene.terminal.id, Some("nobody".parse().unwrap())).await.unwrap());

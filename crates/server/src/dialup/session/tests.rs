@@ -148,8 +148,12 @@ async fn ended(task: &mut JoinSet<Served>) -> (String, Showing) {
 }
 
 async fn provider(scene: &Scene) -> Peer {
-    let provider =
-        Provider { name: "vending".parse().unwrap(), number: Some("301".parse().unwrap()), may_send: vec![] };
+    let provider = Provider {
+        name: "vending".parse().unwrap(),
+        number: Some("301".parse().unwrap()),
+        may_send: vec![],
+        is_disabled: false,
+    };
     scene.store.add_provider(provider.clone(), TokenHash::of("token")).await.unwrap();
     Peer::Provider(provider, None)
 }

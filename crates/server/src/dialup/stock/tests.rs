@@ -162,7 +162,8 @@ impl Scene {
         };
         store.add_terminal(terminal.clone()).await.unwrap();
         assert_eq!(store.terminal(terminal.id).await.unwrap().as_ref(), Some(&terminal), "it survives the store");
-        let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![] };
+        let provider =
+            Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
         store.add_provider(provider, TokenHash::of("x")).await.unwrap();
         let line: Name = "line-1".parse().unwrap();
         let record = CallRecord::begin(

@@ -67,7 +67,7 @@ impl Web {
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let quota = Quota { messages, ..Quotas::default().provider };
         let store = store.with_quotas(Quotas { provider: quota, ..Quotas::default() });
-        let provider = Provider { name: "feeds".parse().unwrap(), number: None, may_send: vec![] };
+        let provider = Provider { name: "feeds".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
         store.add_provider(provider, TokenHash::of("token")).await.unwrap();
         let (due_sender, due) = mpsc::channel(1000);
         let (mut serving, shutdown, metrics) = (JoinSet::new(), CancellationToken::new(), Metrics::default());
@@ -402,7 +402,7 @@ async fn a_feed_is_read_as_soon_as_its_provider_is_there_and_when_it_is_wanted()
     readings.spawn(async move { reader.keep_reading(&reading.0[0].0, &reading.0[0].1).await });
     tokio::task::yield_now().await;
     assert!(web.asked.lock().unwrap().is_empty(), "nothing is fetched before");
-    let provider = Provider { name: "late".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "late".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider(provider, TokenHash::of("late")).await.unwrap();
     let until_asked = async |times: usize| {
         while web.asked.lock().unwrap().len() < times || web.sent().await.is_empty() {

@@ -51,7 +51,7 @@ impl Port {
         }
         for (name, rights) in providers {
             let may_send = rights.iter().map(|right| right.parse().unwrap()).collect();
-            let provider = Provider { name: name.parse().unwrap(), number: None, may_send };
+            let provider = Provider { name: name.parse().unwrap(), number: None, may_send, is_disabled: false };
             store.add_provider(provider, TokenHash::of(name)).await.unwrap();
         }
         let (due_sender, due) = mpsc::channel(1000);

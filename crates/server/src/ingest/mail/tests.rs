@@ -68,7 +68,7 @@ impl Port {
             store.add_terminal(terminal).await.unwrap();
         }
         let may_send = rights.iter().map(|right| right.parse().unwrap()).collect();
-        let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send };
+        let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send, is_disabled: false };
         store.add_provider(provider, TokenHash::of("token")).await.unwrap();
         let (due_sender, due) = mpsc::channel(1000);
         let (mut serving, shutdown, metrics) = (JoinSet::new(), CancellationToken::new(), Metrics::default());
@@ -162,7 +162,7 @@ async fn a_provider_that_is_missing_is_an_alarm_until_it_is_there() {
     };
     tokio::time::pause();
     stands(1).await;
-    let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send: Vec::new() };
+    let provider = Provider { name: "mail".parse().unwrap(), number: None, may_send: Vec::new(), is_disabled: false };
     port.store.add_provider(provider, TokenHash::of("token")).await.unwrap();
     stands(0).await;
 }
@@ -469,7 +469,8 @@ async fn a_token_that_is_taken_back_while_a_mail_comes_is_good_for_nothing() {
     use base64::Engine as _;
     for is_removed in [false, true] {
         let port = Port::open_secure(certificate()).await;
-        let submitter = Provider { name: "office".parse().unwrap(), number: None, may_send: vec![] };
+        let submitter =
+            Provider { name: "office".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
         port.store.add_provider(submitter, TokenHash::of("office")).await.unwrap();
         let plain = base64::engine::general_purpose::STANDARD.encode("\0anybody\0office");
         let mut stream = secured(&port, b"EHLO x\r\nSTARTTLS\r\n").await;

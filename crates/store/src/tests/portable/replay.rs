@@ -30,7 +30,7 @@ fn trace(event: TraceEvent<'_>) {
 async fn operate(store: &Store, now: Timestamp) {
     store.add_terminal(owner()).await.unwrap();
     store.register(owner().id, PublicKey::from_octets([1; 32]), now).await.unwrap();
-    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![] };
+    let provider = Provider { name: "vending-1".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
     store.add_provider(provider, TokenHash::of("rup_x")).await.unwrap();
     let [plain, first, second, expiring] =
         [b"plain", b"first", b"secon", b"expir"].map(|text| message(text, &[owner().id]));
