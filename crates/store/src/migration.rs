@@ -82,4 +82,34 @@ mod tests {
             assert!(schema(&db).is_empty());
         }
     }
+
+    #[test]
+    fn what_was_under_way_and_spent_before_servers_had_ids_is_of_the_one_server() {
+        let db = Connection::open_in_memory().unwrap();
+        let owners = STEPS.iter().position(|step| step.contains("CREATE TABLE servers")).unwrap();
+        for step in &STEPS[..owners] {
+            db.execute_batch(step).unwrap();
+        }
+        db.pragma_update(None, "user_version", i64::try_from(owners).unwrap()).unwrap();
+        db.execute_batch(
+            "INSERT INTO terminals (id, name, connection, connection_call) VALUES ('t', 'owner', 'calling', 'c'), ('u', 'other', 'down', NULL);
+             INSERT INTO calls (id, direction, line, number, party, placed_at, ended_at) VALUES
+               ('c', 'outgoing', 'l', '1', 'owner', 1, NULL), ('d', 'outgoing', 'l', '1', 'owner', 1, 2);
+             INSERT INTO reservations VALUES
+               ('c', '2026-11-24', 'owner', 'maker', 'l', 100, NULL), ('d', '2026-11-24', 'owner', NULL, 'l', 100, 30);",
+        )
+        .unwrap();
+        migrate(&db).unwrap();
+        let read = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(
+            read("SELECT group_concat(id || ' ' || owner || ' ' || epoch) FROM terminals WHERE owner IS NOT NULL"),
+            "t server 0"
+        );
+        assert_eq!(
+            read("SELECT group_concat(id || ' ' || owner || ' ' || epoch) FROM calls WHERE owner IS NOT NULL"),
+            "c server 0"
+        );
+        let spending = "SELECT group_concat(account || ' ' || amount, ', ' ORDER BY account) FROM spending WHERE day = '2026-11-24'";
+        assert_eq!(read(spending), "line l 130, provider maker 100, server 130, terminal owner 130");
+    }
 }
