@@ -19,7 +19,9 @@
 //!
 //! Hours hold for urgent messages, too: no terminal is called outside them.
 
+mod after;
 mod avoided;
+mod event;
 mod explain;
 mod lines;
 mod queue;
@@ -37,16 +39,16 @@ use delivery::{MessageId, TerminalId, Urgency};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
+pub use event::{Input, Output};
 pub use explain::{Waiting, Why};
 pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
 pub use series::REDIALS_MAX;
 pub use terminal::Rest;
 
-use avoided::{Avoidance, Avoided};
+use avoided::Avoided;
 use lines::{LineIndex, Lines, Wish};
 use model::call::Via;
-use model::directory::Name;
-use model::outcome::{Outcome, Retry};
+use model::outcome::Outcome;
 use queue::Queue;
 use series::Series;
 use silence::Silence;
@@ -74,108 +76,6 @@ const HANG_UP_GUARD: Duration = Duration::from_secs(2);
 
 /// Numbers whose redials count are looked through so often, and those that are over forgotten.
 const SERIES_SWEEP: Duration = Duration::from_secs(3600);
-
-/// One input of [`Dispatch`].
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// This line can place a call.
-    LineFree(Name),
-    /// This line cannot: an incoming call has it, or it is out of order.
-    LineTaken(Name),
-    /// Something waits for a terminal.
-    Due(Demand),
-    /// The call to this terminal that was wanted last is dialled.
-    Dialled(TerminalId),
-    /// A terminal's connected notice has come, over the call on a line, whoever placed it, or without one.
-    Connected {
-        /// The terminal.
-        terminal: TerminalId,
-        /// What it came over.
-        via: Via,
-    },
-    /// A terminal's call, or the attempt, on a line is over, or its session without one.
-    Ended {
-        /// The terminal.
-        terminal: TerminalId,
-        /// What it went over.
-        via: Via,
-        /// How.
-        outcome: Outcome,
-    },
-    /// The operator has a terminal called again.
-    Resume(TerminalId),
-    /// The operator has a terminal called no more. What waits for it goes on waiting; a call that is under way goes on.
-    Pause(TerminalId),
-    /// The cause of a terminal's failures may be gone: a pause after one is over now. All else that it waits for stays.
-    Mended(TerminalId),
-    /// An alarm is wanted when a terminal is not reached for so long.
-    Watch {
-        /// The terminal.
-        terminal: TerminalId,
-        /// How long; `None`: no alarm.
-        after: Option<Duration>,
-        /// How long it has not been reached already.
-        silent_for: Duration,
-    },
-    /// A call from before the start, so long ago, that was not answered: it counts for the redial rules.
-    CalledBefore {
-        /// The terminal.
-        terminal: TerminalId,
-        /// Since it was placed.
-        ago: Duration,
-    },
-    /// A call from before the start, whose end was not seen, may still be ending at the terminal: it is left alone for so long.
-    HungUp {
-        /// The terminal.
-        terminal: TerminalId,
-        /// How long.
-        guard: Duration,
-    },
-    /// The instant of the last [`Output::Timeout`] has come.
-    Deadline,
-}
-
-/// What dispatch wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Call this terminal on this line.
-    PlaceCall {
-        /// The terminal.
-        terminal: TerminalId,
-        /// The line, which is handed out with it.
-        line: Name,
-    },
-    /// Bring this terminal, which is connected, what waits for it.
-    Deliver(TerminalId),
-    /// This terminal was rung and did not come in time.
-    NoSession(TerminalId),
-    /// Leave this message out: the sessions with this terminal break with it.
-    Quarantine {
-        /// The terminal.
-        terminal: TerminalId,
-        /// The message.
-        message: MessageId,
-    },
-    /// Calls on this line fail for a fault of its own, or do so no longer.
-    LineSuspect {
-        /// The line.
-        line: Name,
-        /// Why it has become suspect; `None`: a call on it was good.
-        why: Option<String>,
-    },
-    /// This terminal has been silent for too long, or is not any more.
-    Silent {
-        /// The terminal.
-        terminal: TerminalId,
-        /// Raised, or cleared.
-        is_raised: bool,
-    },
-    /// Nothing more now. Feed the next input, at the latest a [`Input::Deadline`] at `at`.
-    Timeout {
-        /// When to wake; `None`: only input wakes.
-        at: Option<Instant>,
-    },
-}
 
 /// The state of every terminal that is not idle, and of every line. Feed one input, drain [`Dispatch::poll_output`] to
 /// [`Output::Timeout`], then feed the next.
@@ -424,86 +324,10 @@ impl Dispatch {
         self.after(id, line, outcome, now);
     }
 
-    /// What a call's end means for the next.
-    fn after(&mut self, id: TerminalId, line: Option<LineIndex>, outcome: &Outcome, now: Moment) {
-        let RetryRules { first, longest, redials, session_wait } = self.retry;
-        match outcome.retry() {
-            Retry::None => {
-                self.terminals.remove(&id);
-                if outcome.is_good() {
-                    self.series.remove(&id);
-                    self.suspects.cleared(id);
-                }
-            }
-            Retry::AwaitSession => {
-                let comes_until = now.at + session_wait;
-                if let Some(line) = line {
-                    self.avoided.rung(id, line, comes_until);
-                }
-                self.rest(id, comes_until, Rest::Session);
-            }
-            Retry::OtherLine | Retry::LineRests => self.enqueue(id),
-            Retry::Pause => self.rest(id, now.at + first, Rest::BackingOff),
-            Retry::OnceADay => {
-                let pause = self.pause(id, first.saturating_mul(LONG), ONCE_A_DAY);
-                self.rest(id, now.at + pause, Rest::BackingOff);
-            }
-            Retry::BackOff => {
-                let pause = self.pause(id, first, longest);
-                self.rest(id, now.at + pause, Rest::BackingOff);
-            }
-            Retry::RedialLimit | Retry::LineRefuses => {
-                let is_limit = *outcome == Outcome::RedialLimited;
-                let why = if is_limit { Avoidance::NotYet } else { Avoidance::Refused };
-                if let Some(line) = line {
-                    self.avoided.avoid(id, line, why, now.at + redials.modem_pause);
-                }
-                if self.has_other_line(id) {
-                    self.enqueue(id);
-                } else if outcome.retry() == Retry::RedialLimit {
-                    let until = self.avoided.first_end(id).unwrap_or(now.at + redials.modem_pause);
-                    self.rest(id, until, Rest::ModemLimit);
-                } else {
-                    // No line dials it: it is the number.
-                    self.avoided.forget_all(id);
-                    let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
-                    self.rest(id, now.at + pause, Rest::BackingOff);
-                }
-            }
-            Retry::BackOffLong => {
-                let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
-                self.rest(id, now.at + pause, Rest::BackingOff);
-            }
-            Retry::NotBefore(wait) => {
-                let pause = self.pause(id, first, longest).max(wait);
-                self.rest(id, now.at + pause, Rest::BackingOff);
-            }
-            Retry::NextBudget(wait) => {
-                // Not all at once at midnight.
-                let pause = wait + first.mul_f64(self.fraction());
-                self.rest(id, now.at + pause, Rest::Budget);
-            }
-            Retry::Never => {
-                if let Some(terminal) = self.terminals.get_mut(&id) {
-                    terminal.state = State::Paused;
-                }
-            }
-        }
-    }
-
     /// Whether a terminal has a line that it does not avoid.
     fn has_other_line(&self, id: TerminalId) -> bool {
         let Some(terminal) = self.terminals.get(&id) else { return false };
         self.lines.has_other(terminal.route(), id, &self.avoided)
-    }
-
-    /// Doubled with each failure; up to a fifth less, so that terminals that failed together are not called together.
-    fn pause(&mut self, id: TerminalId, first: Duration, longest: Duration) -> Duration {
-        let series = self.series.entry(id).or_default();
-        series.failures = series.failures.saturating_add(1);
-        let doubled = first.saturating_mul(1 << (series.failures - 1).min(20));
-        let pause = doubled.min(longest);
-        pause - pause.mul_f64(0.2 * self.fraction())
     }
 
     /// How long what waits can wait for a lower price.

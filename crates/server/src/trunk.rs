@@ -22,6 +22,7 @@
 pub(crate) mod away;
 mod figures;
 pub(crate) mod information;
+mod link_away;
 pub(crate) mod proxy;
 #[cfg(test)]
 mod proxy_corpus;

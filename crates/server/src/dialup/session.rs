@@ -1,11 +1,14 @@
 //! One call's link: PPP, the two ports that are open to the far end, the connected notice, proof, the delivery.
 
+mod connected;
+mod peer;
+
 use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use delivery::Preamble;
 use delivery::proof::Secured;
-use delivery::{Preamble, TerminalId};
 use jiff::Timestamp;
 use line::{Call, CallId, Number};
 use link::{
@@ -18,18 +21,20 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use connected::Connected;
+pub(crate) use peer::Peer;
+
 use super::deliver::{Broken, Delivery, Tally, deliver};
 use super::line_task::{SessionResult, Showing};
 use super::open_link::{Gone, OpenLink, OwnLink};
 use super::stock::{self, FarEnd, StockDelivery};
-use super::{Allowance, Connection, Report, Shared};
-use crate::keys::{Admission, Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession, Whose};
+use super::{Allowance, Report, Shared};
+use crate::keys::{Admission, Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession};
 use calling::ledger::HANG_UP_GUARD;
 use model::call::Direction;
 use model::causes::with_causes;
-use model::directory::{ChapSecret, Name, Stock, StockTrust, Terminal};
+use model::directory::{Name, Stock, StockTrust, Terminal};
 use model::outcome::Outcome;
-use model::provider::Provider;
 
 /// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
@@ -70,49 +75,6 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is said of a caller that was spaced, and heard for a moment only.
 const SPACED: &str = "not in the time that a caller has who did not prove itself before";
-
-/// Whom the number belongs to that we called or that calls.
-#[derive(Debug)]
-pub(crate) enum Peer {
-    Terminal(Terminal),
-    /// And what it has to pass CHAP with, if that is demanded.
-    Provider(Provider, Option<ChapSecret>),
-}
-
-impl Peer {
-    pub(crate) fn name(&self) -> &Name {
-        match self {
-            Self::Terminal(terminal) => &terminal.name,
-            Self::Provider(provider, _) => &provider.name,
-        }
-    }
-
-    pub(crate) fn terminal(&self) -> Option<&Terminal> {
-        match self {
-            Self::Terminal(terminal) => Some(terminal),
-            Self::Provider(..) => None,
-        }
-    }
-
-    /// Whose sessions these are.
-    fn whose(&self) -> Whose {
-        match self {
-            Self::Terminal(terminal) => Whose::Terminal(terminal.id),
-            Self::Provider(provider, _) => Whose::Provider(provider.name.clone()),
-        }
-    }
-
-    /// What it has to pass CHAP with: without, it has no link, whoever called.
-    pub(crate) fn chap(&self) -> Option<&ChapSecret> {
-        match self {
-            Self::Terminal(terminal) => match &terminal.trusted_by.stock()?.trust {
-                StockTrust::Chap(secret) => Some(secret),
-                StockTrust::NumberOnly => None,
-            },
-            Self::Provider(_, secret) => secret.as_ref(),
-        }
-    }
-}
 
 /// One call's link.
 pub(crate) struct Session {
@@ -660,46 +622,6 @@ impl Proving {
     async fn end(proving: &mut Option<Self>) -> Option<Admitted> {
         let Some(Self { admission, until, .. }) = proving else { return std::future::pending().await };
         timeout_at(*until, admission.wait()).await.ok().flatten()
-    }
-}
-
-/// While this lives, the terminal is in the list of those to be notified. There is one connection of a terminal: a new one
-/// replaces the old, which may be dead without knowing it.
-pub(crate) struct Connected {
-    shared: Arc<Shared>,
-    terminal: TerminalId,
-    replaced: CancellationToken,
-}
-
-impl Connected {
-    /// `due` is what the terminal's delivery waits on.
-    pub(crate) fn new(shared: &Arc<Shared>, admitted: &Admitted, due: Arc<Notify>) -> Self {
-        let terminal = admitted.terminal();
-        let replaced = CancellationToken::new();
-        let entry = Connection { due, replaced: replaced.clone() };
-        let before = shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, entry);
-        if let Some(before) = before {
-            before.replaced.cancel();
-        }
-        shared.came.notify_waiters();
-        Self { shared: shared.clone(), terminal, replaced }
-    }
-
-    /// Waits until the terminal has connected anew; for ever, if it is not connected.
-    pub(crate) async fn replaced(connected: &Option<Self>) {
-        match connected {
-            Some(connected) => connected.replaced.cancelled().await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        let mut connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.replaced.is_cancelled() {
-            connected.remove(&self.terminal);
-        }
     }
 }
 

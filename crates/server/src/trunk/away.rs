@@ -7,8 +7,6 @@
 //!     └─ not told of on a later trunk ───────► Missing does not know the call, or its time being over, settles a call
 //! ```
 
-use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,21 +15,20 @@ use delivery::TerminalId;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use line::{CallId, Ring};
-use link::Counters;
 use serde_json::json;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::figures::{self, Known};
 use super::information::{LineAway, NotDone, Pop};
+use super::link_away::LinkAway;
 use super::proxy::ProxyHeader;
 use super::tunnel::Tunnel;
 use super::words::{CallState, Ended, FarEnd, LinkUp, PlaceCall};
 use crate::dialup::line_task::{Attempt, Showing};
-use crate::dialup::open_link::{Gone, OpenLink};
+use crate::dialup::open_link::OpenLink;
 use crate::dialup::session::{Peer, Served, Session};
 use crate::dialup::{Allowance, DialOrder, Report};
-use crate::keys::Admitted;
 use calling::UNSEEN;
 use model::call::{CallRecord, Direction};
 use model::directory::Name;
@@ -49,9 +46,6 @@ const LINE_DELAY: Duration = Duration::from_millis(60);
 
 /// Connections of a far end that wait to be taken.
 const WAITING_MAX: usize = 8;
-
-/// How long the word about a call may come behind the end of a stream on it.
-const WORD_WAIT: Duration = Duration::from_secs(2);
 
 /// Between two tries to hang up.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -172,82 +166,6 @@ impl Away {
             _ => false,
         }
     }
-}
-
-/// The link of a call at a dial-up server.
-struct LinkAway {
-    pop: Arc<Pop>,
-    call: CallId,
-    up: LinkUp,
-    told: watch::Receiver<Told>,
-    submissions: Mutex<mpsc::Receiver<Tunnel>>,
-    notices: Mutex<mpsc::Receiver<Tunnel>>,
-    proved: Notify,
-}
-
-impl OpenLink for LinkAway {
-    type Stream = Tunnel;
-
-    async fn submission(&self) -> io::Result<Tunnel> {
-        self.submissions.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    async fn notice(&self) -> io::Result<Tunnel> {
-        self.notices.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    async fn connect(&self, port: u16) -> io::Result<Tunnel> {
-        self.pop.open(&format!("/calls/{}/open/{port}", self.call)).await.map_err(io::Error::other)
-    }
-
-    async fn gone(&self) -> Gone {
-        let mut told = self.told.clone();
-        let is_gone = |told: &Told| !matches!(told, Told::Up(_));
-        let Ok(told) = told.wait_for(is_gone).await else { return gone("the server is stopping") };
-        match &*told {
-            Told::Ended(ended) => {
-                let why = format!("link ended: {}", ended.outcome());
-                Gone { why, is_orderly: ended.is_orderly(), is_lost: ended.is_lost() }
-            }
-            Told::Missing => gone("the dial-up server does not know the call any more"),
-            Told::Begun | Told::Up(_) | Told::Lost => gone("the connection to the dial-up server was lost"),
-        }
-    }
-
-    /// A stream is lost before the dial-up server's word about the call is here: they are different streams.
-    async fn lost(&self) -> Option<Gone> {
-        timeout(WORD_WAIT, self.gone()).await.ok()
-    }
-
-    /// The dial-up server hangs up on a silent far end by itself.
-    async fn silent(&self, _limit: Duration) {
-        std::future::pending::<()>().await;
-    }
-
-    fn address(&self) -> Option<Ipv4Addr> {
-        Some(self.up.address)
-    }
-
-    fn rate_bps(&self) -> u32 {
-        self.up.rate_bps
-    }
-
-    /// Those of the link's coming up: the call's are told at its end.
-    fn counters(&self) -> Counters {
-        let LinkUp { octets_out, octets_in, flights, .. } = self.up;
-        Counters { octets_out, octets_in, flights, ..Counters::default() }
-    }
-
-    fn proved(&self, _admitted: &Admitted) {
-        self.proved.notify_one();
-    }
-
-    /// It is hung up when the session is over, which it is then.
-    fn hang_up(&self) {}
-}
-
-fn gone(why: &str) -> Gone {
-    Gone { why: why.to_owned(), is_orderly: false, is_lost: true }
 }
 
 /// A call that is being worked on here.
@@ -611,6 +529,8 @@ fn far_end(peer: &Peer) -> FarEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn away() -> (Away, Course) {

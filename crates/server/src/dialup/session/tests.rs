@@ -8,8 +8,10 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use super::super::scene::Scene;
 use super::*;
+use crate::keys::Whose;
 use model::call::CallRecord;
 use model::directory::Name;
+use model::provider::Provider;
 use model::provider::TokenHash;
 
 /// Longer than any wait of a session's.
