@@ -1,6 +1,7 @@
 //! One call's link: PPP, the two ports that are open to the far end, the connected notice, proof, the delivery.
 
 mod connected;
+mod course;
 mod peer;
 
 use std::net::Ipv4Addr;
@@ -22,6 +23,9 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use connected::Connected;
+pub(crate) use course::Served;
+pub(super) use course::outcome;
+use course::{Course, Proving};
 pub(crate) use peer::Peer;
 
 use super::deliver::{Broken, Delivery, Tally, deliver};
@@ -29,7 +33,7 @@ use super::line_task::{SessionResult, Showing};
 use super::open_link::{Gone, OpenLink, OwnLink};
 use super::stock::{self, FarEnd, StockDelivery};
 use super::{Allowance, Report, Shared};
-use crate::keys::{Admission, Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession};
+use crate::keys::{Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession};
 use calling::ledger::HANG_UP_GUARD;
 use model::call::Direction;
 use model::causes::with_causes;
@@ -562,68 +566,6 @@ async fn ready<F: Future + Unpin>(waited_for: &mut Option<F>) -> F::Output {
 
 /// How a delivery ended.
 type Ended = Result<Result<Tally, Broken>, JoinError>;
-
-/// What a call has come to so far.
-struct Course {
-    /// The far end has shown a provider's token.
-    is_recognised: bool,
-    /// A terminal was admitted.
-    is_admitted: bool,
-    /// It has shown what it takes, admitted or not: it may have been too late, or revoked.
-    has_shown: bool,
-}
-
-impl Course {
-    fn is_proved(&self) -> bool {
-        self.is_recognised || self.is_admitted
-    }
-}
-
-/// How a link was served.
-pub(crate) struct Served {
-    pub(crate) outcome: Outcome,
-    pub(crate) showing: Showing,
-}
-
-/// How the call counts: by its delivery, if there was one.
-pub(super) fn outcome(finished: Option<Ended>, otherwise: Outcome) -> Outcome {
-    match finished {
-        // Nothing says when that call is over: it is looked at again, but not at once.
-        Some(Ok(Ok(Tally { held: 1.., .. }))) => Outcome::OurFault("another call has a message still".into()),
-        Some(Ok(Ok(Tally { refused: 0, unreadable: 0, .. }))) => Outcome::Completed,
-        Some(Ok(Ok(Tally { delivered, refused, unreadable, .. }))) => {
-            Outcome::MessagesRefused { delivered, refused, unreadable }
-        }
-        Some(Ok(Err(broken))) => {
-            let why = broken.to_string();
-            match broken {
-                Broken::Session { under_way, .. } | Broken::Stock { under_way, .. } => {
-                    Outcome::SessionLost { why, delivering: under_way }
-                }
-                Broken::PutOff { why, wait } => Outcome::PutOff { why, wait },
-                Broken::NotAdmitted(NotAdmitted::Store(_)) | Broken::Store(_) => Outcome::OurFault(why),
-                Broken::NotAdmitted(_) => Outcome::NotProved(why),
-            }
-        }
-        Some(Err(_)) => Outcome::OurFault("delivery failed".into()),
-        None => otherwise,
-    }
-}
-
-/// A terminal that has said who it is and not proved it yet.
-struct Proving {
-    admission: Admission,
-    until: tokio::time::Instant,
-    due: Arc<Notify>,
-}
-
-impl Proving {
-    /// Waits until it is admitted. `None`: it is not, or not in time. May be dropped and called again.
-    async fn end(proving: &mut Option<Self>) -> Option<Admitted> {
-        let Some(Self { admission, until, .. }) = proving else { return std::future::pending().await };
-        timeout_at(*until, admission.wait()).await.ok().flatten()
-    }
-}
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
