@@ -10,17 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::geteuid;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use machines::hex;
-use workshop::{Workshop, lay_out_tools, programs, said, shell};
+use workshop::{Workshop, programs, said};
 
-use crate::guests::{self, Guest, peers};
+use crate::guests::peers;
 use crate::unpacked;
-use crate::village::{Plan, Village, awkward_content};
+use crate::village::awkward_content;
 
 const GUIDE: &str = include_str!("../../../../docs/guides/medium.md");
 
