@@ -31,7 +31,10 @@ pub(crate) struct Set<'a> {
 impl Set<'_> {
     /// The first file of the set that is not in `root`.
     pub(crate) fn missing(&self, root: &Path) -> Option<&str> {
-        self.packages.iter().map(|(_, file)| *file).find(|file| !root.join(file).exists())
+        self.packages
+            .iter()
+            .map(|(_, file)| *file)
+            .find(|file| !root.join(file).exists())
     }
 }
 
@@ -39,14 +42,25 @@ impl Set<'_> {
 ///
 /// # Errors
 /// If it cannot be had: what needs it would fail.
-pub(crate) fn unpack(workspace: &Workspace, name: &str, set: &Set<'_>, root: &Path) -> anyhow::Result<()> {
+pub(crate) fn unpack(
+    workspace: &Workspace,
+    name: &str,
+    set: &Set<'_>,
+    root: &Path,
+) -> anyhow::Result<()> {
     if set.missing(root).is_none() {
         return Ok(());
     }
-    let packages = set.packages.iter().map(|(package, _)| *package).collect::<Vec<_>>().join(", ");
+    let packages = set
+        .packages
+        .iter()
+        .map(|(package, _)| *package)
+        .collect::<Vec<_>>()
+        .join(", ");
     eprintln!("== {name}: fetching {packages} and what they need, once");
-    crate::step::timed(name, || fetch_into(workspace, set, root))
-        .with_context(|| format!("{name} could not be fetched (it takes apt-get and dpkg-deb, as Debian has them)"))
+    crate::step::timed(name, || fetch_into(workspace, set, root)).with_context(|| {
+        format!("{name} could not be fetched (it takes apt-get and dpkg-deb, as Debian has them)")
+    })
 }
 
 fn fetch_into(workspace: &Workspace, set: &Set<'_>, root: &Path) -> anyhow::Result<()> {
@@ -62,7 +76,10 @@ fn fetch_into(workspace: &Workspace, set: &Set<'_>, root: &Path) -> anyhow::Resu
         workspace.output(unpack)?;
         let mut control = Command::new("dpkg-deb");
         control.arg("-f").arg(&package);
-        status += &format!("{}\nStatus: install ok installed\n\n", workspace.output(control)?.trim_end());
+        status += &format!(
+            "{}\nStatus: install ok installed\n\n",
+            workspace.output(control)?.trim_end()
+        );
     }
     // What a dpkg that runs in there would know of them.
     fs::create_dir_all(unpacked.join("var/lib/dpkg"))?;
@@ -81,7 +98,11 @@ fn fetch_into(workspace: &Workspace, set: &Set<'_>, root: &Path) -> anyhow::Resu
 }
 
 /// Downloads a set's packages into a folder below `scratch`; gives their files.
-pub(crate) fn download(workspace: &Workspace, set: &Set<'_>, scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn download(
+    workspace: &Workspace,
+    set: &Set<'_>,
+    scratch: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
     let mut apt = Apt::new(workspace, set, scratch)?;
     if let Some(suite) = set.suite {
         apt.turn_to(suite, scratch)?;
@@ -96,7 +117,9 @@ pub(crate) fn download(workspace: &Workspace, set: &Set<'_>, scratch: &Path) -> 
     if let Err(error) = files {
         return Err(updated.err().unwrap_or(error));
     }
-    fs::read_dir(&apt.packages)?.map(|file| Ok(file?.path())).collect()
+    fs::read_dir(&apt.packages)?
+        .map(|file| Ok(file?.path()))
+        .collect()
 }
 
 /// apt with lists and state of its own.
@@ -109,8 +132,13 @@ struct Apt<'a> {
 
 impl<'a> Apt<'a> {
     fn new(workspace: &'a Workspace, set: &Set<'_>, scratch: &Path) -> anyhow::Result<Self> {
-        let [state, cache, packages] = ["state", "cache", "packages"].map(|name| scratch.join(name));
-        for folder in [state.join("lists/partial"), cache.join("archives/partial"), packages.clone()] {
+        let [state, cache, packages] =
+            ["state", "cache", "packages"].map(|name| scratch.join(name));
+        for folder in [
+            state.join("lists/partial"),
+            cache.join("archives/partial"),
+            packages.clone(),
+        ] {
             fs::create_dir_all(folder)?;
         }
         let status = state.join("status");
@@ -129,24 +157,41 @@ impl<'a> Apt<'a> {
             let mut own = Command::new("dpkg");
             own.arg("--print-architecture");
             let own = workspace.output(own)?;
-            options.extend([own.trim(), foreign].map(|architecture| format!("APT::Architectures::={architecture}")));
+            options.extend(
+                [own.trim(), foreign]
+                    .map(|architecture| format!("APT::Architectures::={architecture}")),
+            );
         }
-        Ok(Self { workspace, options, packages })
+        Ok(Self {
+            workspace,
+            options,
+            packages,
+        })
     }
 
     /// Has it read one suite of the mirror that the machine takes Debian from.
     fn turn_to(&mut self, suite: &str, scratch: &Path) -> anyhow::Result<()> {
-        self.workspace.output(self.command("apt-get", &["update"]))?;
+        self.workspace
+            .output(self.command("apt-get", &["update"]))?;
         let format = "$(ORIGIN)\t$(LABEL)\t$(COMPONENT)\t$(REPO_URI)";
-        let targets = self.command("apt-get", &["indextargets", "--format", format, "Created-By: Packages"]);
+        let targets = self.command(
+            "apt-get",
+            &["indextargets", "--format", format, "Created-By: Packages"],
+        );
         let targets = self.workspace.output(targets)?;
-        let mirror = debian_mirror(&targets).context("this machine has no mirror of Debian among its sources")?;
-        let keys =
-            if Path::new(DEBIANS_KEYS).exists() { format!("[signed-by={DEBIANS_KEYS}] ") } else { String::new() };
+        let mirror = debian_mirror(&targets)
+            .context("this machine has no mirror of Debian among its sources")?;
+        let keys = if Path::new(DEBIANS_KEYS).exists() {
+            format!("[signed-by={DEBIANS_KEYS}] ")
+        } else {
+            String::new()
+        };
         let file = scratch.join("sources.list");
         fs::write(&file, format!("deb {keys}{mirror} {suite} main\n"))?;
-        self.options.push(format!("Dir::Etc::sourcelist={}", file.display()));
-        self.options.push("Dir::Etc::sourceparts=/dev/null".to_owned());
+        self.options
+            .push(format!("Dir::Etc::sourcelist={}", file.display()));
+        self.options
+            .push("Dir::Etc::sourceparts=/dev/null".to_owned());
         Ok(())
     }
 
@@ -163,13 +208,18 @@ impl<'a> Apt<'a> {
     /// The set's packages with those that they need and that are followed, and those these need.
     fn closure(&self, set: &Set<'_>) -> anyhow::Result<BTreeSet<String>> {
         let mut all = BTreeSet::new();
-        let mut new: BTreeSet<String> = set.packages.iter().map(|(package, _)| (*package).to_owned()).collect();
+        let mut new: BTreeSet<String> = set
+            .packages
+            .iter()
+            .map(|(package, _)| (*package).to_owned())
+            .collect();
         while !new.is_empty() {
             let mut command = self.command("apt-cache", &["depends", "--important"]);
             command.args(&new);
             let depends = self.workspace.output(command)?;
             all.append(&mut new);
-            let needed = needed(&depends).filter(|package| (set.is_followed)(package) && !all.contains(*package));
+            let needed = needed(&depends)
+                .filter(|package| (set.is_followed)(package) && !all.contains(*package));
             new = needed.map(str::to_owned).collect();
         }
         Ok(all)
@@ -178,7 +228,9 @@ impl<'a> Apt<'a> {
 
 /// The first mirror of Debian among the targets of apt's indexes.
 fn debian_mirror(targets: &str) -> Option<&str> {
-    targets.lines().find_map(|line| line.strip_prefix("Debian\tDebian\tmain\t"))
+    targets
+        .lines()
+        .find_map(|line| line.strip_prefix("Debian\tDebian\tmain\t"))
 }
 
 /// What stands as needed in what `apt-cache depends` prints; of alternatives the first.
@@ -202,14 +254,23 @@ mod tests {
         let targets = "Other\tOther\tmain\thttp://other.example/\n\
                        Debian\tDebian-Security\tmain\thttp://mirror.example/debian-security/\n\
                        Debian\tDebian\tmain\thttp://mirror.example/debian/\n";
-        assert_eq!(debian_mirror(targets), Some("http://mirror.example/debian/"));
-        assert_eq!(debian_mirror("Ubuntu\tUbuntu\tmain\thttp://mirror.example/\n"), None);
+        assert_eq!(
+            debian_mirror(targets),
+            Some("http://mirror.example/debian/")
+        );
+        assert_eq!(
+            debian_mirror("Ubuntu\tUbuntu\tmain\thttp://mirror.example/\n"),
+            None
+        );
     }
 
     #[test]
     fn of_alternatives_the_first_is_needed_and_nothing_that_is_virtual() {
         let text = "ppp\n  PreDepends: dpkg\n  PreDepends: libpam0g\n |Depends: libssl3\n  Depends: libssl1\n  \
                     Depends: <libvirtual>\n  Depends: procps\n  Depends: libc6\n";
-        assert_eq!(needed(text).collect::<Vec<_>>(), ["dpkg", "libpam0g", "libssl3", "procps", "libc6"]);
+        assert_eq!(
+            needed(text).collect::<Vec<_>>(),
+            ["dpkg", "libpam0g", "libssl3", "procps", "libc6"]
+        );
     }
 }

@@ -76,7 +76,9 @@ impl Extent {
     fn cargo(self, workspace: &Workspace, verb: &str, arguments: &[&str]) -> Command {
         let mut command = workspace.cargo(&[verb]);
         let usual = if verb == "bench" { "bench" } else { "release" };
-        command.args(["--locked", "--profile", self.of(usual, "dev")]).args(arguments);
+        command
+            .args(["--locked", "--profile", self.of(usual, "dev")])
+            .args(arguments);
         if self == Self::Shortest {
             command.env(table::SHORTEST, "1");
         }
@@ -86,7 +88,9 @@ impl Extent {
     /// Where one of our programs is, as it was built for this.
     fn program(self, workspace: &Workspace, name: &str) -> anyhow::Result<PathBuf> {
         let folder = workspace.target()?.join(self.of("release", "debug"));
-        Ok(folder.join(name).with_extension(std::env::consts::EXE_EXTENSION))
+        Ok(folder
+            .join(name)
+            .with_extension(std::env::consts::EXE_EXTENSION))
     }
 }
 
@@ -113,15 +117,24 @@ enum Figure {
 impl Bench {
     /// Every bench, the least of each.
     pub(crate) fn shortest() -> Self {
-        Self { figure: None, shortest: true }
+        Self {
+            figure: None,
+            shortest: true,
+        }
     }
 
     /// # Errors
     /// If something that is to be measured fails: then it has no figure.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let extent = if self.shortest { Extent::Shortest } else { Extent::Full };
-        let is_left_out = |figure| self.shortest && matches!(figure, Figure::Build | Figure::Medium);
-        let is_wanted = |figure| self.figure.is_none_or(|wanted| wanted == figure) && !is_left_out(figure);
+        let extent = if self.shortest {
+            Extent::Shortest
+        } else {
+            Extent::Full
+        };
+        let is_left_out =
+            |figure| self.shortest && matches!(figure, Figure::Build | Figure::Medium);
+        let is_wanted =
+            |figure| self.figure.is_none_or(|wanted| wanted == figure) && !is_left_out(figure);
         println!("{}\n", machine::describe(workspace)?);
         if is_wanted(Figure::Build) {
             println!("{}", build::measure(workspace)?);
@@ -138,8 +151,16 @@ impl Bench {
         }
         if is_wanted(Figure::Call) || is_wanted(Figure::Starter) || is_wanted(Figure::Mail) {
             let profile = extent.of("release", "dev");
-            let programs =
-                ["build", "--profile", profile, "--locked", "--package", "ringup", "--package", "ringup-client"];
+            let programs = [
+                "build",
+                "--profile",
+                profile,
+                "--locked",
+                "--package",
+                "ringup",
+                "--package",
+                "ringup-client",
+            ];
             Step::cargo("build", &programs).run(workspace)?;
         }
         if is_wanted(Figure::Call) {

@@ -20,17 +20,39 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let with_tun: Vec<_> = with_tun.split_whitespace().collect();
     // The parts that Debian packages are built of.
     let part = |part: &'static str| {
-        let clippy = ["clippy", "--package", "ringup", "--no-default-features", "--features", part];
-        Step::cargo("clippy of a part alone", &[&clippy[..], &["--locked", "--", "-D", "warnings"]].concat())
+        let clippy = [
+            "clippy",
+            "--package",
+            "ringup",
+            "--no-default-features",
+            "--features",
+            part,
+        ];
+        Step::cargo(
+            "clippy of a part alone",
+            &[&clippy[..], &["--locked", "--", "-D", "warnings"]].concat(),
+        )
     };
     let before = [
         Step::cargo("fmt", &["fmt", "--all", "--check"]),
-        Step::cargo("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        Step::cargo(
+            "clippy",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
         Step::cargo("clippy with tun", &with_tun),
         part("answer"),
         part("serve"),
         part("exchange"),
-        Step::cargo("doc", &["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
+        Step::cargo("doc", &["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     ];
     for step in before {
         timed(step.name, || step.run(workspace))?;
@@ -51,7 +73,8 @@ fn deny(workspace: &Workspace) -> anyhow::Result<()> {
 /// # Errors
 /// An advisory, or no way to the database.
 pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
-    check(workspace, &["advisories"]).context("there is an advisory, or its database could not be fetched from GitHub")
+    check(workspace, &["advisories"])
+        .context("there is an advisory, or its database could not be fetched from GitHub")
 }
 
 fn check(workspace: &Workspace, what: &[&str]) -> anyhow::Result<()> {

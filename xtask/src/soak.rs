@@ -44,10 +44,22 @@ impl Soak {
     /// # Errors
     /// The first failure.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let tests = ["test", "--release", "--locked", "--package", "ringup-ppp", "--package", "ringup-exchange"];
+        let tests = [
+            "test",
+            "--release",
+            "--locked",
+            "--package",
+            "ringup-ppp",
+            "--package",
+            "ringup-exchange",
+        ];
         let properties = Step::cargo("soak", &tests).env("PROPTEST_CASES", self.cases.to_string());
         // Before the first round: who lacks the tool is told at once, not after ten minutes.
-        let fuzzing = if self.fuzz_seconds > 0 { fuzz::steps(workspace, self.fuzz_seconds)? } else { vec![] };
+        let fuzzing = if self.fuzz_seconds > 0 {
+            fuzz::steps(workspace, self.fuzz_seconds)?
+        } else {
+            vec![]
+        };
         let began = Instant::now();
         for round in 1_u64.. {
             timed(&format!("soak round {round}"), || {
@@ -61,7 +73,8 @@ impl Soak {
                 if self.kills > 0 {
                     crashes("kills::", self.kills, round).run(workspace)?;
                     (0..CUT_SEEDS).try_for_each(|seed| {
-                        crashes("power_cut::", self.kills, 1000 + round * CUT_SEEDS + seed).run(workspace)
+                        crashes("power_cut::", self.kills, 1000 + round * CUT_SEEDS + seed)
+                            .run(workspace)
                     })?;
                 }
                 long_message().run(workspace)?;
@@ -77,7 +90,15 @@ impl Soak {
 
 /// 5 MiB over a line that drops.
 fn long_message() -> Step {
-    let tests = ["test", "--locked", "--package", "ringup", "--test", "ringup", "a_long_message_arrives"];
+    let tests = [
+        "test",
+        "--locked",
+        "--package",
+        "ringup",
+        "--test",
+        "ringup",
+        "a_long_message_arrives",
+    ];
     Step::cargo("long message", &tests).env("RINGUP_LONG_OCTETS", (5 << 20).to_string())
 }
 
@@ -86,6 +107,18 @@ const CUT_SEEDS: u64 = 4;
 
 /// The tests of `crates/cli/tests/ringup` with this in their names, with a seed that `test` does not use.
 fn crashes(filter: &str, kills: u32, seed: u64) -> Step {
-    let tests = ["test", "--locked", "--package", "ringup", "--test", "ringup", filter, "--", "--nocapture"];
-    Step::cargo("crashes", &tests).env("RINGUP_KILLS", kills.to_string()).env("RINGUP_SEED", (1 + seed).to_string())
+    let tests = [
+        "test",
+        "--locked",
+        "--package",
+        "ringup",
+        "--test",
+        "ringup",
+        filter,
+        "--",
+        "--nocapture",
+    ];
+    Step::cargo("crashes", &tests)
+        .env("RINGUP_KILLS", kills.to_string())
+        .env("RINGUP_SEED", (1 + seed).to_string())
 }

@@ -16,7 +16,11 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn cargo(name: &'static str, arguments: &[&str]) -> Self {
-        Self { name, arguments: arguments.iter().map(ToString::to_string).collect(), environment: vec![] }
+        Self {
+            name,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            environment: vec![],
+        }
     }
 
     #[must_use]
@@ -39,10 +43,16 @@ impl Step {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let mut command = workspace.cargo(&arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let shown = self.environment.iter().map(|(name, value)| format!("{name}=\"{value}\" ")).collect::<String>()
+        let shown = self
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{value}\" "))
+            .collect::<String>()
             + &shown(&command);
         eprintln!("== {}: {shown}", self.name);
-        let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
+        let status = command
+            .status()
+            .with_context(|| format!("could not start `{shown}`"))?;
         if !status.success() {
             bail!("{}: `{shown}` failed", self.name);
         }
@@ -55,6 +65,9 @@ pub(crate) fn timed(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> an
     let began = Instant::now();
     let result = work();
     let word = if result.is_ok() { "done" } else { "FAILED" };
-    eprintln!("== {name}: {word} after {:.1} s", began.elapsed().as_secs_f64());
+    eprintln!(
+        "== {name}: {word} after {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     result
 }

@@ -29,7 +29,11 @@ pub(crate) struct Test {
     core: bool,
 
     /// Handed to `cargo test`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENT"
+    )]
     arguments: Vec<String>,
 }
 
@@ -56,35 +60,65 @@ impl Test {
             packages::build_for_tests(workspace)
         })?;
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
-        let all = timed("test", || Step::cargo("test", &all).arguments(&self.arguments).run(workspace));
+        let all = timed("test", || {
+            Step::cargo("test", &all)
+                .arguments(&self.arguments)
+                .run(workspace)
+        });
         // What the feature adds is in one room; the others only hand its settings on, and clippy compiles them with it.
-        let with_tun = "test --package ringup-link --features tun --lib --test tun --locked --no-fail-fast";
+        let with_tun =
+            "test --package ringup-link --features tun --lib --test tun --locked --no-fail-fast";
         let with_tun: Vec<_> = with_tun.split(' ').collect();
         let with_tun = timed("test with tun", || {
-            Step::cargo("test with tun", &with_tun).arguments(&self.arguments).run(workspace)
+            Step::cargo("test with tun", &with_tun)
+                .arguments(&self.arguments)
+                .run(workspace)
         });
         all.and(with_tun)
     }
 
     fn run_core(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let metadata =
-            workspace.output(workspace.cargo(&["metadata", "--no-deps", "--locked", "--format-version", "1"]))?;
-        let mut step = vec!["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--examples"];
+        let metadata = workspace.output(workspace.cargo(&[
+            "metadata",
+            "--no-deps",
+            "--locked",
+            "--format-version",
+            "1",
+        ]))?;
+        let mut step = vec![
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--lib",
+            "--bins",
+            "--examples",
+        ];
         let programs = core_programs(&metadata)?;
         step.extend(programs.iter().flat_map(|program| ["--test", program]));
         let mut arguments = self.arguments.clone();
         if !arguments.iter().any(|argument| argument == "--") {
             arguments.push("--".to_owned());
         }
-        arguments.extend(TESTS_WITH_PEERS.iter().flat_map(|name| ["--skip".to_owned(), (*name).to_owned()]));
-        Step::cargo("test --core", &step).arguments(&arguments).run(workspace)
+        arguments.extend(
+            TESTS_WITH_PEERS
+                .iter()
+                .flat_map(|name| ["--skip".to_owned(), (*name).to_owned()]),
+        );
+        Step::cargo("test --core", &step)
+            .arguments(&arguments)
+            .run(workspace)
     }
 }
 
 /// The test programs of the workspace that need no peers and no feature, in the order of their names.
 fn core_programs(metadata: &str) -> anyhow::Result<Vec<String>> {
-    let metadata: Metadata = serde_json::from_str(metadata).context("could not read what cargo metadata printed")?;
-    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
+    let metadata: Metadata =
+        serde_json::from_str(metadata).context("could not read what cargo metadata printed")?;
+    let targets = metadata
+        .packages
+        .into_iter()
+        .flat_map(|package| package.targets);
     let mut names: Vec<_> = targets
         .filter(|target| target.kind.iter().any(|kind| kind == "test"))
         .filter(|target| !target.features.iter().any(|feature| feature == "tun"))

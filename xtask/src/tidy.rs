@@ -28,7 +28,11 @@ struct Breach {
 
 impl Breach {
     fn new(path: &str, line: usize, problem: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), line, problem: problem.into() }
+        Self {
+            path: path.to_owned(),
+            line,
+            problem: problem.into(),
+        }
     }
 }
 

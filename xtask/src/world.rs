@@ -49,10 +49,21 @@ impl World {
     /// # Errors
     /// If a promise was broken.
     pub(crate) fn run(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let Self { level, seed, seeds, terminals, days, messages } = self;
+        let Self {
+            level,
+            seed,
+            seeds,
+            terminals,
+            days,
+            messages,
+        } = self;
         match level {
-            Level::Plan => step("world", *seed, *seeds, terminals.unwrap_or(1000), *days).run(workspace),
-            Level::Octets => octets("world", *seed, *seeds, terminals.unwrap_or(8), *messages).run(workspace),
+            Level::Plan => {
+                step("world", *seed, *seeds, terminals.unwrap_or(1000), *days).run(workspace)
+            }
+            Level::Octets => {
+                octets("world", *seed, *seeds, terminals.unwrap_or(8), *messages).run(workspace)
+            }
         }
     }
 }
@@ -62,19 +73,50 @@ pub(crate) fn step(name: &'static str, seed: u64, seeds: u64, terminals: u32, da
     run(
         name,
         "run",
-        &[("--seed", seed), ("--seeds", seeds), ("--terminals", terminals.into()), ("--days", days.into())],
+        &[
+            ("--seed", seed),
+            ("--seeds", seeds),
+            ("--terminals", terminals.into()),
+            ("--days", days.into()),
+        ],
     )
 }
 
 /// The same for the octet level.
-pub(crate) fn octets(name: &'static str, seed: u64, seeds: u64, terminals: u32, messages: u32) -> Step {
+pub(crate) fn octets(
+    name: &'static str,
+    seed: u64,
+    seeds: u64,
+    terminals: u32,
+    messages: u32,
+) -> Step {
     let messages = ("--messages", messages.into());
-    run(name, "octets", &[("--seed", seed), ("--seeds", seeds), ("--terminals", terminals.into()), messages])
+    run(
+        name,
+        "octets",
+        &[
+            ("--seed", seed),
+            ("--seeds", seeds),
+            ("--terminals", terminals.into()),
+            messages,
+        ],
+    )
 }
 
 fn run(name: &'static str, command: &str, numbers: &[(&str, u64)]) -> Step {
-    let program = ["run", "--release", "--locked", "--quiet", "--package", "ringup-world", "--", command];
-    let numbers: Vec<String> =
-        numbers.iter().flat_map(|(key, number)| [(*key).to_owned(), number.to_string()]).collect();
+    let program = [
+        "run",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--package",
+        "ringup-world",
+        "--",
+        command,
+    ];
+    let numbers: Vec<String> = numbers
+        .iter()
+        .flat_map(|(key, number)| [(*key).to_owned(), number.to_string()])
+        .collect();
     Step::cargo(name, &program).arguments(&numbers)
 }

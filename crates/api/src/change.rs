@@ -71,9 +71,18 @@ mod tests {
             (r#"{"number":"301"}"#, Change::Set("301".to_owned())),
         ] {
             let change: TerminalChange = serde_json::from_str(text).unwrap();
-            assert_eq!(change, TerminalChange { number, ..TerminalChange::default() });
+            assert_eq!(
+                change,
+                TerminalChange {
+                    number,
+                    ..TerminalChange::default()
+                }
+            );
             assert_eq!(serde_json::to_string(&change).unwrap(), text);
         }
-        assert!(serde_json::from_str::<TerminalChange>(r#"{"numbers":"301"}"#).is_err(), "a field that is none");
+        assert!(
+            serde_json::from_str::<TerminalChange>(r#"{"numbers":"301"}"#).is_err(),
+            "a field that is none"
+        );
     }
 }

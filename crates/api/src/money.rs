@@ -57,7 +57,10 @@ impl FromStr for Payer {
     type Err = PayerError;
 
     fn from_str(text: &str) -> Result<Self, PayerError> {
-        Self::ALL.into_iter().find(|by| by.as_str() == text).ok_or(PayerError)
+        Self::ALL
+            .into_iter()
+            .find(|by| by.as_str() == text)
+            .ok_or(PayerError)
     }
 }
 

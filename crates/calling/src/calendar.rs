@@ -36,9 +36,20 @@ pub(crate) struct Calendar {
 
 impl Calendar {
     pub(crate) fn new(rules: Vec<TerminalConditions>) -> Self {
-        let mut calendar = Self { by_name: BTreeMap::new(), usual: None, all: Vec::new(), none: Arc::default() };
+        let mut calendar = Self {
+            by_name: BTreeMap::new(),
+            usual: None,
+            all: Vec::new(),
+            none: Arc::default(),
+        };
         for (index, rule) in rules.into_iter().enumerate() {
-            let TerminalConditions { terminals, hours, closed, lines, silent_after } = rule;
+            let TerminalConditions {
+                terminals,
+                hours,
+                closed,
+                lines,
+                silent_after,
+            } = rule;
             if terminals.is_empty() {
                 calendar.usual.get_or_insert(index);
             }
@@ -50,13 +61,22 @@ impl Calendar {
                 // The routes of `Rules` are counted from 1.
                 false => Route(u16::try_from(index + 1).unwrap_or_default()),
             };
-            calendar.all.push((Arc::new(Conditions { hours, closed, route }), silent_after));
+            calendar.all.push((
+                Arc::new(Conditions {
+                    hours,
+                    closed,
+                    route,
+                }),
+                silent_after,
+            ));
         }
         calendar
     }
 
     pub(crate) fn of(&self, terminal: &Name) -> (&Arc<Conditions>, Option<Duration>) {
         let index = self.by_name.get(terminal).copied().or(self.usual);
-        index.map_or((&self.none, None), |index| (&self.all[index].0, self.all[index].1))
+        index.map_or((&self.none, None), |index| {
+            (&self.all[index].0, self.all[index].1)
+        })
     }
 }

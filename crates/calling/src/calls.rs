@@ -47,7 +47,8 @@ use unstored::Unstored;
 const LOOKED_AT_ONE_BY_ONE: usize = 1000;
 
 /// The reason of a verdict about a message that the terminal's sessions do not survive.
-pub const POISON: &str = "sessions with the terminal broke, time and again, while this message was under way";
+pub const POISON: &str =
+    "sessions with the terminal broke, time and again, while this message was under way";
 
 /// The operator's settings.
 #[derive(Debug, Clone)]
@@ -111,9 +112,22 @@ struct OnLine {
 impl Calling {
     /// A state of nothing spent and nothing due. `seed` makes the jitter of retries.
     pub fn new(policy: Policy, seed: u64, now: Moment) -> Self {
-        let Policy { mut rules, conditions, money, home, dial_prefixes, believes_numbers } = policy;
-        rules.routes = conditions.iter().map(|conditions| conditions.lines.clone()).collect();
-        let tariffs = rules.lines.iter().filter_map(|line| Some((line.name.clone(), line.tariff.clone()?)));
+        let Policy {
+            mut rules,
+            conditions,
+            money,
+            home,
+            dial_prefixes,
+            believes_numbers,
+        } = policy;
+        rules.routes = conditions
+            .iter()
+            .map(|conditions| conditions.lines.clone())
+            .collect();
+        let tariffs = rules
+            .lines
+            .iter()
+            .filter_map(|line| Some((line.name.clone(), line.tariff.clone()?)));
         let tariffs = tariffs.collect();
         let today = now.wall.to_zoned(rules.zone.clone()).date();
         Self {
@@ -147,16 +161,28 @@ impl Calling {
             Event::Due(terminals) => self.due(terminals),
             Event::LineFree(line) => self.line_is(line, true, now),
             Event::LineTaken(line) => self.line_is(line, false, now),
-            Event::Connected { terminal, call, via } => {
+            Event::Connected {
+                terminal,
+                call,
+                via,
+            } => {
                 self.rung.remove(&terminal);
                 self.sessions.insert(terminal, call);
-                self.store(Job::Connect { terminal, connection: Connection::Connected(call) });
+                self.store(Job::Connect {
+                    terminal,
+                    connection: Connection::Connected(call),
+                });
                 if let Some(placing) = self.placings.get_mut(&terminal) {
                     placing.connected(&via);
                 }
                 self.feed(Input::Connected { terminal, via }, now);
             }
-            Event::Ended { terminal, outcome, record, lasted } => self.ended(terminal, outcome, &record, lasted, now),
+            Event::Ended {
+                terminal,
+                outcome,
+                record,
+                lasted,
+            } => self.ended(terminal, outcome, &record, lasted, now),
             Event::NotTaken { terminal, record } => self.not_taken(terminal, *record, now),
             Event::Added { terminal, name } => self.watch(terminal, name, Duration::ZERO, now),
             Event::Removed(terminal) => {
@@ -164,17 +190,31 @@ impl Calling {
                 self.watched.remove(&terminal);
                 self.withdraw(terminal);
                 let silent_for = Duration::ZERO;
-                self.feed(Input::Watch { terminal, after: None, silent_for }, now);
+                self.feed(
+                    Input::Watch {
+                        terminal,
+                        after: None,
+                        silent_for,
+                    },
+                    now,
+                );
             }
             Event::Paused(terminal) => {
                 self.withdraw(terminal);
                 self.feed(Input::Pause(terminal), now);
                 self.look(terminal);
             }
-            Event::Resumed { terminal, name, number } => {
+            Event::Resumed {
+                terminal,
+                name,
+                number,
+            } => {
                 if let Some(number) = number {
                     self.breaker.forget(&number);
-                    self.store(Job::KeepLoop { number, dial_loop: None });
+                    self.store(Job::KeepLoop {
+                        number,
+                        dial_loop: None,
+                    });
                 }
                 self.clear(AlarmKind::DialLoop, &name);
                 self.feed(Input::Resume(terminal), now);
@@ -186,7 +226,11 @@ impl Calling {
             }
             Event::Looked { terminal, found } => self.looked(terminal, found, now),
             Event::LookedAtAll(all) => self.looked_at_all(all, now),
-            Event::Chosen { terminal, candidate, call } => {
+            Event::Chosen {
+                terminal,
+                candidate,
+                call,
+            } => {
                 self.unstored.works();
                 self.chosen(terminal, candidate.map(|candidate| *candidate), call, now);
             }
@@ -198,7 +242,11 @@ impl Calling {
                 let detail = format!(
                     "{POISON}; it has failed, other messages are delivered. See: ringup message explain {message}"
                 );
-                self.raise(AlarmKind::MessageLeftOut, &format!("{message} for {name}"), detail);
+                self.raise(
+                    AlarmKind::MessageLeftOut,
+                    &format!("{message} for {name}"),
+                    detail,
+                );
             }
             Event::StoreFailed { job, why } => self.store_failed(job, why, now),
             Event::Deadline => self.feed(Input::Deadline, now),
@@ -208,7 +256,10 @@ impl Calling {
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Action {
-        let until = [self.wake, self.unstored.again_at()].into_iter().flatten().min();
+        let until = [self.wake, self.unstored.again_at()]
+            .into_iter()
+            .flatten()
+            .min();
         self.actions.pop_front().unwrap_or(Action::Wait { until })
     }
 
@@ -224,12 +275,18 @@ impl Calling {
 
     /// What is spent or reserved today, and what may be.
     pub fn spent(&self, account: &Account) -> (Micros, Option<Micros>) {
-        (self.ledger.spent(account), self.ledger.budget().limit(account))
+        (
+            self.ledger.spent(account),
+            self.ledger.budget().limit(account),
+        )
     }
 
     /// What a call of a minute to a number costs then on a line, if it costs anything.
     pub fn usual_price(&self, line: &Name, number: &Number, at: Timestamp) -> Option<Micros> {
-        let tariff = self.money.tariffs.for_number(self.tariffs.get(line)?, number);
+        let tariff = self
+            .money
+            .tariffs
+            .for_number(self.tariffs.get(line)?, number);
         Some(tariff.usual_price(&self.dispatch.zoned(at)))
     }
 
@@ -241,7 +298,8 @@ impl Calling {
             terminals.iter().for_each(|terminal| self.look(*terminal));
         }
         // What causes no call is delivered on the one that is up.
-        self.actions.extend(terminals.into_iter().map(Action::Deliver));
+        self.actions
+            .extend(terminals.into_iter().map(Action::Deliver));
     }
 
     fn look(&mut self, terminal: TerminalId) {
@@ -265,7 +323,11 @@ impl Calling {
         if self.looks.remove(&terminal) == Some(true) {
             self.look(terminal);
         }
-        if let Some(Found { terminal, waits: Some(waits) }) = found {
+        if let Some(Found {
+            terminal,
+            waits: Some(waits),
+        }) = found
+        {
             self.wants(&terminal, waits, now);
         }
     }
@@ -284,10 +346,16 @@ impl Calling {
 
     /// Tells dispatch what waits for a terminal.
     fn wants(&mut self, terminal: &Terminal, waits: Waits, now: Moment) {
-        let is_called = terminal.number.is_some() && waits.may_be_called && self.is_believed(terminal);
+        let is_called =
+            terminal.number.is_some() && waits.may_be_called && self.is_believed(terminal);
         // Terminals without a number, paused or without a proof are not called: what waits, waits until that has changed.
         let conditions = is_called.then(|| self.calendar.of(&terminal.name).0.clone());
-        let demand = Demand { terminal: terminal.id, conditions, urgency: waits.urgency, deadline: waits.deadline };
+        let demand = Demand {
+            terminal: terminal.id,
+            conditions,
+            urgency: waits.urgency,
+            deadline: waits.deadline,
+        };
         self.feed(Input::Due(demand), now);
     }
 
@@ -321,20 +389,38 @@ impl Calling {
                         self.store(Job::NoSession(call));
                     }
                 }
-                Output::Quarantine { terminal, message } => self.store(Job::LeaveOut { terminal, message }),
-                Output::LineSuspect { line, why: Some(why) } => {
+                Output::Quarantine { terminal, message } => {
+                    self.store(Job::LeaveOut { terminal, message })
+                }
+                Output::LineSuspect {
+                    line,
+                    why: Some(why),
+                } => {
                     let detail = format!(
                         "{why}; other lines are used first, if there are any, and this one is tried now and then. Check its modem and number"
                     );
                     self.raise(AlarmKind::LineSuspect, &line, detail);
                 }
-                Output::LineSuspect { line, why: None } => self.clear(AlarmKind::LineSuspect, &line),
-                Output::Silent { terminal, is_raised } => self.silent(terminal, is_raised),
+                Output::LineSuspect { line, why: None } => {
+                    self.clear(AlarmKind::LineSuspect, &line)
+                }
+                Output::Silent {
+                    terminal,
+                    is_raised,
+                } => self.silent(terminal, is_raised),
             }
         }
         for (terminal, line) in too_soon {
-            let outcome = Outcome::NotRecorded("the store has not answered yet for the last call".to_owned());
-            self.feed(Input::Ended { terminal, via: line.clone().into(), outcome }, now);
+            let outcome =
+                Outcome::NotRecorded("the store has not answered yet for the last call".to_owned());
+            self.feed(
+                Input::Ended {
+                    terminal,
+                    via: line.clone().into(),
+                    outcome,
+                },
+                now,
+            );
             self.feed(Input::LineFree(line), now);
         }
     }
@@ -344,11 +430,18 @@ impl Calling {
     }
 
     fn raise(&mut self, kind: AlarmKind, subject: &impl ToString, detail: String) {
-        self.actions.push_back(Action::Raise { kind, subject: subject.to_string(), detail });
+        self.actions.push_back(Action::Raise {
+            kind,
+            subject: subject.to_string(),
+            detail,
+        });
     }
 
     fn clear(&mut self, kind: AlarmKind, subject: &impl ToString) {
-        self.actions.push_back(Action::Clear { kind, subject: subject.to_string() });
+        self.actions.push_back(Action::Clear {
+            kind,
+            subject: subject.to_string(),
+        });
     }
 }
 

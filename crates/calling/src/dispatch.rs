@@ -41,7 +41,10 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 
 pub use event::{Input, Output};
 pub use explain::{Waiting, Why};
-pub use rules::{Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules, StormRules};
+pub use rules::{
+    Conditions, Demand, LineTerms, Moment, RedialRules, Reserve, RetryRules, Route, Rules,
+    StormRules,
+};
 pub use series::REDIALS_MAX;
 pub use terminal::Rest;
 
@@ -113,7 +116,16 @@ pub struct Dispatch {
 impl Dispatch {
     /// `seed` makes the jitter of retries.
     pub fn new(rules: Rules, seed: u64) -> Self {
-        let Rules { retry, storm, reserve, breaks_max, bulk_wait, zone, lines, routes } = rules;
+        let Rules {
+            retry,
+            storm,
+            reserve,
+            breaks_max,
+            bulk_wait,
+            zone,
+            lines,
+            routes,
+        } = rules;
         Self {
             retry,
             reserve,
@@ -159,8 +171,14 @@ impl Dispatch {
                 }
             }
             Input::Connected { terminal, via } => self.connected(terminal, &via, now),
-            Input::Ended { terminal, via, outcome } => self.ended(terminal, &via, &outcome, now),
-            Input::HungUp { terminal, guard } => drop(self.hanging_up.insert(terminal, now.at + guard)),
+            Input::Ended {
+                terminal,
+                via,
+                outcome,
+            } => self.ended(terminal, &via, &outcome, now),
+            Input::HungUp { terminal, guard } => {
+                drop(self.hanging_up.insert(terminal, now.at + guard))
+            }
             Input::Resume(terminal) => {
                 if self.state(terminal) == Some(State::Paused) {
                     self.enqueue(terminal);
@@ -171,18 +189,35 @@ impl Dispatch {
                 if let Some(series) = self.series.get_mut(&terminal) {
                     series.failures = 0;
                 }
-                if matches!(self.state(terminal), Some(State::Resting { why: Rest::BackingOff, .. })) {
+                if matches!(
+                    self.state(terminal),
+                    Some(State::Resting {
+                        why: Rest::BackingOff,
+                        ..
+                    })
+                ) {
                     self.enqueue(terminal);
                 }
             }
-            Input::Watch { terminal, after: Some(after), silent_for } => {
+            Input::Watch {
+                terminal,
+                after: Some(after),
+                silent_for,
+            } => {
                 let reached = now.at.checked_sub(silent_for).unwrap_or(now.at);
                 self.silence.watch(terminal, after, reached);
             }
-            Input::Watch { terminal, after: None, .. } => self.silence.forget(terminal),
+            Input::Watch {
+                terminal,
+                after: None,
+                ..
+            } => self.silence.forget(terminal),
             Input::CalledBefore { terminal, ago } => {
                 let at = now.at.checked_sub(ago).unwrap_or(now.at);
-                self.series.entry(terminal).or_default().begin(&self.retry.redials, at);
+                self.series
+                    .entry(terminal)
+                    .or_default()
+                    .begin(&self.retry.redials, at);
             }
             Input::Deadline => {}
         }
@@ -196,7 +231,9 @@ impl Dispatch {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Output {
-        self.output.pop_front().unwrap_or_else(|| Output::Timeout { at: self.next_wake() })
+        self.output.pop_front().unwrap_or_else(|| Output::Timeout {
+            at: self.next_wake(),
+        })
     }
 
     /// The messages of a terminal with which sessions broke of late: they are delivered after all others, one at a time, in
@@ -221,7 +258,11 @@ impl Dispatch {
             terminal.wants(demand);
             let wait = self.wait_for_price(&terminal, now);
             self.terminals.insert(id, terminal);
-            return if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) };
+            return if wait.is_zero() {
+                self.enqueue(id)
+            } else {
+                self.rest(id, now.at + wait, Rest::Price)
+            };
         };
         let (state, before) = (terminal.state, (terminal.urgency, terminal.number, id));
         let route = terminal.route();
@@ -232,8 +273,14 @@ impl Dispatch {
                 self.queue.remove(route, &before);
                 self.enqueue(id);
             }
-            State::Resting { why: Rest::Price, until } => {
-                let wait = self.terminals.get(&id).map_or(Duration::ZERO, |found| self.wait_for_price(found, now));
+            State::Resting {
+                why: Rest::Price,
+                until,
+            } => {
+                let wait = self
+                    .terminals
+                    .get(&id)
+                    .map_or(Duration::ZERO, |found| self.wait_for_price(found, now));
                 if wait.is_zero() {
                     self.enqueue(id);
                 } else {
@@ -249,9 +296,14 @@ impl Dispatch {
     /// Takes a terminal out of everything that ends in a call.
     fn pause_calls(&mut self, id: TerminalId) {
         self.leave_wait(id);
-        let Some(terminal) = self.terminals.get_mut(&id) else { return };
+        let Some(terminal) = self.terminals.get_mut(&id) else {
+            return;
+        };
         terminal.conditions = None;
-        if matches!(terminal.state, State::Due | State::Resting { .. } | State::Paused) {
+        if matches!(
+            terminal.state,
+            State::Due | State::Resting { .. } | State::Paused
+        ) {
             self.terminals.remove(&id);
         }
     }
@@ -260,11 +312,16 @@ impl Dispatch {
         let line = via.line().map(|line| self.lines.index(line));
         let number = self.queue.number();
         self.leave_wait(id);
-        let terminal = self.terminals.entry(id).or_insert_with(|| Terminal::new(State::Paused, number));
+        let terminal = self
+            .terminals
+            .entry(id)
+            .or_insert_with(|| Terminal::new(State::Paused, number));
         let calling = match terminal.state {
-            State::Calling { line: other } | State::Connected { calling: Some(other), .. } if Some(other) != line => {
-                Some(other)
-            }
+            State::Calling { line: other }
+            | State::Connected {
+                calling: Some(other),
+                ..
+            } if Some(other) != line => Some(other),
             _ => None,
         };
         terminal.state = State::Connected { line, calling };
@@ -276,7 +333,10 @@ impl Dispatch {
             series.answered();
         }
         if self.silence.reached(id, now.at) {
-            self.output.push_back(Output::Silent { terminal: id, is_raised: false });
+            self.output.push_back(Output::Silent {
+                terminal: id,
+                is_raised: false,
+            });
         }
         // What came between the session's first look into the store and this: it was told here, not there.
         self.output.push_back(Output::Deliver(id));
@@ -291,7 +351,10 @@ impl Dispatch {
             self.storm.end();
             if outcome.was_dialled() {
                 // The number can be dialled: the modems that would not are to blame.
-                self.avoided.take_refusals(id).into_iter().for_each(|line| self.lines.convict(line, now.at));
+                self.avoided
+                    .take_refusals(id)
+                    .into_iter()
+                    .for_each(|line| self.lines.convict(line, now.at));
             }
             if let Some(series) = self.series.get_mut(&id) {
                 if !outcome.was_dialled() {
@@ -301,17 +364,31 @@ impl Dispatch {
                 }
             }
         }
-        let Some(terminal) = self.terminals.get_mut(&id) else { return };
+        let Some(terminal) = self.terminals.get_mut(&id) else {
+            return;
+        };
         match terminal.state {
             State::Calling { line: called } if Some(called) == line => {}
-            State::Connected { line: with, calling: None } if with == line => {}
+            State::Connected {
+                line: with,
+                calling: None,
+            } if with == line => {}
             // Its own call is over, ours is not yet (glare).
-            State::Connected { line: with, calling: Some(own) } if with == line => {
+            State::Connected {
+                line: with,
+                calling: Some(own),
+            } if with == line => {
                 terminal.state = State::Calling { line: own };
                 return;
             }
-            State::Connected { line: with, calling: Some(own) } if Some(own) == line => {
-                terminal.state = State::Connected { line: with, calling: None };
+            State::Connected {
+                line: with,
+                calling: Some(own),
+            } if Some(own) == line => {
+                terminal.state = State::Connected {
+                    line: with,
+                    calling: None,
+                };
                 return;
             }
             _ => return, // not the call that the terminal's state is about
@@ -319,14 +396,19 @@ impl Dispatch {
         if let Some(under_way) = outcome.delivering()
             && let Some(message) = self.suspects.broke(id, under_way, self.breaks_max)
         {
-            self.output.push_back(Output::Quarantine { terminal: id, message });
+            self.output.push_back(Output::Quarantine {
+                terminal: id,
+                message,
+            });
         }
         self.after(id, line, outcome, now);
     }
 
     /// Whether a terminal has a line that it does not avoid.
     fn has_other_line(&self, id: TerminalId) -> bool {
-        let Some(terminal) = self.terminals.get(&id) else { return false };
+        let Some(terminal) = self.terminals.get(&id) else {
+            return false;
+        };
         self.lines.has_other(terminal.route(), id, &self.avoided)
     }
 
@@ -340,20 +422,29 @@ impl Dispatch {
             left.saturating_sub(DEADLINE_MARGIN)
         });
         let longest = self.bulk_wait.min(left.unwrap_or(Duration::MAX));
-        self.lines.until_cheap(terminal.route(), now.wall).min(longest)
+        self.lines
+            .until_cheap(terminal.route(), now.wall)
+            .min(longest)
     }
 
     /// Why a terminal at the head of the queue is not called now, and until when.
     fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
         let conditions = terminal.conditions.as_ref()?;
-        let wait = if conditions.are_always() { Duration::ZERO } else { conditions.until_open(&self.zoned(now.wall)) };
+        let wait = if conditions.are_always() {
+            Duration::ZERO
+        } else {
+            conditions.until_open(&self.zoned(now.wall))
+        };
         if !wait.is_zero() {
             return Some((now.at + wait, Rest::Hours));
         }
         if let Some(until) = self.hanging_up.get(&id).filter(|until| **until > now.at) {
             return Some((*until, Rest::HangingUp));
         }
-        let allowed = self.series.get(&id)?.allowed_at(&self.retry.redials, now.at);
+        let allowed = self
+            .series
+            .get(&id)?
+            .allowed_at(&self.retry.redials, now.at);
         (allowed > now.at).then_some((allowed, Rest::Redials))
     }
 
@@ -362,9 +453,13 @@ impl Dispatch {
             let (lines, reserve, avoided) = (&self.lines, self.reserve, &self.avoided);
             let has_line = |route, urgency| lines.has_free(route, urgency, reserve);
             let is_served = |route, terminal| lines.has_free_for(route, terminal, avoided);
-            let Some(place) = self.queue.first(has_line, is_served) else { return };
+            let Some(place) = self.queue.first(has_line, is_served) else {
+                return;
+            };
             let (urgency, _, id) = place;
-            let Some(terminal) = self.terminals.get(&id) else { return };
+            let Some(terminal) = self.terminals.get(&id) else {
+                return;
+            };
             let route = terminal.route();
             let not_now = if terminal.conditions.is_none() {
                 // The call it was on failed, and it has no number: it is idle until it connects.
@@ -379,15 +474,28 @@ impl Dispatch {
                 continue;
             }
             let before = self.worked.get(&id).copied();
-            let wish = Wish { route, urgency, reserve, before };
-            let Some(line) = self.lines.hand_out(wish, id, &self.avoided) else { return };
+            let wish = Wish {
+                route,
+                urgency,
+                reserve,
+                before,
+            };
+            let Some(line) = self.lines.hand_out(wish, id, &self.avoided) else {
+                return;
+            };
             self.queue.remove(route, &place);
             if let Some(terminal) = self.terminals.get_mut(&id) {
                 terminal.state = State::Calling { line };
             }
             self.storm.begin(now.at);
-            self.series.entry(id).or_default().begin(&self.retry.redials, now.at);
-            self.output.push_back(Output::PlaceCall { terminal: id, line: self.lines.name(line).clone() });
+            self.series
+                .entry(id)
+                .or_default()
+                .begin(&self.retry.redials, now.at);
+            self.output.push_back(Output::PlaceCall {
+                terminal: id,
+                line: self.lines.name(line).clone(),
+            });
         }
     }
 
@@ -396,7 +504,8 @@ impl Dispatch {
         self.leave_wait(id);
         if let Some(terminal) = self.terminals.get_mut(&id) {
             terminal.state = State::Due;
-            self.queue.insert(terminal.route(), (terminal.urgency, terminal.number, id));
+            self.queue
+                .insert(terminal.route(), (terminal.urgency, terminal.number, id));
         }
     }
 
@@ -413,9 +522,13 @@ impl Dispatch {
 
     /// Takes a terminal out of queue and rests.
     fn leave_wait(&mut self, id: TerminalId) {
-        let Some(terminal) = self.terminals.get(&id) else { return };
+        let Some(terminal) = self.terminals.get(&id) else {
+            return;
+        };
         match terminal.state {
-            State::Due => self.queue.remove(terminal.route(), &(terminal.urgency, terminal.number, id)),
+            State::Due => self
+                .queue
+                .remove(terminal.route(), &(terminal.urgency, terminal.number, id)),
             State::Resting { until, .. } => {
                 self.rests.remove(&(until, id));
                 self.by_wall_clock.remove(&id);
@@ -433,7 +546,13 @@ impl Dispatch {
         while let Some(&(until, id)) = self.rests.first()
             && until <= now.at
         {
-            if matches!(self.state(id), Some(State::Resting { why: Rest::Session, .. })) {
+            if matches!(
+                self.state(id),
+                Some(State::Resting {
+                    why: Rest::Session,
+                    ..
+                })
+            ) {
                 self.output.push_back(Output::NoSession(id));
                 self.avoided.rung_in_vain(id);
                 if self.has_other_line(id) {
@@ -447,13 +566,20 @@ impl Dispatch {
             }
         }
         for terminal in self.silence.raised(now.at) {
-            self.output.push_back(Output::Silent { terminal, is_raised: true });
+            self.output.push_back(Output::Silent {
+                terminal,
+                is_raised: true,
+            });
         }
-        if self.swept.is_none_or(|swept| swept + SERIES_SWEEP <= now.at) {
+        if self
+            .swept
+            .is_none_or(|swept| swept + SERIES_SWEEP <= now.at)
+        {
             self.swept = Some(now.at);
             self.hanging_up.retain(|_, until| *until > now.at);
             let (rules, terminals) = (self.retry.redials, &self.terminals);
-            self.series.retain(|id, series| terminals.contains_key(id) || !series.is_over(&rules, now.at));
+            self.series
+                .retain(|id, series| terminals.contains_key(id) || !series.is_over(&rules, now.at));
         }
     }
 
@@ -462,15 +588,22 @@ impl Dispatch {
         self.at = Some(now.at);
         self.lines.wake(now.at, now.wall);
         let anchor = *self.anchor.get_or_insert(now);
-        let passed = SignedDuration::try_from(now.at.saturating_duration_since(anchor.at)).unwrap_or_default();
+        let passed = SignedDuration::try_from(now.at.saturating_duration_since(anchor.at))
+            .unwrap_or_default();
         if (now.wall.duration_since(anchor.wall) - passed).abs() <= JUMP {
             return;
         }
         self.anchor = Some(now);
         for id in std::mem::take(&mut self.by_wall_clock) {
-            let wait = self.terminals.get(&id).map_or(Duration::ZERO, |terminal| self.wait_for_price(terminal, now));
+            let wait = self.terminals.get(&id).map_or(Duration::ZERO, |terminal| {
+                self.wait_for_price(terminal, now)
+            });
             // Its hours and its budget are looked at when it is its turn.
-            if wait.is_zero() { self.enqueue(id) } else { self.rest(id, now.at + wait, Rest::Price) }
+            if wait.is_zero() {
+                self.enqueue(id)
+            } else {
+                self.rest(id, now.at + wait, Rest::Price)
+            }
         }
     }
 
@@ -481,7 +614,10 @@ impl Dispatch {
 
     fn next_wake(&self) -> Option<Instant> {
         let rest = self.rests.first().map(|(until, _)| *until);
-        let look = self.at.filter(|_| !self.by_wall_clock.is_empty()).map(|now| now + LOOK_INTERVAL);
+        let look = self
+            .at
+            .filter(|_| !self.by_wall_clock.is_empty())
+            .map(|now| now + LOOK_INTERVAL);
         let waits_for_storm = !self.queue.is_empty() && self.lines.has_any_free();
         let storm = self.at.filter(|_| waits_for_storm).and_then(|now| {
             // Only if it is the storm that is waited for: else an input wakes.
@@ -489,7 +625,17 @@ impl Dispatch {
         });
         // A line that a terminal avoided is one of its again.
         let avoided = self.avoided.next().filter(|_| !self.queue.is_empty());
-        [rest, look, storm, avoided, self.lines.next_wake(), self.silence.next()].into_iter().flatten().min()
+        [
+            rest,
+            look,
+            storm,
+            avoided,
+            self.lines.next_wake(),
+            self.silence.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// From 0 up to 1 (xorshift64, Marsaglia 2003): jitter needs no better.

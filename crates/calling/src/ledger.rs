@@ -122,7 +122,14 @@ impl Ledger {
     /// A ledger of nothing spent.
     pub fn new(budget: Budget, today: Date) -> Self {
         let (days, turned, open) = (BTreeMap::new(), Sums::new(), BTreeMap::new());
-        Self { budget, today, days, turned, turn: 0, open }
+        Self {
+            budget,
+            today,
+            days,
+            turned,
+            turn: 0,
+            open,
+        }
     }
 
     /// Counts what was spent today, or was reserved and never settled, before the server started.
@@ -136,7 +143,14 @@ impl Ledger {
     /// [`BudgetSpent`]: they do not reach for [`SHORTEST_CALL`].
     pub fn reserve(&mut self, request: Request) -> Result<Reservation, BudgetSpent> {
         self.turn_to(request.at.date());
-        let Request { call, tariff, at, longest, octets, .. } = request;
+        let Request {
+            call,
+            tariff,
+            at,
+            longest,
+            octets,
+            ..
+        } = request;
         let provider = request.provider.map(Account::Provider);
         let accounts = [
             Some(Account::Server),
@@ -145,14 +159,20 @@ impl Ledger {
             Some(Account::Line(request.line)),
         ];
         let accounts: Vec<_> = accounts.into_iter().flatten().collect();
-        let left = accounts.iter().filter_map(|account| Some((self.left(account)?, account))).min();
+        let left = accounts
+            .iter()
+            .filter_map(|account| Some((self.left(account)?, account)))
+            .min();
         let longest = match left {
             None => longest,
             Some((left, account)) => {
                 let reached = tariff.longest_for(left, &at, longest, octets);
                 let enough = SHORTEST_CALL.min(longest);
                 let Some(reached) = reached.filter(|reached| *reached >= enough) else {
-                    return Err(BudgetSpent { account: account.clone(), wait: to_midnight(&at) });
+                    return Err(BudgetSpent {
+                        account: account.clone(),
+                        wait: to_midnight(&at),
+                    });
                 };
                 reached
             }
@@ -160,22 +180,54 @@ impl Ledger {
         let amount = tariff.reserve(&at, longest, octets);
         self.spend(accounts.iter().cloned(), amount);
         let (day, turn) = (self.today, self.turn);
-        self.open.insert(call, Open { days: vec![day], turn, amount, tariff, at, accounts: accounts.clone() });
-        let limits =
-            accounts.iter().filter_map(|account| Some((account.clone(), self.budget.limit(account)?))).collect();
-        Ok(Reservation { call, day, amount, longest, accounts, limits })
+        self.open.insert(
+            call,
+            Open {
+                days: vec![day],
+                turn,
+                amount,
+                tariff,
+                at,
+                accounts: accounts.clone(),
+            },
+        );
+        let limits = accounts
+            .iter()
+            .filter_map(|account| Some((account.clone(), self.budget.limit(account)?)))
+            .collect();
+        Ok(Reservation {
+            call,
+            day,
+            amount,
+            longest,
+            accounts,
+            limits,
+        })
     }
 
     /// Puts what the call cost in the place of what was reserved. `None`: there is no such reservation (any more).
     pub fn settle(&mut self, call: CallId, used: Used) -> Option<Micros> {
-        let Open { days, turn, amount, tariff, at, accounts } = self.open.remove(&call)?;
+        let Open {
+            days,
+            turn,
+            amount,
+            tariff,
+            at,
+            accounts,
+        } = self.open.remove(&call)?;
         let cost = match used {
             Used::Nothing => Micros::ZERO,
             Used::NotAnswered => tariff.price_of_failure(),
-            Used::Answered { lasted, octets } => tariff.most(&at, lasted, octets).max(tariff.price_of_failure()),
+            Used::Answered { lasted, octets } => tariff
+                .most(&at, lasted, octets)
+                .max(tariff.price_of_failure()),
         };
         let turned = (turn == self.turn).then_some(&mut self.turned);
-        let counted = self.days.iter_mut().filter(|(day, _)| days.contains(day)).map(|(_, sums)| sums);
+        let counted = self
+            .days
+            .iter_mut()
+            .filter(|(day, _)| days.contains(day))
+            .map(|(_, sums)| sums);
         for sums in counted.chain(turned) {
             for account in &accounts {
                 if let Some(spent) = sums.get_mut(account) {
@@ -188,7 +240,11 @@ impl Ledger {
 
     /// What is spent or reserved today.
     pub fn spent(&self, account: &Account) -> Micros {
-        self.days.get(&self.today).and_then(|sums| sums.get(account)).copied().unwrap_or_default()
+        self.days
+            .get(&self.today)
+            .and_then(|sums| sums.get(account))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The budgets.
@@ -229,11 +285,17 @@ impl Ledger {
         (self.today, self.turn) = (date, self.turn + 1);
         while self.days.len() > DAYS_MAX {
             // The furthest from today: the clock comes back to it last.
-            let (Some((first, _)), Some((last, _))) = (self.days.first_key_value(), self.days.last_key_value()) else {
+            let (Some((first, _)), Some((last, _))) =
+                (self.days.first_key_value(), self.days.last_key_value())
+            else {
                 return;
             };
             let distance = |day: &Date| date.duration_since(*day).abs();
-            let furthest = if distance(first) > distance(last) { *first } else { *last };
+            let furthest = if distance(first) > distance(last) {
+                *first
+            } else {
+                *last
+            };
             self.days.remove(&furthest);
         }
     }
@@ -242,7 +304,9 @@ impl Ledger {
 /// A day on which the clock is set is longer or shorter than others.
 fn to_midnight(at: &Zoned) -> Duration {
     let midnight = at.tomorrow().and_then(|tomorrow| tomorrow.start_of_day());
-    let rest = midnight.map_or(SignedDuration::from_hours(24), |midnight| midnight.duration_since(at));
+    let rest = midnight.map_or(SignedDuration::from_hours(24), |midnight| {
+        midnight.duration_since(at)
+    });
     Duration::try_from(rest).unwrap_or_default()
 }
 

@@ -61,7 +61,11 @@ async fn main() -> anyhow::Result<()> {
 async fn fetch(folder: &Path) -> anyhow::Result<String> {
     let config = EXCHANGE.parse::<exchange::Config>()?.relative_to(folder);
     let exchange = Running::start(config).await?;
-    let modem = |number: &str| exchange.pty_path(number).map(|path| PortAddress::Device(path.to_owned()));
+    let modem = |number: &str| {
+        exchange
+            .pty_path(number)
+            .map(|path| PortAddress::Device(path.to_owned()))
+    };
     let office = modem("201").context("the office has a modem")?;
     let library = modem("202").context("the library has a modem")?;
     let began = Instant::now();
@@ -84,7 +88,10 @@ async fn fetch_by_telephone(modem: &PortAddress, began: Instant) -> anyhow::Resu
     let mut page = String::new();
     stream.read_to_string(&mut page).await?;
     let counters = link.counters();
-    say(&format!("here is the page; {} octets out, {} in", counters.octets_out, counters.octets_in));
+    say(&format!(
+        "here is the page; {} octets out, {} in",
+        counters.octets_out, counters.octets_in
+    ));
     link.close();
     say(&format!("on hook: {}", link.closed().await));
     Ok(page)
@@ -101,7 +108,10 @@ async fn serve_one(modem: &PortAddress) -> anyhow::Result<()> {
     while !request.ends_with(b"\r\n\r\n") {
         request.push(stream.read_u8().await?);
     }
-    let head = format!("HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", PAGE.len());
+    let head = format!(
+        "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n",
+        PAGE.len()
+    );
     stream.write_all(format!("{head}{PAGE}").as_bytes()).await?;
     stream.shutdown().await?;
     link.closed().await;
@@ -111,14 +121,23 @@ async fn serve_one(modem: &PortAddress) -> anyhow::Result<()> {
 async fn establish(call: Call, local: LocalAddress, peer: PeerAddress) -> Result<Link, LinkError> {
     let rate_bps = call.rate_bps();
     // The port is open from the moment on which IP is up: the caller may ask before `listen` has been called.
-    let config = LinkConfig { ports: &[HTTP], ..LinkConfig::new(local, peer, rate_bps, DELAY) };
+    let config = LinkConfig {
+        ports: &[HTTP],
+        ..LinkConfig::new(local, peer, rate_bps, DELAY)
+    };
     Link::establish(call, config).await
 }
 
 #[test]
 fn the_page_arrives_whole() {
     let folder = tempfile::tempdir().expect("a folder");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let page = runtime.block_on(fetch(folder.path())).expect("a page");
-    assert!(page.starts_with("HTTP/1.0 200 OK\r\n") && page.ends_with(PAGE), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.0 200 OK\r\n") && page.ends_with(PAGE),
+        "{page}"
+    );
 }

@@ -48,7 +48,9 @@ impl CheckConfig {
             println!("{}", config::good_json(&self.file, &warnings));
             return Ok(ExitCode::SUCCESS);
         }
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warnings
+            .iter()
+            .for_each(|warning| eprintln!("warning: {warning}"));
         println!("{} is good", self.file.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -59,9 +61,14 @@ impl CheckConfig {
             #[cfg(feature = "serve")]
             ConfigKind::Server => {
                 use config::server::Kind;
-                let Kind::Information(config) = config::server::read_any(&self.file)? else { return Ok(Vec::new()) };
-                let is_open = config.submission_listen.is_some_and(|at| !at.ip().is_loopback());
-                let is_without_postmaster = config.mail.is_some_and(|mail| mail.postmaster.is_none());
+                let Kind::Information(config) = config::server::read_any(&self.file)? else {
+                    return Ok(Vec::new());
+                };
+                let is_open = config
+                    .submission_listen
+                    .is_some_and(|at| !at.ip().is_loopback());
+                let is_without_postmaster =
+                    config.mail.is_some_and(|mail| mail.postmaster.is_none());
                 let warnings = [
                     (
                         is_open,
@@ -76,7 +83,11 @@ impl CheckConfig {
                         "mail.postmaster names no terminal: mail to postmaster is refused, which RFC 5321 does not allow",
                     ),
                 ];
-                warnings.into_iter().filter(|(is_so, _)| *is_so).map(|(_, warning)| warning.to_owned()).collect()
+                warnings
+                    .into_iter()
+                    .filter(|(is_so, _)| *is_so)
+                    .map(|(_, warning)| warning.to_owned())
+                    .collect()
             }
             #[cfg(feature = "answer")]
             ConfigKind::Terminal => config::terminal::read(&self.file)?.remarks(),

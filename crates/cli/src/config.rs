@@ -40,7 +40,11 @@ pub(crate) struct Fault {
 
 impl Fault {
     fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into(), line: None }
+        Self {
+            key: key.into(),
+            problem: problem.into(),
+            line: None,
+        }
     }
 }
 
@@ -64,19 +68,26 @@ impl fmt::Display for ConfigError {
         if let Some(why) = &self.unread {
             return write!(f, "could not read {}: {why}", self.path.display());
         }
-        write!(f, "{} has {count} fault{}:", self.path.display(), if count == 1 { "" } else { "s" })?;
-        self.faults.iter().try_for_each(|Fault { key, problem, line }| {
-            // TOML's own errors show the place on lines of their own.
-            let problem = problem.trim_end().replace('\n', "\n  ");
-            match key.as_str() {
-                "" => write!(f, "\n  {problem}"),
-                key => write!(f, "\n  {key}: {problem}"),
-            }?;
-            match line {
-                Some(line) => write!(f, " (line {line})"),
-                None => Ok(()),
-            }
-        })
+        write!(
+            f,
+            "{} has {count} fault{}:",
+            self.path.display(),
+            if count == 1 { "" } else { "s" }
+        )?;
+        self.faults
+            .iter()
+            .try_for_each(|Fault { key, problem, line }| {
+                // TOML's own errors show the place on lines of their own.
+                let problem = problem.trim_end().replace('\n', "\n  ");
+                match key.as_str() {
+                    "" => write!(f, "\n  {problem}"),
+                    key => write!(f, "\n  {key}: {problem}"),
+                }?;
+                match line {
+                    Some(line) => write!(f, " (line {line})"),
+                    None => Ok(()),
+                }
+            })
     }
 }
 
@@ -84,12 +95,15 @@ impl ConfigError {
     /// A fault of the file as a whole.
     #[cfg(any(feature = "answer", feature = "serve"))]
     fn whole(path: &Path, problem: String) -> Self {
-        Self { path: path.to_owned(), faults: vec![Fault::new("", problem)], unread: None }
+        Self {
+            path: path.to_owned(),
+            faults: vec![Fault::new("", problem)],
+            unread: None,
+        }
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        let fault =
-            |fault: &Fault| serde_json::json!({ "key": fault.key, "problem": fault.problem, "line": fault.line });
+        let fault = |fault: &Fault| serde_json::json!({ "key": fault.key, "problem": fault.problem, "line": fault.line });
         let faults: Vec<_> = self.faults.iter().map(fault).collect();
         serde_json::json!({ "file": self.path, "good": false, "faults": faults, "unread": self.unread })
     }
@@ -121,7 +135,11 @@ pub(crate) fn default_path(name: &str) -> PathBuf {
 #[cfg(any(feature = "answer", feature = "serve"))]
 fn default_in(here: &Path, system: &Path, name: &str) -> PathBuf {
     let (here, system) = (here.join(name), system.join(name));
-    if !here.exists() && system.exists() { system } else { here }
+    if !here.exists() && system.exists() {
+        system
+    } else {
+        here
+    }
 }
 
 #[cfg(all(test, any(feature = "answer", feature = "serve")))]

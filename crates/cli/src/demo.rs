@@ -84,7 +84,10 @@ impl Demo {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("ringup-demo-").tempdir()?),
         };
-        let folder = temporary.as_ref().map_or_else(|| self.folder.clone(), |folder| Some(folder.path().to_owned()));
+        let folder = temporary.as_ref().map_or_else(
+            || self.folder.clone(),
+            |folder| Some(folder.path().to_owned()),
+        );
         let folder = folder.context("one of the two is there")?;
         let result = if self.isp {
             Runtime::new()?.block_on(isp::play(&folder, self.rate, delay, self.once))
@@ -93,7 +96,10 @@ impl Demo {
             Runtime::new()?.block_on(self.play(&household))
         };
         if let (Err(_), Some(temporary)) = (&result, temporary) {
-            eprintln!("the logs and configs are kept in {}", temporary.keep().display());
+            eprintln!(
+                "the logs and configs are kept in {}",
+                temporary.keep().display()
+            );
         }
         result
     }
@@ -102,7 +108,9 @@ impl Demo {
         let stop = crate::signals::until_signal()?;
         let mut children = Children::new(household.folder())?;
         let mut story = Story::new(self.json);
-        let played = stop.run_until_cancelled(self.act(household, &mut children, &mut story)).await;
+        let played = stop
+            .run_until_cancelled(self.act(household, &mut children, &mut story))
+            .await;
         if played.is_none() {
             eprintln!("stopping");
         }
@@ -119,15 +127,35 @@ impl Demo {
         if self.once { Some(1) } else { self.messages }
     }
 
-    async fn act(&self, household: &Household, children: &mut Children, story: &mut Story) -> anyhow::Result<()> {
-        story.say(Who::Demo, &format!("configs, inbox and calls.jsonl are in {}", household.folder().display()));
-        story.say(Who::Demo, "201 is the centre, 301 the owner's terminal, 401 the vending machine");
+    async fn act(
+        &self,
+        household: &Household,
+        children: &mut Children,
+        story: &mut Story,
+    ) -> anyhow::Result<()> {
+        story.say(
+            Who::Demo,
+            &format!(
+                "configs, inbox and calls.jsonl are in {}",
+                household.folder().display()
+            ),
+        );
+        story.say(
+            Who::Demo,
+            "201 is the centre, 301 the owner's terminal, 401 the vending machine",
+        );
         children.start(Who::Exchange, &["exchange", "--config", "exchange.toml"])?;
         wait_for(children, story, Who::Exchange, "exchange ready").await?;
         children.start(Who::Server, &["serve", "--config", "server.toml"])?;
         wait_for(children, story, Who::Server, "line ready").await?;
         household.enrol(children).await?;
-        let wait = ["wait", "--line", household::OWNER_LINE, "--config", "owner.toml"];
+        let wait = [
+            "wait",
+            "--line",
+            household::OWNER_LINE,
+            "--config",
+            "owner.toml",
+        ];
         children.start(Who::Owner, &wait)?;
         wait_for(children, story, Who::Owner, "waiting for calls").await?;
         for number in 1.. {
@@ -139,9 +167,18 @@ impl Demo {
                 wait_for(children, story, Who::Server, "line ready").await?;
                 continue;
             }
-            let ask = format!("ringup message list --config {}/server.toml", household.folder().display());
+            let ask = format!(
+                "ringup message list --config {}/server.toml",
+                household.folder().display()
+            );
             story.say(Who::Demo, &format!("to see more, in another shell: {ask}"));
-            story.say(Who::Demo, &format!("next report in {} s; ctrl-c ends", BETWEEN_REPORTS.as_secs()));
+            story.say(
+                Who::Demo,
+                &format!(
+                    "next report in {} s; ctrl-c ends",
+                    BETWEEN_REPORTS.as_secs()
+                ),
+            );
             let next = Instant::now() + BETWEEN_REPORTS;
             while let Ok(event) = timeout_at(next, children.event()).await {
                 story.tell(&event?);
@@ -159,21 +196,36 @@ impl Demo {
         story: &mut Story,
     ) -> anyhow::Result<()> {
         let (path, what) = match &self.file {
-            Some(path) => (std::path::absolute(path)?, format!("sends {}", path.display())),
+            Some(path) => (
+                std::path::absolute(path)?,
+                format!("sends {}", path.display()),
+            ),
             None => household.make_up_report(number)?,
         };
-        let content = std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let content =
+            std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
         let (digest, size) = (Digest::of(&content), content.len());
         story.say(Who::Vending, &what);
         let destination = format!("ip:{OWNER_ADDRESS}");
         let path_text = path.to_str().context("the file's name is not UTF-8")?;
-        let dial_in = ["dial-in", "--json", "--config", "vending.toml", "--to", &destination, path_text];
+        let dial_in = [
+            "dial-in",
+            "--json",
+            "--config",
+            "vending.toml",
+            "--to",
+            &destination,
+            path_text,
+        ];
         children.start(Who::Vending, &dial_in)?;
 
         let mut summary = Summary::new(self.rate, size);
         let line_time = Duration::from_secs_f64(size as f64 * 10.0 / f64::from(self.rate));
         let (seconds, rate) = (line_time.as_secs_f64(), self.rate);
-        story.say(Who::Demo, &format!("{size} octets take {seconds:.1} s of each call at {rate} bit/s"));
+        story.say(
+            Who::Demo,
+            &format!("{size} octets take {seconds:.1} s of each call at {rate} bit/s"),
+        );
         let deadline = Instant::now() + SET_UP_MAX + 4 * line_time;
         let mut last_failure = "no call has ended yet".to_owned();
         while !summary.is_complete() {
@@ -184,13 +236,23 @@ impl Demo {
             story.tell(&event);
             summary.note(&event);
             match &event {
-                Event::Log { message, fields, .. } if message == "call ended" => {
-                    if let Some(outcome) = fields.get("outcome").and_then(|outcome| outcome.as_str()) {
+                Event::Log {
+                    message, fields, ..
+                } if message == "call ended" => {
+                    if let Some(outcome) =
+                        fields.get("outcome").and_then(|outcome| outcome.as_str())
+                    {
                         last_failure = format!("the last call ended with: {outcome}");
                     }
                 }
-                Event::Exited { who: Who::Vending, code } if *code != Some(0) => {
-                    bail!("the vending machine could not submit the message: {}", children.last_words(Who::Vending));
+                Event::Exited {
+                    who: Who::Vending,
+                    code,
+                } if *code != Some(0) => {
+                    bail!(
+                        "the vending machine could not submit the message: {}",
+                        children.last_words(Who::Vending)
+                    );
                 }
                 Event::Exited { who, .. } if *who != Who::Vending => {
                     bail!("{who} has ended: {}", children.last_words(*who));
@@ -202,9 +264,15 @@ impl Demo {
         self.prove(&arrived, digest)?;
         match &self.folder {
             Some(_) => story.say(Who::Demo, &format!("arrived at {}", arrived.display())),
-            None => story.say(Who::Demo, "arrived (with --folder FOLDER it is there when the demo has ended)"),
+            None => story.say(
+                Who::Demo,
+                "arrived (with --folder FOLDER it is there when the demo has ended)",
+            ),
         }
-        story.say(Who::Demo, &format!("SHA-256 {digest}, the same at both ends"));
+        story.say(
+            Who::Demo,
+            &format!("SHA-256 {digest}, the same at both ends"),
+        );
         if self.json {
             println!("{}", summary.to_json());
         } else {
@@ -214,10 +282,14 @@ impl Demo {
     }
 
     fn prove(&self, arrived: &Path, digest: Digest) -> anyhow::Result<()> {
-        let content = std::fs::read(arrived).with_context(|| format!("could not read {}", arrived.display()))?;
+        let content = std::fs::read(arrived)
+            .with_context(|| format!("could not read {}", arrived.display()))?;
         let found = Digest::of(&content);
         if found != digest {
-            bail!("what arrived at {} has SHA-256 {found}, not {digest}", arrived.display());
+            bail!(
+                "what arrived at {} has SHA-256 {found}, not {digest}",
+                arrived.display()
+            );
         }
         Ok(())
     }
@@ -233,9 +305,16 @@ async fn next_event(children: &mut Children, story: &mut Story) -> anyhow::Resul
     Ok(event)
 }
 
-async fn wait_for(children: &mut Children, story: &mut Story, who: Who, awaited: &str) -> anyhow::Result<()> {
+async fn wait_for(
+    children: &mut Children,
+    story: &mut Story,
+    who: Who,
+    awaited: &str,
+) -> anyhow::Result<()> {
     loop {
-        if let Event::Log { who: from, message, .. } = &next_event(children, story).await?
+        if let Event::Log {
+            who: from, message, ..
+        } = &next_event(children, story).await?
             && *from == who
             && message == awaited
         {

@@ -99,7 +99,13 @@ const EVERYWHERE: &str = "Options of all operator commands";
 #[derive(Debug, Args)]
 struct Desk {
     /// The server's operator socket [default: as in the config]
-    #[arg(long, value_name = "PATH", env = "RINGUP_SOCKET", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "RINGUP_SOCKET",
+        hide_env_values = true,
+        global = true
+    )]
     #[arg(help_heading = EVERYWHERE, display_order = 101)]
     socket: Option<PathBuf>,
     /// The server's config, to find its socket
@@ -114,11 +120,18 @@ struct Desk {
 impl Desk {
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let socket = self.socket()?;
-        Builder::new_current_thread().enable_all().build()?.block_on(ask(&socket, method, path, body))
+        Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(ask(&socket, method, path, body))
     }
 
     /// Asks for a change, of which at least one field is named.
-    fn change<T: Serialize + Default + PartialEq>(&self, path: &str, change: &T) -> anyhow::Result<Value> {
+    fn change<T: Serialize + Default + PartialEq>(
+        &self,
+        path: &str,
+        change: &T,
+    ) -> anyhow::Result<Value> {
         anyhow::ensure!(
             *change != T::default(),
             "nothing to change: name what is to be another from now on (see --help)"
@@ -130,19 +143,32 @@ impl Desk {
     fn socket(&self) -> anyhow::Result<PathBuf> {
         match &self.socket {
             Some(socket) => Ok(socket.clone()),
-            None => config::server::operator_socket(&self.config)
-                .context("no server named: give --socket PATH, or --config with the server's config"),
+            None => config::server::operator_socket(&self.config).context(
+                "no server named: give --socket PATH, or --config with the server's config",
+            ),
         }
     }
 
     /// Asks for a list and shows these fields of it.
-    fn list(&self, path: &str, columns: &[(&str, &str)], when_empty: &str) -> anyhow::Result<ExitCode> {
+    fn list(
+        &self,
+        path: &str,
+        columns: &[(&str, &str)],
+        when_empty: &str,
+    ) -> anyhow::Result<ExitCode> {
         let list = self.ask(Method::GET, path, None)?;
-        let Value::Array(rows) = list else { bail!("the server did not answer with a list") };
+        let Value::Array(rows) = list else {
+            bail!("the server did not answer with a list")
+        };
         self.print_list(rows, columns, when_empty)
     }
 
-    fn print_list(&self, rows: Vec<Value>, columns: &[(&str, &str)], when_empty: &str) -> anyhow::Result<ExitCode> {
+    fn print_list(
+        &self,
+        rows: Vec<Value>,
+        columns: &[(&str, &str)],
+        when_empty: &str,
+    ) -> anyhow::Result<ExitCode> {
         if self.json {
             println!("{:#}", Value::Array(rows));
         } else if rows.is_empty() {
@@ -170,10 +196,19 @@ impl Desk {
         let (mut after, mut shown) = (wanted.after.clone(), 0);
         loop {
             let asked = left.min(PAGE_ENTRIES);
-            let from = after.as_deref().map(|after| format!("&after={}", in_query(after))).unwrap_or_default();
+            let from = after
+                .as_deref()
+                .map(|after| format!("&after={}", in_query(after)))
+                .unwrap_or_default();
             // One more than is shown tells whether there are more.
-            let page = self.ask(Method::GET, &format!("{path}{and}last={}{from}", asked + 1), None)?;
-            let Value::Array(mut rows) = page else { bail!("the server did not answer with a list") };
+            let page = self.ask(
+                Method::GET,
+                &format!("{path}{and}last={}{from}", asked + 1),
+                None,
+            )?;
+            let Value::Array(mut rows) = page else {
+                bail!("the server did not answer with a list")
+            };
             let is_more = rows.len() as u64 > asked;
             rows.truncate(usize::try_from(asked).unwrap_or(usize::MAX));
             left -= rows.len() as u64;
@@ -200,9 +235,16 @@ impl Desk {
             }
             return;
         }
-        let (begin, end) = (if is_first { "[" } else { "," }, if is_last { "]" } else { "" });
+        let (begin, end) = (
+            if is_first { "[" } else { "," },
+            if is_last { "]" } else { "" },
+        );
         let items: Vec<_> = rows.iter().map(|row| format!("{row:#}")).collect();
-        let begin = if rows.is_empty() && !is_first { "" } else { begin };
+        let begin = if rows.is_empty() && !is_first {
+            ""
+        } else {
+            begin
+        };
         println!("{begin}{}{end}", items.join(",\n"));
     }
 
@@ -217,12 +259,17 @@ impl Desk {
         if self.json {
             return println!("{shown:#}");
         }
-        let (first, others): (Vec<_>, Vec<_>) =
-            shown.as_object().into_iter().flatten().partition(|(key, _)| ["id", "name"].contains(&key.as_str()));
+        let (first, others): (Vec<_>, Vec<_>) = shown
+            .as_object()
+            .into_iter()
+            .flatten()
+            .partition(|(key, _)| ["id", "name"].contains(&key.as_str()));
         for (key, value) in first.into_iter().chain(others) {
             match value {
                 Value::Array(items) if items.is_empty() => println!("{key:16} -"),
-                Value::Array(items) => items.iter().for_each(|item| println!("{key:16} {}", fields(item))),
+                Value::Array(items) => items
+                    .iter()
+                    .for_each(|item| println!("{key:16} {}", fields(item))),
                 value => println!("{key:16} {}", fields(value)),
             }
         }
@@ -233,11 +280,17 @@ impl Desk {
 fn fields(value: &Value) -> String {
     match value {
         Value::Object(object) => {
-            let fields: Vec<_> = object.iter().map(|(key, value)| format!("{key} {}", fields(value))).collect();
+            let fields: Vec<_> = object
+                .iter()
+                .map(|(key, value)| format!("{key} {}", fields(value)))
+                .collect();
             fields.join(", ")
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
-            let items: Vec<_> = items.iter().map(|item| format!("({})", fields(item))).collect();
+            let items: Vec<_> = items
+                .iter()
+                .map(|item| format!("({})", fields(item)))
+                .collect();
             items.join(" ")
         }
         Value::Array(items) if items.is_empty() => "-".to_owned(),
@@ -265,7 +318,11 @@ struct Wanted {
 impl Wanted {
     /// All entries, unless a limit is given.
     fn all_unless(limit: Option<u64>, after: Option<String>) -> Self {
-        Self { limit: limit.unwrap_or_default(), after, all: limit.is_none() }
+        Self {
+            limit: limit.unwrap_or_default(),
+            after,
+            all: limit.is_none(),
+        }
     }
 }
 
@@ -286,7 +343,9 @@ fn plain(value: &Value) -> String {
 /// A value in the query of a URL.
 fn in_query(value: &str) -> String {
     let octet = |octet: u8| match octet {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' => char::from(octet).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' => {
+            char::from(octet).to_string()
+        }
         other => format!("%{other:02X}"),
     };
     value.bytes().map(octet).collect()
@@ -307,7 +366,10 @@ fn problem(fault: &Value) -> String {
     let detail = text(&fault["detail"]);
     match fault["field"].as_str() {
         // What is no flag is named in the words.
-        None | Some("name" | "id" | "subject" | "kind" | "body" | "store" | "server" | "query" | "key") => detail,
+        None
+        | Some(
+            "name" | "id" | "subject" | "kind" | "body" | "store" | "server" | "query" | "key",
+        ) => detail,
         // An argument without a flag.
         Some(field @ ("filter" | "token")) => format!("{field}: {detail}"),
         Some(field) => format!("--{}: {detail}", field.replace('_', "-")),
@@ -327,13 +389,20 @@ fn not_ours(socket: &Path) -> String {
 }
 
 /// One request to the operator's socket.
-async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
     let stream = UnixStream::connect(socket).await;
     let stream = stream.with_context(|| {
         let at = socket.display();
         // Looked at again: the error is moved into the chain.
         match std::fs::metadata(socket).err().map(|error| error.kind()) {
-            Some(io::ErrorKind::NotFound) => format!("there is no operator socket {at}; is `ringup serve` running?"),
+            Some(io::ErrorKind::NotFound) => {
+                format!("there is no operator socket {at}; is `ringup serve` running?")
+            }
             Some(io::ErrorKind::PermissionDenied) => not_ours(socket),
             _ if !is_ours(socket) => not_ours(socket),
             _ => format!("no server answers at {at}; is `ringup serve` running?"),
@@ -344,7 +413,10 @@ async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) ->
         .uri(path)
         .header("host", "ringup")
         .header("content-type", "application/json")
-        .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))?;
+        .body(Full::new(
+            body.map(|body| Bytes::from(body.to_string()))
+                .unwrap_or_default(),
+        ))?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
         let response = requests.send_request(request).await?;
@@ -353,9 +425,16 @@ async fn ask(socket: &Path, method: Method, path: &str, body: Option<&Value>) ->
     };
     let (answer, _) = tokio::join!(answer, connection);
     let (status, body) = answer?;
-    let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
+    let value = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body)?
+    };
     if !status.is_success() {
-        let more = value["more"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let more = value["more"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let faults: Vec<_> = std::iter::once(&value).chain(more).map(problem).collect();
         bail!("{}", faults.join("\n  "));
     }
@@ -384,7 +463,8 @@ fn counted(count: &Value, what: &str) -> String {
 
 /// A secret that is the first line of a file.
 fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("could not read {}", path.display()))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
@@ -410,8 +490,10 @@ mod tests {
     fn what_is_in_an_array_is_shown_whatever_it_is() {
         assert_eq!(fields(&json!(["key-1", "key-2"])), "key-1 key-2");
         assert_eq!(fields(&json!([])), "-");
-        let envelope =
-            json!({ "terminal": "owner", "deliveries": [{ "call": "C", "octets": 9 }, { "call": "D", "octets": 0 }] });
-        assert_eq!(fields(&envelope), "deliveries (call C, octets 9) (call D, octets 0), terminal owner");
+        let envelope = json!({ "terminal": "owner", "deliveries": [{ "call": "C", "octets": 9 }, { "call": "D", "octets": 0 }] });
+        assert_eq!(
+            fields(&envelope),
+            "deliveries (call C, octets 9) (call D, octets 0), terminal owner"
+        );
     }
 }

@@ -39,7 +39,9 @@ pub(crate) fn write(text: fmt::Arguments<'_>, end: &str) {
     }
     let text = text.to_string();
     let mut out = io::stdout().lock();
-    let written = out.write_all(shown::lines(&text).as_bytes()).and_then(|()| out.write_all(end.as_bytes()));
+    let written = out
+        .write_all(shown::lines(&text).as_bytes())
+        .and_then(|()| out.write_all(end.as_bytes()));
     if let Err(error) = written.and_then(|()| out.flush()) {
         let _ = FAULT.set(error); // the first one counts
     }

@@ -41,7 +41,9 @@ impl Serve {
                 Kind::Information(mut config) => {
                     config.capture = capture;
                     if config.lines.is_empty() && config.dialup_servers.is_empty() {
-                        tracing::warn!("no [[line]] and no [[dialup_server]]: no terminal can be called");
+                        tracing::warn!(
+                            "no [[line]] and no [[dialup_server]]: no terminal can be called"
+                        );
                     }
                     server::serve(*config, until_ended()?).await?;
                 }

@@ -35,7 +35,10 @@ pub(crate) fn until_signal() -> anyhow::Result<CancellationToken> {
 fn until(hangup_ends: impl Fn() -> bool + Send + 'static) -> anyhow::Result<CancellationToken> {
     outlive_file_limits()?;
     let token = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let mut hangup = signal(SignalKind::hangup())?;
     let cancelled = token.clone();
     // Lives as long as the runtime, which ends with the program.

@@ -54,7 +54,12 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "DATE", default_value = "2026-11-23")]
     from: jiff::civil::Date,
     /// Submit to this server instead of printing
-    #[arg(long, value_name = "HOST:PORT", requires = "token_file", requires = "to")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "token_file",
+        requires = "to"
+    )]
     server: Option<String>,
     /// The file that holds the provider's token
     #[arg(long, value_name = "FILE")]
@@ -108,7 +113,10 @@ fn reports(kind: Kind, machines: u32, from: DateTime, days: u32, seed: u64) -> V
             Kind::Gauge => Box::new(gauge::Gauge::new(number, &mut chance)),
         };
         for minute in 0..i64::from(days) * 24 * 60 {
-            all.extend(machine.minute(from.saturating_add(SignedDuration::from_mins(minute)), &mut chance));
+            all.extend(machine.minute(
+                from.saturating_add(SignedDuration::from_mins(minute)),
+                &mut chance,
+            ));
         }
     }
     all.sort_by(|one, other| (one.at, &one.machine).cmp(&(other.at, &other.machine)));
@@ -141,17 +149,30 @@ impl Simulate {
     fn print(&self, reports: &[Report]) -> anyhow::Result<()> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         for report in reports {
-            let Report { at, machine, urgency, what, .. } = report;
-            let line =
-                if self.json { report.to_json().to_string() } else { format!("{at}  {machine:12} {urgency:7} {what}") };
+            let Report {
+                at,
+                machine,
+                urgency,
+                what,
+                ..
+            } = report;
+            let line = if self.json {
+                report.to_json().to_string()
+            } else {
+                format!("{at}  {machine:12} {urgency:7} {what}")
+            };
             output::written(writeln!(out, "{line}"))?;
         }
         output::written(out.flush())
     }
 
     async fn submit(&self, server: &str, from: DateTime, reports: &[Report]) -> anyhow::Result<()> {
-        let path = self.token_file.as_deref().context("--token-file is missing")?;
-        let token = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+        let path = self
+            .token_file
+            .as_deref()
+            .context("--token-file is missing")?;
+        let token = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read {}", path.display()))?;
         let began = Instant::now();
         for (number, report) in (1..).zip(reports) {
             let into = report.at.duration_since(from).as_secs_f64() / f64::from(self.speed);
@@ -159,20 +180,29 @@ impl Simulate {
             let submission = Submission {
                 token: token.trim().to_owned(),
                 destinations: self.to.clone(),
-                content_type: "application/json".parse::<ContentType>().expect("a media type"),
+                content_type: "application/json"
+                    .parse::<ContentType>()
+                    .expect("a media type"),
                 content: Bytes::from(report.content.to_string()),
                 handling: Handling {
                     urgency: report.urgency,
                     // Played again, it is the same: a server that has it takes it once.
-                    idempotency_key: Some(format!("simulated {} {} {number}", report.machine, self.seed)),
+                    idempotency_key: Some(format!(
+                        "simulated {} {} {number}",
+                        report.machine, self.seed
+                    )),
                     ..Handling::default()
                 },
             };
             let stream = TcpStream::connect(server).await;
-            let stream =
-                stream.with_context(|| format!("no server answers at {server}; is `ringup serve` running?"))?;
+            let stream = stream.with_context(|| {
+                format!("no server answers at {server}; is `ringup serve` running?")
+            })?;
             match submit(stream, server, submission).await {
-                Ok(accepted) if self.json => println!("{}", json!({ "id": accepted.id, "report": report.to_json() })),
+                Ok(accepted) if self.json => println!(
+                    "{}",
+                    json!({ "id": accepted.id, "report": report.to_json() })
+                ),
                 Ok(accepted) => println!("{}  {}: {}", accepted.id, report.machine, report.what),
                 Err(error) => bail!("{}: {error}", report.what),
             }
@@ -201,14 +231,29 @@ mod tests {
 
     #[test]
     fn machines_report_what_such_machines_do() {
-        for (kind, least, most, urgent_most) in
-            [(Kind::Vending, 300, 900, 60), (Kind::Vehicle, 6_000, 7_500, 150), (Kind::Gauge, 3_000, 5_000, 150)]
-        {
+        for (kind, least, most, urgent_most) in [
+            (Kind::Vending, 300, 900, 60),
+            (Kind::Vehicle, 6_000, 7_500, 150),
+            (Kind::Gauge, 3_000, 5_000, 150),
+        ] {
             let all = day(kind, 7);
-            let urgent = all.iter().filter(|report| report.urgency == Urgency::Urgent).count();
-            assert!((least..=most).contains(&all.len()), "{kind:?}: {}", all.len());
-            assert!((1..=urgent_most).contains(&urgent), "{kind:?}: {urgent} urgent");
-            assert!(all.iter().all(|report| report.content.to_string().len() < 2000));
+            let urgent = all
+                .iter()
+                .filter(|report| report.urgency == Urgency::Urgent)
+                .count();
+            assert!(
+                (least..=most).contains(&all.len()),
+                "{kind:?}: {}",
+                all.len()
+            );
+            assert!(
+                (1..=urgent_most).contains(&urgent),
+                "{kind:?}: {urgent} urgent"
+            );
+            assert!(
+                all.iter()
+                    .all(|report| report.content.to_string().len() < 2000)
+            );
         }
     }
 }

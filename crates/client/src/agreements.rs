@@ -20,24 +20,35 @@ pub(crate) struct Agreements {
 impl Agreements {
     /// Those kept in `state`.
     pub(crate) fn new(state: &Path) -> Self {
-        Self { path: state.join("agreements") }
+        Self {
+            path: state.join("agreements"),
+        }
     }
 
     /// What to expect on a call with this number. What cannot be read is not expected.
     pub(crate) fn of(&self, number: &str) -> Option<Agreement> {
-        self.read().into_iter().find(|(known, _)| known == number).map(|(_, agreement)| agreement)
+        self.read()
+            .into_iter()
+            .find(|(known, _)| known == number)
+            .map(|(_, agreement)| agreement)
     }
 
     /// Keeps what was agreed on this time; `None`: nothing is to be expected. Writes only what is new.
     pub(crate) fn keep(&self, number: &str, agreement: Option<Agreement>) {
         let mut all = self.read();
-        let before = all.iter().position(|(known, _)| known == number).map(|place| all.remove(place));
+        let before = all
+            .iter()
+            .position(|(known, _)| known == number)
+            .map(|place| all.remove(place));
         if before.map(|(_, agreement)| agreement) == agreement {
             return;
         }
         all.extend(agreement.map(|agreement| (number.to_owned(), agreement)));
         let surplus = all.len().saturating_sub(NUMBERS_MAX);
-        let text: String = all[surplus..].iter().map(|(number, agreement)| format!("{number} {agreement}\n")).collect();
+        let text: String = all[surplus..]
+            .iter()
+            .map(|(number, agreement)| format!("{number} {agreement}\n"))
+            .collect();
         if let Err(error) = write_secret(&self.path, text.as_bytes()) {
             tracing::warn!(%error, "what PPP agreed on is not kept: the next call begins from nothing");
         }
@@ -62,13 +73,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let agreements = Agreements::new(folder.path());
         assert_eq!(agreements.of("201"), None);
-        let [one, other] = ["10.77.0.1", "10.77.0.9"]
-            .map(|peer| format!("1500/00000000/pa 1500/00000000/pa 10.77.0.2 {peer}").parse::<Agreement>().unwrap());
+        let [one, other] = ["10.77.0.1", "10.77.0.9"].map(|peer| {
+            format!("1500/00000000/pa 1500/00000000/pa 10.77.0.2 {peer}")
+                .parse::<Agreement>()
+                .unwrap()
+        });
         agreements.keep("201", Some(one));
         agreements.keep("202", Some(other));
-        assert_eq!((agreements.of("201"), agreements.of("202"), agreements.of("20")), (Some(one), Some(other), None));
+        assert_eq!(
+            (
+                agreements.of("201"),
+                agreements.of("202"),
+                agreements.of("20")
+            ),
+            (Some(one), Some(other), None)
+        );
         agreements.keep("201", None);
-        assert_eq!((agreements.of("201"), agreements.of("202")), (None, Some(other)));
+        assert_eq!(
+            (agreements.of("201"), agreements.of("202")),
+            (None, Some(other))
+        );
     }
 
     #[test]

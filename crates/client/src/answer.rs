@@ -6,8 +6,8 @@ use std::time::Duration;
 use delivery::Reason;
 use jiff::{Timestamp, Zoned};
 use line::{
-    CALLER_ID_WAIT, Caller, Decision, DialFailure, Home, LineError, ModemLine, Number, Port, RefusalReason, Ring,
-    Screening, WeekMinute,
+    CALLER_ID_WAIT, Caller, Decision, DialFailure, Home, LineError, ModemLine, Number, Port,
+    RefusalReason, Ring, Screening, WeekMinute,
 };
 use link::CloseReason;
 use modem::Profile;
@@ -19,7 +19,9 @@ use crate::connector::{DialIn, DialInError, Dialled, ReceiveConfig, dial};
 use crate::inbox::InboxConfig;
 use crate::outbox::StandingConditions;
 use crate::refused::RefusedRings;
-use crate::session::{Ended, LinkSettings, SessionError, establish, hearing, receive, receive_online};
+use crate::session::{
+    Ended, LinkSettings, SessionError, establish, hearing, receive, receive_online,
+};
 
 /// Between the end of the ringing and our own call: the exchange must have cleared the other one (Cisco waits as long).
 const CALL_BACK_GUARD: Duration = Duration::from_secs(5);
@@ -119,8 +121,9 @@ impl AnswerExit {
 
     /// What a code means in words, and whether it is a refusal. `None` is a death by signal.
     pub fn read(code: Option<i32>) -> (String, bool) {
-        let refusal =
-            RefusalReason::ALL.into_iter().find(|reason| code == Some(i32::from(Self::REFUSED + *reason as u8)));
+        let refusal = RefusalReason::ALL
+            .into_iter()
+            .find(|reason| code == Some(i32::from(Self::REFUSED + *reason as u8)));
         let words = match (code, refusal) {
             (_, Some(reason)) => return (reason.to_string(), true),
             (Some(0), _) => "completed",
@@ -145,10 +148,16 @@ pub struct Heard<'a> {
 ///
 /// # Errors
 /// [`AnswerError`]. The line is hung up whatever happens.
-pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Result<AnswerEnd, AnswerError> {
+pub async fn answer(
+    config: &TerminalConfig,
+    port: Port,
+    ring: Heard<'_>,
+) -> Result<AnswerEnd, AnswerError> {
     let mut line = ModemLine::attached(port, config.profile, ring.has_short_guard, ring.octets)?;
     // The ring watch says "absent" in time; the limit is for a ring that is over before it was one.
-    let ring = timeout(2 * CALLER_ID_WAIT, line.ring()).await.unwrap_or(Ok(Ring::new(Caller::Absent, false)))?;
+    let ring = timeout(2 * CALLER_ID_WAIT, line.ring())
+        .await
+        .unwrap_or(Ok(Ring::new(Caller::Absent, false)))?;
     let ring = ring.at(config.home);
     let budget = Budget::new(&config.state, config.limits);
     let now = Zoned::now();
@@ -171,9 +180,16 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
             }
             tracing::info!(?caller, "caller checked: connecting to the server");
             budget.note_ring(&caller, now.timestamp())?;
-            let Ended { is_proved, brought, result } = connect(config, line).await?;
+            let Ended {
+                is_proved,
+                brought,
+                result,
+            } = connect(config, line).await?;
             // A server that cannot be reached, or has no place, has cost nothing.
-            if !matches!(result, Err(SessionError::Connect { .. } | SessionError::Later(_))) {
+            if !matches!(
+                result,
+                Err(SessionError::Connect { .. } | SessionError::Later(_))
+            ) {
                 note_rung(&budget, &caller, is_proved, brought)?;
             }
             result?;
@@ -201,7 +217,10 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
         Decision::Refuse(reason) => {
             RefusedRings::new(&config.state).note(&ring.caller, reason);
             // Who withholds a number or is unknown hears it ring: nothing tells him that somebody is here.
-            if !matches!(reason, RefusalReason::NotRegistered | RefusalReason::Withheld | RefusalReason::Absent) {
+            if !matches!(
+                reason,
+                RefusalReason::NotRegistered | RefusalReason::Withheld | RefusalReason::Absent
+            ) {
                 line.refuse().await?;
             }
             return Ok(AnswerEnd::Refused(reason));
@@ -211,7 +230,11 @@ pub async fn answer(config: &TerminalConfig, port: Port, ring: Heard<'_>) -> Res
 }
 
 /// The number's calls proved nothing of late.
-async fn refuse_unproved(config: &TerminalConfig, mut line: ModemLine, ring: &Ring) -> Result<AnswerEnd, AnswerError> {
+async fn refuse_unproved(
+    config: &TerminalConfig,
+    mut line: ModemLine,
+    ring: &Ring,
+) -> Result<AnswerEnd, AnswerError> {
     RefusedRings::new(&config.state).note(&ring.caller, RefusalReason::Unproved);
     line.refuse().await?;
     Ok(AnswerEnd::Refused(RefusalReason::Unproved))
@@ -241,24 +264,33 @@ async fn take_call(
     let agreements = Agreements::new(&config.state);
     let establishing = establish(call, &config.link, agreements.of(caller.as_str()));
     let link = match hearing {
-        Some(hearing) => timeout(hearing, establishing).await.unwrap_or(Err(SessionError::NotProved(None))),
+        Some(hearing) => timeout(hearing, establishing)
+            .await
+            .unwrap_or(Err(SessionError::NotProved(None))),
         None => establishing.await,
     };
     let link = match link {
         Ok(link) => link,
         Err(error) => {
             agreements.keep(caller.as_str(), None);
-            return Ok(Taken { is_proved: false, result: Err(error) });
+            return Ok(Taken {
+                is_proved: false,
+                result: Err(error),
+            });
         }
     };
     let left = hearing.map(|hearing| hearing.saturating_sub(connected.elapsed()));
-    let Ended { is_proved, result, .. } = receive(&link, Reason::Called, config.link.delay, left, receiving).await;
+    let Ended {
+        is_proved, result, ..
+    } = receive(&link, Reason::Called, config.link.delay, left, receiving).await;
     // In order, whatever came of it: a caller without DCD would keep a link that is no more.
     link.close();
     let reason = link.closed().await;
     match &reason {
         // The server hangs up a call that is over without a good-bye: no fault of the line.
-        CloseReason::CarrierLost if result.is_ok() => tracing::info!(reason = "the server ended the call", "hung up"),
+        CloseReason::CarrierLost if result.is_ok() => {
+            tracing::info!(reason = "the server ended the call", "hung up")
+        }
         reason => tracing::info!(%reason, "hung up"),
     }
     agreements.keep(caller.as_str(), link.agreement().filter(|_| result.is_ok()));
@@ -275,24 +307,46 @@ async fn connect(config: &TerminalConfig, mut line: ModemLine) -> Result<Ended, 
 
 /// Counts callers who were answered and proved nothing, in whatever way; a third within the hour is an alarm. A lost carrier is
 /// the line's fault, and counts by itself.
-fn note_answered(budget: &Budget, caller: &Number, taken: &Result<Taken, AnswerError>) -> Result<(), BudgetError> {
+fn note_answered(
+    budget: &Budget,
+    caller: &Number,
+    taken: &Result<Taken, AnswerError>,
+) -> Result<(), BudgetError> {
     let error = match taken {
-        Ok(Taken { is_proved: true, .. }) => return budget.note_proved(caller),
+        Ok(Taken {
+            is_proved: true, ..
+        }) => return budget.note_proved(caller),
         Ok(Taken { result: Ok(()), .. }) => None,
-        Ok(Taken { result: Err(error), .. }) if error.is_ours() => return Ok(()),
-        Ok(Taken { result: Err(error), .. }) if error.is_lines_fault() => Some(error.to_string()),
+        Ok(Taken {
+            result: Err(error), ..
+        }) if error.is_ours() => return Ok(()),
+        Ok(Taken {
+            result: Err(error), ..
+        }) if error.is_lines_fault() => Some(error.to_string()),
         Ok(Taken { .. }) => None,
         Err(AnswerError::NotConnected(failure)) => Some(failure.to_string()),
         Err(_) => return Ok(()),
     };
-    let Some(why) = error else { return note_unproved(budget, caller) };
+    let Some(why) = error else {
+        return note_unproved(budget, caller);
+    };
     let lost = budget.note_lost(caller, Timestamp::now())?;
-    tracing::warn!(?caller, why, lost, "carrier lost before the server proved itself");
+    tracing::warn!(
+        ?caller,
+        why,
+        lost,
+        "carrier lost before the server proved itself"
+    );
     Ok(())
 }
 
 /// Counts rings that made this end connect or call, and that brought nothing: whoever forges the number costs us that.
-fn note_rung(budget: &Budget, caller: &Number, is_proved: bool, brought: u32) -> Result<(), BudgetError> {
+fn note_rung(
+    budget: &Budget,
+    caller: &Number,
+    is_proved: bool,
+    brought: u32,
+) -> Result<(), BudgetError> {
     if is_proved && brought > 0 {
         return budget.note_proved(caller);
     }
@@ -302,27 +356,53 @@ fn note_rung(budget: &Budget, caller: &Number, is_proved: bool, brought: u32) ->
 fn note_unproved(budget: &Budget, caller: &Number) -> Result<(), BudgetError> {
     let unproved = budget.note_unproved(caller, Timestamp::now())?;
     if unproved >= UNPROVED_MAX {
-        tracing::error!(?caller, unproved, "alarm: callers from a registered number do not prove to be the server");
+        tracing::error!(
+            ?caller,
+            unproved,
+            "alarm: callers from a registered number do not prove to be the server"
+        );
     }
     Ok(())
 }
 
 /// Dials the registered number, not one that came with the ring: the two are equal, but only one was ever written here.
-async fn call_back(config: &TerminalConfig, mut line: ModemLine, caller: &Number) -> Result<Dialled, AnswerError> {
+async fn call_back(
+    config: &TerminalConfig,
+    mut line: ModemLine,
+    caller: &Number,
+) -> Result<Dialled, AnswerError> {
     let number = caller.dial_string(&config.dial_prefix, config.home)?;
     line.refuse().await?;
     line.quiet().await?;
     sleep(CALL_BACK_GUARD).await;
     let (link, receive) = (config.link.clone(), Some(config.receive()));
     let budget = Budget::new(&config.state, config.limits);
-    let job = DialIn { number, budget, link, submissions: Vec::new(), receive };
+    let job = DialIn {
+        number,
+        budget,
+        link,
+        submissions: Vec::new(),
+        receive,
+    };
     Ok(dial(line, job).await?)
 }
 
 /// Rings are counted where somebody limits them.
-fn note_if_limited(config: &TerminalConfig, budget: &Budget, caller: &Number, now: &Zoned) -> Result<(), BudgetError> {
-    let is_limited = config.callers.rules().any(|(number, rule)| number == caller && rule.per_hour.is_some());
-    if is_limited { budget.note_ring(caller, now.timestamp()) } else { Ok(()) }
+fn note_if_limited(
+    config: &TerminalConfig,
+    budget: &Budget,
+    caller: &Number,
+    now: &Zoned,
+) -> Result<(), BudgetError> {
+    let is_limited = config
+        .callers
+        .rules()
+        .any(|(number, rule)| number == caller && rule.per_hour.is_some());
+    if is_limited {
+        budget.note_ring(caller, now.timestamp())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -333,9 +413,16 @@ mod tests {
     fn every_refusal_has_an_exit_code_that_the_starter_reads_as_one() {
         for reason in RefusalReason::ALL {
             let code = AnswerExit::code(AnswerEnd::Refused(reason));
-            assert_eq!(AnswerExit::read(Some(code.into())), (reason.to_string(), true));
+            assert_eq!(
+                AnswerExit::read(Some(code.into())),
+                (reason.to_string(), true)
+            );
         }
-        assert_eq!(AnswerExit::code(AnswerEnd::Refused(RefusalReason::Absent)), 12, "as the help says");
+        assert_eq!(
+            AnswerExit::code(AnswerEnd::Refused(RefusalReason::Absent)),
+            12,
+            "as the help says"
+        );
         assert!(!AnswerExit::read(Some(AnswerExit::code(AnswerEnd::Completed).into())).1);
         assert!(!AnswerExit::read(None).1);
     }

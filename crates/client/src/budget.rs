@@ -47,7 +47,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls_a_day: 100, minutes_a_day: 240 }
+        Self {
+            calls_a_day: 100,
+            minutes_a_day: 240,
+        }
     }
 }
 
@@ -70,7 +73,9 @@ pub enum BudgetError {
         next: Timestamp,
     },
     /// So many minutes are.
-    #[error("{minutes} minutes of calls in 24 hours are this machine's limit; the next may be placed at {next}")]
+    #[error(
+        "{minutes} minutes of calls in 24 hours are this machine's limit; the next may be placed at {next}"
+    )]
     Minutes {
         /// The limit.
         minutes: u32,
@@ -136,7 +141,10 @@ struct ActedOn {
 impl Budget {
     /// The budget kept in `folder`, which is made if need be.
     pub fn new(folder: &Path, limits: Limits) -> Self {
-        Self { folder: folder.to_owned(), limits }
+        Self {
+            folder: folder.to_owned(),
+            limits,
+        }
     }
 
     /// Reserves a call of at most `longest`, or of what is left of the day's minutes.
@@ -145,20 +153,32 @@ impl Budget {
     /// [`BudgetError`]: then no call may be placed.
     pub fn reserve(&self, longest: Duration, now: Timestamp) -> Result<Reservation, BudgetError> {
         self.change(|spent| {
-            let Limits { calls_a_day, minutes_a_day } = self.limits;
+            let Limits {
+                calls_a_day,
+                minutes_a_day,
+            } = self.limits;
             spent.forget(now);
             let next = |place: usize| spent.calls.get(place).map_or(now, |call| call.at + DAY);
             let calls = spent.calls.len();
             if calls >= calls_a_day as usize {
-                return Err(BudgetError::Calls { calls: calls_a_day, next: next(calls - calls_a_day as usize) });
+                return Err(BudgetError::Calls {
+                    calls: calls_a_day,
+                    next: next(calls - calls_a_day as usize),
+                });
             }
             let seconds: u64 = spent.calls.iter().map(|call| call.seconds).sum();
             let left = (u64::from(minutes_a_day) * 60).saturating_sub(seconds);
             if left == 0 {
-                return Err(BudgetError::Minutes { minutes: minutes_a_day, next: next(0) });
+                return Err(BudgetError::Minutes {
+                    minutes: minutes_a_day,
+                    next: next(0),
+                });
             }
             let longest = longest.min(Duration::from_secs(left));
-            spent.calls.push(SpentCall { at: now, seconds: longest.as_secs().max(1) });
+            spent.calls.push(SpentCall {
+                at: now,
+                seconds: longest.as_secs().max(1),
+            });
             Ok(Reservation { at: now, longest })
         })
     }
@@ -169,9 +189,15 @@ impl Budget {
     /// [`BudgetError::Disk`].
     pub fn settle(&self, reservation: &Reservation, took: Duration) -> Result<(), BudgetError> {
         self.change(|spent| {
-            if let Some(call) = spent.calls.iter_mut().rfind(|call| call.at == reservation.at) {
+            if let Some(call) = spent
+                .calls
+                .iter_mut()
+                .rfind(|call| call.at == reservation.at)
+            {
                 // A second that has begun is over.
-                call.seconds = call.seconds.min(took.as_secs() + u64::from(took.subsec_nanos() > 0));
+                call.seconds = call
+                    .seconds
+                    .min(took.as_secs() + u64::from(took.subsec_nanos() > 0));
             }
             Ok(())
         })
@@ -179,9 +205,13 @@ impl Budget {
 
     /// How many rings of a number were acted on within the last hour. A file that cannot be read counts as many.
     pub fn acted_on(&self, number: &Number, now: Timestamp) -> u32 {
-        let Ok(spent) = self.read() else { return u32::MAX };
-        let rings =
-            spent.rings.iter().filter(|ring| ring.number == number.as_str() && is_within(ring.at, RATE_PERIOD, now));
+        let Ok(spent) = self.read() else {
+            return u32::MAX;
+        };
+        let rings = spent
+            .rings
+            .iter()
+            .filter(|ring| ring.number == number.as_str() && is_within(ring.at, RATE_PERIOD, now));
         u32::try_from(rings.count()).unwrap_or(u32::MAX)
     }
 
@@ -232,16 +262,22 @@ impl Budget {
     }
 
     fn is_spaced_by(&self, number: &Number, spacing: Duration, now: Timestamp) -> bool {
-        let Ok(mut spent) = self.read() else { return true };
-        spent.unproved.retain(|call| is_within(call.at, RATE_PERIOD, now));
-        let is_recent = |call: &ActedOn| call.number == number.as_str() && is_within(call.at, spacing, now);
+        let Ok(mut spent) = self.read() else {
+            return true;
+        };
+        spent
+            .unproved
+            .retain(|call| is_within(call.at, RATE_PERIOD, now));
+        let is_recent =
+            |call: &ActedOn| call.number == number.as_str() && is_within(call.at, spacing, now);
         count(&spent.unproved, number) >= UNPROVED_MAX && spent.unproved.iter().any(is_recent)
     }
 
     /// What is left of the time that callers from spaced numbers have to prove themselves. A file that cannot be read leaves
     /// none.
     pub fn hearing_left(&self, now: Timestamp) -> Duration {
-        self.read().map_or(Duration::ZERO, |spent| spent.hearing_left(now))
+        self.read()
+            .map_or(Duration::ZERO, |spent| spent.hearing_left(now))
     }
 
     /// Gives a caller from a spaced number so much of that time as it wants and is left. It counts whole, however little is used.
@@ -250,9 +286,14 @@ impl Budget {
     /// [`BudgetError::Disk`]: then it has none.
     pub fn hear(&self, wanted: Duration, now: Timestamp) -> Result<Duration, BudgetError> {
         self.change(|spent| {
-            spent.heard.retain(|heard| is_within(heard.at, RATE_PERIOD, now));
+            spent
+                .heard
+                .retain(|heard| is_within(heard.at, RATE_PERIOD, now));
             let given = wanted.min(spent.hearing_left(now));
-            spent.heard.push(Heard { at: now, millis: u64::try_from(given.as_millis()).unwrap_or(u64::MAX) });
+            spent.heard.push(Heard {
+                at: now,
+                millis: u64::try_from(given.as_millis()).unwrap_or(u64::MAX),
+            });
             Ok(given)
         })
     }
@@ -273,8 +314,14 @@ impl Budget {
     }
 
     /// Reads, changes and writes, alone: another program of this machine may be doing the same.
-    fn change<T>(&self, work: impl FnOnce(&mut Spent) -> Result<T, BudgetError>) -> Result<T, BudgetError> {
-        let disk = |source| BudgetError::Disk { folder: self.folder.clone(), source };
+    fn change<T>(
+        &self,
+        work: impl FnOnce(&mut Spent) -> Result<T, BudgetError>,
+    ) -> Result<T, BudgetError> {
+        let disk = |source| BudgetError::Disk {
+            folder: self.folder.clone(),
+            source,
+        };
         private_folder(&self.folder).map_err(disk)?;
         let lock = File::create(self.folder.join("budget.lock")).map_err(disk)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| disk(errno.into()))?;
@@ -304,8 +351,15 @@ impl Budget {
 
 impl Spent {
     fn hearing_left(&self, now: Timestamp) -> Duration {
-        let recent = self.heard.iter().filter(|heard| is_within(heard.at, RATE_PERIOD, now));
-        HEARING.saturating_sub(recent.map(|heard| Duration::from_millis(heard.millis)).sum())
+        let recent = self
+            .heard
+            .iter()
+            .filter(|heard| is_within(heard.at, RATE_PERIOD, now));
+        HEARING.saturating_sub(
+            recent
+                .map(|heard| Duration::from_millis(heard.millis))
+                .sum(),
+        )
     }
 
     /// A call from the future, or from before the program was written, was placed by a clock that was wrong: it is as old as the
@@ -313,7 +367,10 @@ impl Spent {
     fn forget(&mut self, now: Timestamp) {
         if now >= CLOCK_WRONG_BEFORE {
             let is_wrong = |at: Timestamp| at > now || at < CLOCK_WRONG_BEFORE;
-            self.calls.iter_mut().filter(|call| is_wrong(call.at)).for_each(|call| call.at = now);
+            self.calls
+                .iter_mut()
+                .filter(|call| is_wrong(call.at))
+                .for_each(|call| call.at = now);
         }
         self.calls.retain(|call| now.duration_since(call.at) < DAY);
     }
@@ -324,11 +381,20 @@ fn note(acted_on: &mut Vec<ActedOn>, number: &Number, now: Timestamp) {
     acted_on.retain(|ring| is_within(ring.at, RATE_PERIOD, now));
     let surplus = (acted_on.len() + 1).saturating_sub(RINGS_MAX);
     acted_on.drain(..surplus);
-    acted_on.push(ActedOn { number: number.to_string(), at: now });
+    acted_on.push(ActedOn {
+        number: number.to_string(),
+        at: now,
+    });
 }
 
 fn count(calls: &[ActedOn], number: &Number) -> u32 {
-    u32::try_from(calls.iter().filter(|call| call.number == number.as_str()).count()).unwrap_or(u32::MAX)
+    u32::try_from(
+        calls
+            .iter()
+            .filter(|call| call.number == number.as_str())
+            .count(),
+    )
+    .unwrap_or(u32::MAX)
 }
 
 fn is_within(at: Timestamp, period: Duration, now: Timestamp) -> bool {
@@ -347,18 +413,33 @@ mod tests {
     }
 
     fn budget(folder: &tempfile::TempDir, calls_a_day: u32, minutes_a_day: u32) -> Budget {
-        Budget::new(folder.path(), Limits { calls_a_day, minutes_a_day })
+        Budget::new(
+            folder.path(),
+            Limits {
+                calls_a_day,
+                minutes_a_day,
+            },
+        )
     }
 
     #[test]
     fn calls_are_counted_over_24_hours_and_across_restarts() {
         let folder = tempfile::tempdir().unwrap();
         for n in 0..3 {
-            let _ = budget(&folder, 3, 1000).reserve(TEN_MINUTES, noon() + n * HOUR).unwrap();
+            let _ = budget(&folder, 3, 1000)
+                .reserve(TEN_MINUTES, noon() + n * HOUR)
+                .unwrap();
         }
         let refused = budget(&folder, 3, 1000).reserve(TEN_MINUTES, noon() + 3 * HOUR);
-        assert!(matches!(refused, Err(BudgetError::Calls { calls: 3, next }) if next == noon() + DAY), "{refused:?}");
-        assert!(budget(&folder, 3, 1000).reserve(TEN_MINUTES, noon() + DAY).is_ok());
+        assert!(
+            matches!(refused, Err(BudgetError::Calls { calls: 3, next }) if next == noon() + DAY),
+            "{refused:?}"
+        );
+        assert!(
+            budget(&folder, 3, 1000)
+                .reserve(TEN_MINUTES, noon() + DAY)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -369,16 +450,32 @@ mod tests {
         assert_eq!(first.longest, TEN_MINUTES);
         let second = budget.reserve(TEN_MINUTES, noon() + HOUR).unwrap();
         assert_eq!(second.longest, TEN_MINUTES / 2);
-        assert!(matches!(budget.reserve(TEN_MINUTES, noon() + HOUR), Err(BudgetError::Minutes { minutes: 15, .. })));
-        budget.settle(&second, Duration::from_millis(59_001)).unwrap();
-        assert_eq!(budget.reserve(TEN_MINUTES, noon() + HOUR).unwrap().longest, Duration::from_secs(4 * 60));
+        assert!(matches!(
+            budget.reserve(TEN_MINUTES, noon() + HOUR),
+            Err(BudgetError::Minutes { minutes: 15, .. })
+        ));
+        budget
+            .settle(&second, Duration::from_millis(59_001))
+            .unwrap();
+        assert_eq!(
+            budget.reserve(TEN_MINUTES, noon() + HOUR).unwrap().longest,
+            Duration::from_secs(4 * 60)
+        );
     }
 
     #[test]
     fn a_call_that_was_never_settled_counts_as_spent() {
         let folder = tempfile::tempdir().unwrap();
-        drop(budget(&folder, 100, 10).reserve(TEN_MINUTES, noon()).unwrap()); // the power fails
-        assert!(budget(&folder, 100, 10).reserve(TEN_MINUTES, noon() + HOUR).is_err());
+        drop(
+            budget(&folder, 100, 10)
+                .reserve(TEN_MINUTES, noon())
+                .unwrap(),
+        ); // the power fails
+        assert!(
+            budget(&folder, 100, 10)
+                .reserve(TEN_MINUTES, noon() + HOUR)
+                .is_err()
+        );
     }
 
     #[test]
@@ -386,7 +483,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _ = budget(&folder, 1, 10).reserve(TEN_MINUTES, noon()).unwrap();
         let refused = budget(&folder, 1, 10).reserve(TEN_MINUTES, noon() - 1000 * HOUR);
-        assert!(matches!(refused, Err(BudgetError::Calls { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(BudgetError::Calls { .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]
@@ -399,8 +499,17 @@ mod tests {
         for _ in 0..3 {
             budget.note_unproved(&number, ahead).unwrap();
         }
-        assert!(budget.reserve(TEN_MINUTES, noon()).is_err(), "it was spent, whenever");
-        assert_eq!((budget.acted_on(&number, noon()), budget.is_spaced(&number, noon())), (0, false));
+        assert!(
+            budget.reserve(TEN_MINUTES, noon()).is_err(),
+            "it was spent, whenever"
+        );
+        assert_eq!(
+            (
+                budget.acted_on(&number, noon()),
+                budget.is_spaced(&number, noon())
+            ),
+            (0, false)
+        );
         assert!(budget.reserve(TEN_MINUTES, noon() + 23 * HOUR).is_err());
         assert!(budget.reserve(TEN_MINUTES, noon() + 24 * HOUR).is_ok());
     }
@@ -408,11 +517,20 @@ mod tests {
     #[test]
     fn a_clock_that_begins_in_1970_sets_no_call_free_before_it_is_right_nor_then() {
         let folder = tempfile::tempdir().unwrap();
-        let (budget, boot) = (budget(&folder, 2, 100), Timestamp::UNIX_EPOCH + 5 * SignedDuration::from_mins(1));
+        let (budget, boot) = (
+            budget(&folder, 2, 100),
+            Timestamp::UNIX_EPOCH + 5 * SignedDuration::from_mins(1),
+        );
         let _ = budget.reserve(TEN_MINUTES, noon()).unwrap();
         let _ = budget.reserve(TEN_MINUTES, boot).unwrap();
-        assert!(budget.reserve(TEN_MINUTES, boot + HOUR).is_err(), "two were placed");
-        assert!(budget.reserve(TEN_MINUTES, noon() + HOUR).is_err(), "and are when the clock is right again");
+        assert!(
+            budget.reserve(TEN_MINUTES, boot + HOUR).is_err(),
+            "two were placed"
+        );
+        assert!(
+            budget.reserve(TEN_MINUTES, noon() + HOUR).is_err(),
+            "and are when the clock is right again"
+        );
         let _ = budget.reserve(TEN_MINUTES, noon() + 25 * HOUR).unwrap();
         // One that is never set: a day is a day.
         let folder = tempfile::tempdir().unwrap();
@@ -426,7 +544,14 @@ mod tests {
     fn callers_from_spaced_numbers_are_heard_for_a_minute_an_hour_in_all() {
         let folder = tempfile::tempdir().unwrap();
         let budget = budget(&folder, 100, 100);
-        let given: Vec<_> = (0..10).map(|_| budget.hear(Duration::from_secs(7), noon()).unwrap().as_secs()).collect();
+        let given: Vec<_> = (0..10)
+            .map(|_| {
+                budget
+                    .hear(Duration::from_secs(7), noon())
+                    .unwrap()
+                    .as_secs()
+            })
+            .collect();
         assert_eq!(given, [7, 7, 7, 7, 7, 7, 7, 7, 4, 0]);
         assert_eq!(budget.hearing_left(noon() + HOUR), HEARING);
     }
@@ -440,12 +565,17 @@ mod tests {
             let at = noon() + SignedDuration::from_mins(minute);
             if !budget.is_call_back_spaced(&one, at) {
                 let reservation = budget.reserve(Duration::from_secs(30), at).unwrap();
-                budget.settle(&reservation, Duration::from_secs(20)).unwrap();
+                budget
+                    .settle(&reservation, Duration::from_secs(20))
+                    .unwrap();
                 budget.note_unproved(&one, at).unwrap();
                 placed += 1;
             }
         }
-        assert!(placed <= 75, "{placed} calls of a hundred a day, whoever rings without end");
+        assert!(
+            placed <= 75,
+            "{placed} calls of a hundred a day, whoever rings without end"
+        );
     }
 
     #[test]
@@ -463,7 +593,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("budget.json"), "not what we write").unwrap();
         let budget = budget(&folder, 100, 100);
-        assert!(matches!(budget.reserve(TEN_MINUTES, noon()), Err(BudgetError::Disk { .. })));
+        assert!(matches!(
+            budget.reserve(TEN_MINUTES, noon()),
+            Err(BudgetError::Disk { .. })
+        ));
         assert_eq!(budget.acted_on(&"201".parse().unwrap(), noon()), u32::MAX);
     }
 
@@ -478,7 +611,10 @@ mod tests {
             assert_eq!(budget.note_unproved(&one, at(minutes)).unwrap(), count);
         }
         assert!(budget.is_spaced(&one, at(3)) && !budget.is_spaced(&other, at(3)));
-        assert!(!budget.is_spaced(&one, at(12)), "the real server gets through");
+        assert!(
+            !budget.is_spaced(&one, at(12)),
+            "the real server gets through"
+        );
         assert!(!budget.is_spaced(&one, at(62)));
         budget.note_proved(&one).unwrap();
         assert!(!budget.is_spaced(&one, at(3)));
@@ -490,9 +626,14 @@ mod tests {
         let budget = budget(&folder, 100, 100);
         let (one, other): (Number, Number) = ("201".parse().unwrap(), "202".parse().unwrap());
         for minutes in [0, 10, 20] {
-            budget.note_ring(&one, noon() + SignedDuration::from_mins(minutes)).unwrap();
+            budget
+                .note_ring(&one, noon() + SignedDuration::from_mins(minutes))
+                .unwrap();
         }
         let at = noon() + SignedDuration::from_mins(61);
-        assert_eq!((budget.acted_on(&one, at), budget.acted_on(&other, at)), (2, 0));
+        assert_eq!(
+            (budget.acted_on(&one, at), budget.acted_on(&other, at)),
+            (2, 0)
+        );
     }
 }

@@ -111,7 +111,11 @@ pub enum DialInError {
 ///
 /// # Errors
 /// [`DialInError`]; the line is hung up in any case.
-pub async fn dial_in(port: &PortAddress, setup: Setup, job: DialIn) -> Result<Vec<Accepted>, DialInError> {
+pub async fn dial_in(
+    port: &PortAddress,
+    setup: Setup,
+    job: DialIn,
+) -> Result<Vec<Accepted>, DialInError> {
     let line = ModemLine::open(port, setup).await?;
     Ok(dial(line, job).await?.accepted)
 }
@@ -130,7 +134,13 @@ pub struct Dialled {
 /// # Errors
 /// [`DialInError`]; the line is hung up in any case.
 pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> {
-    let DialIn { number, budget, link: settings, submissions, receive: receiving } = job;
+    let DialIn {
+        number,
+        budget,
+        link: settings,
+        submissions,
+        receive: receiving,
+    } = job;
     let receiving = receiving.map(|config| config.open()).transpose()?;
     // On the disk before the modem hears of it.
     let reservation = budget.reserve(CALL_MAX, Timestamp::now())?;
@@ -142,7 +152,11 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> 
         Ok(call) => call,
         Err(failure) => {
             // When it was answered is not known: it counts from the number on.
-            let took = if may_have_been_answered(&failure) { began.elapsed() } else { Duration::ZERO };
+            let took = if may_have_been_answered(&failure) {
+                began.elapsed()
+            } else {
+                Duration::ZERO
+            };
             budget.settle(&reservation, took)?;
             return Err(failure.into());
         }
@@ -150,14 +164,19 @@ pub async fn dial(line: ModemLine, job: DialIn) -> Result<Dialled, DialInError> 
     let connected = Instant::now();
     tracing::info!(rate = call.rate_bps(), "call connected");
     let talk = talk(call, number.as_str(), &settings, submissions, receiving);
-    let result = timeout(reservation.longest, talk).await.unwrap_or(Err(DialInError::TooLong(reservation.longest)));
+    let result = timeout(reservation.longest, talk)
+        .await
+        .unwrap_or(Err(DialInError::TooLong(reservation.longest)));
     budget.settle(&reservation, connected.elapsed())?;
     result
 }
 
 /// A voice that has answered, modems that did not agree and a line that failed may be on the bill.
 fn may_have_been_answered(failure: &DialFailure) -> bool {
-    matches!(failure, DialFailure::Line(_) | DialFailure::NoCall(Failure::NoCarrier | Failure::NotData))
+    matches!(
+        failure,
+        DialFailure::Line(_) | DialFailure::NoCall(Failure::NoCarrier | Failure::NotData)
+    )
 }
 
 async fn talk(
@@ -168,16 +187,35 @@ async fn talk(
     receiving: Option<Receiving>,
 ) -> Result<Dialled, DialInError> {
     // Only a terminal's server proves itself.
-    let agreements = receiving.as_ref().map(|receiving| receiving.identity.agreements());
-    let link = establish(call, settings, agreements.as_ref().and_then(|agreements| agreements.of(number))).await?;
+    let agreements = receiving
+        .as_ref()
+        .map(|receiving| receiving.identity.agreements());
+    let link = establish(
+        call,
+        settings,
+        agreements
+            .as_ref()
+            .and_then(|agreements| agreements.of(number)),
+    )
+    .await?;
     let accepted = submit_all(&link, submissions).await;
     let received = match receiving {
-        Some(receiving) if accepted.is_ok() => receive(&link, Reason::DialledIn, settings.delay, None, receiving).await,
-        _ => Ended { is_proved: false, brought: 0, result: Ok(()) },
+        Some(receiving) if accepted.is_ok() => {
+            receive(&link, Reason::DialledIn, settings.delay, None, receiving).await
+        }
+        _ => Ended {
+            is_proved: false,
+            brought: 0,
+            result: Ok(()),
+        },
     };
     link.close();
     let reason = link.closed().await;
-    let Ended { brought, result: received, .. } = received;
+    let Ended {
+        brought,
+        result: received,
+        ..
+    } = received;
     match &reason {
         // The server hangs up a call that is over without a good-bye: no fault of the line.
         CloseReason::CarrierLost if accepted.is_ok() && received.is_ok() => {
@@ -186,21 +224,34 @@ async fn talk(
         reason => tracing::info!(%reason, "hung up"),
     }
     if let Some(agreements) = agreements {
-        agreements.keep(number, link.agreement().filter(|_| accepted.is_ok() && received.is_ok()));
+        agreements.keep(
+            number,
+            link.agreement()
+                .filter(|_| accepted.is_ok() && received.is_ok()),
+        );
     }
     let accepted = accepted?;
     // What had come before it broke off is here, and the call was worth it.
     if let Err(error) = received {
-        return Err(DialInError::BrokeOff { source: error, brought });
+        return Err(DialInError::BrokeOff {
+            source: error,
+            brought,
+        });
     }
     Ok(Dialled { accepted, brought })
 }
 
-async fn submit_all(link: &Link, submissions: Vec<Submission>) -> Result<Vec<Accepted>, DialInError> {
+async fn submit_all(
+    link: &Link,
+    submissions: Vec<Submission>,
+) -> Result<Vec<Accepted>, DialInError> {
     let server = link.peer().ok_or(SessionError::NoServer)?;
     let mut all = Vec::new();
     for submission in submissions {
-        let stream = link.connect(server, delivery::SUBMISSION_PORT).await.map_err(SubmitError::Connect)?;
+        let stream = link
+            .connect(server, delivery::SUBMISSION_PORT)
+            .await
+            .map_err(SubmitError::Connect)?;
         let accepted = submit(stream, &server.to_string(), submission).await?;
         tracing::info!(message_id = accepted.id, "submitted");
         all.push(accepted);

@@ -50,7 +50,11 @@ pub struct Pace<'a> {
 
 /// As `ringup inbox hand-over` does it.
 pub const PACE: Pace<'_> = Pace {
-    pauses: &[Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)],
+    pauses: &[
+        Duration::from_secs(2),
+        Duration::from_secs(10),
+        Duration::from_secs(60),
+    ],
     turn: Duration::from_secs(30),
 };
 
@@ -129,16 +133,28 @@ pub struct Handed {
 /// # Errors
 /// If the inbox cannot be read or locked.
 pub async fn hand_over(inbox: &Path, rules: &Rules, pace: Pace<'_>) -> io::Result<Handed> {
-    let mut handed = Handed { is_with_another: true, ..Handed::default() };
+    let mut handed = Handed {
+        is_with_another: true,
+        ..Handed::default()
+    };
     mark(inbox)?;
     // A mark that is set while the lock is held is the holder's to look at, after the lock, too.
     while is_marked(inbox)
         && let Some(alone) = Alone::take(inbox)?
     {
-        let Handed { taken, left, removed, .. } = Round::new(inbox, rules, pace).run().await?;
+        let Handed {
+            taken,
+            left,
+            removed,
+            ..
+        } = Round::new(inbox, rules, pace).run().await?;
         drop(alone);
-        handed =
-            Handed { taken: handed.taken + taken, left, removed: handed.removed + removed, is_with_another: false };
+        handed = Handed {
+            taken: handed.taken + taken,
+            left,
+            removed: handed.removed + removed,
+            is_with_another: false,
+        };
     }
     Ok(handed)
 }
@@ -162,7 +178,13 @@ impl Alone {
 
 fn private_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)
 }
 
 fn mark_of(inbox: &Path) -> PathBuf {
@@ -187,7 +209,10 @@ fn take_mark(inbox: &Path) -> io::Result<bool> {
     match fs::remove_file(&mark) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{} cannot be removed: {error}", mark.display()))),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{} cannot be removed: {error}", mark.display()),
+        )),
     }
 }
 
@@ -241,7 +266,12 @@ impl<'a> Round<'a> {
                         "not handed over; tried again on the next session, or by: ringup inbox hand-over"
                     );
                 }
-                return Ok(Handed { taken: self.taken, left: self.left.len(), removed, is_with_another: false });
+                return Ok(Handed {
+                    taken: self.taken,
+                    left: self.left.len(),
+                    removed,
+                    is_with_another: false,
+                });
             }
             let wake = self.wake();
             if self.tasks.is_empty() {
@@ -257,8 +287,9 @@ impl<'a> Round<'a> {
     fn look(&mut self) -> io::Result<()> {
         let known: BTreeSet<_> = self.waiting.keys().map(|(_, id)| *id).collect();
         for entry in Entry::list(self.inbox)? {
-            let is_known =
-                known.contains(&entry.id) || self.running.contains_key(&entry.id) || self.left.contains(&entry.id);
+            let is_known = known.contains(&entry.id)
+                || self.running.contains_key(&entry.id)
+                || self.left.contains(&entry.id);
             if entry.done_at.is_none() && !is_known && self.handover(&entry).is_some() {
                 self.waiting.insert((0, entry.id), Instant::now());
             }
@@ -274,12 +305,23 @@ impl<'a> Round<'a> {
     fn start(&mut self) {
         while self.has_turn() {
             let now = Instant::now();
-            let next = self.waiting.iter().find(|(_, at)| **at <= now).map(|(key, _)| *key);
-            let Some(key @ (failed, id)) = next else { return };
+            let next = self
+                .waiting
+                .iter()
+                .find(|(_, at)| **at <= now)
+                .map(|(key, _)| *key);
+            let Some(key @ (failed, id)) = next else {
+                return;
+            };
             self.waiting.remove(&key);
             // It may have been acknowledged, or removed, meanwhile.
-            let Some(entry) = Entry::find(self.inbox, id).filter(|entry| entry.done_at.is_none()) else { continue };
-            let Some(handover) = self.handover(&entry).cloned() else { continue };
+            let Some(entry) = Entry::find(self.inbox, id).filter(|entry| entry.done_at.is_none())
+            else {
+                continue;
+            };
+            let Some(handover) = self.handover(&entry).cloned() else {
+                continue;
+            };
             self.running.insert(id, (failed, now));
             self.tasks.spawn(async move {
                 let result = give(&handover, &entry).await;
@@ -291,7 +333,11 @@ impl<'a> Round<'a> {
     /// Whether another may be handed over: none is, or those that are have had their turn.
     fn has_turn(&self) -> bool {
         let now = Instant::now();
-        self.running.len() < AT_ONCE_MAX && self.running.values().all(|(_, began)| now >= *began + self.pace.turn)
+        self.running.len() < AT_ONCE_MAX
+            && self
+                .running
+                .values()
+                .all(|(_, began)| now >= *began + self.pace.turn)
     }
 
     /// When to look again: a pause or a turn is over then, or there may be a mark.
@@ -300,13 +346,24 @@ impl<'a> Round<'a> {
         if self.running.len() >= AT_ONCE_MAX {
             return look; // or when one of them has ended
         }
-        let turn = self.running.values().map(|(_, began)| *began + self.pace.turn).max();
-        let due = self.waiting.values().min().map(|at| turn.map_or(*at, |turn| turn.max(*at)));
+        let turn = self
+            .running
+            .values()
+            .map(|(_, began)| *began + self.pace.turn)
+            .max();
+        let due = self
+            .waiting
+            .values()
+            .min()
+            .map(|at| turn.map_or(*at, |turn| turn.max(*at)));
         due.map_or(look, |due| due.min(look))
     }
 
     fn note(&mut self, entry: &Entry, result: Result<(), HandoverError>) -> io::Result<()> {
-        let failed = self.running.remove(&entry.id).map_or(0, |(failed, _)| failed);
+        let failed = self
+            .running
+            .remove(&entry.id)
+            .map_or(0, |(failed, _)| failed);
         match result {
             Ok(()) => {
                 entry.done()?;
@@ -314,11 +371,14 @@ impl<'a> Round<'a> {
                 tracing::info!(message_id = %entry.id, "handed over");
             }
             Err(error) => {
-                let reason = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+                let reason = std::error::Error::source(&error)
+                    .map(|source| format!(": {source}"))
+                    .unwrap_or_default();
                 tracing::warn!(message_id = %entry.id, "not handed over: {error}{reason}");
                 match self.pace.pauses.get(failed) {
                     Some(pause) => {
-                        self.waiting.insert((failed + 1, entry.id), Instant::now() + *pause);
+                        self.waiting
+                            .insert((failed + 1, entry.id), Instant::now() + *pause);
                     }
                     None => {
                         self.left.insert(entry.id);
@@ -352,7 +412,11 @@ pub struct HandoverStart {
 impl HandoverStart {
     /// `words`: a program and its arguments, which hands over what is in `inbox` and ends.
     pub fn new(words: Vec<OsString>, inbox: &Path) -> Self {
-        Self { words: words.into(), inbox: inbox.into(), is_running: Arc::default() }
+        Self {
+            words: words.into(),
+            inbox: inbox.into(),
+            is_running: Arc::default(),
+        }
     }
 
     /// Something was published.
@@ -360,18 +424,27 @@ impl HandoverStart {
         if let Err(error) = mark(&self.inbox) {
             tracing::error!(%error, "the process that hands over cannot be shown what has come");
         }
-        let mut is_running = self.is_running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_running = self
+            .is_running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *is_running, true) {
             return; // it looks for the mark when it has done the rest
         }
-        let (words, inbox, is_running) = (self.words.clone(), self.inbox.clone(), self.is_running.clone());
+        let (words, inbox, is_running) = (
+            self.words.clone(),
+            self.inbox.clone(),
+            self.is_running.clone(),
+        );
         // It waits for the process, and goes with the session, which the process does not.
         std::thread::spawn(move || {
             loop {
                 let ended = start(&words).and_then(|mut child| child.wait().ok());
                 let mut is_running = is_running.lock().unwrap_or_else(PoisonError::into_inner);
                 // 1: something was not taken. Any other code, and none, is of one that cannot hand over.
-                let cannot = ended.and_then(|status| status.code()).is_none_or(|code| code > 1);
+                let cannot = ended
+                    .and_then(|status| status.code())
+                    .is_none_or(|code| code > 1);
                 // One that has found another at it leaves the mark to that. One that could not take the mark would be
                 // started again and again: the next one sets its own.
                 if cannot || !is_free(&inbox) || !matches!(take_mark(&inbox), Ok(true)) {
@@ -392,8 +465,15 @@ fn start(words: &[OsString]) -> Option<Child> {
     let (program, arguments) = words.split_first()?;
     let mut command = Command::new(program);
     // Not of our group: it goes on when the call is over, and whoever ends us does not end it.
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-    command.spawn().inspect_err(|error| tracing::error!(%error, "handing over could not be started")).ok()
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .process_group(0);
+    command
+        .spawn()
+        .inspect_err(|error| tracing::error!(%error, "handing over could not be started"))
+        .ok()
 }
 
 impl Drop for HandoverStart {
@@ -405,7 +485,10 @@ impl Drop for HandoverStart {
 
 /// A path of a rule, made if it is not there.
 fn make(folder: &Path) -> Result<PathBuf, HandoverError> {
-    let disk = |source| HandoverError::Disk { operation: "make the folder to hand over to", source };
+    let disk = |source| HandoverError::Disk {
+        operation: "make the folder to hand over to",
+        source,
+    };
     fs::create_dir_all(folder).map_err(disk)?;
     Ok(folder.to_owned())
 }

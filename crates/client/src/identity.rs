@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use delivery::proof::{
-    Bundle, BundleError, CredentialsError, KeyFileError, PublicKey, SecretKey, ServerKeyList, TerminalCredentials,
-    write_secret,
+    Bundle, BundleError, CredentialsError, KeyFileError, PublicKey, SecretKey, ServerKeyList,
+    TerminalCredentials, write_secret,
 };
 use delivery::{Enrolment, StateFolderError, StateLock, TerminalId};
 use jiff::Timestamp;
@@ -101,7 +101,10 @@ impl Identity {
         // Sessions with the server of an earlier enrolment must not be resumed by it.
         match fs::remove_dir_all(state.join("sessions")) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(IdentityError::File { path: state.join("sessions"), source });
+                return Err(IdentityError::File {
+                    path: state.join("sessions"),
+                    source,
+                });
             }
             _ => {}
         }
@@ -123,7 +126,14 @@ impl Identity {
         let shelf = Arc::new(SessionFolder::new(state.join("sessions")));
         let credentials = TerminalCredentials::new(&key, bundle.servers.clone(), Some(shelf))?;
         let (id, bundle) = (bundle.terminal, Mutex::new(bundle));
-        Ok(Self { state: state.to_owned(), bundle, id, key: key.public(), credentials, _lock: lock })
+        Ok(Self {
+            state: state.to_owned(),
+            bundle,
+            id,
+            key: key.public(),
+            credentials,
+            _lock: lock,
+        })
     }
 
     /// The terminal's public id.
@@ -149,7 +159,10 @@ impl Identity {
     /// What proves it to a server that does not know its key yet.
     pub fn enrolment(&self) -> Option<Enrolment> {
         let secret = self.bundle().secret.clone();
-        secret.map(|secret| Enrolment { secret, key: self.key })
+        secret.map(|secret| Enrolment {
+            secret,
+            key: self.key,
+        })
     }
 
     /// The server has ended a session in order, so it knows the key: the secret is of no use to anybody any more.
@@ -177,7 +190,10 @@ impl Identity {
     /// Changes what is kept, in the file first. Another session of this terminal may have changed something else of it meanwhile.
     fn change(&self, work: impl FnOnce(&mut Bundle)) -> Result<(), IdentityError> {
         let path = self.state.join("enrolment.lock");
-        let failed = |source| IdentityError::File { path: path.clone(), source };
+        let failed = |source| IdentityError::File {
+            path: path.clone(),
+            source,
+        };
         let lock = File::create(&path).map_err(failed)?;
         lock.lock().map_err(failed)?; // another holds it for a write
         let mut changed = read(&self.state)?;
@@ -204,15 +220,19 @@ fn read(state: &Path) -> Result<Bundle, IdentityError> {
     let path = enrolment_file(state);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(IdentityError::NotEnrolled),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(IdentityError::NotEnrolled);
+        }
         Err(source) => return Err(IdentityError::File { path, source }),
     };
-    text.parse().map_err(|source| IdentityError::Bundle { path, source })
+    text.parse()
+        .map_err(|source| IdentityError::Bundle { path, source })
 }
 
 fn keep(state: &Path, bundle: &Bundle) -> Result<(), IdentityError> {
     let path = enrolment_file(state);
-    write_secret(&path, bundle.to_string().as_bytes()).map_err(|source| IdentityError::File { path, source })
+    write_secret(&path, bundle.to_string().as_bytes())
+        .map_err(|source| IdentityError::File { path, source })
 }
 
 #[cfg(test)]
@@ -251,7 +271,12 @@ mod tests {
         let key = enrolled.key();
         drop((enrolled, again));
         // A new bundle, as for another server, does not make another terminal.
-        assert_eq!(Identity::enrol(folder.path(), &bundle(), before()).unwrap().key(), key);
+        assert_eq!(
+            Identity::enrol(folder.path(), &bundle(), before())
+                .unwrap()
+                .key(),
+            key
+        );
     }
 
     #[test]
@@ -261,7 +286,13 @@ mod tests {
         let sessions = [(); 2].map(|()| Identity::open(folder.path()).unwrap());
         let kept = fs::read(enrolment_file(folder.path())).unwrap();
         let again = Identity::enrol(folder.path(), &bundle(), before());
-        assert!(matches!(again, Err(IdentityError::State(StateFolderError::Held { .. }))), "{again:?}");
+        assert!(
+            matches!(
+                again,
+                Err(IdentityError::State(StateFolderError::Held { .. }))
+            ),
+            "{again:?}"
+        );
         assert_eq!(fs::read(enrolment_file(folder.path())).unwrap(), kept);
         drop(sessions);
         drop(Identity::enrol(folder.path(), &bundle(), before()).unwrap());
@@ -273,7 +304,9 @@ mod tests {
         let first = Identity::enrol(folder.path(), &bundle(), before()).unwrap();
         let second = Identity::open(folder.path()).unwrap();
         let new = SecretKey::generate().unwrap().public();
-        first.keep_servers(&ServerKeyList::new(vec![new]).unwrap()).unwrap();
+        first
+            .keep_servers(&ServerKeyList::new(vec![new]).unwrap())
+            .unwrap();
         second.burn_secret().unwrap();
         let third = Identity::open(folder.path()).unwrap();
         assert_eq!(third.bundle().servers, [new]);
@@ -285,7 +318,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let enrolled = Identity::enrol(folder.path(), &bundle(), before()).unwrap();
         let new = SecretKey::generate().unwrap().public();
-        enrolled.keep_servers(&ServerKeyList::new(vec![new]).unwrap()).unwrap();
+        enrolled
+            .keep_servers(&ServerKeyList::new(vec![new]).unwrap())
+            .unwrap();
         enrolled.burn_secret().unwrap();
         let again = Identity::open(folder.path()).unwrap();
         assert_eq!(again.bundle().servers, [new]);
@@ -296,10 +331,22 @@ mod tests {
     fn a_bundle_that_is_over_or_used_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let late = "2026-12-01T00:00:00Z".parse().unwrap();
-        assert!(matches!(Identity::enrol(folder.path(), &bundle(), late), Err(IdentityError::Expired(_))));
-        let used = Bundle { secret: None, ..bundle() };
-        assert!(matches!(Identity::enrol(folder.path(), &used, before()), Err(IdentityError::NoSecret)));
-        assert!(matches!(Identity::open(folder.path()), Err(IdentityError::NotEnrolled)));
+        assert!(matches!(
+            Identity::enrol(folder.path(), &bundle(), late),
+            Err(IdentityError::Expired(_))
+        ));
+        let used = Bundle {
+            secret: None,
+            ..bundle()
+        };
+        assert!(matches!(
+            Identity::enrol(folder.path(), &used, before()),
+            Err(IdentityError::NoSecret)
+        ));
+        assert!(matches!(
+            Identity::open(folder.path()),
+            Err(IdentityError::NotEnrolled)
+        ));
         assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
     }
 }

@@ -19,7 +19,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use delivery::{Arrival, Digest, Manner, MessageId, Progress, StoreError, Stored, Urgency, close_to_others};
+use delivery::{
+    Arrival, Digest, Manner, MessageId, Progress, StoreError, Stored, Urgency, close_to_others,
+};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -67,8 +69,15 @@ impl InboxConfig {
     /// [`InboxError`].
     pub fn open(&self) -> Result<Inbox, InboxError> {
         let inbox = Inbox::open(&self.folder)?;
-        let handover = self.rules.is_active().then(|| HandoverStart::new(self.hand_over.clone(), &self.folder));
-        Ok(Inbox { rules: self.rules.clone(), handover, ..inbox })
+        let handover = self
+            .rules
+            .is_active()
+            .then(|| HandoverStart::new(self.hand_over.clone(), &self.folder));
+        Ok(Inbox {
+            rules: self.rules.clone(),
+            handover,
+            ..inbox
+        })
     }
 }
 
@@ -91,20 +100,36 @@ impl Inbox {
     pub fn open(folder: &Path) -> Result<Self, InboxError> {
         let incoming = folder.join(INCOMING);
         // The inbox's own name, too: what holds receipts must be there after a power cut.
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let made = fs::create_dir_all(&incoming).and_then(|()| close_to_others(folder, INBOX_MODE_MAX));
-        let made = made.and_then(|()| sync_folder(folder)).and_then(|()| sync_folder(parent));
+        let parent = folder
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let made =
+            fs::create_dir_all(&incoming).and_then(|()| close_to_others(folder, INBOX_MODE_MAX));
+        let made = made
+            .and_then(|()| sync_folder(folder))
+            .and_then(|()| sync_folder(parent));
         let made = made.and_then(|()| part::remove_abandoned(&incoming));
-        made.map_err(|source| InboxError { path: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned(), rules: Rules::default(), handover: None })
+        made.map_err(|source| InboxError {
+            path: folder.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            rules: Rules::default(),
+            handover: None,
+        })
     }
 
     /// Whether a message has been published, for good: another session may have renamed it and not synced it yet.
     async fn is_here(&self, id: MessageId) -> io::Result<bool> {
-        let is_here = self.folder.join(id.to_string()).is_dir() || seen::was_here(&self.folder, id)?;
+        let is_here =
+            self.folder.join(id.to_string()).is_dir() || seen::was_here(&self.folder, id)?;
         if is_here {
             let folder = self.folder.clone();
-            tokio::task::spawn_blocking(move || sync_folder(&folder)).await.map_err(io::Error::other)??;
+            tokio::task::spawn_blocking(move || sync_folder(&folder))
+                .await
+                .map_err(io::Error::other)??;
         }
         Ok(is_here)
     }
@@ -121,14 +146,23 @@ impl delivery::Inbox for Inbox {
         let id = arrival.id.to_string();
         let (part, published) = (self.folder.join(INCOMING).join(&id), self.folder.join(&id));
         let disk = |operation| move |source| StoreError::Disk { operation, source };
-        if self.is_here(arrival.id).await.map_err(disk("read what was here"))? {
+        if self
+            .is_here(arrival.id)
+            .await
+            .map_err(disk("read what was here"))?
+        {
             return match Entry::find(&self.folder, arrival.id) {
-                Some(entry) if is_another(&entry, &arrival, content).await => Err(StoreError::Reused),
+                Some(entry) if is_another(&entry, &arrival, content).await => {
+                    Err(StoreError::Reused)
+                }
                 _ => Ok(Stored::Before),
             };
         }
         let mut quota = None;
-        if let Some(place) = self.rules.place_for(arrival.content_type.as_str(), arrival.manner.topic.as_ref()) {
+        if let Some(place) = self
+            .rules
+            .place_for(arrival.content_type.as_str(), arrival.manner.topic.as_ref())
+        {
             quota = self.rules.0[place].quota;
             // A size above the quota as a whole is refused for good: no room that is made would do.
             if let Some(quota) = quota.filter(|quota| arrival.size > *quota) {
@@ -136,7 +170,9 @@ impl delivery::Inbox for Inbox {
             }
             let has_room = keeping::make_room(&self.folder, &self.rules, place, arrival.size);
             if !has_room.map_err(disk("make room in the inbox"))? {
-                return Err(disk("keep more ([[inbox]] quota)")(io::ErrorKind::QuotaExceeded.into()));
+                return Err(disk("keep more ([[inbox]] quota)")(
+                    io::ErrorKind::QuotaExceeded.into(),
+                ));
             }
         }
         let part = Part::open(part, &arrival).await?;
@@ -152,7 +188,11 @@ impl delivery::Inbox for Inbox {
             let _ = fs::remove_dir_all(part.folder());
             return Err(StoreError::TooLarge { quota });
         }
-        let Manner { urgency, topic, expires_at } = &arrival.manner;
+        let Manner {
+            urgency,
+            topic,
+            expires_at,
+        } = &arrival.manner;
         let note = Note {
             id: id.clone(),
             content_type: arrival.content_type.as_str().to_owned(),
@@ -165,7 +205,9 @@ impl delivery::Inbox for Inbox {
         };
         let folder = self.folder.clone();
         let publish = move || publish(&folder, part.folder(), &published, &note);
-        let done = tokio::task::spawn_blocking(publish).await.map_err(io::Error::other);
+        let done = tokio::task::spawn_blocking(publish)
+            .await
+            .map_err(io::Error::other);
         done.and_then(|done| done).map_err(StoreError::Unsure)?;
         self.handover.iter().for_each(HandoverStart::published);
         let saved = size.saturating_sub(arrival.size);
@@ -187,7 +229,10 @@ impl delivery::Inbox for Inbox {
             }
         }
         let kept = part::kept(&folder);
-        kept.map_or(Progress::Nothing, |kept| Progress::Part { offset: kept.offset, digest: kept.digest() })
+        kept.map_or(Progress::Nothing, |kept| Progress::Part {
+            offset: kept.offset,
+            digest: kept.digest(),
+        })
     }
 }
 

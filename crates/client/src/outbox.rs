@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use delivery::proof::write_secret;
 use delivery::{
-    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, MessageId, Said, StoreError, Urgency,
-    read_item_head, write_item_head,
+    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, MessageId, Said,
+    StoreError, Urgency, read_item_head, write_item_head,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,10 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { every: Duration::from_secs(30 * 60), octets: 20_000 }
+        Self {
+            every: Duration::from_secs(30 * 60),
+            octets: 20_000,
+        }
     }
 }
 
@@ -132,7 +135,9 @@ impl OutboxEntry {
 
     /// When it was put in.
     pub fn at(&self) -> Timestamp {
-        let millis = self.head.id.octets()[..6].iter().fold(0, |millis, octet| millis << 8 | i64::from(*octet));
+        let millis = self.head.id.octets()[..6]
+            .iter()
+            .fold(0, |millis, octet| millis << 8 | i64::from(*octet));
         Timestamp::from_millisecond(millis).unwrap_or_default()
     }
 
@@ -147,7 +152,9 @@ impl OutboxEntry {
             Urgency::Urgent => after(self.at(), Duration::ZERO),
             Urgency::Normal | Urgency::Bulk => after(self.at(), every),
         };
-        self.note.as_ref().map_or(usual, |note| usual.max(after(note.at, PUT_OFF)))
+        self.note
+            .as_ref()
+            .map_or(usual, |note| usual.max(after(note.at, PUT_OFF)))
     }
 }
 
@@ -164,7 +171,11 @@ pub struct Outbox {
 impl Outbox {
     /// The outbox in a terminal's state folder. It comes into being with the first item.
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("outbox"), offered: Mutex::default(), standing: None }
+        Self {
+            folder: state.join("outbox"),
+            offered: Mutex::default(),
+            standing: None,
+        }
     }
 
     /// Where it is.
@@ -179,7 +190,10 @@ impl Outbox {
     pub fn add(&self, said: &Said, content: &[u8]) -> Result<MessageId, OutboxError> {
         self.remove_half_written();
         let waiting = self.list()?;
-        let (items, octets) = (waiting.len(), waiting.iter().map(|entry| entry.octets).sum::<u64>());
+        let (items, octets) = (
+            waiting.len(),
+            waiting.iter().map(|entry| entry.octets).sum::<u64>(),
+        );
         let id = MessageId::now();
         let mut item = write_item_head(id, content.len() as u64, said)?;
         item.extend_from_slice(content);
@@ -198,16 +212,24 @@ impl Outbox {
         let kept = conditions.to_json().to_string();
         self.forget_told();
         // Ours first: what we refuse and nobody told the server is put off, what it keeps and we do not is lost time.
-        write_secret(&self.folder.join(CONDITIONS), kept.as_bytes()).map_err(|source| self.failed(source))?;
+        write_secret(&self.folder.join(CONDITIONS), kept.as_bytes())
+            .map_err(|source| self.failed(source))?;
         self.add(&Said::Conditions(conditions), &[])
     }
 
     /// What this terminal has said that it takes, which may be over.
     fn stated(&self) -> Option<Conditions> {
         let kept = fs::read(self.folder.join(CONDITIONS)).ok()?;
-        let read = serde_json::from_slice(&kept).map_err(|error| error.to_string()).and_then(Conditions::from_json);
-        read.inspect_err(|error| tracing::error!(error, "what this terminal takes for now cannot be read: everything"))
-            .ok()
+        let read = serde_json::from_slice(&kept)
+            .map_err(|error| error.to_string())
+            .and_then(Conditions::from_json);
+        read.inspect_err(|error| {
+            tracing::error!(
+                error,
+                "what this terminal takes for now cannot be read: everything"
+            )
+        })
+        .ok()
     }
 
     /// All that is here, the oldest first, what was refused too.
@@ -223,7 +245,9 @@ impl Outbox {
     pub fn entry(&self, id: MessageId) -> Option<OutboxEntry> {
         let read = || -> io::Result<OutboxEntry> {
             let (head, _, octets) = open_item(&self.item(id))?;
-            let note = fs::read(self.note(id)).ok().and_then(|note| serde_json::from_slice(&note).ok());
+            let note = fs::read(self.note(id))
+                .ok()
+                .and_then(|note| serde_json::from_slice(&note).ok());
             Ok(OutboxEntry { head, octets, note })
         };
         match read() {
@@ -263,12 +287,23 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError::Disk`].
     pub fn calls_at(&self, pace: Pace, now: Timestamp) -> Result<Option<Timestamp>, OutboxError> {
-        let waiting: Vec<_> = self.list()?.into_iter().filter(OutboxEntry::waits).collect();
+        let waiting: Vec<_> = self
+            .list()?
+            .into_iter()
+            .filter(OutboxEntry::waits)
+            .collect();
         let fresh = waiting.iter().filter(|entry| entry.note.is_none());
         let last = fresh.clone().map(|entry| entry.at().min(now)).max();
         let is_enough = fresh.map(|entry| entry.octets).sum::<u64>() >= pace.octets;
-        let by_time = waiting.iter().map(|entry| entry.calls_at(pace.every, now)).min();
-        Ok(if is_enough { by_time.min(last).or(last) } else { by_time })
+        let by_time = waiting
+            .iter()
+            .map(|entry| entry.calls_at(pace.every, now))
+            .min();
+        Ok(if is_enough {
+            by_time.min(last).or(last)
+        } else {
+            by_time
+        })
     }
 
     fn item(&self, id: MessageId) -> PathBuf {
@@ -280,7 +315,10 @@ impl Outbox {
     }
 
     fn failed(&self, source: io::Error) -> OutboxError {
-        OutboxError::Disk { folder: self.folder.clone(), source }
+        OutboxError::Disk {
+            folder: self.folder.clone(),
+            source,
+        }
     }
 
     fn ids(&self) -> io::Result<Vec<MessageId>> {
@@ -292,7 +330,10 @@ impl Outbox {
         let mut ids = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            ids.extend(name.to_str().and_then(|name| name.strip_suffix(".item")?.parse::<MessageId>().ok()));
+            ids.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".item")?.parse::<MessageId>().ok()),
+            );
         }
         ids.sort();
         Ok(ids)
@@ -301,8 +342,14 @@ impl Outbox {
     fn remove_half_written(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            let age = entry.metadata().and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
-            if path.extension().is_some_and(|end| end == "new") && age.is_some_and(|age| age > HALF_WRITTEN) {
+            let age = entry
+                .metadata()
+                .and_then(|found| found.modified())
+                .ok()
+                .and_then(|at| at.elapsed().ok());
+            if path.extension().is_some_and(|end| end == "new")
+                && age.is_some_and(|age| age > HALF_WRITTEN)
+            {
                 let _ = fs::remove_file(path); // gone already is as good
             }
         }
@@ -315,8 +362,10 @@ impl Outbox {
             Vec::new()
         });
         let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unread: Vec<_> =
-            waiting.into_iter().filter(|entry| entry.waits() && !offered.contains(&entry.head.id)).collect();
+        let mut unread: Vec<_> = waiting
+            .into_iter()
+            .filter(|entry| entry.waits() && !offered.contains(&entry.head.id))
+            .collect();
         unread.sort_by_key(|entry| (entry.urgency(), entry.head.id));
         unread.into_iter().map(|entry| entry.head.id).collect()
     }
@@ -327,7 +376,9 @@ fn open_item(path: &Path) -> io::Result<(ItemHead, File, u64)> {
     let mut file = File::open(path)?;
     let octets = file.metadata()?.len();
     let mut beginning = Vec::new();
-    (&file).take(ITEM_HEAD_OCTETS_MAX as u64 + 2).read_to_end(&mut beginning)?;
+    (&file)
+        .take(ITEM_HEAD_OCTETS_MAX as u64 + 2)
+        .read_to_end(&mut beginning)?;
     let (head, at) = read_item_head(&beginning).ok_or_else(|| io::Error::other("it is no item"))?;
     if octets != head.size.saturating_add(at as u64) {
         return Err(io::Error::other("it is not as long as it says"));
@@ -344,13 +395,19 @@ impl delivery::Outbox for Outbox {
     fn read(&self) -> mpsc::Receiver<io::Result<Bytes>> {
         let (sender, octets) = mpsc::channel(1);
         let ids = self.unread();
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner).extend(&ids);
+        self.offered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(&ids);
         let paths: Vec<_> = ids.into_iter().map(|id| self.item(id)).collect();
         tokio::task::spawn_blocking(move || {
             for path in paths {
-                let Ok((_, mut file, mut left)) = open_item(&path) else { continue }; // taken out meanwhile
+                let Ok((_, mut file, mut left)) = open_item(&path) else {
+                    continue;
+                }; // taken out meanwhile
                 while left > 0 {
-                    let mut buffer = vec![0; READ_OCTETS.min(usize::try_from(left).unwrap_or(READ_OCTETS))];
+                    let mut buffer =
+                        vec![0; READ_OCTETS.min(usize::try_from(left).unwrap_or(READ_OCTETS))];
                     let read = file.read_exact(&mut buffer).map(|()| Bytes::from(buffer));
                     left -= read.as_ref().map_or(left, |read| read.len() as u64);
                     if sender.blocking_send(read).is_err() {
@@ -363,22 +420,33 @@ impl delivery::Outbox for Outbox {
     }
 
     fn settle(&self, id: MessageId, answer: ItemAnswer) -> Result<(), StoreError> {
-        let failed = |source| StoreError::Disk { operation: "note what became of an item", source };
+        let failed = |source| StoreError::Disk {
+            operation: "note what became of an item",
+            source,
+        };
         match answer {
             ItemAnswer::Accepted => {
-                self.remove(id).map_err(|error| failed(io::Error::other(error)))?;
+                self.remove(id)
+                    .map_err(|error| failed(io::Error::other(error)))?;
                 tracing::info!(item = %id, "taken by the server");
             }
             // What is not here (any more) gets no note: a server could fill the disk.
             ItemAnswer::Refused { .. } if self.entry(id).is_none() => {}
             ItemAnswer::Refused { status, reason } => {
                 tracing::warn!(item = %id, status, reason, "not taken by the server");
-                let note = Note { status, reason, at: Timestamp::now() };
+                let note = Note {
+                    status,
+                    reason,
+                    at: Timestamp::now(),
+                };
                 let note = serde_json::to_vec(&note).map_err(|error| failed(error.into()))?;
                 write_secret(&self.note(id), &note).map_err(failed)?;
                 if status == TOO_LARGE {
                     // The server reads no further than this, and asks anew for what stood behind it.
-                    self.offered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    self.offered
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clear();
                 }
             }
         }
@@ -422,10 +490,15 @@ mod tests {
         let octets = read(&outbox).await;
         let (head, at) = read_item_head(&octets).unwrap();
         assert_eq!((head.id, &octets[at..=at]), (second, &b"!"[..]));
-        let (head, at) = read_item_head(&octets[at + 1..]).map(|(head, len)| (head, at + 1 + len)).unwrap();
+        let (head, at) = read_item_head(&octets[at + 1..])
+            .map(|(head, len)| (head, at + 1 + len))
+            .unwrap();
         assert_eq!((head.id, octets[at..].len()), (first, 40_000));
         assert!(!outbox.waits() && read(&outbox).await.is_empty());
-        assert!(Outbox::new(state.path()).waits(), "the next session is offered what was not answered");
+        assert!(
+            Outbox::new(state.path()).waits(),
+            "the next session is offered what was not answered"
+        );
     }
 
     #[test]
@@ -433,32 +506,62 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let outbox = Outbox::new(state.path());
         let ids = [(); 3].map(|()| outbox.add(&message(Urgency::Urgent), b"x").unwrap());
-        let refused = |status| ItemAnswer::Refused { status, reason: "no".into() };
+        let refused = |status| ItemAnswer::Refused {
+            status,
+            reason: "no".into(),
+        };
         outbox.settle(ids[0], ItemAnswer::Accepted).unwrap();
         outbox.settle(ids[0], ItemAnswer::Accepted).unwrap();
         outbox.settle(ids[1], refused(403)).unwrap();
         outbox.settle(ids[2], refused(429)).unwrap();
         outbox.settle(MessageId::now(), refused(403)).unwrap();
         let listed = outbox.list().unwrap();
-        let shown: Vec<_> =
-            listed.iter().map(|entry| (entry.head.id, entry.waits(), entry.note.as_ref().unwrap().status)).collect();
+        let shown: Vec<_> = listed
+            .iter()
+            .map(|entry| {
+                (
+                    entry.head.id,
+                    entry.waits(),
+                    entry.note.as_ref().unwrap().status,
+                )
+            })
+            .collect();
         assert_eq!(shown, [(ids[1], false, 403), (ids[2], true, 429)]);
         assert_eq!(outbox.unread(), [ids[2]]);
-        let calls_at = outbox.calls_at(Pace::default(), Timestamp::now()).unwrap().unwrap();
-        assert!(calls_at > Timestamp::now() + SignedDuration::from_mins(9), "it is not offered in a loop");
+        let calls_at = outbox
+            .calls_at(Pace::default(), Timestamp::now())
+            .unwrap()
+            .unwrap();
+        assert!(
+            calls_at > Timestamp::now() + SignedDuration::from_mins(9),
+            "it is not offered in a loop"
+        );
         assert!(outbox.remove(ids[1]).unwrap() && !outbox.remove(ids[1]).unwrap());
-        assert_eq!(fs::read_dir(outbox.folder()).unwrap().count(), 2, "no note is left behind");
+        assert_eq!(
+            fs::read_dir(outbox.folder()).unwrap().count(),
+            2,
+            "no note is left behind"
+        );
     }
 
     #[test]
     fn a_call_is_worth_it_for_what_is_urgent_or_has_waited_or_is_much() {
         let state = tempfile::tempdir().unwrap();
         let outbox = Outbox::new(state.path());
-        let (pace, now) = (Pace { every: Duration::from_secs(600), octets: 1000 }, Timestamp::now);
+        let (pace, now) = (
+            Pace {
+                every: Duration::from_secs(600),
+                octets: 1000,
+            },
+            Timestamp::now,
+        );
         assert_eq!(outbox.calls_at(pace, now()).unwrap(), None);
         let first = outbox.add(&message(Urgency::Normal), b"a sale").unwrap();
         let at = |id| outbox.entry(id).unwrap().at();
-        assert_eq!(outbox.calls_at(pace, now()).unwrap(), Some(at(first) + SignedDuration::from_mins(10)));
+        assert_eq!(
+            outbox.calls_at(pace, now()).unwrap(),
+            Some(at(first) + SignedDuration::from_mins(10))
+        );
         let much = outbox.add(&message(Urgency::Bulk), &[0; 1000]).unwrap();
         assert_eq!(outbox.calls_at(pace, now()).unwrap(), Some(at(much)));
         outbox.remove(much).unwrap();
@@ -468,16 +571,27 @@ mod tests {
 
     #[test]
     fn what_was_put_in_before_the_clock_fell_back_to_1970_is_called_for_now() {
-        for (urgency, is_put_off) in [(Urgency::Urgent, false), (Urgency::Normal, false), (Urgency::Urgent, true)] {
+        for (urgency, is_put_off) in [
+            (Urgency::Urgent, false),
+            (Urgency::Normal, false),
+            (Urgency::Urgent, true),
+        ] {
             let state = tempfile::tempdir().unwrap();
             let outbox = Outbox::new(state.path());
             let id = outbox.add(&message(urgency), b"door open").unwrap();
             if is_put_off {
-                let answer = ItemAnswer::Refused { status: 503, reason: "later".into() };
+                let answer = ItemAnswer::Refused {
+                    status: 503,
+                    reason: "later".into(),
+                };
                 outbox.settle(id, answer).unwrap();
             }
             let boot = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(1);
-            assert_eq!(outbox.calls_at(Pace::default(), boot).unwrap(), Some(boot), "{urgency:?} {is_put_off}");
+            assert_eq!(
+                outbox.calls_at(Pace::default(), boot).unwrap(),
+                Some(boot),
+                "{urgency:?} {is_put_off}"
+            );
         }
     }
 
@@ -487,7 +601,12 @@ mod tests {
         let outbox = Outbox::new(state.path());
         let ids = [(); 2].map(|()| outbox.add(&message(Urgency::Normal), b"content").unwrap());
         fs::write(outbox.item(ids[0]), b"\xff\xff{").unwrap();
-        File::options().write(true).open(outbox.item(ids[1])).unwrap().set_len(20).unwrap();
+        File::options()
+            .write(true)
+            .open(outbox.item(ids[1]))
+            .unwrap()
+            .set_len(20)
+            .unwrap();
         fs::write(outbox.folder().join("../outbox/not-an-id.item"), b"x").unwrap();
         assert_eq!(outbox.list().unwrap(), []);
         assert!(!outbox.waits());

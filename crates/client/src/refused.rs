@@ -32,7 +32,9 @@ pub struct RefusedRings {
 impl RefusedRings {
     /// Those kept in `state`.
     pub fn new(state: &Path) -> Self {
-        Self { path: state.join("refused") }
+        Self {
+            path: state.join("refused"),
+        }
     }
 
     /// Notes a ring. That it cannot be kept is no reason to do anything else.
@@ -46,7 +48,11 @@ impl RefusedRings {
         // In full: the operator of this machine has to see which number is not among its callers.
         tracing::info!(caller, %reason, "ring refused");
         let mut all = self.list();
-        all.push(RefusedRing { at, caller, reason: reason.to_string() });
+        all.push(RefusedRing {
+            at,
+            caller,
+            reason: reason.to_string(),
+        });
         let surplus = all.len().saturating_sub(RINGS_MAX);
         let line = |ring: &RefusedRing| format!("{} {} {}\n", ring.at, ring.caller, ring.reason);
         let text: String = all[surplus..].iter().map(line).collect();
@@ -61,7 +67,11 @@ impl RefusedRings {
         let read = |line: &str| {
             let (at, rest) = line.split_once(' ')?;
             let (caller, reason) = rest.split_once(' ')?;
-            Some(RefusedRing { at: at.parse().ok()?, caller: caller.to_owned(), reason: reason.to_owned() })
+            Some(RefusedRing {
+                at: at.parse().ok()?,
+                caller: caller.to_owned(),
+                reason: reason.to_owned(),
+            })
         };
         text.lines().take(RINGS_MAX).filter_map(read).collect()
     }
@@ -82,7 +92,10 @@ mod tests {
         rings.note(&Caller::Withheld, RefusalReason::Withheld);
         let listed = rings.list();
         assert_eq!(listed.len(), RINGS_MAX);
-        assert_eq!((listed[30].caller.as_str(), listed[30].reason.as_str()), ("+49301234539", "not registered"));
+        assert_eq!(
+            (listed[30].caller.as_str(), listed[30].reason.as_str()),
+            ("+49301234539", "not registered")
+        );
         assert_eq!(listed[31].caller, "withheld");
     }
 }

@@ -79,14 +79,19 @@ pub enum SenderError {
 ///
 /// # Errors
 /// [`SenderError`], except of calls, which are tried again.
-pub async fn send_when_due<F>(config: &SenderConfig, call: impl Fn() -> F) -> Result<(), SenderError>
+pub async fn send_when_due<F>(
+    config: &SenderConfig,
+    call: impl Fn() -> F,
+) -> Result<(), SenderError>
 where
     F: Future<Output = Result<(), DialInError>>,
 {
     let outbox = Outbox::new(&config.state);
     let mut pause = PAUSE_FIRST;
     loop {
-        let Some(at) = outbox.calls_at(config.pace, Timestamp::now())? else { return Ok(()) };
+        let Some(at) = outbox.calls_at(config.pace, Timestamp::now())? else {
+            return Ok(());
+        };
         let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
         let (wait, waiting) = if wait.is_zero() {
             match send_alone(config, &outbox, &call).await? {
@@ -102,7 +107,8 @@ where
             (wait.min(LOOK_INTERVAL), "outbox-waits.lock")
         };
         // One of each waits: it looks at everything again when its time has come.
-        let Some(_alone) = lock(config, waiting, FlockOperation::NonBlockingLockExclusive).await? else {
+        let Some(_alone) = lock(config, waiting, FlockOperation::NonBlockingLockExclusive).await?
+        else {
             return Ok(());
         };
         tracing::debug!(?wait, "waiting");
@@ -141,7 +147,11 @@ where
 {
     let is_due = || {
         let now = Timestamp::now();
-        Ok::<_, SenderError>(outbox.calls_at(config.pace, now)?.is_some_and(|at| at <= now))
+        Ok::<_, SenderError>(
+            outbox
+                .calls_at(config.pace, now)?
+                .is_some_and(|at| at <= now),
+        )
     };
     let _alone = lock(config, "outbox.lock", FlockOperation::LockExclusive).await?;
     if !is_due()? {
@@ -155,26 +165,39 @@ where
     Ok(match call().await {
         Ok(()) if is_due()? => {
             // Without a pause this would be call after call to a server that asks for nothing.
-            Some(Failed { why: "the server did not ask for what waits here".to_owned(), retry_in: None })
+            Some(Failed {
+                why: "the server did not ask for what waits here".to_owned(),
+                retry_in: None,
+            })
         }
         Ok(()) => None,
         Err(error) => {
             let retry_in = match &error {
-                DialInError::Budget(BudgetError::Calls { next, .. } | BudgetError::Minutes { next, .. }) => {
-                    Duration::try_from(next.duration_since(Timestamp::now())).ok()
-                }
+                DialInError::Budget(
+                    BudgetError::Calls { next, .. } | BudgetError::Minutes { next, .. },
+                ) => Duration::try_from(next.duration_since(Timestamp::now())).ok(),
                 _ => None,
             };
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            Some(Failed { why: format!("{error}{}", source.unwrap_or_default()), retry_in })
+            Some(Failed {
+                why: format!("{error}{}", source.unwrap_or_default()),
+                retry_in,
+            })
         }
     })
 }
 
 /// Waits for a lock; `None`: another process has it.
-async fn lock(config: &SenderConfig, name: &str, operation: FlockOperation) -> Result<Option<File>, SenderError> {
+async fn lock(
+    config: &SenderConfig,
+    name: &str,
+    operation: FlockOperation,
+) -> Result<Option<File>, SenderError> {
     let path = config.state.join(name);
-    let failed = |source| SenderError::Lock { path: path.clone(), source };
+    let failed = |source| SenderError::Lock {
+        path: path.clone(),
+        source,
+    };
     private_folder(&config.state).map_err(failed)?;
     let file = File::create(&path).map_err(failed)?;
     let locked = tokio::task::spawn_blocking(move || flock(&file, operation).map(|()| file)).await;
@@ -191,13 +214,24 @@ async fn lock(config: &SenderConfig, name: &str, operation: FlockOperation) -> R
 /// [`SenderError::Line`].
 pub async fn borrow(starter: Option<&Path>) -> Result<Option<UnixStream>, SenderError> {
     let Some(path) = starter else { return Ok(None) };
-    let failed = |source| SenderError::Line { path: path.to_owned(), source };
+    let failed = |source| SenderError::Line {
+        path: path.to_owned(),
+        source,
+    };
     let mut stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(failed(error)),
     };
     let lent = timeout(LINE_WAIT, stream.read_u8()).await;
-    lent.unwrap_or(Err(ErrorKind::TimedOut.into())).map_err(failed)?;
+    lent.unwrap_or(Err(ErrorKind::TimedOut.into()))
+        .map_err(failed)?;
     Ok(Some(stream))
 }

@@ -22,10 +22,19 @@ impl ServiceManager {
     pub(crate) fn from_environment() -> Self {
         let socket = std::env::var("NOTIFY_SOCKET").ok().and_then(|name| {
             let connected = connect(&name);
-            connected.inspect_err(|error| tracing::warn!(%error, "service manager cannot be told anything")).ok()
+            connected
+                .inspect_err(
+                    |error| tracing::warn!(%error, "service manager cannot be told anything"),
+                )
+                .ok()
         });
-        let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|micros| micros.parse().ok());
-        Self { socket, interval: interval(watchdog.map(Duration::from_micros)) }
+        let watchdog = std::env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|micros| micros.parse().ok());
+        Self {
+            socket,
+            interval: interval(watchdog.map(Duration::from_micros)),
+        }
     }
 
     /// Between two signs of life.
@@ -53,7 +62,9 @@ impl ServiceManager {
 fn connect(name: &str) -> std::io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     match name.strip_prefix('@') {
-        Some(abstract_name) => socket.connect_addr(&SocketAddr::from_abstract_name(abstract_name)?)?,
+        Some(abstract_name) => {
+            socket.connect_addr(&SocketAddr::from_abstract_name(abstract_name)?)?
+        }
         None => socket.connect(Path::new(name))?,
     }
     Ok(socket)
@@ -62,7 +73,9 @@ fn connect(name: &str) -> std::io::Result<UnixDatagram> {
 /// Twice in the time that the watchdog gives, as sd_watchdog_enabled(3) asks, but not more than once a minute: a watchdog
 /// of less than two minutes would make a machine that sleeps wake for nothing.
 fn interval(watchdog: Option<Duration>) -> Duration {
-    watchdog.map_or(INTERVAL_UNWATCHED, |watchdog| (watchdog / 2).max(INTERVAL_MIN))
+    watchdog.map_or(INTERVAL_UNWATCHED, |watchdog| {
+        (watchdog / 2).max(INTERVAL_MIN)
+    })
 }
 
 #[cfg(test)]
@@ -84,10 +97,19 @@ mod tests {
         let abstract_name = format!("ringup-test-{}", path.display());
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         for (listener, name) in [
-            (UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap().to_owned()),
-            (UnixDatagram::bind_addr(&address).unwrap(), format!("@{abstract_name}")),
+            (
+                UnixDatagram::bind(&path).unwrap(),
+                path.to_str().unwrap().to_owned(),
+            ),
+            (
+                UnixDatagram::bind_addr(&address).unwrap(),
+                format!("@{abstract_name}"),
+            ),
         ] {
-            let manager = ServiceManager { socket: connect(&name).ok(), interval: INTERVAL_MIN };
+            let manager = ServiceManager {
+                socket: connect(&name).ok(),
+                interval: INTERVAL_MIN,
+            };
             manager.alive();
             let mut heard = [0; 64];
             let count = listener.recv(&mut heard).unwrap();

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use delivery::proof::ServerKeyList;
-use delivery::{Arrival, Later, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored};
+use delivery::{
+    Arrival, Later, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored,
+};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use line::Call;
 use link::{
-    Agreement, Capture, CloseReason, Expected, Link, LinkConfig, LinkError, LocalAddress, OpenPorts, PeerAddress, Side,
-    Terms, TunConfig,
+    Agreement, Capture, CloseReason, Expected, Link, LinkConfig, LinkError, LocalAddress,
+    OpenPorts, PeerAddress, Side, Terms, TunConfig,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -83,7 +85,9 @@ pub enum SessionError {
     #[error("the server has no place just now: come again in {} s", .0.as_secs())]
     Later(Duration),
     /// The server closed the connection before it said anything.
-    #[error("the server closed the connection without a word: it does not know this terminal, or stops just now")]
+    #[error(
+        "the server closed the connection without a word: it does not know this terminal, or stops just now"
+    )]
     TurnedAway,
     /// Whoever is there is not the server, or took too long to prove that it is. Nothing was stored, nothing was told.
     #[error("the server did not prove itself{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
@@ -116,7 +120,11 @@ pub enum SessionError {
 ///
 /// # Errors
 /// [`SessionError::Link`].
-pub async fn establish(call: Call, settings: &LinkSettings, expected: Option<Agreement>) -> Result<Link, SessionError> {
+pub async fn establish(
+    call: Call,
+    settings: &LinkSettings,
+    expected: Option<Agreement>,
+) -> Result<Link, SessionError> {
     let began = Instant::now();
     let rate_bps = call.rate_bps();
     let config = LinkConfig {
@@ -127,9 +135,15 @@ pub async fn establish(call: Call, settings: &LinkSettings, expected: Option<Agr
         ports: &[],
         terms: Terms::default(),
         // The connected notice goes to the delivery port: its connection is begun with the first octet.
-        expected: expected.map(|agreement| Expected { agreement, connect: Some(delivery::PORT) }),
+        expected: expected.map(|agreement| Expected {
+            agreement,
+            connect: Some(delivery::PORT),
+        }),
         capture: settings.capture.clone(),
-        tun: settings.tun.clone().map(|ports| TunConfig { side: Side::Terminal, ports }),
+        tun: settings.tun.clone().map(|ports| TunConfig {
+            side: Side::Terminal,
+            ports,
+        }),
     };
     let link = Link::establish(call, config).await?;
     let address = link.local();
@@ -168,7 +182,9 @@ impl SessionError {
         matches!(
             self,
             Self::LinkEnded(CloseReason::CarrierLost)
-                | Self::Link(LinkError::NotEstablished(CloseReason::CarrierLost) | LinkError::NoRandom(_))
+                | Self::Link(
+                    LinkError::NotEstablished(CloseReason::CarrierLost) | LinkError::NoRandom(_)
+                )
         )
     }
 
@@ -213,10 +229,17 @@ async fn receive_on_link(
         let connected = timeout(limit.left(), link.connect(server, delivery::PORT)).await;
         let mut stream = match connected {
             Ok(connected) => connected.map_err(SessionError::Notice)?,
-            Err(_) => return Err(SessionError::NotProved(Some("its delivery port does not answer".to_owned()))),
+            Err(_) => {
+                return Err(SessionError::NotProved(Some(
+                    "its delivery port does not answer".to_owned(),
+                )));
+            }
         };
         give_notice(&mut stream, &identity, reason).await?;
-        receive_over(stream, rate_bps, limit, course.clone(), receiving, || link.proved()).await
+        receive_over(stream, rate_bps, limit, course.clone(), receiving, || {
+            link.proved()
+        })
+        .await
     };
     let mut session = std::pin::pin!(session);
     let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
@@ -229,10 +252,14 @@ async fn receive_on_link(
     let received = match ended {
         Some(received) => received,
         // The session sees it, too, and brings to the disk what has come.
-        None => timeout(LAST_WRITES, &mut session).await.unwrap_or(Err(SessionError::Silence)),
+        None => timeout(LAST_WRITES, &mut session)
+            .await
+            .unwrap_or(Err(SessionError::Silence)),
     };
     // A link that is gone says so before its streams do.
-    let Ok(gone) = timeout(Duration::ZERO, link.closed()).await else { return received };
+    let Ok(gone) = timeout(Duration::ZERO, link.closed()).await else {
+        return received;
+    };
     match received {
         Ok(()) => Ok(()),
         // The server hangs up on the receipt of the last message.
@@ -249,7 +276,9 @@ pub async fn receive_online(address: &str, reason: Reason, receiving: Receiving)
     loop {
         let course = Arc::new(Course::new(&receiving));
         let result = receive_once(address, reason, receiving.clone(), course.clone()).await;
-        let Err(SessionError::Later(retry_in)) = &result else { return course.ended(result) };
+        let Err(SessionError::Later(retry_in)) = &result else {
+            return course.ended(result);
+        };
         if tries == LATER_TRIES {
             return course.ended(result);
         }
@@ -266,9 +295,14 @@ async fn receive_once(
     receiving: Receiving,
     course: Arc<Course>,
 ) -> Result<(), SessionError> {
-    let failed = |source| SessionError::Connect { address: address.to_owned(), source };
+    let failed = |source| SessionError::Connect {
+        address: address.to_owned(),
+        source,
+    };
     let connected = timeout(ONLINE_SILENCE_MAX, TcpStream::connect(address)).await;
-    let mut stream = connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    let mut stream = connected
+        .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+        .map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     tracing::info!(address, "connected to the server");
     let limit = Limit::new(PROOF_WAIT);
@@ -278,7 +312,10 @@ async fn receive_once(
     match timeout(limit.left(), stream.peek(&mut first)).await {
         Ok(Ok(1)) if first[0] == Later::FIRST_OCTET => {
             let later = timeout(limit.left(), Later::read(&mut stream)).await;
-            let retry_in = later.ok().and_then(Result::ok).map_or(PROOF_WAIT, |later| later.retry_in);
+            let retry_in = later
+                .ok()
+                .and_then(Result::ok)
+                .map_or(PROOF_WAIT, |later| later.retry_in);
             return Err(SessionError::Later(retry_in));
         }
         Ok(Ok(0) | Err(_)) => return Err(SessionError::TurnedAway),
@@ -295,11 +332,14 @@ struct Limit {
 
 impl Limit {
     fn new(wait: Duration) -> Self {
-        Self { at: tokio::time::Instant::now() + wait }
+        Self {
+            at: tokio::time::Instant::now() + wait,
+        }
     }
 
     fn left(&self) -> Duration {
-        self.at.saturating_duration_since(tokio::time::Instant::now())
+        self.at
+            .saturating_duration_since(tokio::time::Instant::now())
     }
 }
 
@@ -316,14 +356,25 @@ struct Course {
 
 impl Course {
     fn new(receiving: &Receiving) -> Self {
-        let outbox = Some(receiving.outbox.clone()).filter(|outbox| delivery::Outbox::waits(outbox.as_ref()));
-        Self { outbox, ..Self::default() }
+        let outbox = Some(receiving.outbox.clone())
+            .filter(|outbox| delivery::Outbox::waits(outbox.as_ref()));
+        Self {
+            outbox,
+            ..Self::default()
+        }
     }
 
     fn ended(&self, result: Result<(), SessionError>) -> Ended {
-        let is_taken = self.outbox.as_ref().is_some_and(|outbox| !delivery::Outbox::waits(outbox.as_ref()));
+        let is_taken = self
+            .outbox
+            .as_ref()
+            .is_some_and(|outbox| !delivery::Outbox::waits(outbox.as_ref()));
         let brought = self.stored.load(Ordering::Relaxed) + u32::from(is_taken);
-        Ended { is_proved: self.is_proved.load(Ordering::Relaxed), brought, result }
+        Ended {
+            is_proved: self.is_proved.load(Ordering::Relaxed),
+            brought,
+            result,
+        }
     }
 }
 
@@ -332,8 +383,17 @@ async fn give_notice(
     identity: &Identity,
     reason: Reason,
 ) -> Result<(), SessionError> {
-    let notice = format!("{}\n", Preamble { terminal: identity.id(), reason });
-    stream.write_all(notice.as_bytes()).await.map_err(SessionError::Notice)?;
+    let notice = format!(
+        "{}\n",
+        Preamble {
+            terminal: identity.id(),
+            reason
+        }
+    );
+    stream
+        .write_all(notice.as_bytes())
+        .await
+        .map_err(SessionError::Notice)?;
     stream.flush().await.map_err(SessionError::Notice)?;
     tracing::info!("connected notice given");
     Ok(())
@@ -351,8 +411,16 @@ async fn receive_over<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Receiving { identity, inbox, outbox, linger } = receiving;
-    let stream = identity.credentials().secure(stream, rate_bps).map_err(IdentityError::from)?;
+    let Receiving {
+        identity,
+        inbox,
+        outbox,
+        linger,
+    } = receiving;
+    let stream = identity
+        .credentials()
+        .secure(stream, rate_bps)
+        .map_err(IdentityError::from)?;
     let mut proof = stream.proof();
     let proved = Arc::new(Notify::new());
     let inbox = Arc::new(AttentiveInbox {
@@ -362,7 +430,12 @@ where
         proved: proved.clone(),
         course: course.clone(),
     });
-    let mut received = std::pin::pin!(delivery::receive(stream, inbox, identity.enrolment(), linger));
+    let mut received = std::pin::pin!(delivery::receive(
+        stream,
+        inbox,
+        identity.enrolment(),
+        linger
+    ));
     let mut deadline = std::pin::pin!(sleep(limit.left()));
     let mut is_proved = false;
     loop {
@@ -421,13 +494,18 @@ struct AttentiveInbox {
 impl delivery::Inbox for AttentiveInbox {
     async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, StoreError> {
         let Manner { urgency, .. } = arrival.manner;
-        if let Some(stated) =
-            self.outbox.conditions().filter(|stated| !stated.take(urgency, arrival.size, Timestamp::now()))
+        if let Some(stated) = self
+            .outbox
+            .conditions()
+            .filter(|stated| !stated.take(urgency, arrival.size, Timestamp::now()))
         {
             return Err(StoreError::NotNow(stated.reason));
         }
         let stored = self.inbox.store(arrival, content).await;
-        self.course.stored.fetch_add(u32::from(matches!(stored, Ok(Stored::Now))), Ordering::Relaxed);
+        self.course.stored.fetch_add(
+            u32::from(matches!(stored, Ok(Stored::Now))),
+            Ordering::Relaxed,
+        );
         stored
     }
 
@@ -436,7 +514,10 @@ impl delivery::Inbox for AttentiveInbox {
     }
 
     fn keep_server_keys(&self, keys: &ServerKeyList) -> Result<bool, StoreError> {
-        let failed = |error| StoreError::Disk { operation: "keep the server's keys", source: io::Error::other(error) };
+        let failed = |error| StoreError::Disk {
+            operation: "keep the server's keys",
+            source: io::Error::other(error),
+        };
         self.identity.keep_servers(keys).map_err(failed)?;
         tracing::info!(keys = keys.keys().len(), "told the server's keys");
         Ok(true)

@@ -22,13 +22,19 @@ impl SessionFolder {
     }
 
     fn path(&self, name: &[u8]) -> PathBuf {
-        self.0.join(name.iter().map(|octet| format!("{octet:02x}")).collect::<String>())
+        self.0.join(
+            name.iter()
+                .map(|octet| format!("{octet:02x}"))
+                .collect::<String>(),
+        )
     }
 
     /// Makes room for one more: what is over goes, then the oldest.
     fn make_room(&self) {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let mut found: Vec<_> = entries.map(|entry| (age(&entry.path()), entry.path())).collect();
+        let mut found: Vec<_> = entries
+            .map(|entry| (age(&entry.path()), entry.path()))
+            .collect();
         found.sort();
         for (place, (age, path)) in found.into_iter().enumerate() {
             if place + 1 >= SESSIONS_MAX || age.is_none_or(|age| age >= LIFE) {
@@ -40,7 +46,11 @@ impl SessionFolder {
 
 /// How old a file is. `None`: it is from the future, or not there.
 fn age(path: &Path) -> Option<Duration> {
-    fs::metadata(path).and_then(|found| found.modified()).ok()?.elapsed().ok()
+    fs::metadata(path)
+        .and_then(|found| found.modified())
+        .ok()?
+        .elapsed()
+        .ok()
 }
 
 impl SessionShelf for SessionFolder {
@@ -56,7 +66,9 @@ impl SessionShelf for SessionFolder {
         let is_alive = age(&path).is_some_and(|age| age < LIFE);
         let session = fs::read(&path).ok()?;
         // Gone for good before it is used: after a power cut it must not be there again.
-        fs::remove_file(&path).and_then(|()| File::open(&self.0)?.sync_all()).ok()?;
+        fs::remove_file(&path)
+            .and_then(|()| File::open(&self.0)?.sync_all())
+            .ok()?;
         is_alive.then_some(session)
     }
 }
@@ -74,7 +86,10 @@ mod tests {
         shelf.put(&[1, 0xff], b"secret");
         assert_eq!(shelf.take(&[1]), None);
         let after_a_restart = SessionFolder::new(folder.path().join("sessions"));
-        assert_eq!(after_a_restart.take(&[1, 0xff]).as_deref(), Some(&b"secret"[..]));
+        assert_eq!(
+            after_a_restart.take(&[1, 0xff]).as_deref(),
+            Some(&b"secret"[..])
+        );
         assert_eq!(shelf.take(&[1, 0xff]), None);
     }
 
@@ -84,7 +99,12 @@ mod tests {
         let shelf = SessionFolder::new(folder.path().to_owned());
         for (name, at) in [(1, SystemTime::now() - LIFE), (2, SystemTime::now() + LIFE)] {
             shelf.put(&[name], b"secret");
-            File::options().append(true).open(shelf.path(&[name])).unwrap().set_modified(at).unwrap();
+            File::options()
+                .append(true)
+                .open(shelf.path(&[name]))
+                .unwrap()
+                .set_modified(at)
+                .unwrap();
             assert_eq!(shelf.take(&[name]), None);
         }
     }

@@ -97,11 +97,23 @@ pub fn run(config: &StarterConfig) -> ! {
     let manager = ServiceManager::from_environment();
     let lender = config.lend.as_ref().and_then(|path| {
         let bound = bind_lender(path);
-        bound.inspect_err(|error| tracing::error!(path = %path.display(), %error, "the line is not lent")).ok()
+        bound
+            .inspect_err(
+                |error| tracing::error!(path = %path.display(), %error, "the line is not lent"),
+            )
+            .ok()
     });
     let checked = check(&config.answer);
     let setup = config.setup.clone().or(checked).unwrap_or_default();
-    let mut starter = Starter { config, setup, manager, lender, pause: RETRY_PAUSE, refused_at: None, refused: 0 };
+    let mut starter = Starter {
+        config,
+        setup,
+        manager,
+        lender,
+        pause: RETRY_PAUSE,
+        refused_at: None,
+        refused: 0,
+    };
     loop {
         match starter.serve_one() {
             Ok(()) => sleep(DTR_LOW),
@@ -120,7 +132,12 @@ pub fn run(config: &StarterConfig) -> ! {
 fn bind_lender(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket")),
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is something that is no socket",
+            ));
+        }
         Err(_) => {} // none, or binding says why not
     }
     UnixListener::bind(path)
@@ -130,7 +147,11 @@ fn bind_lender(path: &Path) -> io::Result<UnixListener> {
 /// before the first. Gives what the config says of the modem.
 fn check((program, arguments): &(PathBuf, Vec<OsString>)) -> Option<Setup> {
     let mut command = Command::new(program);
-    command.args(arguments).arg(CHECK).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(arguments)
+        .arg(CHECK)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let checked = command.spawn().and_then(|mut child| {
         let began = Instant::now();
         while child.try_wait()?.is_none() && began.elapsed() < CHECK_TIME {
@@ -159,7 +180,10 @@ fn check((program, arguments): &(PathBuf, Vec<OsString>)) -> Option<Setup> {
 
 /// What [`CHECK`] has the decision program say: the profile, then each command of the operator's, a line each.
 pub fn setup_to_lines(setup: &Setup) -> String {
-    let added = setup.added.iter().map(|command| format!("init {}\n", command.as_str()));
+    let added = setup
+        .added
+        .iter()
+        .map(|command| format!("init {}\n", command.as_str()));
     format!("profile {}\n{}", setup.profile, added.collect::<String>())
 }
 
@@ -167,7 +191,9 @@ pub fn setup_to_lines(setup: &Setup) -> String {
 fn setup_from_lines(text: &str) -> Option<Setup> {
     let mut lines = text.lines();
     let profile = lines.next()?.strip_prefix("profile ")?.parse().ok()?;
-    let added = lines.map(|line| line.strip_prefix("init ")?.parse().ok()).collect::<Option<_>>()?;
+    let added = lines
+        .map(|line| line.strip_prefix("init ")?.parse().ok())
+        .collect::<Option<_>>()?;
     Some(Setup { profile, added })
 }
 
@@ -197,9 +223,17 @@ impl Starter<'_> {
         if refusal {
             self.refused += 1;
             self.refused_at = Some(Instant::now());
-            tracing::warn!(reason = outcome.as_str(), refused = self.refused, "ring not answered");
+            tracing::warn!(
+                reason = outcome.as_str(),
+                refused = self.refused,
+                "ring not answered"
+            );
         } else {
-            tracing::info!(outcome = outcome.as_str(), code = exit.code(), "waiting again");
+            tracing::info!(
+                outcome = outcome.as_str(),
+                code = exit.code(),
+                "waiting again"
+            );
         }
         Ok(())
     }
@@ -247,16 +281,27 @@ impl Starter<'_> {
             // Nothing of it was a sign of a call. What may be one is the line that has not ended.
             if !dialogue.is_within_line() {
                 heard.clear();
-            } else if let Some(end) = heard.iter().rposition(|octet| matches!(octet, b'\r' | b'\n')) {
+            } else if let Some(end) = heard
+                .iter()
+                .rposition(|octet| matches!(octet, b'\r' | b'\n'))
+            {
                 heard.drain(..=end);
             }
-            let probe_at = deadline.is_none().then(|| Instant::now() + self.manager.interval());
+            let probe_at = deadline
+                .is_none()
+                .then(|| Instant::now() + self.manager.interval());
             // Not in the middle of a ring: that has the line.
-            let lender = self.lender.as_ref().filter(|_| is_ready && deadline.is_none());
+            let lender = self
+                .lender
+                .as_ref()
+                .filter(|_| is_ready && deadline.is_none());
             match port.read_or(&mut buffer, deadline.or(probe_at), lender.map(AsFd::as_fd))? {
                 Woken::Octets(0) => return Err(Interruption::Closed),
                 Woken::Beside => {
-                    let accepted = lender.map(UnixListener::accept).transpose().map_err(Interruption::Lend)?;
+                    let accepted = lender
+                        .map(UnixListener::accept)
+                        .transpose()
+                        .map_err(Interruption::Lend)?;
                     if let Some((borrower, _)) = accepted {
                         return Ok(Sign::Borrower(borrower));
                     }
@@ -269,7 +314,9 @@ impl Starter<'_> {
                     heard.extend_from_slice(octets);
                     dialogue.handle(Input::Octets(octets), Instant::now());
                 }
-                Woken::Deadline if probe_at.is_some() => dialogue.handle(Input::Probe, Instant::now()),
+                Woken::Deadline if probe_at.is_some() => {
+                    dialogue.handle(Input::Probe, Instant::now())
+                }
                 Woken::Deadline => dialogue.handle(Input::Deadline, Instant::now()),
             }
         }
@@ -278,19 +325,33 @@ impl Starter<'_> {
     /// Whether a RING belongs to the call that was refused last.
     fn is_refused_call(&mut self) -> bool {
         let now = Instant::now();
-        let is_same = self.refused_at.is_some_and(|at| now.duration_since(at) < QUIET_AFTER);
+        let is_same = self
+            .refused_at
+            .is_some_and(|at| now.duration_since(at) < QUIET_AFTER);
         self.refused_at = is_same.then_some(now);
         is_same
     }
 
     /// Runs the decision program on the line, to its end.
-    fn start(&self, port: Port, heard: &[u8], has_short_guard: bool) -> Result<ExitStatus, Interruption> {
+    fn start(
+        &self,
+        port: Port,
+        heard: &[u8],
+        has_short_guard: bool,
+    ) -> Result<ExitStatus, Interruption> {
         let (program, arguments) = &self.config.answer;
-        let failed = |source| Interruption::Start { program: program.clone(), source };
+        let failed = |source| Interruption::Start {
+            program: program.clone(),
+            source,
+        };
         // What locks the device stays here until the program has ended.
         let (fd, _lock) = port.into_fd();
         let mut command = Command::new(program);
-        command.args(arguments).arg("--heard").arg(to_hex(heard)).stdin(Stdio::from(fd));
+        command
+            .args(arguments)
+            .arg("--heard")
+            .arg(to_hex(heard))
+            .stdin(Stdio::from(fd));
         if has_short_guard {
             command.arg("--short-guard");
         }
@@ -315,7 +376,9 @@ impl Starter<'_> {
     /// Until the program has ended, says that we are there: a call may take longer than a watchdog's time.
     fn watch_child(&self, child: &Child) {
         let pidfd = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let Some(Ok(pidfd)) = pidfd.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { return };
+        let Some(Ok(pidfd)) = pidfd.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+            return;
+        };
         // It is readable when the program has ended (pidfd_open(2)).
         self.watch(&pidfd);
     }
@@ -323,7 +386,9 @@ impl Starter<'_> {
     /// Says that we are there until there is something to read.
     fn watch(&self, other: &impl AsFd) {
         let interval = Timespec::try_from(self.manager.interval()).ok();
-        while let Ok(0) | Err(Errno::INTR) = poll(&mut [PollFd::new(other, PollFlags::IN)], interval.as_ref()) {
+        while let Ok(0) | Err(Errno::INTR) =
+            poll(&mut [PollFd::new(other, PollFlags::IN)], interval.as_ref())
+        {
             self.manager.alive();
         }
     }
@@ -343,7 +408,10 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -367,10 +435,22 @@ mod tests {
 
     #[test]
     fn what_the_config_says_of_the_modem_survives_the_way_to_the_starter() {
-        let setup = Setup { profile: "gsm".parse().unwrap(), added: vec!["ATS153=6".parse().unwrap()] };
+        let setup = Setup {
+            profile: "gsm".parse().unwrap(),
+            added: vec!["ATS153=6".parse().unwrap()],
+        };
         assert_eq!(setup_from_lines(&setup_to_lines(&setup)), Some(setup));
-        assert_eq!(setup_from_lines(&setup_to_lines(&Setup::default())), Some(Setup::default()));
-        for text in ["", "anything", "profile x\n", "profile gsm\ninit ATD112\n", "profile gsm\nmore\n"] {
+        assert_eq!(
+            setup_from_lines(&setup_to_lines(&Setup::default())),
+            Some(Setup::default())
+        );
+        for text in [
+            "",
+            "anything",
+            "profile x\n",
+            "profile gsm\ninit ATD112\n",
+            "profile gsm\nmore\n",
+        ] {
             assert_eq!(setup_from_lines(text), None, "{text}");
         }
     }

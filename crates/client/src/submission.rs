@@ -60,7 +60,9 @@ impl Handling {
             ("replace", self.replace_key.clone()),
             ("topic", self.topic.clone()),
         ];
-        let pairs = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let pairs = pairs
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
         pairs.map(|(key, value)| format!("{key}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)))
     }
 }
@@ -108,8 +110,14 @@ impl SubmitError {
     /// Whether the server would refuse the same again, whenever it comes: nothing is gained by trying. What is over a quota
     /// (429) or came too slowly (408) may be taken later.
     pub fn is_for_good(&self) -> bool {
-        let Self::Refused { status, .. } = self else { return false };
-        status.is_client_error() && !matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        let Self::Refused { status, .. } = self else {
+            return false;
+        };
+        status.is_client_error()
+            && !matches!(
+                *status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            )
     }
 }
 
@@ -125,7 +133,11 @@ struct Problem {
 ///
 /// # Errors
 /// [`SubmitError`].
-pub async fn submit<S>(stream: S, host: &str, submission: Submission) -> Result<Accepted, SubmitError>
+pub async fn submit<S>(
+    stream: S,
+    host: &str,
+    submission: Submission,
+) -> Result<Accepted, SubmitError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -140,12 +152,21 @@ where
     if let Some(key) = &submission.handling.idempotency_key {
         request = request.header("idempotency-key", key);
     }
-    let request = request.body(Full::new(submission.content)).map_err(SubmitError::Request)?;
-    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(SubmitError::Connection)?;
+    let request = request
+        .body(Full::new(submission.content))
+        .map_err(SubmitError::Request)?;
+    let (mut requests, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(SubmitError::Connection)?;
     let exchange = async {
-        let response = requests.send_request(request).await.map_err(SubmitError::Connection)?;
+        let response = requests
+            .send_request(request)
+            .await
+            .map_err(SubmitError::Connection)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_OCTETS_MAX).collect().await;
+        let body = Limited::new(response.into_body(), ANSWER_OCTETS_MAX)
+            .collect()
+            .await;
         let body = body.map_err(|_| SubmitError::NotRingup(status))?.to_bytes();
         read_answer(status, &body)
     };
@@ -158,7 +179,9 @@ where
             _ = &mut connection => exchange.await,
         }
     };
-    tokio::time::timeout(SUBMIT_WAIT, answer).await.unwrap_or(Err(SubmitError::Silence))
+    tokio::time::timeout(SUBMIT_WAIT, answer)
+        .await
+        .unwrap_or(Err(SubmitError::Silence))
 }
 
 fn read_answer(status: StatusCode, body: &[u8]) -> Result<Accepted, SubmitError> {
@@ -166,7 +189,11 @@ fn read_answer(status: StatusCode, body: &[u8]) -> Result<Accepted, SubmitError>
         return serde_json::from_slice(body).map_err(|_| SubmitError::NotRingup(status));
     }
     match serde_json::from_slice::<Problem>(body) {
-        Ok(Problem { field, detail }) => Err(SubmitError::Refused { status, field, detail }),
+        Ok(Problem { field, detail }) => Err(SubmitError::Refused {
+            status,
+            field,
+            detail,
+        }),
         Err(_) => Err(SubmitError::NotRingup(status)),
     }
 }
@@ -178,29 +205,70 @@ mod tests {
     #[test]
     fn handling_is_told_where_it_is_not_the_default_and_cannot_break_the_query() {
         assert_eq!(Handling::default().query().count(), 0);
-        let handling =
-            Handling { urgency: Urgency::Bulk, replace_key: Some("a&to=tel:9 #\u{e9}".into()), ..Handling::default() };
+        let handling = Handling {
+            urgency: Urgency::Bulk,
+            replace_key: Some("a&to=tel:9 #\u{e9}".into()),
+            ..Handling::default()
+        };
         let query: Vec<_> = handling.query().collect();
-        assert_eq!(query, ["urgency=bulk", "replace=a%26to%3Dtel%3A9%20%23%C3%A9"]);
+        assert_eq!(
+            query,
+            ["urgency=bulk", "replace=a%26to%3Dtel%3A9%20%23%C3%A9"]
+        );
     }
 
     #[test]
     fn only_what_would_be_refused_again_is_refused_for_good() {
-        let refused = |status| read_answer(status, br#"{"field":"to","detail":"no"}"#).unwrap_err().is_for_good();
-        let for_good = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND];
-        assert!(for_good.into_iter().chain([StatusCode::PAYLOAD_TOO_LARGE]).all(refused));
-        let for_now = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::INSUFFICIENT_STORAGE];
+        let refused = |status| {
+            read_answer(status, br#"{"field":"to","detail":"no"}"#)
+                .unwrap_err()
+                .is_for_good()
+        };
+        let for_good = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::UNAUTHORIZED,
+            StatusCode::NOT_FOUND,
+        ];
+        assert!(
+            for_good
+                .into_iter()
+                .chain([StatusCode::PAYLOAD_TOO_LARGE])
+                .all(refused)
+        );
+        let for_now = [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::INSUFFICIENT_STORAGE,
+        ];
         assert!(!for_now.into_iter().any(refused));
-        assert!(!SubmitError::NotRingup(StatusCode::NOT_FOUND).is_for_good(), "that is not the server's word");
+        assert!(
+            !SubmitError::NotRingup(StatusCode::NOT_FOUND).is_for_good(),
+            "that is not the server's word"
+        );
     }
 
     #[test]
     fn an_answer_is_an_id_or_a_reason() {
         let accepted = read_answer(StatusCode::ACCEPTED, br#"{"id":"x","envelopes":1}"#).unwrap();
-        assert_eq!(accepted, Accepted { id: "x".into(), envelopes: 1 });
-        let refused = read_answer(StatusCode::NOT_FOUND, br#"{"field":"to","detail":"no terminal has tel:9"}"#);
+        assert_eq!(
+            accepted,
+            Accepted {
+                id: "x".into(),
+                envelopes: 1
+            }
+        );
+        let refused = read_answer(
+            StatusCode::NOT_FOUND,
+            br#"{"field":"to","detail":"no terminal has tel:9"}"#,
+        );
         let text = refused.unwrap_err().to_string();
-        assert_eq!(text, "the server refused the message (404 Not Found): to: no terminal has tel:9");
-        assert!(matches!(read_answer(StatusCode::OK, b"<html>"), Err(SubmitError::NotRingup(_))));
+        assert_eq!(
+            text,
+            "the server refused the message (404 Not Found): to: no terminal has tel:9"
+        );
+        assert!(matches!(
+            read_answer(StatusCode::OK, b"<html>"),
+            Err(SubmitError::NotRingup(_))
+        ));
     }
 }

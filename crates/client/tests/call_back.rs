@@ -18,7 +18,11 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use ringing::{hear, ringing};
 
 fn terminal(folder: &Path, per_hour: Option<u32>) -> TerminalConfig {
-    let rule = Rule { action: Action::CallBack, per_hour, ..Rule::default() };
+    let rule = Rule {
+        action: Action::CallBack,
+        per_hour,
+        ..Rule::default()
+    };
     ringing::terminal(folder, PublicKey::from_octets([1; 32]), rule)
 }
 
@@ -52,7 +56,11 @@ async fn a_ring_is_left_unanswered_and_the_registered_number_is_called_when_the_
         ring_until_noted(folder.path(), &mut caller).await;
         hear(&mut caller, "NMBR = 301\r\n").await;
         let record = records.recv().await.unwrap();
-        assert_ne!(record.outcome, Outcome::Completed, "the first ring must not be answered");
+        assert_ne!(
+            record.outcome,
+            Outcome::Completed,
+            "the first ring must not be answered"
+        );
     };
     tokio::select! {
         end = call_back => panic!("ended before anybody was called: {end:?}"),
@@ -60,7 +68,10 @@ async fn a_ring_is_left_unanswered_and_the_registered_number_is_called_when_the_
     }
     // The call is under way, so its price is on the disk.
     let spent = std::fs::read_to_string(folder.path().join("state/budget.json")).unwrap();
-    assert!(spent.contains("\"seconds\":5400") && spent.contains("\"number\":\"201\""), "{spent}");
+    assert!(
+        spent.contains("\"seconds\":5400") && spent.contains("\"number\":\"201\""),
+        "{spent}"
+    );
     exchange.stop().await.unwrap();
 }
 
@@ -70,7 +81,9 @@ async fn a_number_that_rings_too_often_makes_us_do_nothing_at_all() {
     let (exchange, _caller, port) = ringing(folder.path()).await;
     let config = terminal(folder.path(), Some(1));
     let budget = Budget::new(&config.state, config.limits);
-    budget.note_ring(&"201".parse().unwrap(), Timestamp::now()).unwrap();
+    budget
+        .note_ring(&"201".parse().unwrap(), Timestamp::now())
+        .unwrap();
     let end = answer(&config, port, Heard::default()).await.unwrap();
     assert_eq!(end, AnswerEnd::Refused(line::RefusalReason::TooOften));
     exchange.stop().await.unwrap();
@@ -93,11 +106,19 @@ async fn a_call_back_that_brings_nothing_is_counted() {
     assert!(ended.is_err(), "{ended:?}");
     let budget = Budget::new(&config.state, config.limits);
     let number = "201".parse().unwrap();
-    assert_eq!(budget.note_unproved(&number, Timestamp::now()).unwrap(), 2, "this is the second");
+    assert_eq!(
+        budget.note_unproved(&number, Timestamp::now()).unwrap(),
+        2,
+        "this is the second"
+    );
     budget.note_unproved(&number, Timestamp::now()).unwrap();
     exchange.stop().await.unwrap();
     let (exchange, _caller, port) = ringing(folder.path()).await;
     let end = answer(&config, port, Heard::default()).await.unwrap();
-    assert_eq!(end, AnswerEnd::Refused(line::RefusalReason::Unproved), "the fourth within the hour");
+    assert_eq!(
+        end,
+        AnswerEnd::Refused(line::RefusalReason::Unproved),
+        "the fourth within the hour"
+    );
     exchange.stop().await.unwrap();
 }

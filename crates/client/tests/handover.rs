@@ -15,7 +15,10 @@ use ringup_client::inbox::{Entry, Handover, Note, Rule, Rules};
 use tempfile::TempDir;
 
 /// Each message once, one after the other.
-const ONCE: Pace<'_> = Pace { pauses: &[], turn: Duration::from_secs(600) };
+const ONCE: Pace<'_> = Pace {
+    pauses: &[],
+    turn: Duration::from_secs(600),
+};
 
 /// A message as the inbox publishes it.
 fn published(inbox: &Path, content: &str, content_type: &str) -> MessageId {
@@ -38,11 +41,16 @@ fn published(inbox: &Path, content: &str, content_type: &str) -> MessageId {
 }
 
 fn to(handover: Handover) -> Rules {
-    Rules(vec![Rule { handover: Some(handover), ..Rule::default() }])
+    Rules(vec![Rule {
+        handover: Some(handover),
+        ..Rule::default()
+    }])
 }
 
 fn shell(script: &str) -> Rules {
-    to(Handover::Command(["/bin/sh", "-c", script].map(OsString::from).to_vec()))
+    to(Handover::Command(
+        ["/bin/sh", "-c", script].map(OsString::from).to_vec(),
+    ))
 }
 
 fn is_done(inbox: &Path, id: MessageId) -> bool {
@@ -70,11 +78,22 @@ fn a_mark_that_cannot_be_removed_ends_handing_over() {
     let (folder, (sender, ended)) = (inbox.path().to_owned(), std::sync::mpsc::channel());
     // Beside this thread: before, it never ended.
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         sender.send(runtime.block_on(hand_over(&folder, &rules, ONCE)))
     });
-    let error = ended.recv_timeout(Duration::from_secs(60)).expect("it ends").unwrap_err();
-    assert!(error.to_string().contains(".hand-over.again cannot be removed"), "{error}");
+    let error = ended
+        .recv_timeout(Duration::from_secs(60))
+        .expect("it ends")
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(".hand-over.again cannot be removed"),
+        "{error}"
+    );
     assert!(is_done(inbox.path(), id), "what was taken is noted");
 }
 
@@ -84,9 +103,24 @@ async fn a_folder_gets_a_file_under_the_id_once() {
     let id = published(inbox.path(), "rain", "text/plain");
     let rules = to(Handover::Directory(out.path().join("news")));
     let handed = alone(inbox.path(), &rules, ONCE).await;
-    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0, is_with_another: false });
-    assert_eq!(fs::read_to_string(out.path().join("news").join(id.to_string())).unwrap(), "rain");
-    assert_eq!(fs::read_dir(out.path().join("news")).unwrap().count(), 1, "nothing half written is left");
+    assert_eq!(
+        handed,
+        Handed {
+            taken: 1,
+            left: 0,
+            removed: 0,
+            is_with_another: false
+        }
+    );
+    assert_eq!(
+        fs::read_to_string(out.path().join("news").join(id.to_string())).unwrap(),
+        "rain"
+    );
+    assert_eq!(
+        fs::read_dir(out.path().join("news")).unwrap().count(),
+        1,
+        "nothing half written is left"
+    );
     fs::remove_dir_all(out.path().join("news")).unwrap();
     assert_eq!(alone(inbox.path(), &rules, ONCE).await, Handed::default());
 }
@@ -94,34 +128,70 @@ async fn a_folder_gets_a_file_under_the_id_once() {
 #[tokio::test]
 async fn mail_is_new_in_its_maildir_and_what_is_no_mail_is_left_alone() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let id = published(inbox.path(), "Subject: rain\r\n\r\nAgain.\r\n", "message/rfc822");
+    let id = published(
+        inbox.path(),
+        "Subject: rain\r\n\r\nAgain.\r\n",
+        "message/rfc822",
+    );
     let other = published(inbox.path(), "rain", "text/plain");
     let types = vec!["message/rfc822".parse().unwrap()];
-    let rule = Rule { types, handover: Some(Handover::Maildir(out.path().join("Mail"))), ..Rule::default() };
+    let rule = Rule {
+        types,
+        handover: Some(Handover::Maildir(out.path().join("Mail"))),
+        ..Rule::default()
+    };
     alone(inbox.path(), &Rules(vec![rule]), ONCE).await;
-    let mails: Vec<_> = fs::read_dir(out.path().join("Mail/new")).unwrap().map(|entry| entry.unwrap()).collect();
-    let [mail] = mails.as_slice() else { panic!("{mails:?}") };
+    let mails: Vec<_> = fs::read_dir(out.path().join("Mail/new"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .collect();
+    let [mail] = mails.as_slice() else {
+        panic!("{mails:?}")
+    };
     assert!(mail.file_name().to_str().unwrap().contains(&id.to_string()));
-    assert!(fs::read_to_string(mail.path()).unwrap().starts_with("Subject: rain"));
     assert!(
-        out.path().join("Mail/cur").is_dir() && fs::read_dir(out.path().join("Mail/tmp")).unwrap().next().is_none()
+        fs::read_to_string(mail.path())
+            .unwrap()
+            .starts_with("Subject: rain")
     );
-    assert_eq!([is_done(inbox.path(), id), is_done(inbox.path(), other)], [true, false]);
+    assert!(
+        out.path().join("Mail/cur").is_dir()
+            && fs::read_dir(out.path().join("Mail/tmp"))
+                .unwrap()
+                .next()
+                .is_none()
+    );
+    assert_eq!(
+        [is_done(inbox.path(), id), is_done(inbox.path(), other)],
+        [true, false]
+    );
 }
 
 #[tokio::test]
 async fn a_program_gets_the_content_and_what_is_known_and_no_word_of_the_sender_is_a_command() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let id = published(inbox.path(), "$(touch stolen); `touch stolen`", "text/plain");
+    let id = published(
+        inbox.path(),
+        "$(touch stolen); `touch stolen`",
+        "text/plain",
+    );
     let file = out.path().join("taken");
-    let script = format!("cd {}; (env | grep ^RINGUP_ | sort; cat) > taken", out.path().display());
+    let script = format!(
+        "cd {}; (env | grep ^RINGUP_ | sort; cat) > taken",
+        out.path().display()
+    );
     alone(inbox.path(), &shell(&script), ONCE).await;
     let taken = fs::read_to_string(&file).unwrap();
-    for line in [format!("RINGUP_ID={id}"), "RINGUP_TOPIC=news/weather".into(), "RINGUP_CONTENT_TYPE=text/plain".into()]
-    {
+    for line in [
+        format!("RINGUP_ID={id}"),
+        "RINGUP_TOPIC=news/weather".into(),
+        "RINGUP_CONTENT_TYPE=text/plain".into(),
+    ] {
         assert!(taken.contains(&line), "{taken}");
     }
-    assert!(taken.ends_with("$(touch stolen); `touch stolen`") && !out.path().join("stolen").exists());
+    assert!(
+        taken.ends_with("$(touch stolen); `touch stolen`") && !out.path().join("stolen").exists()
+    );
     assert!(is_done(inbox.path(), id));
 }
 
@@ -135,10 +205,29 @@ async fn what_is_not_taken_comes_again_with_its_id_and_holds_up_no_other() {
         out.path().display()
     );
     let first = alone(inbox.path(), &shell(&script), ONCE).await;
-    assert_eq!(first, Handed { taken: 1, left: 1, removed: 0, is_with_another: false });
-    assert_eq!([is_done(inbox.path(), bad), is_done(inbox.path(), good)], [false, true]);
+    assert_eq!(
+        first,
+        Handed {
+            taken: 1,
+            left: 1,
+            removed: 0,
+            is_with_another: false
+        }
+    );
+    assert_eq!(
+        [is_done(inbox.path(), bad), is_done(inbox.path(), good)],
+        [false, true]
+    );
     let second = alone(inbox.path(), &shell(&script), ONCE).await;
-    assert_eq!(second, Handed { taken: 1, left: 0, removed: 0, is_with_another: false });
+    assert_eq!(
+        second,
+        Handed {
+            taken: 1,
+            left: 0,
+            removed: 0,
+            is_with_another: false
+        }
+    );
     let tries = fs::read_to_string(out.path().join("tries")).unwrap();
     assert_eq!(tries, format!("bad {bad}\ngood {good}\nbad {bad}\n"));
     let missing = to(Handover::Command(vec!["/nonexistent/program".into()]));
@@ -150,9 +239,28 @@ async fn what_is_not_taken_comes_again_with_its_id_and_holds_up_no_other() {
 async fn what_is_not_taken_is_tried_again_after_each_pause() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     published(inbox.path(), "x", "text/plain");
-    let script = format!("echo >> {0}; [ $(grep -c '' {0}) = 3 ]", out.path().join("tries").display());
-    let handed = alone(inbox.path(), &shell(&script), Pace { pauses: &[Duration::ZERO; 3], ..ONCE }).await;
-    assert_eq!(handed, Handed { taken: 1, left: 0, removed: 0, is_with_another: false });
+    let script = format!(
+        "echo >> {0}; [ $(grep -c '' {0}) = 3 ]",
+        out.path().join("tries").display()
+    );
+    let handed = alone(
+        inbox.path(),
+        &shell(&script),
+        Pace {
+            pauses: &[Duration::ZERO; 3],
+            ..ONCE
+        },
+    )
+    .await;
+    assert_eq!(
+        handed,
+        Handed {
+            taken: 1,
+            left: 0,
+            removed: 0,
+            is_with_another: false
+        }
+    );
 }
 
 #[tokio::test]
@@ -160,40 +268,96 @@ async fn one_process_hands_over_and_takes_what_comes_meanwhile() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let first = published(inbox.path(), "first", "text/plain");
     let gate = out.path().join("gate");
-    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
-    let rules = shell(&format!("read word; [ $word != first ] || read go < {}", gate.display()));
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&gate)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let rules = shell(&format!(
+        "read word; [ $word != first ] || read go < {}",
+        gate.display()
+    ));
     let holding = hand_over(inbox.path(), &rules, ONCE);
     let others = async {
         // The first one holds the lock as soon as its program has opened the gate to read.
-        let mut opened = tokio::fs::OpenOptions::new().write(true).open(&gate).await.unwrap();
+        let mut opened = tokio::fs::OpenOptions::new()
+            .write(true)
+            .open(&gate)
+            .await
+            .unwrap();
         let second = published(inbox.path(), "second", "text/plain");
         for _ in 0..5 {
             let other = hand_over(inbox.path(), &rules, ONCE).await.unwrap();
-            assert_eq!(other, Handed { taken: 0, left: 0, removed: 0, is_with_another: true });
+            assert_eq!(
+                other,
+                Handed {
+                    taken: 0,
+                    left: 0,
+                    removed: 0,
+                    is_with_another: true
+                }
+            );
         }
         assert!(!is_done(inbox.path(), second));
-        tokio::io::AsyncWriteExt::write_all(&mut opened, b"go\n").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut opened, b"go\n")
+            .await
+            .unwrap();
         second
     };
     let (handed, second) = tokio::join!(holding, others);
-    assert_eq!(handed.unwrap(), Handed { taken: 2, left: 0, removed: 0, is_with_another: false });
-    assert_eq!([first, second].map(|id| is_done(inbox.path(), id)), [true; 2]);
+    assert_eq!(
+        handed.unwrap(),
+        Handed {
+            taken: 2,
+            left: 0,
+            removed: 0,
+            is_with_another: false
+        }
+    );
+    assert_eq!(
+        [first, second].map(|id| is_done(inbox.path(), id)),
+        [true; 2]
+    );
 }
 
 #[tokio::test]
 async fn a_program_that_hangs_has_its_turn_and_the_others_theirs() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let hung: Vec<_> = (0..3).map(|_| published(inbox.path(), "hang", "text/plain")).collect();
+    let hung: Vec<_> = (0..3)
+        .map(|_| published(inbox.path(), "hang", "text/plain"))
+        .collect();
     published(inbox.path(), "good", "text/plain");
     let [gate, said] = ["gate", "said"].map(|name| out.path().join(name));
-    assert!(std::process::Command::new("mkfifo").args([&gate, &said]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .args([&gate, &said])
+            .status()
+            .unwrap()
+            .success()
+    );
     let (gate, say) = (gate.display(), said.display().to_string());
-    let rules = shell(&format!("read word; if [ $word = good ]; then echo $word > {say}; else read go < {gate}; fi"));
-    let handing = hand_over(inbox.path(), &rules, Pace { turn: Duration::ZERO, ..ONCE });
-    let mut said = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(&said).unwrap();
+    let rules = shell(&format!(
+        "read word; if [ $word = good ]; then echo $word > {say}; else read go < {gate}; fi"
+    ));
+    let handing = hand_over(
+        inbox.path(),
+        &rules,
+        Pace {
+            turn: Duration::ZERO,
+            ..ONCE
+        },
+    );
+    let mut said = tokio::net::unix::pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(&said)
+        .unwrap();
     let watching = async {
         let mut word = [0; 5];
-        tokio::io::AsyncReadExt::read_exact(&mut said, &mut word).await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut said, &mut word)
+            .await
+            .unwrap();
         assert_eq!(&word, b"good\n");
         assert!(hung.iter().all(|id| !is_done(inbox.path(), *id)));
     };
@@ -226,7 +390,10 @@ async fn what_cannot_be_written_whole_leaves_no_fragment_and_no_link_is_followed
 }
 
 /// Answers one request after the other with these statuses; gives the requests.
-fn application(listener: TcpListener, statuses: &'static [&'static str]) -> std::thread::JoinHandle<Vec<String>> {
+fn application(
+    listener: TcpListener,
+    statuses: &'static [&'static str],
+) -> std::thread::JoinHandle<Vec<String>> {
     std::thread::spawn(move || {
         let answered = statuses.iter().map(|status| {
             let (mut stream, _) = listener.accept().unwrap();
@@ -256,13 +423,22 @@ async fn an_application_is_asked_until_it_says_2xx_and_a_redirect_is_a_no() {
     let application = application(listener, &["500 Oops", "307 Elsewhere", "204 Taken"]);
     let rules = to(Handover::Url(url.parse().unwrap()));
     for (left, taken) in [(1, 0), (1, 0), (0, 1)] {
-        assert_eq!(alone(inbox.path(), &rules, ONCE).await, Handed { taken, left, removed: 0, is_with_another: false });
+        assert_eq!(
+            alone(inbox.path(), &rules, ONCE).await,
+            Handed {
+                taken,
+                left,
+                removed: 0,
+                is_with_another: false
+            }
+        );
         assert_eq!(is_done(inbox.path(), id), taken == 1);
     }
     for request in application.join().unwrap() {
         assert!(request.starts_with("POST /inbox HTTP/1.1\r\n"), "{request}");
         assert!(
-            request.contains(&format!("idempotency-key: \"{id}\"")) && request.contains("topic: news/weather"),
+            request.contains(&format!("idempotency-key: \"{id}\""))
+                && request.contains("topic: news/weather"),
             "{request}"
         );
     }
@@ -271,7 +447,8 @@ async fn an_application_is_asked_until_it_says_2xx_and_a_redirect_is_a_no() {
 /// Whether a process is there, and not only waiting for its parent to look.
 fn is_alive(process: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[tokio::test]
@@ -279,7 +456,10 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_has_started() {
     let (inbox, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let id = published(inbox.path(), "rain", "text/plain");
     let started = out.path().join("started");
-    let rules = shell(&format!("sleep 600 & echo $! >{0}.part; mv {0}.part {0}; wait", started.display()));
+    let rules = shell(&format!(
+        "sleep 600 & echo $! >{0}.part; mv {0}.part {0}; wait",
+        started.display()
+    ));
     let hangs = async {
         while !started.exists() {
             tokio::task::yield_now().await;

@@ -30,22 +30,34 @@ impl Attack {
     /// The hostile end of a session with a terminal that knows its key.
     fn begin() -> Self {
         let inbox = TempDir::new().unwrap();
-        let (server, terminal) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let (server, terminal) = (
+            SecretKey::generate().unwrap(),
+            SecretKey::generate().unwrap(),
+        );
         let (near, far) = duplex(64 * 1024);
         let pin = Pin::Keys(vec![terminal.public()]);
         let courier = CourierCredentials::new(&server).unwrap();
-        let near = courier.secure(near, TerminalId::from_octets([1; 8]), pin, 1_000_000).unwrap();
+        let near = courier
+            .secure(near, TerminalId::from_octets([1; 8]), pin, 1_000_000)
+            .unwrap();
         let credentials = TerminalCredentials::new(&terminal, vec![server.public()], None).unwrap();
         let far = credentials.secure(far, 1_000_000).unwrap();
         let kept = Arc::new(Inbox::open(inbox.path()).unwrap());
         let mut tasks = JoinSet::new();
         tasks.spawn(receive(far, kept, None, Duration::ZERO));
-        Self { inbox, stream: Some(near), terminal: tasks, connection: JoinSet::new() }
+        Self {
+            inbox,
+            stream: Some(near),
+            terminal: tasks,
+            connection: JoinSet::new(),
+        }
     }
 
     async fn requests(&mut self) -> SendRequest<Full<Bytes>> {
         let stream = TokioIo::new(self.stream.take().unwrap());
-        let (requests, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        let (requests, connection) = http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .unwrap();
         self.connection.spawn(async move {
             let _ = connection.await; // how an attack ends is its own business
         });
@@ -54,14 +66,21 @@ impl Attack {
 
     /// The ids of what was published.
     fn published(&self) -> Vec<MessageId> {
-        Entry::list(self.inbox.path()).unwrap().iter().map(|entry| entry.id).collect()
+        Entry::list(self.inbox.path())
+            .unwrap()
+            .iter()
+            .map(|entry| entry.id)
+            .collect()
     }
 
     /// What lies in the inbox's folder and its parent beside the inbox's own.
     fn strays(&self) -> Vec<String> {
-        let names =
-            fs::read_dir(self.inbox.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| !name.starts_with('.') && name.parse::<MessageId>().is_err()).collect()
+        let names = fs::read_dir(self.inbox.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| !name.starts_with('.') && name.parse::<MessageId>().is_err())
+            .collect()
     }
 }
 
@@ -70,12 +89,26 @@ fn put(path: &str, fields: &[(&str, &str)], content: &'static [u8]) -> Request<F
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    request.body(Full::new(Bytes::from_static(content))).unwrap()
+    request
+        .body(Full::new(Bytes::from_static(content)))
+        .unwrap()
 }
 
 async fn words(response: Response<Incoming>) -> (StatusCode, String) {
     let status = response.status();
-    (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    (
+        status,
+        String::from_utf8(
+            response
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
+        )
+        .unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -120,11 +153,22 @@ async fn an_id_that_was_published_is_not_taken_for_other_content() {
     let mut requests = attack.requests().await;
     let path = format!("/m/{}", MessageId::now());
     for (content, status) in [(b"first", 201), (b"first", 200), (b"other", 409)] {
-        let (found, said) = words(requests.send_request(put(&path, &[], content)).await.unwrap()).await;
+        let (found, said) = words(
+            requests
+                .send_request(put(&path, &[], content))
+                .await
+                .unwrap(),
+        )
+        .await;
         assert_eq!(found, status, "{said}");
     }
-    let [id] = attack.published()[..] else { panic!("one message") };
-    assert_eq!(fs::read(Inbox::content_path(attack.inbox.path(), &id.to_string())).unwrap(), b"first");
+    let [id] = attack.published()[..] else {
+        panic!("one message")
+    };
+    assert_eq!(
+        fs::read(Inbox::content_path(attack.inbox.path(), &id.to_string())).unwrap(),
+        b"first"
+    );
 }
 
 #[tokio::test]
@@ -145,7 +189,10 @@ async fn an_offset_that_is_not_there_is_a_conflict_and_one_beyond_the_end_no_req
                 ("upload-offset", offset),
                 ("upload-length", whole),
                 ("upload-complete", complete),
-                ("content-digest", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"),
+                (
+                    "content-digest",
+                    "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+                ),
             ],
             b"x",
         );
@@ -162,10 +209,28 @@ async fn fields_that_are_too_long_are_refused_and_those_without_end_end_the_sess
     let mut requests = attack.requests().await;
     let path = || format!("/m/{}", MessageId::now());
     let (long, endless) = ("x".repeat(6_000), "x".repeat(100_000));
-    let (status, _) = words(requests.send_request(put(&path(), &[("topic", &long)], b"x")).await.unwrap()).await;
+    let (status, _) = words(
+        requests
+            .send_request(put(&path(), &[("topic", &long)], b"x"))
+            .await
+            .unwrap(),
+    )
+    .await;
     assert_eq!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-    assert_eq!(requests.send_request(put(&path(), &[], b"x")).await.unwrap().status(), StatusCode::CREATED);
-    assert!(requests.send_request(put(&path(), &[("topic", &endless)], b"x")).await.is_err());
+    assert_eq!(
+        requests
+            .send_request(put(&path(), &[], b"x"))
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::CREATED
+    );
+    assert!(
+        requests
+            .send_request(put(&path(), &[("topic", &endless)], b"x"))
+            .await
+            .is_err()
+    );
     let ended = attack.terminal.join_next().await.unwrap().unwrap();
     assert!(matches!(ended, Err(ReceiveError::Lost(_))), "{ended:?}");
     assert_eq!(attack.published().len(), 1);

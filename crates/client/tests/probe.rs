@@ -19,7 +19,9 @@ const SOON: Duration = Duration::from_millis(10);
 /// A line to a modem that says OK until it is asked by a bare `AT`; gives both ends then.
 async fn probed() -> (ModemLine, TcpStream) {
     let modem = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port: PortAddress = format!("tcp://{}", modem.local_addr().unwrap()).parse().unwrap();
+    let port: PortAddress = format!("tcp://{}", modem.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let stub = async {
         let (mut stream, _) = modem.accept().await.unwrap();
         let mut silent = 0;
@@ -54,7 +56,10 @@ async fn a_modem_that_does_not_answer_twice_fails_the_line() {
         assert_eq!(command(&mut modem).await, "AT");
     };
     let (ring, ()) = tokio::join!(line.ring(), stub);
-    assert!(matches!(ring, Err(LineError::Modem(Fault::Silent { .. }))), "{ring:?}");
+    assert!(
+        matches!(ring, Err(LineError::Modem(Fault::Silent { .. }))),
+        "{ring:?}"
+    );
 }
 
 #[tokio::test]
@@ -71,7 +76,10 @@ async fn an_order_that_comes_while_the_modem_is_asked_waits_for_its_answer() {
         modem.write_all(b"\r\nBUSY\r\n").await.unwrap();
     };
     let (dialled, ()) = tokio::join!(line.dial(&number, PATIENCE), stub);
-    assert!(matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))), "{dialled:?}");
+    assert!(
+        matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))),
+        "{dialled:?}"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +93,10 @@ async fn a_modem_that_has_fallen_silent_is_found_before_anything_is_dialled() {
         modem.write_all(b"\r\nBUSY\r\n").await.unwrap();
     };
     let (dialled, ()) = tokio::join!(line.probed(Duration::ZERO).dial(&number, PATIENCE), stub);
-    assert!(matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))), "{dialled:?}");
+    assert!(
+        matches!(dialled, Err(DialFailure::NoCall(Failure::Busy))),
+        "{dialled:?}"
+    );
 
     for is_ring in [false, true] {
         let (line, mut modem) = probed().await;
@@ -97,19 +108,35 @@ async fn a_modem_that_has_fallen_silent_is_found_before_anything_is_dialled() {
         };
         let called = async {
             match is_ring {
-                true => line.ring_only(&number, PATIENCE, std::future::pending()).await,
+                true => {
+                    line.ring_only(&number, PATIENCE, std::future::pending())
+                        .await
+                }
                 false => line.dial(&number, PATIENCE).await.map(drop),
             }
         };
         let (called, ()) = tokio::join!(called, stub);
-        assert!(matches!(called, Err(DialFailure::NotDialled(LineError::Modem(Fault::Silent { .. })))), "{called:?}");
+        assert!(
+            matches!(
+                called,
+                Err(DialFailure::NotDialled(LineError::Modem(
+                    Fault::Silent { .. }
+                )))
+            ),
+            "{called:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_call_that_may_have_been_answered_counts_in_the_minutes_of_the_day() {
     let folder = tempfile::tempdir().unwrap();
-    for (word, counts) in [("BUSY", false), ("NO ANSWER", false), ("VOICE", true), ("NO CARRIER", true)] {
+    for (word, counts) in [
+        ("BUSY", false),
+        ("NO ANSWER", false),
+        ("VOICE", true),
+        ("NO CARRIER", true),
+    ] {
         let state = folder.path().join(word);
         let (line, mut modem) = probed().await;
         let job = DialIn {
@@ -123,10 +150,16 @@ async fn a_call_that_may_have_been_answered_counts_in_the_minutes_of_the_day() {
             while !command(&mut modem).await.starts_with("ATD") {
                 modem.write_all(b"\r\nOK\r\n").await.unwrap();
             }
-            modem.write_all(format!("\r\n{word}\r\n").as_bytes()).await.unwrap();
+            modem
+                .write_all(format!("\r\n{word}\r\n").as_bytes())
+                .await
+                .unwrap();
         };
         let (dialled, ()) = tokio::join!(dial(line, job), stub);
-        assert!(matches!(dialled, Err(DialInError::NotConnected(_))), "{dialled:?}");
+        assert!(
+            matches!(dialled, Err(DialInError::NotConnected(_))),
+            "{dialled:?}"
+        );
         let spent: serde_json::Value =
             serde_json::from_slice(&std::fs::read(state.join("budget.json")).unwrap()).unwrap();
         let seconds = spent["calls"][0]["seconds"].as_u64().unwrap();

@@ -1,7 +1,10 @@
 //! Every modem profile on the exchange's modem of its kind, which reads AT by itself and says ERROR to what it does not
 //! know.
 
-#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of a test for no test"
+)]
 
 use std::path::Path;
 use std::time::Duration;
@@ -45,7 +48,9 @@ async fn every_profile_is_initialised_learns_who_calls_and_answers() {
         };
         let exchange = exchange(&path, kind).await;
         let run = async {
-            let mut line = ModemLine::open(&PortAddress::Device(path.clone()), profile.into()).await.unwrap();
+            let mut line = ModemLine::open(&PortAddress::Device(path.clone()), profile.into())
+                .await
+                .unwrap();
             let mut caller = exchange.station_stream("201").unwrap();
             caller.write_all(b"ATE0\r").await.unwrap();
             hear(&mut caller, "OK\r\n").await;
@@ -56,7 +61,9 @@ async fn every_profile_is_initialised_learns_who_calls_and_answers() {
             assert_eq!(call.rate_bps(), 1_000_000, "{profile}");
             heard
         };
-        let heard = timeout(PATIENCE, run).await.unwrap_or_else(|_| panic!("{profile}: nothing came of it"));
+        let heard = timeout(PATIENCE, run)
+            .await
+            .unwrap_or_else(|_| panic!("{profile}: nothing came of it"));
         assert_eq!(heard, Caller::Number("201".parse().unwrap()), "{profile}");
         exchange.stop().await.unwrap();
     }

@@ -1,6 +1,9 @@
 //! The small resident binary: its command line, and what it does when it rings.
 
-#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of a test for no test"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -24,14 +27,25 @@ const RINGUP_WAIT: &str = env!("CARGO_BIN_EXE_ringup-wait");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ringup_wait(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = Command::new(RINGUP_WAIT).args(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(RINGUP_WAIT).args(arguments).output().unwrap();
+    (
+        status.code(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
 }
 
 #[test]
 fn it_tells_its_use_and_version_on_standard_output() {
     for (arguments, says) in [
-        (["--help"], "ringup-wait --line /dev/serial/by-id/usb-MODEM --config"),
+        (
+            ["--help"],
+            "ringup-wait --line /dev/serial/by-id/usb-MODEM --config",
+        ),
         (["-h"], "--answer PROGRAM"),
         (["--version"], env!("CARGO_PKG_VERSION")),
         (["-V"], "ringup-wait "),
@@ -48,15 +62,38 @@ fn it_refuses_bad_arguments_with_exit_code_2_and_says_which() {
         (&[], "--config is missing"),
         (&["--config", "terminal.toml"], "--line is missing"),
         (&["--line", "lines/owner"], "--config is missing"),
-        (&["--line", "tcp://nowhere", "--config", "terminal.toml"], "tcp://HOST:PORT"),
+        (
+            &["--line", "tcp://nowhere", "--config", "terminal.toml"],
+            "tcp://HOST:PORT",
+        ),
         (&["--line", "lines/owner", "--config"], "--config"),
-        (&["--line", "lines/owner", "--config", "terminal.toml", "--linger", "1s"], "--linger"),
-        (&["--line", "lines/owner", "--config", "terminal.toml", "more"], "more"),
+        (
+            &[
+                "--line",
+                "lines/owner",
+                "--config",
+                "terminal.toml",
+                "--linger",
+                "1s",
+            ],
+            "--linger",
+        ),
+        (
+            &["--line", "lines/owner", "--config", "terminal.toml", "more"],
+            "more",
+        ),
     ];
     for (arguments, says) in cases {
         let (code, stdout, stderr) = ringup_wait(arguments);
-        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(says) && stderr.contains("ringup-wait --help"), "{arguments:?}: {stderr}");
+        assert_eq!(
+            (code, stdout.as_str()),
+            (Some(2), ""),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(
+            stderr.contains(says) && stderr.contains("ringup-wait --help"),
+            "{arguments:?}: {stderr}"
+        );
     }
 }
 
@@ -72,12 +109,27 @@ impl Starter {
     }
 
     fn start_by(mut command: Command, line: &Path, answer: &Path, notify: &Path) -> Self {
-        command.arg("--line").arg(line).arg("--config").arg("the config").arg("--answer").arg(answer);
+        command
+            .arg("--line")
+            .arg(line)
+            .arg("--config")
+            .arg("the config")
+            .arg("--answer")
+            .arg(answer);
         command.env("NOTIFY_SOCKET", notify);
-        let mut child = command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (sender, log) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         Self { child, log }
     }
 
@@ -86,7 +138,8 @@ impl Starter {
         let mut heard = String::new();
         while !heard.contains(wanted) {
             let line = self.log.recv_timeout(PATIENCE);
-            heard += &line.unwrap_or_else(|error| panic!("waited for {wanted:?}: {error}; heard {heard}"));
+            heard += &line
+                .unwrap_or_else(|error| panic!("waited for {wanted:?}: {error}; heard {heard}"));
             heard.push('\n');
         }
         heard
@@ -110,11 +163,16 @@ async fn hear(dte: &mut DuplexStream, wanted: &str) {
         }
     };
     let in_time = timeout(PATIENCE, read).await.is_ok();
-    assert!(in_time, "waited for {wanted:?}, heard {:?}", String::from_utf8_lossy(&heard));
+    assert!(
+        in_time,
+        "waited for {wanted:?}, heard {:?}",
+        String::from_utf8_lossy(&heard)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_ring_it_starts_the_answer_program_with_the_line_as_standard_input_and_waits_again_when_that_ends() {
+async fn on_a_ring_it_starts_the_answer_program_with_the_line_as_standard_input_and_waits_again_when_that_ends()
+ {
     let folder = tempfile::tempdir().unwrap();
     let line = folder.path().join("owner");
     // Notes what it was given, answers, and stays until the file `go` is there.
@@ -146,8 +204,13 @@ async fn on_a_ring_it_starts_the_answer_program_with_the_line_as_standard_input_
         caller.write_all(b"ATDT301\r").await.unwrap();
         hear(&mut caller, "CONNECT 1000000\r\n").await;
         let given = fs::read_to_string(folder.path().join("given")).unwrap();
-        let [command, option, config, heard, hex] = given.lines().collect::<Vec<_>>()[..] else { panic!("{given}") };
-        assert_eq!([command, option, config, heard], ["answer", "--config", "the config", "--heard"]);
+        let [command, option, config, heard, hex] = given.lines().collect::<Vec<_>>()[..] else {
+            panic!("{given}")
+        };
+        assert_eq!(
+            [command, option, config, heard],
+            ["answer", "--config", "the config", "--heard"]
+        );
         let heard = ringup_client::starter::from_hex(hex).unwrap();
         assert!(String::from_utf8_lossy(&heard).contains("RING"), "{given}");
 
@@ -174,10 +237,18 @@ fn script(folder: &Path, text: &str) -> std::path::PathBuf {
 fn a_config_by_which_no_call_is_answered_is_told_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let answer = script(folder.path(), "[ \"$4\" = --check ] && exit 2");
-    let starter = Starter::start(&folder.path().join("no-line"), &answer, &folder.path().join("no-manager"));
+    let starter = Starter::start(
+        &folder.path().join("no-line"),
+        &answer,
+        &folder.path().join("no-manager"),
+    );
     starter.wait("calls will not be answered");
     drop(starter);
-    let starter = Starter::start(&folder.path().join("no-line"), Path::new("/no/program"), &folder.path().join("none"));
+    let starter = Starter::start(
+        &folder.path().join("no-line"),
+        Path::new("/no/program"),
+        &folder.path().join("none"),
+    );
     starter.wait("no decision program");
 }
 
@@ -187,10 +258,19 @@ fn its_log_is_json_where_that_is_asked_for_and_what_stands_in_it_ends_no_line() 
     let line = folder.path().join("no \"line\"\\\u{1b}[2J\n\u{202e}");
     let mut command = Command::new(RINGUP_WAIT);
     command.env("RINGUP_LOG_FORMAT", "json");
-    let starter = Starter::start_by(command, &line, Path::new("/no/program"), &folder.path().join("no-manager"));
+    let starter = Starter::start_by(
+        command,
+        &line,
+        Path::new("/no/program"),
+        &folder.path().join("no-manager"),
+    );
     let heard = starter.wait("line not usable");
     let last: serde_json::Value = serde_json::from_str(heard.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &"line not usable".into()), "{last}");
+    assert_eq!(
+        (&last["level"], &last["message"]),
+        (&"ERROR".into(), &"line not usable".into()),
+        "{last}"
+    );
     assert_eq!(last["port"], line.to_str().unwrap());
     let at: jiff::Timestamp = last["timestamp"].as_str().unwrap().parse().unwrap();
     assert!(at <= jiff::Timestamp::now());
@@ -221,11 +301,15 @@ async fn the_modem_is_what_the_config_says_it_is() {
         }
     };
     let is_in_time = timeout(PATIENCE, asked).await.is_ok();
-    assert!(is_in_time && said.contains(&"AT+CLIP=1".to_owned()), "{said:?}");
+    assert!(
+        is_in_time && said.contains(&"AT+CLIP=1".to_owned()),
+        "{said:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_modem_that_is_unplugged_and_comes_back_as_another_device_under_its_link_is_waited_on_again() {
+async fn a_modem_that_is_unplugged_and_comes_back_as_another_device_under_its_link_is_waited_on_again()
+ {
     let folder = tempfile::tempdir().unwrap();
     let answer = script(folder.path(), "exit 0");
     let (link, notify) = (folder.path().join("by-id"), folder.path().join("notify"));

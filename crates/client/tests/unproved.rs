@@ -54,7 +54,10 @@ async fn a_caller_that_connects_and_says_nothing_is_counted() {
         ended = answer(&config, port, Heard::default()) => ended,
         () = silent => panic!("the caller stays"),
     };
-    assert!(matches!(ended, Err(AnswerError::Session(SessionError::Link(_)))), "{ended:?}");
+    assert!(
+        matches!(ended, Err(AnswerError::Session(SessionError::Link(_)))),
+        "{ended:?}"
+    );
     assert_eq!(counted(&config), (1, 0));
     exchange.stop().await.unwrap();
 }
@@ -73,7 +76,10 @@ async fn a_carrier_that_is_lost_before_the_link_is_up_is_the_lines_fault_and_cou
         ended = answer(&config, port, Heard::default()) => ended,
         () = leaves => unreachable!(),
     };
-    assert!(matches!(&ended, Err(AnswerError::Session(error)) if error.is_lines_fault()), "{ended:?}");
+    assert!(
+        matches!(&ended, Err(AnswerError::Session(error)) if error.is_lines_fault()),
+        "{ended:?}"
+    );
     assert_eq!(counted(&config), (0, 1));
     exchange.stop().await.unwrap();
 }
@@ -82,7 +88,10 @@ async fn a_carrier_that_is_lost_before_the_link_is_up_is_the_lines_fault_and_cou
 async fn a_number_that_is_spaced_is_answered_for_a_moment_and_not_when_its_minute_is_spent() {
     let folder = tempfile::tempdir().unwrap();
     let config = terminal(folder.path(), stranger());
-    let (number, budget): (Number, _) = ("201".parse().unwrap(), Budget::new(&config.state, config.limits));
+    let (number, budget): (Number, _) = (
+        "201".parse().unwrap(),
+        Budget::new(&config.state, config.limits),
+    );
     for _ in 0..3 {
         budget.note_unproved(&number, Timestamp::now()).unwrap();
     }
@@ -99,13 +108,27 @@ async fn a_number_that_is_spaced_is_answered_for_a_moment_and_not_when_its_minut
         connected.elapsed()
     };
     let (ended, lasted) = tokio::join!(answer(&config, port, Heard::default()), silent);
-    assert!(matches!(ended, Err(AnswerError::Session(SessionError::NotProved(None)))), "{ended:?}");
-    assert!(lasted < Duration::from_secs(11), "silence costs 12 s and more otherwise: {lasted:?}");
+    assert!(
+        matches!(
+            ended,
+            Err(AnswerError::Session(SessionError::NotProved(None)))
+        ),
+        "{ended:?}"
+    );
+    assert!(
+        lasted < Duration::from_secs(11),
+        "silence costs 12 s and more otherwise: {lasted:?}"
+    );
     assert_eq!(counted(&config), (4, 0));
     exchange.stop().await.unwrap();
 
-    let spent = budget.hear(Duration::from_secs(60), Timestamp::now()).unwrap();
-    assert!(spent < Duration::from_secs(60), "what the call took of the minute is gone: {spent:?}");
+    let spent = budget
+        .hear(Duration::from_secs(60), Timestamp::now())
+        .unwrap();
+    assert!(
+        spent < Duration::from_secs(60),
+        "what the call took of the minute is gone: {spent:?}"
+    );
     let (exchange, _caller, port) = ringing(folder.path()).await;
     let end = answer(&config, port, Heard::default()).await.unwrap();
     assert_eq!(end, AnswerEnd::Refused(RefusalReason::Unproved));
@@ -118,7 +141,10 @@ async fn cut_during_the_proof(config: &TerminalConfig, server: &SecretKey, begin
     let (own, theirs) = (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77, 0, 2));
     let line = |local, peer| LinkConfig::new(local, peer, RATE, Duration::from_millis(10));
     let (near, far) = tokio::join!(
-        Link::establish(near, line(LocalAddress::Own(own), PeerAddress::Assign(theirs))),
+        Link::establish(
+            near,
+            line(LocalAddress::Own(own), PeerAddress::Assign(theirs))
+        ),
         Link::establish(far, line(LocalAddress::Ask(None), PeerAddress::Any)),
     );
     let (near, far) = (near.unwrap(), far.unwrap());
@@ -128,14 +154,25 @@ async fn cut_during_the_proof(config: &TerminalConfig, server: &SecretKey, begin
         let mut stream = notices.accept().await.unwrap();
         let notice = Preamble::read(&mut stream).await.unwrap();
         if begins {
-            let mut stream = courier.secure(stream, notice.terminal, Pin::Enrolling, RATE).unwrap();
+            let mut stream = courier
+                .secure(stream, notice.terminal, Pin::Enrolling, RATE)
+                .unwrap();
             stream.write_all(b"x").await.unwrap();
             let _ = timeout(Duration::from_millis(300), stream.flush()).await;
         }
         drop(near);
     };
     let receiving = config.receive().open().unwrap();
-    let (ended, ()) = tokio::join!(receive(&far, Reason::Called, Duration::from_millis(10), None, receiving), cut);
+    let (ended, ()) = tokio::join!(
+        receive(
+            &far,
+            Reason::Called,
+            Duration::from_millis(10),
+            None,
+            receiving
+        ),
+        cut
+    );
     ended
 }
 
@@ -145,8 +182,18 @@ async fn a_carrier_that_is_lost_during_the_proof_is_never_a_failed_proof() {
     let server = SecretKey::generate().unwrap();
     let config = terminal(folder.path(), server.public());
     for begins in [false, true].into_iter().cycle().take(40) {
-        let Ended { is_proved, brought, result } = cut_during_the_proof(&config, &server, begins).await;
-        assert!(matches!(result, Err(SessionError::LinkEnded(CloseReason::CarrierLost))), "{result:?}");
+        let Ended {
+            is_proved,
+            brought,
+            result,
+        } = cut_during_the_proof(&config, &server, begins).await;
+        assert!(
+            matches!(
+                result,
+                Err(SessionError::LinkEnded(CloseReason::CarrierLost))
+            ),
+            "{result:?}"
+        );
         assert!(!is_proved && brought == 0 && result.unwrap_err().is_lines_fault());
     }
 }
@@ -167,5 +214,9 @@ async fn a_terminal_that_is_told_later_comes_again_and_does_not_blame_the_server
     };
     let receiving = config.receive().open().unwrap();
     let (ended, ()) = tokio::join!(receive_online(&address, Reason::Online, receiving), server);
-    assert!(matches!(ended.result, Err(SessionError::TurnedAway)), "{:?}", ended.result);
+    assert!(
+        matches!(ended.result, Err(SessionError::TurnedAway)),
+        "{:?}",
+        ended.result
+    );
 }

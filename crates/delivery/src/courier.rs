@@ -23,7 +23,10 @@ use crate::plan::Due;
 use crate::portions::{Content, Flushed, WayOut};
 use crate::proof::{EnrolmentProof, EnrolmentSecret, Proof, PublicKey, Secured, ServerKeyList};
 use crate::receiver::Progress;
-use crate::{CONTENT_DIGEST, LINGERS, OUTBOX, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET, WINDOW_OCTETS};
+use crate::{
+    CONTENT_DIGEST, LINGERS, OUTBOX, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET,
+    WINDOW_OCTETS,
+};
 
 /// How long a terminal may take to say that it is there.
 const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(20);
@@ -99,7 +102,10 @@ impl Courier {
     ///
     /// # Errors
     /// If the connection fails before the first octets are handed down.
-    pub async fn start<S>(stream: Secured<S>, keep_alive: Option<Duration>) -> Result<Self, DeliveryError>
+    pub async fn start<S>(
+        stream: Secured<S>,
+        keep_alive: Option<Duration>,
+    ) -> Result<Self, DeliveryError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -117,7 +123,13 @@ impl Courier {
             .map_err(DeliveryError::Lost)?;
         let mut connection = JoinSet::new();
         connection.spawn(driver);
-        Ok(Self { requests, connection, way, proof, said: Arc::default() })
+        Ok(Self {
+            requests,
+            connection,
+            way,
+            proof,
+            said: Arc::default(),
+        })
     }
 
     /// Has a terminal whose key is not known yet prove that it holds the secret; gives the key.
@@ -125,15 +137,25 @@ impl Courier {
     /// # Errors
     /// [`EnrolError`]: whoever is there must not be told anything more.
     pub async fn enrol(&mut self, secret: &EnrolmentSecret) -> Result<PublicKey, EnrolError> {
-        let response = self.requests.send_request(post("/enrol")).await.map_err(EnrolError::Lost)?;
+        let response = self
+            .requests
+            .send_request(post("/enrol"))
+            .await
+            .map_err(EnrolError::Lost)?;
         self.said.note(&response);
         let status = response.status();
-        let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
-        let proof = body.ok().and_then(|body| EnrolmentProof::read(&body.to_bytes()));
+        let body = Limited::new(response.into_body(), REASON_OCTETS_MAX)
+            .collect()
+            .await;
+        let proof = body
+            .ok()
+            .and_then(|body| EnrolmentProof::read(&body.to_bytes()));
         // An answer came, so the handshake is over.
         let proved = self.proof.wait().await;
         match (status, proof, proved) {
-            (StatusCode::OK, Some(proof), Some(proved)) if secret.admits(proof, &proved, proved.peer) => {
+            (StatusCode::OK, Some(proof), Some(proved))
+                if secret.admits(proof, &proved, proved.peer) =>
+            {
                 Ok(proved.peer)
             }
             (StatusCode::NOT_FOUND, ..) => Err(EnrolError::NoSecret),
@@ -147,13 +169,23 @@ impl Courier {
     /// # Errors
     /// [`DeliveryError::Lost`].
     pub async fn tell_keys(&mut self, keys: &ServerKeyList) -> Result<bool, DeliveryError> {
-        let request = Request::builder().method(Method::PUT).uri("http://terminal/server-keys");
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri("http://terminal/server-keys");
         let keys = Octets::from(Bytes::from(keys.to_string()));
         // Before all messages: from the next call on another key may prove the server.
-        let due = Due { urgency: Urgency::Urgent, id: MessageId::now(), size: keys.size() };
+        let due = Due {
+            urgency: Urgency::Urgent,
+            id: MessageId::now(),
+            size: keys.size(),
+        };
         let content = Content::new(due, &keys, 0, self.way.clone());
         let request = request.body(content).expect("a constant request is valid");
-        let response = self.requests.send_request(request).await.map_err(DeliveryError::Lost)?;
+        let response = self
+            .requests
+            .send_request(request)
+            .await
+            .map_err(DeliveryError::Lost)?;
         Ok(response.status() == StatusCode::NO_CONTENT)
     }
 
@@ -190,7 +222,10 @@ impl Courier {
         parcel: &Parcel,
         offset: u64,
         is_last: bool,
-    ) -> (Departure, impl Future<Output = Result<Receipt, DeliveryError>> + Send + use<>) {
+    ) -> (
+        Departure,
+        impl Future<Output = Result<Receipt, DeliveryError>> + Send + use<>,
+    ) {
         let content = Content::new(parcel.due(), parcel.octets(), offset, self.way.clone());
         let departure = content.departure();
         let request = fields::of_parcel(parcel, offset, is_last).body(content);
@@ -203,8 +238,12 @@ impl Courier {
                 StatusCode::CREATED => Ok(Receipt::Stored),
                 StatusCode::OK => Ok(Receipt::StoredBefore),
                 status => {
-                    let body = Limited::new(response.into_body(), REASON_OCTETS_MAX).collect().await;
-                    let octets = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                    let body = Limited::new(response.into_body(), REASON_OCTETS_MAX)
+                        .collect()
+                        .await;
+                    let octets = body
+                        .map(http_body_util::Collected::to_bytes)
+                        .unwrap_or_default();
                     let reason = String::from_utf8_lossy(&octets).into_owned();
                     Err(DeliveryError::Refused { status, reason })
                 }
@@ -217,23 +256,41 @@ impl Courier {
     ///
     /// # Errors
     /// [`DeliveryError`].
-    pub fn progress(&mut self, id: MessageId) -> impl Future<Output = Result<Progress, DeliveryError>> + Send + use<> {
-        let request = Request::builder().method(Method::HEAD).uri(format!("http://terminal/m/{id}"));
-        let request = request.body(Content::default()).expect("an id is a valid path");
+    pub fn progress(
+        &mut self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Progress, DeliveryError>> + Send + use<> {
+        let request = Request::builder()
+            .method(Method::HEAD)
+            .uri(format!("http://terminal/m/{id}"));
+        let request = request
+            .body(Content::default())
+            .expect("an id is a valid path");
         let (response, said) = (self.requests.send_request(request), self.said.clone());
         async move {
             let response = response.await.map_err(DeliveryError::Lost)?;
             said.note(&response);
-            let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-            Ok(match (text(UPLOAD_COMPLETE), text(UPLOAD_OFFSET).and_then(|offset| offset.parse().ok())) {
-                (Some("?1"), _) => Progress::Whole,
-                (Some("?0"), Some(offset)) => {
-                    let digest = text(CONTENT_DIGEST).and_then(|value| Digest::from_header(value).ok());
-                    Progress::Part { offset, digest }
-                }
-                _ if response.status() == StatusCode::NOT_FOUND => Progress::Nothing,
-                _ => Progress::Unknown,
-            })
+            let text = |name: &str| {
+                response
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+            };
+            Ok(
+                match (
+                    text(UPLOAD_COMPLETE),
+                    text(UPLOAD_OFFSET).and_then(|offset| offset.parse().ok()),
+                ) {
+                    (Some("?1"), _) => Progress::Whole,
+                    (Some("?0"), Some(offset)) => {
+                        let digest =
+                            text(CONTENT_DIGEST).and_then(|value| Digest::from_header(value).ok());
+                        Progress::Part { offset, digest }
+                    }
+                    _ if response.status() == StatusCode::NOT_FOUND => Progress::Nothing,
+                    _ => Progress::Unknown,
+                },
+            )
         }
     }
 
@@ -242,7 +299,11 @@ impl Courier {
     /// # Errors
     /// [`DeliveryError::Lost`] if the session is over, which is what was asked for.
     pub async fn nothing_more(&mut self) -> Result<(), DeliveryError> {
-        let response = self.requests.send_request(post("/nothing-more")).await.map_err(DeliveryError::Lost)?;
+        let response = self
+            .requests
+            .send_request(post("/nothing-more"))
+            .await
+            .map_err(DeliveryError::Lost)?;
         self.said.note(&response);
         Ok(())
     }
@@ -256,14 +317,21 @@ impl Courier {
     ///
     /// # Errors
     /// [`DeliveryError::Lost`].
-    pub fn outbox(&mut self) -> impl Future<Output = Result<Option<OutboxReader>, DeliveryError>> + Send + use<> {
+    pub fn outbox(
+        &mut self,
+    ) -> impl Future<Output = Result<Option<OutboxReader>, DeliveryError>> + Send + use<> {
         self.said.has_outbox.store(false, Ordering::Relaxed);
-        let request = Request::builder().uri("http://terminal/outbox").body(Content::default());
-        let response = self.requests.send_request(request.expect("a constant request is valid"));
+        let request = Request::builder()
+            .uri("http://terminal/outbox")
+            .body(Content::default());
+        let response = self
+            .requests
+            .send_request(request.expect("a constant request is valid"));
         let requests = self.requests.clone();
         async move {
             let response = response.await.map_err(DeliveryError::Lost)?;
-            Ok((response.status() == StatusCode::OK).then(|| OutboxReader::new(requests, response.into_body())))
+            Ok((response.status() == StatusCode::OK)
+                .then(|| OutboxReader::new(requests, response.into_body())))
         }
     }
 
@@ -276,15 +344,26 @@ impl Courier {
 impl Said {
     fn note(&self, response: &Response<Incoming>) {
         let headers = response.headers();
-        self.has_outbox.fetch_or(headers.contains_key(OUTBOX), Ordering::Relaxed);
-        self.lingers.fetch_or(headers.contains_key(LINGERS), Ordering::Relaxed);
-        let takes = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-        let takes_zstd = takes.flat_map(|value| value.split(',')).any(|coding| coding.trim() == ZSTD);
+        self.has_outbox
+            .fetch_or(headers.contains_key(OUTBOX), Ordering::Relaxed);
+        self.lingers
+            .fetch_or(headers.contains_key(LINGERS), Ordering::Relaxed);
+        let takes = headers
+            .get_all(ACCEPT_ENCODING)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let takes_zstd = takes
+            .flat_map(|value| value.split(','))
+            .any(|coding| coding.trim() == ZSTD);
         self.takes_zstd.fetch_or(takes_zstd, Ordering::Relaxed);
     }
 }
 
 fn post(path: &str) -> Request<Content> {
-    let request = Request::builder().method(Method::POST).uri(format!("http://terminal{path}"));
-    request.body(Content::default()).expect("a constant request is valid")
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("http://terminal{path}"));
+    request
+        .body(Content::default())
+        .expect("a constant request is valid")
 }

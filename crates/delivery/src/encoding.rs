@@ -87,7 +87,9 @@ pub(crate) fn pack(content_type: &ContentType, content: &[u8]) -> Option<Bytes> 
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         compressor.compress(content)
     });
-    let packed = packed.inspect_err(|error| tracing::warn!(%error, "a content could not be packed")).ok()?;
+    let packed = packed
+        .inspect_err(|error| tracing::warn!(%error, "a content could not be packed"))
+        .ok()?;
     pays(content.len() as u64, packed.len() as u64).then(|| packed.into())
 }
 
@@ -117,7 +119,11 @@ pub(crate) fn pack_stream(
             return Ok(None);
         }
     }
-    let Hashed { to, hash, size: packed } = encoder.finish()?;
+    let Hashed {
+        to,
+        hash,
+        size: packed,
+    } = encoder.finish()?;
     Ok(pays(size, packed).then(|| (Digest::from_hash(hash), Octets::in_file(to, packed))))
 }
 
@@ -130,7 +136,11 @@ struct Hashed<W> {
 
 impl<W> Hashed<W> {
     fn new(to: W) -> Self {
-        Self { to, hash: Sha256::new(), size: 0 }
+        Self {
+            to,
+            hash: Sha256::new(),
+            size: 0,
+        }
     }
 }
 
@@ -173,8 +183,17 @@ fn is_packed(content_type: &ContentType) -> bool {
         Some(("video" | "audio", _)) => true,
         Some(("image", subtype)) => !matches!(subtype, "svg+xml" | "bmp" | "x-ms-bmp"),
         Some(("application", subtype)) => {
-            ["zip", "gzip", "zstd", "x-7z-compressed", "x-xz", "x-bzip2", "x-rar-compressed", "java-archive"]
-                .contains(&subtype)
+            [
+                "zip",
+                "gzip",
+                "zstd",
+                "x-7z-compressed",
+                "x-xz",
+                "x-bzip2",
+                "x-rar-compressed",
+                "java-archive",
+            ]
+            .contains(&subtype)
                 || subtype.ends_with("+zip")
                 || subtype.ends_with("+gzip")
         }
@@ -184,7 +203,9 @@ fn is_packed(content_type: &ContentType) -> bool {
 
 /// What a content of so many octets on the line may unpack to.
 fn limit(packed: u64) -> u64 {
-    packed.saturating_mul(RATIO_MAX).clamp(RATIO_FREE_OCTETS, UNPACKED_OCTETS_MAX)
+    packed
+        .saturating_mul(RATIO_MAX)
+        .clamp(RATIO_FREE_OCTETS, UNPACKED_OCTETS_MAX)
 }
 
 /// Unpacks a content that had `packed` octets on the line, in pieces: what it declares is looked at before anything is
@@ -192,16 +213,31 @@ fn limit(packed: u64) -> u64 {
 ///
 /// # Errors
 /// [`UnpackError`]: what was written by then is of no use.
-pub fn unpack(mut content: impl Read, packed: u64, mut to: impl Write) -> Result<(u64, Digest), UnpackError> {
+pub fn unpack(
+    mut content: impl Read,
+    packed: u64,
+    mut to: impl Write,
+) -> Result<(u64, Digest), UnpackError> {
     let mut header = Vec::new();
-    content.by_ref().take(FRAME_HEADER_OCTETS_MAX).read_to_end(&mut header).map_err(EncodingError::Frame)?;
-    let declared = get_frame_content_size(&header).ok().flatten().ok_or(EncodingError::Undeclared)?;
+    content
+        .by_ref()
+        .take(FRAME_HEADER_OCTETS_MAX)
+        .read_to_end(&mut header)
+        .map_err(EncodingError::Frame)?;
+    let declared = get_frame_content_size(&header)
+        .ok()
+        .flatten()
+        .ok_or(EncodingError::Undeclared)?;
     let limit = limit(packed);
     if declared > limit {
         return Err(EncodingError::TooLarge { declared, limit }.into());
     }
-    let mut decoder = Decoder::new(Cursor::new(header).chain(content)).map_err(EncodingError::Frame)?.single_frame();
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(EncodingError::Frame)?;
+    let mut decoder = Decoder::new(Cursor::new(header).chain(content))
+        .map_err(EncodingError::Frame)?
+        .single_frame();
+    decoder
+        .window_log_max(WINDOW_LOG_MAX)
+        .map_err(EncodingError::Frame)?;
     let (mut size, mut hash) = (0, Sha256::new());
     let mut chunk = vec![0; CHUNK_OCTETS];
     loop {
@@ -216,7 +252,10 @@ pub fn unpack(mut content: impl Read, packed: u64, mut to: impl Write) -> Result
         hash.update(&chunk[..read]);
         to.write_all(&chunk[..read]).map_err(UnpackError::Write)?;
     }
-    let behind = decoder.finish().read(&mut chunk).map_err(EncodingError::Frame)?;
+    let behind = decoder
+        .finish()
+        .read(&mut chunk)
+        .map_err(EncodingError::Frame)?;
     if size != declared || behind > 0 {
         return Err(EncodingError::Size.into());
     }
@@ -232,7 +271,9 @@ mod tests {
     }
 
     fn readings() -> Vec<u8> {
-        let readings: Vec<_> = (0..1000).map(|n| format!("{{\"meter\":{},\"kwh\":{}}}", n % 7, n * 13 % 997)).collect();
+        let readings: Vec<_> = (0..1000)
+            .map(|n| format!("{{\"meter\":{},\"kwh\":{}}}", n % 7, n * 13 % 997))
+            .collect();
         readings.join(",").into_bytes()
     }
 
@@ -240,7 +281,12 @@ mod tests {
     fn a_content_survives_packing_and_its_digest_is_that_of_the_content() {
         let content = readings();
         let packed = pack(&json(), &content).unwrap();
-        assert!(packed.len() * 3 < content.len(), "{} of {}", packed.len(), content.len());
+        assert!(
+            packed.len() * 3 < content.len(),
+            "{} of {}",
+            packed.len(),
+            content.len()
+        );
         let mut unpacked = Vec::new();
         let (size, digest) = unpack(&*packed, packed.len() as u64, &mut unpacked).unwrap();
         assert_eq!((size, digest), (content.len() as u64, Digest::of(&content)));
@@ -256,41 +302,79 @@ mod tests {
     #[test]
     fn a_content_in_a_file_is_packed_into_another_and_unpacks_to_what_it_was() {
         let content = readings().repeat(20);
-        let (digest, packed) = pack_stream(&json(), &in_file(&content), tempfile::tempfile).unwrap().unwrap();
+        let (digest, packed) = pack_stream(&json(), &in_file(&content), tempfile::tempfile)
+            .unwrap()
+            .unwrap();
         let packed = packed.read().unwrap();
         assert_eq!(digest, Digest::of(&packed));
         let mut unpacked = Vec::new();
         unpack(&*packed, packed.len() as u64, &mut unpacked).unwrap();
         assert_eq!(unpacked, content);
         // Again the same, or a part of it could not be gone on with.
-        let (again, _) = pack_stream(&json(), &in_file(&content), tempfile::tempfile).unwrap().unwrap();
+        let (again, _) = pack_stream(&json(), &in_file(&content), tempfile::tempfile)
+            .unwrap()
+            .unwrap();
         assert_eq!(again, digest);
     }
 
     #[test]
     fn a_content_in_a_file_that_does_not_pay_is_left_as_it_is() {
-        let random: Vec<u8> = (0..10_000_u64).flat_map(|n| Digest::of(&n.to_le_bytes()).octets()).collect();
-        assert!(pack_stream(&json(), &in_file(&random), tempfile::tempfile).unwrap().is_none(), "random octets");
+        let random: Vec<u8> = (0..10_000_u64)
+            .flat_map(|n| Digest::of(&n.to_le_bytes()).octets())
+            .collect();
+        assert!(
+            pack_stream(&json(), &in_file(&random), tempfile::tempfile)
+                .unwrap()
+                .is_none(),
+            "random octets"
+        );
         let zeros = vec![0; 2 << 20];
         assert!(
-            pack_stream(&json(), &in_file(&zeros), tempfile::tempfile).unwrap().is_none(),
+            pack_stream(&json(), &in_file(&zeros), tempfile::tempfile)
+                .unwrap()
+                .is_none(),
             "a terminal takes it for a bomb"
         );
         let image = "image/jpeg".parse().unwrap();
         let no_file = || -> io::Result<File> { unreachable!("nothing is tried") };
-        assert!(pack_stream(&image, &in_file(&readings()), no_file).unwrap().is_none());
+        assert!(
+            pack_stream(&image, &in_file(&readings()), no_file)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn what_does_not_pay_is_left_as_it_is() {
-        let random: Vec<u8> = (0..32_u64).flat_map(|n| Digest::of(&n.to_le_bytes()).octets()).collect();
+        let random: Vec<u8> = (0..32_u64)
+            .flat_map(|n| Digest::of(&n.to_le_bytes()).octets())
+            .collect();
         assert!(pack(&json(), &random).is_none(), "random octets");
-        assert!(pack(&json(), &vec![b'a'; usize::try_from(PACKED_ABOVE).unwrap()]).is_none(), "too short");
-        for packed in ["image/jpeg", "IMAGE/PNG", "video/mp4", "application/zip", "application/epub+zip; a=b"] {
-            assert!(pack(&packed.parse().unwrap(), &readings()).is_none(), "{packed}");
+        assert!(
+            pack(&json(), &vec![b'a'; usize::try_from(PACKED_ABOVE).unwrap()]).is_none(),
+            "too short"
+        );
+        for packed in [
+            "image/jpeg",
+            "IMAGE/PNG",
+            "video/mp4",
+            "application/zip",
+            "application/epub+zip; a=b",
+        ] {
+            assert!(
+                pack(&packed.parse().unwrap(), &readings()).is_none(),
+                "{packed}"
+            );
         }
-        for plain in ["image/svg+xml", "text/plain; charset=utf-8", "application/octet-stream"] {
-            assert!(pack(&plain.parse().unwrap(), &readings()).is_some(), "{plain}");
+        for plain in [
+            "image/svg+xml",
+            "text/plain; charset=utf-8",
+            "application/octet-stream",
+        ] {
+            assert!(
+                pack(&plain.parse().unwrap(), &readings()).is_some(),
+                "{plain}"
+            );
         }
     }
 
@@ -299,11 +383,22 @@ mod tests {
         let bomb = zstd::bulk::compress(&vec![0; 2 << 20], 3).unwrap();
         let mut written = Vec::new();
         let refused = unpack(&*bomb, bomb.len() as u64, &mut written).unwrap_err();
-        assert_eq!(refused.to_string(), "the content would unpack to 2097152 octets; at most 1048576 are taken");
+        assert_eq!(
+            refused.to_string(),
+            "the content would unpack to 2097152 octets; at most 1048576 are taken"
+        );
         assert!(written.is_empty());
         let said = 100 * (1 << 20);
-        let refused = unpack(&*zstd::bulk::compress(&vec![0; said], 1).unwrap(), u64::MAX, io::sink()).unwrap_err();
-        assert!(refused.to_string().ends_with("at most 67108864 are taken"), "{refused}");
+        let refused = unpack(
+            &*zstd::bulk::compress(&vec![0; said], 1).unwrap(),
+            u64::MAX,
+            io::sink(),
+        )
+        .unwrap_err();
+        assert!(
+            refused.to_string().ends_with("at most 67108864 are taken"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -312,7 +407,10 @@ mod tests {
         compressor.set_parameter(CParameter::WindowLog(24)).unwrap();
         let wide = compressor.compress(&vec![7; (16 << 20) + 1]).unwrap();
         let refused = unpack(&*wide, u64::MAX, io::sink()).unwrap_err();
-        assert!(matches!(refused, UnpackError::Content(EncodingError::Frame(_))), "{refused}");
+        assert!(
+            matches!(refused, UnpackError::Content(EncodingError::Frame(_))),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -334,7 +432,10 @@ mod tests {
             ("twice", packed.repeat(2)),
         ] {
             let refused = unpack(&*octets, length, io::sink());
-            assert!(matches!(refused, Err(UnpackError::Content(_))), "{what}: {refused:?}");
+            assert!(
+                matches!(refused, Err(UnpackError::Content(_))),
+                "{what}: {refused:?}"
+            );
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::ffi::{OsStr, OsString};
 
 /// These, and every `LC_`.
-const PASSED_ON: &[&str] = &["HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"];
+const PASSED_ON: &[&str] = &[
+    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER",
+];
 
 /// Names and values for a program; clear its environment first.
 pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
@@ -12,7 +14,8 @@ pub fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
 }
 
 fn is_passed_on(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| PASSED_ON.contains(&name) || name.starts_with("LC_"))
+    name.to_str()
+        .is_some_and(|name| PASSED_ON.contains(&name) || name.starts_with("LC_"))
 }
 
 #[cfg(test)]
@@ -24,9 +27,15 @@ mod tests {
         for name in ["PATH", "HOME", "LC_ALL", "TZ"] {
             assert!(is_passed_on(OsStr::new(name)), "{name}");
         }
-        for name in
-            ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "RINGUP_LOG", "path", ""]
-        {
+        for name in [
+            "NOTIFY_SOCKET",
+            "CREDENTIALS_DIRECTORY",
+            "AWS_SECRET_ACCESS_KEY",
+            "LD_PRELOAD",
+            "RINGUP_LOG",
+            "path",
+            "",
+        ] {
             assert!(!is_passed_on(OsStr::new(name)), "{name}");
         }
     }

@@ -27,13 +27,13 @@ pub use courier::{Courier, DeliveryError, EnrolError, Receipt};
 pub use encoding::{EncodingError, UNPACKED_OCTETS_MAX, UnpackError, unpack};
 pub use environment::passed_on;
 pub use message::{
-    Arrival, ContentType, ContentTypeError, Digest, DigestError, Manner, MessageHead, MessageId, MessageIdError,
-    Parcel, Urgency, UrgencyError,
+    Arrival, ContentType, ContentTypeError, Digest, DigestError, Manner, MessageHead, MessageId,
+    MessageIdError, Parcel, Urgency, UrgencyError,
 };
 pub use octets::{Departure, OctetReader, Octets, Unread};
 pub use outbox::{
-    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, Outbox, OutboxError, OutboxReader, Outgoing,
-    Said, read_item_head, write_item_head,
+    Conditions, ITEM_HEAD_OCTETS_MAX, ItemAnswer, ItemHead, ItemTooLong, Outbox, OutboxError,
+    OutboxReader, Outgoing, Said, read_item_head, write_item_head,
 };
 pub use plan::{Due, Plan, Step};
 pub use preamble::{Later, PREAMBLE_OCTETS_MAX, Preamble, PreambleError, Reason};

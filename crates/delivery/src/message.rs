@@ -60,7 +60,9 @@ impl FromStr for MessageId {
 
     fn from_str(text: &str) -> Result<Self, MessageIdError> {
         let octets = URL_SAFE_NO_PAD.decode(text).map_err(|_| MessageIdError)?;
-        Uuid::from_slice(&octets).map(Self).map_err(|_| MessageIdError)
+        Uuid::from_slice(&octets)
+            .map(Self)
+            .map_err(|_| MessageIdError)
     }
 }
 
@@ -105,8 +107,10 @@ impl Digest {
     /// # Errors
     /// [`DigestError::Header`].
     pub fn from_header(value: &str) -> Result<Self, DigestError> {
-        let text =
-            value.strip_prefix("sha-256=:").and_then(|rest| rest.strip_suffix(':')).ok_or(DigestError::Header)?;
+        let text = value
+            .strip_prefix("sha-256=:")
+            .and_then(|rest| rest.strip_suffix(':'))
+            .ok_or(DigestError::Header)?;
         let octets = STANDARD.decode(text).map_err(|_| DigestError::Header)?;
         octets.try_into().map(Self).map_err(|_| DigestError::Header)
     }
@@ -116,7 +120,11 @@ impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Written for every message that is stored: 32 calls of the formatter would show.
         let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
-        let text: String = self.0.iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]).collect();
+        let text: String = self
+            .0
+            .iter()
+            .flat_map(|octet| [digit(octet >> 4), digit(octet & 15)])
+            .collect();
         f.write_str(&text)
     }
 }
@@ -167,9 +175,15 @@ impl FromStr for ContentType {
     type Err = ContentTypeError;
 
     fn from_str(text: &str) -> Result<Self, ContentTypeError> {
-        let has_slash = text.split_once('/').is_some_and(|(kind, sub)| !kind.is_empty() && !sub.is_empty());
+        let has_slash = text
+            .split_once('/')
+            .is_some_and(|(kind, sub)| !kind.is_empty() && !sub.is_empty());
         let is_visible = text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
-        if has_slash && is_visible && text.len() <= 100 { Ok(Self(text.into())) } else { Err(ContentTypeError) }
+        if has_slash && is_visible && text.len() <= 100 {
+            Ok(Self(text.into()))
+        } else {
+            Err(ContentTypeError)
+        }
     }
 }
 
@@ -214,7 +228,10 @@ impl FromStr for Urgency {
     type Err = UrgencyError;
 
     fn from_str(text: &str) -> Result<Self, UrgencyError> {
-        Self::ALL.into_iter().find(|urgency| urgency.as_str() == text).ok_or(UrgencyError)
+        Self::ALL
+            .into_iter()
+            .find(|urgency| urgency.as_str() == text)
+            .ok_or(UrgencyError)
     }
 }
 
@@ -256,7 +273,12 @@ pub struct Parcel {
 impl Parcel {
     /// A message whose content goes as it is.
     pub fn new(head: MessageHead, manner: Manner, content: impl Into<Octets>) -> Self {
-        Self { head, manner, octets: content.into(), packed: None }
+        Self {
+            head,
+            manner,
+            octets: content.into(),
+            packed: None,
+        }
     }
 
     /// The same, packed if that pays; a content in a file into another that `scratch` makes, of which no name is needed. Takes
@@ -270,11 +292,17 @@ impl Parcel {
         }
         let content_type = &self.head.content_type;
         let packed = match self.octets.held() {
-            Some(octets) => pack(content_type, octets).map(|packed| (Digest::of(&packed), Octets::from(packed))),
+            Some(octets) => {
+                pack(content_type, octets).map(|packed| (Digest::of(&packed), Octets::from(packed)))
+            }
             None => pack_stream(content_type, &self.octets, scratch)?,
         };
         Ok(match packed {
-            Some((digest, octets)) => Self { packed: Some(digest), octets, ..self },
+            Some((digest, octets)) => Self {
+                packed: Some(digest),
+                octets,
+                ..self
+            },
             None => self,
         })
     }
@@ -311,7 +339,11 @@ impl Parcel {
 
     /// Its place in the order.
     pub(crate) fn due(&self) -> Due {
-        Due { urgency: self.manner.urgency, id: self.head.id, size: self.head.size }
+        Due {
+            urgency: self.manner.urgency,
+            id: self.head.id,
+            size: self.head.size,
+        }
     }
 }
 
@@ -352,15 +384,28 @@ mod tests {
     fn a_digest_reads_what_it_writes() {
         let digest = Digest::of(b"");
         // RFC 6234 §8.5: SHA-256 of nothing.
-        assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest.to_string(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(Digest::from_header(&digest.to_header()), Ok(digest));
         assert_eq!(digest.to_string().parse(), Ok(digest));
     }
 
     #[test]
     fn what_is_no_digest_is_refused() {
-        for value in ["", "sha-256=:AAAA:", "sha-512=:AAAA:", "sha-256=AAAA", "md5=:x:"] {
-            assert_eq!(Digest::from_header(value), Err(DigestError::Header), "{value}");
+        for value in [
+            "",
+            "sha-256=:AAAA:",
+            "sha-512=:AAAA:",
+            "sha-256=AAAA",
+            "md5=:x:",
+        ] {
+            assert_eq!(
+                Digest::from_header(value),
+                Err(DigestError::Header),
+                "{value}"
+            );
         }
         assert_eq!("é".repeat(32).parse::<Digest>(), Err(DigestError::Hex));
     }
@@ -368,7 +413,11 @@ mod tests {
     #[test]
     fn an_urgency_is_one_of_three_words_and_the_most_urgent_sorts_first() {
         assert!(Urgency::ALL.is_sorted());
-        assert!(Urgency::ALL.iter().all(|urgency| urgency.as_str().parse() == Ok(*urgency)));
+        assert!(
+            Urgency::ALL
+                .iter()
+                .all(|urgency| urgency.as_str().parse() == Ok(*urgency))
+        );
         for text in ["", "Urgent", "urgent ", "high"] {
             assert_eq!(text.parse::<Urgency>(), Err(UrgencyError), "{text:?}");
         }
@@ -377,8 +426,19 @@ mod tests {
     #[test]
     fn a_content_type_cannot_start_a_new_header_line() {
         assert!("text/plain; charset=utf-8".parse::<ContentType>().is_ok());
-        for text in ["text", "/", "text/", "text/plain\r\nX: y", "text/\u{e9}", &format!("a/{}", "b".repeat(100))] {
-            assert_eq!(text.parse::<ContentType>(), Err(ContentTypeError), "{text:?}");
+        for text in [
+            "text",
+            "/",
+            "text/",
+            "text/plain\r\nX: y",
+            "text/\u{e9}",
+            &format!("a/{}", "b".repeat(100)),
+        ] {
+            assert_eq!(
+                text.parse::<ContentType>(),
+                Err(ContentTypeError),
+                "{text:?}"
+            );
         }
     }
 }

@@ -41,7 +41,10 @@ impl From<Bytes> for Octets {
 impl Octets {
     /// The first `size` octets of a file, whatever happens to its name.
     pub fn in_file(file: File, size: u64) -> Self {
-        Self(Kept::Filed { file: Arc::new(file), size })
+        Self(Kept::Filed {
+            file: Arc::new(file),
+            size,
+        })
     }
 
     /// How many they are.
@@ -75,7 +78,10 @@ impl Octets {
 
     /// Reads them from the first on. Waits for the disk.
     pub fn reader(&self) -> OctetReader<'_> {
-        OctetReader { octets: self, at: 0 }
+        OctetReader {
+            octets: self,
+            at: 0,
+        }
     }
 
     /// Takes them from `offset` on, without waiting for the disk.
@@ -84,11 +90,24 @@ impl Octets {
         let unread = match &self.0 {
             Kept::Held(octets) => {
                 let at = usize::try_from(offset).map_or(octets.len(), |at| at.min(octets.len()));
-                Unread { at_hand: octets.slice(at..), file: None, departure }
+                Unread {
+                    at_hand: octets.slice(at..),
+                    file: None,
+                    departure,
+                }
             }
             Kept::Filed { file, size } => {
-                let file = Filed { file: file.clone(), at: offset.min(*size), end: *size, reading: None };
-                Unread { at_hand: Bytes::new(), file: Some(file), departure }
+                let file = Filed {
+                    file: file.clone(),
+                    at: offset.min(*size),
+                    end: *size,
+                    reading: None,
+                };
+                Unread {
+                    at_hand: Bytes::new(),
+                    file: Some(file),
+                    departure,
+                }
             }
         };
         if unread.left() == 0 {
@@ -210,7 +229,8 @@ impl Unread {
     /// If there are fewer.
     pub fn take(&mut self, count: usize) -> Bytes {
         let taken = self.at_hand.split_to(count);
-        self.departure.note(if self.left() == 0 { WHOLE } else { BEGUN });
+        self.departure
+            .note(if self.left() == 0 { WHOLE } else { BEGUN });
         taken
     }
 }
@@ -239,7 +259,10 @@ impl Body for Unread {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let count = ready!(self.poll_at_hand(BLOCK_OCTETS / 4, cx))?;
         Poll::Ready((count > 0).then(|| Ok(Frame::data(self.take(count)))))
     }
@@ -278,12 +301,24 @@ mod tests {
         let filed = in_file(&content, content.len() as u64);
         let held = Octets::from(Bytes::from(content.clone()));
         assert_eq!(filed.read().unwrap(), content);
-        for offset in [0, 1, BLOCK_OCTETS, BLOCK_OCTETS + 7, content.len() - 1, content.len(), content.len() + 9] {
+        for offset in [
+            0,
+            1,
+            BLOCK_OCTETS,
+            BLOCK_OCTETS + 7,
+            content.len() - 1,
+            content.len(),
+            content.len() + 9,
+        ] {
             for octets in [&filed, &held] {
                 let unread = octets.unread(offset as u64);
                 let expected = &content[offset.min(content.len())..];
                 assert_eq!(unread.left(), expected.len() as u64);
-                assert_eq!(unread.collect().await.unwrap().to_bytes(), expected, "from {offset}");
+                assert_eq!(
+                    unread.collect().await.unwrap().to_bytes(),
+                    expected,
+                    "from {offset}"
+                );
             }
         }
     }
@@ -295,8 +330,13 @@ mod tests {
         let mut taken = Vec::new();
         while unread.left() > 0 {
             let wanted = 1700.min(content.len() - taken.len());
-            let at_hand = std::future::poll_fn(|cx| unread.poll_at_hand(wanted, cx)).await.unwrap();
-            assert!((wanted..=2 * BLOCK_OCTETS_MIN).contains(&at_hand), "{at_hand}");
+            let at_hand = std::future::poll_fn(|cx| unread.poll_at_hand(wanted, cx))
+                .await
+                .unwrap();
+            assert!(
+                (wanted..=2 * BLOCK_OCTETS_MIN).contains(&at_hand),
+                "{at_hand}"
+            );
             taken.extend_from_slice(&unread.take(wanted));
         }
         assert_eq!(taken, content);
@@ -305,17 +345,25 @@ mod tests {
     #[tokio::test]
     async fn a_departure_tells_that_the_first_and_that_the_last_octet_was_taken() {
         let content = content();
-        for octets in [in_file(&content, content.len() as u64), Octets::from(Bytes::from(content.clone()))] {
+        for octets in [
+            in_file(&content, content.len() as u64),
+            Octets::from(Bytes::from(content.clone())),
+        ] {
             let mut unread = octets.unread(0);
             let departure = unread.departure();
             let told = || (departure.has_begun(), departure.is_whole());
-            std::future::poll_fn(|cx| unread.poll_at_hand(10, cx)).await.unwrap();
+            std::future::poll_fn(|cx| unread.poll_at_hand(10, cx))
+                .await
+                .unwrap();
             assert_eq!(told(), (false, false), "read ahead is not taken");
             unread.take(10);
             assert_eq!(told(), (true, false));
             unread.collect().await.unwrap();
             assert_eq!(told(), (true, true));
-            assert!(octets.unread(content.len() as u64).departure().is_whole(), "nothing is left");
+            assert!(
+                octets.unread(content.len() as u64).departure().is_whole(),
+                "nothing is left"
+            );
         }
     }
 
@@ -325,6 +373,9 @@ mod tests {
         let octets = in_file(&content, content.len() as u64 + 1);
         let fault = octets.unread(0).collect().await.unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(octets.read().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            octets.read().unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 }

@@ -89,14 +89,25 @@ impl Conditions {
     /// Whether a message is taken at an instant.
     pub fn take(&self, urgency: Urgency, size: u64, now: Timestamp) -> bool {
         // Urgencies sort from the most urgent on.
-        now >= self.until || (urgency <= self.urgency && self.size_max.is_none_or(|max| size <= max))
+        now >= self.until
+            || (urgency <= self.urgency && self.size_max.is_none_or(|max| size <= max))
     }
 
     /// As it stands in a head, and as a terminal keeps it for itself.
     pub fn to_json(&self) -> Value {
-        let Self { urgency, size_max, until, reason } = self;
+        let Self {
+            urgency,
+            size_max,
+            until,
+            reason,
+        } = self;
         let urgency = Some(urgency.to_string()).filter(|_| *urgency != Urgency::Bulk);
-        json!(WrittenConditions { urgency, size_max: *size_max, until: until.as_second(), reason: reason.clone() })
+        json!(WrittenConditions {
+            urgency,
+            size_max: *size_max,
+            until: until.as_second(),
+            reason: reason.clone()
+        })
     }
 
     /// Reads what [`Conditions::to_json`] wrote.
@@ -104,7 +115,12 @@ impl Conditions {
     /// # Errors
     /// What is wrong, in words.
     pub fn from_json(json: Value) -> Result<Self, String> {
-        let WrittenConditions { urgency, size_max, until, reason } = read(json)?;
+        let WrittenConditions {
+            urgency,
+            size_max,
+            until,
+            reason,
+        } = read(json)?;
         Ok(Self {
             urgency: urgency.map_or(Ok(Urgency::Bulk), |text| one("urgency", &text))?,
             size_max,
@@ -136,7 +152,9 @@ impl Said {
     pub fn urgency(&self) -> Urgency {
         match self {
             Self::Message(message) => message.urgency,
-            Self::Subscribe { .. } | Self::Unsubscribe { .. } | Self::Conditions(_) => Urgency::Normal,
+            Self::Subscribe { .. } | Self::Unsubscribe { .. } | Self::Conditions(_) => {
+                Urgency::Normal
+            }
         }
     }
 }
@@ -196,7 +214,9 @@ fn is_zero(size: &u64) -> bool {
 
 /// Why a terminal cannot say something.
 #[derive(Debug, thiserror::Error)]
-#[error("the head of an item has {0} octets; at most {ITEM_HEAD_OCTETS_MAX} are taken: name fewer destinations")]
+#[error(
+    "the head of an item has {0} octets; at most {ITEM_HEAD_OCTETS_MAX} are taken: name fewer destinations"
+)]
 pub struct ItemTooLong(usize);
 
 /// What stands before the content of an item: its head with its length.
@@ -206,10 +226,18 @@ pub struct ItemTooLong(usize);
 pub fn write_item_head(id: MessageId, size: u64, said: &Said) -> Result<Vec<u8>, ItemTooLong> {
     let (kind, body) = match said {
         Said::Message(message) => {
-            let Outgoing { to, content_type, urgency, expires_at, topic, replace_key } = message;
+            let Outgoing {
+                to,
+                content_type,
+                urgency,
+                expires_at,
+                topic,
+                replace_key,
+            } = message;
             let written = WrittenMessage {
                 to: to.clone(),
-                content_type: Some(content_type.as_str().to_owned()).filter(|_| *content_type != ContentType::octets()),
+                content_type: Some(content_type.as_str().to_owned())
+                    .filter(|_| *content_type != ContentType::octets()),
                 urgency: Some(urgency.to_string()).filter(|_| *urgency != Urgency::default()),
                 expires: expires_at.map(Timestamp::as_second),
                 topic: topic.as_ref().map(ToString::to_string),
@@ -217,17 +245,37 @@ pub fn write_item_head(id: MessageId, size: u64, said: &Said) -> Result<Vec<u8>,
             };
             ("message", json!(written))
         }
-        Said::Subscribe { filter, urgency, size_max, hours } => {
+        Said::Subscribe {
+            filter,
+            urgency,
+            size_max,
+            hours,
+        } => {
             let urgency = Some(urgency.to_string()).filter(|_| *urgency != Urgency::Bulk);
             let (filter, size_max, hours) = (filter.to_string(), *size_max, hours.clone());
-            ("subscribe", json!(WrittenSubscription { filter, urgency, size_max, hours }))
+            (
+                "subscribe",
+                json!(WrittenSubscription {
+                    filter,
+                    urgency,
+                    size_max,
+                    hours
+                }),
+            )
         }
         Said::Unsubscribe { filter } => ("unsubscribe", json!({ "filter": filter.to_string() })),
         Said::Conditions(conditions) => ("conditions", conditions.to_json()),
     };
     let says = Map::from_iter([(kind.to_owned(), body)]);
-    let head = serde_json::to_vec(&Written { id: id.to_string(), size, says }).expect("strings and numbers are JSON");
-    let length = u16::try_from(head.len()).ok().filter(|length| usize::from(*length) <= ITEM_HEAD_OCTETS_MAX);
+    let head = serde_json::to_vec(&Written {
+        id: id.to_string(),
+        size,
+        says,
+    })
+    .expect("strings and numbers are JSON");
+    let length = u16::try_from(head.len())
+        .ok()
+        .filter(|length| usize::from(*length) <= ITEM_HEAD_OCTETS_MAX);
     let length = length.ok_or(ItemTooLong(head.len()))?;
     Ok([&length.to_be_bytes()[..], &head].concat())
 }
@@ -235,11 +283,16 @@ pub fn write_item_head(id: MessageId, size: u64, said: &Said) -> Result<Vec<u8>,
 /// Reads a head without its length. `None`: it is none, and what follows it cannot be found.
 fn read_head(octets: &[u8]) -> Option<ItemHead> {
     let Written { id, size, mut says } = serde_json::from_slice(octets).ok()?;
-    Some(ItemHead { id: id.parse().ok()?, size, says: read_said(&mut says) })
+    Some(ItemHead {
+        id: id.parse().ok()?,
+        size,
+        says: read_said(&mut says),
+    })
 }
 
 fn one<T: FromStr<Err: ToString>>(field: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: T::Err| format!("{field}: {}", error.to_string()))
+    text.parse()
+        .map_err(|error: T::Err| format!("{field}: {}", error.to_string()))
 }
 
 fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
@@ -248,29 +301,54 @@ fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
 
 fn read_said(says: &mut Map<String, Value>) -> Result<Said, String> {
     if let Some(body) = says.remove("message") {
-        let WrittenMessage { to, content_type, urgency, expires, topic, replace } = read(body)?;
+        let WrittenMessage {
+            to,
+            content_type,
+            urgency,
+            expires,
+            topic,
+            replace,
+        } = read(body)?;
         return Ok(Said::Message(Outgoing {
             to,
-            content_type: content_type.map_or(Ok(ContentType::octets()), |text| one("type", &text))?,
+            content_type: content_type
+                .map_or(Ok(ContentType::octets()), |text| one("type", &text))?,
             urgency: urgency.map_or(Ok(Urgency::default()), |text| one("urgency", &text))?,
-            expires_at: expires.map(|at| Timestamp::from_second(at).map_err(|error| error.to_string())).transpose()?,
+            expires_at: expires
+                .map(|at| Timestamp::from_second(at).map_err(|error| error.to_string()))
+                .transpose()?,
             topic: topic.map(|text| one("topic", &text)).transpose()?,
             replace_key: replace,
         }));
     }
     if let Some(body) = says.remove("subscribe") {
-        let WrittenSubscription { filter, urgency, size_max, hours } = read(body)?;
+        let WrittenSubscription {
+            filter,
+            urgency,
+            size_max,
+            hours,
+        } = read(body)?;
         let urgency = urgency.map_or(Ok(Urgency::Bulk), |text| one("urgency", &text))?;
-        return Ok(Said::Subscribe { filter: one("filter", &filter)?, urgency, size_max, hours });
+        return Ok(Said::Subscribe {
+            filter: one("filter", &filter)?,
+            urgency,
+            size_max,
+            hours,
+        });
     }
     if let Some(body) = says.remove("unsubscribe") {
         let WrittenSubscription { filter, .. } = read(body)?;
-        return Ok(Said::Unsubscribe { filter: one("filter", &filter)? });
+        return Ok(Said::Unsubscribe {
+            filter: one("filter", &filter)?,
+        });
     }
     if let Some(body) = says.remove("conditions") {
         return Conditions::from_json(body).map(Said::Conditions);
     }
-    Err(format!("this server does not know what to do with {}", says.keys().next().map_or("nothing", String::as_str)))
+    Err(format!(
+        "this server does not know what to do with {}",
+        says.keys().next().map_or("nothing", String::as_str)
+    ))
 }
 
 /// Reads an item's head from the beginning of what is kept of it, and how many octets that takes. `None`: it is no item.
@@ -317,7 +395,10 @@ pub(crate) struct OutboxBody<G> {
 
 impl<G> OutboxBody<G> {
     pub(crate) fn new(octets: mpsc::Receiver<io::Result<Bytes>>, guard: G) -> Self {
-        Self { octets, _guard: guard }
+        Self {
+            octets,
+            _guard: guard,
+        }
     }
 }
 
@@ -325,8 +406,13 @@ impl<G: Unpin> Body for OutboxBody<G> {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.octets.poll_recv(context).map(|octets| octets.map(|octets| octets.map(Frame::data)))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.octets
+            .poll_recv(context)
+            .map(|octets| octets.map(|octets| octets.map(Frame::data)))
     }
 }
 
@@ -352,7 +438,12 @@ pub struct OutboxReader {
 
 impl OutboxReader {
     pub(crate) fn new(requests: SendRequest<Content>, body: Incoming) -> Self {
-        Self { requests, body, read: BytesMut::new(), is_over: false }
+        Self {
+            requests,
+            body,
+            read: BytesMut::new(),
+            is_over: false,
+        }
     }
 
     /// The next item's head. `None`: there is none.
@@ -365,10 +456,19 @@ impl OutboxReader {
             return Ok(None);
         }
         self.fill(2).await?;
-        let length = self.read.first_chunk::<2>().map(|length| usize::from(u16::from_be_bytes(*length)));
-        let length = length.filter(|length| *length <= ITEM_HEAD_OCTETS_MAX).ok_or(OutboxError::Malformed)?;
+        let length = self
+            .read
+            .first_chunk::<2>()
+            .map(|length| usize::from(u16::from_be_bytes(*length)));
+        let length = length
+            .filter(|length| *length <= ITEM_HEAD_OCTETS_MAX)
+            .ok_or(OutboxError::Malformed)?;
         self.fill(2 + length).await?;
-        let head = self.read.get(2..2 + length).and_then(read_head).ok_or(OutboxError::Malformed)?;
+        let head = self
+            .read
+            .get(2..2 + length)
+            .and_then(read_head)
+            .ok_or(OutboxError::Malformed)?;
         self.read.advance(2 + length);
         Ok(Some(head))
     }
@@ -417,12 +517,23 @@ impl OutboxReader {
             ItemAnswer::Refused { status, reason } => {
                 let end = reason.floor_char_boundary(REASON_OCTETS_MAX);
                 let reason = utf8_percent_encode(&reason[..end], ESCAPED).to_string();
-                request.method(Method::POST).header(REFUSED, *status).header(REASON, reason)
+                request
+                    .method(Method::POST)
+                    .header(REFUSED, *status)
+                    .header(REASON, reason)
             }
         };
-        let request = request.body(Content::default()).expect("an id is a valid path, and a reason is escaped");
+        let request = request
+            .body(Content::default())
+            .expect("an id is a valid path, and a reason is escaped");
         let response = self.requests.send_request(request);
-        async move { Ok(response.await.map_err(OutboxError::Lost)?.status().is_success()) }
+        async move {
+            Ok(response
+                .await
+                .map_err(OutboxError::Lost)?
+                .status()
+                .is_success())
+        }
     }
 }
 
@@ -456,12 +567,29 @@ mod tests {
             until: "2026-12-24T18:00:00Z".parse().unwrap(),
             reason: "roaming".into(),
         });
-        for said in [message(), subscribe, conditions, Said::Unsubscribe { filter: "news/#".parse().unwrap() }] {
+        for said in [
+            message(),
+            subscribe,
+            conditions,
+            Said::Unsubscribe {
+                filter: "news/#".parse().unwrap(),
+            },
+        ] {
             let mut octets = write_item_head(id, 3, &said).unwrap();
             let head_octets = octets.len();
             octets.extend(b"abc");
             let (head, at) = read_item_head(&octets).unwrap();
-            assert_eq!((head, at), (ItemHead { id, size: 3, says: Ok(said) }, head_octets));
+            assert_eq!(
+                (head, at),
+                (
+                    ItemHead {
+                        id,
+                        size: 3,
+                        says: Ok(said)
+                    },
+                    head_octets
+                )
+            );
         }
         let plain = Outgoing {
             to: vec!["tel:301".into()],
@@ -472,7 +600,10 @@ mod tests {
             replace_key: None,
         };
         let octets = write_item_head(id, 5, &Said::Message(plain)).unwrap();
-        assert_eq!(octets[2..], *format!(r#"{{"id":"{id}","size":5,"message":{{"to":["tel:301"]}}}}"#).as_bytes());
+        assert_eq!(
+            octets[2..],
+            *format!(r#"{{"id":"{id}","size":5,"message":{{"to":["tel:301"]}}}}"#).as_bytes()
+        );
     }
 
     #[test]
@@ -486,10 +617,18 @@ mod tests {
             (r#""message":{}"#, "missing field `to`"),
             (r#""subscribe":{"filter":"a/#/b"}"#, "filter"),
         ] {
-            let told = said(format!(r#"{{"id":"{id}",{says}}}"#)).unwrap().unwrap_err();
+            let told = said(format!(r#"{{"id":"{id}",{says}}}"#))
+                .unwrap()
+                .unwrap_err();
             assert!(told.contains(fault), "{told}");
         }
-        for text in ["", "{}", "[]", r#"{"id":"../../etc/passwd"}"#, r#"{"id":"","size":-1}"#] {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"id":"../../etc/passwd"}"#,
+            r#"{"id":"","size":-1}"#,
+        ] {
             assert_eq!(said(text.to_owned()), None, "{text}");
         }
         assert!(read_item_head(&[0xff]).is_none() && read_item_head(&[0xff, 0xff, b'{']).is_none());
@@ -497,7 +636,9 @@ mod tests {
 
     #[test]
     fn a_head_that_nobody_would_read_is_not_written() {
-        let Said::Message(mut outgoing) = message() else { unreachable!() };
+        let Said::Message(mut outgoing) = message() else {
+            unreachable!()
+        };
         outgoing.to = vec!["terminal:gauge-17".into(); 1000];
         assert!(write_item_head(MessageId::now(), 0, &Said::Message(outgoing)).is_err());
     }

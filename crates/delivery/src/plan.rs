@@ -76,8 +76,15 @@ pub enum Step {
 impl Plan {
     /// A plan in which `suspects` come last, the least suspicious first.
     pub fn new(suspects: impl IntoIterator<Item = MessageId>) -> Self {
-        let suspects = suspects.into_iter().enumerate().map(|(rank, id)| (id, rank)).collect();
-        Self { suspects, ..Self::default() }
+        let suspects = suspects
+            .into_iter()
+            .enumerate()
+            .map(|(rank, id)| (id, rank))
+            .collect();
+        Self {
+            suspects,
+            ..Self::default()
+        }
     }
 
     /// The far end has proved itself: more than one message may be under way.
@@ -89,7 +96,10 @@ impl Plan {
     pub fn add(&mut self, due: impl IntoIterator<Item = Due>) {
         for due in due {
             if !self.seen.contains(&due.id) {
-                self.waiting.insert(Place { suspicion: self.suspects.get(&due.id).copied(), due });
+                self.waiting.insert(Place {
+                    suspicion: self.suspects.get(&due.id).copied(),
+                    due,
+                });
             }
         }
     }
@@ -127,15 +137,26 @@ impl Plan {
             return true;
         }
         let urgency = place.due.urgency;
-        let is_beside_suspect =
-            self.under_way.values().any(|other| other.suspicion.is_some() && other.due.urgency <= urgency);
+        let is_beside_suspect = self
+            .under_way
+            .values()
+            .any(|other| other.suspicion.is_some() && other.due.urgency <= urgency);
         if !self.is_proved || place.suspicion.is_some() || is_beside_suspect {
             return false;
         }
-        let reserved = RESERVED * Urgency::ALL.iter().filter(|other| **other < urgency).count();
-        let as_urgent = || self.under_way.values().filter(|other| other.due.urgency <= urgency);
+        let reserved = RESERVED
+            * Urgency::ALL
+                .iter()
+                .filter(|other| **other < urgency)
+                .count();
+        let as_urgent = || {
+            self.under_way
+                .values()
+                .filter(|other| other.due.urgency <= urgency)
+        };
         let held = as_urgent().fold(0, |held: u64, other| held.saturating_add(other.due.size));
-        let is_held = held.saturating_add(place.due.size) > HELD_OCTETS_MAX && as_urgent().next().is_some();
+        let is_held =
+            held.saturating_add(place.due.size) > HELD_OCTETS_MAX && as_urgent().next().is_some();
         self.under_way.len() < usize::from(UNDER_WAY_MAX) - reserved && !is_held
     }
 
@@ -155,11 +176,19 @@ mod tests {
     use super::*;
 
     fn due(urgency: Urgency, size: u64) -> Due {
-        Due { urgency, id: MessageId::now(), size }
+        Due {
+            urgency,
+            id: MessageId::now(),
+            size,
+        }
     }
 
     fn normal(id: MessageId) -> Due {
-        Due { urgency: Urgency::Normal, id, size: 100 }
+        Due {
+            urgency: Urgency::Normal,
+            id,
+            size: 100,
+        }
     }
 
     fn proved(due: impl IntoIterator<Item = Due>) -> Plan {
@@ -180,10 +209,19 @@ mod tests {
 
     #[test]
     fn what_is_urgent_goes_before_what_was_accepted_before_it_and_bulk_goes_last() {
-        let dues = [Urgency::Bulk, Urgency::Normal, Urgency::Urgent, Urgency::Normal, Urgency::Urgent]
-            .map(|urgency| due(urgency, 1));
+        let dues = [
+            Urgency::Bulk,
+            Urgency::Normal,
+            Urgency::Urgent,
+            Urgency::Normal,
+            Urgency::Urgent,
+        ]
+        .map(|urgency| due(urgency, 1));
         let mut plan = proved(dues);
-        assert_eq!(begun(&mut plan), [2, 4, 1, 3, 0].map(|index: usize| dues[index]));
+        assert_eq!(
+            begun(&mut plan),
+            [2, 4, 1, 3, 0].map(|index: usize| dues[index])
+        );
         assert_eq!(plan.step(), Step::Wait);
         dues.iter().for_each(|due| plan.settled(due.id));
         assert_eq!(plan.step(), Step::NothingMore);
@@ -191,7 +229,11 @@ mod tests {
 
     #[test]
     fn before_the_proof_there_is_one_and_afterwards_there_are_many() {
-        let dues = [due(Urgency::Normal, 1), due(Urgency::Normal, 1), due(Urgency::Normal, 1)];
+        let dues = [
+            due(Urgency::Normal, 1),
+            due(Urgency::Normal, 1),
+            due(Urgency::Normal, 1),
+        ];
         let mut plan = Plan::default();
         plan.add(dues);
         assert_eq!(begun(&mut plan), dues[..1]);
@@ -226,7 +268,11 @@ mod tests {
 
     #[test]
     fn suspects_go_last_and_alone_the_least_suspicious_first() {
-        let dues = [due(Urgency::Urgent, 1), due(Urgency::Urgent, 1), due(Urgency::Bulk, 1)];
+        let dues = [
+            due(Urgency::Urgent, 1),
+            due(Urgency::Urgent, 1),
+            due(Urgency::Bulk, 1),
+        ];
         let mut plan = Plan::new([dues[1].id, dues[0].id]);
         plan.proved();
         plan.add(dues);

@@ -41,8 +41,14 @@ impl WayOut {
     pub(crate) fn new(rate_bps: u32) -> Self {
         let portion = (rate_bps / 20).clamp(PORTION_OCTETS_MIN, PORTION_OCTETS_MAX);
         let portion = usize::try_from(portion).expect("16 KiB at most");
-        let waiting = Waiting { turns: Turns::new(portion), wakers: BTreeMap::new() };
-        Self { waiting: Arc::new(Mutex::new(waiting)), at_hand: 2 * portion }
+        let waiting = Waiting {
+            turns: Turns::new(portion),
+            wakers: BTreeMap::new(),
+        };
+        Self {
+            waiting: Arc::new(Mutex::new(waiting)),
+            at_hand: 2 * portion,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -53,7 +59,10 @@ impl WayOut {
     fn note(&self, change: impl FnOnce(&mut Turns)) {
         let mut waiting = self.lock();
         change(&mut waiting.turns);
-        let next = waiting.turns.first().and_then(|first| waiting.wakers.remove(&first));
+        let next = waiting
+            .turns
+            .first()
+            .and_then(|first| waiting.wakers.remove(&first));
         drop(waiting);
         if let Some(waker) = next {
             waker.wake();
@@ -73,7 +82,11 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn new(due: Due, octets: &Octets, offset: u64, way: WayOut) -> Self {
-        Self { left: octets.unread(offset), way: Some((due, way)), has_entered: false }
+        Self {
+            left: octets.unread(offset),
+            way: Some((due, way)),
+            has_entered: false,
+        }
     }
 
     /// Tells how much of it HTTP/2 has taken.
@@ -86,9 +99,14 @@ impl Body for Content {
     type Data = Portion;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Portion>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Portion>>>> {
         let this = &mut *self;
-        let Some((due, way)) = this.way.clone().filter(|_| this.left.left() > 0) else { return Poll::Ready(None) };
+        let Some((due, way)) = this.way.clone().filter(|_| this.left.left() > 0) else {
+            return Poll::Ready(None);
+        };
         if !std::mem::replace(&mut this.has_entered, true) {
             way.lock().turns.enter(due);
         }
@@ -169,13 +187,21 @@ impl<S> Flushed<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Flushed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Flushed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, octets)
     }
 

@@ -93,9 +93,17 @@ impl FromStr for Preamble {
             Some(word) if word.starts_with("ringup/") => return Err(PreambleError::Version),
             _ => return Err(PreambleError::Malformed),
         }
-        let terminal = words.next().and_then(|word| word.parse().ok()).ok_or(PreambleError::Malformed)?;
-        let (Some(word), None) = (words.next(), words.next()) else { return Err(PreambleError::Malformed) };
-        let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == word).ok_or(PreambleError::Malformed)?;
+        let terminal = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .ok_or(PreambleError::Malformed)?;
+        let (Some(word), None) = (words.next(), words.next()) else {
+            return Err(PreambleError::Malformed);
+        };
+        let reason = Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .ok_or(PreambleError::Malformed)?;
         Ok(Self { terminal, reason })
     }
 }
@@ -134,9 +142,15 @@ impl FromStr for Later {
     type Err = PreambleError;
 
     fn from_str(line: &str) -> Result<Self, PreambleError> {
-        let seconds = line.strip_prefix("ringup/1 later ").and_then(|seconds| seconds.parse().ok());
-        let retry_in = seconds.map(Duration::from_secs).ok_or(PreambleError::Malformed)?;
-        Ok(Self { retry_in: retry_in.min(Self::LONGEST) })
+        let seconds = line
+            .strip_prefix("ringup/1 later ")
+            .and_then(|seconds| seconds.parse().ok());
+        let retry_in = seconds
+            .map(Duration::from_secs)
+            .ok_or(PreambleError::Malformed)?;
+        Ok(Self {
+            retry_in: retry_in.min(Self::LONGEST),
+        })
     }
 }
 
@@ -166,7 +180,10 @@ mod tests {
     #[tokio::test]
     async fn every_reason_fits_and_is_read_back() {
         for reason in Reason::ALL {
-            let preamble = Preamble { terminal: TERMINAL.parse().unwrap(), reason };
+            let preamble = Preamble {
+                terminal: TERMINAL.parse().unwrap(),
+                reason,
+            };
             let line = format!("{preamble}\n");
             assert!(line.len() <= PREAMBLE_OCTETS_MAX, "{line}");
             assert_eq!(read(line.as_bytes()).await.unwrap(), preamble);
@@ -175,15 +192,28 @@ mod tests {
 
     #[tokio::test]
     async fn later_is_read_back_and_asks_for_five_minutes_at_most() {
-        let later = |seconds| Later { retry_in: Duration::from_secs(seconds) };
+        let later = |seconds| Later {
+            retry_in: Duration::from_secs(seconds),
+        };
         for seconds in [0, 12, 300] {
             let line = format!("{}\n", later(seconds));
             assert_eq!(line.as_bytes()[0], Later::FIRST_OCTET);
-            assert_eq!(Later::read(&mut line.as_bytes()).await.unwrap(), later(seconds));
+            assert_eq!(
+                Later::read(&mut line.as_bytes()).await.unwrap(),
+                later(seconds)
+            );
         }
         assert_eq!("ringup/1 later 86400".parse::<Later>().unwrap(), later(300));
-        for line in ["ringup/1 later", "ringup/1 later -1", "ringup/2 later 1", "ringup/1 later 1 2"] {
-            assert!(matches!(line.parse::<Later>(), Err(PreambleError::Malformed)), "{line}");
+        for line in [
+            "ringup/1 later",
+            "ringup/1 later -1",
+            "ringup/2 later 1",
+            "ringup/1 later 1 2",
+        ] {
+            assert!(
+                matches!(line.parse::<Later>(), Err(PreambleError::Malformed)),
+                "{line}"
+            );
         }
     }
 
@@ -196,8 +226,14 @@ mod tests {
 
     #[tokio::test]
     async fn whatever_else_comes_first_is_refused() {
-        assert!(matches!(read(b"ringup/2 Q2hhbmdlTWU called\n").await, Err(PreambleError::Version)));
-        assert!(matches!(read(b"ringup/1 Q2hh").await, Err(PreambleError::Ended(_))));
+        assert!(matches!(
+            read(b"ringup/2 Q2hhbmdlTWU called\n").await,
+            Err(PreambleError::Version)
+        ));
+        assert!(matches!(
+            read(b"ringup/1 Q2hh").await,
+            Err(PreambleError::Ended(_))
+        ));
         for octets in [
             b"GET / HTTP/1.1\r\n".as_slice(),
             b"ringup/1 Q2hhbmdlTWU called now\n",
@@ -206,7 +242,10 @@ mod tests {
             b"\xff\xfe\n",
             &[b'x'; 1000],
         ] {
-            assert!(matches!(read(octets).await, Err(PreambleError::Malformed)), "{octets:?}");
+            assert!(
+                matches!(read(octets).await, Err(PreambleError::Malformed)),
+                "{octets:?}"
+            );
         }
     }
 }

@@ -23,10 +23,12 @@ use crate::fields::{is_encoding_known, read_arrival};
 use crate::message::{Arrival, Digest, MessageId};
 use crate::outbox::{ItemAnswer, Outbox, OutboxBody};
 use crate::plan::UNDER_WAY_MAX;
-use crate::proof::{EnrolmentSecret, Proved, PublicKey, SERVER_KEYS_OCTETS_MAX, Secured, ServerKeyList};
+use crate::proof::{
+    EnrolmentSecret, Proved, PublicKey, SERVER_KEYS_OCTETS_MAX, Secured, ServerKeyList,
+};
 use crate::{
-    CONTENT_DIGEST, LAST, LINGERS, OUTBOX, REASON, REFUSED, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE, UPLOAD_OFFSET,
-    WINDOW_OCTETS,
+    CONTENT_DIGEST, LAST, LINGERS, OUTBOX, REASON, REFUSED, SEND_BUFFER_OCTETS, UPLOAD_COMPLETE,
+    UPLOAD_OFFSET, WINDOW_OCTETS,
 };
 
 /// Octets of request head taken: ours have about 200.
@@ -43,7 +45,11 @@ const REFUSALS_LOGGED_MAX: u32 = 20;
 /// message is on the disk.
 pub trait Inbox: Send + Sync + 'static {
     /// Stores a message durably, once for each id.
-    fn store(&self, arrival: Arrival, content: Incoming) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn store(
+        &self,
+        arrival: Arrival,
+        content: Incoming,
+    ) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
     /// How much of a message is here, on the disk.
     fn progress(&self, id: MessageId) -> impl Future<Output = Progress> + Send;
@@ -191,10 +197,14 @@ where
         let busy = busy.clone();
         async move {
             // Before the server's Finished nothing changes but memory. Without one there is nobody to answer.
-            let Some(proved) = proof.wait().await else { return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, "")) };
+            let Some(proved) = proof.wait().await else {
+                return Ok::<_, Infallible>(say(StatusCode::FORBIDDEN, ""));
+            };
             Ok(match (request.method(), request.uri().path()) {
                 (&Method::POST, "/enrol") => enrol(enrolment.as_ref().as_ref(), &proved),
-                (&Method::PUT, "/server-keys") => keep_server_keys(inbox.as_ref(), &proved, request).await,
+                (&Method::PUT, "/server-keys") => {
+                    keep_server_keys(inbox.as_ref(), &proved, request).await
+                }
                 _ => answer(&inbox, busy, &course, is_lingering, request).await,
             })
         }
@@ -218,7 +228,11 @@ where
     let lingered = async {
         loop {
             // The sender lives as long as this future's caller: waiting cannot fail before the connection ends.
-            let stay = match watched.wait_for(|course| course.is_over()).await.map(|course| course.end) {
+            let stay = match watched
+                .wait_for(|course| course.is_over())
+                .await
+                .map(|course| course.end)
+            {
                 Ok(End::Last | End::Offered) if !is_lingering => LAST_WAIT,
                 _ => linger,
             };
@@ -285,7 +299,13 @@ struct UnderWay(Arc<watch::Sender<Course>>);
 
 impl UnderWay {
     fn begin(course: &Arc<watch::Sender<Course>>) -> Self {
-        course.send_modify(|course| *course = Course { end: End::Open, under_way: course.under_way + 1, ..*course });
+        course.send_modify(|course| {
+            *course = Course {
+                end: End::Open,
+                under_way: course.under_way + 1,
+                ..*course
+            }
+        });
         Self(course.clone())
     }
 }
@@ -314,7 +334,12 @@ async fn answer(
         (&Method::PUT | &Method::PATCH, path) if path.starts_with("/m/") => {
             let arrival = match read_arrival(&path[3..], &parts.method, &parts.headers) {
                 Ok(_) if !is_encoding_known(&parts.headers) => {
-                    return refuse(course, &parts, StatusCode::UNSUPPORTED_MEDIA_TYPE, "only zstd is unpacked here");
+                    return refuse(
+                        course,
+                        &parts,
+                        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                        "only zstd is unpacked here",
+                    );
                 }
                 Ok(arrival) => arrival,
                 Err(what) => return refuse(course, &parts, StatusCode::BAD_REQUEST, what),
@@ -328,12 +353,16 @@ async fn answer(
                     inbox.store(arrival, content).await
                 })
             };
-            let stored = store.await.unwrap_or_else(|failed| Err(StoreError::Unsure(std::io::Error::other(failed))));
+            let stored = store
+                .await
+                .unwrap_or_else(|failed| Err(StoreError::Unsure(std::io::Error::other(failed))));
             let is_last = stored.is_ok() && parts.headers.contains_key(LAST);
             // Said only where the server would hang up otherwise: elsewhere it costs octets and changes nothing.
             let offers = is_last && has_something_to_say(inbox);
             if is_last {
-                course.send_modify(|course| course.end = if offers { End::Offered } else { End::Last });
+                course.send_modify(|course| {
+                    course.end = if offers { End::Offered } else { End::Last }
+                });
             }
             drop(under_way);
             if course.borrow().is_over() {
@@ -343,7 +372,8 @@ async fn answer(
                 Ok(stored) => offer(receipt(stored, is_lingering), offers),
                 Err(error) => {
                     // The server hears what is wrong; what the operating system says of it is for who looks after this machine.
-                    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                    let source =
+                        std::error::Error::source(&error).map(|source| format!(": {source}"));
                     let reason = format!("{error}{}", source.unwrap_or_default());
                     note_refusal(course, &parts, refusal(&error), &reason);
                     say(refusal(&error), &error.to_string())
@@ -352,7 +382,13 @@ async fn answer(
         }
         (&Method::POST, "/nothing-more") => {
             let offers = has_something_to_say(inbox);
-            course.send_modify(|course| course.end = if offers { End::Offered } else { End::NothingMore });
+            course.send_modify(|course| {
+                course.end = if offers {
+                    End::Offered
+                } else {
+                    End::NothingMore
+                }
+            });
             if course.borrow().is_over() {
                 inbox.complete();
             }
@@ -383,16 +419,27 @@ fn has_something_to_say(inbox: &Arc<impl Inbox>) -> bool {
 
 fn offer(mut response: Answer, offers: bool) -> Answer {
     if offers {
-        response.headers_mut().insert(OUTBOX, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(OUTBOX, HeaderValue::from_static("1"));
     }
     response
 }
 
 /// The server's word about an item: taken, or refused.
 fn settle(inbox: &Arc<impl Inbox>, parts: &Parts) -> Answer {
-    let Some(outbox) = inbox.outbox() else { return say(StatusCode::NOT_FOUND, "") };
-    let Ok(id) = parts.uri.path()["/outbox/".len()..].parse() else { return say(StatusCode::BAD_REQUEST, "") };
-    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(outbox) = inbox.outbox() else {
+        return say(StatusCode::NOT_FOUND, "");
+    };
+    let Ok(id) = parts.uri.path()["/outbox/".len()..].parse() else {
+        return say(StatusCode::BAD_REQUEST, "");
+    };
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let answer = if parts.method == Method::DELETE {
         ItemAnswer::Accepted
     } else {
@@ -400,7 +447,10 @@ fn settle(inbox: &Arc<impl Inbox>, parts: &Parts) -> Answer {
             return say(StatusCode::BAD_REQUEST, "refused is missing or no status");
         };
         let reason = text(REASON).map(|reason| percent_decode_str(reason).decode_utf8_lossy());
-        ItemAnswer::Refused { status, reason: reason.unwrap_or_default().into_owned() }
+        ItemAnswer::Refused {
+            status,
+            reason: reason.unwrap_or_default().into_owned(),
+        }
     };
     match outbox.settle(id, answer) {
         Ok(()) => say(StatusCode::NO_CONTENT, ""),
@@ -420,7 +470,12 @@ fn refusal(error: &StoreError) -> StatusCode {
     }
 }
 
-fn refuse(course: &watch::Sender<Course>, request: &Parts, status: StatusCode, reason: &str) -> Answer {
+fn refuse(
+    course: &watch::Sender<Course>,
+    request: &Parts,
+    status: StatusCode,
+    reason: &str,
+) -> Answer {
     note_refusal(course, request, status, reason);
     say(status, reason)
 }
@@ -432,10 +487,21 @@ fn note_refusal(course: &watch::Sender<Course>, request: &Parts, status: StatusC
         count = course.refused;
         false // nobody waits for that
     });
-    let (method, path) = (&request.method, request.uri.path().get(..PATH_LOGGED_MAX).unwrap_or(request.uri.path()));
+    let (method, path) = (
+        &request.method,
+        request
+            .uri
+            .path()
+            .get(..PATH_LOGGED_MAX)
+            .unwrap_or(request.uri.path()),
+    );
     match count {
-        ..REFUSALS_LOGGED_MAX => tracing::warn!(%method, path, status = status.as_u16(), reason, "refused"),
-        REFUSALS_LOGGED_MAX => tracing::warn!(%method, path, "refused; more of this session are not logged"),
+        ..REFUSALS_LOGGED_MAX => {
+            tracing::warn!(%method, path, status = status.as_u16(), reason, "refused")
+        }
+        REFUSALS_LOGGED_MAX => {
+            tracing::warn!(%method, path, "refused; more of this session are not logged")
+        }
         _ => {}
     }
 }
@@ -453,7 +519,13 @@ fn tell(progress: Progress) -> Answer {
     if let Some((offset, digest)) = part {
         fields.insert(UPLOAD_OFFSET, offset.into());
         if let Some(digest) = digest {
-            fields.insert(CONTENT_DIGEST, digest.to_header().parse().expect("base64 is valid in a field"));
+            fields.insert(
+                CONTENT_DIGEST,
+                digest
+                    .to_header()
+                    .parse()
+                    .expect("base64 is valid in a field"),
+            );
         }
     }
     response
@@ -465,41 +537,67 @@ fn receipt(stored: Stored, is_lingering: bool) -> Answer {
         Stored::Before => say(StatusCode::OK, ""),
     };
     if is_lingering {
-        receipt.headers_mut().insert(LINGERS, HeaderValue::from_static("1"));
+        receipt
+            .headers_mut()
+            .insert(LINGERS, HeaderValue::from_static("1"));
     }
     receipt
 }
 
 fn enrol(enrolment: Option<&Enrolment>, proved: &Proved) -> Answer {
     match enrolment {
-        Some(Enrolment { secret, key }) => say(StatusCode::OK, &secret.prove(proved, *key).to_string()),
-        None => say(StatusCode::NOT_FOUND, "this terminal holds no enrolment secret; enrol it with a bundle"),
+        Some(Enrolment { secret, key }) => {
+            say(StatusCode::OK, &secret.prove(proved, *key).to_string())
+        }
+        None => say(
+            StatusCode::NOT_FOUND,
+            "this terminal holds no enrolment secret; enrol it with a bundle",
+        ),
     }
 }
 
-async fn keep_server_keys(inbox: &impl Inbox, proved: &Proved, request: Request<Incoming>) -> Answer {
-    let body = Limited::new(request.into_body(), SERVER_KEYS_OCTETS_MAX).collect().await;
-    let text = body.ok().and_then(|body| String::from_utf8(body.to_bytes().into()).ok()).unwrap_or_default();
+async fn keep_server_keys(
+    inbox: &impl Inbox,
+    proved: &Proved,
+    request: Request<Incoming>,
+) -> Answer {
+    let body = Limited::new(request.into_body(), SERVER_KEYS_OCTETS_MAX)
+        .collect()
+        .await;
+    let text = body
+        .ok()
+        .and_then(|body| String::from_utf8(body.to_bytes().into()).ok())
+        .unwrap_or_default();
     let keys = match text.parse::<ServerKeyList>() {
         Ok(keys) => keys,
         Err(error) => return say(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     // Who leaves out the key in its hand would lock itself out, or has made a mistake.
     if !keys.keys().contains(&proved.peer) {
-        return say(StatusCode::BAD_REQUEST, "the key that the server is proved by is not among them");
+        return say(
+            StatusCode::BAD_REQUEST,
+            "the key that the server is proved by is not among them",
+        );
     }
     match inbox.keep_server_keys(&keys) {
         Ok(true) => say(StatusCode::NO_CONTENT, ""),
-        Ok(false) => say(StatusCode::NOT_FOUND, "this terminal keeps no keys that it is told"),
+        Ok(false) => say(
+            StatusCode::NOT_FOUND,
+            "this terminal keeps no keys that it is told",
+        ),
         Err(error) => say(StatusCode::INSUFFICIENT_STORAGE, &error.to_string()),
     }
 }
 
 fn say(status: StatusCode, text: &str) -> Answer {
-    let mut response = Response::new(Either::Left(Full::new(Bytes::copy_from_slice(text.as_bytes()))));
+    let mut response = Response::new(Either::Left(Full::new(Bytes::copy_from_slice(
+        text.as_bytes(),
+    ))));
     *response.status_mut() = status;
     // What this terminal unpacks (RFC 7694 §3); an octet or so from the second answer on.
-    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ZSTD));
+    response
+        .headers_mut()
+        .insert(ACCEPT_ENCODING, HeaderValue::from_static(ZSTD));
     response
 }
 

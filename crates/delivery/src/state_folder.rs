@@ -9,7 +9,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -56,7 +58,10 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 fn shown(holder: Option<u32>) -> String {
-    holder.map_or_else(|| "another process".to_owned(), |process| format!("process {process}"))
+    holder.map_or_else(
+        || "another process".to_owned(),
+        |process| format!("process {process}"),
+    )
 }
 
 impl StateLock {
@@ -81,7 +86,10 @@ impl StateLock {
         name: &str,
         lock: impl Fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Self, StateFolderError> {
-        let failed = |source| StateFolderError::Folder { path: folder.to_owned(), source };
+        let failed = |source| StateFolderError::Folder {
+            path: folder.to_owned(),
+            source,
+        };
         private_folder(folder).map_err(failed)?;
         let path = folder.join(format!("{name}.lock"));
         let mut file = OpenOptions::new()
@@ -96,13 +104,18 @@ impl StateLock {
         match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StateFolderError::Held { path: folder.to_owned(), holder: holder(&file) });
+                return Err(StateFolderError::Held {
+                    path: folder.to_owned(),
+                    holder: holder(&file),
+                });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         // For whoever meets the lock. Sharers overwrite each other: any of them will do.
         let noted = file.rewind().and_then(|()| file.set_len(0));
-        noted.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        noted
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(failed)?;
         Ok(Self { _file: file })
     }
 }
@@ -110,7 +123,9 @@ impl StateLock {
 /// The process that a lock file names.
 fn holder(file: &File) -> Option<u32> {
     let mut text = String::new();
-    file.take(HOLDER_OCTETS_MAX).read_to_string(&mut text).ok()?;
+    file.take(HOLDER_OCTETS_MAX)
+        .read_to_string(&mut text)
+        .ok()?;
     text.trim().parse().ok()
 }
 
@@ -119,7 +134,10 @@ fn holder(file: &File) -> Option<u32> {
 /// # Errors
 /// The operating system's: no such place, or somebody else's folder.
 pub fn private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     close_to_others(folder, 0o700)
 }
 
@@ -147,8 +165,13 @@ mod tests {
     fn a_state_folder_is_used_by_one_process_and_says_by_which() {
         let folder = tempfile::tempdir().unwrap();
         let lock = StateLock::alone(folder.path(), "server").unwrap();
-        for second in [StateLock::alone(folder.path(), "server"), StateLock::shared(folder.path(), "server")] {
-            let Err(StateFolderError::Held { holder, .. }) = second else { panic!("{second:?}") };
+        for second in [
+            StateLock::alone(folder.path(), "server"),
+            StateLock::shared(folder.path(), "server"),
+        ] {
+            let Err(StateFolderError::Held { holder, .. }) = second else {
+                panic!("{second:?}")
+            };
             assert_eq!(holder, Some(std::process::id()));
         }
         let _other = StateLock::alone(folder.path(), "terminal").unwrap();
@@ -160,7 +183,10 @@ mod tests {
     fn sharers_keep_out_only_who_would_be_alone() {
         let folder = tempfile::tempdir().unwrap();
         let shared = [(); 2].map(|()| StateLock::shared(folder.path(), "terminal").unwrap());
-        assert!(matches!(StateLock::alone(folder.path(), "terminal"), Err(StateFolderError::Held { .. })));
+        assert!(matches!(
+            StateLock::alone(folder.path(), "terminal"),
+            Err(StateFolderError::Held { .. })
+        ));
         drop(shared);
         StateLock::alone(folder.path(), "terminal").unwrap();
     }
@@ -184,7 +210,10 @@ mod tests {
         let target = folder.path().join("target");
         fs::write(&target, "precious").unwrap();
         std::os::unix::fs::symlink(&target, folder.path().join("server.lock")).unwrap();
-        assert!(matches!(StateLock::alone(folder.path(), "server"), Err(StateFolderError::Folder { .. })));
+        assert!(matches!(
+            StateLock::alone(folder.path(), "server"),
+            Err(StateFolderError::Folder { .. })
+        ));
         assert_eq!(fs::read(&target).unwrap(), b"precious");
     }
 }

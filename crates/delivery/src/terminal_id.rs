@@ -57,7 +57,13 @@ mod tests {
         let id = TerminalId::from_octets(*b"\x00\x10\x83\xff\xfe\x01\x02\x03");
         assert_eq!(id.to_string().len(), 11);
         assert_eq!(id.to_string().parse(), Ok(id));
-        for text in ["", "AAAAAAAAAA", "AAAAAAAAAAAA", "AAAAAAAAAA=", "AAAA AAAAAA"] {
+        for text in [
+            "",
+            "AAAAAAAAAA",
+            "AAAAAAAAAAAA",
+            "AAAAAAAAAA=",
+            "AAAA AAAAAA",
+        ] {
             assert_eq!(text.parse::<TerminalId>(), Err(TerminalIdError), "{text:?}");
         }
     }

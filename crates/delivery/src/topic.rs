@@ -33,8 +33,13 @@ pub enum TopicError {
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {
-    let is_text = !text.is_empty() && text.len() <= TOPIC_OCTETS_MAX && !text.contains(shown::is_harmful);
-    if is_text { Ok(()) } else { Err(TopicError::Text) }
+    let is_text =
+        !text.is_empty() && text.len() <= TOPIC_OCTETS_MAX && !text.contains(shown::is_harmful);
+    if is_text {
+        Ok(())
+    } else {
+        Err(TopicError::Text)
+    }
 }
 
 impl FromStr for Topic {
@@ -42,7 +47,11 @@ impl FromStr for Topic {
 
     fn from_str(text: &str) -> Result<Self, TopicError> {
         check_text(text)?;
-        if text.contains(['+', '#']) { Err(TopicError::Wildcard) } else { Ok(Self(text.into())) }
+        if text.contains(['+', '#']) {
+            Err(TopicError::Wildcard)
+        } else {
+            Ok(Self(text.into()))
+        }
     }
 }
 
@@ -53,7 +62,9 @@ impl FromStr for TopicFilter {
         check_text(text)?;
         let mut levels = text.split('/').peekable();
         while let Some(level) = levels.next() {
-            let is_level = !level.contains(['+', '#']) || level == "+" || (level == "#" && levels.peek().is_none());
+            let is_level = !level.contains(['+', '#'])
+                || level == "+"
+                || (level == "#" && levels.peek().is_none());
             if !is_level {
                 return Err(TopicError::Filter);
             }
@@ -135,7 +146,10 @@ mod tests {
             ("+/load", "$SYS/load", false),
             ("$SYS/#", "$SYS/load", true),
         ] {
-            let found = filter.parse::<TopicFilter>().unwrap().matches(&topic.parse().unwrap());
+            let found = filter
+                .parse::<TopicFilter>()
+                .unwrap()
+                .matches(&topic.parse().unwrap());
             assert_eq!(found, is_meant, "{filter} and {topic}");
         }
     }
@@ -164,13 +178,27 @@ mod tests {
 
     #[test]
     fn what_is_no_topic_or_filter_is_refused() {
-        for text in ["", "a\nb", &"a".repeat(201), "level/\u{202e}hgih", "a\u{2028}b"] {
+        for text in [
+            "",
+            "a\nb",
+            &"a".repeat(201),
+            "level/\u{202e}hgih",
+            "a\u{2028}b",
+        ] {
             assert_eq!(text.parse::<Topic>(), Err(TopicError::Text), "{text:?}");
-            assert_eq!(text.parse::<TopicFilter>(), Err(TopicError::Text), "{text:?}");
+            assert_eq!(
+                text.parse::<TopicFilter>(),
+                Err(TopicError::Text),
+                "{text:?}"
+            );
         }
         assert_eq!("a/+".parse::<Topic>(), Err(TopicError::Wildcard));
         for text in ["a+", "#/a", "a/b#", "a/#/b"] {
-            assert_eq!(text.parse::<TopicFilter>(), Err(TopicError::Filter), "{text:?}");
+            assert_eq!(
+                text.parse::<TopicFilter>(),
+                Err(TopicError::Filter),
+                "{text:?}"
+            );
         }
     }
 }

@@ -19,8 +19,14 @@ use tokio::{
 const RATE: u32 = 33_600;
 
 fn main() {
-    let calls = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let calls = std::env::args()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2000);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     runtime.expect("a runtime").block_on(measure(calls));
 }
 
@@ -33,13 +39,23 @@ async fn measure(calls: usize) {
     let running = Running::start(config).await.expect("it starts");
     let mut ends = JoinSet::new();
     for call in 0..calls {
-        let stream = |station: usize| running.station_stream(&station.to_string()).expect("a station");
+        let stream = |station: usize| {
+            running
+                .station_stream(&station.to_string())
+                .expect("a station")
+        };
         let (mut caller, mut called) = (stream(2 * call), stream(2 * call + 1));
         ends.spawn(async move {
             called.write_all(b"ATE0S0=1\r").await.expect("a port");
             hear(&mut called, b"OK\r\n").await;
-            caller.write_all(format!("ATE0D{}\r", 2 * call + 1).as_bytes()).await.expect("a port");
-            tokio::join!(hear(&mut caller, b"CONNECT 33600\r\n"), hear(&mut called, b"CONNECT 33600\r\n"));
+            caller
+                .write_all(format!("ATE0D{}\r", 2 * call + 1).as_bytes())
+                .await
+                .expect("a port");
+            tokio::join!(
+                hear(&mut caller, b"CONNECT 33600\r\n"),
+                hear(&mut called, b"CONNECT 33600\r\n")
+            );
             [caller, called]
         });
     }
@@ -88,7 +104,11 @@ async fn receive(mut reader: ReadHalf<DuplexStream>, end: Instant) -> f64 {
     while let Ok(count @ 1..) = reader.read(&mut buffer).await {
         last = Instant::now();
         // What comes first marks the start, so it does not count.
-        octets += if first.replace(first.unwrap_or(last)).is_some() { count } else { 0 };
+        octets += if first.replace(first.unwrap_or(last)).is_some() {
+            count
+        } else {
+            0
+        };
         if last >= end {
             break;
         }
@@ -100,7 +120,12 @@ async fn receive(mut reader: ReadHalf<DuplexStream>, end: Instant) -> f64 {
 fn processor_seconds() -> f64 {
     let used = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Fields 14 and 15, after the name in brackets; in hundredths of a second on every Linux there is.
-    let fields: Vec<f64> =
-        used.rsplit(')').next().unwrap_or_default().split(' ').filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<f64> = used
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .filter_map(|field| field.parse().ok())
+        .collect();
     fields.iter().skip(10).take(2).sum::<f64>() / 100.0
 }

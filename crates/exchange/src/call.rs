@@ -89,7 +89,10 @@ pub(crate) struct Circuits {
 
 impl Circuits {
     pub(crate) fn new(circuit: impl Fn(Side) -> Circuit) -> Self {
-        Self { from_caller: circuit(Side::Caller), from_called: circuit(Side::Called) }
+        Self {
+            from_caller: circuit(Side::Caller),
+            from_called: circuit(Side::Called),
+        }
     }
 
     /// The direction that leaves from `side`.
@@ -136,7 +139,11 @@ impl Circuits {
 
 impl Call {
     pub(crate) fn side(&self, station: StationId) -> Side {
-        if station == self.caller { Side::Caller } else { Side::Called }
+        if station == self.caller {
+            Side::Caller
+        } else {
+            Side::Called
+        }
     }
 
     pub(crate) fn station(&self, side: Side) -> StationId {
@@ -163,7 +170,10 @@ impl Call {
             Phase::Ringing | Phase::Training | Phase::Releasing { .. } => idle,
         };
         let (carried, circuit) = circuits.hang_up(side, now);
-        self.phase = Phase::Releasing { to: side.other(), circuit: Box::new(circuit) };
+        self.phase = Phase::Releasing {
+            to: side.other(),
+            circuit: Box::new(circuit),
+        };
         carried
     }
 }
@@ -187,12 +197,17 @@ impl Call {
         ending: Ending,
         wall: impl Fn(Instant) -> Timestamp,
     ) -> CallRecord {
-        let answered_for = self.answered.map(|answered| ending.at.saturating_duration_since(answered));
+        let answered_for = self
+            .answered
+            .map(|answered| ending.at.saturating_duration_since(answered));
         CallRecord {
             id,
             caller,
             called: self.dialled.clone(),
-            presented: self.presented.as_ref().map(|presented| presented.number.shown().to_owned()),
+            presented: self
+                .presented
+                .as_ref()
+                .map(|presented| presented.number.shown().to_owned()),
             placed: wall(self.placed),
             answered: self.answered.map(&wall),
             connected: self.connected.map(&wall),

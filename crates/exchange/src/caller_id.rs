@@ -76,7 +76,9 @@ impl CallerId {
         }
         let mut packet = vec![MDMF, u8::try_from(body.len()).unwrap_or(u8::MAX)];
         packet.append(&mut body);
-        let sum = packet.iter().fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
+        let sum = packet
+            .iter()
+            .fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
         packet.push(sum.wrapping_neg());
         packet.iter().map(|octet| format!("{octet:02X}")).collect()
     }
@@ -103,7 +105,12 @@ mod tests {
     use super::*;
 
     fn caller(number: Presented, name: Option<&str>) -> CallerId {
-        CallerId { date: "1122".into(), time: "1930".into(), number, name: name.map(str::to_owned) }
+        CallerId {
+            date: "1122".into(),
+            time: "1930".into(),
+            number,
+            name: name.map(str::to_owned),
+        }
     }
 
     /// These two packets were decoded by minimodem 0.24 and spandsp, as `1122 1930 0661234567 PUSH SERVER` and as
@@ -113,7 +120,10 @@ mod tests {
         let known = caller(Presented::Number("0661234567".into()), Some("PUSH SERVER"));
         let wanted = "802301083131323231393330020A30363631323334353637070B505553482053455256455264";
         assert_eq!(known.unformatted(), wanted);
-        assert_eq!(caller(Presented::Withheld, None).unformatted(), "80100108313132323139333004015008015026");
+        assert_eq!(
+            caller(Presented::Withheld, None).unformatted(),
+            "80100108313132323139333004015008015026"
+        );
     }
 
     #[test]
@@ -121,14 +131,26 @@ mod tests {
         let number = |text: &str| caller(Presented::Number(text.into()), None).clip();
         assert_eq!(number("+4930123"), "+CLIP: \"+4930123\",145,\"\",0,\"\",0");
         assert_eq!(number("0661234"), "+CLIP: \"0661234\",129,\"\",0,\"\",0");
-        assert_eq!(caller(Presented::Withheld, None).clip(), "+CLIP: \"\",128,\"\",0,\"\",1");
-        assert_eq!(caller(Presented::Unavailable, None).clip(), "+CLIP: \"\",128,\"\",0,\"\",2");
+        assert_eq!(
+            caller(Presented::Withheld, None).clip(),
+            "+CLIP: \"\",128,\"\",0,\"\",1"
+        );
+        assert_eq!(
+            caller(Presented::Unavailable, None).clip(),
+            "+CLIP: \"\",128,\"\",0,\"\",2"
+        );
     }
 
     #[test]
     fn equals_signs_stand_free_or_tight() {
         let caller = caller(Presented::Unavailable, Some("PAY PHONE"));
-        assert_eq!(caller.formatted(false), ["DATE = 1122", "TIME = 1930", "NMBR = O", "NAME = PAY PHONE"]);
-        assert_eq!(caller.formatted(true), ["DATE=1122", "TIME=1930", "NMBR=O", "NAME=PAY PHONE"]);
+        assert_eq!(
+            caller.formatted(false),
+            ["DATE = 1122", "TIME = 1930", "NMBR = O", "NAME = PAY PHONE"]
+        );
+        assert_eq!(
+            caller.formatted(true),
+            ["DATE=1122", "TIME=1930", "NMBR=O", "NAME=PAY PHONE"]
+        );
     }
 }

@@ -85,7 +85,8 @@ struct Chunk {
 
 impl Circuit {
     pub(crate) fn new(shape: LineShape) -> Self {
-        let chunk_octets = u128::from(shape.rate) * CHUNK_TIME.as_nanos() / (BITS_PER_OCTET * 1_000_000_000);
+        let chunk_octets =
+            u128::from(shape.rate) * CHUNK_TIME.as_nanos() / (BITS_PER_OCTET * 1_000_000_000);
         Self {
             shape,
             chunk_octets_max: usize::try_from(chunk_octets).unwrap_or(usize::MAX).max(1),
@@ -143,20 +144,32 @@ impl Circuit {
             self.sending = None;
             return false;
         }
-        let mut octets: Vec<u8> = self.waiting.drain(..self.waiting.len().min(self.chunk_octets_max)).collect();
+        let mut octets: Vec<u8> = self
+            .waiting
+            .drain(..self.waiting.len().min(self.chunk_octets_max))
+            .collect();
         let (stretch_start, octets_before) =
             unbroken.map_or((now, 0), |chunk| (chunk.stretch_start, chunk.octets_after));
         let octets_after = octets_before + octets.len() as u64;
         let end = stretch_start + self.line_time(octets_after);
         self.carried += octets.len() as u64;
         if self.shape.has_echo {
-            self.echoes.push_back((end + self.shape.delay * 2, octets.clone()));
+            self.echoes
+                .push_back((end + self.shape.delay * 2, octets.clone()));
         }
         self.noise.disturb(&mut octets);
         let at = end + self.shape.delay + self.noise.up_to(self.shape.jitter);
-        let at = self.in_flight.back().map_or(at, |(before, _)| at.max(*before));
+        let at = self
+            .in_flight
+            .back()
+            .map_or(at, |(before, _)| at.max(*before));
         self.in_flight.push_back((at, Arrival::Octets(octets)));
-        self.sending = Some(Chunk { stretch_start, octets_before, octets_after, end });
+        self.sending = Some(Chunk {
+            stretch_start,
+            octets_before,
+            octets_after,
+            end,
+        });
         true
     }
 
@@ -171,13 +184,19 @@ impl Circuit {
 
     /// Takes what has come back to the sender by `now`.
     pub(crate) fn echoed(&mut self, now: Instant) -> Option<Vec<u8>> {
-        self.echoes.pop_front_if(|(at, _)| *at <= now).map(|(_, octets)| octets)
+        self.echoes
+            .pop_front_if(|(at, _)| *at <= now)
+            .map(|(_, octets)| octets)
     }
 
     /// When [`Circuit::send`] or [`Circuit::arrived`] will next have something to do. A chunk that has left can wait a
     /// little for another's arrival: one wake serves both, and being late costs no line time.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let grace = if self.in_flight.len() > 1 { CHUNK_TIME } else { Duration::ZERO };
+        let grace = if self.in_flight.len() > 1 {
+            CHUNK_TIME
+        } else {
+            Duration::ZERO
+        };
         let leaves = self.sending.map(|chunk| chunk.end + grace);
         let arrives = self.in_flight.front().map(|(at, _)| *at);
         let echoes = self.echoes.front().map(|(at, _)| *at);
@@ -198,12 +217,15 @@ impl Circuit {
                 *at = now + self.shape.delay;
             }
         }
-        self.in_flight.push_back((now + self.shape.delay, Arrival::CarrierLoss));
+        self.in_flight
+            .push_back((now + self.shape.delay, Arrival::CarrierLoss));
     }
 
     /// Nothing is on the line or on its way to it.
     pub(crate) fn is_idle(&self, now: Instant) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_empty() && self.sending.is_none_or(|chunk| chunk.end <= now)
+        self.waiting.is_empty()
+            && self.in_flight.is_empty()
+            && self.sending.is_none_or(|chunk| chunk.end <= now)
     }
 
     pub(crate) fn carried(&self) -> u64 {
@@ -211,12 +233,14 @@ impl Circuit {
     }
 
     fn line_time(&self, octets: u64) -> Duration {
-        let nanos = u128::from(octets) * BITS_PER_OCTET * 1_000_000_000 / u128::from(self.shape.rate);
+        let nanos =
+            u128::from(octets) * BITS_PER_OCTET * 1_000_000_000 / u128::from(self.shape.rate);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn octets_by(&self, elapsed: Duration) -> u64 {
-        let octets = elapsed.as_nanos() * u128::from(self.shape.rate) / (BITS_PER_OCTET * 1_000_000_000);
+        let octets =
+            elapsed.as_nanos() * u128::from(self.shape.rate) / (BITS_PER_OCTET * 1_000_000_000);
         u64::try_from(octets).unwrap_or(u64::MAX)
     }
 }
@@ -227,7 +251,15 @@ mod tests {
 
     fn circuit(rate: u32, delay: Duration, buffer_octets_max: usize) -> Circuit {
         let (jitter, bit_error_rate, has_echo, seed) = (Duration::ZERO, 0.0, false, 0);
-        Circuit::new(LineShape { rate, delay, jitter, bit_error_rate, has_echo, buffer_octets_max, seed })
+        Circuit::new(LineShape {
+            rate,
+            delay,
+            jitter,
+            bit_error_rate,
+            has_echo,
+            buffer_octets_max,
+            seed,
+        })
     }
 
     fn all_arrived(circuit: &mut Circuit) -> Vec<(Instant, Arrival)> {
@@ -248,7 +280,13 @@ mod tests {
         assert_eq!(circuit.offer(b"x", start), 1);
         circuit.send(false, start);
         let arrivals = all_arrived(&mut circuit);
-        assert_eq!(arrivals, [(start + Duration::from_millis(61), Arrival::Octets(b"x".to_vec()))]);
+        assert_eq!(
+            arrivals,
+            [(
+                start + Duration::from_millis(61),
+                Arrival::Octets(b"x".to_vec())
+            )]
+        );
     }
 
     #[test]
@@ -271,7 +309,13 @@ mod tests {
         let cut = start + Duration::from_micros(4500);
         circuit.lose_carrier(cut);
         let at = cut + Duration::from_millis(60);
-        assert_eq!(all_arrived(&mut circuit), [(at, Arrival::Octets(b"0123".to_vec())), (at, Arrival::CarrierLoss)]);
+        assert_eq!(
+            all_arrived(&mut circuit),
+            [
+                (at, Arrival::Octets(b"0123".to_vec())),
+                (at, Arrival::CarrierLoss)
+            ]
+        );
         assert_eq!(circuit.carried(), 4);
     }
 
@@ -282,7 +326,11 @@ mod tests {
         circuit.offer(&[0; 40], start);
         circuit.send(false, start);
         circuit.send(false, start + Duration::from_millis(23));
-        assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(20)), "the first chunk is due");
+        assert_eq!(
+            circuit.next_at(),
+            Some(start + Duration::from_millis(20)),
+            "the first chunk is due"
+        );
         assert!(circuit.arrived(start + Duration::from_millis(20)).is_some());
         assert_eq!(circuit.next_at(), Some(start + Duration::from_millis(40)));
     }
@@ -298,7 +346,10 @@ mod tests {
         circuit.offer(b"x", idle);
         circuit.send(false, idle);
         let last = all_arrived(&mut circuit).pop();
-        assert_eq!(last.map(|(at, _)| at - start), Some(Duration::from_millis(45 + 1 + 60)));
+        assert_eq!(
+            last.map(|(at, _)| at - start),
+            Some(Duration::from_millis(45 + 1 + 60))
+        );
     }
 
     #[test]

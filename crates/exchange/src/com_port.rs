@@ -99,7 +99,11 @@ impl ComPort {
     }
 
     fn ask(&mut self, verb: Verb, option: u8) {
-        let sides = if verb == Verb::Will { &mut self.ours } else { &mut self.theirs };
+        let sides = if verb == Verb::Will {
+            &mut self.ours
+        } else {
+            &mut self.theirs
+        };
         sides.entry(option).or_default().is_asked = true;
         write_negotiation(verb, option, &mut self.answers);
     }
@@ -111,7 +115,10 @@ impl ComPort {
             match heard {
                 Heard::Data(data) => orders.push(Order::Data(data)),
                 Heard::Negotiation(verb, option) => self.negotiate(verb, option),
-                Heard::Subnegotiation { option: COM_PORT, body } => self.command(&body, &mut orders),
+                Heard::Subnegotiation {
+                    option: COM_PORT,
+                    body,
+                } => self.command(&body, &mut orders),
                 Heard::Subnegotiation { .. } => {}
             }
         }
@@ -188,7 +195,9 @@ impl ComPort {
     }
 
     fn answer(&mut self, command: u8, value: &[u8]) {
-        let body: Vec<_> = std::iter::once(command + FROM_SERVER).chain(value.iter().copied()).collect();
+        let body: Vec<_> = std::iter::once(command + FROM_SERVER)
+            .chain(value.iter().copied())
+            .collect();
         write_subnegotiation(COM_PORT, &body, &mut self.answers);
     }
 
@@ -260,7 +269,11 @@ impl ComPort {
                 self.outbound_flow
             }
             4..=6 => {
-                self.is_break = if wanted == 4 { self.is_break } else { wanted == 5 };
+                self.is_break = if wanted == 4 {
+                    self.is_break
+                } else {
+                    wanted == 5
+                };
                 on_or_off(self.is_break, 5)
             }
             7..=9 => {
@@ -300,7 +313,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OFF: Signals = Signals { carrier: false, ring: false };
+    const OFF: Signals = Signals {
+        carrier: false,
+        ring: false,
+    };
 
     /// A connection on which both have agreed on everything, and whose answers so far are forgotten.
     fn agreed() -> ComPort {
@@ -321,7 +337,10 @@ mod tests {
     }
 
     fn answer(body: &[u8]) -> Vec<Heard> {
-        vec![Heard::Subnegotiation { option: COM_PORT, body: body.to_vec() }]
+        vec![Heard::Subnegotiation {
+            option: COM_PORT,
+            body: body.to_vec(),
+        }]
     }
 
     #[test]
@@ -345,20 +364,40 @@ mod tests {
             (&[11, 255], &[111, 255]),
         ] {
             let (orders, heard) = ask(&mut port, asked);
-            assert_eq!((orders, &heard[..1]), (vec![], &answer(answered)[..]), "{asked:?}");
+            assert_eq!(
+                (orders, &heard[..1]),
+                (vec![], &answer(answered)[..]),
+                "{asked:?}"
+            );
         }
     }
 
     #[test]
     fn dtr_rts_and_flow_control_are_orders() {
         let mut port = agreed();
-        assert_eq!(ask(&mut port, &[5, 9]), (vec![Order::Dtr(false)], answer(&[105, 9])));
-        assert_eq!(ask(&mut port, &[5, 8]), (vec![Order::Dtr(true)], answer(&[105, 8])));
+        assert_eq!(
+            ask(&mut port, &[5, 9]),
+            (vec![Order::Dtr(false)], answer(&[105, 9]))
+        );
+        assert_eq!(
+            ask(&mut port, &[5, 8]),
+            (vec![Order::Dtr(true)], answer(&[105, 8]))
+        );
         assert_eq!(ask(&mut port, &[8]), (vec![Order::Ready(false)], vec![]));
         assert_eq!(ask(&mut port, &[5, 12]).0, [Order::Ready(false)]);
-        assert_eq!(ask(&mut port, &[9]), (vec![Order::Ready(false)], vec![]), "RTS is still off");
+        assert_eq!(
+            ask(&mut port, &[9]),
+            (vec![Order::Ready(false)], vec![]),
+            "RTS is still off"
+        );
         assert_eq!(ask(&mut port, &[5, 11]).0, [Order::Ready(true)]);
-        assert_eq!(ask(&mut port, &[12, 3]), (vec![Order::PurgeReceived, Order::PurgeSent], answer(&[112, 3])));
+        assert_eq!(
+            ask(&mut port, &[12, 3]),
+            (
+                vec![Order::PurgeReceived, Order::PurgeSent],
+                answer(&[112, 3])
+            )
+        );
     }
 
     #[test]
@@ -370,8 +409,14 @@ mod tests {
         };
         assert_eq!(told(&mut port, false, true), answer(&[107, RI | DSR | CTS]));
         assert_eq!(told(&mut port, false, true), []);
-        assert_eq!(told(&mut port, false, false), answer(&[107, RI_ENDED | DSR | CTS]));
-        assert_eq!(told(&mut port, true, false), answer(&[107, DCD | DCD_CHANGED | DSR | CTS]));
+        assert_eq!(
+            told(&mut port, false, false),
+            answer(&[107, RI_ENDED | DSR | CTS])
+        );
+        assert_eq!(
+            told(&mut port, true, false),
+            answer(&[107, DCD | DCD_CHANGED | DSR | CTS])
+        );
         ask(&mut port, &[11, RI]);
         assert_eq!(told(&mut port, false, false), []);
         assert_eq!(told(&mut port, false, true), answer(&[107, RI]));
@@ -381,7 +426,10 @@ mod tests {
     fn nothing_is_told_to_a_client_that_has_not_agreed_to_hear_it() {
         let mut port = ComPort::new(OFF);
         port.take_answers();
-        port.show(Signals { carrier: true, ring: false });
+        port.show(Signals {
+            carrier: true,
+            ring: false,
+        });
         assert!(port.take_answers().is_empty());
     }
 
@@ -396,7 +444,10 @@ mod tests {
         port.negotiate(Verb::Do, COM_PORT);
         port.negotiate(Verb::Do, 1);
         port.negotiate(Verb::Dont, 1);
-        let wanted = [Heard::Negotiation(Verb::Will, COM_PORT), Heard::Negotiation(Verb::Wont, 1)];
+        let wanted = [
+            Heard::Negotiation(Verb::Will, COM_PORT),
+            Heard::Negotiation(Verb::Wont, 1),
+        ];
         assert_eq!(Decoder::default().feed(&port.take_answers()), wanted);
     }
 

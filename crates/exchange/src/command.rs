@@ -139,7 +139,9 @@ impl CommandBody {
     /// The next command; `None` at the end of the line. Equipment of another flavour has other commands.
     pub(crate) fn next_command(&mut self, flavour: Flavour) -> Result<Option<Command>, Unknown> {
         while self.take_if(b' ') || self.take_if(b';') {}
-        let Some(letter) = self.take() else { return Ok(None) };
+        let Some(letter) = self.take() else {
+            return Ok(None);
+        };
         let command = match letter {
             b'E' => Command::Echo(self.flag()?),
             b'Q' => Command::Quiet(self.flag()?),
@@ -203,13 +205,19 @@ impl CommandBody {
         let mut number = 0_u32;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
             self.next += 1;
-            number = number.checked_mul(10).and_then(|tens| tens.checked_add((digit - b'0').into())).ok_or(Unknown)?;
+            number = number
+                .checked_mul(10)
+                .and_then(|tens| tens.checked_add((digit - b'0').into()))
+                .ok_or(Unknown)?;
         }
         Ok(number)
     }
 
     fn up_to(&mut self, max: u8) -> Result<u8, Unknown> {
-        u8::try_from(self.number()?).ok().filter(|number| *number <= max).ok_or(Unknown)
+        u8::try_from(self.number()?)
+            .ok()
+            .filter(|number| *number <= max)
+            .ok_or(Unknown)
     }
 
     /// The letter that was only looked at, and its number.
@@ -225,9 +233,10 @@ impl CommandBody {
     /// One of [`WITHOUT_EFFECT`], the sign before its letter already taken.
     fn without_effect(&mut self, sign: &str) -> Result<Command, Unknown> {
         let letter = self.take().ok_or(Unknown)?;
-        let known = WITHOUT_EFFECT
-            .iter()
-            .find(|(name, _)| name.strip_prefix(sign).is_some_and(|rest| rest.as_bytes() == [letter]));
+        let known = WITHOUT_EFFECT.iter().find(|(name, _)| {
+            name.strip_prefix(sign)
+                .is_some_and(|rest| rest.as_bytes() == [letter])
+        });
         let (_, max) = known.ok_or(Unknown)?;
         self.up_to(*max)?;
         Ok(Command::NoEffect)
@@ -289,13 +298,23 @@ mod tests {
             Command::CallerId(CallerIdForm::Formatted),
             Command::HangUp,
         ];
-        assert_eq!(commands("E0 q V1x4&c1&D2&K3S0=0+vcid=1;h0").as_deref(), Ok(&wanted[..]));
+        assert_eq!(
+            commands("E0 q V1x4&c1&D2&K3S0=0+vcid=1;h0").as_deref(),
+            Ok(&wanted[..])
+        );
     }
 
     #[test]
     fn a_dial_string_keeps_its_digits_and_drops_what_only_people_need() {
-        let dial = DialString { digits: "+49301234".into(), pauses: 2, is_voice: true };
-        assert_eq!(commands("DT +49 (30) 12-34,w,;"), Ok(vec![Command::Dial(dial)]));
+        let dial = DialString {
+            digits: "+49301234".into(),
+            pauses: 2,
+            is_voice: true,
+        };
+        assert_eq!(
+            commands("DT +49 (30) 12-34,w,;"),
+            Ok(vec![Command::Dial(dial)])
+        );
     }
 
     #[test]
@@ -326,9 +345,22 @@ mod tests {
 
     #[test]
     fn what_drivers_send_is_taken_without_effect() {
-        for line in ["B0", "L1M1", "W2", "&H1&R2&B1", "\\N3%C0", "\\V1", "\"H3", "&Q5&S0&W", "*C1"] {
+        for line in [
+            "B0",
+            "L1M1",
+            "W2",
+            "&H1&R2&B1",
+            "\\N3%C0",
+            "\\V1",
+            "\"H3",
+            "&Q5&S0&W",
+            "*C1",
+        ] {
             let commands = commands(line);
-            assert!(commands.is_ok_and(|all| all.iter().all(|one| *one == Command::NoEffect)), "{line}");
+            assert!(
+                commands.is_ok_and(|all| all.iter().all(|one| *one == Command::NoEffect)),
+                "{line}"
+            );
         }
     }
 }

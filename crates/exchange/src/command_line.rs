@@ -43,7 +43,11 @@ impl CommandLine {
         match &mut self.progress {
             Progress::Body { line, is_too_long } => {
                 if octet == end {
-                    let typed = if *is_too_long { Typed::TooLong } else { Typed::Line(std::mem::take(line)) };
+                    let typed = if *is_too_long {
+                        Typed::TooLong
+                    } else {
+                        Typed::Line(std::mem::take(line))
+                    };
                     self.progress = Progress::Noise;
                     return typed;
                 }
@@ -57,7 +61,10 @@ impl CommandLine {
                 }
             }
             Progress::Attention if octet.eq_ignore_ascii_case(&b't') => {
-                self.progress = Progress::Body { line: Vec::new(), is_too_long: false };
+                self.progress = Progress::Body {
+                    line: Vec::new(),
+                    is_too_long: false,
+                };
             }
             Progress::Attention if octet == b'/' => {
                 self.progress = Progress::Noise;
@@ -78,7 +85,10 @@ mod tests {
 
     fn last_typed(text: &str) -> Typed {
         let mut line = CommandLine::default();
-        text.bytes().map(|octet| line.type_octet(octet, b'\r', 8)).last().unwrap()
+        text.bytes()
+            .map(|octet| line.type_octet(octet, b'\r', 8))
+            .last()
+            .unwrap()
     }
 
     #[test]
@@ -88,6 +98,9 @@ mod tests {
         assert_eq!(last_typed("AXT\r"), Typed::Unfinished);
         assert_eq!(last_typed("ATX\x08E1\r"), Typed::Line(b"E1".to_vec()));
         assert_eq!(last_typed("a/"), Typed::Again);
-        assert_eq!(last_typed(&format!("AT{}\r", "E".repeat(256))), Typed::TooLong);
+        assert_eq!(
+            last_typed(&format!("AT{}\r", "E".repeat(256))),
+            Typed::TooLong
+        );
     }
 }

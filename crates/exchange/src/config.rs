@@ -177,11 +177,20 @@ impl FromStr for Tariff {
 fn checked<T>(text: &str, read: impl FnOnce(Keys<'_>) -> T) -> Result<T, ConfigError> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let problem = error.to_string().trim_end().to_owned();
-        ConfigError { faults: vec![Fault { key: String::new(), problem }] }
+        ConfigError {
+            faults: vec![Fault {
+                key: String::new(),
+                problem,
+            }],
+        }
     })?;
     let mut faults = Faults::default();
     let found = read(Keys::new(table, "", &mut faults));
-    if faults.0.is_empty() { Ok(found) } else { Err(ConfigError { faults: faults.0 }) }
+    if faults.0.is_empty() {
+        Ok(found)
+    } else {
+        Err(ConfigError { faults: faults.0 })
+    }
 }
 
 /// From one RING line to as much as a fast line needs.
@@ -200,8 +209,12 @@ fn read(mut keys: Keys<'_>) -> Config {
         delay: keys.time("delay").unwrap_or_default(),
         ring_cycle: keys.time("ring_cycle").unwrap_or(Duration::from_secs(6)),
         ring_time: keys.time("ring_time").unwrap_or(Duration::from_secs(2)),
-        caller_id_delay: keys.time("caller_id_delay").unwrap_or(Duration::from_millis(600)),
-        no_answer_after: keys.time("no_answer_after").unwrap_or(Duration::from_secs(60)),
+        caller_id_delay: keys
+            .time("caller_id_delay")
+            .unwrap_or(Duration::from_millis(600)),
+        no_answer_after: keys
+            .time("no_answer_after")
+            .unwrap_or(Duration::from_secs(60)),
         modem_buffer_octets: keys.number("modem_buffer", MODEM_BUFFERS).unwrap_or(512),
         seed: keys.number("seed", 0..=i64::MAX).unwrap_or_default(),
         records: keys.text("records").map(PathBuf::from),
@@ -213,7 +226,10 @@ fn read(mut keys: Keys<'_>) -> Config {
     if config.ring_cycle < RING_CYCLE_MIN {
         keys.fault("ring_cycle", "is shorter than 10 ms");
     } else if config.caller_id_delay >= config.ring_cycle {
-        keys.fault("caller_id_delay", "is not before the second ring (see ring_cycle)");
+        keys.fault(
+            "caller_id_delay",
+            "is not before the second ring (see ring_cycle)",
+        );
     }
     // A cycle can be set so short that the usual ring does not fit.
     config.ring_time = config.ring_time.min(config.ring_cycle / 2);
@@ -226,8 +242,14 @@ fn read(mut keys: Keys<'_>) -> Config {
         config.tariffs.insert(name, tariff);
     }
     for (name, tariff) in &config.tariffs {
-        for class in tariff.class_tariffs().filter(|class| !config.tariffs.contains_key(*class)) {
-            keys.faults.add(format!("tariff.{name}.class"), format!("there is no [tariff.{class}]"));
+        for class in tariff
+            .class_tariffs()
+            .filter(|class| !config.tariffs.contains_key(*class))
+        {
+            keys.faults.add(
+                format!("tariff.{name}.class"),
+                format!("there is no [tariff.{class}]"),
+            );
         }
     }
     let stations = keys.tables("station");
@@ -237,12 +259,17 @@ fn read(mut keys: Keys<'_>) -> Config {
     let mut taken = Taken::default();
     for (index, table) in stations.into_iter().enumerate() {
         let station = Keys::new(table, format!("station[{index}]."), keys.faults);
-        config.stations.extend(read_station(station, index, defaults.clone(), &mut taken));
+        config
+            .stations
+            .extend(read_station(station, index, defaults.clone(), &mut taken));
         let station = config.stations.last();
         if let Some(name) = station.and_then(|station| station.settings.tariff.as_ref())
             && !config.tariffs.contains_key(name)
         {
-            keys.faults.add(format!("station[{index}].tariff"), format!("there is no [tariff.{name}]"));
+            keys.faults.add(
+                format!("station[{index}].tariff"),
+                format!("there is no [tariff.{name}]"),
+            );
         }
     }
     keys.end();
@@ -257,16 +284,28 @@ struct Taken {
     addresses: BTreeMap<SocketAddr, String>,
 }
 
-fn read_station(mut keys: Keys<'_>, index: usize, mut settings: Settings, taken: &mut Taken) -> Option<StationConfig> {
+fn read_station(
+    mut keys: Keys<'_>,
+    index: usize,
+    mut settings: Settings,
+    taken: &mut Taken,
+) -> Option<StationConfig> {
     if !keys.has("number") {
         keys.fault("number", "is missing");
     }
-    let number = keys.text("number").and_then(|text| read_number(&mut keys, "number", &text, taken));
+    let number = keys
+        .text("number")
+        .and_then(|text| read_number(&mut keys, "number", &text, taken));
     let aliases = read_aliases(&mut keys, taken);
     settings.read(&mut keys);
     let port = read_port(&mut keys, index, taken);
     keys.end();
-    Some(StationConfig { number: number?, aliases, port: port?, settings })
+    Some(StationConfig {
+        number: number?,
+        aliases,
+        port: port?,
+        settings,
+    })
 }
 
 fn read_number(keys: &mut Keys<'_>, key: &str, text: &str, taken: &mut Taken) -> Option<Number> {
@@ -309,7 +348,10 @@ fn read_aliases(keys: &mut Keys<'_>, taken: &mut Taken) -> BTreeMap<Number, Ring
 }
 
 fn read_port(keys: &mut Keys<'_>, index: usize, taken: &mut Taken) -> Option<Port> {
-    let count = ["pty", "tcp", "rfc2217"].iter().filter(|key| keys.has(key)).count();
+    let count = ["pty", "tcp", "rfc2217"]
+        .iter()
+        .filter(|key| keys.has(key))
+        .count();
     let mut port = None;
     if let Some(path) = keys.text("pty").map(PathBuf::from) {
         if let Some(first) = taken.paths.insert(path.clone(), keys.name("pty")) {
@@ -318,14 +360,23 @@ fn read_port(keys: &mut Keys<'_>, index: usize, taken: &mut Taken) -> Option<Por
         port = Some(Port::Pty(path));
     }
     port = read_address(keys, "tcp", taken).map(Port::Tcp).or(port);
-    port = read_address(keys, "rfc2217", taken).map(Port::Rfc2217).or(port);
+    port = read_address(keys, "rfc2217", taken)
+        .map(Port::Rfc2217)
+        .or(port);
     let is_memory = keys.flag("memory") == Some(true);
     if is_memory {
         port = Some(Port::Memory);
     }
     if count + usize::from(is_memory) != 1 {
-        let problem = if count == 0 { "has no port" } else { "has more than one port" };
-        keys.faults.add(format!("station[{index}]"), format!("{problem}: set one of pty, tcp, rfc2217 and memory"));
+        let problem = if count == 0 {
+            "has no port"
+        } else {
+            "has more than one port"
+        };
+        keys.faults.add(
+            format!("station[{index}]"),
+            format!("{problem}: set one of pty, tcp, rfc2217 and memory"),
+        );
     }
     port
 }
@@ -354,7 +405,11 @@ impl Settings {
         let mut changed = self.clone();
         changed.read(&mut keys);
         keys.end();
-        if faults.0.is_empty() { Ok(changed) } else { Err(ConfigError { faults: faults.0 }) }
+        if faults.0.is_empty() {
+            Ok(changed)
+        } else {
+            Err(ConfigError { faults: faults.0 })
+        }
     }
 }
 
@@ -417,7 +472,9 @@ mod tests {
 
     #[test]
     fn keys_that_do_not_exist_or_are_of_another_kind_are_told_together() {
-        let told = faults("rates = 1\nrate = \"fast\"\n[[station]]\nnumber = 1\nmemory = true\nmodems = \"usr\"\n");
+        let told = faults(
+            "rates = 1\nrate = \"fast\"\n[[station]]\nnumber = 1\nmemory = true\nmodems = \"usr\"\n",
+        );
         let wanted = [
             "rate: must be a whole number",
             "station[0].number: must be text in quotes",
@@ -444,12 +501,20 @@ mod tests {
         .parse()
         .unwrap();
         let config = config.relative_to(Path::new("/etc/exchange"));
-        let [one, two] = config.stations() else { panic!("two stations") };
+        let [one, two] = config.stations() else {
+            panic!("two stations")
+        };
         assert_eq!(one.settings.training, Duration::from_secs(3));
         assert_eq!(one.port, Port::Pty("/etc/exchange/lines/one".into()));
         assert_eq!(two.settings.training, Duration::from_secs(12));
         assert_eq!(two.settings.presentation, crate::Presentation::None);
-        assert_eq!(config.records.as_deref(), Some(Path::new("/etc/exchange/calls.jsonl")));
-        assert_eq!((one.settings.rate_to, config.modem_buffer_octets), (33_600, 512));
+        assert_eq!(
+            config.records.as_deref(),
+            Some(Path::new("/etc/exchange/calls.jsonl"))
+        );
+        assert_eq!(
+            (one.settings.rate_to, config.modem_buffer_octets),
+            (33_600, 512)
+        );
     }
 }

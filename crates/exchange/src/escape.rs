@@ -19,11 +19,20 @@ const ESCAPES: usize = 3;
 impl Escape {
     /// Starts watching; the guard time also counts from here.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { last_octet_at: now, escapes_seen: 0 }
+        Self {
+            last_octet_at: now,
+            escapes_seen: 0,
+        }
     }
 
     /// Looks at octets on their way to the line. Returns when the sequence will be complete if no octet follows.
-    pub(crate) fn observe(&mut self, octets: &[u8], character: u8, guard: Duration, now: Instant) -> Option<Instant> {
+    pub(crate) fn observe(
+        &mut self,
+        octets: &[u8],
+        character: u8,
+        guard: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
         let silence = now.saturating_duration_since(self.last_octet_at);
         self.last_octet_at = now;
         let is_escape = octets.len() <= ESCAPES && octets.iter().all(|octet| *octet == character);
@@ -50,7 +59,12 @@ mod tests {
         let mut escape = Escape::new(start);
         let mut deadline = None;
         for (at, text) in typed {
-            deadline = escape.observe(text.as_bytes(), b'+', GUARD, start + Duration::from_millis(*at));
+            deadline = escape.observe(
+                text.as_bytes(),
+                b'+',
+                GUARD,
+                start + Duration::from_millis(*at),
+            );
         }
         deadline.is_some()
     }

@@ -42,5 +42,7 @@ pub use record::{Bill, CallId, CallRecord, EndedBy, Outcome};
 pub use settings::{CallerIdTiming, Flavour, Presentation, Settings};
 pub use shell::{ExchangeError, Running, run};
 pub use station::{Signals, StationId};
-pub use switchboard::{CallState, CallStatus, Event, Exchange, Input, Output, StationState, StationStatus};
+pub use switchboard::{
+    CallState, CallStatus, Event, Exchange, Input, Output, StationState, StationStatus,
+};
 pub use tariff::{Micros, MonthlyBill, Payer, Tariff};

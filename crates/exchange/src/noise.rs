@@ -12,7 +12,11 @@ pub(crate) struct Noise {
 
 impl Noise {
     pub(crate) fn new(seed: u64, bit_error_rate: f64) -> Self {
-        let mut noise = Self { state: seed, bit_error_rate, good_bits: 0 };
+        let mut noise = Self {
+            state: seed,
+            bit_error_rate,
+            good_bits: 0,
+        };
         noise.good_bits = noise.gap();
         noise
     }
@@ -33,11 +37,19 @@ impl Noise {
 
     /// From nothing to `most`, evenly.
     pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
-        if most.is_zero() { most } else { most.mul_f64(self.unit()) }
+        if most.is_zero() {
+            most
+        } else {
+            most.mul_f64(self.unit())
+        }
     }
 
     /// Bits that come through between two errors, which is geometrically distributed.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floats saturate")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts from floats saturate"
+    )]
     fn gap(&mut self) -> u64 {
         if self.bit_error_rate <= 0.0 {
             return u64::MAX;
@@ -65,7 +77,9 @@ mod tests {
     fn inverted(rate: f64, seed: u64, piece: usize) -> u32 {
         let mut noise = Noise::new(seed, rate);
         let mut octets = vec![0; 100_000];
-        octets.chunks_mut(piece).for_each(|piece| noise.disturb(piece));
+        octets
+            .chunks_mut(piece)
+            .for_each(|piece| noise.disturb(piece));
         octets.iter().map(|octet| octet.count_ones()).sum()
     }
 
@@ -86,6 +100,9 @@ mod tests {
         let most = Duration::from_millis(100);
         let all: Vec<_> = (0..100).map(|_| noise.up_to(most)).collect();
         assert!(all.iter().all(|jitter| *jitter <= most));
-        assert!(all.iter().any(|jitter| *jitter < most / 10) && all.iter().any(|jitter| *jitter > most * 9 / 10));
+        assert!(
+            all.iter().any(|jitter| *jitter < most / 10)
+                && all.iter().any(|jitter| *jitter > most * 9 / 10)
+        );
     }
 }

@@ -29,7 +29,10 @@ impl FromStr for Number {
 
     fn from_str(text: &str) -> Result<Self, NumberError> {
         let digits = text.strip_prefix('+').unwrap_or(text);
-        if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+        if digits.is_empty()
+            || digits.len() > DIGITS_MAX
+            || !digits.bytes().all(|octet| octet.is_ascii_digit())
+        {
             return Err(NumberError);
         }
         Ok(Self(text.into()))
@@ -55,9 +58,21 @@ mod tests {
     #[test]
     fn a_number_is_digits_with_at_most_one_plus_in_front() {
         for good in ["2", "201", "+4930123456", "123456789012345"] {
-            assert_eq!(good.parse::<Number>().map(|number| number.to_string()), Ok(good.to_owned()));
+            assert_eq!(
+                good.parse::<Number>().map(|number| number.to_string()),
+                Ok(good.to_owned())
+            );
         }
-        for bad in ["", "+", "++1", "20 1", "1+2", "abc", "1234567890123456", "٢"] {
+        for bad in [
+            "",
+            "+",
+            "++1",
+            "20 1",
+            "1+2",
+            "abc",
+            "1234567890123456",
+            "٢",
+        ] {
             assert_eq!(bad.parse::<Number>(), Err(NumberError), "{bad}");
         }
     }

@@ -78,7 +78,11 @@ impl Default for Profile {
             caller_id: CallerIdForm::Off,
             switches: BTreeSet::new(),
             kept: BTreeMap::new(),
-            registers: WITH_EFFECT.into_iter().enumerate().chain(REMEMBERED.iter().copied()).collect(),
+            registers: WITH_EFFECT
+                .into_iter()
+                .enumerate()
+                .chain(REMEMBERED.iter().copied())
+                .collect(),
         }
     }
 }
@@ -95,7 +99,9 @@ impl Profile {
         if (3..=5).contains(&register) && value > 127 {
             return false;
         }
-        let Some(place) = self.registers.get_mut(&register) else { return false };
+        let Some(place) = self.registers.get_mut(&register) else {
+            return false;
+        };
         *place = value;
         true
     }
@@ -122,7 +128,8 @@ impl Profile {
     }
 
     pub(crate) fn count_rings(&mut self, rings: u32) {
-        self.registers.insert(1, u8::try_from(rings).unwrap_or(u8::MAX));
+        self.registers
+            .insert(1, u8::try_from(rings).unwrap_or(u8::MAX));
     }
 
     /// What `&V` shows.
@@ -168,7 +175,11 @@ impl Profile {
 
     /// X0, X1 and X3 do not listen for a dial tone and wait S6 instead (V.250 §6.3.7).
     pub(crate) fn blind_dial_wait(&self) -> Duration {
-        if self.hears_dial_tone() { Duration::ZERO } else { Duration::from_secs(self.effective(6).into()) }
+        if self.hears_dial_tone() {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(self.effective(6).into())
+        }
     }
 
     pub(crate) fn hears_dial_tone(&self) -> bool {

@@ -142,8 +142,18 @@ mod tests {
 
     #[test]
     fn a_second_begun_is_a_second_billed() {
-        for (nanos, billed) in [(0, 0), (1, 1), (1_000_000_000, 1), (1_000_000_001, 2), (59_999_000_000, 60)] {
-            assert_eq!(billed_seconds(Duration::from_nanos(nanos)), billed, "{nanos}");
+        for (nanos, billed) in [
+            (0, 0),
+            (1, 1),
+            (1_000_000_000, 1),
+            (1_000_000_001, 2),
+            (59_999_000_000, 60),
+        ] {
+            assert_eq!(
+                billed_seconds(Duration::from_nanos(nanos)),
+                billed,
+                "{nanos}"
+            );
         }
     }
 
@@ -169,7 +179,10 @@ mod tests {
         };
         let line = serde_json::to_string(&record).unwrap();
         assert!(!line.contains('\n'));
-        assert!(line.contains(r#""ended":"2026-11-22T19:30:05.25Z""#), "{line}");
+        assert!(
+            line.contains(r#""ended":"2026-11-22T19:30:05.25Z""#),
+            "{line}"
+        );
         assert!(line.contains(r#""outcome":"no_answer""#), "{line}");
         assert_eq!(serde_json::from_str::<CallRecord>(&line).unwrap(), record);
     }

@@ -128,11 +128,17 @@ impl Settings {
 
     /// Takes what `keys` say of these; what they do not mention stays.
     pub(crate) fn read(&mut self, keys: &mut Keys<'_>) {
-        let flavours = [("analogue", Flavour::Analogue), ("isdn", Flavour::Isdn), ("gsm", Flavour::Gsm)];
+        let flavours = [
+            ("analogue", Flavour::Analogue),
+            ("isdn", Flavour::Isdn),
+            ("gsm", Flavour::Gsm),
+        ];
         change(&mut self.flavour, keys.choice("modem", &flavours));
         self.read_presentation(keys);
         if let Some(name) = keys.text("name") {
-            if name.len() > NAME_OCTETS_MAX || !name.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
+            if name.len() > NAME_OCTETS_MAX
+                || !name.bytes().all(|octet| (b' '..=b'~').contains(&octet))
+            {
                 keys.fault("name", "is not up to 50 printable ASCII characters");
             }
             self.name = Some(name).filter(|name| !name.is_empty());
@@ -142,9 +148,15 @@ impl Settings {
             ("uk", CallerIdTiming::BeforeFirstRing),
             ("japan", CallerIdTiming::AfterOddRings),
         ];
-        change(&mut self.caller_id_timing, keys.choice("caller_id_timing", &timings));
+        change(
+            &mut self.caller_id_timing,
+            keys.choice("caller_id_timing", &timings),
+        );
         change(&mut self.odd_rings, keys.number("odd_rings", 1..=2));
-        change(&mut self.is_caller_id_tight, keys.choice("caller_id_spacing", &[("wide", false), ("tight", true)]));
+        change(
+            &mut self.is_caller_id_tight,
+            keys.choice("caller_id_spacing", &[("wide", false), ("tight", true)]),
+        );
         change(&mut self.is_out_of_service, keys.flag("out_of_service"));
         change(&mut self.has_no_dial_tone, keys.flag("no_dial_tone"));
         change(&mut self.is_busy, keys.flag("busy"));
@@ -154,8 +166,14 @@ impl Settings {
         change(&mut self.rate_to, keys.number("rate_to", RATES));
         change(&mut self.rate_from, keys.number("rate_from", RATES));
         change(&mut self.jitter, keys.time("jitter"));
-        change(&mut self.bit_errors_to, keys.share("bit_errors_to", BIT_ERRORS_MAX));
-        change(&mut self.bit_errors_from, keys.share("bit_errors_from", BIT_ERRORS_MAX));
+        change(
+            &mut self.bit_errors_to,
+            keys.share("bit_errors_to", BIT_ERRORS_MAX),
+        );
+        change(
+            &mut self.bit_errors_from,
+            keys.share("bit_errors_from", BIT_ERRORS_MAX),
+        );
         change(&mut self.has_echo, keys.flag("echo"));
         // Nothing cuts after 0: so that what a control socket has set can be taken back.
         if let Some(time) = keys.time("cut_after") {
@@ -172,13 +190,37 @@ impl Settings {
     fn read_presentation(&mut self, keys: &mut Keys<'_>) {
         let spellings = ["withheld", "unavailable", "presents", "caller_id"];
         if spellings.iter().filter(|key| keys.has(key)).count() > 1 {
-            keys.fault("presents", "only one of withheld, unavailable, presents and caller_id can be set");
+            keys.fault(
+                "presents",
+                "only one of withheld, unavailable, presents and caller_id can be set",
+            );
         }
-        let withheld = |is_set| if is_set { Presentation::Withheld } else { Presentation::Own };
+        let withheld = |is_set| {
+            if is_set {
+                Presentation::Withheld
+            } else {
+                Presentation::Own
+            }
+        };
         change(&mut self.presentation, keys.flag("withheld").map(withheld));
-        let unavailable = |is_set| if is_set { Presentation::Unavailable } else { Presentation::Own };
-        change(&mut self.presentation, keys.flag("unavailable").map(unavailable));
-        let shown = |is_set| if is_set { Presentation::Own } else { Presentation::None };
+        let unavailable = |is_set| {
+            if is_set {
+                Presentation::Unavailable
+            } else {
+                Presentation::Own
+            }
+        };
+        change(
+            &mut self.presentation,
+            keys.flag("unavailable").map(unavailable),
+        );
+        let shown = |is_set| {
+            if is_set {
+                Presentation::Own
+            } else {
+                Presentation::None
+            }
+        };
         change(&mut self.presentation, keys.flag("caller_id").map(shown));
         match keys.text("presents").map(|text| text.parse::<Number>()) {
             None => {}

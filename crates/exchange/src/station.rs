@@ -92,18 +92,26 @@ impl Station {
     /// How long it waits for a dial tone: not at all, unless its calls come to nothing again and again. A program that dials in a loop
     /// makes a record a second, not thousands.
     pub(crate) fn dial_tone_wait(&self) -> Duration {
-        if self.unanswered < UNANSWERED_MAX { Duration::ZERO } else { DIAL_TONE_WAIT }
+        if self.unanswered < UNANSWERED_MAX {
+            Duration::ZERO
+        } else {
+            DIAL_TONE_WAIT
+        }
     }
 
     /// Whether the modem answers by itself at its `rings`th ring: never for a DTE that is not there to hear of it,
     /// unless it has been told to ignore DTR.
     pub(crate) fn answers_by_itself(&self, rings: u32) -> bool {
         let profile = &self.modem.profile;
-        (self.is_dtr_on || profile.dtr_off == 0) && profile.rings_to_answer().is_some_and(|wait| rings >= wait)
+        (self.is_dtr_on || profile.dtr_off == 0)
+            && profile.rings_to_answer().is_some_and(|wait| rings >= wait)
     }
 
     pub(crate) fn shown_signals(&self) -> Signals {
-        Signals { carrier: !self.modem.profile.is_dcd_true || self.modem.has_carrier(), ring: self.is_ringing_now }
+        Signals {
+            carrier: !self.modem.profile.is_dcd_true || self.modem.has_carrier(),
+            ring: self.is_ringing_now,
+        }
     }
 
     /// What the exchange sends with a call from here; `None` if the line sends nothing.

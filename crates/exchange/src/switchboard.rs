@@ -247,14 +247,28 @@ pub enum CallState {
 impl Exchange {
     /// An exchange with every DTE closed; `clock` is the time of day at `now`, for caller ID and records.
     pub fn new(config: &Config, now: Instant, clock: Zoned) -> Self {
-        let entries = (0..).map(StationId).zip(&config.stations).flat_map(|(station, config)| {
-            let own = (config.number.clone(), Entry { station, pattern: None });
-            let aliases = config
-                .aliases
-                .iter()
-                .map(move |(number, pattern)| (number.clone(), Entry { station, pattern: Some(*pattern) }));
-            std::iter::once(own).chain(aliases)
-        });
+        let entries = (0..)
+            .map(StationId)
+            .zip(&config.stations)
+            .flat_map(|(station, config)| {
+                let own = (
+                    config.number.clone(),
+                    Entry {
+                        station,
+                        pattern: None,
+                    },
+                );
+                let aliases = config.aliases.iter().map(move |(number, pattern)| {
+                    (
+                        number.clone(),
+                        Entry {
+                            station,
+                            pattern: Some(*pattern),
+                        },
+                    )
+                });
+                std::iter::once(own).chain(aliases)
+            });
         Self {
             line: LineModel {
                 delay: config.delay,
@@ -352,9 +366,15 @@ impl Exchange {
         match (modem.intake(), hook) {
             (Intake::Commands, _) if modem.is_congested() => 0,
             (Intake::Data, Hook::InCall(call)) => match self.calls.get(call) {
-                Some(Call { phase: Phase::Connected(circuits), caller, .. }) => {
-                    circuits.room(if *caller == station { Side::Caller } else { Side::Called })
-                }
+                Some(Call {
+                    phase: Phase::Connected(circuits),
+                    caller,
+                    ..
+                }) => circuits.room(if *caller == station {
+                    Side::Caller
+                } else {
+                    Side::Called
+                }),
                 _ => self.line.modem_buffer_octets,
             },
             _ => self.line.modem_buffer_octets,
@@ -384,7 +404,9 @@ impl Exchange {
 
     /// The next thing to do; [`Output::Timeout`] when there is nothing else.
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout { at: self.timers.next_at() })
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout {
+            at: self.timers.next_at(),
+        })
     }
 
     fn fire_due(&mut self, now: Instant) {

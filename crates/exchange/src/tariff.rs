@@ -119,9 +119,13 @@ impl Tariff {
     /// The name of the tariff that a call to this number, at this rate, is charged by instead.
     pub(crate) fn class_of(&self, dialled: &str, rate_bps: u32) -> Option<&str> {
         let fits = |class: &&Class| {
-            dialled.starts_with(&class.prefix) && class.rate_max.is_none_or(|rate_max| rate_bps <= rate_max)
+            dialled.starts_with(&class.prefix)
+                && class.rate_max.is_none_or(|rate_max| rate_bps <= rate_max)
         };
-        self.classes.iter().find(fits).map(|class| class.tariff.as_str())
+        self.classes
+            .iter()
+            .find(fits)
+            .map(|class| class.tariff.as_str())
     }
 
     /// The names of the tariffs that its classes refer to.
@@ -137,10 +141,16 @@ impl Tariff {
 
     /// What a call costs.
     pub(crate) fn charge(&self, used: &Used) -> Micros {
-        let Some((began, time)) = &used.answered else { return self.failure_fee };
-        let sum = [self.setup_fee, self.charge_time(began, *time), self.charge_octets(used.octets, *time)]
-            .into_iter()
-            .fold(0_i64, |sum, part| sum.saturating_add(part.0));
+        let Some((began, time)) = &used.answered else {
+            return self.failure_fee;
+        };
+        let sum = [
+            self.setup_fee,
+            self.charge_time(began, *time),
+            self.charge_octets(used.octets, *time),
+        ]
+        .into_iter()
+        .fold(0_i64, |sum, part| sum.saturating_add(part.0));
         Micros(sum).max(self.minimum)
     }
 
@@ -161,36 +171,60 @@ impl Tariff {
                 continue;
             };
             let units = stretch.as_nanos().div_ceil(window.unit.as_nanos());
-            let units_sum = i64::try_from(units).unwrap_or(i64::MAX).saturating_mul(window.price.0);
+            let units_sum = i64::try_from(units)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(window.price.0);
             sum = sum.saturating_add(units_sum);
-            passed = passed.saturating_add(window.unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX)));
+            passed = passed.saturating_add(
+                window
+                    .unit
+                    .saturating_mul(u32::try_from(units).unwrap_or(u32::MAX)),
+            );
         }
         Micros(sum)
     }
 
     fn window(&self, now: &Zoned) -> Option<&Window> {
-        let day = if self.holidays.contains(&now.date()) { Day::Holiday } else { Day::week(now.weekday()) };
+        let day = if self.holidays.contains(&now.date()) {
+            Day::Holiday
+        } else {
+            Day::week(now.weekday())
+        };
         let time = now.time();
-        self.windows
-            .iter()
-            .find(|window| window.days.contains(&day) && window.from <= time && window.to.is_none_or(|to| time < to))
+        self.windows.iter().find(|window| {
+            window.days.contains(&day)
+                && window.from <= time
+                && window.to.is_none_or(|to| time < to)
+        })
     }
 
     /// Until another window may begin: the next time of day that any window names, midnight, or the moment at which the clock is set. More
     /// than nothing.
     fn to_next_change(&self, now: &Zoned) -> Duration {
         let time = now.time();
-        let named = self.windows.iter().flat_map(|window| std::iter::once(window.from).chain(window.to));
+        let named = self
+            .windows
+            .iter()
+            .flat_map(|window| std::iter::once(window.from).chain(window.to));
         let next = named.filter(|named| *named > time).min();
         let until = next.map(|next| time.duration_until(next));
-        let until = until.unwrap_or_else(|| SignedDuration::from_hours(24) - time.duration_since(Time::midnight()));
+        let until = until.unwrap_or_else(|| {
+            SignedDuration::from_hours(24) - time.duration_since(Time::midnight())
+        });
         let set = now.time_zone().following(now.timestamp()).next();
-        let until = set.map_or(until, |set| until.min(set.timestamp().duration_since(now.timestamp())));
-        Duration::try_from(until).ok().filter(|until| !until.is_zero()).unwrap_or(Duration::from_secs(1))
+        let until = set.map_or(until, |set| {
+            until.min(set.timestamp().duration_since(now.timestamp()))
+        });
+        Duration::try_from(until)
+            .ok()
+            .filter(|until| !until.is_zero())
+            .unwrap_or(Duration::from_secs(1))
     }
 
     fn charge_octets(&self, octets: u64, time: Duration) -> Micros {
-        let Some(price) = &self.octets else { return Micros::default() };
+        let Some(price) = &self.octets else {
+            return Micros::default();
+        };
         let mut charged = octets.max(price.minimum);
         if time > price.slow_after {
             let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);

@@ -27,7 +27,9 @@ impl Verb {
     }
 
     fn from_octet(octet: u8) -> Option<Self> {
-        [Self::Will, Self::Wont, Self::Do, Self::Dont].into_iter().find(|verb| verb.octet() == octet)
+        [Self::Will, Self::Wont, Self::Do, Self::Dont]
+            .into_iter()
+            .find(|verb| verb.octet() == octet)
     }
 }
 
@@ -70,19 +72,25 @@ impl Decoder {
                 }
                 (State::Command, SUBNEGOTIATION) => State::Sub(Vec::new()),
                 // The other commands (no operation, break, are you there) ask nothing of a modem.
-                (State::Command, octet) => Verb::from_octet(octet).map_or(State::Data, State::Option),
+                (State::Command, octet) => {
+                    Verb::from_octet(octet).map_or(State::Data, State::Option)
+                }
                 (State::Option(verb), option) => {
                     heard.push(Heard::Negotiation(verb, option));
                     State::Data
                 }
                 (State::Sub(body), IAC) => State::SubCommand(body),
-                (State::Sub(body), octet) | (State::SubCommand(body), octet @ IAC) => State::Sub(kept(body, octet)),
+                (State::Sub(body), octet) | (State::SubCommand(body), octet @ IAC) => {
+                    State::Sub(kept(body, octet))
+                }
                 (State::SubCommand(body), end) => {
-                    if let Some((option, body)) = body
-                        .split_first()
-                        .filter(|_| end == SUBNEGOTIATION_END && body.len() <= SUBNEGOTIATION_OCTETS_MAX)
-                    {
-                        heard.push(Heard::Subnegotiation { option: *option, body: body.to_vec() });
+                    if let Some((option, body)) = body.split_first().filter(|_| {
+                        end == SUBNEGOTIATION_END && body.len() <= SUBNEGOTIATION_OCTETS_MAX
+                    }) {
+                        heard.push(Heard::Subnegotiation {
+                            option: *option,
+                            body: body.to_vec(),
+                        });
                     }
                     State::Data
                 }
@@ -127,12 +135,16 @@ mod tests {
 
     #[test]
     fn commands_are_taken_out_of_the_data_they_stand_in() {
-        let heard = Decoder::default().feed(b"a\xff\xff\xff\xfd\x2cb\xff\xf1\xff\xfa\x2c\x01\xff\xff\x02\xff\xf0c");
+        let heard = Decoder::default()
+            .feed(b"a\xff\xff\xff\xfd\x2cb\xff\xf1\xff\xfa\x2c\x01\xff\xff\x02\xff\xf0c");
         let wanted = [
             Heard::Data(b"a\xff".to_vec()),
             Heard::Negotiation(Verb::Do, 44),
             Heard::Data(b"b".to_vec()),
-            Heard::Subnegotiation { option: 44, body: vec![1, 255, 2] },
+            Heard::Subnegotiation {
+                option: 44,
+                body: vec![1, 255, 2],
+            },
             Heard::Data(b"c".to_vec()),
         ];
         assert_eq!(heard, wanted);
@@ -143,9 +155,14 @@ mod tests {
         let mut decoder = Decoder::default();
         assert_eq!(decoder.feed(&[IAC, SUBNEGOTIATION]), []);
         assert_eq!(decoder.feed(&[44; 1_000_000]), []);
-        let State::Sub(body) = &decoder.state else { panic!("it has not ended") };
+        let State::Sub(body) = &decoder.state else {
+            panic!("it has not ended")
+        };
         assert_eq!(body.len(), SUBNEGOTIATION_OCTETS_MAX + 1);
-        assert_eq!(decoder.feed(&[IAC, SUBNEGOTIATION_END, b'x']), [Heard::Data(b"x".to_vec())]);
+        assert_eq!(
+            decoder.feed(&[IAC, SUBNEGOTIATION_END, b'x']),
+            [Heard::Data(b"x".to_vec())]
+        );
     }
 
     fn merged(all: Vec<Heard>) -> Vec<Heard> {

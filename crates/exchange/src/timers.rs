@@ -55,7 +55,11 @@ impl Timers {
         }
         self.order.push(Reverse((at, timer)));
         if self.order.len() > 2 * self.deadlines.len() + HEAP_MIN {
-            self.order = self.deadlines.iter().map(|(timer, at)| Reverse((*at, *timer))).collect();
+            self.order = self
+                .deadlines
+                .iter()
+                .map(|(timer, at)| Reverse((*at, *timer)))
+                .collect();
         }
     }
 
@@ -97,8 +101,14 @@ mod tests {
         timers.set(ring, start + Duration::from_secs(3));
         let late = start + Duration::from_secs(9);
         assert_eq!(timers.take_due(start + Duration::from_secs(1)), None);
-        assert_eq!(timers.take_due(late), Some((start + Duration::from_secs(2), escape)));
-        assert_eq!(timers.take_due(late), Some((start + Duration::from_secs(3), ring)));
+        assert_eq!(
+            timers.take_due(late),
+            Some((start + Duration::from_secs(2), escape))
+        );
+        assert_eq!(
+            timers.take_due(late),
+            Some((start + Duration::from_secs(3), ring))
+        );
         assert_eq!((timers.take_due(late), timers.next_at()), (None, None));
     }
 
@@ -107,10 +117,17 @@ mod tests {
         let start = Instant::now();
         let mut timers = Timers::default();
         for round in 0..10_000 {
-            timers.set(Timer::Escape(StationId(round % 2)), start + Duration::from_millis(round.into()));
+            timers.set(
+                Timer::Escape(StationId(round % 2)),
+                start + Duration::from_millis(round.into()),
+            );
             timers.cancel(Timer::Escape(StationId(2)));
         }
-        assert!(timers.order.len() <= 2 * 2 + HEAP_MIN, "{}", timers.order.len());
+        assert!(
+            timers.order.len() <= 2 * 2 + HEAP_MIN,
+            "{}",
+            timers.order.len()
+        );
         assert_eq!(timers.next_at(), Some(start + Duration::from_millis(9998)));
     }
 }

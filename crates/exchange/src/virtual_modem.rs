@@ -119,7 +119,10 @@ impl VirtualModem {
         if self.profile.echo {
             self.to_dte.push(octet);
         }
-        match self.typed.type_octet(octet, self.profile.line_end(), self.profile.erase()) {
+        match self
+            .typed
+            .type_octet(octet, self.profile.line_end(), self.profile.erase())
+        {
             Typed::Unfinished => {}
             Typed::Line(line) => {
                 self.last_line.clone_from(&line);
@@ -218,9 +221,13 @@ impl VirtualModem {
                     self.show(&line);
                 }
             }
-            Command::SetRegister(register, value) => return self.profile.set_register(register, value),
+            Command::SetRegister(register, value) => {
+                return self.profile.set_register(register, value);
+            }
             Command::ShowRegister(register) => {
-                let Some(value) = self.profile.register(register) else { return false };
+                let Some(value) = self.profile.register(register) else {
+                    return false;
+                };
                 self.show(&format!("{value:03}"));
             }
             _ => {}
@@ -229,7 +236,9 @@ impl VirtualModem {
     }
 
     fn go_online(&mut self, now: Instant) {
-        let Mode::OnlineCommand { rates } = self.mode else { return self.report(ResultCode::NoCarrier) };
+        let Mode::OnlineCommand { rates } = self.mode else {
+            return self.report(ResultCode::NoCarrier);
+        };
         self.connect(rates, now);
         self.to_dte.append(&mut self.from_line);
     }
@@ -249,7 +258,10 @@ impl VirtualModem {
         let Rates { receive, transmit } = rates;
         let reports = [
             (Switch::ModulationReport, "+MCR: V34".to_owned()),
-            (Switch::ModulationReport, format!("+MRR: {transmit},{receive}")),
+            (
+                Switch::ModulationReport,
+                format!("+MRR: {transmit},{receive}"),
+            ),
             (Switch::ErrorControlReport, "+ER: LAPM".to_owned()),
             (Switch::CompressionReport, "+DR: NONE".to_owned()),
         ];
@@ -259,7 +271,10 @@ impl VirtualModem {
             }
         }
         self.report(ResultCode::Connect(rates));
-        self.mode = Mode::Data { escape: Escape::new(now), rates };
+        self.mode = Mode::Data {
+            escape: Escape::new(now),
+            rates,
+        };
     }
 
     /// Circuit 109 but for `&C0`: whether there is a carrier.
@@ -317,7 +332,10 @@ impl VirtualModem {
                 }
             }
             CallerIdForm::Off => {}
-            CallerIdForm::Formatted => caller.formatted(is_tight).iter().for_each(|line| self.show(line)),
+            CallerIdForm::Formatted => caller
+                .formatted(is_tight)
+                .iter()
+                .for_each(|line| self.show(line)),
             CallerIdForm::Unformatted => self.show(&caller.unformatted()),
         }
     }
@@ -325,13 +343,17 @@ impl VirtualModem {
     /// Looks at data on its way to the line; returns when an escape will be complete if nothing follows.
     pub(crate) fn observe_data(&mut self, octets: &[u8], now: Instant) -> Option<Instant> {
         let (character, guard) = (self.profile.escape_character(), self.profile.escape_guard());
-        let Mode::Data { escape, .. } = &mut self.mode else { return None };
+        let Mode::Data { escape, .. } = &mut self.mode else {
+            return None;
+        };
         escape.observe(octets, character?, guard, now)
     }
 
     /// The silence after the escape sequence was long enough.
     pub(crate) fn escape(&mut self) {
-        let Mode::Data { rates, .. } = self.mode else { return };
+        let Mode::Data { rates, .. } = self.mode else {
+            return;
+        };
         self.mode = Mode::OnlineCommand { rates };
         self.report(ResultCode::Ok);
     }

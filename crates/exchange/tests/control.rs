@@ -16,25 +16,40 @@ const STATIONS: &str = "control = \"control\"\nrate = 1000000\ntraining = \"20ms
     [[station]]\nnumber = \"201\"\nmemory = true\n[[station]]\nnumber = \"202\"\nmemory = true\n";
 
 async fn start(folder: &Path) -> Running {
-    let config: Config = STATIONS.parse().expect("the configuration of the test is right");
-    Running::start(config.relative_to(folder)).await.expect("it starts")
+    let config: Config = STATIONS
+        .parse()
+        .expect("the configuration of the test is right");
+    Running::start(config.relative_to(folder))
+        .await
+        .expect("it starts")
 }
 
 struct Script(BufReader<UnixStream>);
 
 impl Script {
     async fn connect(folder: &Path) -> Self {
-        Self(BufReader::new(UnixStream::connect(folder.join("control")).await.expect("somebody listens")))
+        Self(BufReader::new(
+            UnixStream::connect(folder.join("control"))
+                .await
+                .expect("somebody listens"),
+        ))
     }
 
     async fn hear(&mut self) -> Value {
         let mut line = String::new();
-        timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("an answer").expect("a connection");
+        timeout(PATIENCE, self.0.read_line(&mut line))
+            .await
+            .expect("an answer")
+            .expect("a connection");
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"))
     }
 
     async fn ask(&mut self, request: &str) -> Value {
-        self.0.get_mut().write_all(format!("{request}\n").as_bytes()).await.expect("a connection");
+        self.0
+            .get_mut()
+            .write_all(format!("{request}\n").as_bytes())
+            .await
+            .expect("a connection");
         self.hear().await
     }
 }
@@ -57,14 +72,23 @@ async fn read_to(dte: &mut (impl AsyncReadExt + Unpin), wanted: &str) {
 async fn a_script_changes_a_station_cuts_a_line_and_follows_calls_and_records() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(folder.path()).await;
-    let mode = fs::metadata(folder.path().join("control")).unwrap().permissions().mode();
+    let mode = fs::metadata(folder.path().join("control"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600, "for its owner alone");
     let mut script = Script::connect(folder.path()).await;
     let mut follower = Script::connect(folder.path()).await;
-    assert_eq!(follower.ask(r#"{"do":"records"}"#).await, json!({"ok": true}));
+    assert_eq!(
+        follower.ask(r#"{"do":"records"}"#).await,
+        json!({"ok": true})
+    );
     let busy = r#"{"do":"set","station":"202","settings":{"busy":true}}"#;
     assert_eq!(script.ask(busy).await, json!({"ok": true}));
-    let (mut caller, mut called) = (running.station_stream("201").unwrap(), running.station_stream("202").unwrap());
+    let (mut caller, mut called) = (
+        running.station_stream("201").unwrap(),
+        running.station_stream("202").unwrap(),
+    );
     caller.write_all(b"ATD202\r").await.unwrap();
     read_to(&mut caller, "\r\nBUSY\r\n").await;
     assert_eq!(follower.hear().await["record"]["outcome"], "busy");
@@ -81,16 +105,25 @@ async fn a_script_changes_a_station_cuts_a_line_and_follows_calls_and_records() 
         "flights": 0, "octets_from_caller": 0, "octets_from_called": 0,
     });
     assert_eq!(calls["calls"], json!([call]));
-    assert_eq!(script.ask(r#"{"do":"bills"}"#).await, json!({"ok": true, "bills": []}), "nobody has a tariff");
+    assert_eq!(
+        script.ask(r#"{"do":"bills"}"#).await,
+        json!({"ok": true, "bills": []}),
+        "nobody has a tariff"
+    );
     let stations = script.ask(r#"{"do":"stations"}"#).await;
-    let station =
-        json!({"number": "201", "state": "in_call", "open": true, "dtr": true, "carrier": true, "ring": false});
+    let station = json!({"number": "201", "state": "in_call", "open": true, "dtr": true, "carrier": true, "ring": false});
     assert_eq!(stations["stations"][0], station);
-    assert_eq!(script.ask(r#"{"do":"cut","station":"202"}"#).await, json!({"ok": true}));
+    assert_eq!(
+        script.ask(r#"{"do":"cut","station":"202"}"#).await,
+        json!({"ok": true})
+    );
     read_to(&mut caller, "\r\nNO CARRIER\r\n").await;
     assert_eq!(follower.hear().await["record"]["outcome"], "cut");
     running.stop().await.unwrap();
-    assert!(!folder.path().join("control").exists(), "the socket is gone with the exchange");
+    assert!(
+        !folder.path().join("control").exists(),
+        "the socket is gone with the exchange"
+    );
 }
 
 #[tokio::test]
@@ -106,20 +139,39 @@ async fn what_is_wrong_is_answered_and_changes_nothing() {
         (r#"{"do":"cut"}"#, "station"),
         (r#"{"do":"cut","station":"999"}"#, "999"),
         (r#"{"do":"calls","of":"201"}"#, "of"),
-        (r#"{"do":"set","station":"201","settings":{"busy":1}}"#, "busy: must be true or false"),
-        (r#"{"do":"set","station":"201","settings":{"number":"7"}}"#, "number: is not known here"),
-        (r#"{"do":"set","station":"201","settings":{"busy":true,"rate_to":1}}"#, "rate_to: 1 is not from"),
-        (r#"{"do":"set","station":"201","settings":{"busy":null}}"#, ""),
+        (
+            r#"{"do":"set","station":"201","settings":{"busy":1}}"#,
+            "busy: must be true or false",
+        ),
+        (
+            r#"{"do":"set","station":"201","settings":{"number":"7"}}"#,
+            "number: is not known here",
+        ),
+        (
+            r#"{"do":"set","station":"201","settings":{"busy":true,"rate_to":1}}"#,
+            "rate_to: 1 is not from",
+        ),
+        (
+            r#"{"do":"set","station":"201","settings":{"busy":null}}"#,
+            "",
+        ),
         ("\u{0}\u{7f}", ""),
     ] {
         let answer = script.ask(request).await;
         assert_eq!(answer["ok"], json!(false), "{request}");
-        assert!(answer["error"].as_str().unwrap().contains(word), "{request}: {answer}");
+        assert!(
+            answer["error"].as_str().unwrap().contains(word),
+            "{request}: {answer}"
+        );
     }
     let mut script = Script::connect(folder.path()).await;
     script.0.get_mut().write_all(&[0xff, b'\n']).await.unwrap();
     assert_eq!(script.hear().await["ok"], json!(false));
-    assert_eq!(script.ask(r#"{"do":"calls"}"#).await["ok"], json!(true), "it still answers");
+    assert_eq!(
+        script.ask(r#"{"do":"calls"}"#).await["ok"],
+        json!(true),
+        "it still answers"
+    );
 }
 
 #[tokio::test]
@@ -130,9 +182,20 @@ async fn a_line_without_end_ends_the_connection_and_not_the_exchange() {
     // It stops reading, so at some point this fails.
     let _ = script.0.get_mut().write_all(&vec![b'{'; 1_000_000]).await;
     let mut rest = Vec::new();
-    let ended = timeout(PATIENCE, script.0.read_to_end(&mut rest)).await.expect("it ends");
-    assert!(ended.is_err() || String::from_utf8_lossy(&rest).contains("longer than 4096"), "{rest:?}");
-    assert_eq!(Script::connect(folder.path()).await.ask(r#"{"do":"calls"}"#).await["ok"], json!(true));
+    let ended = timeout(PATIENCE, script.0.read_to_end(&mut rest))
+        .await
+        .expect("it ends");
+    assert!(
+        ended.is_err() || String::from_utf8_lossy(&rest).contains("longer than 4096"),
+        "{rest:?}"
+    );
+    assert_eq!(
+        Script::connect(folder.path())
+            .await
+            .ask(r#"{"do":"calls"}"#)
+            .await["ok"],
+        json!(true)
+    );
 }
 
 #[tokio::test]

@@ -19,12 +19,16 @@ fn fill(bench: &mut Bench, number: &str, rest: &mut &[u8]) -> usize {
 
 fn octets(count: usize) -> Vec<u8> {
     // No `+`, so that no chance of an escape.
-    (0..count).map(|index| b"abcdefghijklmnopqrstuvw"[index % 23]).collect()
+    (0..count)
+        .map(|index| b"abcdefghijklmnopqrstuvw"[index % 23])
+        .collect()
 }
 
 #[test]
 fn a_hundred_thousand_octets_both_ways_at_once_take_exactly_what_the_rate_says() {
-    let config = PAIR.replace("rate = 10000", "rate = 33600").replace("50ms", "60ms");
+    let config = PAIR
+        .replace("rate = 10000", "rate = 33600")
+        .replace("50ms", "60ms");
     let mut bench = Bench::set_up(&config, "ATE0S0=1");
     bench.write("201", "ATDT202\r");
     bench.wait(1000);
@@ -45,7 +49,11 @@ fn a_hundred_thousand_octets_both_ways_at_once_take_exactly_what_the_rate_says()
     for number in ["201", "202"] {
         let (last, count) = bench.last_heard(number);
         assert_eq!(count, 100_000);
-        assert_eq!(last - start, line_time + Duration::from_millis(60), "{number}");
+        assert_eq!(
+            last - start,
+            line_time + Duration::from_millis(60),
+            "{number}"
+        );
     }
 }
 
@@ -77,7 +85,10 @@ fn no_octet_waits_for_more_than_twenty_milliseconds_of_others() {
         // The first octet of the piece had left 1 ms after those before it; it may have waited for its chunk.
         let first = start + count + 1 + 50;
         count += piece.len() as u128;
-        assert!(at - first < 20, "at {at}, its first could have been there at {first}");
+        assert!(
+            at - first < 20,
+            "at {at}, its first could have been there at {first}"
+        );
     }
     assert_eq!(count, 500);
 }
@@ -91,7 +102,10 @@ fn the_modem_holds_what_it_is_set_to_and_what_is_too_much_is_lost_and_told() {
     bench.write_octets("201", &octets(150));
     // Twenty of the hundred have gone into the first chunk.
     assert_eq!(bench.exchange.room(id), 20);
-    assert!(matches!(bench.events.last(), Some(Event::Overrun { octets: 50, .. })));
+    assert!(matches!(
+        bench.events.last(),
+        Some(Event::Overrun { octets: 50, .. })
+    ));
     bench.wait(1000);
     assert_eq!(bench.heard_octets("202"), octets(100));
 }
@@ -111,7 +125,11 @@ fn a_dte_that_is_not_ready_stops_the_sender_and_loses_nothing() {
             break;
         }
     }
-    assert_eq!((taken, bench.heard("202").len()), (512, 0), "the buffer is all that was taken");
+    assert_eq!(
+        (taken, bench.heard("202").len()),
+        (512, 0),
+        "the buffer is all that was taken"
+    );
     bench.ready("202", true);
     loop {
         fill(&mut bench, "201", &mut rest);
@@ -134,7 +152,11 @@ fn no_carrier_comes_after_the_data_in_flight() {
     let heard = [(start + 60, "0123456789\r\nNO CARRIER\r\n".to_owned())];
     assert_eq!(bench.heard_at("202"), heard);
     bench.write("202", "AT\r");
-    assert_eq!(bench.heard("202"), "\r\nOK\r\n", "it is back in command mode");
+    assert_eq!(
+        bench.heard("202"),
+        "\r\nOK\r\n",
+        "it is back in command mode"
+    );
     assert_eq!(bench.records[0].octets_from_caller, 10);
 }
 
@@ -147,7 +169,10 @@ fn what_had_not_left_when_the_sender_hung_up_never_arrives_and_is_not_counted() 
     bench.dtr("201", false);
     bench.wait(1000);
     let heard = bench.heard("202");
-    assert_eq!(heard.strip_suffix("\r\nNO CARRIER\r\n").map(str::len), Some(25));
+    assert_eq!(
+        heard.strip_suffix("\r\nNO CARRIER\r\n").map(str::len),
+        Some(25)
+    );
     assert_eq!(bench.records[0].octets_from_caller, 25);
 }
 
@@ -316,7 +341,10 @@ fn jitter_delays_and_never_reorders() {
         at - start.as_millis() - 50 - arrived
     });
     let late: Vec<_> = late.collect();
-    assert!(late.iter().all(|late| *late <= 201) && late.iter().any(|late| *late > 20), "{late:?}");
+    assert!(
+        late.iter().all(|late| *late <= 201) && late.iter().any(|late| *late > 20),
+        "{late:?}"
+    );
     let whole: String = heard.into_iter().map(|(_, text)| text).collect();
     assert_eq!(whole.as_bytes(), octets(500));
 }
@@ -357,14 +385,23 @@ fn a_call_is_cut_at_exactly_the_octet_or_the_time_that_was_set() {
     bench.write_octets("202", &octets(500));
     bench.wait(5000);
     let heard = bench.heard("201");
-    assert_eq!(heard.strip_suffix("\r\nNO CARRIER\r\n").map(str::len), Some(200));
+    assert_eq!(
+        heard.strip_suffix("\r\nNO CARRIER\r\n").map(str::len),
+        Some(200)
+    );
     assert_eq!(bench.records[0].outcome, Outcome::Cut);
 
     let mut bench = connected("cut_after = \"3s\"", "cut_after = \"30s\"");
     let start = bench.now().as_millis();
     bench.wait(60_000);
-    assert_eq!(bench.heard_at("201"), [(start + 3000 + 1400, "\r\nNO CARRIER\r\n".to_owned())]);
-    assert_eq!((bench.records[0].outcome, bench.records[0].billed_seconds), (Outcome::Cut, 4));
+    assert_eq!(
+        bench.heard_at("201"),
+        [(start + 3000 + 1400, "\r\nNO CARRIER\r\n".to_owned())]
+    );
+    assert_eq!(
+        (bench.records[0].outcome, bench.records[0].billed_seconds),
+        (Outcome::Cut, 4)
+    );
 }
 
 /// As in an exchange that looks at the called line when it has all digits.
@@ -404,13 +441,25 @@ fn a_line_can_be_without_dial_tone_busy_out_of_service_or_never_train() {
     bench.set("201", "no_dial_tone = false");
     for (setting, result, outcome) in [
         ("busy = true", "BUSY", Outcome::Busy),
-        ("busy = false\nout_of_service = true", "NO CARRIER", Outcome::OutOfService),
-        ("out_of_service = false\ntraining_fails = true", "NO CARRIER", Outcome::NoCarrier),
+        (
+            "busy = false\nout_of_service = true",
+            "NO CARRIER",
+            Outcome::OutOfService,
+        ),
+        (
+            "out_of_service = false\ntraining_fails = true",
+            "NO CARRIER",
+            Outcome::NoCarrier,
+        ),
     ] {
         bench.set("202", setting);
         bench.write("201", "ATD202\r");
         bench.wait(51_000);
         assert_eq!(bench.heard("201"), format!("\r\n{result}\r\n"), "{setting}");
-        assert_eq!(bench.records.pop().map(|record| record.outcome), Some(outcome), "{setting}");
+        assert_eq!(
+            bench.records.pop().map(|record| record.outcome),
+            Some(outcome),
+            "{setting}"
+        );
     }
 }

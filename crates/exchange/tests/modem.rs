@@ -15,7 +15,10 @@ fn answer(line: &str) -> String {
 fn the_modem_echoes_until_it_is_told_not_to() {
     assert_eq!(answer("AT\r"), "AT\r\r\nOK\r\n");
     assert_eq!(answer("ATE0\rAT\r"), "ATE0\r\r\nOK\r\n\r\nOK\r\n");
-    assert_eq!(answer("ATE0\rATE1\rat\r"), "ATE0\r\r\nOK\r\n\r\nOK\r\nat\r\r\nOK\r\n");
+    assert_eq!(
+        answer("ATE0\rATE1\rat\r"),
+        "ATE0\r\r\nOK\r\n\r\nOK\r\nat\r\r\nOK\r\n"
+    );
 }
 
 #[test]
@@ -30,12 +33,18 @@ fn results_are_words_numbers_or_nothing() {
     }
     bench.write("201", "ATS7=1D202\r");
     bench.wait(1000);
-    assert_eq!((bench.heard("201"), bench.heard("202")), ("8\r".to_owned(), "2\r".to_owned()));
+    assert_eq!(
+        (bench.heard("201"), bench.heard("202")),
+        ("8\r".to_owned(), "2\r".to_owned())
+    );
     bench.write("202", "ATS0=1\r");
     bench.heard("202");
     bench.write("201", "ATS7=50D202\r");
     bench.wait(1000);
-    assert_eq!((bench.heard("201"), bench.heard("202")), ("1\r".to_owned(), "2\r1\r".to_owned()));
+    assert_eq!(
+        (bench.heard("201"), bench.heard("202")),
+        ("1\r".to_owned(), "2\r1\r".to_owned())
+    );
 }
 
 #[test]
@@ -56,7 +65,10 @@ fn x_says_how_much_of_the_call_progress_is_told() {
         bench.wait(1);
         bench.write("201", "ATS6=0\rATD201\r");
         bench.wait(2000);
-        assert!(bench.heard("201").ends_with(&format!("\r\n{busy}\r\n")), "X{level}");
+        assert!(
+            bench.heard("201").ends_with(&format!("\r\n{busy}\r\n")),
+            "X{level}"
+        );
         bench.write("201", "ATS6=3D202\r");
         bench.wait(if blind > 0 { 4000 } else { 1000 });
         assert_eq!(bench.heard("201"), format!("\r\n{connect}\r\n"), "X{level}");
@@ -85,10 +97,25 @@ fn what_a_driver_sends_at_start_is_taken_and_what_is_unknown_is_an_error() {
         "AT#CID=0",
         "ATI",
     ] {
-        assert!(answer(&format!("ATE0\r{line}\r")).ends_with("\r\nOK\r\n"), "{line}");
+        assert!(
+            answer(&format!("ATE0\r{line}\r")).ends_with("\r\nOK\r\n"),
+            "{line}"
+        );
     }
-    for line in ["ATY", "AT+FOO=1", "ATS99=1", "ATS3=200", "ATE0S0=0B9", "AT+VCID=3", "AT+CLIP=1", "AT+FCLASS=1"] {
-        assert!(answer(&format!("ATE0\r{line}\r")).ends_with("\r\nERROR\r\n"), "{line}");
+    for line in [
+        "ATY",
+        "AT+FOO=1",
+        "ATS99=1",
+        "ATS3=200",
+        "ATE0S0=0B9",
+        "AT+VCID=3",
+        "AT+CLIP=1",
+        "AT+FCLASS=1",
+    ] {
+        assert!(
+            answer(&format!("ATE0\r{line}\r")).ends_with("\r\nERROR\r\n"),
+            "{line}"
+        );
     }
     assert_eq!(
         answer("ATE0\rATS0=3S0?S7?\rAT+VCID?\r"),
@@ -98,8 +125,15 @@ fn what_a_driver_sends_at_start_is_taken_and_what_is_unknown_is_an_error() {
 
 #[test]
 fn commands_before_an_unknown_one_have_their_effect_and_z_resets() {
-    assert_eq!(answer("ATE0YE1\rAT\r"), "ATE0YE1\r\r\nERROR\r\n\r\nOK\r\n", "E0 was done, E1 was not");
-    assert_eq!(answer("ATE0S0=5\rATZE0\rATS0?\r"), "ATE0S0=5\r\r\nOK\r\n\r\nOK\r\nATS0?\r\r\n000\r\n\r\nOK\r\n");
+    assert_eq!(
+        answer("ATE0YE1\rAT\r"),
+        "ATE0YE1\r\r\nERROR\r\n\r\nOK\r\n",
+        "E0 was done, E1 was not"
+    );
+    assert_eq!(
+        answer("ATE0S0=5\rATZE0\rATS0?\r"),
+        "ATE0S0=5\r\r\nOK\r\n\r\nOK\r\nATS0?\r\r\n000\r\n\r\nOK\r\n"
+    );
 }
 
 #[test]
@@ -144,12 +178,19 @@ fn a_dte_that_does_not_read_is_not_answered_without_end() {
     }
     bench.ready("201", true);
     let heard = bench.heard("201");
-    assert!(heard.len() < 1100 && !heard.contains("RING"), "{}", heard.len());
+    assert!(
+        heard.len() < 1100 && !heard.contains("RING"),
+        "{}",
+        heard.len()
+    );
     assert_eq!(bench.exchange.room(id), 512);
     bench.ready("201", false);
     bench.write("201", &"ATI\r".repeat(10_000));
     bench.ready("201", true);
-    assert!(bench.heard("201").len() < 1100, "also if the room is not respected");
+    assert!(
+        bench.heard("201").len() < 1100,
+        "also if the room is not respected"
+    );
 }
 
 #[derive(Clone, Debug)]

@@ -16,7 +16,14 @@ fn dcd_follows_the_carrier_and_ri_the_rings() {
     bench.wait(1000);
     assert_eq!(bench.shown_at("201"), [(7500, "D"), (7550, "")]);
     // 2 s on, 4 s off; the second ring is answered after half a second of it.
-    let shown = [(0, "R"), (2000, ""), (6000, "R"), (6500, ""), (7500, "D"), (7500, "")];
+    let shown = [
+        (0, "R"),
+        (2000, ""),
+        (6000, "R"),
+        (6500, ""),
+        (7500, "D"),
+        (7500, ""),
+    ];
     assert_eq!(bench.shown_at("202"), shown);
 }
 
@@ -50,7 +57,10 @@ fn what_the_loss_of_dtr_does_is_what_d_says() {
 
 #[test]
 fn d3_resets_the_modem_and_d2_does_not() {
-    for (setting, kept) in [("&D2", "\r\n003\r\n\r\nOK\r\n"), ("&D3", "ATS9?\r\r\n006\r\n\r\nOK\r\n")] {
+    for (setting, kept) in [
+        ("&D2", "\r\n003\r\n\r\nOK\r\n"),
+        ("&D3", "ATS9?\r\r\n006\r\n\r\nOK\r\n"),
+    ] {
         let mut bench = Bench::set_up(PAIR, &format!("ATE0S9=3{setting}"));
         bench.dtr_signal("201", false);
         bench.write("201", "ATS9?\r");
@@ -68,7 +78,10 @@ fn d1_leaves_the_call_to_ato_or_ath() {
     bench.wait(1000);
     bench.write("201", "ATO\r");
     bench.wait(1000);
-    assert_eq!(bench.heard("201"), "\r\nOK\r\n\r\nCONNECT 10000\r\nkept meanwhile");
+    assert_eq!(
+        bench.heard("201"),
+        "\r\nOK\r\n\r\nCONNECT 10000\r\nkept meanwhile"
+    );
 }
 
 #[test]
@@ -91,7 +104,11 @@ fn a_modem_answers_by_itself_only_with_dtr_or_where_it_ignores_dtr() {
         bench.dtr_signal("202", false);
         bench.write("201", "ATD202\r");
         bench.wait(5000);
-        assert_eq!(bench.heard("201").contains("CONNECT"), is_answered, "{setting}");
+        assert_eq!(
+            bench.heard("201").contains("CONNECT"),
+            is_answered,
+            "{setting}"
+        );
     }
 }
 
@@ -106,7 +123,11 @@ fn s1_counts_the_rings() {
     bench.wait(60_000);
     bench.heard("202");
     bench.write("202", "ATS1?\r");
-    assert_eq!(bench.heard("202"), "\r\n000\r\n\r\nOK\r\n", "the ringing is over");
+    assert_eq!(
+        bench.heard("202"),
+        "\r\n000\r\n\r\nOK\r\n",
+        "the ringing is over"
+    );
 }
 
 #[test]
@@ -126,22 +147,29 @@ fn a_modem_with_s10_at_255_never_gives_a_lost_carrier_up_but_its_dte_can() {
 
 #[test]
 fn what_comes_before_connect_is_what_the_reports_say() {
-    let config = PAIR.replacen("number = \"202\"", "number = \"202\"\nrate_to = 9600\nrate_from = 4800", 1);
+    let config = PAIR.replacen(
+        "number = \"202\"",
+        "number = \"202\"\nrate_to = 9600\nrate_from = 4800",
+        1,
+    );
     let mut bench = Bench::set_up(&config, "ATE0+MR=1;+ER=1;+DR=1;S0=1");
     bench.write("201", "ATD202\r");
     bench.wait(2000);
     let wanted = "\r\n+MCR: V34\r\n\r\n+MRR: 9600,4800\r\n\r\n+ER: LAPM\r\n\r\n+DR: NONE\r\n\r\nCONNECT 4800\r\n";
     assert_eq!(bench.heard("201"), wanted);
-    assert!(
-        bench.heard("202").ends_with("\r\n+MRR: 4800,9600\r\n\r\n+ER: LAPM\r\n\r\n+DR: NONE\r\n\r\nCONNECT 9600\r\n")
-    );
+    assert!(bench.heard("202").ends_with(
+        "\r\n+MRR: 4800,9600\r\n\r\n+ER: LAPM\r\n\r\n+DR: NONE\r\n\r\nCONNECT 9600\r\n"
+    ));
 }
 
 #[test]
 fn settings_without_effect_are_remembered_and_reset() {
     let mut bench = Bench::set_up(PAIR, "ATE0+MS=V34,1;S153=7");
     bench.write("201", "AT+MS?;S153?\rAT&F\r");
-    assert_eq!(bench.heard("201"), "\r\n+MS: V34,1\r\n\r\n007\r\n\r\nOK\r\n\r\nOK\r\n");
+    assert_eq!(
+        bench.heard("201"),
+        "\r\n+MS: V34,1\r\n\r\n007\r\n\r\nOK\r\n\r\nOK\r\n"
+    );
     bench.write("201", "ATE0\rATS153?\r");
     assert!(bench.heard("201").ends_with("\r\n000\r\n\r\nOK\r\n"));
 }
@@ -169,11 +197,20 @@ fn a_voice_call_of_a_mobile_says_ok_at_once_and_rings_until_chup_for_nothing() {
     bench.set("201", MOBILE);
     bench.write("201", "ATD202;\r");
     bench.wait(6000);
-    assert_eq!((bench.heard("201"), bench.heard("202")), ("\r\nOK\r\n".into(), "\r\nRING\r\n".repeat(2)));
+    assert_eq!(
+        (bench.heard("201"), bench.heard("202")),
+        ("\r\nOK\r\n".into(), "\r\nRING\r\n".repeat(2))
+    );
     bench.write("201", "AT+CHUP\r");
     bench.wait(10_000);
-    assert_eq!((bench.heard("201"), bench.heard("202")), ("\r\nOK\r\n".into(), String::new()));
-    assert_eq!((bench.records[0].outcome, bench.records[0].billed_seconds), (Outcome::Abandoned, 0));
+    assert_eq!(
+        (bench.heard("201"), bench.heard("202")),
+        ("\r\nOK\r\n".into(), String::new())
+    );
+    assert_eq!(
+        (bench.records[0].outcome, bench.records[0].billed_seconds),
+        (Outcome::Abandoned, 0)
+    );
 }
 
 #[test]
@@ -194,10 +231,14 @@ fn a_voice_call_answered_by_a_mobile_gives_ok_and_lasts_until_one_hangs_up() {
 }
 
 #[test]
-fn a_call_refused_by_isdn_or_a_mobile_is_busy_to_the_caller_and_free_and_an_analogue_line_rings_on() {
-    for (modem, command, is_refused) in
-        [("gsm", "AT+CHUP", true), ("gsm", "ATH", true), ("isdn", "ATH", true), ("analogue", "ATH", false)]
-    {
+fn a_call_refused_by_isdn_or_a_mobile_is_busy_to_the_caller_and_free_and_an_analogue_line_rings_on()
+{
+    for (modem, command, is_refused) in [
+        ("gsm", "AT+CHUP", true),
+        ("gsm", "ATH", true),
+        ("isdn", "ATH", true),
+        ("analogue", "ATH", false),
+    ] {
         let mut bench = Bench::set_up(PAIR, "ATE0");
         bench.set("202", &format!("modem = \"{modem}\""));
         bench.write("201", "ATD202\r");
@@ -206,8 +247,19 @@ fn a_call_refused_by_isdn_or_a_mobile_is_busy_to_the_caller_and_free_and_an_anal
         bench.wait(10_000);
         let busy = if is_refused { "\r\nBUSY\r\n" } else { "" };
         assert_eq!(bench.heard("201"), busy, "{modem}");
-        assert_eq!(bench.heard("202").matches("RING").count(), if is_refused { 1 } else { 2 }, "{modem}");
-        let refused = bench.records.first().map(|record| (record.outcome, record.ended_by, record.billed_seconds));
-        assert_eq!(refused, is_refused.then_some((Outcome::Refused, EndedBy::Called, 0)), "{modem}");
+        assert_eq!(
+            bench.heard("202").matches("RING").count(),
+            if is_refused { 1 } else { 2 },
+            "{modem}"
+        );
+        let refused = bench
+            .records
+            .first()
+            .map(|record| (record.outcome, record.ended_by, record.billed_seconds));
+        assert_eq!(
+            refused,
+            is_refused.then_some((Outcome::Refused, EndedBy::Called, 0)),
+            "{modem}"
+        );
     }
 }

@@ -20,7 +20,11 @@ pub struct AsyncPort(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Descriptor { fd: AsyncFd<OwnedFd>, signals: Signals, _lock: Option<LockFile> },
+    Descriptor {
+        fd: AsyncFd<OwnedFd>,
+        signals: Signals,
+        _lock: Option<LockFile>,
+    },
     Server(Box<SerialServer>),
 }
 
@@ -30,14 +34,22 @@ impl AsyncPort {
     /// # Errors
     /// [`PortError`], by whose fault it is.
     pub async fn open(port: &PortAddress) -> Result<Self, PortError> {
-        let failed = |source: io::Error| PortError::Open { port: port.clone(), source };
+        let failed = |source: io::Error| PortError::Open {
+            port: port.clone(),
+            source,
+        };
         if let PortAddress::Rfc2217(address) = port {
-            let server = SerialServer::open(address, PORT_SPEED_BPS).await.map_err(failed)?;
+            let server = SerialServer::open(address, PORT_SPEED_BPS)
+                .await
+                .map_err(failed)?;
             return Ok(Self(Kind::Server(Box::new(server))));
         }
         let address = port.clone(); // connecting to a modem server may take its time
         let opened = tokio::task::spawn_blocking(move || Port::open(&address)).await;
-        opened.map_err(|join| failed(io::Error::other(join)))??.into_async().map_err(failed)
+        opened
+            .map_err(|join| failed(io::Error::other(join)))??
+            .into_async()
+            .map_err(failed)
     }
 
     pub(crate) fn on(fd: OwnedFd, signals: Signals, lock: Option<LockFile>) -> io::Result<Self> {
@@ -45,7 +57,13 @@ impl AsyncPort {
             deprecated,
             reason = "its successor is an unsafe fn; an OwnedFd that nobody swaps is what that one asks for"
         )]
-        AsyncFd::new(fd).map(|fd| Self(Kind::Descriptor { fd, signals, _lock: lock }))
+        AsyncFd::new(fd).map(|fd| {
+            Self(Kind::Descriptor {
+                fd,
+                signals,
+                _lock: lock,
+            })
+        })
     }
 
     /// What tells a modem on this port to hang up.
@@ -59,7 +77,11 @@ impl AsyncPort {
     /// Whether the modem shows a carrier on a wire (DCD). `None`: there is no wire, or nothing was heard of it.
     pub fn carrier(&self) -> Option<bool> {
         match &self.0 {
-            Kind::Descriptor { fd, signals: Signals::Wires, .. } => wires(fd)?.read_cd().ok(),
+            Kind::Descriptor {
+                fd,
+                signals: Signals::Wires,
+                ..
+            } => wires(fd)?.read_cd().ok(),
             Kind::Descriptor { .. } => None,
             Kind::Server(server) => server.carrier(),
         }
@@ -89,7 +111,9 @@ impl AsyncPort {
     /// The operating system's.
     pub fn drop_dtr(&mut self) -> io::Result<()> {
         match &mut self.0 {
-            Kind::Descriptor { fd, .. } => wires(fd).ok_or(io::ErrorKind::Unsupported)?.set_dtr(false),
+            Kind::Descriptor { fd, .. } => {
+                wires(fd).ok_or(io::ErrorKind::Unsupported)?.set_dtr(false)
+            }
             Kind::Server(server) => {
                 server.drop_dtr();
                 Ok(())
@@ -106,7 +130,11 @@ impl AsyncPort {
 }
 
 impl AsyncRead for AsyncPort {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let fd = match &mut self.0 {
             Kind::Descriptor { fd, .. } => fd,
             Kind::Server(server) => return Pin::new(server).poll_read(cx, buffer),
@@ -122,14 +150,20 @@ impl AsyncRead for AsyncPort {
 }
 
 impl AsyncWrite for AsyncPort {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let fd = match &mut self.0 {
             Kind::Descriptor { fd, .. } => fd,
             Kind::Server(server) => return Pin::new(server).poll_write(cx, octets),
         };
         loop {
             let mut guard = ready!(fd.poll_write_ready(cx))?;
-            if let Ok(result) = guard.try_io(|fd| rustix::io::write(fd, octets).map_err(io::Error::from)) {
+            if let Ok(result) =
+                guard.try_io(|fd| rustix::io::write(fd, octets).map_err(io::Error::from))
+            {
                 return Poll::Ready(result);
             }
         }

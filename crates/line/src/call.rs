@@ -52,7 +52,12 @@ enum Ending {
 }
 
 impl Call {
-    pub(crate) fn new(mut port: AsyncPort, rate_bps: Option<u32>, early: Vec<u8>, has_short_guard: bool) -> Self {
+    pub(crate) fn new(
+        mut port: AsyncPort,
+        rate_bps: Option<u32>,
+        early: Vec<u8>,
+        has_short_guard: bool,
+    ) -> Self {
         // A carrier that is shown now will be missed when it goes; one that never was (&C0, three wires) would be
         // missed at once.
         let is_shown = port.carrier() == Some(true) && port.follow_carrier().is_ok();
@@ -61,7 +66,15 @@ impl Call {
         if let Some(carrier) = &mut carrier {
             carrier.handle(&early, now());
         }
-        Self { port, early, rate_bps, carrier, has_short_guard, silence: None, ending: Ending::NotYet }
+        Self {
+            port,
+            early,
+            rate_bps,
+            carrier,
+            has_short_guard,
+            silence: None,
+            ending: Ending::NotYet,
+        }
     }
 
     /// The line's rate in bit/s, as far as the modem said.
@@ -71,7 +84,11 @@ impl Call {
 }
 
 impl AsyncRead for Call {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.early.is_empty() {
             let count = self.early.len().min(buffer.remaining());
             buffer.put_slice(&self.early[..count]);
@@ -79,7 +96,11 @@ impl AsyncRead for Call {
             return Poll::Ready(Ok(()));
         }
         loop {
-            if self.carrier.as_ref().is_some_and(|carrier| carrier.is_lost(now())) {
+            if self
+                .carrier
+                .as_ref()
+                .is_some_and(|carrier| carrier.is_lost(now()))
+            {
                 return Poll::Ready(Ok(()));
             }
             let filled = buffer.filled().len();
@@ -91,8 +112,12 @@ impl AsyncRead for Call {
                 return Poll::Ready(result);
             }
             let deadline = self.carrier.as_ref().and_then(CarrierWatch::deadline);
-            let Some(deadline) = deadline else { return Poll::Pending };
-            let silence = self.silence.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+            let Some(deadline) = deadline else {
+                return Poll::Pending;
+            };
+            let silence = self
+                .silence
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
             if silence.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -101,7 +126,11 @@ impl AsyncRead for Call {
 }
 
 impl AsyncWrite for Call {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.port).poll_write(cx, octets)
     }
 
@@ -129,11 +158,17 @@ impl AsyncWrite for Call {
                     } else {
                         ready!(timer.as_mut().poll(cx));
                         *looks_left -= 1;
-                        timer.as_mut().reset((now() + DTR_LOW / u32::from(DTR_LOOKS)).into());
+                        timer
+                            .as_mut()
+                            .reset((now() + DTR_LOW / u32::from(DTR_LOOKS)).into());
                         continue;
                     }
                 }
-                Ending::Escape { hang_up, to_write, timer } => {
+                Ending::Escape {
+                    hang_up,
+                    to_write,
+                    timer,
+                } => {
                     ready!(poll_escape(&mut call.port, hang_up, to_write, timer, cx));
                     Ending::Over
                 }
@@ -146,7 +181,10 @@ impl Call {
     fn begin_ending(&mut self) -> Ending {
         let timer = Box::pin(sleep_until(now().into()));
         match self.port.signals() {
-            Signals::Wires if self.port.drop_dtr().is_ok() => Ending::DtrLow { looks_left: DTR_LOOKS, timer },
+            Signals::Wires if self.port.drop_dtr().is_ok() => Ending::DtrLow {
+                looks_left: DTR_LOOKS,
+                timer,
+            },
             Signals::Closing => Ending::Over,
             Signals::Wires | Signals::OctetsOnly => self.begin_escape(),
         }
@@ -154,7 +192,11 @@ impl Call {
 
     fn begin_escape(&self) -> Ending {
         let timer = Box::pin(sleep_until(now().into()));
-        Ending::Escape { hang_up: HangUp::new(self.has_short_guard, now()), to_write: &[], timer }
+        Ending::Escape {
+            hang_up: HangUp::new(self.has_short_guard, now()),
+            to_write: &[],
+            timer,
+        }
     }
 }
 
@@ -170,7 +212,9 @@ fn poll_escape(
     loop {
         while !to_write.is_empty() {
             // Closed from the other side: that is how such a port hangs up.
-            let Ok(count @ 1..) = ready!(Pin::new(&mut *port).poll_write(cx, to_write)) else { return Poll::Ready(()) };
+            let Ok(count @ 1..) = ready!(Pin::new(&mut *port).poll_write(cx, to_write)) else {
+                return Poll::Ready(());
+            };
             *to_write = &to_write[count..];
         }
         match hang_up.step(now()) {
@@ -179,7 +223,9 @@ fn poll_escape(
             HangUpStep::Wait(until) => {
                 let mut buffer = ReadBuf::new(&mut space);
                 match Pin::new(&mut *port).poll_read(cx, &mut buffer) {
-                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => hang_up.hear(buffer.filled(), now()),
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                        hang_up.hear(buffer.filled(), now())
+                    }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => {
                         timer.as_mut().reset(until.into());

@@ -32,9 +32,13 @@ impl LockFile {
     fn take_in(folder: &Path, device: &Path) -> Result<Option<Self>, Held> {
         // /dev/modem may be a link to /dev/ttyUSB0; a pseudo-terminal (/dev/pts/3) has no name in this scheme.
         let device = device.canonicalize().unwrap_or_else(|_| device.to_owned());
-        let (Some(name), Some("dev")) =
-            (device.file_name(), device.parent().and_then(Path::file_name).and_then(|n| n.to_str()))
-        else {
+        let (Some(name), Some("dev")) = (
+            device.file_name(),
+            device
+                .parent()
+                .and_then(Path::file_name)
+                .and_then(|n| n.to_str()),
+        ) else {
             return Ok(None);
         };
         let path = folder.join(format!("LCK..{}", name.to_string_lossy()));
@@ -76,7 +80,8 @@ fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
     };
     // Readable for all of them, whatever this process makes otherwise. Ten characters and a line feed: what all of them read.
     let written = file.set_permissions(Permissions::from_mode(0o644));
-    let written = written.and_then(|()| file.write_all(format!("{:>10}\n", std::process::id()).as_bytes()));
+    let written =
+        written.and_then(|()| file.write_all(format!("{:>10}\n", std::process::id()).as_bytes()));
     let linked = written.and_then(|()| std::fs::hard_link(&own, path));
     std::fs::remove_file(&own)?;
     linked
@@ -85,12 +90,18 @@ fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
 /// The process that a lock file names.
 fn owner(path: &Path) -> Option<u32> {
     let mut text = String::new();
-    File::open(path).ok()?.take(64).read_to_string(&mut text).ok()?;
+    File::open(path)
+        .ok()?
+        .take(64)
+        .read_to_string(&mut text)
+        .ok()?;
     text.split_whitespace().next()?.parse().ok()
 }
 
 fn is_alive(process: u32) -> bool {
-    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return false };
+    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
     // EPERM: it is there, and somebody else's.
     !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
 }
@@ -110,7 +121,12 @@ mod tests {
         let lock = take().unwrap().unwrap();
         let text = std::fs::read_to_string(folder.path().join("LCK..ttyUSB7")).unwrap();
         assert_eq!(text, format!("{:>10}\n", std::process::id()));
-        assert_eq!(take().unwrap_err(), Held { process: std::process::id() });
+        assert_eq!(
+            take().unwrap_err(),
+            Held {
+                process: std::process::id()
+            }
+        );
         drop(lock);
         assert!(take().unwrap().is_some());
     }
@@ -121,17 +137,29 @@ mod tests {
         // No process has so high a number (pid_max is at most 2^22).
         for text in ["   4194305\n", "not a number\n", "", "-1\n"] {
             std::fs::write(folder.path().join("LCK..ttyS0"), text).unwrap();
-            assert!(LockFile::take_in(folder.path(), Path::new("/dev/ttyS0")).unwrap().is_some(), "{text:?}");
+            assert!(
+                LockFile::take_in(folder.path(), Path::new("/dev/ttyS0"))
+                    .unwrap()
+                    .is_some(),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn what_lies_in_the_place_of_the_own_file_is_neither_followed_nor_used() {
         let folder = folder();
-        let (own, other) = (folder.path().join(format!("LTMP.ringup.{}", std::process::id())), folder.path().join("o"));
+        let (own, other) = (
+            folder
+                .path()
+                .join(format!("LTMP.ringup.{}", std::process::id())),
+            folder.path().join("o"),
+        );
         std::fs::write(&other, "precious").unwrap();
         std::os::unix::fs::symlink(&other, &own).unwrap();
-        let lock = LockFile::take_in(folder.path(), Path::new("/dev/ttyUSB7")).unwrap().unwrap();
+        let lock = LockFile::take_in(folder.path(), Path::new("/dev/ttyUSB7"))
+            .unwrap()
+            .unwrap();
         assert_eq!(std::fs::read(&other).unwrap(), b"precious");
         let file = std::fs::metadata(folder.path().join("LCK..ttyUSB7")).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o644);
@@ -140,7 +168,15 @@ mod tests {
 
     #[test]
     fn without_a_folder_and_for_a_pseudo_terminal_there_is_no_lock_file() {
-        assert!(LockFile::take_in(Path::new("/nonexistent"), Path::new("/dev/ttyS0")).unwrap().is_none());
-        assert!(LockFile::take_in(folder().path(), Path::new("/dev/pts/3")).unwrap().is_none());
+        assert!(
+            LockFile::take_in(Path::new("/nonexistent"), Path::new("/dev/ttyS0"))
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            LockFile::take_in(folder().path(), Path::new("/dev/pts/3"))
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -85,7 +85,12 @@ impl ModemLine {
     ///
     /// # Errors
     /// [`LineError::Io`] if the port cannot be watched.
-    pub fn attached(port: Port, profile: Profile, has_short_guard: bool, heard: &[u8]) -> Result<Self, LineError> {
+    pub fn attached(
+        port: Port,
+        profile: Profile,
+        has_short_guard: bool,
+        heard: &[u8],
+    ) -> Result<Self, LineError> {
         let port = port.into_async().map_err(LineError::Io)?;
         let mut line = Self::on(port, Dialogue::attached(profile, has_short_guard));
         line.dialogue.handle(Input::Octets(heard), now());
@@ -93,14 +98,23 @@ impl ModemLine {
     }
 
     fn on(port: AsyncPort, dialogue: Dialogue) -> Self {
-        Self { port, dialogue, ring_watch: RingWatch::default(), probe_every: None, heard_at: now() }
+        Self {
+            port,
+            dialogue,
+            ring_watch: RingWatch::default(),
+            probe_every: None,
+            heard_at: now(),
+        }
     }
 
     /// The same line, on which the modem is asked whether it is still there whenever nothing was heard for `interval`, and before it
     /// dials. One that does not answer twice fails the next [`ModemLine::ring`], or the call.
     #[must_use]
     pub fn probed(self, interval: Duration) -> Self {
-        Self { probe_every: Some(interval), ..self }
+        Self {
+            probe_every: Some(interval),
+            ..self
+        }
     }
 
     /// Waits for an incoming call; gives it out once it is known who is calling. May be dropped and called again.
@@ -110,7 +124,10 @@ impl ModemLine {
     pub async fn ring(&mut self) -> Result<Ring, LineError> {
         loop {
             let deadline = self.ring_watch.deadline();
-            let probe_at = self.probe_every.map(|interval| now() + interval).filter(|_| deadline.is_none());
+            let probe_at = self
+                .probe_every
+                .map(|interval| now() + interval)
+                .filter(|_| deadline.is_none());
             let wake = async {
                 match deadline.or(probe_at) {
                     Some(at) => sleep_until(at.into()).await,
@@ -143,7 +160,11 @@ impl ModemLine {
     ///
     /// # Errors
     /// [`DialFailure`]: what the exchange or the modem said.
-    pub async fn dial(mut self, number: &DialString, timeout: Duration) -> Result<Call, DialFailure> {
+    pub async fn dial(
+        mut self,
+        number: &DialString,
+        timeout: Duration,
+    ) -> Result<Call, DialFailure> {
         self.asked().await?;
         self.call(Input::Dial { number, timeout }).await
     }
@@ -167,7 +188,8 @@ impl ModemLine {
         has_come: impl Future<Output = ()>,
     ) -> Result<(), DialFailure> {
         self.asked().await?;
-        self.dialogue.handle(Input::RingOnly { number, duration }, now());
+        self.dialogue
+            .handle(Input::RingOnly { number, duration }, now());
         let mut has_come = pin!(has_come);
         let mut rings_on = true;
         loop {
@@ -237,7 +259,12 @@ impl ModemLine {
         loop {
             match self.event().await? {
                 Event::Connected { rate, octets } => {
-                    return Ok(Call::new(self.port, rate, octets, self.dialogue.has_short_guard()));
+                    return Ok(Call::new(
+                        self.port,
+                        rate,
+                        octets,
+                        self.dialogue.has_short_guard(),
+                    ));
                 }
                 Event::NoCall(failure) => return Err(DialFailure::NoCall(failure)),
                 Event::Fault(fault) => return Err(LineError::Modem(fault).into()),
@@ -248,7 +275,9 @@ impl ModemLine {
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), LineError> {
         let written = timeout(WRITE_TIMEOUT, self.port.write_all(octets)).await;
-        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(LineError::Io)
+        written
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(LineError::Io)
     }
 
     /// Drives the dialogue to its next event.

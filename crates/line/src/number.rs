@@ -25,7 +25,9 @@ pub enum NumberError {
     #[error("a number needs digits, such as +4930123456 or 201")]
     Empty,
     /// Something that is not an ASCII digit, or a `+` not at the front.
-    #[error("{0:?} cannot stand in a number; write digits only, with a + in front of a country code")]
+    #[error(
+        "{0:?} cannot stand in a number; write digits only, with a + in front of a country code"
+    )]
     Character(char),
     /// E.164 allows 3 to 15 digits; a local number 1 to 20.
     #[error("a number of {digits} digits is outside {min} to {max}")]
@@ -64,7 +66,11 @@ impl Number {
     ///
     /// # Errors
     /// If `prefix` is not made of dial characters, or both together are too long.
-    pub fn dial_string(&self, prefix: &str, home: Option<Home>) -> Result<DialString, modem::DialStringError> {
+    pub fn dial_string(
+        &self,
+        prefix: &str,
+        home: Option<Home>,
+    ) -> Result<DialString, modem::DialStringError> {
         let dialled = home.map_or_else(|| self.to_string(), |home| home.dialled(self));
         format!("{prefix}{dialled}").parse()
     }
@@ -75,7 +81,10 @@ impl FromStr for Number {
 
     /// What only makes a number readable is left out: hyphens, dots, brackets (RFC 3966 §5.1.1), and blanks.
     fn from_str(text: &str) -> Result<Self, NumberError> {
-        let written: String = text.chars().filter(|c| !VISUAL_SEPARATORS.contains(c)).collect();
+        let written: String = text
+            .chars()
+            .filter(|c| !VISUAL_SEPARATORS.contains(c))
+            .collect();
         let text = written.as_str();
         let (digits, min, max) = match text.strip_prefix('+') {
             Some(digits) => (digits, 3, 15),
@@ -88,7 +97,11 @@ impl FromStr for Number {
             return Err(NumberError::Character(c));
         }
         if !(min..=max).contains(&digits.len()) {
-            return Err(NumberError::Length { digits: digits.len(), min, max });
+            return Err(NumberError::Length {
+                digits: digits.len(),
+                min,
+                max,
+            });
         }
         if text.starts_with("+0") {
             return Err(NumberError::LeadingZero);
@@ -137,13 +150,32 @@ mod tests {
         assert_eq!(number("()-"), Err(NumberError::Empty));
         assert_eq!(number("2+01"), Err(NumberError::Character('+')));
         assert_eq!(number("+0049661234567"), Err(NumberError::LeadingZero));
-        assert_eq!(number("+12"), Err(NumberError::Length { digits: 2, min: 3, max: 15 }));
-        assert_eq!(number(&"1".repeat(21)), Err(NumberError::Length { digits: 21, min: 1, max: 20 }));
+        assert_eq!(
+            number("+12"),
+            Err(NumberError::Length {
+                digits: 2,
+                min: 3,
+                max: 15
+            })
+        );
+        assert_eq!(
+            number(&"1".repeat(21)),
+            Err(NumberError::Length {
+                digits: 21,
+                min: 1,
+                max: 20
+            })
+        );
     }
 
     #[test]
     fn a_number_may_be_written_for_reading() {
-        for text in ["+81 6-1234-5678", "+81(6)1234.5678", "+81612345678", " +81 6 1234 5678 "] {
+        for text in [
+            "+81 6-1234-5678",
+            "+81(6)1234.5678",
+            "+81612345678",
+            " +81 6 1234 5678 ",
+        ] {
             assert_eq!(number(text).unwrap().as_str(), "+81612345678", "{text}");
         }
         assert_eq!(number("(0661) 234-567").unwrap().as_str(), "0661234567");

@@ -39,8 +39,10 @@ struct Plan {
 
 /// Emergency numbers. 112 and 911 in every network, the others where there is no telling which network it is
 /// (3GPP TS 22.101 §10.1.1); 113, 115, 117, 122 and 133 to 144 are such in several countries.
-const EMERGENCY: [&str; 14] =
-    ["112", "911", "999", "000", "110", "118", "119", "113", "115", "117", "122", "133", "144", "995"];
+const EMERGENCY: [&str; 14] = [
+    "112", "911", "999", "000", "110", "118", "119", "113", "115", "117", "122", "133", "144",
+    "995",
+];
 
 /// An area and a subscriber in the plan of country code 1.
 const NORTH_AMERICAN_DIGITS: usize = 10;
@@ -59,13 +61,29 @@ const INTERNATIONAL_PREFIXES: &[(&str, &[&str])] = &[
     ("CL", &["1xx0"]),
     ("CO", &["005", "007", "009", "0044x", "00456"]),
     ("FI", &["990", "99xxx"]),
-    ("HK", &["001", "002", "006", "007", "008", "009", "0030", "0050", "0059"]),
+    (
+        "HK",
+        &[
+            "001", "002", "006", "007", "008", "009", "0030", "0050", "0059",
+        ],
+    ),
     ("ID", &["001", "007", "008", "009", "0101x"]),
-    ("IL", &["012", "013", "014", "015", "016", "017", "018", "019"]),
-    ("KR", &["001", "002", "005", "006", "008", "009", "0030x", "0070x", "0072x", "0076x"]),
+    (
+        "IL",
+        &["012", "013", "014", "015", "016", "017", "018", "019"],
+    ),
+    (
+        "KR",
+        &[
+            "001", "002", "005", "006", "008", "009", "0030x", "0070x", "0072x", "0076x",
+        ],
+    ),
     ("SG", &["001", "002", "008", "018", "019"]),
     ("TH", &["001", "004", "005", "006", "007", "008", "009"]),
-    ("TW", &["002", "005", "006", "007", "009", "016", "017", "019"]),
+    (
+        "TW",
+        &["002", "005", "006", "007", "009", "016", "017", "019"],
+    ),
 ];
 
 /// Prefixes of a national number that name a carrier besides the trunk prefix.
@@ -106,7 +124,11 @@ impl Home {
     /// ```
     #[must_use]
     pub fn normal(self, number: &Number) -> Number {
-        let Plan { code, international, .. } = self.0;
+        let Plan {
+            code,
+            international,
+            ..
+        } = self.0;
         let digits = number.as_str();
         if number.is_international() {
             return number.clone();
@@ -119,7 +141,9 @@ impl Home {
             },
         };
         // Too long for E.164, or a country code that begins with 0: then it was no such spelling.
-        international_form.parse().unwrap_or_else(|_| number.clone())
+        international_form
+            .parse()
+            .unwrap_or_else(|_| number.clone())
     }
 
     /// The numbers that may be meant by what a line here presents of a caller, the likeliest first. Besides
@@ -140,34 +164,58 @@ impl Home {
         if presented.is_international() {
             return meant;
         }
-        let Plan { country, code, shortest, .. } = *self.0;
+        let Plan {
+            country,
+            code,
+            shortest,
+            ..
+        } = *self.0;
         let digits = presented.as_str();
         let mut may_be = |international: String| {
-            let number = international.parse::<Number>().ok().filter(|number| !meant.contains(number));
+            let number = international
+                .parse::<Number>()
+                .ok()
+                .filter(|number| !meant.contains(number));
             meant.extend(number);
         };
         if digits.len() >= shortest.max(OWN_DIGITS_MIN) {
             may_be(format!("+{code}{digits}"));
         }
-        if digits.strip_prefix(code).is_some_and(|national| national.len() >= shortest.max(OWN_DIGITS_MIN)) {
+        if digits
+            .strip_prefix(code)
+            .is_some_and(|national| national.len() >= shortest.max(OWN_DIGITS_MIN))
+        {
             may_be(format!("+{digits}"));
         }
         for (place, prefixes) in INTERNATIONAL_PREFIXES {
-            let behind = prefixes.iter().filter_map(|prefix| behind(digits, prefix)).filter(|_| *place == country);
+            let behind = prefixes
+                .iter()
+                .filter_map(|prefix| behind(digits, prefix))
+                .filter(|_| *place == country);
             behind
                 .filter(|foreign| foreign.len() >= FOREIGN_DIGITS_MIN)
                 .for_each(|foreign| may_be(format!("+{foreign}")));
         }
         for (place, prefixes) in CARRIER_PREFIXES {
-            let behind = prefixes.iter().filter_map(|prefix| behind(digits, prefix)).filter(|_| *place == country);
-            behind.filter(|national| national.len() >= shortest).for_each(|own| may_be(format!("+{code}{own}")));
+            let behind = prefixes
+                .iter()
+                .filter_map(|prefix| behind(digits, prefix))
+                .filter(|_| *place == country);
+            behind
+                .filter(|national| national.len() >= shortest)
+                .for_each(|own| may_be(format!("+{code}{own}")));
         }
         meant
     }
 
     /// What is dialled here for a number.
     pub(crate) fn dialled(self, number: &Number) -> String {
-        let Plan { code, international, trunk, .. } = *self.0;
+        let Plan {
+            code,
+            international,
+            trunk,
+            ..
+        } = *self.0;
         match number.as_str().strip_prefix('+') {
             None => number.to_string(),
             Some(digits) => match digits.strip_prefix(code) {
@@ -179,7 +227,12 @@ impl Home {
 
     /// The national number without its trunk prefix, if it is one.
     fn national(self, digits: &str) -> Option<&str> {
-        let Plan { code, trunk, shortest, .. } = *self.0;
+        let Plan {
+            code,
+            trunk,
+            shortest,
+            ..
+        } = *self.0;
         // North America: ten digits, with or without the 1.
         if code == "1" && digits.len() == NORTH_AMERICAN_DIGITS {
             return Some(digits);
@@ -193,7 +246,10 @@ impl Home {
 /// What stands behind a prefix in which `x` is any digit.
 fn behind<'a>(digits: &'a str, prefix: &str) -> Option<&'a str> {
     let (begins, rest) = digits.split_at_checked(prefix.len())?;
-    let fits = begins.bytes().zip(prefix.bytes()).all(|(digit, wanted)| wanted == b'x' || digit == wanted);
+    let fits = begins
+        .bytes()
+        .zip(prefix.bytes())
+        .all(|(digit, wanted)| wanted == b'x' || digit == wanted);
     fits.then_some(rest)
 }
 
@@ -204,13 +260,24 @@ fn behind<'a>(digits: &'a str, prefix: &str) -> Option<&'a str> {
 pub fn check_dialled(home: Option<Home>, number: &Number) -> Result<(), Forbidden> {
     let number = number.clone().at(home);
     let Some(digits) = number.as_str().strip_prefix('+') else {
-        return if EMERGENCY.contains(&number.as_str()) { Err(Forbidden::Emergency) } else { Ok(()) };
+        return if EMERGENCY.contains(&number.as_str()) {
+            Err(Forbidden::Emergency)
+        } else {
+            Ok(())
+        };
     };
     // `+49112`: some networks connect it all the same.
-    let plans = || plans::PLANS.iter().filter(|plan| digits.starts_with(plan.code));
+    let plans = || {
+        plans::PLANS
+            .iter()
+            .filter(|plan| digits.starts_with(plan.code))
+    };
     let is_emergency = plans().any(|plan| EMERGENCY.contains(&&digits[plan.code.len()..]));
-    let is_premium =
-        plans().any(|plan| plan.premium.iter().any(|prefix| digits[plan.code.len()..].starts_with(prefix)));
+    let is_premium = plans().any(|plan| {
+        plan.premium
+            .iter()
+            .any(|prefix| digits[plan.code.len()..].starts_with(prefix))
+    });
     match (is_emergency, is_premium) {
         (true, _) => Err(Forbidden::Emergency),
         (_, true) => Err(Forbidden::Premium),
@@ -251,14 +318,38 @@ mod tests {
     #[test]
     fn the_spellings_of_a_number_meet_at_one_value() {
         for (country, spellings, meant) in [
-            ("DE", ["+496612345670", "00496612345670", "06612345670"], "+496612345670"),
-            ("US", ["+12125551234", "2125551234", "12125551234"], "+12125551234"),
-            ("JP", ["+81312345678", "010813123456 78", "0312345678"], "+81312345678"),
-            ("IT", ["+390612345678", "00390612345678", "0612345678"], "+390612345678"),
-            ("GB", ["+442071838750", "00442071838750", "02071838750"], "+442071838750"),
+            (
+                "DE",
+                ["+496612345670", "00496612345670", "06612345670"],
+                "+496612345670",
+            ),
+            (
+                "US",
+                ["+12125551234", "2125551234", "12125551234"],
+                "+12125551234",
+            ),
+            (
+                "JP",
+                ["+81312345678", "010813123456 78", "0312345678"],
+                "+81312345678",
+            ),
+            (
+                "IT",
+                ["+390612345678", "00390612345678", "0612345678"],
+                "+390612345678",
+            ),
+            (
+                "GB",
+                ["+442071838750", "00442071838750", "02071838750"],
+                "+442071838750",
+            ),
         ] {
             for spelling in spellings {
-                assert_eq!(normal(country, &spelling.replace(' ', "")), meant, "{country}: {spelling}");
+                assert_eq!(
+                    normal(country, &spelling.replace(' ', "")),
+                    meant,
+                    "{country}: {spelling}"
+                );
             }
         }
         assert_eq!(normal("US", "011442071838750"), "+442071838750");
@@ -268,7 +359,13 @@ mod tests {
     fn a_number_is_dialled_as_it_is_dialled_here() {
         let dialled = |country: &str, number: &str| {
             let home = Some(country.parse().unwrap());
-            number.parse::<Number>().unwrap().dial_string("0,", home).unwrap().as_str().to_owned()
+            number
+                .parse::<Number>()
+                .unwrap()
+                .dial_string("0,", home)
+                .unwrap()
+                .as_str()
+                .to_owned()
         };
         assert_eq!(dialled("DE", "+496612345670"), "0,06612345670");
         assert_eq!(dialled("US", "+496612345670"), "0,011496612345670");
@@ -288,14 +385,21 @@ mod tests {
     #[test]
     fn one_digit_more_or_less_is_another_number() {
         let meant = normal("DE", "06612345670");
-        for other in ["0661234567", "066123456701", "16612345670", "6612345670", "0049661234567"] {
+        for other in [
+            "0661234567",
+            "066123456701",
+            "16612345670",
+            "6612345670",
+            "0049661234567",
+        ] {
             assert_ne!(normal("DE", other), meant, "{other}");
         }
     }
 
     fn is_spelt(country: &str, registered: &str, presented: &str) -> bool {
         let home: Home = country.parse().unwrap();
-        home.spelt(&presented.parse().unwrap()).contains(&home.normal(&registered.parse().unwrap()))
+        home.spelt(&presented.parse().unwrap())
+            .contains(&home.normal(&registered.parse().unwrap()))
     }
 
     #[test]
@@ -319,7 +423,10 @@ mod tests {
             ("HK", "+442071838750", "001442071838750"),
             ("DE", "201", "201"),
         ] {
-            assert!(is_spelt(country, registered, presented), "{country}: {presented}");
+            assert!(
+                is_spelt(country, registered, presented),
+                "{country}: {presented}"
+            );
         }
     }
 
@@ -341,7 +448,10 @@ mod tests {
             ("DE", "201", "49201"),
             ("DE", "+49201", "201"),
         ] {
-            assert!(!is_spelt(country, registered, presented), "{country}: {presented}");
+            assert!(
+                !is_spelt(country, registered, presented),
+                "{country}: {presented}"
+            );
         }
     }
 
@@ -350,11 +460,21 @@ mod tests {
     fn a_spelling_ends_with_the_digits_of_the_number() {
         for country in ["DE", "US", "RU", "BR", "HK", "IT", "HU", "CO", "KR"] {
             let home: Home = country.parse().unwrap();
-            for presented in ["6612345670", "496612345670", "0151133334444", "001442071838750", "84951234567", "201"] {
+            for presented in [
+                "6612345670",
+                "496612345670",
+                "0151133334444",
+                "001442071838750",
+                "84951234567",
+                "201",
+            ] {
                 for meant in home.spelt(&presented.parse().unwrap()) {
                     let digits = meant.as_str().trim_start_matches('+');
                     let national = digits.strip_prefix(home.0.code).unwrap_or(digits);
-                    assert!(presented.ends_with(national), "{country}: {presented} {meant}");
+                    assert!(
+                        presented.ends_with(national),
+                        "{country}: {presented} {meant}"
+                    );
                 }
             }
         }
@@ -368,17 +488,41 @@ mod tests {
         };
         for number in ["112", "911", "999", "110", "119"] {
             assert_eq!(refused(None, number), Err(Forbidden::Emergency), "{number}");
-            assert_eq!(refused(Some("DE"), number), Err(Forbidden::Emergency), "{number}");
+            assert_eq!(
+                refused(Some("DE"), number),
+                Err(Forbidden::Emergency),
+                "{number}"
+            );
         }
         assert_eq!(refused(None, "+49112"), Err(Forbidden::Emergency));
-        for (country, number) in
-            [("DE", "09001234567"), ("US", "19005551234"), ("US", "9005551234"), ("GB", "09098790000")]
-        {
-            assert_eq!(refused(Some(country), number), Err(Forbidden::Premium), "{country}: {number}");
+        for (country, number) in [
+            ("DE", "09001234567"),
+            ("US", "19005551234"),
+            ("US", "9005551234"),
+            ("GB", "09098790000"),
+        ] {
+            assert_eq!(
+                refused(Some(country), number),
+                Err(Forbidden::Premium),
+                "{country}: {number}"
+            );
         }
-        assert_eq!(refused(None, "+499001234567"), Err(Forbidden::Premium), "from abroad as well");
-        for (country, number) in [("DE", "06612345670"), ("US", "2125551234"), ("DE", "1123"), ("JP", "0312345678")] {
-            assert_eq!(refused(Some(country), number), Ok(()), "{country}: {number}");
+        assert_eq!(
+            refused(None, "+499001234567"),
+            Err(Forbidden::Premium),
+            "from abroad as well"
+        );
+        for (country, number) in [
+            ("DE", "06612345670"),
+            ("US", "2125551234"),
+            ("DE", "1123"),
+            ("JP", "0312345678"),
+        ] {
+            assert_eq!(
+                refused(Some(country), number),
+                Ok(()),
+                "{country}: {number}"
+            );
         }
         assert_eq!(refused(None, "201"), Ok(()));
     }

@@ -20,7 +20,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::termios::{
-    ControlModes, OptionalActions, QueueSelector, ioctl_tiocexcl, isatty, tcflush, tcgetattr, tcsetattr,
+    ControlModes, OptionalActions, QueueSelector, ioctl_tiocexcl, isatty, tcflush, tcgetattr,
+    tcsetattr,
 };
 use serial2::SerialPort;
 
@@ -34,7 +35,10 @@ pub const DTR_LOW: Duration = Duration::from_millis(500);
 pub(crate) const PORT_SPEED_BPS: u32 = 115_200;
 
 /// How long a blocking write may wait for a modem to take octets: a command is shorter than any modem's buffer.
-const WRITE_WAIT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const WRITE_WAIT: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// Where a modem is: a device path, `tcp://HOST:PORT`, or `rfc2217://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +86,9 @@ impl FromStr for PortAddress {
                 _ => return Ok(Self::Device(text.into())),
             };
         match address.rsplit_once(':') {
-            Some((host, number)) if !host.is_empty() && number.parse::<u16>().is_ok_and(|number| number > 0) => {
+            Some((host, number))
+                if !host.is_empty() && number.parse::<u16>().is_ok_and(|number| number > 0) =>
+            {
                 Ok(port(address.to_owned()))
             }
             _ => Err(PortAddressError::Tcp(text.to_owned())),
@@ -119,7 +125,9 @@ pub enum PortError {
         port: PortAddress,
     },
     /// Another program holds its UUCP lock file.
-    #[error("{port} is locked by process {process}; end that program, or give the line another port")]
+    #[error(
+        "{port} is locked by process {process}; end that program, or give the line another port"
+    )]
     Locked {
         /// Which.
         port: PortAddress,
@@ -127,7 +135,9 @@ pub enum PortError {
         process: u32,
     },
     /// The starter hands its port on, and this one cannot be.
-    #[error("{port} is for the lines of a server; a starter needs its modem at a device, or at tcp://HOST:PORT")]
+    #[error(
+        "{port} is for the lines of a server; a starter needs its modem at a device, or at tcp://HOST:PORT"
+    )]
     ForServersOnly {
         /// Which.
         port: PortAddress,
@@ -165,30 +175,48 @@ impl Port {
     /// # Errors
     /// [`PortError`], by whose fault it is.
     pub fn open(port: &PortAddress) -> Result<Self, PortError> {
-        let failed = |source: io::Error| PortError::Open { port: port.clone(), source };
+        let failed = |source: io::Error| PortError::Open {
+            port: port.clone(),
+            source,
+        };
         let path = match port {
             PortAddress::Tcp(address) => {
                 let stream = TcpStream::connect(address).map_err(failed)?;
-                stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
-                return Ok(Self { fd: stream.into(), signals: Signals::OctetsOnly, lock: None });
+                stream
+                    .set_nonblocking(true)
+                    .and_then(|()| stream.set_nodelay(true))
+                    .map_err(failed)?;
+                return Ok(Self {
+                    fd: stream.into(),
+                    signals: Signals::OctetsOnly,
+                    lock: None,
+                });
             }
-            PortAddress::Rfc2217(_) => return Err(PortError::ForServersOnly { port: port.clone() }),
+            PortAddress::Rfc2217(_) => {
+                return Err(PortError::ForServersOnly { port: port.clone() });
+            }
             PortAddress::Device(path) => path,
         };
         // NONBLOCK: otherwise the open waits for a carrier that only a call brings.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-        let mut termios = tcgetattr(&fd).map_err(|_| PortError::NotATerminal { port: port.clone() })?;
+        let mut termios =
+            tcgetattr(&fd).map_err(|_| PortError::NotATerminal { port: port.clone() })?;
         flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
             Errno::WOULDBLOCK => PortError::InUse { port: port.clone() },
             errno => failed(errno.into()),
         })?;
-        let lock =
-            LockFile::take(path).map_err(|held| PortError::Locked { port: port.clone(), process: held.process })?;
+        let lock = LockFile::take(path).map_err(|held| PortError::Locked {
+            port: port.clone(),
+            process: held.process,
+        })?;
         ioctl_tiocexcl(&fd).map_err(|errno| failed(errno.into()))?;
         termios.make_raw();
         // RTS/CTS: the port is faster than the line (AT&K3 on the modem's side).
-        let modes = ControlModes::HUPCL | ControlModes::CLOCAL | ControlModes::CREAD | ControlModes::CRTSCTS;
+        let modes = ControlModes::HUPCL
+            | ControlModes::CLOCAL
+            | ControlModes::CREAD
+            | ControlModes::CRTSCTS;
         termios.control_modes |= modes;
         termios
             .set_speed(PORT_SPEED_BPS)
@@ -210,19 +238,30 @@ impl Port {
         rustix::stdio::dup2_stdin(&null)?;
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         if flags & OFlags::RWMODE != OFlags::RDWR {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is not an open line"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "standard input is not an open line",
+            ));
         }
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
         let signals = signals(&fd);
         // The starter, which is still there, holds the lock.
-        Ok(Self { fd, signals, lock: None })
+        Ok(Self {
+            fd,
+            signals,
+            lock: None,
+        })
     }
 
     /// Reads what is there, waiting until `deadline` (for ever if `None`). `Ok(None)`: the deadline came first.
     ///
     /// # Errors
     /// The operating system's. End of file is `Ok(Some(0))`.
-    pub fn read_until(&self, buffer: &mut [u8], deadline: Option<Instant>) -> io::Result<Option<usize>> {
+    pub fn read_until(
+        &self,
+        buffer: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
         match self.read_or(buffer, deadline, None)? {
             Woken::Octets(count) => Ok(Some(count)),
             Woken::Deadline | Woken::Beside => Ok(None),
@@ -252,7 +291,9 @@ impl Port {
             let mut both = [here, there];
             match poll(&mut both, timeout.as_ref()) {
                 Ok(0) => return Ok(Woken::Deadline),
-                Ok(_) if beside.is_some() && both[0].revents().is_empty() => return Ok(Woken::Beside),
+                Ok(_) if beside.is_some() && both[0].revents().is_empty() => {
+                    return Ok(Woken::Beside);
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -269,7 +310,10 @@ impl Port {
                 Ok(count) => octets = &octets[count..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    let ready = poll(&mut [PollFd::new(&self.fd, PollFlags::OUT)], Some(&WRITE_WAIT))?;
+                    let ready = poll(
+                        &mut [PollFd::new(&self.fd, PollFlags::OUT)],
+                        Some(&WRITE_WAIT),
+                    )?;
                     if ready == 0 {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
@@ -327,27 +371,57 @@ mod tests {
 
     #[test]
     fn a_port_is_a_device_or_an_address() {
-        assert_eq!("/dev/ttyS0".parse(), Ok(PortAddress::Device("/dev/ttyS0".into())));
-        assert_eq!("tcp://[::1]:4000".parse(), Ok(PortAddress::Tcp("[::1]:4000".into())));
-        assert_eq!("rfc2217://pool:2001".parse(), Ok(PortAddress::Rfc2217("pool:2001".into())));
-        for text in ["rfc2217://pool", "tcp://", "tcp://host", "tcp://:1", "tcp://host:0", "tcp://host:x"] {
-            assert_eq!(text.parse::<PortAddress>(), Err(PortAddressError::Tcp(text.into())));
+        assert_eq!(
+            "/dev/ttyS0".parse(),
+            Ok(PortAddress::Device("/dev/ttyS0".into()))
+        );
+        assert_eq!(
+            "tcp://[::1]:4000".parse(),
+            Ok(PortAddress::Tcp("[::1]:4000".into()))
+        );
+        assert_eq!(
+            "rfc2217://pool:2001".parse(),
+            Ok(PortAddress::Rfc2217("pool:2001".into()))
+        );
+        for text in [
+            "rfc2217://pool",
+            "tcp://",
+            "tcp://host",
+            "tcp://:1",
+            "tcp://host:0",
+            "tcp://host:x",
+        ] {
+            assert_eq!(
+                text.parse::<PortAddress>(),
+                Err(PortAddressError::Tcp(text.into()))
+            );
         }
     }
 
     #[test]
     fn a_relative_device_is_found_beside_its_config() {
         let port: PortAddress = "lines/one".parse().unwrap();
-        assert_eq!(port.relative_to(Path::new("/etc/ringup")).to_string(), "/etc/ringup/lines/one");
+        assert_eq!(
+            port.relative_to(Path::new("/etc/ringup")).to_string(),
+            "/etc/ringup/lines/one"
+        );
     }
 
     #[test]
     fn opening_says_whether_the_port_is_missing_taken_or_no_terminal() {
         let open = |path: &Path| Port::open(&PortAddress::Device(path.into()));
-        assert!(matches!(open(Path::new("/nonexistent")), Err(PortError::Open { .. })));
-        assert!(matches!(open(Path::new("/dev/null")), Err(PortError::NotATerminal { .. })));
+        assert!(matches!(
+            open(Path::new("/nonexistent")),
+            Err(PortError::Open { .. })
+        ));
+        assert!(matches!(
+            open(Path::new("/dev/null")),
+            Err(PortError::NotATerminal { .. })
+        ));
 
-        let master = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+        let master =
+            rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
+                .unwrap();
         rustix::pty::unlockpt(&master).unwrap();
         let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
         let path = Path::new(name.to_str().unwrap());

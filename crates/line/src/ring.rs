@@ -58,8 +58,18 @@ impl From<&CallerId> for Caller {
         match id {
             // A network may put its `+` before any form: `+00496612345670`.
             CallerId::Digits(digits) => {
-                let national = || digits.strip_prefix('+').filter(|digits| digits.starts_with('0'))?.parse().ok();
-                digits.parse().ok().or_else(national).map_or(Self::Absent, Self::Number)
+                let national = || {
+                    digits
+                        .strip_prefix('+')
+                        .filter(|digits| digits.starts_with('0'))?
+                        .parse()
+                        .ok()
+                };
+                digits
+                    .parse()
+                    .ok()
+                    .or_else(national)
+                    .map_or(Self::Absent, Self::Number)
             }
             CallerId::Withheld => Self::Withheld,
             CallerId::Unavailable | CallerId::PayPhone | CallerId::ServiceConflict => Self::Absent,
@@ -81,16 +91,26 @@ pub struct Ring {
 impl Ring {
     /// A ring as the exchange presents it.
     pub fn new(caller: Caller, is_no_data: bool) -> Self {
-        Self { caller, others: Vec::new(), is_no_data }
+        Self {
+            caller,
+            others: Vec::new(),
+            is_no_data,
+        }
     }
 
     /// The same ring, with the caller's number as it is meant in a country.
     #[must_use]
     pub fn at(self, home: Option<Home>) -> Self {
-        let (Caller::Number(number), Some(home)) = (&self.caller, home) else { return self };
+        let (Caller::Number(number), Some(home)) = (&self.caller, home) else {
+            return self;
+        };
         let mut spelt = home.spelt(number).into_iter();
         let caller = Caller::Number(spelt.next().unwrap_or_else(|| number.clone()));
-        Self { caller, others: spelt.collect(), is_no_data: self.is_no_data }
+        Self {
+            caller,
+            others: spelt.collect(),
+            is_no_data: self.is_no_data,
+        }
     }
 
     /// The numbers that may be calling, the likeliest first.
@@ -143,7 +163,9 @@ impl RingWatch {
     pub fn handle(&mut self, input: &RingInput<'_>, now: Instant) -> Option<Ring> {
         if self.deadline().is_some_and(|at| now >= at) {
             match self.state {
-                State::Ringing { rings, .. } if rings > 0 => return self.settle(Caller::Absent, now),
+                State::Ringing { rings, .. } if rings > 0 => {
+                    return self.settle(Caller::Absent, now);
+                }
                 _ => self.state = State::Quiet,
             }
         }
@@ -156,28 +178,58 @@ impl RingWatch {
         match (&mut self.state, input) {
             (_, RingInput::Deadline) => None,
             (State::Quiet, RingInput::Ring(_)) => {
-                self.state = State::Ringing { since: now, rings: 1, last_ring: now, caller: None };
+                self.state = State::Ringing {
+                    since: now,
+                    rings: 1,
+                    last_ring: now,
+                    caller: None,
+                };
                 None
             }
             (State::Quiet, RingInput::CallerId(id)) => {
                 let caller = Some(Caller::from(*id));
-                self.state = State::Ringing { since: now, rings: 0, last_ring: now, caller };
+                self.state = State::Ringing {
+                    since: now,
+                    rings: 0,
+                    last_ring: now,
+                    caller,
+                };
                 None
             }
-            (State::Ringing { rings, last_ring, caller, .. }, RingInput::Ring(_)) => {
-                let is_same_ring = *rings > 0 && now.saturating_duration_since(*last_ring) < RING_APART;
+            (
+                State::Ringing {
+                    rings,
+                    last_ring,
+                    caller,
+                    ..
+                },
+                RingInput::Ring(_),
+            ) => {
+                let is_same_ring =
+                    *rings > 0 && now.saturating_duration_since(*last_ring) < RING_APART;
                 *last_ring = now;
                 *rings += u8::from(!is_same_ring);
                 let caller = caller.take();
                 // The second RING without a number: it would have come between the two.
-                if caller.is_some() || *rings > 1 { self.settle(caller.unwrap_or(Caller::Absent), now) } else { None }
+                if caller.is_some() || *rings > 1 {
+                    self.settle(caller.unwrap_or(Caller::Absent), now)
+                } else {
+                    None
+                }
             }
-            (State::Ringing { rings: 0, caller, .. }, RingInput::CallerId(id)) => {
+            (
+                State::Ringing {
+                    rings: 0, caller, ..
+                },
+                RingInput::CallerId(id),
+            ) => {
                 *caller = Some(Caller::from(*id));
                 None
             }
             // Some lines tell the number with each RING.
-            (State::Settled { last_ring, caller }, RingInput::CallerId(id)) if Caller::from(*id) == *caller => {
+            (State::Settled { last_ring, caller }, RingInput::CallerId(id))
+                if Caller::from(*id) == *caller =>
+            {
                 *last_ring = now;
                 None
             }
@@ -202,7 +254,10 @@ impl RingWatch {
     }
 
     fn settle(&mut self, caller: Caller, now: Instant) -> Option<Ring> {
-        self.state = State::Settled { last_ring: now, caller: caller.clone() };
+        self.state = State::Settled {
+            last_ring: now,
+            caller: caller.clone(),
+        };
         Some(Ring::new(caller, self.is_no_data))
     }
 }
@@ -219,22 +274,39 @@ mod tests {
         Some(Ring::new(Caller::Number(digits.parse().unwrap()), false))
     }
 
-    const ABSENT: Option<Ring> = Some(Ring { caller: Caller::Absent, others: Vec::new(), is_no_data: false });
+    const ABSENT: Option<Ring> = Some(Ring {
+        caller: Caller::Absent,
+        others: Vec::new(),
+        is_no_data: false,
+    });
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_number_between_the_first_and_the_second_ring_is_told_at_once_and_once() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now), None);
-        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + SECOND), number("201"));
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 6 * SECOND), None);
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 12 * SECOND), None);
+        assert_eq!(
+            watch.handle(&RingInput::CallerId(&id("201")), now + SECOND),
+            number("201")
+        );
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + 6 * SECOND),
+            None
+        );
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + 12 * SECOND),
+            None
+        );
     }
 
     #[test]
     fn a_call_that_is_said_to_be_no_data_is_told_as_one_and_the_next_is_looked_at_anew() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
-        for (kind, is_no_data) in [(RingKind::Voice, true), (RingKind::Data, false), (RingKind::Fax, true)] {
+        for (kind, is_no_data) in [
+            (RingKind::Voice, true),
+            (RingKind::Data, false),
+            (RingKind::Fax, true),
+        ] {
             watch.handle(&RingInput::Ring(kind), now);
             let ring = watch.handle(&RingInput::CallerId(&id("201")), now).unwrap();
             assert_eq!(ring.is_no_data, is_no_data, "{kind:?}");
@@ -246,27 +318,48 @@ mod tests {
     fn a_number_before_the_first_ring_waits_for_it() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now), None);
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + SECOND), number("201"));
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + SECOND),
+            number("201")
+        );
     }
 
     #[test]
     fn a_number_before_a_ring_that_never_comes_is_forgotten() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         watch.handle(&RingInput::CallerId(&id("201")), now);
-        assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), None);
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + CALLER_ID_WAIT), None);
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + CALLER_ID_WAIT + 3 * SECOND), ABSENT);
+        assert_eq!(
+            watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT),
+            None
+        );
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + CALLER_ID_WAIT),
+            None
+        );
+        assert_eq!(
+            watch.handle(
+                &RingInput::Ring(RingKind::Plain),
+                now + CALLER_ID_WAIT + 3 * SECOND
+            ),
+            ABSENT
+        );
     }
 
     #[test]
     fn no_number_by_the_second_ring_or_in_time_means_none() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         watch.handle(&RingInput::Ring(RingKind::Plain), now);
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 6 * SECOND), ABSENT);
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + 6 * SECOND),
+            ABSENT
+        );
 
         let mut watch = RingWatch::default();
         watch.handle(&RingInput::Ring(RingKind::Plain), now);
-        assert_eq!(watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT), ABSENT);
+        assert_eq!(
+            watch.handle(&RingInput::Deadline, now + CALLER_ID_WAIT),
+            ABSENT
+        );
     }
 
     #[test]
@@ -276,13 +369,24 @@ mod tests {
             assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now), None);
             for gap in gaps_ms {
                 now += Duration::from_millis(*gap);
-                assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now), None, "{gaps_ms:?}");
+                assert_eq!(
+                    watch.handle(&RingInput::Ring(RingKind::Plain), now),
+                    None,
+                    "{gaps_ms:?}"
+                );
             }
-            assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + SECOND), number("201"), "{gaps_ms:?}");
+            assert_eq!(
+                watch.handle(&RingInput::CallerId(&id("201")), now + SECOND),
+                number("201"),
+                "{gaps_ms:?}"
+            );
         }
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         watch.handle(&RingInput::Ring(RingKind::Plain), now);
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + RING_APART), ABSENT);
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + RING_APART),
+            ABSENT
+        );
     }
 
     #[test]
@@ -312,9 +416,18 @@ mod tests {
     fn another_number_while_the_last_caller_still_rings_is_a_new_ring() {
         let (mut watch, now) = (RingWatch::default(), Instant::now());
         watch.handle(&RingInput::Ring(RingKind::Plain), now);
-        assert_eq!(watch.handle(&RingInput::CallerId(&id("666")), now), number("666"));
-        assert_eq!(watch.handle(&RingInput::Ring(RingKind::Plain), now + 3 * SECOND), None);
-        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + 4 * SECOND), number("201"));
+        assert_eq!(
+            watch.handle(&RingInput::CallerId(&id("666")), now),
+            number("666")
+        );
+        assert_eq!(
+            watch.handle(&RingInput::Ring(RingKind::Plain), now + 3 * SECOND),
+            None
+        );
+        assert_eq!(
+            watch.handle(&RingInput::CallerId(&id("201")), now + 4 * SECOND),
+            number("201")
+        );
     }
 
     #[test]
@@ -323,16 +436,33 @@ mod tests {
         watch.handle(&RingInput::Ring(RingKind::Plain), now);
         watch.handle(&RingInput::CallerId(&id("666")), now);
         watch.handle(&RingInput::Ring(RingKind::Plain), now + QUIET_AFTER);
-        assert_eq!(watch.handle(&RingInput::CallerId(&id("201")), now + QUIET_AFTER), number("201"));
+        assert_eq!(
+            watch.handle(&RingInput::CallerId(&id("201")), now + QUIET_AFTER),
+            number("201")
+        );
     }
 
     #[test]
     fn digits_that_are_no_number_are_no_caller() {
         assert_eq!(Caller::from(&id(&"1".repeat(30))), Caller::Absent);
-        assert_eq!(Caller::from(&id("+00496612345670")), Caller::Number("00496612345670".parse().unwrap()));
-        assert_eq!(Caller::from(&id("+49")), Caller::Absent, "nobody's number, and not extension 49");
+        assert_eq!(
+            Caller::from(&id("+00496612345670")),
+            Caller::Number("00496612345670".parse().unwrap())
+        );
+        assert_eq!(
+            Caller::from(&id("+49")),
+            Caller::Absent,
+            "nobody's number, and not extension 49"
+        );
         assert_eq!(Caller::from(&CallerId::Withheld), Caller::Withheld);
-        let shown = [Caller::Number("0661234567".parse().unwrap()), Caller::Withheld, Caller::Absent];
-        assert_eq!(shown.map(|caller| format!("{caller:?}")), ["..567", "withheld", "absent"]);
+        let shown = [
+            Caller::Number("0661234567".parse().unwrap()),
+            Caller::Withheld,
+            Caller::Absent,
+        ];
+        assert_eq!(
+            shown.map(|caller| format!("{caller:?}")),
+            ["..567", "withheld", "absent"]
+        );
     }
 }

@@ -140,7 +140,12 @@ pub const RATE_PERIOD: Duration = Duration::from_secs(3600);
 impl Screening {
     /// Screening by numbers that are answered at any time.
     pub fn new(registered: impl IntoIterator<Item = Number>) -> Self {
-        Self { rules: registered.into_iter().map(|number| (number, Rule::default())).collect() }
+        Self {
+            rules: registered
+                .into_iter()
+                .map(|number| (number, Rule::default()))
+                .collect(),
+        }
     }
 
     /// Registers a number. `false`: it is registered already, and stays as it was.
@@ -160,13 +165,21 @@ impl Screening {
     /// Decides about a ring that comes `at` this minute of the week. `acted_on` says how many rings of a number were acted
     /// on in the last [`RATE_PERIOD`]. The whole number must be equal, or what is presented a spelling of
     /// it where the line is ([`Ring::at`]): no prefix, no suffix, no wildcard.
-    pub fn decide(&self, ring: &Ring, at: WeekMinute, acted_on: impl FnOnce(&Number) -> u32) -> Decision {
+    pub fn decide(
+        &self,
+        ring: &Ring,
+        at: WeekMinute,
+        acted_on: impl FnOnce(&Number) -> u32,
+    ) -> Decision {
         match &ring.caller {
             Caller::Number(_) => {}
             Caller::Withheld => return Decision::Refuse(RefusalReason::Withheld),
             Caller::Absent => return Decision::Refuse(RefusalReason::Absent),
         }
-        let Some((number, rule)) = ring.numbers().find_map(|number| self.rules.get_key_value(number)) else {
+        let Some((number, rule)) = ring
+            .numbers()
+            .find_map(|number| self.rules.get_key_value(number))
+        else {
             return Decision::Refuse(RefusalReason::NotRegistered);
         };
         if rule.action == Action::Refuse {
@@ -218,10 +231,19 @@ mod tests {
         let voice = Ring::new(number("201"), true);
         let decide = |action| {
             let mut screening = Screening::default();
-            screening.register("201".parse().unwrap(), Rule { action, ..Rule::default() });
+            screening.register(
+                "201".parse().unwrap(),
+                Rule {
+                    action,
+                    ..Rule::default()
+                },
+            );
             screening.decide(&voice, MONDAY_NOON, |_| 0)
         };
-        assert_eq!(decide(Action::Answer), Decision::Refuse(RefusalReason::NoData));
+        assert_eq!(
+            decide(Action::Answer),
+            Decision::Refuse(RefusalReason::NoData)
+        );
         assert!(matches!(decide(Action::CallBack), Decision::CallBack(_)));
         assert!(matches!(decide(Action::Connect), Decision::Connect(_)));
     }
@@ -229,55 +251,121 @@ mod tests {
     #[test]
     fn only_the_very_same_number_is_answered() {
         let registered = ["0661234567", "+49661234567"];
-        assert_eq!(decide(&registered, number("0661234567")), Decision::Answer("0661234567".parse().unwrap()));
-        for look_alike in ["10661234567", "06612345678", "661234567", "066123456", "49661234567", "+4966123456"] {
-            assert_eq!(decide(&registered, number(look_alike)), Decision::Refuse(RefusalReason::NotRegistered));
+        assert_eq!(
+            decide(&registered, number("0661234567")),
+            Decision::Answer("0661234567".parse().unwrap())
+        );
+        for look_alike in [
+            "10661234567",
+            "06612345678",
+            "661234567",
+            "066123456",
+            "49661234567",
+            "+4966123456",
+        ] {
+            assert_eq!(
+                decide(&registered, number(look_alike)),
+                Decision::Refuse(RefusalReason::NotRegistered)
+            );
         }
     }
 
     #[test]
     fn nobody_is_answered_when_nobody_is_registered() {
-        assert_eq!(decide(&[], number("201")), Decision::Refuse(RefusalReason::NotRegistered));
+        assert_eq!(
+            decide(&[], number("201")),
+            Decision::Refuse(RefusalReason::NotRegistered)
+        );
     }
 
     #[test]
     fn withheld_and_absent_numbers_are_refused_with_their_reason() {
-        assert_eq!(decide(&["201"], Caller::Withheld), Decision::Refuse(RefusalReason::Withheld));
-        assert_eq!(decide(&["201"], Caller::Absent), Decision::Refuse(RefusalReason::Absent));
+        assert_eq!(
+            decide(&["201"], Caller::Withheld),
+            Decision::Refuse(RefusalReason::Withheld)
+        );
+        assert_eq!(
+            decide(&["201"], Caller::Absent),
+            Decision::Refuse(RefusalReason::Absent)
+        );
     }
 
     #[test]
     fn a_number_makes_us_do_what_it_is_registered_for() {
         let caller: Number = "201".parse().unwrap();
-        let rule = |action| Rule { action, ..Rule::default() };
-        assert_eq!(with(rule(Action::Answer), 9), Decision::Answer(caller.clone()));
-        assert_eq!(with(rule(Action::CallBack), 9), Decision::CallBack(caller.clone()));
+        let rule = |action| Rule {
+            action,
+            ..Rule::default()
+        };
+        assert_eq!(
+            with(rule(Action::Answer), 9),
+            Decision::Answer(caller.clone())
+        );
+        assert_eq!(
+            with(rule(Action::CallBack), 9),
+            Decision::CallBack(caller.clone())
+        );
         assert_eq!(with(rule(Action::Connect), 9), Decision::Connect(caller));
-        assert_eq!(with(rule(Action::Refuse), 0), Decision::Refuse(RefusalReason::Refused));
+        assert_eq!(
+            with(rule(Action::Refuse), 0),
+            Decision::Refuse(RefusalReason::Refused)
+        );
     }
 
     #[test]
     fn a_ring_outside_the_hours_is_refused() {
-        let hours = |window: &str| Rule { hours: Hours(vec![window.parse().unwrap()]), ..Rule::default() };
-        assert!(matches!(with(hours("mon 12:00-12:01"), 0), Decision::Answer(_)));
-        assert_eq!(with(hours("mon 12:01-13:00"), 0), Decision::Refuse(RefusalReason::OutOfHours));
+        let hours = |window: &str| Rule {
+            hours: Hours(vec![window.parse().unwrap()]),
+            ..Rule::default()
+        };
+        assert!(matches!(
+            with(hours("mon 12:00-12:01"), 0),
+            Decision::Answer(_)
+        ));
+        assert_eq!(
+            with(hours("mon 12:01-13:00"), 0),
+            Decision::Refuse(RefusalReason::OutOfHours)
+        );
     }
 
     #[test]
     fn a_number_that_rings_too_often_is_refused_until_the_hour_is_over() {
-        let limited = || Rule { action: Action::CallBack, per_hour: Some(3), ..Rule::default() };
+        let limited = || Rule {
+            action: Action::CallBack,
+            per_hour: Some(3),
+            ..Rule::default()
+        };
         assert!(matches!(with(limited(), 2), Decision::CallBack(_)));
-        assert_eq!(with(limited(), 3), Decision::Refuse(RefusalReason::TooOften));
+        assert_eq!(
+            with(limited(), 3),
+            Decision::Refuse(RefusalReason::TooOften)
+        );
     }
 
     #[test]
     fn what_a_ring_makes_us_pay_for_is_limited_where_no_rule_says_so() {
-        let usual = |action| Rule { action, ..Rule::default() };
-        assert!(matches!(with(usual(Action::Answer), u32::MAX), Decision::Answer(_)));
+        let usual = |action| Rule {
+            action,
+            ..Rule::default()
+        };
+        assert!(matches!(
+            with(usual(Action::Answer), u32::MAX),
+            Decision::Answer(_)
+        ));
         for (action, limit) in [(Action::CallBack, 20), (Action::Connect, 60)] {
-            assert!(!matches!(with(usual(action), limit - 1), Decision::Refuse(_)));
-            assert_eq!(with(usual(action), limit), Decision::Refuse(RefusalReason::TooOften));
-            let wider = Rule { action, per_hour: Some(limit + 1), ..Rule::default() };
+            assert!(!matches!(
+                with(usual(action), limit - 1),
+                Decision::Refuse(_)
+            ));
+            assert_eq!(
+                with(usual(action), limit),
+                Decision::Refuse(RefusalReason::TooOften)
+            );
+            let wider = Rule {
+                action,
+                per_hour: Some(limit + 1),
+                ..Rule::default()
+            };
             assert!(!matches!(with(wider, limit), Decision::Refuse(_)));
         }
     }
@@ -285,7 +373,13 @@ mod tests {
     #[test]
     fn the_first_rule_of_a_number_counts() {
         let mut screening = screening(&["201"]);
-        assert!(!screening.register("201".parse().unwrap(), Rule { action: Action::Refuse, ..Rule::default() }));
+        assert!(!screening.register(
+            "201".parse().unwrap(),
+            Rule {
+                action: Action::Refuse,
+                ..Rule::default()
+            }
+        ));
         assert_eq!(screening.rules().next().unwrap().1.action, Action::Answer);
     }
 }

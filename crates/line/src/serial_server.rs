@@ -48,7 +48,10 @@ struct Allowance {
 
 impl Allowance {
     fn new(now: Instant) -> Self {
-        Self { octets: BURST_OCTETS, since: now }
+        Self {
+            octets: BURST_OCTETS,
+            since: now,
+        }
     }
 
     /// Takes what came off it.
@@ -74,7 +77,9 @@ impl SerialServer {
     /// # Errors
     /// The operating system's; `TimedOut`; `Unsupported` from a server that does not know RFC 2217.
     pub(crate) async fn open(address: &str, speed_bps: u32) -> io::Result<Self> {
-        let stream = timeout(PATIENCE, TcpStream::connect(address)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let stream = timeout(PATIENCE, TcpStream::connect(address))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
         let mut server = Self {
             stream,
@@ -84,7 +89,9 @@ impl SerialServer {
             follows_carrier: false,
             allowance: Allowance::new(Instant::now()),
         };
-        timeout(PATIENCE, server.negotiate(speed_bps)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        timeout(PATIENCE, server.negotiate(speed_bps))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
         Ok(server)
     }
 
@@ -173,7 +180,11 @@ impl SerialServer {
 }
 
 impl AsyncRead for SerialServer {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let server = self.get_mut();
         loop {
             if !server.heard.is_empty() {
@@ -193,7 +204,11 @@ impl AsyncRead for SerialServer {
 }
 
 impl AsyncWrite for SerialServer {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let server = self.get_mut();
         ready!(server.poll_pending(cx))?;
         encode(octets, &mut server.pending);
@@ -222,12 +237,15 @@ mod tests {
     const FLOODS: [&[u8]; 4] = [
         &[255, 241],
         &[255, 250, 44, 107],
-        &[255, 250, 44, 107, 0x88, 255, 240, 255, 250, 44, 107, 8, 255, 240],
+        &[
+            255, 250, 44, 107, 0x88, 255, 240, 255, 250, 44, 107, 8, 255, 240,
+        ],
         b"2\r\n",
     ];
 
     #[tokio::test]
-    async fn a_server_that_never_stops_talking_is_a_fault_of_the_port_and_costs_two_seconds_of_line() {
+    async fn a_server_that_never_stops_talking_is_a_fault_of_the_port_and_costs_two_seconds_of_line()
+     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut tasks = JoinSet::new();
@@ -250,7 +268,11 @@ mod tests {
                 }
                 let _ = client;
                 let ended = tasks.join_next().await.unwrap().unwrap();
-                assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::InvalidData, "{grants} {flood:?}");
+                assert_eq!(
+                    ended.unwrap_err().kind(),
+                    io::ErrorKind::InvalidData,
+                    "{grants} {flood:?}"
+                );
                 // What was on its way in the kernel's buffers is not heard.
                 assert!(sent < 100_000_000, "{sent}");
             }
@@ -261,9 +283,17 @@ mod tests {
     fn a_line_at_its_full_rate_is_never_too_much() {
         let start = Instant::now();
         let mut allowance = Allowance::new(start);
-        assert!(allowance.take(1_500_000, start).is_ok(), "held back in a buffer");
+        assert!(
+            allowance.take(1_500_000, start).is_ok(),
+            "held back in a buffer"
+        );
         for second in 1..100 {
-            assert!(allowance.take(92_160, start + Duration::from_secs(second)).is_ok(), "921,600 bit/s");
+            assert!(
+                allowance
+                    .take(92_160, start + Duration::from_secs(second))
+                    .is_ok(),
+                "921,600 bit/s"
+            );
         }
     }
 }

@@ -127,7 +127,8 @@ impl Telnet {
     }
 
     fn say(&mut self, command: u8, value: &[u8]) {
-        self.replies.extend_from_slice(&[IAC, SB, COM_PORT, command]);
+        self.replies
+            .extend_from_slice(&[IAC, SB, COM_PORT, command]);
         encode(value, &mut self.replies);
         self.replies.extend_from_slice(&[IAC, SE]);
     }
@@ -173,9 +174,14 @@ impl Telnet {
             _ => (&mut self.theirs, verb == WILL, DO, DONT),
         };
         let is_on = side.contains(&option);
-        let is_ours = matches!(option, BINARY | SUPPRESS_GO_AHEAD) || (option == COM_PORT && yes == WILL);
+        let is_ours =
+            matches!(option, BINARY | SUPPRESS_GO_AHEAD) || (option == COM_PORT && yes == WILL);
         if option == COM_PORT && yes == WILL {
-            self.control = if is_wanted { Control::Granted } else { Control::Refused };
+            self.control = if is_wanted {
+                Control::Granted
+            } else {
+                Control::Refused
+            };
         }
         let reply = match (is_wanted, is_on) {
             (true, false) if is_ours => {
@@ -238,8 +244,14 @@ mod tests {
     fn a_server_that_controls_the_port_is_told_how_it_is_to_be() {
         let mut telnet = Telnet::new();
         assert!(telnet.take_replies().starts_with(&[IAC, WILL, COM_PORT]));
-        hear(&mut telnet, &[IAC, DO, COM_PORT, IAC, DO, BINARY, IAC, WILL, BINARY]);
-        assert_eq!((telnet.control(), telnet.take_replies()), (Control::Granted, vec![]));
+        hear(
+            &mut telnet,
+            &[IAC, DO, COM_PORT, IAC, DO, BINARY, IAC, WILL, BINARY],
+        );
+        assert_eq!(
+            (telnet.control(), telnet.take_replies()),
+            (Control::Granted, vec![])
+        );
         telnet.set_up(115_200);
         let said = telnet.take_replies();
         assert!(said.starts_with(&[IAC, SB, COM_PORT, SET_BAUDRATE, 0, 1, 0xc2, 0, IAC, SE]));
@@ -250,7 +262,10 @@ mod tests {
     fn a_plain_telnet_server_refuses_and_is_known_by_it() {
         let mut telnet = opened();
         hear(&mut telnet, &[IAC, DONT, COM_PORT]);
-        assert_eq!((telnet.control(), telnet.take_replies()), (Control::Refused, vec![IAC, WONT, COM_PORT]));
+        assert_eq!(
+            (telnet.control(), telnet.take_replies()),
+            (Control::Refused, vec![IAC, WONT, COM_PORT])
+        );
     }
 
     #[test]
@@ -274,7 +289,10 @@ mod tests {
         let mut line = Vec::new();
         encode(&all, &mut line);
         let mut telnet = opened();
-        let heard: Vec<u8> = line.chunks(3).flat_map(|piece| hear(&mut telnet, piece)).collect();
+        let heard: Vec<u8> = line
+            .chunks(3)
+            .flat_map(|piece| hear(&mut telnet, piece))
+            .collect();
         assert_eq!(heard, all);
     }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use corpus::Case;
 use modem::{Dialogue, Event, Input, Output, Profile, RingKind};
 use ringup_line::{
-    CALLER_ID_WAIT, Caller, Decision, Home, Number, QUIET_AFTER, Ring, RingInput, RingWatch, Screening, WeekMinute,
+    CALLER_ID_WAIT, Caller, Decision, Home, Number, QUIET_AFTER, Ring, RingInput, RingWatch,
+    Screening, WeekMinute,
 };
 
 /// The rings that come of octets that a modem says, each at its time, and of the silence behind them.
@@ -48,7 +49,9 @@ fn the_caller_of_every_conversation_of_the_corpus_rings_at_once_and_at_a_lines_r
         // Each RING three seconds after the one before; the rest right behind it.
         let mut at = Duration::ZERO;
         let in_time = case.lines.iter().enumerate().map(|(index, line)| {
-            let is_ring = ["RING", "FM:", "+CRING"].iter().any(|begins| line.starts_with(begins));
+            let is_ring = ["RING", "FM:", "+CRING"]
+                .iter()
+                .any(|begins| line.starts_with(begins));
             // One ring in two words.
             let is_same_ring = index == 0 || case.lines[index - 1].starts_with("+CRING");
             at += Duration::from_secs(if is_ring && !is_same_ring { 3 } else { 0 });
@@ -62,7 +65,8 @@ fn the_caller_of_every_conversation_of_the_corpus_rings_at_once_and_at_a_lines_r
                 Some(Caller::Absent) => "absent".to_owned(),
                 None => "never".to_owned(),
             };
-            let is_absence = ["unavailable", "pay phone", "service conflict", "-"].contains(&case.caller.as_str());
+            let is_absence = ["unavailable", "pay phone", "service conflict", "-"]
+                .contains(&case.caller.as_str());
             let expected = if is_absence { "absent" } else { &case.caller };
             assert_eq!(heard, expected, "{}: {said:?}", case.name);
         }
@@ -109,21 +113,36 @@ fn octets(text: &str) -> Vec<u8> {
 
 fn conversations() -> Vec<Conversation> {
     let mut all: Vec<Conversation> = Vec::new();
-    for line in include_str!("callers.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    for line in include_str!("callers.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
         if let Some(name) = line.strip_prefix("= ") {
-            all.push(Conversation { name: name.to_owned(), ..Conversation::default() });
+            all.push(Conversation {
+                name: name.to_owned(),
+                ..Conversation::default()
+            });
             continue;
         }
         let case = all.last_mut().expect("a case begins with its name");
         let (key, value) = line.split_once(' ').expect("a key and a value");
         match key {
-            "callers" => case.callers = value.split(' ').map(|number| number.parse().expect("a number")).collect(),
+            "callers" => {
+                case.callers = value
+                    .split(' ')
+                    .map(|number| number.parse().expect("a number"))
+                    .collect()
+            }
             "profile" => case.profile = value.parse().expect("a profile"),
             "country" => case.home = Some(value.parse().expect("a country")),
             ":" => case.end = value.to_owned(),
             at => {
-                let seconds: f64 = at.strip_prefix('@').and_then(|at| at.parse().ok()).expect("a time");
-                case.said.push((Duration::from_secs_f64(seconds), octets(value)));
+                let seconds: f64 = at
+                    .strip_prefix('@')
+                    .and_then(|at| at.parse().ok())
+                    .expect("a time");
+                case.said
+                    .push((Duration::from_secs_f64(seconds), octets(value)));
             }
         }
     }
@@ -137,9 +156,14 @@ fn a_ring_ends_as_the_conversation_says() {
     let ends: Vec<_> = cases
         .iter()
         .map(|case| {
-            let screening = Screening::new(case.callers.iter().map(|number| number.clone().at(case.home)));
+            let screening = Screening::new(
+                case.callers
+                    .iter()
+                    .map(|number| number.clone().at(case.home)),
+            );
             let ring = rings(case.profile, &case.said).into_iter().next();
-            let decision = ring.map(|ring| screening.decide(&ring.at(case.home), WeekMinute::new(0, 0, 0), |_| 0));
+            let decision = ring
+                .map(|ring| screening.decide(&ring.at(case.home), WeekMinute::new(0, 0, 0), |_| 0));
             match decision {
                 Some(Decision::Answer(_)) => "answered".to_owned(),
                 Some(Decision::Refuse(reason)) => reason.to_string(),
@@ -147,7 +171,12 @@ fn a_ring_ends_as_the_conversation_says() {
             }
         })
         .collect();
-    let wrong = cases.iter().zip(&ends).filter(|(case, end)| case.end != **end);
-    let wrong: Vec<_> = wrong.map(|(case, end)| format!("{}: {end} instead of {}", case.name, case.end)).collect();
+    let wrong = cases
+        .iter()
+        .zip(&ends)
+        .filter(|(case, end)| case.end != **end);
+    let wrong: Vec<_> = wrong
+        .map(|(case, end)| format!("{}: {end} instead of {}", case.name, case.end))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

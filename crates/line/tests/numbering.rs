@@ -21,22 +21,39 @@ fn the_example_numbers_of_every_country_are_read_as_libphonenumber_reads_them() 
     for plan in DATABASE.iter().filter(|plan| plan.id().len() == 2) {
         let home: Home = plan.id().parse().unwrap();
         let kinds = [plan.descriptors().fixed_line(), plan.descriptors().mobile()];
-        for example in kinds.into_iter().flatten().filter_map(|kind| kind.example()) {
+        for example in kinds
+            .into_iter()
+            .flatten()
+            .filter_map(|kind| kind.example())
+        {
             let trunk = plan.national_prefix().unwrap_or_default();
-            for spelling in [format!("+{}{example}", plan.country_code()), format!("{trunk}{example}")] {
-                let (Some(theirs), Ok(number)) = (theirs(plan.id(), &spelling), spelling.parse::<Number>()) else {
+            for spelling in [
+                format!("+{}{example}", plan.country_code()),
+                format!("{trunk}{example}"),
+            ] {
+                let (Some(theirs), Ok(number)) =
+                    (theirs(plan.id(), &spelling), spelling.parse::<Number>())
+                else {
                     continue;
                 };
                 compared += 1;
                 let ours = home.normal(&number).to_string();
                 if ours != theirs {
-                    apart.push(format!("{} {spelling}: ours {ours}, theirs {theirs}", plan.id()));
+                    apart.push(format!(
+                        "{} {spelling}: ours {ours}, theirs {theirs}",
+                        plan.id()
+                    ));
                 }
             }
         }
     }
     assert!(compared > 600, "{compared}");
-    assert!(apart.is_empty(), "{} of {compared}:\n{}", apart.len(), apart.join("\n"));
+    assert!(
+        apart.is_empty(),
+        "{} of {compared}:\n{}",
+        apart.len(),
+        apart.join("\n")
+    );
 }
 
 #[test]
@@ -47,16 +64,38 @@ fn the_premium_numbers_that_libphonenumber_knows_are_not_dialled_and_the_others_
             let number: Number = format!("+{}{example}", plan.country_code()).parse().ok()?;
             Some(check_dialled(None, &number))
         };
-        let premium = plan.descriptors().premium_rate().and_then(|kind| kind.example());
+        let premium = plan
+            .descriptors()
+            .premium_rate()
+            .and_then(|kind| kind.example());
         if premium.and_then(dialled) == Some(Ok(())) {
             missed.push(format!("{} {}", plan.id(), premium.unwrap_or_default()));
         }
-        for kind in [plan.descriptors().fixed_line(), plan.descriptors().mobile()].into_iter().flatten() {
-            if kind.example().and_then(dialled).is_some_and(|result| result.is_err()) {
-                refused.push(format!("{} {}", plan.id(), kind.example().unwrap_or_default()));
+        for kind in [plan.descriptors().fixed_line(), plan.descriptors().mobile()]
+            .into_iter()
+            .flatten()
+        {
+            if kind
+                .example()
+                .and_then(dialled)
+                .is_some_and(|result| result.is_err())
+            {
+                refused.push(format!(
+                    "{} {}",
+                    plan.id(),
+                    kind.example().unwrap_or_default()
+                ));
             }
         }
     }
-    assert!(missed.is_empty(), "premium, and dialled: {}", missed.join(", "));
-    assert!(refused.is_empty(), "ordinary, and refused: {}", refused.join(", "));
+    assert!(
+        missed.is_empty(),
+        "premium, and dialled: {}",
+        missed.join(", ")
+    );
+    assert!(
+        refused.is_empty(),
+        "ordinary, and refused: {}",
+        refused.join(", ")
+    );
 }

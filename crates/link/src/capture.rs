@@ -43,7 +43,9 @@ struct State {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// There is one already, and it may be the only record of something.
-    #[error("{0} is there already, and a capture never overwrites: name another file, or remove it")]
+    #[error(
+        "{0} is there already, and a capture never overwrites: name another file, or remove it"
+    )]
     Exists(PathBuf),
     /// The disk.
     #[error("could not create the capture {path}")]
@@ -77,17 +79,33 @@ impl Capture {
     pub fn create(path: &Path) -> Result<Self, CaptureError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => CaptureError::Exists(path.to_owned()),
-            _ => CaptureError::Create { path: path.to_owned(), source },
+            _ => CaptureError::Create {
+                path: path.to_owned(),
+                source,
+            },
         };
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
         let header = header();
         file.write_all(&header).map_err(failed)?;
-        Ok(Self(Arc::new(Mutex::new(State { path: path.to_owned(), file: Some(file), whole: header.len() as u64 }))))
+        Ok(Self(Arc::new(Mutex::new(State {
+            path: path.to_owned(),
+            file: Some(file),
+            whole: header.len() as u64,
+        }))))
     }
 
     /// For one link.
     pub(crate) fn tap(&self) -> Tap {
-        Tap { capture: self.clone(), received: decoder(), sent: decoder() }
+        Tap {
+            capture: self.clone(),
+            received: decoder(),
+            sent: decoder(),
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -104,7 +122,9 @@ impl State {
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "capture ended: the file cannot be written");
                 // What was written of a record is taken back, as far as such a disk still does anything.
-                let _ = file.set_len(self.whole).and_then(|()| file.seek(SeekFrom::Start(self.whole)));
+                let _ = file
+                    .set_len(self.whole)
+                    .and_then(|()| file.seek(SeekFrom::Start(self.whole)));
                 self.file = None;
             }
         }
@@ -140,7 +160,9 @@ fn decoder() -> Decoder {
 
 fn record(decoder: &mut Decoder, mut octets: &[u8], way: Way, capture: &Capture) {
     let mut records = Vec::new();
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     while let Some(frame) = decoder.next_frame(&mut octets) {
         push_record(&mut records, time, way, frame.protocol, frame.information);
     }
@@ -161,7 +183,8 @@ fn header() -> Vec<u8> {
 }
 
 fn push_record(records: &mut Vec<u8>, time: Duration, way: Way, protocol: u16, information: &[u8]) {
-    let octets = u32::try_from(1 + ADDRESS_AND_CONTROL.len() + 2 + information.len()).expect("frames are small");
+    let octets = u32::try_from(1 + ADDRESS_AND_CONTROL.len() + 2 + information.len())
+        .expect("frames are small");
     // Seconds are 32 bits in this format, until 2106.
     let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     for field in [seconds, time.subsec_micros(), octets, octets] {
@@ -192,11 +215,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.pcap");
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(Capture::create(&path), Err(CaptureError::Exists(_))));
+        assert!(matches!(
+            Capture::create(&path),
+            Err(CaptureError::Exists(_))
+        ));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         let path = folder.path().join("y.pcap");
         let _capture = Capture::create(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -212,9 +241,21 @@ mod tests {
         one.sent(&octets[5..]);
         let file = std::fs::read(&path).unwrap();
         assert_eq!(file[..24], header()[..]);
-        let bodies: Vec<_> = file[24..].chunks(16 + 9).map(|record| &record[16..]).collect();
-        assert_eq!(bodies, [[0, 0xff, 3, 0x80, 0x21, 3, 7, 0, 4], [1, 0xff, 3, 0x80, 0x21, 1, 1, 0, 4]]);
-        assert_eq!(file[24 + 8..24 + 16], [9_u32.to_ne_bytes(), 9_u32.to_ne_bytes()].concat());
+        let bodies: Vec<_> = file[24..]
+            .chunks(16 + 9)
+            .map(|record| &record[16..])
+            .collect();
+        assert_eq!(
+            bodies,
+            [
+                [0, 0xff, 3, 0x80, 0x21, 3, 7, 0, 4],
+                [1, 0xff, 3, 0x80, 0x21, 1, 1, 0, 4]
+            ]
+        );
+        assert_eq!(
+            file[24 + 8..24 + 16],
+            [9_u32.to_ne_bytes(), 9_u32.to_ne_bytes()].concat()
+        );
     }
 
     #[test]
@@ -232,7 +273,11 @@ mod tests {
     fn a_full_disk_ends_the_capture_and_nothing_else() {
         // Every write to this device fails with "no space left".
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let capture = Capture(Arc::new(Mutex::new(State { path: "/dev/full".into(), file: Some(full), whole: 24 })));
+        let capture = Capture(Arc::new(Mutex::new(State {
+            path: "/dev/full".into(),
+            file: Some(full),
+            whole: 24,
+        })));
         let mut tap = capture.tap();
         tap.sent(&frame(&[1, 1, 0, 4]));
         assert!(capture.state().file.is_none());

@@ -55,7 +55,8 @@ impl SharedCounters {
     /// What PPP has made of what was received.
     pub(crate) fn note(&self, seen: &ppp::DecoderStatistics) {
         self.noise_octets.store(seen.noise_octets, Relaxed);
-        let bad_frames = seen.bad_fcs + seen.too_long + seen.runts + seen.aborts + seen.bad_protocol;
+        let bad_frames =
+            seen.bad_fcs + seen.too_long + seen.runts + seen.aborts + seen.bad_protocol;
         self.bad_frames.store(bad_frames, Relaxed);
     }
 
@@ -103,6 +104,14 @@ mod tests {
         counters.sent(10);
         counters.received(5);
         counters.sent(1);
-        assert_eq!(counters.read(), Counters { octets_out: 21, octets_in: 5, flights: 3, ..Counters::default() });
+        assert_eq!(
+            counters.read(),
+            Counters {
+                octets_out: 21,
+                octets_in: 5,
+                flights: 3,
+                ..Counters::default()
+            }
+        );
     }
 }

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use ppp::{Agreement, CloseReason, Event, Input, Output, Session};
 use smoltcp::iface::SocketHandle;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
+};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -100,7 +102,9 @@ struct Begun {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("closed", &*self.closed.borrow()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("closed", &*self.closed.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,7 +115,10 @@ impl Shared {
 
     /// Works on the stack. Streams and listeners exist only once there is one.
     pub(crate) fn stack<R>(&self, work: impl FnOnce(&mut Stack) -> R) -> R {
-        let stack = self.stack.get().expect("streams and listeners are made when IP is up");
+        let stack = self
+            .stack
+            .get()
+            .expect("streams and listeners are made when IP is up");
         work(&mut stack.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -160,10 +167,17 @@ impl Link {
         let task = Driver::new(call, &config, seeds, shared.clone(), up_sender);
         driver.spawn(task.run());
         match up.await {
-            Ok(network) => Ok(Self { shared, network, rate_bps, _driver: driver }),
+            Ok(network) => Ok(Self {
+                shared,
+                network,
+                rate_bps,
+                _driver: driver,
+            }),
             Err(_) => {
                 let reason = *shared.closed.borrow();
-                Err(LinkError::NotEstablished(reason.unwrap_or(CloseReason::CarrierLost)))
+                Err(LinkError::NotEstablished(
+                    reason.unwrap_or(CloseReason::CarrierLost),
+                ))
             }
         }
     }
@@ -220,14 +234,18 @@ impl Link {
     /// link without IPv6.
     pub async fn connect(&self, address: impl Into<IpAddr>, port: u16) -> io::Result<Stream> {
         let address = address.into();
-        let begun = self.shared.begun().take_if(|begun| (begun.address, begun.port) == (address, port));
+        let begun = self
+            .shared
+            .begun()
+            .take_if(|begun| (begun.address, begun.port) == (address, port));
         let handle = match begun {
             Some(begun) => begun.handle,
             None => self.shared.stack(|stack| stack.connect(address, port))?,
         };
         let stream = Stream::new(self.shared.clone(), handle);
         self.shared.wake();
-        std::future::poll_fn(|cx| self.shared.stack(|stack| stack.poll_connected(handle, cx))).await?;
+        std::future::poll_fn(|cx| self.shared.stack(|stack| stack.poll_connected(handle, cx)))
+            .await?;
         Ok(stream)
     }
 
@@ -243,7 +261,10 @@ impl Link {
     pub async fn closed(&self) -> CloseReason {
         let mut closed = self.shared.closed.subscribe();
         let reason = closed.wait_for(Option::is_some).await;
-        reason.ok().and_then(|reason| *reason).unwrap_or(CloseReason::CarrierLost)
+        reason
+            .ok()
+            .and_then(|reason| *reason)
+            .unwrap_or(CloseReason::CarrierLost)
     }
 
     /// Waits until nothing has been received for `limit`. May be dropped and called again, which starts anew.
@@ -303,7 +324,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let now = now();
         let (reader, writer) = tokio::io::split(call);
         let ppp = ppp::Config {
-            line: ppp::LineProfile { rate_bps: Some(config.rate_bps), delay: config.delay },
+            line: ppp::LineProfile {
+                rate_bps: Some(config.rate_bps),
+                delay: config.delay,
+            },
             mru: config.terms.mru.unwrap_or_else(|| mru_for(config.rate_bps)),
             accm: 0,
             local: config.local,
@@ -317,7 +341,13 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         };
         let session = Session::new(ppp, ppp_seed, now);
         let pacer = Pacer::new(config.rate_bps, now);
-        let LinkConfig { rate_bps, delay, ports, expected, .. } = *config;
+        let LinkConfig {
+            rate_bps,
+            delay,
+            ports,
+            expected,
+            ..
+        } = *config;
         let tap = config.capture.as_ref().map(Capture::tap);
         let tun = Tun::new(config.tun.clone(), shared.clone());
         Self {
@@ -341,17 +371,28 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
 
     async fn run(mut self) {
         let reason = self.drive().await;
-        let Counters { noise_octets, bad_frames, .. } = self.shared.counters.read();
+        let Counters {
+            noise_octets,
+            bad_frames,
+            ..
+        } = self.shared.counters.read();
         tracing::debug!(%reason, noise_octets, bad_frames, "link closed");
         self.shared.closed.send_replace(Some(reason));
         if let Some(stack) = self.shared.stack.get() {
-            stack.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+            stack
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .abort_all();
         }
     }
 
     async fn drive(&mut self) -> CloseReason {
         let mut buffer = vec![0; READ_OCTETS];
-        if let Some(Expected { agreement: Agreement { link, local, peer }, .. }) = self.expected {
+        if let Some(Expected {
+            agreement: Agreement { link, local, peer },
+            ..
+        }) = self.expected
+        {
             self.raise(local, peer, link.sending.mru.octets(), now());
         }
         let shared = self.shared.clone();
@@ -440,7 +481,12 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             if has_sent {
                 drop(stack); // draining PPP may hand packets up
                 wake_at = self.drain(now)?;
-                stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
+                stack = shared
+                    .stack
+                    .get()
+                    .expect("set above")
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             // Good-bye comes behind what could be sent, such as a last receipt, and never waits for an answer to it.
@@ -450,7 +496,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 self.session.handle(Input::Close, now);
                 let wake_at = self.drain(now)?;
                 let is_abrupt = shared.is_abrupt.load(Ordering::Acquire);
-                return if is_abrupt { Err(CloseReason::ClosedHere) } else { Ok(wake_at) };
+                return if is_abrupt {
+                    Err(CloseReason::ClosedHere)
+                } else {
+                    Ok(wake_at)
+                };
             }
             // What is ours goes first.
             if is_free && let Some(packet) = self.tun.take_packet() {
@@ -458,18 +508,35 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     drop(stack);
                     self.session.handle(Input::Packet(&packet), now);
                     wake_at = self.drain(now)?;
-                    stack = shared.stack.get().expect("set above").lock().unwrap_or_else(PoisonError::into_inner);
+                    stack = shared
+                        .stack
+                        .get()
+                        .expect("set above")
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
                 } else {
                     shared.counters.tun_dropped();
                 }
                 continue;
             }
             let stack_at = stack.poll_at(now);
-            let stack_at = if self.tun.has_waiting() { Some(stack_at.map_or(now, |at| at.min(now))) } else { stack_at };
+            let stack_at = if self.tun.has_waiting() {
+                Some(stack_at.map_or(now, |at| at.min(now)))
+            } else {
+                stack_at
+            };
             // While the line is busy nothing can be made, whatever the stack would like.
-            let stack_at = if is_free { stack_at } else { stack_at.map(|at| at.max(free_at)) };
+            let stack_at = if is_free {
+                stack_at
+            } else {
+                stack_at.map(|at| at.max(free_at))
+            };
             // While octets wait for the line to take them, its readiness is what wakes us.
-            let stack_at = if self.outgoing.is_empty() { stack_at } else { None };
+            let stack_at = if self.outgoing.is_empty() {
+                stack_at
+            } else {
+                None
+            };
             let close_at = self.closing.map(|latest| latest.min(free_at.max(now)));
             return Ok([wake_at, stack_at, close_at].into_iter().flatten().min());
         }
@@ -479,7 +546,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     /// seen it yet.
     fn raise(&mut self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16, now: Instant) {
         let manners = Manners::for_line(self.rate_bps, self.delay, mtu);
-        if self.shared.stack.get().is_some() && self.shared.stack(|stack| stack.is_for(local, peer, manners)) {
+        if self.shared.stack.get().is_some()
+            && self
+                .shared
+                .stack(|stack| stack.is_for(local, peer, manners))
+        {
             return;
         }
         let mut stack = Stack::new(local, peer, manners, self.stack_seed, now);
@@ -491,9 +562,15 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         if let Some((ours, _)) = *self.shared.ipv6.borrow() {
             stack.add_ipv6(ours);
         }
-        if let (Some(peer), Some(port)) = (peer, self.expected.and_then(|expected| expected.connect)) {
+        if let (Some(peer), Some(port)) =
+            (peer, self.expected.and_then(|expected| expected.connect))
+        {
             let address = peer.into();
-            *self.shared.begun() = stack.connect(address, port).ok().map(|handle| Begun { address, port, handle });
+            *self.shared.begun() = stack.connect(address, port).ok().map(|handle| Begun {
+                address,
+                port,
+                handle,
+            });
         }
         match self.shared.stack.get() {
             Some(expected) => *expected.lock().unwrap_or_else(PoisonError::into_inner) = stack,
@@ -509,7 +586,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                 Output::Packet(packet) => {
                     if self.shared.stack.get().is_some() {
                         // What is not for the stack is for the kernel, if that takes part; else it is for the stack to refuse.
-                        if self.tun.is_open() && !self.shared.stack(|stack| stack.has_as_theirs(&packet)) {
+                        if self.tun.is_open()
+                            && !self.shared.stack(|stack| stack.has_as_theirs(&packet))
+                        {
                             self.tun.receive(&packet);
                         } else {
                             self.shared.stack(|stack| stack.receive(packet));
@@ -521,13 +600,20 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                         self.raise(local, peer, mtu, now);
                         self.tun.network_up(local, peer, mtu, self.rate_bps);
                         let agreement = self.session.agreement();
-                        let _ = up.send(Network { local, peer, agreement }); // nobody waits: the link is being dropped
+                        let _ = up.send(Network {
+                            local,
+                            peer,
+                            agreement,
+                        }); // nobody waits: the link is being dropped
                     }
                 }
                 Output::Event(Event::Ipv6Up { local, peer }) => {
-                    self.shared.ipv6.send_replace(Some((local.link_local(), peer.link_local())));
+                    self.shared
+                        .ipv6
+                        .send_replace(Some((local.link_local(), peer.link_local())));
                     if self.shared.stack.get().is_some() {
-                        self.shared.stack(|stack| stack.add_ipv6(local.link_local()));
+                        self.shared
+                            .stack(|stack| stack.add_ipv6(local.link_local()));
                     }
                 }
                 Output::Event(Event::Ipv6Down) => {

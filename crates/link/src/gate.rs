@@ -105,7 +105,16 @@ impl Gate {
     ) -> Self {
         let (opened_here, opened_there) = (Flows::default(), Flows::default());
         let is_hosts_own = Box::new(is_hosts_own);
-        Self { side, local, peer, ports, is_hosts_own, is_proved: false, opened_here, opened_there }
+        Self {
+            side,
+            local,
+            peer,
+            ports,
+            is_hosts_own,
+            is_proved: false,
+            opened_here,
+            opened_there,
+        }
     }
 
     /// The far end has been proved.
@@ -122,12 +131,18 @@ impl Gate {
         let (source, destination) = (head.source.0, head.destination.0);
         match self.side {
             Side::Server if source != self.peer => return Err(Refusal::Source),
-            Side::Server if destination == self.peer || self.is_own(destination) => return Err(Refusal::Destination),
+            Side::Server if destination == self.peer || self.is_own(destination) => {
+                return Err(Refusal::Destination);
+            }
             Side::Terminal if destination != self.local => return Err(Refusal::Destination),
             Side::Terminal if self.is_own(source) => return Err(Refusal::Source),
             Side::Server | Side::Terminal => {}
         }
-        let flow = Flow { protocol: head.protocol, here: head.destination, there: head.source };
+        let flow = Flow {
+            protocol: head.protocol,
+            here: head.destination,
+            there: head.source,
+        };
         self.admit(&head, flow, Opener::There)?;
         Ok(&packet[..head.octets])
     }
@@ -145,7 +160,11 @@ impl Gate {
             Side::Terminal if destination == self.local => return Err(Refusal::Destination),
             Side::Server | Side::Terminal => {}
         }
-        let flow = Flow { protocol: head.protocol, here: head.source, there: head.destination };
+        let flow = Flow {
+            protocol: head.protocol,
+            here: head.source,
+            there: head.destination,
+        };
         self.admit(&head, flow, Opener::Here)?;
         Ok(&packet[..head.octets])
     }
@@ -177,7 +196,11 @@ impl Gate {
             by_sender.remember(flow);
             return Ok(());
         }
-        if !head.is_opening && by_other.knows(flow) { Ok(()) } else { Err(Refusal::NotOpen) }
+        if !head.is_opening && by_other.knows(flow) {
+            Ok(())
+        } else {
+            Err(Refusal::NotOpen)
+        }
     }
 }
 
@@ -218,11 +241,15 @@ const UDP_OCTETS: usize = 8;
 
 impl Head {
     fn read(packet: &[u8]) -> Result<Self, Refusal> {
-        let Some(first) = packet.first() else { return Err(Refusal::Malformed) };
+        let Some(first) = packet.first() else {
+            return Err(Refusal::Malformed);
+        };
         if first >> 4 != 4 {
             return Err(Refusal::NotIpv4);
         }
-        let ip = packet.first_chunk::<IPV4_OCTETS>().ok_or(Refusal::Malformed)?;
+        let ip = packet
+            .first_chunk::<IPV4_OCTETS>()
+            .ok_or(Refusal::Malformed)?;
         match ip[0] & 0x0f {
             0..5 => return Err(Refusal::Malformed),
             5 => {}
@@ -254,12 +281,20 @@ impl Head {
         if source.1 == 0 || destination.1 == 0 {
             return Err(Refusal::Malformed);
         }
-        Ok(Self { protocol, source, destination, is_opening, octets })
+        Ok(Self {
+            protocol,
+            source,
+            destination,
+            is_opening,
+            octets,
+        })
     }
 
     /// Whether it opens a connection.
     fn read_tcp(segment: &[u8]) -> Result<bool, Refusal> {
-        let header = segment.first_chunk::<TCP_OCTETS>().ok_or(Refusal::Malformed)?;
+        let header = segment
+            .first_chunk::<TCP_OCTETS>()
+            .ok_or(Refusal::Malformed)?;
         let header_octets = usize::from(header[12] >> 4) * 4;
         if header_octets < TCP_OCTETS || header_octets > segment.len() {
             return Err(Refusal::Malformed);
@@ -271,12 +306,21 @@ impl Head {
         let flags = header[13];
         // No honest stack sends these; some take them for a bare SYN.
         let is_odd = flags & SYN != 0 && flags & (FIN | RST) != 0 || flags & (SYN | RST | ACK) == 0;
-        if is_odd { Err(Refusal::Malformed) } else { Ok(flags & (SYN | ACK) == SYN) }
+        if is_odd {
+            Err(Refusal::Malformed)
+        } else {
+            Ok(flags & (SYN | ACK) == SYN)
+        }
     }
 
     fn read_udp(segment: &[u8]) -> Result<bool, Refusal> {
-        let is_whole = segment.len() >= UDP_OCTETS && usize::from(number(segment, 4)) == segment.len();
-        if is_whole { Ok(false) } else { Err(Refusal::Malformed) }
+        let is_whole =
+            segment.len() >= UDP_OCTETS && usize::from(number(segment, 4)) == segment.len();
+        if is_whole {
+            Ok(false)
+        } else {
+            Err(Refusal::Malformed)
+        }
     }
 }
 
@@ -314,13 +358,19 @@ impl Flows {
         self.clock += 1;
         self.used.insert(flow, self.clock);
         if self.used.len() > FLOWS_MAX {
-            let oldest = self.used.iter().min_by_key(|(_, used)| **used).map(|(flow, _)| *flow);
+            let oldest = self
+                .used
+                .iter()
+                .min_by_key(|(_, used)| **used)
+                .map(|(flow, _)| *flow);
             oldest.map(|flow| self.used.remove(&flow));
         }
     }
 
     fn knows(&mut self, flow: Flow) -> bool {
-        let Some(used) = self.used.get_mut(&flow) else { return false };
+        let Some(used) = self.used.get_mut(&flow) else {
+            return false;
+        };
         self.clock += 1;
         *used = self.clock;
         true

@@ -32,8 +32,9 @@ pub use driver::{Link, LinkError};
 pub use gate::{OpenPorts, Side};
 pub use listener::Listener;
 pub use ppp::{
-    Agreement, Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots, InterfaceIdentifier, Ipv6,
-    Keepalive, LocalAddress, Mru, Name, PeerAddress, Secret, Secrets, Willing,
+    Agreement, Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots,
+    InterfaceIdentifier, Ipv6, Keepalive, LocalAddress, Mru, Name, PeerAddress, Secret, Secrets,
+    Willing,
 };
 pub use stream::Stream;
 pub use tun::{HAS_TUN, TunConfig};
@@ -66,7 +67,17 @@ impl LinkConfig {
     /// A link of which nothing more is asked; what else there is to say replaces a field.
     pub fn new(local: LocalAddress, peer: PeerAddress, rate_bps: u32, delay: Duration) -> Self {
         let terms = Terms::default();
-        Self { local, peer, rate_bps, delay, ports: &[], terms, expected: None, capture: None, tun: None }
+        Self {
+            local,
+            peer,
+            rate_bps,
+            delay,
+            ports: &[],
+            terms,
+            expected: None,
+            capture: None,
+            tun: None,
+        }
     }
 }
 

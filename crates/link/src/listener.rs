@@ -30,7 +30,9 @@ impl Listener {
             if self.shared.is_closed() {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::NotConnected)));
             }
-            self.shared.stack(|stack| stack.poll_accept(self.port, cx)).map(Ok)
+            self.shared
+                .stack(|stack| stack.poll_accept(self.port, cx))
+                .map(Ok)
         })
         .await?;
         Ok(Stream::new(self.shared.clone(), handle))

@@ -15,7 +15,10 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(rate_bps: u32, now: Instant) -> Self {
-        Self { rate_bps: rate_bps.max(1), busy_until: now }
+        Self {
+            rate_bps: rate_bps.max(1),
+            busy_until: now,
+        }
     }
 
     /// Octets were handed to the line.
@@ -27,7 +30,9 @@ impl Pacer {
 
     /// When the next packet may be made; not later than `now` means now.
     pub(crate) fn free_at(&self) -> Instant {
-        self.busy_until.checked_sub(AHEAD).unwrap_or(self.busy_until)
+        self.busy_until
+            .checked_sub(AHEAD)
+            .unwrap_or(self.busy_until)
     }
 }
 

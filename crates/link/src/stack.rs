@@ -12,7 +12,8 @@ use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{
-    HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, IpVersion, Ipv4Packet, Ipv6Packet, TcpPacket,
+    HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, IpVersion, Ipv4Packet, Ipv6Packet,
+    TcpPacket,
 };
 
 /// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
@@ -66,19 +67,34 @@ impl Manners {
     /// the last is on the line, which never waits. A packet takes 0.35 s, or has 576 octets where that is more; with
     /// compressed headers (RFC 1144) larger ones would save next to nothing.
     pub(crate) fn for_line(rate_bps: u32, delay: Duration, mtu: u16) -> Self {
-        let octets = |time: Duration| usize::try_from(time.as_millis() * u128::from(rate_bps) / 10_000);
-        let octets = |time| octets(time).unwrap_or(BUFFER_OCTETS_MAX).min(BUFFER_OCTETS_MAX);
+        let octets =
+            |time: Duration| usize::try_from(time.as_millis() * u128::from(rate_bps) / 10_000);
+        let octets = |time| {
+            octets(time)
+                .unwrap_or(BUFFER_OCTETS_MAX)
+                .min(BUFFER_OCTETS_MAX)
+        };
         let quick = octets(Duration::from_millis(350));
-        let segment = (usize::from(mtu).saturating_sub(TCP_IP_OCTETS)).min(quick.max(SEGMENT_OCTETS_MIN));
+        let segment =
+            (usize::from(mtu).saturating_sub(TCP_IP_OCTETS)).min(quick.max(SEGMENT_OCTETS_MIN));
         let send = octets(2 * delay) + octets(Duration::from_millis(100)) + quick.max(segment);
         let receive = octets(Duration::from_secs(2)).max(RECEIVE_OCTETS_MIN);
-        let packet = u16::try_from(segment + TCP_IP_OCTETS).expect("not more than the MTU, which is one");
+        let packet =
+            u16::try_from(segment + TCP_IP_OCTETS).expect("not more than the MTU, which is one");
         let send = send.min(BUFFER_OCTETS_MAX);
         // All that may be on its way, and an acknowledgement behind a packet that the far end has just begun.
-        let on_line = Duration::from_millis((send + usize::from(packet)) as u64 * 10_000 / u64::from(rate_bps.max(1)));
-        let slowness =
-            u32::try_from((2 * delay + on_line).as_millis().div_ceil(1000)).unwrap_or(1).clamp(1, SLOWNESS_MAX);
-        Self { packet, send, receive, slowness }
+        let on_line = Duration::from_millis(
+            (send + usize::from(packet)) as u64 * 10_000 / u64::from(rate_bps.max(1)),
+        );
+        let slowness = u32::try_from((2 * delay + on_line).as_millis().div_ceil(1000))
+            .unwrap_or(1)
+            .clamp(1, SLOWNESS_MAX);
+        Self {
+            packet,
+            send,
+            receive,
+            slowness,
+        }
     }
 }
 
@@ -112,14 +128,27 @@ struct Port {
 
 impl Stack {
     /// A stack with one address, everything else behind `peer`.
-    pub(crate) fn new(local: Ipv4Addr, peer: Option<Ipv4Addr>, manners: Manners, seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(
+        local: Ipv4Addr,
+        peer: Option<Ipv4Addr>,
+        manners: Manners,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let mtu = usize::from(manners.packet);
-        let mut device = Queues { mtu, received: VecDeque::new(), to_send: VecDeque::new(), room: 0 };
+        let mut device = Queues {
+            mtu,
+            received: VecDeque::new(),
+            to_send: VecDeque::new(),
+            room: 0,
+        };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut device, StackInstant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::new(IpAddress::Ipv4(local), 32)).expect("a new interface has room for an address");
+            addresses
+                .push(IpCidr::new(IpAddress::Ipv4(local), 32))
+                .expect("a new interface has room for an address");
         });
         // The gateway's address is not used on a point-to-point medium; the route is.
         interface
@@ -127,7 +156,8 @@ impl Stack {
             .add_default_ipv4_route(peer.unwrap_or(local))
             .expect("a new interface has room for a route");
         let span = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start();
-        let next_port = EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
+        let next_port =
+            EPHEMERAL_PORTS.start() + u16::try_from(seed % u64::from(span)).unwrap_or_default();
         let sockets = SocketSet::new(Vec::new());
         let (ports, orphans) = (BTreeMap::new(), Vec::new());
         Self {
@@ -153,7 +183,10 @@ impl Stack {
     /// Listens on a port; it may be done before anybody asks for its connections.
     pub(crate) fn listen(&mut self, port: u16) -> io::Result<()> {
         if port == 0 {
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "there is no port 0"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                "there is no port 0",
+            ));
         }
         self.ports.entry(port).or_default();
         Ok(())
@@ -164,7 +197,9 @@ impl Stack {
         self.local_ipv6 = Some(local);
         self.interface.update_ip_addrs(|addresses| {
             addresses.retain(|address| matches!(address, IpCidr::Ipv4(_)));
-            addresses.push(IpCidr::new(IpAddress::Ipv6(local), 64)).expect("room for two addresses");
+            addresses
+                .push(IpCidr::new(IpAddress::Ipv6(local), 64))
+                .expect("room for two addresses");
         });
     }
 
@@ -181,15 +216,20 @@ impl Stack {
         if self.has_socket(near, far) {
             return; // it was asked for before
         }
-        let Some(port) = self.ports.get(&near.port) else { return };
-        let is_idle = |handle: &&SocketHandle| self.sockets.get::<Socket<'_>>(**handle).is_listening();
+        let Some(port) = self.ports.get(&near.port) else {
+            return;
+        };
+        let is_idle =
+            |handle: &&SocketHandle| self.sockets.get::<Socket<'_>>(**handle).is_listening();
         let idle = port.waiting.iter().filter(is_idle).count();
         if idle <= port.beginning {
             if port.waiting.len() >= BACKLOG {
                 return; // it is refused
             }
             let mut socket = self.socket();
-            socket.listen(near.port).expect("a fresh socket, and not port 0");
+            socket
+                .listen(near.port)
+                .expect("a fresh socket, and not port 0");
             let handle = self.sockets.add(socket);
             let port = self.ports.get_mut(&near.port).expect("found just now");
             port.waiting.push(handle);
@@ -209,7 +249,8 @@ impl Stack {
     }
 
     fn has(&self, near: IpEndpoint, far: IpEndpoint) -> bool {
-        near.addr == IpAddress::Ipv4(self.local) && (self.ports.contains_key(&near.port) || self.has_socket(near, far))
+        near.addr == IpAddress::Ipv4(self.local)
+            && (self.ports.contains_key(&near.port) || self.has_socket(near, far))
     }
 
     fn has_socket(&self, near: IpEndpoint, far: IpEndpoint) -> bool {
@@ -222,11 +263,15 @@ impl Stack {
     /// Works on what came, and makes at most `room` packets of what waits to be sent (answers to what came not counted).
     pub(crate) fn poll(&mut self, room: usize, now: Instant) {
         self.device.room = room;
-        self.interface.poll(self.time(now), &mut self.device, &mut self.sockets);
+        self.interface
+            .poll(self.time(now), &mut self.device, &mut self.sockets);
         self.ports.values_mut().for_each(|port| port.beginning = 0);
         let sockets = &mut self.sockets;
         self.orphans.retain(|handle| {
-            let is_done = matches!(sockets.get::<Socket<'_>>(*handle).state(), State::Closed | State::TimeWait);
+            let is_done = matches!(
+                sockets.get::<Socket<'_>>(*handle).state(),
+                State::Closed | State::TimeWait
+            );
             if is_done {
                 sockets.remove(*handle);
             }
@@ -252,7 +297,10 @@ impl Stack {
             let smoltcp::socket::Socket::Tcp(socket) = socket;
             socket.abort();
         }
-        self.ports.values_mut().filter_map(|port| port.waker.take()).for_each(Waker::wake);
+        self.ports
+            .values_mut()
+            .filter_map(|port| port.waker.take())
+            .for_each(Waker::wake);
     }
 
     pub(crate) fn connect(&mut self, address: IpAddr, port: u16) -> io::Result<SocketHandle> {
@@ -261,10 +309,18 @@ impl Stack {
             IpAddr::V6(_) => IpAddr::V6(self.local_ipv6.ok_or(io::ErrorKind::NetworkUnreachable)?),
         };
         let local_port = self.next_port;
-        self.next_port = if local_port == *EPHEMERAL_PORTS.end() { *EPHEMERAL_PORTS.start() } else { local_port + 1 };
+        self.next_port = if local_port == *EPHEMERAL_PORTS.end() {
+            *EPHEMERAL_PORTS.start()
+        } else {
+            local_port + 1
+        };
         let mut socket = self.socket();
         socket
-            .connect(self.interface.context(), (IpAddress::from(address), port), (IpAddress::from(local), local_port))
+            .connect(
+                self.interface.context(),
+                (IpAddress::from(address), port),
+                (IpAddress::from(local), local_port),
+            )
             .map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error.to_string()))?;
         Ok(self.sockets.add(socket))
     }
@@ -277,8 +333,16 @@ impl Stack {
     }
 
     fn socket(&self) -> Socket<'static> {
-        let Manners { send, receive, slowness, .. } = self.manners;
-        let mut socket = Socket::new(SocketBuffer::new(vec![0; receive]), SocketBuffer::new(vec![0; send]));
+        let Manners {
+            send,
+            receive,
+            slowness,
+            ..
+        } = self.manners;
+        let mut socket = Socket::new(
+            SocketBuffer::new(vec![0; receive]),
+            SocketBuffer::new(vec![0; send]),
+        );
         socket.set_timeout(Some((CONNECTION_TIMEOUT / slowness).into()));
         socket.set_ack_delay(Some((ACKNOWLEDGEMENT_DELAY / slowness).into()));
         // Packets are made only when the line is free: until then small writes join anyway, and Nagle would only add a
@@ -288,7 +352,11 @@ impl Stack {
     }
 
     /// Whether a connection of ours is up; an error if it was refused or timed out.
-    pub(crate) fn poll_connected(&mut self, handle: SocketHandle, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_connected(
+        &mut self,
+        handle: SocketHandle,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         match socket.state() {
             State::SynSent | State::SynReceived => {
@@ -302,7 +370,9 @@ impl Stack {
 
     /// The next connection on a port. One that the far end closed at once counts, too.
     pub(crate) fn poll_accept(&mut self, port: u16, cx: &mut Context<'_>) -> Poll<SocketHandle> {
-        let Some(port) = self.ports.get_mut(&port) else { return Poll::Pending };
+        let Some(port) = self.ports.get_mut(&port) else {
+            return Poll::Pending;
+        };
         port.waker = Some(cx.waker().clone());
         let mut found = None;
         for (index, handle) in port.waiting.iter().enumerate() {
@@ -313,7 +383,9 @@ impl Stack {
                 _ => found = found.or(Some(index)),
             }
         }
-        found.map_or(Poll::Pending, |index| Poll::Ready(port.waiting.remove(index)))
+        found.map_or(Poll::Pending, |index| {
+            Poll::Ready(port.waiting.remove(index))
+        })
     }
 
     pub(crate) fn poll_read(
@@ -363,7 +435,8 @@ impl Stack {
     }
 
     fn time(&self, now: Instant) -> StackInstant {
-        let micros = (now.saturating_duration_since(self.started) / self.manners.slowness).as_micros();
+        let micros =
+            (now.saturating_duration_since(self.started) / self.manners.slowness).as_micros();
         StackInstant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 }
@@ -376,7 +449,10 @@ fn ends(packet: &[u8]) -> Option<(IpEndpoint, IpEndpoint)> {
     }
     let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
     let end = |address, port| IpEndpoint::new(IpAddress::Ipv4(address), port);
-    Some((end(ip.src_addr(), tcp.src_port()), end(ip.dst_addr(), tcp.dst_port())))
+    Some((
+        end(ip.src_addr(), tcp.src_port()),
+        end(ip.dst_addr(), tcp.dst_port()),
+    ))
 }
 
 /// Source and destination of a packet with which a TCP connection begins.
@@ -387,18 +463,29 @@ fn beginning(packet: &[u8]) -> Option<(IpEndpoint, IpEndpoint)> {
             if ip.next_header() != IpProtocol::Tcp || ip.more_frags() || ip.frag_offset() != 0 {
                 return None;
             }
-            (IpAddress::Ipv4(ip.src_addr()), IpAddress::Ipv4(ip.dst_addr()), ip.payload())
+            (
+                IpAddress::Ipv4(ip.src_addr()),
+                IpAddress::Ipv4(ip.dst_addr()),
+                ip.payload(),
+            )
         }
         IpVersion::Ipv6 => {
             let ip = Ipv6Packet::new_checked(packet).ok()?;
             if ip.next_header() != IpProtocol::Tcp {
                 return None;
             }
-            (IpAddress::Ipv6(ip.src_addr()), IpAddress::Ipv6(ip.dst_addr()), ip.payload())
+            (
+                IpAddress::Ipv6(ip.src_addr()),
+                IpAddress::Ipv6(ip.dst_addr()),
+                ip.payload(),
+            )
         }
     };
     let tcp = TcpPacket::new_checked(payload).ok()?;
-    let ends = (IpEndpoint::new(source, tcp.src_port()), IpEndpoint::new(destination, tcp.dst_port()));
+    let ends = (
+        IpEndpoint::new(source, tcp.src_port()),
+        IpEndpoint::new(destination, tcp.dst_port()),
+    );
     (tcp.syn() && !tcp.ack()).then_some(ends)
 }
 
@@ -418,14 +505,23 @@ impl phy::Device for Queues {
     fn receive(&mut self, _timestamp: StackInstant) -> Option<(Received, Room<'_>)> {
         let packet = self.received.pop_front()?;
         // An answer is made whatever the room: there is at most one for each packet that came.
-        Some((Received(packet), Room { to_send: &mut self.to_send, counted: None }))
+        Some((
+            Received(packet),
+            Room {
+                to_send: &mut self.to_send,
+                counted: None,
+            },
+        ))
     }
 
     fn transmit(&mut self, _timestamp: StackInstant) -> Option<Room<'_>> {
         if self.room == 0 {
             return None;
         }
-        Some(Room { to_send: &mut self.to_send, counted: Some(&mut self.room) })
+        Some(Room {
+            to_send: &mut self.to_send,
+            counted: Some(&mut self.room),
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -492,23 +588,39 @@ mod tests {
             let second = usize::try_from(rate_bps / 10).unwrap();
             // And what `delivery` lets out of a message beside it, with its frame and record.
             let all = manners.send - on_its_way(rate_bps, delay) + (second / 2).max(240) + 40;
-            assert!(all <= second.max(2 * usize::from(mru)), "{rate_bps} bit/s: {all} octets");
+            assert!(
+                all <= second.max(2 * usize::from(mru)),
+                "{rate_bps} bit/s: {all} octets"
+            );
         }
     }
 
     #[test]
     fn the_next_packet_is_there_before_the_line_is_free() {
         for (rate_bps, delay) in LINES {
-            let manners = Manners::for_line(rate_bps, Duration::from_millis(delay), mru_for(rate_bps).octets());
+            let manners = Manners::for_line(
+                rate_bps,
+                Duration::from_millis(delay),
+                mru_for(rate_bps).octets(),
+            );
             // A segment is not acknowledged when it has left: what else there is must last until it is.
             let left = manners.send - (usize::from(manners.packet) - TCP_IP_OCTETS);
-            assert!(left >= on_its_way(rate_bps, delay), "{rate_bps} bit/s: {left} octets");
+            assert!(
+                left >= on_its_way(rate_bps, delay),
+                "{rate_bps} bit/s: {left} octets"
+            );
         }
     }
 
     fn stack(address: [u8; 4], peer: [u8; 4]) -> Stack {
         let manners = Manners::for_line(1_000_000, Duration::from_millis(10), 1500);
-        Stack::new(address.into(), Some(peer.into()), manners, 1, Instant::now())
+        Stack::new(
+            address.into(),
+            Some(peer.into()),
+            manners,
+            1,
+            Instant::now(),
+        )
     }
 
     /// Carries packets between two until there are none.
@@ -520,21 +632,30 @@ mod tests {
         from.poll(16, Instant::now());
         let packets: Vec<_> = std::iter::from_fn(|| from.take_packet()).collect();
         let is_something = !packets.is_empty();
-        packets.into_iter().for_each(|packet| to.receive(packet.into()));
+        packets
+            .into_iter()
+            .for_each(|packet| to.receive(packet.into()));
         is_something
     }
 
     #[test]
     fn an_open_port_holds_nothing_until_connections_come_and_takes_as_many_at_once_as_may_wait() {
         const PORT: u16 = 7;
-        let (mut server, mut terminal) = (stack([10, 0, 0, 1], [10, 0, 0, 2]), stack([10, 0, 0, 2], [10, 0, 0, 1]));
+        let (mut server, mut terminal) = (
+            stack([10, 0, 0, 1], [10, 0, 0, 2]),
+            stack([10, 0, 0, 2], [10, 0, 0, 1]),
+        );
         server.listen(PORT).unwrap();
         assert!(server.listen(0).is_err());
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(server.poll_accept(PORT, cx).is_pending());
         assert_eq!(server.sockets.iter().count(), 0);
         // All of them arrive before the server looks.
-        let ours = (0..=BACKLOG).map(|_| terminal.connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT).unwrap());
+        let ours = (0..=BACKLOG).map(|_| {
+            terminal
+                .connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT)
+                .unwrap()
+        });
         let ours: Vec<_> = ours.collect();
         carry(&mut terminal, &mut server);
         let accepted = |server: &mut Stack, cx: &mut Context<'_>| {
@@ -545,15 +666,24 @@ mod tests {
             .count()
         };
         assert_eq!(accepted(&mut server, cx), BACKLOG);
-        let up = ours.iter().filter(|handle| matches!(terminal.poll_connected(**handle, cx), Poll::Ready(Ok(()))));
+        let up = ours
+            .iter()
+            .filter(|handle| matches!(terminal.poll_connected(**handle, cx), Poll::Ready(Ok(()))));
         assert_eq!(up.count(), BACKLOG, "one more than may wait is refused");
-        terminal.connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT).unwrap();
+        terminal
+            .connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT)
+            .unwrap();
         carry(&mut terminal, &mut server);
         assert_eq!(accepted(&mut server, cx), 1, "there is room again");
         server.close_port(PORT);
-        let late = terminal.connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT).unwrap();
+        let late = terminal
+            .connect(Ipv4Addr::new(10, 0, 0, 1).into(), PORT)
+            .unwrap();
         carry(&mut terminal, &mut server);
-        assert!(matches!(terminal.poll_connected(late, cx), Poll::Ready(Err(_))));
+        assert!(matches!(
+            terminal.poll_connected(late, cx),
+            Poll::Ready(Err(_))
+        ));
     }
 
     #[test]
@@ -561,7 +691,10 @@ mod tests {
         for mtu in [128, 296, 576, 1500] {
             for rate_bps in [0, 300, 33_600, 1_000_000, u32::MAX] {
                 let packet = Manners::for_line(rate_bps, Duration::from_secs(3600), mtu).packet;
-                assert!((128..=mtu).contains(&packet), "{rate_bps} bit/s, {mtu}: {packet}");
+                assert!(
+                    (128..=mtu).contains(&packet),
+                    "{rate_bps} bit/s, {mtu}: {packet}"
+                );
             }
         }
     }

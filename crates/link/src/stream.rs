@@ -24,9 +24,15 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let space = buffer.initialize_unfilled();
-        let read = self.shared.stack(|stack| stack.poll_read(self.handle, cx, space));
+        let read = self
+            .shared
+            .stack(|stack| stack.poll_read(self.handle, cx, space));
         read.map_ok(|count| {
             buffer.advance(count);
             self.shared.wake(); // room in the receive buffer: the window may have to be told
@@ -35,8 +41,14 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.shared.stack(|stack| stack.poll_write(self.handle, cx, octets));
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self
+            .shared
+            .stack(|stack| stack.poll_write(self.handle, cx, octets));
         written.map_ok(|count| {
             self.shared.wake();
             count

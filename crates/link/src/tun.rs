@@ -58,12 +58,24 @@ struct Open {
 
 impl Tun {
     pub(crate) fn new(config: Option<TunConfig>, shared: Arc<Shared>) -> Self {
-        Self { config, shared, open: None }
+        Self {
+            config,
+            shared,
+            open: None,
+        }
     }
 
     /// IP is up: so is the interface, if there is to be one. Without it the link goes on; delivery does not need it.
-    pub(crate) fn network_up(&mut self, local: Ipv4Addr, peer: Option<Ipv4Addr>, mtu: u16, rate_bps: u32) {
-        let Some(TunConfig { side, ports }) = self.config.take() else { return };
+    pub(crate) fn network_up(
+        &mut self,
+        local: Ipv4Addr,
+        peer: Option<Ipv4Addr>,
+        mtu: u16,
+        rate_bps: u32,
+    ) {
+        let Some(TunConfig { side, ports }) = self.config.take() else {
+            return;
+        };
         let Some(peer) = peer else {
             tracing::warn!("no TUN: the far end has no address");
             return;
@@ -79,11 +91,14 @@ impl Tun {
                     gate: Gate::new(side, local, peer, ports, is_hosts_own),
                     waiting: VecDeque::new(),
                     waiting_octets: 0,
-                    waiting_octets_max: waiting_octets_max.max(WAITING_PACKETS_MIN * usize::from(mtu)),
+                    waiting_octets_max: waiting_octets_max
+                        .max(WAITING_PACKETS_MIN * usize::from(mtu)),
                     buffer: vec![0; PACKET_OCTETS_MAX],
                 });
             }
-            Err(error) => tracing::error!(%error, "no TUN, the link goes on without (it takes CAP_NET_ADMIN)"),
+            Err(error) => {
+                tracing::error!(%error, "no TUN, the link goes on without (it takes CAP_NET_ADMIN)")
+            }
         }
     }
 
@@ -103,7 +118,11 @@ impl Tun {
             Ok(packet) if open.device.write(packet).is_ok() => counters.tun_passed_in(),
             Ok(_) => counters.tun_dropped(),
             Err(refusal) => {
-                tracing::debug!(?refusal, octets = packet.len(), "packet from the far end dropped");
+                tracing::debug!(
+                    ?refusal,
+                    octets = packet.len(),
+                    "packet from the far end dropped"
+                );
                 counters.tun_dropped();
             }
         }
@@ -111,7 +130,9 @@ impl Tun {
 
     /// Waits until the device has given a packet; what passes the gate then waits for the line. May be dropped.
     pub(crate) async fn read(&mut self) {
-        let Some(open) = &mut self.open else { return pending().await };
+        let Some(open) = &mut self.open else {
+            return pending().await;
+        };
         let read = open.device.read(&mut open.buffer).await;
         if self.shared.is_proved() {
             open.gate.prove();
@@ -139,7 +160,9 @@ impl Tun {
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| !open.waiting.is_empty())
+        self.open
+            .as_ref()
+            .is_some_and(|open| !open.waiting.is_empty())
     }
 
     /// The next packet for the far end.

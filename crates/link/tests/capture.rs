@@ -23,14 +23,24 @@ async fn call(capture: &Capture, terminal: Ipv4Addr) {
         delay: Duration::from_millis(10),
         ports: &[PORT],
         // Plain headers: what is compressed is named, but not shown, by tcpdump.
-        terms: Terms { header_compression: None, ..Terms::default() },
+        terms: Terms {
+            header_compression: None,
+            ..Terms::default()
+        },
         expected: None,
         capture,
         tun: None,
     };
-    let server = config(LocalAddress::Own(SERVER), PeerAddress::Assign(terminal), Some(capture.clone()));
+    let server = config(
+        LocalAddress::Own(SERVER),
+        PeerAddress::Assign(terminal),
+        Some(capture.clone()),
+    );
     let terminal = config(LocalAddress::Ask(None), PeerAddress::Any, None);
-    let (server, terminal) = tokio::join!(Link::establish(near, server), Link::establish(far, terminal));
+    let (server, terminal) = tokio::join!(
+        Link::establish(near, server),
+        Link::establish(far, terminal)
+    );
     let (server, terminal) = (server.unwrap(), terminal.unwrap());
     let mut listener = server.listen(PORT).unwrap();
     let (accepted, connected) = tokio::join!(listener.accept(), terminal.connect(SERVER, PORT));
@@ -43,11 +53,18 @@ async fn call(capture: &Capture, terminal: Ipv4Addr) {
 
 /// What tcpdump prints of a capture, a line for each frame; and what it says the file is.
 fn read_by_tcpdump(path: &Path) -> (Vec<String>, String) {
-    let peers = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("peers/root");
+    let peers = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .join("peers/root");
     let program = peers.join("usr/bin/tcpdump");
-    assert!(program.is_file(), "this test needs Debian's tcpdump, which is not here: run `cargo xtask peers`");
+    assert!(
+        program.is_file(),
+        "this test needs Debian's tcpdump, which is not here: run `cargo xtask peers`"
+    );
     // With the libraries it was built for, not those of this machine.
-    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| peers.join(folder));
+    let libraries =
+        ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| peers.join(folder));
     let output = Command::new(peers.join("lib64/ld-linux-x86-64.so.2"))
         .arg("--library-path")
         .arg(std::env::join_paths(libraries).unwrap())
@@ -59,7 +76,14 @@ fn read_by_tcpdump(path: &Path) -> (Vec<String>, String) {
         .unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{errors}");
-    (String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect(), errors)
+    (
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+        errors,
+    )
 }
 
 /// The frames of one direction, as a capture of the link type without directions.
@@ -86,7 +110,10 @@ fn one_direction(capture: &[u8], direction: u8) -> Vec<u8> {
 
 /// How many lines have all of these words.
 fn count(lines: &[String], words: &[&str]) -> usize {
-    lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    lines
+        .iter()
+        .filter(|line| words.iter().all(|word| line.contains(word)))
+        .count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +121,10 @@ async fn tcpdump_reads_a_capture_of_two_links() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("links.pcap");
     let capture = Capture::create(&path).unwrap();
-    tokio::join!(call(&capture, Ipv4Addr::new(10, 77, 0, 2)), call(&capture, Ipv4Addr::new(10, 77, 0, 3)));
+    tokio::join!(
+        call(&capture, Ipv4Addr::new(10, 77, 0, 2)),
+        call(&capture, Ipv4Addr::new(10, 77, 0, 3))
+    );
 
     let (_, kind) = read_by_tcpdump(&path);
     assert!(kind.contains("link-type 204"), "{kind}");
@@ -104,7 +134,11 @@ async fn tcpdump_reads_a_capture_of_two_links() {
         std::fs::write(&path, one_direction(&octets, direction)).unwrap();
         read_by_tcpdump(&path).0
     });
-    let said = format!("received:\n{}\nsent:\n{}", received.join("\n"), sent.join("\n"));
+    let said = format!(
+        "received:\n{}\nsent:\n{}",
+        received.join("\n"),
+        sent.join("\n")
+    );
     // Each of the two links: both ends ask for their LCP options; the server ends it.
     for lines in [&received, &sent] {
         assert!(count(lines, &["LCP", "Conf-Request"]) >= 2, "{said}");
@@ -114,8 +148,26 @@ async fn tcpdump_reads_a_capture_of_two_links() {
     assert_eq!(count(&received, &["LCP", "Term-Ack"]), 2, "{said}");
     for terminal in ["10.77.0.2", "10.77.0.3"] {
         // The terminal opens the connection: its SYN came, the server's answer went.
-        assert_eq!(count(&received, &["IP", &format!("{terminal}."), "> 10.77.0.1.7411:", "[S]"]), 1, "{said}");
-        assert_eq!(count(&sent, &["IP 10.77.0.1.7411", &format!("> {terminal}."), "[S.]"]), 1, "{said}");
-        assert_eq!(count(&received, &[&format!("{terminal}."), "[P.]", "length 1"]), 1, "{said}");
+        assert_eq!(
+            count(
+                &received,
+                &["IP", &format!("{terminal}."), "> 10.77.0.1.7411:", "[S]"]
+            ),
+            1,
+            "{said}"
+        );
+        assert_eq!(
+            count(
+                &sent,
+                &["IP 10.77.0.1.7411", &format!("> {terminal}."), "[S.]"]
+            ),
+            1,
+            "{said}"
+        );
+        assert_eq!(
+            count(&received, &[&format!("{terminal}."), "[P.]", "length 1"]),
+            1,
+            "{said}"
+        );
     }
 }

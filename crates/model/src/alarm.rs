@@ -112,7 +112,10 @@ impl FromStr for AlarmKind {
     type Err = AlarmKindError;
 
     fn from_str(text: &str) -> Result<Self, AlarmKindError> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(AlarmKindError)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(AlarmKindError)
     }
 }
 
@@ -155,7 +158,10 @@ impl FromStr for Event {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Raised, Self::Cleared].into_iter().find(|event| event.as_str() == text).ok_or(())
+        [Self::Raised, Self::Cleared]
+            .into_iter()
+            .find(|event| event.as_str() == text)
+            .ok_or(())
     }
 }
 
@@ -171,7 +177,11 @@ pub struct Change {
 impl Change {
     /// Which of the two happened.
     pub fn event(&self) -> Event {
-        if self.alarm.cleared_at.is_some() { Event::Cleared } else { Event::Raised }
+        if self.alarm.cleared_at.is_some() {
+            Event::Cleared
+        } else {
+            Event::Raised
+        }
     }
 }
 
@@ -217,21 +227,40 @@ impl FromStr for AlarmPlace {
         let mut parts = text.splitn(3, '/');
         let mut next = || parts.next().ok_or(AlarmPlaceError);
         let raised_at = next()?.parse().map_err(|_| AlarmPlaceError)?;
-        Ok(Self { raised_at, kind: next()?.to_owned(), subject: next()?.to_owned() })
+        Ok(Self {
+            raised_at,
+            kind: next()?.to_owned(),
+            subject: next()?.to_owned(),
+        })
     }
 }
 
 impl AlarmPlace {
     /// The place of this alarm.
     pub fn of(alarm: &Alarm) -> Self {
-        Self { raised_at: alarm.raised_at, kind: alarm.kind.as_str().to_owned(), subject: alarm.subject.clone() }
+        Self {
+            raised_at: alarm.raised_at,
+            kind: alarm.kind.as_str().to_owned(),
+            subject: alarm.subject.clone(),
+        }
     }
 
     /// The entries after this place, `last` at most, the oldest first.
-    pub fn page<T>(entries: Vec<T>, after: Option<&Self>, last: usize, place: impl Fn(&T) -> Self) -> Vec<T> {
-        let mut left: Vec<_> = entries.into_iter().map(|entry| (place(&entry), entry)).collect();
+    pub fn page<T>(
+        entries: Vec<T>,
+        after: Option<&Self>,
+        last: usize,
+        place: impl Fn(&T) -> Self,
+    ) -> Vec<T> {
+        let mut left: Vec<_> = entries
+            .into_iter()
+            .map(|entry| (place(&entry), entry))
+            .collect();
         left.retain(|(place, _)| after.is_none_or(|after| place > after));
         left.sort_by(|(one, _), (other, _)| one.cmp(other));
-        left.into_iter().map(|(_, entry)| entry).take(last).collect()
+        left.into_iter()
+            .map(|(_, entry)| entry)
+            .take(last)
+            .collect()
     }
 }

@@ -40,7 +40,10 @@ impl FromStr for AttemptKind {
     type Err = AttemptKindError;
 
     fn from_str(text: &str) -> Result<Self, AttemptKindError> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(AttemptKindError)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(AttemptKindError)
     }
 }
 

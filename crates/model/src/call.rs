@@ -123,7 +123,9 @@ impl CallRecord {
     /// It is over, this time after it was placed.
     pub fn end(&mut self, outcome: &Outcome, lasted: Duration) {
         let ended_at = self.moment(lasted);
-        self.connected_at = self.connected_at.map(|at| at.clamp(self.placed_at, ended_at));
+        self.connected_at = self
+            .connected_at
+            .map(|at| at.clamp(self.placed_at, ended_at));
         self.ended_at = Some(ended_at);
         self.outcome = Some(outcome.to_string());
         self.kind = Some(outcome.kind());
@@ -145,14 +147,28 @@ mod tests {
     #[test]
     fn a_record_has_no_negative_part_however_the_clock_was_set() {
         let name = || "owner".parse::<Name>().unwrap();
-        let mut record = CallRecord::begin(CallId::now(), Timestamp::now(), Direction::Outgoing, name(), None, name());
+        let mut record = CallRecord::begin(
+            CallId::now(),
+            Timestamp::now(),
+            Direction::Outgoing,
+            name(),
+            None,
+            name(),
+        );
         let placed_at = record.placed_at;
         // As a far end says it, or as it was when the clock was an hour ahead.
-        for connected_at in [Timestamp::MIN, placed_at - SignedDuration::from_hours(1), Timestamp::MAX] {
+        for connected_at in [
+            Timestamp::MIN,
+            placed_at - SignedDuration::from_hours(1),
+            Timestamp::MAX,
+        ] {
             record.connected_at = Some(connected_at);
             record.end(&Outcome::Completed, Duration::from_secs(20));
             let (connected_at, ended_at) = (record.connected_at.unwrap(), record.ended_at.unwrap());
-            assert!(placed_at <= connected_at && connected_at <= ended_at, "{connected_at}");
+            assert!(
+                placed_at <= connected_at && connected_at <= ended_at,
+                "{connected_at}"
+            );
             assert_eq!(ended_at.duration_since(placed_at).as_secs(), 20);
         }
     }

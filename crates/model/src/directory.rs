@@ -9,7 +9,9 @@ use std::str::FromStr;
 use delivery::{TerminalId, Topic, TopicError};
 use line::{CallId, Home, Number};
 
-pub use trusted_by::{ChapSecret, ChapSecretError, InboxUrl, InboxUrlError, Stock, StockTrust, TrustedBy};
+pub use trusted_by::{
+    ChapSecret, ChapSecretError, InboxUrl, InboxUrlError, Stock, StockTrust, TrustedBy,
+};
 
 /// A name that an operator gives: 1 to 40 characters of `a-z 0-9 - _ .`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,8 +28,14 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let starts_plain = text.chars().next().is_some_and(is_plain);
-        let is_name = starts_plain && text.len() <= 40 && text.chars().all(|c| is_plain(c) || "-_.".contains(c));
-        if is_name { Ok(Self(text.into())) } else { Err(NameError) }
+        let is_name = starts_plain
+            && text.len() <= 40
+            && text.chars().all(|c| is_plain(c) || "-_.".contains(c));
+        if is_name {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError)
+        }
     }
 }
 
@@ -129,9 +137,10 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, DestinationError> {
         match text.split_once(':') {
             Some(("tel", number)) => Ok(Self::Number(number.parse()?)),
-            Some(("ip", address)) => {
-                address.parse().map(Self::Address).map_err(|_| DestinationError::Address(address.to_owned()))
-            }
+            Some(("ip", address)) => address
+                .parse()
+                .map(Self::Address)
+                .map_err(|_| DestinationError::Address(address.to_owned())),
             Some(("terminal", name)) => Ok(Self::Name(name.parse()?)),
             _ => Err(DestinationError::Scheme),
         }
@@ -174,7 +183,10 @@ impl FromStr for Recipient {
     fn from_str(text: &str) -> Result<Self, RecipientError> {
         match text.strip_prefix("topic:") {
             Some(topic) => Ok(Self::Subscribers(topic.parse()?)),
-            None => text.parse().map(Self::Terminal).map_err(RecipientError::Destination),
+            None => text
+                .parse()
+                .map(Self::Terminal)
+                .map_err(RecipientError::Destination),
         }
     }
 }
@@ -193,20 +205,43 @@ mod tests {
 
     #[test]
     fn a_destination_is_a_number_an_address_or_a_name() {
-        for text in ["tel:201", "tel:+4930123456", "ip:10.77.0.2", "terminal:owner"] {
+        for text in [
+            "tel:201",
+            "tel:+4930123456",
+            "ip:10.77.0.2",
+            "terminal:owner",
+        ] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
         assert_eq!("201".parse::<Destination>(), Err(DestinationError::Scheme));
-        assert_eq!("ip:10.77".parse::<Destination>(), Err(DestinationError::Address("10.77".into())));
-        assert!(matches!("tel:x".parse::<Destination>(), Err(DestinationError::Number(_))));
+        assert_eq!(
+            "ip:10.77".parse::<Destination>(),
+            Err(DestinationError::Address("10.77".into()))
+        );
+        assert!(matches!(
+            "tel:x".parse::<Destination>(),
+            Err(DestinationError::Number(_))
+        ));
     }
 
     #[test]
     fn a_recipient_is_a_terminal_or_all_that_registered_for_a_topic() {
         let recipient = |text: &str| text.parse::<Recipient>();
-        assert_eq!(recipient("tel:201"), Ok(Recipient::Terminal("tel:201".parse().unwrap())));
-        assert_eq!(recipient("topic:news/a"), Ok(Recipient::Subscribers("news/a".parse().unwrap())));
-        assert_eq!(recipient("topic:news/#"), Err(RecipientError::Topic(TopicError::Wildcard)));
-        assert_eq!(recipient("201"), Err(RecipientError::Destination(DestinationError::Scheme)));
+        assert_eq!(
+            recipient("tel:201"),
+            Ok(Recipient::Terminal("tel:201".parse().unwrap()))
+        );
+        assert_eq!(
+            recipient("topic:news/a"),
+            Ok(Recipient::Subscribers("news/a".parse().unwrap()))
+        );
+        assert_eq!(
+            recipient("topic:news/#"),
+            Err(RecipientError::Topic(TopicError::Wildcard))
+        );
+        assert_eq!(
+            recipient("201"),
+            Err(RecipientError::Destination(DestinationError::Scheme))
+        );
     }
 }

@@ -275,7 +275,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Completed => f.write_str("completed"),
-            Self::MessagesRefused { delivered, refused, unreadable } => {
+            Self::MessagesRefused {
+                delivered,
+                refused,
+                unreadable,
+            } => {
                 write!(f, "{delivered} delivered")?;
                 let others = [(refused, "refused"), (unreadable, "unreadable here")];
                 others
@@ -307,7 +311,9 @@ impl fmt::Display for Outcome {
             Self::Withdrawn => f.write_str("withdrawn before it was dialled"),
             Self::NotRecorded(why) => write!(f, "could not be recorded: {why}"),
             Self::NotDialled(why) => write!(f, "not dialled: {why}"),
-            Self::BudgetSpent { budget, .. } => write!(f, "not dialled: the budget of {budget} is spent"),
+            Self::BudgetSpent { budget, .. } => {
+                write!(f, "not dialled: the budget of {budget} is spent")
+            }
             Self::LoopBroken => f.write_str("not dialled: calls failed for days"),
             Self::EndedByOperator => f.write_str("ended by the operator"),
             Self::NotEnrolled(why) => write!(f, "not enrolled: {why}"),
@@ -322,22 +328,37 @@ mod tests {
 
     #[test]
     fn a_refused_message_is_no_fault_of_the_terminal_and_the_record_says_what_happened_to_each() {
-        let outcome = |delivered, refused, unreadable| Outcome::MessagesRefused { delivered, refused, unreadable };
+        let outcome = |delivered, refused, unreadable| Outcome::MessagesRefused {
+            delivered,
+            refused,
+            unreadable,
+        };
         for (outcome, words) in [
             (outcome(3, 1, 0), "3 delivered, 1 refused"),
             (outcome(0, 2, 0), "0 delivered, 2 refused"),
             (outcome(1, 0, 1), "1 delivered, 1 unreadable here"),
-            (outcome(1, 2, 3), "1 delivered, 2 refused, 3 unreadable here"),
+            (
+                outcome(1, 2, 3),
+                "1 delivered, 2 refused, 3 unreadable here",
+            ),
         ] {
             assert_eq!(outcome.to_string(), words);
-            assert_eq!((outcome.retry(), outcome.fault(), outcome.is_good()), (Retry::None, Fault::Nobody, true));
+            assert_eq!(
+                (outcome.retry(), outcome.fault(), outcome.is_good()),
+                (Retry::None, Fault::Nobody, true)
+            );
         }
     }
 
     #[test]
     fn what_the_modem_says_keeps_its_words_in_the_call_record() {
-        for failure in [Failure::Busy, Failure::NoAnswer, Failure::NoCarrier, Failure::NoDialTone, Failure::RedialLimit]
-        {
+        for failure in [
+            Failure::Busy,
+            Failure::NoAnswer,
+            Failure::NoCarrier,
+            Failure::NoDialTone,
+            Failure::RedialLimit,
+        ] {
             assert_eq!(Outcome::from(failure).to_string(), failure.to_string());
         }
     }

@@ -31,7 +31,10 @@ impl Token {
     /// A token made of these random octets.
     pub fn from_octets(octets: [u8; 32]) -> Self {
         use base64::Engine as _;
-        Self(format!("rup_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets)))
+        Self(format!(
+            "rup_{}",
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets)
+        ))
     }
 
     /// The text, to be shown once.

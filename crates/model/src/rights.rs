@@ -127,24 +127,45 @@ mod tests {
             (&["ip:10.77.0.2"], false),
             (&["topic:#"], false),
         ] {
-            assert_eq!(allow_terminal(&rights(texts), &owner()), is_allowed, "{texts:?}");
+            assert_eq!(
+                allow_terminal(&rights(texts), &owner()),
+                is_allowed,
+                "{texts:?}"
+            );
         }
-        assert!(!allow_terminal(&rights(&["tel:"]), &Terminal { number: None, ..owner() }));
+        assert!(!allow_terminal(
+            &rights(&["tel:"]),
+            &Terminal {
+                number: None,
+                ..owner()
+            }
+        ));
     }
 
     #[test]
     fn a_topic_needs_a_right_of_its_own() {
         let topic = "news/weather".parse().unwrap();
-        for (texts, is_allowed) in
-            [(&[][..], true), (&["*"], true), (&["topic:news/+"], true), (&["topic:mail"], false), (&["tel:"], false)]
-        {
+        for (texts, is_allowed) in [
+            (&[][..], true),
+            (&["*"], true),
+            (&["topic:news/+"], true),
+            (&["topic:mail"], false),
+            (&["tel:"], false),
+        ] {
             assert_eq!(allow_topic(&rights(texts), &topic), is_allowed, "{texts:?}");
         }
     }
 
     #[test]
     fn a_right_reads_what_it_writes() {
-        for text in ["*", "tel:", "tel:301", "terminal:owner", "ip:10.77.0.2", "topic:news/#"] {
+        for text in [
+            "*",
+            "tel:",
+            "tel:301",
+            "terminal:owner",
+            "ip:10.77.0.2",
+            "topic:news/#",
+        ] {
             assert_eq!(text.parse::<Right>().unwrap().to_string(), text);
         }
         for text in ["", "**", "owner", "tel:x", "topic:", "topic:a/#/b"] {

@@ -60,7 +60,11 @@ impl Subscription {
             return Calls::Never;
         }
         let from = self.hours.next_open(now, |_| false);
-        if from == *now { Calls::Now } else { Calls::From(from.timestamp()) }
+        if from == *now {
+            Calls::Now
+        } else {
+            Calls::From(from.timestamp())
+        }
     }
 }
 
@@ -79,7 +83,11 @@ pub fn allow_filter(registrable: &[TopicFilter], filter: &TopicFilter) -> Result
     if registrable.is_empty() || registrable.iter().any(|allowed| allowed.covers(filter)) {
         return Ok(());
     }
-    Err(registrable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    Err(registrable
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", "))
 }
 
 /// The subscribers of a topic, each once, and called as soon as one of its subscriptions says.
@@ -97,15 +105,28 @@ pub fn subscribers<'a>(
         .collect();
     found.sort_unstable();
     found.dedup_by_key(|(terminal, _)| *terminal);
-    found.into_iter().map(|(terminal, calls)| Subscriber { terminal, calls }).collect()
+    found
+        .into_iter()
+        .map(|(terminal, calls)| Subscriber { terminal, calls })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn subscription(filter: &str, urgency: Urgency, size_max: Option<u64>, hours: &str) -> Subscription {
-        Subscription { filter: filter.parse().unwrap(), urgency, size_max, hours: hours.parse().unwrap() }
+    fn subscription(
+        filter: &str,
+        urgency: Urgency,
+        size_max: Option<u64>,
+        hours: &str,
+    ) -> Subscription {
+        Subscription {
+            filter: filter.parse().unwrap(),
+            urgency,
+            size_max,
+            hours: hours.parse().unwrap(),
+        }
     }
 
     /// 2026-11-24 is a Tuesday.
@@ -121,11 +142,25 @@ mod tests {
             (Urgency::Urgent, 1, "06:00:00", Calls::Now),
             (Urgency::Bulk, 1, "12:00:00", Calls::Never),
             (Urgency::Normal, 50_001, "12:00:00", Calls::Never),
-            (Urgency::Normal, 1, "05:59:30", Calls::From("2026-11-24T06:00:00Z".parse().unwrap())),
-            (Urgency::Normal, 1, "22:00:00", Calls::From("2026-11-25T06:00:00Z".parse().unwrap())),
+            (
+                Urgency::Normal,
+                1,
+                "05:59:30",
+                Calls::From("2026-11-24T06:00:00Z".parse().unwrap()),
+            ),
+            (
+                Urgency::Normal,
+                1,
+                "22:00:00",
+                Calls::From("2026-11-25T06:00:00Z".parse().unwrap()),
+            ),
             (Urgency::Bulk, 1, "22:00:00", Calls::Never),
         ] {
-            assert_eq!(news.calls(urgency, size, &at(time)), calls, "{urgency} {size} {time}");
+            assert_eq!(
+                news.calls(urgency, size, &at(time)),
+                calls,
+                "{urgency} {size} {time}"
+            );
         }
     }
 
@@ -136,8 +171,23 @@ mod tests {
         let news = subscription("news/+", Urgency::Bulk, None, "");
         let other = subscription("mail", Urgency::Bulk, None, "");
         let all = [(b, &wide), (a, &wide), (a, &news), (b, &other)];
-        let found = subscribers(all, &"news/weather".parse().unwrap(), Urgency::Normal, 1, &at("12:00:00"));
-        let expected = [Subscriber { terminal: a, calls: Calls::Now }, Subscriber { terminal: b, calls: Calls::Never }];
+        let found = subscribers(
+            all,
+            &"news/weather".parse().unwrap(),
+            Urgency::Normal,
+            1,
+            &at("12:00:00"),
+        );
+        let expected = [
+            Subscriber {
+                terminal: a,
+                calls: Calls::Now,
+            },
+            Subscriber {
+                terminal: b,
+                calls: Calls::Never,
+            },
+        ];
         assert_eq!(found, expected);
     }
 }

@@ -15,7 +15,9 @@ pub struct HttpUrl(Uri);
 
 /// The text is no [`HttpUrl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("give http://HOST/PATH or https://HOST/PATH, at most 1000 octets, without user, password or fragment")]
+#[error(
+    "give http://HOST/PATH or https://HOST/PATH, at most 1000 octets, without user, password or fragment"
+)]
 pub struct HttpUrlError;
 
 impl HttpUrl {
@@ -27,17 +29,23 @@ impl HttpUrl {
     /// The host's name or address; of an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         let host = self.0.host().unwrap_or_default();
-        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+        host.strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host)
     }
 
     /// The port, the scheme's if the URL names none.
     pub fn port(&self) -> u16 {
-        self.0.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 })
+        self.0
+            .port_u16()
+            .unwrap_or(if self.is_secure() { 443 } else { 80 })
     }
 
     /// What the field `host` of a request says.
     pub fn authority(&self) -> &str {
-        self.0.authority().map_or("", |authority| authority.as_str())
+        self.0
+            .authority()
+            .map_or("", |authority| authority.as_str())
     }
 
     /// Path and query, `/` at least.
@@ -77,15 +85,24 @@ impl FromStr for HttpUrl {
         let uri: Uri = text.parse().map_err(|_| HttpUrlError)?;
         let is_http = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
         let has_host = uri.host().is_some_and(|host| !host.is_empty());
-        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let has_user = uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'));
         // What is no port `Uri` takes for none.
-        let after_host = uri.authority().zip(uri.host()).and_then(|(all, host)| all.as_str().strip_prefix(host));
+        let after_host = uri
+            .authority()
+            .zip(uri.host())
+            .and_then(|(all, host)| all.as_str().strip_prefix(host));
         let has_port = match after_host.map(|rest| rest.strip_prefix(':').map(str::parse::<u16>)) {
             None => false,
             Some(None) => true,
             Some(Some(port)) => port.is_ok_and(|port| port != 0),
         };
-        if is_http && has_host && !has_user && has_port { Ok(Self(uri)) } else { Err(HttpUrlError) }
+        if is_http && has_host && !has_user && has_port {
+            Ok(Self(uri))
+        } else {
+            Err(HttpUrlError)
+        }
     }
 }
 
@@ -110,7 +127,11 @@ mod tests {
             ("ftp://other.example/", None),
             ("https://user@other.example/", None),
         ] {
-            assert_eq!(from.join(to).map(|url| url.to_string()).as_deref(), expected, "{to}");
+            assert_eq!(
+                from.join(to).map(|url| url.to_string()).as_deref(),
+                expected,
+                "{to}"
+            );
         }
     }
 
@@ -122,7 +143,10 @@ mod tests {
             ("example.org", 443, "/verdicts?of=all", true)
         );
         let url: HttpUrl = "http://[::1]:8080".parse().unwrap();
-        assert_eq!((url.host(), url.port(), url.path(), url.is_secure()), ("::1", 8080, "/", false));
+        assert_eq!(
+            (url.host(), url.port(), url.path(), url.is_secure()),
+            ("::1", 8080, "/", false)
+        );
         let long = format!("http://x/{}", "a".repeat(1000));
         for text in [
             "",

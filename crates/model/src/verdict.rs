@@ -25,7 +25,13 @@ pub struct VerdictError;
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Delivered, Self::Expired, Self::Replaced, Self::Cancelled, Self::Failed];
+    pub const ALL: [Self; 5] = [
+        Self::Delivered,
+        Self::Expired,
+        Self::Replaced,
+        Self::Cancelled,
+        Self::Failed,
+    ];
 
     /// The word for it in the store and on screens.
     pub fn as_str(self) -> &'static str {
@@ -49,7 +55,10 @@ impl FromStr for Verdict {
     type Err = VerdictError;
 
     fn from_str(text: &str) -> Result<Self, VerdictError> {
-        Self::ALL.into_iter().find(|verdict| verdict.as_str() == text).ok_or(VerdictError)
+        Self::ALL
+            .into_iter()
+            .find(|verdict| verdict.as_str() == text)
+            .ok_or(VerdictError)
     }
 }
 
@@ -59,7 +68,11 @@ mod tests {
 
     #[test]
     fn a_verdict_is_one_of_five_words() {
-        assert!(Verdict::ALL.iter().all(|verdict| verdict.as_str().parse() == Ok(*verdict)));
+        assert!(
+            Verdict::ALL
+                .iter()
+                .all(|verdict| verdict.as_str().parse() == Ok(*verdict))
+        );
         assert_eq!("lost".parse::<Verdict>(), Err(VerdictError));
     }
 }

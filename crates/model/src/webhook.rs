@@ -49,8 +49,13 @@ impl FromStr for WebhookSecret {
     type Err = WebhookSecretError;
 
     fn from_str(text: &str) -> Result<Self, WebhookSecretError> {
-        let octets = text.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
-        octets.and_then(|octets| octets.try_into().ok()).map(Self).ok_or(WebhookSecretError)
+        let octets = text
+            .strip_prefix("whsec_")
+            .and_then(|text| STANDARD.decode(text).ok());
+        octets
+            .and_then(|octets| octets.try_into().ok())
+            .map(Self)
+            .ok_or(WebhookSecretError)
     }
 }
 
@@ -75,6 +80,9 @@ mod tests {
 
     #[test]
     fn a_secret_hides_itself() {
-        assert_eq!(format!("{:?}", WebhookSecret::from_octets([7; 32])), "WebhookSecret(..)");
+        assert_eq!(
+            format!("{:?}", WebhookSecret::from_octets([7; 32])),
+            "WebhookSecret(..)"
+        );
     }
 }

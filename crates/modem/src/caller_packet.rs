@@ -33,10 +33,16 @@ pub(crate) fn read(hex: &str) -> Option<CallerIdField> {
     if is_apart && !hex.split(' ').all(|octet| octet.len() == 2) {
         return None;
     }
-    let octets = if is_apart { from_hex(&hex.replace(' ', ""))? } else { from_hex(hex)? };
+    let octets = if is_apart {
+        from_hex(&hex.replace(' ', ""))?
+    } else {
+        from_hex(hex)?
+    };
     match *octets {
         [kind @ (SDMF | MDMF), length, ref rest @ ..] if rest.len() == usize::from(length) + 1 => {
-            let sum = octets.iter().fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
+            let sum = octets
+                .iter()
+                .fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
             let message = &rest[..usize::from(length)];
             match (sum, kind) {
                 (0, MDMF) => parameters(message),
@@ -65,7 +71,12 @@ fn parameters(mut octets: &[u8]) -> Option<CallerIdField> {
     if !octets.is_empty() {
         return None;
     }
-    Some(number.or(why_not).or(dialable).map_or(CallerIdField::Other, CallerIdField::Caller))
+    Some(
+        number
+            .or(why_not)
+            .or(dialable)
+            .map_or(CallerIdField::Other, CallerIdField::Caller),
+    )
 }
 
 fn value(octets: &[u8]) -> CallerId {
@@ -73,11 +84,15 @@ fn value(octets: &[u8]) -> CallerId {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let is_hex = text.len().is_multiple_of(2) && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let is_hex =
+        text.len().is_multiple_of(2) && text.bytes().all(|octet| octet.is_ascii_hexdigit());
     if !is_hex || !(6..=2 * PACKET_OCTETS_MAX).contains(&text.len()) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -85,7 +100,8 @@ mod tests {
     use super::*;
 
     // Made from GR-30, and read back by minimodem 0.24 and spandsp's ADSI receiver.
-    const NUMBER_AND_NAME: &str = "802301083131323231393330020A30363631323334353637070B505553482053455256455264";
+    const NUMBER_AND_NAME: &str =
+        "802301083131323231393330020A30363631323334353637070B505553482053455256455264";
     const WITHHELD: &str = "80100108313132323139333004015008015026";
     const SINGLE: &str = "04123131323231393330303636313233343536374F";
 
@@ -105,8 +121,7 @@ mod tests {
 
     #[test]
     fn octets_may_stand_apart_in_a_packet_and_nowhere_else() {
-        let apart =
-            "80 20 01 08 31 31 32 32 31 39 33 30 02 0A 34 30 37 35 35 35 32 31 32 30 07 08 50 55 53 48 20 53 52 56 4F";
+        let apart = "80 20 01 08 31 31 32 32 31 39 33 30 02 0A 34 30 37 35 35 35 32 31 32 30 07 08 50 55 53 48 20 53 52 56 4F";
         assert_eq!(caller(apart), CallerId::Digits("4075552120".into()));
         for text in ["02 03 32 30 31", "0203 32 30 31", "80 20", "80  20"] {
             assert_eq!(read(text), None, "{text}");
@@ -126,14 +141,28 @@ mod tests {
                 let length = u8::try_from(content.len()).unwrap();
                 [*kind, length].into_iter().chain(content.bytes())
             });
-            message.map(|octet| format!("{octet:02X}")).collect::<String>()
+            message
+                .map(|octet| format!("{octet:02X}"))
+                .collect::<String>()
         };
         let digits = |digits: &str| CallerId::Digits(digits.into());
         for (parameters, expected) in [
-            (&[(NUMBER, "0661"), (DIALABLE_OR_CALLED, "201")][..], digits("0661")),
-            (&[(DIALABLE_OR_CALLED, "201"), (NUMBER, "0661")], digits("0661")),
-            (&[(NO_NUMBER, "P"), (DIALABLE_OR_CALLED, "201")], CallerId::Withheld),
-            (&[(DIALABLE_OR_CALLED, "201"), (NO_NUMBER, "O")], CallerId::Unavailable),
+            (
+                &[(NUMBER, "0661"), (DIALABLE_OR_CALLED, "201")][..],
+                digits("0661"),
+            ),
+            (
+                &[(DIALABLE_OR_CALLED, "201"), (NUMBER, "0661")],
+                digits("0661"),
+            ),
+            (
+                &[(NO_NUMBER, "P"), (DIALABLE_OR_CALLED, "201")],
+                CallerId::Withheld,
+            ),
+            (
+                &[(DIALABLE_OR_CALLED, "201"), (NO_NUMBER, "O")],
+                CallerId::Unavailable,
+            ),
             (&[(DIALABLE_OR_CALLED, "201")], digits("201")),
         ] {
             assert_eq!(caller(&packet(parameters)), expected, "{parameters:?}");
@@ -144,17 +173,29 @@ mod tests {
     fn one_bent_bit_makes_it_nobodys_number() {
         for at in 0..SINGLE.len() / 2 {
             for bit in 0..8 {
-                let octet = u8::from_str_radix(&SINGLE[2 * at..2 * at + 2], 16).unwrap() ^ (1 << bit);
+                let octet =
+                    u8::from_str_radix(&SINGLE[2 * at..2 * at + 2], 16).unwrap() ^ (1 << bit);
                 let bent = format!("{}{octet:02X}{}", &SINGLE[..2 * at], &SINGLE[2 * at + 2..]);
                 let heard = read(&bent);
-                assert!(!matches!(heard, Some(CallerIdField::Caller(CallerId::Digits(_)))), "{bent}: {heard:?}");
+                assert!(
+                    !matches!(heard, Some(CallerIdField::Caller(CallerId::Digits(_)))),
+                    "{bent}: {heard:?}"
+                );
             }
         }
     }
 
     #[test]
     fn parameters_that_do_not_add_up_are_no_packet() {
-        for hex in ["", "0307", "03073535", "0307353535313231", "zz", "802", "03073535353132313200"] {
+        for hex in [
+            "",
+            "0307",
+            "03073535",
+            "0307353535313231",
+            "zz",
+            "802",
+            "03073535353132313200",
+        ] {
             assert_eq!(read(hex), None, "{hex}");
         }
     }

@@ -57,7 +57,8 @@ enum Matched {
 impl CarrierWatch {
     /// A watch on a call at this rate, in bit/s.
     pub fn new(rate_bps: u32) -> Self {
-        let frame = CARRIER_SILENCE + Duration::from_secs_f64(FRAME_BITS / f64::from(rate_bps.max(1)));
+        let frame =
+            CARRIER_SILENCE + Duration::from_secs_f64(FRAME_BITS / f64::from(rate_bps.max(1)));
         Self {
             frame,
             matched: Matched::Text(0),
@@ -129,7 +130,10 @@ impl CarrierWatch {
 mod tests {
     use super::*;
 
-    #[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test needs some instant to start from"
+    )]
     fn start() -> Instant {
         Instant::now()
     }
@@ -167,7 +171,10 @@ mod tests {
             (b"\x7e\r\r\nNO CARRIER\r\n", false),
             (b"\x7e\r\nNO CARRIERS\r\n", false),
             (b"\x7e\r\nNO CARRIER\x7e\r\n", false),
-            (b"\x7e\r\nNO CARRIER, said the long text that a stranger has sent\r\n", false),
+            (
+                b"\x7e\r\nNO CARRIER, said the long text that a stranger has sent\r\n",
+                false,
+            ),
         ] {
             let mut watch = CarrierWatch::new(33_600);
             watch.handle(said, now);
@@ -187,7 +194,10 @@ mod tests {
                 passed += CARRIER_SILENCE / 2;
                 watch.handle(b"\r\nERROR\r\n", now + passed);
             }
-            assert!(passed.as_millis() <= patience_ms + 125, "{rate}: {passed:?}");
+            assert!(
+                passed.as_millis() <= patience_ms + 125,
+                "{rate}: {passed:?}"
+            );
         }
     }
 }

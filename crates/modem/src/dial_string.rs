@@ -45,8 +45,9 @@ impl FromStr for DialString {
             1..=DIAL_STRING_CHARS_MAX => {}
             _ => return Err(DialStringError::TooLong(count)),
         }
-        match text.chars().find(|c| !matches!(c, '0'..='9' | '*' | '#' | 'A'..='D' | '+' | ',' | 'W' | '!' | 'T' | 'P'))
-        {
+        match text.chars().find(
+            |c| !matches!(c, '0'..='9' | '*' | '#' | 'A'..='D' | '+' | ',' | 'W' | '!' | 'T' | 'P'),
+        ) {
             Some(c) => Err(DialStringError::Character(c)),
             None => Ok(Self(text.into())),
         }
@@ -68,15 +69,27 @@ mod tests {
     #[test]
     fn a_dial_string_cannot_carry_a_second_command() {
         for text in ["201\rATH", "201;", "201\nAT&F", "201&F", "２０１"] {
-            assert!(matches!(text.parse::<DialString>(), Err(DialStringError::Character(_))), "{text:?}");
+            assert!(
+                matches!(
+                    text.parse::<DialString>(),
+                    Err(DialStringError::Character(_))
+                ),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn a_dial_string_takes_prefix_and_pauses() {
-        assert_eq!("0,,W+4930123456".parse::<DialString>().unwrap().as_str(), "0,,W+4930123456");
+        assert_eq!(
+            "0,,W+4930123456".parse::<DialString>().unwrap().as_str(),
+            "0,,W+4930123456"
+        );
         assert_eq!("".parse::<DialString>(), Err(DialStringError::Empty));
-        assert_eq!("1".repeat(61).parse::<DialString>(), Err(DialStringError::TooLong(61)));
+        assert_eq!(
+            "1".repeat(61).parse::<DialString>(),
+            Err(DialStringError::TooLong(61))
+        );
     }
 
     #[test]

@@ -56,16 +56,30 @@ const fn row(
     example: (&'static str, &'static str),
     source: &'static str,
 ) -> Dialect {
-    Dialect { tag, separator, says, example, source }
+    Dialect {
+        tag,
+        separator,
+        says,
+        example,
+        source,
+    }
 }
 
-use Says::{Clip, FromTo, Nothing as NotTheCaller, Number, Packet, RingCallerCalled, RingCallerSub, WhyNot};
+use Says::{
+    Clip, FromTo, Nothing as NotTheCaller, Number, Packet, RingCallerCalled, RingCallerSub, WhyNot,
+};
 use Separator::{Colon, Equals, Nothing};
 
 /// Every spelling known. Besides these, a line of nothing but digits is a caller (ELINK 301 with `AT\O`, mgetty), and a
 /// line of hex whose checksum is right is an unformatted packet (`AT+VCID=2`).
 pub const DIALECTS: &[Dialect] = &[
-    row("RING;", Nothing, RingCallerCalled, ("RING;08912345;08765", "08912345"), "ELSA MicroLink with S153=6: mgetty"),
+    row(
+        "RING;",
+        Nothing,
+        RingCallerCalled,
+        ("RING;08912345;08765", "08912345"),
+        "ELSA MicroLink with S153=6: mgetty",
+    ),
     row(
         "RING ",
         Nothing,
@@ -80,8 +94,20 @@ pub const DIALECTS: &[Dialect] = &[
         ("NMBR = 0661234567", "0661234567"),
         "Rockwell, Conexant: docslib S0000206; USR5637, without blanks: thess/callattendant 11",
     ),
-    row("DDN_NMBR", Equals, Number, ("DDN_NMBR= 0661234567", "0661234567"), "some Rockwell chips: mgetty"),
-    row("NBR", Equals, Number, ("NBR=0661234567", "0661234567"), "Kortex Adaptix 56000: mgetty"),
+    row(
+        "DDN_NMBR",
+        Equals,
+        Number,
+        ("DDN_NMBR= 0661234567", "0661234567"),
+        "some Rockwell chips: mgetty",
+    ),
+    row(
+        "NBR",
+        Equals,
+        Number,
+        ("NBR=0661234567", "0661234567"),
+        "Kortex Adaptix 56000: mgetty",
+    ),
     row(
         "CALLER NUMBER",
         Colon,
@@ -89,8 +115,20 @@ pub const DIALECTS: &[Dialect] = &[
         ("CALLER NUMBER: 066-123-4567", "0661234567"),
         "ZyXEL 1496: mgetty; Motorola, with dashes: hollie/misterhouse",
     ),
-    row("CALLER'S NUMBER", Colon, Number, ("CALLER'S NUMBER: 0661234567", "0661234567"), "mgetty"),
-    row("CallerID", Colon, Number, ("CallerID: 0661234567", "0661234567"), "Russian USR Courier: mgetty"),
+    row(
+        "CALLER'S NUMBER",
+        Colon,
+        Number,
+        ("CALLER'S NUMBER: 0661234567", "0661234567"),
+        "mgetty",
+    ),
+    row(
+        "CallerID",
+        Colon,
+        Number,
+        ("CallerID: 0661234567", "0661234567"),
+        "Russian USR Courier: mgetty",
+    ),
     row(
         "REASON FOR NO CALLER NUMBER",
         Colon,
@@ -98,7 +136,13 @@ pub const DIALECTS: &[Dialect] = &[
         ("REASON FOR NO CALLER NUMBER: OUT OF AREA", "Unavailable"),
         "ZyXEL 1496: mgetty",
     ),
-    row("FM", Colon, FromTo, ("FM:08912345 TO:08765", "08912345"), "ZyXEL 2864I: mgetty"),
+    row(
+        "FM",
+        Colon,
+        FromTo,
+        ("FM:08912345 TO:08765", "08912345"),
+        "ZyXEL 2864I: mgetty",
+    ),
     row(
         "+CLIP",
         Colon,
@@ -120,13 +164,61 @@ pub const DIALECTS: &[Dialect] = &[
         ("REASON FOR NO CALLER NAME: PRIVATE", "-"),
         "ZyXEL 1496: mgetty",
     ),
-    row("CALLER NAME", Colon, NotTheCaller, ("CALLER NAME: PUSH SERVER", "-"), "ZyXEL 1496: mgetty"),
-    row("CALLED NUMBER", Colon, NotTheCaller, ("CALLED NUMBER: 08765", "-"), "isdn4linux 2.4.10: mgetty"),
+    row(
+        "CALLER NAME",
+        Colon,
+        NotTheCaller,
+        ("CALLER NAME: PUSH SERVER", "-"),
+        "ZyXEL 1496: mgetty",
+    ),
+    row(
+        "CALLED NUMBER",
+        Colon,
+        NotTheCaller,
+        ("CALLED NUMBER: 08765", "-"),
+        "isdn4linux 2.4.10: mgetty",
+    ),
     // mgetty takes it for the caller. It is who passed the call on: a stranger's call by way of a registered number.
-    row("Diverting number", Colon, NotTheCaller, ("Diverting number: 08765", "-"), "Telia, ZyXEL Omni 52k: mgetty"),
-    row("TIME", Colon, NotTheCaller, ("TIME: 11-22 19:30", "-"), "ZyXEL 1496: mgetty"),
-    row("DATE", Equals, NotTheCaller, ("DATE = 1122", "-"), "Rockwell: docslib S0000206"),
-    row("TIME", Equals, NotTheCaller, ("TIME=1930", "-"), "Rockwell: docslib S0000206"),
-    row("NAME", Equals, NotTheCaller, ("NAME=WIRELESS CALLER", "-"), "USR5637: thess/callattendant 11"),
-    row("NDID", Equals, NotTheCaller, ("NDID=08765", "-"), "Digi, Patton: the number that was dialled; mgetty"),
+    row(
+        "Diverting number",
+        Colon,
+        NotTheCaller,
+        ("Diverting number: 08765", "-"),
+        "Telia, ZyXEL Omni 52k: mgetty",
+    ),
+    row(
+        "TIME",
+        Colon,
+        NotTheCaller,
+        ("TIME: 11-22 19:30", "-"),
+        "ZyXEL 1496: mgetty",
+    ),
+    row(
+        "DATE",
+        Equals,
+        NotTheCaller,
+        ("DATE = 1122", "-"),
+        "Rockwell: docslib S0000206",
+    ),
+    row(
+        "TIME",
+        Equals,
+        NotTheCaller,
+        ("TIME=1930", "-"),
+        "Rockwell: docslib S0000206",
+    ),
+    row(
+        "NAME",
+        Equals,
+        NotTheCaller,
+        ("NAME=WIRELESS CALLER", "-"),
+        "USR5637: thess/callattendant 11",
+    ),
+    row(
+        "NDID",
+        Equals,
+        NotTheCaller,
+        ("NDID=08765", "-"),
+        "Digi, Patton: the number that was dialled; mgetty",
+    ),
 ];

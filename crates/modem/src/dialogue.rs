@@ -50,9 +50,15 @@ const BODY_TIME: Duration = Duration::from_secs(1);
 const BODY_HEADERS: [&str; 5] = ["+CMT:", "+CDS:", "+CBM:", "+CMGR:", "+CMGL:"];
 
 /// Said last, whatever the profile and the operator said before.
-const SILENT: Step<'_> = Step { command: "ATS0=0", is_required: true };
+const SILENT: Step<'_> = Step {
+    command: "ATS0=0",
+    is_required: true,
+};
 /// Said where no wire hangs up: shortens the silence that the escape sequence needs.
-const SHORT_GUARD: Step<'_> = Step { command: "ATS12=5", is_required: false };
+const SHORT_GUARD: Step<'_> = Step {
+    command: "ATS12=5",
+    is_required: false,
+};
 
 /// One input of a [`Dialogue`].
 #[derive(Debug)]
@@ -271,7 +277,11 @@ pub struct Dialogue {
 impl Dialogue {
     /// A modem in unknown condition: it is reset and initialised first.
     pub fn new(setup: Setup, signals: Signals, now: Instant) -> Self {
-        let mut dialogue = Self { setup, signals, ..Self::attached(Profile::GENERIC, false) };
+        let mut dialogue = Self {
+            setup,
+            signals,
+            ..Self::attached(Profile::GENERIC, false)
+        };
         dialogue.say_init(0, now);
         dialogue
     }
@@ -318,19 +328,44 @@ impl Dialogue {
             Input::Deadline => self.wake(now),
             Input::Dial { number, timeout } => {
                 let command = format!("{}{}\r", profile.dial(), number.as_str());
-                self.begin_call(&command, State::Dialling { deadline: now + timeout, is_ring_only: false });
+                self.begin_call(
+                    &command,
+                    State::Dialling {
+                        deadline: now + timeout,
+                        is_ring_only: false,
+                    },
+                );
             }
             Input::RingOnly { number, duration } => {
-                let command = format!("{}{}{}\r", profile.dial(), number.as_str(), profile.ring_suffix());
-                self.begin_call(&command, State::Dialling { deadline: now + duration, is_ring_only: true });
+                let command = format!(
+                    "{}{}{}\r",
+                    profile.dial(),
+                    number.as_str(),
+                    profile.ring_suffix()
+                );
+                self.begin_call(
+                    &command,
+                    State::Dialling {
+                        deadline: now + duration,
+                        is_ring_only: true,
+                    },
+                );
             }
             Input::StopRinging => {
-                if let State::Dialling { is_ring_only: true, .. } = self.state {
+                if let State::Dialling {
+                    is_ring_only: true, ..
+                } = self.state
+                {
                     self.give_up("ATD", Event::Rung, 1, now);
                 }
             }
             Input::Answer => {
-                self.begin_call("ATA\r", State::Answering { deadline: now + profile.answer_timeout() });
+                self.begin_call(
+                    "ATA\r",
+                    State::Answering {
+                        deadline: now + profile.answer_timeout(),
+                    },
+                );
             }
             Input::Refuse => {
                 if let (State::Ready, Some(refuse)) = (&self.state, profile.refuse()) {
@@ -352,11 +387,18 @@ impl Dialogue {
             | State::Settling { deadline, .. }
             | State::Escaping { deadline }
             | State::Aborting { deadline, .. }
-            | State::Probing { deadline, .. } => Output::Timeout { at: Some(deadline), what: Wake::Reply },
-            State::Dialling { deadline, .. } | State::Answering { deadline } => {
-                Output::Timeout { at: Some(deadline), what: Wake::CallProgress }
-            }
-            State::Ready | State::Online | State::Dead => Output::Timeout { at: None, what: Wake::Nothing },
+            | State::Probing { deadline, .. } => Output::Timeout {
+                at: Some(deadline),
+                what: Wake::Reply,
+            },
+            State::Dialling { deadline, .. } | State::Answering { deadline } => Output::Timeout {
+                at: Some(deadline),
+                what: Wake::CallProgress,
+            },
+            State::Ready | State::Online | State::Dead => Output::Timeout {
+                at: None,
+                what: Wake::Nothing,
+            },
         })
     }
 
@@ -375,7 +417,9 @@ impl Dialogue {
             return self.escape(now);
         }
         while !matches!(self.state, State::Online | State::Dead) {
-            let Some(line) = self.reader.next_line(&mut octets) else { return };
+            let Some(line) = self.reader.next_line(&mut octets) else {
+                return;
+            };
             tracing::trace!(%line, "modem says");
             if self.is_body(now) {
                 continue;
@@ -386,7 +430,10 @@ impl Dialogue {
                 self.hear_caller(field);
             } else if let Some(rate) = line_rate(&line) {
                 self.line_rate = Some(rate);
-            } else if BODY_HEADERS.iter().any(|header| line.trim_start().starts_with(header)) {
+            } else if BODY_HEADERS
+                .iter()
+                .any(|header| line.trim_start().starts_with(header))
+            {
                 self.body_until = Some(now + BODY_TIME);
                 self.is_body_next = true;
             }
@@ -428,9 +475,19 @@ impl Dialogue {
         }
         match self.state {
             State::Initialising { step, .. } => self.hear_reply(step, code, now),
-            State::Settling { next, owed, latency, deadline } if matches!(code, ResultCode::Ok | ResultCode::Error) => {
+            State::Settling {
+                next,
+                owed,
+                latency,
+                deadline,
+            } if matches!(code, ResultCode::Ok | ResultCode::Error) => {
                 if owed > 1 {
-                    self.state = State::Settling { next, owed: owed - 1, latency, deadline };
+                    self.state = State::Settling {
+                        next,
+                        owed: owed - 1,
+                        latency,
+                        deadline,
+                    };
                 } else {
                     // All answers came, each late: it is slow, and no command was lost.
                     self.reply_timeout = (2 * latency).clamp(REPLY_TIMEOUT, SLOW_REPLY_TIMEOUT);
@@ -441,7 +498,9 @@ impl Dialogue {
                 let end = end.clone();
                 match code {
                     // It came up at the same moment: it is a call, and somebody pays for it.
-                    ResultCode::Connect { .. } => self.hear_progress(code, end == Event::Rung, octets),
+                    ResultCode::Connect { .. } => {
+                        self.hear_progress(code, end == Event::Rung, octets)
+                    }
                     _ => self.end_call(end),
                 }
             }
@@ -454,24 +513,48 @@ impl Dialogue {
             }
             State::Dialling { is_ring_only, .. } => self.hear_progress(code, is_ring_only, octets),
             State::Answering { .. } => self.hear_progress(code, false, octets),
-            State::Settling { .. } | State::Escaping { .. } | State::Ready | State::Online | State::Dead => {}
+            State::Settling { .. }
+            | State::Escaping { .. }
+            | State::Ready
+            | State::Online
+            | State::Dead => {}
         }
     }
 
     fn hear_reply(&mut self, step: usize, code: &ResultCode, now: Instant) {
-        let Some(Step { command, is_required }) = self.init_step(step) else { return };
+        let Some(Step {
+            command,
+            is_required,
+        }) = self.init_step(step)
+        else {
+            return;
+        };
         match code {
             ResultCode::Ok => self.has_short_guard |= command == SHORT_GUARD.command,
-            ResultCode::Error if is_required => return self.die(Fault::Refused { command: command.to_owned() }),
+            ResultCode::Error if is_required => {
+                return self.die(Fault::Refused {
+                    command: command.to_owned(),
+                });
+            }
             ResultCode::Error => tracing::debug!(command, "modem does not take it"),
             _ => return, // a late word about the call before
         }
         self.has_answered = true;
         match self.state {
-            State::Initialising { attempt, first_said, last_said, .. } if attempt > 1 => {
+            State::Initialising {
+                attempt,
+                first_said,
+                last_said,
+                ..
+            } if attempt > 1 => {
                 let latency = now.saturating_duration_since(first_said);
                 let deadline = last_said + latency + REPLY_JITTER;
-                self.state = State::Settling { next: step + 1, owed: attempt - 1, latency, deadline };
+                self.state = State::Settling {
+                    next: step + 1,
+                    owed: attempt - 1,
+                    latency,
+                    deadline,
+                };
             }
             _ => self.say_init(step + 1, now),
         }
@@ -483,7 +566,10 @@ impl Dialogue {
                 self.reader.skip_line_feed(octets);
                 self.state = State::Online;
                 let rate = self.line_rate.or(*rate);
-                return self.tell(Event::Connected { rate, octets: octets.to_vec() });
+                return self.tell(Event::Connected {
+                    rate,
+                    octets: octets.to_vec(),
+                });
             }
             // To `ATD...;` a GSM modem says at once that it is ringing.
             ResultCode::Ok if is_ring_only => return,
@@ -508,7 +594,13 @@ impl Dialogue {
 
     fn wake(&mut self, now: Instant) {
         match self.state {
-            State::Initialising { step, attempt, first_said, deadline, .. } if now >= deadline => {
+            State::Initialising {
+                step,
+                attempt,
+                first_said,
+                deadline,
+                ..
+            } if now >= deadline => {
                 self.no_reply(step, attempt, first_said, now);
             }
             State::Settling { next, deadline, .. } if now >= deadline => self.say_init(next, now),
@@ -517,23 +609,39 @@ impl Dialogue {
                 if attempt < PROBES_MAX {
                     self.probe(attempt + 1, now);
                 } else {
-                    self.die(Fault::Silent { command: "AT".to_owned() });
+                    self.die(Fault::Silent {
+                        command: "AT".to_owned(),
+                    });
                 }
             }
-            State::Dialling { deadline, is_ring_only } if now >= deadline => {
-                let end = if is_ring_only { Event::Rung } else { Event::NoCall(Failure::NoAnswer) };
+            State::Dialling {
+                deadline,
+                is_ring_only,
+            } if now >= deadline => {
+                let end = if is_ring_only {
+                    Event::Rung
+                } else {
+                    Event::NoCall(Failure::NoAnswer)
+                };
                 self.give_up("ATD", end, 1, now);
             }
             State::Answering { deadline } if now >= deadline => {
                 self.give_up("ATA", Event::NoCall(Failure::NoCarrier), 1, now);
             }
-            State::Aborting { command, ref end, attempt, deadline } if now >= deadline => {
+            State::Aborting {
+                command,
+                ref end,
+                attempt,
+                deadline,
+            } if now >= deadline => {
                 // V.250 §5.6.1: a character right behind the command does not abort it.
                 if attempt < ABORTS_MAX {
                     let end = end.clone();
                     self.give_up(command, end, attempt + 1, now);
                 } else {
-                    self.die(Fault::Silent { command: command.to_owned() });
+                    self.die(Fault::Silent {
+                        command: command.to_owned(),
+                    });
                 }
             }
             _ => {}
@@ -542,19 +650,33 @@ impl Dialogue {
 
     fn give_up(&mut self, command: &'static str, end: Event, attempt: u8, now: Instant) {
         self.abort();
-        self.state = State::Aborting { command, end, attempt, deadline: now + REPLY_TIMEOUT };
+        self.state = State::Aborting {
+            command,
+            end,
+            attempt,
+            deadline: now + REPLY_TIMEOUT,
+        };
     }
 
     /// Nothing has come of a command in time.
     fn no_reply(&mut self, step: usize, attempt: u8, first_said: Instant, now: Instant) {
         let is_first_reset = step == 0 && self.hang_up.is_none();
-        let attempts = if self.has_answered || is_first_reset { ATTEMPTS_MAX } else { 1 };
+        let attempts = if self.has_answered || is_first_reset {
+            ATTEMPTS_MAX
+        } else {
+            1
+        };
         if attempt < attempts {
             return self.repeat_init(step, attempt + 1, first_said, now);
         }
-        let silent = |step| self.init_step(step).map_or_else(String::new, |step| step.command.to_owned());
+        let silent = |step| {
+            self.init_step(step)
+                .map_or_else(String::new, |step| step.command.to_owned())
+        };
         match step {
-            _ if self.has_answered => self.die(Fault::Silent { command: silent(step) }),
+            _ if self.has_answered => self.die(Fault::Silent {
+                command: silent(step),
+            }),
             // Its stored profile may say Q1.
             0 => self.say_init(1, now),
             _ if self.hang_up.is_none() => {
@@ -569,8 +691,12 @@ impl Dialogue {
     fn escape(&mut self, now: Instant) {
         loop {
             match self.hang_up.as_mut().map(|hang_up| hang_up.step(now)) {
-                Some(HangUpStep::Transmit(octets)) => self.output.push_back(Output::Transmit(octets.to_vec())),
-                Some(HangUpStep::Wait(deadline)) => return self.state = State::Escaping { deadline },
+                Some(HangUpStep::Transmit(octets)) => {
+                    self.output.push_back(Output::Transmit(octets.to_vec()))
+                }
+                Some(HangUpStep::Wait(deadline)) => {
+                    return self.state = State::Escaping { deadline };
+                }
                 Some(HangUpStep::Done { .. }) | None => return self.say_init(0, now),
             }
         }
@@ -579,9 +705,19 @@ impl Dialogue {
     /// The ladder: the profile's steps, the operator's, and what must be said last whatever stood there.
     fn init_step(&self, step: usize) -> Option<Step<'_>> {
         let Setup { profile, added } = &self.setup;
-        let added = added.iter().map(|command| Step { command: command.as_str(), is_required: false });
+        let added = added.iter().map(|command| Step {
+            command: command.as_str(),
+            is_required: false,
+        });
         let guard = (self.signals == Signals::OctetsOnly).then_some(SHORT_GUARD);
-        profile.init().iter().copied().chain(added).chain(guard).chain([SILENT]).nth(step)
+        profile
+            .init()
+            .iter()
+            .copied()
+            .chain(added)
+            .chain(guard)
+            .chain([SILENT])
+            .nth(step)
     }
 
     fn say_init(&mut self, step: usize, now: Instant) {
@@ -596,14 +732,27 @@ impl Dialogue {
         let command = format!("{command}\r");
         self.transmit(&command);
         let is_last = attempt == ATTEMPTS_MAX || (step == 0 && self.hang_up.is_some());
-        let patience = if is_last { LAST_REPLY_TIMEOUT } else { REPLY_TIMEOUT };
+        let patience = if is_last {
+            LAST_REPLY_TIMEOUT
+        } else {
+            REPLY_TIMEOUT
+        };
         let deadline = now + patience.max(self.reply_timeout);
-        self.state = State::Initialising { step, attempt, first_said, last_said: now, deadline };
+        self.state = State::Initialising {
+            step,
+            attempt,
+            first_said,
+            last_said: now,
+            deadline,
+        };
     }
 
     fn probe(&mut self, attempt: u8, now: Instant) {
         self.transmit("AT\r");
-        self.state = State::Probing { attempt, deadline: now + REPLY_TIMEOUT };
+        self.state = State::Probing {
+            attempt,
+            deadline: now + REPLY_TIMEOUT,
+        };
     }
 
     /// Ends what is being set up. Where no command does, any character does (V.250 §6.3.1).
@@ -623,7 +772,8 @@ impl Dialogue {
     }
 
     fn transmit(&mut self, text: &str) {
-        self.output.push_back(Output::Transmit(text.as_bytes().to_vec()));
+        self.output
+            .push_back(Output::Transmit(text.as_bytes().to_vec()));
     }
 
     fn tell(&mut self, event: Event) {

@@ -57,7 +57,11 @@ impl HangUp {
     /// Nothing has been written since `now`. `has_short_guard`: the modem has taken `ATS12=5`.
     pub fn new(has_short_guard: bool, now: Instant) -> Self {
         let guard = if has_short_guard { SHORT_GUARD } else { GUARD };
-        Self { state: State::Guard { until: now + guard }, guard, reader: Reader::default() }
+        Self {
+            state: State::Guard { until: now + guard },
+            guard,
+            reader: Reader::default(),
+        }
     }
 
     /// What to do now.
@@ -66,7 +70,9 @@ impl HangUp {
             self.state = match self.state {
                 State::Guard { until } if now >= until => State::Escape { at: now },
                 State::Escape { at } => {
-                    self.state = State::Escaping { until: at + self.guard.max(SHORT_GUARD) + REPLY / 3 };
+                    self.state = State::Escaping {
+                        until: at + self.guard.max(SHORT_GUARD) + REPLY / 3,
+                    };
                     return HangUpStep::Transmit(b"+++");
                 }
                 State::Escaping { until } if now >= until => State::End { at: now },
@@ -74,7 +80,9 @@ impl HangUp {
                     self.state = State::Ending { until: at + REPLY };
                     return HangUpStep::Transmit(b"ATH\r");
                 }
-                State::Ending { until } if now >= until => State::Done { is_confirmed: false },
+                State::Ending { until } if now >= until => State::Done {
+                    is_confirmed: false,
+                },
                 State::Guard { until } | State::Escaping { until } | State::Ending { until } => {
                     return HangUpStep::Wait(until);
                 }
@@ -91,9 +99,13 @@ impl HangUp {
             self.state = match self.state {
                 State::Done { .. } => return,
                 _ if is_last_word("NO CARRIER") => State::Done { is_confirmed: true },
-                State::Escaping { .. } if ResultCode::parse(&line) == Some(ResultCode::Ok) => State::End { at: now },
+                State::Escaping { .. } if ResultCode::parse(&line) == Some(ResultCode::Ok) => {
+                    State::End { at: now }
+                }
                 State::Ending { .. } => match ResultCode::parse(&line) {
-                    Some(ResultCode::Ok | ResultCode::NoCarrier) => State::Done { is_confirmed: true },
+                    Some(ResultCode::Ok | ResultCode::NoCarrier) => {
+                        State::Done { is_confirmed: true }
+                    }
                     // It is in command mode and has nothing to hang up.
                     Some(ResultCode::Error) => State::Done { is_confirmed: true },
                     _ => continue,
@@ -108,7 +120,10 @@ impl HangUp {
 mod tests {
     use super::*;
 
-    #[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test needs some instant to start from"
+    )]
     fn start() -> Instant {
         Instant::now()
     }

@@ -42,11 +42,17 @@ struct Data {
 }
 
 const fn must(command: &'static str) -> Step<'static> {
-    Step { command, is_required: true }
+    Step {
+        command,
+        is_required: true,
+    }
 }
 
 const fn may(command: &'static str) -> Step<'static> {
-    Step { command, is_required: false }
+    Step {
+        command,
+        is_required: false,
+    }
 }
 
 /// A modem that knows no stored profile says ERROR; what follows says all that counts.
@@ -112,7 +118,16 @@ static CONEXANT: Data = Data {
     name: "conexant",
     about: "Conexant CX930xx USB modems",
     // Some sold under other names want -SCID before +VCID (Dell RD02-D400).
-    init: &[RESET, ECHO_OFF, PROGRESS, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT-SCID=1"), may("AT+VCID=1")],
+    init: &[
+        RESET,
+        ECHO_OFF,
+        PROGRESS,
+        NO_AUTOMATIC_ANSWER,
+        SIGNALS,
+        FLOW,
+        may("AT-SCID=1"),
+        may("AT+VCID=1"),
+    ],
     ..generic()
 };
 
@@ -120,14 +135,32 @@ static ROCKWELL: Data = Data {
     name: "rockwell",
     about: "Rockwell chips and their kin",
     // W1: CARRIER and PROTOCOL before CONNECT, so that the line's rate is known and not the port's.
-    init: &[RESET, ECHO_OFF, PROGRESS, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("ATW1"), may("AT#CID=1")],
+    init: &[
+        RESET,
+        ECHO_OFF,
+        PROGRESS,
+        NO_AUTOMATIC_ANSWER,
+        SIGNALS,
+        FLOW,
+        may("ATW1"),
+        may("AT#CID=1"),
+    ],
     ..generic()
 };
 
 static MULTITECH: Data = Data {
     name: "multitech",
     about: "MultiTech MT2834 and later",
-    init: &[RESET, ECHO_OFF, PROGRESS, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT*C1"), may("AT+VCID=1")],
+    init: &[
+        RESET,
+        ECHO_OFF,
+        PROGRESS,
+        NO_AUTOMATIC_ANSWER,
+        SIGNALS,
+        FLOW,
+        may("AT*C1"),
+        may("AT+VCID=1"),
+    ],
     ..generic()
 };
 
@@ -157,7 +190,15 @@ static GSM: Data = Data {
 static ISDN: Data = Data {
     name: "isdn",
     about: "ISDN terminal adapters; those that must be asked for the caller by a command of their own need `init`",
-    init: &[RESET, ECHO_OFF, NO_AUTOMATIC_ANSWER, SIGNALS, FLOW, may("AT+VCID=1"), may("AT+CLIP=1")],
+    init: &[
+        RESET,
+        ECHO_OFF,
+        NO_AUTOMATIC_ANSWER,
+        SIGNALS,
+        FLOW,
+        may("AT+VCID=1"),
+        may("AT+CLIP=1"),
+    ],
     dial: "ATD",
     // A call that rings is rejected on the D channel: nobody pays.
     refuse: Some("ATH"),
@@ -271,7 +312,10 @@ impl FromStr for Profile {
     type Err = ProfileError;
 
     fn from_str(name: &str) -> Result<Self, ProfileError> {
-        Self::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(|| ProfileError(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|profile| profile.name() == name)
+            .ok_or_else(|| ProfileError(name.to_owned()))
     }
 }
 
@@ -294,13 +338,26 @@ mod tests {
     #[test]
     fn every_profile_resets_then_turns_automatic_answer_off_and_asks_for_the_caller_after_that() {
         for profile in Profile::ALL {
-            let place = |wanted: fn(&str) -> bool| profile.init().iter().position(|step| wanted(step.command));
+            let place = |wanted: fn(&str) -> bool| {
+                profile.init().iter().position(|step| wanted(step.command))
+            };
             let reset = place(|command| command == "ATZ").unwrap();
             let silent = place(|command| command == "ATS0=0").unwrap();
-            let caller = place(|command| ["CID=1", "+CLIP=1", "*C1"].iter().any(|end| command.ends_with(end))).unwrap();
+            let caller = place(|command| {
+                ["CID=1", "+CLIP=1", "*C1"]
+                    .iter()
+                    .any(|end| command.ends_with(end))
+            })
+            .unwrap();
             assert!(reset == 0 && silent < caller, "{profile}");
             assert!(profile.init()[silent].is_required, "{profile}");
-            assert!(!profile.init().iter().any(|step| step.command.contains("S0=1")), "{profile}");
+            assert!(
+                !profile
+                    .init()
+                    .iter()
+                    .any(|step| step.command.contains("S0=1")),
+                "{profile}"
+            );
         }
     }
 

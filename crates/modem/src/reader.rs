@@ -72,7 +72,9 @@ impl Reader {
     fn is_line_end(&self, octet: u8) -> bool {
         match octet {
             b'\r' | b'\n' => true,
-            _ if matches!(octet & SEVEN_BITS, b'\r' | b'\n') => has_parity(self.line.iter().chain([&octet])),
+            _ if matches!(octet & SEVEN_BITS, b'\r' | b'\n') => {
+                has_parity(self.line.iter().chain([&octet]))
+            }
             _ => false,
         }
     }
@@ -104,7 +106,11 @@ fn has_parity<'a>(octets: impl Iterator<Item = &'a u8>) -> bool {
 }
 
 fn text(line: &[u8]) -> String {
-    let mask = if has_parity(line.iter()) { SEVEN_BITS } else { 0xff };
+    let mask = if has_parity(line.iter()) {
+        SEVEN_BITS
+    } else {
+        0xff
+    };
     let character = |octet: &u8| match octet & mask {
         octet @ 0x20..=0x7e => char::from(octet),
         b'\t' => ' ',
@@ -125,7 +131,10 @@ mod tests {
     fn a_line_may_come_octet_by_octet() {
         let mut reader = Reader::default();
         let said = b"\r\nRING\r\n\r\nNMBR = 0661234567\r\n";
-        let heard: Vec<String> = said.iter().flat_map(|octet| lines(&mut reader, &[*octet])).collect();
+        let heard: Vec<String> = said
+            .iter()
+            .flat_map(|octet| lines(&mut reader, &[*octet]))
+            .collect();
         assert_eq!(heard, ["RING", "NMBR = 0661234567"]);
     }
 
@@ -133,7 +142,10 @@ mod tests {
     fn an_endless_line_is_cut_and_counted_once() {
         let mut reader = Reader::default();
         assert!(lines(&mut reader, &[b'x'; 1_000_000]).is_empty());
-        assert_eq!(lines(&mut reader, b"\r\nOK\r\n"), ["x".repeat(LINE_OCTETS_MAX), "OK".into()]);
+        assert_eq!(
+            lines(&mut reader, b"\r\nOK\r\n"),
+            ["x".repeat(LINE_OCTETS_MAX), "OK".into()]
+        );
         assert_eq!(reader.lines_cut(), 1);
     }
 
@@ -141,33 +153,49 @@ mod tests {
     fn octets_behind_a_line_are_left_alone() {
         let mut reader = Reader::default();
         let mut octets: &[u8] = b"CONNECT 33600\r\n\x7e\xff\x03";
-        assert_eq!(reader.next_line(&mut octets).as_deref(), Some("CONNECT 33600"));
+        assert_eq!(
+            reader.next_line(&mut octets).as_deref(),
+            Some("CONNECT 33600")
+        );
         reader.skip_line_feed(&mut octets);
         assert_eq!(octets, b"\x7e\xff\x03");
     }
 
     #[test]
     fn what_is_not_ascii_reaches_no_log() {
-        assert_eq!(lines(&mut Reader::default(), b"\x1b[2JNO\xff\r"), ["?[2JNO"]);
+        assert_eq!(
+            lines(&mut Reader::default(), b"\x1b[2JNO\xff\r"),
+            ["?[2JNO"]
+        );
     }
 
     #[test]
     fn octets_between_characters_are_none() {
         let said = b"\x00OK\r\n\xff\xffRI\x11NG\x13\r\nNMBR\x00 = 2\xff01\r\n\x7fBUSY\x00\r\n";
-        assert_eq!(lines(&mut Reader::default(), said), ["OK", "RING", "NMBR = 201", "BUSY"]);
+        assert_eq!(
+            lines(&mut Reader::default(), said),
+            ["OK", "RING", "NMBR = 201", "BUSY"]
+        );
     }
 
     #[test]
     fn seven_bits_and_parity_are_read_without_it() {
         let said = "\r\nRING\r\n\r\nNMBR = 4075552120\r\nOK\r\n";
-        let framed = |bit: fn(u8) -> u8| said.bytes().map(|octet| octet | bit(octet) << 7).collect::<Vec<_>>();
+        let framed = |bit: fn(u8) -> u8| {
+            said.bytes()
+                .map(|octet| octet | bit(octet) << 7)
+                .collect::<Vec<_>>()
+        };
         let even = framed(|octet| u8::from(octet.count_ones() % 2 == 1));
         let odd = framed(|octet| u8::from(octet.count_ones() % 2 == 0));
         let mark = framed(|_| 1);
         for octets in [even, odd, mark, said.as_bytes().to_vec()] {
             for pieces in [1, 1000] {
                 let mut reader = Reader::default();
-                let heard: Vec<_> = octets.chunks(pieces).flat_map(|piece| lines(&mut reader, piece)).collect();
+                let heard: Vec<_> = octets
+                    .chunks(pieces)
+                    .flat_map(|piece| lines(&mut reader, piece))
+                    .collect();
                 assert_eq!(heard, ["RING", "NMBR = 4075552120", "OK"], "{octets:02x?}");
             }
         }
@@ -177,7 +205,10 @@ mod tests {
     fn a_name_beyond_ascii_ends_no_line() {
         // 0xc4 0x8d is a letter; 0x8d alone would be CR with even parity.
         let said = "NAME = \u{10d}NMBR = 201\r\nNMBR = 301\r\n";
-        assert_eq!(lines(&mut Reader::default(), said.as_bytes()), ["NAME = ??NMBR = 201", "NMBR = 301"]);
+        assert_eq!(
+            lines(&mut Reader::default(), said.as_bytes()),
+            ["NAME = ??NMBR = 201", "NMBR = 301"]
+        );
     }
 
     #[test]
@@ -186,6 +217,9 @@ mod tests {
             lines(&mut Reader::default(), b"\x10R\r\nNMBR = 2\x10R01\r\n"),
             ["\u{10}R", "\u{10}R", "NMBR = 201"]
         );
-        assert_eq!(lines(&mut Reader::default(), b"O\x10\x10K\r"), ["\u{10}K", "O"]);
+        assert_eq!(
+            lines(&mut Reader::default(), b"O\x10\x10K\r"),
+            ["\u{10}K", "O"]
+        );
     }
 }

@@ -115,14 +115,20 @@ impl ResultCode {
         if !line.starts_with(UNSOLICITED) {
             return None;
         }
-        let words = WORDS.iter().map(|(word, _)| *word).chain(["OK", "RING", "CONNECT"]);
+        let words = WORDS
+            .iter()
+            .map(|(word, _)| *word)
+            .chain(["OK", "RING", "CONNECT"]);
         let code = |word: &str| {
             let begins = word.split(' ').next().unwrap_or(word);
             line.match_indices(begins).find_map(|(at, _)| {
                 let before = &line[..at];
-                let is_behind_a_value = before.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ')'));
+                let is_behind_a_value =
+                    before.ends_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | ')'));
                 let is_quoted = before.matches('"').count() % 2 == 1;
-                (is_behind_a_value && !is_quoted).then(|| Self::parse(&line[at..])).flatten()
+                (is_behind_a_value && !is_quoted)
+                    .then(|| Self::parse(&line[at..]))
+                    .flatten()
             })
         };
         words.filter(|word| !word.starts_with('+')).find_map(code)
@@ -137,17 +143,25 @@ impl ResultCode {
         }
         // The cadence in tenths of a second (`AT+VDR=1`): the first burst is a ring.
         if let Some(tenths) = line.strip_prefix("DRON=") {
-            return tenths.trim().parse::<u16>().is_ok().then_some(Self::Ring(RingKind::Plain));
+            return tenths
+                .trim()
+                .parse::<u16>()
+                .is_ok()
+                .then_some(Self::Ring(RingKind::Plain));
         }
         let is_word = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphabetic());
         if let Some(words) = line.strip_prefix("CONNECT") {
             let words = words.strip_prefix("ED").unwrap_or(words);
-            return is_word(words).then(|| Self::Connect { rate: connect_rate(words) });
+            return is_word(words).then(|| Self::Connect {
+                rate: connect_rate(words),
+            });
         }
         if let Some(rest) = line.strip_prefix("OK") {
             return rest.starts_with(UNSOLICITED).then_some(Self::Ok);
         }
-        let found = WORDS.iter().find(|(word, _)| behind_word(line, word).is_some_and(is_word));
+        let found = WORDS
+            .iter()
+            .find(|(word, _)| behind_word(line, word).is_some_and(is_word));
         found.map(|(_, code)| code.clone())
     }
 }
@@ -156,14 +170,18 @@ impl ResultCode {
 fn behind_word<'a>(line: &'a str, word: &str) -> Option<&'a str> {
     let mut parts = word.split(' ');
     let begins = line.strip_prefix(parts.next()?)?;
-    parts.try_fold(begins, |rest, part| rest.trim_start_matches(BETWEEN_PARTS).strip_prefix(part))
+    parts.try_fold(begins, |rest, part| {
+        rest.trim_start_matches(BETWEEN_PARTS).strip_prefix(part)
+    })
 }
 
 impl RingKind {
     /// `RING B` (U.S. Robotics), `RING 2` and `RING2` (Rockwell, Conexant with `-SDR`), `RING/called` (isdn4linux).
     fn behind_ring(rest: &str) -> Option<Self> {
         match rest.trim_start().as_bytes() {
-            [cadence @ b'A'..=b'H'] if rest.starts_with(' ') => Some(Self::Distinctive(cadence - b'A' + 1)),
+            [cadence @ b'A'..=b'H'] if rest.starts_with(' ') => {
+                Some(Self::Distinctive(cadence - b'A' + 1))
+            }
             [cadence @ b'1'..=b'9'] => Some(Self::Distinctive(cadence - b'0')),
             [b'/', ..] => Some(Self::Plain),
             _ => None,
@@ -184,12 +202,17 @@ impl RingKind {
 /// `+MRR: 33600,31200` (V.250 §6.4.4: transmit, receive). bit/s, our transmit direction.
 pub(crate) fn line_rate(line: &str) -> Option<u32> {
     let line = line.trim_matches(NOISE).to_ascii_uppercase();
-    leading_number(line.strip_prefix("CARRIER ").or_else(|| line.strip_prefix("+MRR:"))?)
+    leading_number(
+        line.strip_prefix("CARRIER ")
+            .or_else(|| line.strip_prefix("+MRR:"))?,
+    )
 }
 
 /// ` 28800/ARQ/V34`, `/ARQ/28800`, `: 9600`: the digits with which the first word begins, else the first word of nothing else.
 fn connect_rate(words: &str) -> Option<u32> {
-    let mut words = words.split([' ', '/', ':', ',', '=']).filter(|word| !word.is_empty());
+    let mut words = words
+        .split([' ', '/', ':', ',', '='])
+        .filter(|word| !word.is_empty());
     let first = words.next()?;
     let is_number = |word: &&str| word.bytes().all(|octet| octet.is_ascii_digit());
     if first.starts_with(|c: char| c.is_ascii_digit()) {
@@ -200,7 +223,11 @@ fn connect_rate(words: &str) -> Option<u32> {
 
 /// `28800/ARQ/V34/LAPM/V42BIS`: the leading digits of the first word, unless they are no rate.
 fn leading_number(words: &str) -> Option<u32> {
-    let digits = words.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let digits = words
+        .trim_start()
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .unwrap_or_default();
     digits.parse().ok().filter(|rate| *rate > 0)
 }
 
@@ -228,7 +255,11 @@ mod tests {
             ("CONNECT 64000/V.120", Some(64000)),
             ("CONNECT 31200 LAPM COMPRESSED", Some(31200)),
         ] {
-            assert_eq!(ResultCode::parse(line), Some(ResultCode::Connect { rate }), "{line}");
+            assert_eq!(
+                ResultCode::parse(line),
+                Some(ResultCode::Connect { rate }),
+                "{line}"
+            );
         }
     }
 
@@ -237,14 +268,24 @@ mod tests {
         assert_eq!(line_rate("CARRIER 31200"), Some(31200));
         assert_eq!(line_rate("Carrier 31200"), Some(31200));
         assert_eq!(line_rate("+MRR: 33600,31200"), Some(33600));
-        for line in ["PROTOCOL: LAPM", "+MCR: V34", "CARRIER", "+ER: NONE", "COMPRESSION: V.42BIS", "CARRIER LOST"] {
+        for line in [
+            "PROTOCOL: LAPM",
+            "+MCR: V34",
+            "CARRIER",
+            "+ER: NONE",
+            "COMPRESSION: V.42BIS",
+            "CARRIER LOST",
+        ] {
             assert_eq!(line_rate(line), None, "{line}");
         }
     }
 
     #[test]
     fn both_spellings_of_no_dial_tone_and_the_numeric_codes_are_read() {
-        assert_eq!(ResultCode::parse("NO DIALTONE"), ResultCode::parse("NO DIAL TONE"));
+        assert_eq!(
+            ResultCode::parse("NO DIALTONE"),
+            ResultCode::parse("NO DIAL TONE")
+        );
         assert_eq!(ResultCode::parse("7"), Some(ResultCode::Busy));
         assert_eq!(ResultCode::parse("32"), Some(ResultCode::Blacklisted));
         assert_eq!(ResultCode::parse("+CME ERROR: 30"), Some(ResultCode::Error));
@@ -299,7 +340,10 @@ mod tests {
             ("^RSSI: 17NO CARRIER", Some(ResultCode::NoCarrier)),
             ("+CREG: 1OK", Some(ResultCode::Ok)),
             ("^MODE:5,4BUSY", Some(ResultCode::Busy)),
-            ("+CSQ: 17,99CONNECT 9600", Some(ResultCode::Connect { rate: Some(9600) })),
+            (
+                "+CSQ: 17,99CONNECT 9600",
+                Some(ResultCode::Connect { rate: Some(9600) }),
+            ),
             ("^RSSI: 17RING", Some(ResultCode::Ring(RingKind::Plain))),
             ("^RSSI: 17NO DIALTONE", Some(ResultCode::NoDialTone)),
             ("^RSSI: 17NODIALTONE", Some(ResultCode::NoDialTone)),
@@ -311,7 +355,10 @@ mod tests {
             assert_eq!(ResultCode::glued(line), code, "{line}");
         }
         assert_eq!(ResultCode::parse("OK^RSSI: 17"), Some(ResultCode::Ok));
-        assert_eq!(ResultCode::parse("NO CARRIER^RSSI: 17"), Some(ResultCode::NoCarrier));
+        assert_eq!(
+            ResultCode::parse("NO CARRIER^RSSI: 17"),
+            Some(ResultCode::NoCarrier)
+        );
     }
 
     #[test]
@@ -330,7 +377,11 @@ mod tests {
             ("\u{10}R", RingKind::Plain),
             ("DRON=20", RingKind::Plain),
         ] {
-            assert_eq!(ResultCode::parse(line), Some(ResultCode::Ring(kind)), "{line}");
+            assert_eq!(
+                ResultCode::parse(line),
+                Some(ResultCode::Ring(kind)),
+                "{line}"
+            );
         }
     }
 

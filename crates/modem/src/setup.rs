@@ -21,7 +21,10 @@ pub struct Setup {
 
 impl From<Profile> for Setup {
     fn from(profile: Profile) -> Self {
-        Self { profile, added: Vec::new() }
+        Self {
+            profile,
+            added: Vec::new(),
+        }
     }
 }
 
@@ -69,9 +72,9 @@ impl FromStr for Command {
         let refused = |why| Err(CommandError::NotASetting(text.to_owned(), why));
         match basic_commands(body) {
             Some(Basic::Dials) => refused("it dials or answers; calls are placed by Ringup alone"),
-            Some(Basic::AnswersItself) => {
-                refused("a modem that answers by itself does so before the caller's number is known")
-            }
+            Some(Basic::AnswersItself) => refused(
+                "a modem that answers by itself does so before the caller's number is known",
+            ),
             None => Ok(Self(text.into())),
         }
     }
@@ -89,15 +92,20 @@ fn basic_commands(body: &str) -> Option<Basic> {
     while let Some(first) = rest.chars().next() {
         rest = match first {
             'D' | 'A' => return Some(Basic::Dials),
-            '+' | '#' | '*' | '-' | '!' | '^' | '$' => rest.split_once(';').map_or("", |(_, rest)| rest),
+            '+' | '#' | '*' | '-' | '!' | '^' | '$' => {
+                rest.split_once(';').map_or("", |(_, rest)| rest)
+            }
             'S' => {
                 let register = rest[1..].trim_start().trim_start_matches('0');
-                let is_s0 =
-                    !register.starts_with(|c: char| c.is_ascii_digit()) && rest[1..].trim_start().starts_with('0');
+                let is_s0 = !register.starts_with(|c: char| c.is_ascii_digit())
+                    && rest[1..].trim_start().starts_with('0');
                 let value = register.trim_start().strip_prefix('=').map(str::trim_start);
                 if is_s0
-                    && value
-                        .is_some_and(|value| value.trim_start_matches('0').starts_with(|c: char| c.is_ascii_digit()))
+                    && value.is_some_and(|value| {
+                        value
+                            .trim_start_matches('0')
+                            .starts_with(|c: char| c.is_ascii_digit())
+                    })
                 {
                     return Some(Basic::AnswersItself);
                 }
@@ -112,7 +120,9 @@ fn basic_commands(body: &str) -> Option<Basic> {
 }
 
 fn after_number(text: &str) -> &str {
-    text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '=' | '?' | '.' | ',' | ' '))
+    text.trim_start_matches(|c: char| {
+        c.is_ascii_digit() || matches!(c, '=' | '?' | '.' | ',' | ' ')
+    })
 }
 
 /// All of it: it holds no number.
@@ -128,32 +138,70 @@ mod tests {
 
     #[test]
     fn a_setting_is_taken_as_it_is_written() {
-        for text in ["ATS153=6", "AT+CBST=7,0,1", "ATX3M0", "at&b2\\n3", "ATS0=0", "ATS10=14S7=90", "AT+VCID=1;#CID=1"]
-        {
+        for text in [
+            "ATS153=6",
+            "AT+CBST=7,0,1",
+            "ATX3M0",
+            "at&b2\\n3",
+            "ATS0=0",
+            "ATS10=14S7=90",
+            "AT+VCID=1;#CID=1",
+        ] {
             assert_eq!(text.parse::<Command>().unwrap().as_str(), text);
         }
     }
 
     #[test]
     fn what_dials_or_answers_is_refused_wherever_it_stands() {
-        for text in ["ATD112", "ATA", "ATM0D112", "ATX3 D 112", "ATS7=60A", "AT&F0D1", "AT+FCLASS=0;D112", "AT\\N3A"] {
-            assert!(matches!(text.parse::<Command>(), Err(CommandError::NotASetting(..))), "{text}");
+        for text in [
+            "ATD112",
+            "ATA",
+            "ATM0D112",
+            "ATX3 D 112",
+            "ATS7=60A",
+            "AT&F0D1",
+            "AT+FCLASS=0;D112",
+            "AT\\N3A",
+        ] {
+            assert!(
+                matches!(text.parse::<Command>(), Err(CommandError::NotASetting(..))),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn automatic_answer_cannot_be_turned_on() {
-        for text in ["ATS0=1", "ATM0S0=2", "ATS 0 = 1", "ATS00=1", "ats0=01", "ATS7=60S0=9"] {
-            assert!(matches!(text.parse::<Command>(), Err(CommandError::NotASetting(..))), "{text}");
+        for text in [
+            "ATS0=1",
+            "ATM0S0=2",
+            "ATS 0 = 1",
+            "ATS00=1",
+            "ats0=01",
+            "ATS7=60S0=9",
+        ] {
+            assert!(
+                matches!(text.parse::<Command>(), Err(CommandError::NotASetting(..))),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_command_is_one_line_of_ascii() {
         for text in ["ATZ\rATD1", "ATZ\n", "ＡＴＺ", "AT\u{0}"] {
-            assert!(matches!(text.parse::<Command>(), Err(CommandError::Character(_))), "{text:?}");
+            assert!(
+                matches!(text.parse::<Command>(), Err(CommandError::Character(_))),
+                "{text:?}"
+            );
         }
-        assert!(matches!("AT".parse::<Command>(), Err(CommandError::NotAt(_))));
-        assert!(matches!("Z".parse::<Command>(), Err(CommandError::NotAt(_))));
+        assert!(matches!(
+            "AT".parse::<Command>(),
+            Err(CommandError::NotAt(_))
+        ));
+        assert!(matches!(
+            "Z".parse::<Command>(),
+            Err(CommandError::NotAt(_))
+        ));
     }
 }

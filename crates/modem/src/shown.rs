@@ -69,7 +69,10 @@ mod tests {
     #[test]
     fn nothing_harmful_is_left_and_nothing_else_is_changed() {
         let harmless = "plain, Grüße, 電報, \u{1f4e0}, \\n \"quoted\"";
-        assert_eq!((line(harmless), lines(harmless)), (harmless.into(), harmless.into()));
+        assert_eq!(
+            (line(harmless), lines(harmless)),
+            (harmless.into(), harmless.into())
+        );
         assert_eq!(line("a\nb\r\tc"), "a\\nb\\r\\tc");
         assert_eq!(lines("a\nb\r"), "a\nb\\r");
         assert_eq!(line("\x1b[0m\u{9b}2J\x7f"), "\\u001b[0m\\u009b2J\\u007f");
@@ -83,9 +86,15 @@ mod tests {
 
     #[test]
     fn all_direction_marks_and_line_ends_are_harmful() {
-        for range in
-            [0x0..=0x1f, 0x7f..=0x9f, 0x202a..=0x202e, 0x2066..=0x2069, 0x200e..=0x200f, 0x61c..=0x61c, 0x2028..=0x2029]
-        {
+        for range in [
+            0x0..=0x1f,
+            0x7f..=0x9f,
+            0x202a..=0x202e,
+            0x2066..=0x2069,
+            0x200e..=0x200f,
+            0x61c..=0x61c,
+            0x2028..=0x2029,
+        ] {
             assert!(range.filter_map(char::from_u32).all(is_harmful));
         }
     }

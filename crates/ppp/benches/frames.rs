@@ -7,7 +7,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use ringup_ppp::{ACCM_DEFAULT, Config, Decoder, Direction, Encoder, Input, LineProfile, Output, Session};
+use ringup_ppp::{
+    ACCM_DEFAULT, Config, Decoder, Direction, Encoder, Input, LineProfile, Output, Session,
+};
 
 use table::{extent, figure, target};
 
@@ -16,7 +18,10 @@ const IPV4: u16 = 0x0021;
 
 fn main() {
     let packet = packet();
-    for (accm, name) in [(0, "only flags and escapes escaped"), (ACCM_DEFAULT, "all control characters escaped")] {
+    for (accm, name) in [
+        (0, "only flags and escapes escaped"),
+        (ACCM_DEFAULT, "all control characters escaped"),
+    ] {
         let (encode, decode) = (encode(&packet, accm), decode(&packet, accm));
         // One core does both for each octet.
         let both = 1.0 / (1.0 / encode + 1.0 / decode);
@@ -28,12 +33,21 @@ fn main() {
         }
     }
     let session = session(&packet);
-    figure("the same through two sessions, packet to packet", format!("{session:.0} MB/s"));
+    figure(
+        "the same through two sessions, packet to packet",
+        format!("{session:.0} MB/s"),
+    );
     let mut ends = None;
     let allocated = allocation_counter::measure(|| ends = Some(open()));
     drop(ends);
-    let kept = usize::try_from(allocated.bytes_current).expect("they keep something") / 2 + size_of::<Session>();
-    target("an open, idle session keeps", "under 8192 octets", format!("{kept} octets"), kept < 8192);
+    let kept = usize::try_from(allocated.bytes_current).expect("they keep something") / 2
+        + size_of::<Session>();
+    target(
+        "an open, idle session keeps",
+        "under 8192 octets",
+        format!("{kept} octets"),
+        kept < 8192,
+    );
 }
 
 /// Random octets, so that 2 of 256 are escaped (xorshift64, Marsaglia 2003).
@@ -62,7 +76,10 @@ fn rate(mut work: impl FnMut()) -> f64 {
 
 fn encoder(accm: u32) -> Encoder {
     let mut encoder = Encoder::new();
-    encoder.set_agreed(Direction { accm, ..Direction::default() });
+    encoder.set_agreed(Direction {
+        accm,
+        ..Direction::default()
+    });
     encoder
 }
 
@@ -95,15 +112,25 @@ fn session(packet: &[u8]) -> f64 {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "an Instant has no other source; all else is computed from this one")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an Instant has no other source; all else is computed from this one"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
 
 fn open() -> [Session; 2] {
     let now = origin();
-    let line = LineProfile { rate_bps: Some(33_600), delay: Duration::from_millis(60) };
-    let mut server = Session::new(Config::server(line, [10, 0, 0, 1].into(), [10, 0, 0, 2].into()), 1, now);
+    let line = LineProfile {
+        rate_bps: Some(33_600),
+        delay: Duration::from_millis(60),
+    };
+    let mut server = Session::new(
+        Config::server(line, [10, 0, 0, 1].into(), [10, 0, 0, 2].into()),
+        1,
+        now,
+    );
     let mut terminal = Session::new(Config::terminal(line, None), 2, now);
     for _ in 0..10 {
         cross(&mut server, &mut terminal, now);

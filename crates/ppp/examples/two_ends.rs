@@ -6,14 +6,30 @@ use std::time::{Duration, Instant};
 
 use ringup_ppp::{Config, Event, Input, LineProfile, Output, Session};
 
-#[expect(clippy::disallowed_methods, reason = "the caller of a session owns the clock; this one counts by itself")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the caller of a session owns the clock; this one counts by itself"
+)]
 fn main() {
-    let line = LineProfile { rate_bps: Some(33_600), delay: Duration::from_millis(60) };
+    let line = LineProfile {
+        rate_bps: Some(33_600),
+        delay: Duration::from_millis(60),
+    };
     let began = Instant::now();
     let mut now = began;
     let mut ends = [
-        ("server", Session::new(Config::server(line, [10, 0, 0, 1].into(), [10, 0, 0, 2].into()), 1, now)),
-        ("terminal", Session::new(Config::terminal(line, None), 2, now)),
+        (
+            "server",
+            Session::new(
+                Config::server(line, [10, 0, 0, 1].into(), [10, 0, 0, 2].into()),
+                1,
+                now,
+            ),
+        ),
+        (
+            "terminal",
+            Session::new(Config::terminal(line, None), 2, now),
+        ),
     ];
     let mut up = 0;
     while up < ends.len() {
@@ -39,6 +55,9 @@ fn main() {
     }
     for (name, session) in &ends {
         let statistics = session.statistics();
-        println!("{name}: {} octets sent in {} frames", statistics.sent.octets, statistics.sent.frames);
+        println!(
+            "{name}: {} octets sent in {} frames",
+            statistics.sent.octets, statistics.sent.frames
+        );
     }
 }

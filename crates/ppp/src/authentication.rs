@@ -111,7 +111,13 @@ pub struct CredentialError {
 pub struct Secrets(Arc<BTreeMap<Name, Secret>>);
 
 fn checked(octets: &[u8]) -> Result<Box<[u8]>, CredentialError> {
-    if (1..=255).contains(&octets.len()) { Ok(octets.into()) } else { Err(CredentialError { octets: octets.len() }) }
+    if (1..=255).contains(&octets.len()) {
+        Ok(octets.into())
+    } else {
+        Err(CredentialError {
+            octets: octets.len(),
+        })
+    }
 }
 
 impl Name {
@@ -196,7 +202,9 @@ impl Proof {
     }
 
     pub(crate) fn from_option(data: &[u8]) -> Option<Proof> {
-        [Proof::Chap, Proof::Pap].into_iter().find(|proof| proof.option() == data)
+        [Proof::Chap, Proof::Pap]
+            .into_iter()
+            .find(|proof| proof.option() == data)
     }
 
     pub(crate) fn protocol(self) -> ControlProtocol {
@@ -214,16 +222,36 @@ mod tests {
     #[test]
     fn an_empty_name_or_secret_is_refused_and_so_is_a_long_one() {
         assert!(Name::new("t").is_ok() && Secret::new([0; 255]).is_ok());
-        assert_eq!(Name::new("").unwrap_err().to_string(), "0 octets where 1 to 255 are needed");
-        assert!(Secret::new("").is_err() && Secret::new([0; 256]).is_err() && Name::new([0; 256]).is_err());
+        assert_eq!(
+            Name::new("").unwrap_err().to_string(),
+            "0 octets where 1 to 255 are needed"
+        );
+        assert!(
+            Secret::new("").is_err()
+                && Secret::new([0; 256]).is_err()
+                && Name::new([0; 256]).is_err()
+        );
     }
 
     #[test]
     fn no_secret_is_shown() {
-        let own = Credentials { name: Name::new("t-17").unwrap(), secret: Secret::new("opensesame").unwrap() };
+        let own = Credentials {
+            name: Name::new("t-17").unwrap(),
+            secret: Secret::new("opensesame").unwrap(),
+        };
         let peers = Secrets::from_iter([(own.name.clone(), own.secret.clone())]);
-        let shown = format!("{:?}", Authentication { own: Some(own), peers, ..Authentication::default() });
-        assert!(shown.contains("t-17") && shown.contains("Secrets(1)"), "{shown}");
+        let shown = format!(
+            "{:?}",
+            Authentication {
+                own: Some(own),
+                peers,
+                ..Authentication::default()
+            }
+        );
+        assert!(
+            shown.contains("t-17") && shown.contains("Secrets(1)"),
+            "{shown}"
+        );
         assert!(!shown.contains("opensesame"), "{shown}");
     }
 

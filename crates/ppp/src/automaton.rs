@@ -107,9 +107,12 @@ pub(crate) enum Action {
 pub(crate) fn transition(state: State, event: Event) -> Option<(&'static [Action], State)> {
     use Action::{Irc, Sca, Scj, Scn, Scr, Ser, Sta, Str, Tld, Tlf, Tls, Tlu, Zrc};
     use Event::{
-        Close, Down, Open, Rca, Rcn, RcrMinus, RcrPlus, Rta, Rtr, Ruc, RxjMinus, RxjPlus, Rxr, ToMinus, ToPlus, Up,
+        Close, Down, Open, Rca, Rcn, RcrMinus, RcrPlus, Rta, Rtr, Ruc, RxjMinus, RxjPlus, Rxr,
+        ToMinus, ToPlus, Up,
     };
-    use State::{AckRcvd, AckSent, Closed, Closing, Initial, Opened, ReqSent, Starting, Stopped, Stopping};
+    use State::{
+        AckRcvd, AckSent, Closed, Closing, Initial, Opened, ReqSent, Starting, Stopped, Stopping,
+    };
 
     let cell: (&'static [Action], State) = match (event, state) {
         (Up, Initial) => (&[], Closed),
@@ -125,7 +128,9 @@ pub(crate) fn transition(state: State, event: Event) -> Option<(&'static [Action
         (Open, Initial) => (&[Tls], Starting),
         (Open, Closed) => (&[Irc, Scr], ReqSent),
         (Open, Closing) => (&[], Stopping),
-        (Open, Starting | Stopped | Stopping | ReqSent | AckRcvd | AckSent | Opened) => (&[], state),
+        (Open, Starting | Stopped | Stopping | ReqSent | AckRcvd | AckSent | Opened) => {
+            (&[], state)
+        }
 
         (Close, Initial | Closed | Closing) => (&[], state),
         (Close, Starting) => (&[Tlf], Initial),
@@ -195,7 +200,11 @@ pub(crate) struct Automaton {
 
 impl Automaton {
     pub(crate) fn new() -> Automaton {
-        Automaton { state: State::Initial, sends_left: 0, restart_at: None }
+        Automaton {
+            state: State::Initial,
+            sends_left: 0,
+            restart_at: None,
+        }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -216,10 +225,17 @@ impl Automaton {
         tracing::debug!(from = ?self.state, to = ?next, on = ?event, "transition");
         self.state = next;
         if actions.contains(&Action::Irc) {
-            self.sends_left = if actions.contains(&Action::Str) { MAX_TERMINATE } else { MAX_CONFIGURE };
+            self.sends_left = if actions.contains(&Action::Str) {
+                MAX_TERMINATE
+            } else {
+                MAX_CONFIGURE
+            };
         }
         // RFC 1661 §4.2: the restart timer runs in the five states in between and in no other.
-        if !matches!(next, State::Closing | State::Stopping | State::ReqSent | State::AckRcvd | State::AckSent) {
+        if !matches!(
+            next,
+            State::Closing | State::Stopping | State::ReqSent | State::AckRcvd | State::AckSent
+        ) {
             self.restart_at = None;
         }
         actions
@@ -240,7 +256,11 @@ impl Automaton {
     /// The event of an expired restart timer, if it has expired.
     pub(crate) fn timeout(&mut self, now: Instant) -> Option<Event> {
         self.restart_at.take_if(|at| *at <= now)?;
-        Some(if self.sends_left > 0 { Event::ToPlus } else { Event::ToMinus })
+        Some(if self.sends_left > 0 {
+            Event::ToPlus
+        } else {
+            Event::ToMinus
+        })
     }
 }
 
@@ -342,23 +362,45 @@ mod tests {
             .find_map(|(name, cells)| (name.trim() == event).then_some(cells));
         let cells = cells.unwrap_or_else(|| panic!("the RFC has no row {event}"));
         // The footnotes name options that are not taken.
-        cells.split_whitespace().map(|cell| cell.trim_end_matches(['r', 'p', 'x']).to_owned()).collect()
+        cells
+            .split_whitespace()
+            .map(|cell| cell.trim_end_matches(['r', 'p', 'x']).to_owned())
+            .collect()
     }
 
     fn our_cell(state: State, event: Event) -> String {
-        let Some((actions, next)) = transition(state, event) else { return "-".to_owned() };
-        let number = STATES.iter().position(|state| *state == next).expect("all ten are listed");
-        let actions: Vec<_> = actions.iter().map(|action| format!("{action:?}").to_lowercase()).collect();
-        if actions.is_empty() { number.to_string() } else { format!("{}/{number}", actions.join(",")) }
+        let Some((actions, next)) = transition(state, event) else {
+            return "-".to_owned();
+        };
+        let number = STATES
+            .iter()
+            .position(|state| *state == next)
+            .expect("all ten are listed");
+        let actions: Vec<_> = actions
+            .iter()
+            .map(|action| format!("{action:?}").to_lowercase())
+            .collect();
+        if actions.is_empty() {
+            number.to_string()
+        } else {
+            format!("{}/{number}", actions.join(","))
+        }
     }
 
     #[test]
     fn every_cell_of_the_table_is_the_rfcs() {
-        println!("       0         1         2         3         4         5         6         7         8         9");
+        println!(
+            "       0         1         2         3         4         5         6         7         8         9"
+        );
         let mut cells = 0;
         for (name, event) in EVENTS {
             let ours: Vec<_> = STATES.iter().map(|state| our_cell(*state, event)).collect();
-            println!("{name:>5}| {}", ours.iter().map(|cell| format!("{cell:<10}")).collect::<String>());
+            println!(
+                "{name:>5}| {}",
+                ours.iter()
+                    .map(|cell| format!("{cell:<10}"))
+                    .collect::<String>()
+            );
             let mut rfc = rfc_row(RFC_FIRST_HALF, name);
             rfc.extend(rfc_row(RFC_SECOND_HALF, name));
             assert_eq!(ours, rfc, "row {name}");
@@ -373,7 +415,10 @@ mod tests {
             for (name, event) in EVENTS {
                 let actions = transition(state, event).map_or(&[][..], |(actions, _)| actions);
                 let signals = [Action::Tlu, Action::Tld, Action::Tls, Action::Tlf];
-                let count = actions.iter().filter(|action| signals.contains(action)).count();
+                let count = actions
+                    .iter()
+                    .filter(|action| signals.contains(action))
+                    .count();
                 assert!(count <= 1, "{name} in {state:?}");
             }
         }

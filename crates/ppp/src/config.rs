@@ -165,7 +165,11 @@ impl Mru {
     /// # Errors
     /// When `octets` is below 128 or above 1500.
     pub fn new(octets: u16) -> Result<Mru, MruError> {
-        if (Mru::MIN.0..=Mru::DEFAULT.0).contains(&octets) { Ok(Mru(octets)) } else { Err(MruError { octets }) }
+        if (Mru::MIN.0..=Mru::DEFAULT.0).contains(&octets) {
+            Ok(Mru(octets))
+        } else {
+            Err(MruError { octets })
+        }
     }
 
     /// The number.
@@ -198,7 +202,11 @@ impl HeaderSlots {
     /// # Errors
     /// When `slots` is 0 or above 16.
     pub fn new(slots: u8) -> Result<HeaderSlots, HeaderSlotsError> {
-        if (1..=16).contains(&slots) { Ok(HeaderSlots(slots)) } else { Err(HeaderSlotsError { slots }) }
+        if (1..=16).contains(&slots) {
+            Ok(HeaderSlots(slots))
+        } else {
+            Err(HeaderSlotsError { slots })
+        }
     }
 
     /// The number.
@@ -236,13 +244,20 @@ const RESTART_MAX: Duration = Duration::from_secs(10);
 
 impl LineProfile {
     /// A line of which nothing is known.
-    pub const UNKNOWN: LineProfile = LineProfile { rate_bps: None, delay: Duration::ZERO };
+    pub const UNKNOWN: LineProfile = LineProfile {
+        rate_bps: None,
+        delay: Duration::ZERO,
+    };
 
     /// How long to wait for an answer when this many octets must cross the line, both ways added: three times what
     /// it should take, between 1 s and 10 s (RFC 1661 §4.6 wants it configurable and at least two round trips).
     pub fn restart_timer(&self, octets_both_ways: usize) -> Duration {
-        let Some(rate_bps) = self.rate_bps.filter(|rate| *rate > 0) else { return RESTART_UNKNOWN };
-        let bits = u64::try_from(octets_both_ways).unwrap_or(u64::MAX).saturating_mul(10);
+        let Some(rate_bps) = self.rate_bps.filter(|rate| *rate > 0) else {
+            return RESTART_UNKNOWN;
+        };
+        let bits = u64::try_from(octets_both_ways)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(10);
         let on_the_wire = Duration::from_millis(bits.saturating_mul(1000) / u64::from(rate_bps));
         let round_trip = self.delay.saturating_mul(2).saturating_add(on_the_wire);
         restart_after_round_trips_of(round_trip)
@@ -260,21 +275,39 @@ mod tests {
 
     #[test]
     fn the_restart_timer_follows_the_line_between_one_and_ten_seconds() {
-        let line = |rate_bps, delay_ms| LineProfile { rate_bps, delay: Duration::from_millis(delay_ms) };
-        assert_eq!(line(Some(33_600), 50).restart_timer(92), Duration::from_secs(1));
+        let line = |rate_bps, delay_ms| LineProfile {
+            rate_bps,
+            delay: Duration::from_millis(delay_ms),
+        };
+        assert_eq!(
+            line(Some(33_600), 50).restart_timer(92),
+            Duration::from_secs(1)
+        );
         // 2 x 300 ms and 92 octets at 2400 bit/s (383 ms), three times.
-        assert_eq!(line(Some(2400), 300).restart_timer(92), Duration::from_millis(3 * (600 + 383)));
-        assert_eq!(line(Some(300), 500).restart_timer(200), Duration::from_secs(10));
+        assert_eq!(
+            line(Some(2400), 300).restart_timer(92),
+            Duration::from_millis(3 * (600 + 383))
+        );
+        assert_eq!(
+            line(Some(300), 500).restart_timer(200),
+            Duration::from_secs(10)
+        );
         assert_eq!(line(None, 5000).restart_timer(92), Duration::from_secs(3));
         assert_eq!(line(Some(0), 0).restart_timer(92), Duration::from_secs(3));
-        assert_eq!(line(Some(1), u64::MAX).restart_timer(usize::MAX), Duration::from_secs(10));
+        assert_eq!(
+            line(Some(1), u64::MAX).restart_timer(usize::MAX),
+            Duration::from_secs(10)
+        );
     }
 
     #[test]
     fn an_mru_outside_its_bounds_is_refused_and_says_the_bounds() {
         assert_eq!(Mru::new(128).map(Mru::octets), Ok(128));
         assert_eq!(Mru::new(1500).map(Mru::octets), Ok(1500));
-        assert_eq!(Mru::new(127).unwrap_err().to_string(), "an MRU of 127 octets is not between 128 and 1500");
+        assert_eq!(
+            Mru::new(127).unwrap_err().to_string(),
+            "an MRU of 127 octets is not between 128 and 1500"
+        );
         assert!(Mru::new(1501).is_err());
     }
 }

@@ -140,7 +140,10 @@ impl CloseReason {
     /// Whose fault it was.
     pub fn fault(&self) -> Fault {
         match self {
-            CloseReason::ClosedHere | CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp } => Fault::Nobody,
+            CloseReason::ClosedHere
+            | CloseReason::PeerTerminated {
+                protocol: ControlProtocol::Lcp,
+            } => Fault::Nobody,
             CloseReason::Loopback | CloseReason::EchoLost | CloseReason::CarrierLost => Fault::Line,
             CloseReason::PeerTerminated { .. }
             | CloseReason::PeerGaveUp

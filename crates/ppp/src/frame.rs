@@ -46,7 +46,11 @@ const FCS_TABLE: [u16; 256] = {
         let mut value = index as u16;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 { (value >> 1) ^ 0x8408 } else { value >> 1 };
+            value = if value & 1 == 1 {
+                (value >> 1) ^ 0x8408
+            } else {
+                value >> 1
+            };
             bit += 1;
         }
         table[index] = value;
@@ -60,7 +64,9 @@ fn fcs_step(fcs: u16, octet: u8) -> u16 {
 }
 
 fn fcs(octets: &[u8]) -> u16 {
-    octets.iter().fold(FCS_INIT, |fcs, &octet| fcs_step(fcs, octet))
+    octets
+        .iter()
+        .fold(FCS_INIT, |fcs, &octet| fcs_step(fcs, octet))
 }
 
 /// Whether an ACCM names this octet. Only the 32 control characters can be named (RFC 1662 §7.1).
@@ -75,7 +81,12 @@ mod tests {
     #[test]
     fn the_fcs_table_is_the_one_printed_in_the_rfc() {
         // RFC 1662 §C.2: first row, and the last entry.
-        assert_eq!(FCS_TABLE[..8], [0x0000, 0x1189, 0x2312, 0x329b, 0x4624, 0x57ad, 0x6536, 0x74bf]);
+        assert_eq!(
+            FCS_TABLE[..8],
+            [
+                0x0000, 0x1189, 0x2312, 0x329b, 0x4624, 0x57ad, 0x6536, 0x74bf
+            ]
+        );
         assert_eq!(FCS_TABLE[255], 0x0f78);
     }
 

@@ -31,7 +31,10 @@ pub(crate) struct VanJacobson {
 
 impl VanJacobson {
     fn all(slots: HeaderSlots) -> VanJacobson {
-        VanJacobson { slots: slots.count(), hides_slot: true }
+        VanJacobson {
+            slots: slots.count(),
+            hides_slot: true,
+        }
     }
 
     fn option(self) -> [u8; 4] {
@@ -41,10 +44,15 @@ impl VanJacobson {
 
     /// `None`: another kind of compression. Whoever has more slots than we is free not to be sent all.
     fn from_option(data: &[u8], slots: HeaderSlots) -> Option<VanJacobson> {
-        let &[high, low, slot_max, hides_slot] = data else { return None };
+        let &[high, low, slot_max, hides_slot] = data else {
+            return None;
+        };
         let is_known = u16::from_be_bytes([high, low]) == VJ_COMPRESSED && hides_slot <= 1;
         let slots = slot_max.saturating_add(1).min(slots.count());
-        is_known.then_some(VanJacobson { slots, hides_slot: hides_slot == 1 })
+        is_known.then_some(VanJacobson {
+            slots,
+            hides_slot: hides_slot == 1,
+        })
     }
 }
 
@@ -76,9 +84,14 @@ impl IpcpOptions {
     pub(crate) fn new(config: &Config) -> IpcpOptions {
         let (local, is_local_open) = match config.local {
             LocalAddress::Own(address) => (real(address), real(address).is_none()),
-            LocalAddress::Ask(address) => {
-                (config.expected.map(|expected| expected.local).or(address).and_then(real), true)
-            }
+            LocalAddress::Ask(address) => (
+                config
+                    .expected
+                    .map(|expected| expected.local)
+                    .or(address)
+                    .and_then(real),
+                true,
+            ),
         };
         let assigned = match config.peer {
             PeerAddress::Any => None,
@@ -86,8 +99,13 @@ impl IpcpOptions {
         };
         let (given, asked) = match config.name_servers {
             NameServers::Nothing => ([None; 2], [None; 2]),
-            NameServers::Give { first, second } => ([real(first), second.and_then(real)], [None; 2]),
-            NameServers::Ask(last) => ([None; 2], last.map(|last| last.or(Some(Ipv4Addr::UNSPECIFIED)))),
+            NameServers::Give { first, second } => {
+                ([real(first), second.and_then(real)], [None; 2])
+            }
+            NameServers::Ask(last) => (
+                [None; 2],
+                last.map(|last| last.or(Some(Ipv4Addr::UNSPECIFIED))),
+            ),
         };
         IpcpOptions {
             local,
@@ -118,7 +136,11 @@ impl IpcpOptions {
     /// An address for a peer that asks for one where none is configured: pppd's for the same case, and never our own.
     fn fallback(&self) -> Ipv4Addr {
         let [first, second] = FALLBACKS;
-        if self.local == Some(first) { second } else { first }
+        if self.local == Some(first) {
+            second
+        } else {
+            first
+        }
     }
 
     /// How the peer may compress headers.
@@ -156,7 +178,11 @@ impl Options for IpcpOptions {
     fn write_request(&self, request: &mut Vec<u8>) {
         if self.is_asked {
             // RFC 1332 §3.3: zeros ask the peer to name it.
-            put_option(request, IP_ADDRESS, &self.local.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+            put_option(
+                request,
+                IP_ADDRESS,
+                &self.local.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
+            );
         }
         if let Some(receiving) = self.receiving {
             put_option(request, IP_COMPRESSION_PROTOCOL, &receiving.option());
@@ -171,7 +197,9 @@ impl Options for IpcpOptions {
     fn acknowledged(&mut self) {}
 
     fn naked(&mut self, option: &ConfigureOption<'_>) {
-        if let (IP_COMPRESSION_PROTOCOL, Some(asked), Some(slots)) = (option.kind, self.receiving, self.compression) {
+        if let (IP_COMPRESSION_PROTOCOL, Some(asked), Some(slots)) =
+            (option.kind, self.receiving, self.compression)
+        {
             // Fewer slots, or none left out; never more than we have. Another kind: we ask again, and it may reject.
             let named = VanJacobson::from_option(option.data, slots);
             self.receiving = named.or(Some(asked));
@@ -200,7 +228,11 @@ impl Options for IpcpOptions {
             (IP_ADDRESS, _) => Rejected::Fatal,
             (IP_COMPRESSION_PROTOCOL, _) if self.receiving.take().is_some() => Rejected::LeftOut,
             // It has none, and names are not what a call is for.
-            (kind, _) if name_server(kind).is_some_and(|which| self.asked[which].take().is_some()) => Rejected::LeftOut,
+            (kind, _)
+                if name_server(kind).is_some_and(|which| self.asked[which].take().is_some()) =>
+            {
+                Rejected::LeftOut
+            }
             _ => Rejected::NotAsked,
         }
     }
@@ -212,14 +244,18 @@ impl Options for IpcpOptions {
 
     fn judge(&mut self, option: &ConfigureOption<'_>) -> Verdict {
         if option.kind == IP_COMPRESSION_PROTOCOL {
-            let Some(slots) = self.compression else { return Verdict::Reject };
+            let Some(slots) = self.compression else {
+                return Verdict::Reject;
+            };
             self.judged_sending = VanJacobson::from_option(option.data, slots);
             return match self.judged_sending {
                 Some(_) => Verdict::Grant,
                 None => Verdict::Nak(VanJacobson::all(slots).option().to_vec()),
             };
         }
-        let &[a, b, c, d] = option.data else { return Verdict::Reject };
+        let &[a, b, c, d] = option.data else {
+            return Verdict::Reject;
+        };
         let address = Ipv4Addr::new(a, b, c, d);
         if let Some(which) = name_server(option.kind) {
             return match self.given[which] {

@@ -30,7 +30,13 @@ pub(crate) struct Ipv6cpOptions {
 impl Ipv6cpOptions {
     pub(crate) fn new(config: Ipv6, random: Random) -> Ipv6cpOptions {
         let local = config.local.map_or(0, InterfaceIdentifier::number);
-        Ipv6cpOptions { random, local, offered: config.peer, judged: 0, peer: None }
+        Ipv6cpOptions {
+            random,
+            local,
+            offered: config.peer,
+            judged: 0,
+            peer: None,
+        }
     }
 
     /// Ours and the peer's, once agreed.
@@ -63,15 +69,26 @@ impl Options for Ipv6cpOptions {
     fn acknowledged(&mut self) {}
 
     fn naked(&mut self, option: &ConfigureOption<'_>) {
-        let (INTERFACE_IDENTIFIER, Ok(named)) = (option.kind, <[u8; 8]>::try_from(option.data)) else { return };
+        let (INTERFACE_IDENTIFIER, Ok(named)) = (option.kind, <[u8; 8]>::try_from(option.data))
+        else {
+            return;
+        };
         let named = u64::from_be_bytes(named);
         // RFC 5072 §4.1: what is named is taken, unless it is nothing or what was just refused.
-        self.local = if named == 0 || named == self.local { self.another().number() } else { named };
+        self.local = if named == 0 || named == self.local {
+            self.another().number()
+        } else {
+            named
+        };
     }
 
     /// RFC 5072 §4.1: then the identifier is nobody's business, and without one there is no IPv6.
     fn rejected(&mut self, kind: u8, _how: Refused) -> Rejected {
-        if kind == INTERFACE_IDENTIFIER { Rejected::Fatal } else { Rejected::NotAsked }
+        if kind == INTERFACE_IDENTIFIER {
+            Rejected::Fatal
+        } else {
+            Rejected::NotAsked
+        }
     }
 
     fn begin_judging(&mut self) {
@@ -79,7 +96,8 @@ impl Options for Ipv6cpOptions {
     }
 
     fn judge(&mut self, option: &ConfigureOption<'_>) -> Verdict {
-        let (INTERFACE_IDENTIFIER, Ok(asked)) = (option.kind, <[u8; 8]>::try_from(option.data)) else {
+        let (INTERFACE_IDENTIFIER, Ok(asked)) = (option.kind, <[u8; 8]>::try_from(option.data))
+        else {
             return Verdict::Reject;
         };
         self.judged = u64::from_be_bytes(asked);

@@ -47,7 +47,12 @@ pub struct Direction {
 
 impl Default for Direction {
     fn default() -> Self {
-        Direction { mru: Mru::DEFAULT, accm: ACCM_DEFAULT, protocol_compression: false, address_compression: false }
+        Direction {
+            mru: Mru::DEFAULT,
+            accm: ACCM_DEFAULT,
+            protocol_compression: false,
+            address_compression: false,
+        }
     }
 }
 
@@ -91,7 +96,12 @@ struct Asked {
 
 impl LcpOptions {
     pub(crate) fn new(config: &Config, mut random: Random) -> LcpOptions {
-        let Authentication { demand, own, willing, .. } = &config.authentication;
+        let Authentication {
+            demand,
+            own,
+            willing,
+            ..
+        } = &config.authentication;
         let demand = *demand;
         let asked = Asked {
             mru: (config.mru != Mru::DEFAULT).then_some(config.mru),
@@ -145,7 +155,9 @@ impl LcpOptions {
 
     /// Whether these four octets are our own magic number come back.
     pub(crate) fn is_own_magic(&self, octets: &[u8]) -> bool {
-        self.asked.magic.is_some_and(|magic| octets == magic.to_be_bytes())
+        self.asked
+            .magic
+            .is_some_and(|magic| octets == magic.to_be_bytes())
     }
 
     pub(crate) fn is_looped_back(&self) -> bool {
@@ -172,7 +184,11 @@ impl LcpOptions {
         }
         self.loopback_sightings = 0;
         // RFC 1661 §6.4: zero is illegal and always Nak'd.
-        if magic == [0; 4] { Verdict::Nak(self.random.magic().to_be_bytes().to_vec()) } else { Verdict::Grant }
+        if magic == [0; 4] {
+            Verdict::Nak(self.random.magic().to_be_bytes().to_vec())
+        } else {
+            Verdict::Grant
+        }
     }
 }
 
@@ -180,7 +196,14 @@ impl Options for LcpOptions {
     const PROTOCOL: ControlProtocol = ControlProtocol::Lcp;
 
     fn write_request(&self, request: &mut Vec<u8>) {
-        let Asked { mru, accm, proof, magic, protocol_compression, address_compression } = self.asked;
+        let Asked {
+            mru,
+            accm,
+            proof,
+            magic,
+            protocol_compression,
+            address_compression,
+        } = self.asked;
         if let Some(mru) = mru {
             put_option(request, MRU, &mru.octets().to_be_bytes());
         }
@@ -217,12 +240,18 @@ impl Options for LcpOptions {
             }
             // RFC 1662 §7.1: what either end needs escaped is escaped.
             (ACCM, &[a, b, c, d]) => {
-                self.asked.accm = self.asked.accm.map(|accm| accm | u32::from_be_bytes([a, b, c, d]));
+                self.asked.accm = self
+                    .asked
+                    .accm
+                    .map(|accm| accm | u32::from_be_bytes([a, b, c, d]));
             }
             // RFC 1661 §6.4: a new number of our own, for the one in the Nak may be ours as well.
-            (MAGIC_NUMBER, _) if self.asked.magic.is_some() => self.asked.magic = Some(self.random.magic()),
+            (MAGIC_NUMBER, _) if self.asked.magic.is_some() => {
+                self.asked.magic = Some(self.random.magic())
+            }
             (AUTHENTICATION_PROTOCOL, wish)
-                if self.demand == Demand::ChapThenPap && Proof::from_option(wish) == Some(Proof::Pap) =>
+                if self.demand == Demand::ChapThenPap
+                    && Proof::from_option(wish) == Some(Proof::Pap) =>
             {
                 self.asked.proof = Some(Proof::Pap);
             }
@@ -241,10 +270,16 @@ impl Options for LcpOptions {
             ACCM => self.asked.accm.take().is_some(),
             MAGIC_NUMBER => self.asked.magic.take().is_some(),
             PROTOCOL_FIELD_COMPRESSION => std::mem::take(&mut self.asked.protocol_compression),
-            ADDRESS_AND_CONTROL_FIELD_COMPRESSION => std::mem::take(&mut self.asked.address_compression),
+            ADDRESS_AND_CONTROL_FIELD_COMPRESSION => {
+                std::mem::take(&mut self.asked.address_compression)
+            }
             _ => false,
         };
-        if was_asked { Rejected::LeftOut } else { Rejected::NotAsked }
+        if was_asked {
+            Rejected::LeftOut
+        } else {
+            Rejected::NotAsked
+        }
     }
 
     fn begin_judging(&mut self) {

@@ -84,14 +84,19 @@ mod session;
 mod vj;
 mod wire;
 
-pub use authentication::{Authentication, CredentialError, Credentials, Demand, Name, Secret, Secrets, Willing};
+pub use authentication::{
+    Authentication, CredentialError, Credentials, Demand, Name, Secret, Secrets, Willing,
+};
 pub use automaton::{MAX_CONFIGURE, MAX_FAILURE, MAX_TERMINATE};
 pub use config::{
-    Config, HeaderSlots, HeaderSlotsError, InterfaceIdentifier, Ipv6, Keepalive, LineProfile, LocalAddress, Mru,
-    MruError, NameServers, PeerAddress,
+    Config, HeaderSlots, HeaderSlotsError, InterfaceIdentifier, Ipv6, Keepalive, LineProfile,
+    LocalAddress, Mru, MruError, NameServers, PeerAddress,
 };
 pub use event::{CloseReason, Event, Fault, Output, Phase, Statistics, Wake};
-pub use frame::{ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame, INFORMATION_OCTETS_MAX};
+pub use frame::{
+    ACCM_DEFAULT, Decoder, DecoderStatistics, Encoder, EncoderStatistics, Frame,
+    INFORMATION_OCTETS_MAX,
+};
 pub use lcp::{Direction, LinkOptions};
 pub use prediction::{Agreement, AgreementError, HELD_OCTETS_MAX};
 pub use protocol::ControlProtocol;

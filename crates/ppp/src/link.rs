@@ -33,7 +33,9 @@ use crate::lcp::{Direction, Echo, LcpOptions, Silence};
 use crate::negotiation::{Negotiation, REJECTED_COPY_OCTETS_MAX, Signal};
 use crate::packet::{HEADER_OCTETS, Packet, code};
 use crate::prediction::Prediction;
-use crate::protocol::{CHAP, ControlProtocol, IPCP, IPV4, IPV6, IPV6CP, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED};
+use crate::protocol::{
+    CHAP, ControlProtocol, IPCP, IPV4, IPV6, IPV6CP, LCP, PAP, VJ_COMPRESSED, VJ_UNCOMPRESSED,
+};
 use crate::random::Random;
 use crate::vj::{Compressor, Decompressor};
 use crate::wire::Wire;
@@ -93,9 +95,12 @@ impl Link {
             wire: Wire::new(config.line),
             lcp: Negotiation::new(LcpOptions::new(&config, Random::new(shown)), lcp_id),
             ipcp: Negotiation::new(IpcpOptions::new(&config), ipcp_id),
-            ipv6cp: config
-                .ipv6
-                .map(|ipv6| Negotiation::new(Ipv6cpOptions::new(ipv6, Random::new(hidden_seed(shown))), ipcp_id)),
+            ipv6cp: config.ipv6.map(|ipv6| {
+                Negotiation::new(
+                    Ipv6cpOptions::new(ipv6, Random::new(hidden_seed(shown))),
+                    ipcp_id,
+                )
+            }),
             verifier: Verifier::new(&config.authentication, seed, ipcp_id),
             prover: Prover::new(&config.authentication, lcp_id),
             prediction: config.expected.map(Prediction::new),
@@ -138,16 +143,27 @@ impl Link {
     }
 
     pub(crate) fn name_servers(&self) -> [Option<Ipv4Addr>; 2] {
-        if self.mtu.is_some() { self.ipcp.options.name_servers() } else { [None; 2] }
+        if self.mtu.is_some() {
+            self.ipcp.options.name_servers()
+        } else {
+            [None; 2]
+        }
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
-        Statistics { sent: self.wire.encoder.statistics(), ..self.statistics }
+        Statistics {
+            sent: self.wire.encoder.statistics(),
+            ..self.statistics
+        }
     }
 
     /// Until LCP is open the peer escapes everything, whatever we have asked for (RFC 1662 §7.1).
     pub(crate) fn receive_accm(&self) -> u32 {
-        if self.lcp.is_opened() { self.lcp.options.agreed().receiving.accm } else { ACCM_DEFAULT }
+        if self.lcp.is_opened() {
+            self.lcp.options.agreed().receiving.accm
+        } else {
+            ACCM_DEFAULT
+        }
     }
 
     pub(crate) fn receive(&mut self, frame: Frame<'_>, now: Instant) {
@@ -178,7 +194,9 @@ impl Link {
             IPV4 => self.receive_ipv4(&[frame.information]),
             IPV6CP if self.receive_ipv6cp(frame.information, now) => {}
             IPV6 if self.ipv6cp.is_some() => self.receive_ipv6(frame.information),
-            VJ_COMPRESSED | VJ_UNCOMPRESSED if self.decompressor.is_some() => self.receive_compressed(frame),
+            VJ_COMPRESSED | VJ_UNCOMPRESSED if self.decompressor.is_some() => {
+                self.receive_compressed(frame)
+            }
             unknown => self.reject_protocol(unknown, frame.information),
         }
     }
@@ -203,7 +221,10 @@ impl Link {
         let outcome = self.prover.deadline(&mut self.wire, now);
         self.on_proof(outcome, now);
         self.ipcp_deadline(now);
-        let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.deadline(&mut self.wire, now));
+        let signal = self
+            .ipv6cp
+            .as_mut()
+            .and_then(|ipv6cp| ipv6cp.deadline(&mut self.wire, now));
         self.on_ipv6cp(signal, now);
         match self.echo.as_mut().and_then(|echo| echo.deadline(now)) {
             // RFC 1661 §5.8. Nobody hears a Terminate-Request now, and the line may cost money.
@@ -211,7 +232,12 @@ impl Link {
             Some(Silence::Ask) => {
                 let id = self.lcp.next_id();
                 self.echo_id = Some(id);
-                self.wire.send_control(LCP, code::ECHO_REQUEST, id, [&self.lcp.options.magic(), &[]]);
+                self.wire.send_control(
+                    LCP,
+                    code::ECHO_REQUEST,
+                    id,
+                    [&self.lcp.options.magic(), &[]],
+                );
             }
             None => {}
         }
@@ -240,15 +266,28 @@ impl Link {
         let timers = [
             (self.lcp.restart_at(), Wake::Restart(ControlProtocol::Lcp)),
             (self.ipcp_restart_at(), Wake::Restart(ControlProtocol::Ipcp)),
-            (self.ipv6cp.as_ref().and_then(Negotiation::restart_at), Wake::Restart(ControlProtocol::Ipv6cp)),
+            (
+                self.ipv6cp.as_ref().and_then(Negotiation::restart_at),
+                Wake::Restart(ControlProtocol::Ipv6cp),
+            ),
             (self.echo.as_ref().map(Echo::due_at), Wake::Keepalive),
-            self.verifier.restart_at().map_or((None, Wake::Nothing), proof),
-            self.prover.restart_at().map_or((None, Wake::Nothing), proof),
+            self.verifier
+                .restart_at()
+                .map_or((None, Wake::Nothing), proof),
+            self.prover
+                .restart_at()
+                .map_or((None, Wake::Nothing), proof),
         ];
-        let first = timers.into_iter().filter_map(|(at, what)| Some((at?, what))).min_by_key(|(at, _)| *at);
+        let first = timers
+            .into_iter()
+            .filter_map(|(at, what)| Some((at?, what)))
+            .min_by_key(|(at, _)| *at);
         match first {
             Some((at, what)) if self.phase != Phase::Dead => Output::Timeout { at: Some(at), what },
-            _ => Output::Timeout { at: None, what: Wake::Nothing },
+            _ => Output::Timeout {
+                at: None,
+                what: Wake::Nothing,
+            },
         }
     }
 
@@ -289,7 +328,9 @@ impl Link {
     fn peer_terminates(&mut self, now: Instant) {
         if self.phase != Phase::Terminate {
             let reason = if self.has_been_up {
-                CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp }
+                CloseReason::PeerTerminated {
+                    protocol: ControlProtocol::Lcp,
+                }
             } else {
                 CloseReason::PeerGaveUp
             };
@@ -304,7 +345,9 @@ impl Link {
     fn receive_code_reject(&mut self, packet: Packet<'_>) {
         match packet.data.first() {
             Some(code::CONFIGURE_REQUEST..=code::CODE_REJECT) => {
-                self.reason.get_or_insert(CloseReason::PeerRejected { protocol: ControlProtocol::Lcp });
+                self.reason.get_or_insert(CloseReason::PeerRejected {
+                    protocol: ControlProtocol::Lcp,
+                });
             }
             // The peer knows no echo: its silence will mean nothing.
             Some(&code::ECHO_REQUEST) => self.echo = None,
@@ -314,26 +357,42 @@ impl Link {
 
     fn receive_protocol_reject(&mut self, data: &[u8], now: Instant) {
         // RFC 1661 §5.7: outside Opened it is discarded.
-        let (true, [high, low, ..]) = (self.lcp.is_opened(), data) else { return };
+        let (true, [high, low, ..]) = (self.lcp.is_opened(), data) else {
+            return;
+        };
         match u16::from_be_bytes([*high, *low]) {
             LCP => {
-                let reason = CloseReason::PeerRejected { protocol: ControlProtocol::Lcp };
+                let reason = CloseReason::PeerRejected {
+                    protocol: ControlProtocol::Lcp,
+                };
                 self.reason.get_or_insert(reason);
                 let signal = self.lcp.rejected(&mut self.wire, now);
                 self.on_lcp(signal, now);
             }
             rejected @ (CHAP | PAP) if self.is_agreed_proof(rejected) => {
-                let protocol = if rejected == CHAP { ControlProtocol::Chap } else { ControlProtocol::Pap };
+                let protocol = if rejected == CHAP {
+                    ControlProtocol::Chap
+                } else {
+                    ControlProtocol::Pap
+                };
                 self.close_because(CloseReason::PeerRejected { protocol }, now);
             }
             // Without IPCP there is no IPv4, and without IPv4 no use for the call.
             IPCP | IPV4 if self.phase == Phase::Network => {
                 self.ipcp.rejected(&mut self.wire, now);
-                self.close_because(CloseReason::PeerRejected { protocol: ControlProtocol::Ipcp }, now);
+                self.close_because(
+                    CloseReason::PeerRejected {
+                        protocol: ControlProtocol::Ipcp,
+                    },
+                    now,
+                );
             }
             // The peer has no IPv6; LCP and IPv4 do not mind.
             IPV6CP | IPV6 if self.phase == Phase::Network && self.ipv6cp.is_some() => {
-                let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.rejected(&mut self.wire, now));
+                let signal = self
+                    .ipv6cp
+                    .as_mut()
+                    .and_then(|ipv6cp| ipv6cp.rejected(&mut self.wire, now));
                 self.on_ipv6cp(signal, now);
             }
             _ => {
@@ -345,13 +404,24 @@ impl Link {
 
     fn receive_echo(&mut self, packet: Packet<'_>, now: Instant) {
         // RFC 1661 §5.8: outside Opened it is discarded.
-        let (true, Some((magic, data))) = (self.lcp.is_opened(), packet.data.split_at_checked(4)) else { return };
+        let (true, Some((magic, data))) = (self.lcp.is_opened(), packet.data.split_at_checked(4))
+        else {
+            return;
+        };
         if self.lcp.options.is_own_magic(magic) {
             self.finish(CloseReason::Loopback);
         } else if packet.code == code::ECHO_REQUEST {
             let own = self.lcp.options.magic();
-            let room = usize::from(self.lcp.options.agreed().sending.mru.octets()) - HEADER_OCTETS - own.len();
-            self.lcp.echo_request(packet.id, own, &data[..data.len().min(room)], &mut self.wire, now);
+            let room = usize::from(self.lcp.options.agreed().sending.mru.octets())
+                - HEADER_OCTETS
+                - own.len();
+            self.lcp.echo_request(
+                packet.id,
+                own,
+                &data[..data.len().min(room)],
+                &mut self.wire,
+                now,
+            );
         } else if self.echo_id.take_if(|id| *id == packet.id).is_none() {
             tracing::debug!(id = packet.id, "echo-reply to nothing");
         }
@@ -362,7 +432,10 @@ impl Link {
         let options = &self.lcp.options;
         let agreed = [options.demanded(), options.granted_proof()];
         matches!(self.phase, Phase::Authenticate | Phase::Network)
-            && agreed.into_iter().flatten().any(|proof| proof.protocol().number() == protocol)
+            && agreed
+                .into_iter()
+                .flatten()
+                .any(|proof| proof.protocol().number() == protocol)
     }
 
     fn receive_proof(&mut self, frame: Frame<'_>, now: Instant) {
@@ -377,10 +450,14 @@ impl Link {
             }
             (CHAP, chap::RESPONSE) => self.verifier.receive_response(packet, &mut self.wire),
             (CHAP, chap::SUCCESS | chap::FAILURE) => {
-                self.prover.receive_answer(Proof::Chap, packet.id, packet.code == chap::SUCCESS)
+                self.prover
+                    .receive_answer(Proof::Chap, packet.id, packet.code == chap::SUCCESS)
             }
             (PAP, pap::REQUEST) => self.verifier.receive_request(packet, &mut self.wire),
-            (PAP, pap::ACK | pap::NAK) => self.prover.receive_answer(Proof::Pap, packet.id, packet.code == pap::ACK),
+            (PAP, pap::ACK | pap::NAK) => {
+                self.prover
+                    .receive_answer(Proof::Pap, packet.id, packet.code == pap::ACK)
+            }
             // Neither protocol has a Code-Reject.
             _ => Ok(()),
         };
@@ -388,7 +465,10 @@ impl Link {
     }
 
     fn receive_challenge(&mut self, packet: Packet<'_>, now: Instant) {
-        let value = packet.data.split_first().and_then(|(&size, rest)| rest.get(..usize::from(size)));
+        let value = packet
+            .data
+            .split_first()
+            .and_then(|(&size, rest)| rest.get(..usize::from(size)));
         if value.is_some_and(|value| self.verifier.is_own_challenge(value)) {
             tracing::debug!("our own challenge came back");
         } else if !self.prover.receive_challenge(packet, &mut self.wire, now) {
@@ -399,7 +479,10 @@ impl Link {
     fn on_proof(&mut self, outcome: Result<(), CloseReason>, now: Instant) {
         if let Err(reason) = outcome {
             self.close_because(reason, now);
-        } else if self.phase == Phase::Authenticate && self.verifier.is_content() && self.prover.is_content() {
+        } else if self.phase == Phase::Authenticate
+            && self.verifier.is_content()
+            && self.prover.is_content()
+        {
             self.authenticated(now);
         }
     }
@@ -407,7 +490,11 @@ impl Link {
     /// RFC 1661 §5.7. Compression, IPv6 where it is not wanted, and the like: said once is enough, and cheaper than to negotiate.
     fn reject_protocol(&mut self, protocol: u16, information: &[u8]) {
         self.statistics.unknown_protocols += 1;
-        let index = match self.rejected.iter().position(|(known, _)| *known == protocol) {
+        let index = match self
+            .rejected
+            .iter()
+            .position(|(known, _)| *known == protocol)
+        {
             Some(index) => index,
             None if self.rejected.len() < REJECTED_PROTOCOLS_MAX => {
                 self.rejected.push((protocol, 0));
@@ -420,7 +507,12 @@ impl Link {
             *times += 1;
             let id = self.lcp.next_id();
             let copy = &information[..information.len().min(REJECTED_COPY_OCTETS_MAX)];
-            self.wire.send_control(LCP, code::PROTOCOL_REJECT, id, [&protocol.to_be_bytes(), copy]);
+            self.wire.send_control(
+                LCP,
+                code::PROTOCOL_REJECT,
+                id,
+                [&protocol.to_be_bytes(), copy],
+            );
         }
     }
 
@@ -452,12 +544,18 @@ impl Link {
     fn lcp_up(&mut self, now: Instant) {
         let agreed = self.lcp.options.agreed();
         self.wire.encoder.set_agreed(agreed.sending);
-        self.echo = self.config.keepalive.map(|keepalive| Echo::new(keepalive, now));
-        self.outputs.push_back(Output::Event(Event::LinkOpen(agreed)));
+        self.echo = self
+            .config
+            .keepalive
+            .map(|keepalive| Echo::new(keepalive, now));
+        self.outputs
+            .push_back(Output::Event(Event::LinkOpen(agreed)));
         self.compare_link(&agreed, now);
         self.phase = Phase::Authenticate;
-        self.verifier.start(self.lcp.options.demanded(), &mut self.wire, now);
-        self.prover.start(self.lcp.options.granted_proof(), &mut self.wire, now);
+        self.verifier
+            .start(self.lcp.options.demanded(), &mut self.wire, now);
+        self.prover
+            .start(self.lcp.options.granted_proof(), &mut self.wire, now);
         self.on_proof(Ok(()), now);
     }
 
@@ -469,12 +567,19 @@ impl Link {
             let signal = self.ipcp.lower_up(&mut self.wire, now);
             self.on_ipcp(signal, now);
         }
-        let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.lower_up(&mut self.wire, now));
+        let signal = self
+            .ipv6cp
+            .as_mut()
+            .and_then(|ipv6cp| ipv6cp.lower_up(&mut self.wire, now));
         self.on_ipv6cp(signal, now);
     }
 
     fn lcp_down(&mut self, now: Instant) {
-        self.phase = if self.reason.is_some() { Phase::Terminate } else { Phase::Establish };
+        self.phase = if self.reason.is_some() {
+            Phase::Terminate
+        } else {
+            Phase::Establish
+        };
         self.wire.encoder.set_agreed(Direction::default());
         self.echo = None;
         self.verifier.stop();
@@ -482,7 +587,10 @@ impl Link {
         self.is_unpredictable |= self.prediction.take().is_some();
         let signal = self.ipcp.lower_down(&mut self.wire, now);
         self.on_ipcp(signal, now);
-        let signal = self.ipv6cp.as_mut().and_then(|ipv6cp| ipv6cp.lower_down(&mut self.wire, now));
+        let signal = self
+            .ipv6cp
+            .as_mut()
+            .and_then(|ipv6cp| ipv6cp.lower_down(&mut self.wire, now));
         self.on_ipv6cp(signal, now);
     }
 

@@ -201,21 +201,45 @@ impl<O: Options> Negotiation<O> {
         self.run(Event::RxjPlus, Cause::Inside, wire, now)
     }
 
-    pub(crate) fn unknown_code(&mut self, packet: Packet<'_>, wire: &mut Wire, now: Instant) -> Option<Signal> {
+    pub(crate) fn unknown_code(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> Option<Signal> {
         self.run(Event::Ruc, Cause::Packet(packet), wire, now)
     }
 
     /// Echo-Request: `data` is what followed the peer's magic number, `magic` is ours (RFC 1661 §5.8).
-    pub(crate) fn echo_request(&mut self, id: u8, magic: [u8; 4], data: &[u8], wire: &mut Wire, now: Instant) {
-        self.run(Event::Rxr, Cause::EchoRequest { id, magic, data }, wire, now);
+    pub(crate) fn echo_request(
+        &mut self,
+        id: u8,
+        magic: [u8; 4],
+        data: &[u8],
+        wire: &mut Wire,
+        now: Instant,
+    ) {
+        self.run(
+            Event::Rxr,
+            Cause::EchoRequest { id, magic, data },
+            wire,
+            now,
+        );
     }
 
     /// Handles the codes that all control protocols have: 1 to 7.
-    pub(crate) fn receive(&mut self, packet: Packet<'_>, wire: &mut Wire, now: Instant) -> Option<Signal> {
+    pub(crate) fn receive(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> Option<Signal> {
         match packet.code {
             code::CONFIGURE_REQUEST => self.configure_request(packet, wire, now),
             code::CONFIGURE_ACK => self.configure_ack(packet, wire, now),
-            code::CONFIGURE_NAK | code::CONFIGURE_REJECT => self.configure_nak_or_reject(packet, wire, now),
+            code::CONFIGURE_NAK | code::CONFIGURE_REJECT => {
+                self.configure_nak_or_reject(packet, wire, now)
+            }
             code::TERMINATE_REQUEST => self.run(Event::Rtr, Cause::Packet(packet), wire, now),
             // RFC 1661 §5.5: one that nobody asked for means something too, so its id is not compared.
             code::TERMINATE_ACK => self.run(Event::Rta, Cause::Packet(packet), wire, now),
@@ -228,13 +252,26 @@ impl<O: Options> Negotiation<O> {
         }
     }
 
-    fn configure_request(&mut self, packet: Packet<'_>, wire: &mut Wire, now: Instant) -> Option<Signal> {
-        if matches!(self.automaton.state(), State::Closed | State::Closing | State::Stopping) {
+    fn configure_request(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> Option<Signal> {
+        if matches!(
+            self.automaton.state(),
+            State::Closed | State::Closing | State::Stopping
+        ) {
             return self.run(Event::RcrPlus, Cause::Packet(packet), wire, now);
         }
         if self.is_repeat(packet) {
             self.repeats += 1;
-            wire.send_control(O::PROTOCOL.number(), code::CONFIGURE_ACK, packet.id, [packet.data, &[]]);
+            wire.send_control(
+                O::PROTOCOL.number(),
+                code::CONFIGURE_ACK,
+                packet.id,
+                [packet.data, &[]],
+            );
             return None;
         }
         let options = options(packet.data)?;
@@ -250,7 +287,11 @@ impl<O: Options> Negotiation<O> {
         if refusal.is_final || self.refusals_sent > 2 * MAX_FAILURE {
             return Some(Signal::NotConverged);
         }
-        let cause = Cause::Refusal { code: refusal.code, id: packet.id, options: &refusal.options };
+        let cause = Cause::Refusal {
+            code: refusal.code,
+            id: packet.id,
+            options: &refusal.options,
+        };
         self.run(Event::RcrMinus, cause, wire, now)
     }
 
@@ -261,7 +302,10 @@ impl<O: Options> Negotiation<O> {
     fn is_repeat(&self, packet: Packet<'_>) -> bool {
         self.is_opened()
             && self.repeats < REPEATS_MAX
-            && self.granted.as_ref().is_some_and(|(id, data)| *id == packet.id && data == packet.data)
+            && self
+                .granted
+                .as_ref()
+                .is_some_and(|(id, data)| *id == packet.id && data == packet.data)
     }
 
     /// `None` when every option is granted. RFC 1661 §5.3, §5.4: rejects go first, alone and all at once; Naks follow
@@ -273,21 +317,36 @@ impl<O: Options> Negotiation<O> {
         for option in options {
             match self.options.judge(option) {
                 Verdict::Grant => {}
-                Verdict::Nak(value) | Verdict::Insist(value) if may_nak => put_option(&mut naks, option.kind, &value),
+                Verdict::Nak(value) | Verdict::Insist(value) if may_nak => {
+                    put_option(&mut naks, option.kind, &value)
+                }
                 Verdict::Insist(_) => is_final = true,
                 Verdict::Nak(_) | Verdict::Reject => rejects.extend_from_slice(option.raw),
             }
         }
         if !rejects.is_empty() {
-            Some(Refusal { code: code::CONFIGURE_REJECT, options: rejects, is_final })
+            Some(Refusal {
+                code: code::CONFIGURE_REJECT,
+                options: rejects,
+                is_final,
+            })
         } else if !naks.is_empty() || is_final {
-            Some(Refusal { code: code::CONFIGURE_NAK, options: naks, is_final })
+            Some(Refusal {
+                code: code::CONFIGURE_NAK,
+                options: naks,
+                is_final,
+            })
         } else {
             None
         }
     }
 
-    fn configure_ack(&mut self, packet: Packet<'_>, wire: &mut Wire, now: Instant) -> Option<Signal> {
+    fn configure_ack(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> Option<Signal> {
         // RFC 1661 §5.2: the id must match and the options must be exactly those of the request.
         if !self.is_answer(packet) || packet.data != self.request {
             tracing::debug!(protocol = %O::PROTOCOL, id = packet.id, "configure-ack to nothing");
@@ -298,7 +357,12 @@ impl<O: Options> Negotiation<O> {
         self.run(Event::Rca, Cause::Packet(packet), wire, now)
     }
 
-    fn configure_nak_or_reject(&mut self, packet: Packet<'_>, wire: &mut Wire, now: Instant) -> Option<Signal> {
+    fn configure_nak_or_reject(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> Option<Signal> {
         if !self.is_answer(packet) {
             tracing::debug!(protocol = %O::PROTOCOL, id = packet.id, "configure-nak or -reject to nothing");
             return None;
@@ -314,7 +378,10 @@ impl<O: Options> Negotiation<O> {
         match how {
             None => refused.iter().for_each(|option| self.options.naked(option)),
             Some(how) => {
-                let outcomes: Vec<_> = refused.iter().map(|option| self.options.rejected(option.kind, how)).collect();
+                let outcomes: Vec<_> = refused
+                    .iter()
+                    .map(|option| self.options.rejected(option.kind, how))
+                    .collect();
                 if outcomes.contains(&Rejected::Fatal) {
                     return Some(Signal::NotConverged);
                 }
@@ -339,7 +406,13 @@ impl<O: Options> Negotiation<O> {
         self.is_awaiting_answer && packet.id == self.request_id
     }
 
-    fn run(&mut self, event: Event, cause: Cause<'_>, wire: &mut Wire, now: Instant) -> Option<Signal> {
+    fn run(
+        &mut self,
+        event: Event,
+        cause: Cause<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> Option<Signal> {
         let mut signal = None;
         for action in self.automaton.advance(event) {
             match action {
@@ -349,11 +422,18 @@ impl<O: Options> Negotiation<O> {
                 // The line is up before a session exists, so there is nothing to start; counters are the automaton's.
                 Action::Tls | Action::Irc => {}
                 Action::Zrc => self.automaton.zero_restart_count(wire.restart_at(now)),
-                Action::Scr if self.requests_sent == REQUESTS_MAX => return Some(Signal::NotConverged),
+                Action::Scr if self.requests_sent == REQUESTS_MAX => {
+                    return Some(Signal::NotConverged);
+                }
                 Action::Scr => self.send_request(wire, now),
                 Action::Str => {
                     let id = self.next_id();
-                    wire.send_control(O::PROTOCOL.number(), code::TERMINATE_REQUEST, id, [&[], &[]]);
+                    wire.send_control(
+                        O::PROTOCOL.number(),
+                        code::TERMINATE_REQUEST,
+                        id,
+                        [&[], &[]],
+                    );
                     self.automaton.sent(wire.restart_at(now));
                 }
                 Action::Sca | Action::Scn | Action::Sta | Action::Scj | Action::Ser => {
@@ -378,7 +458,12 @@ impl<O: Options> Negotiation<O> {
             self.sent_at = None;
         }
         self.requests_sent += 1;
-        wire.send_control(O::PROTOCOL.number(), code::CONFIGURE_REQUEST, self.request_id, [&self.request, &[]]);
+        wire.send_control(
+            O::PROTOCOL.number(),
+            code::CONFIGURE_REQUEST,
+            self.request_id,
+            [&self.request, &[]],
+        );
         self.automaton.sent(wire.restart_at(now));
     }
 
@@ -398,9 +483,16 @@ impl<O: Options> Negotiation<O> {
             (Action::Scj, Cause::Packet(packet)) => {
                 // RFC 1661 §5.6: the id is new for each Code-Reject.
                 let id = self.next_id();
-                let [high, low] = u16::try_from(packet.data.len() + HEADER_OCTETS).unwrap_or(u16::MAX).to_be_bytes();
+                let [high, low] = u16::try_from(packet.data.len() + HEADER_OCTETS)
+                    .unwrap_or(u16::MAX)
+                    .to_be_bytes();
                 let copy = &packet.data[..packet.data.len().min(REJECTED_COPY_OCTETS_MAX)];
-                wire.send_control(number, code::CODE_REJECT, id, [&[packet.code, packet.id, high, low], copy]);
+                wire.send_control(
+                    number,
+                    code::CODE_REJECT,
+                    id,
+                    [&[packet.code, packet.id, high, low], copy],
+                );
             }
             (Action::Ser, Cause::EchoRequest { id, magic, data }) => {
                 wire.send_control(number, code::ECHO_REPLY, id, [&magic, data]);
@@ -415,7 +507,11 @@ impl<O: Options> Negotiation<O> {
         self.requests_sent = 0;
         self.naks_received = 0;
         self.refusals_sent = 0;
-        if self.openings > OPENINGS_MAX { Signal::NotConverged } else { Signal::Up }
+        if self.openings > OPENINGS_MAX {
+            Signal::NotConverged
+        } else {
+            Signal::Up
+        }
     }
 }
 

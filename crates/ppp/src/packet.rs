@@ -40,7 +40,9 @@ pub(crate) struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// `None` when the length does not fit: RFC 1661 §5 has such packets discarded without a word.
     pub(crate) fn parse(information: &'a [u8]) -> Option<Packet<'a>> {
-        let [code, id, high, low, ..] = *information else { return None };
+        let [code, id, high, low, ..] = *information else {
+            return None;
+        };
         let length = usize::from(u16::from_be_bytes([high, low]));
         let data = information.get(HEADER_OCTETS..length)?;
         Some(Packet { code, id, data })
@@ -61,7 +63,11 @@ pub(crate) fn options(mut data: &[u8]) -> Option<Vec<ConfigureOption<'_>>> {
     let mut options = Vec::new();
     while let [kind, length, ..] = *data {
         let (raw, rest) = data.split_at_checked(usize::from(length))?;
-        options.push(ConfigureOption { kind, data: raw.get(2..)?, raw });
+        options.push(ConfigureOption {
+            kind,
+            data: raw.get(2..)?,
+            raw,
+        });
         if options.len() > OPTIONS_MAX {
             return None;
         }
@@ -84,7 +90,14 @@ mod tests {
     #[test]
     fn padding_is_cut_off_and_a_length_beyond_the_frame_is_refused() {
         let packet = Packet::parse(&[1, 9, 0, 5, 0xaa, 0, 0]).unwrap();
-        assert_eq!(packet, Packet { code: 1, id: 9, data: &[0xaa] });
+        assert_eq!(
+            packet,
+            Packet {
+                code: 1,
+                id: 9,
+                data: &[0xaa]
+            }
+        );
         for bad in [&[1, 9, 0, 6, 0xaa][..], &[1, 9, 0, 3], &[1, 9, 0], &[]] {
             assert_eq!(Packet::parse(bad), None, "{bad:?}");
         }

@@ -56,7 +56,15 @@ pub(crate) struct Prediction {
 impl Prediction {
     pub(crate) fn new(expected: Agreement) -> Prediction {
         let (held, sent) = (Vec::new(), Vec::new());
-        Prediction { expected, held, held_octets: 0, sent, sent_octets: 0, has_heard: false, has_failed: false }
+        Prediction {
+            expected,
+            held,
+            held_octets: 0,
+            sent,
+            sent_octets: 0,
+            has_heard: false,
+            has_failed: false,
+        }
     }
 
     /// Whether the peer still does what is expected of it.
@@ -74,7 +82,10 @@ impl Prediction {
         let has_room = self.held_octets + information.len() <= HELD_OCTETS_MAX;
         if has_room {
             self.held_octets += information.len();
-            self.held.push(Early { protocol, information: information.to_vec() });
+            self.held.push(Early {
+                protocol,
+                information: information.to_vec(),
+            });
         }
         has_room
     }
@@ -112,6 +123,10 @@ impl Prediction {
         let has_dropped = self.has_failed;
         self.has_failed |= !is_same;
         let sent = std::mem::take(&mut self.sent);
-        if has_dropped && is_same { sent } else { Vec::new() }
+        if has_dropped && is_same {
+            sent
+        } else {
+            Vec::new()
+        }
     }
 }

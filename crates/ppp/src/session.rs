@@ -46,7 +46,10 @@ impl Session {
     /// source): who knows it knows the Challenge, and can have recorded the Response to it (RFC 1994 §2.3). What is
     /// seen on the line does not give it away.
     pub fn new(config: Config, seed: u64, now: Instant) -> Session {
-        Session { decoder: Decoder::new(), link: Link::new(config, seed, now) }
+        Session {
+            decoder: Decoder::new(),
+            link: Link::new(config, seed, now),
+        }
     }
 
     /// Takes one input. After [`Event::Closed`](crate::Event::Closed) it does nothing.
@@ -67,7 +70,10 @@ impl Session {
 
     /// Counters since the call began.
     pub fn statistics(&self) -> Statistics {
-        Statistics { received: self.decoder.statistics(), ..self.link.statistics() }
+        Statistics {
+            received: self.decoder.statistics(),
+            ..self.link.statistics()
+        }
     }
 
     /// Who the peer is, when it has been asked and has proved it. `None` before, and when nothing is demanded.
@@ -95,7 +101,9 @@ impl Session {
         while self.link.phase() != Phase::Dead {
             // Each frame may change what the next one means.
             self.decoder.set_accm(self.link.receive_accm());
-            let Some((frame, lost)) = self.decoder.next_frame_and_losses(&mut octets) else { return };
+            let Some((frame, lost)) = self.decoder.next_frame_and_losses(&mut octets) else {
+                return;
+            };
             self.link.frames_lost(lost);
             self.link.receive(frame, now);
         }

@@ -63,7 +63,11 @@ impl Headers {
         }
         let mut octets = FewOctets::EMPTY;
         octets.extend(packet.get(..ip + tcp)?);
-        Some(Headers { octets, ip, packet: length })
+        Some(Headers {
+            octets,
+            ip,
+            packet: length,
+        })
     }
 
     /// Octets of data in that packet.
@@ -120,7 +124,10 @@ fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
 
 /// RFC 1071 over an IPv4 header: zero when its checksum is right.
 fn ip_checksum(header: &[u8]) -> u16 {
-    let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let sum: u32 = header
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+        .sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     let [_, _, high, low] = (sum + (sum >> 16)).to_be_bytes();
     !u16::from_be_bytes([high, low])
@@ -191,7 +198,8 @@ mod tests {
         fn packet(&mut self, step: &Step) -> Vec<u8> {
             let at = usize::from(step.connection);
             self.id = self.id.wrapping_add(step.id);
-            self.acknowledgement[at] = self.acknowledgement[at].wrapping_add(u32::from(step.acknowledged));
+            self.acknowledgement[at] =
+                self.acknowledgement[at].wrapping_add(u32::from(step.acknowledged));
             self.window[at] = self.window[at].wrapping_add_signed(step.window);
             let packet = segment(
                 (step.connection, self.sequence[at], self.acknowledgement[at]),
@@ -200,7 +208,8 @@ mod tests {
                 &vec![step.connection ^ 0x55; step.data],
             );
             if !step.repeats {
-                self.sequence[at] = self.sequence[at].wrapping_add(u32::try_from(step.data).unwrap());
+                self.sequence[at] =
+                    self.sequence[at].wrapping_add(u32::try_from(step.data).unwrap());
             }
             packet
         }
@@ -251,10 +260,17 @@ mod tests {
         }
     }
 
-    fn expand(decompressor: &mut Decompressor, (protocol, octets): &(u16, Vec<u8>)) -> Option<Vec<u8>> {
+    fn expand(
+        decompressor: &mut Decompressor,
+        (protocol, octets): &(u16, Vec<u8>),
+    ) -> Option<Vec<u8>> {
         match *protocol {
-            VJ_COMPRESSED => decompressor.compressed(octets).map(|(head, data)| [head, data].concat()),
-            VJ_UNCOMPRESSED => decompressor.uncompressed(octets).map(|(head, data)| [head, data].concat()),
+            VJ_COMPRESSED => decompressor
+                .compressed(octets)
+                .map(|(head, data)| [head, data].concat()),
+            VJ_UNCOMPRESSED => decompressor
+                .uncompressed(octets)
+                .map(|(head, data)| [head, data].concat()),
             _ => Some(octets.clone()),
         }
     }
@@ -276,12 +292,33 @@ mod tests {
             tos: 0,
         };
         let (protocol, first) = compress(&mut compressor, &sender.packet(&plain));
-        assert_eq!((protocol, first.len(), first[9]), (VJ_UNCOMPRESSED, 552, 15));
+        assert_eq!(
+            (protocol, first.len(), first[9]),
+            (VJ_UNCOMPRESSED, 552, 15)
+        );
         let (protocol, second) = compress(&mut compressor, &sender.packet(&plain));
-        assert_eq!((protocol, second.len(), second[0]), (VJ_COMPRESSED, 512 + 3, change::ONE_WAY));
-        compress(&mut compressor, &sender.packet(&Step { data: 0, ..plain.clone() }));
-        let acknowledgement = Step { data: 0, acknowledged: 200, ..plain };
-        assert_eq!(compress(&mut compressor, &sender.packet(&acknowledgement)).1.len(), 4);
+        assert_eq!(
+            (protocol, second.len(), second[0]),
+            (VJ_COMPRESSED, 512 + 3, change::ONE_WAY)
+        );
+        compress(
+            &mut compressor,
+            &sender.packet(&Step {
+                data: 0,
+                ..plain.clone()
+            }),
+        );
+        let acknowledgement = Step {
+            data: 0,
+            acknowledged: 200,
+            ..plain
+        };
+        assert_eq!(
+            compress(&mut compressor, &sender.packet(&acknowledgement))
+                .1
+                .len(),
+            4
+        );
     }
 
     #[test]
@@ -318,7 +355,11 @@ mod tests {
         ];
         let mut compressor = Compressor::new(16, true);
         for other in others {
-            assert_eq!(compress(&mut compressor, &other), (IPV4, other.clone()), "{other:02x?}");
+            assert_eq!(
+                compress(&mut compressor, &other),
+                (IPV4, other.clone()),
+                "{other:02x?}"
+            );
         }
         assert_eq!(compress(&mut compressor, &plain).0, VJ_UNCOMPRESSED);
     }
@@ -368,22 +409,41 @@ mod tests {
             &[8, 1, 2, 0, 1],
             &[2, 1, 2],
         ] {
-            let (mut compressor, mut decompressor) = (Compressor::new(16, true), Decompressor::new(16));
+            let (mut compressor, mut decompressor) =
+                (Compressor::new(16, true), Decompressor::new(16));
             let sent = compress(&mut compressor, &first);
             assert_eq!(expand(&mut decompressor, &sent), Some(first.clone()));
             assert!(decompressor.compressed(nonsense).is_none(), "{nonsense:?}");
-            let next = compress(&mut compressor, &segment((0, 2, 1), (1000, 2, ACK, 0), (0, 0), b"x"));
-            assert_eq!((next.0, expand(&mut decompressor, &next)), (VJ_COMPRESSED, None), "{nonsense:?}");
+            let next = compress(
+                &mut compressor,
+                &segment((0, 2, 1), (1000, 2, ACK, 0), (0, 0), b"x"),
+            );
+            assert_eq!(
+                (next.0, expand(&mut decompressor, &next)),
+                (VJ_COMPRESSED, None),
+                "{nonsense:?}"
+            );
         }
     }
 
     #[test]
     fn an_uncompressed_packet_that_makes_no_sense_is_tossed() {
-        let good = compress(&mut Compressor::new(16, true), &segment((0, 1, 1), (1000, 1, ACK, 0), (0, 0), b"x")).1;
+        let good = compress(
+            &mut Compressor::new(16, true),
+            &segment((0, 1, 1), (1000, 1, ACK, 0), (0, 0), b"x"),
+        )
+        .1;
         let mut decompressor = Decompressor::new(16);
-        for (at, octet) in
-            [(9, 16), (0, 0x65), (0, 0x44), (32, 0x40), (32, 0xf0), (3, 200), (3, 39), (10, good[10] ^ 1)]
-        {
+        for (at, octet) in [
+            (9, 16),
+            (0, 0x65),
+            (0, 0x44),
+            (32, 0x40),
+            (32, 0xf0),
+            (3, 200),
+            (3, 39),
+            (10, good[10] ^ 1),
+        ] {
             let mut bad = good.clone();
             bad[at] = octet;
             assert_eq!(decompressor.uncompressed(&bad), None, "{at}");
@@ -395,7 +455,13 @@ mod tests {
     #[test]
     fn a_packet_rebuilt_beyond_1500_octets_is_tossed() {
         let (mut compressor, mut decompressor) = (Compressor::new(1, true), Decompressor::new(1));
-        expand(&mut decompressor, &compress(&mut compressor, &segment((0, 1, 1), (9, 1, ACK, 0), (0, 0), b"x")));
+        expand(
+            &mut decompressor,
+            &compress(
+                &mut compressor,
+                &segment((0, 1, 1), (9, 1, ACK, 0), (0, 0), b"x"),
+            ),
+        );
         let with = |data: usize| [&[change::ONE_WAY, 0, 0][..], &vec![7; data]].concat();
         assert!(decompressor.compressed(&with(1460)).is_some());
         assert!(decompressor.compressed(&with(1461)).is_none());

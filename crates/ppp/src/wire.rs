@@ -21,15 +21,25 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(line: LineProfile) -> Wire {
-        Wire { encoder: Encoder::new(), line, round_trip: None, pending: BytesMut::new() }
+        Wire {
+            encoder: Encoder::new(),
+            line,
+            round_trip: None,
+            pending: BytesMut::new(),
+        }
     }
 
     /// Sends a packet of a control protocol. Its data comes in two parts; either may be empty.
     pub(crate) fn send_control(&mut self, protocol: u16, code: u8, id: u8, data: [&[u8]; 2]) {
         let octets = HEADER_OCTETS + data[0].len() + data[1].len();
-        let [high, low] =
-            u16::try_from(octets).expect("an answer is no longer than the frame it answers").to_be_bytes();
-        self.encoder.encode(&mut self.pending, protocol, &[&[code, id, high, low], data[0], data[1]]);
+        let [high, low] = u16::try_from(octets)
+            .expect("an answer is no longer than the frame it answers")
+            .to_be_bytes();
+        self.encoder.encode(
+            &mut self.pending,
+            protocol,
+            &[&[code, id, high, low], data[0], data[1]],
+        );
     }
 
     /// Sends a packet of a network protocol, in parts.
@@ -49,12 +59,19 @@ impl Wire {
     }
 
     fn restart_after(&self) -> Duration {
-        self.round_trip.map_or_else(|| self.line.restart_timer(2 * self.pending.len()), restart_after_round_trips_of)
+        self.round_trip.map_or_else(
+            || self.line.restart_timer(2 * self.pending.len()),
+            restart_after_round_trips_of,
+        )
     }
 
     /// What is to be written, if anything is.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
-        if self.pending.is_empty() { None } else { Some(self.pending.split().freeze()) }
+        if self.pending.is_empty() {
+            None
+        } else {
+            Some(self.pending.split().freeze())
+        }
     }
 
     /// The line is gone.

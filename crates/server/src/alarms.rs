@@ -121,12 +121,21 @@ impl Alarms {
 
     /// Raises an alarm; nothing happens if it stands.
     pub async fn raise(&self, kind: AlarmKind, subject: impl ToString, detail: impl ToString) {
-        self.send(Input::Raise { kind, subject: subject.to_string(), detail: short(detail.to_string()) }).await;
+        self.send(Input::Raise {
+            kind,
+            subject: subject.to_string(),
+            detail: short(detail.to_string()),
+        })
+        .await;
     }
 
     /// Clears an alarm; nothing happens if it does not stand.
     pub async fn clear(&self, kind: AlarmKind, subject: impl ToString) {
-        self.send(Input::Clear { kind, subject: subject.to_string() }).await;
+        self.send(Input::Clear {
+            kind,
+            subject: subject.to_string(),
+        })
+        .await;
     }
 
     /// Clears all alarms of a kind but those about these: nothing else of the kind is there any more.
@@ -146,12 +155,14 @@ impl Alarms {
         for kind in about_it {
             self.clear(kind, name).await;
         }
-        self.clear(AlarmKind::Budget, Account::Terminal(name.clone())).await;
+        self.clear(AlarmKind::Budget, Account::Terminal(name.clone()))
+            .await;
     }
 
     /// A provider was removed: no alarm is about it any more.
     pub(crate) async fn forget_provider(&self, name: &Name) {
-        self.clear(AlarmKind::Budget, Account::Provider(name.clone())).await;
+        self.clear(AlarmKind::Budget, Account::Provider(name.clone()))
+            .await;
     }
 
     /// The alarms that stand, the oldest first.
@@ -174,7 +185,10 @@ fn now() -> Timestamp {
 
 fn short(mut text: String) -> String {
     if text.len() > DETAIL_OCTETS_MAX {
-        let end = (0..=DETAIL_OCTETS_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        let end = (0..=DETAIL_OCTETS_MAX)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or_default();
         text.truncate(end);
     }
     text
@@ -203,7 +217,17 @@ impl Room {
     ) -> Result<Self, StoreError> {
         let board = Board::new(store.standing_alarms().await?);
         let disk_full = store.counts().disk_full;
-        Ok(Self { store, channels, telling, metrics, board, unsaved: Vec::new(), looks: 0, disk_full, quiet_looks: 0 })
+        Ok(Self {
+            store,
+            channels,
+            telling,
+            metrics,
+            board,
+            unsaved: Vec::new(),
+            looks: 0,
+            disk_full,
+            quiet_looks: 0,
+        })
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Input>, shutdown: CancellationToken) {
@@ -229,10 +253,20 @@ impl Room {
         for input in inputs.drain(..) {
             let now = now();
             match input {
-                Input::Raise { kind, subject, detail } => changes.extend(self.board.raise(kind, subject, detail, now)),
-                Input::Clear { kind, subject } => changes.extend(self.board.clear(kind, &subject, now)),
+                Input::Raise {
+                    kind,
+                    subject,
+                    detail,
+                } => changes.extend(self.board.raise(kind, subject, detail, now)),
+                Input::Clear { kind, subject } => {
+                    changes.extend(self.board.clear(kind, &subject, now))
+                }
                 Input::Keep { kind, subjects } => {
-                    changes.extend(self.board.clear_all(kind, |alarm| !subjects.contains(&alarm.subject), now));
+                    changes.extend(self.board.clear_all(
+                        kind,
+                        |alarm| !subjects.contains(&alarm.subject),
+                        now,
+                    ));
                 }
                 Input::Standing(answer) => {
                     let _ = answer.send(self.board.standing()); // who asked may have gone
@@ -259,7 +293,10 @@ impl Room {
         let mut changes: Vec<_> = match detail {
             Some(detail) => {
                 self.quiet_looks = 0;
-                self.board.raise(kind, subject, short(detail), now).into_iter().collect()
+                self.board
+                    .raise(kind, subject, short(detail), now)
+                    .into_iter()
+                    .collect()
             }
             None if self.quiet_looks < LOOKS_A_MINUTE => {
                 self.quiet_looks += 1;
@@ -270,7 +307,8 @@ impl Room {
         if self.looks.is_multiple_of(LOOKS_A_MINUTE) {
             changes.extend(self.look_at_quotas(now).await);
             let today = Zoned::now().date();
-            let is_over = |alarm: &Alarm| alarm.raised_at.to_zoned(TimeZone::system()).date() != today;
+            let is_over =
+                |alarm: &Alarm| alarm.raised_at.to_zoned(TimeZone::system()).date() != today;
             changes.extend(self.board.clear_all(AlarmKind::Budget, is_over, now));
         }
         self.looks = self.looks.wrapping_add(1);
@@ -285,7 +323,11 @@ impl Room {
         match self.store.near_quotas().await {
             Ok(near) => {
                 let near: BTreeSet<_> = near.iter().map(|near| near.subject()).collect();
-                self.board.clear_all(AlarmKind::Quota, |alarm| !near.contains(&alarm.subject), now)
+                self.board.clear_all(
+                    AlarmKind::Quota,
+                    |alarm| !near.contains(&alarm.subject),
+                    now,
+                )
             }
             Err(error) => {
                 tracing::error!(%error, "cannot read what waits");
@@ -296,7 +338,18 @@ impl Room {
 
     /// Logs what changed, keeps it, and has it told.
     async fn tell(&mut self, changes: Vec<Change>) {
-        for Change { alarm: Alarm { kind, subject, detail, cleared_at, .. }, .. } in &changes {
+        for Change {
+            alarm:
+                Alarm {
+                    kind,
+                    subject,
+                    detail,
+                    cleared_at,
+                    ..
+                },
+            ..
+        } in &changes
+        {
             match cleared_at {
                 None => {
                     tracing::error!(%kind, subject, detail, "alarm raised");
@@ -308,7 +361,12 @@ impl Room {
         if changes.is_empty() && (self.unsaved.is_empty() || self.board.has(AlarmKind::Store)) {
             return;
         }
-        let all: Vec<_> = self.unsaved.iter().cloned().chain(changes.clone()).collect();
+        let all: Vec<_> = self
+            .unsaved
+            .iter()
+            .cloned()
+            .chain(changes.clone())
+            .collect();
         match self.store.keep_alarms(all, self.channels).await {
             Ok(()) => {
                 self.unsaved.clear();
@@ -320,7 +378,10 @@ impl Room {
                 }
                 for change in changes {
                     self.telling.tell_from_memory(&change);
-                    self.unsaved.push(Change { is_told: true, ..change });
+                    self.unsaved.push(Change {
+                        is_told: true,
+                        ..change
+                    });
                 }
                 let too_many = self.unsaved.len().saturating_sub(UNSAVED_MAX);
                 self.unsaved.drain(..too_many);
@@ -339,11 +400,20 @@ pub(crate) struct Notice {
 impl Notice {
     /// The same however often it is told.
     pub(crate) fn id(&self) -> String {
-        let Alarm { kind, subject, raised_at, .. } = &self.alarm;
+        let Alarm {
+            kind,
+            subject,
+            raised_at,
+            ..
+        } = &self.alarm;
         // A subject may be anything; a digest of it fits into a header.
         let subject = delivery::Digest::of(subject.as_bytes()).to_string();
         let subject = subject.get(..16).unwrap_or_default();
-        format!("alarm_{}_{kind}_{subject}_{}", self.event.as_str(), raised_at.as_millisecond())
+        format!(
+            "alarm_{}_{kind}_{subject}_{}",
+            self.event.as_str(),
+            raised_at.as_millisecond()
+        )
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {

@@ -84,13 +84,21 @@ async fn send_all(store: &Store, config: &BounceConfig, metrics: &Metrics) {
     let mut failures = 0_u32;
     loop {
         let pause = match send_due(store, config, metrics, Timestamp::now()).await {
-            Ok(Round { is_reached: false, .. }) => {
+            Ok(Round {
+                is_reached: false, ..
+            }) => {
                 failures = failures.saturating_add(1);
-                REST_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(REST_MAX)
+                REST_FIRST
+                    .saturating_mul(1 << (failures - 1).min(16))
+                    .min(REST_MAX)
             }
             Ok(Round { is_last, .. }) => {
                 failures = 0;
-                if is_last { LOOK_INTERVAL } else { Duration::ZERO }
+                if is_last {
+                    LOOK_INTERVAL
+                } else {
+                    Duration::ZERO
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "notifications cannot be read");
@@ -124,7 +132,9 @@ async fn say_whether_late(oldest: Option<Timestamp>, now: Timestamp, relay: &str
         alarms.raise(AlarmKind::BouncesLate, relay, detail).await;
     }
     let late = is_older(IN_TIME_AFTER).then(|| relay.to_owned());
-    alarms.keep(AlarmKind::BouncesLate, late.into_iter().collect()).await;
+    alarms
+        .keep(AlarmKind::BouncesLate, late.into_iter().collect())
+        .await;
 }
 
 /// What came of trying what was due.
@@ -154,7 +164,12 @@ async fn send_due(
             let (store, config, metrics) = (store.clone(), config.clone(), metrics.clone());
             tries.spawn(async move { try_once(&store, &config, &metrics, bounce, now).await });
         }
-        let Some(tried) = tries.join_next().await else { return Ok(Round { is_reached, is_last }) };
+        let Some(tried) = tries.join_next().await else {
+            return Ok(Round {
+                is_reached,
+                is_last,
+            });
+        };
         is_reached &= tried.map_err(|_| StoreError::Stopped)??;
     }
 }
@@ -174,9 +189,17 @@ async fn try_once(
     };
     let mail = notice::write(&bounce, config, &header, now);
     let sent = timeout(TIME_MAX, send(config, &bounce, mail.as_bytes())).await;
-    let sent = sent.unwrap_or_else(|_| Err(SendMailError::Connect(std::io::ErrorKind::TimedOut.into())));
+    let sent =
+        sent.unwrap_or_else(|_| Err(SendMailError::Connect(std::io::ErrorKind::TimedOut.into())));
     let is_reached = !matches!(sent, Err(SendMailError::Connect(_)));
-    let Bounce { id, failed, since, message, sender, .. } = bounce;
+    let Bounce {
+        id,
+        failed,
+        since,
+        message,
+        sender,
+        ..
+    } = bounce;
     match sent {
         Ok(()) => {
             metrics.bounce("sent");
@@ -191,16 +214,25 @@ async fn try_once(
         Err(error) => {
             metrics.bounce("failed");
             tracing::warn!(message_id = %message, error = %with_causes(&error), "notification not sent");
-            let pause = FIRST_PAUSE.saturating_mul(1 << failed.min(20)).min(LONGEST_PAUSE);
-            store.bounce_failed(id, now.checked_add(pause).unwrap_or(Timestamp::MAX)).await?;
+            let pause = FIRST_PAUSE
+                .saturating_mul(1 << failed.min(20))
+                .min(LONGEST_PAUSE);
+            store
+                .bounce_failed(id, now.checked_add(pause).unwrap_or(Timestamp::MAX))
+                .await?;
         }
     }
     Ok(is_reached)
 }
 
 async fn send(config: &BounceConfig, bounce: &Bounce, mail: &[u8]) -> Result<(), SendMailError> {
-    let addresses: Vec<SocketAddr> = lookup_host(&config.relay).await.map_err(SendMailError::Connect)?.collect();
-    let stream = TcpStream::connect(&*addresses).await.map_err(SendMailError::Connect)?;
+    let addresses: Vec<SocketAddr> = lookup_host(&config.relay)
+        .await
+        .map_err(SendMailError::Connect)?
+        .collect();
+    let stream = TcpStream::connect(&*addresses)
+        .await
+        .map_err(SendMailError::Connect)?;
     send_mail(stream, &config.hostname, None, &[&bounce.sender], mail).await
 }
 

@@ -30,13 +30,29 @@ impl Descriptors {
     /// Raises the limit to what the process may have, and counts what is free beside this many lines.
     pub(crate) fn of_process(lines: usize) -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let is_raised = current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+        let is_raised = current != maximum
+            && setrlimit(
+                Resource::Nofile,
+                Rlimit {
+                    current: maximum,
+                    maximum,
+                },
+            )
+            .is_ok();
         let limit = if is_raised { maximum } else { current };
-        let limit = limit.map_or(USED_MAX, |limit| usize::try_from(limit).unwrap_or(USED_MAX)).min(USED_MAX);
+        let limit = limit
+            .map_or(USED_MAX, |limit| usize::try_from(limit).unwrap_or(USED_MAX))
+            .min(USED_MAX);
         let open = fs::read_dir("/proc/self/fd").map_or(OPEN_USUALLY, Iterator::count);
-        let found = Self { free: limit.saturating_sub(open + lines * OF_A_LINE) };
+        let found = Self {
+            free: limit.saturating_sub(open + lines * OF_A_LINE),
+        };
         if found.outside() < 64 {
-            tracing::warn!(limit, connections = found.outside(), "few file descriptors: raise the limit (ulimit -n)");
+            tracing::warn!(
+                limit,
+                connections = found.outside(),
+                "few file descriptors: raise the limit (ulimit -n)"
+            );
         }
         found
     }

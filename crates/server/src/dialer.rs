@@ -33,7 +33,14 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     pub(crate) fn new(store: Store, dialup: DialUp, alarms: Alarms, metrics: Metrics) -> Self {
-        Self { store, dialup, alarms, metrics, unproved: Unproved::default(), told: BTreeSet::new() }
+        Self {
+            store,
+            dialup,
+            alarms,
+            metrics,
+            unproved: Unproved::default(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// Hands an event over, and does what is wanted then, until nothing more is; gives the wake-up.
@@ -51,7 +58,11 @@ impl Dialer {
                 }
                 Action::Store(job) => self.perform(job).await,
                 Action::Dial(order) => self.dial(*order),
-                Action::NotPlaced { terminal, line, why } => {
+                Action::NotPlaced {
+                    terminal,
+                    line,
+                    why,
+                } => {
                     tracing::error!(%terminal, %line, error = %why, "call not placed");
                     None
                 }
@@ -67,7 +78,11 @@ impl Dialer {
                     self.unproved(terminal, &why).await;
                     None
                 }
-                Action::Raise { kind, subject, detail } => {
+                Action::Raise {
+                    kind,
+                    subject,
+                    detail,
+                } => {
                     self.alarms.raise(kind, subject, detail).await;
                     None
                 }
@@ -99,14 +114,24 @@ impl Dialer {
             _ => {}
         }
         let reserved = match &job {
-            Job::Begin(beginning) => beginning.reservation.as_ref().map(|reservation| reservation.amount),
+            Job::Begin(beginning) => beginning
+                .reservation
+                .as_ref()
+                .map(|reservation| reservation.amount),
             _ => None,
         };
         let event = jobs::perform(&self.store, job).await;
         match &event {
-            Some(Event::Begun(_)) => reserved.into_iter().for_each(|amount| self.metrics.reserved(amount)),
-            Some(Event::Looked { terminal, found: Some(found) }) if self.told.remove(terminal) => {
-                let Terminal { name, connection, .. } = &found.terminal;
+            Some(Event::Begun(_)) => reserved
+                .into_iter()
+                .for_each(|amount| self.metrics.reserved(amount)),
+            Some(Event::Looked {
+                terminal,
+                found: Some(found),
+            }) if self.told.remove(terminal) => {
+                let Terminal {
+                    name, connection, ..
+                } = &found.terminal;
                 tracing::info!(terminal = %name, state = connection.as_str(), "connection state checked");
             }
             _ => {}
@@ -115,12 +140,27 @@ impl Dialer {
     }
 
     fn dial(&self, order: Order) -> Option<Event> {
-        let Order { terminal, line, number, record, allowance } = order;
+        let Order {
+            terminal,
+            line,
+            number,
+            record,
+            allowance,
+        } = order;
         let (id, kept) = (terminal.id, record.clone());
         tracing::info!(call = %record.id, %line, terminal = %terminal.name, number = ?terminal.number, "calling");
-        let order = DialOrder { terminal, number, timeout: DIAL_TIMEOUT, record, allowance };
+        let order = DialOrder {
+            terminal,
+            number,
+            timeout: DIAL_TIMEOUT,
+            record,
+            allowance,
+        };
         let is_taken = self.dialup.dial(&line, order);
-        (!is_taken).then(|| Event::NotTaken { terminal: id, record: Box::new(kept) })
+        (!is_taken).then(|| Event::NotTaken {
+            terminal: id,
+            record: Box::new(kept),
+        })
     }
 
     /// Something spoke for a terminal and did not prove to be it.
@@ -130,9 +170,12 @@ impl Dialer {
             return;
         }
         if let Ok(Some(terminal)) = self.store.terminal(id).await {
-            let detail =
-                format!("three sessions in an hour failed the proof, the last: {why}. Nothing was sent on them");
-            self.alarms.raise(AlarmKind::UnprovedCallers, &terminal.name, detail).await;
+            let detail = format!(
+                "three sessions in an hour failed the proof, the last: {why}. Nothing was sent on them"
+            );
+            self.alarms
+                .raise(AlarmKind::UnprovedCallers, &terminal.name, detail)
+                .await;
         }
     }
 
@@ -140,12 +183,17 @@ impl Dialer {
     pub(crate) async fn proved(&mut self, id: TerminalId) {
         self.unproved.proved(&id);
         if let Ok(Some(found)) = self.store.terminal(id).await {
-            self.alarms.clear(AlarmKind::UnprovedCallers, &found.name).await;
+            self.alarms
+                .clear(AlarmKind::UnprovedCallers, &found.name)
+                .await;
         }
     }
 }
 
 /// Now, by both clocks.
 pub(crate) fn moment() -> Moment {
-    Moment { at: Instant::now(), wall: Timestamp::now() }
+    Moment {
+        at: Instant::now(),
+        wall: Timestamp::now(),
+    }
 }

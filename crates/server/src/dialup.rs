@@ -175,7 +175,13 @@ pub enum LineState {
 
 impl LineState {
     /// All there are.
-    pub const ALL: [Self; 5] = [Self::Initialising, Self::Idle, Self::Calling, Self::InACall, Self::OutOfOrder];
+    pub const ALL: [Self; 5] = [
+        Self::Initialising,
+        Self::Idle,
+        Self::Calling,
+        Self::InACall,
+        Self::OutOfOrder,
+    ];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
@@ -271,7 +277,14 @@ impl Shared {
         reports: mpsc::Sender<Report>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Rooms { store, keys, submissions, intake, alarms, metrics } = rooms;
+        let Rooms {
+            store,
+            keys,
+            submissions,
+            intake,
+            alarms,
+            metrics,
+        } = rooms;
         Arc::new(Self {
             store,
             keys,
@@ -296,13 +309,18 @@ impl Shared {
     /// There is this line, at this place.
     fn know(&self, line: &Name, place: String) {
         let entry = LineEntry::new(line, place);
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone(), entry);
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(line.clone(), entry);
     }
 }
 
 impl fmt::Debug for DialUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DialUp").field("lines", &self.lines.keys()).finish_non_exhaustive()
+        f.debug_struct("DialUp")
+            .field("lines", &self.lines.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -327,7 +345,10 @@ impl DialUp {
             shared.know(&name, line.place());
             handles.insert(name, Line::Remote(line));
         }
-        Self { lines: Arc::new(handles), shared }
+        Self {
+            lines: Arc::new(handles),
+            shared,
+        }
     }
 
     /// Takes sessions of terminals that come over their own Internet access, until the server stops: so many at once.
@@ -348,10 +369,26 @@ impl DialUp {
             Some(Line::Remote(line)) => return line.dial(order),
             None => return false,
         };
-        let DialOrder { terminal, number, timeout, record, allowance } = order;
+        let DialOrder {
+            terminal,
+            number,
+            timeout,
+            record,
+            allowance,
+        } = order;
         let call = record.id;
-        let attempt = Attempt { terminal: Some(terminal.id), record, began: tokio::time::Instant::now() };
-        let order = Order { attempt, peer: Peer::Terminal(terminal), number, timeout, allowance };
+        let attempt = Attempt {
+            terminal: Some(terminal.id),
+            record,
+            began: tokio::time::Instant::now(),
+        };
+        let order = Order {
+            attempt,
+            peer: Peer::Terminal(terminal),
+            number,
+            timeout,
+            allowance,
+        };
         self.shared.open_calls.hang_up(call);
         let is_taken = orders.try_send(order).is_ok();
         if !is_taken {
@@ -368,7 +405,11 @@ impl DialUp {
     /// Has a connected terminal brought what is due. Nothing happens if its connection has just ended: its end is
     /// reported, and what waits is due again.
     pub fn deliver(&self, terminal: TerminalId) {
-        let connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let connected = self
+            .shared
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = connected.get(&terminal) {
             connection.due.notify_one();
         }
@@ -376,7 +417,11 @@ impl DialUp {
 
     /// Has these messages for a terminal delivered after all others, from its next call on.
     pub fn set_suspects(&self, terminal: TerminalId, messages: Vec<MessageId>) {
-        let mut suspects = self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut suspects = self
+            .shared
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if messages.is_empty() {
             suspects.remove(&terminal);
         } else {
@@ -386,23 +431,41 @@ impl DialUp {
 
     /// What this terminal may prove itself with is another now: those who could not be it before may be it.
     pub fn forget_strangers(&self, terminal: TerminalId) {
-        self.shared.strangers().forget(|who| matches!(who, Stranger::Network(_, named) if *named == terminal));
+        self.shared
+            .strangers()
+            .forget(|who| matches!(who, Stranger::Network(_, named) if *named == terminal));
     }
 
     /// How many terminals are connected.
     pub fn connected_count(&self) -> usize {
-        self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.shared
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// What every line is doing, by name.
     pub fn status(&self) -> Vec<LineEntry> {
-        self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 }
 
 impl LineEntry {
     fn new(name: &Name, port: String) -> Self {
-        Self { name: name.to_string(), port, state: LineState::Initialising, fault: None, rings_refused: 0 }
+        Self {
+            name: name.to_string(),
+            port,
+            state: LineState::Initialising,
+            fault: None,
+            rings_refused: 0,
+        }
     }
 }
 
@@ -415,7 +478,12 @@ struct Connection {
 
 impl Shared {
     fn note(&self, line: &Name, change: impl FnOnce(&mut LineEntry)) {
-        if let Some(entry) = self.status.lock().unwrap_or_else(PoisonError::into_inner).get_mut(line) {
+        if let Some(entry) = self
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(line)
+        {
             change(entry);
         }
     }
@@ -428,14 +496,24 @@ impl Shared {
     }
 
     fn strangers(&self) -> MutexGuard<'_, Unproved<Stranger>> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rate that decides how large records are in a session with a terminal: after one that broke they are smaller, for
     /// with the next break one is lost again.
     fn careful_rate(&self, terminal: TerminalId, rate_bps: u32) -> u32 {
-        let has_broken = self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&terminal);
-        if has_broken { rate_bps.min(CAREFUL_RATE_BPS) } else { rate_bps }
+        let has_broken = self
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&terminal);
+        if has_broken {
+            rate_bps.min(CAREFUL_RATE_BPS)
+        } else {
+            rate_bps
+        }
     }
 
     fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
@@ -445,7 +523,10 @@ impl Shared {
 
     /// What is known of a terminal, for its session to note more.
     fn takes_zstd(&self, terminal: TerminalId) -> Arc<AtomicBool> {
-        let mut known = self.takes_zstd.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .takes_zstd
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if known.len() >= AGREEMENTS_MAX && !known.contains_key(&terminal) {
             return Arc::default();
         }
@@ -454,16 +535,29 @@ impl Shared {
 
     /// What to expect of a terminal's link, if it is to have this address.
     fn expected(&self, terminal: TerminalId, address: Ipv4Addr) -> Option<Expected> {
-        let agreements = self.agreements.lock().unwrap_or_else(PoisonError::into_inner);
-        let agreement = agreements.get(&terminal).filter(|agreement| agreement.peer == Some(address))?;
-        Some(Expected { agreement: *agreement, connect: None })
+        let agreements = self
+            .agreements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let agreement = agreements
+            .get(&terminal)
+            .filter(|agreement| agreement.peer == Some(address))?;
+        Some(Expected {
+            agreement: *agreement,
+            connect: None,
+        })
     }
 
     /// Notes it for the next call; `None`: nothing is to be expected.
     fn agreed(&self, terminal: TerminalId, agreement: Option<Agreement>) {
-        let mut agreements = self.agreements.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agreements = self
+            .agreements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match agreement {
-            Some(agreement) if agreements.len() < AGREEMENTS_MAX => drop(agreements.insert(terminal, agreement)),
+            Some(agreement) if agreements.len() < AGREEMENTS_MAX => {
+                drop(agreements.insert(terminal, agreement))
+            }
             _ => drop(agreements.remove(&terminal)),
         }
     }
@@ -475,7 +569,10 @@ impl Shared {
 
 /// One line in the log for each call that is over.
 pub(crate) fn log_end(record: &CallRecord) {
-    let seconds = record.connected_at.zip(record.ended_at).map_or(0, |(at, ended)| ended.duration_since(at).as_secs());
+    let seconds = record
+        .connected_at
+        .zip(record.ended_at)
+        .map_or(0, |(at, ended)| ended.duration_since(at).as_secs());
     let outcome = record.outcome.as_deref().unwrap_or_default();
     tracing::info!(call = %record.id, line = %record.via, party = %record.party, outcome, seconds,
         octets_out = record.octets_out, octets_in = record.octets_in, "call ended");

@@ -88,20 +88,33 @@ pub fn dialup_key(state: &Path) -> Result<PublicKey, ServerKeysError> {
 ///
 /// # Errors
 /// [`ServeError`] if it cannot start.
-pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve_dialup(
+    config: DialupConfig,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
     // Before anything is read: the calls of one that runs are not over.
     let _lock = StateLock::alone(&config.state, LOCK)?;
-    let key = SecretKey::read_or_make(&config.state.join(KEY_FILE)).map_err(ServeError::DialupKey)?;
+    let key =
+        SecretKey::read_or_make(&config.state.join(KEY_FILE)).map_err(ServeError::DialupKey)?;
     let credentials = TerminalCredentials::new(&key, config.information_keys.clone(), None)
         .map_err(|error| ServeError::Keys(error.into()))?;
     let calls = Calls::open(&config.state.join("calls"));
-    let calls = Arc::new(calls.map_err(|source| ServeError::Calls { path: config.state.join("calls"), source })?);
+    let calls = Arc::new(calls.map_err(|source| ServeError::Calls {
+        path: config.state.join("calls"),
+        source,
+    })?);
     let (link, mut tasks) = (Arc::new(config.clone()), JoinSet::new());
-    let desk = Arc::new(TrunkDesk { calls: calls.clone(), config: link });
+    let desk = Arc::new(TrunkDesk {
+        calls: calls.clone(),
+        config: link,
+    });
     let mut lines = std::collections::BTreeMap::new();
     for line in config.lines {
         let (orders, queue) = mpsc::channel(1);
-        let handle = LineHandle { orders, dial_prefix: line.dial_prefix.clone() };
+        let handle = LineHandle {
+            orders,
+            dial_prefix: line.dial_prefix.clone(),
+        };
         calls.line(&line.name, crate::dialup::LineState::Initialising, None);
         lines.insert(line.name.clone(), handle);
         tasks.spawn(line_task::run(line, queue, desk.clone(), shutdown.clone()));
@@ -110,7 +123,12 @@ pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> 
     let listener = bind_operator(&socket)?;
     let router = operator::router(calls.clone(), desk.config.clone());
     let stopped = shutdown.clone();
-    tasks.spawn(crate::operator::listen(listener, router, OPERATOR_SEATS, stopped));
+    tasks.spawn(crate::operator::listen(
+        listener,
+        router,
+        OPERATOR_SEATS,
+        stopped,
+    ));
     let api = Arc::new(api::Api { calls, desk, lines });
     let line_names: Vec<_> = api.lines.keys().map(ToString::to_string).collect();
     tracing::info!(name = %config.name, key = %key.public(), lines = line_names.join(" "), "dial-up server ready");
@@ -119,7 +137,9 @@ pub async fn serve_dialup(config: DialupConfig, shutdown: CancellationToken) -> 
         loop {
             match trunk(&config.information, &config.name, &credentials, &api).await {
                 Ok(()) => pause = RECONNECT_FIRST,
-                Err(error) => tracing::warn!(%error, retry_in = ?pause, "no trunk to the information server"),
+                Err(error) => {
+                    tracing::warn!(%error, retry_in = ?pause, "no trunk to the information server")
+                }
             }
             sleep(pause).await;
             pause = (2 * pause).min(RECONNECT_LONGEST);
@@ -146,7 +166,12 @@ enum NoTrunk {
 }
 
 /// One trunk, from the connection to its end. `Ok`: both ends were proved.
-async fn trunk(to: &str, name: &Name, credentials: &TerminalCredentials, api: &Arc<api::Api>) -> Result<(), NoTrunk> {
+async fn trunk(
+    to: &str,
+    name: &Name,
+    credentials: &TerminalCredentials,
+    api: &Arc<api::Api>,
+) -> Result<(), NoTrunk> {
     let connecting = timeout(CONNECT_WAIT, TcpStream::connect(to)).await;
     let mut stream = connecting
         .map_err(|_| NoTrunk::TooLong(to.to_owned()))?

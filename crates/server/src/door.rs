@@ -23,7 +23,12 @@ pub(crate) struct Place {
 
 impl Door {
     pub(crate) fn new(max: usize, of_one_max: usize) -> Self {
-        Self { standing: Arc::default(), max, of_one_max, local_max: of_one_max }
+        Self {
+            standing: Arc::default(),
+            max,
+            of_one_max,
+            local_max: of_one_max,
+        }
     }
 
     /// A door with so many seats behind it, of which one address gets half at most, however few they are.
@@ -45,7 +50,11 @@ impl Door {
 
     /// `None`: there are too many already.
     pub(crate) fn enter(&self, from: IpAddr) -> Option<Place> {
-        let of_one_max = if from.to_canonical().is_loopback() { self.local_max } else { self.of_one_max };
+        let of_one_max = if from.to_canonical().is_loopback() {
+            self.local_max
+        } else {
+            self.of_one_max
+        };
         let from = network_of(from);
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if standing.values().sum::<usize>() >= self.max {
@@ -56,13 +65,20 @@ impl Door {
             return None;
         }
         *of_one += 1;
-        Some(Place { door: self.clone(), from })
+        Some(Place {
+            door: self.clone(),
+            from,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut standing = self.door.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = self
+            .door
+            .standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(of_one) = standing.get_mut(&self.from) {
             *of_one -= 1;
             if *of_one == 0 {
@@ -75,7 +91,9 @@ impl Drop for Place {
 /// An IPv4 address, or the /64 that one customer has all of.
 pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
         v4 => v4,
     }
 }
@@ -91,9 +109,14 @@ mod tests {
     #[test]
     fn one_address_takes_eight_places_and_leaves_the_rest_to_others() {
         let door = Door::new(256, 8);
-        let mut places: Vec<_> = (0..8).map(|_| door.enter(address("192.0.2.1")).unwrap()).collect();
+        let mut places: Vec<_> = (0..8)
+            .map(|_| door.enter(address("192.0.2.1")).unwrap())
+            .collect();
         assert!(door.enter(address("192.0.2.1")).is_none());
-        assert!(door.enter(address("::ffff:192.0.2.1")).is_none(), "the same address in other clothes");
+        assert!(
+            door.enter(address("::ffff:192.0.2.1")).is_none(),
+            "the same address in other clothes"
+        );
         assert!(door.enter(address("192.0.2.2")).is_some());
         places.pop();
         assert!(door.enter(address("192.0.2.1")).is_some());
@@ -103,7 +126,9 @@ mod tests {
     fn one_address_never_has_all_seats_where_they_are_few() {
         for (seats, of_one) in [(6, 3), (7, 4), (512, 128)] {
             let door = Door::shared(seats, 128);
-            let places: Vec<_> = (0..600).filter_map(|_| door.enter(address("192.0.2.1"))).collect();
+            let places: Vec<_> = (0..600)
+                .filter_map(|_| door.enter(address("192.0.2.1")))
+                .collect();
             assert_eq!(places.len(), of_one, "of {seats}");
             assert!(door.enter(address("192.0.2.2")).is_some());
         }
@@ -112,7 +137,9 @@ mod tests {
     #[test]
     fn a_network_of_ipv6_is_one_address() {
         let door = Door::new(256, 8);
-        let _places: Vec<_> = (0..8).map(|n| door.enter(address(&format!("2001:db8::{n}"))).unwrap()).collect();
+        let _places: Vec<_> = (0..8)
+            .map(|n| door.enter(address(&format!("2001:db8::{n}"))).unwrap())
+            .collect();
         assert!(door.enter(address("2001:db8::ffff")).is_none());
         assert!(door.enter(address("2001:db8:0:1::1")).is_some());
     }
@@ -120,7 +147,9 @@ mod tests {
     #[test]
     fn the_door_holds_256_and_forgets_who_has_gone() {
         let door = Door::new(256, 8);
-        let places: Vec<_> = (0..=255).map(|n| door.enter(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
+        let places: Vec<_> = (0..=255)
+            .map(|n| door.enter(IpAddr::from([10, 0, 0, n])).unwrap())
+            .collect();
         assert!(door.enter(address("192.0.2.1")).is_none());
         drop(places);
         assert!(door.standing.lock().unwrap().is_empty());

@@ -35,8 +35,7 @@ const READER_WAIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Sent to a client for whom there is no room.
-const FULL: &str =
-    "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves a router on a listener until `shutdown`; requests that are under way get their answer, if it comes soon.
 pub(crate) async fn listen<L>(
@@ -50,7 +49,13 @@ pub(crate) async fn listen<L>(
     L: Source,
     L::Stream: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = Limits { name, seats, door: door.clone(), refusal: Some(FULL.to_owned()), grace: GRACE };
+    let limits = Limits {
+        name,
+        seats,
+        door: door.clone(),
+        refusal: Some(FULL.to_owned()),
+        grace: GRACE,
+    };
     let stop = shutdown.clone();
     let handle = move |guest: Guest<L::Stream>| {
         let (router, stop, head_wait) = (router.clone(), stop.clone(), head_wait(&door));
@@ -64,15 +69,27 @@ pub(crate) async fn listen<L>(
 }
 
 fn head_wait(door: &Door) -> Duration {
-    if door.is_crowded() { HEAD_WAIT_CROWDED } else { HEAD_WAIT }
+    if door.is_crowded() {
+        HEAD_WAIT_CROWDED
+    } else {
+        HEAD_WAIT
+    }
 }
 
 /// Serves a connection to its end; on `shutdown` it ends with the request that is under way.
-pub(crate) async fn serve<S>(stream: S, router: Router, head_wait: Duration, shutdown: &CancellationToken)
-where
+pub(crate) async fn serve<S>(
+    stream: S,
+    router: Router,
+    head_wait: Duration,
+    shutdown: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = Impatient { stream, patience: Box::pin(sleep(READER_WAIT)), is_waiting: false };
+    let stream = Impatient {
+        stream,
+        patience: Box::pin(sleep(READER_WAIT)),
+        is_waiting: false,
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_wait)
@@ -100,7 +117,11 @@ struct Impatient<S> {
 
 impl<S> Impatient<S> {
     /// Minds the time while nothing can be written.
-    fn mind<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn mind<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.is_waiting = false;
             return written;
@@ -115,13 +136,21 @@ impl<S> Impatient<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, octets)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, octets);
         self.mind(cx, written)
     }
@@ -190,7 +219,10 @@ mod tests {
             let stop = CancellationToken::new();
             tokio::join!(serve(server, router(), HEAD_WAIT, &stop), dripping);
             let took = began.elapsed();
-            assert!((HEAD_WAIT..HEAD_WAIT + Duration::from_secs(2)).contains(&took), "{begun:?}: {took:?}");
+            assert!(
+                (HEAD_WAIT..HEAD_WAIT + Duration::from_secs(2)).contains(&took),
+                "{begun:?}: {took:?}"
+            );
         }
     }
 

@@ -41,10 +41,14 @@ pub enum Refusal {
     #[error("a message belongs to one topic; it is sent to {0}, and has {1}")]
     TwoTopics(Topic, Topic),
     /// No token, or one that belongs to nobody.
-    #[error("the token is missing or belongs to no provider (any more); ask the server's operator for one")]
+    #[error(
+        "the token is missing or belongs to no provider (any more); ask the server's operator for one"
+    )]
     Token,
     /// The operator has the provider's submissions refused.
-    #[error("submissions of this provider are refused until the server's operator enables it again")]
+    #[error(
+        "submissions of this provider are refused until the server's operator enables it again"
+    )]
     Disabled,
     /// Nobody to bring it to.
     #[error("no destination; give at least one, such as ?to=tel:201 or ?to=topic:news/weather")]
@@ -79,7 +83,9 @@ pub enum Refusal {
     )]
     KeyReused,
     /// The disk is full: try again later.
-    #[error("the server's disk is full; nothing was stored, what was accepted is safe; send again later")]
+    #[error(
+        "the server's disk is full; nothing was stored, what was accepted is safe; send again later"
+    )]
     Full,
     /// Our fault: try again later.
     #[error("the store could not take it")]
@@ -144,7 +150,13 @@ impl Intake {
         size_max: u64,
         home: Option<Home>,
     ) -> Self {
-        Self { store, due, alarms, size_max, home }
+        Self {
+            store,
+            due,
+            alarms,
+            size_max,
+            home,
+        }
     }
 
     /// The largest content taken, in octets.
@@ -168,7 +180,10 @@ impl Intake {
     /// [`Refusal::Token`] or [`Refusal::Store`].
     pub async fn recognise(&self, token: Option<&str>) -> Result<Provider, Refusal> {
         let token = token.ok_or(Refusal::Token)?;
-        let provider = self.store.provider_with_token(TokenHash::of(token), Timestamp::now()).await?;
+        let provider = self
+            .store
+            .provider_with_token(TokenHash::of(token), Timestamp::now())
+            .await?;
         provider.ok_or(Refusal::Token)
     }
 
@@ -187,7 +202,13 @@ impl Intake {
     /// # Errors
     /// [`Refusal`]; nothing is stored then.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, Refusal> {
-        let Submission { provider, recipients, content_type, content, handling } = submission;
+        let Submission {
+            provider,
+            recipients,
+            content_type,
+            content,
+            handling,
+        } = submission;
         let permitted = self.permit(provider, recipients, handling).await?;
         self.take(permitted, content_type, content).await
     }
@@ -211,7 +232,9 @@ impl Intake {
             count => return Err(Refusal::TooManyDestinations(count)),
         }
         // Under a key it may be a repetition, which only the store knows.
-        let expires_at = handling.expires_at.filter(|_| handling.idempotency_key.is_none());
+        let expires_at = handling
+            .expires_at
+            .filter(|_| handling.idempotency_key.is_none());
         if let Some(at) = expires_at.filter(|at| *at <= Timestamp::now()) {
             return Err(Refusal::Expired(at));
         }
@@ -221,17 +244,30 @@ impl Intake {
                 Recipient::Terminal(destination) => destinations.push(destination),
                 Recipient::Subscribers(topic) => {
                     is_for_subscribers = true;
-                    if let Some(other) = handling.topic.replace(topic.clone()).filter(|other| *other != topic) {
+                    if let Some(other) = handling
+                        .topic
+                        .replace(topic.clone())
+                        .filter(|other| *other != topic)
+                    {
                         return Err(Refusal::TwoTopics(topic, other));
                     }
                 }
             }
         }
-        if let Some(topic) = handling.topic.as_ref().filter(|topic| !allow_topic(&provider.may_send, topic)) {
+        if let Some(topic) = handling
+            .topic
+            .as_ref()
+            .filter(|topic| !allow_topic(&provider.may_send, topic))
+        {
             return Err(Refusal::ForbiddenTopic(topic.clone()));
         }
         let terminals = self.route(&provider, destinations).await?;
-        Ok(Permitted { provider, terminals, is_for_subscribers, handling })
+        Ok(Permitted {
+            provider,
+            terminals,
+            is_for_subscribers,
+            handling,
+        })
     }
 
     /// Takes what was [permitted](Intake::permit), with its content. On return it is on the disk.
@@ -244,20 +280,46 @@ impl Intake {
         content_type: ContentType,
         content: NewContent,
     ) -> Result<Accepted, Refusal> {
-        let Permitted { provider, terminals, is_for_subscribers, handling } = permitted;
+        let Permitted {
+            provider,
+            terminals,
+            is_for_subscribers,
+            handling,
+        } = permitted;
         if content.size() > self.size_max {
             return Err(Refusal::TooLarge { max: self.size_max });
         }
         let size = content.size();
-        let head = MessageHead { id: MessageId::now(), content_type, digest: content.digest(), size };
+        let head = MessageHead {
+            id: MessageId::now(),
+            content_type,
+            digest: content.digest(),
+            size,
+        };
         let subscribers = match handling.topic.clone().filter(|_| is_for_subscribers) {
-            Some(topic) => Some(self.store.subscribers(topic, handling.urgency, size, Zoned::now()).await?),
+            Some(topic) => Some(
+                self.store
+                    .subscribers(topic, handling.urgency, size, Zoned::now())
+                    .await?,
+            ),
             None => None,
         };
         let mut told = terminals.clone();
-        told.extend(subscribers.iter().flatten().map(|subscriber| subscriber.terminal));
+        told.extend(
+            subscribers
+                .iter()
+                .flatten()
+                .map(|subscriber| subscriber.terminal),
+        );
         let provider = provider.name;
-        let message = NewMessage { head, provider: provider.clone(), content, terminals, subscribers, handling };
+        let message = NewMessage {
+            head,
+            provider: provider.clone(),
+            content,
+            terminals,
+            subscribers,
+            handling,
+        };
         let accepted = self.store.accept(message, Timestamp::now()).await?;
         let (id, envelopes) = (accepted.id, accepted.envelopes);
         if accepted.is_repeated {
@@ -268,7 +330,9 @@ impl Intake {
         tracing::info!(message_id = %id, %provider, size, envelopes, replaced = accepted.replaced, "message accepted");
         let _ = self.due.send(told).await; // shutting down: due at the next start
         for near in accepted.near {
-            self.alarms.raise(AlarmKind::Quota, near.subject(), near).await;
+            self.alarms
+                .raise(AlarmKind::Quota, near.subject(), near)
+                .await;
         }
         Ok(Accepted { id, envelopes })
     }
@@ -277,24 +341,46 @@ impl Intake {
     ///
     /// # Errors
     /// [`Refusal::Store`], or [`Refusal::Full`].
-    pub async fn cancel(&self, provider: Provider, id: MessageId) -> Result<Option<Cancelled>, Refusal> {
-        let cancelled =
-            self.store.cancel(id, Some(provider.name.clone()), "cancelled by its provider", Timestamp::now()).await?;
-        if let Some(Cancelled { cancelled, under_way, settled }) = cancelled {
+    pub async fn cancel(
+        &self,
+        provider: Provider,
+        id: MessageId,
+    ) -> Result<Option<Cancelled>, Refusal> {
+        let cancelled = self
+            .store
+            .cancel(
+                id,
+                Some(provider.name.clone()),
+                "cancelled by its provider",
+                Timestamp::now(),
+            )
+            .await?;
+        if let Some(Cancelled {
+            cancelled,
+            under_way,
+            settled,
+        }) = cancelled
+        {
             tracing::info!(message_id = %id, provider = %provider.name, cancelled, under_way, settled, "message cancelled");
         }
         Ok(cancelled)
     }
 
     /// The terminals that these destinations name, if the provider may send to all of them.
-    async fn route(&self, provider: &Provider, destinations: Vec<Destination>) -> Result<Vec<TerminalId>, Refusal> {
+    async fn route(
+        &self,
+        provider: &Provider,
+        destinations: Vec<Destination>,
+    ) -> Result<Vec<TerminalId>, Refusal> {
         let may_ask = allow_everything(&provider.may_send);
         let mut found = Vec::with_capacity(destinations.len());
         for destination in destinations {
             let destination = destination.at(self.home);
             let terminal = self.store.find_terminal(destination.clone()).await?;
             // Who may not send to everybody does not learn either which terminals there are.
-            let may_send = terminal.as_ref().map_or(may_ask, |terminal| allow_terminal(&provider.may_send, terminal));
+            let may_send = terminal.as_ref().map_or(may_ask, |terminal| {
+                allow_terminal(&provider.may_send, terminal)
+            });
             if !may_send {
                 return Err(Refusal::ForbiddenDestination(destination));
             }

@@ -24,7 +24,11 @@ pub async fn perform(store: &Store, job: Job) -> Option<Event> {
         Ok(event) => event,
         Err(error) => {
             let why = with_causes(&error);
-            tracing::error!(?job, error = why, "the store failed; what was wanted of it waits");
+            tracing::error!(
+                ?job,
+                error = why,
+                "the store failed; what was wanted of it waits"
+            );
             Some(Event::StoreFailed { job, why })
         }
     }
@@ -43,26 +47,47 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
                 None => None,
                 Some(found) => {
                     let provider = store.first_provider(terminal, now).await?;
-                    let is_invited = store.standing(terminal, now).await? == Some(Standing::Invited);
-                    Some(Box::new(Candidate { found, provider, is_invited }))
+                    let is_invited =
+                        store.standing(terminal, now).await? == Some(Standing::Invited);
+                    Some(Box::new(Candidate {
+                        found,
+                        provider,
+                        is_invited,
+                    }))
                 }
             };
-            return Ok(Some(Event::Chosen { terminal, candidate, call: CallId::now() }));
+            return Ok(Some(Event::Chosen {
+                terminal,
+                candidate,
+                call: CallId::now(),
+            }));
         }
         Job::Begin(beginning) => {
-            let calling::Beginning { terminal, record, reservation } = *beginning;
+            let calling::Beginning {
+                terminal,
+                record,
+                reservation,
+            } = *beginning;
             store.begin_call(record, terminal, reservation).await?;
             return Ok(Some(Event::Begun(terminal)));
         }
-        Job::Connect { terminal, connection } => store.claim_connection(terminal, connection).await?,
+        Job::Connect {
+            terminal,
+            connection,
+        } => store.claim_connection(terminal, connection).await?,
         Job::Disconnect { terminal, call } => store.end_connection(terminal, call).await?,
         Job::Settle { call, amount } => store.settle_call(call, amount).await?,
         Job::KeepLoop { number, dial_loop } => store.set_dial_loop(number, dial_loop).await?,
         Job::Close(record) => store.record_call(*record, now).await?,
         Job::LeaveOut { terminal, message } => {
-            store.settle(message, terminal, Verdict::Failed, POISON.to_owned(), now).await?;
+            store
+                .settle(message, terminal, Verdict::Failed, POISON.to_owned(), now)
+                .await?;
             let found = store.terminal(terminal).await?;
-            return Ok(found.map(|found| Event::LeftOut { message, name: found.name }));
+            return Ok(found.map(|found| Event::LeftOut {
+                message,
+                name: found.name,
+            }));
         }
         Job::NoSession(call) => store.note_no_session(call).await?,
     }
@@ -70,29 +95,49 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
 }
 
 async fn find(store: &Store, terminal: delivery::TerminalId) -> Result<Option<Found>, StoreError> {
-    let Some(found) = store.terminal(terminal).await? else { return Ok(None) };
-    let waits =
-        store.demand(terminal, Timestamp::now()).await?.map(|(most, may_be_called)| waits(&most, may_be_called));
-    Ok(Some(Found { terminal: found, waits }))
+    let Some(found) = store.terminal(terminal).await? else {
+        return Ok(None);
+    };
+    let waits = store
+        .demand(terminal, Timestamp::now())
+        .await?
+        .map(|(most, may_be_called)| waits(&most, may_be_called));
+    Ok(Some(Found {
+        terminal: found,
+        waits,
+    }))
 }
 
 async fn find_all(store: &Store) -> Result<Vec<Found>, StoreError> {
     // Each by a thread of its own.
-    let (urgencies, (unprovable, terminals)) = tokio::try_join!(store.urgencies(Timestamp::now()), async {
-        Ok((store.due_to_nobody(Timestamp::now()).await?, store.terminals_due().await?))
-    })?;
+    let (urgencies, (unprovable, terminals)) =
+        tokio::try_join!(store.urgencies(Timestamp::now()), async {
+            Ok((
+                store.due_to_nobody(Timestamp::now()).await?,
+                store.terminals_due().await?,
+            ))
+        })?;
     let paused = store.paused().await?;
-    let urgencies: BTreeMap<_, _> = urgencies.into_iter().map(|found| (found.terminal, found)).collect();
+    let urgencies: BTreeMap<_, _> = urgencies
+        .into_iter()
+        .map(|found| (found.terminal, found))
+        .collect();
     let all = terminals.into_iter().map(|terminal| {
         let may_be_called = !unprovable.contains(&terminal.id) && !paused.contains(&terminal.id);
-        let waits = urgencies.get(&terminal.id).map(|most| waits(most, may_be_called));
+        let waits = urgencies
+            .get(&terminal.id)
+            .map(|most| waits(most, may_be_called));
         Found { terminal, waits }
     });
     Ok(all.collect())
 }
 
 fn waits(most: &MostUrgent, may_be_called: bool) -> Waits {
-    Waits { urgency: most.urgency, deadline: most.expires_at, may_be_called }
+    Waits {
+        urgency: most.urgency,
+        deadline: most.expires_at,
+        may_be_called,
+    }
 }
 
 /// What a server that starts needs to know. The directory is read only if something hangs on it: silence that is watched, calls
@@ -107,14 +152,24 @@ pub async fn recover(
     now: &Zoned,
 ) -> Result<Recovered, StoreError> {
     let at = now.timestamp();
-    let since = |before: Timestamp| Duration::try_from(at.duration_since(before)).unwrap_or_default();
-    let spent = store.spent_on(now.date()).await?.into_iter().map(|spent| (spent.accounts, spent.amount)).collect();
+    let since =
+        |before: Timestamp| Duration::try_from(at.duration_since(before)).unwrap_or_default();
+    let spent = store
+        .spent_on(now.date())
+        .await?
+        .into_iter()
+        .map(|spent| (spent.accounts, spent.amount))
+        .collect();
     let unanswered = store.unanswered_since(at - SERIES_MEMORY).await?;
     let just_ended = store.ended_since(at - JUST_ENDED).await?;
     let mut terminals = Vec::new();
     if watches_silence || !unanswered.is_empty() || !just_ended.is_empty() {
         let (reached, all) = tokio::try_join!(store.last_connected(), store.terminals())?;
-        let silent_for = |name: &Name| reached.get(name).map_or(Duration::ZERO, |reached| since(*reached));
+        let silent_for = |name: &Name| {
+            reached
+                .get(name)
+                .map_or(Duration::ZERO, |reached| since(*reached))
+        };
         terminals.extend(all.into_iter().map(|terminal| Known {
             terminal: terminal.id,
             silent_for: silent_for(&terminal.name),
@@ -123,16 +178,27 @@ pub async fn recover(
         }));
     }
     let mut recalled = Vec::new();
-    for CallAway { record, terminal, .. } in calls {
+    for CallAway {
+        record, terminal, ..
+    } in calls
+    {
         let Some(terminal) = terminal else { continue };
         let is_invited = store.standing(terminal, at).await? == Some(Standing::Invited);
-        recalled.push(Recalled { terminal, call: record.id, via: record.via, is_invited });
+        recalled.push(Recalled {
+            terminal,
+            call: record.id,
+            via: record.via,
+            is_invited,
+        });
     }
     Ok(Recovered {
         spent,
         loops: store.dial_loops().await?,
         terminals,
-        unanswered: unanswered.into_iter().map(|(number, at)| (number, since(at))).collect(),
+        unanswered: unanswered
+            .into_iter()
+            .map(|(number, at)| (number, since(at)))
+            .collect(),
         just_ended,
         calls: recalled,
     })

@@ -14,15 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use delivery::proof::{
-    CourierCredentials, CredentialsError, KeyFileError, KeyForm, Pin, PublicKey, SecretKey, Secured, ServerKeyList,
-    ServerKeyListError, write_secret,
+    CourierCredentials, CredentialsError, KeyFileError, KeyForm, Pin, PublicKey, SecretKey,
+    Secured, ServerKeyList, ServerKeyListError, write_secret,
 };
 use delivery::{Courier, StateFolderError, StateLock, TerminalId};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::Admitted;
-pub(crate) use self::admission::{Admission, Candidate, NotAdmitted, OpenSession, OpenSessions, Whose};
+pub(crate) use self::admission::{
+    Admission, Candidate, NotAdmitted, OpenSession, OpenSessions, Whose,
+};
 use store::{KEY_FILE, SERVER_LOCK, Store, StoreError, Trust};
 
 /// That of the key which is to take over.
@@ -88,7 +90,10 @@ pub enum ServerKeysError {
 pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, ServerKeysError> {
     let current = key_at(state, SERVER_LOCK, KEY_FILE)?;
     let next = SecretKey::read(&state.join(NEXT_KEY_FILE))?;
-    Ok(std::iter::once(&current).chain(&next).map(SecretKey::public).collect())
+    Ok(std::iter::once(&current)
+        .chain(&next)
+        .map(SecretKey::public)
+        .collect())
 }
 
 /// Signs octets with the key in use of the server with this state folder, which need not run; the key is made if there is none.
@@ -96,7 +101,10 @@ pub fn server_public_keys(state: &Path) -> Result<Vec<PublicKey>, ServerKeysErro
 ///
 /// # Errors
 /// [`ServerKeysError`].
-pub fn sign_as_server(state: &Path, octets: &[u8]) -> Result<(PublicKey, [u8; 64]), ServerKeysError> {
+pub fn sign_as_server(
+    state: &Path,
+    octets: &[u8],
+) -> Result<(PublicKey, [u8; 64]), ServerKeysError> {
     let key = key_at(state, SERVER_LOCK, KEY_FILE)?;
     Ok((key.public(), key.sign(octets)))
 }
@@ -115,7 +123,9 @@ pub(crate) fn key_at(state: &Path, lock: &str, file: &str) -> Result<SecretKey, 
 /// Why keys were not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotRotated {
-    #[error("a new key is being told to terminals already; retire the old one first: ringup server-key retire")]
+    #[error(
+        "a new key is being told to terminals already; retire the old one first: ringup server-key retire"
+    )]
     IsRotating,
     #[error("there is one key only; make another first: ringup server-key rotate")]
     IsNotRotating,
@@ -151,7 +161,11 @@ pub(crate) struct ShownKey {
 impl ServerKey {
     fn new(key: &SecretKey) -> Result<Self, ServerKeysError> {
         let (public, certificate) = (key.public(), key.certificate().into());
-        Ok(Self { public, certificate, credentials: CourierCredentials::new(key)? })
+        Ok(Self {
+            public,
+            certificate,
+            credentials: CourierCredentials::new(key)?,
+        })
     }
 }
 
@@ -162,13 +176,20 @@ impl ServerKeys {
     /// [`ServerKeysError`].
     pub fn open(state: &Path, store: Store) -> Result<Self, ServerKeysError> {
         let current = ServerKey::new(&SecretKey::read_or_make(&state.join(KEY_FILE))?)?;
-        let next = SecretKey::read(&state.join(NEXT_KEY_FILE))?.as_ref().map(ServerKey::new).transpose()?;
+        let next = SecretKey::read(&state.join(NEXT_KEY_FILE))?
+            .as_ref()
+            .map(ServerKey::new)
+            .transpose()?;
         let mut retired = read_retired(&state.join(RETIRED_FILE))?;
         // A retirement that a crash broke off right after its first step.
         retired.retain(|key| *key != current.public);
         Ok(Self {
             state: state.into(),
-            keys: Arc::new(RwLock::new(Keys { current, next, retired })),
+            keys: Arc::new(RwLock::new(Keys {
+                current,
+                next,
+                retired,
+            })),
             store,
             sessions: OpenSessions::default(),
         })
@@ -186,9 +207,17 @@ impl ServerKeys {
         let states = ["in use", "new"];
         let in_use = keys.in_use().zip(states).map(|(key, state)| {
             let certificate = Some(key.certificate.clone());
-            ShownKey { key: key.public, state, certificate }
+            ShownKey {
+                key: key.public,
+                state,
+                certificate,
+            }
         });
-        let retired = keys.retired.iter().map(|key| ShownKey { key: *key, state: "retired", certificate: None });
+        let retired = keys.retired.iter().map(|key| ShownKey {
+            key: *key,
+            state: "retired",
+            certificate: None,
+        });
         in_use.chain(retired).collect()
     }
 
@@ -198,7 +227,8 @@ impl ServerKeys {
         if keys.next.is_some() {
             return Err(NotRotated::IsRotating);
         }
-        let made = SecretKey::read_or_make(&self.state.join(NEXT_KEY_FILE)).map_err(ServerKeysError::from)?;
+        let made = SecretKey::read_or_make(&self.state.join(NEXT_KEY_FILE))
+            .map_err(ServerKeysError::from)?;
         let next = keys.next.insert(ServerKey::new(&made)?);
         Ok(next.public)
     }
@@ -211,19 +241,30 @@ impl ServerKeys {
     /// Proves the server with the new key only, from now on. Sessions that run go on. Gives the key that was retired.
     pub(crate) fn retire(&self) -> Result<PublicKey, NotRotated> {
         let mut keys = self.write();
-        let Some(next) = keys.next.clone() else { return Err(NotRotated::IsNotRotating) };
+        let Some(next) = keys.next.clone() else {
+            return Err(NotRotated::IsNotRotating);
+        };
         let old = keys.current.public;
         let mut retired = keys.retired.clone();
         retired.push(old);
         let path = self.state.join(RETIRED_FILE);
         let text: String = retired.iter().map(|key| format!("{key}\n")).collect();
-        let failed = |source| ServerKeysError::Retired { path: path.clone(), source };
+        let failed = |source| ServerKeysError::Retired {
+            path: path.clone(),
+            source,
+        };
         // A crash after this step leaves both keys in use, and the list names one that is: `open` knows.
         write_secret(&path, text.as_bytes()).map_err(failed)?;
         // A crash after this one leaves the retirement done.
         let renamed = fs::rename(self.state.join(NEXT_KEY_FILE), self.state.join(KEY_FILE));
-        renamed.and_then(|()| File::open(&self.state)?.sync_all()).map_err(failed)?;
-        *keys = Keys { current: next, next: None, retired };
+        renamed
+            .and_then(|()| File::open(&self.state)?.sync_all())
+            .map_err(failed)?;
+        *keys = Keys {
+            current: next,
+            next: None,
+            retired,
+        };
         Ok(old)
     }
 
@@ -246,7 +287,11 @@ impl ServerKeys {
     {
         let trust = self.store.trust(terminal, Timestamp::now()).await?;
         let Some(pin) = trust.pin() else {
-            return Err(if trust.shut_out_at.is_some() { NotTrusted::ShutOut } else { NotTrusted::NotEnrolled });
+            return Err(if trust.shut_out_at.is_some() {
+                NotTrusted::ShutOut
+            } else {
+                NotTrusted::NotEnrolled
+            });
         };
         let credentials = self.read().known_to(&trust).credentials.clone();
         let stream = credentials.secure_in(form, stream, terminal, pin, rate_bps)?;
@@ -264,15 +309,29 @@ impl ServerKeys {
         if !candidate.has_invitation() {
             return Ok(None);
         }
-        let proved = candidate.proof().wait().await.ok_or(NotAdmitted::NotProved)?;
-        let Some(secret) = candidate.secret_for(&proved) else { return Ok(None) };
+        let proved = candidate
+            .proof()
+            .wait()
+            .await
+            .ok_or(NotAdmitted::NotProved)?;
+        let Some(secret) = candidate.secret_for(&proved) else {
+            return Ok(None);
+        };
         let key = courier.enrol(secret).await.map_err(NotAdmitted::Enrol)?;
         let terminal = candidate.terminal();
-        if !self.store.enrol(terminal, secret.clone(), key, Timestamp::now()).await? {
+        if !self
+            .store
+            .enrol(terminal, secret.clone(), key, Timestamp::now())
+            .await?
+        {
             return Err(NotAdmitted::InvitationOver);
         }
         // The key that it had is good for nothing any more.
-        self.sessions.end(&Whose::Terminal(terminal), Some(candidate.session()), "its key was replaced");
+        self.sessions.end(
+            &Whose::Terminal(terminal),
+            Some(candidate.session()),
+            "its key was replaced",
+        );
         self.each(|key| key.credentials.forget(terminal));
         candidate.enrolled();
         Ok(Some(key))
@@ -299,11 +358,17 @@ impl ServerKeys {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.read().current.credentials.secure(stream, pin_id, Pin::Keys(vec![key]), rate_bps)
+        self.read()
+            .current
+            .credentials
+            .secure(stream, pin_id, Pin::Keys(vec![key]), rate_bps)
     }
 
     /// The keys that a terminal has to be told, if it does not know them by its own word.
-    pub(crate) async fn to_tell(&self, terminal: TerminalId) -> Result<Option<ServerKeyList>, NotTrusted> {
+    pub(crate) async fn to_tell(
+        &self,
+        terminal: TerminalId,
+    ) -> Result<Option<ServerKeyList>, NotTrusted> {
         let in_use = {
             let keys = self.read();
             // Nobody ever had to be told: bundles hold the only key there was.
@@ -318,8 +383,14 @@ impl ServerKeys {
     }
 
     /// A terminal has these keys on its disk. On return that is on ours.
-    pub(crate) async fn told(&self, terminal: TerminalId, keys: ServerKeyList) -> Result<(), StoreError> {
-        self.store.told_server_keys(terminal, keys, Timestamp::now()).await
+    pub(crate) async fn told(
+        &self,
+        terminal: TerminalId,
+        keys: ServerKeyList,
+    ) -> Result<(), StoreError> {
+        self.store
+            .told_server_keys(terminal, keys, Timestamp::now())
+            .await
     }
 
     fn each(&self, act: impl Fn(&ServerKey)) {
@@ -342,7 +413,12 @@ impl Keys {
 
     /// The newest key that this terminal knows, as far as it has said.
     fn known_to(&self, trust: &Trust) -> &ServerKey {
-        let knows = |key: &&ServerKey| trust.told.as_ref().is_some_and(|told| told.keys().contains(&key.public));
+        let knows = |key: &&ServerKey| {
+            trust
+                .told
+                .as_ref()
+                .is_some_and(|told| told.keys().contains(&key.public))
+        };
         self.next.as_ref().filter(knows).unwrap_or(&self.current)
     }
 }
@@ -351,7 +427,12 @@ fn read_retired(path: &Path) -> Result<Vec<PublicKey>, ServerKeysError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(ServerKeysError::Retired { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(ServerKeysError::Retired {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let keys = text.lines().map(str::parse).collect::<Result<_, _>>();
     keys.map_err(|_| ServerKeysError::Malformed(path.to_owned()))
@@ -364,15 +445,23 @@ mod tests {
     use super::*;
 
     fn open(folder: &TempDir) -> ServerKeys {
-        ServerKeys::open(folder.path(), Store::open(folder.path(), Timestamp::now()).unwrap()).unwrap()
+        ServerKeys::open(
+            folder.path(),
+            Store::open(folder.path(), Timestamp::now()).unwrap(),
+        )
+        .unwrap()
     }
 
     fn told(keys: &[PublicKey]) -> Trust {
-        Trust { told: Some(ServerKeyList::new(keys.to_vec()).unwrap()), ..Trust::default() }
+        Trust {
+            told: Some(ServerKeyList::new(keys.to_vec()).unwrap()),
+            ..Trust::default()
+        }
     }
 
     #[tokio::test]
-    async fn a_new_key_proves_the_server_to_those_that_know_it_and_the_old_one_to_the_others_until_it_is_retired() {
+    async fn a_new_key_proves_the_server_to_those_that_know_it_and_the_old_one_to_the_others_until_it_is_retired()
+     {
         let folder = TempDir::new().unwrap();
         let keys = open(&folder);
         let old = keys.public()[0];
@@ -381,7 +470,11 @@ mod tests {
         assert!(matches!(keys.rotate(), Err(NotRotated::IsRotating)));
         drop(keys);
         let keys = open(&folder);
-        assert_eq!((keys.public(), keys.next()), (vec![old, new], Some(new)), "over a restart, too");
+        assert_eq!(
+            (keys.public(), keys.next()),
+            (vec![old, new], Some(new)),
+            "over a restart, too"
+        );
         assert_eq!(keys.read().known_to(&Trust::default()).public, old);
         assert_eq!(keys.read().known_to(&told(&[old])).public, old);
         assert_eq!(keys.read().known_to(&told(&[old, new])).public, new);
@@ -390,7 +483,11 @@ mod tests {
         drop(keys);
         let keys = open(&folder);
         assert_eq!(keys.public(), [new]);
-        let states: Vec<_> = keys.shown().iter().map(|shown| (shown.key, shown.state)).collect();
+        let states: Vec<_> = keys
+            .shown()
+            .iter()
+            .map(|shown| (shown.key, shown.state))
+            .collect();
         assert_eq!(states, [(new, "in use"), (old, "retired")]);
     }
 
@@ -400,17 +497,25 @@ mod tests {
         let keys = open(&folder);
         let (old, new) = (keys.public()[0], keys.rotate().unwrap());
         drop(keys);
-        write_secret(&folder.path().join(RETIRED_FILE), format!("{old}\n").as_bytes()).unwrap();
+        write_secret(
+            &folder.path().join(RETIRED_FILE),
+            format!("{old}\n").as_bytes(),
+        )
+        .unwrap();
         let keys = open(&folder);
         assert_eq!(keys.public(), [old, new]);
         assert_eq!(keys.retire().unwrap(), old);
         assert_eq!(keys.shown().len(), 2, "retired once");
         fs::write(folder.path().join(RETIRED_FILE), "x\n").unwrap();
-        assert!(matches!(read_retired(&folder.path().join(RETIRED_FILE)), Err(ServerKeysError::Malformed(_))));
+        assert!(matches!(
+            read_retired(&folder.path().join(RETIRED_FILE)),
+            Err(ServerKeysError::Malformed(_))
+        ));
     }
 
     #[tokio::test]
-    async fn nobody_is_told_of_keys_before_the_first_is_replaced_and_each_once_for_each_change_after_it() {
+    async fn nobody_is_told_of_keys_before_the_first_is_replaced_and_each_once_for_each_change_after_it()
+     {
         let folder = TempDir::new().unwrap();
         let keys = open(&folder);
         let id = TerminalId::from_octets([1; 8]);
@@ -429,7 +534,11 @@ mod tests {
         for expected in [vec![old, new], vec![new]] {
             let list = keys.to_tell(id).await.unwrap().unwrap();
             assert_eq!(list.keys(), expected);
-            assert_eq!(keys.to_tell(id).await.unwrap(), Some(list.clone()), "until it has said that it knows");
+            assert_eq!(
+                keys.to_tell(id).await.unwrap(),
+                Some(list.clone()),
+                "until it has said that it knows"
+            );
             keys.told(id, list).await.unwrap();
             assert_eq!(keys.to_tell(id).await.unwrap(), None);
             let _ = keys.retire();

@@ -92,18 +92,32 @@ impl Source for UnixListener {
 }
 
 /// Accepts and hands to `handle` until `shutdown`, and then waits for what is open, but not for long.
-pub(crate) async fn serve<L, H, F>(source: L, limits: Limits, shutdown: CancellationToken, handle: H)
-where
+pub(crate) async fn serve<L, H, F>(
+    source: L,
+    limits: Limits,
+    shutdown: CancellationToken,
+    handle: H,
+) where
     L: Source,
     H: Fn(Guest<L::Stream>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let Limits { name, seats, door, refusal, grace } = limits;
+    let Limits {
+        name,
+        seats,
+        door,
+        refusal,
+        grace,
+    } = limits;
     let seats = Arc::new(Semaphore::new(seats));
     let (mut guests, mut pause) = (JoinSet::new(), PAUSE_FIRST);
     loop {
         let accepting = async {
-            let waited = if L::WAITS { seats.clone().acquire_owned().await.ok() } else { None };
+            let waited = if L::WAITS {
+                seats.clone().acquire_owned().await.ok()
+            } else {
+                None
+            };
             source.accept().await.map(|accepted| (accepted, waited))
         };
         let accepted = tokio::select! {
@@ -137,7 +151,11 @@ where
             L::refuse(stream, refusal.as_deref().unwrap_or_default());
             continue;
         };
-        let guest = handle(Guest { stream, peer, place });
+        let guest = handle(Guest {
+            stream,
+            peer,
+            place,
+        });
         guests.spawn(async move {
             guest.await;
             drop(seat);
@@ -150,8 +168,8 @@ where
 /// Whether the fault is one connection's, gone before it was accepted (accept(2)), and not the listener's.
 fn is_of_one(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable,
-        TimedOut,
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,
+        NetworkUnreachable, TimedOut,
     };
     let kinds = [
         ConnectionAborted,
@@ -202,7 +220,13 @@ mod tests {
     }
 
     fn limits(seats: usize, door: Door) -> Limits {
-        Limits { name: "test", seats, door, refusal: Some("full\r\n".to_owned()), grace: Duration::ZERO }
+        Limits {
+            name: "test",
+            seats,
+            door,
+            refusal: Some("full\r\n".to_owned()),
+            grace: Duration::ZERO,
+        }
     }
 
     async fn read_all(stream: &mut TcpStream) -> String {
@@ -219,16 +243,23 @@ mod tests {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         // Each gives its place back at once, as a proved terminal does, and keeps its seat.
-        let serving = serve(listener, limits(3, Door::new(9, 9)), shutdown, move |guest: Guest<TcpStream>| {
-            let entered = entered.clone();
-            async move {
-                let Guest { mut stream, place, .. } = guest;
-                drop(place);
-                entered.send(()).unwrap();
-                let _ = stream.read(&mut [0]).await;
-                let _ = stream.shutdown().await;
-            }
-        });
+        let serving = serve(
+            listener,
+            limits(3, Door::new(9, 9)),
+            shutdown,
+            move |guest: Guest<TcpStream>| {
+                let entered = entered.clone();
+                async move {
+                    let Guest {
+                        mut stream, place, ..
+                    } = guest;
+                    drop(place);
+                    entered.send(()).unwrap();
+                    let _ = stream.read(&mut [0]).await;
+                    let _ = stream.shutdown().await;
+                }
+            },
+        );
         let clients = async {
             let mut held = Vec::new();
             for _ in 0..3 {
@@ -236,7 +267,10 @@ mod tests {
                 guests.recv().await.unwrap();
             }
             for _ in 0..300 {
-                assert_eq!(read_all(&mut TcpStream::connect(address).await.unwrap()).await, "full\r\n");
+                assert_eq!(
+                    read_all(&mut TcpStream::connect(address).await.unwrap()).await,
+                    "full\r\n"
+                );
             }
             let mut first = held.remove(0);
             first.write_all(b"x").await.unwrap();
@@ -257,9 +291,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listener_without_descriptors_waits_longer_each_time_and_never_spins() {
         let began = tokio::time::Instant::now();
-        let source = Arc::new(Failing { faults: Mutex::new(10), over: Notify::new() });
+        let source = Arc::new(Failing {
+            faults: Mutex::new(10),
+            over: Notify::new(),
+        });
         let shutdown = CancellationToken::new();
-        let serving = serve(source.clone(), limits(1, Door::new(1, 1)), shutdown.clone(), |_| async {});
+        let serving = serve(
+            source.clone(),
+            limits(1, Door::new(1, 1)),
+            shutdown.clone(),
+            |_| async {},
+        );
         let over = async {
             source.over.notified().await;
             shutdown.cancel();
@@ -276,12 +318,16 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        let serving =
-            serve(listener, limits(2, Door::new(2, 2)), shutdown, |mut guest: Guest<UnixStream>| async move {
+        let serving = serve(
+            listener,
+            limits(2, Door::new(2, 2)),
+            shutdown,
+            |mut guest: Guest<UnixStream>| async move {
                 let mut word = [0; 4];
                 guest.stream.read_exact(&mut word).await.unwrap();
                 guest.stream.write_all(&word).await.unwrap();
-            });
+            },
+        );
         let clients = async {
             let mut waiting = Vec::new();
             for _ in 0..20 {

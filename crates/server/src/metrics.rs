@@ -110,46 +110,131 @@ struct BuildLabel {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("ringup");
-        let build: Family<BuildLabel, Gauge> = register(&mut registry, "build_info", "The program, by version");
-        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
-        let refused = register(&mut registry, "messages_refused", "Submissions refused, by reason");
-        let calls = register(&mut registry, "calls", "Calls and attempts that are over, by line and outcome");
-        let call_seconds = register(&mut registry, "call_seconds", "Seconds that lines were taken by calls");
-        let call_octets = register(&mut registry, "call_octets", "Octets on the lines, by line and way");
-        let octets_saved = register(&mut registry, "delivery_octets_saved", "Octets of content that packing saved");
-        let reserved =
-            register(&mut registry, "money_reserved", "What was reserved for calls, in the tariffs' currency");
-        let settled = register(&mut registry, "money_settled", "What calls came to, in the tariffs' currency");
-        let rings_refused = register(&mut registry, "rings_refused", "Rings that were not answered, by reason");
+        let build: Family<BuildLabel, Gauge> =
+            register(&mut registry, "build_info", "The program, by version");
+        build
+            .get_or_create(&BuildLabel {
+                version: env!("CARGO_PKG_VERSION"),
+            })
+            .set(1);
+        let refused = register(
+            &mut registry,
+            "messages_refused",
+            "Submissions refused, by reason",
+        );
+        let calls = register(
+            &mut registry,
+            "calls",
+            "Calls and attempts that are over, by line and outcome",
+        );
+        let call_seconds = register(
+            &mut registry,
+            "call_seconds",
+            "Seconds that lines were taken by calls",
+        );
+        let call_octets = register(
+            &mut registry,
+            "call_octets",
+            "Octets on the lines, by line and way",
+        );
+        let octets_saved = register(
+            &mut registry,
+            "delivery_octets_saved",
+            "Octets of content that packing saved",
+        );
+        let reserved = register(
+            &mut registry,
+            "money_reserved",
+            "What was reserved for calls, in the tariffs' currency",
+        );
+        let settled = register(
+            &mut registry,
+            "money_settled",
+            "What calls came to, in the tariffs' currency",
+        );
+        let rings_refused = register(
+            &mut registry,
+            "rings_refused",
+            "Rings that were not answered, by reason",
+        );
         let trunk_refused = register(
             &mut registry,
             "trunk_refused",
             "What dial-up servers, or who spoke for one, said and was refused",
         );
-        let unproved = register(&mut registry, "sessions_unproved", "Sessions of which the far end was not proved");
+        let unproved = register(
+            &mut registry,
+            "sessions_unproved",
+            "Sessions of which the far end was not proved",
+        );
         let lost_unproved = register(
             &mut registry,
             "calls_lost_unproved",
             "Calls that came in and whose carrier was lost before the far end was proved",
         );
         let alarms = register(&mut registry, "alarms_raised", "Alarms raised, by kind");
-        let webhooks =
-            register(&mut registry, "webhook_deliveries", "Verdicts told to providers, by result of the try");
-        let mails = register(&mut registry, "mails", "Mails received over SMTP, by answer");
-        let feeds = register(&mut registry, "feed_readings", "Readings of feeds, by result");
-        let bounces = register(&mut registry, "mail_notifications", "Notifications to senders, by result of the try");
+        let webhooks = register(
+            &mut registry,
+            "webhook_deliveries",
+            "Verdicts told to providers, by result of the try",
+        );
+        let mails = register(
+            &mut registry,
+            "mails",
+            "Mails received over SMTP, by answer",
+        );
+        let feeds = register(
+            &mut registry,
+            "feed_readings",
+            "Readings of feeds, by result",
+        );
+        let bounces = register(
+            &mut registry,
+            "mail_notifications",
+            "Notifications to senders, by result of the try",
+        );
         let accepted = register(&mut registry, "messages_accepted", "Messages accepted");
-        let repeated = register(&mut registry, "messages_repeated", "Submissions under an idempotency key seen before");
-        let conflicts =
-            register(&mut registry, "verdict_conflicts", "Receipts for messages whose verdict says otherwise");
-        let verdicts = register(&mut registry, "envelopes_settled", "Envelopes that have their verdict, by verdict");
-        let commits = register(&mut registry, "store_commits", "Transactions of the store's writer");
-        let commit_seconds = register(&mut registry, "store_commit_seconds", "Seconds spent in transactions");
-        let waiting = register(&mut registry, "messages_waiting", "Messages of which an envelope waits");
+        let repeated = register(
+            &mut registry,
+            "messages_repeated",
+            "Submissions under an idempotency key seen before",
+        );
+        let conflicts = register(
+            &mut registry,
+            "verdict_conflicts",
+            "Receipts for messages whose verdict says otherwise",
+        );
+        let verdicts = register(
+            &mut registry,
+            "envelopes_settled",
+            "Envelopes that have their verdict, by verdict",
+        );
+        let commits = register(
+            &mut registry,
+            "store_commits",
+            "Transactions of the store's writer",
+        );
+        let commit_seconds = register(
+            &mut registry,
+            "store_commit_seconds",
+            "Seconds spent in transactions",
+        );
+        let waiting = register(
+            &mut registry,
+            "messages_waiting",
+            "Messages of which an envelope waits",
+        );
         let lines = register(&mut registry, "lines", "Lines, by what they are doing");
-        let connected = register(&mut registry, "terminals_connected", "Terminals that are connected");
-        let disk_ready =
-            register(&mut registry, "store_ready", "1 if the store takes messages, 0 if it is full or fails");
+        let connected = register(
+            &mut registry,
+            "terminals_connected",
+            "Terminals that are connected",
+        );
+        let disk_ready = register(
+            &mut registry,
+            "store_ready",
+            "1 if the store takes messages, 0 if it is full or fails",
+        );
         Self(Arc::new(Counted {
             registry,
             refused,
@@ -209,11 +294,26 @@ impl Metrics {
     /// A call, or an attempt, is over.
     pub(crate) fn call(&self, record: &CallRecord, outcome: &Outcome, lasted: Duration) {
         let line = record.via.to_string();
-        self.0.calls.get_or_create(&CallLabels { line: line.clone(), outcome: outcome.kind().as_str() }).inc();
+        self.0
+            .calls
+            .get_or_create(&CallLabels {
+                line: line.clone(),
+                outcome: outcome.kind().as_str(),
+            })
+            .inc();
         for (way, octets) in [("out", record.octets_out), ("in", record.octets_in)] {
-            self.0.call_octets.get_or_create(&OctetsLabels { line: line.clone(), way }).inc_by(octets);
+            self.0
+                .call_octets
+                .get_or_create(&OctetsLabels {
+                    line: line.clone(),
+                    way,
+                })
+                .inc_by(octets);
         }
-        self.0.call_seconds.get_or_create(&LineLabel { line }).inc_by(lasted.as_secs_f64());
+        self.0
+            .call_seconds
+            .get_or_create(&LineLabel { line })
+            .inc_by(lasted.as_secs_f64());
     }
 
     /// A content was received that had so many octets less on the line.
@@ -262,7 +362,12 @@ impl Metrics {
     }
 
     pub(crate) fn alarm(&self, kind: AlarmKind) {
-        self.0.alarms.get_or_create(&KindLabel { kind: kind.as_str() }).inc();
+        self.0
+            .alarms
+            .get_or_create(&KindLabel {
+                kind: kind.as_str(),
+            })
+            .inc();
     }
 
     pub(crate) fn webhook(&self, result: &'static str) {
@@ -289,7 +394,12 @@ impl Metrics {
     }
 
     /// All of it in the OpenMetrics format, with how many lines are in each state, and how many terminals are connected.
-    pub(crate) async fn text(&self, store: &Store, lines: &[(&'static str, usize)], connected: usize) -> String {
+    pub(crate) async fn text(
+        &self,
+        store: &Store,
+        lines: &[(&'static str, usize)],
+        connected: usize,
+    ) -> String {
         let counted = &*self.0;
         let counts = store.counts();
         raise_to(&counted.accepted, counts.accepted);
@@ -297,27 +407,44 @@ impl Metrics {
         raise_to(&counted.conflicts, counts.conflicts);
         raise_to(&counted.commits, counts.commits);
         let seconds = Duration::from_nanos(counts.commit_nanos).as_secs_f64();
-        counted.commit_seconds.inc_by((seconds - counted.commit_seconds.get()).max(0.0));
+        counted
+            .commit_seconds
+            .inc_by((seconds - counted.commit_seconds.get()).max(0.0));
         match store.verdict_counts().await {
             Ok(verdicts) => {
                 for verdict in Verdict::ALL {
                     let count = verdicts.get(&verdict).copied().unwrap_or_default();
-                    raise_to(&counted.verdicts.get_or_create(&VerdictLabel { verdict: verdict.as_str() }), count);
+                    raise_to(
+                        &counted.verdicts.get_or_create(&VerdictLabel {
+                            verdict: verdict.as_str(),
+                        }),
+                        count,
+                    );
                 }
             }
             Err(error) => tracing::error!(%error, "cannot read the verdicts"),
         }
         match store.waiting_in_all().await {
             Ok(waiting) => {
-                counted.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+                counted
+                    .waiting
+                    .set(i64::try_from(waiting).unwrap_or(i64::MAX));
             }
             Err(error) => tracing::error!(%error, "cannot read what waits"),
         }
         for (state, count) in lines {
-            counted.lines.get_or_create(&StateLabel { state }).set(i64::try_from(*count).unwrap_or(i64::MAX));
+            counted
+                .lines
+                .get_or_create(&StateLabel { state })
+                .set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
-        counted.connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
-        counted.disk_ready.set(i64::from(matches!(store.health(Timestamp::now()).await, Health::Ready)));
+        counted
+            .connected
+            .set(i64::try_from(connected).unwrap_or(i64::MAX));
+        counted.disk_ready.set(i64::from(matches!(
+            store.health(Timestamp::now()).await,
+            Health::Ready
+        )));
         let mut text = String::new();
         encode(&mut text, &counted.registry).expect("a string takes everything");
         text
@@ -325,12 +452,17 @@ impl Metrics {
 }
 
 fn money(amount: Micros) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a sum for a picture, not for a bill")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a sum for a picture, not for a bill"
+    )]
     let micros = amount.0.max(0) as f64;
     micros / 1e6
 }
 
 /// Two who ask at once may put a counter up by the same twice, but for this.
 fn raise_to(counter: &Counter, count: u64) {
-    counter.inner().fetch_max(count, std::sync::atomic::Ordering::Relaxed);
+    counter
+        .inner()
+        .fetch_max(count, std::sync::atomic::Ordering::Relaxed);
 }

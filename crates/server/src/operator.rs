@@ -60,7 +60,9 @@ use crate::ingest::http::problem;
 use crate::keys::{ServerKeys, Whose};
 use crate::plan::{Question, Questions};
 use model::causes::with_causes;
-use model::directory::{ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy};
+use model::directory::{
+    ChapSecret, Connection, Destination, Name, Stock, StockTrust, Terminal, TrustedBy,
+};
 use store::{Store, StoreError};
 
 #[derive(Debug, Clone)]
@@ -81,15 +83,22 @@ struct Desk {
 impl Desk {
     /// A number of the directory, as it is meant here.
     fn number(&self, text: Option<String>) -> Result<Option<Number>, Refused> {
-        let number = text.map(|text| parse::<Number>("number", &text)).transpose()?;
+        let number = text
+            .map(|text| parse::<Number>("number", &text))
+            .transpose()?;
         Ok(number.map(|number| number.at(self.home)))
     }
 
     /// The number, if it may be dialled.
     fn dialled(&self, number: Option<Number>) -> Result<Option<Number>, Refused> {
-        let forbidden = number.as_ref().map(|number| check_dialled(self.home, number).map_err(|why| (number, why)));
+        let forbidden = number
+            .as_ref()
+            .map(|number| check_dialled(self.home, number).map_err(|why| (number, why)));
         match forbidden {
-            Some(Err((number, why))) => Err(Refused::bad("number", format!("{number} is never dialled: {why}"))),
+            Some(Err((number, why))) => Err(Refused::bad(
+                "number",
+                format!("{number} is never dialled: {why}"),
+            )),
             _ => Ok(number),
         }
     }
@@ -110,13 +119,21 @@ impl Desk {
     /// The terminal of this name.
     async fn named(&self, name: &str) -> Result<Terminal, Refused> {
         let name = parse::<Name>("name", name)?;
-        let found = self.store.find_terminal(Destination::Name(name.clone())).await?;
+        let found = self
+            .store
+            .find_terminal(Destination::Name(name.clone()))
+            .await?;
         found.ok_or_else(|| Refused::missing("name", no_terminal(&name)))
     }
 }
 
 /// Serves the operator's socket until `shutdown`: of more callers than seats the rest wait.
-pub(crate) async fn listen(listener: UnixListener, router: Router, seats: usize, shutdown: CancellationToken) {
+pub(crate) async fn listen(
+    listener: UnixListener,
+    router: Router,
+    seats: usize,
+    shutdown: CancellationToken,
+) {
     let door = Door::new(seats, seats);
     http_connection::listen(listener, "operator", router, seats, door, shutdown).await;
 }
@@ -130,25 +147,47 @@ pub(crate) fn router(
     questions: Questions,
     named_in_config: BTreeMap<Name, Vec<String>>,
 ) -> Router {
-    let Rooms { store, keys, alarms, .. } = rooms;
+    let Rooms {
+        store,
+        keys,
+        alarms,
+        ..
+    } = rooms;
     Router::new()
         .route("/terminals", get(list_terminals).post(add_terminal))
-        .route("/terminals/{name}", get(show_terminal).patch(change_terminal).delete(remove_terminal))
+        .route(
+            "/terminals/{name}",
+            get(show_terminal)
+                .patch(change_terminal)
+                .delete(remove_terminal),
+        )
         .route("/terminals/{name}/invitation", post(invite))
         .route("/terminals/{name}/key", post(register))
         .route("/terminals/{name}/shut-out", post(shut_out))
         .route("/terminals/{name}/pause", post(pause_terminal))
         .route("/terminals/{name}/resume", post(resume_terminal))
-        .route("/terminals/{name}/subscriptions", get(list_subscriptions).put(subscribe).delete(unsubscribe))
+        .route(
+            "/terminals/{name}/subscriptions",
+            get(list_subscriptions).put(subscribe).delete(unsubscribe),
+        )
         .route("/terminals/{name}/sender", put(set_sender))
         .route("/subscriptions", get(list_all_subscriptions))
         .route("/plan", get(show_plan))
-        .route("/server-keys", get(list_server_keys).post(rotate_server_key))
+        .route(
+            "/server-keys",
+            get(list_server_keys).post(rotate_server_key),
+        )
         .route("/server-keys/retire", post(retire_server_key))
         .route("/providers", get(list_providers).post(add_provider))
-        .route("/providers/{name}", patch(change_provider).delete(remove_provider))
+        .route(
+            "/providers/{name}",
+            patch(change_provider).delete(remove_provider),
+        )
         .route("/providers/{name}/token", post(renew_token))
-        .route("/lines", get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }))
+        .route(
+            "/lines",
+            get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }),
+        )
         .route("/calls", get(list_calls))
         .route("/spent", get(show_spent))
         .route("/calls/{id}/end", post(end_call))
@@ -186,22 +225,42 @@ struct Refused {
 
 impl Refused {
     fn bad(field: &'static str, detail: impl ToString) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, field, detail: detail.to_string(), more: Vec::new() }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            field,
+            detail: detail.to_string(),
+            more: Vec::new(),
+        }
     }
 
     fn conflict(field: &'static str, detail: impl ToString) -> Self {
-        Self { status: StatusCode::CONFLICT, field, detail: detail.to_string(), more: Vec::new() }
+        Self {
+            status: StatusCode::CONFLICT,
+            field,
+            detail: detail.to_string(),
+            more: Vec::new(),
+        }
     }
 
     fn missing(field: &'static str, detail: impl ToString) -> Self {
-        Self { status: StatusCode::NOT_FOUND, field, detail: detail.to_string(), more: Vec::new() }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            field,
+            detail: detail.to_string(),
+            more: Vec::new(),
+        }
     }
 
     /// All that is wrong with a request, which is at least one thing.
     fn several(faults: Vec<Self>) -> Self {
         let mut faults = faults.into_iter();
-        let first = faults.next().unwrap_or_else(|| Self::bad("body", "the request is wrong"));
-        Self { more: faults.map(|fault| (fault.field, fault.detail)).collect(), ..first }
+        let first = faults
+            .next()
+            .unwrap_or_else(|| Self::bad("body", "the request is wrong"));
+        Self {
+            more: faults.map(|fault| (fault.field, fault.detail)).collect(),
+            ..first
+        }
     }
 }
 
@@ -211,14 +270,24 @@ impl From<StoreError> for Refused {
             StoreError::Taken { field, .. } => (StatusCode::CONFLICT, field),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "store"),
         };
-        Self { status, field, detail: with_causes(&error), more: Vec::new() }
+        Self {
+            status,
+            field,
+            detail: with_causes(&error),
+            more: Vec::new(),
+        }
     }
 }
 
 impl From<JsonRejection> for Refused {
     fn from(rejection: JsonRejection) -> Self {
         // The text names the key and the place: "missing field `name` at line 1 column 2".
-        Self { status: rejection.status(), field: "body", detail: rejection.body_text(), more: Vec::new() }
+        Self {
+            status: rejection.status(),
+            field: "body",
+            detail: rejection.body_text(),
+            more: Vec::new(),
+        }
     }
 }
 
@@ -236,14 +305,20 @@ impl IntoResponse for Refused {
             "detail": self.detail,
             "more": more,
         });
-        (self.status, [("content-type", "application/problem+json")], body.to_string()).into_response()
+        (
+            self.status,
+            [("content-type", "application/problem+json")],
+            body.to_string(),
+        )
+            .into_response()
     }
 }
 
 type Answer = Result<Response, Refused>;
 
 fn parse<T: FromStr<Err: ToString>>(field: &'static str, text: &str) -> Result<T, Refused> {
-    text.parse().map_err(|error: T::Err| Refused::bad(field, format!("{text:?}: {}", error.to_string())))
+    text.parse()
+        .map_err(|error: T::Err| Refused::bad(field, format!("{text:?}: {}", error.to_string())))
 }
 
 #[derive(Deserialize)]
@@ -265,40 +340,70 @@ struct NewTerminal {
 
 impl NewTerminal {
     /// What the new terminal is trusted by; and the secret, if it was made here.
-    fn trusted_by(&self, believes_numbers: bool) -> Result<(TrustedBy, Option<ChapSecret>), Refused> {
+    fn trusted_by(
+        &self,
+        believes_numbers: bool,
+    ) -> Result<(TrustedBy, Option<ChapSecret>), Refused> {
         let trust = self.trust.as_deref().unwrap_or("key");
         let form = match trust {
             "key" => Some(KeyForm::Raw),
             "certificate" => Some(KeyForm::Certificate),
             "chap" | "number-only" => None,
-            _ => return Err(Refused::bad("trust", format!("{trust:?} is not key, certificate, chap or number-only"))),
+            _ => {
+                return Err(Refused::bad(
+                    "trust",
+                    format!("{trust:?} is not key, certificate, chap or number-only"),
+                ));
+            }
         };
         if self.chap_secret.is_some() && trust != "chap" {
-            return Err(Refused::bad("chap_secret", "is for terminals with trust chap"));
+            return Err(Refused::bad(
+                "chap_secret",
+                "is for terminals with trust chap",
+            ));
         }
         if let Some(form) = form {
             return match self.deliver {
-                Some(_) => Err(Refused::bad("deliver", "is for stock terminals: with trust chap or number-only")),
+                Some(_) => Err(Refused::bad(
+                    "deliver",
+                    "is for stock terminals: with trust chap or number-only",
+                )),
                 None => Ok((TrustedBy::Key(form), None)),
             };
         }
         if self.number.is_none() {
-            return Err(Refused::bad("number", "a stock terminal is called: it needs a number"));
+            return Err(Refused::bad(
+                "number",
+                "a stock terminal is called: it needs a number",
+            ));
         }
         let deliver = self.deliver.as_deref();
-        let missing = || Refused::bad("deliver", "where does the stock terminal take messages? http://:PORT/PATH");
+        let missing = || {
+            Refused::bad(
+                "deliver",
+                "where does the stock terminal take messages? http://:PORT/PATH",
+            )
+        };
         let inbox = parse("deliver", deliver.ok_or_else(missing)?)?;
         if trust == "number-only" {
             if !believes_numbers {
                 let detail = "nothing but its number would prove the terminal; the server's config must allow that: [stock] number_only = true";
                 return Err(Refused::conflict("trust", detail));
             }
-            return Ok((TrustedBy::Stock(Stock { trust: StockTrust::NumberOnly, inbox }), None));
+            return Ok((
+                TrustedBy::Stock(Stock {
+                    trust: StockTrust::NumberOnly,
+                    inbox,
+                }),
+                None,
+            ));
         }
         let (secret, made) = match &self.chap_secret {
             Some(given) => {
                 // Its text is not told again.
-                let given = given.parse::<ChapSecret>().map_err(|error| Refused::bad("chap_secret", error))?;
+                let given = given
+                    .parse::<ChapSecret>()
+                    .map_err(|error| Refused::bad("chap_secret", error))?;
                 (given, None)
             }
             None => {
@@ -308,7 +413,13 @@ impl NewTerminal {
                 (made.clone(), Some(made))
             }
         };
-        Ok((TrustedBy::Stock(Stock { trust: StockTrust::Chap(secret), inbox }), made))
+        Ok((
+            TrustedBy::Stock(Stock {
+                trust: StockTrust::Chap(secret),
+                inbox,
+            }),
+            made,
+        ))
     }
 }
 
@@ -317,29 +428,56 @@ fn noted<T>(faults: &mut Vec<Refused>, read: Result<T, Refused>) -> Option<T> {
     read.map_err(|fault| faults.push(fault)).ok()
 }
 
-async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, JsonRejection>) -> Answer {
+async fn add_terminal(
+    State(desk): State<Desk>,
+    body: Result<Json<NewTerminal>, JsonRejection>,
+) -> Answer {
     let Json(new) = body?;
     let mut faults = Vec::new();
     if new.number.is_none() && new.address.is_none() {
-        faults.push(Refused::bad("number", "a terminal needs a number to be called on, an address, or both"));
+        faults.push(Refused::bad(
+            "number",
+            "a terminal needs a number to be called on, an address, or both",
+        ));
     }
     let mut octets = [0; 8];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("id", error))?;
     let name = noted(&mut faults, parse::<Name>("name", &new.name));
     let trusted_by = noted(&mut faults, new.trusted_by(desk.dialup.believes_numbers()));
-    let number = noted(&mut faults, desk.number(new.number).and_then(|number| desk.dialled(number)));
-    let address = new.address.map(|address| parse::<Ipv4Addr>("address", &address)).transpose();
+    let number = noted(
+        &mut faults,
+        desk.number(new.number)
+            .and_then(|number| desk.dialled(number)),
+    );
+    let address = new
+        .address
+        .map(|address| parse::<Ipv4Addr>("address", &address))
+        .transpose();
     let address = noted(&mut faults, address);
-    let registrable = new.may_subscribe.iter().map(|filter| parse::<TopicFilter>("may_subscribe", filter));
-    let registrable: Vec<_> = registrable.filter_map(|filter| noted(&mut faults, filter)).collect();
+    let registrable = new
+        .may_subscribe
+        .iter()
+        .map(|filter| parse::<TopicFilter>("may_subscribe", filter));
+    let registrable: Vec<_> = registrable
+        .filter_map(|filter| noted(&mut faults, filter))
+        .collect();
     let (Some(name), Some((trusted_by, made)), Some(number), Some(address), true) =
         (name, trusted_by, number, address, faults.is_empty())
     else {
         return Err(Refused::several(faults));
     };
     let id = TerminalId::from_octets(octets);
-    let terminal = Terminal { id, name, number, address, trusted_by, connection: Connection::Down };
-    desk.store.add_terminal_with(terminal.clone(), registrable).await?;
+    let terminal = Terminal {
+        id,
+        name,
+        number,
+        address,
+        trusted_by,
+        connection: Connection::Down,
+    };
+    desk.store
+        .add_terminal_with(terminal.clone(), registrable)
+        .await?;
     let trust = terminal.trusted_by.as_str();
     match trust {
         "number-only" => {
@@ -347,7 +485,10 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
         }
         _ => tracing::info!(terminal = %terminal.name, trust, "terminal added"),
     }
-    let added = Question::Added { terminal: terminal.id, name: terminal.name.clone() };
+    let added = Question::Added {
+        terminal: terminal.id,
+        name: terminal.name.clone(),
+    };
     let _ = desk.questions.send(added).await; // stopping: it is watched from the next start on
     let mut shown = terminal_json(&terminal);
     if let Some(made) = made {
@@ -359,7 +500,11 @@ async fn add_terminal(State(desk): State<Desk>, body: Result<Json<NewTerminal>, 
 async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let name = terminal.name.clone();
-    if !desk.store.remove_terminal(name.clone(), Timestamp::now()).await? {
+    if !desk
+        .store
+        .remove_terminal(name.clone(), Timestamp::now())
+        .await?
+    {
         return Err(Refused::missing("name", no_terminal(&name)));
     }
     desk.keys.revoke(terminal.id, "removed");
@@ -388,7 +533,11 @@ async fn invite(
     Path(name): Path<String>,
     body: Result<Json<Invitation>, JsonRejection>,
 ) -> Answer {
-    let Json(Invitation { callers, seconds, no_callers }) = body?;
+    let Json(Invitation {
+        callers,
+        seconds,
+        no_callers,
+    }) = body?;
     let terminal = desk.named(&name).await?;
     if callers.is_empty() && !no_callers && terminal.number.is_some() {
         let detail = "without one the terminal would answer no call: give the numbers that this server calls from, or --no-caller for a terminal that only connects by itself";
@@ -408,7 +557,9 @@ async fn invite(
             format!("{name} is trusted by {trust}: it has no key, and takes no bundle"),
         ));
     }
-    desk.store.invite(terminal.id, secret.clone(), expires_at).await?;
+    desk.store
+        .invite(terminal.id, secret.clone(), expires_at)
+        .await?;
     desk.trust_changed(terminal.id).await;
     tracing::info!(terminal = %terminal.name, %expires_at, "invited");
     let bundle = Bundle {
@@ -421,7 +572,11 @@ async fn invite(
         secret: Some(secret),
         expires_at,
     };
-    Ok((StatusCode::CREATED, Json(json!({ "bundle": bundle.to_string(), "expires_at": expires_at }))).into_response())
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({ "bundle": bundle.to_string(), "expires_at": expires_at })),
+    )
+        .into_response())
 }
 
 /// Says nothing more to a terminal: at once, and whatever it holds.
@@ -450,7 +605,9 @@ async fn set_sender(
 ) -> Answer {
     let Json(NewSender { provider }) = body?;
     let terminal = desk.named(&name).await?;
-    let provider = provider.map(|provider| parse::<Name>("provider", &provider)).transpose()?;
+    let provider = provider
+        .map(|provider| parse::<Name>("provider", &provider))
+        .transpose()?;
     let had = desk.store.sender(terminal.id).await?;
     if !desk.store.set_sender(terminal.id, provider.clone()).await? {
         let detail = "there is no provider of this name; `ringup provider add` makes one";
@@ -458,7 +615,11 @@ async fn set_sender(
     }
     // What it is saying just now would still go by the right that it had.
     if had.is_some_and(|had| Some(had.name) != provider) {
-        desk.keys.sessions().end(&Whose::Terminal(terminal.id), None, "it lost the right to send");
+        desk.keys.sessions().end(
+            &Whose::Terminal(terminal.id),
+            None,
+            "it lost the right to send",
+        );
     }
     tracing::info!(terminal = %terminal.name, provider = provider.map(|name| name.to_string()), "sends as");
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -75,13 +75,22 @@ impl Outward {
     /// One for which this address is the Internet's.
     #[cfg(test)]
     pub(crate) fn with_internet_at(address: SocketAddr) -> Self {
-        Self { internet: Some(address), ..Self::default() }
+        Self {
+            internet: Some(address),
+            ..Self::default()
+        }
     }
 
     /// A connection to where a URL is. Bound its time: this does not.
-    pub(crate) async fn connect(&self, url: &HttpUrl, may_be_private: bool) -> Result<Box<dyn Stream>, OutwardError> {
+    pub(crate) async fn connect(
+        &self,
+        url: &HttpUrl,
+        may_be_private: bool,
+    ) -> Result<Box<dyn Stream>, OutwardError> {
         let addresses = self.resolve(url.host(), url.port(), may_be_private).await?;
-        let stream = TcpStream::connect(&*addresses).await.map_err(OutwardError::Connect)?;
+        let stream = TcpStream::connect(&*addresses)
+            .await
+            .map_err(OutwardError::Connect)?;
         if !url.is_secure() {
             return Ok(Box::new(stream));
         }
@@ -98,8 +107,8 @@ impl Outward {
             let (taken, _) = roots.add_parsable_certificates(found.certs);
             tracing::info!(certificates = taken, "read the system's certificates");
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let builder =
-                ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+            let builder = ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS13]);
             let builder = builder.expect("ring has TLS 1.3");
             Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
         };
@@ -107,15 +116,27 @@ impl Outward {
     }
 
     /// The addresses of a host that may be spoken to.
-    async fn resolve(&self, host: &str, port: u16, may_be_private: bool) -> Result<Vec<SocketAddr>, OutwardError> {
-        let found = lookup_host((host, port)).await.map_err(OutwardError::Resolve)?;
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        may_be_private: bool,
+    ) -> Result<Vec<SocketAddr>, OutwardError> {
+        let found = lookup_host((host, port))
+            .await
+            .map_err(OutwardError::Resolve)?;
         let found: Vec<_> = found.take(ADDRESSES_MAX).collect();
         let is_allowed = |address: &SocketAddr| {
             #[cfg(test)]
             let may_be_private = may_be_private || self.internet == Some(*address);
             is_allowed(address.ip(), may_be_private)
         };
-        let allowed: Vec<_> = found.iter().copied().filter(is_allowed).take(ADDRESSES_TRIED).collect();
+        let allowed: Vec<_> = found
+            .iter()
+            .copied()
+            .filter(is_allowed)
+            .take(ADDRESSES_TRIED)
+            .collect();
         match allowed.is_empty() {
             true => Err(OutwardError::NotAllowed(found.first().map(SocketAddr::ip))),
             false => Ok(allowed),

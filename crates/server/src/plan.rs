@@ -83,13 +83,19 @@ pub(crate) struct PlanEntry {
 
 /// The time on the wall of a moment on the other clock.
 pub(crate) fn wall(at: Instant) -> Timestamp {
-    let ahead = SignedDuration::try_from(at.saturating_duration_since(Instant::now())).unwrap_or_default();
-    let at = Timestamp::now().checked_add(ahead).unwrap_or(Timestamp::MAX);
+    let ahead =
+        SignedDuration::try_from(at.saturating_duration_since(Instant::now())).unwrap_or_default();
+    let at = Timestamp::now()
+        .checked_add(ahead)
+        .unwrap_or(Timestamp::MAX);
     at.round(jiff::Unit::Second).unwrap_or(at)
 }
 
 /// Asks, and waits for the answer. `None`: the server is stopping.
-pub(crate) async fn ask<T>(questions: &Questions, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
+pub(crate) async fn ask<T>(
+    questions: &Questions,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
     let (sender, answer) = oneshot::channel();
     questions.send(question(sender)).await.ok()?;
     answer.await.ok()

@@ -58,7 +58,15 @@ mod tests {
     #[test]
     fn one_unknown_destination_refuses_the_whole_submission() {
         let unknown: Destination = "tel:999".parse().unwrap();
-        let named = [("tel:301".parse().unwrap(), Some(owner())), (unknown.clone(), None)];
-        assert_eq!(route(named), Err(UnknownDestination { destination: unknown }));
+        let named = [
+            ("tel:301".parse().unwrap(), Some(owner())),
+            (unknown.clone(), None),
+        ];
+        assert_eq!(
+            route(named),
+            Err(UnknownDestination {
+                destination: unknown
+            })
+        );
     }
 }

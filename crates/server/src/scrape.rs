@@ -35,7 +35,11 @@ pub(crate) fn router(metrics: Metrics, store: Store, dialup: DialUp) -> Router {
         .route("/metrics", get(show))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .with_state(Watched { metrics, store, dialup })
+        .with_state(Watched {
+            metrics,
+            store,
+            dialup,
+        })
 }
 
 /// Connections of the metrics port: in all, and of one address.
@@ -43,7 +47,12 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTIONS_OF_ONE_MAX: usize = 16;
 
 /// Serves a listener until `shutdown`.
-pub(crate) async fn listen(listener: TcpListener, router: Router, seats: usize, shutdown: CancellationToken) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    router: Router,
+    seats: usize,
+    shutdown: CancellationToken,
+) {
     let seats = seats.min(CONNECTIONS_MAX);
     let door = Door::shared(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(seats);
     http_connection::listen(listener, "metrics", router, seats, door, shutdown).await;
@@ -52,9 +61,20 @@ pub(crate) async fn listen(listener: TcpListener, router: Router, seats: usize, 
 /// In the format that is asked for; whoever asks for none gets the older one, which everything reads.
 async fn show(State(watched): State<Watched>, headers: HeaderMap) -> Response {
     let status = watched.dialup.status();
-    let lines = LineState::ALL.map(|state| (state.as_str(), status.iter().filter(|line| line.state == state).count()));
-    let text = watched.metrics.text(&watched.store, &lines, watched.dialup.connected_count()).await;
-    let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let lines = LineState::ALL.map(|state| {
+        (
+            state.as_str(),
+            status.iter().filter(|line| line.state == state).count(),
+        )
+    });
+    let text = watched
+        .metrics
+        .text(&watched.store, &lines, watched.dialup.connected_count())
+        .await;
+    let accepts = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     if exposition::prefers_open_metrics(accepts) {
         ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
     } else {

@@ -62,7 +62,9 @@ pub enum ServeError {
         source: io::Error,
     },
     /// A listener.
-    #[error("could not listen on {at} ({key} in the config); another program, or another server, may have it")]
+    #[error(
+        "could not listen on {at} ({key} in the config); another program, or another server, may have it"
+    )]
     Listen {
         /// Where.
         at: String,
@@ -85,7 +87,10 @@ pub fn operator_socket(state: &Path) -> PathBuf {
 /// [`ServeError`] if it cannot start.
 pub async fn serve(mut config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let state = config.state.clone();
-    let failed = |source| ServeError::Store { path: state.clone(), source };
+    let failed = |source| ServeError::Store {
+        path: state.clone(),
+        source,
+    };
     let named_in_config = config.providers();
     let line_names = config.line_names();
     let mut opening = Opening::begin(&config, shutdown.clone()).await?;
@@ -94,11 +99,16 @@ pub async fn serve(mut config: Config, shutdown: CancellationToken) -> Result<()
     let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
     let (question_sender, questions) = mpsc::channel(1);
     let intake = opening.intake(&config, due_sender);
-    let feeds = opening.feeds(std::mem::take(&mut config.feeds), &intake).await;
+    let feeds = opening
+        .feeds(std::mem::take(&mut config.feeds), &intake)
+        .await;
     opening.mail(config.mail.take(), &intake).await?;
     let submissions = opening.submissions(&config, &intake).await?;
     let policy = config.policy();
-    let watches_silence = config.conditions.iter().any(|conditions| conditions.silent_after.is_some());
+    let watches_silence = config
+        .conditions
+        .iter()
+        .any(|conditions| conditions.silent_after.is_some());
     let rooms = Rooms {
         store: opening.store.clone(),
         keys,
@@ -107,19 +117,55 @@ pub async fn serve(mut config: Config, shutdown: CancellationToken) -> Result<()
         alarms: opening.alarms.clone(),
         metrics: opening.metrics.clone(),
     };
-    let shared = Shared::new(config.link_settings(), rooms.clone(), report_sender, shutdown.clone());
+    let shared = Shared::new(
+        config.link_settings(),
+        rooms.clone(),
+        report_sender,
+        shutdown.clone(),
+    );
     let (dialup, calls_away) = opening.lines(&mut config, shared).await?;
     opening.doors(&config, &dialup).await?;
-    let router = operator::router(rooms, dialup.clone(), config.home, feeds, question_sender, named_in_config);
+    let router = operator::router(
+        rooms,
+        dialup.clone(),
+        config.home,
+        feeds,
+        question_sender,
+        named_in_config,
+    );
     let socket = opening.operator(&state, router)?;
-    tracing::info!(lines = line_names.into_iter().collect::<Vec<_>>().join(" "), "server ready");
+    tracing::info!(
+        lines = line_names.into_iter().collect::<Vec<_>>().join(" "),
+        "server ready"
+    );
 
-    let seed = u64::from_le_bytes(*uuid::Uuid::now_v7().as_bytes().last_chunk().expect("a UUID has 16 octets"));
-    let Opening { store, alarms, metrics, mut tasks, .. } = opening;
-    let recovered = jobs::recover(&store, watches_silence, calls_away, &Zoned::now()).await.map_err(failed)?;
+    let seed = u64::from_le_bytes(
+        *uuid::Uuid::now_v7()
+            .as_bytes()
+            .last_chunk()
+            .expect("a UUID has 16 octets"),
+    );
+    let Opening {
+        store,
+        alarms,
+        metrics,
+        mut tasks,
+        ..
+    } = opening;
+    let recovered = jobs::recover(&store, watches_silence, calls_away, &Zoned::now())
+        .await
+        .map_err(failed)?;
     let calling = Calling::new(policy, seed, moment());
     let dialer = Dialer::new(store.clone(), dialup, alarms, metrics.clone());
-    let mut server = Server { store, metrics, dialer, calling, due, reports, questions };
+    let mut server = Server {
+        store,
+        metrics,
+        dialer,
+        calling,
+        due,
+        reports,
+        questions,
+    };
     shutdown.run_until_cancelled(server.run(recovered)).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
@@ -170,19 +216,37 @@ impl Server {
         let event = match report {
             Report::LineFree(line) => Event::LineFree(line),
             Report::LineTaken(line) => Event::LineTaken(line),
-            Report::Connected { admitted, call, via } => {
+            Report::Connected {
+                admitted,
+                call,
+                via,
+            } => {
                 let terminal = admitted.terminal();
                 self.dialer.proved(terminal).await;
-                Event::Connected { terminal, call, via }
+                Event::Connected {
+                    terminal,
+                    call,
+                    via,
+                }
             }
             Report::Unproved { terminal, why } => {
                 self.dialer.unproved(terminal, &why).await;
                 Event::Deadline
             }
-            Report::Ended { terminal, outcome, record, lasted } => {
+            Report::Ended {
+                terminal,
+                outcome,
+                record,
+                lasted,
+            } => {
                 self.metrics.call(&record, &outcome, lasted);
                 match terminal {
-                    Some(terminal) => Event::Ended { terminal, outcome, record, lasted },
+                    Some(terminal) => Event::Ended {
+                        terminal,
+                        outcome,
+                        record,
+                        lasted,
+                    },
                     None => Event::Deadline,
                 }
             }

@@ -77,7 +77,11 @@ pub(crate) async fn read_greeting(stream: &mut (impl AsyncRead + Unpin)) -> Opti
             _ => return None,
         }
     }
-    std::str::from_utf8(&line).ok()?.strip_prefix(GREETING)?.parse().ok()
+    std::str::from_utf8(&line)
+        .ok()?
+        .strip_prefix(GREETING)?
+        .parse()
+        .ok()
 }
 
 /// Under what a dial-up server's key is pinned: made of its name, in a room of its own.

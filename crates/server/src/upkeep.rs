@@ -33,9 +33,18 @@ pub(crate) async fn look_at_start(store: Store, alarms: Alarms, shutdown: Cancel
         Some(Ok(faults)) => {
             let detail = "damaged: see `ringup store check`; restore the last backup, or messages will be lost";
             tracing::error!(faults = faults.join("; "), "the database is damaged");
-            alarms.raise(AlarmKind::Store, "database", format!("{detail}. {}", faults.join("; "))).await;
+            alarms
+                .raise(
+                    AlarmKind::Store,
+                    "database",
+                    format!("{detail}. {}", faults.join("; ")),
+                )
+                .await;
         }
-        Some(Err(error)) => tracing::error!(error = with_causes(&error), "the database could not be looked at"),
+        Some(Err(error)) => tracing::error!(
+            error = with_causes(&error),
+            "the database could not be looked at"
+        ),
         None => {}
     }
 }
@@ -53,7 +62,11 @@ pub(crate) async fn keep(
 }
 
 /// Writes verdicts, and lets calls be caused, when the time for it has come.
-async fn keep_time(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>, shutdown: &CancellationToken) {
+async fn keep_time(
+    store: &Store,
+    due: &mpsc::Sender<Vec<TerminalId>>,
+    shutdown: &CancellationToken,
+) {
     loop {
         expire(store).await;
         release(store, due).await;
@@ -79,7 +92,10 @@ async fn keep_time(store: &Store, due: &mpsc::Sender<Vec<TerminalId>>, shutdown:
 
 /// When the next message expires, or may cause a call.
 async fn next_moment(store: &Store) -> Result<Option<Timestamp>, StoreError> {
-    Ok([store.next_expiry().await?, store.next_release().await?].into_iter().flatten().min())
+    Ok([store.next_expiry().await?, store.next_release().await?]
+        .into_iter()
+        .flatten()
+        .min())
 }
 
 /// How long to sleep until then.
@@ -116,7 +132,9 @@ async fn keep_clean(store: &Store, retention: Retention) {
             match store.sweep().await {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "content files removed that no message names"),
-                Err(error) => tracing::error!(%error, "content files that no message names are left"),
+                Err(error) => {
+                    tracing::error!(%error, "content files that no message names are left")
+                }
             }
         }
         clean(store, retention).await;
@@ -125,16 +143,26 @@ async fn keep_clean(store: &Store, retention: Retention) {
 }
 
 async fn clean(store: &Store, retention: Retention) {
-    match store.forget_doubts(Timestamp::now(), retention.doubts).await {
+    match store
+        .forget_doubts(Timestamp::now(), retention.doubts)
+        .await
+    {
         Ok(0) => {}
         Ok(envelopes) => {
-            tracing::warn!(envelopes, "failed, unknown: terminals that may have them were not heard of again");
+            tracing::warn!(
+                envelopes,
+                "failed, unknown: terminals that may have them were not heard of again"
+            );
         }
         Err(error) => tracing::error!(%error, "what was in doubt for too long still is"),
     }
     match store.clean(Timestamp::now(), retention).await {
         Ok(cleaned) if cleaned == Cleaned::default() => {}
-        Ok(Cleaned { contents, files, messages }) => tracing::info!(contents, files, messages, "store cleaned"),
+        Ok(Cleaned {
+            contents,
+            files,
+            messages,
+        }) => tracing::info!(contents, files, messages, "store cleaned"),
         Err(error) => tracing::error!(%error, "store not cleaned"),
     }
     match store.clean_calls(&Zoned::now(), retention.calls).await {
@@ -165,7 +193,15 @@ mod tests {
         let seconds = |next: Option<Timestamp>, now| nap(next, now).as_secs();
         assert_eq!(seconds(None, at(1000)), 60);
         assert_eq!(seconds(Some(at(1010)), at(1000)), 10);
-        assert_eq!(seconds(Some(at(1010)), at(1_000_000)), 1, "the clock was ahead of it at once");
-        assert_eq!(seconds(Some(at(1_000_000)), at(1000)), 60, "the clock was set back");
+        assert_eq!(
+            seconds(Some(at(1010)), at(1_000_000)),
+            1,
+            "the clock was ahead of it at once"
+        );
+        assert_eq!(
+            seconds(Some(at(1_000_000)), at(1000)),
+            60,
+            "the clock was set back"
+        );
     }
 }

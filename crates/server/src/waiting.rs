@@ -94,14 +94,21 @@ pub struct Circumstances<'a> {
 impl Waiting {
     /// Puts together what is known.
     pub fn of(envelope: &EnvelopeEntry, around: &Circumstances<'_>) -> Self {
-        let now = |reason: String, next: &str| Self { reason, next: next.to_owned(), next_at: None };
+        let now = |reason: String, next: &str| Self {
+            reason,
+            next: next.to_owned(),
+            next_at: None,
+        };
         if let Some(call) = &envelope.under_way {
             let reason = format!("it is being delivered just now, on call {call}");
             return match &envelope.pending {
                 None => now(reason, "the terminal's receipt is its verdict"),
                 Some((verdict, why)) => {
                     let reason = format!("{}; {reason}", pending_words(*verdict, why.as_deref()));
-                    now(reason, "that is its verdict when the call is over, unless the terminal's receipt comes")
+                    now(
+                        reason,
+                        "that is its verdict when the call is over, unless the terminal's receipt comes",
+                    )
                 }
             };
         }
@@ -115,7 +122,10 @@ impl Waiting {
             return now(reason, next);
         }
         let Some(terminal) = around.terminal else {
-            return now("its terminal is not in the directory".to_owned(), "ringup message cancel ends it");
+            return now(
+                "its terminal is not in the directory".to_owned(),
+                "ringup message cancel ends it",
+            );
         };
         match terminal.connection {
             Connection::Calling(call) => {
@@ -124,7 +134,9 @@ impl Waiting {
             }
             // What it has refused before is tried behind all others, if at all.
             Connection::Connected(call) if envelope.rests_until.is_none() => {
-                let reason = format!("the terminal is connected; its queue is being delivered (call {call})");
+                let reason = format!(
+                    "the terminal is connected; its queue is being delivered (call {call})"
+                );
                 return now(reason, "it is delivered on this call");
             }
             Connection::Connected(_) | Connection::Down => {}
@@ -135,8 +147,18 @@ impl Waiting {
         };
         // Every cause is told: the first may end while another stands.
         let mut reasons: Vec<_> = gates.iter().map(|gate| gate.reason.clone()).collect();
-        reasons.extend(around.decided.as_ref().map(|decided| besides(terminal, decided, around)).unwrap_or_default());
-        Self { reason: reasons.join("; "), next: gate.next.clone(), next_at: gate.next_at }
+        reasons.extend(
+            around
+                .decided
+                .as_ref()
+                .map(|decided| besides(terminal, decided, around))
+                .unwrap_or_default(),
+        );
+        Self {
+            reason: reasons.join("; "),
+            next: gate.next.clone(),
+            next_at: gate.next_at,
+        }
     }
 
     /// Nothing but lines, hours, budgets and earlier calls stand in the way.
@@ -144,19 +166,30 @@ impl Waiting {
         let next_at = around.decided.as_ref().and_then(|decided| decided.next_at);
         let (mut reason, mut next) = match &around.decided {
             Some(decided) => not_called(terminal, decided, around),
-            None => ("the server is stopping".to_owned(), "waiting messages are due when it starts again".to_owned()),
+            None => (
+                "the server is stopping".to_owned(),
+                "waiting messages are due when it starts again".to_owned(),
+            ),
         };
         if is_invited(terminal, &around.trust) {
             reason = format!("the terminal is invited and has not enrolled yet; {reason}");
-            next = format!("enrol the terminal with its bundle (there: ringup enrol BUNDLE), then {next}");
+            next = format!(
+                "enrol the terminal with its bundle (there: ringup enrol BUNDLE), then {next}"
+            );
         }
         // What the terminal itself said of this message comes first.
-        let is_refusal = |last: &&DeliveryEntry| matches!(last.kind, Some(AttemptKind::Refused | AttemptKind::PutOff));
+        let is_refusal = |last: &&DeliveryEntry| {
+            matches!(last.kind, Some(AttemptKind::Refused | AttemptKind::PutOff))
+        };
         let last = envelope.deliveries.last().filter(is_refusal);
         if let Some(refusal) = last.and_then(|last| last.outcome.as_deref()) {
             reason = format!("the terminal refused the last delivery ({refusal}); {reason}");
         }
-        Self { reason, next, next_at }
+        Self {
+            reason,
+            next,
+            next_at,
+        }
     }
 }
 
@@ -180,15 +213,23 @@ pub fn settled(envelope: &EnvelopeEntry, expires_at: Option<Timestamp>) -> Optio
                 0 => "no delivery was tried".to_owned(),
                 count => format!("{count} deliveries were tried"),
             };
-            Some(format!("its time was over{at} before the terminal had it ({tried}); nothing more is tried"))
+            Some(format!(
+                "its time was over{at} before the terminal had it ({tried}); nothing more is tried"
+            ))
         }
-        Verdict::Replaced => {
-            Some(format!("{}; the newer one is delivered instead", reason.unwrap_or("replaced by a newer message")))
-        }
-        Verdict::Cancelled => Some(format!("{}; nothing more is tried", reason.unwrap_or("it was withdrawn"))),
+        Verdict::Replaced => Some(format!(
+            "{}; the newer one is delivered instead",
+            reason.unwrap_or("replaced by a newer message")
+        )),
+        Verdict::Cancelled => Some(format!(
+            "{}; nothing more is tried",
+            reason.unwrap_or("it was withdrawn")
+        )),
         Verdict::Failed => {
             let reason = reason.unwrap_or("it cannot be delivered");
-            Some(format!("{reason}; nothing more is tried: submit it again when the cause is gone"))
+            Some(format!(
+                "{reason}; nothing more is tried: submit it again when the cause is gone"
+            ))
         }
     }
 }
@@ -203,8 +244,15 @@ fn is_invited(terminal: &Terminal, trust: &Trust) -> bool {
 
 /// The terminal has refused it, and it rests.
 fn resting(envelope: &EnvelopeEntry, until: Timestamp) -> Waiting {
-    let last = envelope.deliveries.last().and_then(|delivery| delivery.outcome.as_deref());
-    let times = if envelope.refusals == 1 { "once" } else { "several times" };
+    let last = envelope
+        .deliveries
+        .last()
+        .and_then(|delivery| delivery.outcome.as_deref());
+    let times = if envelope.refusals == 1 {
+        "once"
+    } else {
+        "several times"
+    };
     let reason = format!(
         "the terminal did not take it, {times} ({} in all), the last: {}; nothing else waits for that",
         envelope.refusals,
@@ -212,16 +260,37 @@ fn resting(envelope: &EnvelopeEntry, until: Timestamp) -> Waiting {
     );
     let next = "it is tried again after a pause that grows, or behind all others on a call before that, \
         and fails after the last try ([retry] refused_tries in the config)";
-    Waiting { reason, next: next.to_owned(), next_at: Some(until) }
+    Waiting {
+        reason,
+        next: next.to_owned(),
+        next_at: Some(until),
+    }
 }
 
 /// All that keeps a message from causing a call, whatever lines and hours allow; what decides first, first.
-fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'_>) -> Vec<Waiting> {
-    let gate = |(reason, next): (String, String)| Waiting { reason, next, next_at: None };
-    let mut gates: Vec<_> = not_trusted(terminal, around).map(gate).into_iter().collect();
+fn gates(
+    envelope: &EnvelopeEntry,
+    terminal: &Terminal,
+    around: &Circumstances<'_>,
+) -> Vec<Waiting> {
+    let gate = |(reason, next): (String, String)| Waiting {
+        reason,
+        next,
+        next_at: None,
+    };
+    let mut gates: Vec<_> = not_trusted(terminal, around)
+        .map(gate)
+        .into_iter()
+        .collect();
     if let Some(at) = around.paused_at {
-        let next = format!("when it is to be called again: ringup terminal resume {}", terminal.name);
-        gates.push(gate((format!("the terminal is paused by the operator since {at}, and is not called"), next)));
+        let next = format!(
+            "when it is to be called again: ringup terminal resume {}",
+            terminal.name
+        );
+        gates.push(gate((
+            format!("the terminal is paused by the operator since {at}, and is not called"),
+            next,
+        )));
     }
     if let Some(conditions) = around.stated {
         let why = match conditions.reason.as_str() {
@@ -240,18 +309,26 @@ fn gates(envelope: &EnvelopeEntry, terminal: &Terminal, around: &Circumstances<'
     match envelope.calls {
         Calls::From(at) => gates.push(Waiting {
             reason: "it came outside the hours for which the terminal has registered".to_owned(),
-            next: "the terminal is called when they begin; an earlier call delivers it, too".to_owned(),
+            next: "the terminal is called when they begin; an earlier call delivers it, too"
+                .to_owned(),
             next_at: Some(at),
         }),
         Calls::Never => {
-            let reason = "the terminal has registered for its topic, but not to be called for it".to_owned();
-            gates.push(gate((reason, "it is sent on the next call from either side".to_owned())));
+            let reason =
+                "the terminal has registered for its topic, but not to be called for it".to_owned();
+            gates.push(gate((
+                reason,
+                "it is sent on the next call from either side".to_owned(),
+            )));
         }
         Calls::Now => {}
     }
     if terminal.number.is_none() {
         let reason = "the terminal has no number: it cannot be called".to_owned();
-        gates.push(gate((reason, "it is delivered when the terminal connects by itself".to_owned())));
+        gates.push(gate((
+            reason,
+            "it is delivered when the terminal connects by itself".to_owned(),
+        )));
     }
     gates
 }
@@ -277,17 +354,25 @@ fn besides(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>) -
         reasons.push("it is outside the terminal's hours".to_owned());
     }
     if !around.budgets.is_empty() {
-        reasons.push(format!("the budget of {} is spent", around.budgets.join(" and of ")));
+        reasons.push(format!(
+            "the budget of {} is spent",
+            around.budgets.join(" and of ")
+        ));
     }
     if let Some(outcome) = last_failure(around) {
-        reasons.push(format!("the last call with the terminal came to nothing ({outcome})"));
+        reasons.push(format!(
+            "the last call with the terminal came to nothing ({outcome})"
+        ));
     }
     reasons
 }
 
 /// How the last call with the terminal ended, if something was wrong with it.
 fn last_failure<'a>(around: &Circumstances<'a>) -> Option<&'a str> {
-    let last = around.calls.last().filter(|call| call.kind != Some(Kind::Completed))?;
+    let last = around
+        .calls
+        .last()
+        .filter(|call| call.kind != Some(Kind::Completed))?;
     last.outcome.as_deref()
 }
 
@@ -299,7 +384,10 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
             terminal.name
         );
         return match (trust.shut_out_at, &stock.trust) {
-            (Some(at), _) => Some((format!("the terminal is shut out since {at}: it is not served"), again)),
+            (Some(at), _) => Some((
+                format!("the terminal is shut out since {at}: it is not served"),
+                again,
+            )),
             (None, StockTrust::NumberOnly) if !around.believes_numbers => {
                 let reason = "nothing but its number proves the terminal, which this server's config does not allow";
                 let next = "it waits until the config says [stock] number_only = true, or the terminal is added anew with --trust chap";
@@ -313,42 +401,61 @@ fn not_trusted(terminal: &Terminal, around: &Circumstances<'_>) -> Option<(Strin
         terminal.name
     );
     match (trust.shut_out_at, &trust.invitation, trust.keys.as_slice()) {
-        (Some(at), ..) => Some((format!("the terminal is shut out since {at}: it is not served"), invite)),
-        (None, None, []) => {
-            Some(("the terminal is not enrolled: it has no key to prove itself with".to_owned(), invite))
-        }
+        (Some(at), ..) => Some((
+            format!("the terminal is shut out since {at}: it is not served"),
+            invite,
+        )),
+        (None, None, []) => Some((
+            "the terminal is not enrolled: it has no key to prove itself with".to_owned(),
+            invite,
+        )),
         _ => None,
     }
 }
 
 /// Why nobody calls, and what happens next.
-fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>) -> (String, String) {
+fn not_called(
+    terminal: &Terminal,
+    decided: &Decided,
+    around: &Circumstances<'_>,
+) -> (String, String) {
     let called = "the terminal is called".to_owned();
     let called_again = "the terminal is called again".to_owned();
     match decided.why {
         Why::Line { before } => no_line(decided, before, around.faults),
-        Why::Storm => ("the limit of calls is reached ([dispatch] in the config)".to_owned(), called),
+        Why::Storm => (
+            "the limit of calls is reached ([dispatch] in the config)".to_owned(),
+            called,
+        ),
         Why::Rest(Rest::Hours) if decided.is_closed_day => (
             "today is a closed day of the terminal".to_owned(),
             "the terminal is called when its hours begin".to_owned(),
         ),
-        Why::Rest(Rest::Hours) => {
-            ("it is outside the terminal's hours".to_owned(), "the terminal is called when they begin".to_owned())
-        }
+        Why::Rest(Rest::Hours) => (
+            "it is outside the terminal's hours".to_owned(),
+            "the terminal is called when they begin".to_owned(),
+        ),
         Why::Rest(Rest::BackingOff) => {
             let reason = match last_failure(around) {
                 None => "the last call did not do".to_owned(),
-                Some(outcome) => format!("the last call with the terminal came to nothing ({outcome})"),
+                Some(outcome) => {
+                    format!("the last call with the terminal came to nothing ({outcome})")
+                }
             };
             (reason, called_again)
         }
-        Why::Rest(Rest::Redials) => {
-            ("its number has reached the redial limit ([retry] in the config)".to_owned(), called_again)
-        }
+        Why::Rest(Rest::Redials) => (
+            "its number has reached the redial limit ([retry] in the config)".to_owned(),
+            called_again,
+        ),
         Why::Rest(Rest::HangingUp) => ("its last call has just ended".to_owned(), called_again),
-        Why::Rest(Rest::ModemLimit) => ("the modem may not dial its number again yet".to_owned(), called_again),
+        Why::Rest(Rest::ModemLimit) => (
+            "the modem may not dial its number again yet".to_owned(),
+            called_again,
+        ),
         Why::Rest(Rest::Price) => {
-            let reason = "it is not urgent: it waits for a cheaper hour or the next call".to_owned();
+            let reason =
+                "it is not urgent: it waits for a cheaper hour or the next call".to_owned();
             (reason, called)
         }
         Why::Rest(Rest::Budget) => {
@@ -356,19 +463,44 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
                 [] => "a budget of the day is spent".to_owned(),
                 budgets => format!("the budget of {} is spent", budgets.join(" and of ")),
             };
-            (whose, "the terminal is called when there is a new one".to_owned())
+            (
+                whose,
+                "the terminal is called when there is a new one".to_owned(),
+            )
         }
         Why::Rest(Rest::Session) => {
-            let reason = "the terminal was rung, and is expected to connect over its own Internet access".to_owned();
-            (reason, "if it has not connected by then, the ring has failed, and it is rung again".to_owned())
+            let reason =
+                "the terminal was rung, and is expected to connect over its own Internet access"
+                    .to_owned();
+            (
+                reason,
+                "if it has not connected by then, the ring has failed, and it is rung again"
+                    .to_owned(),
+            )
         }
         Why::Paused => {
-            let reason = "calls to the terminal failed for days: it is not called any more".to_owned();
-            (reason, format!("when you have found the cause: ringup terminal resume {}", terminal.name))
+            let reason =
+                "calls to the terminal failed for days: it is not called any more".to_owned();
+            (
+                reason,
+                format!(
+                    "when you have found the cause: ringup terminal resume {}",
+                    terminal.name
+                ),
+            )
         }
-        Why::Calling => ("the terminal is being called".to_owned(), "it is delivered when it has answered".to_owned()),
-        Why::Connected => ("the terminal is connected".to_owned(), "it is delivered on this call".to_owned()),
-        Why::Nothing => ("the last call with the terminal is just over".to_owned(), called_again),
+        Why::Calling => (
+            "the terminal is being called".to_owned(),
+            "it is delivered when it has answered".to_owned(),
+        ),
+        Why::Connected => (
+            "the terminal is connected".to_owned(),
+            "it is delivered on this call".to_owned(),
+        ),
+        Why::Nothing => (
+            "the last call with the terminal is just over".to_owned(),
+            called_again,
+        ),
     }
 }
 
@@ -376,12 +508,16 @@ fn not_called(terminal: &Terminal, decided: &Decided, around: &Circumstances<'_>
 fn broken_lines(decided: &Decided, faults: &[(String, String)]) -> Vec<String> {
     let of_line = |line: &Name| faults.iter().find(|(name, _)| *name == line.to_string());
     let broken = decided.lines.iter().filter_map(of_line);
-    broken.map(|(name, fault)| format!("line {name} is out of order ({fault})")).collect()
+    broken
+        .map(|(name, fault)| format!("line {name} is out of order ({fault})"))
+        .collect()
 }
 
 fn no_line(decided: &Decided, before: usize, faults: &[(String, String)]) -> (String, String) {
     if decided.lines.is_empty() {
-        let next = "it waits until a line is configured ([[line]]) or the terminal connects by itself".to_owned();
+        let next =
+            "it waits until a line is configured ([[line]]) or the terminal connects by itself"
+                .to_owned();
         return ("no line reaches the terminal".to_owned(), next);
     }
     let broken = broken_lines(decided, faults);
@@ -391,13 +527,21 @@ fn no_line(decided: &Decided, before: usize, faults: &[(String, String)]) -> (St
         count => format!("{count} terminals are before it"),
     };
     if broken.len() == decided.lines.len() {
-        let next =
-            format!("the terminal is called when one is in service again, which is tried every half minute; {ahead}");
+        let next = format!(
+            "the terminal is called when one is in service again, which is tried every half minute; {ahead}"
+        );
         return (broken.join(", "), next);
     }
-    let also = if broken.is_empty() { String::new() } else { format!("; {}", broken.join(", ")) };
+    let also = if broken.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", broken.join(", "))
+    };
     let reason = format!("all lines that reach the terminal are busy, or rest after a fault{also}");
-    (reason, format!("the terminal is called when one is free; {ahead}"))
+    (
+        reason,
+        format!("the terminal is called when one is free; {ahead}"),
+    )
 }
 
 #[cfg(test)]

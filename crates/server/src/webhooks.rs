@@ -70,7 +70,13 @@ const PAUSES: [SignedDuration; 9] = [
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
 
 /// Tells what is in the outbox until `shutdown`.
-pub(crate) async fn tell(store: Store, post: Post, alarms: Alarms, metrics: Metrics, shutdown: CancellationToken) {
+pub(crate) async fn tell(
+    store: Store,
+    post: Post,
+    alarms: Alarms,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
     let mut room = Room::new(store, post, alarms, metrics);
     let mut ticks = interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -180,19 +186,28 @@ impl Room {
     async fn look_who_is_late(&mut self, now: Timestamp) {
         let oldest = match self.store.oldest_tellings().await {
             Ok(oldest) => oldest,
-            Err(error) => return tracing::error!(%error, "cannot read how long verdicts wait for webhooks"),
+            Err(error) => {
+                return tracing::error!(%error, "cannot read how long verdicts wait for webhooks");
+            }
         };
         let kind = AlarmKind::WebhookLate;
         let is_older = |since: Timestamp, than| now.duration_since(since) >= than;
-        for (provider, since) in oldest.iter().filter(|(_, since)| is_older(**since, LATE_AFTER)) {
+        for (provider, since) in oldest
+            .iter()
+            .filter(|(_, since)| is_older(**since, LATE_AFTER))
+        {
             let detail = format!(
                 "a verdict has waited since {since:.0} for its webhook, which cannot be reached, refuses it, or is too slow. Check it; each \
                  verdict is tried for three days"
             );
             self.alarms.raise(kind, provider, detail).await;
         }
-        let late = oldest.into_iter().filter(|(_, since)| is_older(*since, IN_TIME_AFTER));
-        self.alarms.keep(kind, late.map(|(provider, _)| provider).collect()).await;
+        let late = oldest
+            .into_iter()
+            .filter(|(_, since)| is_older(*since, IN_TIME_AFTER));
+        self.alarms
+            .keep(kind, late.map(|(provider, _)| provider).collect())
+            .await;
     }
 
     /// Notes what has ended, reads what can be told, and begins to tell it.
@@ -204,33 +219,59 @@ impl Room {
             if lane.is_drained || lane.waiting.len() >= places {
                 continue;
             }
-            let due = self.store.due_tellings(provider.clone(), lane.held.clone(), READ_AHEAD, Timestamp::now()).await;
+            let due = self
+                .store
+                .due_tellings(
+                    provider.clone(),
+                    lane.held.clone(),
+                    READ_AHEAD,
+                    Timestamp::now(),
+                )
+                .await;
             let due = due.inspect_err(|_| lane.is_drained = true)?; // until the next look
             lane.is_drained = due.len() < READ_AHEAD;
             lane.held.extend(due.iter().map(|telling| telling.id));
             lane.waiting.extend(due);
         }
-        while self.ended.len() < NOTED_AT_ONCE && self.tries.len() < TRIES_AT_ONCE && self.begin_one(now) {}
+        while self.ended.len() < NOTED_AT_ONCE
+            && self.tries.len() < TRIES_AT_ONCE
+            && self.begin_one(now)
+        {}
         Ok(())
     }
 
     /// Begins the next try of the provider whose turn it is. `false`: none can begin.
     fn begin_one(&mut self, now: Instant) -> bool {
-        let extra: usize = self.lanes.values().map(|lane| lane.under_way.saturating_sub(PLACES_FIRST)).sum();
+        let extra: usize = self
+            .lanes
+            .values()
+            .map(|lane| lane.under_way.saturating_sub(PLACES_FIRST))
+            .sum();
         let may_have_more = extra < EXTRA_TRIES;
         let can_begin = |lane: &Lane| {
-            let most = if may_have_more { usize::MAX } else { PLACES_FIRST };
+            let most = if may_have_more {
+                usize::MAX
+            } else {
+                PLACES_FIRST
+            };
             !lane.waiting.is_empty() && lane.under_way < lane.pace.places(now).min(most)
         };
         let after = (Bound::Excluded(self.turn.clone()), Bound::Unbounded);
-        let found = self.lanes.range(after).chain(&self.lanes).find(|(_, lane)| can_begin(lane));
-        let Some(provider) = found.map(|(provider, _)| provider.clone()) else { return false };
+        let found = self
+            .lanes
+            .range(after)
+            .chain(&self.lanes)
+            .find(|(_, lane)| can_begin(lane));
+        let Some(provider) = found.map(|(provider, _)| provider.clone()) else {
+            return false;
+        };
         let lane = self.lanes.get_mut(&provider).expect("found just now");
         let telling = lane.waiting.pop_front().expect("something waits");
         lane.under_way += 1;
         let (kept, post, metrics) = (lane.kept.pop(), self.post.clone(), self.metrics.clone());
         self.turn.clone_from(&provider);
-        self.tries.spawn(async move { try_once(&post, &metrics, provider, telling, kept).await });
+        self.tries
+            .spawn(async move { try_once(&post, &metrics, provider, telling, kept).await });
         true
     }
 
@@ -241,7 +282,8 @@ impl Room {
                 true => lane.pace.answered(),
                 false => lane.pace.failed(Instant::now()),
             }
-            lane.kept.extend(tried.kept.take().filter(|_| tried.is_well));
+            lane.kept
+                .extend(tried.kept.take().filter(|_| tried.is_well));
         }
         self.ended.push(tried);
     }
@@ -252,10 +294,21 @@ impl Room {
             return;
         }
         let ended = std::mem::take(&mut self.ended);
-        let ends = ended.iter().map(|tried| (tried.id, tried.next_at)).collect();
-        let rows = ended.into_iter().map(|tried| (tried.provider, tried.id)).collect();
+        let ends = ended
+            .iter()
+            .map(|tried| (tried.id, tried.next_at))
+            .collect();
+        let rows = ended
+            .into_iter()
+            .map(|tried| (tried.provider, tried.id))
+            .collect();
         let store = self.store.clone();
-        self.noting.spawn(async move { Noted { rows, result: store.tellings_ended(ends).await } });
+        self.noting.spawn(async move {
+            Noted {
+                rows,
+                result: store.tellings_ended(ends).await,
+            }
+        });
     }
 
     fn noted(&mut self, noted: Noted) {
@@ -282,9 +335,14 @@ async fn try_once(
 ) -> Tried {
     let event = event_id(&telling);
     let body = shown::line(&body(&telling).to_string()).into_owned();
-    let told = post.send_on(&mut kept, &telling.webhook, &event, Timestamp::now(), body).await;
+    let told = post
+        .send_on(&mut kept, &telling.webhook, &event, Timestamp::now(), body)
+        .await;
     let now = Timestamp::now();
-    let is_well = told.as_ref().err().is_none_or(|error| !error.is_of_the_webhook());
+    let is_well = told
+        .as_ref()
+        .err()
+        .is_none_or(|error| !error.is_of_the_webhook());
     let next_at = match told {
         Ok(()) => {
             metrics.webhook("taken");
@@ -303,12 +361,21 @@ async fn try_once(
             Some(next_at)
         }
     };
-    Tried { provider, id: telling.id, kept, next_at, is_well }
+    Tried {
+        provider,
+        id: telling.id,
+        kept,
+        next_at,
+        is_well,
+    }
 }
 
 fn pause(failed: u32) -> SignedDuration {
     let index = usize::try_from(failed).unwrap_or(usize::MAX);
-    PAUSES.get(index).copied().unwrap_or(PAUSES[PAUSES.len() - 1])
+    PAUSES
+        .get(index)
+        .copied()
+        .unwrap_or(PAUSES[PAUSES.len() - 1])
 }
 
 /// The same however often it is told.
@@ -317,7 +384,16 @@ fn event_id(telling: &Telling) -> String {
 }
 
 fn body(telling: &Telling) -> serde_json::Value {
-    let Telling { message, terminal, verdict, reason, call, at, deliveries, .. } = telling;
+    let Telling {
+        message,
+        terminal,
+        verdict,
+        reason,
+        call,
+        at,
+        deliveries,
+        ..
+    } = telling;
     json!({
         "id": event_id(telling),
         "type": "ringup.verdict",

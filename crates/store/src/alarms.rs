@@ -30,14 +30,26 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn standing_alarms(&self) -> Result<Vec<Alarm>, StoreError> {
-        self.reader.run(|db| select(db, "WHERE a.cleared_at IS NULL ORDER BY a.raised_at, a.id", params![])).await
+        self.reader
+            .run(|db| {
+                select(
+                    db,
+                    "WHERE a.cleared_at IS NULL ORDER BY a.raised_at, a.id",
+                    params![],
+                )
+            })
+            .await
     }
 
     /// All alarms after this one of them, active or cleared, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn alarms_after(&self, last: Last, after: Option<AlarmPlace>) -> Result<Vec<Alarm>, StoreError> {
+    pub async fn alarms_after(
+        &self,
+        last: Last,
+        after: Option<AlarmPlace>,
+    ) -> Result<Vec<Alarm>, StoreError> {
         const ORDER: &str = "ORDER BY a.raised_at DESC, a.kind, a.subject LIMIT";
         self.reader
             .survey(move |db| {
@@ -56,8 +68,18 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: nothing of it is kept.
-    pub async fn keep_alarms(&self, changes: Vec<Change>, channels: &'static [Channel]) -> Result<(), StoreError> {
-        self.writer.run(move |db| changes.iter().try_for_each(|change| keep(db, change, channels))).await
+    pub async fn keep_alarms(
+        &self,
+        changes: Vec<Change>,
+        channels: &'static [Channel],
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                changes
+                    .iter()
+                    .try_for_each(|change| keep(db, change, channels))
+            })
+            .await
     }
 
     /// What is to be told next on a channel; it may be for later.
@@ -67,7 +89,9 @@ impl Store {
             .run(move |db| {
                 let mut select = db.prepare_cached(&next_notice())?;
                 let mut rows = select.query([channel.as_str()])?;
-                let Some(row) = rows.next()? else { return Ok(None) };
+                let Some(row) = rows.next()? else {
+                    return Ok(None);
+                };
                 Ok(Some(StoredNotice {
                     alarm: read(row)?,
                     id: row.get(5)?,
@@ -83,7 +107,8 @@ impl Store {
     pub async fn notice_told(&self, id: i64) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("DELETE FROM alarm_notices WHERE id = ?1")?.execute([id])?;
+                db.prepare_cached("DELETE FROM alarm_notices WHERE id = ?1")?
+                    .execute([id])?;
                 Ok(())
             })
             .await
@@ -93,8 +118,10 @@ impl Store {
     pub async fn notice_failed(&self, id: i64, next_at: Timestamp) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("UPDATE alarm_notices SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?
-                    .execute(params![id, next_at.as_millisecond()])?;
+                db.prepare_cached(
+                    "UPDATE alarm_notices SET failed = failed + 1, next_at = ?2 WHERE id = ?1",
+                )?
+                .execute(params![id, next_at.as_millisecond()])?;
                 Ok(())
             })
             .await
@@ -108,7 +135,9 @@ impl Store {
         let mut forgotten = 0;
         loop {
             let some = self.writer.run(move |db| {
-                Ok(db.prepare_cached(FORGET)?.execute(params![before.as_millisecond(), FORGOTTEN_AT_ONCE])?)
+                Ok(db
+                    .prepare_cached(FORGET)?
+                    .execute(params![before.as_millisecond(), FORGOTTEN_AT_ONCE])?)
             });
             let some = some.await?;
             forgotten += some;
@@ -133,17 +162,26 @@ pub(super) const FORGET: &str = "DELETE FROM alarms WHERE id IN
     (SELECT id FROM alarms WHERE cleared_at IS NOT NULL AND cleared_at < ?1 LIMIT ?2)";
 
 fn keep(db: &Database, change: &Change, channels: &[Channel]) -> Result<(), StoreError> {
-    let Alarm { kind, subject, detail, raised_at, cleared_at } = &change.alarm;
+    let Alarm {
+        kind,
+        subject,
+        detail,
+        raised_at,
+        cleared_at,
+    } = &change.alarm;
     let (kind, raised_at) = (kind.as_str(), raised_at.as_millisecond());
     let cleared_at = cleared_at.map(Timestamp::as_millisecond);
     let standing = db
-        .prepare_cached("SELECT id FROM alarms WHERE kind = ?1 AND subject = ?2 AND cleared_at IS NULL")?
+        .prepare_cached(
+            "SELECT id FROM alarms WHERE kind = ?1 AND subject = ?2 AND cleared_at IS NULL",
+        )?
         .query_row([kind, subject], |row| row.get::<_, i64>(0))
         .optional()?;
     let alarm = match (standing, cleared_at) {
         (Some(_), None) => return Ok(()), // it stands already
         (Some(alarm), Some(at)) => {
-            db.prepare_cached("UPDATE alarms SET cleared_at = ?2 WHERE id = ?1")?.execute([alarm, at])?;
+            db.prepare_cached("UPDATE alarms SET cleared_at = ?2 WHERE id = ?1")?
+                .execute([alarm, at])?;
             alarm
         }
         // One that is over and was never kept: the store itself was what it was about.
@@ -158,11 +196,17 @@ fn keep(db: &Database, change: &Change, channels: &[Channel]) -> Result<(), Stor
     if change.is_told {
         return Ok(());
     }
-    let mut insert =
-        db.prepare_cached("INSERT INTO alarm_notices (alarm, event, channel, next_at) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO alarm_notices (alarm, event, channel, next_at) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     let at = cleared_at.unwrap_or(raised_at);
     for channel in channels {
-        insert.execute(params![alarm, change.event().as_str(), channel.as_str(), at])?;
+        insert.execute(params![
+            alarm,
+            change.event().as_str(),
+            channel.as_str(),
+            at
+        ])?;
     }
     Ok(())
 }

@@ -55,7 +55,8 @@ impl Store {
     pub async fn forget_away(&self, call: CallId) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("DELETE FROM calls_away WHERE call = ?1")?.execute([call.to_string()])?;
+                db.prepare_cached("DELETE FROM calls_away WHERE call = ?1")?
+                    .execute([call.to_string()])?;
                 Ok(())
             })
             .await
@@ -77,9 +78,15 @@ impl Store {
                 let mut calls = Vec::new();
                 while let Some(row) = rows.next()? {
                     let terminal: Option<String> = row.get("terminal")?;
-                    let terminal = terminal.map(|id| parse(&id, "a call at a dial-up server")).transpose()?;
+                    let terminal = terminal
+                        .map(|id| parse(&id, "a call at a dial-up server"))
+                        .transpose()?;
                     let over_at = time(row.get("over_at")?, "a call at a dial-up server")?;
-                    calls.push(CallAway { record: read_call(row)?, terminal, over_at });
+                    calls.push(CallAway {
+                        record: read_call(row)?,
+                        terminal,
+                        over_at,
+                    });
                 }
                 Ok(calls)
             })
@@ -94,7 +101,9 @@ impl Store {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached("SELECT * FROM calls WHERE id = ?1")?;
-                let found = select.query_row([call.to_string()], |row| Ok(read_call(row))).optional()?;
+                let found = select
+                    .query_row([call.to_string()], |row| Ok(read_call(row)))
+                    .optional()?;
                 found.transpose()
             })
             .await
@@ -123,12 +132,28 @@ mod tests {
         );
         let (call, terminal) = (record.id, Some(TerminalId::from_octets([1; 8])));
         let over_at = Timestamp::now() + Duration::from_secs(60);
-        store.note_away(CallAway { record, terminal, over_at }, Timestamp::now()).await.unwrap();
+        store
+            .note_away(
+                CallAway {
+                    record,
+                    terminal,
+                    over_at,
+                },
+                Timestamp::now(),
+            )
+            .await
+            .unwrap();
         drop(store);
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let away = store.calls_away().await.unwrap();
-        assert_eq!((away.len(), away[0].record.id, away[0].terminal), (1, call, terminal));
-        assert_eq!(store.call(call).await.unwrap().map(|record| record.id), Some(call));
+        assert_eq!(
+            (away.len(), away[0].record.id, away[0].terminal),
+            (1, call, terminal)
+        );
+        assert_eq!(
+            store.call(call).await.unwrap().map(|record| record.id),
+            Some(call)
+        );
         assert!(store.call(CallId::now()).await.unwrap().is_none());
         store.forget_away(call).await.unwrap();
         assert!(store.calls_away().await.unwrap().is_empty());

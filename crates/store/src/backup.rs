@@ -71,7 +71,8 @@ pub(super) fn doubt_all(db: &Database, now: i64) -> Result<usize, StoreError> {
         return Ok(0);
     }
     db.pragma_update(None, "application_id", 0)?;
-    let doubt = "UPDATE envelopes SET in_doubt_since = ?1 WHERE verdict IS NULL AND in_doubt_since IS NULL";
+    let doubt =
+        "UPDATE envelopes SET in_doubt_since = ?1 WHERE verdict IS NULL AND in_doubt_since IS NULL";
     Ok(db.execute(doubt, [now])?)
 }
 
@@ -111,7 +112,11 @@ impl Store {
     /// Begins a backup into a new folder.
     pub fn backup(&self, folder: PathBuf) -> Backup {
         let counters = Arc::new(Counters::default());
-        let (database, contents, told) = (self.database.clone(), self.contents.clone(), counters.clone());
+        let (database, contents, told) = (
+            self.database.clone(),
+            self.contents.clone(),
+            counters.clone(),
+        );
         let work = tokio::task::spawn_blocking(move || copy(&database, &contents, &folder, &told));
         Backup { counters, work }
     }
@@ -121,7 +126,13 @@ impl Backup {
     /// How far it is.
     pub fn progress(&self) -> BackupProgress {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counters { pages_done, pages, files_done, files, .. } = &*self.counters;
+        let Counters {
+            pages_done,
+            pages,
+            files_done,
+            files,
+            ..
+        } = &*self.counters;
         BackupProgress {
             pages_done: read(pages_done),
             pages: read(pages),
@@ -146,12 +157,23 @@ impl Drop for Backup {
     }
 }
 
-fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters) -> Result<(), BackupError> {
-    let write = |path: &Path, source| BackupError::Write { path: path.to_owned(), source };
-    fs::DirBuilder::new().mode(0o700).create(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists(folder.to_owned()),
-        _ => write(folder, error),
-    })?;
+fn copy(
+    database: &Path,
+    contents: &Contents,
+    folder: &Path,
+    counters: &Counters,
+) -> Result<(), BackupError> {
+    let write = |path: &Path, source| BackupError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => BackupError::Exists(folder.to_owned()),
+            _ => write(folder, error),
+        })?;
     let into = folder.join("contents");
     private_folder(&into).map_err(|error| write(&into, error))?;
     let _hold = contents.hold(); // before the database is looked at: what it names stays
@@ -165,19 +187,27 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         target.pragma_update(None, "journal_mode", "OFF")?;
         target.pragma_update(None, "synchronous", "OFF")?;
         let file = fs::File::open(&part).map_err(|error| write(&part, error))?;
-        copy_database(&source, &mut target, counters, || file.sync_data().map_err(|error| write(&part, error)))?;
+        copy_database(&source, &mut target, counters, || {
+            file.sync_data().map_err(|error| write(&part, error))
+        })?;
         target.pragma_update(None, "application_id", IS_BACKUP)?;
         // One file, without a log beside it.
         target.pragma_update(None, "journal_mode", "DELETE")?;
         named_files(&target)?
     };
-    counters.files.store(digests.len() as u64, Ordering::Relaxed);
+    counters
+        .files
+        .store(digests.len() as u64, Ordering::Relaxed);
     for digest in digests {
         if counters.is_stopped.load(Ordering::Relaxed) {
             return Err(BackupError::Stopped);
         }
         let began = Stopwatch::start();
-        let content = contents.get(digest).ok().flatten().ok_or(BackupError::Damaged(digest))?;
+        let content = contents
+            .get(digest)
+            .ok()
+            .flatten()
+            .ok_or(BackupError::Damaged(digest))?;
         let path = into.join(digest.to_string());
         write_synced(&path, &content).map_err(|error| write(&path, error))?;
         counters.files_done.fetch_add(1, Ordering::Relaxed);
@@ -189,9 +219,13 @@ fn copy(database: &Path, contents: &Contents, folder: &Path, counters: &Counters
         && key.exists()
     {
         let copy = folder.join(KEY_FILE);
-        fs::read(&key).and_then(|octets| write_secret(&copy, &octets)).map_err(|error| write(&copy, error))?;
+        fs::read(&key)
+            .and_then(|octets| write_secret(&copy, &octets))
+            .map_err(|error| write(&copy, error))?;
     }
-    fs::File::open(&part).and_then(|file| file.sync_all()).map_err(|error| write(&part, error))?;
+    fs::File::open(&part)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| write(&part, error))?;
     fs::rename(&part, &whole).map_err(|error| write(&whole, error))?;
     sync_folder(folder).map_err(|error| write(folder, error))
 }
@@ -222,7 +256,9 @@ fn copy_database(
         let [pages, remaining] =
             [progress.pagecount, progress.remaining].map(|count| u64::try_from(count).unwrap_or(0));
         counters.pages.store(pages, Ordering::Relaxed);
-        counters.pages_done.store(pages.saturating_sub(remaining), Ordering::Relaxed);
+        counters
+            .pages_done
+            .store(pages.saturating_sub(remaining), Ordering::Relaxed);
         if step == StepResult::Done {
             return Ok(());
         }
@@ -234,5 +270,8 @@ fn named_files(db: &Database) -> Result<Vec<Digest>, BackupError> {
     let mut select = db.prepare("SELECT DISTINCT digest FROM messages WHERE kept = 'file'")?;
     let digests = select.query_map([], |row| row.get::<_, String>(0))?;
     let digests = digests.collect::<Result<Vec<_>, _>>()?;
-    Ok(digests.iter().filter_map(|digest| digest.parse().ok()).collect())
+    Ok(digests
+        .iter()
+        .filter_map(|digest| digest.parse().ok())
+        .collect())
 }

@@ -84,8 +84,11 @@ impl Store {
     pub async fn oldest_bounce(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reader
             .run(move |db| {
-                let since: Option<i64> = db.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
-                since.map(|since| time(since, "a notification that is to be sent")).transpose()
+                let since: Option<i64> =
+                    db.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
+                since
+                    .map(|since| time(since, "a notification that is to be sent"))
+                    .transpose()
             })
             .await
     }
@@ -94,7 +97,8 @@ impl Store {
     pub async fn bounce_done(&self, id: i64) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("DELETE FROM bounces WHERE id = ?1")?.execute([id])?;
+                db.prepare_cached("DELETE FROM bounces WHERE id = ?1")?
+                    .execute([id])?;
                 Ok(())
             })
             .await
@@ -104,8 +108,10 @@ impl Store {
     pub async fn bounce_failed(&self, id: i64, next_at: Timestamp) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("UPDATE bounces SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?
-                    .execute(params![id, next_at.as_millisecond()])?;
+                db.prepare_cached(
+                    "UPDATE bounces SET failed = failed + 1, next_at = ?2 WHERE id = ?1",
+                )?
+                .execute(params![id, next_at.as_millisecond()])?;
                 Ok(())
             })
             .await
@@ -123,8 +129,10 @@ pub(super) const DUE: &str =
 
 /// Keeps where a mail came from.
 pub(super) fn insert(db: &Database, seq: i64, path: &ReturnPath) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO mails VALUES (?1, ?2)")?.execute(params![seq, path.sender])?;
-    let mut insert = db.prepare_cached("INSERT INTO mail_recipients VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
+    db.prepare_cached("INSERT INTO mails VALUES (?1, ?2)")?
+        .execute(params![seq, path.sender])?;
+    let mut insert = db
+        .prepare_cached("INSERT INTO mail_recipients VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?;
     for (terminal, address) in &path.recipients {
         insert.execute(params![seq, terminal.to_string(), address])?;
     }

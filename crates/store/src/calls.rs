@@ -27,7 +27,10 @@ impl Store {
     pub async fn record_call(&self, record: CallRecord, now: Timestamp) -> Result<(), StoreError> {
         let written = self.write_call(record.clone(), now).await;
         if written.is_err() && record.ended_at.is_some() {
-            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unwritten = self
+                .unwritten
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if unwritten.len() < UNWRITTEN_MAX {
                 unwritten.push(record);
             }
@@ -41,7 +44,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: they are kept on.
     pub async fn record_again(&self, now: Timestamp) -> Result<(), StoreError> {
-        let records = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let records = std::mem::take(
+            &mut *self
+                .unwritten
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let mut all = Ok(());
         for record in records {
             if let Err(error) = self.record_call(record, now).await {
@@ -84,9 +92,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]. [`StoreError::HeldBy`]: another server has it.
-    pub async fn claim_connection(&self, terminal: TerminalId, connection: Connection) -> Result<(), StoreError> {
+    pub async fn claim_connection(
+        &self,
+        terminal: TerminalId,
+        connection: Connection,
+    ) -> Result<(), StoreError> {
         let owner = self.owner.clone();
-        let work = move |db: &Database| owner.check(db).and_then(|()| claim(db, &owner, terminal, connection));
+        let work = move |db: &Database| {
+            owner
+                .check(db)
+                .and_then(|()| claim(db, &owner, terminal, connection))
+        };
         let claimed = self.writer.run(work).await;
         self.known.forget_terminal(terminal);
         claimed
@@ -96,7 +112,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn end_connection(&self, terminal: TerminalId, call: CallId) -> Result<(), StoreError> {
+    pub async fn end_connection(
+        &self,
+        terminal: TerminalId,
+        call: CallId,
+    ) -> Result<(), StoreError> {
         let ended = self
             .writer
             .run(move |db| {
@@ -120,7 +140,12 @@ impl Store {
                 write(db, &owner, &record)?;
                 // Whatever ended it, nothing is under way on a call that is over. What its session has not ended may have left.
                 if record.ended_at.is_some() {
-                    release(db, record.id, &AttemptEnd::broken("the call ended", Doubt::Raised), now)?;
+                    release(
+                        db,
+                        record.id,
+                        &AttemptEnd::broken("the call ended", Doubt::Raised),
+                        now,
+                    )?;
                 }
                 Ok(())
             })
@@ -134,14 +159,15 @@ impl Store {
     pub async fn note_no_session(&self, call: CallId) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
-                db.prepare_cached("UPDATE calls SET outcome = ?2, kind = ?4 WHERE id = ?1 AND kind = ?3")?.execute(
-                    params![
-                        call.to_string(),
-                        Outcome::NoSession.to_string(),
-                        Kind::Rung.as_str(),
-                        Kind::NoSession.as_str()
-                    ],
-                )?;
+                db.prepare_cached(
+                    "UPDATE calls SET outcome = ?2, kind = ?4 WHERE id = ?1 AND kind = ?3",
+                )?
+                .execute(params![
+                    call.to_string(),
+                    Outcome::NoSession.to_string(),
+                    Kind::Rung.as_str(),
+                    Kind::NoSession.as_str()
+                ])?;
                 Ok(())
             })
             .await
@@ -177,14 +203,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn calls_after(&self, last: Last, after: Option<CallId>) -> Result<Vec<CallRecord>, StoreError> {
+    pub async fn calls_after(
+        &self,
+        last: Last,
+        after: Option<CallId>,
+    ) -> Result<Vec<CallRecord>, StoreError> {
         self.reader
             .survey(move |db| {
                 let from = match after {
                     None => "",
-                    Some(_) => "WHERE (placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = ?2)",
+                    Some(_) => {
+                        "WHERE (placed_at, id) < (SELECT placed_at, id FROM calls WHERE id = ?2)"
+                    }
                 };
-                let sql = format!("SELECT * FROM calls {from} ORDER BY placed_at DESC, id DESC LIMIT ?1");
+                let sql =
+                    format!("SELECT * FROM calls {from} ORDER BY placed_at DESC, id DESC LIMIT ?1");
                 let mut select = db.prepare_cached(&sql)?;
                 let mut rows = match after {
                     None => select.query(params![last.0])?,
@@ -203,7 +236,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn calls_with(&self, party: Name, since: Timestamp) -> Result<Vec<CallRecord>, StoreError> {
+    pub async fn calls_with(
+        &self,
+        party: Name,
+        since: Timestamp,
+    ) -> Result<Vec<CallRecord>, StoreError> {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
@@ -258,15 +295,25 @@ fn write(db: &Database, owner: &Owner, record: &CallRecord) -> Result<(), StoreE
     if written == 0 {
         owner.check(db)?;
         let by = "SELECT owner FROM calls WHERE id = ?1";
-        let by = db.prepare_cached(by)?.query_row([record.id.to_string()], |row| row.get(0))?;
+        let by = db
+            .prepare_cached(by)?
+            .query_row([record.id.to_string()], |row| row.get(0))?;
         return Err(StoreError::HeldBy { by });
     }
     Ok(())
 }
 
 /// Takes a terminal's connection for this server: it is being called, unless it is connected already, or it is connected.
-fn claim(db: &Database, owner: &Owner, terminal: TerminalId, connection: Connection) -> Result<(), StoreError> {
-    let (terminal, call) = (terminal.to_string(), connection.call().map(|call| call.to_string()));
+fn claim(
+    db: &Database,
+    owner: &Owner,
+    terminal: TerminalId,
+    connection: Connection,
+) -> Result<(), StoreError> {
+    let (terminal, call) = (
+        terminal.to_string(),
+        connection.call().map(|call| call.to_string()),
+    );
     let claimed = db
         .prepare_cached(
             "UPDATE terminals SET connection = ?2, connection_call = ?3, owner = ?4, epoch = ?5
@@ -274,8 +321,12 @@ fn claim(db: &Database, owner: &Owner, terminal: TerminalId, connection: Connect
         )?
         .execute(params![terminal, connection.as_str(), call, owner.id, owner.epoch])?;
     if claimed == 0 {
-        let other = "SELECT owner FROM terminals WHERE id = ?1 AND connection <> 'down' AND owner <> ?2";
-        let other = db.prepare_cached(other)?.query_row(params![terminal, owner.id], |row| row.get(0)).optional()?;
+        let other =
+            "SELECT owner FROM terminals WHERE id = ?1 AND connection <> 'down' AND owner <> ?2";
+        let other = db
+            .prepare_cached(other)?
+            .query_row(params![terminal, owner.id], |row| row.get(0))
+            .optional()?;
         // Otherwise it is connected to this server, or the directory has it no more.
         return other.map_or(Ok(()), |by| Err(StoreError::HeldBy { by }));
     }

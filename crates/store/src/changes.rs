@@ -39,7 +39,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Taken`] names the field that another terminal has.
-    pub async fn update_terminal(&self, id: TerminalId, update: TerminalUpdate) -> Result<bool, StoreError> {
+    pub async fn update_terminal(
+        &self,
+        id: TerminalId,
+        update: TerminalUpdate,
+    ) -> Result<bool, StoreError> {
         let updated = self
             .writer
             .run(move |db| {
@@ -54,9 +58,11 @@ impl Store {
                         taken(db, "terminals", &values, error.into())
                     })?;
                 if let Some(registrable) = update.registrable.filter(|_| changed == 1) {
-                    db.prepare_cached("DELETE FROM registrable WHERE terminal = ?1")?.execute([&id])?;
-                    let mut insert =
-                        db.prepare_cached("INSERT INTO registrable VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+                    db.prepare_cached("DELETE FROM registrable WHERE terminal = ?1")?
+                        .execute([&id])?;
+                    let mut insert = db.prepare_cached(
+                        "INSERT INTO registrable VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                    )?;
                     for filter in registrable {
                         insert.execute([&id, &filter.to_string()])?;
                     }
@@ -91,21 +97,28 @@ impl Store {
                     return Ok(false);
                 }
                 if let Some(may_send) = update.may_send {
-                    db.prepare_cached("DELETE FROM rights WHERE provider = ?1")?.execute([&name])?;
-                    let mut insert = db.prepare_cached("INSERT INTO rights VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+                    db.prepare_cached("DELETE FROM rights WHERE provider = ?1")?
+                        .execute([&name])?;
+                    let mut insert = db.prepare_cached(
+                        "INSERT INTO rights VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                    )?;
                     for right in may_send {
                         insert.execute([&name, &right.to_string()])?;
                     }
                 }
-                let disable = "UPDATE providers SET disabled_at = coalesce(disabled_at, ?2) WHERE name = ?1";
+                let disable =
+                    "UPDATE providers SET disabled_at = coalesce(disabled_at, ?2) WHERE name = ?1";
                 match update.is_disabled {
                     None => {}
                     Some(true) => {
-                        db.prepare_cached(disable)?.execute(params![name, now.as_millisecond()])?;
+                        db.prepare_cached(disable)?
+                            .execute(params![name, now.as_millisecond()])?;
                     }
                     Some(false) => {
-                        db.prepare_cached("UPDATE providers SET disabled_at = NULL WHERE name = ?1")?
-                            .execute([&name])?;
+                        db.prepare_cached(
+                            "UPDATE providers SET disabled_at = NULL WHERE name = ?1",
+                        )?
+                        .execute([&name])?;
                     }
                 }
                 Ok(true)

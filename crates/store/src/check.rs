@@ -58,7 +58,9 @@ impl Store {
             let db = open_to_read(&database)?;
             look(&db, &contents)
         };
-        Ok(tokio::task::spawn_blocking(work).await.map_err(|_| CheckError::Stopped)??)
+        Ok(tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| CheckError::Stopped)??)
     }
 }
 
@@ -79,13 +81,16 @@ impl Store {
     pub async fn glance(&self) -> Result<Vec<String>, CheckError> {
         let db = open_to_read(&self.database)?;
         let interrupting = Interrupting(db.get_interrupt_handle());
-        let looking = tokio::task::spawn_blocking(move || read_faults(&db, "PRAGMA quick_check(10)"));
+        let looking =
+            tokio::task::spawn_blocking(move || read_faults(&db, "PRAGMA quick_check(10)"));
         let found = tokio::time::timeout(GLANCE_MAX, looking).await;
         drop(interrupting);
         match found {
             Ok(found) => Ok(found.map_err(|_| CheckError::Stopped)?),
             Err(_) => {
-                tracing::info!("the database is large: not all of it was looked at; ringup store check reads it all");
+                tracing::info!(
+                    "the database is large: not all of it was looked at; ringup store check reads it all"
+                );
                 Ok(Vec::new())
             }
         }
@@ -96,16 +101,23 @@ impl Store {
 fn read_faults(db: &Database, pragma: &str) -> Vec<String> {
     let read = || -> rusqlite::Result<Vec<String>> {
         let mut select = db.prepare(pragma)?;
-        let found = select.query_map([], |row| row.get::<_, String>(0))?.take(FAULTS_MAX);
+        let found = select
+            .query_map([], |row| row.get::<_, String>(0))?
+            .take(FAULTS_MAX);
         found.collect()
     };
     match read() {
         // SQLite puts several into one text.
         Ok(texts) => {
             let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
-            lines.filter(|line| *line != "ok" && !line.is_empty()).map(|line| format!("database: {line}")).collect()
+            lines
+                .filter(|line| *line != "ok" && !line.is_empty())
+                .map(|line| format!("database: {line}"))
+                .collect()
         }
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Vec::new(),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Vec::new()
+        }
         Err(error) => vec![format!("database: {error}")],
     }
 }
@@ -113,10 +125,15 @@ fn read_faults(db: &Database, pragma: &str) -> Vec<String> {
 fn look(db: &Database, contents: &Contents) -> Result<Findings, StoreError> {
     // One look for all questions, or what is accepted meanwhile would seem to disagree.
     let db = db.unchecked_transaction()?;
-    let mut findings = Findings { faults: read_faults(&db, "PRAGMA integrity_check(100)"), ..Findings::default() };
+    let mut findings = Findings {
+        faults: read_faults(&db, "PRAGMA integrity_check(100)"),
+        ..Findings::default()
+    };
     let texts = |sql: &str| -> rusqlite::Result<Vec<String>> {
         let mut select = db.prepare(sql)?;
-        let found = select.query_map([], |row| row.get::<_, String>(0))?.take(FAULTS_MAX);
+        let found = select
+            .query_map([], |row| row.get::<_, String>(0))?
+            .take(FAULTS_MAX);
         found.collect()
     };
     for (what, sql) in [
@@ -149,22 +166,37 @@ fn look(db: &Database, contents: &Contents) -> Result<Findings, StoreError> {
     for (count, sql) in [
         (&mut findings.messages, "SELECT count(*) FROM messages"),
         (&mut findings.envelopes, "SELECT count(*) FROM envelopes"),
-        (&mut findings.waiting, "SELECT count(*) FROM envelopes WHERE verdict IS NULL"),
-        (&mut findings.quarantined, "SELECT count(*) FROM messages WHERE kept = 'damaged'"),
+        (
+            &mut findings.waiting,
+            "SELECT count(*) FROM envelopes WHERE verdict IS NULL",
+        ),
+        (
+            &mut findings.quarantined,
+            "SELECT count(*) FROM messages WHERE kept = 'damaged'",
+        ),
     ] {
         match db.query_row(sql, [], |row| read_count(row, 0)) {
             Ok(counted) => *count = counted,
-            Err(error) => findings.faults.push(format!("database: cannot count: {error}: {sql}")),
+            Err(error) => findings
+                .faults
+                .push(format!("database: cannot count: {error}: {sql}")),
         }
     }
     if let Err(error) = look_at_contents(&db, contents, &mut findings) {
-        findings.faults.push(format!("not all contents were looked at: {}", with_causes(&error)));
+        findings.faults.push(format!(
+            "not all contents were looked at: {}",
+            with_causes(&error)
+        ));
     }
     findings.faults.truncate(FAULTS_MAX);
     Ok(findings)
 }
 
-fn look_at_contents(db: &Database, contents: &Contents, findings: &mut Findings) -> Result<(), StoreError> {
+fn look_at_contents(
+    db: &Database,
+    contents: &Contents,
+    findings: &mut Findings,
+) -> Result<(), StoreError> {
     let mut select = db.prepare(
         "SELECT m.id, m.digest, c.content, m.kept FROM messages m LEFT JOIN contents c ON c.message = m.seq
          WHERE m.kept IN ('row', 'file')",
@@ -179,7 +211,8 @@ fn look_at_contents(db: &Database, contents: &Contents, findings: &mut Findings)
         }
     }
     let named = |digest: &Digest| -> Result<bool, StoreError> {
-        let mut select = db.prepare_cached("SELECT 1 FROM messages WHERE digest = ?1 AND kept = 'file' LIMIT 1")?;
+        let mut select = db
+            .prepare_cached("SELECT 1 FROM messages WHERE digest = ?1 AND kept = 'file' LIMIT 1")?;
         Ok(select.exists([digest.to_string()])?)
     };
     for digest in contents.list()? {
@@ -195,7 +228,9 @@ fn content_fault(row: &Row<'_>, contents: &Contents) -> Result<Option<String>, S
     };
     let is_sound = match row.get::<_, String>(3)?.as_str() {
         "file" => contents.get(digest).ok().map(|content| content.is_some()),
-        _ => row.get::<_, Option<Vec<u8>>>(2)?.map(|content| Digest::of(&content) == digest),
+        _ => row
+            .get::<_, Option<Vec<u8>>>(2)?
+            .map(|content| Digest::of(&content) == digest),
     };
     Ok(match is_sound {
         None => Some(format!("message {id}: its content is missing")),

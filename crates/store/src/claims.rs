@@ -81,7 +81,10 @@ impl Store {
     ) -> Result<Claim, StoreError> {
         let at = now.as_millisecond();
         let owner = self.owner.clone();
-        let found = self.writer.run(move |db| mark(db, &owner, id, &terminal.to_string(), &call.to_string(), at)).await;
+        let found = self
+            .writer
+            .run(move |db| mark(db, &owner, id, &terminal.to_string(), &call.to_string(), at))
+            .await;
         let marked = match found {
             Ok(Found::Marked(marked)) => *marked,
             Ok(Found::Refused(why)) => return Ok(why),
@@ -92,17 +95,29 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let Marked { head, manner, inline, was_brought } = marked;
+        let Marked {
+            head,
+            manner,
+            inline,
+            was_brought,
+        } = marked;
         let digest = head.digest;
         let content = match inline {
-            Some(content) => Ok(Some(Octets::from(content.clone())).filter(|_| Digest::of(&content) == digest)),
+            Some(content) => {
+                Ok(Some(Octets::from(content.clone())).filter(|_| Digest::of(&content) == digest))
+            }
             None => {
                 let contents = self.contents.clone();
                 run_blocking("read", move || contents.get(digest)).await
             }
         };
         match content {
-            Ok(Some(content)) => Ok(Claim::Begun(Box::new(Begun { head, manner, content, was_brought }))),
+            Ok(Some(content)) => Ok(Claim::Begun(Box::new(Begun {
+                head,
+                manner,
+                content,
+                was_brought,
+            }))),
             // A damaged content is never delivered, and never keeps the others waiting.
             Ok(None) | Err(StoreError::Damaged { .. }) => {
                 let how = AttemptEnd::broken("its content is damaged", Doubt::Unchanged);
@@ -153,8 +168,18 @@ fn mark(
             Ok((claim, read_marked(row)))
         })
         .optional()?;
-    let Some((standing, marked)) = found else { return Ok(Found::Refused(Claim::Settled)) };
-    let Standing { seq, expires_at, under_way, is_settled, is_pending, is_trusted, is_over } = standing;
+    let Some((standing, marked)) = found else {
+        return Ok(Found::Refused(Claim::Settled));
+    };
+    let Standing {
+        seq,
+        expires_at,
+        under_way,
+        is_settled,
+        is_pending,
+        is_trusted,
+        is_over,
+    } = standing;
     // A session may outlive the record of its call by a moment: nothing would end what it marked then.
     if is_settled || is_over {
         return Ok(Found::Refused(Claim::Settled));
@@ -177,7 +202,14 @@ fn mark(
         return Ok(Found::Refused(Claim::Settled));
     }
     if expires_at.is_some_and(|at| at <= now) {
-        give(db, Verdict::Expired, None, now, "message = ?4 AND terminal = ?5", &[&seq, &terminal])?;
+        give(
+            db,
+            Verdict::Expired,
+            None,
+            now,
+            "message = ?4 AND terminal = ?5",
+            &[&seq, &terminal],
+        )?;
         return Ok(Found::Refused(Claim::Settled));
     }
     let marked = marked?;
@@ -190,8 +222,10 @@ fn mark(
     if taken != 1 {
         return Ok(Found::Refused(Claim::Held));
     }
-    db.prepare_cached("INSERT INTO deliveries (message, terminal, call, began_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq, terminal, call, now])?;
+    db.prepare_cached(
+        "INSERT INTO deliveries (message, terminal, call, began_at) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![seq, terminal, call, now])?;
     Ok(Found::Marked(Box::new(marked)))
 }
 
@@ -208,13 +242,30 @@ struct Standing {
 
 fn read_marked(row: &Row<'_>) -> Result<Marked, StoreError> {
     let head = read_head(row)?;
-    let inline = match (row.get::<_, String>(4)?.as_str(), row.get::<_, Option<Vec<u8>>>(5)?) {
+    let inline = match (
+        row.get::<_, String>(4)?.as_str(),
+        row.get::<_, Option<Vec<u8>>>(5)?,
+    ) {
         ("row", Some(content)) => Some(content.into()),
         ("file", None) => None,
         _ => return Err(StoreError::damaged("the content")),
     };
-    let topic = row.get::<_, Option<String>>(7)?.map(|topic| parse(&topic, "a topic")).transpose()?;
-    let expires_at = row.get::<_, Option<i64>>(8)?.and_then(|at| Timestamp::from_millisecond(at).ok());
-    let manner = Manner { urgency: read_urgency(row.get(6)?)?, topic, expires_at };
-    Ok(Marked { head, manner, inline, was_brought: row.get(14)? })
+    let topic = row
+        .get::<_, Option<String>>(7)?
+        .map(|topic| parse(&topic, "a topic"))
+        .transpose()?;
+    let expires_at = row
+        .get::<_, Option<i64>>(8)?
+        .and_then(|at| Timestamp::from_millisecond(at).ok());
+    let manner = Manner {
+        urgency: read_urgency(row.get(6)?)?,
+        topic,
+        expires_at,
+    };
+    Ok(Marked {
+        head,
+        manner,
+        inline,
+        was_brought: row.get(14)?,
+    })
 }

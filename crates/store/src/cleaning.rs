@@ -42,7 +42,12 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { contents: DAY, rows: 90 * DAY, doubts: 30 * DAY, calls: 400 * DAY }
+        Self {
+            contents: DAY,
+            rows: 90 * DAY,
+            doubts: 30 * DAY,
+            calls: 400 * DAY,
+        }
     }
 }
 
@@ -76,12 +81,18 @@ impl Store {
             now.as_millisecond().saturating_sub(age)
         };
         // Rows go without their contents only.
-        let (contents_before, rows_before) = (before(retention.contents.min(retention.rows)), before(retention.rows));
+        let (contents_before, rows_before) = (
+            before(retention.contents.min(retention.rows)),
+            before(retention.rows),
+        );
         let mut cleaned = Cleaned::default();
         self.unwind_unfinished().await?;
         loop {
             let began = Stopwatch::start();
-            let batch = self.writer.run(move |db| drop_contents(db, contents_before)).await?;
+            let batch = self
+                .writer
+                .run(move |db| drop_contents(db, contents_before))
+                .await?;
             let Dropped { contents, files } = batch.done;
             cleaned.contents += contents;
             // After the commit: a crash in between leaves a file that no row names, never a row without its file.
@@ -93,7 +104,10 @@ impl Store {
         }
         loop {
             let began = Stopwatch::start();
-            let batch = self.writer.run(move |db| remove_rows(db, rows_before)).await?;
+            let batch = self
+                .writer
+                .run(move |db| remove_rows(db, rows_before))
+                .await?;
             cleaned.messages += batch.done;
             if batch.is_last {
                 return Ok(cleaned);
@@ -109,34 +123,51 @@ impl Store {
     /// [`StoreError`]: what was not removed is, next time.
     pub async fn clean_calls(&self, now: &Zoned, longest: Duration) -> Result<u64, StoreError> {
         let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
-        let before = now.timestamp().checked_sub(longest).unwrap_or(Timestamp::MIN);
-        let day = before.to_zoned(now.time_zone().clone()).date().min(now.date().first_of_month());
+        let before = now
+            .timestamp()
+            .checked_sub(longest)
+            .unwrap_or(Timestamp::MIN);
+        let day = before
+            .to_zoned(now.time_zone().clone())
+            .date()
+            .min(now.date().first_of_month());
         let (mut removed, mut after) = (0, Some((i64::MIN, String::new())));
         while let Some(from) = after {
             let began = Stopwatch::start();
-            let some = self.writer.run(move |db| remove_calls(db, before.as_millisecond(), from)).await?;
+            let some = self
+                .writer
+                .run(move |db| remove_calls(db, before.as_millisecond(), from))
+                .await?;
             (removed, after) = (removed + some.0, some.1);
             pause_after(began).await;
         }
         loop {
             let began = Stopwatch::start();
             let day = day.to_string();
-            let removed =
-                self.writer.run(move |db| Ok(db.prepare_cached(SPENT_BEFORE)?.execute(params![day, BATCH])?));
+            let removed = self.writer.run(move |db| {
+                Ok(db
+                    .prepare_cached(SPENT_BEFORE)?
+                    .execute(params![day, BATCH])?)
+            });
             if removed.await? < BATCH as usize {
                 break;
             }
             pause_after(began).await;
         }
         let day = day.to_string();
-        self.writer.run(move |db| Ok(db.execute("DELETE FROM spending WHERE day < ?1", [day])?)).await?;
+        self.writer
+            .run(move |db| Ok(db.execute("DELETE FROM spending WHERE day < ?1", [day])?))
+            .await?;
         Ok(removed)
     }
 
     /// Removes what is left of messages that a disk that failed kept from being accepted.
     async fn unwind_unfinished(&self) -> Result<(), StoreError> {
         let unfinished = self.reader.run(unfinished).await?;
-        for seq in unfinished.into_iter().filter(|seq| !self.arriving.has(*seq)) {
+        for seq in unfinished
+            .into_iter()
+            .filter(|seq| !self.arriving.has(*seq))
+        {
             let arriving = self.arriving.clone();
             // On the writer's thread: one that has been accepted since is left alone.
             let unwind = move |db: &Database| match !arriving.has(seq) && is_unfinished(db, seq)? {
@@ -213,7 +244,10 @@ impl From<io::Error> for StoreError {
 pub(super) const NAMED: &str = "SELECT 1 FROM messages WHERE digest = ?1 AND kept = 'file' LIMIT 1";
 
 fn is_named(db: &Database, digest: Digest) -> Result<bool, StoreError> {
-    let found = db.prepare_cached(NAMED)?.query_row([digest.to_string()], |_| Ok(())).optional()?;
+    let found = db
+        .prepare_cached(NAMED)?
+        .query_row([digest.to_string()], |_| Ok(()))
+        .optional()?;
     Ok(found.is_some())
 }
 
@@ -237,7 +271,11 @@ fn drop_contents(db: &Database, before: i64) -> Result<Batch<Dropped>, StoreErro
     let mut mark = db.prepare_cached("UPDATE messages SET kept = 'dropped' WHERE seq = ?1")?;
     loop {
         let found = select.query_map(params![before, BATCH], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
         })?;
         let found = found.collect::<Result<Vec<_>, _>>()?;
         for (seq, kept, digest) in &found {
@@ -262,8 +300,7 @@ pub(super) const CALLS_BEFORE: &str = "SELECT id, placed_at, ended_at IS NULL OR
         (SELECT 1 FROM calls later WHERE later.party = c.party AND later.placed_at > c.placed_at AND later.connected_at IS NOT NULL))
     FROM calls c WHERE placed_at <= ?1 AND (placed_at, id) > (?2, ?3) ORDER BY placed_at, id LIMIT ?4";
 
-pub(super) const SPENT_BEFORE: &str =
-    "DELETE FROM reservations WHERE call IN (SELECT call FROM reservations WHERE day < ?1 LIMIT ?2)";
+pub(super) const SPENT_BEFORE: &str = "DELETE FROM reservations WHERE call IN (SELECT call FROM reservations WHERE day < ?1 LIMIT ?2)";
 
 /// Removes some calls; how many, and how far that came, if it did not come to the end.
 fn remove_calls(
@@ -313,7 +350,8 @@ fn remove_rows(db: &Database, before: i64) -> Result<Batch<u64>, StoreError> {
         let found = found.collect::<Result<Vec<_>, _>>()?;
         for seq in &found {
             loop {
-                let terminals = select_envelopes.query_map(params![seq, BATCH], |row| row.get::<_, String>(0))?;
+                let terminals = select_envelopes
+                    .query_map(params![seq, BATCH], |row| row.get::<_, String>(0))?;
                 let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
                 for sql in [
                     "DELETE FROM deliveries WHERE message = ?1 AND terminal = ?2",
@@ -325,19 +363,28 @@ fn remove_rows(db: &Database, before: i64) -> Result<Batch<u64>, StoreError> {
                     }
                 }
                 if began.elapsed() >= BATCH_TIME {
-                    return Ok(Batch { done, is_last: false });
+                    return Ok(Batch {
+                        done,
+                        is_last: false,
+                    });
                 }
                 if terminals.len() < BATCH as usize {
                     break;
                 }
             }
-            for sql in ["DELETE FROM contents WHERE message = ?1", "DELETE FROM messages WHERE seq = ?1"] {
+            for sql in [
+                "DELETE FROM contents WHERE message = ?1",
+                "DELETE FROM messages WHERE seq = ?1",
+            ] {
                 db.prepare_cached(sql)?.execute([seq])?;
             }
             done += 1;
         }
         if found.len() < BATCH as usize {
-            return Ok(Batch { done, is_last: true });
+            return Ok(Batch {
+                done,
+                is_last: true,
+            });
         }
     }
 }

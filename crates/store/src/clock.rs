@@ -25,10 +25,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: the next time.
     pub async fn heed_clock(&self, now: Timestamp) -> Result<(), StoreError> {
-        let latest = now.saturating_add(LONGEST).map_or(i64::MAX, Timestamp::as_millisecond);
+        let latest = now
+            .saturating_add(LONGEST)
+            .map_or(i64::MAX, Timestamp::as_millisecond);
         for sql in AHEAD {
             let work = move |db: &rusqlite::Connection| {
-                Ok(db.prepare_cached(sql)?.execute(params![now.as_millisecond(), latest, BATCH])?)
+                Ok(db
+                    .prepare_cached(sql)?
+                    .execute(params![now.as_millisecond(), latest, BATCH])?)
             };
             while self.writer.run(work).await? == BATCH as usize {}
         }

@@ -59,30 +59,48 @@ impl Contents {
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
             // A crash while it was written: nobody was told that it is here.
-            if path.extension().is_some_and(|extension| extension == &PART[1..]) {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == &PART[1..])
+            {
                 fs::remove_file(path)?;
             }
         }
-        Ok(Self { folder, uses: Arc::default() })
+        Ok(Self {
+            folder,
+            uses: Arc::default(),
+        })
     }
 
     /// Keeps a digest's file from being removed, from before it is looked for until a row names it.
     pub(super) fn pin(&self, digest: Digest) -> Pin {
         *self.uses().pinned.entry(digest).or_default() += 1;
-        Pin { uses: self.uses.clone(), digest }
+        Pin {
+            uses: self.uses.clone(),
+            digest,
+        }
     }
 
     pub(super) fn hold(&self) -> Hold {
         self.uses().held += 1;
-        Hold { uses: self.uses.clone() }
+        Hold {
+            uses: self.uses.clone(),
+        }
     }
 
     /// A new file for a content that has no digest yet. Two submissions of the same content may be under way: each writes its own.
     pub(super) fn part(&self) -> io::Result<(PartFile, File)> {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(|error| io::Error::other(error.to_string()))?;
-        let path = self.folder.join(format!("{:032x}{PART}", u128::from_be_bytes(name)));
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let path = self
+            .folder
+            .join(format!("{:032x}{PART}", u128::from_be_bytes(name)));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         Ok((PartFile::new(path), file))
     }
 
@@ -125,7 +143,12 @@ impl Contents {
     pub(super) fn list(&self) -> io::Result<Vec<Digest>> {
         let mut digests = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            digests.extend(entry?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()));
+            digests.extend(
+                entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<Digest>().ok()),
+            );
         }
         Ok(digests)
     }
@@ -180,13 +203,20 @@ impl Drop for Pin {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner).held -= 1;
+        self.uses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .held -= 1;
     }
 }
 
 /// Writes a new file and syncs it.
 pub(super) fn write_synced(path: &Path, content: &Octets) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     io::copy(&mut content.reader(), &mut file)?;
     file.sync_all()
 }

@@ -22,8 +22,7 @@ use model::verdict::Verdict;
 const DUE_MAX: u32 = 4096;
 
 /// Of envelopes `e`: those that are to be sent at the time ?2. One that its terminal has refused rests first.
-const IS_DUE: &str =
-    "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)";
+const IS_DUE: &str = "e.verdict IS NULL AND e.pending_verdict IS NULL AND (e.rests_until IS NULL OR e.rests_until <= ?2)";
 
 /// Of those: they may cause a call at the time ?2.
 const MAY_CALL: &str =
@@ -44,17 +43,29 @@ pub struct AttemptEnd {
 impl AttemptEnd {
     /// Neither receipt nor refusal came.
     pub fn broken(words: impl Into<String>, doubt: Doubt) -> Self {
-        Self { kind: AttemptKind::Broken, words: words.into(), doubt }
+        Self {
+            kind: AttemptKind::Broken,
+            words: words.into(),
+            doubt,
+        }
     }
 
     /// The terminal refused the message.
     pub fn refused(words: impl Into<String>, doubt: Doubt) -> Self {
-        Self { kind: AttemptKind::Refused, words: words.into(), doubt }
+        Self {
+            kind: AttemptKind::Refused,
+            words: words.into(),
+            doubt,
+        }
     }
 
     /// The message is not taken for now.
     pub fn put_off(words: impl Into<String>, doubt: Doubt) -> Self {
-        Self { kind: AttemptKind::PutOff, words: words.into(), doubt }
+        Self {
+            kind: AttemptKind::PutOff,
+            words: words.into(),
+            doubt,
+        }
     }
 }
 
@@ -117,10 +128,19 @@ impl Store {
                 let mut rows = select.query(params![Null, now])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let Some(urgency) = row.get::<_, Option<i64>>(1)? else { continue };
+                    let Some(urgency) = row.get::<_, Option<i64>>(1)? else {
+                        continue;
+                    };
                     let (id, urgency) = (row.get::<_, String>(0)?, read_urgency(urgency)?);
-                    let (terminal, expires_at) = (parse(&id, "an envelope")?, first_deadline(db, &id, urgency, now)?);
-                    all.push(MostUrgent { terminal, urgency, expires_at });
+                    let (terminal, expires_at) = (
+                        parse(&id, "an envelope")?,
+                        first_deadline(db, &id, urgency, now)?,
+                    );
+                    all.push(MostUrgent {
+                        terminal,
+                        urgency,
+                        expires_at,
+                    });
                 }
                 Ok(all)
             })
@@ -132,20 +152,32 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn urgency(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<MostUrgent>, StoreError> {
+    pub async fn urgency(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Option<MostUrgent>, StoreError> {
         let now = now.as_millisecond();
-        self.reader.run(move |db| most_urgent(db, terminal, now)).await
+        self.reader
+            .run(move |db| most_urgent(db, terminal, now))
+            .await
     }
 
     /// The same, and whether the terminal may be called for it: it is not paused, and it can be proved.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn demand(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<(MostUrgent, bool)>, StoreError> {
+    pub async fn demand(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Option<(MostUrgent, bool)>, StoreError> {
         let now = now.as_millisecond();
         self.reader
             .run(move |db| {
-                let Some(found) = most_urgent(db, terminal, now)? else { return Ok(None) };
+                let Some(found) = most_urgent(db, terminal, now)? else {
+                    return Ok(None);
+                };
                 Ok(Some((found, may_be_called(db, terminal, now)?)))
             })
             .await
@@ -155,9 +187,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn may_be_called(&self, terminal: TerminalId, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn may_be_called(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let now = now.as_millisecond();
-        self.reader.run(move |db| may_be_called(db, terminal, now)).await
+        self.reader
+            .run(move |db| may_be_called(db, terminal, now))
+            .await
     }
 
     /// How many messages wait for a terminal.
@@ -167,8 +205,11 @@ impl Store {
     pub async fn waiting(&self, terminal: TerminalId) -> Result<u64, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached("SELECT messages FROM queues WHERE terminal = ?1")?;
-                let messages = select.query_row([terminal.to_string()], |row| read_count(row, 0)).optional()?;
+                let mut select =
+                    db.prepare_cached("SELECT messages FROM queues WHERE terminal = ?1")?;
+                let messages = select
+                    .query_row([terminal.to_string()], |row| read_count(row, 0))
+                    .optional()?;
                 Ok(messages.unwrap_or_default())
             })
             .await
@@ -206,7 +247,9 @@ impl Store {
     pub async fn unproved(&self, call: CallId, now: Timestamp) -> Result<(), StoreError> {
         let now = now.as_millisecond();
         let how = AttemptEnd::broken("the terminal was not proved", Doubt::Unchanged);
-        self.writer.run(move |db| release(db, call, &how, now)).await
+        self.writer
+            .run(move |db| release(db, call, &how, now))
+            .await
     }
 
     /// Writes the verdict of an envelope: delivered to a terminal that has proved its key, with the call as evidence. An
@@ -236,7 +279,8 @@ impl Store {
         evidence: &'static str,
         now: Timestamp,
     ) -> Result<Option<Verdict>, StoreError> {
-        self.write_delivered(id, terminal, call, Some(evidence), now).await
+        self.write_delivered(id, terminal, call, Some(evidence), now)
+            .await
     }
 
     async fn write_delivered(
@@ -320,19 +364,34 @@ pub(super) fn first_provider() -> String {
 
 /// Of each terminal for which anything waits: one look for each, however much that is.
 pub(super) fn first_urgencies() -> String {
-    format!("SELECT q.terminal, ({}) FROM queues q WHERE q.messages > 0", first_urgency("q.terminal"))
+    format!(
+        "SELECT q.terminal, ({}) FROM queues q WHERE q.messages > 0",
+        first_urgency("q.terminal")
+    )
 }
 
 fn may_be_called(db: &Database, terminal: TerminalId, now: i64) -> Result<bool, StoreError> {
     Ok(!is_paused(db, terminal)? && can_be_proved(db, terminal, now)?)
 }
 
-fn most_urgent(db: &Database, terminal: TerminalId, now: i64) -> Result<Option<MostUrgent>, StoreError> {
+fn most_urgent(
+    db: &Database,
+    terminal: TerminalId,
+    now: i64,
+) -> Result<Option<MostUrgent>, StoreError> {
     let id = terminal.to_string();
     let mut select = db.prepare_cached(&first_urgency("?1"))?;
-    let first: Option<i64> = select.query_row(params![id, now], |row| row.get(0)).optional()?;
-    let Some(urgency) = first.map(read_urgency).transpose()? else { return Ok(None) };
-    Ok(Some(MostUrgent { terminal, urgency, expires_at: first_deadline(db, &id, urgency, now)? }))
+    let first: Option<i64> = select
+        .query_row(params![id, now], |row| row.get(0))
+        .optional()?;
+    let Some(urgency) = first.map(read_urgency).transpose()? else {
+        return Ok(None);
+    };
+    Ok(Some(MostUrgent {
+        terminal,
+        urgency,
+        expires_at: first_deadline(db, &id, urgency, now)?,
+    }))
 }
 
 /// When the first message expires that waits for a terminal for which nothing is more urgent than bulk.
@@ -344,12 +403,19 @@ pub(super) fn first_deadline_sql() -> String {
     )
 }
 
-fn first_deadline(db: &Database, terminal: &str, urgency: Urgency, now: i64) -> Result<Option<Timestamp>, StoreError> {
+fn first_deadline(
+    db: &Database,
+    terminal: &str,
+    urgency: Urgency,
+    now: i64,
+) -> Result<Option<Timestamp>, StoreError> {
     if urgency != Urgency::Bulk {
         return Ok(None);
     }
-    let at: Option<i64> =
-        db.prepare_cached(&first_deadline_sql())?.query_row(params![terminal, now], |row| row.get(0)).optional()?;
+    let at: Option<i64> = db
+        .prepare_cached(&first_deadline_sql())?
+        .query_row(params![terminal, now], |row| row.get(0))
+        .optional()?;
     Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
 }
 
@@ -366,31 +432,53 @@ pub enum Doubt {
 
 /// Ends what is under way on a call that is over, and every attempt that was made on it: one may have lost its message to a late
 /// receipt of another call.
-pub(super) fn release(db: &Database, call: CallId, how: &AttemptEnd, now: i64) -> Result<(), StoreError> {
+pub(super) fn release(
+    db: &Database,
+    call: CallId,
+    how: &AttemptEnd,
+    now: i64,
+) -> Result<(), StoreError> {
     let call = call.to_string();
-    let mut select = db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
-    let under_way = select.query_map([&call], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut select =
+        db.prepare_cached("SELECT message, terminal FROM envelopes WHERE under_way = ?1")?;
+    let under_way = select.query_map([&call], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
     let under_way = under_way.collect::<Result<Vec<_>, _>>()?;
-    under_way.iter().try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, how, now))?;
-    db.prepare_cached(END_ATTEMPTS)?.execute(params![call, now, how.words, how.kind.as_str()])?;
+    under_way
+        .iter()
+        .try_for_each(|(seq, terminal)| end(db, *seq, terminal, &call, how, now))?;
+    db.prepare_cached(END_ATTEMPTS)?
+        .execute(params![call, now, how.words, how.kind.as_str()])?;
     Ok(())
 }
 
 /// The attempts on a call that nothing has ended.
-pub(super) const END_ATTEMPTS: &str =
-    "UPDATE deliveries SET ended_at = ?2, outcome = ?3, kind = ?4 WHERE call = ?1 AND ended_at IS NULL";
+pub(super) const END_ATTEMPTS: &str = "UPDATE deliveries SET ended_at = ?2, outcome = ?3, kind = ?4 WHERE call = ?1 AND ended_at IS NULL";
 
 /// Ends what is under way of an earlier start of a server: no call survives the process, and how much of a message has left is not known.
-pub(super) fn release_all(db: &Database, owner: &Owner, outcome: &str, now: i64) -> Result<(), StoreError> {
+pub(super) fn release_all(
+    db: &Database,
+    owner: &Owner,
+    outcome: &str,
+    now: i64,
+) -> Result<(), StoreError> {
     let mut select = db.prepare(
         "SELECT under_way FROM envelopes WHERE under_way IS NOT NULL AND owner = ?1 AND epoch < ?2
          UNION SELECT id FROM calls WHERE ended_at IS NULL AND owner = ?1 AND epoch < ?2",
     )?;
     let calls = select
-        .query_map(params![owner.id, owner.epoch], |row| row.get::<_, String>(0))?
+        .query_map(params![owner.id, owner.epoch], |row| {
+            row.get::<_, String>(0)
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     for call in calls {
-        release(db, parse(&call, "the id of a call")?, &AttemptEnd::broken(outcome, Doubt::Raised), now)?;
+        release(
+            db,
+            parse(&call, "the id of a call")?,
+            &AttemptEnd::broken(outcome, Doubt::Raised),
+            now,
+        )?;
     }
     Ok(())
 }
@@ -408,7 +496,14 @@ pub(super) fn end(
         "UPDATE deliveries SET ended_at = ?4, outcome = ?5, kind = ?6
          WHERE message = ?1 AND terminal = ?2 AND call = ?3 AND ended_at IS NULL",
     )?
-    .execute(params![seq, terminal, call, now, how.words, how.kind.as_str()])?;
+    .execute(params![
+        seq,
+        terminal,
+        call,
+        now,
+        how.words,
+        how.kind.as_str()
+    ])?;
     let doubt = match how.doubt {
         Doubt::Unchanged => "unchanged",
         Doubt::Raised => "raised",

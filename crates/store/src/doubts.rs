@@ -18,7 +18,8 @@ use model::verdict::Verdict;
 const DOUBTS_MAX: u32 = 1000;
 
 /// The reason of a verdict about a message that may have been published.
-pub(crate) const UNKNOWN: &str = "unknown: all of it was sent, and the terminal was not heard of again";
+pub(crate) const UNKNOWN: &str =
+    "unknown: all of it was sent, and the terminal was not heard of again";
 
 /// The evidence of a receipt that was asked for.
 const ASKED: &str = "the terminal had it when it was asked";
@@ -83,7 +84,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: it is asked again.
-    pub async fn not_there(&self, doubt: Doubtful, terminal: TerminalId, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn not_there(
+        &self,
+        doubt: Doubtful,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let now = now.as_millisecond();
         let Doubtful { id, since, .. } = doubt;
         self.writer
@@ -108,13 +114,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn forget_doubts(&self, now: Timestamp, longest: Duration) -> Result<usize, StoreError> {
-        let before = now.saturating_sub(SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX));
+    pub async fn forget_doubts(
+        &self,
+        now: Timestamp,
+        longest: Duration,
+    ) -> Result<usize, StoreError> {
+        let before =
+            now.saturating_sub(SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX));
         let before = before.map_or(i64::MIN, Timestamp::as_millisecond);
         let mut forgotten = 0;
         loop {
             let some = self.writer.run(move |db| {
-                Ok(db.prepare_cached(FORGET)?.execute(params![UNKNOWN, now.as_millisecond(), before, BATCH])?)
+                Ok(db.prepare_cached(FORGET)?.execute(params![
+                    UNKNOWN,
+                    now.as_millisecond(),
+                    before,
+                    BATCH
+                ])?)
             });
             let some = some.await?;
             forgotten += some;

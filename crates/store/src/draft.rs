@@ -125,12 +125,20 @@ impl NewContent {
 impl Store {
     /// Begins to take a content in.
     pub fn draft(&self) -> Draft {
-        Draft { store: self.clone(), tail: Vec::new(), file: None, provider: None }
+        Draft {
+            store: self.clone(),
+            tail: Vec::new(),
+            file: None,
+            provider: None,
+        }
     }
 
     /// The same for a provider. What does not fit into memory counts in its quota before it is accepted.
     pub fn draft_of(&self, provider: &Name) -> Draft {
-        Draft { provider: Some(provider.clone()), ..self.draft() }
+        Draft {
+            provider: Some(provider.clone()),
+            ..self.draft()
+        }
     }
 
     /// The share of a draft that goes to a file.
@@ -144,11 +152,21 @@ impl Store {
         let drafted = drafts.entry(provider.clone()).or_default();
         if drafted.count >= DRAFTS_OF_ONE_MAX {
             let (unit, max) = ("unfinished contents", DRAFTS_OF_ONE_MAX as u64);
-            return Err(OverQuota { holder: Holder::Provider(provider), unit, max }.into());
+            return Err(OverQuota {
+                holder: Holder::Provider(provider),
+                unit,
+                max,
+            }
+            .into());
         }
         drafted.count += 1;
         drop(drafts);
-        Ok(Share { drafts: self.drafts.clone(), provider, octets: 0, octets_max })
+        Ok(Share {
+            drafts: self.drafts.clone(),
+            provider,
+            octets: 0,
+            octets_max,
+        })
     }
 }
 
@@ -159,7 +177,12 @@ impl Share {
         let drafted = drafts.entry(self.provider.clone()).or_default();
         if drafted.octets.saturating_add(octets) > self.octets_max {
             let holder = Holder::Provider(self.provider.clone());
-            return Err(OverQuota { holder, unit: "octets", max: quota }.into());
+            return Err(OverQuota {
+                holder,
+                unit: "octets",
+                max: quota,
+            }
+            .into());
         }
         drafted.octets += octets;
         self.octets += octets;
@@ -192,7 +215,11 @@ impl Draft {
     /// [`StoreError`]: it is given up.
     pub async fn write(mut self, octets: &[u8]) -> Result<Self, StoreError> {
         self.tail.extend_from_slice(octets);
-        if self.tail.len() > INLINE_OCTETS_MAX { self.spill().await } else { Ok(self) }
+        if self.tail.len() > INLINE_OCTETS_MAX {
+            self.spill().await
+        } else {
+            Ok(self)
+        }
     }
 
     /// All of it is here; on return a file is on the disk, under a name that does not last.
@@ -204,11 +231,25 @@ impl Draft {
             return Ok(NewContent::Held(self.tail.into()));
         }
         let Self { store, file, .. } = self.spill().await?;
-        let Some(Writing { part, file, hash, size, share }) = file else { return Ok(NewContent::Held(Bytes::new())) };
+        let Some(Writing {
+            part,
+            file,
+            hash,
+            size,
+            share,
+        }) = file
+        else {
+            return Ok(NewContent::Held(Bytes::new()));
+        };
         let share = share.map(Arc::new);
         let synced = run_blocking("write", move || {
             file.sync_all()?;
-            Ok(FiledContent { part: Arc::new(part), digest: Digest::from_hash(hash), size, _share: share })
+            Ok(FiledContent {
+                part: Arc::new(part),
+                digest: Digest::from_hash(hash),
+                size,
+                _share: share,
+            })
         });
         let synced = synced.await;
         store.vitals.note(&synced);
@@ -216,7 +257,12 @@ impl Draft {
     }
 
     async fn spill(self) -> Result<Self, StoreError> {
-        let Self { store, tail, mut file, provider } = self;
+        let Self {
+            store,
+            tail,
+            mut file,
+            provider,
+        } = self;
         let mut share = match (&mut file, &provider) {
             (Some(writing), _) => writing.share.take(),
             (None, Some(provider)) => Some(store.share(provider.clone()).await?),
@@ -239,14 +285,25 @@ impl Draft {
         store.vitals.note(&written);
         let (writing, mut tail) = written?;
         tail.clear();
-        Ok(Self { store, tail, file: Some(writing), provider })
+        Ok(Self {
+            store,
+            tail,
+            file: Some(writing),
+            provider,
+        })
     }
 }
 
 impl Writing {
     fn begin(contents: &Contents) -> io::Result<Self> {
         let (part, file) = contents.part()?;
-        Ok(Self { part, file, hash: Sha256::new(), size: 0, share: None })
+        Ok(Self {
+            part,
+            file,
+            hash: Sha256::new(),
+            size: 0,
+            share: None,
+        })
     }
 
     fn write(&mut self, octets: &[u8]) -> io::Result<()> {

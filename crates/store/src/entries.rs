@@ -97,7 +97,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn messages_after(&self, last: Last, after: Option<MessageId>) -> Result<Vec<MessageEntry>, StoreError> {
+    pub async fn messages_after(
+        &self,
+        last: Last,
+        after: Option<MessageId>,
+    ) -> Result<Vec<MessageEntry>, StoreError> {
         self.reader
             .survey(move |db| {
                 let from = match after {
@@ -130,9 +134,12 @@ impl Store {
         const WHAT: &str = "the row of a message";
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached("SELECT provider, topic FROM messages WHERE id = ?1")?;
+                let mut select =
+                    db.prepare_cached("SELECT provider, topic FROM messages WHERE id = ?1")?;
                 let mut rows = select.query([id.to_string()])?;
-                let Some(row) = rows.next()? else { return Ok(None) };
+                let Some(row) = rows.next()? else {
+                    return Ok(None);
+                };
                 let topic: Option<String> = row.get(1)?;
                 let topic = topic.map(|topic| parse(&topic, WHAT)).transpose()?;
                 Ok(Some((parse(&row.get::<_, String>(0)?, WHAT)?, topic)))
@@ -149,7 +156,9 @@ impl Store {
             .run(move |db| {
                 let mut select = db.prepare_cached(&select_sql("WHERE id = ?1"))?;
                 let mut rows = select.query([id.to_string()])?;
-                rows.next()?.map(|row| read_message(db, row, ENVELOPES_SHOWN)).transpose()
+                rows.next()?
+                    .map(|row| read_message(db, row, ENVELOPES_SHOWN))
+                    .transpose()
             })
             .await
     }
@@ -162,7 +171,11 @@ fn select_sql(rest: &str) -> String {
     )
 }
 
-fn read_message(db: &Database, row: &Row<'_>, envelopes_max: u32) -> Result<MessageEntry, StoreError> {
+fn read_message(
+    db: &Database,
+    row: &Row<'_>,
+    envelopes_max: u32,
+) -> Result<MessageEntry, StoreError> {
     const WHAT: &str = "the row of a message";
     let topic: Option<String> = row.get(8)?;
     let expires_at: Option<i64> = row.get(9)?;
@@ -198,7 +211,11 @@ fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEnt
         let pending: Option<String> = row.get(9)?;
         let pending = pending.map(|verdict| parse(&verdict, WHAT)).transpose()?;
         let reason: Option<String> = row.get(10)?;
-        let read_time = |index| row.get::<_, Option<i64>>(index)?.map(|at| time(at, WHAT)).transpose();
+        let read_time = |index| {
+            row.get::<_, Option<i64>>(index)?
+                .map(|at| time(at, WHAT))
+                .transpose()
+        };
         envelopes.push(EnvelopeEntry {
             terminal: row.get(0)?,
             under_way: row.get(2)?,
@@ -217,7 +234,11 @@ fn select_envelopes(db: &Database, seq: i64, max: u32) -> Result<Vec<EnvelopeEnt
     Ok(envelopes)
 }
 
-fn select_deliveries(db: &Database, seq: i64, terminal: &str) -> Result<Vec<DeliveryEntry>, StoreError> {
+fn select_deliveries(
+    db: &Database,
+    seq: i64,
+    terminal: &str,
+) -> Result<Vec<DeliveryEntry>, StoreError> {
     const WHAT: &str = "the row of a delivery";
     let mut select = db.prepare_cached(
         "SELECT call, began_at, ended_at, outcome, octets, kind FROM deliveries
@@ -233,7 +254,9 @@ fn select_deliveries(db: &Database, seq: i64, terminal: &str) -> Result<Vec<Deli
             ended_at: ended_at.map(|at| time(at, WHAT)).transpose()?,
             outcome: row.get(3)?,
             octets: read_count(row, 4)?,
-            kind: row.get::<_, Option<String>>(5)?.and_then(|kind| kind.parse().ok()),
+            kind: row
+                .get::<_, Option<String>>(5)?
+                .and_then(|kind| kind.parse().ok()),
         });
     }
     deliveries.reverse();

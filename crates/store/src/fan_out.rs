@@ -20,8 +20,8 @@ use super::StoreError;
 use super::cleaning::BATCH;
 use super::content::Pin;
 use super::messages::{
-    Accepted, Envelope, NewMessage, Queues, Row, answer_repeated, fail_over_quota, holder_of, insert_row,
-    refuse_expired,
+    Accepted, Envelope, NewMessage, Queues, Row, answer_repeated, fail_over_quota, holder_of,
+    insert_row, refuse_expired,
 };
 use super::quotas::{NearQuota, Quotas};
 use super::stopwatch::Stopwatch;
@@ -41,7 +41,10 @@ pub(super) struct Arriving(Arc<Mutex<BTreeSet<i64>>>);
 
 impl Arriving {
     pub(super) fn has(&self, seq: i64) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&seq)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&seq)
     }
 }
 
@@ -53,14 +56,21 @@ struct Arrival {
 
 impl Arrival {
     fn note(all: Arriving, seq: i64) -> Self {
-        all.0.lock().unwrap_or_else(PoisonError::into_inner).insert(seq);
+        all.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(seq);
         Self { all, seq }
     }
 }
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.seq);
+        self.all
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.seq);
     }
 }
 
@@ -105,7 +115,15 @@ impl FanOut {
         all: Arriving,
         now: i64,
     ) -> Self {
-        Self { message, inline, pin, quotas, all, now, stage: Stage::Beginning }
+        Self {
+            message,
+            inline,
+            pin,
+            quotas,
+            all,
+            now,
+            stage: Stage::Beginning,
+        }
     }
 
     /// Writes some of it.
@@ -129,7 +147,9 @@ impl FanOut {
 
     /// Everything that can refuse it, and its row.
     fn begin(&mut self, db: &Database) -> Result<Step<Accepted>, StoreError> {
-        let Self { message, quotas, .. } = self;
+        let Self {
+            message, quotas, ..
+        } = self;
         if let Some(accepted) = answer_repeated(db, message)? {
             return Ok(Step::Done(accepted));
         }
@@ -142,40 +162,77 @@ impl FanOut {
             queues.check_named(*terminal, message, *quotas, &mut near)?;
         }
         let named: BTreeSet<_> = message.terminals.iter().copied().collect();
-        let registered = message.subscribers.iter().flatten().filter(|one| !named.contains(&one.terminal));
-        let registered: Vec<_> = registered.map(|one| (one.terminal, Some(one.calls))).collect();
-        let mut left: Vec<_> = named.into_iter().map(|terminal| (terminal, None)).chain(registered).collect();
+        let registered = message
+            .subscribers
+            .iter()
+            .flatten()
+            .filter(|one| !named.contains(&one.terminal));
+        let registered: Vec<_> = registered
+            .map(|one| (one.terminal, Some(one.calls)))
+            .collect();
+        let mut left: Vec<_> = named
+            .into_iter()
+            .map(|terminal| (terminal, None))
+            .chain(registered)
+            .collect();
         left.sort_by_cached_key(|(terminal, _)| std::cmp::Reverse(terminal.to_string()));
-        let row = Row { waiting: 0, settled_at: None, has_key: false };
+        let row = Row {
+            waiting: 0,
+            settled_at: None,
+            has_key: false,
+        };
         let seq = insert_row(db, message, self.inline.as_ref(), now, &row)?;
         drop(self.pin.take());
         let arrival = Arrival::note(self.all.clone(), seq);
-        self.go_on(Stage::Writing(Writing { arrival, left, over: Vec::new(), written: 0, near }))
+        self.go_on(Stage::Writing(Writing {
+            arrival,
+            left,
+            over: Vec::new(),
+            written: 0,
+            near,
+        }))
     }
 
     fn write(&mut self, db: &Database, mut writing: Writing) -> Result<Step<Accepted>, StoreError> {
         let began = Stopwatch::start();
-        let Self { message, quotas, .. } = self;
+        let Self {
+            message, quotas, ..
+        } = self;
         let mut queues = Queues::prepare(db)?;
         while !writing.left.is_empty() {
-            let some = writing.left.split_off(writing.left.len().saturating_sub(SOME));
+            let some = writing
+                .left
+                .split_off(writing.left.len().saturating_sub(SOME));
             let mut envelopes = Vec::with_capacity(some.len());
             for (terminal, calls) in some.into_iter().rev() {
                 let id = terminal.to_string();
-                let mut envelope = Envelope { terminal: id, calls_at: None, over: None };
+                let mut envelope = Envelope {
+                    terminal: id,
+                    calls_at: None,
+                    over: None,
+                };
                 if let Some(calls) = calls {
                     // Removed since it was asked for.
-                    let Some((name, waits)) = queues.of_terminal(&envelope.terminal)? else { continue };
+                    let Some((name, waits)) = queues.of_terminal(&envelope.terminal)? else {
+                        continue;
+                    };
                     // A subscriber for whom too much waits does not keep the news from the others.
                     let holder = || holder_of(&name, message);
-                    let checked = quotas.terminal.check(waits, message.head.size, holder, &mut writing.near);
+                    let checked =
+                        quotas
+                            .terminal
+                            .check(waits, message.head.size, holder, &mut writing.near);
                     (envelope.calls_at, envelope.over) = (calls_at(calls), checked.err());
                 }
                 envelopes.push(envelope);
             }
             queues.add(writing.arrival.seq, message, &envelopes)?;
             writing.written += envelopes.len() as u64;
-            writing.over.extend(envelopes.into_iter().filter(|envelope| envelope.over.is_some()));
+            writing.over.extend(
+                envelopes
+                    .into_iter()
+                    .filter(|envelope| envelope.over.is_some()),
+            );
             if began.elapsed() >= STEP_TIME {
                 return self.go_on(Stage::Writing(writing));
             }
@@ -192,7 +249,9 @@ impl FanOut {
         let seq = writing.arrival.seq;
         // Counted, not remembered: a terminal may have been removed in between.
         let waiting: i64 = db
-            .prepare_cached("SELECT count(*) FROM envelopes WHERE message = ?1 AND verdict IS NULL")?
+            .prepare_cached(
+                "SELECT count(*) FROM envelopes WHERE message = ?1 AND verdict IS NULL",
+            )?
             .query_row([seq], |row| row.get(0))?;
         let key = message.handling.idempotency_key.as_ref();
         db.prepare_cached(
@@ -217,23 +276,35 @@ impl FanOut {
             if began.elapsed() >= STEP_TIME {
                 return self.go_on(Stage::Failing(writing));
             }
-            let some = writing.over.split_off(writing.over.len().saturating_sub(SOME));
+            let some = writing
+                .over
+                .split_off(writing.over.len().saturating_sub(SOME));
             fail_over_quota(db, writing.arrival.seq, &some, self.now)?;
         }
         let Writing { written, near, .. } = writing;
         let id = self.message.head.id;
-        Ok(Step::Done(Accepted { id, is_repeated: false, envelopes: written, replaced: 0, near }))
+        Ok(Step::Done(Accepted {
+            id,
+            is_repeated: false,
+            envelopes: written,
+            replaced: 0,
+            near,
+        }))
     }
 }
 
 /// Messages that have begun, and were not accepted.
-pub(super) const UNFINISHED: &str = "SELECT seq FROM messages WHERE waiting <= 0 AND settled_at IS NULL";
+pub(super) const UNFINISHED: &str =
+    "SELECT seq FROM messages WHERE waiting <= 0 AND settled_at IS NULL";
 
 /// Removes what a crash has left of messages that were not accepted.
 pub(super) fn unwind_all(db: &Database) -> Result<(), StoreError> {
     for seq in unfinished(db)? {
         while !unwind_some(db, seq)? {}
-        tracing::warn!(seq, "a message that was not accepted yet when the server stopped is gone");
+        tracing::warn!(
+            seq,
+            "a message that was not accepted yet when the server stopped is gone"
+        );
     }
     Ok(())
 }
@@ -252,14 +323,21 @@ pub(super) fn is_unfinished(db: &Database, seq: i64) -> Result<bool, StoreError>
 /// Removes some of a message that was not accepted. `true`: nothing is left of it.
 pub(super) fn unwind_some(db: &Database, seq: i64) -> Result<bool, StoreError> {
     let began = Stopwatch::start();
-    let mut select =
-        db.prepare_cached("SELECT terminal, verdict IS NULL, size FROM envelopes WHERE message = ?1 LIMIT ?2")?;
-    let mut delete = db.prepare_cached("DELETE FROM envelopes WHERE message = ?1 AND terminal = ?2")?;
-    let mut count =
-        db.prepare_cached("UPDATE queues SET messages = messages - 1, octets = octets - ?2 WHERE terminal = ?1")?;
+    let mut select = db.prepare_cached(
+        "SELECT terminal, verdict IS NULL, size FROM envelopes WHERE message = ?1 LIMIT ?2",
+    )?;
+    let mut delete =
+        db.prepare_cached("DELETE FROM envelopes WHERE message = ?1 AND terminal = ?2")?;
+    let mut count = db.prepare_cached(
+        "UPDATE queues SET messages = messages - 1, octets = octets - ?2 WHERE terminal = ?1",
+    )?;
     loop {
         let some = select.query_map(params![seq, BATCH], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, i64>(2)?))
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, bool>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
         })?;
         let some = some.collect::<Result<Vec<_>, _>>()?;
         for (terminal, is_counted, size) in &some {
@@ -269,8 +347,10 @@ pub(super) fn unwind_some(db: &Database, seq: i64) -> Result<bool, StoreError> {
             }
         }
         if some.len() < BATCH as usize {
-            db.prepare_cached("DELETE FROM contents WHERE message = ?1")?.execute([seq])?;
-            db.prepare_cached("DELETE FROM messages WHERE seq = ?1")?.execute([seq])?;
+            db.prepare_cached("DELETE FROM contents WHERE message = ?1")?
+                .execute([seq])?;
+            db.prepare_cached("DELETE FROM messages WHERE seq = ?1")?
+                .execute([seq])?;
             return Ok(true);
         }
         if began.elapsed() >= STEP_TIME {

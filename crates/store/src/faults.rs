@@ -34,8 +34,15 @@ impl Store {
 
     /// A write has failed, and the next will, too; or no more.
     pub async fn break_writes(&self, is_broken: bool) {
-        let sql = if is_broken { "ALTER TABLE probe RENAME TO gone" } else { "ALTER TABLE gone RENAME TO probe" };
-        self.writer.run(move |db| Ok(db.execute_batch(sql)?)).await.expect("it works so far");
+        let sql = if is_broken {
+            "ALTER TABLE probe RENAME TO gone"
+        } else {
+            "ALTER TABLE gone RENAME TO probe"
+        };
+        self.writer
+            .run(move |db| Ok(db.execute_batch(sql)?))
+            .await
+            .expect("it works so far");
         self.vitals.is_failing.store(true, Ordering::Relaxed);
     }
 }

@@ -36,13 +36,27 @@ impl Store {
         self.reader
             .run(move |db| {
                 let found = db
-                    .prepare_cached("SELECT etag, last_modified, next_at, failed FROM feeds WHERE url = ?1")?
-                    .query_row([url], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?, read_count(row, 3)?)))
+                    .prepare_cached(
+                        "SELECT etag, last_modified, next_at, failed FROM feeds WHERE url = ?1",
+                    )?
+                    .query_row([url], |row| {
+                        Ok((
+                            row.get(0)?,
+                            row.get(1)?,
+                            row.get::<_, i64>(2)?,
+                            read_count(row, 3)?,
+                        ))
+                    })
                     .optional()?;
                 found
                     .map(|(etag, last_modified, next_at, failed)| {
                         let failed = u32::try_from(failed).unwrap_or(u32::MAX);
-                        Ok(FeedState { etag, last_modified, next_at: time(next_at, "a feed")?, failed })
+                        Ok(FeedState {
+                            etag,
+                            last_modified,
+                            next_at: time(next_at, "a feed")?,
+                            failed,
+                        })
                     })
                     .transpose()
             })
@@ -53,10 +67,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn unseen(&self, url: String, items: Vec<FeedItem>) -> Result<BTreeSet<FeedItem>, StoreError> {
+    pub async fn unseen(
+        &self,
+        url: String,
+        items: Vec<FeedItem>,
+    ) -> Result<BTreeSet<FeedItem>, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached("SELECT 1 FROM feed_items WHERE feed = ?1 AND item = ?2")?;
+                let mut select =
+                    db.prepare_cached("SELECT 1 FROM feed_items WHERE feed = ?1 AND item = ?2")?;
                 let mut unseen = BTreeSet::new();
                 for item in items {
                     if !select.exists(params![url, item])? {

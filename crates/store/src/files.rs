@@ -25,7 +25,13 @@ impl DatabaseFile {
     /// Makes it if need be, and takes others' rights away from it and from what SQLite has beside it. SQLite gives what it makes there
     /// later the rights of the database.
     pub(super) fn prepare(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)?;
         let found = file.metadata()?;
         for end in ["", "-wal", "-shm", "-journal"] {
             let mut beside = path.clone().into_os_string();
@@ -35,7 +41,11 @@ impl DatabaseFile {
                 _ => {}
             }
         }
-        Ok(Self { device: found.dev(), inode: found.ino(), path })
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            path,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -44,6 +54,7 @@ impl DatabaseFile {
 
     /// Whether the file that is open still has its name. What is written to one without is gone with the process.
     pub(super) fn is_here(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
+        fs::metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
     }
 }

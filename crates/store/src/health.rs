@@ -71,7 +71,11 @@ impl Vitals {
                 self.disk_full.fetch_add(1, Ordering::Relaxed);
                 self.is_failing.store(true, Ordering::Relaxed);
             }
-            Err(StoreError::Unavailable { .. } | StoreError::Removed(_) | StoreError::Content { .. }) => {
+            Err(
+                StoreError::Unavailable { .. }
+                | StoreError::Removed(_)
+                | StoreError::Content { .. },
+            ) => {
                 self.is_failing.store(true, Ordering::Relaxed);
             }
             Err(_) => {} // the store is well, and said no
@@ -86,8 +90,14 @@ impl Store {
         if !self.vitals.is_failing.load(Ordering::Relaxed) {
             return Health::Ready;
         }
-        let probed =
-            self.writer.run(move |db| Ok(db.prepare_cached("UPDATE probe SET at = ?1")?.execute([now])?)).await;
+        let probed = self
+            .writer
+            .run(move |db| {
+                Ok(db
+                    .prepare_cached("UPDATE probe SET at = ?1")?
+                    .execute([now])?)
+            })
+            .await;
         match probed {
             Ok(_) => Health::Ready,
             Err(StoreError::Full { .. }) => Health::Full,
@@ -98,8 +108,22 @@ impl Store {
     /// What has happened since the store was opened.
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Vitals { accepted, repeated, over_quota, quota_warnings, disk_full, damaged, expired, .. } = &*self.vitals;
-        let Vitals { conflicts, commits, commit_nanos, .. } = &*self.vitals;
+        let Vitals {
+            accepted,
+            repeated,
+            over_quota,
+            quota_warnings,
+            disk_full,
+            damaged,
+            expired,
+            ..
+        } = &*self.vitals;
+        let Vitals {
+            conflicts,
+            commits,
+            commit_nanos,
+            ..
+        } = &*self.vitals;
         Counts {
             accepted: read(accepted),
             repeated: read(repeated),
@@ -118,11 +142,15 @@ impl Store {
     pub async fn verdict_counts(&self) -> Result<BTreeMap<Verdict, u64>, StoreError> {
         self.reader
             .run(|db| {
-                let mut select = db.prepare_cached("SELECT verdict, envelopes FROM verdict_counts")?;
+                let mut select =
+                    db.prepare_cached("SELECT verdict, envelopes FROM verdict_counts")?;
                 let mut rows = select.query([])?;
                 let mut counts = BTreeMap::new();
                 while let Some(row) = rows.next()? {
-                    counts.insert(parse(&row.get::<_, String>(0)?, "a count of verdicts")?, read_count(row, 1)?);
+                    counts.insert(
+                        parse(&row.get::<_, String>(0)?, "a count of verdicts")?,
+                        read_count(row, 1)?,
+                    );
                 }
                 Ok(counts)
             })
@@ -133,7 +161,8 @@ impl Store {
     pub async fn waiting_in_all(&self) -> Result<u64, StoreError> {
         self.reader
             .run(|db| {
-                let mut select = db.prepare_cached("SELECT coalesce(sum(waiting_messages), 0) FROM providers")?;
+                let mut select =
+                    db.prepare_cached("SELECT coalesce(sum(waiting_messages), 0) FROM providers")?;
                 Ok(select.query_row([], |row| read_count(row, 0))?)
             })
             .await

@@ -60,12 +60,17 @@ impl Store {
         self.reader
             .run(move |db| {
                 let id = terminal.to_string();
-                let mut select =
-                    db.prepare_cached("SELECT key FROM terminal_keys WHERE terminal = ?1 ORDER BY enrolled_at")?;
+                let mut select = db.prepare_cached(
+                    "SELECT key FROM terminal_keys WHERE terminal = ?1 ORDER BY enrolled_at",
+                )?;
                 let keys = select.query_map([&id], |row| row.get::<_, [u8; 32]>(0))?;
-                let keys = keys.map(|key| Ok(PublicKey::from_octets(key?))).collect::<Result<_, StoreError>>()?;
+                let keys = keys
+                    .map(|key| Ok(PublicKey::from_octets(key?)))
+                    .collect::<Result<_, StoreError>>()?;
                 let invitation = db
-                    .prepare_cached("SELECT secret FROM invitations WHERE terminal = ?1 AND expires_at > ?2")?
+                    .prepare_cached(
+                        "SELECT secret FROM invitations WHERE terminal = ?1 AND expires_at > ?2",
+                    )?
                     .query_row(params![id, now], |row| row.get::<_, [u8; 32]>(0))
                     .optional()?;
                 let shut_out_at = db
@@ -81,7 +86,12 @@ impl Store {
                     .optional()?
                     .map(|keys| parse(&keys, "what a terminal was told"))
                     .transpose()?;
-                Ok(Trust { keys, invitation: invitation.map(EnrolmentSecret::from_octets), shut_out_at, told })
+                Ok(Trust {
+                    keys,
+                    invitation: invitation.map(EnrolmentSecret::from_octets),
+                    shut_out_at,
+                    told,
+                })
             })
             .await
     }
@@ -91,9 +101,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn can_be_proved(&self, terminal: TerminalId, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn can_be_proved(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let now = now.as_millisecond();
-        self.reader.run(move |db| can_be_proved(db, terminal, now)).await
+        self.reader
+            .run(move |db| can_be_proved(db, terminal, now))
+            .await
     }
 
     /// The terminals for which something waits, and that nobody can be.
@@ -177,7 +193,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn register(&self, terminal: TerminalId, key: PublicKey, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn register(
+        &self,
+        terminal: TerminalId,
+        key: PublicKey,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let now = now.as_millisecond();
         self.writer
             .run(move |db| {
@@ -222,7 +243,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn server_keys_known(&self) -> Result<Vec<(Name, Option<ServerKeyList>)>, StoreError> {
+    pub async fn server_keys_known(
+        &self,
+    ) -> Result<Vec<(Name, Option<ServerKeyList>)>, StoreError> {
         self.reader
             .run(|db| {
                 let mut select = db.prepare_cached(
@@ -269,9 +292,16 @@ fn forget_keys(db: &Database, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn can_be_proved(db: &Database, terminal: TerminalId, now: i64) -> Result<bool, StoreError> {
-    let sql = format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
-    Ok(db.prepare_cached(&sql)?.query_row(params![now, terminal.to_string()], |row| row.get(0))?)
+pub(super) fn can_be_proved(
+    db: &Database,
+    terminal: TerminalId,
+    now: i64,
+) -> Result<bool, StoreError> {
+    let sql =
+        format!("SELECT EXISTS (SELECT 1 FROM terminals t WHERE t.id = ?2 AND {CAN_BE_PROVED})");
+    Ok(db
+        .prepare_cached(&sql)?
+        .query_row(params![now, terminal.to_string()], |row| row.get(0))?)
 }
 
 #[cfg(test)]
@@ -320,8 +350,21 @@ mod tests {
     async fn somebody_can_be_a_terminal_from_its_invitation_on_until_it_is_shut_out() {
         let (_folder, store) = store().await;
         let is_told = async |expected: bool| {
-            assert_eq!(store.can_be_proved(terminal(), Timestamp::now()).await.unwrap(), expected);
-            assert_eq!(store.due_to_nobody(Timestamp::now()).await.unwrap().is_empty(), expected);
+            assert_eq!(
+                store
+                    .can_be_proved(terminal(), Timestamp::now())
+                    .await
+                    .unwrap(),
+                expected
+            );
+            assert_eq!(
+                store
+                    .due_to_nobody(Timestamp::now())
+                    .await
+                    .unwrap()
+                    .is_empty(),
+                expected
+            );
         };
         let head = delivery::MessageHead {
             id: delivery::MessageId::now(),
@@ -341,17 +384,37 @@ mod tests {
         let handling = crate::Handling::default();
         store
             .accept(
-                crate::NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+                crate::NewMessage {
+                    head,
+                    provider,
+                    content: content.into(),
+                    terminals,
+                    subscribers: None,
+                    handling,
+                },
                 Timestamp::now(),
             )
             .await
             .unwrap();
         is_told(false).await;
-        store.invite(terminal(), secret(1), Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
+        store
+            .invite(
+                terminal(),
+                secret(1),
+                Timestamp::now() - SignedDuration::from_secs(1),
+            )
+            .await
+            .unwrap();
         is_told(false).await;
-        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
+        store
+            .invite(terminal(), secret(1), tomorrow())
+            .await
+            .unwrap();
         is_told(true).await;
-        store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap();
+        store
+            .enrol(terminal(), secret(1), key(1), Timestamp::now())
+            .await
+            .unwrap();
         is_told(true).await;
         store.shut_out(terminal(), Timestamp::now()).await.unwrap();
         is_told(false).await;
@@ -361,52 +424,156 @@ mod tests {
     async fn a_secret_lets_one_key_in_once() {
         let (_folder, store) = store().await;
         assert_eq!(
-            store.trust(terminal(), Timestamp::now()).await.unwrap().pin(),
+            store
+                .trust(terminal(), Timestamp::now())
+                .await
+                .unwrap()
+                .pin(),
             None,
             "nobody is let in who was not invited"
         );
-        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
-        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().pin(), Some(Pin::Enrolling));
-        assert!(!store.enrol(terminal(), secret(2), key(9), Timestamp::now()).await.unwrap());
-        assert!(store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap());
-        assert!(!store.enrol(terminal(), secret(1), key(9), Timestamp::now()).await.unwrap());
-        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().pin(), Some(Pin::Keys(vec![key(1)])));
+        store
+            .invite(terminal(), secret(1), tomorrow())
+            .await
+            .unwrap();
+        assert_eq!(
+            store
+                .trust(terminal(), Timestamp::now())
+                .await
+                .unwrap()
+                .pin(),
+            Some(Pin::Enrolling)
+        );
+        assert!(
+            !store
+                .enrol(terminal(), secret(2), key(9), Timestamp::now())
+                .await
+                .unwrap()
+        );
+        assert!(
+            store
+                .enrol(terminal(), secret(1), key(1), Timestamp::now())
+                .await
+                .unwrap()
+        );
+        assert!(
+            !store
+                .enrol(terminal(), secret(1), key(9), Timestamp::now())
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            store
+                .trust(terminal(), Timestamp::now())
+                .await
+                .unwrap()
+                .pin(),
+            Some(Pin::Keys(vec![key(1)]))
+        );
     }
 
     #[tokio::test]
     async fn a_secret_whose_time_is_over_lets_nobody_in() {
         let (_folder, store) = store().await;
-        store.invite(terminal(), secret(1), Timestamp::now() - SignedDuration::from_secs(1)).await.unwrap();
-        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap(), Trust::default());
-        assert!(!store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap());
+        store
+            .invite(
+                terminal(),
+                secret(1),
+                Timestamp::now() - SignedDuration::from_secs(1),
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            store.trust(terminal(), Timestamp::now()).await.unwrap(),
+            Trust::default()
+        );
+        assert!(
+            !store
+                .enrol(terminal(), secret(1), key(1), Timestamp::now())
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]
     async fn the_old_key_is_good_until_the_new_one_has_proved_itself() {
         let (_folder, store) = store().await;
-        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
-        store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap();
-        store.invite(terminal(), secret(2), tomorrow()).await.unwrap();
-        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().keys, [key(1)]);
-        store.enrol(terminal(), secret(2), key(2), Timestamp::now()).await.unwrap();
-        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().keys, [key(2)]);
+        store
+            .invite(terminal(), secret(1), tomorrow())
+            .await
+            .unwrap();
+        store
+            .enrol(terminal(), secret(1), key(1), Timestamp::now())
+            .await
+            .unwrap();
+        store
+            .invite(terminal(), secret(2), tomorrow())
+            .await
+            .unwrap();
+        assert_eq!(
+            store
+                .trust(terminal(), Timestamp::now())
+                .await
+                .unwrap()
+                .keys,
+            [key(1)]
+        );
+        store
+            .enrol(terminal(), secret(2), key(2), Timestamp::now())
+            .await
+            .unwrap();
+        assert_eq!(
+            store
+                .trust(terminal(), Timestamp::now())
+                .await
+                .unwrap()
+                .keys,
+            [key(2)]
+        );
     }
 
     #[tokio::test]
     async fn one_that_is_shut_out_comes_back_by_a_new_invitation_only() {
         let (_folder, store) = store().await;
-        store.invite(terminal(), secret(1), tomorrow()).await.unwrap();
-        store.enrol(terminal(), secret(1), key(1), Timestamp::now()).await.unwrap();
-        store.invite(terminal(), secret(2), tomorrow()).await.unwrap();
+        store
+            .invite(terminal(), secret(1), tomorrow())
+            .await
+            .unwrap();
+        store
+            .enrol(terminal(), secret(1), key(1), Timestamp::now())
+            .await
+            .unwrap();
+        store
+            .invite(terminal(), secret(2), tomorrow())
+            .await
+            .unwrap();
         store.shut_out(terminal(), Timestamp::now()).await.unwrap();
         let trust = store.trust(terminal(), Timestamp::now()).await.unwrap();
         assert!(trust.pin().is_none() && trust.shut_out_at.is_some());
         assert!(
-            !store.enrol(terminal(), secret(2), key(1), Timestamp::now()).await.unwrap(),
+            !store
+                .enrol(terminal(), secret(2), key(1), Timestamp::now())
+                .await
+                .unwrap(),
             "the secret that was out is burnt, too"
         );
-        store.invite(terminal(), secret(3), tomorrow()).await.unwrap();
-        assert!(store.enrol(terminal(), secret(3), key(3), Timestamp::now()).await.unwrap());
-        assert_eq!(store.trust(terminal(), Timestamp::now()).await.unwrap().pin(), Some(Pin::Keys(vec![key(3)])));
+        store
+            .invite(terminal(), secret(3), tomorrow())
+            .await
+            .unwrap();
+        assert!(
+            store
+                .enrol(terminal(), secret(3), key(3), Timestamp::now())
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            store
+                .trust(terminal(), Timestamp::now())
+                .await
+                .unwrap()
+                .pin(),
+            Some(Pin::Keys(vec![key(3)]))
+        );
     }
 }

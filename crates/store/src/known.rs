@@ -107,7 +107,12 @@ mod tests {
     use super::*;
 
     fn provider() -> Provider {
-        Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![], is_disabled: false }
+        Provider {
+            name: "vending".parse().unwrap(),
+            number: None,
+            may_send: vec![],
+            is_disabled: false,
+        }
     }
 
     #[test]
@@ -138,10 +143,20 @@ mod tests {
         }
         let before = known.generation();
         known.forget_terminal(terminal(1).id);
-        assert_eq!((known.named("t1"), known.terminal(terminal(1).id)), (None, None));
-        assert_eq!((known.named("t2"), known.terminal(terminal(2).id)), (Some(terminal(2)), Some(terminal(2))));
+        assert_eq!(
+            (known.named("t1"), known.terminal(terminal(1).id)),
+            (None, None)
+        );
+        assert_eq!(
+            (known.named("t2"), known.terminal(terminal(2).id)),
+            (Some(terminal(2)), Some(terminal(2)))
+        );
         known.learn_terminal(before, None, terminal(1));
-        assert_eq!(known.terminal(terminal(1).id), None, "what was read before is stale");
+        assert_eq!(
+            known.terminal(terminal(1).id),
+            None,
+            "what was read before is stale"
+        );
     }
 
     #[test]

@@ -81,7 +81,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn set_dial_loop(&self, number: Number, dial_loop: Option<Loop>) -> Result<(), StoreError> {
+    pub async fn set_dial_loop(
+        &self,
+        number: Number,
+        dial_loop: Option<Loop>,
+    ) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
                 match dial_loop {
@@ -108,12 +112,18 @@ impl Store {
         const WHAT: &str = "a dial loop";
         self.reader
             .run(move |db| {
-                let mut select = db.prepare_cached("SELECT number, since, failed, is_broken FROM dial_loops")?;
+                let mut select =
+                    db.prepare_cached("SELECT number, since, failed, is_broken FROM dial_loops")?;
                 let mut rows = select.query([])?;
                 let mut loops = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let since = Timestamp::from_millisecond(row.get(1)?).map_err(|_| StoreError::damaged(WHAT))?;
-                    let found = Loop { since, failed: row.get(2)?, is_broken: row.get(3)? };
+                    let since = Timestamp::from_millisecond(row.get(1)?)
+                        .map_err(|_| StoreError::damaged(WHAT))?;
+                    let found = Loop {
+                        since,
+                        failed: row.get(2)?,
+                        is_broken: row.get(3)?,
+                    };
                     loops.push((parse(&row.get::<_, String>(0)?, WHAT)?, found));
                 }
                 Ok(loops)
@@ -126,7 +136,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn first_provider(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<Name>, StoreError> {
+    pub async fn first_provider(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Option<Name>, StoreError> {
         let now = now.as_millisecond();
         self.reader
             .run(move |db| {
@@ -163,7 +177,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn unanswered_since(&self, since: Timestamp) -> Result<Vec<(Number, Timestamp)>, StoreError> {
+    pub async fn unanswered_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(Number, Timestamp)>, StoreError> {
         const WHAT: &str = "a call";
         self.reader
             .survey(move |db| {
@@ -192,8 +209,19 @@ impl Store {
 }
 
 /// Keeps a reservation if it fits into the budgets, in one transaction with what has been spent by all servers.
-pub(super) fn reserve(db: &Database, owner: &Owner, reservation: Reservation) -> Result<(), StoreError> {
-    let Reservation { call, day, amount, longest: _, accounts, limits } = reservation;
+pub(super) fn reserve(
+    db: &Database,
+    owner: &Owner,
+    reservation: Reservation,
+) -> Result<(), StoreError> {
+    let Reservation {
+        call,
+        day,
+        amount,
+        longest: _,
+        accounts,
+        limits,
+    } = reservation;
     let day = day.to_string();
     let mut spend = db.prepare_cached(
         "INSERT INTO spending (day, account, amount) VALUES (?1, ?2, ?3)
@@ -201,7 +229,10 @@ pub(super) fn reserve(db: &Database, owner: &Owner, reservation: Reservation) ->
          WHERE spending.amount + excluded.amount <= ?4",
     )?;
     for account in &accounts {
-        let limit = limits.iter().find(|(of, _)| of == account).map_or(Micros(i64::MAX), |(_, limit)| *limit);
+        let limit = limits
+            .iter()
+            .find(|(of, _)| of == account)
+            .map_or(Micros(i64::MAX), |(_, limit)| *limit);
         if amount > limit || spend.execute(params![day, key(account), amount.0, limit.0])? == 0 {
             return Err(StoreError::BudgetSpent(account.clone()));
         }
@@ -219,7 +250,16 @@ pub(super) fn reserve(db: &Database, owner: &Owner, reservation: Reservation) ->
         "INSERT INTO reservations (call, day, terminal, provider, line, reserved, owner, epoch)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
-    .execute(params![call.to_string(), day, terminal, provider, line, amount.0, owner.id, owner.epoch])?;
+    .execute(params![
+        call.to_string(),
+        day,
+        terminal,
+        provider,
+        line,
+        amount.0,
+        owner.id,
+        owner.epoch
+    ])?;
     Ok(())
 }
 
@@ -234,11 +274,23 @@ fn key(account: &Account) -> String {
 }
 
 /// Whom a reservation counts for.
-fn accounts(terminal: &str, provider: Option<&str>, line: &str) -> Result<Vec<Account>, StoreError> {
+fn accounts(
+    terminal: &str,
+    provider: Option<&str>,
+    line: &str,
+) -> Result<Vec<Account>, StoreError> {
     const WHAT: &str = "a reservation";
-    let mut accounts =
-        vec![Account::Server, Account::Terminal(parse(terminal, WHAT)?), Account::Line(parse(line, WHAT)?)];
-    accounts.extend(provider.map(|name| parse(name, WHAT)).transpose()?.map(Account::Provider));
+    let mut accounts = vec![
+        Account::Server,
+        Account::Terminal(parse(terminal, WHAT)?),
+        Account::Line(parse(line, WHAT)?),
+    ];
+    accounts.extend(
+        provider
+            .map(|name| parse(name, WHAT))
+            .transpose()?
+            .map(Account::Provider),
+    );
     Ok(accounts)
 }
 
@@ -277,17 +329,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         for number in [1, 2] {
-            let record = CallRecord { id: CallId::from_octets([number; 16]), ..call(0, None) };
+            let record = CallRecord {
+                id: CallId::from_octets([number; 16]),
+                ..call(0, None)
+            };
             let reservation = Some(reservation(number, 100));
-            store.begin_call(record, TerminalId::from_octets([1; 8]), reservation).await.unwrap();
+            store
+                .begin_call(record, TerminalId::from_octets([1; 8]), reservation)
+                .await
+                .unwrap();
         }
-        store.settle_call(CallId::from_octets([1; 16]), Micros(30)).await.unwrap();
+        store
+            .settle_call(CallId::from_octets([1; 16]), Micros(30))
+            .await
+            .unwrap();
         drop(store);
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        let spent = store.spent_on(jiff::civil::date(2026, 11, 24)).await.unwrap();
-        assert_eq!(spent.iter().map(|spent| spent.amount.0).collect::<Vec<_>>(), [30, 100]);
-        assert!(spent.iter().all(|spent| spent.accounts == reservation(1, 0).accounts));
-        assert_eq!(store.spent_on(jiff::civil::date(2026, 11, 25)).await.unwrap(), []);
+        let spent = store
+            .spent_on(jiff::civil::date(2026, 11, 24))
+            .await
+            .unwrap();
+        assert_eq!(
+            spent.iter().map(|spent| spent.amount.0).collect::<Vec<_>>(),
+            [30, 100]
+        );
+        assert!(
+            spent
+                .iter()
+                .all(|spent| spent.accounts == reservation(1, 0).accounts)
+        );
+        assert_eq!(
+            store
+                .spent_on(jiff::civil::date(2026, 11, 25))
+                .await
+                .unwrap(),
+            []
+        );
     }
 
     #[tokio::test]
@@ -295,15 +372,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let number: Number = "201".parse().unwrap();
-        let kept = Loop { since: Timestamp::from_second(1_000_000_000).unwrap(), failed: 7, is_broken: true };
-        store.set_dial_loop(number.clone(), Some(kept)).await.unwrap();
+        let kept = Loop {
+            since: Timestamp::from_second(1_000_000_000).unwrap(),
+            failed: 7,
+            is_broken: true,
+        };
+        store
+            .set_dial_loop(number.clone(), Some(kept))
+            .await
+            .unwrap();
         assert_eq!(store.dial_loops().await.unwrap(), [(number.clone(), kept)]);
         store.set_dial_loop(number, None).await.unwrap();
         assert_eq!(store.dial_loops().await.unwrap(), []);
     }
 
     fn call(placed: i64, connected: Option<i64>) -> CallRecord {
-        let (line, number) = ("line-1".parse::<Name>().unwrap(), "201".parse::<Number>().unwrap());
+        let (line, number) = (
+            "line-1".parse::<Name>().unwrap(),
+            "201".parse::<Number>().unwrap(),
+        );
         let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
         let record = CallRecord::begin(
             CallId::now(),
@@ -313,24 +400,50 @@ mod tests {
             Some(number),
             "owner".parse().unwrap(),
         );
-        CallRecord { placed_at: at(placed), connected_at: connected.map(at), ..record }
+        CallRecord {
+            placed_at: at(placed),
+            connected_at: connected.map(at),
+            ..record
+        }
     }
 
     #[tokio::test]
     async fn calls_count_as_redials_until_one_is_answered() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        let (id, name, connection) = (TerminalId::from_octets([1; 8]), "owner".parse().unwrap(), Connection::Down);
+        let (id, name, connection) = (
+            TerminalId::from_octets([1; 8]),
+            "owner".parse().unwrap(),
+            Connection::Down,
+        );
         let trusted_by = TrustedBy::default();
-        let owner = Terminal { id, name, number: None, address: None, trusted_by, connection };
+        let owner = Terminal {
+            id,
+            name,
+            number: None,
+            address: None,
+            trusted_by,
+            connection,
+        };
         store.add_terminal(owner).await.unwrap();
-        for record in [call(0, None), call(10, Some(12)), call(20, None), call(30, None)] {
+        for record in [
+            call(0, None),
+            call(10, Some(12)),
+            call(20, None),
+            call(30, None),
+        ] {
             store.record_call(record, Timestamp::now()).await.unwrap();
         }
         let at = |second: i64| Timestamp::from_second(1_000_000_000 + second).unwrap();
         let unanswered = store.unanswered_since(at(0)).await.unwrap();
-        assert_eq!(unanswered.iter().map(|(_, at)| *at).collect::<Vec<_>>(), [at(20), at(30)]);
+        assert_eq!(
+            unanswered.iter().map(|(_, at)| *at).collect::<Vec<_>>(),
+            [at(20), at(30)]
+        );
         assert_eq!(store.unanswered_since(at(25)).await.unwrap().len(), 1);
-        assert_eq!(store.last_connected().await.unwrap(), BTreeMap::from([("owner".parse().unwrap(), at(12))]));
+        assert_eq!(
+            store.last_connected().await.unwrap(),
+            BTreeMap::from([("owner".parse().unwrap(), at(12))])
+        );
     }
 }

@@ -188,7 +188,9 @@ pub enum StoreError {
     #[error("it expired at {0}")]
     Expired(Timestamp),
     /// The provider has used this idempotency key for another submission.
-    #[error("this idempotency key was used for another submission; give each submission a key of its own")]
+    #[error(
+        "this idempotency key was used for another submission; give each submission a key of its own"
+    )]
     KeyReused,
     /// Another server has the terminal, or the call: nothing was written.
     #[error("the server {by} has it")]
@@ -295,7 +297,9 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ReadOnly => "it, or its folder, is read-only for this user",
-            Self::NotOpened => "its files cannot be opened; is its folder read-only, or of another user?",
+            Self::NotOpened => {
+                "its files cannot be opened; is its folder read-only, or of another user?"
+            }
             Self::Locked => "another process has it locked",
             Self::Disk => "the disk failed",
             Self::Undone => "the transaction was undone",
@@ -312,10 +316,19 @@ impl StoreError {
     fn content(operation: &'static str, source: io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, NotFound, QuotaExceeded, StorageFull};
         match source.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Self::Full { operation, source: Arc::new(source) },
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full {
+                operation,
+                source: Arc::new(source),
+            },
             // What a row names was there when it was written.
-            NotFound if operation == "read" => Self::Damaged { what: "the content", source: Some(Arc::new(source)) },
-            _ => Self::Content { operation, source: Arc::new(source) },
+            NotFound if operation == "read" => Self::Damaged {
+                what: "the content",
+                source: Some(Arc::new(source)),
+            },
+            _ => Self::Content {
+                operation,
+                source: Arc::new(source),
+            },
         }
     }
 
@@ -323,7 +336,10 @@ impl StoreError {
     fn for_others(self) -> Self {
         match self {
             Self::Full { .. } | Self::Unavailable { .. } | Self::Removed(_) => self,
-            error => Self::Unavailable { obstacle: Obstacle::Undone, source: Arc::new(error) },
+            error => Self::Unavailable {
+                obstacle: Obstacle::Undone,
+                source: Arc::new(error),
+            },
         }
     }
 }
@@ -344,7 +360,10 @@ impl Owner {
         let next =
             "INSERT INTO servers (id, epoch) VALUES (?1, 1) ON CONFLICT (id) DO UPDATE SET epoch = servers.epoch + 1
                     RETURNING epoch";
-        let owner = Self { id, epoch: db.query_row(next, [id], |row| row.get(0))? };
+        let owner = Self {
+            id,
+            epoch: db.query_row(next, [id], |row| row.get(0))?,
+        };
         db.execute(
             "UPDATE terminals SET connection = 'down', connection_call = NULL
              WHERE connection <> 'down' AND owner = ?1 AND epoch < ?2",
@@ -362,7 +381,10 @@ impl Owner {
     /// Asked in each transaction that marks anything: a process whose server has been started elsewhere must not.
     fn check(&self, db: &Database) -> Result<(), StoreError> {
         let is_newest = "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1 AND epoch = ?2)";
-        match db.prepare_cached(is_newest)?.query_row(params![self.id, self.epoch], |row| row.get(0))? {
+        match db
+            .prepare_cached(is_newest)?
+            .query_row(params![self.id, self.epoch], |row| row.get(0))?
+        {
             true => Ok(()),
             false => Err(StoreError::Superseded(self.id.to_owned())),
         }
@@ -385,8 +407,12 @@ impl Store {
     /// [`StoreError`]: the folder, which another process may be using, the database, or a database of a later version.
     pub fn open(folder: &Path, now: Timestamp) -> Result<Self, StoreError> {
         // Before anything is read: what a running server knows and does is not ours to change.
-        let lock = StateLock::alone(folder, SERVER_LOCK).map_err(|error| StoreError::State(Arc::new(error)))?;
-        let failed = |source| StoreError::Folder { path: folder.to_owned(), source: Arc::new(source) };
+        let lock = StateLock::alone(folder, SERVER_LOCK)
+            .map_err(|error| StoreError::State(Arc::new(error)))?;
+        let failed = |source| StoreError::Folder {
+            path: folder.to_owned(),
+            source: Arc::new(source),
+        };
         let contents = Contents::open(folder.join("contents")).map_err(failed)?;
         let path = folder.join(DATABASE);
         let file = DatabaseFile::prepare(path.clone()).map_err(failed)?;
@@ -458,7 +484,10 @@ fn prepare(db: &Database) -> Result<(), StoreError> {
 }
 
 fn open_to_read(path: &Path) -> Result<Database, StoreError> {
-    let reader = Database::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let reader = Database::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     reader.busy_timeout(Duration::from_secs(5))?;
     reader.set_prepared_statement_cache_capacity(64);
     Ok(reader)
@@ -469,7 +498,9 @@ where
     T: Send + 'static,
     F: FnOnce() -> io::Result<T> + Send + 'static,
 {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)?;
+    let done = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StoreError::Stopped)?;
     done.map_err(|source| StoreError::content(operation, source))
 }
 

@@ -77,14 +77,27 @@ pub struct Accepted {
 impl NewMessage {
     /// What makes a submission the same submission, without what may differ when it is sent again: its id, the time.
     pub(super) fn fingerprint(&self) -> [u8; 32] {
-        let Handling { urgency, topic, replace_key, expires_at: _, idempotency_key: _, return_path: _ } =
-            &self.handling;
+        let Handling {
+            urgency,
+            topic,
+            replace_key,
+            expires_at: _,
+            idempotency_key: _,
+            return_path: _,
+        } = &self.handling;
         let mut terminals: Vec<_> = self.terminals.iter().map(ToString::to_string).collect();
         terminals.sort_unstable();
         let mut hash = Sha256::new();
-        let parts = [self.head.digest.to_string(), self.head.content_type.as_str().to_owned(), urgency.to_string()];
+        let parts = [
+            self.head.digest.to_string(),
+            self.head.content_type.as_str().to_owned(),
+            urgency.to_string(),
+        ];
         let topic = topic.as_ref().map(ToString::to_string);
-        for part in parts.into_iter().chain([topic.unwrap_or_default(), replace_key.clone().unwrap_or_default()]) {
+        for part in parts.into_iter().chain([
+            topic.unwrap_or_default(),
+            replace_key.clone().unwrap_or_default(),
+        ]) {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
@@ -102,7 +115,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: nothing of it is stored (a crash may leave a content file behind that nobody names, until it is
     /// swept). [`StoreError::Quota`], [`StoreError::KeyReused`] and [`StoreError::NoTerminal`] are the provider's.
-    pub async fn accept(&self, mut message: NewMessage, now: Timestamp) -> Result<Accepted, StoreError> {
+    pub async fn accept(
+        &self,
+        mut message: NewMessage,
+        now: Timestamp,
+    ) -> Result<Accepted, StoreError> {
         let now = now.as_millisecond();
         let digest = message.head.digest;
         let content = std::mem::replace(&mut message.content, NewContent::Held(Bytes::new()));
@@ -122,13 +139,25 @@ impl Store {
             }
         };
         let is_filed = pin.is_some();
-        let is_held = message.subscribers.iter().flatten().any(|subscriber| subscriber.calls != Calls::Now);
-        let (quotas, has_moment) = (self.quotas, is_held || message.handling.expires_at.is_some());
+        let is_held = message
+            .subscribers
+            .iter()
+            .flatten()
+            .any(|subscriber| subscriber.calls != Calls::Now);
+        let (quotas, has_moment) = (
+            self.quotas,
+            is_held || message.handling.expires_at.is_some(),
+        );
         // What is replaced is undone again if the rest fails; everything else is asked before anything is written.
         let is_sure = message.handling.replace_key.is_none();
         let (dealt_with, expires_at) = (self.expired.clone(), message.handling.expires_at);
-        let note_expiry = move || expires_at.iter().for_each(|at| dealt_with.comes(at.as_millisecond()));
-        let many = message.terminals.len() + message.subscribers.as_ref().map_or(0, Vec::len) > fan_out::WHOLE_MAX;
+        let note_expiry = move || {
+            expires_at
+                .iter()
+                .for_each(|at| dealt_with.comes(at.as_millisecond()))
+        };
+        let many = message.terminals.len() + message.subscribers.as_ref().map_or(0, Vec::len)
+            > fan_out::WHOLE_MAX;
         let inserted = if many && is_sure {
             let mut fan_out = FanOut::new(message, inline, pin, quotas, self.arriving.clone(), now);
             self.writer
@@ -144,9 +173,17 @@ impl Store {
                 drop(pin); // the row names the file now, for whoever comes after us on this thread
                 inserted
             };
-            if is_sure { self.writer.run_sure(work).await } else { self.writer.run(work).await }
+            if is_sure {
+                self.writer.run_sure(work).await
+            } else {
+                self.writer.run(work).await
+            }
         };
-        if is_filed && inserted.as_ref().map_or(true, |accepted| accepted.is_repeated) {
+        if is_filed
+            && inserted
+                .as_ref()
+                .map_or(true, |accepted| accepted.is_repeated)
+        {
             // No row of ours names the file. What cannot be removed now is swept later.
             let _ = self.remove_files(vec![digest]).await;
         }
@@ -155,8 +192,14 @@ impl Store {
             tracing::debug!(%over, "submission refused");
         }
         let accepted = inserted?;
-        self.vitals.quota_warnings.fetch_add(accepted.near.len() as u64, Ordering::Relaxed);
-        let count = if accepted.is_repeated { &self.vitals.repeated } else { &self.vitals.accepted };
+        self.vitals
+            .quota_warnings
+            .fetch_add(accepted.near.len() as u64, Ordering::Relaxed);
+        let count = if accepted.is_repeated {
+            &self.vitals.repeated
+        } else {
+            &self.vitals.accepted
+        };
         count.fetch_add(1, Ordering::Relaxed);
         if has_moment {
             self.expiring.notify_one();
@@ -179,7 +222,11 @@ impl Store {
                          FROM messages m LEFT JOIN contents c ON c.message = m.seq WHERE id = ?1",
                     )?
                     .query_row([id.to_string()], |row| {
-                        Ok((read_head(row), row.get::<_, String>(4)?, row.get::<_, Option<Vec<u8>>>(5)?))
+                        Ok((
+                            read_head(row),
+                            row.get::<_, String>(4)?,
+                            row.get::<_, Option<Vec<u8>>>(5)?,
+                        ))
                     })?;
                 let (head, kept, inline) = row;
                 match (kept.as_str(), inline) {
@@ -191,9 +238,9 @@ impl Store {
             .await?;
         let digest = head.digest;
         let content = match inline {
-            Some(content) => {
-                Some(content).filter(|content| Digest::of(content) == digest).map(|content| Bytes::from(content).into())
-            }
+            Some(content) => Some(content)
+                .filter(|content| Digest::of(content) == digest)
+                .map(|content| Bytes::from(content).into()),
             None => {
                 let contents = self.contents.clone();
                 run_blocking("read", move || contents.get(digest)).await?
@@ -225,18 +272,39 @@ fn insert(
     inline: Option<&Bytes>,
     now: i64,
 ) -> Result<Accepted, StoreError> {
-    let NewMessage { head, provider, content: _, terminals, subscribers, handling } = message;
+    let NewMessage {
+        head,
+        provider,
+        content: _,
+        terminals,
+        subscribers,
+        handling,
+    } = message;
     if let Some(accepted) = answer_repeated(db, message)? {
         return Ok(accepted);
     }
     refuse_expired(message, now)?;
     // First, so that what is replaced does not count.
     let named: BTreeSet<_> = terminals.iter().copied().collect();
-    let registered: Vec<_> = subscribers.iter().flatten().filter(|one| !named.contains(&one.terminal)).collect();
+    let registered: Vec<_> = subscribers
+        .iter()
+        .flatten()
+        .filter(|one| !named.contains(&one.terminal))
+        .collect();
     let replaced = match &handling.replace_key {
         Some(key) => {
-            let all = terminals.iter().copied().chain(registered.iter().map(|one| one.terminal));
-            replace(db, &provider.to_string(), key, all, &head.id.to_string(), now)?
+            let all = terminals
+                .iter()
+                .copied()
+                .chain(registered.iter().map(|one| one.terminal));
+            replace(
+                db,
+                &provider.to_string(),
+                key,
+                all,
+                &head.id.to_string(),
+                now,
+            )?
         }
         None => 0,
     };
@@ -246,14 +314,27 @@ fn insert(
     let mut envelopes = Vec::with_capacity(terminals.len() + registered.len());
     for terminal in terminals {
         let terminal = queues.check_named(*terminal, message, quotas, &mut near)?;
-        envelopes.push(Envelope { terminal, calls_at: None, over: None });
+        envelopes.push(Envelope {
+            terminal,
+            calls_at: None,
+            over: None,
+        });
     }
     for subscriber in registered {
         let id = subscriber.terminal.to_string();
-        let Some((name, waits)) = queues.of_terminal(&id)? else { continue }; // removed since it was asked for
+        let Some((name, waits)) = queues.of_terminal(&id)? else {
+            continue;
+        }; // removed since it was asked for
         // A subscriber for whom too much waits does not keep the news from the others.
-        let over = quotas.terminal.check(waits, head.size, || holder_of(&name, message), &mut near).err();
-        envelopes.push(Envelope { terminal: id, calls_at: calls_at(subscriber.calls), over });
+        let over = quotas
+            .terminal
+            .check(waits, head.size, || holder_of(&name, message), &mut near)
+            .err();
+        envelopes.push(Envelope {
+            terminal: id,
+            calls_at: calls_at(subscriber.calls),
+            over,
+        });
     }
     // From here on only the disk can fail.
     let row = Row {
@@ -267,22 +348,51 @@ fn insert(
         queues.add(seq, message, &envelopes)?;
         fail_over_quota(db, seq, &envelopes, now)?;
     }
-    Ok(Accepted { id: head.id, is_repeated: false, envelopes: envelopes.len() as u64, replaced, near })
+    Ok(Accepted {
+        id: head.id,
+        is_repeated: false,
+        envelopes: envelopes.len() as u64,
+        replaced,
+        near,
+    })
 }
 
 /// What a submission is answered that was accepted before under the same key.
-pub(super) fn answer_repeated(db: &Database, message: &NewMessage) -> Result<Option<Accepted>, StoreError> {
-    let Some(key) = &message.handling.idempotency_key else { return Ok(None) };
-    let found = find_repeated(db, &message.provider.to_string(), key, &message.fingerprint())?;
+pub(super) fn answer_repeated(
+    db: &Database,
+    message: &NewMessage,
+) -> Result<Option<Accepted>, StoreError> {
+    let Some(key) = &message.handling.idempotency_key else {
+        return Ok(None);
+    };
+    let found = find_repeated(
+        db,
+        &message.provider.to_string(),
+        key,
+        &message.fingerprint(),
+    )?;
     let Some(id) = found else { return Ok(None) };
-    let count = "SELECT count(*) FROM envelopes WHERE message = (SELECT seq FROM messages WHERE id = ?1)";
-    let envelopes = db.prepare_cached(count)?.query_row([id.to_string()], |row| read_count(row, 0))?;
-    Ok(Some(Accepted { id, is_repeated: true, envelopes, replaced: 0, near: Vec::new() }))
+    let count =
+        "SELECT count(*) FROM envelopes WHERE message = (SELECT seq FROM messages WHERE id = ?1)";
+    let envelopes = db
+        .prepare_cached(count)?
+        .query_row([id.to_string()], |row| read_count(row, 0))?;
+    Ok(Some(Accepted {
+        id,
+        is_repeated: true,
+        envelopes,
+        replaced: 0,
+        near: Vec::new(),
+    }))
 }
 
 /// Not before it is known to be no repetition: that is answered as the first was, however late it comes.
 pub(super) fn refuse_expired(message: &NewMessage, now: i64) -> Result<(), StoreError> {
-    let Handling { expires_at, idempotency_key, .. } = &message.handling;
+    let Handling {
+        expires_at,
+        idempotency_key,
+        ..
+    } = &message.handling;
     match expires_at.filter(|at| idempotency_key.is_some() && at.as_millisecond() <= now) {
         Some(at) => Err(StoreError::Expired(at)),
         None => Ok(()),
@@ -291,7 +401,10 @@ pub(super) fn refuse_expired(message: &NewMessage, now: i64) -> Result<(), Store
 
 /// Whose quota a terminal's is.
 pub(super) fn holder_of(name: &str, message: &NewMessage) -> Holder {
-    name.parse().map_or_else(|_| Holder::Provider(message.provider.clone()), Holder::Terminal)
+    name.parse().map_or_else(
+        |_| Holder::Provider(message.provider.clone()),
+        Holder::Terminal,
+    )
 }
 
 /// What of a message's row depends on how it is accepted.
@@ -310,7 +423,12 @@ pub(super) fn insert_row(
     now: i64,
     row: &Row,
 ) -> Result<i64, StoreError> {
-    let NewMessage { head, provider, handling, .. } = message;
+    let NewMessage {
+        head,
+        provider,
+        handling,
+        ..
+    } = message;
     let key = handling.idempotency_key.as_ref().filter(|_| row.has_key);
     db.prepare_cached(
         "INSERT INTO messages (id, provider, content_type, digest, size, kept, accepted_at, urgency, topic, expires_at,
@@ -336,7 +454,8 @@ pub(super) fn insert_row(
     ])?;
     let seq = db.last_insert_rowid();
     if let Some(content) = inline {
-        db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?.execute(params![seq, &content[..]])?;
+        db.prepare_cached("INSERT INTO contents VALUES (?1, ?2)")?
+            .execute(params![seq, &content[..]])?;
     }
     if let Some(path) = &handling.return_path {
         bounces::insert(db, seq, path)?;
@@ -357,13 +476,19 @@ pub(super) struct Envelope {
 }
 
 /// Subscribers for whom too much waits have their verdict at once, and it says why.
-pub(super) fn fail_over_quota(db: &Database, seq: i64, envelopes: &[Envelope], now: i64) -> Result<(), StoreError> {
+pub(super) fn fail_over_quota(
+    db: &Database,
+    seq: i64,
+    envelopes: &[Envelope],
+    now: i64,
+) -> Result<(), StoreError> {
     let mut update = db.prepare_cached(
         "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?3, verdict_at = ?4 WHERE message = ?1 AND terminal = ?2",
     )?;
     for Envelope { terminal, over, .. } in envelopes {
         if let Some(OverQuota { unit, max, .. }) = over {
-            let reason = format!("{max} {unit} waited for the terminal already, which is as many as may");
+            let reason =
+                format!("{max} {unit} waited for the terminal already, which is as many as may");
             update.execute(params![seq, terminal, reason, now])?;
         }
     }
@@ -378,12 +503,18 @@ fn find_repeated(
     fingerprint: &[u8; 32],
 ) -> Result<Option<MessageId>, StoreError> {
     let found = db
-        .prepare_cached("SELECT id, fingerprint FROM messages WHERE provider = ?1 AND idempotency_key = ?2")?
-        .query_row([provider, key], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<Vec<u8>>>(1)?)))
+        .prepare_cached(
+            "SELECT id, fingerprint FROM messages WHERE provider = ?1 AND idempotency_key = ?2",
+        )?
+        .query_row([provider, key], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+        })
         .optional()?;
     match found {
         None => Ok(None),
-        Some((id, Some(before))) if before == fingerprint => Ok(Some(parse(&id, "the id of a message")?)),
+        Some((id, Some(before))) if before == fingerprint => {
+            Ok(Some(parse(&id, "the id of a message")?))
+        }
         Some(_) => Err(StoreError::KeyReused),
     }
 }
@@ -401,19 +532,36 @@ fn replace(
     let terminals: Vec<_> = terminals.map(|terminal| terminal.to_string()).collect();
     if terminals.len() > REPLACED_ONE_BY_ONE {
         // One statement: within a savepoint each that has triggers costs as much as the job has written so far.
-        db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS replaced_for (terminal TEXT PRIMARY KEY)")?;
-        let mut insert = db.prepare_cached("INSERT INTO replaced_for VALUES (?1) ON CONFLICT DO NOTHING")?;
+        db.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS replaced_for (terminal TEXT PRIMARY KEY)",
+        )?;
+        let mut insert =
+            db.prepare_cached("INSERT INTO replaced_for VALUES (?1) ON CONFLICT DO NOTHING")?;
         for terminal in terminals {
             insert.execute([terminal])?;
         }
         let of = format!("{OLDER} AND terminal IN (SELECT terminal FROM replaced_for)");
-        let replaced = give(db, Verdict::Replaced, Some(&reason), now, &of, &[&provider, &key])?;
+        let replaced = give(
+            db,
+            Verdict::Replaced,
+            Some(&reason),
+            now,
+            &of,
+            &[&provider, &key],
+        )?;
         db.execute("DELETE FROM replaced_for", [])?;
         return Ok(replaced);
     }
     let (of, mut replaced) = (format!("{OLDER} AND terminal = ?6"), 0);
     for terminal in &terminals {
-        replaced += give(db, Verdict::Replaced, Some(&reason), now, &of, &[&provider, &key, terminal])?;
+        replaced += give(
+            db,
+            Verdict::Replaced,
+            Some(&reason),
+            now,
+            &of,
+            &[&provider, &key, terminal],
+        )?;
     }
     Ok(replaced)
 }
@@ -449,14 +597,21 @@ impl<'a> Queues<'a> {
     ) -> Result<(), StoreError> {
         let waits = self
             .db
-            .prepare_cached("SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1")?
+            .prepare_cached(
+                "SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1",
+            )?
             .query_row([message.provider.to_string()], |row| {
-                Ok(Waits { messages: read_count(row, 0)?, octets: read_count(row, 1)? })
+                Ok(Waits {
+                    messages: read_count(row, 0)?,
+                    octets: read_count(row, 1)?,
+                })
             })
             .optional()?;
         let Some(waits) = waits else { return Ok(()) };
         let holder = || Holder::Provider(message.provider.clone());
-        Ok(quotas.provider.check(waits, message.head.size, holder, near)?)
+        Ok(quotas
+            .provider
+            .check(waits, message.head.size, holder, near)?)
     }
 
     /// Refuses a message for a terminal for which too much waits, or that is not there; its id as it is kept.
@@ -468,15 +623,25 @@ impl<'a> Queues<'a> {
         near: &mut Vec<NearQuota>,
     ) -> Result<String, StoreError> {
         let id = terminal.to_string();
-        let (name, waits) = self.of_terminal(&id)?.ok_or(StoreError::NoTerminal(terminal))?;
-        quotas.terminal.check(waits, message.head.size, || holder_of(&name, message), near)?;
+        let (name, waits) = self
+            .of_terminal(&id)?
+            .ok_or(StoreError::NoTerminal(terminal))?;
+        quotas
+            .terminal
+            .check(waits, message.head.size, || holder_of(&name, message), near)?;
         Ok(id)
     }
 
     /// A terminal's name, and what waits for it.
     pub(super) fn of_terminal(&mut self, id: &str) -> Result<Option<(String, Waits)>, StoreError> {
         let found = self.find.query_row([id], |row| {
-            Ok((row.get(0)?, Waits { messages: read_count(row, 1)?, octets: read_count(row, 2)? }))
+            Ok((
+                row.get(0)?,
+                Waits {
+                    messages: read_count(row, 1)?,
+                    octets: read_count(row, 2)?,
+                },
+            ))
         });
         Ok(found.optional()?)
     }
@@ -493,11 +658,21 @@ impl<'a> Queues<'a> {
     }
 
     /// Writes envelopes of a message, and counts them.
-    pub(super) fn add(&self, seq: i64, message: &NewMessage, envelopes: &[Envelope]) -> Result<(), StoreError> {
+    pub(super) fn add(
+        &self,
+        seq: i64,
+        message: &NewMessage,
+        envelopes: &[Envelope],
+    ) -> Result<(), StoreError> {
         let (handling, size) = (&message.handling, size_of(message)?);
         // Kept with the envelope where it matters for when the terminal is called.
-        let deadline = handling.expires_at.filter(|_| handling.urgency == Urgency::Bulk);
-        let (urgency, deadline) = (urgency_rank(handling.urgency), deadline.map(Timestamp::as_millisecond));
+        let deadline = handling
+            .expires_at
+            .filter(|_| handling.urgency == Urgency::Bulk);
+        let (urgency, deadline) = (
+            urgency_rank(handling.urgency),
+            deadline.map(Timestamp::as_millisecond),
+        );
         let mut insert = self.db.prepare_cached(
             "INSERT INTO envelopes (message, terminal, urgency, size, calls_at, deadline) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
@@ -505,7 +680,10 @@ impl<'a> Queues<'a> {
             "INSERT INTO queues VALUES (?1, 1, ?2)
              ON CONFLICT (terminal) DO UPDATE SET messages = queues.messages + 1, octets = queues.octets + excluded.octets",
         )?;
-        for Envelope { terminal, calls_at, .. } in envelopes {
+        for Envelope {
+            terminal, calls_at, ..
+        } in envelopes
+        {
             insert.execute(params![seq, terminal, urgency, size, calls_at, deadline])?;
             count.execute(params![terminal, size])?;
         }

@@ -40,10 +40,17 @@ pub(super) fn version() -> i64 {
 /// Brings a database to [`version`], each step with its number in one transaction: a crash leaves a version, never half of one.
 pub(super) fn migrate(db: &Connection) -> Result<(), StoreError> {
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let taken = usize::try_from(found).ok().filter(|taken| *taken <= STEPS.len());
-    let taken = taken.ok_or(StoreError::Version { found, known: version() })?;
+    let taken = usize::try_from(found)
+        .ok()
+        .filter(|taken| *taken <= STEPS.len());
+    let taken = taken.ok_or(StoreError::Version {
+        found,
+        known: version(),
+    })?;
     for (number, step) in (1..).zip(STEPS).skip(taken) {
-        db.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {number}; COMMIT"))?;
+        db.execute_batch(&format!(
+            "BEGIN; {step} PRAGMA user_version = {number}; COMMIT"
+        ))?;
     }
     Ok(())
 }
@@ -54,8 +61,14 @@ mod tests {
 
     /// Tables, indexes and their text, as SQLite keeps them.
     fn schema(db: &Connection) -> Vec<String> {
-        let mut select = db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
-        select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        let mut select = db
+            .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+            .unwrap();
+        select
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
     }
 
     #[test]
@@ -67,7 +80,8 @@ mod tests {
             for step in &STEPS[..taken] {
                 db.execute_batch(step).unwrap();
             }
-            db.pragma_update(None, "user_version", i64::try_from(taken).unwrap()).unwrap();
+            db.pragma_update(None, "user_version", i64::try_from(taken).unwrap())
+                .unwrap();
             migrate(&db).unwrap();
             assert_eq!(schema(&db), schema(&fresh), "from version {taken}");
         }
@@ -78,7 +92,9 @@ mod tests {
         for found in [version() + 1, -1] {
             let db = Connection::open_in_memory().unwrap();
             db.pragma_update(None, "user_version", found).unwrap();
-            assert!(matches!(migrate(&db), Err(StoreError::Version { found: seen, .. }) if seen == found));
+            assert!(
+                matches!(migrate(&db), Err(StoreError::Version { found: seen, .. }) if seen == found)
+            );
             assert!(schema(&db).is_empty());
         }
     }
@@ -86,11 +102,15 @@ mod tests {
     #[test]
     fn what_was_under_way_and_spent_before_servers_had_ids_is_of_the_one_server() {
         let db = Connection::open_in_memory().unwrap();
-        let owners = STEPS.iter().position(|step| step.contains("CREATE TABLE servers")).unwrap();
+        let owners = STEPS
+            .iter()
+            .position(|step| step.contains("CREATE TABLE servers"))
+            .unwrap();
         for step in &STEPS[..owners] {
             db.execute_batch(step).unwrap();
         }
-        db.pragma_update(None, "user_version", i64::try_from(owners).unwrap()).unwrap();
+        db.pragma_update(None, "user_version", i64::try_from(owners).unwrap())
+            .unwrap();
         db.execute_batch(
             "INSERT INTO terminals (id, name, connection, connection_call) VALUES ('t', 'owner', 'calling', 'c'), ('u', 'other', 'down', NULL);
              INSERT INTO calls (id, direction, line, number, party, placed_at, ended_at) VALUES
@@ -100,16 +120,26 @@ mod tests {
         )
         .unwrap();
         migrate(&db).unwrap();
-        let read = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        let read = |sql: &str| {
+            db.query_row(sql, [], |row| row.get::<_, String>(0))
+                .unwrap()
+        };
         assert_eq!(
-            read("SELECT group_concat(id || ' ' || owner || ' ' || epoch) FROM terminals WHERE owner IS NOT NULL"),
+            read(
+                "SELECT group_concat(id || ' ' || owner || ' ' || epoch) FROM terminals WHERE owner IS NOT NULL"
+            ),
             "t server 0"
         );
         assert_eq!(
-            read("SELECT group_concat(id || ' ' || owner || ' ' || epoch) FROM calls WHERE owner IS NOT NULL"),
+            read(
+                "SELECT group_concat(id || ' ' || owner || ' ' || epoch) FROM calls WHERE owner IS NOT NULL"
+            ),
             "c server 0"
         );
         let spending = "SELECT group_concat(account || ' ' || amount, ', ' ORDER BY account) FROM spending WHERE day = '2026-11-24'";
-        assert_eq!(read(spending), "line l 130, provider maker 100, server 130, terminal owner 130");
+        assert_eq!(
+            read(spending),
+            "line l 130, provider maker 100, server 130, terminal owner 130"
+        );
     }
 }

@@ -35,7 +35,12 @@ impl Store {
     /// [`StoreError`].
     pub async fn end_pause(&self, terminal: TerminalId) -> Result<bool, StoreError> {
         self.writer
-            .run(move |db| Ok(db.execute("DELETE FROM paused WHERE terminal = ?1", [terminal.to_string()])? == 1))
+            .run(move |db| {
+                Ok(db.execute(
+                    "DELETE FROM paused WHERE terminal = ?1",
+                    [terminal.to_string()],
+                )? == 1)
+            })
             .await
     }
 
@@ -47,7 +52,9 @@ impl Store {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached("SELECT at FROM paused WHERE terminal = ?1")?;
-                let at = select.query_row([terminal.to_string()], |row| row.get::<_, i64>(0)).optional()?;
+                let at = select
+                    .query_row([terminal.to_string()], |row| row.get::<_, i64>(0))
+                    .optional()?;
                 at.map(|at| time(at, "a pause")).transpose()
             })
             .await
@@ -69,6 +76,7 @@ impl Store {
 }
 
 pub(super) fn is_paused(db: &Database, terminal: TerminalId) -> Result<bool, StoreError> {
-    let mut select = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM paused WHERE terminal = ?1)")?;
+    let mut select =
+        db.prepare_cached("SELECT EXISTS (SELECT 1 FROM paused WHERE terminal = ?1)")?;
     Ok(select.query_row([terminal.to_string()], |row| row.get(0))?)
 }

@@ -37,7 +37,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Taken`] names the field that another provider has.
-    pub async fn add_provider(&self, provider: Provider, token: TokenHash) -> Result<(), StoreError> {
+    pub async fn add_provider(
+        &self,
+        provider: Provider,
+        token: TokenHash,
+    ) -> Result<(), StoreError> {
         self.add_provider_with(provider, token, None, None).await
     }
 
@@ -86,7 +90,10 @@ impl Store {
             })
             .await;
         if added.is_ok() {
-            self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+            self.webhooks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(told);
         }
         self.known.forget_providers();
         added
@@ -97,17 +104,29 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
-        self.reader.run(|db| select_providers(db, "ORDER BY name", params![])).await
+        self.reader
+            .run(|db| select_providers(db, "ORDER BY name", params![]))
+            .await
     }
 
     /// The providers after this name, by name.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn providers_after(&self, after: Option<Name>, last: Last) -> Result<Vec<Provider>, StoreError> {
+    pub async fn providers_after(
+        &self,
+        after: Option<Name>,
+        last: Last,
+    ) -> Result<Vec<Provider>, StoreError> {
         let after = after.map(|name| name.to_string()).unwrap_or_default();
         self.reader
-            .run(move |db| select_providers(db, "WHERE name > ?1 ORDER BY name LIMIT ?2", params![after, last.0]))
+            .run(move |db| {
+                select_providers(
+                    db,
+                    "WHERE name > ?1 ORDER BY name LIMIT ?2",
+                    params![after, last.0],
+                )
+            })
             .await
     }
 
@@ -119,9 +138,14 @@ impl Store {
         self.reader
             .run(move |db| {
                 let select = "SELECT chap_secret FROM providers WHERE name = ?1";
-                let found: Option<Option<String>> =
-                    db.prepare_cached(select)?.query_row([provider.to_string()], |row| row.get(0)).optional()?;
-                found.flatten().map(|secret| parse(&secret, "a provider's secret")).transpose()
+                let found: Option<Option<String>> = db
+                    .prepare_cached(select)?
+                    .query_row([provider.to_string()], |row| row.get(0))
+                    .optional()?;
+                found
+                    .flatten()
+                    .map(|secret| parse(&secret, "a provider's secret"))
+                    .transpose()
             })
             .await
     }
@@ -131,7 +155,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn provider_named(&self, name: Name) -> Result<Option<Provider>, StoreError> {
-        self.reader.run(move |db| Ok(select_providers(db, "WHERE name = ?1", params![name.to_string()])?.pop())).await
+        self.reader
+            .run(move |db| {
+                Ok(select_providers(db, "WHERE name = ?1", params![name.to_string()])?.pop())
+            })
+            .await
     }
 
     /// As which provider a terminal submits. `None`: it may send nothing.
@@ -151,7 +179,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn set_sender(&self, terminal: TerminalId, provider: Option<Name>) -> Result<bool, StoreError> {
+    pub async fn set_sender(
+        &self,
+        terminal: TerminalId,
+        provider: Option<Name>,
+    ) -> Result<bool, StoreError> {
         self.writer
             .run(move |db| {
                 let terminal = terminal.to_string();
@@ -231,7 +263,10 @@ impl Store {
             })
             .await;
         if matches!(removed, Ok(ProviderRemoved::Done)) {
-            self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).remove(&told);
+            self.webhooks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&told);
         }
         self.known.forget_providers();
         removed
@@ -242,7 +277,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]: a part may be cancelled.
-    pub async fn cancel_all_of(&self, provider: Name, reason: &'static str, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn cancel_all_of(
+        &self,
+        provider: Name,
+        reason: &'static str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let now = now.as_millisecond();
         let (mut all, mut after) = (0, 0);
         loop {
@@ -258,7 +298,9 @@ impl Store {
                     Ok(waiting.collect::<Result<Vec<i64>, _>>()?)
                 })
                 .await?;
-            let Some(&last) = waiting.last() else { return Ok(all) };
+            let Some(&last) = waiting.last() else {
+                return Ok(all);
+            };
             after = last;
             let mut left = waiting
                 .into_iter()
@@ -292,8 +334,11 @@ impl Store {
     pub async fn waiting_of(&self, provider: Name) -> Result<u64, StoreError> {
         self.reader
             .run(move |db| {
-                let select = "SELECT coalesce((SELECT waiting_messages FROM providers WHERE name = ?1), 0)";
-                Ok(db.prepare_cached(select)?.query_row([provider.to_string()], |row| read_count(row, 0))?)
+                let select =
+                    "SELECT coalesce((SELECT waiting_messages FROM providers WHERE name = ?1), 0)";
+                Ok(db
+                    .prepare_cached(select)?
+                    .query_row([provider.to_string()], |row| read_count(row, 0))?)
             })
             .await
     }
@@ -302,7 +347,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn provider_with_token(&self, token: TokenHash, now: Timestamp) -> Result<Option<Provider>, StoreError> {
+    pub async fn provider_with_token(
+        &self,
+        token: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<Provider>, StoreError> {
         let now = now.as_millisecond();
         if let Some(found) = self.known.provider(token.octets()) {
             return Ok(Some(found));
@@ -321,7 +370,8 @@ impl Store {
             .await?;
         // A former token is not learned: it ends by the clock.
         if let Some(provider) = found.as_ref().filter(|_| !is_former) {
-            self.known.learn_provider(before, *token.octets(), provider.clone());
+            self.known
+                .learn_provider(before, *token.octets(), provider.clone());
         }
         Ok(found)
     }

@@ -19,7 +19,10 @@ pub struct Quota {
 
 impl Default for Quota {
     fn default() -> Self {
-        Self { messages: u64::MAX, octets: u64::MAX }
+        Self {
+            messages: u64::MAX,
+            octets: u64::MAX,
+        }
     }
 }
 
@@ -91,8 +94,16 @@ impl NearQuota {
 
 impl fmt::Display for NearQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { holder, unit, waiting, max } = self;
-        write!(f, "{waiting} of {max} {unit} wait {holder}; more than that is refused")
+        let Self {
+            holder,
+            unit,
+            waiting,
+            max,
+        } = self;
+        write!(
+            f,
+            "{waiting} of {max} {unit} wait {holder}; more than that is refused"
+        )
     }
 }
 
@@ -105,16 +116,26 @@ impl Quota {
         holder: impl Fn() -> Holder,
         near: &mut Vec<NearQuota>,
     ) -> Result<(), OverQuota> {
-        for (unit, before, more, max) in
-            [("messages", waits.messages, 1, self.messages), ("octets", waits.octets, size, self.octets)]
-        {
+        for (unit, before, more, max) in [
+            ("messages", waits.messages, 1, self.messages),
+            ("octets", waits.octets, size, self.octets),
+        ] {
             let after = before.saturating_add(more);
             if after > max {
-                return Err(OverQuota { holder: holder(), unit, max });
+                return Err(OverQuota {
+                    holder: holder(),
+                    unit,
+                    max,
+                });
             }
             let mark = mark(max);
             if after >= mark && before < mark {
-                near.push(NearQuota { holder: holder(), unit, waiting: after, max });
+                near.push(NearQuota {
+                    holder: holder(),
+                    unit,
+                    waiting: after,
+                    max,
+                });
             }
         }
         Ok(())
@@ -122,11 +143,19 @@ impl Quota {
 
     /// Those of which four fifths are used.
     fn near(&self, waits: Waits, holder: &Holder) -> Vec<NearQuota> {
-        [("messages", waits.messages, self.messages), ("octets", waits.octets, self.octets)]
-            .into_iter()
-            .filter(|(_, waiting, max)| *waiting >= mark(*max))
-            .map(|(unit, waiting, max)| NearQuota { holder: holder.clone(), unit, waiting, max })
-            .collect()
+        [
+            ("messages", waits.messages, self.messages),
+            ("octets", waits.octets, self.octets),
+        ]
+        .into_iter()
+        .filter(|(_, waiting, max)| *waiting >= mark(*max))
+        .map(|(unit, waiting, max)| NearQuota {
+            holder: holder.clone(),
+            unit,
+            waiting,
+            max,
+        })
+        .collect()
     }
 }
 
@@ -140,12 +169,19 @@ impl Store {
     pub(super) async fn waits_of(&self, provider: Name) -> Result<Waits, StoreError> {
         self.reader
             .run(move |db| {
-                let mut select =
-                    db.prepare_cached("SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1")?;
+                let mut select = db.prepare_cached(
+                    "SELECT waiting_messages, waiting_octets FROM providers WHERE name = ?1",
+                )?;
                 let waits = select.query_row([provider.to_string()], |row| {
-                    Ok(Waits { messages: read_count(row, 0)?, octets: read_count(row, 1)? })
+                    Ok(Waits {
+                        messages: read_count(row, 0)?,
+                        octets: read_count(row, 1)?,
+                    })
                 });
-                Ok(waits.optional()?.unwrap_or(Waits { messages: 0, octets: 0 }))
+                Ok(waits.optional()?.unwrap_or(Waits {
+                    messages: 0,
+                    octets: 0,
+                }))
             })
             .await
     }
@@ -157,8 +193,9 @@ impl Store {
     pub async fn near_quotas(&self) -> Result<Vec<NearQuota>, StoreError> {
         const WHAT: &str = "what waits";
         let Quotas { provider, terminal } = self.quotas;
-        let marks =
-            |quota: Quota| [quota.messages, quota.octets].map(|max| i64::try_from(mark(max)).unwrap_or(i64::MAX));
+        let marks = |quota: Quota| {
+            [quota.messages, quota.octets].map(|max| i64::try_from(mark(max)).unwrap_or(i64::MAX))
+        };
         self.reader
             .survey(move |db| {
                 let mut near = Vec::new();
@@ -192,10 +229,16 @@ mod tests {
 
     #[test]
     fn four_fifths_are_told_once_on_the_way_up_and_the_limit_is_a_limit() {
-        let quota = Quota { messages: 10, octets: u64::MAX };
+        let quota = Quota {
+            messages: 10,
+            octets: u64::MAX,
+        };
         let holder = || Holder::Terminal("owner".parse().unwrap());
         let mut near = Vec::new();
-        let waits = |messages| Waits { messages, octets: messages * 100 };
+        let waits = |messages| Waits {
+            messages,
+            octets: messages * 100,
+        };
         for before in 0..10 {
             quota.check(waits(before), 100, holder, &mut near).unwrap();
         }

@@ -35,7 +35,11 @@ pub struct RefusalRules {
 impl Default for RefusalRules {
     /// Eight tries within a day.
     fn default() -> Self {
-        Self { tries_max: 8, first: Duration::from_secs(600), longest: Duration::from_secs(24 * 3600) }
+        Self {
+            tries_max: 8,
+            first: Duration::from_secs(600),
+            longest: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -73,12 +77,13 @@ pub struct Resting {
 /// Terminals of which [`Store::resting`] tells, and messages of one that are tried again on one session.
 const RESTING_MAX: u32 = 1000;
 
-const IS_OVER: &str =
-    "SELECT verdict IS NOT NULL OR pending_verdict IS NOT NULL FROM envelopes WHERE message = ?1 AND terminal = ?2";
+const IS_OVER: &str = "SELECT verdict IS NOT NULL OR pending_verdict IS NOT NULL FROM envelopes WHERE message = ?1 AND terminal = ?2";
 
 impl RefusalRules {
     fn pause(&self, refusals: u32) -> Duration {
-        self.first.saturating_mul(1 << refusals.saturating_sub(1).min(20)).min(self.longest)
+        self.first
+            .saturating_mul(1 << refusals.saturating_sub(1).min(20))
+            .min(self.longest)
     }
 }
 
@@ -162,7 +167,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn retries(&self, terminal: TerminalId, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+    pub async fn retries(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Vec<Due>, StoreError> {
         let now = now.as_millisecond();
         self.reader
             .run(move |db| {
@@ -199,7 +208,11 @@ impl Store {
                 while let Some(row) = rows.next()? {
                     let terminal = parse(&row.get::<_, String>(0)?, "an envelope")?;
                     let until = time(row.get(2)?, "an envelope")?;
-                    resting.push(Resting { terminal, messages: read_count(row, 1)?, until });
+                    resting.push(Resting {
+                        terminal,
+                        messages: read_count(row, 1)?,
+                        until,
+                    });
                 }
                 Ok(resting)
             })
@@ -213,8 +226,14 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest() {
-        let rules = RefusalRules { tries_max: 9, first: Duration::from_secs(10), longest: Duration::from_secs(60) };
-        let pauses: Vec<_> = (1..6).map(|refusals| rules.pause(refusals).as_secs()).collect();
+        let rules = RefusalRules {
+            tries_max: 9,
+            first: Duration::from_secs(10),
+            longest: Duration::from_secs(60),
+        };
+        let pauses: Vec<_> = (1..6)
+            .map(|refusals| rules.pause(refusals).as_secs())
+            .collect();
         assert_eq!(pauses, [10, 20, 40, 60, 60]);
     }
 }

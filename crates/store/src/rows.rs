@@ -42,7 +42,9 @@ pub(super) fn select_terminals(
             id: parse(&row.get::<_, String>(0)?, WHAT)?,
             name: parse(&row.get::<_, String>(1)?, WHAT)?,
             number: number.map(|number| parse(&number, WHAT)).transpose()?,
-            address: address.map(|address| parse::<Ipv4Addr>(&address, WHAT)).transpose()?,
+            address: address
+                .map(|address| parse::<Ipv4Addr>(&address, WHAT))
+                .transpose()?,
             connection: match (state.as_str(), call) {
                 ("calling", Some(call)) => Connection::Calling(call),
                 ("connected", Some(call)) => Connection::Connected(call),
@@ -57,7 +59,10 @@ pub(super) fn select_terminals(
 /// Trust that cannot be read must not become another.
 fn read_trusted_by(row: &Row<'_>) -> Result<TrustedBy, StoreError> {
     const WHAT: &str = "a terminal's trust";
-    let text = |index| row.get::<_, Option<String>>(index)?.ok_or(StoreError::damaged(WHAT));
+    let text = |index| {
+        row.get::<_, Option<String>>(index)?
+            .ok_or(StoreError::damaged(WHAT))
+    };
     let trust = match text(6)?.as_str() {
         "key" => return Ok(TrustedBy::Key(KeyForm::Raw)),
         "certificate" => return Ok(TrustedBy::Key(KeyForm::Certificate)),
@@ -65,7 +70,10 @@ fn read_trusted_by(row: &Row<'_>) -> Result<TrustedBy, StoreError> {
         "number-only" => StockTrust::NumberOnly,
         _ => return Err(StoreError::damaged(WHAT)),
     };
-    Ok(TrustedBy::Stock(Stock { trust, inbox: parse(&text(7)?, WHAT)? }))
+    Ok(TrustedBy::Stock(Stock {
+        trust,
+        inbox: parse(&text(7)?, WHAT)?,
+    }))
 }
 
 pub(super) fn select_providers(
@@ -74,9 +82,11 @@ pub(super) fn select_providers(
     values: impl rusqlite::Params,
 ) -> Result<Vec<Provider>, StoreError> {
     const WHAT: &str = "a provider";
-    let mut select =
-        db.prepare_cached(&format!("SELECT name, number, disabled_at IS NOT NULL FROM providers {rest}"))?;
-    let mut rights = db.prepare_cached("SELECT may_send FROM rights WHERE provider = ?1 ORDER BY may_send")?;
+    let mut select = db.prepare_cached(&format!(
+        "SELECT name, number, disabled_at IS NOT NULL FROM providers {rest}"
+    ))?;
+    let mut rights =
+        db.prepare_cached("SELECT may_send FROM rights WHERE provider = ?1 ORDER BY may_send")?;
     let mut rows = select.query(values)?;
     let mut providers = Vec::new();
     while let Some(row) = rows.next()? {
@@ -84,7 +94,9 @@ pub(super) fn select_providers(
         let name: String = row.get(0)?;
         let may_send = rights.query_map([&name], |row| row.get::<_, String>(0))?;
         // A right that cannot be read must not become the right to everything.
-        let may_send = may_send.map(|right| parse(&right?, "a right")).collect::<Result<_, StoreError>>()?;
+        let may_send = may_send
+            .map(|right| parse(&right?, "a right"))
+            .collect::<Result<_, StoreError>>()?;
         providers.push(Provider {
             name: parse(&name, WHAT)?,
             number: number.map(|number| parse(&number, WHAT)).transpose()?,
@@ -121,14 +133,18 @@ pub(super) fn urgency_rank(urgency: Urgency) -> i64 {
 }
 
 pub(super) fn read_urgency(rank: i64) -> Result<Urgency, StoreError> {
-    let urgency = Urgency::ALL.into_iter().find(|urgency| urgency_rank(*urgency) == rank);
+    let urgency = Urgency::ALL
+        .into_iter()
+        .find(|urgency| urgency_rank(*urgency) == rank);
     urgency.ok_or(StoreError::damaged("the urgency of a message"))
 }
 
 pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
     const WHAT: &str = "a call";
     let optional_time = |index| -> Result<Option<Timestamp>, StoreError> {
-        row.get::<_, Option<i64>>(index)?.map(|at| time(at, WHAT)).transpose()
+        row.get::<_, Option<i64>>(index)?
+            .map(|at| time(at, WHAT))
+            .transpose()
     };
     let count = |index| -> Result<u64, StoreError> {
         u64::try_from(row.get::<_, i64>(index)?).map_err(|_| StoreError::damaged(WHAT))
@@ -155,6 +171,8 @@ pub(super) fn read_call(row: &Row<'_>) -> Result<CallRecord, StoreError> {
         octets_out: count(9)?,
         octets_in: count(10)?,
         // A later version may have more.
-        kind: row.get::<_, Option<String>>(11)?.and_then(|kind| kind.parse().ok()),
+        kind: row
+            .get::<_, Option<String>>(11)?
+            .and_then(|kind| kind.parse().ok()),
     })
 }

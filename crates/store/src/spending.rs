@@ -52,9 +52,11 @@ impl SpentBy {
     }
 }
 
-const PROVIDERS: &str = "SELECT provider, count(*), sum(coalesce(spent, reserved)) FROM reservations
+const PROVIDERS: &str =
+    "SELECT provider, count(*), sum(coalesce(spent, reserved)) FROM reservations
     WHERE day >= ?1 GROUP BY provider ORDER BY 3 DESC, 1";
-const TERMINALS: &str = "SELECT terminal, count(*), sum(coalesce(spent, reserved)) FROM reservations
+const TERMINALS: &str =
+    "SELECT terminal, count(*), sum(coalesce(spent, reserved)) FROM reservations
     WHERE day >= ?1 GROUP BY terminal ORDER BY 3 DESC, 1";
 const LINES: &str = "SELECT line, count(*), sum(coalesce(spent, reserved)) FROM reservations
     WHERE day >= ?1 GROUP BY line ORDER BY 3 DESC, 1";
@@ -73,7 +75,11 @@ impl Store {
                 while let Some(row) = rows.next()? {
                     let name: Option<String> = row.get(0)?;
                     let name = name.map(|name| parse(&name, "a reservation")).transpose()?;
-                    spent.push(Spending { name, calls: read_count(row, 1)?, amount: Micros(row.get(2)?) });
+                    spent.push(Spending {
+                        name,
+                        calls: read_count(row, 1)?,
+                        amount: Micros(row.get(2)?),
+                    });
                 }
                 Ok(spent)
             })
@@ -84,14 +90,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn costs(&self, calls: Vec<CallId>) -> Result<BTreeMap<CallId, CallCost>, StoreError> {
+    pub async fn costs(
+        &self,
+        calls: Vec<CallId>,
+    ) -> Result<BTreeMap<CallId, CallCost>, StoreError> {
         self.reader
             .survey(move |db| {
-                let mut select = db.prepare_cached("SELECT reserved, spent FROM reservations WHERE call = ?1")?;
+                let mut select =
+                    db.prepare_cached("SELECT reserved, spent FROM reservations WHERE call = ?1")?;
                 let mut costs = BTreeMap::new();
                 for call in calls {
                     let cost = select.query_row(params![call.to_string()], |row| {
-                        Ok(CallCost { reserved: Micros(row.get(0)?), spent: row.get::<_, Option<i64>>(1)?.map(Micros) })
+                        Ok(CallCost {
+                            reserved: Micros(row.get(0)?),
+                            spent: row.get::<_, Option<i64>>(1)?.map(Micros),
+                        })
                     });
                     costs.extend(cost.optional()?.map(|cost| (call, cost)));
                 }

@@ -9,13 +9,24 @@ use super::{Cause, Constraint, Obstacle, StoreError};
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let obstacle = match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => return Self::Conflict { constraint: constraint(&error) },
+            Some(ErrorCode::ConstraintViolation) => {
+                return Self::Conflict {
+                    constraint: constraint(&error),
+                };
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                let what = "the database (`ringup store check` shows where, and a backup brings it back)";
-                return Self::Damaged { what, source: Some(Arc::new(error)) };
+                let what =
+                    "the database (`ringup store check` shows where, and a backup brings it back)";
+                return Self::Damaged {
+                    what,
+                    source: Some(Arc::new(error)),
+                };
             }
             Some(ErrorCode::DiskFull) => {
-                return Self::Full { operation: "write to the database", source: Arc::new(error) };
+                return Self::Full {
+                    operation: "write to the database",
+                    source: Arc::new(error),
+                };
             }
             Some(ErrorCode::ReadOnly) => Obstacle::ReadOnly,
             Some(ErrorCode::CannotOpen) => Obstacle::NotOpened,
@@ -24,20 +35,29 @@ impl From<Error> for StoreError {
             Some(ErrorCode::OperationInterrupted | ErrorCode::OperationAborted) => Obstacle::Undone,
             _ => return Self::Refused(Arc::new(error) as Cause),
         };
-        Self::Unavailable { obstacle, source: Arc::new(error) }
+        Self::Unavailable {
+            obstacle,
+            source: Arc::new(error),
+        }
     }
 }
 
 /// SQLite says which by a code of its own, and names columns only in its text: `UNIQUE constraint failed: terminals.number`.
 fn constraint(error: &Error) -> Constraint {
     let (code, text) = match error {
-        Error::SqliteFailure(failure, text) => (failure.extended_code, text.as_deref().unwrap_or_default()),
+        Error::SqliteFailure(failure, text) => {
+            (failure.extended_code, text.as_deref().unwrap_or_default())
+        }
         _ => (0, ""),
     };
     match code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
-            Constraint::Unique(text.rsplit_once(": ").map_or(text, |(_, columns)| columns).to_owned())
-        }
+        ffi::SQLITE_CONSTRAINT_UNIQUE
+        | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+        | ffi::SQLITE_CONSTRAINT_ROWID => Constraint::Unique(
+            text.rsplit_once(": ")
+                .map_or(text, |(_, columns)| columns)
+                .to_owned(),
+        ),
         ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Constraint::Reference,
         _ => Constraint::Rule(text.to_owned()),
     }
@@ -63,12 +83,27 @@ mod tests {
             StoreError::Conflict { constraint } => constraint,
             error => panic!("{error:?}"),
         };
-        assert_eq!(refused("INSERT INTO a VALUES ('x', '202', 1)"), Constraint::Unique("a.id".to_owned()));
-        assert_eq!(refused("INSERT INTO a VALUES ('y', '201', 1)"), Constraint::Unique("a.number".to_owned()));
+        assert_eq!(
+            refused("INSERT INTO a VALUES ('x', '202', 1)"),
+            Constraint::Unique("a.id".to_owned())
+        );
+        assert_eq!(
+            refused("INSERT INTO a VALUES ('y', '201', 1)"),
+            Constraint::Unique("a.number".to_owned())
+        );
         assert_eq!(refused("INSERT INTO b VALUES ('z')"), Constraint::Reference);
-        assert_eq!(refused("DELETE FROM a"), Constraint::Rule("it stays".to_owned()));
+        assert_eq!(
+            refused("DELETE FROM a"),
+            Constraint::Rule("it stays".to_owned())
+        );
         let check = refused("INSERT INTO a VALUES ('z', '203', 0)");
-        assert_eq!(check, Constraint::Rule("CHECK constraint failed: size > 0".to_owned()));
-        assert!(matches!(StoreError::from(db.execute("nonsense", []).unwrap_err()), StoreError::Refused(_)));
+        assert_eq!(
+            check,
+            Constraint::Rule("CHECK constraint failed: size > 0".to_owned())
+        );
+        assert!(matches!(
+            StoreError::from(db.execute("nonsense", []).unwrap_err()),
+            StoreError::Refused(_)
+        ));
     }
 }

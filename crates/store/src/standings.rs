@@ -68,9 +68,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn standing(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<Standing>, StoreError> {
+    pub async fn standing(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Option<Standing>, StoreError> {
         let now = now.as_millisecond();
-        self.reader.run(move |db| read_standing(db, &terminal.to_string(), now)).await
+        self.reader
+            .run(move |db| read_standing(db, &terminal.to_string(), now))
+            .await
     }
 
     /// So many terminals by name, from the first after `after` on.
@@ -87,8 +93,15 @@ impl Store {
         self.reader
             .run(move |db| {
                 let after = after.map(|name| name.to_string()).unwrap_or_default();
-                let terminals = select_terminals(db, "WHERE name > ?1 ORDER BY name LIMIT ?2", params![after, last.0])?;
-                terminals.into_iter().map(|terminal| read_entry(db, terminal, now)).collect()
+                let terminals = select_terminals(
+                    db,
+                    "WHERE name > ?1 ORDER BY name LIMIT ?2",
+                    params![after, last.0],
+                )?;
+                terminals
+                    .into_iter()
+                    .map(|terminal| read_entry(db, terminal, now))
+                    .collect()
             })
             .await
     }
@@ -139,7 +152,12 @@ fn read_entry(db: &Database, terminal: Terminal, now: i64) -> Result<TerminalEnt
         .optional()?
         .unwrap_or_default();
     let standing = read_standing(db, &id, now)?.unwrap_or(Standing::NotEnrolled);
-    Ok(TerminalEntry { terminal, standing, paused_at, waiting })
+    Ok(TerminalEntry {
+        terminal,
+        standing,
+        paused_at,
+        waiting,
+    })
 }
 
 fn read_standing(db: &Database, id: &str, now: i64) -> Result<Option<Standing>, StoreError> {
@@ -151,15 +169,22 @@ fn read_standing(db: &Database, id: &str, now: i64) -> Result<Option<Standing>, 
          FROM terminals t WHERE id = ?1",
     )?;
     let read = |row: &rusqlite::Row<'_>| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, bool>(1)?,
+            row.get::<_, bool>(2)?,
+            row.get::<_, bool>(3)?,
+        ))
     };
     let found = select.query_row(params![id, now], read).optional()?;
-    Ok(found.map(|(trust, is_shut_out, has_key, is_invited)| match trust.as_str() {
-        _ if is_shut_out => Standing::ShutOut,
-        "chap" => Standing::Chap,
-        "number-only" => Standing::NumberOnly,
-        _ if has_key => Standing::Enrolled,
-        _ if is_invited => Standing::Invited,
-        _ => Standing::NotEnrolled,
-    }))
+    Ok(found.map(
+        |(trust, is_shut_out, has_key, is_invited)| match trust.as_str() {
+            _ if is_shut_out => Standing::ShutOut,
+            "chap" => Standing::Chap,
+            "number-only" => Standing::NumberOnly,
+            _ if has_key => Standing::Enrolled,
+            _ if is_invited => Standing::Invited,
+            _ => Standing::NotEnrolled,
+        },
+    ))
 }

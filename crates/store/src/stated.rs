@@ -8,7 +8,8 @@ use super::rows::{read_count, read_urgency, time, urgency_rank};
 use super::{Store, StoreError};
 
 /// Of an envelope `e`: outside of what its terminal takes at `?2`.
-pub(super) const NOT_TAKEN: &str = "EXISTS (SELECT 1 FROM stated s WHERE s.terminal = e.terminal AND s.until > ?2
+pub(super) const NOT_TAKEN: &str =
+    "EXISTS (SELECT 1 FROM stated s WHERE s.terminal = e.terminal AND s.until > ?2
     AND (e.urgency > s.urgency OR e.size > s.size_max))";
 
 /// A terminal takes something else from now on than when it refused messages: none of them rests for that any more.
@@ -25,8 +26,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn state(&self, terminal: TerminalId, conditions: Conditions) -> Result<(), StoreError> {
-        let Conditions { urgency, size_max, until, reason } = conditions;
+    pub async fn state(
+        &self,
+        terminal: TerminalId,
+        conditions: Conditions,
+    ) -> Result<(), StoreError> {
+        let Conditions {
+            urgency,
+            size_max,
+            until,
+            reason,
+        } = conditions;
         self.writer
             .run(move |db| {
                 let size_max = size_max.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
@@ -54,7 +64,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn stated(&self, terminal: TerminalId, now: Timestamp) -> Result<Option<Conditions>, StoreError> {
+    pub async fn stated(
+        &self,
+        terminal: TerminalId,
+        now: Timestamp,
+    ) -> Result<Option<Conditions>, StoreError> {
         let now = now.as_millisecond();
         self.reader
             .run(move |db| {

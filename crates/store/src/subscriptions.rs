@@ -69,11 +69,16 @@ impl Store {
             if by == RegisteredBy::Terminal
                 && let Err(registrable) = allow_filter(&registrable, &subscription.filter)
             {
-                return Ok(Err(RegisterError::TooBroad { filter: subscription.filter, registrable }));
+                return Ok(Err(RegisterError::TooBroad {
+                    filter: subscription.filter,
+                    registrable,
+                }));
             }
             let filter = subscription.filter.to_string();
             let others = db
-                .prepare_cached("SELECT count(*) FROM subscriptions WHERE terminal = ?1 AND filter <> ?2")?
+                .prepare_cached(
+                    "SELECT count(*) FROM subscriptions WHERE terminal = ?1 AND filter <> ?2",
+                )?
                 .query_row([&id, &filter], |row| read_count(row, 0))?;
             if others >= SUBSCRIPTIONS_MAX {
                 return Ok(Err(RegisterError::TooMany));
@@ -105,10 +110,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn unsubscribe(&self, terminal: TerminalId, filter: TopicFilter) -> Result<bool, StoreError> {
+    pub async fn unsubscribe(
+        &self,
+        terminal: TerminalId,
+        filter: TopicFilter,
+    ) -> Result<bool, StoreError> {
         self.writer
             .run(move |db| {
-                let mut delete = db.prepare_cached("DELETE FROM subscriptions WHERE terminal = ?1 AND filter = ?2")?;
+                let mut delete = db.prepare_cached(
+                    "DELETE FROM subscriptions WHERE terminal = ?1 AND filter = ?2",
+                )?;
                 Ok(delete.execute([terminal.to_string(), filter.to_string()])? == 1)
             })
             .await
@@ -118,7 +129,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn subscriptions(&self, terminal: TerminalId) -> Result<Vec<SubscriptionEntry>, StoreError> {
+    pub async fn subscriptions(
+        &self,
+        terminal: TerminalId,
+    ) -> Result<Vec<SubscriptionEntry>, StoreError> {
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
@@ -144,7 +158,9 @@ impl Store {
         after: Option<(Name, String)>,
         last: Last,
     ) -> Result<Vec<(Name, SubscriptionEntry)>, StoreError> {
-        let (terminal, filter) = after.map(|(name, filter)| (name.to_string(), filter)).unwrap_or_default();
+        let (terminal, filter) = after
+            .map(|(name, filter)| (name.to_string(), filter))
+            .unwrap_or_default();
         self.reader
             .run(move |db| {
                 let mut select = db.prepare_cached(
@@ -167,7 +183,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn registrable(&self, terminal: TerminalId) -> Result<Vec<TopicFilter>, StoreError> {
-        self.reader.run(move |db| select_registrable(db, &terminal.to_string())).await
+        self.reader
+            .run(move |db| select_registrable(db, &terminal.to_string()))
+            .await
     }
 
     /// Who has registered for a message of this topic, and when each is called for it.
@@ -218,9 +236,15 @@ impl Store {
     pub async fn next_release(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reader
             .run(|db| {
-                let at: Option<i64> = db.prepare_cached(NEXT_HELD)?.query_row([NEVER], |row| row.get(0))?;
-                let stated: Option<i64> = db.prepare_cached(NEXT_STATED)?.query_row([], |row| row.get(0))?;
-                let rests: Option<i64> = db.prepare_cached(NEXT_RESTED)?.query_row([], |row| row.get(0))?;
+                let at: Option<i64> = db
+                    .prepare_cached(NEXT_HELD)?
+                    .query_row([NEVER], |row| row.get(0))?;
+                let stated: Option<i64> = db
+                    .prepare_cached(NEXT_STATED)?
+                    .query_row([], |row| row.get(0))?;
+                let rests: Option<i64> = db
+                    .prepare_cached(NEXT_RESTED)?
+                    .query_row([], |row| row.get(0))?;
                 let at = [at, stated, rests].into_iter().flatten().min();
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
@@ -236,7 +260,10 @@ impl Store {
         let longest_rest = i64::try_from(self.refusals.longest.as_millis()).unwrap_or(i64::MAX);
         loop {
             // In batches: the hour at which all subscribers may be called keeps no submission waiting.
-            let some = self.writer.run(move |db| release_some(db, now.as_millisecond(), longest_rest)).await?;
+            let some = self
+                .writer
+                .run(move |db| release_some(db, now.as_millisecond(), longest_rest))
+                .await?;
             let is_last = some.len() < RELEASED_AT_ONCE;
             terminals.extend(some);
             if is_last {
@@ -246,8 +273,7 @@ impl Store {
     }
 }
 
-pub(super) const NEXT_HELD: &str =
-    "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1";
+pub(super) const NEXT_HELD: &str = "SELECT min(calls_at) FROM envelopes WHERE calls_at IS NOT NULL AND verdict IS NULL AND calls_at < ?1";
 pub(super) const NEXT_STATED: &str = "SELECT min(until) FROM stated";
 pub(super) const NEXT_RESTED: &str =
     "SELECT min(rests_until) FROM envelopes WHERE rests_until IS NOT NULL AND verdict IS NULL";
@@ -279,7 +305,9 @@ const STATED: usize = 1;
 /// The terminals of some that are released, one for each.
 fn release_some(db: &Database, now: i64, longest_rest: i64) -> Result<Vec<TerminalId>, StoreError> {
     let mut terminals = Vec::new();
-    let beyond = RELEASE_BEYOND.into_iter().zip([HELD_MAX, longest_rest].map(|longest| now.saturating_add(longest)));
+    let beyond = RELEASE_BEYOND
+        .into_iter()
+        .zip([HELD_MAX, longest_rest].map(|longest| now.saturating_add(longest)));
     let over = RELEASE.into_iter().map(|sql| (sql, now.min(NEVER - 1)));
     for (place, (sql, bound)) in over.chain(beyond).enumerate() {
         let mut release = db.prepare_cached(sql)?;
@@ -299,10 +327,13 @@ fn release_some(db: &Database, now: i64, longest_rest: i64) -> Result<Vec<Termin
 const WHAT: &str = "a subscription";
 
 fn select_registrable(db: &Database, terminal: &str) -> Result<Vec<TopicFilter>, StoreError> {
-    let mut select = db.prepare_cached("SELECT filter FROM registrable WHERE terminal = ?1 ORDER BY filter")?;
+    let mut select =
+        db.prepare_cached("SELECT filter FROM registrable WHERE terminal = ?1 ORDER BY filter")?;
     let filters = select.query_map([terminal], |row| row.get::<_, String>(0))?;
     // A filter that cannot be read must not become the right to everything.
-    filters.map(|filter| parse(&filter?, "a right to register")).collect()
+    filters
+        .map(|filter| parse(&filter?, "a right to register"))
+        .collect()
 }
 
 /// Reads a subscription, who registered it and when from the first six columns.
@@ -311,7 +342,11 @@ fn read_entry(row: &Row<'_>) -> Result<SubscriptionEntry, StoreError> {
         "terminal" => RegisteredBy::Terminal,
         _ => RegisteredBy::Operator,
     };
-    Ok(SubscriptionEntry { subscription: read_subscription(row)?, by, at: time(row.get(5)?, WHAT)? })
+    Ok(SubscriptionEntry {
+        subscription: read_subscription(row)?,
+        by,
+        at: time(row.get(5)?, WHAT)?,
+    })
 }
 
 /// Reads filter, urgency, largest size and hours from the first four columns.
@@ -319,7 +354,9 @@ fn read_subscription(row: &Row<'_>) -> Result<Subscription, StoreError> {
     Ok(Subscription {
         filter: parse(&row.get::<_, String>(0)?, WHAT)?,
         urgency: read_urgency(row.get(1)?)?,
-        size_max: row.get::<_, Option<i64>>(2)?.and_then(|max| u64::try_from(max).ok()),
+        size_max: row
+            .get::<_, Option<i64>>(2)?
+            .and_then(|max| u64::try_from(max).ok()),
         hours: parse(&row.get::<_, String>(3)?, WHAT)?,
     })
 }

@@ -28,7 +28,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::add_terminal`].
-    pub async fn add_terminal_with(&self, terminal: Terminal, registrable: Vec<TopicFilter>) -> Result<(), StoreError> {
+    pub async fn add_terminal_with(
+        &self,
+        terminal: Terminal,
+        registrable: Vec<TopicFilter>,
+    ) -> Result<(), StoreError> {
         let added = self
             .writer
             .run(move |db| {
@@ -40,18 +44,27 @@ impl Store {
                     StockTrust::NumberOnly => None,
                 });
                 let inbox = stock.map(|stock| stock.inbox.to_string());
-                let (id, name, trust) =
-                    (terminal.id.to_string(), terminal.name.to_string(), terminal.trusted_by.as_str());
+                let (id, name, trust) = (
+                    terminal.id.to_string(),
+                    terminal.name.to_string(),
+                    terminal.trusted_by.as_str(),
+                );
                 db.prepare_cached(
                     "INSERT INTO terminals (id, name, number, address, trust, inbox, chap_secret)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![id, name, number, address, trust, inbox, secret])
                 .map_err(|error| {
-                    let values = [("number", number), ("address", address.as_deref()), ("name", Some(name.as_str()))];
+                    let values = [
+                        ("number", number),
+                        ("address", address.as_deref()),
+                        ("name", Some(name.as_str())),
+                    ];
                     taken(db, "terminals", &values, error.into())
                 })?;
-                let mut insert = db.prepare_cached("INSERT INTO registrable VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+                let mut insert = db.prepare_cached(
+                    "INSERT INTO registrable VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                )?;
                 for filter in registrable {
                     insert.execute([&id, &filter.to_string()])?;
                 }
@@ -74,13 +87,21 @@ impl Store {
             .run_steps(move |db| {
                 if id.is_none() {
                     id = db
-                        .query_row("DELETE FROM terminals WHERE name = ?1 RETURNING id", [name.to_string()], |row| {
-                            row.get(0)
-                        })
+                        .query_row(
+                            "DELETE FROM terminals WHERE name = ?1 RETURNING id",
+                            [name.to_string()],
+                            |row| row.get(0),
+                        )
                         .optional()?;
                 }
-                let Some(id) = &id else { return Ok(Step::Done(false)) };
-                Ok(if settle_removed(db, id, now)? { Step::Done(true) } else { Step::More })
+                let Some(id) = &id else {
+                    return Ok(Step::Done(false));
+                };
+                Ok(if settle_removed(db, id, now)? {
+                    Step::Done(true)
+                } else {
+                    Step::More
+                })
             })
             .await;
         self.known.forget_terminals();
@@ -106,8 +127,13 @@ impl Store {
             })
             .await?;
         for id in orphans {
-            let settle =
-                move |db: &Database| Ok(if settle_removed(db, &id, now)? { Step::Done(()) } else { Step::More });
+            let settle = move |db: &Database| {
+                Ok(if settle_removed(db, &id, now)? {
+                    Step::Done(())
+                } else {
+                    Step::More
+                })
+            };
             self.writer.run_steps(settle).await?;
         }
         Ok(())
@@ -118,14 +144,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn terminals(&self) -> Result<Vec<Terminal>, StoreError> {
-        self.reader.survey(|db| select_terminals(db, "ORDER BY name", params![])).await
+        self.reader
+            .survey(|db| select_terminals(db, "ORDER BY name", params![]))
+            .await
     }
 
     /// The terminal that a destination names.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find_terminal(&self, destination: Destination) -> Result<Option<Terminal>, StoreError> {
+    pub async fn find_terminal(
+        &self,
+        destination: Destination,
+    ) -> Result<Option<Terminal>, StoreError> {
         let key = destination.to_string();
         if let Some(found) = self.known.named(&key) {
             return Ok(Some(found));
@@ -136,9 +167,13 @@ impl Store {
             Destination::Address(address) => ("WHERE address = ?1", address.to_string()),
             Destination::Name(name) => ("WHERE name = ?1", name.to_string()),
         };
-        let found = self.reader.run(move |db| Ok(select_terminals(db, condition, params![value])?.pop())).await?;
+        let found = self
+            .reader
+            .run(move |db| Ok(select_terminals(db, condition, params![value])?.pop()))
+            .await?;
         if let Some(terminal) = &found {
-            self.known.learn_terminal(before, Some(key), terminal.clone());
+            self.known
+                .learn_terminal(before, Some(key), terminal.clone());
         }
         Ok(found)
     }
@@ -149,7 +184,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn terminals_due(&self) -> Result<Vec<Terminal>, StoreError> {
         let condition = "WHERE id IN (SELECT terminal FROM queues WHERE messages > 0) ORDER BY id";
-        self.reader.survey(move |db| select_terminals(db, condition, params![])).await
+        self.reader
+            .survey(move |db| select_terminals(db, condition, params![]))
+            .await
     }
 
     /// The terminal with this id.
@@ -162,7 +199,10 @@ impl Store {
         }
         let before = self.known.generation();
         let value = id.to_string();
-        let found = self.reader.run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![value])?.pop())).await?;
+        let found = self
+            .reader
+            .run(move |db| Ok(select_terminals(db, "WHERE id = ?1", params![value])?.pop()))
+            .await?;
         if let Some(terminal) = &found {
             self.known.learn_terminal(before, None, terminal.clone());
         }
@@ -182,7 +222,8 @@ pub(super) const NOBODY_TO_ASK: &str = "UPDATE envelopes SET verdict = 'failed',
 fn settle_removed(db: &Database, id: &str, now: i64) -> Result<bool, StoreError> {
     let began = Stopwatch::start();
     // What it may have, nobody can ask it any more; what is on a line now has its verdict at the end of the call.
-    db.prepare_cached(NOBODY_TO_ASK)?.execute(params![id, now, UNKNOWN])?;
+    db.prepare_cached(NOBODY_TO_ASK)?
+        .execute(params![id, now, UNKNOWN])?;
     let mut select = db.prepare_cached(LEFT_FOR)?;
     loop {
         let some = select.query_map(params![id, BATCH], |row| row.get::<_, i64>(0))?;
@@ -192,7 +233,8 @@ fn settle_removed(db: &Database, id: &str, now: i64) -> Result<bool, StoreError>
             give(db, Verdict::Cancelled, Some(why), now, of, &[seq, &id])?;
         }
         if some.len() < BATCH as usize {
-            db.prepare_cached("DELETE FROM queues WHERE terminal = ?1 AND messages = 0")?.execute([id])?;
+            db.prepare_cached("DELETE FROM queues WHERE terminal = ?1 AND messages = 0")?
+                .execute([id])?;
             return Ok(true);
         }
         if began.elapsed() >= STEP_TIME {
@@ -208,11 +250,22 @@ pub(super) fn taken(
     values: &[(&'static str, Option<&str>)],
     error: StoreError,
 ) -> StoreError {
-    let StoreError::Conflict { constraint: Constraint::Unique(columns) } = &error else { return error };
-    let Some((field, value)) = values.iter().find(|(field, _)| *columns == format!("{table}.{field}")) else {
+    let StoreError::Conflict {
+        constraint: Constraint::Unique(columns),
+    } = &error
+    else {
+        return error;
+    };
+    let Some((field, value)) = values
+        .iter()
+        .find(|(field, _)| *columns == format!("{table}.{field}"))
+    else {
         return error;
     };
     let sql = format!("SELECT name FROM {table} WHERE {field} = ?1");
     let by = db.query_row(&sql, [value], |row| row.get::<_, String>(0));
-    StoreError::Taken { field, by: by.unwrap_or_else(|_| "another entry".to_owned()) }
+    StoreError::Taken {
+        field,
+        by: by.unwrap_or_else(|_| "another entry".to_owned()),
+    }
 }

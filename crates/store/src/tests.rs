@@ -64,7 +64,10 @@ fn message(content: &[u8], terminals: &[TerminalId]) -> NewMessage {
 }
 
 fn octets_of(new: &NewMessage) -> Bytes {
-    new.content.held().expect("tests hand them in whole").clone()
+    new.content
+        .held()
+        .expect("tests hand them in whole")
+        .clone()
 }
 
 fn call_placed() -> CallRecord {
@@ -87,18 +90,37 @@ fn open(folder: &TempDir) -> Store {
 async fn open_with_owner(folder: &TempDir) -> Store {
     let store = open(folder);
     store.add_terminal(owner()).await.unwrap();
-    store.register(owner().id, PublicKey::from_octets([1; 32]), Timestamp::now()).await.unwrap();
+    store
+        .register(
+            owner().id,
+            PublicKey::from_octets([1; 32]),
+            Timestamp::now(),
+        )
+        .await
+        .unwrap();
     store
 }
 
 /// Marks a message under way on a call. `false`: it is not to be sent.
 async fn begins(store: &Store, new: &NewMessage, call: CallId) -> bool {
-    matches!(store.begin(new.head.id, owner().id, call, Timestamp::now()).await.unwrap(), Claim::Begun(_))
+    matches!(
+        store
+            .begin(new.head.id, owner().id, call, Timestamp::now())
+            .await
+            .unwrap(),
+        Claim::Begun(_)
+    )
 }
 
 /// The ids of what waits for the owner.
 async fn due(store: &Store) -> Vec<MessageId> {
-    store.due(owner().id, Timestamp::now()).await.unwrap().into_iter().map(|due| due.id).collect()
+    store
+        .due(owner().id, Timestamp::now())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|due| due.id)
+        .collect()
 }
 
 #[tokio::test]
@@ -110,7 +132,13 @@ async fn a_terminal_is_found_by_number_address_and_name() {
         let found = store.find_terminal(text.parse().unwrap()).await.unwrap();
         assert_eq!(found, Some(owner()), "{text}");
     }
-    assert_eq!(store.find_terminal("tel:30".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(
+        store
+            .find_terminal("tel:30".parse().unwrap())
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
@@ -118,9 +146,10 @@ async fn a_second_terminal_with_the_same_value_is_told_which() {
     let folder = TempDir::new().unwrap();
     let store = open(&folder);
     store.add_terminal(owner()).await.unwrap();
-    for (other, expected) in
-        [(terminal("owner-02", "301", "10.77.0.3"), "number"), (terminal("owner-02", "302", "10.77.0.2"), "address")]
-    {
+    for (other, expected) in [
+        (terminal("owner-02", "301", "10.77.0.3"), "number"),
+        (terminal("owner-02", "302", "10.77.0.2"), "address"),
+    ] {
         let Err(StoreError::Taken { field, by }) = store.add_terminal(other).await else {
             panic!("{expected} taken twice")
         };
@@ -138,15 +167,25 @@ async fn what_was_accepted_is_due_after_the_process_has_ended() {
     {
         let store = open(&folder);
         store.add_terminal(owner()).await.unwrap();
-        store.claim_connection(owner().id, Connection::Calling(CallId::now())).await.unwrap();
+        store
+            .claim_connection(owner().id, Connection::Calling(CallId::now()))
+            .await
+            .unwrap();
         store.accept(small.clone(), Timestamp::now()).await.unwrap();
         store.accept(large.clone(), Timestamp::now()).await.unwrap();
     }
     let store = open(&folder);
     assert_eq!(due(&store).await, [small.head.id, large.head.id]);
-    assert_eq!(store.terminals_due().await.unwrap(), [owner()], "and its line is down: calls do not survive");
+    assert_eq!(
+        store.terminals_due().await.unwrap(),
+        [owner()],
+        "and its line is down: calls do not survive"
+    );
     for new in [small, large] {
-        assert_eq!(store.content(new.head.id).await.unwrap(), (new.head.clone(), octets_of(&new)));
+        assert_eq!(
+            store.content(new.head.id).await.unwrap(),
+            (new.head.clone(), octets_of(&new))
+        );
     }
 }
 
@@ -158,9 +197,20 @@ async fn an_envelope_gets_one_verdict_and_keeps_it() {
     let new = message(b"x", &[owner().id]);
     store.accept(new.clone(), Timestamp::now()).await.unwrap();
     let [first, second] = [CallId::now(), CallId::now()];
-    store.delivered(new.head.id, owner().id, first, Timestamp::now()).await.unwrap();
-    store.delivered(new.head.id, owner().id, second, Timestamp::now()).await.unwrap();
-    assert!(store.remove_terminal(owner().name, Timestamp::now()).await.unwrap());
+    store
+        .delivered(new.head.id, owner().id, first, Timestamp::now())
+        .await
+        .unwrap();
+    store
+        .delivered(new.head.id, owner().id, second, Timestamp::now())
+        .await
+        .unwrap();
+    assert!(
+        store
+            .remove_terminal(owner().name, Timestamp::now())
+            .await
+            .unwrap()
+    );
     let entry = store.message(new.head.id).await.unwrap().unwrap();
     assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Delivered));
     assert_eq!(entry.envelopes[0].call, Some(first.to_string()));
@@ -174,8 +224,18 @@ async fn removing_a_terminal_cancels_what_waits_for_it() {
     store.add_terminal(owner()).await.unwrap();
     let new = message(b"x", &[owner().id]);
     store.accept(new.clone(), Timestamp::now()).await.unwrap();
-    assert!(store.remove_terminal(owner().name, Timestamp::now()).await.unwrap());
-    assert!(!store.remove_terminal(owner().name, Timestamp::now()).await.unwrap());
+    assert!(
+        store
+            .remove_terminal(owner().name, Timestamp::now())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .remove_terminal(owner().name, Timestamp::now())
+            .await
+            .unwrap()
+    );
     let entry = store.message(new.head.id).await.unwrap().unwrap();
     assert_eq!(entry.envelopes[0].verdict, Some(Verdict::Cancelled));
     assert!(store.terminals_due().await.unwrap().is_empty());
@@ -187,11 +247,20 @@ async fn a_damaged_content_is_never_given_out() {
     let store = open_with_owner(&folder).await;
     let new = message(&[7; INLINE_OCTETS_MAX + 1], &[owner().id]);
     store.accept(new.clone(), Timestamp::now()).await.unwrap();
-    let path = folder.path().join("contents").join(new.head.digest.to_string());
+    let path = folder
+        .path()
+        .join("contents")
+        .join(new.head.digest.to_string());
     let mut content = fs::read(&path).unwrap();
     content[1000] ^= 1;
     fs::write(&path, content).unwrap();
-    assert!(matches!(store.content(new.head.id).await, Err(StoreError::Damaged { what: "the content", .. })));
+    assert!(matches!(
+        store.content(new.head.id).await,
+        Err(StoreError::Damaged {
+            what: "the content",
+            ..
+        })
+    ));
 }
 
 #[tokio::test]
@@ -200,7 +269,8 @@ async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
     let store = open_with_owner(&folder).await;
     let new = message(b"x", &[owner().id]);
     // All are waiting before the writer takes the first: they share a transaction, or a few.
-    let twice = [new.clone(), new.clone(), message(b"y", &[owner().id])].map(|new| store.accept(new, Timestamp::now()));
+    let twice = [new.clone(), new.clone(), message(b"y", &[owner().id])]
+        .map(|new| store.accept(new, Timestamp::now()));
     let [first, repeated, other] = twice;
     let (first, repeated, other) = tokio::join!(first, repeated, other);
     assert!(first.is_ok() && repeated.is_err() && other.is_ok());
@@ -208,7 +278,8 @@ async fn a_job_that_fails_takes_no_other_of_its_group_with_it() {
 }
 
 #[tokio::test]
-async fn work_that_was_sure_of_itself_and_fails_halfway_leaves_nothing_and_those_with_it_are_told() {
+async fn work_that_was_sure_of_itself_and_fails_halfway_leaves_nothing_and_those_with_it_are_told()
+{
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
     let halfway = store.writer.run_sure(|db| -> Result<(), StoreError> {
@@ -218,10 +289,16 @@ async fn work_that_was_sure_of_itself_and_fails_halfway_leaves_nothing_and_those
     let new = message(b"x", &[owner().id]);
     let (halfway, accepted) = tokio::join!(halfway, store.accept(new.clone(), Timestamp::now()));
     assert!(halfway.is_err());
-    assert!(matches!(accepted, Ok(_) | Err(StoreError::Unavailable { .. })), "its own is not damaged: {accepted:?}");
+    assert!(
+        matches!(accepted, Ok(_) | Err(StoreError::Unavailable { .. })),
+        "its own is not damaged: {accepted:?}"
+    );
     assert_eq!(store.terminals().await.unwrap(), [owner()]);
     assert_eq!(due(&store).await.contains(&new.head.id), accepted.is_ok());
-    store.accept(message(b"y", &[owner().id]), Timestamp::now()).await.unwrap();
+    store
+        .accept(message(b"y", &[owner().id]), Timestamp::now())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -231,9 +308,19 @@ async fn a_call_has_one_record_and_a_stopped_server_ends_it() {
     let id = record.id;
     {
         let store = open(&folder);
-        store.record_call(record.clone(), Timestamp::now()).await.unwrap();
         store
-            .record_call(CallRecord { connected_at: Some(Timestamp::now()), octets_in: 9, ..record }, Timestamp::now())
+            .record_call(record.clone(), Timestamp::now())
+            .await
+            .unwrap();
+        store
+            .record_call(
+                CallRecord {
+                    connected_at: Some(Timestamp::now()),
+                    octets_in: 9,
+                    ..record
+                },
+                Timestamp::now(),
+            )
             .await
             .unwrap();
     }
@@ -254,7 +341,10 @@ async fn a_ring_that_failed_changes_no_record_but_its_own() {
     };
     let (worked, vain) = (rung(), rung());
     for record in [&worked, &vain] {
-        store.record_call(record.clone(), Timestamp::now()).await.unwrap();
+        store
+            .record_call(record.clone(), Timestamp::now())
+            .await
+            .unwrap();
     }
     store.note_no_session(vain.id).await.unwrap();
     let outcome = async |id| store.call(id).await.unwrap().unwrap().outcome;
@@ -268,8 +358,14 @@ async fn a_session_without_a_line_and_a_line_named_internet_are_two_things() {
     let store = open(&folder);
     let line: Name = "internet".parse().unwrap();
     for via in [Via::Internet, Via::Line(line)] {
-        let record = CallRecord { via: via.clone(), ..call_placed() };
-        store.record_call(record.clone(), Timestamp::now()).await.unwrap();
+        let record = CallRecord {
+            via: via.clone(),
+            ..call_placed()
+        };
+        store
+            .record_call(record.clone(), Timestamp::now())
+            .await
+            .unwrap();
         assert_eq!(store.call(record.id).await.unwrap().unwrap().via, via);
     }
 }
@@ -278,12 +374,30 @@ async fn a_session_without_a_line_and_a_line_named_internet_are_two_things() {
 async fn whose_call_has_just_ended_is_known_after_a_start() {
     let folder = TempDir::new().unwrap();
     let record = call_placed();
-    open(&folder).record_call(record.clone(), Timestamp::now()).await.unwrap();
+    open(&folder)
+        .record_call(record.clone(), Timestamp::now())
+        .await
+        .unwrap();
     // The last process did not see its end.
-    let (store, ago) = (open(&folder), |seconds| Timestamp::now() - jiff::SignedDuration::from_secs(seconds));
-    assert_eq!(store.ended_since(ago(5)).await.unwrap(), std::slice::from_ref(&record.party));
+    let (store, ago) = (open(&folder), |seconds| {
+        Timestamp::now() - jiff::SignedDuration::from_secs(seconds)
+    });
+    assert_eq!(
+        store.ended_since(ago(5)).await.unwrap(),
+        std::slice::from_ref(&record.party)
+    );
     let ended_at = Some(ago(60));
-    store.record_call(CallRecord { placed_at: ago(90), ended_at, ..record }, Timestamp::now()).await.unwrap();
+    store
+        .record_call(
+            CallRecord {
+                placed_at: ago(90),
+                ended_at,
+                ..record
+            },
+            Timestamp::now(),
+        )
+        .await
+        .unwrap();
     assert_eq!(store.ended_since(ago(5)).await.unwrap(), []);
 }
 
@@ -292,7 +406,8 @@ async fn a_database_of_a_later_version_is_left_alone() {
     let folder = TempDir::new().unwrap();
     drop(open(&folder));
     let db = Database::open(folder.path().join("ringup.db")).unwrap();
-    db.pragma_update(None, "user_version", migration::version() + 1).unwrap();
+    db.pragma_update(None, "user_version", migration::version() + 1)
+        .unwrap();
     drop(db);
     let found = Store::open(folder.path(), Timestamp::now()).unwrap_err();
     assert!(matches!(found, StoreError::Version { found, known } if found == known + 1));
@@ -308,14 +423,29 @@ async fn a_provider_is_known_by_its_token() {
         may_send: vec!["tel:".parse().unwrap()],
         is_disabled: false,
     };
-    store.add_provider(provider.clone(), TokenHash::of("rup_x")).await.unwrap();
+    store
+        .add_provider(provider.clone(), TokenHash::of("rup_x"))
+        .await
+        .unwrap();
     assert_eq!(
-        store.provider_with_token(TokenHash::of("rup_x"), Timestamp::now()).await.unwrap(),
+        store
+            .provider_with_token(TokenHash::of("rup_x"), Timestamp::now())
+            .await
+            .unwrap(),
         Some(provider.clone())
     );
-    assert_eq!(store.provider_with_token(TokenHash::of("rup_y"), Timestamp::now()).await.unwrap(), None);
+    assert_eq!(
+        store
+            .provider_with_token(TokenHash::of("rup_y"), Timestamp::now())
+            .await
+            .unwrap(),
+        None
+    );
     let again = store.add_provider(provider, TokenHash::of("rup_z")).await;
-    assert!(matches!(again, Err(StoreError::Taken { field: "name", .. })));
+    assert!(matches!(
+        again,
+        Err(StoreError::Taken { field: "name", .. })
+    ));
 }
 
 #[tokio::test]
@@ -330,7 +460,14 @@ async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url
         store.accept(new, Timestamp::now()).await.unwrap();
         let placed_at = Timestamp::from_second(second).unwrap();
         store
-            .record_call(CallRecord { id: id.parse().unwrap(), placed_at, ..call_placed() }, Timestamp::now())
+            .record_call(
+                CallRecord {
+                    id: id.parse().unwrap(),
+                    placed_at,
+                    ..call_placed()
+                },
+                Timestamp::now(),
+            )
             .await
             .unwrap();
     }
@@ -338,9 +475,21 @@ async fn what_is_due_and_what_is_listed_is_in_the_order_of_time_not_of_base64url
     assert_eq!(due.iter().map(ToString::to_string).collect::<Vec<_>>(), ids);
     let newest_first = [4, 3, 2].map(|index: usize| ids[index].clone());
     let messages = store.messages(Last(3)).await.unwrap();
-    assert_eq!(messages.iter().map(|message| message.head.id.to_string()).collect::<Vec<_>>(), newest_first);
+    assert_eq!(
+        messages
+            .iter()
+            .map(|message| message.head.id.to_string())
+            .collect::<Vec<_>>(),
+        newest_first
+    );
     let calls = store.calls(Last(3)).await.unwrap();
-    assert_eq!(calls.iter().map(|call| call.id.to_string()).collect::<Vec<_>>(), newest_first);
+    assert_eq!(
+        calls
+            .iter()
+            .map(|call| call.id.to_string())
+            .collect::<Vec<_>>(),
+        newest_first
+    );
 }
 
 #[tokio::test]
@@ -350,8 +499,11 @@ async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
     // A content of 64 KiB needs sixteen.
     store.limit_pages(Some(12)).await;
     let large = [7; INLINE_OCTETS_MAX];
-    let new: Vec<_> = [&b"a"[..], &large, b"b", &large, b"c"].map(|content| message(content, &[owner().id])).into();
-    let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|index: usize| store.accept(new[index].clone(), Timestamp::now()));
+    let new: Vec<_> = [&b"a"[..], &large, b"b", &large, b"c"]
+        .map(|content| message(content, &[owner().id]))
+        .into();
+    let [a, b, c, d, e] =
+        [0, 1, 2, 3, 4].map(|index: usize| store.accept(new[index].clone(), Timestamp::now()));
     let (a, b, c, d, e) = tokio::join!(a, b, c, d, e);
     let accepted = [a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok(), e.is_ok()];
     assert!(!accepted[1] && !accepted[3], "{accepted:?}");
@@ -361,5 +513,8 @@ async fn on_a_full_disk_what_is_refused_is_not_kept_and_what_is_accepted_is() {
     }
 
     store.limit_pages(Some(1000)).await;
-    store.accept(new[1].clone(), Timestamp::now()).await.unwrap();
+    store
+        .accept(new[1].clone(), Timestamp::now())
+        .await
+        .unwrap();
 }

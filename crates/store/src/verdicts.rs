@@ -50,9 +50,13 @@ impl Store {
                     None => {
                         let found = db
                             .prepare_cached("SELECT seq, provider FROM messages WHERE id = ?1")?
-                            .query_row([id.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+                            .query_row([id.to_string()], |row| {
+                                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                            })
                             .optional()?;
-                        let Some((seq, provider)) = found else { return Ok(Step::Done(None)) };
+                        let Some((seq, provider)) = found else {
+                            return Ok(Step::Done(None));
+                        };
                         if of.as_ref().is_some_and(|of| of.to_string() != provider) {
                             return Ok(Step::Done(None));
                         }
@@ -60,8 +64,17 @@ impl Store {
                     }
                 };
                 if going_on.step(db)? {
-                    let Giving { given, pending, settled, .. } = going_on;
-                    return Ok(Step::Done(Some(Cancelled { cancelled: given, under_way: pending, settled })));
+                    let Giving {
+                        given,
+                        pending,
+                        settled,
+                        ..
+                    } = going_on;
+                    return Ok(Step::Done(Some(Cancelled {
+                        cancelled: given,
+                        under_way: pending,
+                        settled,
+                    })));
                 }
                 giving = Some(going_on);
                 Ok(Step::More)
@@ -86,7 +99,14 @@ impl Store {
         self.writer
             .run(move |db| {
                 let of = "message = (SELECT seq FROM messages WHERE id = ?4) AND terminal = ?5";
-                let settled = give(db, verdict, Some(&reason), now, of, &[&id.to_string(), &terminal.to_string()])?;
+                let settled = give(
+                    db,
+                    verdict,
+                    Some(&reason),
+                    now,
+                    of,
+                    &[&id.to_string(), &terminal.to_string()],
+                )?;
                 Ok(settled == 1)
             })
             .await
@@ -101,8 +121,10 @@ impl Store {
         let after = self.expired.until();
         self.reader
             .run(move |db| {
-                let at: Option<i64> =
-                    db.prepare_cached(NEXT_EXPIRY)?.query_row([after], |row| row.get(0)).optional()?;
+                let at: Option<i64> = db
+                    .prepare_cached(NEXT_EXPIRY)?
+                    .query_row([after], |row| row.get(0))
+                    .optional()?;
                 Ok(at.and_then(|at| Timestamp::from_millisecond(at).ok()))
             })
             .await
@@ -126,7 +148,10 @@ impl Store {
             let batch = self.writer.run(move |db| {
                 let from = from.unwrap_or_else(|| {
                     dealt_with.look();
-                    Expiring { at: dealt_with.until().saturating_add(1), ..Expiring::default() }
+                    Expiring {
+                        at: dealt_with.until().saturating_add(1),
+                        ..Expiring::default()
+                    }
                 });
                 let (expired, after) = expire_some(db, now.as_millisecond(), from)?;
                 if after.is_none() {
@@ -138,7 +163,9 @@ impl Store {
             let batch = batch.await.inspect_err(|_| self.expired.comes(i64::MIN))?;
             (expired, after) = (expired + batch.0, batch.1.map(Some));
         }
-        self.vitals.expired.fetch_add(expired as u64, Ordering::Relaxed);
+        self.vitals
+            .expired
+            .fetch_add(expired as u64, Ordering::Relaxed);
         Ok(expired)
     }
 
@@ -146,14 +173,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn quarantine(&self, id: MessageId, reason: &'static str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn quarantine(
+        &self,
+        id: MessageId,
+        reason: &'static str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let now = now.as_millisecond();
         let found = self
             .reader
             .run(move |db| {
                 let found = db
                     .prepare_cached("SELECT seq, digest, kept FROM messages WHERE id = ?1")?
-                    .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                    .query_row([id.to_string()], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })
                     .optional()?;
                 Ok(found)
             })
@@ -163,7 +197,9 @@ impl Store {
             Some((seq, digest, kept)) => {
                 let (digest, kept): (String, String) = (digest, kept);
                 self.writer.run_steps(fail(seq, reason, now)).await?;
-                (kept == "file").then_some(digest).and_then(|digest| digest.parse().ok())
+                (kept == "file")
+                    .then_some(digest)
+                    .and_then(|digest| digest.parse().ok())
             }
         };
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
@@ -183,7 +219,9 @@ impl Store {
     /// The same for a row that does not even have a readable id.
     pub(super) async fn quarantine_row(&self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
         let now = now.as_millisecond();
-        self.writer.run_steps(fail(seq, "the message's row is damaged", now)).await?;
+        self.writer
+            .run_steps(fail(seq, "the message's row is damaged", now))
+            .await?;
         self.vitals.damaged.fetch_add(1, Ordering::Relaxed);
         tracing::error!(seq, "damaged row quarantined");
         Ok(())
@@ -207,7 +245,10 @@ struct DealtWith {
 
 impl Default for Expired {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(DealtWith { until: i64::MIN, came: i64::MAX })))
+        Self(Arc::new(Mutex::new(DealtWith {
+            until: i64::MIN,
+            came: i64::MAX,
+        })))
     }
 }
 
@@ -228,7 +269,9 @@ impl Expired {
     /// It has come to its end, which was then.
     fn looked(&self, end: i64) {
         let mut dealt_with = self.dealt_with();
-        dealt_with.until = dealt_with.until.max(end.min(dealt_with.came.saturating_sub(1)));
+        dealt_with.until = dealt_with
+            .until
+            .max(end.min(dealt_with.came.saturating_sub(1)));
     }
 
     /// A message has come that expires then, or a look did not come to its end.
@@ -259,7 +302,11 @@ pub(super) const EXPIRED_ENVELOPES: &str =
     WHERE message = ?1 AND terminal > ?2 AND verdict IS NULL AND pending_verdict IS NULL ORDER BY terminal LIMIT ?3";
 
 /// Gives some envelopes their verdict; how many, and how far that came, if it did not come to the end.
-fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Option<Expiring>), StoreError> {
+fn expire_some(
+    db: &Database,
+    now: i64,
+    mut from: Expiring,
+) -> Result<(usize, Option<Expiring>), StoreError> {
     let began = Stopwatch::start();
     let mut messages = db.prepare_cached(EXPIRED)?;
     let mut envelopes = db.prepare_cached(EXPIRED_ENVELOPES)?;
@@ -271,12 +318,20 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
     )?;
     let mut expired = 0;
     loop {
-        let found = messages.query_map(params![now, from.at, from.seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = messages.query_map(params![now, from.at, from.seq, BATCH], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         let found = found.collect::<Result<Vec<(i64, i64)>, _>>()?;
         for (at, seq) in &found {
-            let mut terminal = if *seq == from.seq { std::mem::take(&mut from.terminal) } else { String::new() };
+            let mut terminal = if *seq == from.seq {
+                std::mem::take(&mut from.terminal)
+            } else {
+                String::new()
+            };
             loop {
-                let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))
+                };
                 let terminals = envelopes.query_map(params![seq, terminal, BATCH], read)?;
                 let terminals = terminals.collect::<Result<Vec<_>, _>>()?;
                 for (terminal, may_have_it) in &terminals {
@@ -287,15 +342,29 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
                     }
                 }
                 let is_last = terminals.len() < BATCH as usize;
-                terminal = terminals.into_iter().last().map_or(terminal, |(last, _)| last);
+                terminal = terminals
+                    .into_iter()
+                    .last()
+                    .map_or(terminal, |(last, _)| last);
                 if began.elapsed() >= BATCH_TIME {
-                    return Ok((expired, Some(Expiring { at: *at, seq: *seq, terminal })));
+                    return Ok((
+                        expired,
+                        Some(Expiring {
+                            at: *at,
+                            seq: *seq,
+                            terminal,
+                        }),
+                    ));
                 }
                 if is_last {
                     break;
                 }
             }
-            from = Expiring { at: *at, seq: *seq, terminal };
+            from = Expiring {
+                at: *at,
+                seq: *seq,
+                terminal,
+            };
         }
         if found.len() < BATCH as usize {
             return Ok((expired, None));
@@ -304,14 +373,23 @@ fn expire_some(db: &Database, now: i64, mut from: Expiring) -> Result<(usize, Op
 }
 
 /// Fails what waits of a message whose content is of no use, in steps.
-fn fail(seq: i64, reason: &'static str, now: i64) -> impl FnMut(&Database) -> Result<Step<()>, StoreError> {
+fn fail(
+    seq: i64,
+    reason: &'static str,
+    now: i64,
+) -> impl FnMut(&Database) -> Result<Step<()>, StoreError> {
     let (mut is_marked, mut giving) = (false, Giving::new(seq, Verdict::Failed, reason, now));
     move |db| {
         if !is_marked {
-            db.prepare_cached("UPDATE messages SET kept = 'damaged' WHERE seq = ?1")?.execute([seq])?;
+            db.prepare_cached("UPDATE messages SET kept = 'damaged' WHERE seq = ?1")?
+                .execute([seq])?;
             is_marked = true;
         }
-        Ok(if giving.step(db)? { Step::Done(()) } else { Step::More })
+        Ok(if giving.step(db)? {
+            Step::Done(())
+        } else {
+            Step::More
+        })
     }
 }
 
@@ -338,7 +416,16 @@ pub(super) const ENVELOPES_AFTER: &str = "SELECT terminal, verdict IS NOT NULL F
 
 impl Giving {
     pub(super) fn new(seq: i64, verdict: Verdict, reason: &'static str, now: i64) -> Self {
-        Self { seq, verdict, reason, now, after: String::new(), given: 0, pending: 0, settled: 0 }
+        Self {
+            seq,
+            verdict,
+            reason,
+            now,
+            after: String::new(),
+            given: 0,
+            pending: 0,
+            settled: 0,
+        }
     }
 
     /// Gives it to some. `true`: those were the last.
@@ -346,14 +433,22 @@ impl Giving {
         let began = Stopwatch::start();
         let mut select = db.prepare_cached(ENVELOPES_AFTER)?;
         loop {
-            let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
+            let read =
+                |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?));
             let some = select.query_map(params![self.seq, self.after, BATCH], read)?;
             let some = some.collect::<Result<Vec<_>, _>>()?;
             for (terminal, is_settled) in &some {
                 let of = "message = ?4 AND terminal = ?5";
                 let given = match is_settled {
                     true => 0,
-                    false => give(db, self.verdict, Some(self.reason), self.now, of, &[&self.seq, terminal])?,
+                    false => give(
+                        db,
+                        self.verdict,
+                        Some(self.reason),
+                        self.now,
+                        of,
+                        &[&self.seq, terminal],
+                    )?,
                 };
                 let count = match (is_settled, given) {
                     (true, _) => &mut self.settled,
@@ -363,7 +458,10 @@ impl Giving {
                 *count += 1;
             }
             let is_last = some.len() < BATCH as usize;
-            self.after = some.into_iter().last().map_or(std::mem::take(&mut self.after), |(last, _)| last);
+            self.after = some
+                .into_iter()
+                .last()
+                .map_or(std::mem::take(&mut self.after), |(last, _)| last);
             if is_last || began.elapsed() >= STEP_TIME {
                 return Ok(is_last);
             }
@@ -399,7 +497,12 @@ pub(super) fn give(
 }
 
 /// Gives an envelope its pending verdict, if it has one and nothing speaks against it any more.
-pub(super) fn give_pending(db: &Database, seq: i64, terminal: &str, now: i64) -> Result<(), StoreError> {
+pub(super) fn give_pending(
+    db: &Database,
+    seq: i64,
+    terminal: &str,
+    now: i64,
+) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE envelopes SET verdict = pending_verdict, verdict_reason = pending_reason, verdict_at = ?3
          WHERE message = ?1 AND terminal = ?2 AND verdict IS NULL AND pending_verdict IS NOT NULL

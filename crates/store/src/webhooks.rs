@@ -43,7 +43,12 @@ pub struct Telling {
 impl Store {
     /// The providers with a webhook.
     pub fn webhook_providers(&self) -> Vec<String> {
-        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.webhooks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// So many of a provider's verdicts that are to be told by `now`, the longest due first, without these.
@@ -77,18 +82,23 @@ impl Store {
             .await?;
         if !stale.is_empty() {
             tracing::warn!(verdicts = stale.len(), "verdicts can no longer be told");
-            self.tellings_ended(stale.into_iter().map(|id| (id, None)).collect()).await?;
+            self.tellings_ended(stale.into_iter().map(|id| (id, None)).collect())
+                .await?;
         }
         Ok(due)
     }
 
     /// Notes which verdicts were told or given up, and which are tried again and when.
-    pub async fn tellings_ended(&self, ended: Vec<(i64, Option<Timestamp>)>) -> Result<(), StoreError> {
+    pub async fn tellings_ended(
+        &self,
+        ended: Vec<(i64, Option<Timestamp>)>,
+    ) -> Result<(), StoreError> {
         self.writer
             .run(move |db| {
                 let mut delete = db.prepare_cached("DELETE FROM webhook_outbox WHERE id = ?1")?;
-                let mut update =
-                    db.prepare_cached("UPDATE webhook_outbox SET failed = failed + 1, next_at = ?2 WHERE id = ?1")?;
+                let mut update = db.prepare_cached(
+                    "UPDATE webhook_outbox SET failed = failed + 1, next_at = ?2 WHERE id = ?1",
+                )?;
                 for (id, next_at) in ended {
                     match next_at {
                         None => delete.execute([id])?,
@@ -108,7 +118,9 @@ impl Store {
                 let mut select = db.prepare_cached(OLDEST)?;
                 let mut oldest = BTreeMap::new();
                 for provider in providers {
-                    if let Some(since) = select.query_row([&provider], |row| row.get::<_, Option<i64>>(0))? {
+                    if let Some(since) =
+                        select.query_row([&provider], |row| row.get::<_, Option<i64>>(0))?
+                    {
                         oldest.insert(provider, time(since, "a verdict that is to be told")?);
                     }
                 }
@@ -132,7 +144,11 @@ pub(super) const DUE: &str =
 
 /// Keeps a provider's webhook.
 pub(super) fn insert(db: &Database, provider: &str, webhook: &Webhook) -> Result<(), StoreError> {
-    let Webhook { url, secret, may_be_private } = webhook;
+    let Webhook {
+        url,
+        secret,
+        may_be_private,
+    } = webhook;
     db.prepare_cached(
         "INSERT INTO webhooks VALUES (?1, ?2, ?3, ?4) ON CONFLICT (provider) DO UPDATE
          SET url = excluded.url, secret = excluded.secret, may_be_private = excluded.may_be_private",
@@ -144,7 +160,9 @@ pub(super) fn insert(db: &Database, provider: &str, webhook: &Webhook) -> Result
 /// The providers that have one.
 pub(super) fn providers(db: &Database) -> Result<BTreeSet<String>, StoreError> {
     let mut select = db.prepare("SELECT provider FROM webhooks")?;
-    Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    Ok(select
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
 }
 
 fn read(row: &Row<'_>) -> Result<Telling, StoreError> {

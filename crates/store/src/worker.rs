@@ -75,7 +75,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         drop(self.jobs.take());
         // A job may hold the last handle.
-        let thread = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id());
+        let thread = self
+            .thread
+            .take()
+            .filter(|thread| thread.thread().id() != thread::current().id());
         let _ = thread.map(JoinHandle::join); // what it has said of a panic of ours is in the log
     }
 }
@@ -98,7 +101,9 @@ impl Worker {
             drop(grown);
             let _ = copying.join(); // what it has said of a panic of ours is in the log
             // All of the log into the database: who copies that file alone has everything.
-            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            if let Err(error) =
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            {
                 tracing::warn!(%error, "the database's log stays beside it, and must be copied with it");
             }
         })
@@ -108,13 +113,21 @@ impl Worker {
         Self::start("store-reader", move |queue| read(&connection, queue))
     }
 
-    fn start(name: &str, work: impl FnOnce(mpsc::Receiver<Job>) + Send + 'static) -> Result<Self, StoreError> {
+    fn start(
+        name: &str,
+        work: impl FnOnce(mpsc::Receiver<Job>) + Send + 'static,
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || work(queue))
             .map_err(|error| StoreError::Thread(Arc::new(error)))?;
-        Ok(Self { running: Arc::new(Running { jobs: Some(jobs), thread: Some(thread) }) })
+        Ok(Self {
+            running: Arc::new(Running {
+                jobs: Some(jobs),
+                thread: Some(thread),
+            }),
+        })
     }
 
     /// Runs `work` on the connection and gives its result, for a writer after the commit.
@@ -123,7 +136,8 @@ impl Worker {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.submit(move |connection| in_savepoint(connection, work)).await
+        self.submit(move |connection| in_savepoint(connection, work))
+            .await
     }
 
     /// The same for work that fails before it has written anything. Should it fail later all the same, which takes a fault of
@@ -136,7 +150,10 @@ impl Worker {
         let all_or_nothing = move |connection: &Connection| {
             let before = connection.total_changes();
             let result = work(connection);
-            if result.is_err() && connection.total_changes() != before && !connection.is_autocommit() {
+            if result.is_err()
+                && connection.total_changes() != before
+                && !connection.is_autocommit()
+            {
                 connection.execute_batch("ROLLBACK")?;
             }
             result
@@ -153,7 +170,9 @@ impl Worker {
     {
         let (sender, receiver) = oneshot::channel();
         let jobs = self.running.jobs.as_ref().ok_or(StoreError::Stopped)?;
-        jobs.send(step(work, sender)).await.map_err(|_| StoreError::Stopped)?;
+        jobs.send(step(work, sender))
+            .await
+            .map_err(|_| StoreError::Stopped)?;
         receiver.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -169,7 +188,11 @@ impl Worker {
             let answer: Answer = Box::new(move |committed| {
                 let _ = sender.send(committed.and(result)); // the caller may have gone away
             });
-            Done { answer, rest: None, failed }
+            Done {
+                answer,
+                rest: None,
+                failed,
+            }
         });
         let jobs = self.running.jobs.as_ref().ok_or(StoreError::Stopped)?;
         jobs.send(job).await.map_err(|_| StoreError::Stopped)?;
@@ -191,9 +214,18 @@ struct Reader {
 }
 
 impl Readers {
-    pub(super) fn start(open: impl Fn() -> Result<Connection, StoreError>) -> Result<Self, StoreError> {
-        let start = |_| Ok(Reader { worker: Worker::start_reader(open()?)?, pending: Arc::default() });
-        Ok(Self { readers: (0..READERS).map(start).collect::<Result<_, StoreError>>()? })
+    pub(super) fn start(
+        open: impl Fn() -> Result<Connection, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let start = |_| {
+            Ok(Reader {
+                worker: Worker::start_reader(open()?)?,
+                pending: Arc::default(),
+            })
+        };
+        Ok(Self {
+            readers: (0..READERS).map(start).collect::<Result<_, StoreError>>()?,
+        })
     }
 
     /// Runs a short question.
@@ -221,7 +253,9 @@ where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
 {
-    let fewest = readers.iter().min_by_key(|reader| reader.pending.load(Ordering::Relaxed));
+    let fewest = readers
+        .iter()
+        .min_by_key(|reader| reader.pending.load(Ordering::Relaxed));
     let reader = fewest.expect("there are some");
     let pending = Pending::note(reader.pending.clone());
     let work = move |connection: &Connection| {
@@ -258,7 +292,11 @@ where
         let failed = result.as_ref().err().cloned();
         let over = match result {
             Ok(Step::More) => {
-                return Done { answer: Box::new(|_| ()), rest: Some(step(work, sender)), failed };
+                return Done {
+                    answer: Box::new(|_| ()),
+                    rest: Some(step(work, sender)),
+                    failed,
+                };
             }
             Ok(Step::Done(value)) => Ok(value),
             Err(error) => Err(error),
@@ -266,7 +304,11 @@ where
         let answer: Answer = Box::new(move |committed| {
             let _ = sender.send(committed.and(over)); // the caller may have gone away
         });
-        Done { answer, rest: None, failed }
+        Done {
+            answer,
+            rest: None,
+            failed,
+        }
     })
 }
 
@@ -299,7 +341,9 @@ fn write(
     loop {
         group.append(&mut long);
         if group.is_empty() {
-            let Some(first) = next(&mut queue) else { return };
+            let Some(first) = next(&mut queue) else {
+                return;
+            };
             group.push(first);
         }
         while group.len() < GROUP_MAX
@@ -309,7 +353,9 @@ fn write(
         }
         let began = Stopwatch::start();
         let began_one = connection.execute_batch("BEGIN IMMEDIATE");
-        let mut failed = began_one.err().map(|error| StoreError::from(error).for_others());
+        let mut failed = began_one
+            .err()
+            .map(|error| StoreError::from(error).for_others());
         let mut answers = Vec::with_capacity(group.len());
         for job in group.drain(..) {
             let usable = match &failed {
@@ -332,7 +378,10 @@ fn write(
             failed = Some(StoreError::Removed(file.path().to_owned()));
         }
         if failed.is_none() {
-            failed = connection.execute_batch("COMMIT").err().map(|error| StoreError::from(error).for_others());
+            failed = connection
+                .execute_batch("COMMIT")
+                .err()
+                .map(|error| StoreError::from(error).for_others());
         }
         if let Some(error) = &failed {
             tracing::error!(error = with_causes(error), "store could not commit");

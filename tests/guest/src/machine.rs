@@ -98,7 +98,14 @@ impl Machine {
     /// A machine with the kernel of the peers in `root`, 96 MB, no lines.
     pub fn new(root: &Path, initramfs: Vec<u8>) -> Self {
         let kernel = root.join("usr/bin/linux.uml");
-        Self { kernel, memory: "96M", lines: Vec::new(), initramfs, settings: Vec::new(), last_will: "" }
+        Self {
+            kernel,
+            memory: "96M",
+            lines: Vec::new(),
+            initramfs,
+            settings: Vec::new(),
+            last_will: "",
+        }
     }
 
     /// Boots it: the guest has said `@ready`.
@@ -107,8 +114,10 @@ impl Machine {
     /// [`BootError`].
     pub async fn boot(self) -> Result<Guest, BootError> {
         let permit = GUESTS.acquire().await.expect("never closed");
-        let mut guest =
-            self.start(permit).map_err(|source| BootError::Start { kernel: self.kernel.clone(), source })?;
+        let mut guest = self.start(permit).map_err(|source| BootError::Start {
+            kernel: self.kernel.clone(),
+            source,
+        })?;
         guest.wait_for("@ready").await?;
         Ok(guest)
     }
@@ -121,7 +130,13 @@ impl Machine {
         let (console, console_out) = io::pipe()?;
         let mut command = Command::new(&self.kernel);
         command
-            .args(["quiet", "con=null", "con0=fd:0,fd:1", "ssl=null", "umid=guest"])
+            .args([
+                "quiet",
+                "con=null",
+                "con0=fd:0,fd:1",
+                "ssl=null",
+                "umid=guest",
+            ])
             .arg(format!("mem={}", self.memory))
             .arg(format!("initrd={}", initramfs.display()))
             .arg(format!("uml_dir={}", folder.path().display()))
@@ -130,7 +145,10 @@ impl Machine {
             // It wants the terminal itself, not a link to it.
             command.arg(format!("ssl{index}=tty:{}", line.canonicalize()?.display()));
         }
-        command.stdin(Stdio::piped()).stdout(console_out.try_clone()?).stderr(console_out);
+        command
+            .stdin(Stdio::piped())
+            .stdout(console_out.try_clone()?)
+            .stderr(console_out);
         let mut linux = command.process_group(0).spawn()?; // it makes a process for each of its own
         drop(command); // its copies of the console's far end
         let console_in = linux.stdin.take().expect("piped above");
@@ -163,10 +181,20 @@ impl Guest {
                     }
                 }
                 Ok(None) if !self.last_words.is_empty() => {
-                    return Err(BootError::Panicked { last_words: self.last_words.join("; ") });
+                    return Err(BootError::Panicked {
+                        last_words: self.last_words.join("; "),
+                    });
                 }
-                Ok(None) => return Err(BootError::Ended { word: word.to_owned() }),
-                Err(_) => return Err(BootError::Silent { word: word.to_owned() }),
+                Ok(None) => {
+                    return Err(BootError::Ended {
+                        word: word.to_owned(),
+                    });
+                }
+                Err(_) => {
+                    return Err(BootError::Silent {
+                        word: word.to_owned(),
+                    });
+                }
             }
         }
     }
@@ -213,7 +241,10 @@ impl Guest {
     /// # Panics
     /// If the guest has ended.
     pub async fn run(&mut self, command: &str) {
-        let written = self.console_in.write_all(format!("{command}\n").as_bytes()).await;
+        let written = self
+            .console_in
+            .write_all(format!("{command}\n").as_bytes())
+            .await;
         written.unwrap_or_else(|error| panic!("the guest takes no commands: {error}"));
     }
 
@@ -231,7 +262,11 @@ impl Guest {
 
     /// Takes the guest's power away.
     pub fn kill(&self) {
-        if let Some(group) = self.linux.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) {
+        if let Some(group) = self
+            .linux
+            .id()
+            .and_then(|id| Pid::from_raw(id.try_into().ok()?))
+        {
             let _ = kill_process_group(group, Signal::KILL); // gone already is as good
         }
     }

@@ -12,11 +12,16 @@ use toml::Table;
 pub(crate) fn tariff(text: &str) -> Tariff {
     let mut table: Table = text.parse().expect("the world's tariffs are TOML");
     table.remove("name");
-    table.to_string().parse().expect("the world's tariffs are the exchange's, too")
+    table
+        .to_string()
+        .parse()
+        .expect("the world's tariffs are the exchange's, too")
 }
 
 /// What a call costs that was answered then and lasted so long.
 pub(crate) fn bill(tariff: &Tariff, answered: DateTime, lasted: Duration) -> Micros {
-    let answered = answered.to_zoned(TimeZone::UTC).expect("a time of this century");
+    let answered = answered
+        .to_zoned(TimeZone::UTC)
+        .expect("a time of this century");
     Micros(tariff.price(Some((answered, lasted)), 0).0)
 }

@@ -26,14 +26,23 @@ impl Checks {
     pub(crate) fn breach(&mut self, now: Duration, what: impl FnOnce() -> String) {
         self.count += 1;
         if self.breaches.len() < 100 {
-            self.breaches.push(format!("{:.3} s: {}", now.as_secs_f64(), what()));
+            self.breaches
+                .push(format!("{:.3} s: {}", now.as_secs_f64(), what()));
         }
     }
 
     /// Promise 5: a call to a terminal that may be called now, on a line that is free.
-    pub(crate) fn may_be_called(&mut self, now: Duration, local: &Zoned, terminal: u32, conditions: &Conditions) {
+    pub(crate) fn may_be_called(
+        &mut self,
+        now: Duration,
+        local: &Zoned,
+        terminal: u32,
+        conditions: &Conditions,
+    ) {
         if !conditions.until_open(local).is_zero() {
-            self.breach(now, || format!("t{terminal} called outside its hours, at {local}"));
+            self.breach(now, || {
+                format!("t{terminal} called outside its hours, at {local}")
+            });
         }
     }
 
@@ -61,11 +70,16 @@ impl Checks {
         if calls.last().is_some_and(|last| *last + redials.rest <= now) {
             calls.clear();
         }
-        let within = calls.iter().filter(|at| now < **at + redials.within).count();
+        let within = calls
+            .iter()
+            .filter(|at| now < **at + redials.within)
+            .count();
         let in_all = calls.len();
         calls.push(now);
         if within > 2 {
-            self.breach(now, || format!("t{terminal} redialled {within} times in three minutes"));
+            self.breach(now, || {
+                format!("t{terminal} redialled {within} times in three minutes")
+            });
         }
         if in_all > usize::from(redials.in_all) {
             self.breach(now, || format!("t{terminal} redialled {in_all} times"));
@@ -84,7 +98,9 @@ impl Checks {
 
     /// The calls that a server that starts anew is told of.
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = (u32, Duration)> {
-        self.unanswered.iter().flat_map(|(terminal, calls)| calls.iter().map(|at| (*terminal, *at)))
+        self.unanswered
+            .iter()
+            .flat_map(|(terminal, calls)| calls.iter().map(|at| (*terminal, *at)))
     }
 
     pub(crate) fn restarted(&mut self) {
@@ -92,7 +108,13 @@ impl Checks {
     }
 
     /// Promise 4: what is reserved and spent in a day stays within the day's budget.
-    pub(crate) fn reserved(&mut self, now: Duration, day: Date, amount: Micros, limit: Option<Micros>) {
+    pub(crate) fn reserved(
+        &mut self,
+        now: Duration,
+        day: Date,
+        amount: Micros,
+        limit: Option<Micros>,
+    ) {
         let spent = self.spent.entry(day).or_default();
         *spent = *spent + amount;
         let spent = *spent;
@@ -114,10 +136,14 @@ impl Checks {
             *spent = *spent - reserved + settled;
         }
         if settled > reserved {
-            self.breach(now, || format!("a call cost {settled} with {reserved} reserved"));
+            self.breach(now, || {
+                format!("a call cost {settled} with {reserved} reserved")
+            });
         }
         if let Some(bill) = bill.filter(|bill| *bill > settled) {
-            self.breach(now, || format!("a call is {settled} in the ledger and {bill} on the bill"));
+            self.breach(now, || {
+                format!("a call is {settled} in the ledger and {bill} on the bill")
+            });
         }
     }
 }

@@ -50,9 +50,18 @@ pub(crate) enum Waiting {
 
 impl Desk {
     pub(crate) fn new(policy: Policy, start: Instant, local: DateTime, seed: u64) -> Self {
-        let now = Moment { at: start, wall: zoned(local).timestamp() };
+        let now = Moment {
+            at: start,
+            wall: zoned(local).timestamp(),
+        };
         let calling = Calling::new(policy.clone(), seed, now);
-        Self { calling, disk: Disk::default(), policy, start, seed }
+        Self {
+            calling,
+            disk: Disk::default(),
+            policy,
+            start,
+            seed,
+        }
     }
 
     /// A crash: what is not on the disk is gone, and what the disk was asked for.
@@ -72,7 +81,10 @@ impl Desk {
     }
 
     pub(crate) fn moment(&self, now: Duration, local: DateTime) -> Moment {
-        Moment { at: self.instant(now), wall: zoned(local).timestamp() }
+        Moment {
+            at: self.instant(now),
+            wall: zoned(local).timestamp(),
+        }
     }
 }
 
@@ -104,7 +116,10 @@ impl Disk {
     pub(crate) fn begin(&mut self, beginning: Beginning) -> Option<Reservation> {
         let reservation = beginning.reservation?;
         let day = self.reservations.entry(reservation.day).or_default();
-        day.insert(reservation.call, (reservation.accounts.clone(), reservation.amount));
+        day.insert(
+            reservation.call,
+            (reservation.accounts.clone(), reservation.amount),
+        );
         while self.reservations.len() > 3 {
             self.reservations.pop_first();
         }
@@ -127,11 +142,19 @@ impl Disk {
     }
 
     pub(crate) fn loops(&self) -> Vec<(Number, Loop)> {
-        self.loops.iter().map(|(number, found)| (number.clone(), *found)).collect()
+        self.loops
+            .iter()
+            .map(|(number, found)| (number.clone(), *found))
+            .collect()
     }
 
     pub(crate) fn spent_on(&self, day: Date) -> Vec<(Vec<Account>, Micros)> {
-        self.reservations.get(&day).into_iter().flat_map(BTreeMap::values).cloned().collect()
+        self.reservations
+            .get(&day)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
     }
 }
 
@@ -145,5 +168,8 @@ pub(crate) fn zone() -> TimeZone {
 }
 
 pub(crate) fn line(lines: &[LineTerms], name: &model::directory::Name) -> usize {
-    lines.iter().position(|line| line.name == *name).expect("a line of the world")
+    lines
+        .iter()
+        .position(|line| line.name == *name)
+        .expect("a line of the world")
 }

@@ -79,16 +79,36 @@ impl Mail {
         id
     }
 
-    pub(crate) fn message(urgency: Urgency, accepted: Duration, expires: Option<Duration>) -> Message {
-        Message { urgency, accepted, expires, provider: 0, is_poison: false, open: 0 }
+    pub(crate) fn message(
+        urgency: Urgency,
+        accepted: Duration,
+        expires: Option<Duration>,
+    ) -> Message {
+        Message {
+            urgency,
+            accepted,
+            expires,
+            provider: 0,
+            is_poison: false,
+            open: 0,
+        }
     }
 
     /// What is to be sent: not what another verdict waits for.
     pub(crate) fn due(&self, terminal: TerminalId) -> Vec<MessageId> {
         let is_pending = |message: &MessageId| {
-            matches!(self.kept.get(&(terminal, *message)), Some(Kept::OnLine(Some(_)) | Kept::InDoubt(Some(_))))
+            matches!(
+                self.kept.get(&(terminal, *message)),
+                Some(Kept::OnLine(Some(_)) | Kept::InDoubt(Some(_)))
+            )
         };
-        self.due.get(&terminal).into_iter().flatten().copied().filter(|message| !is_pending(message)).collect()
+        self.due
+            .get(&terminal)
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|message| !is_pending(message))
+            .collect()
     }
 
     /// The first octet is about to leave.
@@ -102,8 +122,16 @@ impl Mail {
     }
 
     /// The call is over, and there is no receipt: the last octet may have left, or not.
-    pub(crate) fn lose(&mut self, id: MessageId, terminal: TerminalId, is_whole: bool, now: Duration) {
-        let Some(Kept::OnLine(pending)) = self.kept.remove(&(terminal, id)) else { return };
+    pub(crate) fn lose(
+        &mut self,
+        id: MessageId,
+        terminal: TerminalId,
+        is_whole: bool,
+        now: Duration,
+    ) {
+        let Some(Kept::OnLine(pending)) = self.kept.remove(&(terminal, id)) else {
+            return;
+        };
         if is_whole {
             self.kept.insert((terminal, id), Kept::InDoubt(pending));
         } else if let Some(verdict) = pending {
@@ -113,10 +141,17 @@ impl Mail {
 
     /// The terminal is asked what it has of all that it may have.
     pub(crate) fn ask(&mut self, terminal: TerminalId, now: Duration) {
-        let all = (terminal, MessageId::from_octets([0; 16]))..=(terminal, MessageId::from_octets([0xff; 16]));
-        let doubts: Vec<_> = self.kept.range(all).map(|((_, message), kept)| (*message, *kept)).collect();
+        let all = (terminal, MessageId::from_octets([0; 16]))
+            ..=(terminal, MessageId::from_octets([0xff; 16]));
+        let doubts: Vec<_> = self
+            .kept
+            .range(all)
+            .map(|((_, message), kept)| (*message, *kept))
+            .collect();
         for (message, kept) in doubts {
-            let Kept::InDoubt(pending) = kept else { continue };
+            let Kept::InDoubt(pending) = kept else {
+                continue;
+            };
             if self.published.contains(&(terminal, message)) {
                 self.verdict(message, terminal, Verdict::Delivered, now);
             } else if let Some(verdict) = pending {
@@ -129,7 +164,13 @@ impl Mail {
 
     /// Gives an envelope a verdict other than delivered, unless its terminal may have the message: then it is pending. `false`: it
     /// has one, or it is pending.
-    pub(crate) fn wish(&mut self, id: MessageId, terminal: TerminalId, verdict: Verdict, now: Duration) -> bool {
+    pub(crate) fn wish(
+        &mut self,
+        id: MessageId,
+        terminal: TerminalId,
+        verdict: Verdict,
+        now: Duration,
+    ) -> bool {
         match self.kept.get_mut(&(terminal, id)) {
             Some(Kept::OnLine(pending) | Kept::InDoubt(pending)) => {
                 self.tally.pending += u64::from(pending.is_none());
@@ -145,16 +186,31 @@ impl Mail {
     }
 
     pub(crate) fn terminals_due(&self) -> Vec<TerminalId> {
-        self.due.keys().copied().filter(|terminal| !self.due(*terminal).is_empty()).collect()
+        self.due
+            .keys()
+            .copied()
+            .filter(|terminal| !self.due(*terminal).is_empty())
+            .collect()
     }
 
     pub(crate) fn open(&self) -> u64 {
-        self.due.values().map(|due| u64::try_from(due.len()).unwrap_or(u64::MAX)).sum()
+        self.due
+            .values()
+            .map(|due| u64::try_from(due.len()).unwrap_or(u64::MAX))
+            .sum()
     }
 
     /// Gives an envelope its verdict. `false`: it has one.
-    pub(crate) fn verdict(&mut self, id: MessageId, terminal: TerminalId, verdict: Verdict, now: Duration) -> bool {
-        let Some(due) = self.due.get_mut(&terminal) else { return false };
+    pub(crate) fn verdict(
+        &mut self,
+        id: MessageId,
+        terminal: TerminalId,
+        verdict: Verdict,
+        now: Duration,
+    ) -> bool {
+        let Some(due) = self.due.get_mut(&terminal) else {
+            return false;
+        };
         if !due.remove(&id) {
             return false;
         }
@@ -162,9 +218,12 @@ impl Mail {
             self.due.remove(&terminal);
         }
         self.kept.remove(&(terminal, id));
-        let Some(message) = self.messages.get_mut(&id) else { return false };
+        let Some(message) = self.messages.get_mut(&id) else {
+            return false;
+        };
         // Promise 3: the one verdict is true.
-        self.tally.untrue += u64::from(verdict != Verdict::Delivered && self.published.contains(&(terminal, id)));
+        self.tally.untrue +=
+            u64::from(verdict != Verdict::Delivered && self.published.contains(&(terminal, id)));
         match verdict {
             Verdict::Delivered => {
                 self.tally.delivered += 1;

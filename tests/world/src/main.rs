@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calling::dispatch::{
-    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules, StormRules,
+    Conditions, Demand, Dispatch, Input, LineTerms, Moment, Output, RedialRules, RetryRules, Rules,
+    StormRules,
 };
 use clap::{Parser, Subcommand};
 use delivery::{TerminalId, Urgency};
@@ -68,10 +69,20 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { seed, seeds, terminals, days } => {
+        Command::Run {
+            seed,
+            seeds,
+            terminals,
+            days,
+        } => {
             let bad = (seed..seed.saturating_add(seeds)).filter(|seed| {
                 let began = Instant::now();
-                let report = World::run(Plan { seed: *seed, terminals, days, has_faults: true });
+                let report = World::run(Plan {
+                    seed: *seed,
+                    terminals,
+                    days,
+                    has_faults: true,
+                });
                 print(*seed, &report, began.elapsed());
                 report.checks.count > 0
             });
@@ -80,10 +91,22 @@ fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
-        Command::Octets { seed, seeds, terminals, messages, events } => {
+        Command::Octets {
+            seed,
+            seeds,
+            terminals,
+            messages,
+            events,
+        } => {
             let bad = (seed..seed.saturating_add(seeds)).filter(|seed| {
                 let folder = tempfile::tempdir().expect("a folder can be made");
-                let plan = OctetPlan { seed: *seed, terminals, messages, has_faults: true, is_told: events };
+                let plan = OctetPlan {
+                    seed: *seed,
+                    terminals,
+                    messages,
+                    has_faults: true,
+                    is_told: events,
+                };
                 let began = Instant::now();
                 let report = OctetWorld::run(plan, folder.path().join("server"));
                 print_octets(*seed, &report, began.elapsed());
@@ -106,14 +129,30 @@ fn main() -> ExitCode {
 }
 
 fn print_octets(seed: u64, report: &OctetReport, took: Duration) {
-    let OctetReport { events, digest, accepted, delivered, failed, repeated, calls, .. } = report;
+    let OctetReport {
+        events,
+        digest,
+        accepted,
+        delivered,
+        failed,
+        repeated,
+        calls,
+        ..
+    } = report;
     let (hours, seconds) = (report.took.as_secs_f64() / 3600.0, took.as_secs_f64());
-    let (calls_f, bad) = (f64::from(u32::try_from(*calls).unwrap_or(u32::MAX)), report.checks.count);
+    let (calls_f, bad) = (
+        f64::from(u32::try_from(*calls).unwrap_or(u32::MAX)),
+        report.checks.count,
+    );
     println!("seed {seed}: {events} events, {hours:.1} hours in {seconds:.1} s, digest {digest}");
     println!(
         "  accepted {accepted}, delivered {delivered}, failed {failed}, came again {repeated}, promises broken {bad}"
     );
-    println!("  calls {calls}, {:.0} a second of real time, {} of strangers", calls_f / seconds, report.strangers);
+    println!(
+        "  calls {calls}, {:.0} a second of real time, {} of strangers",
+        calls_f / seconds,
+        report.strangers
+    );
     let [any, told, before, after] = report.crashes;
     let [terminal, published] = report.terminal_crashes;
     println!(
@@ -121,12 +160,21 @@ fn print_octets(seed: u64, report: &OctetReport, took: Duration) {
          terminal {terminal}, before a receipt {published}"
     );
     println!("  outcomes {:?}", report.outcomes);
-    report.checks.breaches.iter().for_each(|breach| println!("  BREACH {breach}"));
+    report
+        .checks
+        .breaches
+        .iter()
+        .for_each(|breach| println!("  BREACH {breach}"));
 }
 
 fn print(seed: u64, report: &Report, took: Duration) {
     let Report { tally, checks, .. } = report;
-    println!("seed {seed}: {} events in {:.1} s, digest {}", report.events, took.as_secs_f64(), report.digest);
+    println!(
+        "seed {seed}: {} events in {:.1} s, digest {}",
+        report.events,
+        took.as_secs_f64(),
+        report.digest
+    );
     println!(
         "  envelopes {}: delivered {}, expired {}, left out {}, open {}; mean wait {} s",
         tally.accepted,
@@ -138,16 +186,26 @@ fn print(seed: u64, report: &Report, took: Duration) {
     );
     println!(
         "  calls dialled {}, completed {}, come in {}; crashes {}; alarms {}, paused {}",
-        report.dialled, report.completed, report.incoming, report.crashes, report.alarms, report.paused
+        report.dialled,
+        report.completed,
+        report.incoming,
+        report.crashes,
+        report.alarms,
+        report.paused
     );
-    println!("  ledger {}, bill {}; promises broken: {}", report.ledger, report.bill, checks.count);
+    println!(
+        "  ledger {}, bill {}; promises broken: {}",
+        report.ledger, report.bill, checks.count
+    );
     for breach in checks.breaches.iter().take(20) {
         println!("  BROKEN {breach}");
     }
 }
 
 fn print_costs() {
-    println!("| tariff | way | calls | bill | fault to delivery | sales to delivery |\n|---|---|--:|--:|--:|--:|");
+    println!(
+        "| tariff | way | calls | bill | fault to delivery | sales to delivery |\n|---|---|--:|--:|--:|--:|"
+    );
     for row in cost_table(1) {
         println!(
             "| {} | {} | {} | {:.0} yen | {} | {} |",
@@ -165,7 +223,10 @@ fn span(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{:.1} h", Duration::from_secs(seconds).as_secs_f64() / 3600.0),
+        seconds => format!(
+            "{:.1} h",
+            Duration::from_secs(seconds).as_secs_f64() / 3600.0
+        ),
     }
 }
 
@@ -186,17 +247,35 @@ const NOON: Timestamp = Timestamp::constant(1_795_521_600, 0);
 fn print_dispatch() {
     let (watched, due_count) = table::extent((WATCHED, DUE), (10_000, 1000));
     let start = Instant::now() + Duration::from_secs(1_000_000);
-    let moment = |millis: u64| Moment { at: start + Duration::from_millis(millis), wall: NOON };
+    let moment = |millis: u64| Moment {
+        at: start + Duration::from_millis(millis),
+        wall: NOON,
+    };
     let name = |line: u32| format!("l{line}").parse().expect("a name");
-    let terms = (0..LINES).map(|line| LineTerms { name: name(line), tariff: None, is_ring_only: false });
+    let terms = (0..LINES).map(|line| LineTerms {
+        name: name(line),
+        tariff: None,
+        is_ring_only: false,
+    });
     let retry = RetryRules {
         session_wait: Duration::from_secs(120),
         first: Duration::from_secs(60),
         longest: Duration::from_secs(3600),
         redials: RedialRules::default(),
     };
-    let storm = StormRules { calls_per_minute: u32::MAX, burst: u32::MAX, calls_at_once: u32::MAX };
-    let mut dispatch = Dispatch::new(Rules { lines: terms.collect(), storm, ..Rules::new(retry) }, 1);
+    let storm = StormRules {
+        calls_per_minute: u32::MAX,
+        burst: u32::MAX,
+        calls_at_once: u32::MAX,
+    };
+    let mut dispatch = Dispatch::new(
+        Rules {
+            lines: terms.collect(),
+            storm,
+            ..Rules::new(retry)
+        },
+        1,
+    );
     let conditions = Arc::new(Conditions::default());
 
     let watch = |number| Input::Watch {
@@ -204,16 +283,30 @@ fn print_dispatch() {
         after: Some(Duration::from_secs(86_400)),
         silent_for: Duration::ZERO,
     };
-    let idle =
-        allocation_counter::measure(|| (0..watched).for_each(|number| dispatch.handle(watch(number), moment(0))));
+    let idle = allocation_counter::measure(|| {
+        (0..watched).for_each(|number| dispatch.handle(watch(number), moment(0)))
+    });
     // Each has been connected once, so that it has a line that worked.
     let known = allocation_counter::measure(|| {
         for number in 0..watched {
             let (terminal, line) = (terminal(number), name(number % LINES));
-            dispatch.handle(Input::Connected { terminal, via: line.into() }, moment(0));
+            dispatch.handle(
+                Input::Connected {
+                    terminal,
+                    via: line.into(),
+                },
+                moment(0),
+            );
             while !matches!(dispatch.poll_output(), Output::Timeout { .. }) {}
             let line = name(number % LINES);
-            dispatch.handle(Input::Ended { terminal, via: line.into(), outcome: Outcome::Completed }, moment(0));
+            dispatch.handle(
+                Input::Ended {
+                    terminal,
+                    via: line.into(),
+                    outcome: Outcome::Completed,
+                },
+                moment(0),
+            );
         }
     });
     let octets = (idle.bytes_current + known.bytes_current) / i64::from(watched);
@@ -245,8 +338,19 @@ fn print_dispatch() {
         for (terminal, line) in placed.drain(..) {
             calls += 1;
             inputs += 2;
-            let outcome = if calls % 10 == 0 { Outcome::Busy } else { Outcome::Completed };
-            dispatch.handle(Input::Ended { terminal, via: line.clone().into(), outcome }, moment(millis));
+            let outcome = if calls % 10 == 0 {
+                Outcome::Busy
+            } else {
+                Outcome::Completed
+            };
+            dispatch.handle(
+                Input::Ended {
+                    terminal,
+                    via: line.clone().into(),
+                    outcome,
+                },
+                moment(millis),
+            );
             dispatch.handle(Input::LineFree(line), moment(millis));
         }
     }
@@ -255,8 +359,24 @@ fn print_dispatch() {
     println!("{}\n|---|--:|--:|---|", table::FIGURES);
     let calls_rate = rate(calls, took);
     let what = format!("calls decided, {watched} terminals with {due_count} due, {LINES} lines");
-    target(what, "200000/s", format!("{calls_rate:.0}/s"), calls_rate >= 200_000.0);
-    figure("inputs taken meanwhile", format!("{:.0}/s", rate(inputs, took)));
-    figure("terminals made due", format!("{:.0}/s", rate(due_count, due)));
-    target("memory of an idle terminal that is watched", "300 octets", format!("{octets} octets"), octets < 300);
+    target(
+        what,
+        "200000/s",
+        format!("{calls_rate:.0}/s"),
+        calls_rate >= 200_000.0,
+    );
+    figure(
+        "inputs taken meanwhile",
+        format!("{:.0}/s", rate(inputs, took)),
+    );
+    figure(
+        "terminals made due",
+        format!("{:.0}/s", rate(due_count, due)),
+    );
+    target(
+        "memory of an idle terminal that is watched",
+        "300 octets",
+        format!("{octets} octets"),
+        octets < 300,
+    );
 }

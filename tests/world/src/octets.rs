@@ -53,7 +53,11 @@ use crate::people::{id, name};
 const BEGIN: DateTime = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
 const LINES: usize = 3;
 const SECOND: Duration = Duration::from_secs(1);
-const STORM: StormRules = StormRules { calls_per_minute: 20, burst: 5, calls_at_once: 3 };
+const STORM: StormRules = StormRules {
+    calls_per_minute: 20,
+    burst: 5,
+    calls_at_once: 3,
+};
 
 /// What is simulated.
 #[derive(Debug, Clone, Copy)]
@@ -179,7 +183,10 @@ impl OctetWorld {
             "rate = 100_000\ndelay = \"20ms\"\nring_cycle = \"3s\"\nno_answer_after = \"20s\"\nseed = {}\n",
             plan.seed % 1_000_000
         );
-        let numbers = (0..LINES).map(line_number).chain((0..terminals).map(terminal_number)).chain(["999".to_owned()]);
+        let numbers = (0..LINES)
+            .map(line_number)
+            .chain((0..terminals).map(terminal_number))
+            .chain(["999".to_owned()]);
         for number in numbers {
             text += &format!("[[station]]\nnumber = \"{number}\"\nmemory = true\n");
         }
@@ -196,25 +203,40 @@ impl OctetWorld {
                 opens_at: Some(start),
             })
             .collect();
-        let callers: Vec<Number> = (0..LINES).map(|line| line_number(line).parse().expect("a number")).collect();
+        let callers: Vec<Number> = (0..LINES)
+            .map(|line| line_number(line).parse().expect("a number"))
+            .collect();
         let terminals: Vec<TerminalEnd> = (0..terminals)
             .map(|index| {
-                let address = Ipv4Addr::new(10, 77, 1, u8::try_from(index + 1).expect("at most 200"));
+                let address =
+                    Ipv4Addr::new(10, 77, 1, u8::try_from(index + 1).expect("at most 200"));
                 let station = station(&terminal_number(index));
-                let mut terminal = TerminalEnd::new(id(index), station, address, Screening::new(callers.clone()));
+                let mut terminal =
+                    TerminalEnd::new(id(index), station, address, Screening::new(callers.clone()));
                 terminal.opens_at = Some(start);
                 terminal
             })
             .collect();
         let stranger = Wire::new(station("999"), Some(Ipv4Addr::new(10, 77, 2, 1)));
-        let all = lines.iter().map(|line| line.wire.station).chain(terminals.iter().map(|t| t.wire.station));
+        let all = lines
+            .iter()
+            .map(|line| line.wire.station)
+            .chain(terminals.iter().map(|t| t.wire.station));
         let stations = all.chain([stranger.station]).zip(0..).collect();
-        let usual = config.stations().iter().map(|station| station.settings.clone()).collect();
+        let usual = config
+            .stations()
+            .iter()
+            .map(|station| station.settings.clone())
+            .collect();
         let rules = Rules {
             zone: zone(),
             storm: STORM,
             lines: (0..LINES)
-                .map(|line| LineTerms { name: line_name(line), tariff: None, is_ring_only: false })
+                .map(|line| LineTerms {
+                    name: line_name(line),
+                    tariff: None,
+                    is_ring_only: false,
+                })
                 .collect(),
             ..Rules::new(RetryRules {
                 first: 10 * SECOND,
@@ -231,7 +253,9 @@ impl OctetWorld {
             dial_prefixes: BTreeMap::new(),
             believes_numbers: false,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime can be built");
         Self {
             plan,
             chance: Chance::new(plan.seed),
@@ -269,12 +293,16 @@ impl OctetWorld {
     }
 
     fn store(&self) -> &Store {
-        self.store.as_ref().expect("it is gone only while it is opened again")
+        self.store
+            .as_ref()
+            .expect("it is gone only while it is opened again")
     }
 
     fn begin(&mut self) {
         for index in 0..self.terminals.len() {
-            let number: Number = terminal_number(u32::try_from(index).expect("few")).parse().expect("a number");
+            let number: Number = terminal_number(u32::try_from(index).expect("few"))
+                .parse()
+                .expect("a number");
             let terminal = Terminal {
                 id: self.terminals[index].id,
                 name: name(&format!("t{index}")),
@@ -284,8 +312,12 @@ impl OctetWorld {
                 trusted_by: TrustedBy::default(),
             };
             let (id, key) = (terminal.id, PublicKey::from_octets([1; 32]));
-            self.runtime.block_on(self.store().add_terminal(terminal)).expect("the directory is empty");
-            self.runtime.block_on(self.store().register(id, key, Timestamp::now())).expect("the disk works");
+            self.runtime
+                .block_on(self.store().add_terminal(terminal))
+                .expect("the directory is empty");
+            self.runtime
+                .block_on(self.store().register(id, key, Timestamp::now()))
+                .expect("the disk works");
         }
         self.start_server(Vec::new());
         self.later(SECOND, Event::Message);
@@ -300,7 +332,8 @@ impl OctetWorld {
 
     fn later(&mut self, after: Duration, event: Event) {
         self.next_event += 1;
-        self.events.insert((self.now + after, self.next_event), event);
+        self.events
+            .insert((self.now + after, self.next_event), event);
     }
 
     fn after(&mut self, mean: Duration, event: Event) {
@@ -329,8 +362,12 @@ impl OctetWorld {
         // A message may rest for a day after many redials; more than this is a message that is forgotten.
         let end = self.start + Duration::from_secs(60 * 24 * 3600);
         self.settle();
-        while self.submitted < self.plan.messages || self.open.iter().any(|id| !self.pending.contains(id)) {
-            let wakes = [self.exchange_at, self.calling_at, self.stranger.deadline()].into_iter().flatten();
+        while self.submitted < self.plan.messages
+            || self.open.iter().any(|id| !self.pending.contains(id))
+        {
+            let wakes = [self.exchange_at, self.calling_at, self.stranger.deadline()]
+                .into_iter()
+                .flatten();
             let wakes = wakes.chain(self.lines.iter().filter_map(LineEnd::deadline));
             let wakes = wakes.chain(self.terminals.iter().filter_map(TerminalEnd::deadline));
             let wakes = wakes.chain(self.events.first_key_value().map(|((at, _), _)| *at));
@@ -352,10 +389,15 @@ impl OctetWorld {
         }
         for line in 0..self.lines.len() {
             self.lines[line].wake(now);
-            if !self.lines[line].wire.is_open() && self.lines[line].opens_at.is_some_and(|at| at <= now) {
+            if !self.lines[line].wire.is_open()
+                && self.lines[line].opens_at.is_some_and(|at| at <= now)
+            {
                 let seed = self.chance.next();
                 self.lines[line].wire.open(seed, now);
-                self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: true });
+                self.feed_exchange(exchange::Input::Dtr {
+                    station: self.lines[line].wire.station,
+                    on: true,
+                });
             }
         }
         for terminal in 0..self.terminals.len() {
@@ -372,7 +414,11 @@ impl OctetWorld {
             self.calling_at = None;
             self.feed(Fact::Deadline);
         }
-        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= now) {
+        while let Some(entry) = self
+            .events
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)
+        {
             let event = entry.remove();
             self.event(event);
         }
@@ -396,7 +442,8 @@ impl OctetWorld {
                 is_busy |= !happened.is_empty();
                 for what in happened {
                     let did = self.terminals[terminal].happened(what, self.now);
-                    did.into_iter().for_each(|did| self.on_terminal(terminal, did));
+                    did.into_iter()
+                        .for_each(|did| self.on_terminal(terminal, did));
                 }
                 is_busy |= self.write(self.terminals[terminal].wire.station);
             }
@@ -426,7 +473,10 @@ impl OctetWorld {
         if octets.is_empty() {
             return false;
         }
-        self.feed_exchange(exchange::Input::Octets { station, octets: &octets });
+        self.feed_exchange(exchange::Input::Octets {
+            station,
+            octets: &octets,
+        });
         true
     }
 
@@ -448,17 +498,26 @@ impl OctetWorld {
                     }
                     self.note(&format!(
                         "call {} {} {} {} {}",
-                        record.caller, record.called, record.outcome, record.billed_seconds, record.octets_from_caller
+                        record.caller,
+                        record.called,
+                        record.outcome,
+                        record.billed_seconds,
+                        record.octets_from_caller
                     ));
                 }
                 exchange::Output::Timeout { at } => return self.exchange_at = at,
-                exchange::Output::Signals { .. } | exchange::Output::Room { .. } | exchange::Output::Event(_) => {}
+                exchange::Output::Signals { .. }
+                | exchange::Output::Room { .. }
+                | exchange::Output::Event(_) => {}
             }
         }
     }
 
     fn index_of(&self, terminal: delivery::TerminalId) -> usize {
-        self.terminals.iter().position(|end| end.id == terminal).expect("of the directory")
+        self.terminals
+            .iter()
+            .position(|end| end.id == terminal)
+            .expect("of the directory")
     }
 
     fn feed_due(&mut self, terminal: delivery::TerminalId) {
@@ -469,7 +528,8 @@ impl OctetWorld {
         match did {
             Did::Published(message) => {
                 self.note(&format!("published t{terminal} {message}"));
-                let is_known = self.contents.get(&message) == self.terminals[terminal].inbox.get(&message);
+                let is_known =
+                    self.contents.get(&message) == self.terminals[terminal].inbox.get(&message);
                 if !is_known || self.verdicts.contains_key(&message) {
                     self.breach(format!("t{terminal} published {message}, which is not what was accepted, or settled"));
                 }
@@ -500,10 +560,18 @@ impl OctetWorld {
 
     fn submit(&mut self) {
         self.submitted += 1;
-        let terminal = usize::try_from(self.chance.below(self.terminals.len() as u64)).expect("few");
-        let size = if self.chance.one_in(20) { 20_000 } else { self.chance.below(1200) };
-        let content: Vec<u8> = (0..size).map(|_| self.chance.next().to_le_bytes()[0]).collect();
-        let urgency = [Urgency::Urgent, Urgency::Normal][usize::try_from(self.chance.below(2)).expect("two")];
+        let terminal =
+            usize::try_from(self.chance.below(self.terminals.len() as u64)).expect("few");
+        let size = if self.chance.one_in(20) {
+            20_000
+        } else {
+            self.chance.below(1200)
+        };
+        let content: Vec<u8> = (0..size)
+            .map(|_| self.chance.next().to_le_bytes()[0])
+            .collect();
+        let urgency =
+            [Urgency::Urgent, Urgency::Normal][usize::try_from(self.chance.below(2)).expect("two")];
         let has_wishes = self.plan.has_faults;
         let replace_key = (has_wishes && self.chance.one_in(3)).then(|| format!("t{terminal}"));
         let expires_at = (has_wishes && self.chance.one_in(4)).then(|| {
@@ -533,14 +601,20 @@ impl OctetWorld {
         let end = self.terminals[terminal].id;
         let message = new(first, &content, end);
         let key = message.handling.idempotency_key.clone();
-        let accepted = self.runtime.block_on(self.store().accept(message, Timestamp::now())).expect("the disk works");
+        let accepted = self
+            .runtime
+            .block_on(self.store().accept(message, Timestamp::now()))
+            .expect("the disk works");
         self.contents.insert(first, content.clone());
         if self.plan.has_faults && self.chance.one_in(100) {
             // Committed, and nobody told: the provider submits it again.
             self.crash(1);
             let mut again = new(MessageId::from_octets(self.octets()), &content, end);
             again.handling.idempotency_key = key;
-            let repeated = self.runtime.block_on(self.store().accept(again, Timestamp::now())).expect("the disk works");
+            let repeated = self
+                .runtime
+                .block_on(self.store().accept(again, Timestamp::now()))
+                .expect("the disk works");
             if (repeated.id, repeated.is_repeated) != (first, true) {
                 self.breach(format!("{first} was accepted twice"));
             }
@@ -558,12 +632,21 @@ impl OctetWorld {
 /// Now, on both clocks of the world.
 fn moment(start: Instant, now: Instant) -> Moment {
     let since = jiff::SignedDuration::try_from(now.duration_since(start)).expect("weeks");
-    Moment { at: now, wall: zoned(BEGIN).timestamp() + since }
+    Moment {
+        at: now,
+        wall: zoned(BEGIN).timestamp() + since,
+    }
 }
 
 /// What a terminal refuses rests until the world says otherwise: the store's clock is not the world's.
 fn open(folder: &Path) -> Store {
     let rest = Duration::from_secs(24 * 3600);
-    let rules = RefusalRules { tries_max: u32::MAX, first: rest, longest: rest };
-    Store::open(folder, Timestamp::now()).expect("the folder is the store's, and sound").with_refusals(rules)
+    let rules = RefusalRules {
+        tries_max: u32::MAX,
+        first: rest,
+        longest: rest,
+    };
+    Store::open(folder, Timestamp::now())
+        .expect("the folder is the store's, and sound")
+        .with_refusals(rules)
 }

@@ -39,46 +39,78 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) fn number(index: u32) -> Number {
-    format!("+8131{index:07}").parse().expect("the world's numbers are numbers")
+    format!("+8131{index:07}")
+        .parse()
+        .expect("the world's numbers are numbers")
 }
 
 /// What holds for whom, by the config: all but three in ten may be called always and on every line.
 pub(crate) fn conditions(count: u32, lines: &[LineTerms]) -> Vec<TerminalConditions> {
     let hours = |windows: &[&str]| {
-        Hours(windows.iter().map(|window| window.parse().expect("the world's hours are hours")).collect())
+        Hours(
+            windows
+                .iter()
+                .map(|window| window.parse().expect("the world's hours are hours"))
+                .collect(),
+        )
     };
-    let of =
-        |rest: u32| (0..count).filter(|index| index % 10 == rest).map(|index| name(&format!("t{index}"))).collect();
+    let of = |rest: u32| {
+        (0..count)
+            .filter(|index| index % 10 == rest)
+            .map(|index| name(&format!("t{index}")))
+            .collect()
+    };
     let silent_after = Some(SILENT_AFTER);
     let all = [
         TerminalConditions {
             terminals: of(0),
             hours: hours(&["mon-fri 08:00-18:00"]),
-            closed: ["2026-12-25", "2027-01-01"].map(|day| day.parse().expect("a day")).into(),
+            closed: ["2026-12-25", "2027-01-01"]
+                .map(|day| day.parse().expect("a day"))
+                .into(),
             ..TerminalConditions::default()
         },
-        TerminalConditions { terminals: of(1), hours: hours(&["22:00-06:00"]), ..TerminalConditions::default() },
+        TerminalConditions {
+            terminals: of(1),
+            hours: hours(&["22:00-06:00"]),
+            ..TerminalConditions::default()
+        },
         TerminalConditions {
             terminals: of(2),
-            lines: lines.iter().take(3).map(|terms| terms.name.clone()).collect(),
+            lines: lines
+                .iter()
+                .take(3)
+                .map(|terms| terms.name.clone())
+                .collect(),
             ..TerminalConditions::default()
         },
         TerminalConditions::default(),
     ];
     // One that names nobody would be for all others.
-    let is_for_some = |(index, found): &(usize, TerminalConditions)| *index == 3 || !found.terminals.is_empty();
+    let is_for_some =
+        |(index, found): &(usize, TerminalConditions)| *index == 3 || !found.terminals.is_empty();
     let named = all.into_iter().enumerate().filter(is_for_some);
-    named.map(|(_, found)| TerminalConditions { silent_after, ..found }).collect()
+    named
+        .map(|(_, found)| TerminalConditions {
+            silent_after,
+            ..found
+        })
+        .collect()
 }
 
 pub(crate) fn people(count: u32, conditions: &[TerminalConditions]) -> Vec<Person> {
     (0..count)
         .map(|index| {
             let name = name(&format!("t{index}"));
-            let own = conditions.iter().find(|found| found.terminals.contains(&name) || found.terminals.is_empty());
+            let own = conditions
+                .iter()
+                .find(|found| found.terminals.contains(&name) || found.terminals.is_empty());
             let own = own.expect("the last is for all others");
-            let conditions =
-                Conditions { hours: own.hours.clone(), closed: own.closed.clone(), ..Conditions::default() };
+            let conditions = Conditions {
+                hours: own.hours.clone(),
+                closed: own.closed.clone(),
+                ..Conditions::default()
+            };
             let terminal = Terminal {
                 id: id(index),
                 name,
@@ -130,14 +162,21 @@ const TARIFFS: [&str; 2] = [
 /// What the exchange charges on each of these lines.
 pub(crate) fn charges(count: u32) -> Vec<exchange::Tariff> {
     let tariffs = TARIFFS.map(bill::tariff);
-    (0..count).map(|index| tariffs[usize::from(index % 2 == 1)].clone()).collect()
+    (0..count)
+        .map(|index| tariffs[usize::from(index % 2 == 1)].clone())
+        .collect()
 }
 
 pub(crate) fn lines(count: u32) -> Vec<LineTerms> {
-    let tariffs =
-        TARIFFS.map(|text| Arc::new(toml::from_str::<Tariff>(text).expect("the world's tariffs are tariffs")));
+    let tariffs = TARIFFS.map(|text| {
+        Arc::new(toml::from_str::<Tariff>(text).expect("the world's tariffs are tariffs"))
+    });
     let tariff = |index: u32| tariffs[usize::from(index % 2 == 1)].clone();
     (0..count)
-        .map(|index| LineTerms { name: name(&format!("l{index}")), tariff: Some(tariff(index)), is_ring_only: false })
+        .map(|index| LineTerms {
+            name: name(&format!("l{index}")),
+            tariff: Some(tariff(index)),
+            is_ring_only: false,
+        })
         .collect()
 }

@@ -56,15 +56,30 @@ pub(crate) fn serve(
         longest: Duration::from_secs(3600),
         redials: RedialRules::default(),
     };
-    let storm = StormRules { calls_per_minute: 60_000, burst: 1000, calls_at_once: u32::MAX };
-    let mut dispatch = Dispatch::new(Rules { zone: zone(), lines: terms.collect(), storm, ..Rules::new(retry) }, 1);
+    let storm = StormRules {
+        calls_per_minute: 60_000,
+        burst: 1000,
+        calls_at_once: u32::MAX,
+    };
+    let mut dispatch = Dispatch::new(
+        Rules {
+            zone: zone(),
+            lines: terms.collect(),
+            storm,
+            ..Rules::new(retry)
+        },
+        1,
+    );
     let start = Instant::now();
     let moment = |now: Duration| Moment {
         at: start + now,
         wall: zoned(begin).timestamp() + SignedDuration::try_from(now).unwrap_or_default(),
     };
     for line in 0..lines {
-        dispatch.handle(Input::LineFree(name(&format!("l{line}"))), moment(Duration::ZERO));
+        dispatch.handle(
+            Input::LineFree(name(&format!("l{line}"))),
+            moment(Duration::ZERO),
+        );
     }
     let conditions = Arc::default();
     let (mut made, mut waiting) = (Vec::new(), BTreeMap::<u32, Vec<Arrival>>::new());
@@ -80,22 +95,34 @@ pub(crate) fn serve(
                     let brought = waiting.remove(&number).unwrap_or_default();
                     let lasted = lasts(brought.len());
                     ends.insert((now + lasted, made.len()), (terminal, line));
-                    made.push(Made { began: now, lasted, brought });
+                    made.push(Made {
+                        began: now,
+                        lasted,
+                        brought,
+                    });
                 }
                 _ => {}
             }
         };
         let arrival = arrivals.get(next).map(|arrival| arrival.at);
         let end = ends.first_key_value().map(|((at, _), _)| *at);
-        let Some(at) = [arrival, end].into_iter().flatten().chain(wake).min() else { return made };
+        let Some(at) = [arrival, end].into_iter().flatten().chain(wake).min() else {
+            return made;
+        };
         if arrival.is_none() && end.is_none() && waiting.is_empty() {
             return made;
         }
         now = now.max(at);
         if end == Some(at) {
             let (_, (terminal, line)) = ends.pop_first().expect("it was just looked at");
-            dispatch
-                .handle(Input::Ended { terminal, via: line.clone().into(), outcome: Outcome::Completed }, moment(now));
+            dispatch.handle(
+                Input::Ended {
+                    terminal,
+                    via: line.clone().into(),
+                    outcome: Outcome::Completed,
+                },
+                moment(now),
+            );
             dispatch.handle(Input::LineFree(line), moment(now));
         } else if arrival == Some(at) {
             let arrival = arrivals[next];
@@ -104,7 +131,12 @@ pub(crate) fn serve(
             let conditions = Some(Arc::clone(&conditions));
             let terminal = id(arrival.terminal);
             dispatch.handle(
-                Input::Due(Demand { terminal, conditions, urgency: arrival.urgency, deadline: None }),
+                Input::Due(Demand {
+                    terminal,
+                    conditions,
+                    urgency: arrival.urgency,
+                    deadline: None,
+                }),
                 moment(now),
             );
         } else {
@@ -146,7 +178,11 @@ impl Pool {
         (0..self.calls)
             .map(|terminal| {
                 at += chance.exponential(between);
-                Arrival { at, terminal, urgency: Urgency::Normal }
+                Arrival {
+                    at,
+                    terminal,
+                    urgency: Urgency::Normal,
+                }
             })
             .collect()
     }
@@ -156,19 +192,30 @@ impl Pool {
         let mut chance = Chance::new(self.seed);
         let arrivals = self.arrivals(&mut chance);
         let begin = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
-        let made = serve(&arrivals, self.lines, None, begin, |_| chance.exponential(self.hold));
+        let made = serve(&arrivals, self.lines, None, begin, |_| {
+            chance.exponential(self.hold)
+        });
         let batch = made.len() / BATCHES;
         let (mut hindered, mut waits, mut occupancy) = (vec![], vec![], vec![]);
         for batch in made.chunks_exact(batch) {
-            let of_batch = batch.iter().map(|made| (made.began - made.brought[0].at).as_secs_f64());
+            let of_batch = batch
+                .iter()
+                .map(|made| (made.began - made.brought[0].at).as_secs_f64());
             let of_batch: Vec<f64> = of_batch.collect();
-            hindered.push(share(of_batch.iter().filter(|wait| **wait > 0.0).count(), of_batch.len()));
+            hindered.push(share(
+                of_batch.iter().filter(|wait| **wait > 0.0).count(),
+                of_batch.len(),
+            ));
             waits.push(of_batch.iter().sum::<f64>() / count(of_batch.len()));
             let (first, last) = (batch[0].began, batch[batch.len() - 1].began);
             let busy: f64 = batch.iter().map(|made| made.lasted.as_secs_f64()).sum();
             occupancy.push(busy / ((last - first).as_secs_f64() * f64::from(self.lines)));
         }
-        PoolFigures { hindered: mean(&hindered), wait_seconds: mean(&waits), occupancy: mean(&occupancy) }
+        PoolFigures {
+            hindered: mean(&hindered),
+            wait_seconds: mean(&waits),
+            occupancy: mean(&occupancy),
+        }
     }
 
     /// Calls that come in: who finds all lines engaged goes away. Nobody decides anything here: the lines are the world's.
@@ -193,13 +240,19 @@ impl Pool {
             let time = (batch[batch.len() - 1].at - batch[0].at).as_secs_f64();
             occupancy.push(busy / (time * f64::from(self.lines)));
         }
-        PoolFigures { hindered: mean(&hindered), wait_seconds: (0.0, 0.0), occupancy: mean(&occupancy) }
+        PoolFigures {
+            hindered: mean(&hindered),
+            wait_seconds: (0.0, 0.0),
+            occupancy: mean(&occupancy),
+        }
     }
 }
 
 /// The share of calls that find all lines engaged and go away (Erlang 1917).
 pub fn erlang_b(lines: u32, offered: f64) -> f64 {
-    (1..=lines).fold(1.0, |blocked, line| offered * blocked / (f64::from(line) + offered * blocked))
+    (1..=lines).fold(1.0, |blocked, line| {
+        offered * blocked / (f64::from(line) + offered * blocked)
+    })
 }
 
 /// The share of calls that wait, if all do until a line is free.
@@ -220,6 +273,10 @@ fn share(part: usize, whole: usize) -> f64 {
 fn mean(batches: &[f64]) -> (f64, f64) {
     let number = count(batches.len());
     let mean = batches.iter().sum::<f64>() / number;
-    let variance = batches.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (number - 1.0);
+    let variance = batches
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>()
+        / (number - 1.0);
     (mean, (variance / number).sqrt())
 }

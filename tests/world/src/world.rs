@@ -6,7 +6,9 @@ mod disk;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use calling::dispatch::{LineTerms, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why};
+use calling::dispatch::{
+    LineTerms, RedialRules, Reserve, Rest, RetryRules, Rules, StormRules, Why,
+};
 use calling::ledger::{BreakerRules, Budget};
 use calling::{Action, Known, Money, Policy, Recovered};
 use delivery::{MessageId, TerminalId, Urgency};
@@ -165,8 +167,15 @@ impl World {
         let terms = lines(count);
         // So narrow that rates, redials and lines are what calls wait for now and then.
         let rules = Rules {
-            storm: StormRules { calls_per_minute: 2 + plan.terminals / 500, burst: 3, calls_at_once: count },
-            reserve: Reserve { urgent: 1, incoming: 0 },
+            storm: StormRules {
+                calls_per_minute: 2 + plan.terminals / 500,
+                burst: 3,
+                calls_at_once: count,
+            },
+            reserve: Reserve {
+                urgent: 1,
+                incoming: 0,
+            },
             zone: zone(),
             lines: terms.clone(),
             ..Rules::new(RetryRules {
@@ -237,9 +246,18 @@ impl World {
         let end = DAY * self.plan.days;
         loop {
             self.act();
-            let wake = self.wake.map(|wake| wake.saturating_duration_since(self.desk.instant(Duration::ZERO)));
+            let wake = self
+                .wake
+                .map(|wake| wake.saturating_duration_since(self.desk.instant(Duration::ZERO)));
             let next = self.events.first_key_value().map(|((at, _), _)| *at);
-            let Some(at) = [wake, next].into_iter().flatten().min().filter(|at| *at < end) else { return };
+            let Some(at) = [wake, next]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at < end)
+            else {
+                return;
+            };
             self.now = self.now.max(at);
             self.report.events += 1;
             if next == Some(at) {
@@ -254,19 +272,37 @@ impl World {
     fn end(mut self) -> Report {
         self.report.open = self.mail.open();
         self.report.tally = self.mail.tally;
-        let Tally { accepted, delivered, expired, failed, failed_wrongly, .. } = self.report.tally;
+        let Tally {
+            accepted,
+            delivered,
+            expired,
+            failed,
+            failed_wrongly,
+            ..
+        } = self.report.tally;
         let now = self.now;
         if accepted != delivered + expired + failed + self.report.open {
-            self.report.checks.breach(now, || "envelopes and verdicts do not add up".to_owned());
+            self.report
+                .checks
+                .breach(now, || "envelopes and verdicts do not add up".to_owned());
         }
         let untrue = self.report.tally.untrue;
         if untrue > 0 {
-            self.report.checks.breach(now, || format!("{untrue} messages were published and have another verdict"));
+            self.report.checks.breach(now, || {
+                format!("{untrue} messages were published and have another verdict")
+            });
         }
         if failed_wrongly > 0 {
-            self.report.checks.breach(now, || format!("{failed_wrongly} messages left out that broke nothing"));
+            self.report.checks.breach(now, || {
+                format!("{failed_wrongly} messages left out that broke nothing")
+            });
         }
-        self.report.digest = self.log.finalize().iter().map(|octet| format!("{octet:02x}")).collect();
+        self.report.digest = self
+            .log
+            .finalize()
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
         self.report
     }
 
@@ -277,7 +313,10 @@ impl World {
                 self.next_of(self.per_day(1), Event::Message);
             }
             Event::Expires(message, terminal) => {
-                if self.mail.wish(message, terminal, Verdict::Expired, self.now) {
+                if self
+                    .mail
+                    .wish(message, terminal, Verdict::Expired, self.now)
+                {
                     self.log("expired", &message.to_string());
                 }
             }
@@ -290,14 +329,20 @@ impl World {
             Event::TerminalGoesOff => {
                 let terminal = self.anybody();
                 // Most for hours, some for a week.
-                let mean = if self.chance.one_in(5) { 7 * DAY } else { 4 * HOUR };
+                let mean = if self.chance.one_in(5) {
+                    7 * DAY
+                } else {
+                    4 * HOUR
+                };
                 let until = self.now + self.chance.exponential(mean);
                 let person = &mut self.people[index(terminal)];
                 person.off_until = person.off_until.max(until);
                 self.next_of(self.per_day(60), Event::TerminalGoesOff);
             }
             Event::LineBreaks => {
-                let line = index(u32::try_from(self.chance.below(self.lines.len() as u64)).unwrap_or_default());
+                let line = index(
+                    u32::try_from(self.chance.below(self.lines.len() as u64)).unwrap_or_default(),
+                );
                 if !self.lines[line].is_broken && self.lines[line].call.is_none() {
                     self.lines[line].is_broken = true;
                     self.feed(calling::Event::LineTaken(self.terms[line].name.clone()));
@@ -327,7 +372,11 @@ impl World {
             Event::Resume(terminal) => {
                 let name = self.people[index(terminal)].terminal.name.clone();
                 let number = Some(number(terminal));
-                self.feed(calling::Event::Resumed { terminal: id(terminal), name, number });
+                self.feed(calling::Event::Resumed {
+                    terminal: id(terminal),
+                    name,
+                    number,
+                });
             }
             Event::Inspect => {
                 // What the disk has not done yet cannot be known.
@@ -360,9 +409,18 @@ impl World {
                         self.later(DAY, Event::Resume(of(terminal)));
                     }
                 }
-                Action::DeliverLast { terminal, messages } => self.people[index(of(terminal))].last = messages,
-                Action::Raise { kind: AlarmKind::TerminalSilent, subject, .. } => self.alarm(&subject, true),
-                Action::Clear { kind: AlarmKind::TerminalSilent, subject } => self.alarm(&subject, false),
+                Action::DeliverLast { terminal, messages } => {
+                    self.people[index(of(terminal))].last = messages
+                }
+                Action::Raise {
+                    kind: AlarmKind::TerminalSilent,
+                    subject,
+                    ..
+                } => self.alarm(&subject, true),
+                Action::Clear {
+                    kind: AlarmKind::TerminalSilent,
+                    subject,
+                } => self.alarm(&subject, false),
                 // A call delivers what is there when it ends; the other alarms are for eyes.
                 Action::Deliver(_) | Action::Unproved { .. } => {}
                 Action::Raise { .. } | Action::Clear { .. } | Action::Keep { .. } => {}
@@ -371,7 +429,10 @@ impl World {
     }
 
     fn alarm(&mut self, name: &str, is_raised: bool) {
-        let found = self.people.iter_mut().find(|person| person.terminal.name.to_string() == name);
+        let found = self
+            .people
+            .iter_mut()
+            .find(|person| person.terminal.name.to_string() == name);
         let person = found.expect("of the directory");
         self.report.alarms += u64::from(is_raised && !person.has_alarm);
         person.has_alarm = is_raised;
@@ -386,7 +447,8 @@ impl World {
         let mut expires = self.chance.one_in(4).then(|| self.now + 3 * DAY);
         if self.plan.has_faults && self.chance.one_in(10) {
             // While it is on a line, most likely.
-            expires = Some(self.now + SECOND * u32::try_from(20 + self.chance.below(60)).unwrap_or(20));
+            expires =
+                Some(self.now + SECOND * u32::try_from(20 + self.chance.below(60)).unwrap_or(20));
         }
         let mut message = Mail::message(urgency, self.now, expires);
         message.provider = u8::try_from(self.chance.below(10)).unwrap_or_default();
@@ -396,10 +458,15 @@ impl World {
         // One in a hundred is for a number that nobody has.
         let stranger = self.chance.one_in(100).then_some(self.plan.terminals);
         let destinations = named.iter().copied().chain(stranger).map(|terminal| {
-            let found = self.people.get(index(terminal)).map(|person| person.terminal.clone());
+            let found = self
+                .people
+                .get(index(terminal))
+                .map(|person| person.terminal.clone());
             (Destination::Number(number(terminal)), found)
         });
-        let Ok(terminals) = route(destinations.collect::<Vec<_>>()) else { return };
+        let Ok(terminals) = route(destinations.collect::<Vec<_>>()) else {
+            return;
+        };
         let message = self.mail.accept(message, &terminals);
         self.log("accepted", &message.to_string());
         for &terminal in &terminals {
@@ -422,7 +489,12 @@ impl World {
             spent: self.desk.disk.spent_on(self.local().date()),
             loops: self.desk.disk.loops(),
             terminals: terminals.collect(),
-            unanswered: self.report.checks.unanswered().map(|(terminal, at)| (number(terminal), now - at)).collect(),
+            unanswered: self
+                .report
+                .checks
+                .unanswered()
+                .map(|(terminal, at)| (number(terminal), now - at))
+                .collect(),
             ..Recovered::default()
         };
         self.feed(calling::Event::Recovered(Box::new(recovered)));
@@ -439,7 +511,9 @@ impl World {
         self.log("crash", "");
         self.act();
         for line in 0..self.lines.len() {
-            let Some(call) = self.lines[line].call.take() else { continue };
+            let Some(call) = self.lines[line].call.take() else {
+                continue;
+            };
             // Nobody knows how much has left: all that was on the line is in doubt.
             let (terminal, now) = (id(call.terminal), self.now);
             for (message, at) in &call.delivers {
@@ -456,8 +530,14 @@ impl World {
             }
         }
         // What is not settled by now never will be.
-        let calls: Vec<_> = self.costs.iter().map(|(call, cost)| (*call, cost.reserved)).collect();
-        calls.into_iter().for_each(|(call, reserved)| self.settled(call, reserved));
+        let calls: Vec<_> = self
+            .costs
+            .iter()
+            .map(|(call, cost)| (*call, cost.reserved))
+            .collect();
+        calls
+            .into_iter()
+            .for_each(|(call, reserved)| self.settled(call, reserved));
         let local = self.local();
         self.desk.restart(self.now, local);
         self.report.checks.restarted();
@@ -474,17 +554,23 @@ impl World {
         for terminal in self.mail.terminals_due() {
             let waiting = self.desk.calling.dispatch().explain(terminal, moment);
             let is_late = waiting.next.is_some_and(|next| next + HOUR < moment.at);
-            let is_named = matches!(waiting.why, Why::Rest(Rest::BackingOff)) && waiting.next.is_none();
+            let is_named =
+                matches!(waiting.why, Why::Rest(Rest::BackingOff)) && waiting.next.is_none();
             if waiting.why == Why::Nothing || is_late || is_named {
-                self.report.checks.breach(now, || format!("{terminal} waits and nobody knows why: {waiting:?}"));
+                self.report.checks.breach(now, || {
+                    format!("{terminal} waits and nobody knows why: {waiting:?}")
+                });
             }
         }
         for (terminal, person) in self.people.iter().enumerate() {
             let is_silent = now - person.reached > SILENT_AFTER;
             if is_silent != person.has_alarm {
-                self.report
-                    .checks
-                    .breach(now, || format!("t{terminal}: silent {is_silent}, alarm {}", person.has_alarm));
+                self.report.checks.breach(now, || {
+                    format!(
+                        "t{terminal}: silent {is_silent}, alarm {}",
+                        person.has_alarm
+                    )
+                });
             }
         }
     }

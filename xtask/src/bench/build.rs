@@ -12,8 +12,10 @@ const WANTED_SECONDS: f64 = 300.0;
 pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
     Step::cargo("fetch", &["fetch", "--locked"]).run(workspace)?;
     let target = tempfile::tempdir()?;
-    let build = Step::cargo("build", &["build", "--release", "--locked"])
-        .env("CARGO_TARGET_DIR", target.path().to_string_lossy().into_owned());
+    let build = Step::cargo("build", &["build", "--release", "--locked"]).env(
+        "CARGO_TARGET_DIR",
+        target.path().to_string_lossy().into_owned(),
+    );
     let began = Instant::now();
     build.run(workspace)?;
     let seconds = began.elapsed().as_secs_f64();

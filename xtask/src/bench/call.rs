@@ -19,10 +19,26 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
-    Case { octets: 1_000, rate_bps: 33_600, delay: "60ms" },
-    Case { octets: 1_000, rate_bps: 9_600, delay: "300ms" },
-    Case { octets: 1_000, rate_bps: 2_400, delay: "600ms" },
-    Case { octets: 100_000, rate_bps: 33_600, delay: "60ms" },
+    Case {
+        octets: 1_000,
+        rate_bps: 33_600,
+        delay: "60ms",
+    },
+    Case {
+        octets: 1_000,
+        rate_bps: 9_600,
+        delay: "300ms",
+    },
+    Case {
+        octets: 1_000,
+        rate_bps: 2_400,
+        delay: "600ms",
+    },
+    Case {
+        octets: 100_000,
+        rate_bps: 33_600,
+        delay: "60ms",
+    },
 ];
 
 /// Messages of each case: the first call enrols the terminal, the second remembers PPP and resumes TLS.
@@ -54,10 +70,27 @@ time, octets on the line both ways, flights (changes of direction). Share: how m
 | content, line | call | line's floor | on the terminal's disk | on hook | share | PPP | TCP | delivery |\n|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for (case, call, summary) in measured(workspace, extent)? {
-        let Summary { on_disk_seconds, on_hook_seconds, floor_seconds, line_share, ppp, tcp, delivery } = summary;
-        let [ppp, tcp, delivery] = [ppp, tcp, delivery].map(|Phase { millis, octets, flights }| {
-            format!("{:.2} s, {octets} octets, {flights} flights", millis as f64 / 1000.0)
-        });
+        let Summary {
+            on_disk_seconds,
+            on_hook_seconds,
+            floor_seconds,
+            line_share,
+            ppp,
+            tcp,
+            delivery,
+        } = summary;
+        let [ppp, tcp, delivery] = [ppp, tcp, delivery].map(
+            |Phase {
+                 millis,
+                 octets,
+                 flights,
+             }| {
+                format!(
+                    "{:.2} s, {octets} octets, {flights} flights",
+                    millis as f64 / 1000.0
+                )
+            },
+        );
         writeln!(
             table,
             "| {} octets, {} bit/s, {} | {call} | {floor_seconds:.2} s | {on_disk_seconds:.2} s | {on_hook_seconds:.2} s | {:.1} % | {ppp} | {tcp} | {delivery} |",
@@ -70,11 +103,19 @@ time, octets on the line both ways, flights (changes of direction). Share: how m
     Ok(table)
 }
 
-fn measured(workspace: &Workspace, extent: Extent) -> anyhow::Result<Vec<(&'static Case, &'static str, Summary)>> {
+fn measured(
+    workspace: &Workspace,
+    extent: Extent,
+) -> anyhow::Result<Vec<(&'static Case, &'static str, Summary)>> {
     let mut all = Vec::new();
     for case in &CASES[..extent.of(CASES.len(), 1)] {
         let summaries = case.measure(&extent.program(workspace, "ringup")?)?;
-        all.extend(CALLS.into_iter().zip(summaries).map(|(call, summary)| (case, call, summary)));
+        all.extend(
+            CALLS
+                .into_iter()
+                .zip(summaries)
+                .map(|(call, summary)| (case, call, summary)),
+        );
     }
     Ok(all)
 }
@@ -96,17 +137,30 @@ impl Case {
             "--rate",
             &self.rate_bps.to_string(),
         ]);
-        demo.arg("--file").arg(&file).arg("--folder").arg(folder.path().join("demo"));
+        demo.arg("--file")
+            .arg(&file)
+            .arg("--folder")
+            .arg(folder.path().join("demo"));
         demo.stdin(Stdio::null()).stderr(Stdio::inherit());
         eprintln!("== {}", shown(&demo));
         let output = demo.output().context("could not start the demo")?;
         if !output.status.success() {
-            bail!("the demo with {} octets at {} bit/s failed", self.octets, self.rate_bps);
+            bail!(
+                "the demo with {} octets at {} bit/s failed",
+                self.octets,
+                self.rate_bps
+            );
         }
-        let summaries = serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<Vec<_>, _>>();
+        let summaries = serde_json::Deserializer::from_slice(&output.stdout)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>();
         let summaries = summaries.context("could not read the summaries of the demo")?;
         if summaries.len() != CALLS.len() {
-            bail!("the demo told of {} calls, not of {}", summaries.len(), CALLS.len());
+            bail!(
+                "the demo told of {} calls, not of {}",
+                summaries.len(),
+                CALLS.len()
+            );
         }
         Ok(summaries)
     }
@@ -133,7 +187,12 @@ mod tests {
         let octets = random_octets(100_000);
         assert_eq!(octets, random_octets(100_000));
         let mut counts = [0; 256];
-        octets.iter().for_each(|octet| counts[usize::from(*octet)] += 1);
-        assert!(counts.iter().all(|count| (250..550).contains(count)), "{counts:?}");
+        octets
+            .iter()
+            .for_each(|octet| counts[usize::from(*octet)] += 1);
+        assert!(
+            counts.iter().all(|count| (250..550).contains(count)),
+            "{counts:?}"
+        );
     }
 }

@@ -28,12 +28,28 @@ same process, and processor time is of all of it. Rates are those of one directi
 | calls | wanted | slowest | mean | fastest | processors | |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
     for calls in extent.of(["200", "2000"].as_slice(), &["20"]) {
-        let bench = ["--quiet", "--package", "ringup-exchange", "--bench", "calls", "--", calls];
+        let bench = [
+            "--quiet",
+            "--package",
+            "ringup-exchange",
+            "--bench",
+            "calls",
+            "--",
+            calls,
+        ];
         eprintln!("== {calls} calls");
         let line = workspace.output(extent.cargo(workspace, "bench", &bench))?;
-        let Summary { calls, rate_bps, slowest_bps, mean_bps, fastest_bps, processor_share } =
-            serde_json::from_str(&line).context("could not read what the bench says")?;
-        let is_met = [slowest_bps, fastest_bps].iter().all(|bps| (bps / rate_bps - 1.0).abs() <= WANTED_SHARE);
+        let Summary {
+            calls,
+            rate_bps,
+            slowest_bps,
+            mean_bps,
+            fastest_bps,
+            processor_share,
+        } = serde_json::from_str(&line).context("could not read what the bench says")?;
+        let is_met = [slowest_bps, fastest_bps]
+            .iter()
+            .all(|bps| (bps / rate_bps - 1.0).abs() <= WANTED_SHARE);
         let word = verdict(is_met);
         table += &format!(
             "| {calls} | {rate_bps:.0} bit/s within 1 % | {slowest_bps:.0} | {mean_bps:.0} | {fastest_bps:.0} | {processor_share:.2} | {word} |\n"

@@ -36,7 +36,9 @@ pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<S
     let ringup = extent.program(workspace, "ringup")?;
     let (rounds, mails) = (extent.of(ROUNDS, 1), extent.of(MAILS, 50));
     let root = workspace.target()?.join("peers/root");
-    let mut rates = (0..rounds).map(|_| round(workspace, &ringup, &root, mails)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut rates = (0..rounds)
+        .map(|_| round(workspace, &ringup, &root, mails))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     rates.sort_by(f64::total_cmp);
     let [slowest, median, fastest] = [rates[0], rates[rounds / 2], rates[rounds - 1]];
     let verdict = verdict(median >= WANTED_PER_SECOND);
@@ -53,23 +55,52 @@ fn round(workspace: &Workspace, ringup: &Path, root: &Path, mails: u32) -> anyho
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("server.toml"), CONFIG)?;
     let server = Running::start(ringup, folder.path(), &["serve"], "server ready")?;
-    let mut said = server.said.iter().filter(|line| line.contains("taking mail"));
-    let address = said.find_map(|line| line.split_once("address=")).context("the server names no address")?.1.trim();
-    for verb in [&["provider", "add", "mail"][..], &["terminal", "add", "owner", "--address", "10.77.0.2"]] {
+    let mut said = server
+        .said
+        .iter()
+        .filter(|line| line.contains("taking mail"));
+    let address = said
+        .find_map(|line| line.split_once("address="))
+        .context("the server names no address")?
+        .1
+        .trim();
+    for verb in [
+        &["provider", "add", "mail"][..],
+        &["terminal", "add", "owner", "--address", "10.77.0.2"],
+    ] {
         let mut command = Command::new(ringup);
         command.args(verb);
         workspace.output_in(command, folder.path())?;
     }
     let mut source = peers::command(root, peers::SMTP_SOURCE);
-    source.args(["-d", "-s", &CONNECTIONS.to_string(), "-m", &mails.to_string(), "-l", &OCTETS.to_string()]);
-    source.args(["-M", "gauge.example", "-f", "gauge@far.example", "-t", "owner@mail.example", address]);
+    source.args([
+        "-d",
+        "-s",
+        &CONNECTIONS.to_string(),
+        "-m",
+        &mails.to_string(),
+        "-l",
+        &OCTETS.to_string(),
+    ]);
+    source.args([
+        "-M",
+        "gauge.example",
+        "-f",
+        "gauge@far.example",
+        "-t",
+        "owner@mail.example",
+        address,
+    ]);
     eprintln!("== {}", shown(&source));
     let began = Instant::now();
     // It ends with an error at the first answer that is not a success.
     let output = source.output().context("could not start smtp-source")?;
     let elapsed = began.elapsed();
     if !output.status.success() {
-        bail!("smtp-source could not send all: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "smtp-source could not send all: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(f64::from(mails) / elapsed.as_secs_f64())
 }

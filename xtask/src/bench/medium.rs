@@ -47,8 +47,12 @@ pub(super) fn measure(workspace: &Workspace) -> anyhow::Result<String> {
         "### medium\n\nThe programs of `cargo xtask programs` (profile `medium`: `opt-level = \"z\"`, fat LTO, one unit, no unwinding), linked statically with \
 glibc and stripped.\n\n| architecture | `ringup` | `ringup-wait` | together | wanted |\n|---|---|---|---|---|\n",
     );
-    let folder = installed.parent().context("a folder for each architecture")?;
-    let mut architectures = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    let folder = installed
+        .parent()
+        .context("a folder for each architecture")?;
+    let mut architectures = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     architectures.retain(|path| path.is_dir()); // licences of what is in them may be there, too
     architectures.sort();
     for programs in architectures {
@@ -86,7 +90,11 @@ call: it enrols, and brings {OCTETS} octets at 115,200 bit/s.\n\n| figure | want
         "| `ringup answer` on the call: most memory at once | | {} KiB, {} of it not of its file | |",
         medium.peak_kib, medium.anonymous_kib
     )?;
-    let ring = ring::measure(&installed.join("ringup-wait"), &installed.join("ringup"), ring::RINGS)?;
+    let ring = ring::measure(
+        &installed.join("ringup-wait"),
+        &installed.join("ringup"),
+        ring::RINGS,
+    )?;
     Ok(format!("{text}\n{ring}"))
 }
 
@@ -118,28 +126,62 @@ impl Bench<'_> {
         fs::create_dir(folder.join("lines"))?;
         let _exchange = Running::start(&self.ringup, folder, &["exchange"], "exchange ready")?;
         let server = Running::start(&self.ringup, folder, &["serve"], "line ready")?;
-        let mut said = server.said.iter().filter(|line| line.contains("taking submissions"));
-        let address =
-            said.find_map(|line| line.split_once("address=")).context("the server names no address")?.1.trim();
+        let mut said = server
+            .said
+            .iter()
+            .filter(|line| line.contains("taking submissions"));
+        let address = said
+            .find_map(|line| line.split_once("address="))
+            .context("the server names no address")?
+            .1
+            .trim();
         self.ask(&["terminal", "add", "gauge", "--number", "301"])?;
-        fs::write(folder.join("token"), self.ask(&["provider", "add", "bench"])?)?;
+        fs::write(
+            folder.join("token"),
+            self.ask(&["provider", "add", "bench"])?,
+        )?;
         let octets = self.create(programs)?;
 
         let (root, medium) = (folder.join("root"), folder.join("medium"));
         fs::create_dir(&root)?;
         let began = Instant::now();
         let mut install = Command::new("sh");
-        install.arg(medium.join("install.sh")).arg("--root").arg(&root).args(["--init", "none"]);
+        install
+            .arg(medium.join("install.sh"))
+            .arg("--root")
+            .arg(&root)
+            .args(["--init", "none"]);
         self.workspace.output(install)?;
         let starter = self.start(&root)?;
         let waiting = began.elapsed();
 
-        fs::write(folder.join("readings"), vec![0x5a; OCTETS].iter().zip(0_u32..).map(noise).collect::<Vec<u8>>())?;
-        self.ask(&["send", "--server", address, "--token-file", "token", "--to", "terminal:gauge", "readings"])?;
+        fs::write(
+            folder.join("readings"),
+            vec![0x5a; OCTETS]
+                .iter()
+                .zip(0_u32..)
+                .map(noise)
+                .collect::<Vec<u8>>(),
+        )?;
+        self.ask(&[
+            "send",
+            "--server",
+            address,
+            "--token-file",
+            "token",
+            "--to",
+            "terminal:gauge",
+            "readings",
+        ])?;
         let (peak_kib, anonymous_kib) = on_the_call(starter.child.id())?;
         let arrived = fs::read_dir(root.join("var/lib/ringup/inbox"))?.count();
         ensure!(arrived > 0, "nothing has arrived: {:?}", server.said);
-        Ok(Measured { octets, waiting, peak_kib, anonymous_kib })
+        Ok(Measured {
+            octets,
+            waiting,
+            peak_kib,
+            anonymous_kib,
+        })
     }
 
     /// Writes the image, and lays out what is on it; gives its octets.
@@ -147,16 +189,35 @@ impl Bench<'_> {
         let folder = self.folder.path();
         let xorriso = peers::command(&self.peers, "usr/bin/xorriso");
         let words = std::iter::once(xorriso.get_program()).chain(xorriso.get_args());
-        let words = words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ");
+        let words = words
+            .map(|word| format!("'{}'", word.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(" ");
         let script = folder.join("xorriso");
         fs::write(&script, format!("#!/bin/sh\nexec {words} \"$@\"\n"))?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-        let (programs, script) = (format!("x86_64={}", programs.display()), script.display().to_string());
-        let create = ["medium", "create", "--terminal", "gauge", "--caller", "201", "--programs", &programs];
+        let (programs, script) = (
+            format!("x86_64={}", programs.display()),
+            script.display().to_string(),
+        );
+        let create = [
+            "medium",
+            "create",
+            "--terminal",
+            "gauge",
+            "--caller",
+            "201",
+            "--programs",
+            &programs,
+        ];
         self.ask(&[&create[..], &["--xorriso", &script, "-o", "gauge.iso"]].concat())?;
         fs::create_dir(folder.join("medium"))?;
         let mut unpack = peers::command(&self.peers, "usr/bin/bsdtar");
-        unpack.arg("-xf").arg(folder.join("gauge.iso")).arg("-C").arg(folder.join("medium"));
+        unpack
+            .arg("-xf")
+            .arg(folder.join("gauge.iso"))
+            .arg("-C")
+            .arg(folder.join("medium"));
         self.workspace.output(unpack)?;
         Ok(fs::metadata(folder.join("gauge.iso"))?.len())
     }
@@ -164,11 +225,17 @@ impl Bench<'_> {
     /// As the service does, but in the root, where the config does not know that it is.
     fn start(&self, root: &Path) -> anyhow::Result<Running> {
         let config = root.join("etc/ringup/terminal.toml");
-        let text = fs::read_to_string(&config)?.replace("/var/lib", &root.join("var/lib").to_string_lossy());
+        let text = fs::read_to_string(&config)?
+            .replace("/var/lib", &root.join("var/lib").to_string_lossy());
         fs::write(&config, text)?;
         let config = config.display().to_string();
         let arguments = ["--line", "lines/301", "--config", &config];
-        Running::start(&root.join("usr/bin/ringup-wait"), self.folder.path(), &arguments, "waiting for calls")
+        Running::start(
+            &root.join("usr/bin/ringup-wait"),
+            self.folder.path(),
+            &arguments,
+            "waiting for calls",
+        )
     }
 
     fn ask(&self, verb: &[&str]) -> anyhow::Result<String> {
@@ -197,7 +264,12 @@ fn on_the_call(starter: u32) -> anyhow::Result<(u64, u64)> {
         thread::sleep(Duration::from_millis(5));
     };
     let (mut peak, mut anonymous) = (0, 0);
-    let kib = |name: &str| field(&format!("/proc/{answer}/status"), name)?.trim_end_matches(" kB").parse::<u64>().ok();
+    let kib = |name: &str| {
+        field(&format!("/proc/{answer}/status"), name)?
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .ok()
+    };
     // Between its end and its parent's asking for it, it has no memory any more.
     while let (Some(most), Some(now)) = (kib("VmHWM"), kib("RssAnon")) {
         peak = peak.max(most);

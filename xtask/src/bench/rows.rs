@@ -101,7 +101,12 @@ impl Bench {
         let bench = extent.cargo(workspace, "bench", &words);
         eprintln!("== {}", shown(&bench));
         let rows = workspace.output(bench)?;
-        Ok(format!("{}\n\n{}\n{}\n{rows}", self.title, self.head, ruler(self.head)))
+        Ok(format!(
+            "{}\n\n{}\n{}\n{rows}",
+            self.title,
+            self.head,
+            ruler(self.head)
+        ))
     }
 }
 

@@ -23,14 +23,32 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts it, and waits until it has logged `awaited`.
-    pub(super) fn start(program: &Path, folder: &Path, arguments: &[&str], awaited: &str) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        program: &Path,
+        folder: &Path,
+        arguments: &[&str],
+        awaited: &str,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(folder).env("RINGUP_LOG", "info").env_remove("RINGUP_LOG_FORMAT");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("could not start {}", program.display()))?;
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env("RINGUP_LOG", "info")
+            .env_remove("RINGUP_LOG_FORMAT");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("could not start {}", program.display()))?;
         let stderr = child.stderr.take().context("standard error is piped")?;
         let log = read_lines(stderr);
-        let mut running = Self { child, said: Vec::new(), _log: log };
+        let mut running = Self {
+            child,
+            said: Vec::new(),
+            _log: log,
+        };
         while let Ok(line) = running._log.recv_timeout(READY_WAIT) {
             let is_ready = line.contains(awaited);
             running.said.push(line);
@@ -38,7 +56,12 @@ impl Running {
                 return Ok(running);
             }
         }
-        bail!("{} {} did not say {awaited:?}: {}", program.display(), arguments.join(" "), running.said.join("; "))
+        bail!(
+            "{} {} did not say {awaited:?}: {}",
+            program.display(),
+            arguments.join(" "),
+            running.said.join("; ")
+        )
     }
 }
 

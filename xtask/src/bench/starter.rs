@@ -31,7 +31,10 @@ const EXCHANGE: &str = "[[station]]\nnumber = \"301\"\npty = \"line\"\n";
 const WAIT: [&str; 4] = ["--line", "line", "--config", "terminal.toml"];
 
 pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
-    let scene = Scene { ringup: extent.program(workspace, "ringup")?, idle: extent.of(IDLE, Duration::from_secs(1)) };
+    let scene = Scene {
+        ringup: extent.program(workspace, "ringup")?,
+        idle: extent.of(IDLE, Duration::from_secs(1)),
+    };
     let linked_statically = build_statically(workspace, extent)?;
     let mut table = format!(
         "### starter\n\nResident and waiting for calls on a pseudo-terminal, over {} s without one. PSS divides what others map too among \
@@ -40,8 +43,22 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
 | program | PSS | RSS | private | anonymous | threads | wake-ups | file | wanted |\n|---|---|---|---|---|---|---|---|---|\n",
         scene.idle.as_secs()
     );
-    let mut row = |name: &str, file: &Path, resident: &Resident, wanted: &str| -> anyhow::Result<()> {
-        let Resident { memory: Memory { pss, rss, private, anonymous }, threads, wakes } = resident;
+    let mut row = |name: &str,
+                   file: &Path,
+                   resident: &Resident,
+                   wanted: &str|
+     -> anyhow::Result<()> {
+        let Resident {
+            memory:
+                Memory {
+                    pss,
+                    rss,
+                    private,
+                    anonymous,
+                },
+            threads,
+            wakes,
+        } = resident;
         let size = fs::metadata(file)?.len() / 1024;
         Ok(writeln!(
             table,
@@ -52,16 +69,46 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
     let dynamic = scene.ours(&ringup_wait, &WAIT)?;
     let wanted = verdict("PSS", dynamic.memory.pss, PSS_WANTED_KIB);
     row("`ringup-wait`", &ringup_wait, &dynamic, &wanted)?;
-    let lends = scene.ours(&ringup_wait, &[WAIT.as_slice(), &["--lend", "lend"]].concat())?;
-    row("`ringup-wait --lend`", &ringup_wait, &lends, &verdict("PSS", lends.memory.pss, PSS_WANTED_KIB))?;
+    let lends = scene.ours(
+        &ringup_wait,
+        &[WAIT.as_slice(), &["--lend", "lend"]].concat(),
+    )?;
+    row(
+        "`ringup-wait --lend`",
+        &ringup_wait,
+        &lends,
+        &verdict("PSS", lends.memory.pss, PSS_WANTED_KIB),
+    )?;
     let resident = scene.ours(&linked_statically, &WAIT)?;
-    let wanted = verdict("anonymous", resident.memory.anonymous, STATIC_ANONYMOUS_WANTED_KIB);
-    row("`ringup-wait`, linked statically", &linked_statically, &resident, &wanted)?;
-    row("`ringup wait`", &scene.ringup, &scene.ours(&scene.ringup, &[&["wait"], WAIT.as_slice()].concat())?, "")?;
+    let wanted = verdict(
+        "anonymous",
+        resident.memory.anonymous,
+        STATIC_ANONYMOUS_WANTED_KIB,
+    );
+    row(
+        "`ringup-wait`, linked statically",
+        &linked_statically,
+        &resident,
+        &wanted,
+    )?;
+    row(
+        "`ringup wait`",
+        &scene.ringup,
+        &scene.ours(&scene.ringup, &[&["wait"], WAIT.as_slice()].concat())?,
+        "",
+    )?;
     let mgetty = mgetty::program(workspace)?;
-    row("`mgetty`", &mgetty, &scene.mgetty(&mgetty)?, "for comparison")?;
+    row(
+        "`mgetty`",
+        &mgetty,
+        &scene.mgetty(&mgetty)?,
+        "for comparison",
+    )?;
     let ring = ring::measure(&ringup_wait, &scene.ringup, extent.of(ring::RINGS, 3))?;
-    Ok(format!("{table}\n{ring}\n{}", rings::measure(workspace, &ringup_wait, extent)?))
+    Ok(format!(
+        "{table}\n{ring}\n{}",
+        rings::measure(workspace, &ringup_wait, extent)?
+    ))
 }
 
 fn verdict(what: &str, kib: u64, wanted_kib: u64) -> String {
@@ -74,12 +121,30 @@ fn build_statically(workspace: &Workspace, extent: Extent) -> anyhow::Result<Pat
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.arg("-vV");
     let about = workspace.output(rustc)?;
-    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    let host = about
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc -vV names no host")?;
     // With --target the flag is not for build scripts and procedural macros, which cannot be static.
     let profile = extent.of("release", "dev");
-    let build = ["build", "--profile", profile, "--locked", "--package", "ringup-client", "--target", host];
-    Step::cargo("static build", &build).env("RUSTFLAGS", "-C target-feature=+crt-static").run(workspace)?;
-    Ok(workspace.target()?.join(host).join(extent.of("release", "debug")).join("ringup-wait"))
+    let build = [
+        "build",
+        "--profile",
+        profile,
+        "--locked",
+        "--package",
+        "ringup-client",
+        "--target",
+        host,
+    ];
+    Step::cargo("static build", &build)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .run(workspace)?;
+    Ok(workspace
+        .target()?
+        .join(host)
+        .join(extent.of("release", "debug"))
+        .join("ringup-wait"))
 }
 
 /// What a process takes, in KiB.
@@ -96,7 +161,10 @@ impl Memory {
         let rollup = format!("/proc/{id}/smaps_rollup");
         let kib = |name: &str| {
             let text = field(&rollup, name).with_context(|| format!("{rollup} has no {name}"))?;
-            text.trim_end_matches("kB").trim().parse::<u64>().with_context(|| format!("{rollup}: {name}"))
+            text.trim_end_matches("kB")
+                .trim()
+                .parse::<u64>()
+                .with_context(|| format!("{rollup}: {name}"))
         };
         Ok(Self {
             pss: kib("Pss")?,
@@ -127,7 +195,10 @@ impl Scene {
         let folder = tempfile::tempdir()?;
         let _exchange = self.exchange(folder.path())?;
         let starter = Running::start(program, folder.path(), arguments, "waiting for calls")?;
-        self.measure(&program.file_name().unwrap_or_default().to_string_lossy(), starter.child.id())
+        self.measure(
+            &program.file_name().unwrap_or_default().to_string_lossy(),
+            starter.child.id(),
+        )
     }
 
     fn mgetty(&self, program: &Path) -> anyhow::Result<Resident> {
@@ -138,13 +209,20 @@ impl Scene {
     }
 
     fn measure(&self, name: &str, id: u32) -> anyhow::Result<Resident> {
-        eprintln!("== {name} is waiting for calls; measuring for {} s", self.idle.as_secs());
+        eprintln!(
+            "== {name} is waiting for calls; measuring for {} s",
+            self.idle.as_secs()
+        );
         // A starter that has just said that it waits may still be on its way into the kernel.
         thread::sleep(Duration::from_secs(1));
         let before = wakes(id)?;
         thread::sleep(self.idle);
         let wakes = wakes(id)? - before;
-        Ok(Resident { memory: Memory::of(id)?, threads: tasks(id)?.len() as u64, wakes })
+        Ok(Resident {
+            memory: Memory::of(id)?,
+            threads: tasks(id)?.len() as u64,
+            wakes,
+        })
     }
 
     fn exchange(&self, folder: &Path) -> anyhow::Result<Running> {
@@ -155,13 +233,17 @@ impl Scene {
 
 fn tasks(id: u32) -> anyhow::Result<Vec<String>> {
     let folder = format!("/proc/{id}/task");
-    let entries = fs::read_dir(&folder).with_context(|| format!("could not read {folder}: has it ended?"))?;
-    entries.map(|entry| Ok(entry?.path().join("status").to_string_lossy().into_owned())).collect()
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("could not read {folder}: has it ended?"))?;
+    entries
+        .map(|entry| Ok(entry?.path().join("status").to_string_lossy().into_owned()))
+        .collect()
 }
 
 fn wakes(id: u32) -> anyhow::Result<u64> {
     tasks(id)?.iter().try_fold(0, |sum, status| {
-        let text = field(status, "voluntary_ctxt_switches").with_context(|| format!("{status} has no switches"))?;
+        let text = field(status, "voluntary_ctxt_switches")
+            .with_context(|| format!("{status} has no switches"))?;
         Ok(sum + text.parse::<u64>()?)
     })
 }

@@ -13,7 +13,11 @@ pub(crate) const FIGURES: &str = "| figure | wanted | measured | |";
 
 /// The full extent, or the least, with which it can only be seen that a bench runs: `cargo xtask bench --shortest`.
 pub(crate) fn extent<T>(full: T, least: T) -> T {
-    if std::env::var_os(SHORTEST).is_some() { least } else { full }
+    if std::env::var_os(SHORTEST).is_some() {
+        least
+    } else {
+        full
+    }
 }
 
 /// Prints a row of a figure that has no target.
@@ -22,7 +26,12 @@ pub(crate) fn figure(what: impl Display, measured: impl Display) {
 }
 
 /// Prints a row of a figure that has one.
-pub(crate) fn target(what: impl Display, wanted: impl Display, measured: impl Display, is_met: bool) {
+pub(crate) fn target(
+    what: impl Display,
+    wanted: impl Display,
+    measured: impl Display,
+    is_met: bool,
+) {
     println!("| {what} | {wanted} | {measured} | {} |", verdict(is_met));
 }
 

@@ -5,7 +5,9 @@ use crate::workspace::Workspace;
 
 pub(super) fn dispatch(workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
     let table = table(workspace, extent, "dispatch")?;
-    Ok(format!("### dispatch\n\nOne thread; each call ends at once, one in ten busy, so that it backs off.\n\n{table}"))
+    Ok(format!(
+        "### dispatch\n\nOne thread; each call ends at once, one in ten busy, so that it backs off.\n\n{table}"
+    ))
 }
 
 pub(super) fn cost(workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
@@ -18,5 +20,9 @@ A call is 15 s and 1 s for each message. 3 minutes: 9.35 yen for each begun; per
 
 fn table(workspace: &Workspace, extent: Extent, figure: &str) -> anyhow::Result<String> {
     eprintln!("== {figure}");
-    workspace.output(extent.cargo(workspace, "run", &["--quiet", "--package", "ringup-world", "--", figure]))
+    workspace.output(extent.cargo(
+        workspace,
+        "run",
+        &["--quiet", "--package", "ringup-world", "--", figure],
+    ))
 }

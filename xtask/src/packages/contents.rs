@@ -15,7 +15,10 @@ type Changes = [(&'static str, &'static str)];
 
 const SERVER_TOML: [(&str, &str); 4] = [
     ("--config server.toml", "--config /etc/ringup/server.toml"),
-    ("state = \"state\"                   #", "state = \"/var/lib/ringup/server\"  #"),
+    (
+        "state = \"state\"                   #",
+        "state = \"/var/lib/ringup/server\"  #",
+    ),
     (
         "[[line]]\nname = \"line-1\"\nport = \"lines/centre\"             #",
         "#[[line]]\n#name = \"line-1\"\n#port = \"/dev/serial/by-id/usb-MODEM\" #",
@@ -28,21 +31,40 @@ pub(super) const TERMINAL_TOML: [(&str, &str); 4] = [
         "ringup wait --line lines/owner --config terminal.toml",
         "/usr/bin/ringup-wait --line /dev/serial/by-id/usb-MODEM --config /etc/ringup/terminal.toml",
     ),
-    ("# state = \"state\"                 #", "state = \"/var/lib/ringup/terminal\" #"),
-    ("port = \"lines/owner\" ", "port = \"/dev/serial/by-id/usb-MODEM\""),
+    (
+        "# state = \"state\"                 #",
+        "state = \"/var/lib/ringup/terminal\" #",
+    ),
+    (
+        "port = \"lines/owner\" ",
+        "port = \"/dev/serial/by-id/usb-MODEM\"",
+    ),
     ("inbox = \"inbox\"", "inbox = \"/var/lib/ringup/inbox\""),
 ];
 
 const EXCHANGE_TOML: [(&str, &str); 4] = [
-    ("--config exchange.toml", "--config /etc/ringup/exchange.toml"),
-    ("records = \"calls.jsonl\"       #", "records = \"/run/ringup-exchange/calls.jsonl\" #"),
+    (
+        "--config exchange.toml",
+        "--config /etc/ringup/exchange.toml",
+    ),
+    (
+        "records = \"calls.jsonl\"       #",
+        "records = \"/run/ringup-exchange/calls.jsonl\" #",
+    ),
     ("pty = \"lines/", "pty = \"/run/ringup-exchange/"),
-    ("#control = \"control.sock\"     #", "control = \"/run/ringup-exchange/control.sock\" #"),
+    (
+        "#control = \"control.sock\"     #",
+        "control = \"/run/ringup-exchange/control.sock\" #",
+    ),
 ];
 
 /// The changes for a service's config.
 pub(super) fn for_role(role: &str) -> &'static Changes {
-    if role == "server" { &SERVER_TOML[..3] } else { &EXCHANGE_TOML }
+    if role == "server" {
+        &SERVER_TOML[..3]
+    } else {
+        &EXCHANGE_TOML
+    }
 }
 
 /// A folder that becomes a package.
@@ -57,7 +79,12 @@ pub(super) struct Contents<'a> {
 
 impl<'a> Contents<'a> {
     pub(super) fn new(workspace: &'a Workspace, folder: &'a Path) -> Self {
-        Self { workspace, folder, programs: vec![], configs: vec![] }
+        Self {
+            workspace,
+            folder,
+            programs: vec![],
+            configs: vec![],
+        }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -69,10 +96,17 @@ impl<'a> Contents<'a> {
         let place = self.place(to)?;
         let mut strip = Command::new("strip");
         strip
-            .args(["--strip-unneeded", "--remove-section=.comment", "--remove-section=.note", "-o"])
+            .args([
+                "--strip-unneeded",
+                "--remove-section=.comment",
+                "--remove-section=.note",
+                "-o",
+            ])
             .arg(&place)
             .arg(from);
-        self.workspace.output(strip).context("strip is of the package binutils")?;
+        self.workspace
+            .output(strip)
+            .context("strip is of the package binutils")?;
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
         self.programs.push(place);
         Ok(())
@@ -82,16 +116,21 @@ impl<'a> Contents<'a> {
     pub(super) fn file(&self, from: &str, to: &str) -> anyhow::Result<()> {
         self.write(
             to,
-            fs::read_to_string(self.workspace.root().join(from)).with_context(|| from.to_owned())?.as_bytes(),
+            fs::read_to_string(self.workspace.root().join(from))
+                .with_context(|| from.to_owned())?
+                .as_bytes(),
         )
     }
 
     /// An example that becomes the config of a service.
     pub(super) fn config(&mut self, example: &str, changes: &Changes) -> anyhow::Result<()> {
-        let mut text = fs::read_to_string(self.workspace.root().join(example)).with_context(|| example.to_owned())?;
+        let mut text = fs::read_to_string(self.workspace.root().join(example))
+            .with_context(|| example.to_owned())?;
         for (old, new) in changes {
             if !text.contains(old) {
-                bail!("{example} has no {old:?} any more, which is to become {new:?} in the package");
+                bail!(
+                    "{example} has no {old:?} any more, which is to become {new:?} in the package"
+                );
             }
             text = text.replace(old, new);
         }
@@ -108,7 +147,11 @@ impl<'a> Contents<'a> {
     /// A text, packed by gzip.
     pub(super) fn packed(&self, text: &str, to: &str) -> anyhow::Result<()> {
         let mut gzip = Command::new("gzip");
-        let mut gzip = gzip.args(["-9", "-n"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut gzip = gzip
+            .args(["-9", "-n"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut input = gzip.stdin.take().context("it has one")?;
         input.write_all(text.as_bytes())?; // shorter than what gzip reads before it writes
         drop(input);
@@ -130,14 +173,20 @@ impl<'a> Contents<'a> {
     pub(super) fn write(&self, to: &str, content: &[u8]) -> anyhow::Result<()> {
         let place = self.place(to)?;
         fs::write(&place, content)?;
-        Ok(fs::set_permissions(&place, fs::Permissions::from_mode(0o644))?)
+        Ok(fs::set_permissions(
+            &place,
+            fs::Permissions::from_mode(0o644),
+        )?)
     }
 
     fn place(&self, to: &str) -> anyhow::Result<PathBuf> {
         let place = self.folder.join(to);
         let folder = place.parent().context("a file has a folder")?;
         fs::create_dir_all(folder)?;
-        for folder in folder.ancestors().take_while(|folder| folder.starts_with(self.folder)) {
+        for folder in folder
+            .ancestors()
+            .take_while(|folder| folder.starts_with(self.folder))
+        {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
         Ok(place)

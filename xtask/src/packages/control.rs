@@ -22,7 +22,15 @@ pub(super) fn write(
     version: &str,
     contents: &Contents<'_>,
 ) -> anyhow::Result<()> {
-    let Package { name, summary, description, priority, state, unit, .. } = package;
+    let Package {
+        name,
+        summary,
+        description,
+        priority,
+        state,
+        unit,
+        ..
+    } = package;
     let mut architecture = Command::new("dpkg");
     architecture.arg("--print-architecture");
     let architecture = workspace.output(architecture)?;
@@ -40,16 +48,32 @@ pub(super) fn write(
     )?;
     contents.write(
         "DEBIAN/conffiles",
-        contents.configs.iter().map(|path| format!("{path}\n")).collect::<String>().as_bytes(),
+        contents
+            .configs
+            .iter()
+            .map(|path| format!("{path}\n"))
+            .collect::<String>()
+            .as_bytes(),
     )?;
-    contents.write("DEBIAN/md5sums", sums(workspace, contents.folder())?.as_bytes())?;
+    contents.write(
+        "DEBIAN/md5sums",
+        sums(workspace, contents.folder())?.as_bytes(),
+    )?;
     for script in SCRIPTS {
         let text = fs::read_to_string(workspace.root().join("dist/debian").join(script))?;
-        let text = text.replace("@PACKAGE@", name).replace("@VERSION@", version).replace("@UNIT@", unit);
-        let text = text.replace("@PRIORITY@", &priority.to_string()).replace("@STATE@", state);
+        let text = text
+            .replace("@PACKAGE@", name)
+            .replace("@VERSION@", version)
+            .replace("@UNIT@", unit);
+        let text = text
+            .replace("@PRIORITY@", &priority.to_string())
+            .replace("@STATE@", state);
         let to = format!("DEBIAN/{script}");
         contents.write(&to, text.as_bytes())?;
-        fs::set_permissions(contents.folder().join(to), fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(
+            contents.folder().join(to),
+            fs::Permissions::from_mode(0o755),
+        )?;
     }
     Ok(())
 }
@@ -60,7 +84,11 @@ fn libraries(workspace: &Workspace, contents: &Contents<'_>) -> anyhow::Result<S
     for program in &contents.programs {
         let mut symbols = Command::new("objdump");
         symbols.arg("-T").arg(program);
-        versions.extend(glibc_versions(&workspace.output(symbols).context("objdump is of the package binutils")?));
+        versions.extend(glibc_versions(
+            &workspace
+                .output(symbols)
+                .context("objdump is of the package binutils")?,
+        ));
     }
     let (major, minor) = versions.last().context("no program needs the C library")?;
     Ok(format!("libc6 (>= {major}.{minor}), libgcc-s1"))
@@ -77,13 +105,21 @@ fn glibc_versions(symbols: &str) -> impl Iterator<Item = (u32, u32)> {
 fn installed_kib(workspace: &Workspace, folder: &Path) -> anyhow::Result<String> {
     let mut size = Command::new("du");
     size.args(["-s", "-k", "--apparent-size"]).arg(folder);
-    Ok(workspace.output(size)?.split_whitespace().next().context("du says a number")?.to_owned())
+    Ok(workspace
+        .output(size)?
+        .split_whitespace()
+        .next()
+        .context("du says a number")?
+        .to_owned())
 }
 
 /// `md5sums`: every file but those of dpkg.
 fn sums(workspace: &Workspace, folder: &Path) -> anyhow::Result<String> {
     let mut sums = Command::new("sh");
-    sums.args(["-c", "find * -path DEBIAN -prune -o -type f -print | LC_ALL=C sort | xargs md5sum"]);
+    sums.args([
+        "-c",
+        "find * -path DEBIAN -prune -o -type f -print | LC_ALL=C sort | xargs md5sum",
+    ]);
     workspace.output_in(sums, folder)
 }
 
@@ -93,8 +129,7 @@ mod tests {
 
     #[test]
     fn the_newest_symbol_decides_and_versions_are_numbers() {
-        let symbols =
-            "DF *UND*  (GLIBC_2.9) pipe2\nDF *UND* (GLIBC_2.34) open\nDF *UND*  (GLIBC_2.2.5) read\nGLIBC_PRIVATE x\n";
+        let symbols = "DF *UND*  (GLIBC_2.9) pipe2\nDF *UND* (GLIBC_2.34) open\nDF *UND*  (GLIBC_2.2.5) read\nGLIBC_PRIVATE x\n";
         assert_eq!(glibc_versions(symbols).max(), Some((2, 34)));
     }
 }

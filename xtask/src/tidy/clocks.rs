@@ -12,10 +12,20 @@ const STOPWATCH: &str = "crates/store/src/stopwatch.rs";
 pub(super) fn check(tree: &Tree) -> Vec<Breach> {
     let is_of_store = |path: &str| path.starts_with(STORE) && path != STOPWATCH;
     let mut breaches = Vec::new();
-    for file in tree.files.iter().filter(|file| !file.is_test && is_of_store(&file.path)) {
-        let paths = file.code.iter().flat_map(|code| &code.paths).filter(|path| !path.is_test);
+    for file in tree
+        .files
+        .iter()
+        .filter(|file| !file.is_test && is_of_store(&file.path))
+    {
+        let paths = file
+            .code
+            .iter()
+            .flat_map(|code| &code.paths)
+            .filter(|path| !path.is_test);
         for (path, clock) in paths.filter_map(|path| Some((path, clock(path)?))) {
-            let problem = format!("the store uses {clock}: take `now` as an argument, or a Stopwatch for a duration");
+            let problem = format!(
+                "the store uses {clock}: take `now` as an argument, or a Stopwatch for a duration"
+            );
             breaches.push(Breach::new(&file.path, path.line, problem));
         }
     }
@@ -36,7 +46,10 @@ mod tests {
     use super::*;
 
     fn problems(path: &str, text: &str) -> Vec<String> {
-        check(&Tree::of(&[(path, text)])).iter().map(ToString::to_string).collect()
+        check(&Tree::of(&[(path, text)]))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -49,12 +62,24 @@ mod tests {
             "CallId::now()",
         ] {
             let text = format!("fn f() {{\n{code};\n}}");
-            assert_eq!(problems("crates/store/src/calls.rs", &text).len(), 1, "{code}");
-            for elsewhere in [STOPWATCH, "crates/server/src/dialer.rs", "crates/store/src/tests/calls.rs"] {
+            assert_eq!(
+                problems("crates/store/src/calls.rs", &text).len(),
+                1,
+                "{code}"
+            );
+            for elsewhere in [
+                STOPWATCH,
+                "crates/server/src/dialer.rs",
+                "crates/store/src/tests/calls.rs",
+            ] {
                 assert_eq!(problems(elsewhere, &text), [] as [String; 0], "{code}");
             }
         }
-        let text = "fn f(now: i64) { g(now) }\n#[cfg(test)]\nmod tests { fn t() { Timestamp::now(); } }";
-        assert_eq!(problems("crates/store/src/calls.rs", text), [] as [String; 0]);
+        let text =
+            "fn f(now: i64) { g(now) }\n#[cfg(test)]\nmod tests { fn t() { Timestamp::now(); } }";
+        assert_eq!(
+            problems("crates/store/src/calls.rs", text),
+            [] as [String; 0]
+        );
     }
 }

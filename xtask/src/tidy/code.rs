@@ -46,8 +46,10 @@ impl Code {
     /// # Errors
     /// If it is not Rust.
     pub(super) fn read(text: &str) -> anyhow::Result<Self> {
-        let tokens: TokenStream =
-            text.parse().map_err(|error: proc_macro2::LexError| anyhow!("{error}")).context("is not Rust")?;
+        let tokens: TokenStream = text
+            .parse()
+            .map_err(|error: proc_macro2::LexError| anyhow!("{error}"))
+            .context("is not Rust")?;
         let mut code = Self::default();
         code.take(tokens, &Place::default());
         Ok(code)
@@ -62,7 +64,11 @@ impl Path {
 
     /// The words that are written here, each with its number in `words`.
     pub(super) fn own(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.words.iter().map(String::as_str).enumerate().skip(self.shared)
+        self.words
+            .iter()
+            .map(String::as_str)
+            .enumerate()
+            .skip(self.shared)
     }
 }
 
@@ -85,11 +91,18 @@ impl Code {
         // In what `#[cfg(test)]` stands before: how many `<` are open, so that a comma does not end it.
         let mut test: Option<i32> = None;
         while let Some(token) = tokens.next() {
-            let place = Place { is_test: place.is_test || test.is_some(), ..place.clone() };
+            let place = Place {
+                is_test: place.is_test || test.is_some(),
+                ..place.clone()
+            };
             match token {
                 TokenTree::Ident(first) => {
                     let path = path(&first, &mut tokens, before, &place);
-                    before = if path.after == Some(':') { "::".to_owned() } else { path.name().to_owned() };
+                    before = if path.after == Some(':') {
+                        "::".to_owned()
+                    } else {
+                        path.name().to_owned()
+                    };
                     self.paths.push(path);
                 }
                 TokenTree::Punct(punct) => {
@@ -107,12 +120,18 @@ impl Code {
                 }
                 TokenTree::Literal(literal) => {
                     let (line, text) = (literal.span().start().line, literal.to_string());
-                    self.literals.extend(text.lines().enumerate().map(|(index, text)| (line + index, text.to_owned())));
+                    self.literals.extend(
+                        text.lines()
+                            .enumerate()
+                            .map(|(index, text)| (line + index, text.to_owned())),
+                    );
                     before.clear();
                 }
                 TokenTree::Group(group) => {
                     let is_inner = before.ends_with("#!");
-                    if group.delimiter() == Delimiter::Bracket && (is_inner || before.ends_with('#')) {
+                    if group.delimiter() == Delimiter::Bracket
+                        && (is_inner || before.ends_with('#'))
+                    {
                         let is_test = self.attribute(&group, is_inner, &place);
                         test = test.or(is_test.then_some(0));
                     } else {
@@ -135,13 +154,20 @@ impl Code {
             return false;
         }
         let is_test = text.replace(' ', "") == "cfg(test)";
-        self.attributes.push(Attribute { line: group.span_open().start().line, text });
+        self.attributes.push(Attribute {
+            line: group.span_open().start().line,
+            text,
+        });
         self.group(group, "", place.clone());
         is_test
     }
 
     fn group(&mut self, group: &Group, before: &str, place: Place) {
-        let mut within = Place { depth: place.depth + 1, shared: vec![], ..place };
+        let mut within = Place {
+            depth: place.depth + 1,
+            shared: vec![],
+            ..place
+        };
         if let [.., key, name] = &self.paths[..]
             && (key.name(), before) == ("mod", name.name())
         {
@@ -157,7 +183,11 @@ impl Code {
 /// Reads on after the first word of a path.
 fn path(first: &Ident, tokens: &mut Tokens, before: String, place: &Place) -> Path {
     let is_as = first == "as" || before == "as";
-    let mut words = if is_as || before.ends_with("::") { vec![] } else { place.shared.clone() };
+    let mut words = if is_as || before.ends_with("::") {
+        vec![]
+    } else {
+        place.shared.clone()
+    };
     let shared = words.len();
     words.push(first.to_string());
     let mut line = first.span().start().line;
@@ -173,7 +203,15 @@ fn path(first: &Ident, tokens: &mut Tokens, before: String, place: &Place) -> Pa
         }
     }
     let after = after.or_else(|| mark(tokens.peek()?));
-    Path { words, shared, line, before, after, inside: place.inside.clone(), is_test: place.is_test }
+    Path {
+        words,
+        shared,
+        line,
+        before,
+        after,
+        inside: place.inside.clone(),
+        is_test: place.is_test,
+    }
 }
 
 /// The first mark of `::`: one of a type is by itself.
@@ -195,7 +233,13 @@ mod tests {
 
     /// The paths, with `!` before those of tests.
     fn paths(text: &str) -> Vec<String> {
-        let mark = |path: &Path| format!("{}{}", if path.is_test { "!" } else { "" }, path.words.join("::"));
+        let mark = |path: &Path| {
+            format!(
+                "{}{}",
+                if path.is_test { "!" } else { "" },
+                path.words.join("::")
+            )
+        };
         Code::read(text).unwrap().paths.iter().map(mark).collect()
     }
 
@@ -213,49 +257,79 @@ mod tests {
     #[test]
     fn literals_are_kept_apart_from_code() {
         assert_eq!(paths(r#"call("// \" no", x)"#), ["call", "x"]);
-        assert_eq!(literals("f(1,\nr#\"a \" b\"#)")[1], (2, "r#\"a \" b\"#".to_owned()));
+        assert_eq!(
+            literals("f(1,\nr#\"a \" b\"#)")[1],
+            (2, "r#\"a \" b\"#".to_owned())
+        );
         assert_eq!(literals("r\"\nSQL\n\"")[1], (2, "SQL".to_owned()));
-        assert_eq!(literals("#[error(\"no\")]\nenum E {}"), [(1, "\"no\"".to_owned())]);
+        assert_eq!(
+            literals("#[error(\"no\")]\nenum E {}"),
+            [(1, "\"no\"".to_owned())]
+        );
     }
 
     #[test]
     fn a_lifetime_begins_no_character_and_a_quote_character_no_text() {
-        assert_eq!(paths("fn f<'a>(x: &'a str) { '\"'; '\\''; '{' }"), ["fn", "f", "a", "x", "a", "str"]);
+        assert_eq!(
+            paths("fn f<'a>(x: &'a str) { '\"'; '\\''; '{' }"),
+            ["fn", "f", "a", "x", "a", "str"]
+        );
     }
 
     #[test]
     fn a_path_is_whole_also_in_braces_and_in_macros() {
-        assert_eq!(paths("std::fs; x: T, y: ::z"), ["std::fs", "x", "T", "y", "z"]);
+        assert_eq!(
+            paths("std::fs; x: T, y: ::z"),
+            ["std::fs", "x", "T", "y", "z"]
+        );
         assert_eq!(
             paths("use a::{self, b as c, d::{e,\nf}}"),
-            ["use", "a", "a::self", "a::b", "as", "c", "a::d", "a::d::e", "a::d::f"]
+            [
+                "use", "a", "a::self", "a::b", "as", "c", "a::d", "a::d::e", "a::d::f"
+            ]
         );
-        assert_eq!(paths("select! { a = b::c::<d>() => {} }"), ["select", "a", "b::c", "d"]);
+        assert_eq!(
+            paths("select! { a = b::c::<d>() => {} }"),
+            ["select", "a", "b::c", "d"]
+        );
     }
 
     #[test]
     fn a_path_knows_its_place() {
         let read = Code::read("mod a {\nfn b() { c!() } }").unwrap();
         let last = &read.paths[4];
-        assert_eq!((last.name(), last.line, last.after, &last.inside[..]), ("c", 2, Some('!'), &["a".to_owned()][..]));
-        assert_eq!((&read.paths[3].before[..], read.paths[3].after), ("fn", Some('(')));
+        assert_eq!(
+            (last.name(), last.line, last.after, &last.inside[..]),
+            ("c", 2, Some('!'), &["a".to_owned()][..])
+        );
+        assert_eq!(
+            (&read.paths[3].before[..], read.paths[3].after),
+            ("fn", Some('('))
+        );
     }
 
     #[test]
     fn only_what_cfg_test_stands_before_is_a_test() {
-        let text =
-            "fn a() {}\n#[cfg(test)]\nuse x;\nfn b() {}\n#[cfg(test)]\nmod tests {\n  fn c() { '}'; }\n}\nfn d() {}";
+        let text = "fn a() {}\n#[cfg(test)]\nuse x;\nfn b() {}\n#[cfg(test)]\nmod tests {\n  fn c() { '}'; }\n}\nfn d() {}";
         assert_eq!(
             paths(text)[2..],
-            ["cfg", "test", "!use", "!x", "fn", "b", "cfg", "test", "!mod", "!tests", "!fn", "!c", "fn", "d"]
+            [
+                "cfg", "test", "!use", "!x", "fn", "b", "cfg", "test", "!mod", "!tests", "!fn",
+                "!c", "fn", "d"
+            ]
         );
-        assert_eq!(paths("struct A { #[cfg(test)] b: B<C, D>, e: E }")[4..], ["!b", "!B", "!C", "!D", "e", "E"]);
+        assert_eq!(
+            paths("struct A { #[cfg(test)] b: B<C, D>, e: E }")[4..],
+            ["!b", "!B", "!C", "!D", "e", "E"]
+        );
     }
 
     #[test]
     fn the_documentation_of_a_file_is_that_of_its_module() {
-        let read =
-            Code::read("#![allow(x)]\n//! Pure.\n//!\n//! More.\n\n/// Not this.\nmod a {\n//! Nor this.\n}").unwrap();
+        let read = Code::read(
+            "#![allow(x)]\n//! Pure.\n//!\n//! More.\n\n/// Not this.\nmod a {\n//! Nor this.\n}",
+        )
+        .unwrap();
         assert_eq!(read.doc, ["Pure.", "", "More."]);
     }
 

@@ -30,44 +30,81 @@ impl fmt::Display for Site {
 
 impl Modules {
     pub(super) fn read_all(tree: &Tree) -> Vec<Self> {
-        let manifests = tree.files.iter().filter_map(|file| file.path.strip_suffix("/Cargo.toml"));
-        manifests.filter_map(|folder| Self::read(tree, folder)).collect()
+        let manifests = tree
+            .files
+            .iter()
+            .filter_map(|file| file.path.strip_suffix("/Cargo.toml"));
+        manifests
+            .filter_map(|folder| Self::read(tree, folder))
+            .collect()
     }
 
     fn read(tree: &Tree, folder: &str) -> Option<Self> {
         let source = format!("{folder}/src/");
-        let root = ["lib", "main"].into_iter().find(|root| tree.file(&format!("{source}{root}.rs")).is_some())?;
-        let files = tree.files.iter().filter_map(|file| Some((place(file.path.strip_prefix(&source)?)?, file)));
-        let files: Vec<(Vec<String>, &File)> =
-            files.filter(|(place, _)| *place != ["lib"] && *place != ["main"]).collect();
+        let root = ["lib", "main"]
+            .into_iter()
+            .find(|root| tree.file(&format!("{source}{root}.rs")).is_some())?;
+        let files = tree
+            .files
+            .iter()
+            .filter_map(|file| Some((place(file.path.strip_prefix(&source)?)?, file)));
+        let files: Vec<(Vec<String>, &File)> = files
+            .filter(|(place, _)| *place != ["lib"] && *place != ["main"])
+            .collect();
         let own = tree.file(&format!("{source}{root}.rs"))?;
 
-        let names: BTreeSet<&str> = files.iter().filter_map(|(place, _)| Some(place.first()?.as_str())).collect();
-        let mut reader = Reader { root, names, exported: BTreeMap::new(), uses: BTreeMap::new() };
+        let names: BTreeSet<&str> = files
+            .iter()
+            .filter_map(|(place, _)| Some(place.first()?.as_str()))
+            .collect();
+        let mut reader = Reader {
+            root,
+            names,
+            exported: BTreeMap::new(),
+            uses: BTreeMap::new(),
+        };
         let own_code = reader.exports(own);
         reader.take(own, &[], own_code);
-        let tests: BTreeSet<Vec<String>> = files.iter().flat_map(|(place, file)| test_modules(place, file)).collect();
+        let tests: BTreeSet<Vec<String>> = files
+            .iter()
+            .flat_map(|(place, file)| test_modules(place, file))
+            .collect();
         for (place, file) in &files {
             if !(0..=place.len()).any(|length| tests.contains(&place[..length])) {
-                reader.take(file, place, file.code.iter().flat_map(|code| &code.paths).collect());
+                reader.take(
+                    file,
+                    place,
+                    file.code.iter().flat_map(|code| &code.paths).collect(),
+                );
             }
         }
-        Some(Self { folder: folder.to_owned(), uses: reader.uses })
+        Some(Self {
+            folder: folder.to_owned(),
+            uses: reader.uses,
+        })
     }
 }
 
 /// The module that a file is, from the crate's root; none for one of tests.
 fn place(path: &str) -> Option<Vec<String>> {
     let stem = path.strip_suffix(".rs")?;
-    let place: Vec<String> = stem.strip_suffix("/mod").unwrap_or(stem).split('/').map(str::to_owned).collect();
+    let place: Vec<String> = stem
+        .strip_suffix("/mod")
+        .unwrap_or(stem)
+        .split('/')
+        .map(str::to_owned)
+        .collect();
     (place[0] != "bin" && !place.iter().any(|part| part == "tests")).then_some(place)
 }
 
 /// The modules in other files that `#[cfg(test)]` stands before.
 fn test_modules(place: &[String], file: &File) -> Vec<Vec<String>> {
     let paths = file.code.iter().flat_map(|code| &code.paths);
-    let modules = paths.filter(|path| path.is_test && path.before == "mod" && path.after == Some(';'));
-    modules.map(|module| [place, &[module.name().to_owned()]].concat()).collect()
+    let modules =
+        paths.filter(|path| path.is_test && path.before == "mod" && path.after == Some(';'));
+    modules
+        .map(|module| [place, &[module.name().to_owned()]].concat())
+        .collect()
 }
 
 #[derive(Debug)]
@@ -86,15 +123,24 @@ impl<'a> Reader<'a> {
         // Whether we are in a `use`, and whether that is `pub`.
         let mut exports: Option<bool> = None;
         let mut before = ["", ""];
-        for path in root.code.iter().flat_map(|code| &code.paths).filter(|path| !path.is_test) {
+        for path in root
+            .code
+            .iter()
+            .flat_map(|code| &code.paths)
+            .filter(|path| !path.is_test)
+        {
             match path.name() {
                 "use" => exports = Some(before.contains(&"pub")),
-                "pub" | "mod" | "fn" | "struct" | "enum" | "const" | "static" | "impl" | "trait" | "type" => {
+                "pub" | "mod" | "fn" | "struct" | "enum" | "const" | "static" | "impl"
+                | "trait" | "type" => {
                     exports = None;
                 }
                 _ if path.before.contains(';') => exports = None,
                 name if exports.is_some() => {
-                    let first = path.words.iter().find(|word| *word != "crate" && *word != "self");
+                    let first = path
+                        .words
+                        .iter()
+                        .find(|word| *word != "crate" && *word != "self");
                     let module = first.filter(|first| self.names.contains(first.as_str()));
                     // With `as` it is still of the module before.
                     let module = if path.before == "as" {
@@ -121,8 +167,14 @@ impl<'a> Reader<'a> {
                 Some(to) if to != from => to,
                 _ => continue,
             };
-            let site = Site { path: file.path.clone(), line: path.line };
-            self.uses.entry((from.to_owned(), to)).or_default().insert(site);
+            let site = Site {
+                path: file.path.clone(),
+                line: path.line,
+            };
+            self.uses
+                .entry((from.to_owned(), to))
+                .or_default()
+                .insert(site);
         }
     }
 
@@ -134,7 +186,9 @@ impl<'a> Reader<'a> {
             "crate" => at.clear(),
             "self" | "super" => {}
             // A word by itself is a variable, or the module where it is declared.
-            name if at.is_empty() && path.words.len() > 1 && self.names.contains(name) => return Some(name.to_owned()),
+            name if at.is_empty() && path.words.len() > 1 && self.names.contains(name) => {
+                return Some(name.to_owned());
+            }
             _ => return None,
         }
         while let Some(word) = words.next_if(|word| matches!(*word, "crate" | "self" | "super")) {
@@ -157,11 +211,24 @@ mod tests {
 
     /// Each use as `from to line`.
     fn uses(files: &[(&str, &str)]) -> Vec<String> {
-        let files: Vec<(String, &str)> = files.iter().map(|(path, text)| (format!("crates/a/{path}"), *text)).collect();
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
-        let modules = Modules::read_all(&Tree::of(&[&[("crates/a/Cargo.toml", "")], &files[..]].concat()));
-        let sites = modules[0].uses.iter().flat_map(|(edge, sites)| sites.iter().map(move |site| (edge, site)));
-        sites.map(|((from, to), site)| format!("{from} {to} {}", site.line)).collect()
+        let files: Vec<(String, &str)> = files
+            .iter()
+            .map(|(path, text)| (format!("crates/a/{path}"), *text))
+            .collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), *text))
+            .collect();
+        let modules = Modules::read_all(&Tree::of(
+            &[&[("crates/a/Cargo.toml", "")], &files[..]].concat(),
+        ));
+        let sites = modules[0]
+            .uses
+            .iter()
+            .flat_map(|(edge, sites)| sites.iter().map(move |site| (edge, site)));
+        sites
+            .map(|((from, to), site)| format!("{from} {to} {}", site.line))
+            .collect()
     }
 
     #[test]
@@ -176,12 +243,20 @@ mod tests {
             "pub use crate::{a::{Y}, b as c};",
         ] {
             assert_eq!(
-                uses(&[("src/lib.rs", "mod a; mod b;"), ("src/a.rs", code), ("src/b.rs", "")]),
+                uses(&[
+                    ("src/lib.rs", "mod a; mod b;"),
+                    ("src/a.rs", code),
+                    ("src/b.rs", "")
+                ]),
                 ["a b 1"],
                 "{code}"
             );
             assert_eq!(
-                uses(&[("src/lib.rs", "mod a; mod b;"), ("src/a/mod.rs", code), ("src/b/x.rs", "")]),
+                uses(&[
+                    ("src/lib.rs", "mod a; mod b;"),
+                    ("src/a/mod.rs", code),
+                    ("src/b/x.rs", "")
+                ]),
                 ["a b 1"],
                 "{code}"
             );
@@ -201,26 +276,47 @@ mod tests {
 
     #[test]
     fn a_re_exported_name_is_its_owners_and_the_roots_own_name_is_the_roots() {
-        let root = "mod a; mod b; pub use b::{X, Y as Z}; pub use std::fmt; pub const LIMIT: u8 = 1;";
-        let use_of =
-            |name: &str| uses(&[("src/lib.rs", root), ("src/a.rs", &format!("use crate::{name};")), ("src/b.rs", "")]);
-        assert_eq!((use_of("X"), use_of("Z")), (vec!["a b 1".to_owned()], vec!["a b 1".to_owned()]));
-        assert_eq!((use_of("fmt"), use_of("LIMIT")), (vec![], vec!["a lib 1".to_owned()]));
+        let root =
+            "mod a; mod b; pub use b::{X, Y as Z}; pub use std::fmt; pub const LIMIT: u8 = 1;";
+        let use_of = |name: &str| {
+            uses(&[
+                ("src/lib.rs", root),
+                ("src/a.rs", &format!("use crate::{name};")),
+                ("src/b.rs", ""),
+            ])
+        };
+        assert_eq!(
+            (use_of("X"), use_of("Z")),
+            (vec!["a b 1".to_owned()], vec!["a b 1".to_owned()])
+        );
+        assert_eq!(
+            (use_of("fmt"), use_of("LIMIT")),
+            (vec![], vec!["a lib 1".to_owned()])
+        );
     }
 
     #[test]
     fn the_root_uses_what_its_own_code_names() {
-        let files =
-            [("src/main.rs", "mod a;\nuse a::X;\nfn main() { X::new(); a::f() }\n"), ("src/a.rs", "use crate::main;")];
+        let files = [
+            (
+                "src/main.rs",
+                "mod a;\nuse a::X;\nfn main() { X::new(); a::f() }\n",
+            ),
+            ("src/a.rs", "use crate::main;"),
+        ];
         assert_eq!(uses(&files), ["a main 1", "main a 2", "main a 3"]);
     }
 
     #[test]
     fn tests_do_not_count() {
         let root = ("src/lib.rs", "mod a; mod b;");
-        let code = "use std::fmt;\n#[cfg(test)]\nmod scene;\n#[cfg(test)]\nmod tests { use crate::b::X; }";
+        let code =
+            "use std::fmt;\n#[cfg(test)]\nmod scene;\n#[cfg(test)]\nmod tests { use crate::b::X; }";
         let scene = ("src/a/scene.rs", "use crate::b::X;");
         let tests = ("src/a/tests/deep.rs", "use crate::b::X;");
-        assert_eq!(uses(&[root, ("src/a.rs", code), ("src/b.rs", ""), scene, tests]), [] as [String; 0]);
+        assert_eq!(
+            uses(&[root, ("src/a.rs", code), ("src/b.rs", ""), scene, tests]),
+            [] as [String; 0]
+        );
     }
 }

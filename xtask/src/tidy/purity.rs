@@ -17,13 +17,28 @@ const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const NAMED_BEFORE: &str = "read no clock";
 
 pub(super) fn check(tree: &Tree) -> Vec<Breach> {
-    let pure: Vec<&str> = tree.files.iter().filter(|file| is_pure(file)).map(|file| file.path.as_str()).collect();
+    let pure: Vec<&str> = tree
+        .files
+        .iter()
+        .filter(|file| is_pure(file))
+        .map(|file| file.path.as_str())
+        .collect();
     let is_in = |path: &str, pure: &str| path == pure || path.starts_with(&folder(pure));
     let mut breaches = misplaced(tree);
-    for file in tree.files.iter().filter(|file| !file.is_test && pure.iter().any(|pure| is_in(&file.path, pure))) {
-        for path in file.code.iter().flat_map(|code| &code.paths).filter(|path| !path.is_test) {
+    for file in tree
+        .files
+        .iter()
+        .filter(|file| !file.is_test && pure.iter().any(|pure| is_in(&file.path, pure)))
+    {
+        for path in file
+            .code
+            .iter()
+            .flat_map(|code| &code.paths)
+            .filter(|path| !path.is_test)
+        {
             if let Some(impurity) = impurity(path) {
-                let problem = format!("a pure module uses {impurity}: let the caller hand in what it gives");
+                let problem =
+                    format!("a pure module uses {impurity}: let the caller hand in what it gives");
                 breaches.push(Breach::new(&file.path, path.line, problem));
             }
         }
@@ -31,8 +46,13 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
     breaches.dedup_by(|next, first| (&next.path, next.line) == (&first.path, first.line));
     for (line, name) in named(tree) {
         let [file, module] = files(&name);
-        if !pure.iter().any(|pure| is_in(&file, pure) || is_in(&module, pure)) {
-            let problem = format!("`{name}` is pure by this, but no {file} has documentation that begins with {PURE}");
+        if !pure
+            .iter()
+            .any(|pure| is_in(&file, pure) || is_in(&module, pure))
+        {
+            let problem = format!(
+                "`{name}` is pure by this, but no {file} has documentation that begins with {PURE}"
+            );
             breaches.push(Breach::new(ARCHITECTURE, line, problem));
         }
     }
@@ -40,26 +60,40 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
 }
 
 fn is_pure(file: &File) -> bool {
-    file.code.as_ref().and_then(|code| code.doc.first()).is_some_and(|doc| words(doc).next() == Some(PURE))
+    file.code
+        .as_ref()
+        .and_then(|code| code.doc.first())
+        .is_some_and(|doc| words(doc).next() == Some(PURE))
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty())
+    text.split(|char: char| !char.is_alphanumeric())
+        .filter(|word| !word.is_empty())
 }
 
 /// Modules whose documentation says it where it is not looked for.
 fn misplaced(tree: &Tree) -> Vec<Breach> {
-    let says =
-        |file: &&File| file.code.iter().flat_map(|code| &code.doc).flat_map(|doc| words(doc)).any(|word| word == PURE);
+    let says = |file: &&File| {
+        file.code
+            .iter()
+            .flat_map(|code| &code.doc)
+            .flat_map(|doc| words(doc))
+            .any(|word| word == PURE)
+    };
     let files = tree.files.iter().filter(|file| !is_pure(file)).filter(says);
-    let problem = format!("the documentation has the word {PURE}, and is checked only if it begins with it");
-    files.map(|file| Breach::new(&file.path, 1, problem.as_str())).collect()
+    let problem =
+        format!("the documentation has the word {PURE}, and is checked only if it begins with it");
+    files
+        .map(|file| Breach::new(&file.path, 1, problem.as_str()))
+        .collect()
 }
 
 /// Where the modules below one are.
 fn folder(path: &str) -> String {
     let stem = path.trim_end_matches(".rs");
-    let of_all = ["/lib", "/main", "/mod"].iter().find_map(|root| stem.strip_suffix(root));
+    let of_all = ["/lib", "/main", "/mod"]
+        .iter()
+        .find_map(|root| stem.strip_suffix(root));
     format!("{}/", of_all.unwrap_or(stem))
 }
 
@@ -73,7 +107,12 @@ fn named(tree: &Tree) -> Vec<(usize, String)> {
     let first = text[..begin].lines().count() + 1;
     let lines = before[begin..].lines().enumerate();
     lines
-        .flat_map(|(at, line)| line.split('`').skip(1).step_by(2).map(move |name| (first + at, name.to_owned())))
+        .flat_map(|(at, line)| {
+            line.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(move |name| (first + at, name.to_owned()))
+        })
         .collect()
 }
 
@@ -81,22 +120,31 @@ fn named(tree: &Tree) -> Vec<(usize, String)> {
 fn files(name: &str) -> [String; 2] {
     let path = match name.split_once("::") {
         Some((room, module)) => format!("crates/{room}/src/{}", module.replace("::", "/")),
-        None => return [format!("crates/{name}/src/lib.rs"), format!("crates/{name}/src/main.rs")],
+        None => {
+            return [
+                format!("crates/{name}/src/lib.rs"),
+                format!("crates/{name}/src/main.rs"),
+            ];
+        }
     };
     [format!("{path}.rs"), format!("{path}/mod.rs")]
 }
 
 /// What a path has that a pure module may not have.
 fn impurity(path: &Path) -> Option<&str> {
-    path.own().find(|(at, word)| is_impure(path, *at, word)).map(|(_, word)| word)
+    path.own()
+        .find(|(at, word)| is_impure(path, *at, word))
+        .map(|(_, word)| word)
 }
 
 fn is_impure(path: &Path, at: usize, word: &str) -> bool {
     let is_of = |owner| at > 0 && path.words[at - 1] == owner;
     match word {
-        "SystemTime" | "HashMap" | "HashSet" | "RandomState" | "SystemRandom" | "getrandom" | "rand" => true,
+        "SystemTime" | "HashMap" | "HashSet" | "RandomState" | "SystemRandom" | "getrandom"
+        | "rand" => true,
         "tokio" | "rusqlite" | "rustix" | "serial2" | "fs" | "stdin" => true,
-        "TcpStream" | "TcpListener" | "UdpSocket" | "UnixStream" | "UnixListener" | "UnixDatagram" => true,
+        "TcpStream" | "TcpListener" | "UdpSocket" | "UnixStream" | "UnixListener"
+        | "UnixDatagram" => true,
         // `env!` is read when the program is built.
         "env" => path.after != Some('!'),
         // `Instant::now`, jiff's `Timestamp::now` and `Zoned::now`: a type's, not a value's.
@@ -146,7 +194,11 @@ mod tests {
             "std::thread::spawn(x)",
             "use std::{io, thread};",
         ] {
-            assert_eq!(problems(&format!("fn f() {{\n{code}\n}}")).len(), 1, "{code}");
+            assert_eq!(
+                problems(&format!("fn f() {{\n{code}\n}}")).len(),
+                1,
+                "{code}"
+            );
         }
     }
 
@@ -154,7 +206,10 @@ mod tests {
     fn a_breach_says_where() {
         let found = problems("fn f() { Instant::now(); }");
         assert_eq!(found.len(), 1);
-        assert!(found[0].starts_with("crates/server/src/dispatch.rs:2: a pure module uses now"), "{found:?}");
+        assert!(
+            found[0].starts_with("crates/server/src/dispatch.rs:2: a pure module uses now"),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -168,7 +223,9 @@ mod tests { fn t() { Instant::now(); } }";
 
     /// The lines of breaches, by file, with ARCHITECTURE.md left out.
     fn lines(files: &[(&str, &str)]) -> Vec<(String, usize)> {
-        let breaches = check(&Tree::of(files)).into_iter().filter(|breach| breach.path != ARCHITECTURE);
+        let breaches = check(&Tree::of(files))
+            .into_iter()
+            .filter(|breach| breach.path != ARCHITECTURE);
         breaches.map(|breach| (breach.path, breach.line)).collect()
     }
 
@@ -176,20 +233,52 @@ mod tests { fn t() { Instant::now(); } }";
     fn what_is_below_a_pure_module_is_pure_as_well() {
         let pure = "//! Pure. Something.";
         let impure = "use rand::Rng;";
-        for (root, below) in [("a.rs", "a/b/c.rs"), ("a/mod.rs", "a/b.rs"), ("lib.rs", "a/b.rs"), ("a.rs", "a/mod.rs")]
-        {
+        for (root, below) in [
+            ("a.rs", "a/b/c.rs"),
+            ("a/mod.rs", "a/b.rs"),
+            ("lib.rs", "a/b.rs"),
+            ("a.rs", "a/mod.rs"),
+        ] {
             let [root, below] = [root, below].map(|path| format!("crates/x/src/{path}"));
-            assert_eq!(lines(&[(&root, pure), (&below, impure)]), [(below.clone(), 1)], "{root}");
+            assert_eq!(
+                lines(&[(&root, pure), (&below, impure)]),
+                [(below.clone(), 1)],
+                "{root}"
+            );
         }
-        assert_eq!(lines(&[("crates/x/src/a.rs", pure), ("crates/x/src/ab.rs", impure)]), []);
-        assert_eq!(lines(&[("crates/x/src/a.rs", "//! Something."), ("crates/x/src/a/b.rs", impure)]), []);
-        assert_eq!(lines(&[("crates/x/src/a.rs", pure), ("crates/x/src/a/tests.rs", impure)]), []);
+        assert_eq!(
+            lines(&[("crates/x/src/a.rs", pure), ("crates/x/src/ab.rs", impure)]),
+            []
+        );
+        assert_eq!(
+            lines(&[
+                ("crates/x/src/a.rs", "//! Something."),
+                ("crates/x/src/a/b.rs", impure)
+            ]),
+            []
+        );
+        assert_eq!(
+            lines(&[
+                ("crates/x/src/a.rs", pure),
+                ("crates/x/src/a/tests.rs", impure)
+            ]),
+            []
+        );
     }
 
     #[test]
     fn a_module_that_calls_itself_pure_in_passing_is_told() {
-        assert_eq!(lines(&[("crates/x/src/a.rs", "//! Something. Pure.")]), [("crates/x/src/a.rs".to_owned(), 1)]);
-        assert_eq!(lines(&[("crates/x/src/a.rs", "//! Uses a pure core.\n/// Pure.\nfn f() {}")]), []);
+        assert_eq!(
+            lines(&[("crates/x/src/a.rs", "//! Something. Pure.")]),
+            [("crates/x/src/a.rs".to_owned(), 1)]
+        );
+        assert_eq!(
+            lines(&[(
+                "crates/x/src/a.rs",
+                "//! Uses a pure core.\n/// Pure.\nfn f() {}"
+            )]),
+            []
+        );
     }
 
     #[test]
@@ -202,15 +291,23 @@ mod tests { fn t() { Instant::now(); } }";
                 ("crates/b/src/d.rs", ""),
                 (ARCHITECTURE, text),
             ];
-            check(&Tree::of(&files)).iter().map(ToString::to_string).collect::<Vec<_>>()
+            check(&Tree::of(&files))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
         assert_eq!(
-            problems("`b::d` is a room.\n\n`a`, `a::x` and\n`b::c::y` read no clock. Nor does `z`."),
+            problems(
+                "`b::d` is a room.\n\n`a`, `a::x` and\n`b::c::y` read no clock. Nor does `z`."
+            ),
             [] as [String; 0]
         );
         let found = problems("# One\n\n`a` and\n`b::d` read no clock.");
         assert_eq!(found.len(), 1);
-        assert!(found[0].starts_with("ARCHITECTURE.md:4: `b::d` is pure by this"), "{found:?}");
+        assert!(
+            found[0].starts_with("ARCHITECTURE.md:4: `b::d` is pure by this"),
+            "{found:?}"
+        );
         assert_eq!(problems("nothing").len(), 1);
     }
 }

@@ -38,27 +38,46 @@ impl Room {
 
     /// The last names of the folders that it knows, in order.
     fn known_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.knows.iter().filter_map(|folder| folder.rsplit('/').next()).collect();
+        let mut names: Vec<&str> = self
+            .knows
+            .iter()
+            .filter_map(|folder| folder.rsplit('/').next())
+            .collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 
     pub(super) fn read_all(workspace: &Workspace) -> anyhow::Result<Vec<Self>> {
-        let json =
-            workspace.output(workspace.cargo(&["metadata", "--no-deps", "--locked", "--format-version", "1"]))?;
+        let json = workspace.output(workspace.cargo(&[
+            "metadata",
+            "--no-deps",
+            "--locked",
+            "--format-version",
+            "1",
+        ]))?;
         Self::from_metadata(&json)
     }
 
     fn from_metadata(json: &str) -> anyhow::Result<Vec<Self>> {
-        let metadata: Metadata = serde_json::from_str(json).context("could not read what cargo metadata printed")?;
+        let metadata: Metadata =
+            serde_json::from_str(json).context("could not read what cargo metadata printed")?;
         let folder = |path: &str| {
             let inside = path.strip_prefix(&metadata.workspace_root).unwrap_or(path);
             inside.replace('\\', "/").trim_start_matches('/').to_owned()
         };
         let room = |package: &Package| Self {
-            folder: folder(package.manifest_path.trim_end_matches("Cargo.toml").trim_end_matches(['/', '\\'])),
-            knows: package.dependencies.iter().filter_map(|known| known.folder(folder)).collect(),
+            folder: folder(
+                package
+                    .manifest_path
+                    .trim_end_matches("Cargo.toml")
+                    .trim_end_matches(['/', '\\']),
+            ),
+            knows: package
+                .dependencies
+                .iter()
+                .filter_map(|known| known.folder(folder))
+                .collect(),
         };
         Ok(metadata.packages.iter().map(room).collect())
     }
@@ -100,14 +119,17 @@ pub(super) fn check(tree: &Tree, rooms: &[Room]) -> Vec<Breach> {
         match table.remove(room.folder.as_str()) {
             Some((line, column)) => breaches.extend(check_room(room, line, column)),
             None => {
-                let problem =
-                    "a new crate: give it a row in ARCHITECTURE.md, with what it depends on and why it is one";
+                let problem = "a new crate: give it a row in ARCHITECTURE.md, with what it depends on and why it is one";
                 breaches.push(Breach::new(&room.manifest(), 1, problem));
             }
         }
     }
     for (folder, (line, _)) in table {
-        breaches.push(Breach::new(ARCHITECTURE, line, format!("there is no crate {folder}")));
+        breaches.push(Breach::new(
+            ARCHITECTURE,
+            line,
+            format!("there is no crate {folder}"),
+        ));
     }
     breaches
 }
@@ -119,18 +141,30 @@ fn check_room(room: &Room, line: usize, column: &str) -> Vec<Breach> {
     let mut breaches = Vec::new();
     if listed != ["all"] && listed != knows {
         let (listed, knows) = (shown(&listed), shown(&knows));
-        let problem = format!("{} depends on {listed}: by {} that is {knows}", room.folder, room.manifest());
+        let problem = format!(
+            "{} depends on {listed}: by {} that is {knows}",
+            room.folder,
+            room.manifest()
+        );
         breaches.push(Breach::new(ARCHITECTURE, line, problem));
     }
     if TOGETHER.contains(&room.folder.as_str()) {
         return breaches;
     }
     if listed == ["all"] {
-        breaches.push(Breach::new(ARCHITECTURE, line, format!("only {} depend on all", TOGETHER.join(" and "))));
+        breaches.push(Breach::new(
+            ARCHITECTURE,
+            line,
+            format!("only {} depend on all", TOGETHER.join(" and ")),
+        ));
     }
     let own = room.folder.rsplit('/').next().unwrap_or_default();
     for apart in APART {
-        let both: Vec<&str> = apart.iter().copied().filter(|name| *name == own || knows.contains(name)).collect();
+        let both: Vec<&str> = apart
+            .iter()
+            .copied()
+            .filter(|name| *name == own || knows.contains(name))
+            .collect();
         if both.len() > 1 {
             let (both, together) = (both.join(" and "), TOGETHER.join(" and "));
             let problem = format!("{both} stay apart: only {together} may know both");
@@ -141,16 +175,28 @@ fn check_room(room: &Room, line: usize, column: &str) -> Vec<Breach> {
 }
 
 fn shown(names: &[&str]) -> String {
-    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// The rows of the table: folder, line, last column.
 fn table<'a>(text: &'a str) -> BTreeMap<&'a str, (usize, &'a str)> {
-    let rows = text.lines().enumerate().skip_while(|(_, row)| !row.trim_end_matches([' ', '|']).ends_with(COLUMN));
+    let rows = text
+        .lines()
+        .enumerate()
+        .skip_while(|(_, row)| !row.trim_end_matches([' ', '|']).ends_with(COLUMN));
     let rows = rows.skip(2).take_while(|(_, row)| row.starts_with('|'));
     let cells = |row: &'a str| row.trim_matches('|').split('|').map(str::trim);
-    rows.filter_map(|(at, row)| Some((cells(row).next()?.trim_matches('`'), (at + 1, cells(row).next_back()?))))
-        .collect()
+    rows.filter_map(|(at, row)| {
+        Some((
+            cells(row).next()?.trim_matches('`'),
+            (at + 1, cells(row).next_back()?),
+        ))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -173,7 +219,10 @@ mod tests {
 ";
 
     fn room(folder: &str, knows: &[&str]) -> Room {
-        Room { folder: folder.to_owned(), knows: knows.iter().map(ToString::to_string).collect() }
+        Room {
+            folder: folder.to_owned(),
+            knows: knows.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// The problems with one room, the others being as the table says.
@@ -189,27 +238,55 @@ mod tests {
         ];
         rooms.retain(|room| room.folder != changed.folder);
         rooms.push(changed);
-        check(&Tree::of(&[(ARCHITECTURE, table)]), &rooms).iter().map(ToString::to_string).collect()
+        check(&Tree::of(&[(ARCHITECTURE, table)]), &rooms)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn a_room_knows_exactly_the_rooms_that_the_table_names() {
-        assert_eq!(problems(TABLE, room("crates/line", &["crates/modem"])), [] as [String; 0]);
-        assert_eq!(problems(TABLE, room("crates/cli", &["crates/client", "crates/modem"])), [] as [String; 0]);
-        let found = problems(TABLE, room("crates/link", &["crates/modem", "crates/line", "crates/ppp"]));
+        assert_eq!(
+            problems(TABLE, room("crates/line", &["crates/modem"])),
+            [] as [String; 0]
+        );
+        assert_eq!(
+            problems(
+                TABLE,
+                room("crates/cli", &["crates/client", "crates/modem"])
+            ),
+            [] as [String; 0]
+        );
+        let found = problems(
+            TABLE,
+            room(
+                "crates/link",
+                &["crates/modem", "crates/line", "crates/ppp"],
+            ),
+        );
         assert_eq!(
             found,
-            ["ARCHITECTURE.md:8: crates/link depends on line, ppp: by crates/link/Cargo.toml that is line, modem, ppp"]
+            [
+                "ARCHITECTURE.md:8: crates/link depends on line, ppp: by crates/link/Cargo.toml that is line, modem, ppp"
+            ]
         );
         assert_eq!(problems(TABLE, room("crates/line", &[])).len(), 1);
     }
 
     #[test]
     fn rooms_that_stay_apart_are_brought_together_by_no_row() {
-        let table = TABLE.replace("| AT by itself | -", "| AT by itself | modem").replace("| | link", "| | exchange");
+        let table = TABLE
+            .replace("| AT by itself | -", "| AT by itself | modem")
+            .replace("| | link", "| | exchange");
         let apart = "crates/exchange/Cargo.toml:1: exchange and modem stay apart: only crates/cli and tests/world may know both";
-        assert!(problems(&table, room("crates/exchange", &["crates/modem"])).contains(&apart.to_owned()));
-        assert_eq!(problems(&table, room("crates/server", &["crates/exchange"])).len(), 2);
+        assert!(
+            problems(&table, room("crates/exchange", &["crates/modem"]))
+                .contains(&apart.to_owned())
+        );
+        assert_eq!(
+            problems(&table, room("crates/server", &["crates/exchange"])).len(),
+            2
+        );
         let all = TABLE.replace("modem |", "all |");
         assert_eq!(
             problems(&all, room("crates/line", &["crates/modem"])),
@@ -232,7 +309,9 @@ mod tests {
         let knows = |kind: &str| {
             let json = r#"{"workspace_root":"/w","packages":[{"manifest_path":"/w/crates/client/Cargo.toml","dependencies":[
                 {"name":"exchange","path":"/w/crates/exchange","kind":KIND}]}]}"#;
-            Room::from_metadata(&json.replace("KIND", kind)).unwrap()[0].knows.len()
+            Room::from_metadata(&json.replace("KIND", kind)).unwrap()[0]
+                .knows
+                .len()
         };
         assert_eq!((knows("\"dev\""), knows("null")), (0, 1));
     }
@@ -241,7 +320,10 @@ mod tests {
     fn rooms_are_read_from_metadata() {
         let json = r#"{"workspace_root":"/w","packages":[{"manifest_path":"/w/crates/line/Cargo.toml","dependencies":[
             {"name":"modem","path":"/w/crates/modem","kind":"dev"},{"name":"bytes"}]}]}"#;
-        let line = Room { folder: "crates/line".to_owned(), knows: vec!["crates/modem".to_owned()] };
+        let line = Room {
+            folder: "crates/line".to_owned(),
+            knows: vec!["crates/modem".to_owned()],
+        };
         assert_eq!(Room::from_metadata(json).unwrap(), [line]);
     }
 }

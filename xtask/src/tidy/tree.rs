@@ -30,13 +30,23 @@ pub(super) struct File {
 impl Tree {
     pub(super) fn read(workspace: &Workspace) -> anyhow::Result<Self> {
         let mut git = Command::new("git");
-        git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        git.args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ]);
         let mut files = Vec::new();
         for path in workspace.output(git)?.split_terminator('\0') {
             let octets = match fs::read(workspace.root().join(path)) {
                 Ok(octets) => octets,
                 // Deleted, and git does not know yet; or a link to a folder.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => continue,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) =>
+                {
+                    continue;
+                }
                 Err(error) => return Err(error).with_context(|| format!("could not read {path}")),
             };
             // What is not UTF-8 is no text, and no rule is about it.
@@ -54,14 +64,26 @@ impl Tree {
 
     #[cfg(test)]
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
-        Self { files: files.iter().map(|(path, text)| File::new(path, (*text).to_owned()).unwrap()).collect() }
+        Self {
+            files: files
+                .iter()
+                .map(|(path, text)| File::new(path, (*text).to_owned()).unwrap())
+                .collect(),
+        }
     }
 }
 
 impl File {
     fn new(path: &str, text: String) -> anyhow::Result<Self> {
         let code = path.ends_with(".rs").then(|| Code::read(&text)).transpose();
-        let is_test = path.split('/').any(|part| part == "tests" || part == "tests.rs");
-        Ok(Self { path: path.to_owned(), code: code.with_context(|| path.to_owned())?, text, is_test })
+        let is_test = path
+            .split('/')
+            .any(|part| part == "tests" || part == "tests.rs");
+        Ok(Self {
+            path: path.to_owned(),
+            code: code.with_context(|| path.to_owned())?,
+            text,
+            is_test,
+        })
     }
 }

@@ -27,13 +27,20 @@ impl Calling {
         now: Moment,
     ) {
         let OnLine { is_invited, late } = self.on_line.remove(&record.id).unwrap_or_default();
-        let outcome = if is_invited { self.not_enrolled(terminal, record, outcome) } else { outcome };
+        let outcome = if is_invited {
+            self.not_enrolled(terminal, record, outcome)
+        } else {
+            outcome
+        };
         if record.direction == Direction::Outgoing {
             self.settle(record, &outcome, lasted + late);
             self.count(record, &outcome, now);
             // Of a call that came in this was reported by itself.
             if let Outcome::NotProved(why) = &outcome {
-                self.actions.push_back(Action::Unproved { terminal, why: why.clone() });
+                self.actions.push_back(Action::Unproved {
+                    terminal,
+                    why: why.clone(),
+                });
             }
         }
         if outcome.is_good() && self.not_enrolled.remove(&terminal).is_some() {
@@ -42,21 +49,39 @@ impl Calling {
         if self.sessions.get(&terminal) == Some(&record.id) {
             self.sessions.remove(&terminal);
         }
-        self.store(Job::Disconnect { terminal, call: record.id });
+        self.store(Job::Disconnect {
+            terminal,
+            call: record.id,
+        });
         if outcome == Outcome::Rung {
             self.rung.insert(terminal, record.id);
         }
-        self.feed(Input::Ended { terminal, via: record.via.clone(), outcome }, now);
+        self.feed(
+            Input::Ended {
+                terminal,
+                via: record.via.clone(),
+                outcome,
+            },
+            now,
+        );
         let messages = self.dispatch.suspects(terminal);
-        self.actions.push_back(Action::DeliverLast { terminal, messages });
+        self.actions
+            .push_back(Action::DeliverLast { terminal, messages });
         // What came too late for this call, or was not delivered by it, is due for the next.
         self.look(terminal);
     }
 
     /// A call of ours that reached an invited terminal and did not enrol it is a matter between operator and terminal: it is
     /// repeated once a day at last, and three in a row are an alarm.
-    fn not_enrolled(&mut self, terminal: TerminalId, record: &CallRecord, outcome: Outcome) -> Outcome {
-        let Outcome::NotProved(why) = &outcome else { return outcome };
+    fn not_enrolled(
+        &mut self,
+        terminal: TerminalId,
+        record: &CallRecord,
+        outcome: Outcome,
+    ) -> Outcome {
+        let Outcome::NotProved(why) = &outcome else {
+            return outcome;
+        };
         let calls = self.not_enrolled.entry(terminal).or_default();
         *calls = calls.saturating_add(1);
         if *calls >= NOT_ENROLLED_CALLS {
@@ -74,7 +99,10 @@ impl Calling {
     fn settle(&mut self, record: &CallRecord, outcome: &Outcome, lasted: Duration) {
         let octets = record.octets_out.saturating_add(record.octets_in);
         let used = match outcome {
-            _ if outcome.may_be_charged() => Used::Answered { lasted: lasted + UNSEEN, octets },
+            _ if outcome.may_be_charged() => Used::Answered {
+                lasted: lasted + UNSEEN,
+                octets,
+            },
             _ if outcome.was_dialled() => Used::NotAnswered,
             _ => Used::Nothing,
         };
@@ -88,7 +116,9 @@ impl Calling {
     fn count(&mut self, record: &CallRecord, outcome: &Outcome, now: Moment) {
         let Some(number) = &record.number else { return };
         let dial_loop = match outcome.retry() {
-            Retry::None if !matches!(outcome, Outcome::Revoked(_)) && self.breaker.forget(number) => {
+            Retry::None
+                if !matches!(outcome, Outcome::Revoked(_)) && self.breaker.forget(number) =>
+            {
                 self.clear(AlarmKind::DialLoop, &record.party);
                 None
             }
@@ -106,6 +136,9 @@ impl Calling {
             }
             _ => return,
         };
-        self.store(Job::KeepLoop { number: number.clone(), dial_loop });
+        self.store(Job::KeepLoop {
+            number: number.clone(),
+            dial_loop,
+        });
     }
 }

@@ -46,7 +46,14 @@ struct Ordered {
 
 impl Placing {
     pub(super) fn new(line: Name) -> Self {
-        Self { line, is_free: None, is_overtaken: false, is_withdrawn: false, is_invited: false, order: None }
+        Self {
+            line,
+            is_free: None,
+            is_overtaken: false,
+            is_withdrawn: false,
+            is_invited: false,
+            order: None,
+        }
     }
 
     /// The terminal is connected over this.
@@ -78,9 +85,10 @@ impl From<Unplaceable> for Outcome {
                 Self::NotDialled(why.to_string())
             }
             Unplaceable::LoopBroken => Self::LoopBroken,
-            Unplaceable::BudgetSpent(BudgetSpent { account, wait }) => {
-                Self::BudgetSpent { budget: account.to_string(), wait }
-            }
+            Unplaceable::BudgetSpent(BudgetSpent { account, wait }) => Self::BudgetSpent {
+                budget: account.to_string(),
+                wait,
+            },
         }
     }
 }
@@ -88,7 +96,11 @@ impl From<Unplaceable> for Outcome {
 impl Calling {
     /// A line is free, or taken. One on which a call is being placed says so for the time after it.
     pub(super) fn line_is(&mut self, line: Name, is_free: bool, now: Moment) {
-        match self.placings.values_mut().find(|placing| placing.line == line) {
+        match self
+            .placings
+            .values_mut()
+            .find(|placing| placing.line == line)
+        {
             Some(placing) => placing.is_free = Some(is_free),
             None if is_free => self.feed(Input::LineFree(line), now),
             None => self.feed(Input::LineTaken(line), now),
@@ -103,11 +115,22 @@ impl Calling {
     }
 
     /// What a call needs was read.
-    pub(super) fn chosen(&mut self, id: TerminalId, candidate: Option<Candidate>, call: CallId, now: Moment) {
-        let Some(placing) = self.placings.get(&id) else { return };
+    pub(super) fn chosen(
+        &mut self,
+        id: TerminalId,
+        candidate: Option<Candidate>,
+        call: CallId,
+        now: Moment,
+    ) {
+        let Some(placing) = self.placings.get(&id) else {
+            return;
+        };
         let (line, is_withdrawn) = (placing.line.clone(), placing.is_withdrawn);
         let may_be_called = |candidate: &Candidate| {
-            let waits = candidate.found.waits.is_some_and(|waits| waits.may_be_called);
+            let waits = candidate
+                .found
+                .waits
+                .is_some_and(|waits| waits.may_be_called);
             waits && !is_withdrawn && self.is_believed(&candidate.found.terminal)
         };
         // Since it was due: delivered, paused, shut out, or its invitation is over.
@@ -117,9 +140,14 @@ impl Calling {
         let is_invited = candidate.is_invited;
         match self.order(candidate, line, call, now) {
             Ok((order, reservation)) => {
-                self.store(Job::Begin(Box::new(Beginning { terminal: id, record: order.record.clone(), reservation })));
+                self.store(Job::Begin(Box::new(Beginning {
+                    terminal: id,
+                    record: order.record.clone(),
+                    reservation,
+                })));
                 if let Some(placing) = self.placings.get_mut(&id) {
-                    (placing.order, placing.is_invited) = (Some(Ordered { order, at: now.at }), is_invited);
+                    (placing.order, placing.is_invited) =
+                        (Some(Ordered { order, at: now.at }), is_invited);
                 }
             }
             Err(why) => self.not_placed(id, why.into(), now),
@@ -134,7 +162,9 @@ impl Calling {
         call: CallId,
         now: Moment,
     ) -> Result<(Order, Option<Reservation>), Unplaceable> {
-        let Candidate { found, provider, .. } = candidate;
+        let Candidate {
+            found, provider, ..
+        } = candidate;
         let terminal = found.terminal;
         let number = terminal.number.clone().ok_or(Unplaceable::NoNumber)?;
         check_dialled(self.home, &number)?;
@@ -144,9 +174,25 @@ impl Calling {
             return Err(Unplaceable::LoopBroken);
         }
         let party = terminal.name.clone();
-        let record = CallRecord::begin(call, now.wall, Direction::Outgoing, line.clone(), Some(number), party);
+        let record = CallRecord::begin(
+            call,
+            now.wall,
+            Direction::Outgoing,
+            line.clone(),
+            Some(number),
+            party,
+        );
         let (allowance, reservation) = self.reserve(&terminal, &record, &line, provider, now)?;
-        Ok((Order { terminal, line, number: dialled, record, allowance }, reservation))
+        Ok((
+            Order {
+                terminal,
+                line,
+                number: dialled,
+                record,
+                allowance,
+            },
+            reservation,
+        ))
     }
 
     fn reserve(
@@ -159,10 +205,21 @@ impl Calling {
     ) -> Result<(Allowance, Option<Reservation>), Unplaceable> {
         let longest = self.money.longest_call;
         let (Some(tariff), Some(number)) = (self.tariffs.get(line), &record.number) else {
-            return Ok((Allowance { longest, octets: u64::MAX, linger: None }, None));
+            return Ok((
+                Allowance {
+                    longest,
+                    octets: u64::MAX,
+                    linger: None,
+                },
+                None,
+            ));
         };
         let tariff = self.money.tariffs.for_number(tariff, number).clone();
-        let octets = if tariff.octets.is_some() { self.money.octets_max } else { u64::MAX };
+        let octets = if tariff.octets.is_some() {
+            self.money.octets_max
+        } else {
+            u64::MAX
+        };
         let at = self.dispatch.zoned(now.wall);
         let request = Request {
             call: record.id,
@@ -188,24 +245,49 @@ impl Calling {
             self.clear(AlarmKind::Budget, account); // what was settled has left room again
         }
         let linger = self.money.linger.then_some((tariff, at));
-        Ok((Allowance { longest: reservation.longest, octets, linger }, Some(reservation)))
+        Ok((
+            Allowance {
+                longest: reservation.longest,
+                octets,
+                linger,
+            },
+            Some(reservation),
+        ))
     }
 
     /// It is on the disk: the line gets its order, unless the terminal is not to be called any more.
     pub(super) fn begun(&mut self, id: TerminalId, now: Moment) {
-        let Some(order) = self.placings.get_mut(&id).and_then(|placing| placing.order.take()) else { return };
-        let Some(placing) = self.placings.remove(&id) else { return };
+        let Some(order) = self
+            .placings
+            .get_mut(&id)
+            .and_then(|placing| placing.order.take())
+        else {
+            return;
+        };
+        let Some(placing) = self.placings.remove(&id) else {
+            return;
+        };
         let Ordered { mut order, at } = order;
         let late = now.at.saturating_duration_since(at);
-        let may_be_called =
-            self.calendar.of(&order.terminal.name).0.until_open(&self.dispatch.zoned(now.wall)).is_zero();
+        let may_be_called = self
+            .calendar
+            .of(&order.terminal.name)
+            .0
+            .until_open(&self.dispatch.zoned(now.wall))
+            .is_zero();
         let why = match placing.is_free {
             _ if placing.is_withdrawn || late > LATE_MAX || !may_be_called => Outcome::Withdrawn,
             Some(false) => Outcome::LineTaken,
             _ => {
                 // What is reserved counts from the reservation on.
                 order.allowance.longest = order.allowance.longest.saturating_sub(late);
-                self.on_line.insert(order.record.id, OnLine { is_invited: placing.is_invited, late });
+                self.on_line.insert(
+                    order.record.id,
+                    OnLine {
+                        is_invited: placing.is_invited,
+                        late,
+                    },
+                );
                 self.actions.push_back(Action::Dial(Box::new(order)));
                 return self.feed(Input::Dialled(id), now);
             }
@@ -223,7 +305,9 @@ impl Calling {
     /// The line has not taken the order.
     pub(super) fn not_taken(&mut self, id: TerminalId, record: CallRecord, now: Moment) {
         self.on_line.remove(&record.id);
-        let Some(line) = record.via.line().cloned() else { return };
+        let Some(line) = record.via.line().cloned() else {
+            return;
+        };
         self.close(id, record, &Outcome::LineTaken);
         self.conclude(id, Placing::new(line), Outcome::LineTaken, now);
     }
@@ -247,15 +331,31 @@ impl Calling {
 
     /// Dispatch hears that a placing is over without a call.
     fn conclude(&mut self, terminal: TerminalId, placing: Placing, why: Outcome, now: Moment) {
-        let Placing { line, is_free, is_overtaken, .. } = placing;
+        let Placing {
+            line,
+            is_free,
+            is_overtaken,
+            ..
+        } = placing;
         let is_unwanted = matches!(why, Outcome::NothingWaits | Outcome::Withdrawn);
         // A line that has not taken its order says itself when it is free.
         let is_free = is_free.unwrap_or(why != Outcome::LineTaken);
         if !is_unwanted {
-            self.actions.push_back(Action::NotPlaced { terminal, line: line.clone(), why: why.clone() });
+            self.actions.push_back(Action::NotPlaced {
+                terminal,
+                line: line.clone(),
+                why: why.clone(),
+            });
         }
         if !is_overtaken {
-            self.feed(Input::Ended { terminal, via: line.clone().into(), outcome: why }, now);
+            self.feed(
+                Input::Ended {
+                    terminal,
+                    via: line.clone().into(),
+                    outcome: why,
+                },
+                now,
+            );
         }
         if is_free {
             self.feed(Input::LineFree(line), now);

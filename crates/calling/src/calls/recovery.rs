@@ -20,49 +20,107 @@ const UNKNOWN_END_GUARD: Duration = Duration::from_secs(5);
 
 impl Calling {
     pub(super) fn recovered(&mut self, recovered: Recovered, now: Moment) {
-        let Recovered { spent, loops, terminals, unanswered, just_ended, calls } = recovered;
+        let Recovered {
+            spent,
+            loops,
+            terminals,
+            unanswered,
+            just_ended,
+            calls,
+        } = recovered;
         for (accounts, amount) in spent {
             self.ledger.restore(accounts, amount);
         }
         self.breaker = Breaker::new(self.money.breaker, loops);
-        for Recalled { terminal, call, via, is_invited } in calls {
+        for Recalled {
+            terminal,
+            call,
+            via,
+            is_invited,
+        } in calls
+        {
             // Not called again before it is known what became of that call.
-            self.on_line.insert(call, OnLine { is_invited, ..OnLine::default() });
-            self.store(Job::Connect { terminal, connection: Connection::Calling(call) });
+            self.on_line.insert(
+                call,
+                OnLine {
+                    is_invited,
+                    ..OnLine::default()
+                },
+            );
+            self.store(Job::Connect {
+                terminal,
+                connection: Connection::Calling(call),
+            });
             self.feed(Input::Connected { terminal, via }, now);
         }
         let (mut by_number, mut by_name) = (BTreeMap::new(), BTreeMap::new());
-        for Known { terminal, name, number, silent_for } in terminals {
+        for Known {
+            terminal,
+            name,
+            number,
+            silent_for,
+        } in terminals
+        {
             by_number.extend(number.map(|number| (number, terminal)));
             by_name.insert(name.clone(), terminal);
             self.watch(terminal, name, silent_for, now);
         }
         let subjects = self.watched.values().map(Name::to_string).collect();
-        self.actions.push_back(Action::Keep { kind: AlarmKind::TerminalSilent, subjects });
+        self.actions.push_back(Action::Keep {
+            kind: AlarmKind::TerminalSilent,
+            subjects,
+        });
         for party in just_ended {
             if let Some(terminal) = by_name.get(&party) {
-                self.feed(Input::HungUp { terminal: *terminal, guard: UNKNOWN_END_GUARD }, now);
+                self.feed(
+                    Input::HungUp {
+                        terminal: *terminal,
+                        guard: UNKNOWN_END_GUARD,
+                    },
+                    now,
+                );
             }
         }
         for (number, ago) in unanswered {
             if let Some(terminal) = by_number.get(&number) {
-                self.feed(Input::CalledBefore { terminal: *terminal, ago }, now);
+                self.feed(
+                    Input::CalledBefore {
+                        terminal: *terminal,
+                        ago,
+                    },
+                    now,
+                );
             }
         }
         self.look_at_all();
     }
 
     /// Watches the silence of a terminal, if its conditions say so.
-    pub(super) fn watch(&mut self, terminal: TerminalId, name: Name, silent_for: Duration, now: Moment) {
+    pub(super) fn watch(
+        &mut self,
+        terminal: TerminalId,
+        name: Name,
+        silent_for: Duration,
+        now: Moment,
+    ) {
         let (_, after) = self.calendar.of(&name);
         if after.is_some() {
             self.watched.insert(terminal, name);
-            self.feed(Input::Watch { terminal, after, silent_for }, now);
+            self.feed(
+                Input::Watch {
+                    terminal,
+                    after,
+                    silent_for,
+                },
+                now,
+            );
         }
     }
 
     pub(super) fn silent(&mut self, terminal: TerminalId, is_raised: bool) {
-        let Some(name) = self.watched.get(&terminal).cloned() else { return };
+        let Some(name) = self.watched.get(&terminal).cloned() else {
+            return;
+        };
         if !is_raised {
             return self.clear(AlarmKind::TerminalSilent, &name);
         }

@@ -39,21 +39,44 @@ fn line() -> Name {
 impl Scene {
     /// A server that has started, with one free line that costs 10 for three minutes.
     fn new() -> Self {
-        let tariff = toml::from_str("name = \"t\"\n[[window]]\nunit_ms = 180000\nprice = \"10\"").unwrap();
-        let line_terms = LineTerms { name: line(), tariff: Some(Arc::new(tariff)), is_ring_only: false };
-        let retry =
-            RetryRules { first: SECOND, longest: SECOND, redials: RedialRules::default(), session_wait: 60 * SECOND };
+        let tariff =
+            toml::from_str("name = \"t\"\n[[window]]\nunit_ms = 180000\nprice = \"10\"").unwrap();
+        let line_terms = LineTerms {
+            name: line(),
+            tariff: Some(Arc::new(tariff)),
+            is_ring_only: false,
+        };
+        let retry = RetryRules {
+            first: SECOND,
+            longest: SECOND,
+            redials: RedialRules::default(),
+            session_wait: 60 * SECOND,
+        };
         let policy = Policy {
-            rules: Rules { lines: vec![line_terms], ..Rules::new(retry) },
+            rules: Rules {
+                lines: vec![line_terms],
+                ..Rules::new(retry)
+            },
             conditions: Vec::new(),
-            money: Money { longest_call: 60 * SECOND, budget: Budget::default(), ..Money::default() },
+            money: Money {
+                longest_call: 60 * SECOND,
+                budget: Budget::default(),
+                ..Money::default()
+            },
             home: None,
             dial_prefixes: BTreeMap::from([(line(), "0,".to_owned())]),
             believes_numbers: false,
         };
         let start = Instant::now();
         let mut scene = Self {
-            calling: Calling::new(policy, 1, Moment { at: start, wall: Timestamp::UNIX_EPOCH }),
+            calling: Calling::new(
+                policy,
+                1,
+                Moment {
+                    at: start,
+                    wall: Timestamp::UNIX_EPOCH,
+                },
+            ),
             start,
             now: Duration::ZERO,
             calls: 0,
@@ -67,7 +90,13 @@ impl Scene {
     /// What is wanted after an event, up to the wait.
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let wall = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(self.now).unwrap();
-        self.calling.handle(event, Moment { at: self.start + self.now, wall });
+        self.calling.handle(
+            event,
+            Moment {
+                at: self.start + self.now,
+                wall,
+            },
+        );
         let mut actions = Vec::new();
         loop {
             match self.calling.poll_action() {
@@ -86,24 +115,51 @@ impl Scene {
     }
 
     fn found() -> Found {
-        let waits = Waits { urgency: Urgency::Normal, deadline: None, may_be_called: true };
-        Found { terminal: owner(), waits: Some(waits) }
+        let waits = Waits {
+            urgency: Urgency::Normal,
+            deadline: None,
+            may_be_called: true,
+        };
+        Found {
+            terminal: owner(),
+            waits: Some(waits),
+        }
     }
 
     /// A message comes, and is looked at: the store is asked what a call needs.
     fn due(&mut self) {
         let wanted = self.tell(Event::Due(BTreeSet::from([owner().id])));
-        assert!(matches!(&wanted[..], [Action::Store(Job::Look(_)), Action::Deliver(_)]), "{wanted:?}");
-        let wanted = self.tell(Event::Looked { terminal: owner().id, found: Some(Self::found()) });
-        assert!(matches!(&wanted[..], [Action::Store(Job::Choose(_))]), "{wanted:?}");
+        assert!(
+            matches!(
+                &wanted[..],
+                [Action::Store(Job::Look(_)), Action::Deliver(_)]
+            ),
+            "{wanted:?}"
+        );
+        let wanted = self.tell(Event::Looked {
+            terminal: owner().id,
+            found: Some(Self::found()),
+        });
+        assert!(
+            matches!(&wanted[..], [Action::Store(Job::Choose(_))]),
+            "{wanted:?}"
+        );
     }
 
     /// The store has read it: a call is to be begun.
     fn chosen(&mut self, is_invited: bool) -> CallRecord {
         self.calls += 1;
-        let candidate = Some(Box::new(Candidate { found: Self::found(), provider: None, is_invited }));
+        let candidate = Some(Box::new(Candidate {
+            found: Self::found(),
+            provider: None,
+            is_invited,
+        }));
         let call = CallId::from_octets([self.calls; 16]);
-        let wanted = self.tell(Event::Chosen { terminal: owner().id, candidate, call });
+        let wanted = self.tell(Event::Chosen {
+            terminal: owner().id,
+            candidate,
+            call,
+        });
         let begun = wanted.into_iter().find_map(|action| match action {
             Action::Store(Job::Begin(beginning)) => Some(beginning),
             _ => None,
@@ -135,31 +191,46 @@ impl Scene {
 
     fn ended(&mut self, record: &CallRecord, outcome: Outcome) -> Vec<Action> {
         let record = Box::new(record.clone());
-        self.tell(Event::Ended { terminal: owner().id, outcome, record, lasted: 20 * SECOND })
+        self.tell(Event::Ended {
+            terminal: owner().id,
+            outcome,
+            record,
+            lasted: 20 * SECOND,
+        })
     }
 }
 
 fn closes(actions: &[Action], record: &CallRecord, outcome: &str) -> bool {
     let is_closed = |action: &Action| match action {
-        Action::Store(Job::Close(closed)) => closed.id == record.id && closed.outcome.as_deref() == Some(outcome),
+        Action::Store(Job::Close(closed)) => {
+            closed.id == record.id && closed.outcome.as_deref() == Some(outcome)
+        }
         _ => false,
     };
     actions.iter().any(is_closed)
 }
 
 fn settles(actions: &[Action], expected: Micros) -> bool {
-    actions.iter().any(|action| matches!(action, Action::Store(Job::Settle { amount, .. }) if *amount == expected))
+    actions.iter().any(
+        |action| matches!(action, Action::Store(Job::Settle { amount, .. }) if *amount == expected),
+    )
 }
 
 #[test]
 fn a_call_is_dialled_when_the_disk_has_it_and_settled_when_it_is_over() {
     let mut scene = Scene::new();
     let order = scene.dialled();
-    assert_eq!((&order.number, order.allowance.longest), (&"0,301".parse().unwrap(), 60 * SECOND));
+    assert_eq!(
+        (&order.number, order.allowance.longest),
+        (&"0,301".parse().unwrap(), 60 * SECOND)
+    );
     assert_eq!(scene.spent(), "10".parse().unwrap());
     let wanted = scene.ended(&order.record, Outcome::Completed);
     assert!(settles(&wanted, "10".parse().unwrap()), "{wanted:?}");
-    assert!(matches!(wanted.last(), Some(Action::Store(Job::Look(_)))), "what came too late is due: {wanted:?}");
+    assert!(
+        matches!(wanted.last(), Some(Action::Store(Job::Look(_)))),
+        "what came too late is due: {wanted:?}"
+    );
 }
 
 #[test]
@@ -168,16 +239,28 @@ fn what_the_store_did_not_read_is_asked_for_again_with_growing_pauses() {
     let terminal = owner().id;
     scene.tell(Event::Due(BTreeSet::from([terminal])));
     for pause in [1, 2, 4, 8, 16, 30, 30] {
-        let failed = Event::StoreFailed { job: Job::Look(terminal), why: "disk".to_owned() };
+        let failed = Event::StoreFailed {
+            job: Job::Look(terminal),
+            why: "disk".to_owned(),
+        };
         assert!(scene.tell(failed).is_empty());
         let wakes = scene.wakes().expect("it is asked again");
         assert_eq!(wakes - scene.now, pause * SECOND);
         scene.now = wakes;
         let wanted = scene.tell(Event::Deadline);
-        assert!(matches!(&wanted[..], [Action::Store(Job::Look(_))]), "{wanted:?}");
+        assert!(
+            matches!(&wanted[..], [Action::Store(Job::Look(_))]),
+            "{wanted:?}"
+        );
     }
-    let wanted = scene.tell(Event::Looked { terminal, found: Some(Scene::found()) });
-    assert!(matches!(&wanted[..], [Action::Store(Job::Choose(_))]), "{wanted:?}");
+    let wanted = scene.tell(Event::Looked {
+        terminal,
+        found: Some(Scene::found()),
+    });
+    assert!(
+        matches!(&wanted[..], [Action::Store(Job::Choose(_))]),
+        "{wanted:?}"
+    );
 }
 
 #[test]
@@ -186,20 +269,45 @@ fn what_the_store_did_not_write_is_written_again_unless_it_is_old_by_then() {
     let order = scene.dialled();
     let (terminal, call) = (owner().id, order.record.id);
     let connection = Connection::Connected(call);
-    scene.tell(Event::Connected { terminal, call, via: line().into() });
-    scene.tell(Event::StoreFailed { job: Job::Connect { terminal, connection }, why: "disk".to_owned() });
+    scene.tell(Event::Connected {
+        terminal,
+        call,
+        via: line().into(),
+    });
+    scene.tell(Event::StoreFailed {
+        job: Job::Connect {
+            terminal,
+            connection,
+        },
+        why: "disk".to_owned(),
+    });
     scene.now += SECOND;
     let wanted = scene.tell(Event::Deadline);
-    assert!(matches!(&wanted[..], [Action::Store(Job::Connect { .. })]), "{wanted:?}");
-    scene.tell(Event::StoreFailed { job: Job::Connect { terminal, connection }, why: "disk".to_owned() });
+    assert!(
+        matches!(&wanted[..], [Action::Store(Job::Connect { .. })]),
+        "{wanted:?}"
+    );
+    scene.tell(Event::StoreFailed {
+        job: Job::Connect {
+            terminal,
+            connection,
+        },
+        why: "disk".to_owned(),
+    });
     let amount = "10".parse().unwrap();
     scene.ended(&order.record, Outcome::Busy);
-    scene.tell(Event::StoreFailed { job: Job::Settle { call, amount }, why: "disk".to_owned() });
+    scene.tell(Event::StoreFailed {
+        job: Job::Settle { call, amount },
+        why: "disk".to_owned(),
+    });
     scene.now += 2 * SECOND;
     let wanted = scene.tell(Event::Deadline);
     assert!(settles(&wanted, amount), "{wanted:?}");
     let is_old = |action: &Action| matches!(action, Action::Store(Job::Connect { .. }));
-    assert!(!wanted.iter().any(is_old), "the session is over: {wanted:?}");
+    assert!(
+        !wanted.iter().any(is_old),
+        "the session is over: {wanted:?}"
+    );
 }
 
 #[test]
@@ -207,12 +315,34 @@ fn a_call_that_could_not_be_written_is_not_dialled_and_reserves_nothing() {
     let mut scene = Scene::new();
     scene.due();
     let record = scene.chosen(false);
-    let beginning = crate::Beginning { terminal: owner().id, record, reservation: None };
-    let wanted = scene.tell(Event::StoreFailed { job: Job::Begin(Box::new(beginning)), why: "disk".to_owned() });
-    assert!(matches!(&wanted[..], [Action::NotPlaced { why: Outcome::NotRecorded(_), .. }]), "{wanted:?}");
+    let beginning = crate::Beginning {
+        terminal: owner().id,
+        record,
+        reservation: None,
+    };
+    let wanted = scene.tell(Event::StoreFailed {
+        job: Job::Begin(Box::new(beginning)),
+        why: "disk".to_owned(),
+    });
+    assert!(
+        matches!(
+            &wanted[..],
+            [Action::NotPlaced {
+                why: Outcome::NotRecorded(_),
+                ..
+            }]
+        ),
+        "{wanted:?}"
+    );
     assert_eq!(scene.spent(), Micros::ZERO);
     // It counts as a failure, and as no answer.
-    let waiting = scene.calling.dispatch().explain(owner().id, Moment { at: scene.start, wall: Timestamp::UNIX_EPOCH });
+    let waiting = scene.calling.dispatch().explain(
+        owner().id,
+        Moment {
+            at: scene.start,
+            wall: Timestamp::UNIX_EPOCH,
+        },
+    );
     assert_eq!(waiting.failures, 1);
 }
 
@@ -234,12 +364,22 @@ fn a_terminal_that_comes_by_itself_before_the_disk_has_the_call_is_not_called() 
         if via.line().is_some() {
             scene.tell(Event::LineTaken(line()));
         }
-        scene.tell(Event::Connected { terminal, call: own.id, via: via.clone() });
+        scene.tell(Event::Connected {
+            terminal,
+            call: own.id,
+            via: via.clone(),
+        });
         let wanted = scene.tell(Event::Begun(terminal));
-        assert!(closes(&wanted, &record, "withdrawn before it was dialled"), "{wanted:?}");
+        assert!(
+            closes(&wanted, &record, "withdrawn before it was dialled"),
+            "{wanted:?}"
+        );
         assert!(settles(&wanted, Micros::ZERO), "{wanted:?}");
         let is_connected = |scene: &Scene| {
-            let now = Moment { at: scene.start, wall: Timestamp::UNIX_EPOCH };
+            let now = Moment {
+                at: scene.start,
+                wall: Timestamp::UNIX_EPOCH,
+            };
             scene.calling.dispatch().explain(terminal, now).why == crate::dispatch::Why::Connected
         };
         assert!(is_connected(&scene), "its own session goes on: {via}");
@@ -248,7 +388,10 @@ fn a_terminal_that_comes_by_itself_before_the_disk_has_the_call_is_not_called() 
         scene.tell(Event::LineFree(line()));
         scene.now += 60 * SECOND;
         for _ in 0..2 {
-            scene.tell(Event::Looked { terminal, found: None });
+            scene.tell(Event::Looked {
+                terminal,
+                found: None,
+            });
         }
         scene.due();
     }
@@ -261,19 +404,45 @@ fn a_decision_that_the_disk_keeps_for_too_long_is_made_anew() {
     let record = scene.chosen(false);
     scene.now += 11 * SECOND;
     let wanted = scene.tell(Event::Begun(owner().id));
-    assert!(closes(&wanted, &record, "withdrawn before it was dialled"), "{wanted:?}");
-    assert!(matches!(wanted.last(), Some(Action::Store(Job::Look(_)))), "{wanted:?}");
-    let wanted = scene.tell(Event::Looked { terminal: owner().id, found: Some(Scene::found()) });
-    assert!(matches!(&wanted[..], [Action::Store(Job::Choose(_))]), "{wanted:?}");
+    assert!(
+        closes(&wanted, &record, "withdrawn before it was dialled"),
+        "{wanted:?}"
+    );
+    assert!(
+        matches!(wanted.last(), Some(Action::Store(Job::Look(_)))),
+        "{wanted:?}"
+    );
+    let wanted = scene.tell(Event::Looked {
+        terminal: owner().id,
+        found: Some(Scene::found()),
+    });
+    assert!(
+        matches!(&wanted[..], [Action::Store(Job::Choose(_))]),
+        "{wanted:?}"
+    );
     scene.chosen(false);
     scene.now += 4 * SECOND;
     let wanted = scene.tell(Event::Begun(owner().id));
-    let [Action::Dial(order)] = &wanted[..] else { panic!("{wanted:?}") };
-    assert_eq!(order.allowance.longest, 56 * SECOND, "what is reserved counts from the reservation on");
+    let [Action::Dial(order)] = &wanted[..] else {
+        panic!("{wanted:?}")
+    };
+    assert_eq!(
+        order.allowance.longest,
+        56 * SECOND,
+        "what is reserved counts from the reservation on"
+    );
     let record = Box::new(order.record.clone());
     let outcome = Outcome::Completed;
-    let wanted = scene.tell(Event::Ended { terminal: owner().id, outcome, record, lasted: 176 * SECOND });
-    assert!(settles(&wanted, "20".parse().unwrap()), "176 s, 4 s before the dial command, 2 s unseen: {wanted:?}");
+    let wanted = scene.tell(Event::Ended {
+        terminal: owner().id,
+        outcome,
+        record,
+        lasted: 176 * SECOND,
+    });
+    assert!(
+        settles(&wanted, "20".parse().unwrap()),
+        "176 s, 4 s before the dial command, 2 s unseen: {wanted:?}"
+    );
 }
 
 #[test]
@@ -284,7 +453,10 @@ fn a_terminal_that_is_paused_or_removed_before_the_disk_has_the_call_is_not_call
         let record = scene.chosen(false);
         scene.tell(event);
         let wanted = scene.tell(Event::Begun(owner().id));
-        assert!(closes(&wanted, &record, "withdrawn before it was dialled"), "{wanted:?}");
+        assert!(
+            closes(&wanted, &record, "withdrawn before it was dialled"),
+            "{wanted:?}"
+        );
     }
 }
 
@@ -293,11 +465,17 @@ fn a_line_that_does_not_take_its_order_is_waited_for() {
     let mut scene = Scene::new();
     let order = scene.dialled();
     let record = Box::new(order.record.clone());
-    let wanted = scene.tell(Event::NotTaken { terminal: owner().id, record });
+    let wanted = scene.tell(Event::NotTaken {
+        terminal: owner().id,
+        record,
+    });
     assert!(closes(&wanted, &order.record, "line taken"), "{wanted:?}");
     assert_eq!(scene.spent(), Micros::ZERO);
     let wanted = scene.tell(Event::LineFree(line()));
-    assert!(matches!(&wanted[..], [Action::Store(Job::Choose(_))]), "{wanted:?}");
+    assert!(
+        matches!(&wanted[..], [Action::Store(Job::Choose(_))]),
+        "{wanted:?}"
+    );
 }
 
 #[test]
@@ -305,10 +483,29 @@ fn a_change_while_a_look_is_answered_is_looked_at_once_more() {
     let mut scene = Scene::new();
     let terminal = owner().id;
     scene.tell(Event::Due(BTreeSet::from([terminal])));
-    assert!(matches!(scene.tell(Event::Due(BTreeSet::from([terminal])))[..], [Action::Deliver(_)]));
-    let wanted = scene.tell(Event::Looked { terminal, found: Some(Found { terminal: owner(), waits: None }) });
-    assert!(matches!(&wanted[..], [Action::Store(Job::Look(_))]), "{wanted:?}");
-    assert!(scene.tell(Event::Looked { terminal, found: None }).is_empty());
+    assert!(matches!(
+        scene.tell(Event::Due(BTreeSet::from([terminal])))[..],
+        [Action::Deliver(_)]
+    ));
+    let wanted = scene.tell(Event::Looked {
+        terminal,
+        found: Some(Found {
+            terminal: owner(),
+            waits: None,
+        }),
+    });
+    assert!(
+        matches!(&wanted[..], [Action::Store(Job::Look(_))]),
+        "{wanted:?}"
+    );
+    assert!(
+        scene
+            .tell(Event::Looked {
+                terminal,
+                found: None
+            })
+            .is_empty()
+    );
 }
 
 #[test]
@@ -319,11 +516,27 @@ fn three_calls_that_do_not_enrol_an_invited_terminal_are_an_alarm() {
         scene.chosen(true);
         let order = scene.begun();
         let wanted = scene.ended(&order.record, Outcome::NotProved("no key".to_owned()));
-        let is_raised = |action: &Action| matches!(action, Action::Raise { kind: AlarmKind::NotEnrolled, .. });
+        let is_raised = |action: &Action| {
+            matches!(
+                action,
+                Action::Raise {
+                    kind: AlarmKind::NotEnrolled,
+                    ..
+                }
+            )
+        };
         assert_eq!(wanted.iter().any(is_raised), call == 3, "{wanted:?}");
-        assert!(!wanted.iter().any(|action| matches!(action, Action::Unproved { .. })), "{wanted:?}");
+        assert!(
+            !wanted
+                .iter()
+                .any(|action| matches!(action, Action::Unproved { .. })),
+            "{wanted:?}"
+        );
         scene.now += Duration::from_secs(2 * 24 * 3600);
         let wanted = scene.tell(Event::LineFree(line()));
-        assert!(matches!(&wanted[..], [Action::Store(Job::Choose(_))]), "called again after a day: {wanted:?}");
+        assert!(
+            matches!(&wanted[..], [Action::Store(Job::Choose(_))]),
+            "called again after a day: {wanted:?}"
+        );
     }
 }

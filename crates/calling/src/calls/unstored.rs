@@ -48,7 +48,9 @@ impl Calling {
     pub(super) fn store_failed(&mut self, job: Job, why: String, now: Moment) {
         match job {
             // Nothing was dialled: dispatch decides when it is tried again.
-            Job::Choose(terminal) => return self.not_placed(terminal, Outcome::NotRecorded(why), now),
+            Job::Choose(terminal) => {
+                return self.not_placed(terminal, Outcome::NotRecorded(why), now);
+            }
             Job::Begin(beginning) => return self.not_begun(&beginning, why, now),
             Job::Look(terminal) => {
                 self.looks.remove(&terminal);
@@ -78,9 +80,14 @@ impl Calling {
         for write in std::mem::take(&mut self.unstored.writes) {
             match write {
                 // What it was about may be over, or be another by now: the newest counts.
-                Job::Connect { terminal, connection: Connection::Connected(call) }
-                    if self.sessions.get(&terminal) != Some(&call) => {}
-                Job::Connect { connection: Connection::Calling(call), .. } if !self.on_line.contains_key(&call) => {}
+                Job::Connect {
+                    terminal,
+                    connection: Connection::Connected(call),
+                } if self.sessions.get(&terminal) != Some(&call) => {}
+                Job::Connect {
+                    connection: Connection::Calling(call),
+                    ..
+                } if !self.on_line.contains_key(&call) => {}
                 Job::KeepLoop { number, .. } => {
                     let dial_loop = self.breaker.of(&number);
                     self.store(Job::KeepLoop { number, dial_loop });

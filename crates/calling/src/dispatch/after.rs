@@ -12,8 +12,19 @@ use model::outcome::{Outcome, Retry};
 
 impl Dispatch {
     /// What a call's end means for the next.
-    pub(super) fn after(&mut self, id: TerminalId, line: Option<LineIndex>, outcome: &Outcome, now: Moment) {
-        let RetryRules { first, longest, redials, session_wait } = self.retry;
+    pub(super) fn after(
+        &mut self,
+        id: TerminalId,
+        line: Option<LineIndex>,
+        outcome: &Outcome,
+        now: Moment,
+    ) {
+        let RetryRules {
+            first,
+            longest,
+            redials,
+            session_wait,
+        } = self.retry;
         match outcome.retry() {
             Retry::None => {
                 self.terminals.remove(&id);
@@ -41,24 +52,34 @@ impl Dispatch {
             }
             Retry::RedialLimit | Retry::LineRefuses => {
                 let is_limit = *outcome == Outcome::RedialLimited;
-                let why = if is_limit { Avoidance::NotYet } else { Avoidance::Refused };
+                let why = if is_limit {
+                    Avoidance::NotYet
+                } else {
+                    Avoidance::Refused
+                };
                 if let Some(line) = line {
-                    self.avoided.avoid(id, line, why, now.at + redials.modem_pause);
+                    self.avoided
+                        .avoid(id, line, why, now.at + redials.modem_pause);
                 }
                 if self.has_other_line(id) {
                     self.enqueue(id);
                 } else if outcome.retry() == Retry::RedialLimit {
-                    let until = self.avoided.first_end(id).unwrap_or(now.at + redials.modem_pause);
+                    let until = self
+                        .avoided
+                        .first_end(id)
+                        .unwrap_or(now.at + redials.modem_pause);
                     self.rest(id, until, Rest::ModemLimit);
                 } else {
                     // No line dials it: it is the number.
                     self.avoided.forget_all(id);
-                    let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                    let pause =
+                        self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
                     self.rest(id, now.at + pause, Rest::BackingOff);
                 }
             }
             Retry::BackOffLong => {
-                let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+                let pause =
+                    self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
                 self.rest(id, now.at + pause, Rest::BackingOff);
             }
             Retry::NotBefore(wait) => {

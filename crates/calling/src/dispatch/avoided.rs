@@ -33,7 +33,13 @@ pub(super) struct Avoided {
 
 impl Avoided {
     /// Leaves a line out for a terminal until then.
-    pub(super) fn avoid(&mut self, terminal: TerminalId, line: LineIndex, why: Avoidance, until: Instant) {
+    pub(super) fn avoid(
+        &mut self,
+        terminal: TerminalId,
+        line: LineIndex,
+        why: Avoidance,
+        until: Instant,
+    ) {
         self.forget(terminal, |other, _| other == line);
         self.of.entry(terminal).or_default().push((line, why));
         self.ends.insert((until, terminal, line));
@@ -42,7 +48,9 @@ impl Avoided {
     /// The terminal was rung on a line, and has until then to come.
     pub(super) fn rung(&mut self, terminal: TerminalId, line: LineIndex, comes_until: Instant) {
         let vain = self.vain_rings.get(&terminal).copied().unwrap_or_default();
-        let memory = WAKE_MEMORY.saturating_mul(1 << vain.min(10)).min(WAKE_MEMORY_MAX);
+        let memory = WAKE_MEMORY
+            .saturating_mul(1 << vain.min(10))
+            .min(WAKE_MEMORY_MAX);
         self.avoid(terminal, line, Avoidance::Rung, comes_until + memory);
     }
 
@@ -59,7 +67,9 @@ impl Avoided {
 
     /// Whether a line is left out for a terminal.
     pub(super) fn is_avoided(&self, terminal: TerminalId, line: LineIndex) -> bool {
-        self.of.get(&terminal).is_some_and(|lines| lines.iter().any(|(other, _)| *other == line))
+        self.of
+            .get(&terminal)
+            .is_some_and(|lines| lines.iter().any(|(other, _)| *other == line))
     }
 
     /// Whether any line is.
@@ -70,7 +80,12 @@ impl Avoided {
     /// The lines whose modems would not dial the terminal's number, which are forgotten.
     pub(super) fn take_refusals(&mut self, terminal: TerminalId) -> Vec<LineIndex> {
         let refused = |why| why == Avoidance::Refused;
-        let lines = self.of.get(&terminal).into_iter().flatten().filter(|(_, why)| refused(*why));
+        let lines = self
+            .of
+            .get(&terminal)
+            .into_iter()
+            .flatten()
+            .filter(|(_, why)| refused(*why));
         let lines = lines.map(|(line, _)| *line).collect();
         self.forget(terminal, |_, why| refused(why));
         lines
@@ -83,7 +98,10 @@ impl Avoided {
 
     /// When the first line is used again for a terminal.
     pub(super) fn first_end(&self, terminal: TerminalId) -> Option<Instant> {
-        self.ends.iter().find(|(_, other, _)| *other == terminal).map(|(until, ..)| *until)
+        self.ends
+            .iter()
+            .find(|(_, other, _)| *other == terminal)
+            .map(|(until, ..)| *until)
     }
 
     /// Ends what is over.
@@ -100,13 +118,19 @@ impl Avoided {
     }
 
     fn forget(&mut self, terminal: TerminalId, which: impl Fn(LineIndex, Avoidance) -> bool) {
-        let Some(lines) = self.of.get_mut(&terminal) else { return };
-        let gone: Vec<_> = lines.extract_if(.., |(line, why)| which(*line, *why)).map(|(line, _)| line).collect();
+        let Some(lines) = self.of.get_mut(&terminal) else {
+            return;
+        };
+        let gone: Vec<_> = lines
+            .extract_if(.., |(line, why)| which(*line, *why))
+            .map(|(line, _)| line)
+            .collect();
         if lines.is_empty() {
             self.of.remove(&terminal);
         }
         if !gone.is_empty() {
-            self.ends.retain(|(_, other, line)| *other != terminal || !gone.contains(line));
+            self.ends
+                .retain(|(_, other, line)| *other != terminal || !gone.contains(line));
         }
     }
 }

@@ -54,7 +54,13 @@ impl Dispatch {
         let series = self.series.get(&terminal);
         let failures = series.map_or(0, |series| series.failures);
         let Some(found) = self.terminals.get(&terminal) else {
-            return Waiting { why: Why::Nothing, next: None, failures, urgency: None, is_closed_day: false };
+            return Waiting {
+                why: Why::Nothing,
+                next: None,
+                failures,
+                urgency: None,
+                is_closed_day: false,
+            };
         };
         let (why, next) = match found.state {
             State::Calling { .. } => (Why::Calling, None),
@@ -63,17 +69,23 @@ impl Dispatch {
             State::Resting { until, why } => {
                 // A pause that ends outside the hours is followed by one that does not.
                 let ends = until.saturating_duration_since(now.at);
-                let open = found.conditions.as_ref().map_or(Duration::ZERO, |conditions| {
-                    let ends = SignedDuration::try_from(ends).unwrap_or_default();
-                    let wall = now.wall.checked_add(ends).unwrap_or(now.wall);
-                    conditions.until_open(&self.zoned(wall))
-                });
+                let open = found
+                    .conditions
+                    .as_ref()
+                    .map_or(Duration::ZERO, |conditions| {
+                        let ends = SignedDuration::try_from(ends).unwrap_or_default();
+                        let wall = now.wall.checked_add(ends).unwrap_or(now.wall);
+                        conditions.until_open(&self.zoned(wall))
+                    });
                 (Why::Rest(why), Some(until + open))
             }
             State::Due => {
                 if let Some(rest) = self.not_now(terminal, found, now) {
                     (Why::Rest(rest.1), Some(rest.0))
-                } else if self.lines.has_free(found.route(), found.urgency, self.reserve) {
+                } else if self
+                    .lines
+                    .has_free(found.route(), found.urgency, self.reserve)
+                {
                     (Why::Storm, self.storm.ready_at(now.at))
                 } else {
                     let place = (found.urgency, found.number, terminal);
@@ -83,13 +95,24 @@ impl Dispatch {
             }
         };
         let today = self.zoned(now.wall).date();
-        let is_closed_day = found.conditions.as_ref().is_some_and(|conditions| conditions.closed.contains(&today));
-        Waiting { why, next, failures, urgency: Some(found.urgency), is_closed_day }
+        let is_closed_day = found
+            .conditions
+            .as_ref()
+            .is_some_and(|conditions| conditions.closed.contains(&today));
+        Waiting {
+            why,
+            next,
+            failures,
+            urgency: Some(found.urgency),
+            is_closed_day,
+        }
     }
 
     /// The lines that reach a terminal for which something is due.
     pub fn lines_to(&self, terminal: TerminalId) -> Vec<&Name> {
-        self.terminals.get(&terminal).map_or_else(Vec::new, |found| self.lines.on(found.route()))
+        self.terminals
+            .get(&terminal)
+            .map_or_else(Vec::new, |found| self.lines.on(found.route()))
     }
 
     /// The lines of a route.
@@ -101,9 +124,14 @@ impl Dispatch {
     pub fn likely_line(&self, terminal: TerminalId) -> Option<&Name> {
         let found = self.terminals.get(&terminal)?;
         let line = match found.state {
-            State::Calling { line } | State::Connected { line: Some(line), .. } => Some(line),
+            State::Calling { line }
+            | State::Connected {
+                line: Some(line), ..
+            } => Some(line),
             State::Connected { line: None, .. } => None,
-            _ => self.lines.likely(found.route(), self.worked.get(&terminal).copied()),
+            _ => self
+                .lines
+                .likely(found.route(), self.worked.get(&terminal).copied()),
         };
         line.map(|line| self.lines.name(line))
     }

@@ -110,7 +110,12 @@ impl Lines {
             priced: None,
             zone,
         };
-        for LineTerms { name, tariff, is_ring_only } in terms {
+        for LineTerms {
+            name,
+            tariff,
+            is_ring_only,
+        } in terms
+        {
             lines.add(name, tariff, is_ring_only);
         }
         lines
@@ -137,7 +142,12 @@ impl Lines {
     }
 
     /// The best line for a terminal, which is then taken for it. `before` worked for it.
-    pub(super) fn hand_out(&mut self, wish: Wish, terminal: TerminalId, avoided: &Avoided) -> Option<LineIndex> {
+    pub(super) fn hand_out(
+        &mut self,
+        wish: Wish,
+        terminal: TerminalId,
+        avoided: &Avoided,
+    ) -> Option<LineIndex> {
         let index = self.best(wish, |line| avoided.is_avoided(terminal, line))?;
         self.change(index, |line| {
             line.call = Some(terminal);
@@ -153,16 +163,28 @@ impl Lines {
     }
 
     /// Whether a line of this route is free that a terminal does not avoid.
-    pub(super) fn has_free_for(&self, route: Route, terminal: TerminalId, avoided: &Avoided) -> bool {
+    pub(super) fn has_free_for(
+        &self,
+        route: Route,
+        terminal: TerminalId,
+        avoided: &Avoided,
+    ) -> bool {
         let free = &self.free[self.route_index(route)];
-        !avoided.has_any(terminal) || free.iter().any(|(.., line)| !avoided.is_avoided(terminal, *line))
+        !avoided.has_any(terminal)
+            || free
+                .iter()
+                .any(|(.., line)| !avoided.is_avoided(terminal, *line))
     }
 
     /// Whether a route has a line that a terminal does not avoid, free or not.
     pub(super) fn has_other(&self, route: Route, terminal: TerminalId, avoided: &Avoided) -> bool {
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
-        let on_route = (0..).zip(&self.lines).filter(|(_, line)| line.routes.contains(&route));
-        on_route.map(|(index, _)| index).any(|line| !avoided.is_avoided(terminal, line))
+        let on_route = (0..)
+            .zip(&self.lines)
+            .filter(|(_, line)| line.routes.contains(&route));
+        on_route
+            .map(|(index, _)| index)
+            .any(|line| !avoided.is_avoided(terminal, line))
     }
 
     pub(super) fn has_any_free(&self) -> bool {
@@ -170,13 +192,21 @@ impl Lines {
     }
 
     /// A call on a line is over. Whether it was one of ours, with this terminal.
-    pub(super) fn ended(&mut self, index: LineIndex, terminal: TerminalId, outcome: &Outcome, now: Instant) -> bool {
+    pub(super) fn ended(
+        &mut self,
+        index: LineIndex,
+        terminal: TerminalId,
+        outcome: &Outcome,
+        now: Instant,
+    ) -> bool {
         if self.lines[usize::from(index)].call != Some(terminal) {
             return false;
         }
         self.change(index, |line| line.call = None);
         match outcome {
-            _ if outcome.retry() == Retry::LineRests => self.fault(index, outcome, FAULTS_OF_A_SUSPECT, now),
+            _ if outcome.retry() == Retry::LineRests => {
+                self.fault(index, outcome, FAULTS_OF_A_SUSPECT, now)
+            }
             Outcome::DialRefused | Outcome::Blacklisted => {
                 let before = self.lines[usize::from(index)].refused;
                 if before.is_some_and(|before| before != terminal) {
@@ -191,7 +221,9 @@ impl Lines {
                 }
             }
             Outcome::NoCarrier | Outcome::LinkFailed(_) => {
-                self.change(index, |line| line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX));
+                self.change(index, |line| {
+                    line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX)
+                });
             }
             _ if is_good_call(outcome) => {
                 self.change(index, |line| {
@@ -219,7 +251,9 @@ impl Lines {
     /// The line was to blame: it rests, and is kept for last then. At so many faults in a row it is suspect.
     fn fault(&mut self, index: LineIndex, outcome: &Outcome, suspect_at: u32, now: Instant) {
         let faults = self.lines[usize::from(index)].faults;
-        let rest = REST_FIRST.saturating_mul(1 << faults.min(10)).min(REST_LONGEST);
+        let rest = REST_FIRST
+            .saturating_mul(1 << faults.min(10))
+            .min(REST_LONGEST);
         self.change(index, |line| {
             line.rests_until = Some(now + rest);
             line.faults += 1;
@@ -249,7 +283,9 @@ impl Lines {
         {
             self.resting.pop_first();
             // A fault since has made it longer.
-            self.change(index, |line| line.rests_until = line.rests_until.filter(|until| *until > now));
+            self.change(index, |line| {
+                line.rests_until = line.rests_until.filter(|until| *until > now)
+            });
         }
         while let Some(&(at, index)) = self.trials.first()
             && at <= now
@@ -257,36 +293,60 @@ impl Lines {
             self.trials.pop_first();
             self.change(index, |line| (line.tried_at, line.badness) = (None, 0));
         }
-        if !self.priced.is_some_and(|(from, to)| from <= wall && wall < to) {
+        if !self
+            .priced
+            .is_some_and(|(from, to)| from <= wall && wall < to)
+        {
             self.reprice(wall);
         }
     }
 
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        self.resting.first().into_iter().chain(self.trials.first()).map(|(at, _)| *at).min()
+        self.resting
+            .first()
+            .into_iter()
+            .chain(self.trials.first())
+            .map(|(at, _)| *at)
+            .min()
     }
 
     /// How long until a call on this route costs as little as it gets: a bulk message waits for that, or, where the price
     /// never changes, for a call to ride on.
     pub(super) fn until_cheap(&self, route: Route, wall: Timestamp) -> Duration {
-        let wait = |line: &Line| Duration::try_from(line.cheap_at.duration_since(wall)).unwrap_or_default();
+        let wait = |line: &Line| {
+            Duration::try_from(line.cheap_at.duration_since(wall)).unwrap_or_default()
+        };
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
-        let on_route = self.lines.iter().filter(|line| line.routes.contains(&route));
+        let on_route = self
+            .lines
+            .iter()
+            .filter(|line| line.routes.contains(&route));
         on_route.map(wait).min().unwrap_or_default()
     }
 
     /// The line that a terminal would get if all were free.
     pub(super) fn likely(&self, route: Route, before: Option<LineIndex>) -> Option<LineIndex> {
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
-        let on_route = (0..).zip(&self.lines).filter(|(_, line)| line.routes.contains(&route));
-        let rank = |index: LineIndex, line: &Line| (line.badness, line.price, before != Some(index), index);
-        on_route.map(|(index, line)| rank(index, line)).min().map(|(.., index)| index)
+        let on_route = (0..)
+            .zip(&self.lines)
+            .filter(|(_, line)| line.routes.contains(&route));
+        let rank = |index: LineIndex, line: &Line| {
+            (line.badness, line.price, before != Some(index), index)
+        };
+        on_route
+            .map(|(index, line)| rank(index, line))
+            .min()
+            .map(|(.., index)| index)
     }
 
     /// The lines of a route.
     pub(super) fn on(&self, route: Route) -> Vec<&Name> {
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
-        self.lines.iter().filter(|line| line.routes.contains(&route)).map(|line| &line.name).collect()
+        self.lines
+            .iter()
+            .filter(|line| line.routes.contains(&route))
+            .map(|line| &line.name)
+            .collect()
     }
 
     fn best(&self, wish: Wish, is_avoided: impl Fn(LineIndex) -> bool) -> Option<LineIndex> {
@@ -295,12 +355,18 @@ impl Lines {
         }
         let free = &self.free[self.route_index(wish.route)];
         let &(badness, price, index) = free.iter().find(|(.., index)| !is_avoided(*index))?;
-        let as_good = wish.before.filter(|before| free.contains(&(badness, price, *before)) && !is_avoided(*before));
+        let as_good = wish
+            .before
+            .filter(|before| free.contains(&(badness, price, *before)) && !is_avoided(*before));
         Some(as_good.unwrap_or(index))
     }
 
     fn is_beyond_reserve(&self, urgency: Urgency, reserve: Reserve) -> bool {
-        let kept = if urgency == Urgency::Urgent { 0 } else { reserve.urgent };
+        let kept = if urgency == Urgency::Urgent {
+            0
+        } else {
+            reserve.urgent
+        };
         self.free_count > kept + reserve.incoming
     }
 
@@ -310,9 +376,16 @@ impl Lines {
 
     fn add(&mut self, name: Name, tariff: Option<Arc<Tariff>>, is_ring_only: bool) -> LineIndex {
         let index = u16::try_from(self.lines.len()).expect("fewer than 65,536 lines");
-        let routes = (1..).zip(&self.routes).filter(|(_, names)| names.contains(&name)).map(|(route, _)| route);
+        let routes = (1..)
+            .zip(&self.routes)
+            .filter(|(_, names)| names.contains(&name))
+            .map(|(route, _)| route);
         self.lines.push(Line {
-            routes: (!is_ring_only).then_some(Route::ALL.0).into_iter().chain(routes).collect(),
+            routes: (!is_ring_only)
+                .then_some(Route::ALL.0)
+                .into_iter()
+                .chain(routes)
+                .collect(),
             name: name.clone(),
             tariff,
             is_there: false,
@@ -352,7 +425,9 @@ impl Lines {
     fn reprice(&mut self, wall: Timestamp) {
         let (now, mut until) = (wall.to_zoned(self.zone.clone()), Timestamp::MAX);
         for index in 0..u16::try_from(self.lines.len()).unwrap_or(u16::MAX) {
-            let Some(tariff) = self.lines[usize::from(index)].tariff.clone() else { continue };
+            let Some(tariff) = self.lines[usize::from(index)].tariff.clone() else {
+                continue;
+            };
             until = until.min(tariff.next_change(&now));
             let price = tariff.usual_price(&now);
             let cheap_at = match tariff.until_cheapest(&now) {
@@ -363,7 +438,9 @@ impl Lines {
                 None if price == Micros::ZERO => wall,
                 None => Timestamp::MAX,
             };
-            self.change(index, |line| (line.price, line.cheap_at) = (price, cheap_at));
+            self.change(index, |line| {
+                (line.price, line.cheap_at) = (price, cheap_at)
+            });
         }
         self.priced = Some((wall, until));
     }
@@ -408,11 +485,20 @@ mod tests {
 
     fn terms(text: &str, price: &str) -> LineTerms {
         let tariff = format!("name = \"t\"\n[[window]]\nunit_ms = 60000\nprice = \"{price}\"");
-        LineTerms { name: name(text), tariff: Some(Arc::new(toml::from_str(&tariff).unwrap())), is_ring_only: false }
+        LineTerms {
+            name: name(text),
+            tariff: Some(Arc::new(toml::from_str(&tariff).unwrap())),
+            is_ring_only: false,
+        }
     }
 
     fn wish(route: u16) -> Wish {
-        Wish { route: Route(route), urgency: Urgency::Normal, reserve: Reserve::default(), before: None }
+        Wish {
+            route: Route(route),
+            urgency: Urgency::Normal,
+            reserve: Reserve::default(),
+            before: None,
+        }
     }
 
     fn free(terms: Vec<LineTerms>, routes: Vec<BTreeSet<Name>>) -> (Lines, Instant) {
@@ -428,26 +514,67 @@ mod tests {
     #[test]
     fn the_cheapest_line_goes_first_and_a_bad_one_last() {
         let (mut lines, now) = free(vec![terms("dear", "10"), terms("cheap", "2")], vec![]);
-        assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(1));
+        assert_eq!(
+            lines.hand_out(wish(0), TERMINAL, &Avoided::default()),
+            Some(1)
+        );
         lines.ended(1, TERMINAL, &Outcome::NoCarrier, now);
         lines.freed(1);
-        assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(0), "the cheap one brought no call");
+        assert_eq!(
+            lines.hand_out(wish(0), TERMINAL, &Avoided::default()),
+            Some(0),
+            "the cheap one brought no call"
+        );
     }
 
     #[test]
     fn of_lines_as_good_the_one_that_worked_before_is_taken() {
-        let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "2"), terms("c", "9")], vec![]);
-        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }, |_| false), Some(1));
-        assert_eq!(lines.best(Wish { before: Some(2), ..wish(0) }, |_| false), Some(0), "not a dearer one");
+        let (mut lines, _) = free(
+            vec![terms("a", "2"), terms("b", "2"), terms("c", "9")],
+            vec![],
+        );
+        assert_eq!(
+            lines.best(
+                Wish {
+                    before: Some(1),
+                    ..wish(0)
+                },
+                |_| false
+            ),
+            Some(1)
+        );
+        assert_eq!(
+            lines.best(
+                Wish {
+                    before: Some(2),
+                    ..wish(0)
+                },
+                |_| false
+            ),
+            Some(0),
+            "not a dearer one"
+        );
         lines.taken(1);
-        assert_eq!(lines.best(Wish { before: Some(1), ..wish(0) }, |_| false), Some(0));
+        assert_eq!(
+            lines.best(
+                Wish {
+                    before: Some(1),
+                    ..wish(0)
+                },
+                |_| false
+            ),
+            Some(0)
+        );
     }
 
     #[test]
     fn a_line_without_dial_tone_rests_longer_each_time() {
         let (mut lines, mut now) = free(vec![terms("a", "2")], vec![]);
         for rest in [30, 60, 120, 240, 480, 900, 900] {
-            assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(0));
+            assert_eq!(
+                lines.hand_out(wish(0), TERMINAL, &Avoided::default()),
+                Some(0)
+            );
             lines.ended(0, TERMINAL, &Outcome::NoDialTone, now);
             lines.freed(0);
             assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), None);
@@ -472,13 +599,20 @@ mod tests {
         lines.wake(start + REST_FIRST, noon());
         assert_eq!(first(&lines), Some(1), "it is free, and the last");
         lines.taken(1);
-        assert_eq!(first(&lines), Some(0), "but it is used where there is no other");
+        assert_eq!(
+            first(&lines),
+            Some(0),
+            "but it is used where there is no other"
+        );
         lines.freed(1);
         let tried = start + REST_FIRST * TRIAL_AFTER_RESTS;
         lines.wake(tried, noon());
         assert_eq!(first(&lines), Some(0), "it is tried again");
         let changed = fail(&mut lines, tried);
-        assert!(matches!(&changed[..], [(0, Some(why))] if why.ends_with("line in use")), "{changed:?}");
+        assert!(
+            matches!(&changed[..], [(0, Some(why))] if why.ends_with("line in use")),
+            "{changed:?}"
+        );
         lines.wake(tried + REST_LONGEST * TRIAL_AFTER_RESTS, noon());
         lines.change(0, |line| line.call = Some(TERMINAL));
         lines.ended(0, TERMINAL, &Outcome::Completed, tried);
@@ -486,7 +620,8 @@ mod tests {
     }
 
     #[test]
-    fn a_modem_that_refuses_two_terminals_numbers_is_suspect_and_one_number_is_not_the_lines_fault() {
+    fn a_modem_that_refuses_two_terminals_numbers_is_suspect_and_one_number_is_not_the_lines_fault()
+    {
         let (mut lines, now) = free(vec![terms("a", "2")], vec![]);
         let other = TerminalId::from_octets([2; 8]);
         for (terminal, suspects) in [(TERMINAL, 0), (TERMINAL, 0), (other, 1)] {
@@ -500,27 +635,65 @@ mod tests {
     fn a_route_has_its_own_lines_only() {
         let routes = vec![BTreeSet::from([name("b")])];
         let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "9")], routes);
-        assert_eq!(lines.hand_out(wish(1), TERMINAL, &Avoided::default()), Some(1));
+        assert_eq!(
+            lines.hand_out(wish(1), TERMINAL, &Avoided::default()),
+            Some(1)
+        );
         assert_eq!(lines.hand_out(wish(1), TERMINAL, &Avoided::default()), None);
-        assert_eq!(lines.hand_out(wish(0), TERMINAL, &Avoided::default()), Some(0));
+        assert_eq!(
+            lines.hand_out(wish(0), TERMINAL, &Avoided::default()),
+            Some(0)
+        );
     }
 
     #[test]
     fn reserved_lines_are_kept_for_urgent_and_for_incoming_calls() {
-        let (mut lines, _) = free(vec![terms("a", "2"), terms("b", "2"), terms("c", "2")], vec![]);
-        let normal = Wish { reserve: Reserve { urgent: 1, incoming: 1 }, ..wish(0) };
-        let urgent = Wish { urgency: Urgency::Urgent, ..normal };
-        assert!(lines.hand_out(normal, TERMINAL, &Avoided::default()).is_some());
-        assert!(lines.hand_out(normal, TERMINAL, &Avoided::default()).is_none());
-        assert!(lines.hand_out(urgent, TERMINAL, &Avoided::default()).is_some());
-        assert!(lines.hand_out(urgent, TERMINAL, &Avoided::default()).is_none(), "the last is for who calls");
+        let (mut lines, _) = free(
+            vec![terms("a", "2"), terms("b", "2"), terms("c", "2")],
+            vec![],
+        );
+        let normal = Wish {
+            reserve: Reserve {
+                urgent: 1,
+                incoming: 1,
+            },
+            ..wish(0)
+        };
+        let urgent = Wish {
+            urgency: Urgency::Urgent,
+            ..normal
+        };
+        assert!(
+            lines
+                .hand_out(normal, TERMINAL, &Avoided::default())
+                .is_some()
+        );
+        assert!(
+            lines
+                .hand_out(normal, TERMINAL, &Avoided::default())
+                .is_none()
+        );
+        assert!(
+            lines
+                .hand_out(urgent, TERMINAL, &Avoided::default())
+                .is_some()
+        );
+        assert!(
+            lines
+                .hand_out(urgent, TERMINAL, &Avoided::default())
+                .is_none(),
+            "the last is for who calls"
+        );
     }
     #[test]
     fn a_cheap_hour_is_waited_for_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
         let tariff = "name = \"t\"\n[[window]]\nfrom = \"03:00\"\nto = \"05:00\"\nunit_ms = 60000\nprice = \"1\"
             [[window]]\nunit_ms = 60000\nprice = \"9\"";
-        let terms =
-            LineTerms { name: name("l"), tariff: Some(Arc::new(toml::from_str(tariff).unwrap())), is_ring_only: false };
+        let terms = LineTerms {
+            name: name("l"),
+            tariff: Some(Arc::new(toml::from_str(tariff).unwrap())),
+            is_ring_only: false,
+        };
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         let mut lines = Lines::new(vec![terms], vec![], zone);
         for (now, cheap) in [
@@ -530,7 +703,8 @@ mod tests {
             ("2027-10-31T00:30:00+02:00", "2027-10-31T03:00:00+01:00"),
             ("2027-10-30T12:00:00+02:00", "2027-10-31T03:00:00+01:00"),
         ] {
-            let (now, cheap): (Timestamp, Timestamp) = (now.parse().unwrap(), cheap.parse().unwrap());
+            let (now, cheap): (Timestamp, Timestamp) =
+                (now.parse().unwrap(), cheap.parse().unwrap());
             lines.wake(Instant::now(), now);
             let wait = SignedDuration::try_from(lines.until_cheap(Route::ALL, now)).unwrap();
             assert_eq!(now + wait, cheap, "{now}");

@@ -22,7 +22,10 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(routes: usize) -> Self {
-        Self { routes: vec![BTreeSet::new(); routes], next_number: 0 }
+        Self {
+            routes: vec![BTreeSet::new(); routes],
+            next_number: 0,
+        }
     }
 
     /// A number to be due with, higher than all before.
@@ -51,8 +54,13 @@ impl Queue {
             if !has_line(route, urgency) {
                 return None;
             }
-            let served = queue.iter().take(LOOKED_AT_MAX).find(|(_, _, terminal)| is_served(route, *terminal));
-            served.filter(|(urgency, ..)| has_line(route, *urgency)).copied()
+            let served = queue
+                .iter()
+                .take(LOOKED_AT_MAX)
+                .find(|(_, _, terminal)| is_served(route, *terminal));
+            served
+                .filter(|(urgency, ..)| has_line(route, *urgency))
+                .copied()
         };
         routes.filter_map(first_of).min()
     }

@@ -72,7 +72,11 @@ pub struct StormRules {
 
 impl Default for StormRules {
     fn default() -> Self {
-        Self { calls_per_minute: 600, burst: 20, calls_at_once: u32::MAX }
+        Self {
+            calls_per_minute: 600,
+            burst: 20,
+            calls_at_once: u32::MAX,
+        }
     }
 }
 
@@ -161,7 +165,9 @@ impl Conditions {
 
     /// How long until it may be called: nothing if it may be now.
     pub fn until_open(&self, now: &Zoned) -> Duration {
-        let opens = self.hours.next_open(now, |date| self.closed.contains(&date));
+        let opens = self
+            .hours
+            .next_open(now, |date| self.closed.contains(&date));
         Duration::try_from(opens.timestamp().duration_since(now.timestamp())).unwrap_or_default()
     }
 }

@@ -58,7 +58,10 @@ impl Series {
 
     /// The called side answered: what comes is no redial.
     pub(super) fn answered(&mut self) {
-        *self = Self { failures: self.failures, ..Self::default() };
+        *self = Self {
+            failures: self.failures,
+            ..Self::default()
+        };
     }
 
     /// Whether there is nothing in it that still counts.
@@ -91,7 +94,10 @@ mod tests {
         for more in calls.windows(17) {
             assert!(more.windows(2).any(|pair| pair[1] - pair[0] >= rules.rest));
         }
-        assert!(calls[15] - start < Duration::from_secs(3600), "as often as may be");
+        assert!(
+            calls[15] - start < Duration::from_secs(3600),
+            "as often as may be"
+        );
     }
 
     #[test]
@@ -107,7 +113,10 @@ mod tests {
         series.begin(&rules, now);
         series.begin(&rules, now + Duration::from_secs(180));
         series.undo();
-        assert!(series.allowed_at(&rules, now) > now, "what was there before the call that was none still counts");
+        assert!(
+            series.allowed_at(&rules, now) > now,
+            "what was there before the call that was none still counts"
+        );
         series.answered();
         assert_eq!(series.allowed_at(&rules, now), now);
     }

@@ -31,7 +31,11 @@ impl Silence {
     /// Watches a terminal that was last reached then.
     pub(super) fn watch(&mut self, terminal: TerminalId, after: Duration, reached: Instant) {
         let after_seconds = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
-        let watch = Watch { reached, after_seconds, is_raised: false };
+        let watch = Watch {
+            reached,
+            after_seconds,
+            is_raised: false,
+        };
         self.watched.insert(terminal, watch);
         self.look_at.insert((watch.due(), terminal));
     }
@@ -43,7 +47,9 @@ impl Silence {
 
     /// Notes that a terminal was reached. Whether an alarm is cleared by it.
     pub(super) fn reached(&mut self, terminal: TerminalId, now: Instant) -> bool {
-        let Some(watch) = self.watched.get_mut(&terminal) else { return false };
+        let Some(watch) = self.watched.get_mut(&terminal) else {
+            return false;
+        };
         watch.reached = now;
         if !std::mem::take(&mut watch.is_raised) {
             return false;
@@ -59,7 +65,9 @@ impl Silence {
             && at <= now
         {
             self.look_at.pop_first();
-            let Some(watch) = self.watched.get_mut(&terminal) else { continue };
+            let Some(watch) = self.watched.get_mut(&terminal) else {
+                continue;
+            };
             if watch.due() > now {
                 self.look_at.insert((watch.due(), terminal));
             } else if !std::mem::replace(&mut watch.is_raised, true) {

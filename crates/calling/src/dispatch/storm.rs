@@ -15,7 +15,11 @@ pub(super) struct Storm {
 
 impl Storm {
     pub(super) fn new(rules: StormRules) -> Self {
-        Self { rules, full_at: None, under_way: 0 }
+        Self {
+            rules,
+            full_at: None,
+            under_way: 0,
+        }
     }
 
     /// When the next call may begin; `None`: not before one is over.
@@ -53,7 +57,11 @@ mod tests {
     #[test]
     fn calls_begin_at_the_rate_after_a_burst_and_never_more_at_once_than_may() {
         let start = Instant::now();
-        let rules = StormRules { calls_per_minute: 60, burst: 3, calls_at_once: 5 };
+        let rules = StormRules {
+            calls_per_minute: 60,
+            burst: 3,
+            calls_at_once: 5,
+        };
         let mut storm = Storm::new(rules);
         let mut began = vec![];
         for millis in (0..10_000).step_by(100) {
@@ -65,6 +73,9 @@ mod tests {
         }
         assert_eq!(began, [0, 0, 0, 1000, 2000]);
         storm.end();
-        assert_eq!(storm.ready_at(start + Duration::from_secs(10)), Some(start + Duration::from_secs(10)));
+        assert_eq!(
+            storm.ready_at(start + Duration::from_secs(10)),
+            Some(start + Duration::from_secs(10))
+        );
     }
 }

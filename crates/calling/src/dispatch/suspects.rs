@@ -42,23 +42,42 @@ pub(super) struct Suspects(BTreeMap<(TerminalId, MessageId), Breaks>);
 
 impl Suspects {
     /// Notes a session that broke. The message that is now to be left out, if one is.
-    pub(super) fn broke(&mut self, terminal: TerminalId, under_way: &UnderWay, breaks_max: u8) -> Option<MessageId> {
+    pub(super) fn broke(
+        &mut self,
+        terminal: TerminalId,
+        under_way: &UnderWay,
+        breaks_max: u8,
+    ) -> Option<MessageId> {
         for (place, message) in under_way.messages.iter().enumerate() {
             let key = (terminal, *message);
-            if !self.0.contains_key(&key) && self.0.range(all_of(terminal)).count() >= SUSPECTS_MAX {
+            if !self.0.contains_key(&key) && self.0.range(all_of(terminal)).count() >= SUSPECTS_MAX
+            {
                 continue;
             }
             let breaks = self.0.entry(key).or_default();
             breaks.place = place;
-            if let Some(held) = under_way.held.get(message).filter(|held| **held > breaks.held) {
-                *breaks = Breaks { held: *held, place, ..Breaks::default() };
+            if let Some(held) = under_way
+                .held
+                .get(message)
+                .filter(|held| **held > breaks.held)
+            {
+                *breaks = Breaks {
+                    held: *held,
+                    place,
+                    ..Breaks::default()
+                };
             }
             breaks.in_all = breaks.in_all.saturating_add(1);
-            breaks.witnessed = breaks.witnessed.saturating_add(u8::from(under_way.received_before > 0));
+            breaks.witnessed = breaks
+                .witnessed
+                .saturating_add(u8::from(under_way.received_before > 0));
         }
-        let [alone] = under_way.messages[..] else { return None };
+        let [alone] = under_way.messages[..] else {
+            return None;
+        };
         let breaks = self.0.get(&(terminal, alone))?;
-        let is_guilty = breaks.witnessed >= breaks_max || breaks.in_all >= breaks_max.saturating_mul(UNWITNESSED);
+        let is_guilty = breaks.witnessed >= breaks_max
+            || breaks.in_all >= breaks_max.saturating_mul(UNWITNESSED);
         is_guilty.then(|| {
             self.0.remove(&(terminal, alone));
             alone
@@ -67,7 +86,11 @@ impl Suspects {
 
     /// A session with this terminal came to its end: nobody is under suspicion.
     pub(super) fn cleared(&mut self, terminal: TerminalId) {
-        let of_terminal: Vec<_> = self.0.range(all_of(terminal)).map(|(key, _)| *key).collect();
+        let of_terminal: Vec<_> = self
+            .0
+            .range(all_of(terminal))
+            .map(|(key, _)| *key)
+            .collect();
         for key in of_terminal {
             self.0.remove(&key);
         }
@@ -77,7 +100,10 @@ impl Suspects {
     pub(super) fn of(&self, terminal: TerminalId) -> Vec<MessageId> {
         let mut suspects: Vec<_> = self.0.range(all_of(terminal)).collect();
         suspects.sort_by_key(|(_, breaks)| (breaks.in_all, Reverse(breaks.place)));
-        suspects.into_iter().map(|((_, message), _)| *message).collect()
+        suspects
+            .into_iter()
+            .map(|((_, message), _)| *message)
+            .collect()
     }
 }
 
@@ -97,12 +123,22 @@ mod tests {
     }
 
     fn under_way(numbers: impl IntoIterator<Item = u16>, received_before: u32) -> UnderWay {
-        UnderWay { messages: numbers.into_iter().map(message).collect(), received_before, ..UnderWay::default() }
+        UnderWay {
+            messages: numbers.into_iter().map(message).collect(),
+            received_before,
+            ..UnderWay::default()
+        }
     }
 
     fn tries(received_before: u32) -> usize {
         let mut suspects = Suspects::default();
-        (1..).find(|_| suspects.broke(TERMINAL, &under_way([2], received_before), 3).is_some()).unwrap()
+        (1..)
+            .find(|_| {
+                suspects
+                    .broke(TERMINAL, &under_way([2], received_before), 3)
+                    .is_some()
+            })
+            .unwrap()
     }
 
     #[test]
@@ -118,7 +154,10 @@ mod tests {
             suspects.broke(terminal, &under_way([2], 0), 3);
         }
         suspects.cleared(TERMINAL);
-        assert_eq!((suspects.of(TERMINAL), suspects.of(other)), (vec![], vec![message(2)]));
+        assert_eq!(
+            (suspects.of(TERMINAL), suspects.of(other)),
+            (vec![], vec![message(2)])
+        );
     }
 
     #[test]
@@ -128,7 +167,10 @@ mod tests {
             assert_eq!(suspects.broke(TERMINAL, &under_way([1, 2, 3], 1), 3), None);
         }
         assert_eq!(suspects.of(TERMINAL), [3, 2, 1].map(message));
-        assert_eq!(suspects.broke(TERMINAL, &under_way([1], 1), 3), Some(message(1)));
+        assert_eq!(
+            suspects.broke(TERMINAL, &under_way([1], 1), 3),
+            Some(message(1))
+        );
         assert_eq!(suspects.of(TERMINAL), [3, 2].map(message));
     }
 
@@ -151,10 +193,18 @@ mod tests {
         let mut suspects = Suspects::default();
         // The terminal takes them in this order, and dies of the first: the receipts of what came before it are in.
         suspects.broke(TERMINAL, &under_way([7, 8, 9], 2), 3);
-        assert_eq!(suspects.of(TERMINAL), [9, 8, 7].map(message), "all others go before it on the next call");
+        assert_eq!(
+            suspects.of(TERMINAL),
+            [9, 8, 7].map(message),
+            "all others go before it on the next call"
+        );
         suspects.broke(TERMINAL, &under_way([7], 2), 3);
         suspects.broke(TERMINAL, &under_way([10, 11], 0), 3);
-        assert_eq!(suspects.of(TERMINAL), [9, 8, 11, 10, 7].map(message), "it stays behind all");
+        assert_eq!(
+            suspects.of(TERMINAL),
+            [9, 8, 11, 10, 7].map(message),
+            "it stays behind all"
+        );
     }
 
     #[test]

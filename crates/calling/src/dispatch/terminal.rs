@@ -31,7 +31,10 @@ pub(super) enum State {
     Calling { line: LineIndex },
     /// Its connected notice has come on `line`, or over its own Internet access; a call of ours to it may still be ending on
     /// another (glare).
-    Connected { line: Option<LineIndex>, calling: Option<LineIndex> },
+    Connected {
+        line: Option<LineIndex>,
+        calling: Option<LineIndex>,
+    },
     /// Not called until the operator says so.
     Paused,
 }
@@ -59,11 +62,19 @@ pub enum Rest {
 
 impl Terminal {
     pub(super) fn new(state: State, number: u64) -> Self {
-        Self { state, conditions: None, urgency: Urgency::Bulk, deadline: None, number }
+        Self {
+            state,
+            conditions: None,
+            urgency: Urgency::Bulk,
+            deadline: None,
+            number,
+        }
     }
 
     pub(super) fn route(&self) -> Route {
-        self.conditions.as_ref().map_or(Route::ALL, |conditions| conditions.route)
+        self.conditions
+            .as_ref()
+            .map_or(Route::ALL, |conditions| conditions.route)
     }
 
     /// Takes in what more waits for it.

@@ -25,7 +25,10 @@ impl Clock {
     fn now(self) -> Moment {
         let noon: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         let passed = SignedDuration::try_from(self.passed).unwrap() + self.jumped;
-        Moment { at: self.start + self.passed, wall: noon + passed }
+        Moment {
+            at: self.start + self.passed,
+            wall: noon + passed,
+        }
     }
 }
 
@@ -36,8 +39,17 @@ struct Desk {
 }
 
 fn rules() -> Rules {
-    let redials = RedialRules { within: Duration::ZERO, in_all: 200, ..RedialRules::default() };
-    Rules::new(RetryRules { first: 60 * SECOND, longest: 600 * SECOND, redials, session_wait: 120 * SECOND })
+    let redials = RedialRules {
+        within: Duration::ZERO,
+        in_all: 200,
+        ..RedialRules::default()
+    };
+    Rules::new(RetryRules {
+        first: 60 * SECOND,
+        longest: 600 * SECOND,
+        redials,
+        session_wait: 120 * SECOND,
+    })
 }
 
 fn terminal(number: u8) -> TerminalId {
@@ -50,7 +62,11 @@ fn name(text: &str) -> Name {
 
 /// A line by name, and `@` for no line.
 fn via(text: &str) -> Via {
-    if text == "@" { Via::Internet } else { Via::Line(name(text)) }
+    if text == "@" {
+        Via::Internet
+    } else {
+        Via::Line(name(text))
+    }
 }
 
 fn message(number: u8) -> MessageId {
@@ -58,17 +74,33 @@ fn message(number: u8) -> MessageId {
 }
 
 fn demand(number: u8, urgency: Urgency) -> Demand {
-    Demand { terminal: terminal(number), conditions: Some(Arc::default()), urgency, deadline: None }
+    Demand {
+        terminal: terminal(number),
+        conditions: Some(Arc::default()),
+        urgency,
+        deadline: None,
+    }
 }
 
 fn call(number: u8, line: &str) -> Output {
-    Output::PlaceCall { terminal: terminal(number), line: name(line) }
+    Output::PlaceCall {
+        terminal: terminal(number),
+        line: name(line),
+    }
 }
 
 impl Desk {
     fn new(rules: Rules, lines: &[&str]) -> Self {
-        let clock = Clock { start: Instant::now() + 1000 * HOUR, passed: Duration::ZERO, jumped: SignedDuration::ZERO };
-        let mut desk = Self { dispatch: Dispatch::new(rules, 1), clock, wake: None };
+        let clock = Clock {
+            start: Instant::now() + 1000 * HOUR,
+            passed: Duration::ZERO,
+            jumped: SignedDuration::ZERO,
+        };
+        let mut desk = Self {
+            dispatch: Dispatch::new(rules, 1),
+            clock,
+            wake: None,
+        };
         for line in lines {
             assert_eq!(desk.feed(Input::LineFree(name(line))), []);
         }
@@ -94,7 +126,11 @@ impl Desk {
     }
 
     fn ended(&mut self, number: u8, line: &str, outcome: Outcome) -> Vec<Output> {
-        self.feed(Input::Ended { terminal: terminal(number), via: via(line), outcome })
+        self.feed(Input::Ended {
+            terminal: terminal(number),
+            via: via(line),
+            outcome,
+        })
     }
 
     fn free(&mut self, line: &str) -> Vec<Output> {
@@ -102,7 +138,10 @@ impl Desk {
     }
 
     fn connected(&mut self, number: u8, line: &str) -> Vec<Output> {
-        self.feed(Input::Connected { terminal: terminal(number), via: via(line) })
+        self.feed(Input::Connected {
+            terminal: terminal(number),
+            via: via(line),
+        })
     }
 
     fn pass(&mut self, time: Duration) -> Vec<Output> {
@@ -117,25 +156,49 @@ impl Desk {
     }
 
     fn why(&self, number: u8) -> Why {
-        self.dispatch.explain(terminal(number), self.clock.now()).why
+        self.dispatch
+            .explain(terminal(number), self.clock.now())
+            .why
     }
 }
 
 fn lost(number: u8, received_before: u32) -> Outcome {
     Outcome::SessionLost {
         why: "lost".into(),
-        delivering: Some(UnderWay { messages: vec![message(number)], received_before, ..UnderWay::default() }),
+        delivering: Some(UnderWay {
+            messages: vec![message(number)],
+            received_before,
+            ..UnderWay::default()
+        }),
     }
 }
 
 #[test]
 fn a_terminal_that_was_rung_is_left_alone_until_it_comes_or_its_time_is_over() {
-    let ringer = LineTerms { name: name("r"), tariff: None, is_ring_only: true };
-    let only = Rules { lines: vec![ringer], routes: vec![BTreeSet::from([name("r")])], ..rules() };
+    let ringer = LineTerms {
+        name: name("r"),
+        tariff: None,
+        is_ring_only: true,
+    };
+    let only = Rules {
+        lines: vec![ringer],
+        routes: vec![BTreeSet::from([name("r")])],
+        ..rules()
+    };
     let mut desk = Desk::new(only, &["r"]);
-    assert_eq!(desk.due(1), [], "a line that only rings is for those who name it");
-    let conditions = Conditions { route: Route(1), ..Conditions::default() };
-    let named = Demand { conditions: Some(Arc::new(conditions)), ..demand(2, Urgency::Normal) };
+    assert_eq!(
+        desk.due(1),
+        [],
+        "a line that only rings is for those who name it"
+    );
+    let conditions = Conditions {
+        route: Route(1),
+        ..Conditions::default()
+    };
+    let named = Demand {
+        conditions: Some(Arc::new(conditions)),
+        ..demand(2, Urgency::Normal)
+    };
     assert_eq!(desk.feed(Input::Due(named)), [call(2, "r")]);
     assert_eq!(desk.ended(2, "r", Outcome::Rung), []);
     assert_eq!(desk.free("r"), []);
@@ -194,9 +257,16 @@ fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
         assert_eq!(desk.ended(1, "a", Outcome::NoAnswer), []);
         desk.free("a");
         assert_eq!(desk.due(1), [], "due again does not hurry a retry");
-        assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Urgent))), [], "nor does urgency");
+        assert_eq!(
+            desk.feed(Input::Due(demand(1, Urgency::Urgent))),
+            [],
+            "nor does urgency"
+        );
         let (pause, wanted) = desk.until_woken();
-        assert!(pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5, "{pause:?} for {longest}");
+        assert!(
+            pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5,
+            "{pause:?} for {longest}"
+        );
         assert_eq!(wanted, [call(1, "a")]);
     }
 }
@@ -214,21 +284,42 @@ fn each_class_of_outcome_has_its_pause() {
         }
         slept
     };
-    for outcome in [Outcome::Busy, Outcome::NoAnswer, Outcome::NoCarrier, Outcome::LinkFailed("x".into()), lost(1, 0)] {
+    for outcome in [
+        Outcome::Busy,
+        Outcome::NoAnswer,
+        Outcome::NoCarrier,
+        Outcome::LinkFailed("x".into()),
+        lost(1, 0),
+    ] {
         assert!(pause(outcome.clone()) <= 60 * SECOND, "{outcome}");
     }
-    for outcome in [Outcome::NotProved("x".into()), Outcome::DialRefused, Outcome::NotData] {
+    for outcome in [
+        Outcome::NotProved("x".into()),
+        Outcome::DialRefused,
+        Outcome::NotData,
+    ] {
         assert!(pause(outcome.clone()) >= 480 * SECOND, "{outcome}");
     }
-    assert_eq!(pause(Outcome::RedialLimited), RedialRules::default().modem_pause);
-    let budget = Outcome::BudgetSpent { budget: "x".into(), wait: HOUR };
+    assert_eq!(
+        pause(Outcome::RedialLimited),
+        RedialRules::default().modem_pause
+    );
+    let budget = Outcome::BudgetSpent {
+        budget: "x".into(),
+        wait: HOUR,
+    };
     assert!(pause(budget.clone()) >= HOUR && pause(budget) <= HOUR + 60 * SECOND);
 }
 
 #[test]
 fn a_delivered_terminal_starts_from_the_first_pause_again() {
     let mut desk = Desk::new(rules(), &["a"]);
-    for outcome in [Outcome::Busy, Outcome::Busy, Outcome::Completed, Outcome::Busy] {
+    for outcome in [
+        Outcome::Busy,
+        Outcome::Busy,
+        Outcome::Completed,
+        Outcome::Busy,
+    ] {
         desk.due(1);
         while desk.why(1) != Why::Calling {
             desk.until_woken();
@@ -241,7 +332,11 @@ fn a_delivered_terminal_starts_from_the_first_pause_again() {
 
 #[test]
 fn a_call_that_was_not_placed_goes_to_the_next_line_without_a_pause() {
-    for outcome in [Outcome::LineTaken, Outcome::NoDialTone, Outcome::LineFailed("gone".into())] {
+    for outcome in [
+        Outcome::LineTaken,
+        Outcome::NoDialTone,
+        Outcome::LineFailed("gone".into()),
+    ] {
         let mut desk = Desk::new(rules(), &["a", "b"]);
         assert_eq!(desk.due(1), [call(1, "a")]);
         assert_eq!(desk.ended(1, "a", outcome), [call(1, "b")]);
@@ -251,11 +346,21 @@ fn a_call_that_was_not_placed_goes_to_the_next_line_without_a_pause() {
 #[test]
 fn a_terminal_without_a_number_waits_until_it_connects_by_itself() {
     let mut desk = Desk::new(rules(), &["a"]);
-    assert_eq!(desk.feed(Input::Due(Demand { conditions: None, ..demand(1, Urgency::Urgent) })), []);
+    assert_eq!(
+        desk.feed(Input::Due(Demand {
+            conditions: None,
+            ..demand(1, Urgency::Urgent)
+        })),
+        []
+    );
     assert_eq!(desk.wake, None);
     desk.connected(1, "b");
     desk.ended(1, "b", lost(1, 0));
-    assert_eq!(desk.until_woken().1, [], "it is not called after a connection of its own that broke");
+    assert_eq!(
+        desk.until_woken().1,
+        [],
+        "it is not called after a connection of its own that broke"
+    );
     assert_eq!(desk.why(1), Why::Nothing);
 }
 
@@ -301,17 +406,36 @@ fn urgent_goes_first_for_lines_and_a_queue_is_served_in_order() {
     }
     desk.feed(Input::Due(demand(4, Urgency::Urgent)));
     desk.feed(Input::Due(demand(2, Urgency::Urgent)));
-    let order: Vec<_> = ["a", "b", "c", "d", "e"].iter().flat_map(|line| desk.free(line)).collect();
-    assert_eq!(order, [call(2, "a"), call(4, "b"), call(3, "c"), call(1, "d"), call(5, "e")]);
+    let order: Vec<_> = ["a", "b", "c", "d", "e"]
+        .iter()
+        .flat_map(|line| desk.free(line))
+        .collect();
+    assert_eq!(
+        order,
+        [
+            call(2, "a"),
+            call(4, "b"),
+            call(3, "c"),
+            call(1, "d"),
+            call(5, "e")
+        ]
+    );
 }
 
 #[test]
 fn a_backlog_is_called_at_the_rate_that_is_set() {
-    let storm = StormRules { calls_per_minute: 30, burst: 5, calls_at_once: 40 };
+    let storm = StormRules {
+        calls_per_minute: 30,
+        burst: 5,
+        calls_at_once: 40,
+    };
     let lines: Vec<String> = (0..100).map(|line| format!("l{line}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let mut desk = Desk::new(Rules { storm, ..rules() }, &lines);
-    let mut calls: Vec<Duration> = (0..200).flat_map(|number| desk.due(number)).map(|_| Duration::ZERO).collect();
+    let mut calls: Vec<Duration> = (0..200)
+        .flat_map(|number| desk.due(number))
+        .map(|_| Duration::ZERO)
+        .collect();
     assert_eq!(calls.len(), 5);
     assert_eq!(desk.why(199), Why::Storm);
     while desk.wake.is_some() {
@@ -325,7 +449,12 @@ fn a_backlog_is_called_at_the_rate_that_is_set() {
 #[test]
 fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
     let redials = RedialRules::default();
-    let retry = RetryRules { first: SECOND, longest: SECOND, redials, session_wait: SECOND };
+    let retry = RetryRules {
+        first: SECOND,
+        longest: SECOND,
+        redials,
+        session_wait: SECOND,
+    };
     let mut desk = Desk::new(Rules { retry, ..rules() }, &["a"]);
     let mut calls: Vec<Duration> = vec![];
     desk.due(1);
@@ -341,15 +470,29 @@ fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
     for four in calls.windows(4) {
         assert!(four[3] - four[0] >= redials.within, "{four:?}");
     }
-    assert!(calls[16] - calls[15] >= redials.rest, "16 calls are the first and 15 redials");
+    assert!(
+        calls[16] - calls[15] >= redials.rest,
+        "16 calls are the first and 15 redials"
+    );
 }
 
 #[test]
 fn calls_from_before_the_start_count_for_the_redial_rule() {
-    let mut desk =
-        Desk::new(Rules { retry: RetryRules { redials: RedialRules::default(), ..rules().retry }, ..rules() }, &["a"]);
+    let mut desk = Desk::new(
+        Rules {
+            retry: RetryRules {
+                redials: RedialRules::default(),
+                ..rules().retry
+            },
+            ..rules()
+        },
+        &["a"],
+    );
     for ago in [100, 60, 20] {
-        desk.feed(Input::CalledBefore { terminal: terminal(1), ago: ago * SECOND });
+        desk.feed(Input::CalledBefore {
+            terminal: terminal(1),
+            ago: ago * SECOND,
+        });
     }
     assert_eq!(desk.due(1), []);
     assert_eq!(desk.why(1), Why::Rest(Rest::Redials));
@@ -361,25 +504,45 @@ fn a_message_that_breaks_sessions_is_left_out_and_the_others_wait_one_try() {
     let mut desk = Desk::new(rules(), &["a"]);
     desk.due(1);
     let mut wanted = desk.ended(1, "a", lost(7, 1));
-    assert_eq!(desk.dispatch.suspects(terminal(1)), [message(7)], "it is delivered last from now on");
+    assert_eq!(
+        desk.dispatch.suspects(terminal(1)),
+        [message(7)],
+        "it is delivered last from now on"
+    );
     for _ in 0..2 {
         assert_eq!(wanted, []);
         desk.free("a");
         desk.until_woken();
         wanted = desk.ended(1, "a", lost(7, 1));
     }
-    assert_eq!(wanted, [Output::Quarantine { terminal: terminal(1), message: message(7) }]);
+    assert_eq!(
+        wanted,
+        [Output::Quarantine {
+            terminal: terminal(1),
+            message: message(7)
+        }]
+    );
     assert_eq!(desk.dispatch.suspects(terminal(1)), []);
 }
 
 #[test]
 fn a_silent_terminal_raises_one_alarm_that_its_next_connection_clears() {
     let mut desk = Desk::new(rules(), &[]);
-    let silent = |is_raised| Output::Silent { terminal: terminal(1), is_raised };
-    desk.feed(Input::Watch { terminal: terminal(1), after: Some(2 * HOUR), silent_for: HOUR });
+    let silent = |is_raised| Output::Silent {
+        terminal: terminal(1),
+        is_raised,
+    };
+    desk.feed(Input::Watch {
+        terminal: terminal(1),
+        after: Some(2 * HOUR),
+        silent_for: HOUR,
+    });
     assert_eq!(desk.until_woken(), (HOUR, vec![silent(true)]));
     assert_eq!(desk.pass(10 * HOUR), []);
-    assert_eq!(desk.connected(1, "a"), [silent(false), Output::Deliver(terminal(1))]);
+    assert_eq!(
+        desk.connected(1, "a"),
+        [silent(false), Output::Deliver(terminal(1))]
+    );
 }
 
 #[test]
@@ -404,9 +567,16 @@ fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_i
         desk.free("a");
         assert_eq!(desk.why(1), Why::Rest(Rest::BackingOff));
         assert_eq!(desk.pass(HANG_UP_GUARD), []);
-        assert_eq!(desk.feed(Input::Mended(terminal(1))), [call(1, "a")], "it answered: that is no redial");
+        assert_eq!(
+            desk.feed(Input::Mended(terminal(1))),
+            [call(1, "a")],
+            "it answered: that is no redial"
+        );
     }
-    let retry = RetryRules { redials: RedialRules::default(), ..rules().retry };
+    let retry = RetryRules {
+        redials: RedialRules::default(),
+        ..rules().retry
+    };
     let mut busy = Desk::new(Rules { retry, ..rules() }, &["a"]);
     busy.free("a");
     busy.due(1);
@@ -417,7 +587,10 @@ fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_i
     }
     busy.ended(1, "a", Outcome::Busy);
     busy.free("a");
-    assert_eq!((busy.feed(Input::Mended(terminal(1))), busy.why(1)), (vec![], Why::Rest(Rest::Redials)));
+    assert_eq!(
+        (busy.feed(Input::Mended(terminal(1))), busy.why(1)),
+        (vec![], Why::Rest(Rest::Redials))
+    );
 }
 
 #[test]
@@ -425,8 +598,14 @@ fn a_terminal_is_called_on_its_own_lines_and_keeps_nobody_waiting_for_others() {
     let routes = vec![[name("b")].into()];
     let mut desk = Desk::new(Rules { routes, ..rules() }, &[]);
     desk.feed(Input::LineTaken(name("b")));
-    let conditions = Some(Arc::new(Conditions { route: Route(1), ..Conditions::default() }));
-    desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Urgent) }));
+    let conditions = Some(Arc::new(Conditions {
+        route: Route(1),
+        ..Conditions::default()
+    }));
+    desk.feed(Input::Due(Demand {
+        conditions,
+        ..demand(1, Urgency::Urgent)
+    }));
     desk.due(2);
     assert_eq!(desk.free("a"), [call(2, "a")]);
     assert_eq!(desk.free("b"), [call(1, "b")]);
@@ -470,7 +649,10 @@ fn a_paused_terminal_is_not_called_whatever_it_waited_for_and_is_called_again_wh
     desk.feed(Input::Pause(terminal(1)));
     assert_eq!(desk.ended(1, "a", Outcome::Busy), []);
     desk.free("a");
-    desk.feed(Input::Due(Demand { conditions: None, ..demand(1, Urgency::Urgent) }));
+    desk.feed(Input::Due(Demand {
+        conditions: None,
+        ..demand(1, Urgency::Urgent)
+    }));
     assert_eq!(desk.pass(HOUR), [], "and what comes for it causes no call");
     assert_eq!(desk.why(1), Why::Nothing);
 }
@@ -482,11 +664,17 @@ fn a_call_that_the_operator_ended_is_followed_by_the_first_pause_and_counts_as_n
     desk.ended(1, "a", Outcome::EndedByOperator);
     desk.free("a");
     assert_eq!(desk.until_woken(), (60 * SECOND, vec![call(1, "a")]));
-    assert_eq!(desk.dispatch.explain(terminal(1), desk.clock.now()).failures, 0);
+    assert_eq!(
+        desk.dispatch
+            .explain(terminal(1), desk.clock.now())
+            .failures,
+        0
+    );
 }
 
 #[test]
-fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_invitation_ends_the_pause() {
+fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_invitation_ends_the_pause()
+ {
     let mut desk = Desk::new(rules(), &["a"]);
     desk.due(1);
     let mut pauses = Vec::new();
@@ -498,8 +686,16 @@ fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_inv
         pauses.push(pause);
     }
     let longest = 24 * HOUR;
-    assert!(pauses[0] >= 480 * SECOND && pauses.iter().all(|pause| *pause <= longest), "{pauses:?}");
-    assert!(pauses[8..].iter().all(|pause| *pause >= longest.mul_f64(0.8)), "{pauses:?}");
+    assert!(
+        pauses[0] >= 480 * SECOND && pauses.iter().all(|pause| *pause <= longest),
+        "{pauses:?}"
+    );
+    assert!(
+        pauses[8..]
+            .iter()
+            .all(|pause| *pause >= longest.mul_f64(0.8)),
+        "{pauses:?}"
+    );
     desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
     desk.free("a");
     desk.pass(HANG_UP_GUARD);
@@ -521,7 +717,10 @@ fn a_terminal_that_has_just_hung_up_is_left_alone_until_its_modem_is_ready() {
 
     // So is one whose call the last process did not see end.
     let mut desk = Desk::new(rules(), &["a"]);
-    desk.feed(Input::HungUp { terminal: terminal(1), guard: 5 * SECOND });
+    desk.feed(Input::HungUp {
+        terminal: terminal(1),
+        guard: 5 * SECOND,
+    });
     assert_eq!(desk.due(1), []);
     assert_eq!(desk.until_woken(), (5 * SECOND, vec![call(1, "a")]));
 }

@@ -18,7 +18,9 @@ pub enum TariffBookError {
     #[error("two tariffs are named {0:?}")]
     Twice(String),
     /// A destination class names one that is not there.
-    #[error("the tariff {tariff:?} names {named:?} for some destinations, and there is none of that name")]
+    #[error(
+        "the tariff {tariff:?} names {named:?} for some destinations, and there is none of that name"
+    )]
     Missing {
         /// Where.
         tariff: String,
@@ -39,8 +41,15 @@ impl TariffBook {
             }
         }
         for tariff in book.values() {
-            if let Some(class) = tariff.destinations.iter().find(|class| !book.contains_key(&class.tariff)) {
-                return Err(TariffBookError::Missing { tariff: tariff.name.clone(), named: class.tariff.clone() });
+            if let Some(class) = tariff
+                .destinations
+                .iter()
+                .find(|class| !book.contains_key(&class.tariff))
+            {
+                return Err(TariffBookError::Missing {
+                    tariff: tariff.name.clone(),
+                    named: class.tariff.clone(),
+                });
             }
         }
         Ok(Self(book))
@@ -54,9 +63,14 @@ impl TariffBook {
     /// What a number is called at from a line with this tariff: that of the destination class with the longest prefix,
     /// else the line's own. A class's tariff is taken as it is: its own classes do not count.
     pub fn for_number<'a>(&'a self, line: &'a Arc<Tariff>, number: &Number) -> &'a Arc<Tariff> {
-        let fitting = line.destinations.iter().filter_map(|class| Some((class.fits(number)?, class)));
+        let fitting = line
+            .destinations
+            .iter()
+            .filter_map(|class| Some((class.fits(number)?, class)));
         let class = fitting.max_by_key(|(length, _)| *length);
-        class.and_then(|(_, class)| self.get(&class.tariff)).unwrap_or(line)
+        class
+            .and_then(|(_, class)| self.get(&class.tariff))
+            .unwrap_or(line)
     }
 }
 
@@ -90,7 +104,11 @@ mod tests {
         "#;
         let book = book(text).unwrap();
         let line = book.get("near").unwrap();
-        for (number, name) in [("+81312345678", "far"), ("+819012345678", "mobile"), ("201", "near")] {
+        for (number, name) in [
+            ("+81312345678", "far"),
+            ("+819012345678", "mobile"),
+            ("201", "near"),
+        ] {
             assert_eq!(book.for_number(line, &number.parse().unwrap()).name, name);
         }
     }
@@ -99,7 +117,10 @@ mod tests {
     fn a_tariff_named_twice_or_not_there_is_told() {
         let text = "[[tariff]]\nname = \"a\"\n[[tariff]]\nname = \"a\"";
         assert_eq!(book(text).unwrap_err(), TariffBookError::Twice("a".into()));
-        let text = "[[tariff]]\nname = \"a\"\n[[tariff.destination]]\nprefixes = [\"1\"]\ntariff = \"b\"";
-        assert!(matches!(book(text).unwrap_err(), TariffBookError::Missing { named, .. } if named == "b"));
+        let text =
+            "[[tariff]]\nname = \"a\"\n[[tariff.destination]]\nprefixes = [\"1\"]\ntariff = \"b\"";
+        assert!(
+            matches!(book(text).unwrap_err(), TariffBookError::Missing { named, .. } if named == "b")
+        );
     }
 }

@@ -31,7 +31,10 @@ impl Default for BreakerRules {
 impl Breaker {
     /// One that remembers these.
     pub fn new(rules: BreakerRules, loops: impl IntoIterator<Item = (Number, Loop)>) -> Self {
-        Self { rules, loops: loops.into_iter().collect() }
+        Self {
+            rules,
+            loops: loops.into_iter().collect(),
+        }
     }
 
     /// Whether the number is left alone.
@@ -47,7 +50,11 @@ impl Breaker {
     /// Notes a call that failed; what is to be kept of it. It is [`Loop::is_broken`] for the first time once: that is when
     /// to raise the alarm.
     pub fn failed(&mut self, number: &Number, at: Timestamp) -> Loop {
-        let found = self.loops.entry(number.clone()).or_insert(Loop { since: at, failed: 0, is_broken: false });
+        let found = self.loops.entry(number.clone()).or_insert(Loop {
+            since: at,
+            failed: 0,
+            is_broken: false,
+        });
         found.failed = found.failed.saturating_add(1);
         let lasted = at.duration_since(found.since);
         let is_long = lasted >= SignedDuration::from_hours(24 * i64::from(self.rules.days));
@@ -76,14 +83,33 @@ mod tests {
         let rules = BreakerRules { calls: 3, days: 2 };
         let broken = |hours: &[i64]| {
             let mut breaker = Breaker::new(rules, []);
-            hours.iter().map(|hour| breaker.failed(&number, after(*hour)).is_broken).collect::<Vec<_>>()
+            hours
+                .iter()
+                .map(|hour| breaker.failed(&number, after(*hour)).is_broken)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(broken(&[0, 1, 2, 3, 47]), [false; 5], "many, but not over days");
+        assert_eq!(
+            broken(&[0, 1, 2, 3, 47]),
+            [false; 5],
+            "many, but not over days"
+        );
         assert_eq!(broken(&[0, 50]), [false; 2], "over days, but not many");
         assert_eq!(broken(&[0, 1, 48]), [false, false, true]);
-        let mut breaker =
-            Breaker::new(rules, [(number.clone(), Loop { since: after(0), failed: 2, is_broken: false })]);
-        assert!(breaker.failed(&number, after(48)).is_broken, "what is remembered counts");
+        let mut breaker = Breaker::new(
+            rules,
+            [(
+                number.clone(),
+                Loop {
+                    since: after(0),
+                    failed: 2,
+                    is_broken: false,
+                },
+            )],
+        );
+        assert!(
+            breaker.failed(&number, after(48)).is_broken,
+            "what is remembered counts"
+        );
         assert!(breaker.forget(&number) && !breaker.is_broken(&number));
     }
 

@@ -131,18 +131,32 @@ impl Tariff {
 
     fn with_fees(&self, time: Micros, lasted: Duration, octets: u64) -> Micros {
         let sum = self.setup_fee + time + self.price_of_octets(octets, lasted);
-        let least = if octets == 0 { self.minimum.max(self.empty_fee) } else { self.minimum };
+        let least = if octets == 0 {
+            self.minimum.max(self.empty_fee)
+        } else {
+            self.minimum
+        };
         sum.max(least)
     }
 
     /// What a call costs us that was not answered.
     pub fn price_of_failure(&self) -> Micros {
-        if self.payer == Payer::Called { Micros::ZERO } else { self.failure_fee }
+        if self.payer == Payer::Called {
+            Micros::ZERO
+        } else {
+            self.failure_fee
+        }
     }
 
     /// The longest that a call may last from the moment it is dialled so that it costs no more than `amount`, answered or
     /// not; `None` if any call costs more.
-    pub fn longest_for(&self, amount: Micros, dialled: &Zoned, longest: Duration, octets: u64) -> Option<Duration> {
+    pub fn longest_for(
+        &self,
+        amount: Micros,
+        dialled: &Zoned,
+        longest: Duration,
+        octets: u64,
+    ) -> Option<Duration> {
         let fits = |millis: u64| {
             let lasted = Duration::from_millis(millis);
             self.reserve(dialled, lasted, octets) <= amount
@@ -151,10 +165,19 @@ impl Tariff {
             return None;
         }
         // The price never falls with time: halve the stretch between a time that fits and one that does not.
-        let (mut good, mut bad) = (0, u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+        let (mut good, mut bad) = (
+            0,
+            u64::try_from(longest.as_millis())
+                .unwrap_or(u64::MAX)
+                .saturating_add(1),
+        );
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            if fits(middle) { good = middle } else { bad = middle }
+            if fits(middle) {
+                good = middle
+            } else {
+                bad = middle
+            }
         }
         Some(Duration::from_millis(good))
     }
@@ -162,7 +185,9 @@ impl Tariff {
     /// What a call can cost at most that lasts so long and carries so much, or less, or is not answered at all.
     pub fn reserve(&self, dialled: &Zoned, longest: Duration, octets: u64) -> Micros {
         // One that carries nothing may cost more than one that carries a little.
-        let answered = self.most(dialled, longest, octets).max(self.most(dialled, longest, 0));
+        let answered = self
+            .most(dialled, longest, octets)
+            .max(self.most(dialled, longest, 0));
         answered.max(self.price_of_failure())
     }
 
@@ -205,8 +230,11 @@ impl Tariff {
 
     /// When the price may change next: never later than the end of the day.
     pub fn next_change(&self, at: &Zoned) -> Timestamp {
-        let stretch = SignedDuration::try_from(self.to_next_boundary(at)).unwrap_or(SignedDuration::MAX);
-        at.timestamp().checked_add(stretch).unwrap_or(Timestamp::MAX)
+        let stretch =
+            SignedDuration::try_from(self.to_next_boundary(at)).unwrap_or(SignedDuration::MAX);
+        at.timestamp()
+            .checked_add(stretch)
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// The price of the time, and how long is paid for by it.
@@ -214,14 +242,18 @@ impl Tariff {
         let (mut sum, mut paid) = (Micros::ZERO, Duration::ZERO);
         while paid < lasted {
             let ahead = SignedDuration::try_from(paid).unwrap_or(SignedDuration::MAX);
-            let Ok(now) = began.checked_add(ahead) else { return (Micros::MAX, lasted) };
+            let Ok(now) = began.checked_add(ahead) else {
+                return (Micros::MAX, lasted);
+            };
             let stretch = self.to_next_boundary(&now).min(lasted - paid);
             match self.window(now.datetime()) {
                 None => paid += stretch,
                 Some(window) => {
                     let units = window.units(stretch);
                     sum = sum + window.price * units;
-                    let length = window.unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX));
+                    let length = window
+                        .unit
+                        .saturating_mul(u32::try_from(units).unwrap_or(u32::MAX));
                     paid = paid.saturating_add(length);
                 }
             }
@@ -234,11 +266,15 @@ impl Tariff {
         let mut running: Option<(&Window, Duration)> = None;
         while passed < lasted {
             let ahead = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
-            let Ok(now) = dialled.checked_add(ahead) else { return Micros::MAX };
+            let Ok(now) = dialled.checked_add(ahead) else {
+                return Micros::MAX;
+            };
             let stretch = self.to_next_boundary(&now).min(lasted - passed);
             let window = self.window(now.datetime());
             running = match (running, window) {
-                (Some((same, length)), Some(window)) if std::ptr::eq(same, window) => Some((same, length + stretch)),
+                (Some((same, length)), Some(window)) if std::ptr::eq(same, window) => {
+                    Some((same, length + stretch))
+                }
                 (before, window) => {
                     sum = sum + before.map_or(Micros::ZERO, Window::price_of);
                     window.map(|window| (window, stretch))
@@ -250,29 +286,51 @@ impl Tariff {
     }
 
     fn window(&self, at: DateTime) -> Option<&Window> {
-        let day = if self.holidays.contains(&at.date()) { Day::Holiday } else { Day::of(at.weekday()) };
-        self.windows.iter().find(|window| window.contains(day, at.time()))
+        let day = if self.holidays.contains(&at.date()) {
+            Day::Holiday
+        } else {
+            Day::of(at.weekday())
+        };
+        self.windows
+            .iter()
+            .find(|window| window.contains(day, at.time()))
     }
 
     /// Until the next moment at which another window may begin: never longer than the rest of the day, never nothing, and never past
     /// the moment at which the clock is set forward or back.
     fn to_next_boundary(&self, at: &Zoned) -> Duration {
         let time = at.time();
-        let boundaries = self.windows.iter().flat_map(|window| [Some(window.from), window.to]).flatten();
+        let boundaries = self
+            .windows
+            .iter()
+            .flat_map(|window| [Some(window.from), window.to])
+            .flatten();
         let until = match boundaries.filter(|boundary| *boundary > time).min() {
             Some(boundary) => time.duration_until(boundary),
             None => SignedDuration::from_hours(24) - Time::midnight().duration_until(time),
         };
         let set = at.time_zone().following(at.timestamp()).next();
         let set = set.map_or(until, |set| set.timestamp().duration_since(at.timestamp()));
-        Duration::try_from(until.min(set)).unwrap_or_default().max(Duration::from_millis(1))
+        Duration::try_from(until.min(set))
+            .unwrap_or_default()
+            .max(Duration::from_millis(1))
     }
 
     fn price_of_octets(&self, octets: u64, lasted: Duration) -> Micros {
-        let Some(price) = self.octets else { return Micros::ZERO };
+        let Some(price) = self.octets else {
+            return Micros::ZERO;
+        };
         let seconds = lasted.as_secs() + u64::from(lasted.subsec_nanos() > 0);
-        let by_time = if lasted > price.slow_after { price.per_second.saturating_mul(seconds) } else { 0 };
-        price.price * octets.max(price.minimum).max(by_time).div_ceil(price.quantum.max(1))
+        let by_time = if lasted > price.slow_after {
+            price.per_second.saturating_mul(seconds)
+        } else {
+            0
+        };
+        price.price
+            * octets
+                .max(price.minimum)
+                .max(by_time)
+                .div_ceil(price.quantum.max(1))
     }
 }
 
@@ -299,7 +357,10 @@ impl Window {
 impl DestinationClass {
     /// The length of the longest prefix that the number has.
     pub(super) fn fits(&self, number: &Number) -> Option<usize> {
-        let fitting = self.prefixes.iter().filter(|prefix| number.as_str().starts_with(prefix.as_str()));
+        let fitting = self
+            .prefixes
+            .iter()
+            .filter(|prefix| number.as_str().starts_with(prefix.as_str()));
         fitting.map(String::len).max()
     }
 }

@@ -25,7 +25,9 @@ struct Text<T>(T);
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
+        text.parse()
+            .map(Self)
+            .map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
     }
 }
 
@@ -111,7 +113,9 @@ struct DestinationText {
 
 impl<'de> Deserialize<'de> for Tariff {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        TariffText::deserialize(deserializer)?.check().map_err(D::Error::custom)
+        TariffText::deserialize(deserializer)?
+            .check()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -120,9 +124,11 @@ impl TariffText {
         if self.window.len() > WINDOWS_MAX {
             return Err(format!("has more than {WINDOWS_MAX} windows"));
         }
-        let windows = (0..)
-            .zip(self.window)
-            .map(|(index, window)| window.check().map_err(|problem: String| format!("window[{index}].{problem}")));
+        let windows = (0..).zip(self.window).map(|(index, window)| {
+            window
+                .check()
+                .map_err(|problem: String| format!("window[{index}].{problem}"))
+        });
         let destinations = self.destination.into_iter().map(DestinationText::check);
         Ok(Tariff {
             windows: windows.collect::<Result<_, _>>()?,
@@ -154,21 +160,42 @@ impl WindowText {
             match (0..).zip(DAYS).find(|(_, name)| name == text) {
                 Some((day, _)) => days.insert(Day::Week(day)),
                 None if text == "holiday" => days.insert(Day::Holiday),
-                None => return Err(format!("days: {text:?} is not one of {}, holiday", DAYS.join(", "))),
+                None => {
+                    return Err(format!(
+                        "days: {text:?} is not one of {}, holiday",
+                        DAYS.join(", ")
+                    ));
+                }
             };
         }
         if days.is_empty() {
             days = (0..7).map(Day::Week).chain([Day::Holiday]).collect();
         }
-        let from = self.from.map_or(Ok(Time::midnight()), |text| time("from", &text))?;
-        let to = self.to.map(|text| time("to", &text)).transpose()?.filter(|to| *to != Time::midnight());
+        let from = self
+            .from
+            .map_or(Ok(Time::midnight()), |text| time("from", &text))?;
+        let to = self
+            .to
+            .map(|text| time("to", &text))
+            .transpose()?
+            .filter(|to| *to != Time::midnight());
         if to.is_some_and(|to| to <= from) {
             return Err("to: is not after from; a window over midnight is two".to_owned());
         }
         if !UNIT_MS.contains(&self.unit_ms) {
-            return Err(format!("unit_ms: is not from {} to {}", UNIT_MS.start(), UNIT_MS.end()));
+            return Err(format!(
+                "unit_ms: is not from {} to {}",
+                UNIT_MS.start(),
+                UNIT_MS.end()
+            ));
         }
-        Ok(Window { days, from, to, unit: Duration::from_millis(self.unit_ms), price: self.price.0 })
+        Ok(Window {
+            days,
+            from,
+            to,
+            unit: Duration::from_millis(self.unit_ms),
+            price: self.price.0,
+        })
     }
 }
 
@@ -177,8 +204,8 @@ impl OctetsText {
         if self.quantum == 0 {
             return Err("octets.quantum: must be at least 1".to_owned());
         }
-        let slow_after =
-            Duration::try_from(self.slow_after.0).map_err(|_| "octets.slow_after: is less than nothing")?;
+        let slow_after = Duration::try_from(self.slow_after.0)
+            .map_err(|_| "octets.slow_after: is less than nothing")?;
         Ok(OctetPrice {
             quantum: self.quantum,
             price: self.price.0,
@@ -196,9 +223,14 @@ impl DestinationText {
             !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit())
         };
         if let Some(wrong) = self.prefixes.iter().find(|prefix| !is_number(prefix)) {
-            return Err(format!("destination.prefixes: {wrong:?} is not how a number begins, such as \"+8190\""));
+            return Err(format!(
+                "destination.prefixes: {wrong:?} is not how a number begins, such as \"+8190\""
+            ));
         }
-        Ok(DestinationClass { prefixes: self.prefixes, tariff: self.tariff })
+        Ok(DestinationClass {
+            prefixes: self.prefixes,
+            tariff: self.tariff,
+        })
     }
 }
 
@@ -206,5 +238,6 @@ fn time(key: &str, text: &str) -> Result<Time, String> {
     if text == "24:00" {
         return Ok(Time::midnight());
     }
-    Time::strptime("%H:%M", text).map_err(|_| format!("{key}: {text:?} is not a time of day such as \"08:00\""))
+    Time::strptime("%H:%M", text)
+        .map_err(|_| format!("{key}: {text:?} is not a time of day such as \"08:00\""))
 }

@@ -1,7 +1,10 @@
 //! What strangers at the doors cost the server: resident memory while they are there and after they have gone, and how soon the
 //! operator is answered meanwhile. Rows of a Markdown table; `cargo xtask bench doors` puts them together.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on has no figure")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot go on has no figure"
+)]
 
 #[path = "../../../../xtask/src/bench/table.rs"]
 mod table;
@@ -67,12 +70,27 @@ impl Server {
     fn start(descriptors: Option<u32>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("server.toml"), CONFIG).unwrap();
-        let limit = descriptors.map(|count| format!("ulimit -n {count} && ")).unwrap_or_default();
+        let limit = descriptors
+            .map(|count| format!("ulimit -n {count} && "))
+            .unwrap_or_default();
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{limit}exec \"$0\" serve"), env!("CARGO_BIN_EXE_ringup")]);
-        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.env("RINGUP_LOG", "info").env_remove("RINGUP_LOG_FORMAT").spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        command.args([
+            "-c",
+            &format!("{limit}exec \"$0\" serve"),
+            env!("CARGO_BIN_EXE_ringup"),
+        ]);
+        command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .env("RINGUP_LOG", "info")
+            .env_remove("RINGUP_LOG_FORMAT")
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let mut log = Vec::new();
         for line in lines.by_ref() {
             let is_ready = line.contains("server ready");
@@ -97,17 +115,36 @@ impl Server {
     fn operate(&self, words: &[&str]) -> Duration {
         let began = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringup"));
-        let output = command.args(words).current_dir(self.folder.path()).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = command
+            .args(words)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         began.elapsed()
     }
 
     /// Resident octets now.
     fn resident(&self) -> usize {
-        let status =
-            std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        1024 * line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+        let status = std::fs::read_to_string(
+            Path::new("/proc")
+                .join(self.child.id().to_string())
+                .join("status"),
+        )
+        .unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        1024 * line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<usize>()
+            .unwrap()
     }
 }
 
@@ -144,7 +181,10 @@ fn main() {
 }
 
 /// One visitor's way: from its own address on this machine's loopback network, what it says, and then silence.
-fn visit(address: String, words: Vec<u8>) -> impl Future<Output = Option<TcpStream>> + Send + 'static {
+fn visit(
+    address: String,
+    words: Vec<u8>,
+) -> impl Future<Output = Option<TcpStream>> + Send + 'static {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     async move {
@@ -160,8 +200,13 @@ fn visit(address: String, words: Vec<u8>) -> impl Future<Output = Option<TcpStre
 }
 
 /// The memory while they are there, and after they have gone.
-async fn crowd<V>(server: &Server, title: &str, count: usize, addresses: usize, visitor: impl Fn() -> V)
-where
+async fn crowd<V>(
+    server: &Server,
+    title: &str,
+    count: usize,
+    addresses: usize,
+    visitor: impl Fn() -> V,
+) where
     V: Future<Output = Option<TcpStream>> + Send + 'static,
 {
     let before = server.resident();
@@ -210,7 +255,10 @@ async fn descriptors() {
             held.extend(visit(address.clone(), Vec::new()).await);
         }
     }
-    let slowest = (0..10).map(|_| server.operate(&["message", "list"])).max().unwrap();
+    let slowest = (0..10)
+        .map(|_| server.operate(&["message", "list"]))
+        .max()
+        .unwrap();
     let what = "operator's command with 64 descriptors and 100 idle strangers at each door";
     let measured = format!("the slowest of 10: {} ms", slowest.as_millis());
     table::target(what, "within 1 s", measured, slowest < ANSWER_MAX);

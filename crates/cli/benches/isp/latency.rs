@@ -26,7 +26,8 @@ const CALLED_AGAIN_AFTER: Duration = Duration::from_millis(2100);
 const WANTED: Duration = Duration::from_millis(150);
 
 /// As fast as an exchange can be set.
-const PACE: &str = "rate = 100_000_000\nring_cycle = \"10ms\"\ncaller_id_delay = \"1ms\"\ntraining = \"0s\"";
+const PACE: &str =
+    "rate = 100_000_000\nring_cycle = \"10ms\"\ncaller_id_delay = \"1ms\"\ntraining = \"0s\"";
 
 const SERVER: &str = "server with a feed";
 
@@ -46,9 +47,19 @@ impl Round {
 pub(crate) fn measure() {
     let items = Arc::new(Mutex::new(feed("")));
     let url = web_page::serve(&items);
-    let mut village = Village::found(Plan { pace: PACE, ..Plan::default() });
+    let mut village = Village::found(Plan {
+        pace: PACE,
+        ..Plan::default()
+    });
     village.ask(&["provider", "add", "feeds"]);
-    let registered = village.run(&["subscription", "add", "owner", "news/#", "--config", "server.toml"]);
+    let registered = village.run(&[
+        "subscription",
+        "add",
+        "owner",
+        "news/#",
+        "--config",
+        "server.toml",
+    ]);
     assert_eq!(registered.code, Some(0), "{}", registered.stderr);
     village.kill_server();
     let config = std::fs::read_to_string(village.path("server.toml")).unwrap();
@@ -60,7 +71,10 @@ pub(crate) fn measure() {
     village.start_server(SERVER);
     let _owner = village.start_owner();
     village.chronicle.wait(SERVER, "feed read");
-    let mail_port = village.chronicle.wait(SERVER, "taking mail").field("address");
+    let mail_port = village
+        .chronicle
+        .wait(SERVER, "taking mail")
+        .field("address");
     let mut done = 0;
     let mut rounds = |bring: &dyn Fn(usize)| {
         let all = (0..WARM_UPS + extent(ROUNDS, 1)).map(|_| {
@@ -73,7 +87,9 @@ pub(crate) fn measure() {
     // Of another length each time, which is the page's ETag.
     let publish = |number| {
         let title = "rain ".repeat(number);
-        *items.lock().unwrap() = feed(&format!("<item><guid>{number}</guid><title>{title}</title></item>"));
+        *items.lock().unwrap() = feed(&format!(
+            "<item><guid>{number}</guid><title>{title}</title></item>"
+        ));
     };
     tell("a feed's item", rounds(&publish));
 }
@@ -87,9 +103,13 @@ fn round(village: &Village, number: usize, bring: &dyn Fn(usize)) -> Round {
     bring(number);
     let stored = chronicle.wait_nth("owner", "stored", number);
     chronicle.wait_nth(SERVER, "call ended", number);
-    let [accepted, calling, connected] =
-        ["message accepted", "calling", "call connected"].map(|event| chronicle.wait_nth(SERVER, event, number));
-    assert_eq!(accepted.field("message_id"), stored.field("message_id"), "one message, one call");
+    let [accepted, calling, connected] = ["message accepted", "calling", "call connected"]
+        .map(|event| chronicle.wait_nth(SERVER, event, number));
+    assert_eq!(
+        accepted.field("message_id"),
+        stored.field("message_id"),
+        "one message, one call"
+    );
     Round {
         to_dial: between(&accepted, &calling),
         set_up: between(&calling, &connected),
@@ -99,7 +119,10 @@ fn round(village: &Village, number: usize, bring: &dyn Fn(usize)) -> Round {
 
 fn between(from: &Entry, to: &Entry) -> Duration {
     let at = |entry: &Entry| entry.field("timestamp").parse::<Timestamp>().unwrap();
-    at(to).duration_since(at(from)).try_into().unwrap_or_default()
+    at(to)
+        .duration_since(at(from))
+        .try_into()
+        .unwrap_or_default()
 }
 
 fn tell(what: &str, rounds: Vec<Round>) {
@@ -108,15 +131,22 @@ fn tell(what: &str, rounds: Vec<Round>) {
         times.sort();
         (times[times.len() / 2], times[times.len() - 1])
     };
-    let shown = |(median, worst)| format!("{:.1} ms, worst {:.1} ms", millis(median), millis(worst));
+    let shown =
+        |(median, worst)| format!("{:.1} ms, worst {:.1} ms", millis(median), millis(worst));
     let ours = spread(Round::ours);
     let wanted = format!("under {} ms", WANTED.as_millis());
     let whole = format!("{what}: accepted to durable at the terminal, without the call's set-up");
     target(whole, wanted, shown(ours), ours.0 < WANTED);
     let part = |of_it, times| figure(format!("{what}: {of_it}"), shown(spread(times)));
-    part("of it from acceptance to the dial command", |round| round.to_dial);
-    part("of it from CONNECT to the terminal's disk", |round| round.from_connect);
-    part("the set-up, from the dial command to CONNECT", |round| round.set_up);
+    part("of it from acceptance to the dial command", |round| {
+        round.to_dial
+    });
+    part("of it from CONNECT to the terminal's disk", |round| {
+        round.from_connect
+    });
+    part("the set-up, from the dial command to CONNECT", |round| {
+        round.set_up
+    });
 }
 
 fn send_mail(address: &str) {

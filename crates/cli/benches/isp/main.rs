@@ -4,7 +4,10 @@
 //! The servers are real processes. Where there are hundreds of terminals and more, they are tasks of this one: the
 //! session is the terminal's, and only the ring is answered more simply.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on has no figure")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot go on has no figure"
+)]
 
 #[path = "../../tests/ringup/chronicle.rs"]
 #[allow(dead_code, reason = "the village's own tests ask more of a chronicle")]
@@ -43,7 +46,10 @@ const FAN_OUT_MINUTES: u64 = 5;
 
 fn main() {
     // `cargo bench` adds --bench.
-    let words: Vec<_> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     let figure = words.first().map(String::as_str);
     if figure.is_none_or(|figure| figure == "latency") {
         latency::measure();
@@ -56,13 +62,22 @@ fn main() {
     }
     if figure.is_none_or(|figure| figure == "fan-out") {
         // A second word: for so many minutes.
-        let minutes = words.get(1).map_or(FAN_OUT_MINUTES, |minutes| minutes.parse().unwrap());
-        run(fan_out::measure(table::extent(Duration::from_secs(60 * minutes), Duration::from_secs(20))));
+        let minutes = words
+            .get(1)
+            .map_or(FAN_OUT_MINUTES, |minutes| minutes.parse().unwrap());
+        run(fan_out::measure(table::extent(
+            Duration::from_secs(60 * minutes),
+            Duration::from_secs(20),
+        )));
     }
 }
 
 fn run(measurement: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(measurement);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(measurement);
 }
 
 fn millis(time: Duration) -> f64 {

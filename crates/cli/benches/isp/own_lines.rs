@@ -31,15 +31,26 @@ pub(crate) async fn measure() {
 
 async fn measure_at(rate_bps: u32, octets: usize) {
     let count = extent(CALLS, CALLS_SHORTEST);
-    let pace = format!("rate = {rate_bps}\nring_cycle = \"2s\"\ncaller_id_delay = \"100ms\"\ntraining = \"500ms\"");
+    let pace = format!(
+        "rate = {rate_bps}\nring_cycle = \"2s\"\ncaller_id_delay = \"100ms\"\ntraining = \"500ms\""
+    );
     let service = Service::found(&pace, count, count).await;
-    let storm = format!("[dispatch]\ncalls_per_minute = {}\nburst = {count}\n", 60 * count);
-    let config = format!("state = \"state\"\n[submission]\nlisten = \"127.0.0.1:0\"\n{storm}{}", line_sections(count));
+    let storm = format!(
+        "[dispatch]\ncalls_per_minute = {}\nburst = {count}\n",
+        60 * count
+    );
+    let config = format!(
+        "state = \"state\"\n[submission]\nlisten = \"127.0.0.1:0\"\n{storm}{}",
+        line_sections(count)
+    );
     service.write("server.toml", &config);
-    let (_terminals, counted) = subscribers::start(service.folder.path(), count, &service.exchange, DELAY);
+    let (_terminals, counted) =
+        subscribers::start(service.folder.path(), count, &service.exchange, DELAY);
     let server = service.start("server", &["serve", "--config", "server.toml"]);
     for line in 0..count {
-        service.chronicle.wait_field("server", "line ready", "line", &line_name(line));
+        service
+            .chronicle
+            .wait_field("server", "line ready", "line", &line_name(line));
     }
     let all = count as usize;
     // A round before, of the same size: what a server has once, a window to pack contents with, it has then.
@@ -56,7 +67,12 @@ async fn measure_at(rate_bps: u32, octets: usize) {
         "memory of a server for each of {count} lines of its own in a call at {rate_bps} bit/s, a message of {octets} octets under way (RSS, {before:.0} KiB before and {after:.0} KiB with {up} calls up)"
     );
     let is_met = each <= WANTED_KIB && up == all;
-    target(what, format!("at most {WANTED_KIB:.0} KiB"), format!("{each:.1} KiB"), is_met);
+    target(
+        what,
+        format!("at most {WANTED_KIB:.0} KiB"),
+        format!("{each:.1} KiB"),
+        is_met,
+    );
 }
 
 /// Waits for it, for two minutes at most.

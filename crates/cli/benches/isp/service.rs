@@ -29,20 +29,37 @@ pub(crate) struct Service {
 impl Service {
     /// An exchange that is as `pace` says, with so many lines of the server's and as many terminals, all in its store.
     pub(crate) async fn found(pace: &str, lines: u32, terminals: u32) -> Self {
-        let folder = tempfile::Builder::new().prefix("ringup-bench-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("ringup-bench-")
+            .tempdir()
+            .unwrap();
         fs::create_dir(folder.path().join("lines")).unwrap();
         eprintln!("== {terminals} terminals are enrolled");
         subscribers::enrol(folder.path(), terminals).await;
         let mut text = format!("{pace}\ndelay = \"{}ms\"\n", DELAY.as_millis());
         for line in 0..lines {
-            text += &format!("[[station]]\nnumber = \"{}\"\npty = \"{}\"\n", line_number(line), line_port(line));
+            text += &format!(
+                "[[station]]\nnumber = \"{}\"\npty = \"{}\"\n",
+                line_number(line),
+                line_port(line)
+            );
         }
         for terminal in 0..terminals {
-            text += &format!("[[station]]\nnumber = \"{}\"\nmemory = true\n", subscribers::number(terminal));
+            text += &format!(
+                "[[station]]\nnumber = \"{}\"\nmemory = true\n",
+                subscribers::number(terminal)
+            );
         }
-        let config = text.parse::<exchange::Config>().unwrap().relative_to(folder.path());
+        let config = text
+            .parse::<exchange::Config>()
+            .unwrap()
+            .relative_to(folder.path());
         let exchange = Arc::new(Running::start(config).await.unwrap());
-        Self { exchange, chronicle: Arc::default(), folder }
+        Self {
+            exchange,
+            chronicle: Arc::default(),
+            folder,
+        }
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -55,13 +72,25 @@ impl Service {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         let finished = self.start(&arguments.join(" "), arguments).finish();
-        assert_eq!(finished.code, Some(0), "ringup {arguments:?}: {}", finished.stderr);
+        assert_eq!(
+            finished.code,
+            Some(0),
+            "ringup {arguments:?}: {}",
+            finished.stderr
+        );
         finished
     }
 
     /// One item of so many octets for all who are registered.
     pub(crate) fn publish(&self, octets: usize) {
-        let added = self.run(&["provider", "add", "press", "--json", "--config", "server.toml"]);
+        let added = self.run(&[
+            "provider",
+            "add",
+            "press",
+            "--json",
+            "--config",
+            "server.toml",
+        ]);
         let added: Value = serde_json::from_str(&added.stdout).unwrap();
         self.write("token", added["token"].as_str().unwrap());
         self.publish_again(octets);
@@ -70,19 +99,35 @@ impl Service {
     /// Another message of the same provider.
     pub(crate) fn publish_again(&self, octets: usize) {
         fs::write(self.folder.path().join("item"), content(octets)).unwrap();
-        let address = self.chronicle.wait("server", "taking submissions").field("address");
+        let address = self
+            .chronicle
+            .wait("server", "taking submissions")
+            .field("address");
         let to = format!("topic:{TOPIC}");
-        self.run(&["send", "--server", &address, "--token-file", "token", "--to", &to, "item"]);
+        self.run(&[
+            "send",
+            "--server",
+            &address,
+            "--token-file",
+            "token",
+            "--to",
+            &to,
+            "item",
+        ]);
     }
 
     /// What the server at this address counts, by name and labels.
     pub(crate) fn metrics(&self, address: &str) -> BTreeMap<String, f64> {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let lines = answer.lines().filter_map(|line| line.rsplit_once(' '));
-        lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+        lines
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect()
     }
 }
 
@@ -91,7 +136,10 @@ impl Drop for Service {
         if std::thread::panicking() {
             let told = self.chronicle.tell();
             let last = told.len().saturating_sub(20_000);
-            eprintln!("the last that was said:\n{}", told.get(last..).unwrap_or(&told));
+            eprintln!(
+                "the last that was said:\n{}",
+                told.get(last..).unwrap_or(&told)
+            );
         }
     }
 }
@@ -118,7 +166,11 @@ fn line_port(line: u32) -> String {
 pub(crate) fn line_sections(lines: u32) -> String {
     let line = |line| {
         let delay = DELAY.as_millis();
-        format!("[[line]]\nname = \"{}\"\nport = \"{}\"\ndelay = \"{delay}ms\"\n", line_name(line), line_port(line))
+        format!(
+            "[[line]]\nname = \"{}\"\nport = \"{}\"\ndelay = \"{delay}ms\"\n",
+            line_name(line),
+            line_port(line)
+        )
     };
     (0..lines).map(line).collect()
 }

@@ -81,14 +81,25 @@ pub(crate) async fn enrol(folder: &Path, count: u32) {
                     trusted_by: TrustedBy::default(),
                 };
                 store.add_terminal(terminal).await.unwrap();
-                store.register(id(index), key, Timestamp::now()).await.unwrap();
+                store
+                    .register(id(index), key, Timestamp::now())
+                    .await
+                    .unwrap();
                 let subscription = Subscription {
                     filter: TOPIC.parse().unwrap(),
                     urgency: Urgency::Normal,
                     size_max: None,
                     hours: Hours::default(),
                 };
-                store.subscribe(id(index), subscription, RegisteredBy::Operator, Timestamp::now()).await.unwrap();
+                store
+                    .subscribe(
+                        id(index),
+                        subscription,
+                        RegisteredBy::Operator,
+                        Timestamp::now(),
+                    )
+                    .await
+                    .unwrap();
             });
         }
         enrolling.join_all().await;
@@ -107,7 +118,11 @@ pub(crate) fn start(
     for index in 0..count {
         let (exchange, counted, own) = (exchange.clone(), counted.clone(), state_of(folder, index));
         let receive = ReceiveConfig {
-            inbox: InboxConfig { folder: own.join("inbox"), rules: Rules::default(), hand_over: vec![] },
+            inbox: InboxConfig {
+                folder: own.join("inbox"),
+                rules: Rules::default(),
+                hand_over: vec![],
+            },
             state: own,
             linger: Duration::ZERO,
             standing: None,
@@ -126,7 +141,12 @@ pub(crate) fn start(
 }
 
 /// From an initialised modem to on hook.
-async fn take_call(mut dte: DuplexStream, receive: &ReceiveConfig, delay: Duration, counted: &Counted) {
+async fn take_call(
+    mut dte: DuplexStream,
+    receive: &ReceiveConfig,
+    delay: Duration,
+    counted: &Counted,
+) {
     dte.write_all(b"ATE0+VCID=1\r").await.unwrap();
     // The number comes after the first ring; without it a terminal answers nobody.
     if line_with(&mut dte, "NMBR").await.is_none() {
@@ -134,15 +154,23 @@ async fn take_call(mut dte: DuplexStream, receive: &ReceiveConfig, delay: Durati
     }
     let receiving = receive.open().unwrap();
     dte.write_all(b"ATA\r").await.unwrap();
-    let Some(connect) = line_with(&mut dte, "CONNECT").await else { return };
-    let rate_bps = connect.split(' ').nth(1).and_then(|rate| rate.parse().ok()).unwrap();
+    let Some(connect) = line_with(&mut dte, "CONNECT").await else {
+        return;
+    };
+    let rate_bps = connect
+        .split(' ')
+        .nth(1)
+        .and_then(|rate| rate.parse().ok())
+        .unwrap();
     let config = LinkConfig::new(LocalAddress::Ask(None), PeerAddress::Any, rate_bps, delay);
     let Ok(link) = Link::establish(dte, config).await else {
         counted.failed.fetch_add(1, Ordering::Relaxed);
         return;
     };
     counted.up.fetch_add(1, Ordering::Relaxed);
-    let received = session::receive(&link, Reason::Called, delay, None, receiving).await.result;
+    let received = session::receive(&link, Reason::Called, delay, None, receiving)
+        .await
+        .result;
     counted.up.fetch_sub(1, Ordering::Relaxed);
     link.close();
     link.closed().await;

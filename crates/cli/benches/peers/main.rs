@@ -27,10 +27,26 @@ pub(crate) struct Case {
 }
 
 const CASES: [Case; 4] = [
-    Case { octets: 1_000, rate_bps: 33_600, delay: Duration::from_millis(60) },
-    Case { octets: 1_000, rate_bps: 9_600, delay: Duration::from_millis(300) },
-    Case { octets: 1_000, rate_bps: 2_400, delay: Duration::from_millis(600) },
-    Case { octets: 100_000, rate_bps: 33_600, delay: Duration::from_millis(60) },
+    Case {
+        octets: 1_000,
+        rate_bps: 33_600,
+        delay: Duration::from_millis(60),
+    },
+    Case {
+        octets: 1_000,
+        rate_bps: 9_600,
+        delay: Duration::from_millis(300),
+    },
+    Case {
+        octets: 1_000,
+        rate_bps: 2_400,
+        delay: Duration::from_millis(600),
+    },
+    Case {
+        octets: 100_000,
+        rate_bps: 33_600,
+        delay: Duration::from_millis(60),
+    },
 ];
 
 #[tokio::main]
@@ -45,8 +61,15 @@ async fn main() {
             ("UUCP 'i'", uucp),
             ("pppd + POST", pppd),
         ] {
-            let Case { octets, rate_bps, delay } = case;
-            println!("| {octets} octets, {rate_bps} bit/s, {} ms | {who} | {carried} |", delay.as_millis());
+            let Case {
+                octets,
+                rate_bps,
+                delay,
+            } = case;
+            println!(
+                "| {octets} octets, {rate_bps} bit/s, {} ms | {who} | {carried} |",
+                delay.as_millis()
+            );
         }
     }
 }

@@ -79,10 +79,27 @@ impl Exchange {
         }
         fs::write(folder.path().join("exchange.toml"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringup"));
-        command.args(["exchange", "--config", "exchange.toml", "--control", "control"]).current_dir(folder.path());
-        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        assert!(log.any(|line| line.contains("exchange ready")), "the exchange does not start");
+        command
+            .args([
+                "exchange",
+                "--config",
+                "exchange.toml",
+                "--control",
+                "control",
+            ])
+            .current_dir(folder.path());
+        let mut process = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        assert!(
+            log.any(|line| line.contains("exchange ready")),
+            "the exchange does not start"
+        );
         thread::spawn(move || log.for_each(drop)); // or its pipe were full some day
         Self { process, folder }
     }
@@ -109,10 +126,21 @@ impl Exchange {
         let mut line = String::new();
         BufReader::new(control).read_line(&mut line).unwrap();
         let Answer { calls } = serde_json::from_str(&line).unwrap();
-        let [Call { octets_from_caller, octets_from_called, flights }] = &calls[..] else {
+        let [
+            Call {
+                octets_from_caller,
+                octets_from_called,
+                flights,
+            },
+        ] = &calls[..]
+        else {
             panic!("not one call: {line}")
         };
-        Mark { at, octets: octets_from_caller + octets_from_called, flights: *flights }
+        Mark {
+            at,
+            octets: octets_from_caller + octets_from_called,
+            flights: *flights,
+        }
     }
 
     /// The record of the only call, once it is over.
@@ -131,8 +159,12 @@ impl Drop for Exchange {
 /// The records in an exchange's folder.
 pub(crate) fn records(folder: &Path) -> Vec<Record> {
     let text = fs::read_to_string(folder.join("calls.jsonl")).unwrap_or_default();
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    whole
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Looks until something is there.
@@ -151,7 +183,9 @@ impl Carried {
     /// From marks at the end of each phase but the last, at the end of the content, and the record.
     pub(crate) fn new(names: [&'static str; 2], set_up: Mark, there: Mark, record: Record) -> Self {
         let [first, second] = names;
-        let since = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
+        let since = |from: Timestamp, to: Timestamp| {
+            Duration::try_from(to.duration_since(from)).unwrap_or_default()
+        };
         let phases = vec![
             Phase {
                 name: first,
@@ -166,23 +200,50 @@ impl Carried {
                 flights: there.flights - set_up.flights,
             },
         ];
-        Self { there: since(record.connected, there.at), record, phases }
+        Self {
+            there: since(record.connected, there.at),
+            record,
+            phases,
+        }
     }
 }
 
 impl fmt::Display for Carried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { there, record, phases } = self;
-        let Record { connected, ended, octets_from_caller, octets_from_called, flights } = record;
+        let Self {
+            there,
+            record,
+            phases,
+        } = self;
+        let Record {
+            connected,
+            ended,
+            octets_from_caller,
+            octets_from_called,
+            flights,
+        } = record;
         let over = ended.duration_since(*connected).as_secs_f64();
         write!(
             f,
             "{:.2} s | {over:.2} s | {octets_from_caller} + {octets_from_called} | {flights} | ",
             there.as_secs_f64()
         )?;
-        for (index, Phase { name, time, octets, flights }) in phases.iter().enumerate() {
+        for (
+            index,
+            Phase {
+                name,
+                time,
+                octets,
+                flights,
+            },
+        ) in phases.iter().enumerate()
+        {
             let comma = if index == 0 { "" } else { "; " };
-            write!(f, "{comma}{name} {:.2} s, {octets} octets, {flights} flights", time.as_secs_f64())?;
+            write!(
+                f,
+                "{comma}{name} {:.2} s, {octets} octets, {flights} flights",
+                time.as_secs_f64()
+            )?;
         }
         Ok(())
     }

@@ -20,22 +20,43 @@ printf 'Content-Type: text/plain\r\n\r\n'
 pub(crate) async fn carry(case: Case) -> Carried {
     let exchange = Exchange::open(case);
     let ends = [CALLER, CALLED].map(|number| exchange.port(number));
-    let files = [("etc/ppp/dial", DIAL), ("etc/ppp/answer", ANSWER), ("take", TAKE)];
+    let files = [
+        ("etc/ppp/dial", DIAL),
+        ("etc/ppp/answer", ANSWER),
+        ("take", TAKE),
+    ];
     let [near, far] = ends;
-    let (mut near, mut far) = (guests::boot(&[near], &files).await, guests::boot(&[far], &files).await);
-    far.run("cp /take /www/cgi-bin/take; chmod 755 /www/cgi-bin/take").await;
+    let (mut near, mut far) = (
+        guests::boot(&[near], &files).await,
+        guests::boot(&[far], &files).await,
+    );
+    far.run("cp /take /www/cgi-bin/take; chmod 755 /www/cgi-bin/take")
+        .await;
     // busybox's wget takes the file for a text.
-    near.run(&format!("tr -d '\\000' </dev/urandom | head -c {} >/tmp/content", case.octets)).await;
+    near.run(&format!(
+        "tr -d '\\000' </dev/urandom | head -c {} >/tmp/content",
+        case.octets
+    ))
+    .await;
     let call = |chat: &str, addresses: &str| {
-        format!("(pppd /dev/ttyS0 {OPTIONS} {addresses} connect '/usr/sbin/chat -v -f {chat}'; echo @exit $?) &")
+        format!(
+            "(pppd /dev/ttyS0 {OPTIONS} {addresses} connect '/usr/sbin/chat -v -f {chat}'; echo @exit $?) &"
+        )
     };
     far.run(&call("/etc/ppp/answer", "10.9.0.2:10.9.0.1")).await;
     far.run("echo @listening").await;
     far.said("@listening").await;
-    near.run(&call(&format!("/etc/ppp/dial -T {CALLED}"), "10.9.0.1:10.9.0.2")).await;
+    near.run(&call(
+        &format!("/etc/ppp/dial -T {CALLED}"),
+        "10.9.0.1:10.9.0.2",
+    ))
+    .await;
     near.said("@up").await;
     let set_up = exchange.mark();
-    near.run("wget -q -O /dev/null --post-file /tmp/content http://10.9.0.2/cgi-bin/take; killall pppd").await;
+    near.run(
+        "wget -q -O /dev/null --post-file /tmp/content http://10.9.0.2/cgi-bin/take; killall pppd",
+    )
+    .await;
     far.said("@body").await;
     let there = exchange.mark();
     near.said("@exit").await;

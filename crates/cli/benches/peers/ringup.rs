@@ -31,30 +31,62 @@ pub(crate) fn carry(case: Case) -> [Carried; 2] {
     let (file, demo) = (folder.path().join("content"), folder.path().join("demo"));
     fs::write(&file, content(case.octets)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringup"));
-    command.args(["demo", "--json", "--messages", "2", "--rate", &case.rate_bps.to_string()]);
+    command.args([
+        "demo",
+        "--json",
+        "--messages",
+        "2",
+        "--rate",
+        &case.rate_bps.to_string(),
+    ]);
     command
         .args(["--delay", &format!("{}ms", case.delay.as_millis())])
         .arg("--folder")
         .arg(&demo)
         .arg("--file")
         .arg(&file);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().unwrap();
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "the demo failed");
     let summaries = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Summary>();
     // Between two of the server's calls there is one of the vending machine's.
     let calls = records(&demo).into_iter().skip(1).step_by(2);
     let carried = summaries.zip(calls).map(|(summary, record)| {
-        let Summary { on_disk_seconds, ppp, tcp, delivery } = summary.unwrap();
+        let Summary {
+            on_disk_seconds,
+            ppp,
+            tcp,
+            delivery,
+        } = summary.unwrap();
         let phases = [("PPP", ppp), ("TCP", tcp), ("TLS and delivery", delivery)];
-        let phases = phases.map(|(name, Part { millis, octets, flights })| Phase {
-            name,
-            time: Duration::from_millis(millis),
-            octets,
-            flights,
-        });
-        Carried { there: Duration::from_secs_f64(on_disk_seconds), record, phases: phases.into() }
+        let phases = phases.map(
+            |(
+                name,
+                Part {
+                    millis,
+                    octets,
+                    flights,
+                },
+            )| Phase {
+                name,
+                time: Duration::from_millis(millis),
+                octets,
+                flights,
+            },
+        );
+        Carried {
+            there: Duration::from_secs_f64(on_disk_seconds),
+            record,
+            phases: phases.into(),
+        }
     });
-    carried.collect::<Vec<_>>().try_into().expect("two messages on two calls")
+    carried
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("two messages on two calls")
 }
 
 /// Nothing that a compressor could make smaller.

@@ -22,14 +22,20 @@ pub(crate) fn carry(case: Case) -> Carried {
     let folder = tempfile::tempdir().unwrap();
     open_to_all(folder.path());
     let content = content(case.octets);
-    let (sent, got) = (folder.path().join("sent"), folder.path().join("far/public/got"));
+    let (sent, got) = (
+        folder.path().join("sent"),
+        folder.path().join("far/public/got"),
+    );
     fs::write(&sent, &content).unwrap();
     fs::set_permissions(&sent, Permissions::from_mode(0o644)).unwrap();
     for [own, other] in [["near", "far"], ["far", "near"]] {
         write_config(&folder, own, other);
     }
     let mut queue = of(UUCP, &folder, "near");
-    queue.args(["-r", "-C"]).arg(&sent).arg(format!("far!{}", got.display()));
+    queue
+        .args(["-r", "-C"])
+        .arg(&sent)
+        .arg(format!("far!{}", got.display()));
     assert!(queue.status().unwrap().success(), "uucp takes no file");
 
     let exchange = Exchange::open(case);
@@ -47,16 +53,30 @@ pub(crate) fn carry(case: Case) -> Carried {
     let mut near = caller.give_to(near);
     let log = folder.path().join("near/log");
     wait_for("UUCP's handshake", || {
-        fs::read_to_string(&log).unwrap_or_default().contains("Handshake successful").then_some(())
+        fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains("Handshake successful")
+            .then_some(())
     });
     let set_up = exchange.mark();
-    wait_for("UUCP's file", || fs::metadata(&got).is_ok_and(|got| got.len() == content.len() as u64).then_some(()));
+    wait_for("UUCP's file", || {
+        fs::metadata(&got)
+            .is_ok_and(|got| got.len() == content.len() as u64)
+            .then_some(())
+    });
     let there = exchange.mark();
     let record = exchange.record();
     for end in [&mut near, &mut far] {
-        assert!(end.wait().unwrap().success(), "{}", fs::read_to_string(&log).unwrap());
+        assert!(
+            end.wait().unwrap().success(),
+            "{}",
+            fs::read_to_string(&log).unwrap()
+        );
     }
-    assert!(fs::read(&got).unwrap() == content, "another file has arrived");
+    assert!(
+        fs::read(&got).unwrap() == content,
+        "another file has arrived"
+    );
     Carried::new(["handshake", "file"], set_up, there, record)
 }
 
@@ -74,8 +94,18 @@ fn write_config(folder: &TempDir, own: &str, other: &str) {
     let path = |part: &str| home.join(part).display().to_string();
     let config = [
         format!("nodename {own}\nrun-uuxqt never"),
-        format!("spool {}\npubdir {}\nlockdir {}", path("spool"), path("public"), path("locks")),
-        format!("logfile {}\nstatfile {}\ndebugfile {}", path("log"), path("statistics"), path("debug")),
+        format!(
+            "spool {}\npubdir {}\nlockdir {}",
+            path("spool"),
+            path("public"),
+            path("locks")
+        ),
+        format!(
+            "logfile {}\nstatfile {}\ndebugfile {}",
+            path("log"),
+            path("statistics"),
+            path("debug")
+        ),
         format!(
             "sysfile {}\nportfile {}\npasswdfile {}\ncallfile {}\n",
             path("systems"),
@@ -84,8 +114,9 @@ fn write_config(folder: &TempDir, own: &str, other: &str) {
             path("none")
         ),
     ];
-    let system =
-        format!("system {other}\ntime any\nprotocol i\nport line\nchat \"\"\nremote-send ~ /\nremote-receive ~ /\n");
+    let system = format!(
+        "system {other}\ntime any\nprotocol i\nport line\nchat \"\"\nremote-send ~ /\nremote-receive ~ /\n"
+    );
     let files = [
         ("config", config.join("\n")),
         ("systems", system),
@@ -101,7 +132,11 @@ fn write_config(folder: &TempDir, own: &str, other: &str) {
 /// A program of UUCP's, with the config of one end.
 fn of(program: &str, folder: &TempDir, end: &str) -> Command {
     let mut command = unpacked::command(program);
-    command.arg("-I").arg(folder.path().join(end).join("config")).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .arg("-I")
+        .arg(folder.path().join(end).join("config"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command
 }
 
@@ -135,6 +170,10 @@ impl Modem {
 
     /// Starts a program on the call, which ends with the last that has it open.
     fn give_to(self, mut command: Command) -> std::process::Child {
-        command.stdin(self.0.try_clone().unwrap()).stdout(self.0).spawn().unwrap()
+        command
+            .stdin(self.0.try_clone().unwrap())
+            .stdout(self.0)
+            .spawn()
+            .unwrap()
     }
 }

@@ -14,9 +14,14 @@ use toml::{Table, Value};
 use super::{ConfigError, Fault, read_text};
 
 /// Reads a file and hands its top table to `check`.
-pub(crate) fn load<T>(path: &Path, check: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
+pub(crate) fn load<T>(
+    path: &Path,
+    check: impl FnOnce(&mut Section<'_>) -> Option<T>,
+) -> Result<T, ConfigError> {
     let text = read_text(path)?;
-    let table = text.parse::<Table>().map_err(|error| ConfigError::whole(path, error.to_string()))?;
+    let table = text
+        .parse::<Table>()
+        .map_err(|error| ConfigError::whole(path, error.to_string()))?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut faults = Vec::new();
     let mut top = Section::new(String::new(), table, &folder, &mut faults);
@@ -25,8 +30,14 @@ pub(crate) fn load<T>(path: &Path, check: impl FnOnce(&mut Section<'_>) -> Optio
     match checked {
         Some(config) if faults.is_empty() => Ok(config),
         _ => {
-            faults.iter_mut().for_each(|fault| fault.line = line_of(&text, &fault.key));
-            Err(ConfigError { path: path.to_owned(), faults, unread: None })
+            faults
+                .iter_mut()
+                .for_each(|fault| fault.line = line_of(&text, &fault.key));
+            Err(ConfigError {
+                path: path.to_owned(),
+                faults,
+                unread: None,
+            })
         }
     }
 }
@@ -37,12 +48,16 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     let (mut table, mut found) = (&document, None);
     for part in key.split('.') {
         let (name, places) = part.split_once('[').unwrap_or((part, ""));
-        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { break };
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else {
+            break;
+        };
         found = Some(key.span().start);
         let mut value = value.get_ref();
         for place in places.split('[').filter(|place| !place.is_empty()) {
             let index = place.trim_end_matches(']').parse::<usize>().ok()?;
-            let Some(item) = value.as_array().and_then(|items| items.get(index)) else { break };
+            let Some(item) = value.as_array().and_then(|items| items.get(index)) else {
+                break;
+            };
             found = Some(item.span().start);
             value = item.get_ref();
         }
@@ -64,7 +79,13 @@ pub(crate) struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn new(name: String, table: Table, folder: &'a Path, faults: &'a mut Vec<Fault>) -> Self {
-        Self { name, table, folder, faults, known: BTreeSet::new() }
+        Self {
+            name,
+            table,
+            folder,
+            faults,
+            known: BTreeSet::new(),
+        }
     }
 }
 
@@ -76,7 +97,11 @@ impl Section<'_> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
     }
 
     pub(crate) fn fault(&mut self, key: &str, problem: impl fmt::Display) {
@@ -91,13 +116,20 @@ impl Section<'_> {
                 Ok(value) => return Some(value),
                 Err(error) => self.fault(key, with_text(&text, &error.to_string())),
             },
-            other => self.fault(key, format!("is {} and must be text in quotes", kind(&other))),
+            other => self.fault(
+                key,
+                format!("is {} and must be text in quotes", kind(&other)),
+            ),
         }
         None
     }
 
     /// As [`Section::parsed`], but its absence is a fault, which says what is expected.
-    pub(crate) fn required<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, expected: &str) -> Option<T> {
+    pub(crate) fn required<T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        key: &str,
+        expected: &str,
+    ) -> Option<T> {
         if !self.table.contains_key(key) {
             self.fault(key, format!("is missing; {expected}"));
         }
@@ -117,11 +149,18 @@ impl Section<'_> {
 
     /// A time with its unit, such as `"90s"`, `"250ms"` or `"7d"`; a day has 24 hours.
     pub(crate) fn time(&mut self, key: &str, default: Duration) -> Duration {
-        let Some(text) = self.parsed::<String>(key) else { return default };
-        let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        let Some(text) = self.parsed::<String>(key) else {
+            return default;
+        };
+        let span = text
+            .parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
         let parsed = span.ok().and_then(|time| Duration::try_from(time).ok());
         parsed.unwrap_or_else(|| {
-            self.fault(key, format!("{text:?} is not a time such as \"90s\", \"250ms\", \"1m\" or \"7d\""));
+            self.fault(
+                key,
+                format!("{text:?} is not a time such as \"90s\", \"250ms\", \"1m\" or \"7d\""),
+            );
             default
         })
     }
@@ -132,7 +171,10 @@ impl Section<'_> {
             None => default,
             Some(Value::Integer(number)) if number > 0 => number.unsigned_abs(),
             Some(other) => {
-                self.fault(key, format!("is {other} and must be a whole number of at least 1"));
+                self.fault(
+                    key,
+                    format!("is {other} and must be a whole number of at least 1"),
+                );
                 default
             }
         }
@@ -144,7 +186,13 @@ impl Section<'_> {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.fault(key, format!("is {} and must be a list of texts: [\"...\", \"...\"]", kind(&other)));
+                self.fault(
+                    key,
+                    format!(
+                        "is {} and must be a list of texts: [\"...\", \"...\"]",
+                        kind(&other)
+                    ),
+                );
                 return Vec::new();
             }
         };
@@ -156,7 +204,10 @@ impl Section<'_> {
                     Ok(value) => parsed.push(value),
                     Err(error) => self.fault(&place, with_text(&text, &error.to_string())),
                 },
-                other => self.fault(&place, format!("is {} and must be text in quotes", kind(&other))),
+                other => self.fault(
+                    &place,
+                    format!("is {} and must be text in quotes", kind(&other)),
+                ),
             }
         }
         parsed
@@ -168,7 +219,10 @@ impl Section<'_> {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.fault(key, format!("is {} and must be a table: [{key}]", kind(&other)));
+                self.fault(
+                    key,
+                    format!("is {} and must be a table: [{key}]", kind(&other)),
+                );
                 Table::new()
             }
         };
@@ -182,12 +236,22 @@ impl Section<'_> {
     }
 
     /// A list of tables, `[[key]]`.
-    pub(crate) fn sections<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+    pub(crate) fn sections<T>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
         let items = match self.take(key) {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.fault(key, format!("is {} and must be a list of tables: [[{key}]]", kind(&other)));
+                self.fault(
+                    key,
+                    format!(
+                        "is {} and must be a list of tables: [[{key}]]",
+                        kind(&other)
+                    ),
+                );
                 Vec::new()
             }
         };
@@ -196,13 +260,21 @@ impl Section<'_> {
             let name = format!("{}[{index}]", self.path_of(key));
             match item {
                 Value::Table(table) => all.push(self.read_section(name, table, &mut read)),
-                other => self.fault(&format!("{key}[{index}]"), format!("is {} and must be a table", kind(&other))),
+                other => self.fault(
+                    &format!("{key}[{index}]"),
+                    format!("is {} and must be a table", kind(&other)),
+                ),
             }
         }
         all
     }
 
-    fn read_section<T>(&mut self, name: String, table: Table, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+    fn read_section<T>(
+        &mut self,
+        name: String,
+        table: Table,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
         let mut section = Section::new(name, table, self.folder, self.faults);
         let value = read(&mut section);
         section.finish();
@@ -223,8 +295,12 @@ impl Section<'_> {
 /// The known word that a wrong one is likely meant to be.
 fn nearest<'k>(wrong: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
     let most = 1 + wrong.chars().count() / 4;
-    let near = known.iter().map(|word| (distance(wrong, word), word)).filter(|(distance, _)| *distance <= most);
-    near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
+    let near = known
+        .iter()
+        .map(|word| (distance(wrong, word), word))
+        .filter(|(distance, _)| *distance <= most);
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
 }
 
 /// How many letters are to be put in, taken out or changed (Levenshtein).
@@ -247,7 +323,13 @@ pub(super) fn modem_setup(section: &mut Section<'_>) -> Setup {
     let profile = section.parsed::<Profile>("profile").unwrap_or_default();
     let added = section.list::<Command>("init");
     if added.len() > ADDED_MAX {
-        section.fault("init", format!("has {} commands; at most {ADDED_MAX} are said before every call", added.len()));
+        section.fault(
+            "init",
+            format!(
+                "has {} commands; at most {ADDED_MAX} are said before every call",
+                added.len()
+            ),
+        );
     }
     Setup { profile, added }
 }
@@ -255,7 +337,11 @@ pub(super) fn modem_setup(section: &mut Section<'_>) -> Setup {
 /// What is wrong with a text, which is shown once.
 fn with_text(text: &str, error: &str) -> String {
     let shown = format!("{text:?}");
-    if error.contains(&shown) { error.to_owned() } else { format!("{shown}: {error}") }
+    if error.contains(&shown) {
+        error.to_owned()
+    } else {
+        format!("{shown}: {error}")
+    }
 }
 
 pub(super) fn kind(value: &Value) -> &'static str {
@@ -290,8 +376,7 @@ mod tests {
 
     #[test]
     fn all_faults_of_a_file_are_reported_each_with_its_key() {
-        let text =
-            "count = 0\ntime = \"soon\"\nextra = 1\n[table]\nnumber = 5\nlist = [\"1\", \"x\", 2]\n[[row]]\nmore = 1";
+        let text = "count = 0\ntime = \"soon\"\nextra = 1\n[table]\nnumber = 5\nlist = [\"1\", \"x\", 2]\n[[row]]\nmore = 1";
         let found = faults(text, |top| {
             top.count("count", 1);
             top.time("time", Duration::ZERO);
@@ -302,10 +387,22 @@ mod tests {
             });
             top.sections("row", |_| ());
         });
-        let keys: Vec<_> = found.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+        let keys: Vec<_> = found
+            .iter()
+            .map(|fault| fault.split(':').next().unwrap())
+            .collect();
         assert_eq!(
             keys,
-            ["count", "time", "name", "table.number", "table.list[1]", "table.list[2]", "row[0].more", "extra"]
+            [
+                "count",
+                "time",
+                "name",
+                "table.number",
+                "table.list[1]",
+                "table.list[2]",
+                "row[0].more",
+                "extra"
+            ]
         );
     }
 
@@ -318,7 +415,9 @@ mod tests {
         let read = load(&path, |top| {
             top.path("state");
             top.section("table", |section| section.list::<line::Number>("list"));
-            top.sections("row", |section| section.required::<String>("port", "say where"));
+            top.sections("row", |section| {
+                section.required::<String>("port", "say where")
+            });
             Some(())
         });
         let told = read.unwrap_err().to_string();
@@ -344,7 +443,10 @@ mod tests {
     fn defaults_stand_where_nothing_is_said() {
         let found = faults("", |top| {
             assert_eq!(top.count("count", 7), 7);
-            assert_eq!(top.time("time", Duration::from_secs(9)), Duration::from_secs(9));
+            assert_eq!(
+                top.time("time", Duration::from_secs(9)),
+                Duration::from_secs(9)
+            );
             assert_eq!(top.parsed::<String>("text"), None);
             assert!(!top.has("table"));
         });

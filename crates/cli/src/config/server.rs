@@ -25,20 +25,32 @@ use toml::{Table, Value};
 use super::section::kind;
 use super::{ConfigError, Fault, Section, load, modem_setup, read_text, tun};
 
-const SUBMISSION_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), delivery::SUBMISSION_PORT);
+const SUBMISSION_LISTEN: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(Ipv4Addr::LOCALHOST),
+    delivery::SUBMISSION_PORT,
+);
 /// The state folder, beside the config.
 const STATE: &str = "state";
 const SUBMISSION_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 /// What may wait of one provider.
-const PROVIDER_QUOTA: Quota = Quota { messages: 1_000_000, octets: 10_000_000_000 };
+const PROVIDER_QUOTA: Quota = Quota {
+    messages: 1_000_000,
+    octets: 10_000_000_000,
+};
 /// What may wait for one terminal: at 33600 bit/s, days of line.
-const TERMINAL_QUOTA: Quota = Quota { messages: 100_000, octets: 1_000_000_000 };
+const TERMINAL_QUOTA: Quota = Quota {
+    messages: 100_000,
+    octets: 1_000_000_000,
+};
 const LINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const LINK_POOL: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 77, 255, 1), Ipv4Addr::new(10, 77, 255, 254));
+const LINK_POOL: (Ipv4Addr, Ipv4Addr) = (
+    Ipv4Addr::new(10, 77, 255, 1),
+    Ipv4Addr::new(10, 77, 255, 254),
+);
 /// How long a line that only rings may do so: two rings tell the caller's number everywhere, and after two minutes exchanges
 /// give up.
-const RING_ONLY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
+const RING_ONLY: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(120);
 /// One way; a terrestrial line has 30 to 100 ms, most of it in the modems.
 const LINE_DELAY: Duration = Duration::from_millis(60);
 
@@ -99,16 +111,29 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
     let home = top.parsed::<Home>("country");
     let state = state(top);
     let (submission_listen, size_max) = top.section("submission", |section| {
-        (listen(section, Some(SUBMISSION_LISTEN)), section.count("size_max", SUBMISSION_OCTETS_MAX))
+        (
+            listen(section, Some(SUBMISSION_LISTEN)),
+            section.count("size_max", SUBMISSION_OCTETS_MAX),
+        )
     });
     let delivery_listen = top.section("delivery", |section| listen(section, None));
-    let feeds: Vec<_> = top.sections("feed", feeds::read).into_iter().flatten().collect();
-    let mail = if top.has("mail") { top.section("mail", mail::read) } else { None };
+    let feeds: Vec<_> = top
+        .sections("feed", feeds::read)
+        .into_iter()
+        .flatten()
+        .collect();
+    let mail = if top.has("mail") {
+        top.section("mail", mail::read)
+    } else {
+        None
+    };
     let quotas = top.section("quota", quotas);
     let retention = top.section("store", retention);
     let link = top.section("link", link);
     let tun = tun::read(top, HAS_TUN);
-    let (retry, refusals) = top.section("retry", |section| (calling::retry(section), calling::refusals(section)));
+    let (retry, refusals) = top.section("retry", |section| {
+        (calling::retry(section), calling::refusals(section))
+    });
     let money = money::read(top);
     let metrics_listen = top.section("metrics", |section| listen(section, None));
     let number_only = top.section("stock", |section| section.is("number_only"));
@@ -117,16 +142,30 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
     let trunk_listen = top.section("information", |section| listen(section, None));
     let dialup_servers = dialup::servers(top, &lines);
     if trunk_listen.is_none() && !dialup_servers.is_empty() {
-        top.fault("information.listen", "is missing; say where dial-up servers connect, such as \"0.0.0.0:7412\"");
+        top.fault(
+            "information.listen",
+            "is missing; say where dial-up servers connect, such as \"0.0.0.0:7412\"",
+        );
     }
     for (index, line) in lines.iter().enumerate() {
-        if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
-            top.fault(&format!("line[{index}].tariff"), format!("no [[tariff]] is named {tariff:?}"));
+        if let Some(tariff) = line
+            .tariff
+            .as_ref()
+            .filter(|tariff| money.tariffs.get(tariff).is_none())
+        {
+            top.fault(
+                &format!("line[{index}].tariff"),
+                format!("no [[tariff]] is named {tariff:?}"),
+            );
         }
     }
     for (index, server) in dialup_servers.iter().enumerate() {
         for (place, line) in server.lines.iter().enumerate() {
-            if let Some(tariff) = line.tariff.as_ref().filter(|tariff| money.tariffs.get(tariff).is_none()) {
+            if let Some(tariff) = line
+                .tariff
+                .as_ref()
+                .filter(|tariff| money.tariffs.get(tariff).is_none())
+            {
                 top.fault(
                     &format!("dialup_server[{index}].lines[{place}].tariff"),
                     format!("no [[tariff]] is named {tariff:?}"),
@@ -139,9 +178,17 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
             top.fault(&format!("feed[{index}].url"), "is read already");
         }
     }
-    let away = dialup_servers.iter().flat_map(|server| server.lines.iter().map(|line| line.global.clone()));
-    let names: BTreeSet<_> = lines.iter().map(|line| line.name.clone()).chain(away).collect();
-    let (storm, reserve) = top.section("dispatch", |section| calling::dispatch(section, names.len()));
+    let away = dialup_servers
+        .iter()
+        .flat_map(|server| server.lines.iter().map(|line| line.global.clone()));
+    let names: BTreeSet<_> = lines
+        .iter()
+        .map(|line| line.name.clone())
+        .chain(away)
+        .collect();
+    let (storm, reserve) = top.section("dispatch", |section| {
+        calling::dispatch(section, names.len())
+    });
     let conditions = top.sections("conditions", |section| calling::conditions(section, &names));
     let (link_address, link_pool) = link?; // not before every key has been read
     Some(Config {
@@ -174,7 +221,8 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
 }
 
 pub(super) fn state(top: &mut Section<'_>) -> PathBuf {
-    top.path("state").unwrap_or_else(|| top.folder().join(STATE))
+    top.path("state")
+        .unwrap_or_else(|| top.folder().join(STATE))
 }
 
 /// The lines of this process.
@@ -182,10 +230,16 @@ pub(super) fn lines(top: &mut Section<'_>) -> Vec<LineConfig> {
     let lines: Vec<_> = top.sections("line", line).into_iter().flatten().collect();
     for (index, line) in lines.iter().enumerate() {
         if lines[..index].iter().any(|before| before.name == line.name) {
-            top.fault(&format!("line[{index}].name"), format!("{} names another line, too", line.name));
+            top.fault(
+                &format!("line[{index}].name"),
+                format!("{} names another line, too", line.name),
+            );
         }
         if lines[..index].iter().any(|before| before.port == line.port) {
-            top.fault(&format!("line[{index}].port"), format!("{} is another line's, too", line.port));
+            top.fault(
+                &format!("line[{index}].port"),
+                format!("{} is another line's, too", line.port),
+            );
         }
     }
     lines
@@ -199,7 +253,9 @@ fn listen(section: &mut Section<'_>, default: Option<SocketAddr>) -> Option<Sock
         Some(text) => text
             .parse()
             .map_err(|_| {
-                let problem = format!("{text:?} is not ADDRESS:PORT such as \"127.0.0.1:7480\", nor \"none\"");
+                let problem = format!(
+                    "{text:?} is not ADDRESS:PORT such as \"127.0.0.1:7480\", nor \"none\""
+                );
                 section.fault("listen", problem);
             })
             .ok(),
@@ -212,8 +268,13 @@ pub(crate) fn operator_socket(path: &Path) -> Result<PathBuf, ConfigError> {
     let text = read_text(path)?;
     let table = text.parse::<Table>().unwrap_or_else(|_| {
         // Not TOML as a whole: what stands before the first table is read line by line.
-        let lines = text.lines().take_while(|line| !line.trim_start().starts_with('['));
-        lines.filter_map(|line| line.parse::<Table>().ok()).flatten().collect()
+        let lines = text
+            .lines()
+            .take_while(|line| !line.trim_start().starts_with('['));
+        lines
+            .filter_map(|line| line.parse::<Table>().ok())
+            .flatten()
+            .collect()
     });
     let folder = path.parent().unwrap_or(Path::new(""));
     let state = table.get("state").and_then(Value::as_str).unwrap_or(STATE);
@@ -237,7 +298,12 @@ fn quotas(section: &mut Section<'_>) -> Quotas {
 const CALLS_KEPT_MIN: Duration = Duration::from_secs(32 * 24 * 3600);
 
 fn retention(section: &mut Section<'_>) -> Retention {
-    let Retention { contents, rows, doubts, calls } = Retention::default();
+    let Retention {
+        contents,
+        rows,
+        doubts,
+        calls,
+    } = Retention::default();
     let retention = Retention {
         contents: section.time("keep_contents", contents),
         rows: section.time("keep_rows", rows),
@@ -245,7 +311,10 @@ fn retention(section: &mut Section<'_>) -> Retention {
         calls: section.time("keep_calls", calls),
     };
     if retention.calls < CALLS_KEPT_MIN {
-        section.fault("keep_calls", "is shorter than 32 days: what this month has cost would not be known");
+        section.fault(
+            "keep_calls",
+            "is shorter than 32 days: what this month has cost would not be known",
+        );
     }
     if retention.rows < retention.contents {
         section.fault("keep_rows", "is shorter than store.keep_contents");
@@ -256,7 +325,10 @@ fn retention(section: &mut Section<'_>) -> Retention {
 pub(super) fn link(section: &mut Section<'_>) -> Option<(Ipv4Addr, AddressPool)> {
     let address = section.parsed("address").unwrap_or(LINK_ADDRESS);
     if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        section.fault("address", format!("{address} cannot be the server's address on a link"));
+        section.fault(
+            "address",
+            format!("{address} cannot be the server's address on a link"),
+        );
     }
     let first = section.parsed("pool_first").unwrap_or(LINK_POOL.0);
     let last = section.parsed("pool_last").unwrap_or(LINK_POOL.1);
@@ -285,13 +357,26 @@ fn line(section: &mut Section<'_>) -> Option<LineConfig> {
     }
     let delay = section.time("delay", LINE_DELAY);
     let tariff = section.parsed::<String>("tariff");
-    let ring_only = section.has("ring_only").then(|| section.time("ring_only", Duration::ZERO));
+    let ring_only = section
+        .has("ring_only")
+        .then(|| section.time("ring_only", Duration::ZERO));
     if ring_only.is_some_and(|time| !RING_ONLY.contains(&time)) {
         let (least, most) = (RING_ONLY.start().as_secs(), RING_ONLY.end().as_secs());
-        section.fault("ring_only", format!("must be from {least}s, so that the number is presented, to {most}s"));
+        section.fault(
+            "ring_only",
+            format!("must be from {least}s, so that the number is presented, to {most}s"),
+        );
     }
     let port = port?.relative_to(&folder);
-    Some(LineConfig { name: name?, port, setup, dial_prefix, ring_only, delay, tariff })
+    Some(LineConfig {
+        name: name?,
+        port,
+        setup,
+        dial_prefix,
+        ring_only,
+        delay,
+        tariff,
+    })
 }
 
 /// What only a server's config asks of a table.
@@ -301,7 +386,8 @@ impl Section<'_> {
         match T::deserialize(std::mem::take(&mut self.table)) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.faults.push(Fault::new(self.name.clone(), error.message()));
+                self.faults
+                    .push(Fault::new(self.name.clone(), error.message()));
                 None
             }
         }
@@ -313,7 +399,10 @@ impl Section<'_> {
             None => false,
             Some(Value::Boolean(is_so)) => is_so,
             Some(other) => {
-                self.fault(key, format!("is {} and must be true or false", kind(&other)));
+                self.fault(
+                    key,
+                    format!("is {} and must be true or false", kind(&other)),
+                );
                 false
             }
         }
@@ -323,9 +412,17 @@ impl Section<'_> {
     pub(super) fn number(&mut self, key: &str, default: u32) -> u32 {
         match self.take(key) {
             None => default,
-            Some(Value::Integer(number)) if u32::try_from(number).is_ok() => u32::try_from(number).unwrap_or(default),
+            Some(Value::Integer(number)) if u32::try_from(number).is_ok() => {
+                u32::try_from(number).unwrap_or(default)
+            }
             Some(other) => {
-                self.fault(key, format!("is {other} and must be a whole number from 0 to {}", u32::MAX));
+                self.fault(
+                    key,
+                    format!(
+                        "is {other} and must be a whole number from 0 to {}",
+                        u32::MAX
+                    ),
+                );
                 default
             }
         }

@@ -73,7 +73,9 @@ impl Machine {
                 ));
             }
             if let (true, Some(why)) = (self.is_outbox_meant, self.no_way()) {
-                remarks.push(format!("nothing that is put into the outbox can be sent by itself: {why}"));
+                remarks.push(format!(
+                    "nothing that is put into the outbox can be sent by itself: {why}"
+                ));
             }
         }
         remarks
@@ -83,12 +85,12 @@ impl Machine {
     pub(crate) fn no_way(&self) -> Option<&'static str> {
         match (&self.server, &self.port, &self.server_address) {
             (Some(_), Some(_), _) | (None, _, Some(_)) => None,
-            (Some(_), None, _) => {
-                Some("the config has no line.port, which names the modem (the starter's --line is not known here)")
-            }
-            (None, _, None) => {
-                Some("the config has neither server.number nor server.address, which say how to reach the server")
-            }
+            (Some(_), None, _) => Some(
+                "the config has no line.port, which names the modem (the starter's --line is not known here)",
+            ),
+            (None, _, None) => Some(
+                "the config has neither server.number nor server.address, which say how to reach the server",
+            ),
         }
     }
 }
@@ -100,16 +102,33 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         let state = top.path("state").unwrap_or_else(|| folder.join("state"));
         let limits = top.section("budget", budget);
         let (port, setup, prefix, home, delay, address) = top.section("line", |section| {
-            let port = section.parsed::<PortAddress>("port").map(|port| port.relative_to(&folder));
+            let port = section
+                .parsed::<PortAddress>("port")
+                .map(|port| port.relative_to(&folder));
             let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
             let (setup, home) = (modem_setup(section), section.parsed::<Home>("country"));
-            (port, setup, prefix, home, section.time("delay", LINE_DELAY), section.parsed("address"))
+            (
+                port,
+                setup,
+                prefix,
+                home,
+                section.time("delay", LINE_DELAY),
+                section.parsed("address"),
+            )
         });
         let tun = tun::read(top, HAS_TUN);
         if tun.is_some() && !top.has("terminal") {
-            top.fault("tun", "is for a [terminal]: nothing proves a server to a machine that only submits");
+            top.fault(
+                "tun",
+                "is for a [terminal]: nothing proves a server to a machine that only submits",
+            );
         }
-        let link = LinkSettings { address, delay, capture: None, tun };
+        let link = LinkSettings {
+            address,
+            delay,
+            capture: None,
+            tun,
+        };
         let (server, server_address) = if top.has("server") {
             top.section("server", |section| server(section, &prefix, home))
         } else {
@@ -117,10 +136,21 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         };
         let is_outbox_meant = top.has("outbox");
         let (pace, starter) = top.section("outbox", outbox);
-        let sender = SenderConfig { state: state.clone(), pace, starter };
-        let standing = if top.has("conditions") { top.section("conditions", standing) } else { None };
+        let sender = SenderConfig {
+            state: state.clone(),
+            pace,
+            starter,
+        };
+        let standing = if top.has("conditions") {
+            top.section("conditions", standing)
+        } else {
+            None
+        };
         if standing.is_some() && !top.has("terminal") {
-            top.fault("conditions", "are for a [terminal]: a machine that only submits receives nothing");
+            top.fault(
+                "conditions",
+                "are for a [terminal]: a machine that only submits receives nothing",
+            );
         }
         if top.has("inbox") && !top.has("terminal") {
             top.fault("inbox", "is for a [terminal], which is missing here");
@@ -144,9 +174,16 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         } else {
             None
         };
-        let token_file = if top.has("provider") { top.section("provider", token_file) } else { None };
+        let token_file = if top.has("provider") {
+            top.section("provider", token_file)
+        } else {
+            None
+        };
         if !is_either {
-            top.fault("terminal", "is missing, and so is [provider]: the machine has nothing to do");
+            top.fault(
+                "terminal",
+                "is missing, and so is [provider]: the machine has nothing to do",
+            );
         }
         Some(Machine {
             port,
@@ -194,9 +231,15 @@ fn budget(section: &mut Section<'_>) -> Limits {
 /// When a call is worth it for what waits in the outbox, and who holds the line meanwhile.
 fn outbox(section: &mut Section<'_>) -> (Pace, Option<PathBuf>) {
     let usual = Pace::default();
-    let pace = Pace { every: section.time("every", usual.every), octets: section.count("bytes", usual.octets) };
+    let pace = Pace {
+        every: section.time("every", usual.every),
+        octets: section.count("bytes", usual.octets),
+    };
     if pace.every < EVERY_LEAST {
-        section.fault("every", "is less than a minute; submit with --urgency urgent what cannot wait for a minute");
+        section.fault(
+            "every",
+            "is less than a minute; submit with --urgency urgent what cannot wait for a minute",
+        );
     }
     (pace, section.path("starter"))
 }
@@ -205,22 +248,41 @@ fn outbox(section: &mut Section<'_>) -> (Pace, Option<PathBuf>) {
 fn standing(section: &mut Section<'_>) -> Option<StandingConditions> {
     let says = ["urgency", "size_max"].iter().any(|key| section.has(key));
     if !says {
-        section.fault("urgency", "is missing, and so is size_max: it takes everything anyway");
+        section.fault(
+            "urgency",
+            "is missing, and so is size_max: it takes everything anyway",
+        );
     }
-    let urgency = section.parsed::<Urgency>("urgency").unwrap_or(Urgency::Bulk);
-    let size_max = section.has("size_max").then(|| section.count("size_max", u64::MAX));
+    let urgency = section
+        .parsed::<Urgency>("urgency")
+        .unwrap_or(Urgency::Bulk);
+    let size_max = section
+        .has("size_max")
+        .then(|| section.count("size_max", u64::MAX));
     let reason = section.parsed::<String>("reason").unwrap_or_default();
-    says.then_some(StandingConditions { urgency, size_max, reason })
+    says.then_some(StandingConditions {
+        urgency,
+        size_max,
+        reason,
+    })
 }
 
 /// How the server is reached: by its number, at its address on the Internet, or both.
-fn server(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> (Option<DialString>, Option<String>) {
+fn server(
+    section: &mut Section<'_>,
+    prefix: &str,
+    home: Option<Home>,
+) -> (Option<DialString>, Option<String>) {
     let address = section.parsed::<String>("address");
     let is_address = |text: &String| {
-        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        text.rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
     };
     if address.as_ref().is_some_and(|text| !is_address(text)) {
-        section.fault("address", "is not HOST:PORT, such as \"ringup.example.com:7411\"");
+        section.fault(
+            "address",
+            "is not HOST:PORT, such as \"ringup.example.com:7411\"",
+        );
     }
     if address.is_some() && !section.has("number") {
         return (None, address);
@@ -228,7 +290,11 @@ fn server(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> (Optio
     (server_number(section, prefix, home), address)
 }
 
-fn server_number(section: &mut Section<'_>, prefix: &str, home: Option<Home>) -> Option<DialString> {
+fn server_number(
+    section: &mut Section<'_>,
+    prefix: &str,
+    home: Option<Home>,
+) -> Option<DialString> {
     let number = section.required::<Number>("number", "the number that reaches the server")?;
     if let Err(forbidden) = check_dialled(home, &number) {
         section.fault("number", format!("is never dialled: {forbidden}"));
@@ -236,7 +302,10 @@ fn server_number(section: &mut Section<'_>, prefix: &str, home: Option<Home>) ->
     match number.dial_string(prefix, home) {
         Ok(dial_string) => Some(dial_string),
         Err(error) => {
-            section.fault("number", format!("cannot be dialled with line.dial_prefix {prefix:?}: {error}"));
+            section.fault(
+                "number",
+                format!("cannot be dialled with line.dial_prefix {prefix:?}: {error}"),
+            );
             None
         }
     }
@@ -244,7 +313,10 @@ fn server_number(section: &mut Section<'_>, prefix: &str, home: Option<Home>) ->
 
 fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
     if !section.has("token_file") {
-        section.fault("token_file", "is missing; the file with the token that `ringup provider add` printed");
+        section.fault(
+            "token_file",
+            "is missing; the file with the token that `ringup provider add` printed",
+        );
     }
     section.path("token_file")
 }
@@ -252,14 +324,20 @@ fn token_file(section: &mut Section<'_>) -> Option<PathBuf> {
 /// `callers`: numbers that are answered at any time, or tables that say more.
 fn callers(section: &mut Section<'_>, home: Option<Home>) -> Screening {
     let mut screening = Screening::default();
-    let plain = section.list::<Number>("callers").into_iter().map(|number| (number, Rule::default()));
+    let plain = section
+        .list::<Number>("callers")
+        .into_iter()
+        .map(|number| (number, Rule::default()));
     let tables = section.sections("caller", caller).into_iter().flatten();
     for (number, rule) in plain.chain(tables).collect::<Vec<_>>() {
         let meant = number.clone().at(home);
         if rule.action == Action::CallBack
             && let Err(forbidden) = check_dialled(home, &meant)
         {
-            section.fault("caller", format!("{number} cannot be called back: {forbidden}"));
+            section.fault(
+                "caller",
+                format!("{number} cannot be called back: {forbidden}"),
+            );
         }
         if !screening.register(meant, rule) {
             section.fault("caller", format!("{number} is registered twice"));
@@ -272,41 +350,98 @@ fn caller(section: &mut Section<'_>) -> Option<(Number, Rule)> {
     let number = section.required::<Number>("number", "whose ring it is about");
     let action = section.parsed::<Action>("action").unwrap_or_default();
     let hours = Hours(section.list::<Window>("hours"));
-    let per_hour = section.has("per_hour").then(|| u32::try_from(section.count("per_hour", 1)).unwrap_or(u32::MAX));
-    Some((number?, Rule { action, hours, per_hour }))
+    let per_hour = section
+        .has("per_hour")
+        .then(|| u32::try_from(section.count("per_hour", 1)).unwrap_or(u32::MAX));
+    Some((
+        number?,
+        Rule {
+            action,
+            hours,
+            per_hour,
+        },
+    ))
 }
 
-fn terminal(section: &mut Section<'_>, link: LinkSettings, line: LineFacts) -> Option<TerminalConfig> {
-    let LineFacts { home, dial_prefix, profile, state, server, limits, rules, standing, config } = line;
+fn terminal(
+    section: &mut Section<'_>,
+    link: LinkSettings,
+    line: LineFacts,
+) -> Option<TerminalConfig> {
+    let LineFacts {
+        home,
+        dial_prefix,
+        profile,
+        state,
+        server,
+        limits,
+        rules,
+        standing,
+        config,
+    } = line;
     let callers = callers(section, home);
-    let folder = section.path("inbox").unwrap_or_else(|| section.folder().join("inbox"));
-    let inbox = InboxConfig { folder, rules, hand_over: inbox::hand_over_words(config) };
+    let folder = section
+        .path("inbox")
+        .unwrap_or_else(|| section.folder().join("inbox"));
+    let inbox = InboxConfig {
+        folder,
+        rules,
+        hand_over: inbox::hand_over_words(config),
+    };
     let linger = section.time("linger", Duration::ZERO);
     if linger >= SILENCE_MAX {
         section.fault(
             "linger",
-            format!("must be less than {} s: a line on which nothing comes is then hung up", SILENCE_MAX.as_secs()),
+            format!(
+                "must be less than {} s: a line on which nothing comes is then hung up",
+                SILENCE_MAX.as_secs()
+            ),
         );
     }
-    if server.is_none() && callers.rules().any(|(_, rule)| rule.action == Action::Connect) {
+    if server.is_none()
+        && callers
+            .rules()
+            .any(|(_, rule)| rule.action == Action::Connect)
+    {
         section.fault(
             "caller",
             "asks for \"connect\", which needs server.address: HOST:PORT of the server's delivery port",
         );
     }
-    Some(TerminalConfig { callers, home, dial_prefix, inbox, state, server, limits, linger, standing, profile, link })
+    Some(TerminalConfig {
+        callers,
+        home,
+        dial_prefix,
+        inbox,
+        state,
+        server,
+        limits,
+        linger,
+        standing,
+        profile,
+        link,
+    })
 }
 
 /// Writes a terminal's first config, as its bundle has it; a file that is there already is refused.
 pub(crate) fn write_first(path: &Path, bundle: &Bundle) -> io::Result<()> {
-    let list: Vec<Value> = bundle.callers.iter().map(|caller| caller.as_str().into()).collect();
+    let list: Vec<Value> = bundle
+        .callers
+        .iter()
+        .map(|caller| caller.as_str().into())
+        .collect();
     let mut text = String::from(
         "# What ringup answer and ringup dial-in read; docs/guides tells what else may stand here.\n\n[line]\n",
     );
     if let Some(address) = &bundle.address {
         writeln!(text, "address = {}", Value::from(address.as_str())).expect("a string takes all");
     }
-    writeln!(text, "\n[terminal]\ncallers = {}\ninbox = \"inbox\"", Value::Array(list)).expect("a string takes all");
+    writeln!(
+        text,
+        "\n[terminal]\ncallers = {}\ninbox = \"inbox\"",
+        Value::Array(list)
+    )
+    .expect("a string takes all");
     let mut file = File::create_new(path)?;
     // No secret, and the service that reads it is often another user's than who enrols.
     file.set_permissions(Permissions::from_mode(0o644))?;

@@ -11,7 +11,10 @@ pub(super) fn read(top: &mut Section<'_>, has_tun: bool) -> Option<OpenPorts> {
         return None;
     }
     if !has_tun {
-        top.fault("tun", "this build has no TUN: build with --features tun, or remove the section");
+        top.fault(
+            "tun",
+            "this build has no TUN: build with --features tun, or remove the section",
+        );
     }
     top.section("tun", |section| section.ports("ports"))
 }
@@ -34,12 +37,18 @@ impl Section<'_> {
         };
         let mut ports = Some(std::collections::BTreeSet::new());
         for (index, item) in items.into_iter().enumerate() {
-            let number = item.as_integer().and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0);
+            let number = item
+                .as_integer()
+                .and_then(|number| u16::try_from(number).ok())
+                .filter(|port| *port > 0);
             match (number, &mut ports) {
                 (Some(port), Some(ports)) => drop(ports.insert(port)),
                 (Some(_), None) => {}
                 (None, _) => {
-                    self.fault(&format!("{key}[{index}]"), format!("is {item} and must be a port, 1 to 65535"));
+                    self.fault(
+                        &format!("{key}[{index}]"),
+                        format!("is {item} and must be a port, 1 to 65535"),
+                    );
                     ports = None;
                 }
             }
@@ -62,14 +71,25 @@ mod tests {
             Some(())
         });
         let faults = read.err().into_iter().flat_map(|error| error.faults);
-        (ports, faults.map(|fault| format!("{}: {}", fault.key, fault.problem)).collect())
+        (
+            ports,
+            faults
+                .map(|fault| format!("{}: {}", fault.key, fault.problem))
+                .collect(),
+        )
     }
 
     #[test]
     fn ports_are_a_list_or_all_of_them() {
         let these = OpenPorts::These([22, 80].into());
-        assert_eq!(check("[tun]\nports = [80, 22]", true), (Some(these), vec![]));
-        assert_eq!(check("[tun]\nports = \"all\"", true), (Some(OpenPorts::All), vec![]));
+        assert_eq!(
+            check("[tun]\nports = [80, 22]", true),
+            (Some(these), vec![])
+        );
+        assert_eq!(
+            check("[tun]\nports = \"all\"", true),
+            (Some(OpenPorts::All), vec![])
+        );
         assert_eq!(check("", true), (None, vec![]));
         for (text, key) in [
             ("[tun]", "tun.ports"),
@@ -79,7 +99,12 @@ mod tests {
             ("[tun]\nports = []\nname = \"x\"", "tun.name"),
         ] {
             let faults = check(text, true).1;
-            assert!(faults.iter().any(|fault| fault.starts_with(&format!("{key}: "))), "{text}: {faults:?}");
+            assert!(
+                faults
+                    .iter()
+                    .any(|fault| fault.starts_with(&format!("{key}: "))),
+                "{text}: {faults:?}"
+            );
         }
     }
 

@@ -52,7 +52,11 @@ impl fmt::Display for Who {
 #[derive(Debug)]
 pub(super) enum Event {
     /// It logged something.
-    Log { who: Who, message: String, fields: Map<String, Value> },
+    Log {
+        who: Who,
+        message: String,
+        fields: Map<String, Value>,
+    },
     /// It printed a line on standard output.
     Said { who: Who, line: String },
     /// It ended; `None` is by a signal.
@@ -96,16 +100,27 @@ impl Children {
     /// A command of this program, in the demo's folder.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command
     }
 
     /// One `ringup NOUN VERB --json`, to its end. A database that has the entry from an earlier demo is no error to hide.
     pub(super) async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = self.command(&[arguments, &["--json"]].concat()).output().await?;
+        let output = self
+            .command(&[arguments, &["--json"]].concat())
+            .output()
+            .await?;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr);
-            bail!("ringup {} failed: {}; use a new --folder", arguments.join(" "), reason.trim());
+            bail!(
+                "ringup {} failed: {}; use a new --folder",
+                arguments.join(" "),
+                reason.trim()
+            );
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -114,10 +129,16 @@ impl Children {
     pub(super) fn start(&mut self, who: Who, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command = self.command(arguments);
         // A group of its own: ctrl-c is for the demo, which ends its processes in order, with what they have started.
-        command.env("RINGUP_LOG_FORMAT", "json").env("RINGUP_LOG", "info").process_group(0);
+        command
+            .env("RINGUP_LOG_FORMAT", "json")
+            .env("RINGUP_LOG", "info")
+            .process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().with_context(|| format!("could not start ringup {}", arguments.join(" ")))?;
-        self.groups.extend(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+        let child = command
+            .spawn()
+            .with_context(|| format!("could not start ringup {}", arguments.join(" ")))?;
+        self.groups
+            .extend(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
         self.watchers.spawn(watch(who, child, self.sender.clone()));
         Ok(())
     }
@@ -132,7 +153,9 @@ impl Children {
     }
 
     pub(super) fn last_words(&self, who: Who) -> &str {
-        self.last_words.get(&who).map_or("it gave no reason", String::as_str)
+        self.last_words
+            .get(&who)
+            .map_or("it gave no reason", String::as_str)
     }
 
     /// Ends all, the last first, and waits for them.
@@ -148,7 +171,9 @@ impl Children {
 
 /// Passes on what a process says until it ends.
 async fn watch(who: Who, mut child: Child, events: mpsc::Sender<Event>) {
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else { return };
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return;
+    };
     let mut said = BufReader::new(stdout).lines();
     let mut logged = BufReader::new(stderr).lines();
     let (mut has_said_all, mut has_logged_all) = (false, false);
@@ -172,7 +197,11 @@ async fn watch(who: Who, mut child: Child, events: mpsc::Sender<Event>) {
 fn read_log(who: Who, line: String) -> Event {
     match serde_json::from_str::<Map<String, Value>>(&line) {
         Ok(mut fields) => match fields.remove("message") {
-            Some(Value::String(message)) => Event::Log { who, message, fields },
+            Some(Value::String(message)) => Event::Log {
+                who,
+                message,
+                fields,
+            },
             _ => Event::Said { who, line },
         },
         Err(_) => Event::Said { who, line },

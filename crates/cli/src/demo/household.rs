@@ -28,7 +28,8 @@ impl Household {
     /// Writes the configs that can be written before the server has named its terminal and provider.
     pub(super) fn furnish(folder: &Path, rate: u32, delay: Duration) -> anyhow::Result<Self> {
         let folder = std::path::absolute(folder)?;
-        fs::create_dir_all(folder.join("lines")).with_context(|| format!("could not make {}", folder.display()))?;
+        fs::create_dir_all(folder.join("lines"))
+            .with_context(|| format!("could not make {}", folder.display()))?;
         let household = Self { folder, delay };
         let delay = household.delay();
         household.write(
@@ -86,11 +87,29 @@ delay = {delay}
 
     /// Has the running server add the terminal and the provider, and writes their configs.
     pub(super) async fn enrol(&self, children: &Children) -> anyhow::Result<()> {
-        children.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]).await?;
-        let invitation = children.ask(&["terminal", "invite", "owner", "--caller", CENTRE]).await?;
-        let provider = children.ask(&["provider", "add", "vending-1", "--number", VENDING]).await?;
-        let bundle = invitation["bundle"].as_str().context("the server gave no bundle")?;
-        let token = provider["token"].as_str().context("the server gave no token")?;
+        children
+            .ask(&[
+                "terminal",
+                "add",
+                "owner",
+                "--number",
+                OWNER,
+                "--address",
+                OWNER_ADDRESS,
+            ])
+            .await?;
+        let invitation = children
+            .ask(&["terminal", "invite", "owner", "--caller", CENTRE])
+            .await?;
+        let provider = children
+            .ask(&["provider", "add", "vending-1", "--number", VENDING])
+            .await?;
+        let bundle = invitation["bundle"]
+            .as_str()
+            .context("the server gave no bundle")?;
+        let token = provider["token"]
+            .as_str()
+            .context("the server gave no token")?;
         let delay = self.delay();
         self.write(
             "owner.toml",
@@ -106,9 +125,15 @@ inbox = "inbox"
             ),
         )?;
         self.write("owner.bundle", bundle)?;
-        let enrolled = children.command(&["enrol", "owner.bundle", "--config", "owner.toml"]).output().await?;
+        let enrolled = children
+            .command(&["enrol", "owner.bundle", "--config", "owner.toml"])
+            .output()
+            .await?;
         if !enrolled.status.success() {
-            bail!("ringup enrol failed: {}", String::from_utf8_lossy(&enrolled.stderr).trim());
+            bail!(
+                "ringup enrol failed: {}",
+                String::from_utf8_lossy(&enrolled.stderr).trim()
+            );
         }
         self.write("vending.token", token)?;
         self.write(

@@ -26,12 +26,20 @@ use super::story::Story;
 use super::{next_event, wait_for};
 
 /// A dial-up server: who, name, and the number of its line.
-const POPS: [(Who, &str, &str); 2] = [(Who::Berlin, "berlin", "201"), (Who::Munich, "munich", "202")];
+const POPS: [(Who, &str, &str); 2] = [
+    (Who::Berlin, "berlin", "201"),
+    (Who::Munich, "munich", "202"),
+];
 
 /// A subscriber: who, name, number.
-const SUBSCRIBERS: [(Who, &str, &str); 2] = [(Who::Anna, "anna", "301"), (Who::Bert, "bert", "302")];
+const SUBSCRIBERS: [(Who, &str, &str); 2] =
+    [(Who::Anna, "anna", "301"), (Who::Bert, "bert", "302")];
 
-const NEWS: [&str; 3] = ["River rises above two metres", "Ferry runs again", "Rain expected until Friday"];
+const NEWS: [&str; 3] = [
+    "River rises above two metres",
+    "Ferry runs again",
+    "Rain expected until Friday",
+];
 
 /// Between two rounds of news.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(20);
@@ -40,12 +48,23 @@ const BETWEEN_ROUNDS: Duration = Duration::from_secs(20);
 const ROUND_MAX: Duration = Duration::from_secs(180);
 
 /// Plays it in this folder.
-pub(super) async fn play(folder: &Path, rate: u32, delay: Duration, once: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn play(
+    folder: &Path,
+    rate: u32,
+    delay: Duration,
+    once: bool,
+) -> anyhow::Result<ExitCode> {
     let stop = crate::signals::until_signal()?;
     let folder = std::path::absolute(folder)?;
     let mut children = Children::new(&folder)?;
-    let service = Service { folder, rate, delay };
-    let played = stop.run_until_cancelled(service.act(&mut children, &mut Story::new(false), once)).await;
+    let service = Service {
+        folder,
+        rate,
+        delay,
+    };
+    let played = stop
+        .run_until_cancelled(service.act(&mut children, &mut Story::new(false), once))
+        .await;
     children.stop().await;
     match played {
         None if once => bail!("stopped before all had arrived"),
@@ -61,10 +80,21 @@ struct Service {
 }
 
 impl Service {
-    async fn act(&self, children: &mut Children, story: &mut Story, once: bool) -> anyhow::Result<()> {
+    async fn act(
+        &self,
+        children: &mut Children,
+        story: &mut Story,
+        once: bool,
+    ) -> anyhow::Result<()> {
         fs::create_dir_all(self.folder.join("lines"))
             .with_context(|| format!("could not make {}", self.folder.display()))?;
-        story.say(Who::Demo, &format!("configs, inboxes and calls.jsonl are in {}", self.folder.display()));
+        story.say(
+            Who::Demo,
+            &format!(
+                "configs, inboxes and calls.jsonl are in {}",
+                self.folder.display()
+            ),
+        );
         let feed = Feed::open().await?;
         self.write_exchange()?;
         children.start(Who::Exchange, &["exchange", "--config", "exchange.toml"])?;
@@ -78,7 +108,10 @@ impl Service {
             if once {
                 break;
             }
-            story.say(Who::Demo, &format!("more news in {} s; ctrl-c ends", BETWEEN_ROUNDS.as_secs()));
+            story.say(
+                Who::Demo,
+                &format!("more news in {} s; ctrl-c ends", BETWEEN_ROUNDS.as_secs()),
+            );
             let next = Instant::now() + BETWEEN_ROUNDS;
             while let Ok(event) = timeout_at(next, children.event()).await {
                 story.tell(&event?);
@@ -112,32 +145,53 @@ impl Service {
             let event = event?;
             story.tell(&event);
             match &event {
-                Event::Log { who: Who::Information, message, fields } if message == "message accepted" => {
+                Event::Log {
+                    who: Who::Information,
+                    message,
+                    fields,
+                } if message == "message accepted" => {
                     // Its feed reader's; the mail's id is known.
-                    let id = fields.get("message_id").and_then(Value::as_str).unwrap_or_default();
+                    let id = fields
+                        .get("message_id")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default();
                     if id != mailed {
                         item = Some(id.to_owned());
                     }
                 }
-                Event::Log { who, message, fields } if message == "stored" => {
+                Event::Log {
+                    who,
+                    message,
+                    fields,
+                } if message == "stored" => {
                     let id = fields.get("message_id").and_then(Value::as_str);
                     if id.is_some() && id == item.as_deref() {
                         received.push(*who);
                     }
                 }
-                Event::Log { message, fields, .. } if message == "call ended" => {
+                Event::Log {
+                    message, fields, ..
+                } if message == "call ended" => {
                     if let Some(outcome) = fields.get("outcome").and_then(Value::as_str) {
                         last_failure = format!("the last call ended with: {outcome}");
                     }
                 }
-                Event::Exited { who, .. } => bail!("{who} has ended: {}", children.last_words(*who)),
+                Event::Exited { who, .. } => {
+                    bail!("{who} has ended: {}", children.last_words(*who))
+                }
                 _ => {}
             }
         }
         let item = item.context("the feed's item was not seen")?;
         for (who, name, _) in SUBSCRIBERS {
-            let path = self.folder.join(name).join("inbox").join(&item).join("content");
-            let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+            let path = self
+                .folder
+                .join(name)
+                .join("inbox")
+                .join(&item)
+                .join("content");
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("could not read {}", path.display()))?;
             let found: Value = serde_json::from_str(&text).context("the item is not JSON")?;
             if found["title"] != news {
                 bail!("{} holds {text}, and not: {news}", path.display());
@@ -150,7 +204,9 @@ impl Service {
 
     /// Whether the mail is in Anna's Maildir.
     fn has_mail(&self, id: &str) -> anyhow::Result<bool> {
-        let Ok(entries) = fs::read_dir(self.folder.join("anna/Mail/new")) else { return Ok(false) };
+        let Ok(entries) = fs::read_dir(self.folder.join("anna/Mail/new")) else {
+            return Ok(false);
+        };
         for entry in entries {
             if entry?.file_name().to_string_lossy().contains(id) {
                 return Ok(true);
@@ -208,7 +264,10 @@ longest = "30s"
 "#
         );
         for (_, name, _) in POPS {
-            self.write(&format!("{name}.toml"), &format!("state = \"{name}\"\n[dialup]\nname = \"{name}\"\n"))?;
+            self.write(
+                &format!("{name}.toml"),
+                &format!("state = \"{name}\"\n[dialup]\nname = \"{name}\"\n"),
+            )?;
             let key = public_keys(children, &format!("{name}.toml")).await?;
             text += &format!(
                 "\n[[dialup_server]]\nname = \"{name}\"\nkey = {}\nlines = [{{ name = \"line-1\" }}]\n",
@@ -220,8 +279,18 @@ longest = "30s"
         let (mut trunks, mut mail) = (None, None);
         while trunks.is_none() || mail.is_none() {
             let event = next_event(children, story).await?;
-            if let Event::Log { who: Who::Information, message, fields } = &event {
-                let address = || fields.get("address").and_then(Value::as_str).map(str::to_owned);
+            if let Event::Log {
+                who: Who::Information,
+                message,
+                fields,
+            } = &event
+            {
+                let address = || {
+                    fields
+                        .get("address")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned)
+                };
                 match message.as_str() {
                     "taking dial-up servers" => trunks = address(),
                     "taking mail" => mail = address(),
@@ -229,10 +298,17 @@ longest = "30s"
                 }
             }
         }
-        trunks.zip(mail).context("the information server did not say where it listens")
+        trunks
+            .zip(mail)
+            .context("the information server did not say where it listens")
     }
 
-    async fn start_pops(&self, children: &mut Children, story: &mut Story, trunks: &str) -> anyhow::Result<()> {
+    async fn start_pops(
+        &self,
+        children: &mut Children,
+        story: &mut Story,
+        trunks: &str,
+    ) -> anyhow::Result<()> {
         let keys = public_keys(children, "information.toml").await?;
         let keys = Value::Array(keys);
         for (who, name, _) in POPS {
@@ -253,21 +329,42 @@ delay = {delay}
             );
             self.write(&format!("{name}.toml"), &text)?;
             children.start(who, &["serve", "--config", &format!("{name}.toml")])?;
-            wait_for(children, story, Who::Information, "dial-up server in service").await?;
+            wait_for(
+                children,
+                story,
+                Who::Information,
+                "dial-up server in service",
+            )
+            .await?;
         }
         Ok(())
     }
 
-    async fn start_subscribers(&self, children: &mut Children, story: &mut Story) -> anyhow::Result<()> {
+    async fn start_subscribers(
+        &self,
+        children: &mut Children,
+        story: &mut Story,
+    ) -> anyhow::Result<()> {
         let config = ["--config", "information.toml"];
         for provider in ["feeds", "mail"] {
-            children.ask(&[&["provider", "add", provider], &config[..]].concat()).await?;
+            children
+                .ask(&[&["provider", "add", provider], &config[..]].concat())
+                .await?;
         }
-        let callers: Vec<_> = POPS.iter().flat_map(|(_, _, number)| ["--caller", number]).collect();
+        let callers: Vec<_> = POPS
+            .iter()
+            .flat_map(|(_, _, number)| ["--caller", number])
+            .collect();
         for (who, name, number) in SUBSCRIBERS {
-            children.ask(&[&["terminal", "add", name, "--number", number], &config[..]].concat()).await?;
-            let invitation = children.ask(&[&["terminal", "invite", name], &callers[..], &config].concat()).await?;
-            let bundle = invitation["bundle"].as_str().context("the server gave no bundle")?;
+            children
+                .ask(&[&["terminal", "add", name, "--number", number], &config[..]].concat())
+                .await?;
+            let invitation = children
+                .ask(&[&["terminal", "invite", name], &callers[..], &config].concat())
+                .await?;
+            let bundle = invitation["bundle"]
+                .as_str()
+                .context("the server gave no bundle")?;
             let (file, toml) = (format!("{name}.bundle"), format!("{name}-terminal.toml"));
             self.write(&file, bundle)?;
             let numbers: Vec<_> = POPS.iter().map(|(_, _, number)| *number).collect();
@@ -293,10 +390,22 @@ maildir = "{name}/Mail"
             let added = [&["subscription", "add", name, "news/#"], &config[..]].concat();
             let added = children.command(&added).output().await?;
             if !added.status.success() {
-                bail!("{name} was not subscribed: {}", String::from_utf8_lossy(&added.stderr).trim());
+                bail!(
+                    "{name} was not subscribed: {}",
+                    String::from_utf8_lossy(&added.stderr).trim()
+                );
             }
             story.say(Who::Demo, &format!("{name} subscribes to news/#"));
-            children.start(who, &["wait", "--line", &format!("lines/{name}"), "--config", &toml])?;
+            children.start(
+                who,
+                &[
+                    "wait",
+                    "--line",
+                    &format!("lines/{name}"),
+                    "--config",
+                    &toml,
+                ],
+            )?;
             wait_for(children, story, who, "waiting for calls").await?;
         }
         Ok(())
@@ -314,8 +423,14 @@ maildir = "{name}/Mail"
 
 /// The keys of the server with this config.
 async fn public_keys(children: &Children, config: &str) -> anyhow::Result<Vec<Value>> {
-    let printed = children.ask(&["server-key", "public", "--config", config]).await?;
-    let keys = printed.as_array().or_else(|| printed["keys"].as_array()).cloned().unwrap_or_default();
+    let printed = children
+        .ask(&["server-key", "public", "--config", config])
+        .await?;
+    let keys = printed
+        .as_array()
+        .or_else(|| printed["keys"].as_array())
+        .cloned()
+        .unwrap_or_default();
     if keys.is_empty() {
         bail!("{config}: no public key was printed, but {printed}");
     }
@@ -324,15 +439,21 @@ async fn public_keys(children: &Children, config: &str) -> anyhow::Result<Vec<Va
 
 /// Brings a mail for Anna to the service; gives its id.
 async fn send_mail(address: &str, letter: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await.context("the mail port does not answer")?;
+    let mut stream = TcpStream::connect(address)
+        .await
+        .context("the mail port does not answer")?;
     let said = format!(
         "EHLO demo.example\r\nMAIL FROM:<friend@far.example>\r\nRCPT TO:<anna@demo.example>\r\nDATA\r\n{letter}.\r\nQUIT\r\n"
     );
     stream.write_all(said.as_bytes()).await?;
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await?;
-    let id = answers.lines().find_map(|line| line.strip_prefix("250 2.0.0 ")?.strip_suffix(" is on the disk"));
-    id.map(str::to_owned).with_context(|| format!("the mail was not taken: {answers}"))
+    let id = answers.lines().find_map(|line| {
+        line.strip_prefix("250 2.0.0 ")?
+            .strip_suffix(" is on the disk")
+    });
+    id.map(str::to_owned)
+        .with_context(|| format!("the mail was not taken: {answers}"))
 }
 
 /// A feed on the Web, as far as the demo is the Web.
@@ -344,7 +465,9 @@ struct Feed {
 
 impl Feed {
     async fn open() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the feed")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("no port for the feed")?;
         let url = format!("http://{}/feed.xml", listener.local_addr()?);
         let (items, mut serving) = (Arc::new(Mutex::new(String::new())), JoinSet::new());
         let shown = items.clone();
@@ -352,12 +475,19 @@ impl Feed {
             while let Ok((stream, _)) = listener.accept().await {
                 let shown = shown.clone();
                 tokio::spawn(async move {
-                    let service = service_fn(|request| std::future::ready(answer(&shown, &request)));
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await; // it reads again
+                    let service =
+                        service_fn(|request| std::future::ready(answer(&shown, &request)));
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await; // it reads again
                 });
             }
         });
-        Ok(Self { url, items, _serving: serving })
+        Ok(Self {
+            url,
+            items,
+            _serving: serving,
+        })
     }
 
     fn publish(&self, number: usize, title: &str) {
@@ -373,13 +503,26 @@ fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let items = items.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let etag = format!("\"{}\"", items.len());
-    let is_known = request.headers().get("if-none-match").is_some_and(|value| value == etag.as_str());
+    let is_known = request
+        .headers()
+        .get("if-none-match")
+        .is_some_and(|value| value == etag.as_str());
     let text = format!(
         "<rss version=\"2.0\"><channel><title>Demo</title><link>http://demo.example/</link><description>News</description>{items}</channel></rss>"
     );
-    let content = if is_known { Bytes::new() } else { Bytes::from(text) };
+    let content = if is_known {
+        Bytes::new()
+    } else {
+        Bytes::from(text)
+    };
     let mut response = Response::new(Full::new(content));
-    *response.status_mut() = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
-    response.headers_mut().insert("etag", etag.parse().expect("digits in quotes"));
+    *response.status_mut() = if is_known {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::OK
+    };
+    response
+        .headers_mut()
+        .insert("etag", etag.parse().expect("digits in quotes"));
     Ok(response)
 }

@@ -56,25 +56,50 @@ impl Summary {
 
     /// Whether the message has arrived and both calls are over.
     pub(super) fn is_complete(&self) -> bool {
-        self.stored_at.is_some() && self.receipt.millis > 0 && self.on_hook_at.is_some() && self.billed.len() >= 2
+        self.stored_at.is_some()
+            && self.receipt.millis > 0
+            && self.on_hook_at.is_some()
+            && self.billed.len() >= 2
     }
 
     pub(super) fn note(&mut self, event: &Event) {
-        let Event::Log { who, message, fields } = event else { return };
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Event::Log {
+            who,
+            message,
+            fields,
+        } = event
+        else {
+            return;
+        };
+        let text = |name: &str| {
+            fields
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let at = || text("timestamp").parse().ok();
         match (*who, message.as_str()) {
             (Who::Server, "message accepted") => self.message = text("message_id"),
             (Who::Server, "calling") => self.call = text("call"),
             (Who::Server, "link up") if text("call") == self.call => self.link_up = mark(fields),
-            (Who::Server, "connected notice") if text("call") == self.call => self.notice = mark(fields),
-            (Who::Server, "delivered") if text("message_id") == self.message => self.receipt = mark(fields),
+            (Who::Server, "connected notice") if text("call") == self.call => {
+                self.notice = mark(fields)
+            }
+            (Who::Server, "delivered") if text("message_id") == self.message => {
+                self.receipt = mark(fields)
+            }
             (Who::Owner, "answered") => self.answered_at = at(),
             (Who::Owner, "stored") => self.stored_at = at(),
             (Who::Exchange, "call ended") => {
                 // The first hang-up of the second call: until then it is paid for.
                 self.on_hook_at = at();
-                self.billed.push(fields.get("billed_seconds").and_then(Value::as_u64).unwrap_or_default());
+                self.billed.push(
+                    fields
+                        .get("billed_seconds")
+                        .and_then(Value::as_u64)
+                        .unwrap_or_default(),
+                );
             }
             _ => {}
         }
@@ -82,9 +107,13 @@ impl Summary {
 
     /// The figures for programs: times in seconds or milliseconds from CONNECT, octets both ways.
     pub(super) fn to_json(&self) -> Value {
-        let [ppp, tcp, delivery] = self
-            .phases()
-            .map(|Mark { millis, octets, flights }| json!({ "millis": millis, "octets": octets, "flights": flights }));
+        let [ppp, tcp, delivery] = self.phases().map(
+            |Mark {
+                 millis,
+                 octets,
+                 flights,
+             }| json!({ "millis": millis, "octets": octets, "flights": flights }),
+        );
         json!({
             "size_octets": self.size,
             "rate_bps": self.rate,
@@ -106,7 +135,11 @@ impl Summary {
             octets: to.octets.saturating_sub(from.octets),
             flights: to.flights.saturating_sub(from.flights),
         };
-        [self.link_up, between(self.link_up, self.notice), between(self.notice, self.receipt)]
+        [
+            self.link_up,
+            between(self.link_up, self.notice),
+            between(self.notice, self.receipt),
+        ]
     }
 
     /// What the content alone takes on this line, in seconds.
@@ -124,7 +157,11 @@ impl Summary {
 
 fn mark(fields: &Map<String, Value>) -> Mark {
     let number = |name: &str| fields.get(name).and_then(Value::as_u64).unwrap_or_default();
-    Mark { millis: number("millis"), octets: number("octets_out") + number("octets_in"), flights: number("flights") }
+    Mark {
+        millis: number("millis"),
+        octets: number("octets_out") + number("octets_in"),
+        flights: number("flights"),
+    }
 }
 
 impl fmt::Display for Summary {
@@ -132,13 +169,35 @@ impl fmt::Display for Summary {
         let disk = self.since_connect(self.stored_at);
         let on_hook = self.since_connect(self.on_hook_at);
         let floor = self.floor();
-        writeln!(f, "\n{} octets at {} bit/s, from CONNECT of the server's call:", self.size, self.rate)?;
-        writeln!(f, "  phase                     ms   octets (both ways)   flights")?;
-        let names = ["PPP: IP is up", "TCP: connected notice", "delivery: receipt"];
-        for (name, Mark { millis, octets, flights }) in names.into_iter().zip(self.phases()) {
+        writeln!(
+            f,
+            "\n{} octets at {} bit/s, from CONNECT of the server's call:",
+            self.size, self.rate
+        )?;
+        writeln!(
+            f,
+            "  phase                     ms   octets (both ways)   flights"
+        )?;
+        let names = [
+            "PPP: IP is up",
+            "TCP: connected notice",
+            "delivery: receipt",
+        ];
+        for (
+            name,
+            Mark {
+                millis,
+                octets,
+                flights,
+            },
+        ) in names.into_iter().zip(self.phases())
+        {
             writeln!(f, "  {name:22} {millis:6} {octets:10} {flights:20}")?;
         }
-        writeln!(f, "  on the terminal's disk after {disk:.2} s, on hook after {on_hook:.2} s")?;
+        writeln!(
+            f,
+            "  on the terminal's disk after {disk:.2} s, on hook after {on_hook:.2} s"
+        )?;
         writeln!(
             f,
             "  the content alone takes {floor:.2} s at this rate: {:.1} % of the connected time",

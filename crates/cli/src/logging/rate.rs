@@ -25,7 +25,9 @@ const OF_A_KIND_MAX: u32 = 60;
 const SUBJECTS_MAX: usize = 64;
 
 /// The fields that say whom a line is about.
-const SUBJECTS: &[&str] = &["from", "peer", "line", "terminal", "provider", "says", "listener"];
+const SUBJECTS: &[&str] = &[
+    "from", "peer", "line", "terminal", "provider", "says", "listener",
+];
 
 /// Octets of a subject that are looked at.
 const SUBJECT_OCTETS_MAX: usize = 64;
@@ -60,13 +62,22 @@ struct LeftOut {
 
 impl Window {
     fn new(began: Instant, message: String) -> Self {
-        Self { began, message, shown: 0, left_out: 0, subjects: BTreeMap::new() }
+        Self {
+            began,
+            message,
+            shown: 0,
+            left_out: 0,
+            subjects: BTreeMap::new(),
+        }
     }
 
     /// Whether a line about this subject is shown.
     fn admit(&mut self, subject: &str) -> bool {
-        let subject =
-            if self.subjects.len() < SUBJECTS_MAX || self.subjects.contains_key(subject) { subject } else { "" };
+        let subject = if self.subjects.len() < SUBJECTS_MAX || self.subjects.contains_key(subject) {
+            subject
+        } else {
+            ""
+        };
         let of_this = self.subjects.entry(subject.to_owned()).or_default();
         if *of_this >= OF_A_SUBJECT_MAX || self.shown >= OF_A_KIND_MAX {
             self.left_out += 1;
@@ -83,13 +94,18 @@ impl RateLimit {
     fn note(&self, kind: Kind, message: &str, subject: &str, now: Instant) -> (bool, Vec<LeftOut>) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let over = overdue(&mut kinds, now);
-        let window = kinds.entry(kind).or_insert_with(|| Window::new(now, message.to_owned()));
+        let window = kinds
+            .entry(kind)
+            .or_insert_with(|| Window::new(now, message.to_owned()));
         (window.admit(subject), over)
     }
 
     fn over(&self, now: Instant) -> Vec<LeftOut> {
         // A line that is never left out does not wait for one that may be.
-        self.kinds.try_lock().map(|mut kinds| overdue(&mut kinds, now)).unwrap_or_default()
+        self.kinds
+            .try_lock()
+            .map(|mut kinds| overdue(&mut kinds, now))
+            .unwrap_or_default()
     }
 }
 
@@ -98,9 +114,17 @@ fn overdue(kinds: &mut BTreeMap<Kind, Window>, now: Instant) -> Vec<LeftOut> {
     if !kinds.values().any(is_over) {
         return Vec::new();
     }
-    let over = kinds.extract_if(.., |_, window| is_over(window)).map(|(_, window)| window);
+    let over = kinds
+        .extract_if(.., |_, window| is_over(window))
+        .map(|(_, window)| window);
     over.filter(|window| window.left_out > 0)
-        .map(|Window { message, left_out: count, .. }| LeftOut { message, count })
+        .map(
+            |Window {
+                 message,
+                 left_out: count,
+                 ..
+             }| LeftOut { message, count },
+        )
         .collect()
 }
 
@@ -149,7 +173,10 @@ struct Short<'a>(&'a mut String);
 
 impl fmt::Write for Short<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend(text.chars().take(SUBJECT_OCTETS_MAX.saturating_sub(self.0.len())));
+        self.0.extend(
+            text.chars()
+                .take(SUBJECT_OCTETS_MAX.saturating_sub(self.0.len())),
+        );
         Ok(())
     }
 }
@@ -168,21 +195,40 @@ mod tests {
     #[test]
     fn a_flood_is_ten_lines_and_a_count_and_others_are_shown_beside_it() {
         let (limit, began) = (RateLimit::default(), Instant::now());
-        let shown = (0..1532).filter(|_| limit.note(RINGS, "ring refused", "line-1", began).0).count();
+        let shown = (0..1532)
+            .filter(|_| limit.note(RINGS, "ring refused", "line-1", began).0)
+            .count();
         assert_eq!(shown, 10);
-        assert!(limit.note(RINGS, "ring refused", "line-2", began).0, "another line's ring");
-        assert!(limit.note(("other.rs", 7), "out of order", "line-1", began).0, "another thing about the same line");
+        assert!(
+            limit.note(RINGS, "ring refused", "line-2", began).0,
+            "another line's ring"
+        );
+        assert!(
+            limit
+                .note(("other.rs", 7), "out of order", "line-1", began)
+                .0,
+            "another thing about the same line"
+        );
         assert_eq!(limit.over(began + Duration::from_secs(59)), []);
-        let left_out = LeftOut { message: "ring refused".to_owned(), count: 1522 };
+        let left_out = LeftOut {
+            message: "ring refused".to_owned(),
+            count: 1522,
+        };
         let (is_shown, over) = limit.note(RINGS, "ring refused", "line-1", began + WINDOW);
         assert_eq!((is_shown, over), (true, vec![left_out]));
-        assert_eq!(limit.over(began + 3 * WINDOW), [], "and nothing is told twice");
+        assert_eq!(
+            limit.over(began + 3 * WINDOW),
+            [],
+            "and nothing is told twice"
+        );
     }
 
     #[test]
     fn a_thousand_peers_are_sixty_lines_and_take_no_more_memory_than_sixty_five() {
         let (limit, now) = (RateLimit::default(), Instant::now());
-        let shown = (0..1000).filter(|peer| limit.note(RINGS, "not admitted", &peer.to_string(), now).0).count();
+        let shown = (0..1000)
+            .filter(|peer| limit.note(RINGS, "not admitted", &peer.to_string(), now).0)
+            .count();
         assert_eq!(shown, 60);
         assert!(limit.kinds.lock().unwrap()[&RINGS].subjects.len() <= SUBJECTS_MAX + 1);
     }
@@ -199,7 +245,9 @@ mod tests {
     #[test]
     fn warnings_are_limited_and_life_events_are_not() {
         let seen = Arc::new(AtomicU32::new(0));
-        let registry = tracing_subscriber::registry().with(RateLimit::default()).with(Seen(seen.clone()));
+        let registry = tracing_subscriber::registry()
+            .with(RateLimit::default())
+            .with(Seen(seen.clone()));
         tracing::subscriber::with_default(registry, || {
             for number in 0..1000 {
                 tracing::warn!(peer = %"192.0.2.1", number, "not admitted");

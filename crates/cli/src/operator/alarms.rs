@@ -46,8 +46,17 @@ enum AlarmVerb {
 }
 
 const ACTIVE: List<'_> = List {
-    entry: |row| ["raised_at", "kind", "subject"].map(|key| plain(&row[key])).join("/"),
-    columns: &[("RAISED", "raised_at"), ("KIND", "kind"), ("SUBJECT", "subject"), ("DETAIL", "detail")],
+    entry: |row| {
+        ["raised_at", "kind", "subject"]
+            .map(|key| plain(&row[key]))
+            .join("/")
+    },
+    columns: &[
+        ("RAISED", "raised_at"),
+        ("KIND", "kind"),
+        ("SUBJECT", "subject"),
+        ("DETAIL", "detail"),
+    ],
     when_empty: "no active alarms",
     words: |_| {},
 };
@@ -68,13 +77,24 @@ impl AlarmVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            AlarmVerb::List { cleared: true, wanted } => desk.show_pages("/alarms?cleared=true", &wanted, &ALL),
-            AlarmVerb::List { cleared: false, wanted } => desk.show_pages("/alarms", &wanted, &ACTIVE),
+            AlarmVerb::List {
+                cleared: true,
+                wanted,
+            } => desk.show_pages("/alarms?cleared=true", &wanted, &ALL),
+            AlarmVerb::List {
+                cleared: false,
+                wanted,
+            } => desk.show_pages("/alarms", &wanted, &ACTIVE),
             AlarmVerb::Clear { kind, subject } => {
                 let body = json!({ "kind": kind.as_str(), "subject": subject });
                 desk.ask(Method::POST, "/alarms/clear", Some(&body))?;
                 let done = json!({ "kind": kind.as_str(), "subject": subject, "cleared": true });
-                desk.report(&done, format_args!("{kind} of {subject} is cleared (see: ringup alarm list --cleared)"));
+                desk.report(
+                    &done,
+                    format_args!(
+                        "{kind} of {subject} is cleared (see: ringup alarm list --cleared)"
+                    ),
+                );
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -27,9 +27,18 @@ enum LineVerb {
 impl LineVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let LineVerb::List = self.verb;
-        let columns =
-            [("NAME", "name"), ("PORT", "port"), ("STATE", "state"), ("REFUSED", "rings_refused"), ("FAULT", "fault")];
-        self.desk.list("/lines", &columns, "no lines; add [[line]] to the server's config")
+        let columns = [
+            ("NAME", "name"),
+            ("PORT", "port"),
+            ("STATE", "state"),
+            ("REFUSED", "rings_refused"),
+            ("FAULT", "fault"),
+        ];
+        self.desk.list(
+            "/lines",
+            &columns,
+            "no lines; add [[line]] to the server's config",
+        )
     }
 }
 
@@ -89,10 +98,15 @@ impl CallVerbs {
         match self.verb {
             CallVerb::List(wanted) => self.desk.show_pages("/calls", &wanted, &CALL_LIST),
             CallVerb::End { id } => {
-                self.desk.ask(Method::POST, &format!("/calls/{id}/end"), None)?;
-                let done = json!({ "id": id.to_string(), "ended": true });
                 self.desk
-                    .report(&done, format_args!("call {id} is hung up; its record follows (see: ringup call list)"));
+                    .ask(Method::POST, &format!("/calls/{id}/end"), None)?;
+                let done = json!({ "id": id.to_string(), "ended": true });
+                self.desk.report(
+                    &done,
+                    format_args!(
+                        "call {id} is hung up; its record follows (see: ringup call list)"
+                    ),
+                );
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -43,12 +43,19 @@ impl FeedVerbs {
                     ("FAILED", "failed"),
                     ("NEXT", "next_at"),
                 ];
-                self.desk.list("/feeds", &columns, "no feeds; they are [[feed]] sections of the server's config")
+                self.desk.list(
+                    "/feeds",
+                    &columns,
+                    "no feeds; they are [[feed]] sections of the server's config",
+                )
             }
             FeedVerb::Read { url } => {
-                self.desk.ask(Method::POST, "/feeds/read", Some(&json!({ "url": url })))?;
-                let says = format!("{url} is being read (see: ringup feed list, ringup alarm list)");
-                self.desk.report(&json!({ "url": url, "reading": true }), says);
+                self.desk
+                    .ask(Method::POST, "/feeds/read", Some(&json!({ "url": url })))?;
+                let says =
+                    format!("{url} is being read (see: ringup feed list, ringup alarm list)");
+                self.desk
+                    .report(&json!({ "url": url, "reading": true }), says);
                 Ok(ExitCode::SUCCESS)
             }
         }

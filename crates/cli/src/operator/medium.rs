@@ -104,7 +104,10 @@ impl Create {
     fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
         let xorriso = Xorriso::find(&self.xorriso)?;
         if fs::metadata(&self.output).is_ok_and(|there| !there.is_file()) {
-            bail!("{} is no file: write the image to one, and that to the stick", self.output.display());
+            bail!(
+                "{} is no file: write the image to one, and that to the stick",
+                self.output.display()
+            );
         }
         let mut contents = Contents::new()?;
         let mut architectures = BTreeSet::new();
@@ -118,7 +121,10 @@ impl Create {
         }
         contents.what_every_medium_has()?;
         for licences in &self.licences {
-            let name = licences.file_name().and_then(|name| name.to_str()).context("--licences is no file")?;
+            let name = licences
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("--licences is no file")?;
             contents.file(&format!("licences/{name}"), &read(licences)?)?;
         }
         // An invitation makes earlier ones void: only when all the rest is there, and what signs it.
@@ -131,36 +137,55 @@ impl Create {
                     desk.config.display()
                 );
             }
-            let first = FirstConfig { bundle, device: &self.device, profile: self.profile };
+            let first = FirstConfig {
+                bundle,
+                device: &self.device,
+                profile: self.profile,
+            };
             contents.file("terminal/terminal.bundle", bundle.to_string().as_bytes())?;
             contents.file("terminal/terminal.toml", first.to_string().as_bytes())?;
         }
-        contents.file("terminal/starter", terminal::starter(&self.device, self.profile).as_bytes())?;
+        contents.file(
+            "terminal/starter",
+            terminal::starter(&self.device, self.profile).as_bytes(),
+        )?;
         let key = contents.sign(|sums| config::server::sign(&desk.config, sums))?;
-        let octets = xorriso.write(contents.folder(), &self.output, |seal| config::server::sign(&desk.config, seal))?;
+        let octets = xorriso.write(contents.folder(), &self.output, |seal| {
+            config::server::sign(&desk.config, seal)
+        })?;
         self.tell(desk, &architectures, bundle.as_ref(), key, octets);
         Ok(ExitCode::SUCCESS)
     }
 
     fn bundle(&self, desk: &Desk) -> anyhow::Result<Option<Bundle>> {
-        const NOBODY: &str =
-            "the terminal would answer no call: name a number that this server calls from, --caller NUMBER";
+        const NOBODY: &str = "the terminal would answer no call: name a number that this server calls from, --caller NUMBER";
         anyhow::ensure!(self.terminal.is_none() || !self.callers.is_empty(), NOBODY);
         let text = match (&self.terminal, &self.bundle) {
             (Some(name), _) => {
                 let made = invite(desk, name, &self.callers, false, self.expires)?;
-                made["bundle"].as_str().context("the server did not answer with a bundle")?.to_owned()
+                made["bundle"]
+                    .as_str()
+                    .context("the server did not answer with a bundle")?
+                    .to_owned()
             }
             (None, Some(path)) => {
                 let octets = read(path)?;
-                anyhow::ensure!(octets.len() <= BUNDLE_OCTETS_MAX, "{} is too long to be a bundle", path.display());
-                String::from_utf8(octets).with_context(|| format!("{} is no bundle", path.display()))?
+                anyhow::ensure!(
+                    octets.len() <= BUNDLE_OCTETS_MAX,
+                    "{} is too long to be a bundle",
+                    path.display()
+                );
+                String::from_utf8(octets)
+                    .with_context(|| format!("{} is no bundle", path.display()))?
             }
             (None, None) => return Ok(None),
         };
         let bundle: Bundle = text.parse().context("the bundle cannot be used")?;
         anyhow::ensure!(!bundle.callers.is_empty(), NOBODY);
-        anyhow::ensure!(bundle.secret.is_some(), "the bundle's secret is used up: make a new one with --terminal");
+        anyhow::ensure!(
+            bundle.secret.is_some(),
+            "the bundle's secret is used up: make a new one with --terminal"
+        );
         Ok(Some(bundle))
     }
 
@@ -183,13 +208,28 @@ impl Create {
             }));
             return;
         }
-        let architectures = architectures.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        eprintln!("wrote {} ({octets} octets), for {architectures}, signed by {key}", self.output.display());
-        if let Some(Bundle { name, expires_at, .. }) = bundle {
-            eprintln!("keep it secret: until {expires_at} anyone who has it can enrol as {name}, once");
+        let architectures = architectures
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        eprintln!(
+            "wrote {} ({octets} octets), for {architectures}, signed by {key}",
+            self.output.display()
+        );
+        if let Some(Bundle {
+            name, expires_at, ..
+        }) = bundle
+        {
+            eprintln!(
+                "keep it secret: until {expires_at} anyone who has it can enrol as {name}, once"
+            );
         }
         eprintln!("on the machine, as root: sh install.sh; before that, on one that you trust:");
-        eprintln!("  ringup medium verify {} --key={key}", self.output.display());
+        eprintln!(
+            "  ringup medium verify {} --key={key}",
+            self.output.display()
+        );
     }
 }
 
@@ -216,9 +256,13 @@ impl Verify {
         let (text, signature) = (medium.small(SUMS)?, medium.small(SIGNATURE)?);
         // Nothing else is looked at before: what is not signed may be anything.
         if !self.key.has_signed(&text, &signature) {
-            bail!("{shown} was not made by the server with the key {}, or {SUMS} was changed", self.key);
+            bail!(
+                "{shown} was not made by the server with the key {}, or {SUMS} was changed",
+                self.key
+            );
         }
-        let signed = sums::read(&text).with_context(|| format!("{SUMS} is signed, and cannot be read"))?;
+        let signed =
+            sums::read(&text).with_context(|| format!("{SUMS} is signed, and cannot be read"))?;
         let mut faults = Vec::new();
         for name in medium.files()? {
             if !signed.contains_key(&name) && name != SUMS && name != SIGNATURE {
@@ -243,7 +287,10 @@ impl Verify {
         if desk.json {
             desk.print(&json!({ "files": signed.len(), "key": self.key.to_string() }));
         } else {
-            println!("{shown} is what the server with this key has made: {} files", signed.len());
+            println!(
+                "{shown} is what the server with this key has made: {} files",
+                signed.len()
+            );
         }
         Ok(ExitCode::SUCCESS)
     }

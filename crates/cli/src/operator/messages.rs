@@ -65,14 +65,19 @@ impl MessageVerbs {
                 Ok(ExitCode::SUCCESS)
             }
             MessageVerb::Cancel { id, yes } => {
-                if !yes && !confirm(&format!("cancel message {id} for all terminals that do not have it?"))? {
+                if !yes
+                    && !confirm(&format!(
+                        "cancel message {id} for all terminals that do not have it?"
+                    ))?
+                {
                     bail!("nothing was cancelled");
                 }
                 let cancelled = desk.ask(Method::DELETE, &format!("/messages/{id}"), None)?;
                 if desk.json {
                     println!("{cancelled:#}");
                 } else {
-                    let [count, under_way] = ["cancelled", "under_way"].map(|key| text(&cancelled[key]));
+                    let [count, under_way] =
+                        ["cancelled", "under_way"].map(|key| text(&cancelled[key]));
                     eprintln!(
                         "cancelled for {count}; under way or in doubt for {under_way}: cancelled later unless a receipt comes (see: ringup message explain {id})"
                     );
@@ -95,10 +100,18 @@ const MESSAGE_LIST: List<'_> = List {
     ],
     when_empty: "no messages yet; submit one: ringup send --token-file FILE --to tel:NUMBER FILE",
     words: |row| {
-        let envelopes = row["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut states: Vec<_> =
-            envelopes.iter().map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"]))).collect();
-        let more = row["envelope_count"].as_u64().unwrap_or_default().saturating_sub(envelopes.len() as u64);
+        let envelopes = row["envelopes"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut states: Vec<_> = envelopes
+            .iter()
+            .map(|e| format!("{}: {}", text(&e["terminal"]), text(&e["state"])))
+            .collect();
+        let more = row["envelope_count"]
+            .as_u64()
+            .unwrap_or_default()
+            .saturating_sub(envelopes.len() as u64);
         if more > 0 {
             states.push(format!("and {more} more"));
         }
@@ -110,25 +123,58 @@ const MESSAGE_LIST: List<'_> = List {
 fn tell(story: &Value) -> String {
     let of = |key: &str| text(&story[key]);
     let mut lines = vec![
-        format!("message {}: {} octets of {}, {}", of("id"), of("size"), of("content_type"), of("urgency")),
-        format!("accepted {} from {}; on the disk since", of("accepted_at"), of("provider")),
+        format!(
+            "message {}: {} octets of {}, {}",
+            of("id"),
+            of("size"),
+            of("content_type"),
+            of("urgency")
+        ),
+        format!(
+            "accepted {} from {}; on the disk since",
+            of("accepted_at"),
+            of("provider")
+        ),
     ];
-    for (key, says) in [("expires_at", "expires"), ("replace_key", "replace key"), ("topic", "topic")] {
+    for (key, says) in [
+        ("expires_at", "expires"),
+        ("replace_key", "replace key"),
+        ("topic", "topic"),
+    ] {
         if !story[key].is_null() {
             lines.push(format!("{says} {}", of(key)));
         }
     }
-    let envelopes = story["envelopes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let more = story["envelope_count"].as_u64().unwrap_or_default().saturating_sub(envelopes.len() as u64);
+    let envelopes = story["envelopes"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let more = story["envelope_count"]
+        .as_u64()
+        .unwrap_or_default()
+        .saturating_sub(envelopes.len() as u64);
     if envelopes.len() > 1 || more > 0 {
         lines.push(summary(envelopes, more));
     }
     // Of many envelopes the server explains the first ones: the others are in the summary.
-    let is_explained = |envelope: &&Value| envelope["state"] != "waiting" || !envelope["waiting"].is_null();
-    lines.extend(envelopes.iter().filter(is_explained).flat_map(tell_envelope));
-    let others = envelopes.iter().filter(|envelope| !is_explained(envelope)).count() as u64 + more;
+    let is_explained =
+        |envelope: &&Value| envelope["state"] != "waiting" || !envelope["waiting"].is_null();
+    lines.extend(
+        envelopes
+            .iter()
+            .filter(is_explained)
+            .flat_map(tell_envelope),
+    );
+    let others = envelopes
+        .iter()
+        .filter(|envelope| !is_explained(envelope))
+        .count() as u64
+        + more;
     if others > 0 {
-        lines.push(format!("not explained here: {others} more (see: ringup message show {}, ringup plan)", of("id")));
+        lines.push(format!(
+            "not explained here: {others} more (see: ringup message show {}, ringup plan)",
+            of("id")
+        ));
     }
     lines.join("\n") + "\n"
 }
@@ -139,9 +185,16 @@ fn summary(envelopes: &[Value], more: u64) -> String {
     for envelope in envelopes {
         *counts.entry(text(&envelope["state"])).or_default() += 1;
     }
-    let mut counts: Vec<_> = counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let mut counts: Vec<_> = counts
+        .into_iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
     counts.extend((more > 0).then(|| format!("{more} not counted here")));
-    format!("{} terminals: {}", envelopes.len() as u64 + more, counts.join(", "))
+    format!(
+        "{} terminals: {}",
+        envelopes.len() as u64 + more,
+        counts.join(", ")
+    )
 }
 
 fn tell_envelope(envelope: &Value) -> Vec<String> {
@@ -150,31 +203,64 @@ fn tell_envelope(envelope: &Value) -> Vec<String> {
     let items = |key: &str| envelope[key].as_array().cloned().unwrap_or_default();
     // Calls and deliveries in the order in which they began.
     let calls = items("calls").into_iter().map(|call| {
-        let outcome = if call["outcome"].is_null() { "under way".to_owned() } else { of(&call, "outcome") };
+        let outcome = if call["outcome"].is_null() {
+            "under way".to_owned()
+        } else {
+            of(&call, "outcome")
+        };
         let direction = of(&call, "direction");
-        let line = format!("{direction} call {} on {}: {outcome}", of(&call, "id"), of(&call, "line"));
+        let line = format!(
+            "{direction} call {} on {}: {outcome}",
+            of(&call, "id"),
+            of(&call, "line")
+        );
         (of(&call, "placed_at"), line)
     });
     let deliveries = items("deliveries").into_iter().map(|delivery| {
-        let outcome = if delivery["outcome"].is_null() { "under way".to_owned() } else { of(&delivery, "outcome") };
+        let outcome = if delivery["outcome"].is_null() {
+            "under way".to_owned()
+        } else {
+            of(&delivery, "outcome")
+        };
         let call = of(&delivery, "call");
-        (of(&delivery, "began_at"), format!("delivery on call {call}: {outcome}, {} octets", of(&delivery, "octets")))
+        (
+            of(&delivery, "began_at"),
+            format!(
+                "delivery on call {call}: {outcome}, {} octets",
+                of(&delivery, "octets")
+            ),
+        )
     });
     let mut events: Vec<_> = calls.chain(deliveries).collect();
     events.sort();
-    lines.extend(events.into_iter().map(|(at, what)| format!("  {at}  {what}")));
+    lines.extend(
+        events
+            .into_iter()
+            .map(|(at, what)| format!("  {at}  {what}")),
+    );
     let waiting = &envelope["waiting"];
     if envelope["state"] == "waiting" {
         lines.push(format!("  waits: {}", of(waiting, "reason")));
         if !waiting["next"].is_null() {
-            let at =
-                if waiting["next_at"].is_null() { String::new() } else { format!(", at {}", of(waiting, "next_at")) };
+            let at = if waiting["next_at"].is_null() {
+                String::new()
+            } else {
+                format!(", at {}", of(waiting, "next_at"))
+            };
             lines.push(format!("  next: {}{at}", of(waiting, "next")));
         }
     } else {
-        let because = ["because", "reason"].into_iter().find(|key| !envelope[key].is_null());
-        let reason = because.map(|key| format!(": {}", of(envelope, key))).unwrap_or_default();
-        lines.push(format!("  {}  {}{reason}", of(envelope, "at"), of(envelope, "state")));
+        let because = ["because", "reason"]
+            .into_iter()
+            .find(|key| !envelope[key].is_null());
+        let reason = because
+            .map(|key| format!(": {}", of(envelope, key)))
+            .unwrap_or_default();
+        lines.push(format!(
+            "  {}  {}{reason}",
+            of(envelope, "at"),
+            of(envelope, "state")
+        ));
     }
     lines
 }

@@ -42,13 +42,30 @@ const PAGE_ENTRIES: u64 = 1000;
 
 impl Plan {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { desk, wanted: Wanted { limit, mut after, all } } = self;
+        let Self {
+            desk,
+            wanted:
+                Wanted {
+                    limit,
+                    mut after,
+                    all,
+                },
+        } = self;
         let mut left = if all { u64::MAX } else { limit };
         let (mut entries, mut not_called, mut more) = (Vec::new(), Value::Null, 0);
         while left > 0 {
-            let from = after.as_deref().map(|after| format!("&after={after}")).unwrap_or_default();
-            let mut page = desk.ask(Method::GET, &format!("/plan?last={}{from}", left.min(PAGE_ENTRIES)), None)?;
-            let Value::Array(rows) = page["entries"].take() else { bail!("the server did not answer with a plan") };
+            let from = after
+                .as_deref()
+                .map(|after| format!("&after={after}"))
+                .unwrap_or_default();
+            let mut page = desk.ask(
+                Method::GET,
+                &format!("/plan?last={}{from}", left.min(PAGE_ENTRIES)),
+                None,
+            )?;
+            let Value::Array(rows) = page["entries"].take() else {
+                bail!("the server did not answer with a plan")
+            };
             more = page["more"].as_u64().unwrap_or_default();
             not_called = page["not_called"].take();
             left = left.saturating_sub(rows.len() as u64);
@@ -72,7 +89,10 @@ impl Plan {
         for reason in not_called.as_array().into_iter().flatten() {
             let terminals = counted(&reason["terminals"], "terminal");
             let messages = counted(&reason["messages"], "waiting message");
-            eprintln!("not called: {terminals}, {}; {messages} (see: ringup terminal list)", text(&reason["why"]));
+            eprintln!(
+                "not called: {terminals}, {}; {messages} (see: ringup terminal list)",
+                text(&reason["why"])
+            );
         }
         Ok(ExitCode::SUCCESS)
     }

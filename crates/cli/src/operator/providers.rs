@@ -108,16 +108,35 @@ enum ProviderVerb {
 
 const PROVIDER_LIST: List<'_> = List {
     entry: |row| plain(&row["name"]),
-    columns: &[("NAME", "name"), ("NUMBER", "number"), ("STATE", "state"), ("MAY SEND TO", "may_send")],
+    columns: &[
+        ("NAME", "name"),
+        ("NUMBER", "number"),
+        ("STATE", "state"),
+        ("MAY SEND TO", "may_send"),
+    ],
     when_empty: "no providers; add one: ringup provider add NAME",
-    words: |row| row["state"] = if row["is_disabled"] == true { "disabled".into() } else { "-".into() },
+    words: |row| {
+        row["state"] = if row["is_disabled"] == true {
+            "disabled".into()
+        } else {
+            "-".into()
+        }
+    },
 };
 
 impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            ProviderVerb::Add { name, number, may_send, webhook, webhook_allow_private, chap, chap_secret_file } => {
+            ProviderVerb::Add {
+                name,
+                number,
+                may_send,
+                webhook,
+                webhook_allow_private,
+                chap,
+                chap_secret_file,
+            } => {
                 let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
                 let body = json!({
                     "name": name.to_string(),
@@ -134,58 +153,114 @@ impl ProviderVerbs {
                     desk.print(&added);
                 } else {
                     println!("{}", text(&added["token"]));
-                    eprintln!("this is {name}'s token, shown once: store it where only {name} can read it");
+                    eprintln!(
+                        "this is {name}'s token, shown once: store it where only {name} can read it"
+                    );
                     if !added["chap_secret"].is_null() {
                         println!("{}", text(&added["chap_secret"]));
                         eprintln!("the line above is its CHAP secret, shown once");
                     }
                     if !added["webhook_secret"].is_null() {
                         println!("{}", text(&added["webhook_secret"]));
-                        eprintln!("the line above is the secret that signs its webhooks, shown once");
+                        eprintln!(
+                            "the line above is the secret that signs its webhooks, shown once"
+                        );
                     }
-                    open_rights(&name, &may_send).iter().for_each(|open| eprintln!("{open}"));
+                    open_rights(&name, &may_send)
+                        .iter()
+                        .for_each(|open| eprintln!("{open}"));
                     note.iter().for_each(|note| eprintln!("{note}"));
                 }
                 Ok(ExitCode::SUCCESS)
             }
-            ProviderVerb::Set { name, number, no_number, may_send } => {
+            ProviderVerb::Set {
+                name,
+                number,
+                no_number,
+                may_send,
+            } => {
                 let number = changed(number, no_number);
                 let may_send = (!may_send.is_empty()).then_some(may_send);
-                change(&desk, &name, &ProviderChange { number, may_send, is_disabled: None })
+                change(
+                    &desk,
+                    &name,
+                    &ProviderChange {
+                        number,
+                        may_send,
+                        is_disabled: None,
+                    },
+                )
             }
-            ProviderVerb::Disable { name } => {
-                change(&desk, &name, &ProviderChange { is_disabled: Some(true), ..ProviderChange::default() })
-            }
-            ProviderVerb::Enable { name } => {
-                change(&desk, &name, &ProviderChange { is_disabled: Some(false), ..ProviderChange::default() })
-            }
+            ProviderVerb::Disable { name } => change(
+                &desk,
+                &name,
+                &ProviderChange {
+                    is_disabled: Some(true),
+                    ..ProviderChange::default()
+                },
+            ),
+            ProviderVerb::Enable { name } => change(
+                &desk,
+                &name,
+                &ProviderChange {
+                    is_disabled: Some(false),
+                    ..ProviderChange::default()
+                },
+            ),
             ProviderVerb::NewToken { name, overlap } => new_token(&desk, &name, overlap),
-            ProviderVerb::Remove { name, cancel, yes } => remove_provider(&desk, &name, cancel, yes),
-            ProviderVerb::List(ByName { limit, after, all: _ }) => {
-                desk.show_pages("/providers", &Wanted::all_unless(limit, after), &PROVIDER_LIST)
+            ProviderVerb::Remove { name, cancel, yes } => {
+                remove_provider(&desk, &name, cancel, yes)
             }
+            ProviderVerb::List(ByName {
+                limit,
+                after,
+                all: _,
+            }) => desk.show_pages(
+                "/providers",
+                &Wanted::all_unless(limit, after),
+                &PROVIDER_LIST,
+            ),
         }
     }
 }
 
 fn change(desk: &Desk, name: &Name, change: &ProviderChange) -> anyhow::Result<ExitCode> {
     let after = desk.change(&format!("/providers/{name}"), change)?;
-    let provider: Provider =
-        serde_json::from_value(after.clone()).context("the server did not answer with a provider")?;
+    let provider: Provider = serde_json::from_value(after.clone())
+        .context("the server did not answer with a provider")?;
     let number = provider.number.as_deref().unwrap_or("-");
-    let state = if provider.is_disabled { "; its submissions are refused" } else { "" };
-    desk.report(&after, format_args!("{name}: number {number}, may send to {}{state}", provider.may_send.join(" ")));
+    let state = if provider.is_disabled {
+        "; its submissions are refused"
+    } else {
+        ""
+    };
+    desk.report(
+        &after,
+        format_args!(
+            "{name}: number {number}, may send to {}{state}",
+            provider.may_send.join(" ")
+        ),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<ExitCode> {
     let seconds = match overlap {
-        Some(overlap) => overlap.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs(),
+        Some(overlap) => overlap
+            .to_duration(SpanRelativeTo::days_are_24_hours())?
+            .as_secs(),
         None => 0,
     };
-    anyhow::ensure!((0..=30 * 86_400).contains(&seconds), "--overlap must be from 1s to 30d");
+    anyhow::ensure!(
+        (0..=30 * 86_400).contains(&seconds),
+        "--overlap must be from 1s to 30d"
+    );
     let body = json!({ "overlap_seconds": seconds });
-    let renewed = desk.ask(Method::POST, &format!("/providers/{name}/token"), Some(&body))?;
+    let renewed = desk.ask(
+        Method::POST,
+        &format!("/providers/{name}/token"),
+        Some(&body),
+    )?;
     let note = close_stdout();
     if desk.json {
         desk.print(&renewed);
@@ -196,7 +271,9 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
         Value::Null => "the former one has stopped".to_owned(),
         until => format!("the former one stops at {}", text(until)),
     };
-    eprintln!("this is {name}'s token from now on, shown once: store it where only {name} can read it; {former}");
+    eprintln!(
+        "this is {name}'s token from now on, shown once: store it where only {name} can read it; {former}"
+    );
     note.iter().for_each(|note| eprintln!("{note}"));
     Ok(ExitCode::SUCCESS)
 }
@@ -204,8 +281,12 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
 fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow::Result<ExitCode> {
     let path = format!("/providers/{name}");
     if !yes {
-        let waiting = desk.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"].take();
-        let (and, waiting) = (if cancel { "cancel" } else { "still deliver" }, counted(&waiting, "waiting message"));
+        let waiting =
+            desk.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"].take();
+        let (and, waiting) = (
+            if cancel { "cancel" } else { "still deliver" },
+            counted(&waiting, "waiting message"),
+        );
         if !confirm(&format!("remove {name}, and {and} its {waiting}?"))? {
             bail!("nothing was removed");
         }
@@ -213,11 +294,16 @@ fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow:
     let removed = desk.ask(Method::DELETE, &format!("{path}?cancel={cancel}"), None)?;
     let says = match cancel {
         true => {
-            format!("{name} is removed, its token has stopped; cancelled envelopes: {}", text(&removed["cancelled"]))
+            format!(
+                "{name} is removed, its token has stopped; cancelled envelopes: {}",
+                text(&removed["cancelled"])
+            )
         }
         false => {
             let waiting = text(&removed["waiting"]);
-            format!("{name} is removed, its token has stopped; waiting messages, still delivered: {waiting}")
+            format!(
+                "{name} is removed, its token has stopped; waiting messages, still delivered: {waiting}"
+            )
         }
     };
     desk.report(&removed, says);

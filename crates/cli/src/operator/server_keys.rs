@@ -58,14 +58,21 @@ impl ServerKeyVerbs {
         let desk = self.desk;
         match self.verb {
             ServerKeyVerb::List => {
-                let columns = [("KEY", "key"), ("STATE", "state"), ("TOLD", "told"), ("TERMINALS", "terminals")];
+                let columns = [
+                    ("KEY", "key"),
+                    ("STATE", "state"),
+                    ("TOLD", "told"),
+                    ("TERMINALS", "terminals"),
+                ];
                 return desk.list("/server-keys", &columns, "no keys");
             }
             ServerKeyVerb::Rotate => {
                 let made = desk.ask(Method::POST, "/server-keys", None)?;
                 desk.print(&made);
                 if !desk.json {
-                    eprintln!("terminals learn it in their next sessions (see: ringup server-key list)");
+                    eprintln!(
+                        "terminals learn it in their next sessions (see: ringup server-key list)"
+                    );
                 }
             }
             ServerKeyVerb::Retire { force, yes } => {
@@ -77,10 +84,16 @@ impl ServerKeyVerbs {
                 if !yes && !confirm(question)? {
                     bail!("nothing was changed");
                 }
-                let retired = desk.ask(Method::POST, "/server-keys/retire", Some(&json!({ "force": force })))?;
+                let retired = desk.ask(
+                    Method::POST,
+                    "/server-keys/retire",
+                    Some(&json!({ "force": force })),
+                )?;
                 desk.print(&retired);
                 if !desk.json {
-                    eprintln!("bundles that were made before the new key are void: invite those terminals again");
+                    eprintln!(
+                        "bundles that were made before the new key are void: invite those terminals again"
+                    );
                     if !text(&retired["lost"]).is_empty() {
                         eprintln!(
                             "terminals that do not know the new key, to be invited again: {}",
@@ -90,10 +103,15 @@ impl ServerKeyVerbs {
                 }
             }
             ServerKeyVerb::Public { pem: true } => {
-                public_keys(&desk.config)?.iter().for_each(|key| print!("{}", key.to_pem()));
+                public_keys(&desk.config)?
+                    .iter()
+                    .for_each(|key| print!("{}", key.to_pem()));
             }
             ServerKeyVerb::Public { pem: false } => {
-                let keys: Vec<_> = public_keys(&desk.config)?.iter().map(ToString::to_string).collect();
+                let keys: Vec<_> = public_keys(&desk.config)?
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
                 if desk.json {
                     println!("{:#}", json!({ "keys": keys }));
                 } else {
@@ -102,8 +120,13 @@ impl ServerKeyVerbs {
             }
             ServerKeyVerb::Certificate => {
                 let keys = desk.ask(Method::GET, "/server-keys", None)?;
-                let keys = keys.as_array().context("the server did not answer with a list")?;
-                let pems: Vec<_> = keys.iter().filter_map(|key| key["certificate"].as_str()).collect();
+                let keys = keys
+                    .as_array()
+                    .context("the server did not answer with a list")?;
+                let pems: Vec<_> = keys
+                    .iter()
+                    .filter_map(|key| key["certificate"].as_str())
+                    .collect();
                 if desk.json {
                     println!("{:#}", json!({ "certificates": pems }));
                 } else {

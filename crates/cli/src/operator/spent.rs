@@ -33,19 +33,33 @@ pub(crate) struct Spent {
 impl Spent {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let Self { desk, by, since } = self;
-        let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
-        let answer = desk.ask(Method::GET, &format!("/spent?by={}{since}", by.as_str()), None)?;
+        let since = since
+            .map(|since| format!("&since={since}"))
+            .unwrap_or_default();
+        let answer = desk.ask(
+            Method::GET,
+            &format!("/spent?by={}{since}", by.as_str()),
+            None,
+        )?;
         if desk.json {
             desk.print(&answer);
             return Ok(ExitCode::SUCCESS);
         }
         let rows = answer["entries"].as_array().cloned().unwrap_or_default();
-        let spent: api::Spent = serde_json::from_value(answer).context("the server did not answer with amounts")?;
+        let spent: api::Spent =
+            serde_json::from_value(answer).context("the server did not answer with amounts")?;
         if rows.is_empty() {
             eprintln!("nothing spent since {}", spent.since);
             return Ok(ExitCode::SUCCESS);
         }
-        print_table(&[(&by.as_str().to_uppercase(), "name"), ("CALLS", "calls"), ("AMOUNT", "amount")], &rows);
+        print_table(
+            &[
+                (&by.as_str().to_uppercase(), "name"),
+                ("CALLS", "calls"),
+                ("AMOUNT", "amount"),
+            ],
+            &rows,
+        );
         eprintln!("since {}: {} in all", spent.since, spent.amount);
         Ok(ExitCode::SUCCESS)
     }

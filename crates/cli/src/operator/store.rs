@@ -58,18 +58,38 @@ impl StoreVerbs {
 
 fn check(desk: &Desk) -> anyhow::Result<ExitCode> {
     let findings = desk.ask(Method::GET, "/store/check", None)?;
-    let faults = findings["faults"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let faults = findings["faults"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if desk.json {
         println!("{findings:#}");
     } else {
-        for key in ["messages", "envelopes", "waiting", "contents", "files_unnamed", "quarantined"] {
+        for key in [
+            "messages",
+            "envelopes",
+            "waiting",
+            "contents",
+            "files_unnamed",
+            "quarantined",
+        ] {
             println!("{key:14} {}", text(&findings[key]));
         }
-        faults.iter().for_each(|fault| println!("fault          {}", text(fault)));
+        faults
+            .iter()
+            .for_each(|fault| println!("fault          {}", text(fault)));
         let hint = "; a damaged message fails when it is to be delivered, the others are untouched";
-        eprintln!("{} faults{}", faults.len(), if faults.is_empty() { "" } else { hint });
+        eprintln!(
+            "{} faults{}",
+            faults.len(),
+            if faults.is_empty() { "" } else { hint }
+        );
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn backup(desk: &Desk, folder: &Path) -> anyhow::Result<ExitCode> {
@@ -104,6 +124,10 @@ fn show(progress: &Value) {
     if progress.is_object() {
         let of = |key: &str| text(&progress[key]);
         let (pages, files) = (of("pages"), of("files"));
-        eprintln!("{} of {pages} pages, {} of {files} content files", of("pages_done"), of("files_done"));
+        eprintln!(
+            "{} of {pages} pages, {} of {files} content files",
+            of("pages_done"),
+            of("files_done")
+        );
     }
 }

@@ -42,7 +42,12 @@ enum SubscriptionVerb {
         #[arg(long, value_name = "SIZE", value_parser = size)]
         max_size: Option<u64>,
         /// When they cause a call, such as '06:00-22:00' or 'mon-fri 08:00-18:00, sat 09:00-12:00' [default: always]
-        #[arg(long, value_name = "HOURS", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "HOURS",
+            default_value = "",
+            hide_default_value = true
+        )]
         hours: String,
     },
     /// Cancel a subscription; messages that wait already are still delivered
@@ -80,27 +85,55 @@ impl SubscriptionVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let path = |terminal: &Name| format!("/terminals/{terminal}/subscriptions");
         match self.verb {
-            SubscriptionVerb::Add { terminal, filter, urgency, max_size, hours } => {
+            SubscriptionVerb::Add {
+                terminal,
+                filter,
+                urgency,
+                max_size,
+                hours,
+            } => {
                 let body = json!({ "filter": filter, "urgency": urgency, "size_max": max_size, "hours": hours });
                 self.desk.ask(Method::PUT, &path(&terminal), Some(&body))?;
                 let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": true });
-                self.desk.report(&done, format_args!("{terminal} subscribes to {filter}"));
+                self.desk
+                    .report(&done, format_args!("{terminal} subscribes to {filter}"));
             }
             SubscriptionVerb::Remove { terminal, filter } => {
-                self.desk.ask(Method::DELETE, &path(&terminal), Some(&json!({ "filter": filter })))?;
+                self.desk.ask(
+                    Method::DELETE,
+                    &path(&terminal),
+                    Some(&json!({ "filter": filter })),
+                )?;
                 let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": false });
-                let says =
-                    format!("{terminal} does not subscribe to {filter} any more; waiting messages are still delivered");
+                let says = format!(
+                    "{terminal} does not subscribe to {filter} any more; waiting messages are still delivered"
+                );
                 self.desk.report(&done, says);
             }
-            SubscriptionVerb::List { terminal: Some(terminal), .. } => {
-                let when_empty =
-                    format!("{terminal} has no subscriptions; add one: ringup subscription add {terminal} 'news/#'");
-                return self.desk.list(&path(&terminal), SUBSCRIPTION_LIST.columns, &when_empty);
+            SubscriptionVerb::List {
+                terminal: Some(terminal),
+                ..
+            } => {
+                let when_empty = format!(
+                    "{terminal} has no subscriptions; add one: ringup subscription add {terminal} 'news/#'"
+                );
+                return self
+                    .desk
+                    .list(&path(&terminal), SUBSCRIPTION_LIST.columns, &when_empty);
             }
-            SubscriptionVerb::List { terminal: None, part: ByName { limit, after, all: _ } } => {
+            SubscriptionVerb::List {
+                terminal: None,
+                part:
+                    ByName {
+                        limit,
+                        after,
+                        all: _,
+                    },
+            } => {
                 let wanted = Wanted::all_unless(limit, after);
-                return self.desk.show_pages("/subscriptions", &wanted, &SUBSCRIPTION_LIST);
+                return self
+                    .desk
+                    .show_pages("/subscriptions", &wanted, &SUBSCRIPTION_LIST);
             }
         }
         Ok(ExitCode::SUCCESS)

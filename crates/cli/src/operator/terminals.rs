@@ -164,7 +164,11 @@ const TERMINAL_LIST: List<'_> = List {
     ],
     when_empty: "no terminals; add one: ringup terminal add NAME --number N",
     words: |row| {
-        let paused = if row["paused_at"].is_null() { "" } else { ", paused" };
+        let paused = if row["paused_at"].is_null() {
+            ""
+        } else {
+            ", paused"
+        };
         row["state"] = format!("{}{paused}", text(&row["trust"])).into();
     },
 };
@@ -173,7 +177,15 @@ impl TerminalVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let desk = self.desk;
         match self.verb {
-            TerminalVerb::Add { name, number, address, may_subscribe, trust, deliver, chap_secret_file } => {
+            TerminalVerb::Add {
+                name,
+                number,
+                address,
+                may_subscribe,
+                trust,
+                deliver,
+                chap_secret_file,
+            } => {
                 let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
                 let body = json!({
                     "name": name.to_string(),
@@ -185,15 +197,31 @@ impl TerminalVerbs {
                     "chap_secret": chap_secret,
                 });
                 let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
-                let note = if added["chap_secret"].is_null() { None } else { close_stdout() };
+                let note = if added["chap_secret"].is_null() {
+                    None
+                } else {
+                    close_stdout()
+                };
                 desk.print(&added);
                 if !desk.json {
                     note.iter().for_each(|note| eprintln!("{note}"));
-                    eprintln!("{}", after_adding(&name, &trust, !added["chap_secret"].is_null()));
-                    open_registration(&name, &trust, &may_subscribe).iter().for_each(|open| eprintln!("{open}"));
+                    eprintln!(
+                        "{}",
+                        after_adding(&name, &trust, !added["chap_secret"].is_null())
+                    );
+                    open_registration(&name, &trust, &may_subscribe)
+                        .iter()
+                        .for_each(|open| eprintln!("{open}"));
                 }
             }
-            TerminalVerb::Set { name, number, no_number, address, no_address, may_subscribe } => {
+            TerminalVerb::Set {
+                name,
+                number,
+                no_number,
+                address,
+                no_address,
+                may_subscribe,
+            } => {
                 let change = TerminalChange {
                     number: changed(number, no_number),
                     address: changed(address, no_address),
@@ -209,17 +237,27 @@ impl TerminalVerbs {
                 );
                 desk.report(&after, sentence);
             }
-            TerminalVerb::Invite { name, callers, no_caller, expires, output } => {
+            TerminalVerb::Invite {
+                name,
+                callers,
+                no_caller,
+                expires,
+                output,
+            } => {
                 let made = invite(&desk, &name, &callers, no_caller, expires)?;
-                let bundle = made["bundle"].as_str().context("the server did not answer with a bundle")?;
+                let bundle = made["bundle"]
+                    .as_str()
+                    .context("the server did not answer with a bundle")?;
                 match output {
                     Some(path) => {
                         write_secret(&path, bundle.as_bytes())
                             .with_context(|| format!("could not write {}", path.display()))?;
                         let file = path.display().to_string();
-                        let written =
-                            json!({ "name": name.to_string(), "file": file, "expires_at": made["expires_at"] });
-                        desk.report(&written, format_args!("take {file} to {name}; there: ringup enrol {file}"));
+                        let written = json!({ "name": name.to_string(), "file": file, "expires_at": made["expires_at"] });
+                        desk.report(
+                            &written,
+                            format_args!("take {file} to {name}; there: ringup enrol {file}"),
+                        );
                     }
                     None if desk.json => {
                         close_stdout();
@@ -240,32 +278,55 @@ impl TerminalVerbs {
                 let body = json!({ "key": key });
                 desk.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
                 let done = json!({ "name": name.to_string(), "key": key, "trust": "enrolled" });
-                let says =
-                    format!("{name} is enrolled with this key; its waiting messages are due now (see: ringup plan)");
+                let says = format!(
+                    "{name} is enrolled with this key; its waiting messages are due now (see: ringup plan)"
+                );
                 desk.report(&done, says);
             }
             TerminalVerb::SendsAs { name, provider } => {
                 let body = json!({ "provider": provider.as_ref().map(ToString::to_string) });
-                desk.ask(Method::PUT, &format!("/terminals/{name}/sender"), Some(&body))?;
+                desk.ask(
+                    Method::PUT,
+                    &format!("/terminals/{name}/sender"),
+                    Some(&body),
+                )?;
                 let done = json!({ "name": name.to_string(), "sends_as": provider.as_ref().map(ToString::to_string) });
                 let says = match provider {
-                    Some(provider) => format!("{name} sends as {provider}, with its rights and quotas"),
+                    Some(provider) => {
+                        format!("{name} sends as {provider}, with its rights and quotas")
+                    }
                     None => format!("{name} may not send any more"),
                 };
                 desk.report(&done, says);
             }
             TerminalVerb::ShutOut { name, yes } => {
-                if !yes && !confirm(&format!("shut out {name} and forget its key? It must enrol again to come back"))? {
+                if !yes
+                    && !confirm(&format!(
+                        "shut out {name} and forget its key? It must enrol again to come back"
+                    ))?
+                {
                     bail!("nothing was changed");
                 }
                 desk.ask(Method::POST, &format!("/terminals/{name}/shut-out"), None)?;
                 let done = json!({ "name": name.to_string(), "trust": "shut out" });
-                let back = format!("ringup terminal invite {name} --caller NUMBER -o {name}.bundle");
-                desk.report(&done, format_args!("{name} is shut out; to take it back: {back}, and enrol it there"));
+                let back =
+                    format!("ringup terminal invite {name} --caller NUMBER -o {name}.bundle");
+                desk.report(
+                    &done,
+                    format_args!("{name} is shut out; to take it back: {back}, and enrol it there"),
+                );
             }
             TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
-            TerminalVerb::List(ByName { limit, after, all: _ }) => {
-                return desk.show_pages("/terminals", &Wanted::all_unless(limit, after), &TERMINAL_LIST);
+            TerminalVerb::List(ByName {
+                limit,
+                after,
+                all: _,
+            }) => {
+                return desk.show_pages(
+                    "/terminals",
+                    &Wanted::all_unless(limit, after),
+                    &TERMINAL_LIST,
+                );
             }
             TerminalVerb::Pause { name } => {
                 let paused = desk.ask(Method::POST, &format!("/terminals/{name}/pause"), None)?;
@@ -284,7 +345,10 @@ impl TerminalVerbs {
                 }
                 desk.ask(Method::DELETE, &path, None)?;
                 let done = json!({ "name": name.to_string(), "cancelled": waiting });
-                desk.report(&done, format_args!("{name} is removed; {messages} cancelled"));
+                desk.report(
+                    &done,
+                    format_args!("{name} is removed; {messages} cancelled"),
+                );
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -299,10 +363,19 @@ pub(super) fn invite(
     no_callers: bool,
     expires: Span,
 ) -> anyhow::Result<Value> {
-    let seconds = expires.to_duration(SpanRelativeTo::days_are_24_hours())?.as_secs();
-    anyhow::ensure!((60..=366 * 86_400).contains(&seconds), "--expires must be from 1m to 366d");
+    let seconds = expires
+        .to_duration(SpanRelativeTo::days_are_24_hours())?
+        .as_secs();
+    anyhow::ensure!(
+        (60..=366 * 86_400).contains(&seconds),
+        "--expires must be from 1m to 366d"
+    );
     let body = json!({ "callers": callers, "no_callers": no_callers, "seconds": seconds });
-    desk.ask(Method::POST, &format!("/terminals/{name}/invitation"), Some(&body))
+    desk.ask(
+        Method::POST,
+        &format!("/terminals/{name}/invitation"),
+        Some(&body),
+    )
 }
 
 /// What to do with a terminal that was just added.
@@ -311,12 +384,18 @@ fn after_adding(name: &Name, trust: &str, is_secret_new: bool) -> String {
         "chap" if is_secret_new => format!(
             "chap_secret is shown only now; for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"
         ),
-        "chap" => format!("for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"),
+        "chap" => format!(
+            "for pppd there: `name {name}` in its options, and in chap-secrets: {name} * SECRET *"
+        ),
         "certificate" => format!(
             "now register its key: ringup terminal register {name} --key KEY (or make a bundle, if its software takes one: ringup terminal invite {name} --caller NUMBER -o {name}.bundle)"
         ),
-        "number-only" => format!("warning: any machine that answers the number of {name} receives its messages"),
-        _ => format!("make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"),
+        "number-only" => {
+            format!("warning: any machine that answers the number of {name} receives its messages")
+        }
+        _ => format!(
+            "make a bundle for it now: ringup terminal invite {name} --caller NUMBER -o {name}.bundle"
+        ),
     }
 }
 
@@ -337,7 +416,9 @@ fn after_pausing(name: &Name, paused: &Value) -> String {
     );
     if !paused["call"].is_null() {
         let call = text(&paused["call"]);
-        told += &format!("\na call with it is under way and goes on; to hang up: ringup call end {call}");
+        told += &format!(
+            "\na call with it is under way and goes on; to hang up: ringup call end {call}"
+        );
     }
     told
 }
@@ -349,7 +430,9 @@ fn after_resuming(name: &Name, resumed: &Value) -> String {
             "{name} is resumed, and still not called: it is not enrolled (ringup terminal invite {name} --caller NUMBER -o {name}.bundle)"
         ),
         _ if resumed["has_number"] == false => {
-            format!("{name} is resumed, and still not called: it has no number; it is served when it connects")
+            format!(
+                "{name} is resumed, and still not called: it has no number; it is served when it connects"
+            )
         }
         _ if resumed["waiting"] == 0 => format!("{name} is resumed; it has no waiting messages"),
         _ => format!("{name} is called again (see: ringup plan)"),
@@ -364,9 +447,20 @@ mod tests {
     fn a_terminal_that_may_read_every_topic_is_pointed_out_when_it_is_added() {
         let name = "owner".parse().unwrap();
         for trust in ["key", "certificate"] {
-            assert!(open_registration(&name, trust, &[]).unwrap().contains("--may-subscribe"));
+            assert!(
+                open_registration(&name, trust, &[])
+                    .unwrap()
+                    .contains("--may-subscribe")
+            );
         }
-        assert_eq!(open_registration(&name, "key", &["news/#".to_owned()]), None);
-        assert_eq!(open_registration(&name, "chap", &[]), None, "it cannot register by itself");
+        assert_eq!(
+            open_registration(&name, "key", &["news/#".to_owned()]),
+            None
+        );
+        assert_eq!(
+            open_registration(&name, "chap", &[]),
+            None,
+            "it cannot register by itself"
+        );
     }
 }

@@ -22,7 +22,8 @@ impl Chance {
 
     /// From 0 up to, not including, 1.
     pub(super) fn fraction(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
+        f64::from(u32::try_from(self.next() >> 32).unwrap_or_default())
+            / (f64::from(u32::MAX) + 1.0)
     }
 
     /// Whether something happens that does so often, of all times.

@@ -26,7 +26,13 @@ pub(super) struct Gauge {
 impl Gauge {
     pub(super) fn new(number: u32, chance: &mut Chance) -> Self {
         let battery = 3.1 + 0.5 * chance.fraction();
-        Self { name: format!("gauge-{number}"), level: USUAL, rain: 0.0, is_flood: false, battery }
+        Self {
+            name: format!("gauge-{number}"),
+            level: USUAL,
+            rain: 0.0,
+            is_flood: false,
+            battery,
+        }
     }
 
     fn report(&self, at: DateTime, urgency: Urgency, what: String) -> Report {
@@ -37,7 +43,13 @@ impl Gauge {
             "battery_v": (self.battery * 100.0).round() / 100.0,
             "what": what,
         });
-        Report { at, machine: self.name.clone(), urgency, what, content }
+        Report {
+            at,
+            machine: self.name.clone(),
+            urgency,
+            what,
+            content,
+        }
     }
 }
 
@@ -58,7 +70,11 @@ impl Machine for Gauge {
             reports.push(self.report(now, Urgency::Urgent, format!("flood: {:.2} m", self.level)));
         } else if self.level < OVER && self.is_flood {
             self.is_flood = false;
-            reports.push(self.report(now, Urgency::Normal, format!("flood is over: {:.2} m", self.level)));
+            reports.push(self.report(
+                now,
+                Urgency::Normal,
+                format!("flood is over: {:.2} m", self.level),
+            ));
         }
         if now.minute() % 15 == 0 {
             reports.push(self.report(now, Urgency::Bulk, format!("{:.2} m", self.level)));

@@ -48,7 +48,13 @@ impl Vehicle {
             "fuel": (self.fuel * 1000.0).round() / 1000.0,
             "what": what,
         });
-        Report { at, machine: self.name.clone(), urgency, what: what.to_owned(), content }
+        Report {
+            at,
+            machine: self.name.clone(),
+            urgency,
+            what: what.to_owned(),
+            content,
+        }
     }
 }
 

@@ -70,15 +70,23 @@ enum InboxVerb {
 impl InboxVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
-        let terminal = machine.terminal.context("the config has no [terminal]: this machine has no inbox")?;
+        let terminal = machine
+            .terminal
+            .context("the config has no [terminal]: this machine has no inbox")?;
         let InboxConfig { folder, rules, .. } = terminal.inbox;
         if !folder.is_dir() && !matches!(self.verb, InboxVerb::Watch) {
-            bail!("there is no inbox at {} yet: nothing has come", folder.display());
+            bail!(
+                "there is no inbox at {} yet: nothing has come",
+                folder.display()
+            );
         }
         match self.verb {
             InboxVerb::List { new } => {
                 let entries = list(&folder)?;
-                let shown = entries.iter().filter(|entry| !new || entry.done_at.is_none()).map(entry_json);
+                let shown = entries
+                    .iter()
+                    .filter(|entry| !new || entry.done_at.is_none())
+                    .map(entry_json);
                 let rows: Vec<_> = shown.collect();
                 if self.json {
                     println!("{:#}", Value::Array(rows));
@@ -104,19 +112,28 @@ impl InboxVerbs {
             }
             InboxVerb::Ack { ids } => {
                 for id in &ids {
-                    find(&folder, *id)?.done().with_context(|| format!("could not mark {id} as processed"))?;
+                    find(&folder, *id)?
+                        .done()
+                        .with_context(|| format!("could not mark {id} as processed"))?;
                 }
                 if self.json {
-                    println!("{}", json!({ "processed": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }));
+                    println!(
+                        "{}",
+                        json!({ "processed": ids.iter().map(ToString::to_string).collect::<Vec<_>>() })
+                    );
                 }
             }
             InboxVerb::Watch => watch(&folder, self.json)?,
             InboxVerb::HandOver => {
-                let handed = Builder::new_current_thread().enable_all().build()?.block_on(async {
-                    outlive_file_limits()?;
-                    anyhow::Ok(hand_over(&folder, &rules, PACE).await?)
-                });
-                let handed = handed.with_context(|| format!("could not use the inbox {}", folder.display()))?;
+                let handed = Builder::new_current_thread()
+                    .enable_all()
+                    .build()?
+                    .block_on(async {
+                        outlive_file_limits()?;
+                        anyhow::Ok(hand_over(&folder, &rules, PACE).await?)
+                    });
+                let handed = handed
+                    .with_context(|| format!("could not use the inbox {}", folder.display()))?;
                 if self.json {
                     println!(
                         "{}",
@@ -142,8 +159,9 @@ fn list(folder: &Path) -> anyhow::Result<Vec<Entry>> {
 }
 
 fn find(folder: &Path, id: MessageId) -> anyhow::Result<Entry> {
-    Entry::find(folder, id)
-        .with_context(|| format!("no message {id} is here; `ringup inbox list` shows those there are"))
+    Entry::find(folder, id).with_context(|| {
+        format!("no message {id} is here; `ringup inbox list` shows those there are")
+    })
 }
 
 fn entry_json(entry: &Entry) -> Value {
@@ -162,7 +180,8 @@ fn entry_json(entry: &Entry) -> Value {
 
 /// Prints what is new, and what comes. A message appears by one rename, which the kernel tells.
 fn watch(folder: &Path, json: bool) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("could not make the inbox {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("could not make the inbox {}", folder.display()))?;
     let watch = inotify::init(CreateFlags::CLOEXEC)?;
     inotify::add_watch(&watch, folder, WatchFlags::MOVED_TO | WatchFlags::ONLYDIR)
         .with_context(|| format!("could not watch {}", folder.display()))?;
@@ -181,8 +200,13 @@ fn watch(folder: &Path, json: bool) -> anyhow::Result<()> {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 break; // what came is not known: look at all
             }
-            let id = event.file_name().and_then(|name| name.to_str().ok()?.parse::<MessageId>().ok());
-            if let Some(entry) = id.and_then(|id| Entry::find(folder, id)).filter(|entry| listed.insert(entry.id)) {
+            let id = event
+                .file_name()
+                .and_then(|name| name.to_str().ok()?.parse::<MessageId>().ok());
+            if let Some(entry) = id
+                .and_then(|id| Entry::find(folder, id))
+                .filter(|entry| listed.insert(entry.id))
+            {
                 print_line(&entry, json)?;
             }
         }
@@ -190,7 +214,11 @@ fn watch(folder: &Path, json: bool) -> anyhow::Result<()> {
 }
 
 fn print_line(entry: &Entry, json: bool) -> anyhow::Result<()> {
-    let line = if json { entry_json(entry).to_string() } else { entry.content().display().to_string() };
+    let line = if json {
+        entry_json(entry).to_string()
+    } else {
+        entry.content().display().to_string()
+    };
     let mut out = io::stdout().lock();
     output::written(writeln!(out, "{}", shown::line(&line)).and_then(|()| out.flush()))
 }

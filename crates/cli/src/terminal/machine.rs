@@ -59,10 +59,22 @@ pub(crate) struct Wait {
 impl Wait {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let program = std::env::current_exe().context("could not find this program's own file")?;
-        let arguments = vec![OsString::from("answer"), OsString::from("--config"), self.config.into_os_string()];
+        let arguments = vec![
+            OsString::from("answer"),
+            OsString::from("--config"),
+            self.config.into_os_string(),
+        ];
         let is_said = self.profile.is_some() || !self.added.is_empty();
-        let setup = is_said.then(|| Setup { profile: self.profile.unwrap_or_default(), added: self.added });
-        starter::run(&StarterConfig { port: self.line, setup, answer: (program, arguments), lend: self.lend })
+        let setup = is_said.then(|| Setup {
+            profile: self.profile.unwrap_or_default(),
+            added: self.added,
+        });
+        starter::run(&StarterConfig {
+            port: self.line,
+            setup,
+            answer: (program, arguments),
+            lend: self.lend,
+        })
     }
 }
 
@@ -95,18 +107,24 @@ impl Answer {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
         if self.check {
-            machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
+            machine
+                .terminal
+                .context("the config has no [terminal]: this machine is not one that is called")?;
             print!("{}", starter::setup_to_lines(&machine.setup));
             return Ok(ExitCode::SUCCESS);
         }
-        let mut terminal =
-            machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
+        let mut terminal = machine
+            .terminal
+            .context("the config has no [terminal]: this machine is not one that is called")?;
         terminal.link.capture = self.capture.as_deref().map(Capture::create).transpose()?;
         let heard = starter::from_hex(&self.heard).context("--heard is not hex")?;
-        let port =
-            Port::from_stdin().context("standard input must be the line that rings; `ringup wait` starts this")?;
+        let port = Port::from_stdin()
+            .context("standard input must be the line that rings; `ringup wait` starts this")?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let heard = Heard { octets: &heard, has_short_guard: self.short_guard };
+        let heard = Heard {
+            octets: &heard,
+            has_short_guard: self.short_guard,
+        };
         let end = runtime.block_on(async {
             outlive_file_limits()?;
             anyhow::Ok(answer(&terminal, port, heard).await?)
@@ -164,14 +182,19 @@ impl What {
     /// The content, if there is one.
     fn content(&self) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(file) = &self.file else {
-            return if self.to.is_empty() { Ok(None) } else { wrong("--to is given, but no file to send there") };
+            return if self.to.is_empty() {
+                Ok(None)
+            } else {
+                wrong("--to is given, but no file to send there")
+            };
         };
         if self.to.is_empty() {
             return wrong("no recipient: name one, such as --to tel:301");
         }
         if file.as_os_str() != "-" {
             let read = std::fs::read(file).map(Some);
-            return read.or_else(|error| wrong(format!("could not read {}: {error}", file.display())));
+            return read
+                .or_else(|error| wrong(format!("could not read {}: {error}", file.display())));
         }
         let mut content = Vec::new();
         io::stdin().lock().read_to_end(&mut content)?;
@@ -180,7 +203,9 @@ impl What {
 
     /// What goes into the outbox, if there is anything.
     pub(crate) fn outgoing(self) -> anyhow::Result<Option<(Said, Vec<u8>)>> {
-        let Some(content) = self.content()? else { return Ok(None) };
+        let Some(content) = self.content()? else {
+            return Ok(None);
+        };
         if self.idempotency_key.is_some() {
             bail!("an item in the outbox is taken once in any case: leave out --idempotency-key");
         }
@@ -192,8 +217,14 @@ impl What {
             to: self.to,
             content_type: self.content_type,
             urgency: self.urgency,
-            expires_at: expires_at.transpose().context("--expires is too far away")?,
-            topic: self.topic.map(|topic| topic.parse()).transpose().context("--topic is no topic")?,
+            expires_at: expires_at
+                .transpose()
+                .context("--expires is too far away")?,
+            topic: self
+                .topic
+                .map(|topic| topic.parse())
+                .transpose()
+                .context("--topic is no topic")?,
             replace_key: self.replace,
         };
         Ok(Some((Said::Message(outgoing), content)))
@@ -201,12 +232,18 @@ impl What {
 
     /// The submission, if there is one.
     fn read(self, token_file: Option<&Path>) -> anyhow::Result<Option<Submission>> {
-        let Some(content) = self.content()? else { return Ok(None) };
+        let Some(content) = self.content()? else {
+            return Ok(None);
+        };
         let Some(token_file) = token_file else {
             return wrong("a token is needed to submit; `ringup provider add` prints one");
         };
-        let token = std::fs::read_to_string(token_file)
-            .or_else(|error| wrong(format!("could not read the token in {}: {error}", token_file.display())))?;
+        let token = std::fs::read_to_string(token_file).or_else(|error| {
+            wrong(format!(
+                "could not read the token in {}: {error}",
+                token_file.display()
+            ))
+        })?;
         Ok(Some(Submission {
             token: token.trim().to_owned(),
             destinations: self.to,
@@ -238,7 +275,12 @@ Exit codes: 0 the message is on the server's disk; 1 outcome unknown, retry with
 arguments; 3 the server refused it and would refuse it again, the message says why.")]
 pub(crate) struct Send {
     /// The server's submission port
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480", env = "RINGUP_SERVER")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:7480",
+        env = "RINGUP_SERVER"
+    )]
     server: String,
     /// The file that holds the provider's token
     #[arg(long, value_name = "FILE")]
@@ -258,8 +300,9 @@ impl Send {
         };
         Runtime::new()?.block_on(async {
             let stream = TcpStream::connect(server).await;
-            let stream =
-                stream.with_context(|| format!("no server answers at {server}; is `ringup serve` running?"))?;
+            let stream = stream.with_context(|| {
+                format!("no server answers at {server}; is `ringup serve` running?")
+            })?;
             match submit(stream, server, submission).await {
                 Ok(accepted) => print_accepted(&accepted, self.json)?,
                 Err(error) if error.is_for_good() => {
@@ -280,10 +323,19 @@ fn host_and_port(server: &str) -> anyhow::Result<&str> {
             "ringup send speaks no TLS yet: --server is HOST:PORT of the submission port, in clear; use a tunnel to reach it safely",
         );
     }
-    let address = server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/');
+    let address = server
+        .strip_prefix("http://")
+        .unwrap_or(server)
+        .trim_end_matches('/');
     match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => Ok(address),
-        _ => wrong(format!("--server {server:?} is not HOST:PORT, such as 127.0.0.1:7480")),
+        Some((host, port))
+            if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() =>
+        {
+            Ok(address)
+        }
+        _ => wrong(format!(
+            "--server {server:?} is not HOST:PORT, such as 127.0.0.1:7480"
+        )),
     }
 }
 
@@ -321,28 +373,44 @@ impl DialIn {
             Some(_) if machine.token_file.is_none() => (None, self.what.outgoing()?),
             _ => (self.what.read(machine.token_file.as_deref())?, None),
         };
-        let linger = self.linger.map(Duration::try_from).transpose().context("--linger cannot be negative")?;
+        let linger = self
+            .linger
+            .map(Duration::try_from)
+            .transpose()
+            .context("--linger cannot be negative")?;
         if linger.is_some_and(|linger| linger >= SILENCE_MAX) {
             bail!(
                 "--linger must be less than {} s: a line on which nothing comes is then hung up",
                 SILENCE_MAX.as_secs()
             );
         }
-        let receive = machine
-            .terminal
-            .map(|terminal| ReceiveConfig { linger: linger.unwrap_or(terminal.linger), ..terminal.receive() });
+        let receive = machine.terminal.map(|terminal| ReceiveConfig {
+            linger: linger.unwrap_or(terminal.linger),
+            ..terminal.receive()
+        });
         let outbox = Outbox::new(&machine.state);
         if submissions.is_none() && receive.is_none() {
-            bail!("nothing to do on this call: no file to submit, and the config has no [terminal] to receive for");
+            bail!(
+                "nothing to do on this call: no file to submit, and the config has no [terminal] to receive for"
+            );
         }
         let capture = self.capture.as_deref().map(Capture::create).transpose()?;
-        let port = machine.port.context("the config has no line.port: name the modem there")?;
-        let number = machine.server.context("the config has no server.number: name the number to call there")?;
-        let said = said.map(|(said, content)| outbox.add(&said, &content)).transpose()?;
+        let port = machine
+            .port
+            .context("the config has no line.port: name the modem there")?;
+        let number = machine
+            .server
+            .context("the config has no server.number: name the number to call there")?;
+        let said = said
+            .map(|(said, content)| outbox.add(&said, &content))
+            .transpose()?;
         let job = connector::DialIn {
             number,
             budget: Budget::new(&machine.state, machine.limits),
-            link: LinkSettings { capture, ..machine.link },
+            link: LinkSettings {
+                capture,
+                ..machine.link
+            },
             submissions: submissions.into_iter().collect(),
             receive,
         };
@@ -355,13 +423,28 @@ impl DialIn {
         });
         if let Some(id) = said {
             match (outbox.entry(id), &ended) {
-                (None, _) if self.json => println!("{}", serde_json::json!({ "id": id.to_string() })),
-                (None, _) => println!("submitted as {id}"),
-                (Some(OutboxEntry { note: Some(note), .. }), _) => {
-                    bail!("the server did not take {id} ({}): {}; see: ringup outbox list", note.status, note.reason)
+                (None, _) if self.json => {
+                    println!("{}", serde_json::json!({ "id": id.to_string() }))
                 }
-                (Some(_), Ok(_)) => bail!("the server did not ask for {id}; it is kept in the outbox"),
-                (Some(_), Err(_)) => eprintln!("{id} stays in the outbox and is sent on the next call"),
+                (None, _) => println!("submitted as {id}"),
+                (
+                    Some(OutboxEntry {
+                        note: Some(note), ..
+                    }),
+                    _,
+                ) => {
+                    bail!(
+                        "the server did not take {id} ({}): {}; see: ringup outbox list",
+                        note.status,
+                        note.reason
+                    )
+                }
+                (Some(_), Ok(_)) => {
+                    bail!("the server did not ask for {id}; it is kept in the outbox")
+                }
+                (Some(_), Err(_)) => {
+                    eprintln!("{id} stays in the outbox and is sent on the next call")
+                }
             }
         }
         let accepted = ended?;
@@ -403,10 +486,13 @@ impl Enrol {
         let text = if self.bundle.as_os_str() == "-" {
             io::read_to_string(io::stdin().lock().take(BUNDLE_OCTETS_MAX as u64 + 1))
         } else {
-            File::open(&self.bundle).and_then(|file| io::read_to_string(file.take(BUNDLE_OCTETS_MAX as u64 + 1)))
+            File::open(&self.bundle)
+                .and_then(|file| io::read_to_string(file.take(BUNDLE_OCTETS_MAX as u64 + 1)))
         };
         let text = text.with_context(|| unread(&self.bundle))?;
-        let bundle: Bundle = text.parse().with_context(|| format!("{} cannot be used", self.bundle.display()))?;
+        let bundle: Bundle = text
+            .parse()
+            .with_context(|| format!("{} cannot be used", self.bundle.display()))?;
         let is_new = !self.config.exists();
         if is_new {
             config::terminal::write_first(&self.config, &bundle)
@@ -414,7 +500,10 @@ impl Enrol {
         }
         let machine = config::terminal::read(&self.config)?;
         if machine.terminal.is_none() {
-            bail!("{} has no [terminal]: this machine is not one that is called", self.config.display());
+            bail!(
+                "{} has no [terminal]: this machine is not one that is called",
+                self.config.display()
+            );
         }
         let identity = Identity::enrol(&machine.state, &bundle, Timestamp::now())?;
         if self.json {
@@ -423,12 +512,29 @@ impl Enrol {
                 serde_json::json!({ "terminal": identity.id().to_string(), "key": identity.key().to_string() })
             );
         } else {
-            let written = if is_new { format!("wrote {}; ", self.config.display()) } else { String::new() };
-            println!("{written}enrolled as {} ({}), key {}", bundle.name, identity.id(), identity.key());
-            let bundle =
-                if self.bundle.as_os_str() == "-" { "the bundle".into() } else { self.bundle.display().to_string() };
-            println!("the server registers the key in the next session; {bundle} is void after that");
-            machine.remarks().iter().for_each(|remark| eprintln!("warning: {remark}"));
+            let written = if is_new {
+                format!("wrote {}; ", self.config.display())
+            } else {
+                String::new()
+            };
+            println!(
+                "{written}enrolled as {} ({}), key {}",
+                bundle.name,
+                identity.id(),
+                identity.key()
+            );
+            let bundle = if self.bundle.as_os_str() == "-" {
+                "the bundle".into()
+            } else {
+                self.bundle.display().to_string()
+            };
+            println!(
+                "the server registers the key in the next session; {bundle} is void after that"
+            );
+            machine
+                .remarks()
+                .iter()
+                .for_each(|remark| eprintln!("warning: {remark}"));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -465,18 +571,27 @@ pub(crate) struct Connect {
 impl Connect {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
-        let terminal =
-            machine.terminal.context("the config has no [terminal]: this machine is not one that is called")?;
-        let address =
-            machine.server_address.context("the config has no server.address, which says where the server is")?;
+        let terminal = machine
+            .terminal
+            .context("the config has no [terminal]: this machine is not one that is called")?;
+        let address = machine
+            .server_address
+            .context("the config has no server.address, which says where the server is")?;
         let receiving = terminal.receive().open()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             outlive_file_limits()?;
-            anyhow::Ok(receive_online(&address, Reason::Online, receiving).await.result?)
+            anyhow::Ok(
+                receive_online(&address, Reason::Online, receiving)
+                    .await
+                    .result?,
+            )
         })?;
         if self.json {
-            println!("{}", serde_json::json!({ "server": address, "completed": true }));
+            println!(
+                "{}",
+                serde_json::json!({ "server": address, "completed": true })
+            );
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -485,9 +600,16 @@ impl Connect {
 fn print_accepted(accepted: &Accepted, json: bool) -> anyhow::Result<()> {
     let Accepted { id, envelopes } = accepted;
     if json {
-        println!("{}", serde_json::json!({ "id": id, "envelopes": envelopes }));
+        println!(
+            "{}",
+            serde_json::json!({ "id": id, "envelopes": envelopes })
+        );
     } else {
-        let terminals = if *envelopes == 1 { "terminal" } else { "terminals" };
+        let terminals = if *envelopes == 1 {
+            "terminal"
+        } else {
+            "terminals"
+        };
         println!("accepted as {id} for {envelopes} {terminals} (see: ringup message explain {id})");
     }
     Ok(())
@@ -500,20 +622,31 @@ mod tests {
     #[test]
     fn a_server_is_a_host_and_a_port_and_what_else_people_write_is_taken_or_named() {
         assert_eq!(host_and_port("127.0.0.1:7480").unwrap(), "127.0.0.1:7480");
-        assert_eq!(host_and_port("http://centre.example:7480/").unwrap(), "centre.example:7480");
+        assert_eq!(
+            host_and_port("http://centre.example:7480/").unwrap(),
+            "centre.example:7480"
+        );
         assert_eq!(host_and_port("[::1]:7480").unwrap(), "[::1]:7480");
-        for (text, says) in
-            [("https://centre.example", "no TLS"), ("centre.example", "HOST:PORT"), ("http://a/b:1", "HOST:PORT")]
-        {
+        for (text, says) in [
+            ("https://centre.example", "no TLS"),
+            ("centre.example", "HOST:PORT"),
+            ("http://a/b:1", "HOST:PORT"),
+        ] {
             let error = host_and_port(text).unwrap_err();
-            assert!(error.is::<WrongArgument>() && error.to_string().contains(says), "{text}: {error}");
+            assert!(
+                error.is::<WrongArgument>() && error.to_string().contains(says),
+                "{text}: {error}"
+            );
         }
     }
 
     #[test]
     fn an_expiry_is_a_time_from_now_or_an_instant() {
         assert_eq!(expiry("2h"), Ok("7200".to_owned()));
-        assert_eq!(expiry("2026-12-24T18:00:00+01:00"), Ok("2026-12-24T17:00:00Z".to_owned()));
+        assert_eq!(
+            expiry("2026-12-24T18:00:00+01:00"),
+            Ok("2026-12-24T17:00:00Z".to_owned())
+        );
         for text in ["", "0s", "-1h", "500ms", "7200", "tomorrow"] {
             assert!(expiry(text).is_err(), "{text:?}");
         }

@@ -90,20 +90,29 @@ impl OutboxVerbs {
         let outbox = Outbox::new(&machine.state);
         match self.verb {
             OutboxVerb::Add { what, keep } => {
-                let (said, content) = what.outgoing()?.context("no file to send; - is standard input")?;
+                let (said, content) = what
+                    .outgoing()?
+                    .context("no file to send; - is standard input")?;
                 self.desk.kept(outbox.add(&said, &content)?);
                 match machine.no_way() {
                     _ if keep => {}
                     None => start_sender(&self.desk.config, &machine.state)?,
                     // It is kept, and goes on the next call that comes in.
-                    Some(why) => eprintln!("warning: kept, but not sent before the server calls: {why}"),
+                    Some(why) => {
+                        eprintln!("warning: kept, but not sent before the server calls: {why}")
+                    }
                 }
             }
             OutboxVerb::List => {
                 self.desk.list(&outbox)?;
                 if !outbox.list()?.is_empty() {
-                    let failed = machine.no_way().map(str::to_owned).or_else(|| last_failure(&machine.state));
-                    failed.iter().for_each(|why| eprintln!("not sent by itself: {why}"));
+                    let failed = machine
+                        .no_way()
+                        .map(str::to_owned)
+                        .or_else(|| last_failure(&machine.state));
+                    failed
+                        .iter()
+                        .for_each(|why| eprintln!("not sent by itself: {why}"));
                 }
             }
             OutboxVerb::Remove { ids } => {
@@ -113,13 +122,19 @@ impl OutboxVerbs {
                     }
                 }
                 if self.desk.json {
-                    println!("{}", json!({ "removed": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }));
+                    println!(
+                        "{}",
+                        json!({ "removed": ids.iter().map(ToString::to_string).collect::<Vec<_>>() })
+                    );
                 }
             }
             OutboxVerb::Send { due } => {
                 send(machine, due)?;
                 if self.desk.json {
-                    println!("{}", json!({ "completed": true, "left": outbox.list()?.len() }));
+                    println!(
+                        "{}",
+                        json!({ "completed": true, "left": outbox.list()?.len() })
+                    );
                 }
             }
         }
@@ -146,7 +161,12 @@ pub(crate) struct Subscribe {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
     /// When they cause a call, such as '06:00-22:00' or 'mon-fri 08:00-18:00', in the server's time zone [default: always]
-    #[arg(long, value_name = "HOURS", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "HOURS",
+        default_value = "",
+        hide_default_value = true
+    )]
     hours: Hours,
     #[command(flatten)]
     telling: Telling,
@@ -183,7 +203,11 @@ pub(crate) struct StateConditions {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
     /// For how long, 31 days at most
-    #[arg(long = "for", value_name = "TIME", required_unless_present = "everything")]
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        required_unless_present = "everything"
+    )]
     hold: Option<SignedDuration>,
     /// Why, such as roaming
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -197,9 +221,23 @@ pub(crate) struct StateConditions {
 
 impl StateConditions {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { urgency, max_size, hold, reason, everything: _, telling } = self;
-        let until = Timestamp::now().checked_add(hold.unwrap_or_default()).context("--for is too long")?;
-        let conditions = Conditions { urgency, size_max: max_size, until, reason };
+        let Self {
+            urgency,
+            max_size,
+            hold,
+            reason,
+            everything: _,
+            telling,
+        } = self;
+        let until = Timestamp::now()
+            .checked_add(hold.unwrap_or_default())
+            .context("--for is too long")?;
+        let conditions = Conditions {
+            urgency,
+            size_max: max_size,
+            until,
+            reason,
+        };
         telling.tell_by(|outbox| Ok(outbox.state(conditions)?))
     }
 }
@@ -215,14 +253,27 @@ struct Telling {
 
 impl Subscribe {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { filter, urgency, max_size, hours, telling } = self;
-        telling.tell(&Said::Subscribe { filter, urgency, size_max: max_size, hours: hours.to_string() })
+        let Self {
+            filter,
+            urgency,
+            max_size,
+            hours,
+            telling,
+        } = self;
+        telling.tell(&Said::Subscribe {
+            filter,
+            urgency,
+            size_max: max_size,
+            hours: hours.to_string(),
+        })
     }
 }
 
 impl Unsubscribe {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        self.telling.tell(&Said::Unsubscribe { filter: self.filter })
+        self.telling.tell(&Said::Unsubscribe {
+            filter: self.filter,
+        })
     }
 }
 
@@ -231,7 +282,10 @@ impl Telling {
         self.tell_by(|outbox| Ok(outbox.add(said, &[])?))
     }
 
-    fn tell_by(self, add: impl FnOnce(&Outbox) -> anyhow::Result<MessageId>) -> anyhow::Result<ExitCode> {
+    fn tell_by(
+        self,
+        add: impl FnOnce(&Outbox) -> anyhow::Result<MessageId>,
+    ) -> anyhow::Result<ExitCode> {
         let machine = self.desk.machine()?;
         let outbox = Outbox::new(&machine.state);
         let id = add(&outbox)?;
@@ -240,8 +294,15 @@ impl Telling {
             return Ok(ExitCode::SUCCESS);
         }
         let sent = send(machine, false);
-        if let Some(OutboxEntry { note: Some(note), .. }) = outbox.entry(id) {
-            bail!("the server did not take it ({}): {}", note.status, note.reason);
+        if let Some(OutboxEntry {
+            note: Some(note), ..
+        }) = outbox.entry(id)
+        {
+            bail!(
+                "the server did not take it ({}): {}",
+                note.status,
+                note.reason
+            );
         }
         sent?;
         Ok(ExitCode::SUCCESS)
@@ -252,7 +313,9 @@ impl Desk {
     fn machine(&self) -> anyhow::Result<Machine> {
         let machine = config::terminal::read(&self.config)?;
         if machine.terminal.is_none() {
-            bail!("the config has no [terminal]: a machine without a key of its own submits with `ringup dial-in`");
+            bail!(
+                "the config has no [terminal]: a machine without a key of its own submits with `ringup dial-in`"
+            );
         }
         Ok(machine)
     }
@@ -315,9 +378,20 @@ fn entry_json(entry: &OutboxEntry) -> Value {
 /// Starts what calls when it is worth it. It ends by itself, and holds nothing of ours that somebody may wait for.
 fn start_sender(config: &Path, state: &Path) -> anyhow::Result<()> {
     let path = state.join("outbox.log");
-    let failed = || format!("the item is kept, but nothing that sends it could be started ({})", path.display());
-    let is_long = path.metadata().is_ok_and(|found| found.len() > LOG_OCTETS_MAX);
-    let log = if is_long { File::create(&path) } else { OpenOptions::new().create(true).append(true).open(&path) };
+    let failed = || {
+        format!(
+            "the item is kept, but nothing that sends it could be started ({})",
+            path.display()
+        )
+    };
+    let is_long = path
+        .metadata()
+        .is_ok_and(|found| found.len() > LOG_OCTETS_MAX);
+    let log = if is_long {
+        File::create(&path)
+    } else {
+        OpenOptions::new().create(true).append(true).open(&path)
+    };
     let program = std::env::current_exe().with_context(failed)?;
     Command::new(program)
         .args(["outbox", "send", "--due", "--config"])
@@ -338,12 +412,16 @@ const LOG_END_OCTETS: u64 = 4096;
 fn last_failure(state: &Path) -> Option<String> {
     let mut log = File::open(state.join("outbox.log")).ok()?;
     let length = log.metadata().ok()?.len();
-    log.seek(SeekFrom::Start(length.saturating_sub(LOG_END_OCTETS))).ok()?;
+    log.seek(SeekFrom::Start(length.saturating_sub(LOG_END_OCTETS)))
+        .ok()?;
     let mut end = Vec::new();
     log.read_to_end(&mut end).ok()?;
     let end = String::from_utf8_lossy(&end);
     let last = end.lines().rev().find(|line| !line.trim().is_empty())?;
-    Some(format!("the last try failed: {}", last.strip_prefix("ringup: ")?))
+    Some(format!(
+        "the last try failed: {}",
+        last.strip_prefix("ringup: ")?
+    ))
 }
 
 /// Calls, now or when it is worth it; over the Internet if the config knows no number.
@@ -351,7 +429,18 @@ fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
     if let Some(why) = machine.no_way() {
         bail!(why);
     }
-    let Machine { port, setup, server, server_address, state, limits, link, sender, terminal, .. } = machine;
+    let Machine {
+        port,
+        setup,
+        server,
+        server_address,
+        state,
+        limits,
+        link,
+        sender,
+        terminal,
+        ..
+    } = machine;
     let receive = terminal.context("the config has no [terminal]")?.receive();
     let way = match (server, port, server_address) {
         (Some(number), Some(port), _) => Way::Call { number, port },
@@ -370,7 +459,9 @@ fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
                 };
                 dial_in(port, setup.clone(), job).await.map(drop)
             }
-            Way::Online(address) => Ok(receive_online(address, Reason::Online, receive.open()?).await.result?),
+            Way::Online(address) => Ok(receive_online(address, Reason::Online, receive.open()?)
+                .await
+                .result?),
         }
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -388,6 +479,9 @@ fn send(machine: Machine, is_due_only: bool) -> anyhow::Result<()> {
 
 /// How the server is reached.
 enum Way {
-    Call { number: modem::DialString, port: line::PortAddress },
+    Call {
+        number: modem::DialString,
+        port: line::PortAddress,
+    },
     Online(String),
 }

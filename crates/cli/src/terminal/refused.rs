@@ -30,14 +30,19 @@ impl Refused {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let machine = config::terminal::read(&self.config)?;
         let rings = RefusedRings::new(&machine.state).list();
-        let rows: Vec<_> =
-            rings.iter().map(|ring| json!({ "at": ring.at, "caller": ring.caller, "reason": ring.reason })).collect();
+        let rows: Vec<_> = rings
+            .iter()
+            .map(|ring| json!({ "at": ring.at, "caller": ring.caller, "reason": ring.reason }))
+            .collect();
         if self.json {
             println!("{:#}", Value::Array(rows));
         } else if rows.is_empty() {
             eprintln!("no refused rings");
         } else {
-            print_table(&[("AT", "at"), ("CALLER", "caller"), ("REASON", "reason")], &rows);
+            print_table(
+                &[("AT", "at"), ("CALLER", "caller"), ("REASON", "reason")],
+                &rows,
+            );
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -11,7 +11,10 @@
 //! Some things differ from what a reader types: the folder has another name, the submission port another number, the modem is one of
 //! the exchange; `cargo` gives the programs of this build, and `systemctl` starts nothing.
 
-#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of a test for no test"
+)]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -65,7 +68,10 @@ const READY: &[(&str, &str)] = &[
 const MODEM: (&str, &str) = ("/dev/serial/by-id/usb-MODEM", "lines/vending");
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 struct Block {
@@ -84,8 +90,17 @@ fn blocks(guide: &'static str) -> Vec<Block> {
         open = match (open, fence) {
             (None, None) => None,
             (None, Some(how)) => {
-                assert!(!how.is_empty(), "{guide}:{}: a block without a language", number + 1);
-                Some(Block { guide, line: number + 1, how: how.to_owned(), text: String::new() })
+                assert!(
+                    !how.is_empty(),
+                    "{guide}:{}: a block without a language",
+                    number + 1
+                );
+                Some(Block {
+                    guide,
+                    line: number + 1,
+                    how: how.to_owned(),
+                    text: String::new(),
+                })
             }
             (Some(block), Some(_)) => {
                 blocks.extend((block.how.split_whitespace().next() == Some("sh")).then_some(block));
@@ -127,19 +142,35 @@ impl Log {
     }
 
     fn said(&self, what: &str) -> Option<String> {
-        self.lines.lock().unwrap().iter().find(|line| line.contains(what)).cloned()
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|line| line.contains(what))
+            .cloned()
     }
 
     fn wait(&self, what: &str) {
         let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(what));
         let lines = self.lines.lock().unwrap();
-        let (lines, _) = self.more.wait_timeout_while(lines, PATIENCE, is_missing).unwrap();
-        assert!(lines.iter().any(|line| line.contains(what)), "{what:?} is not said:\n{}", lines.join("\n"));
+        let (lines, _) = self
+            .more
+            .wait_timeout_while(lines, PATIENCE, is_missing)
+            .unwrap();
+        assert!(
+            lines.iter().any(|line| line.contains(what)),
+            "{what:?} is not said:\n{}",
+            lines.join("\n")
+        );
     }
 
     /// Until it says anything, or for this long.
     fn wait_for_more(&self, longest: Duration) {
-        drop(self.more.wait_timeout(self.lines.lock().unwrap(), longest).unwrap());
+        drop(
+            self.more
+                .wait_timeout(self.lines.lock().unwrap(), longest)
+                .unwrap(),
+        );
     }
 }
 
@@ -154,19 +185,33 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("ringup-guides-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("ringup-guides-")
+            .tempdir()
+            .unwrap();
         let repo = folder.path().join("repository");
         fs::create_dir_all(repo.join("examples")).unwrap();
         fs::create_dir_all(folder.path().join("bin")).unwrap();
         for example in fs::read_dir(repository().join("examples")).unwrap() {
             let path = example.unwrap().path();
-            let text = fs::read_to_string(&path).unwrap().replace("127.0.0.1:7480", "127.0.0.1:0");
+            let text = fs::read_to_string(&path)
+                .unwrap()
+                .replace("127.0.0.1:7480", "127.0.0.1:0");
             fs::write(repo.join("examples").join(path.file_name().unwrap()), text).unwrap();
         }
-        let reader = Self { at: repo, folder, stay: Vec::new(), server: None };
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ringup"), reader.path("bin/ringup")).unwrap();
+        let reader = Self {
+            at: repo,
+            folder,
+            stay: Vec::new(),
+            server: None,
+        };
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ringup"), reader.path("bin/ringup"))
+            .unwrap();
         // What cargo builds of the packages that are named, and nothing else; by itself: its default member.
-        let (ringup, target) = (env!("CARGO_BIN_EXE_ringup"), reader.at.join("target/release"));
+        let (ringup, target) = (
+            env!("CARGO_BIN_EXE_ringup"),
+            reader.at.join("target/release"),
+        );
         let cargo = format!(
             "#!/bin/sh\nset -e\nmkdir -p {target}\ncase \"$*\" in 'run --release -- '*) shift 3; exec {ringup} \"$@\" ;; esac\n\
              case \"$*\" in build\\ --release*) ;; *) exit 9 ;; esac\n\
@@ -177,7 +222,10 @@ impl Reader {
         );
         reader.program("bin/cargo", &cargo);
         reader.program("bin/ringup-wait", "#!/bin/sh\nexec ringup wait \"$@\"\n");
-        reader.program("bin/systemctl", "#!/bin/sh\nexec test \"$*\" = 'start --no-block ringup-outbox'\n");
+        reader.program(
+            "bin/systemctl",
+            "#!/bin/sh\nexec test \"$*\" = 'start --no-block ringup-outbox'\n",
+        );
         reader
     }
 
@@ -196,7 +244,10 @@ impl Reader {
             ("level.json", "{\"level\":3}"),
             ("sale.json", "{\"sale\":1}"),
             ("today.txt", "sunny"),
-            ("token", &fs::read_to_string(self.at.join("vending.token")).unwrap()),
+            (
+                "token",
+                &fs::read_to_string(self.at.join("vending.token")).unwrap(),
+            ),
         ] {
             fs::write(self.at.join(name), text).unwrap();
         }
@@ -204,7 +255,9 @@ impl Reader {
 
     /// The words of a block as this reader types them.
     fn typed(&self, block: &Block) -> String {
-        let text = block.text.replace("/tmp/ringup-try", self.path("try").to_str().unwrap());
+        let text = block
+            .text
+            .replace("/tmp/ringup-try", self.path("try").to_str().unwrap());
         let text = text.replace(MODEM.0, MODEM.1);
         let text = match &self.server {
             Some(server) => text.replace("127.0.0.1:7480", server),
@@ -221,20 +274,44 @@ impl Reader {
     fn id_for(&self, line: &str) -> String {
         let list: &[&str] = match line {
             line if line.contains("ringup outbox") => &["outbox", "list"],
-            line if line.contains("ringup inbox") => &["inbox", "list", "--config", "terminal.toml"],
+            line if line.contains("ringup inbox") => {
+                &["inbox", "list", "--config", "terminal.toml"]
+            }
             _ => &["message", "list"],
         };
-        let listed = self.command(env!("CARGO_BIN_EXE_ringup")).args(list).arg("--json").output().unwrap();
-        let listed: Value = serde_json::from_slice(&listed.stdout)
-            .unwrap_or_else(|error| panic!("{list:?}: {error}: {}", String::from_utf8_lossy(&listed.stderr)));
-        listed[0]["id"].as_str().unwrap_or_else(|| panic!("nothing in {list:?} for {line}")).to_owned()
+        let listed = self
+            .command(env!("CARGO_BIN_EXE_ringup"))
+            .args(list)
+            .arg("--json")
+            .output()
+            .unwrap();
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_else(|error| {
+            panic!(
+                "{list:?}: {error}: {}",
+                String::from_utf8_lossy(&listed.stderr)
+            )
+        });
+        listed[0]["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("nothing in {list:?} for {line}"))
+            .to_owned()
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap_or_default());
-        command.current_dir(&self.at).env("PATH", path).env("RINGUP_LOG_FORMAT", "json").env_remove("RINGUP_SOCKET");
-        command.env("TMPDIR", self.folder.path()).stdin(Stdio::null());
+        let path = format!(
+            "{}:{}",
+            self.path("bin").display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        command
+            .current_dir(&self.at)
+            .env("PATH", path)
+            .env("RINGUP_LOG_FORMAT", "json")
+            .env_remove("RINGUP_SOCKET");
+        command
+            .env("TMPDIR", self.folder.path())
+            .stdin(Stdio::null());
         if let Some(server) = &self.server {
             command.env("RINGUP_SERVER", server);
         }
@@ -243,11 +320,19 @@ impl Reader {
 
     /// Runs a block to its end; gives what it printed, or what went wrong.
     fn run(&mut self, block: &Block) -> Result<String, String> {
-        let script = format!("set -eu\n{}\npwd > {}", self.typed(block), self.path("at").display());
+        let script = format!(
+            "set -eu\n{}\npwd > {}",
+            self.typed(block),
+            self.path("at").display()
+        );
         let output = self.command("bash").args(["-c", &script]).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            return Err(format!("{}\n{printed}{}", output.status, String::from_utf8_lossy(&output.stderr)));
+            return Err(format!(
+                "{}\n{printed}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            ));
         }
         self.at = PathBuf::from(fs::read_to_string(self.path("at")).unwrap().trim());
         Ok(printed)
@@ -263,7 +348,10 @@ impl Reader {
         drop(command); // its copies of the pipe's end
         let log = Log::of(output);
         self.stay.push((child, log.clone()));
-        let said = READY.iter().find(|(program, _)| block.text.contains(program)).map(|(_, said)| *said);
+        let said = READY
+            .iter()
+            .find(|(program, _)| block.text.contains(program))
+            .map(|(_, said)| *said);
         let Some(said) = said else { return };
         log.wait(said);
         if let Some(line) = log.said("taking submissions") {
@@ -275,7 +363,10 @@ impl Reader {
     /// Ctrl-c in the last shell, whose program ends by it.
     fn interrupt(&mut self) {
         let (mut child, log) = self.stay.pop().unwrap();
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+        let group = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
         kill_process_group(group, Signal::INT).unwrap();
         assert!(child.wait().unwrap().success(), "{}", log.all());
     }
@@ -302,7 +393,13 @@ impl Reader {
                     Some((_, log)) => log.wait_for_more(Duration::from_millis(500)),
                     None => panic!("{}:{}: nothing is under way", block.guide, block.line),
                 },
-                Err(why) => panic!("{}:{}: {why}\n{}\n{}", block.guide, block.line, block.text, self.logs()),
+                Err(why) => panic!(
+                    "{}:{}: {why}\n{}\n{}",
+                    block.guide,
+                    block.line,
+                    block.text,
+                    self.logs()
+                ),
             }
         }
     }
@@ -330,14 +427,26 @@ fn every_shell_block_of_every_guide_works_as_it_stands() {
         }
         if *guide == "docs/guides/by-hand.md" {
             // The terminal was on a call when the last block rang it, unless a reader waited for the end of that.
-            let (starter, ring) = (reader.stay.last().unwrap().1.clone(), blocks(guide).pop().unwrap());
+            let (starter, ring) = (
+                reader.stay.last().unwrap().1.clone(),
+                blocks(guide).pop().unwrap(),
+            );
             let deadline = Instant::now() + PATIENCE;
             while starter.said("ring not answered").is_none() {
-                assert!(Instant::now() < deadline, "a stranger's ring is not heard:\n{}", starter.all());
+                assert!(
+                    Instant::now() < deadline,
+                    "a stranger's ring is not heard:\n{}",
+                    starter.all()
+                );
                 reader.run(&ring).unwrap();
             }
             let calls = fs::read_to_string(reader.at.join("calls.jsonl")).unwrap();
-            assert!(calls.lines().any(|call| call.contains("\"billed_seconds\":0")), "{calls}");
+            assert!(
+                calls
+                    .lines()
+                    .any(|call| call.contains("\"billed_seconds\":0")),
+                "{calls}"
+            );
             reader.lay_out();
         }
     }
@@ -347,19 +456,40 @@ fn every_shell_block_of_every_guide_works_as_it_stands() {
 fn every_guide_is_followed_and_few_blocks_are_not_run_each_for_a_reason() {
     let mut found: Vec<_> = fs::read_dir(repository().join("docs/guides"))
         .unwrap()
-        .map(|entry| format!("docs/guides/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .map(|entry| {
+            format!(
+                "docs/guides/{}",
+                entry.unwrap().file_name().to_str().unwrap()
+            )
+        })
         .chain(["README.md".to_owned()])
         .collect();
     found.sort();
-    let mut followed: Vec<_> = GUIDES.iter().chain(&[RUN_BY_PEERS]).map(|guide| (*guide).to_owned()).collect();
+    let mut followed: Vec<_> = GUIDES
+        .iter()
+        .chain(&[RUN_BY_PEERS])
+        .map(|guide| (*guide).to_owned())
+        .collect();
     followed.sort();
     assert_eq!(found, followed);
     let all: Vec<_> = GUIDES.iter().flat_map(|guide| blocks(guide)).collect();
-    let not_run: Vec<_> = all.iter().filter(|block| block.how.starts_with("sh not-run")).collect();
-    assert!(not_run.len() <= NOT_RUN_MAX, "{} blocks are not run", not_run.len());
+    let not_run: Vec<_> = all
+        .iter()
+        .filter(|block| block.how.starts_with("sh not-run"))
+        .collect();
+    assert!(
+        not_run.len() <= NOT_RUN_MAX,
+        "{} blocks are not run",
+        not_run.len()
+    );
     for block in not_run {
         let why = block.how.strip_prefix("sh not-run: ");
-        assert!(why.is_some_and(|why| why.len() > 5), "{}:{} says no reason", block.guide, block.line);
+        assert!(
+            why.is_some_and(|why| why.len() > 5),
+            "{}:{} says no reason",
+            block.guide,
+            block.line
+        );
     }
     assert!(all.len() > 25, "{} blocks", all.len());
 }

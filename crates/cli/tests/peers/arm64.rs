@@ -19,7 +19,10 @@ fn emulated() -> (PathBuf, PathBuf) {
     let emulator = target.join("cross/aarch64/root/usr/bin/qemu-aarch64-static");
     let programs = target.join("programs/aarch64");
     let are_there = emulator.exists() && programs.join("ringup-wait").exists();
-    assert!(are_there, "no programs for arm64: run `cargo xtask programs --arch aarch64`");
+    assert!(
+        are_there,
+        "no programs for arm64: run `cargo xtask programs --arch aarch64`"
+    );
     (emulator, programs)
 }
 
@@ -43,18 +46,31 @@ async fn the_terminal_for_arm64_takes_a_call_and_what_it_brings() {
     // What the starter starts has to be a program of this machine's.
     let answer = village.write(
         "answer",
-        format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", emulator.display(), programs.join("ringup").display()),
+        format!(
+            "#!/bin/sh\nexec '{}' '{}' \"$@\"\n",
+            emulator.display(),
+            programs.join("ringup").display()
+        ),
     );
     fs::set_permissions(&answer, Permissions::from_mode(0o755)).unwrap();
     let service_manager = UnixDatagram::bind(village.path("notify")).unwrap();
     let mut starter = Command::new(&emulator);
-    starter.arg(programs.join("ringup-wait")).arg("--line").arg(serve_by_tcp(&village).await);
-    starter.args(["--config", "owner.toml", "--answer"]).arg(&answer);
-    starter.env("NOTIFY_SOCKET", village.path("notify")).current_dir(village.path(""));
+    starter
+        .arg(programs.join("ringup-wait"))
+        .arg("--line")
+        .arg(serve_by_tcp(&village).await);
+    starter
+        .args(["--config", "owner.toml", "--answer"])
+        .arg(&answer);
+    starter
+        .env("NOTIFY_SOCKET", village.path("notify"))
+        .current_dir(village.path(""));
     let _starter = Process::start("owner", starter, &village.chronicle);
     service_manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut said = [0; 256];
-    let count = service_manager.recv(&mut said).expect("the starter waits for calls");
+    let count = service_manager
+        .recv(&mut said)
+        .expect("the starter waits for calls");
     assert!(String::from_utf8_lossy(&said[..count]).contains("READY=1"));
 
     let content = awkward_content(50_000);

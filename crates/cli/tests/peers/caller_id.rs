@@ -49,9 +49,15 @@ listen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mgetty_and_we_agree_on_who_is_calling_except_where_the_corpus_says_why_not() {
     let cases = Case::all();
-    let (wires, ends): (Vec<Wire>, Vec<PathBuf>) =
-        (0..LINES).map(|_| Wire::new()).map(|(wire, end)| (wire, PathBuf::from(end))).unzip();
-    let files = [("etc/mgetty/mgetty.config", MGETTY), ("etc/mgetty/dialin.config", DIALIN), ("listen.sh", LISTEN)];
+    let (wires, ends): (Vec<Wire>, Vec<PathBuf>) = (0..LINES)
+        .map(|_| Wire::new())
+        .map(|(wire, end)| (wire, PathBuf::from(end)))
+        .unzip();
+    let files = [
+        ("etc/mgetty/mgetty.config", MGETTY),
+        ("etc/mgetty/dialin.config", DIALIN),
+        ("listen.sh", LISTEN),
+    ];
     let mut guest = guests::boot(&ends, &files).await;
     let answered = Arc::new(Mutex::new(false));
     let (mut modems, mut conversations) = (JoinSet::new(), Vec::new());
@@ -64,8 +70,13 @@ async fn mgetty_and_we_agree_on_who_is_calling_except_where_the_corpus_says_why_
     }
     guest.run(". /listen.sh").await;
     for line in 0..LINES {
-        let own: Vec<String> = (line..cases.len()).step_by(LINES).map(|case| case.to_string()).collect();
-        guest.run(&format!("listen ttyS{line} {} &", own.join(" "))).await;
+        let own: Vec<String> = (line..cases.len())
+            .step_by(LINES)
+            .map(|case| case.to_string())
+            .collect();
+        guest
+            .run(&format!("listen ttyS{line} {} &", own.join(" ")))
+            .await;
     }
     let mut callers = vec![None; cases.len()];
     while callers.contains(&None) {
@@ -74,7 +85,9 @@ async fn mgetty_and_we_agree_on_who_is_calling_except_where_the_corpus_says_why_
         let (index, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         let index: usize = index.parse().unwrap();
         match word {
-            "waiting" => conversations[index % LINES].send(cases[index].octets()).unwrap(),
+            "waiting" => conversations[index % LINES]
+                .send(cases[index].octets())
+                .unwrap(),
             "denied" => callers[index] = Some(caller(rest)),
             _ => panic!("{said}"),
         }
@@ -92,12 +105,17 @@ async fn mgetty_and_we_agree_on_who_is_calling_except_where_the_corpus_says_why_
         })
         .collect();
     assert!(differences.is_empty(), "\n{}", differences.join("\n"));
-    assert!(!*answered.lock().unwrap(), "mgetty has answered somebody whom it denied");
+    assert!(
+        !*answered.lock().unwrap(),
+        "mgetty has answered somebody whom it denied"
+    );
 }
 
 /// Who it was, in mgetty's log: `denied caller dev=ttyS0, pid=17, caller='0661234567'`.
 fn caller(denied: &str) -> String {
-    let caller = denied.split_once("caller='").and_then(|(_, rest)| rest.rsplit_once('\''));
+    let caller = denied
+        .split_once("caller='")
+        .and_then(|(_, rest)| rest.rsplit_once('\''));
     caller.unwrap_or_else(|| panic!("{denied}")).0.to_owned()
 }
 
@@ -107,5 +125,9 @@ fn is_same(ours: &str, mgettys: &str) -> bool {
         let digits = text.strip_prefix('+').unwrap_or(text);
         !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit())
     };
-    if is_number(ours) { ours == mgettys } else { (ours == "-") == (mgettys == "none") && !is_number(mgettys) }
+    if is_number(ours) {
+        ours == mgettys
+    } else {
+        (ours == "-") == (mgettys == "none") && !is_number(mgettys)
+    }
 }

@@ -115,11 +115,22 @@ impl Exim {
         wire.spoken().await;
         let (local, peer) = (LocalAddress::Own(GATEWAY), PeerAddress::Assign(GUEST));
         let config = LinkConfig::new(local, peer, 8_000_000, Duration::from_millis(1));
-        let link = Link::establish(wire, LinkConfig { ports: &[25], ..config }).await.unwrap();
+        let link = Link::establish(
+            wire,
+            LinkConfig {
+                ports: &[25],
+                ..config
+            },
+        )
+        .await
+        .unwrap();
         guest.said("@up").await;
         let mut gateway = JoinSet::new();
         gateway.spawn(lead(link, listener));
-        Self { guest, _gateway: gateway }
+        Self {
+            guest,
+            _gateway: gateway,
+        }
     }
 
     /// Puts a mail into the queue, and leaves it there.
@@ -136,7 +147,11 @@ impl Exim {
 
     /// The last line of its log with `words`.
     async fn logged(&mut self, words: &str) -> String {
-        self.guest.run(&format!("echo \"@logged $(grep -F '{words}' $log | tail -n 1)\"")).await;
+        self.guest
+            .run(&format!(
+                "echo \"@logged $(grep -F '{words}' $log | tail -n 1)\""
+            ))
+            .await;
         self.guest.said("@logged").await
     }
 }
@@ -157,7 +172,10 @@ const ONE_MAY_WAIT: &str = "[mail]\nlisten = \"127.0.0.1:0\"\ndomains = [\"mail.
 /// How many mails of the Maildir have these words in them.
 fn arrived(office: &PostOffice, words: &str) -> usize {
     let mails = office.maildir();
-    mails.iter().filter(|mail| String::from_utf8_lossy(mail).contains(words)).count()
+    mails
+        .iter()
+        .filter(|mail| String::from_utf8_lossy(mail).contains(words))
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,27 +187,48 @@ async fn exim_keeps_what_we_put_off_until_we_take_it_once_and_returns_what_we_re
     }
     // One waits for the terminal, which is all that may: the other is for later.
     assert_eq!(exim.run().await, 1);
-    assert!(exim.logged("=> 301@mail.example").await.contains("is on the disk"));
+    assert!(
+        exim.logged("=> 301@mail.example")
+            .await
+            .contains("is on the disk")
+    );
     let put_off = exim.logged("== 301@mail.example").await;
     assert!(put_off.contains(" 452 "), "{put_off}");
     assert_eq!(exim.run().await, 1, "as long as it is so, exim keeps it");
-    let [first] = &office.stored().into_iter().collect::<Vec<_>>()[..] else { panic!("one was accepted") };
+    let [first] = &office.stored().into_iter().collect::<Vec<_>>()[..] else {
+        panic!("one was accepted")
+    };
 
     let _owner = office.village.start_owner();
     office.village.wait_delivered(first);
     assert_eq!(exim.run().await, 0);
     let both = office.stored();
     for id in &both {
-        office.village.chronicle.wait_field("owner", "handed over", "message_id", id);
+        office
+            .village
+            .chronicle
+            .wait_field("owner", "handed over", "message_id", id);
     }
-    let counts = (both.len(), arrived(&office, "the first level"), arrived(&office, "the second level"));
+    let counts = (
+        both.len(),
+        arrived(&office, "the first level"),
+        arrived(&office, "the second level"),
+    );
     assert_eq!(counts, (2, 1, 1));
 
     exim.queue("nobody@mail.example", "for whom").await;
     exim.run().await;
-    assert!(exim.logged("** nobody@mail.example").await.contains("550 5.1.1"));
+    assert!(
+        exim.logged("** nobody@mail.example")
+            .await
+            .contains("550 5.1.1")
+    );
     exim.guest.run("mailbox 'Status: 5'").await;
-    assert_eq!(exim.guest.said("@mailbox").await, "1", "the sender has one notice of it");
+    assert_eq!(
+        exim.guest.said("@mailbox").await,
+        "1",
+        "the sender has one notice of it"
+    );
     assert_eq!(office.stored(), both);
 }
 
@@ -199,20 +238,37 @@ async fn exim_sends_over_tls_to_a_listener_that_offers_it() {
     office.village.kill_server();
     let key = SecretKey::generate().unwrap();
     let pem = |kind: &str, octets: &[u8]| {
-        format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", STANDARD.encode(octets))
+        format!(
+            "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
+            STANDARD.encode(octets)
+        )
     };
-    office.village.write("chain.pem", pem("CERTIFICATE", &key.certificate()));
-    office.village.write("key.pem", pem("PRIVATE KEY", key.pkcs8()));
+    office
+        .village
+        .write("chain.pem", pem("CERTIFICATE", &key.certificate()));
+    office
+        .village
+        .write("key.pem", pem("PRIVATE KEY", key.pkcs8()));
     let config = fs::read_to_string(office.village.path("server.toml")).unwrap();
-    let secure = config.replace("[mail]\n", "[mail]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n");
+    let secure = config.replace(
+        "[mail]\n",
+        "[mail]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n",
+    );
     office.village.write("server.toml", secure);
     office.village.start_server("secure");
-    let address = office.village.chronicle.wait("secure", "taking mail").field("address");
+    let address = office
+        .village
+        .chronicle
+        .wait("secure", "taking mail")
+        .field("address");
     let mut exim = Exim::start(address.parse().unwrap()).await;
     exim.queue(RECIPIENT, "nobody reads this on the way").await;
     assert_eq!(exim.run().await, 0);
     let sent = exim.logged("=> 301@mail.example").await;
-    assert!(sent.contains(" X=TLS1.3:") && sent.contains("is on the disk"), "{sent}");
+    assert!(
+        sent.contains(" X=TLS1.3:") && sent.contains("is on the disk"),
+        "{sent}"
+    );
     let _owner = office.village.start_owner();
     office.village.chronicle.wait("owner", "handed over");
     assert_eq!(arrived(&office, "with ESMTPS;"), 1);
@@ -241,21 +297,61 @@ done &
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_server_calls_a_stock_terminal_whose_exim_takes_puts_off_and_refuses_mail() {
-    let village = Village::found(Plan { strangers: &[(STOCK, "")], ..Plan::default() });
-    let files = [("etc/ppp/chap-secrets", CHAP_SECRETS), ("connect.sh", CONNECT), ("answer.sh", ANSWER)];
+    let village = Village::found(Plan {
+        strangers: &[(STOCK, "")],
+        ..Plan::default()
+    });
+    let files = [
+        ("etc/ppp/chap-secrets", CHAP_SECRETS),
+        ("connect.sh", CONNECT),
+        ("answer.sh", ANSWER),
+    ];
     let mut guest = boot(village.path("lines").join(STOCK), &files).await;
     guest.run(". /answer.sh").await;
-    let (secret, mail) =
-        (village.write("secret", SECRET), village.write("mail", "Subject: level\r\n\r\n.how high\r\n"));
+    let (secret, mail) = (
+        village.write("secret", SECRET),
+        village.write("mail", "Subject: level\r\n\r\n.how high\r\n"),
+    );
     let bring = |mailbox: &str| {
-        let stock = ["terminal", "add", "stock", "--number", STOCK, "--address", "10.77.0.5", "--trust", "chap"];
-        let (secret, deliver) = (secret.to_str().unwrap(), format!("smtp://:25/{mailbox}@gauge.example"));
-        village.ask(&[&stock[..], &["--chap-secret-file", secret, "--deliver", &deliver]].concat());
+        let stock = [
+            "terminal",
+            "add",
+            "stock",
+            "--number",
+            STOCK,
+            "--address",
+            "10.77.0.5",
+            "--trust",
+            "chap",
+        ];
+        let (secret, deliver) = (
+            secret.to_str().unwrap(),
+            format!("smtp://:25/{mailbox}@gauge.example"),
+        );
+        village.ask(
+            &[
+                &stock[..],
+                &["--chap-secret-file", secret, "--deliver", &deliver],
+            ]
+            .concat(),
+        );
         let (address, mail) = (village.submission_address(), mail.to_str().unwrap());
-        let to = ["send", "--json", "--server", &address, "--token-file", "token", "--to", "tel:501"];
+        let to = [
+            "send",
+            "--json",
+            "--server",
+            &address,
+            "--token-file",
+            "token",
+            "--to",
+            "tel:501",
+        ];
         let sent = village.run(&[&to[..], &["--content-type", "message/rfc822", mail]].concat());
         assert_eq!(sent.code, Some(0), "{}", sent.stderr);
-        serde_json::from_str::<serde_json::Value>(&sent.stdout).unwrap()["id"].as_str().unwrap().to_owned()
+        serde_json::from_str::<serde_json::Value>(&sent.stdout).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     guest.said("@waiting").await;
     let taken = bring("gauge");
@@ -263,16 +359,44 @@ async fn our_server_calls_a_stock_terminal_whose_exim_takes_puts_off_and_refuses
     guest.run("mailbox '^.how high$'").await;
     assert_eq!(guest.said("@mailbox").await, "1");
     assert_eq!(village.server_calls(1)[0]["outcome"], "completed");
-    assert_eq!(village.ask(&["message", "show", &taken])["envelopes"][0]["state"], "delivered");
+    assert_eq!(
+        village.ask(&["message", "show", &taken])["envelopes"][0]["state"],
+        "delivered"
+    );
 
     for (mailbox, what, why) in [("later", "put off", "451"), ("nobody", "refused", "550")] {
-        assert_eq!(village.run(&["terminal", "remove", "stock", "--yes", "--config", "server.toml"]).code, Some(0));
+        assert_eq!(
+            village
+                .run(&[
+                    "terminal",
+                    "remove",
+                    "stock",
+                    "--yes",
+                    "--config",
+                    "server.toml"
+                ])
+                .code,
+            Some(0)
+        );
         guest.said("@waiting").await;
         let message = bring(mailbox);
-        let said = village.chronicle.wait_field("server", what, "message_id", &message).field("why");
-        assert!(said.starts_with("by its mail server: ") && said.contains(why), "{said}");
-        assert_eq!(village.ask(&["message", "show", &message])["envelopes"][0]["state"], "waiting");
+        let said = village
+            .chronicle
+            .wait_field("server", what, "message_id", &message)
+            .field("why");
+        assert!(
+            said.starts_with("by its mail server: ") && said.contains(why),
+            "{said}"
+        );
+        assert_eq!(
+            village.ask(&["message", "show", &message])["envelopes"][0]["state"],
+            "waiting"
+        );
     }
     guest.run("mailbox '^.how high$'").await;
-    assert_eq!(guest.said("@mailbox").await, "1", "what it did not take it has not");
+    assert_eq!(
+        guest.said("@mailbox").await,
+        "1",
+        "what it did not take it has not"
+    );
 }

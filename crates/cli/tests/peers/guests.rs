@@ -79,7 +79,11 @@ pub(crate) async fn with_systemd(line: PathBuf, disk: &Path) -> Guest {
 
 fn with_peers(peers: &Path, file_system: Vec<u8>) -> Machine {
     let settings = vec![format!("peers={}", peers.display())];
-    Machine { settings, last_will: LOGS, ..Machine::new(peers, file_system) }
+    Machine {
+        settings,
+        last_will: LOGS,
+        ..Machine::new(peers, file_system)
+    }
 }
 
 fn drive(disk: &Path) -> String {
@@ -87,7 +91,10 @@ fn drive(disk: &Path) -> String {
 }
 
 async fn start(machine: Machine) -> Guest {
-    machine.boot().await.unwrap_or_else(|error| panic!("{error}"))
+    machine
+        .boot()
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Where the peers are unpacked.
@@ -95,13 +102,18 @@ pub(crate) fn peers() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let root = target.join("peers/root");
     let is_whole = root.join("sbin/mgetty").exists();
-    assert!(is_whole, "these tests talk to Debian's mgetty and pppd, which are not here: run `cargo xtask peers`");
+    assert!(
+        is_whole,
+        "these tests talk to Debian's mgetty and pppd, which are not here: run `cargo xtask peers`"
+    );
     root
 }
 
 fn file_system(peers: &Path, files: &[(&str, &str)]) -> Vec<u8> {
     let busybox = std::fs::read(peers.join("bin/busybox")).unwrap();
-    let empty = FOLDERS.iter().fold(Initramfs::new(), |system, folder| system.folder(folder));
+    let empty = FOLDERS
+        .iter()
+        .fold(Initramfs::new(), |system, folder| system.folder(folder));
     let system = empty
         .link("usr", "peers/usr")
         .link("sbin", "peers/sbin")
@@ -115,17 +127,30 @@ fn file_system(peers: &Path, files: &[(&str, &str)]) -> Vec<u8> {
         .program("www/cgi-bin/body", BODY.as_bytes())
         .program("etc/ppp/ip-up", IP_UP.as_bytes())
         .program("etc/ppp/ip-down", IP_DOWN.as_bytes())
-        .file("etc/passwd", "root:x:0:0:root:/:/bin/sh\nuucp:x:10:10:uucp:/:/bin/false\n")
-        .file("etc/group", "root:x:0:\nuucp:x:10:\ndialout:x:20:\ntty:x:5:\n")
+        .file(
+            "etc/passwd",
+            "root:x:0:0:root:/:/bin/sh\nuucp:x:10:10:uucp:/:/bin/false\n",
+        )
+        .file(
+            "etc/group",
+            "root:x:0:\nuucp:x:10:\ndialout:x:20:\ntty:x:5:\n",
+        )
         .file("etc/hosts", "127.0.0.1 localhost\n")
         .file("etc/ppp/options", "");
-    files.iter().fold(system, |system, (path, content)| system.file(path, content)).finish()
+    files
+        .iter()
+        .fold(system, |system, (path, content)| system.file(path, content))
+        .finish()
 }
 
 /// What a small Linux has before anything is installed on it, with the tool of a service manager that is not running.
 fn bare_file_system(peers: &Path) -> Vec<u8> {
-    const FOLDERS: [&str; 10] = ["mnt", "tmp", "root", "etc", "run", "run/lock", "sbin", "usr", "usr/bin", "var"];
-    let empty = FOLDERS.iter().fold(with_iso9660(peers), |system, folder| system.folder(folder));
+    const FOLDERS: [&str; 10] = [
+        "mnt", "tmp", "root", "etc", "run", "run/lock", "sbin", "usr", "usr/bin", "var",
+    ];
+    let empty = FOLDERS
+        .iter()
+        .fold(with_iso9660(peers), |system, folder| system.folder(folder));
     empty
         .program("init", include_bytes!("bare.sh"))
         .program("sbin/openrc-run", b"#!/bin/sh\n")
@@ -136,14 +161,19 @@ fn bare_file_system(peers: &Path) -> Vec<u8> {
 
 /// Its `/init` makes the file system that systemd starts on.
 fn systemd_file_system(peers: &Path) -> Vec<u8> {
-    with_iso9660(peers).folder("new").program("init", include_bytes!("systemd.sh")).finish()
+    with_iso9660(peers)
+        .folder("new")
+        .program("init", include_bytes!("systemd.sh"))
+        .finish()
 }
 
 /// busybox, and what the kernel needs to read a medium.
 fn with_iso9660(peers: &Path) -> Initramfs {
     let busybox = std::fs::read(peers.join("bin/busybox")).unwrap();
     let module = |path: &str| std::fs::read(modules(peers).join("kernel").join(path)).unwrap();
-    let empty = ["bin", "dev", "proc", "sys"].iter().fold(Initramfs::new(), |system, folder| system.folder(folder));
+    let empty = ["bin", "dev", "proc", "sys"]
+        .iter()
+        .fold(Initramfs::new(), |system, folder| system.folder(folder));
     empty
         .character_device("dev/console", 5, 1)
         .program("bin/busybox", &busybox)
@@ -153,7 +183,13 @@ fn with_iso9660(peers: &Path) -> Initramfs {
 
 /// The modules of the kernel that boots here: the only ones there are.
 fn modules(peers: &Path) -> PathBuf {
-    let versions: Vec<_> = peers.join("usr/lib/uml/modules").read_dir().unwrap().collect();
-    let [Ok(version)] = &versions[..] else { panic!("modules of more than one kernel: {versions:?}") };
+    let versions: Vec<_> = peers
+        .join("usr/lib/uml/modules")
+        .read_dir()
+        .unwrap()
+        .collect();
+    let [Ok(version)] = &versions[..] else {
+        panic!("modules of more than one kernel: {versions:?}")
+    };
     version.path()
 }

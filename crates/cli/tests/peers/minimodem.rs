@@ -18,33 +18,48 @@ const SPACE_HZ: f64 = 2200.0;
 const SEIZURE_BITS: usize = 300;
 const MARK_BITS: usize = 180;
 
-const NUMBER_AND_NAME: &str = "802301083131323231393330020A30363631323334353637070B505553482053455256455264";
+const NUMBER_AND_NAME: &str =
+    "802301083131323231393330020A30363631323334353637070B505553482053455256455264";
 const WITHHELD: &str = "80100108313132323139333004015008015026";
 const SINGLE: &str = "04123131323231393330303636313233343536374F";
 
 fn octets(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 /// Start bit, eight bits with the lowest first, stop bit.
 fn frame(octet: u8) -> impl Iterator<Item = bool> {
-    std::iter::once(false).chain((0..8).map(move |bit| octet >> bit & 1 == 1)).chain(std::iter::once(true))
+    std::iter::once(false)
+        .chain((0..8).map(move |bit| octet >> bit & 1 == 1))
+        .chain(std::iter::once(true))
 }
 
 /// One burst between two silences, as a WAV file: 16 bit, one channel.
 fn burst(message: &[u8]) -> Vec<u8> {
     let seizure = (0..SEIZURE_BITS).map(|bit| bit % 2 == 1);
-    let bits = seizure.chain(std::iter::repeat_n(true, MARK_BITS)).chain(message.iter().copied().flat_map(frame));
+    let bits = seizure
+        .chain(std::iter::repeat_n(true, MARK_BITS))
+        .chain(message.iter().copied().flat_map(frame));
     let mut phase = 0.0_f64;
-    let tones = bits.chain([true; 20]).flat_map(|bit| std::iter::repeat_n(bit, (SAMPLE_RATE / BAUD) as usize));
+    let tones = bits
+        .chain([true; 20])
+        .flat_map(|bit| std::iter::repeat_n(bit, (SAMPLE_RATE / BAUD) as usize));
     let tones = tones.map(|bit| {
-        phase += std::f64::consts::TAU * if bit { MARK_HZ } else { SPACE_HZ } / f64::from(SAMPLE_RATE);
+        phase +=
+            std::f64::consts::TAU * if bit { MARK_HZ } else { SPACE_HZ } / f64::from(SAMPLE_RATE);
         #[expect(clippy::cast_possible_truncation, reason = "a sine times 12000 fits")]
         let sample = (phase.sin() * 12_000.0) as i16;
         sample
     });
     let silence = || std::iter::repeat_n(0, SAMPLE_RATE as usize / 4);
-    let samples: Vec<u8> = silence().chain(tones).chain(silence()).flat_map(i16::to_le_bytes).collect();
+    let samples: Vec<u8> = silence()
+        .chain(tones)
+        .chain(silence())
+        .flat_map(i16::to_le_bytes)
+        .collect();
     let length = u32::try_from(samples.len()).unwrap();
     let mut wav = Vec::new();
     for part in [
@@ -72,22 +87,35 @@ fn heard_by_minimodem(message: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("burst.wav");
     std::fs::write(&file, burst(message)).unwrap();
-    let output = unpacked::command("usr/bin/minimodem").args(["--rx", "callerid", "-f"]).arg(&file).output().unwrap();
+    let output = unpacked::command("usr/bin/minimodem")
+        .args(["--rx", "callerid", "-f"])
+        .arg(&file)
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let phone = text.lines().find_map(|line| line.strip_prefix("Phone:"));
-    let phone = phone.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    let phone =
+        phone.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
     phone.trim().replace('-', "")
 }
 
 #[test]
 fn minimodem_hears_in_the_tones_whom_our_parser_reads_in_the_hex() {
-    for (hex, minimodems) in [(NUMBER_AND_NAME, "0661234567"), (SINGLE, "0661234567"), (WITHHELD, "[blocked]")] {
+    for (hex, minimodems) in [
+        (NUMBER_AND_NAME, "0661234567"),
+        (SINGLE, "0661234567"),
+        (WITHHELD, "[blocked]"),
+    ] {
         assert_eq!(heard_by_minimodem(&octets(hex)), minimodems, "{hex}");
         let ours = match minimodems {
             "[blocked]" => CallerId::Withheld,
             digits => CallerId::Digits(digits.to_owned()),
         };
-        assert_eq!(CallerIdField::parse(hex), Some(CallerIdField::Caller(ours)), "{hex}");
+        assert_eq!(
+            CallerIdField::parse(hex),
+            Some(CallerIdField::Caller(ours)),
+            "{hex}"
+        );
     }
 }
 

@@ -29,7 +29,11 @@ impl Broker {
             let port = listener.local_addr().unwrap().port();
             drop(listener);
             // Whoever tests stays who he is: as root it would become a user that this machine may not have.
-            let user = if fs::metadata("/proc/self").unwrap().uid() == 0 { "user root\n" } else { "" };
+            let user = if fs::metadata("/proc/self").unwrap().uid() == 0 {
+                "user root\n"
+            } else {
+                ""
+            };
             let log = "log_timestamp false\nlog_dest stderr\n";
             let config = format!("listener {port} 127.0.0.1\nallow_anonymous true\n{user}{log}");
             let config = village.write("mosquitto.conf", config);
@@ -38,7 +42,11 @@ impl Broker {
             let who = format!("mosquitto, attempt {attempt}");
             let process = Process::start(&who, command, &village.chronicle);
             if wait_word(village, &who, &WORDS) == WORDS[0] {
-                return Self { who, port, _process: process };
+                return Self {
+                    who,
+                    port,
+                    _process: process,
+                };
             }
         }
         unreachable!("it is tried for ever")
@@ -47,8 +55,22 @@ impl Broker {
     /// Publishes with a receipt: when this is over the broker has it.
     fn publish(&self, village: &Village, topic: &str, text: &str) {
         let mut command = unpacked::command("usr/bin/mosquitto_pub");
-        command.args(["-p", &self.port.to_string(), "-q", "1", "-t", topic, "-m", text]);
-        let published = Process::start(&format!("publishes {topic} {text}"), command, &village.chronicle).finish();
+        command.args([
+            "-p",
+            &self.port.to_string(),
+            "-q",
+            "1",
+            "-t",
+            topic,
+            "-m",
+            text,
+        ]);
+        let published = Process::start(
+            &format!("publishes {topic} {text}"),
+            command,
+            &village.chronicle,
+        )
+        .finish();
         assert_eq!(published.code, Some(0), "{}", published.stderr);
     }
 
@@ -56,10 +78,27 @@ impl Broker {
     fn example(&self, village: &Village, who: &str, server: &str, to: &str) -> Process {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/mqtt-source.sh");
         let mut command = Command::new("sh");
-        command.arg(script).args(["alarm/#", "--json", "--token-file", "token", "--to", to, "--server", server]);
-        let path = format!("{}:{}", village.path("bin").display(), std::env::var("PATH").unwrap());
-        command.env("PATH", path).env("MQTT_PORT", self.port.to_string());
-        command.env("MQTT_HOST", "127.0.0.1").current_dir(village.path(""));
+        command.arg(script).args([
+            "alarm/#",
+            "--json",
+            "--token-file",
+            "token",
+            "--to",
+            to,
+            "--server",
+            server,
+        ]);
+        let path = format!(
+            "{}:{}",
+            village.path("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
+        command
+            .env("PATH", path)
+            .env("MQTT_PORT", self.port.to_string());
+        command
+            .env("MQTT_HOST", "127.0.0.1")
+            .current_dir(village.path(""));
         Process::start(who, command, &village.chronicle)
     }
 }
@@ -72,7 +111,10 @@ fn wait_word<'a>(village: &Village, who: &str, words: &[&'a str]) -> &'a str {
         if let Some(word) = words.iter().find(|word| text.contains(**word)) {
             return word;
         }
-        assert!(Instant::now() < deadline, "{who} said none of {words:?}: {text}");
+        assert!(
+            Instant::now() < deadline,
+            "{who} said none of {words:?}: {text}"
+        );
         village.chronicle.wait_lines(1, Duration::from_millis(100));
     }
 }
@@ -83,8 +125,14 @@ fn make_path(village: &Village) {
     fs::create_dir(&bin).unwrap();
     symlink(env!("CARGO_BIN_EXE_ringup"), bin.join("ringup")).unwrap();
     let command = unpacked::command("usr/bin/mosquitto_sub");
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-    let words = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect::<Vec<_>>().join(" ");
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    let words = words
+        .iter()
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect::<Vec<_>>()
+        .join(" ");
     let wrapper = bin.join("mosquitto_sub");
     fs::write(&wrapper, format!("#!/bin/sh\nexec {words} \"$@\"\n")).unwrap();
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
@@ -93,7 +141,11 @@ fn make_path(village: &Village) {
 /// Waits until the terminal has as many messages; gives their contents in the order in which they were published.
 fn arrived(village: &Village, count: usize) -> Vec<String> {
     village.chronicle.wait_nth("owner", "stored", count);
-    let mut texts: Vec<_> = village.inbox().iter().map(|id| String::from_utf8(village.received(id)).unwrap()).collect();
+    let mut texts: Vec<_> = village
+        .inbox()
+        .iter()
+        .map(|id| String::from_utf8(village.received(id)).unwrap())
+        .collect();
     texts.sort();
     texts
 }
@@ -113,7 +165,8 @@ fn each_alarm_of_a_broker_is_a_message_once_also_of_those_that_come_while_the_so
 
     source.kill();
     let many: Vec<_> = (2..8).map(|number| format!("{number} flood")).collect();
-    many.iter().for_each(|text| broker.publish(&village, "alarm/gauge", text));
+    many.iter()
+        .for_each(|text| broker.publish(&village, "alarm/gauge", text));
     let _source = broker.example(&village, "source, again", &server, "tel:301");
     let mut wanted = vec!["1 pump stands".to_owned()];
     wanted.extend(many);
@@ -122,7 +175,10 @@ fn each_alarm_of_a_broker_is_a_message_once_also_of_those_that_come_while_the_so
 
 #[test]
 fn what_the_server_refuses_for_good_is_set_aside_with_a_word_and_the_next_is_sent() {
-    let village = Village::found(Plan { size_max: 100, ..Plan::default() });
+    let village = Village::found(Plan {
+        size_max: 100,
+        ..Plan::default()
+    });
     make_path(&village);
     let broker = Broker::start(&village);
     let _owner = village.start_owner();
@@ -133,9 +189,19 @@ fn what_the_server_refuses_for_good_is_set_aside_with_a_word_and_the_next_is_sen
     broker.publish(&village, "alarm/pump", "1 pump stands");
     assert_eq!(arrived(&village, 1), ["1 pump stands"]);
     wait_word(&village, "source", &["given up, kept as "]);
-    assert!(village.chronicle.plain_text("source").contains("413"), "{}", village.chronicle.plain_text("source"));
-    let spool = fs::read_dir(village.path("mqtt-spool")).unwrap().map(|entry| entry.unwrap().path());
-    let kept: Vec<_> = spool.filter(|path| path.extension().is_some_and(|ending| ending == "refused")).collect();
-    let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+    assert!(
+        village.chronicle.plain_text("source").contains("413"),
+        "{}",
+        village.chronicle.plain_text("source")
+    );
+    let spool = fs::read_dir(village.path("mqtt-spool"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let kept: Vec<_> = spool
+        .filter(|path| path.extension().is_some_and(|ending| ending == "refused"))
+        .collect();
+    let [kept] = kept.as_slice() else {
+        panic!("{kept:?}")
+    };
     assert_eq!(fs::read_to_string(kept).unwrap(), long);
 }

@@ -12,10 +12,17 @@ const DEBIAN: &str = include_str!("packages/debian.sh");
 /// Has a script run in the Debian, with the packages and what is in `folder` at hand, to its end.
 async fn run(folder: &Path, script: &str) {
     let debian = peers().with_file_name("debian");
-    assert!(debian.join("usr/bin/lintian").exists(), "no Debian in a folder: run `cargo xtask peers`");
+    assert!(
+        debian.join("usr/bin/lintian").exists(),
+        "no Debian in a folder: run `cargo xtask peers`"
+    );
     let mut guest = guests::roomy(&[("debian.sh", DEBIAN), ("script", script)]).await;
     let (debian, packages) = (debian.display(), folder.display());
-    guest.run(&format!("DEBIAN='{debian}' PACKAGES='{packages}' sh -e /debian.sh")).await;
+    guest
+        .run(&format!(
+            "DEBIAN='{debian}' PACKAGES='{packages}' sh -e /debian.sh"
+        ))
+        .await;
     loop {
         let said = guest.said("@").await;
         if let Some(code) = said.strip_prefix("end ") {
@@ -30,7 +37,9 @@ fn packages() -> tempfile::TempDir {
     let built = peers().with_file_name("packages");
     let folder = tempfile::tempdir().unwrap();
     let files = std::fs::read_dir(&built).expect("no packages: `cargo xtask test` builds them");
-    for file in files.map(|file| file.unwrap().path()).filter(|file| file.extension().is_some_and(|kind| kind == "deb"))
+    for file in files
+        .map(|file| file.unwrap().path())
+        .filter(|file| file.extension().is_some_and(|kind| kind == "deb"))
     {
         std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
     }
@@ -40,8 +49,10 @@ fn packages() -> tempfile::TempDir {
 /// A store of the first schema.
 fn write_version_1(place: &Path) {
     let db = Connection::open(place).unwrap();
-    db.execute_batch(include_str!("../../../store/src/schema/the-call.sql")).unwrap();
-    db.execute_batch(include_str!("packages/version-1.sql")).unwrap();
+    db.execute_batch(include_str!("../../../store/src/schema/the-call.sql"))
+        .unwrap();
+    db.execute_batch(include_str!("packages/version-1.sql"))
+        .unwrap();
 }
 
 #[tokio::test]

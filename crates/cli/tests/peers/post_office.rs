@@ -26,15 +26,26 @@ impl PostOffice {
 
     /// With this in the server's config, which is [`MAIL`] and more.
     pub(crate) fn open_with(server_more: &'static str) -> Self {
-        let village = Village::found(Plan { server_more, ..Plan::default() });
+        let village = Village::found(Plan {
+            server_more,
+            ..Plan::default()
+        });
         let config = fs::read_to_string(village.path("owner.toml")).unwrap();
-        village.write("owner.toml", config + "[[inbox]]\ntypes = [\"message/rfc822\"]\nmaildir = \"Mail\"\n");
+        village.write(
+            "owner.toml",
+            config + "[[inbox]]\ntypes = [\"message/rfc822\"]\nmaildir = \"Mail\"\n",
+        );
         Self { village }
     }
 
     /// Where the server takes mail.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.village.chronicle.wait("server", "taking mail").field("address").parse().unwrap()
+        self.village
+            .chronicle
+            .wait("server", "taking mail")
+            .field("address")
+            .parse()
+            .unwrap()
     }
 
     /// Runs a stranger's program to its end in the village's folder.
@@ -46,17 +57,29 @@ impl PostOffice {
     /// The messages that the store has, by id: the last hundred.
     pub(crate) fn stored(&self) -> BTreeSet<String> {
         let listed = self.village.ask(&["message", "list"]);
-        listed.as_array().unwrap().iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()
+        listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|message| message["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The mails in the terminal's Maildir.
     pub(crate) fn maildir(&self) -> Vec<Vec<u8>> {
-        let Ok(entries) = fs::read_dir(self.village.path("Mail/new")) else { return Vec::new() };
-        entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+        let Ok(entries) = fs::read_dir(self.village.path("Mail/new")) else {
+            return Vec::new();
+        };
+        entries
+            .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+            .collect()
     }
 }
 
 /// The id in `250 2.0.0 ID is on the disk`.
 pub(crate) fn accepted_id(line: &str) -> Option<&str> {
-    line.split_once("250 2.0.0 ")?.1.trim_end().strip_suffix(" is on the disk")
+    line.split_once("250 2.0.0 ")?
+        .1
+        .trim_end()
+        .strip_suffix(" is on the disk")
 }

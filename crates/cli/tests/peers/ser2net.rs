@@ -32,7 +32,10 @@ impl Ser2net {
         fs::write(&config, text).unwrap();
         let mut command = unpacked::command("usr/sbin/ser2net");
         // In the foreground, complaints to standard error, no lock files: the device is a test's own.
-        command.args(["-n", "-d", "-u", "-c"]).arg(&config).stdin(Stdio::null());
+        command
+            .args(["-n", "-d", "-u", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null());
         let mut child = command.spawn().unwrap();
         let deadline = Instant::now() + PATIENCE;
         let port = loop {
@@ -43,7 +46,11 @@ impl Ser2net {
             assert!(Instant::now() < deadline, "ser2net does not listen");
             std::thread::yield_now();
         };
-        Self { child, port, _folder: folder }
+        Self {
+            child,
+            port,
+            _folder: folder,
+        }
     }
 }
 
@@ -60,7 +67,11 @@ fn listening_port(process: u32) -> Option<u16> {
         .ok()?
         .filter_map(|entry| {
             let target = fs::read_link(entry.ok()?.path()).ok()?;
-            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned)
+            target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')
+                .map(str::to_owned)
         })
         .collect();
     let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).ok()?;
@@ -74,19 +85,30 @@ fn listening_port(process: u32) -> Option<u16> {
 
 /// A provider's call, and the server's own on which the message is delivered.
 fn two_calls_through(accepter: &str, scheme: &str) {
-    let mut village = Village::found(Plan { no_answer_after: "10s", ..Plan::default() });
+    let mut village = Village::found(Plan {
+        no_answer_after: "10s",
+        ..Plan::default()
+    });
     village.kill_server();
     let ser2net = Ser2net::start(accepter, &village.path("lines").join(CENTRE));
     let config = fs::read_to_string(village.path("server.toml")).unwrap();
     let address = format!("{scheme}://127.0.0.1:{}", ser2net.port);
-    village.write("server.toml", config.replace(&format!("lines/{CENTRE}"), &address));
+    village.write(
+        "server.toml",
+        config.replace(&format!("lines/{CENTRE}"), &address),
+    );
     village.start_server("server 2");
     let _owner = village.start_owner();
 
     let content = awkward_content(30_000);
     let message = village.dial_in("tel:301", &village.write("report", &content));
-    village.chronicle.wait_field("server 2", "delivered", "message_id", &message);
-    assert!(village.received(&message) == content, "what has arrived is not what was sent");
+    village
+        .chronicle
+        .wait_field("server 2", "delivered", "message_id", &message);
+    assert!(
+        village.received(&message) == content,
+        "what has arrived is not what was sent"
+    );
     // Each call had its end, so that the line was free for the next.
     village.exchange_calls(2);
     village.chronicle.wait_nth("server 2", "line ready", 3);

@@ -6,7 +6,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::wire::Wire;
 
 /// Answers every command line with OK and tells it to `hears`; says what comes from `conversations`. Ends with either.
-pub(crate) async fn play(mut wire: Wire, mut conversations: UnboundedReceiver<Vec<u8>>, mut hears: impl FnMut(&str)) {
+pub(crate) async fn play(
+    mut wire: Wire,
+    mut conversations: UnboundedReceiver<Vec<u8>>,
+    mut hears: impl FnMut(&str),
+) {
     let mut typed = Vec::new();
     let mut buffer = [0; 256];
     loop {

@@ -6,16 +6,26 @@ use std::process::Command;
 use crate::guests::peers;
 
 /// Where Debian has libraries, and where minimodem's and Postfix's packages have their own.
-const LIBRARIES: [&str; 4] =
-    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio", "usr/lib/postfix"];
+const LIBRARIES: [&str; 4] = [
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/pulseaudio",
+    "usr/lib/postfix",
+];
 
 /// A command for the program at `path` in `target/peers/root`.
 pub(crate) fn command(path: &str) -> Command {
     let peers = peers();
     let libraries = LIBRARIES.map(|folder| peers.join(folder).display().to_string());
     let mut command = Command::new(peers.join("lib64/ld-linux-x86-64.so.2"));
-    command.arg("--library-path").arg(libraries.join(":")).arg(program(path));
-    command.env("GENSIO_LIBRARY_PATH", gensio(&peers.join("usr/libexec/x86_64-linux-gnu/gensio")));
+    command
+        .arg("--library-path")
+        .arg(libraries.join(":"))
+        .arg(program(path));
+    command.env(
+        "GENSIO_LIBRARY_PATH",
+        gensio(&peers.join("usr/libexec/x86_64-linux-gnu/gensio")),
+    );
     command
 }
 
@@ -29,7 +39,10 @@ pub(crate) fn perl(path: &str) -> Command {
 
 fn program(path: &str) -> PathBuf {
     let program = peers().join(path);
-    assert!(program.is_file(), "this test needs {path} of Debian, which is not here: run `cargo xtask peers`");
+    assert!(
+        program.is_file(),
+        "this test needs {path} of Debian, which is not here: run `cargo xtask peers`"
+    );
     program
 }
 

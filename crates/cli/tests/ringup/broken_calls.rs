@@ -11,7 +11,10 @@ const HALF_OF_PPP: &[u8] = b"\x7e\xff\x7d\x23\xc0\x21\x7d\x21\x7d\x21\x7d\x20\x7
 #[test]
 fn a_caller_that_hangs_up_in_mid_ppp_leaves_the_terminal_waiting_and_the_next_call_succeeds() {
     let strangers = &[("666", "presents = \"201\"")];
-    let village = Village::found(Plan { strangers, ..Plan::default() });
+    let village = Village::found(Plan {
+        strangers,
+        ..Plan::default()
+    });
     let _owner = village.start_owner();
     for (count, words) in [(1, GARBAGE), (2, HALF_OF_PPP), (3, b"")] {
         let mut typist = village.typist("666");
@@ -19,10 +22,17 @@ fn a_caller_that_hangs_up_in_mid_ppp_leaves_the_terminal_waiting_and_the_next_ca
         typist.say(words);
         village.chronicle.wait_nth("owner", "answered", count);
         drop(typist);
-        village.chronicle.wait_nth("owner", "waiting for calls", count + 1);
+        village
+            .chronicle
+            .wait_nth("owner", "waiting for calls", count + 1);
     }
     let ends = village.chronicle.said("owner", "waiting again");
-    assert_eq!(ends.iter().map(|end| end.field("outcome")).collect::<Vec<_>>(), ["call failed"; 3]);
+    assert_eq!(
+        ends.iter()
+            .map(|end| end.field("outcome"))
+            .collect::<Vec<_>>(),
+        ["call failed"; 3]
+    );
     assert_eq!(village.inbox(), [""; 0]);
 
     let message = village.send("tel:301", &village.write("report", "coin box full"));
@@ -38,12 +48,19 @@ fn a_provider_that_hangs_up_in_mid_ppp_leaves_the_servers_line_ready_for_the_nex
         let mut typist = village.typist(VENDING);
         assert!(typist.dial(CENTRE).starts_with("CONNECT"));
         typist.say(words);
-        village.chronicle.wait_nth("server", "call connected", count);
+        village
+            .chronicle
+            .wait_nth("server", "call connected", count);
         drop(typist);
-        village.chronicle.wait_nth("server", "line ready", count + 1);
+        village
+            .chronicle
+            .wait_nth("server", "line ready", count + 1);
     }
     for call in village.server_calls(2) {
-        assert!(call["outcome"].as_str().unwrap().starts_with("link failed"), "{call}");
+        assert!(
+            call["outcome"].as_str().unwrap().starts_with("link failed"),
+            "{call}"
+        );
     }
     let message = village.dial_in("tel:301", &village.write("report", "coin box full"));
     village.wait_delivered(&message);

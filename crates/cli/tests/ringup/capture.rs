@@ -28,7 +28,9 @@ fn a_servers_capture_has_the_whole_call_both_ways_and_an_old_file_is_not_overwri
     village.start_server_with("server 2", &["--capture", "calls.pcap"]);
     let _owner = village.start_owner();
     let message = village.dial_in("tel:301", &village.write("report", "coin box full"));
-    village.chronicle.wait_field("server 2", "delivered", "message_id", &message);
+    village
+        .chronicle
+        .wait_field("server 2", "delivered", "message_id", &message);
     village.exchange_calls(2);
 
     let records = records(&fs::read(village.path("calls.pcap")).unwrap());
@@ -36,15 +38,32 @@ fn a_servers_capture_has_the_whole_call_both_ways_and_an_old_file_is_not_overwri
     const IPCP: u16 = 0x8021;
     for protocol in [LCP, IPCP] {
         for sent in [0, 1] {
-            assert!(records.contains(&(sent, protocol)), "no {protocol:04x}, sent {sent}: {records:04x?}");
+            assert!(
+                records.contains(&(sent, protocol)),
+                "no {protocol:04x}, sent {sent}: {records:04x?}"
+            );
         }
     }
     assert!(
-        records.iter().filter(|(_, protocol)| matches!(protocol, 0x21 | 0x2d | 0x2f)).count() > 10,
+        records
+            .iter()
+            .filter(|(_, protocol)| matches!(protocol, 0x21 | 0x2d | 0x2f))
+            .count()
+            > 10,
         "{records:04x?}"
     );
 
-    let refused = village.run(&["serve", "--config", "server.toml", "--capture", "calls.pcap"]);
+    let refused = village.run(&[
+        "serve",
+        "--config",
+        "server.toml",
+        "--capture",
+        "calls.pcap",
+    ]);
     assert_ne!(refused.code, Some(0));
-    assert!(refused.stderr.contains("never overwrites"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("never overwrites"),
+        "{}",
+        refused.stderr
+    );
 }

@@ -44,10 +44,20 @@ impl Chronicle {
     pub(crate) fn write(&self, who: &str, line: String) {
         let entry = match serde_json::from_str::<Map<String, Value>>(&line) {
             Ok(mut fields) => {
-                let message = fields.remove("message").and_then(|message| message.as_str().map(str::to_owned));
-                Entry { who: who.to_owned(), message: message.unwrap_or(line), fields }
+                let message = fields
+                    .remove("message")
+                    .and_then(|message| message.as_str().map(str::to_owned));
+                Entry {
+                    who: who.to_owned(),
+                    message: message.unwrap_or(line),
+                    fields,
+                }
             }
-            Err(_) => Entry { who: who.to_owned(), message: line, fields: Map::new() },
+            Err(_) => Entry {
+                who: who.to_owned(),
+                message: line,
+                fields: Map::new(),
+            },
         };
         self.entries().push(entry);
         self.more.notify_all();
@@ -64,7 +74,9 @@ impl Chronicle {
 
     /// Waits until `who` has logged `message` so many times; gives the last of them.
     pub(crate) fn wait_nth(&self, who: &str, message: &str, times: usize) -> Entry {
-        self.wait_for(who, &format!("{message:?} {times} times"), times, |entry| entry.message == message)
+        self.wait_for(who, &format!("{message:?} {times} times"), times, |entry| {
+            entry.message == message
+        })
     }
 
     /// Waits until `who` has logged `message` with this field.
@@ -75,7 +87,9 @@ impl Chronicle {
 
     /// Waits until `who` has logged one of `messages`; gives the first that came.
     pub(crate) fn wait_any(&self, who: &str, messages: &[&str]) -> Entry {
-        self.wait_for(who, &format!("one of {messages:?}"), 1, |entry| messages.contains(&entry.message.as_str()))
+        self.wait_for(who, &format!("one of {messages:?}"), 1, |entry| {
+            messages.contains(&entry.message.as_str())
+        })
     }
 
     /// Waits until `who` has ended.
@@ -83,7 +97,13 @@ impl Chronicle {
         self.wait(who, ENDED);
     }
 
-    fn wait_for(&self, who: &str, what: &str, times: usize, wanted: impl Fn(&Entry) -> bool) -> Entry {
+    fn wait_for(
+        &self,
+        who: &str,
+        what: &str,
+        times: usize,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Entry {
         let deadline = Instant::now() + PATIENCE;
         let mut entries = self.entries();
         loop {
@@ -91,14 +111,24 @@ impl Chronicle {
             if let Some(found) = own.by_ref().filter(|entry| wanted(entry)).nth(times - 1) {
                 return found.clone();
             }
-            let has_ended = entries.iter().any(|entry| entry.who == who && entry.message == ENDED);
+            let has_ended = entries
+                .iter()
+                .any(|entry| entry.who == who && entry.message == ENDED);
             let left = deadline.saturating_duration_since(Instant::now());
             if has_ended || left.is_zero() {
-                let why = if has_ended { "it has ended" } else { "nothing came" };
+                let why = if has_ended {
+                    "it has ended"
+                } else {
+                    "nothing came"
+                };
                 drop(entries);
                 panic!("waited for {who} to say {what}, but {why}");
             }
-            entries = self.more.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+            entries = self
+                .more
+                .wait_timeout(entries, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -112,38 +142,58 @@ impl Chronicle {
             if left.is_zero() {
                 return;
             }
-            entries = self.more.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+            entries = self
+                .more
+                .wait_timeout(entries, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     /// How often each value of `field` was said with this message, by whomever.
     pub(crate) fn count_by(&self, message: &str, field: &str) -> BTreeMap<String, usize> {
-        self.entries().iter().filter(|entry| entry.message == message).fold(BTreeMap::new(), |mut counts, entry| {
-            *counts.entry(entry.field(field)).or_default() += 1;
-            counts
-        })
+        self.entries()
+            .iter()
+            .filter(|entry| entry.message == message)
+            .fold(BTreeMap::new(), |mut counts, entry| {
+                *counts.entry(entry.field(field)).or_default() += 1;
+                counts
+            })
     }
 
     /// All that `who` has said with this message up to now.
     pub(crate) fn said(&self, who: &str, message: &str) -> Vec<Entry> {
-        self.entries().iter().filter(|entry| entry.who == who && entry.message == message).cloned().collect()
+        self.entries()
+            .iter()
+            .filter(|entry| entry.who == who && entry.message == message)
+            .cloned()
+            .collect()
     }
 
     /// The plain text that `who` has written up to now.
     pub(crate) fn plain_text(&self, who: &str) -> String {
         let entries = self.entries();
-        let plain =
-            entries.iter().filter(|entry| entry.who == who && entry.fields.is_empty() && entry.message != ENDED);
+        let plain = entries
+            .iter()
+            .filter(|entry| entry.who == who && entry.fields.is_empty() && entry.message != ENDED);
         plain.fold(String::new(), |text, entry| text + &entry.message + "\n")
     }
 
     /// All of it, for people.
     pub(crate) fn tell(&self) -> String {
-        self.entries().iter().fold(String::new(), |mut text, Entry { who, message, fields }| {
-            let fields: BTreeMap<_, _> = fields.iter().collect();
-            let _ = writeln!(text, "{who:12} {message} {fields:?}"); // writing to a String cannot fail
-            text
-        })
+        self.entries().iter().fold(
+            String::new(),
+            |mut text,
+             Entry {
+                 who,
+                 message,
+                 fields,
+             }| {
+                let fields: BTreeMap<_, _> = fields.iter().collect();
+                let _ = writeln!(text, "{who:12} {message} {fields:?}"); // writing to a String cannot fail
+                text
+            },
+        )
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {

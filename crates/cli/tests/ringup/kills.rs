@@ -49,9 +49,10 @@ fn what_was_accepted_has_one_verdict_and_is_published_once_however_often_everybo
     let (seed, kills) = (number(SEED, 1), usize::try_from(number(KILLS, 20)).unwrap());
     let (mut village, sender) = founded(Plan::default());
     let letters = kills * LETTERS;
-    let (killed, owner) = while_letters_are_sent(&mut village, &sender, letters, seed, |village, sender| {
-        killing(village, sender, kills, &mut Chance::new(seed))
-    });
+    let (killed, owner) =
+        while_letters_are_sent(&mut village, &sender, letters, seed, |village, sender| {
+            killing(village, sender, kills, &mut Chance::new(seed))
+        });
     finish(&mut village, owner, &sender, letters, seed, &killed);
 }
 
@@ -99,48 +100,83 @@ fn however_often_trunks_are_cut_and_servers_killed_nothing_is_lost_and_nobody_is
     let (seed, cuts) = (number(SEED, 1), usize::try_from(number(KILLS, 8)).unwrap());
     let (mut village, sender) = founded(Plan::at(&["201", "202"]));
     let letters = cuts * LETTERS;
-    let (killed, owner) = while_letters_are_sent(&mut village, &sender, letters, seed, |village, sender| {
-        cutting(village, sender, cuts, &mut Chance::new(seed))
-    });
+    let (killed, owner) =
+        while_letters_are_sent(&mut village, &sender, letters, seed, |village, sender| {
+            cutting(village, sender, cuts, &mut Chance::new(seed))
+        });
     finish(&mut village, owner, &sender, letters, seed, &killed);
     compare_calls(&village, &["201", "202"]);
 }
 
 /// Each call of the exchange's is one of the server's, which knows how it ended, and none met another.
 fn compare_calls(village: &Village, pops: &[&str]) {
-    let dialled: Vec<_> =
-        village.exchange_calls_so_far().into_iter().filter(|call| call["called"] == crate::village::OWNER).collect();
+    let dialled: Vec<_> = village
+        .exchange_calls_so_far()
+        .into_iter()
+        .filter(|call| call["called"] == crate::village::OWNER)
+        .collect();
     assert!(!dialled.is_empty());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let (recorded, unsettled) = runtime.block_on(async {
         let store = Store::open(&village.path("server"), Timestamp::now()).unwrap();
-        (store.calls(Last(u32::MAX)).await.unwrap(), store.calls_away().await.unwrap())
+        (
+            store.calls(Last(u32::MAX)).await.unwrap(),
+            store.calls_away().await.unwrap(),
+        )
     });
-    assert!(unsettled.is_empty(), "their ends were never learned: {unsettled:#?}");
+    assert!(
+        unsettled.is_empty(),
+        "their ends were never learned: {unsettled:#?}"
+    );
     let mut taken = BTreeMap::new();
     for call in &dialled {
-        assert_ne!(call["outcome"], "busy", "dialled while another call was there: {call:#}");
-        let pop = pops.iter().position(|number| call["caller"] == *number).expect("a line of the village");
-        let (line, placed) = (format!("pop-{}.line-1", pop + 1), call["placed"].as_str().unwrap().parse().unwrap());
+        assert_ne!(
+            call["outcome"], "busy",
+            "dialled while another call was there: {call:#}"
+        );
+        let pop = pops
+            .iter()
+            .position(|number| call["caller"] == *number)
+            .expect("a line of the village");
+        let (line, placed) = (
+            format!("pop-{}.line-1", pop + 1),
+            call["placed"].as_str().unwrap().parse().unwrap(),
+        );
         // The last that was recorded before it was dialled: a line has one call at a time.
-        let own = recorded.iter().filter(|record| record.via.to_string() == line && record.placed_at <= placed);
-        let record = own.max_by_key(|record| record.placed_at).unwrap_or_else(|| panic!("nobody ordered {call:#}"));
+        let own = recorded
+            .iter()
+            .filter(|record| record.via.to_string() == line && record.placed_at <= placed);
+        let record = own
+            .max_by_key(|record| record.placed_at)
+            .unwrap_or_else(|| panic!("nobody ordered {call:#}"));
         if let Some(before) = taken.insert(record.id, call) {
             panic!("call {} was dialled twice: {before:#} {call:#}", record.id);
         }
         // What a server says of a call that it had forgotten.
         let outcome = record.outcome.as_deref();
-        assert!(!matches!(outcome, None | Some("server stopped")), "nobody asked what became of {record:?}");
+        assert!(
+            !matches!(outcome, None | Some("server stopped")),
+            "nobody asked what became of {record:?}"
+        );
     }
 }
 
 /// Cuts trunks, and kills a server now and then.
-fn cutting(village: &mut Village, sender: &Sender, cuts: usize, chance: &mut Chance) -> (Killed, Process) {
+fn cutting(
+    village: &mut Village,
+    sender: &Sender,
+    cuts: usize,
+    chance: &mut Chance,
+) -> (Killed, Process) {
     let (mut killed, mut server) = (Killed::default(), "server".to_owned());
     let owner = village.start_owner_again("owner 0");
     for cut in 1..=cuts {
         let lines = usize::try_from(1 + chance.below(30)).expect("it is small");
-        village.chronicle.wait_lines(lines, Duration::from_millis(20 + chance.below(1500)));
+        village
+            .chronicle
+            .wait_lines(lines, Duration::from_millis(20 + chance.below(1500)));
         // The third by rule, so that a short run has one.
         match if cut == 3 { 0 } else { chance.below(8) } {
             0 => {
@@ -148,7 +184,10 @@ fn cutting(village: &mut Village, sender: &Sender, cuts: usize, chance: &mut Cha
                 killed.server += 1;
                 server = format!("server {cut}");
                 village.start_server(&server);
-                let address = village.chronicle.wait(&server, "taking submissions").field("address");
+                let address = village
+                    .chronicle
+                    .wait(&server, "taking submissions")
+                    .field("address");
                 *sender.address.lock().unwrap() = address;
             }
             1 => {
@@ -170,7 +209,13 @@ fn cutting(village: &mut Village, sender: &Sender, cuts: usize, chance: &mut Cha
 /// `kill -9` for the server while one of its calls is under way, if there is one within a second: that is what it has to ask for
 /// when it is back.
 fn kill_in_a_call(village: &mut Village, server: &str) {
-    let said = |message| village.chronicle.said(server, message).into_iter().map(|entry| entry.field("call"));
+    let said = |message| {
+        village
+            .chronicle
+            .said(server, message)
+            .into_iter()
+            .map(|entry| entry.field("call"))
+    };
     let is_calling = || {
         let over: BTreeSet<_> = said("call ended").collect();
         said("calling").any(|call| !over.contains(&call))
@@ -196,7 +241,10 @@ fn a_long_message_is_published_once_however_often_either_end_is_killed_within_it
             village.kill_server();
             let who = format!("server {kill}");
             village.start_server(&who);
-            *sender.address.lock().unwrap() = village.chronicle.wait(&who, "taking submissions").field("address");
+            *sender.address.lock().unwrap() = village
+                .chronicle
+                .wait(&who, "taking submissions")
+                .field("address");
         } else {
             killed.terminal += 1;
             owner.kill();
@@ -208,10 +256,21 @@ fn a_long_message_is_published_once_however_often_either_end_is_killed_within_it
 }
 
 /// Waits until a message has come to a point within its transfer that it had not come to; sends another if none is on its way.
-fn wait_within_a_transfer(village: &Village, sender: &Sender, letters: &mut usize, seed: u64, chance: &mut Chance) {
+fn wait_within_a_transfer(
+    village: &Village,
+    sender: &Sender,
+    letters: &mut usize,
+    seed: u64,
+    chance: &mut Chance,
+) {
     let on_its_way = || {
-        let parts = fs::read_dir(village.path("inbox/.incoming")).into_iter().flatten().flatten();
-        let size = |part: fs::DirEntry| fs::metadata(part.path().join("content")).map_or(0, |content| content.len());
+        let parts = fs::read_dir(village.path("inbox/.incoming"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let size = |part: fs::DirEntry| {
+            fs::metadata(part.path().join("content")).map_or(0, |content| content.len())
+        };
         parts.map(size).max().unwrap_or_default()
     };
     let wanted = on_its_way() + 1 + chance.below(150_000);
@@ -237,14 +296,25 @@ impl Drop for Over<'_> {
 }
 
 /// Kills so often; gives the terminal that runs in the end.
-fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Chance) -> (Killed, Process) {
+fn killing(
+    village: &mut Village,
+    sender: &Sender,
+    kills: usize,
+    chance: &mut Chance,
+) -> (Killed, Process) {
     let mut killed = Killed::default();
     let mut owner = village.start_owner_again("owner 0");
     let mut of_terminal = 0;
     for kill in 1..=kills {
         let lines = usize::try_from(1 + chance.below(30)).expect("it is small");
-        village.chronicle.wait_lines(lines, Duration::from_millis(20 + chance.below(1500)));
-        let victim = if of_terminal >= TERMINAL_KILLS_MAX { 0 } else { chance.below(4) };
+        village
+            .chronicle
+            .wait_lines(lines, Duration::from_millis(20 + chance.below(1500)));
+        let victim = if of_terminal >= TERMINAL_KILLS_MAX {
+            0
+        } else {
+            chance.below(4)
+        };
         let answer = owner.children().first().copied();
         of_terminal = if victim < 2 { 0 } else { of_terminal + 1 };
         match (victim, answer) {
@@ -253,7 +323,10 @@ fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Ch
                 village.kill_server();
                 let who = format!("server {kill}");
                 village.start_server(&who);
-                let address = village.chronicle.wait(&who, "taking submissions").field("address");
+                let address = village
+                    .chronicle
+                    .wait(&who, "taking submissions")
+                    .field("address");
                 *sender.address.lock().unwrap() = address;
             }
             (2, Some(answer)) => {
@@ -274,7 +347,14 @@ fn killing(village: &mut Village, sender: &Sender, kills: usize, chance: &mut Ch
 }
 
 /// Lets everything come to its end and compares.
-fn finish(village: &mut Village, owner: Process, sender: &Sender, letters: usize, seed: u64, killed: &Killed) {
+fn finish(
+    village: &mut Village,
+    owner: Process,
+    sender: &Sender,
+    letters: usize,
+    seed: u64,
+    killed: &Killed,
+) {
     // However many wait: it is enough that they become fewer.
     let mut waiting = u64::MAX;
     while waiting > 0 {
@@ -285,16 +365,30 @@ fn finish(village: &mut Village, owner: Process, sender: &Sender, letters: usize
         waiting = shown["waiting"].as_u64().unwrap();
     }
     village.ask_until(&["call", "list", "--limit", "10000"], |calls| {
-        calls.as_array().unwrap().iter().all(|call| call["outcome"].is_string())
+        calls
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|call| call["outcome"].is_string())
     });
     owner.kill();
     village.kill_server();
     let accepted = sender.accepted.lock().unwrap();
     assert_eq!(accepted.len(), letters);
     let kept = kept(village);
-    let mut missing: Vec<_> = accepted.keys().filter(|id| !kept.contains_key(*id)).collect();
-    assert!(missing.is_empty(), "accepted, and not in the store: {missing:?}");
-    assert_eq!(kept.len(), accepted.len(), "in the store, and nobody was told");
+    let mut missing: Vec<_> = accepted
+        .keys()
+        .filter(|id| !kept.contains_key(*id))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "accepted, and not in the store: {missing:?}"
+    );
+    assert_eq!(
+        kept.len(),
+        accepted.len(),
+        "in the store, and nobody was told"
+    );
 
     let published = village.inbox();
     let stored = village.chronicle.count_by("stored", "message_id");
@@ -302,29 +396,52 @@ fn finish(village: &mut Village, owner: Process, sender: &Sender, letters: usize
     let (mut verdicts, mut late) = (BTreeMap::<_, usize>::new(), 0);
     for (id, letter) in accepted.iter() {
         let entry = &kept[id];
-        let [envelope] = &entry.envelopes[..] else { panic!("{id} has {} envelopes", entry.envelopes.len()) };
-        let verdict = envelope.verdict.unwrap_or_else(|| panic!("{id} has no verdict"));
+        let [envelope] = &entry.envelopes[..] else {
+            panic!("{id} has {} envelopes", entry.envelopes.len())
+        };
+        let verdict = envelope
+            .verdict
+            .unwrap_or_else(|| panic!("{id} has no verdict"));
         *verdicts.entry(verdict.as_str()).or_default() += 1;
         let is_published = published.binary_search(id).is_ok();
         match verdict {
             Verdict::Delivered => assert!(is_published, "{id} is delivered and not in the inbox"),
             // Its receipt died with somebody, and then it expired or was replaced.
-            Verdict::Expired | Verdict::Replaced if !letter.is_lasting => late += usize::from(is_published),
+            Verdict::Expired | Verdict::Replaced if !letter.is_lasting => {
+                late += usize::from(is_published)
+            }
             other => panic!("{id} is {other}, its deliveries {:?}", envelope.deliveries),
         }
         if is_published {
-            assert!(village.received(id) == letter.content, "{id} has changed on its way");
+            assert!(
+                village.received(id) == letter.content,
+                "{id} has changed on its way"
+            );
         } else if letter.is_lasting {
             missing.push(id);
         }
-        assert!(stored.get(id).copied().unwrap_or_default() <= 1, "{id} was published twice");
-        assert!(receipts.get(id).copied().unwrap_or_default() <= 1, "{id} was given two verdicts");
+        assert!(
+            stored.get(id).copied().unwrap_or_default() <= 1,
+            "{id} was published twice"
+        );
+        assert!(
+            receipts.get(id).copied().unwrap_or_default() <= 1,
+            "{id} was given two verdicts"
+        );
         assert_eq!(entry.head.digest.to_string(), letter.sha256());
     }
     assert!(missing.is_empty(), "lost: {missing:?}");
-    assert!(published.iter().all(|id| accepted.contains_key(id)), "published, and never accepted");
-    let left: Vec<_> = fs::read_dir(village.path("inbox/.incoming")).unwrap().collect();
-    assert!(left.len() <= killed.answer + killed.terminal + killed.trunks + killed.pop, "{left:?}");
+    assert!(
+        published.iter().all(|id| accepted.contains_key(id)),
+        "published, and never accepted"
+    );
+    let left: Vec<_> = fs::read_dir(village.path("inbox/.incoming"))
+        .unwrap()
+        .collect();
+    assert!(
+        left.len() <= killed.answer + killed.terminal + killed.trunks + killed.pop,
+        "{left:?}"
+    );
     println!(
         "seed {seed}: {killed:?}, {letters} messages accepted ({} submissions repeated), verdicts {verdicts:?}, \
          {} published, {late} of them came without their receipt and then expired or were replaced; lost 0, \
@@ -336,12 +453,17 @@ fn finish(village: &mut Village, owner: Process, sender: &Sender, letters: usize
 
 /// Everything that the store has, after a check that finds no fault.
 fn kept(village: &Village) -> BTreeMap<String, MessageEntry> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let store = Store::open(&village.path("server"), Timestamp::now()).unwrap();
         let findings = store.check().await.unwrap();
         assert_eq!(findings.faults, [] as [String; 0]);
         let messages = store.messages(Last(u32::MAX)).await.unwrap();
-        messages.into_iter().map(|message| (message.head.id.to_string(), message)).collect()
+        messages
+            .into_iter()
+            .map(|message| (message.head.id.to_string(), message))
+            .collect()
     })
 }

@@ -40,31 +40,61 @@ impl Body for Said {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().0.poll_recv(cx).map(|said| said.map(|octets| Ok(Frame::data(octets))))
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut()
+            .0
+            .poll_recv(cx)
+            .map(|said| said.map(|octets| Ok(Frame::data(octets))))
     }
 }
 
 impl Liar {
     /// In place of the village's dial-up server of this name, which does not run.
     pub(crate) fn replace(village: &Village, name: &str) -> Self {
-        let key = SecretKey::read(&village.path(name).join("dialup.key")).unwrap().expect("it has run");
+        let key = SecretKey::read(&village.path(name).join("dialup.key"))
+            .unwrap()
+            .expect("it has run");
         let printed = village.run(&["server-key", "public", "--config", "server.toml"]);
-        let servers = printed.stdout.lines().map(|line| line.trim().parse().unwrap()).collect();
+        let servers = printed
+            .stdout
+            .lines()
+            .map(|line| line.trim().parse().unwrap())
+            .collect();
         let runtime = Runtime::new().unwrap();
-        let ((events, said), (asking, asked)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let ((events, said), (asking, asked)) =
+            (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let said = Arc::new(Mutex::new(Some(said)));
-        let address = village.trunks.as_ref().expect("the servers are two").address();
+        let address = village
+            .trunks
+            .as_ref()
+            .expect("the servers are two")
+            .address();
         let greeting = format!("ringup-trunk/1 {name}\n");
         runtime.block_on(async {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(greeting.as_bytes()).await.unwrap();
-            let stream = TerminalCredentials::new(&key, servers, None).unwrap().secure(stream, RATE_BPS).unwrap();
+            let stream = TerminalCredentials::new(&key, servers, None)
+                .unwrap()
+                .secure(stream, RATE_BPS)
+                .unwrap();
             let service = service_fn(move |request| answer(request, said.clone(), asking.clone()));
-            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service),
+            );
         });
-        let liar = Self { runtime, events, asked };
-        liar.say(&[json!({"line": {"line": "line-1", "state": "idle", "fault": null}}), json!("all-told")]);
+        let liar = Self {
+            runtime,
+            events,
+            asked,
+        };
+        liar.say(&[
+            json!({"line": {"line": "line-1", "state": "idle", "fault": null}}),
+            json!("all-told"),
+        ]);
         liar
     }
 
@@ -85,12 +115,17 @@ impl Liar {
         let wanted = async {
             loop {
                 let request = self.asked.recv().await.expect("the trunk is up");
-                if let Some(call) = request.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix(end)) {
+                if let Some(call) = request
+                    .strip_prefix(&beginning)
+                    .and_then(|rest| rest.strip_suffix(end))
+                {
                     return call.to_owned();
                 }
             }
         };
-        let asked = self.runtime.block_on(async { timeout(PATIENCE, wanted).await });
+        let asked = self
+            .runtime
+            .block_on(async { timeout(PATIENCE, wanted).await });
         asked.unwrap_or_else(|_| panic!("nobody asked {method} ..{end}"))
     }
 }
@@ -102,7 +137,11 @@ async fn answer(
 ) -> Result<Response<Said>, Infallible> {
     let path = request.uri().path().to_owned();
     match path.as_str() {
-        "/events" => return Ok(Response::new(Said(said.lock().unwrap().take().expect("it is asked once")))),
+        "/events" => {
+            return Ok(Response::new(Said(
+                said.lock().unwrap().take().expect("it is asked once"),
+            )));
+        }
         "/accept" => return std::future::pending().await, // no far end ever connects
         _ => {}
     }

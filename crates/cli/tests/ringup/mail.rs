@@ -48,10 +48,15 @@ pub(crate) struct Letter {
 impl Letter {
     /// One in sixteen has 100 KB, one in eight can be replaced, one in eight expires within seconds.
     pub(crate) fn new(seed: u64, index: usize, chance: &mut Chance) -> Self {
-        let octets = if index % 16 == 5 { 100_000 } else { 1 + chance.below(2000) };
+        let octets = if index % 16 == 5 {
+            100_000
+        } else {
+            1 + chance.below(2000)
+        };
         let mut content = format!("letter {index} of {seed}: ").into_bytes();
         content.extend((0..octets).map(|_| chance.below(256).to_le_bytes()[0]));
-        let urgency = ["urgent", "normal", "bulk"][usize::try_from(chance.below(3)).expect("it is small")];
+        let urgency =
+            ["urgent", "normal", "bulk"][usize::try_from(chance.below(3)).expect("it is small")];
         let mut query = format!("to=tel:301&urgency={urgency}");
         let (is_replaceable, is_short_lived) = (chance.once_in(8), chance.once_in(8));
         if is_replaceable {
@@ -61,17 +66,32 @@ impl Letter {
             query += &format!("&expires={}", 1 + chance.below(4));
         }
         let key = format!("{seed}-{index}");
-        Self { key, query, content, is_lasting: !is_replaceable && !is_short_lived }
+        Self {
+            key,
+            query,
+            content,
+            is_lasting: !is_replaceable && !is_short_lived,
+        }
     }
 
     /// One that takes seconds of line, and must arrive.
     pub(crate) fn long(seed: u64, index: usize, chance: &mut Chance) -> Self {
-        let content = (0..300_000).map(|_| chance.below(256).to_le_bytes()[0]).collect();
-        Self { key: format!("{seed}-{index}"), query: "to=tel:301".to_owned(), content, is_lasting: true }
+        let content = (0..300_000)
+            .map(|_| chance.below(256).to_le_bytes()[0])
+            .collect();
+        Self {
+            key: format!("{seed}-{index}"),
+            query: "to=tel:301".to_owned(),
+            content,
+            is_lasting: true,
+        }
     }
 
     pub(crate) fn sha256(&self) -> String {
-        Sha256::digest(&self.content).iter().map(|octet| format!("{octet:02x}")).collect()
+        Sha256::digest(&self.content)
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect()
     }
 
     fn submit(&self, address: &str, token: &str) -> io::Result<String> {
@@ -87,8 +107,14 @@ impl Letter {
         let id = answer.body["id"].as_str().filter(|_| answer.status == 202);
         // Cut short by a kill, the answer has no whole body; anything else is a fault.
         let is_cut = answer.body.is_null() && answer.status == 202;
-        assert!(id.is_some() || is_cut, "{} {}: {answer:?}", self.key, self.query);
-        id.map(str::to_owned).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        assert!(
+            id.is_some() || is_cut,
+            "{} {}: {answer:?}",
+            self.key,
+            self.query
+        );
+        id.map(str::to_owned)
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -107,7 +133,12 @@ pub(crate) struct Sender {
 impl Sender {
     pub(crate) fn new(token: String, address: String) -> Self {
         let address = Mutex::new(address);
-        Self { token, address, accepted: Mutex::default(), repeated: Mutex::default() }
+        Self {
+            token,
+            address,
+            accepted: Mutex::default(),
+            repeated: Mutex::default(),
+        }
     }
 
     /// Sends one letter; comes back when it is accepted.
@@ -116,7 +147,11 @@ impl Sender {
             let address = self.address.lock().unwrap().clone();
             match letter.submit(&address, &self.token) {
                 Ok(id) => {
-                    let before = self.accepted.lock().unwrap().insert(id.clone(), letter.clone());
+                    let before = self
+                        .accepted
+                        .lock()
+                        .unwrap()
+                        .insert(id.clone(), letter.clone());
                     assert!(before.is_none(), "two letters have the id {id}");
                     return;
                 }

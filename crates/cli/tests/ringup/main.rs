@@ -3,7 +3,10 @@
 //! Every test has a [`village`] of its own. Nothing sleeps: tests wait for what the programs log, and fail with the whole
 //! log after a minute.
 
-#![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of a test for no test"
+)]
 
 mod chronicle;
 mod feeds;

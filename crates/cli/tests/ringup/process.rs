@@ -33,9 +33,18 @@ pub(crate) struct Finished {
 impl Process {
     /// Starts `command`; `chronicle` knows it as `who`, which nobody else may be.
     pub(crate) fn start(who: &str, mut command: Command, chronicle: &Arc<Chronicle>) -> Self {
-        command.env("RINGUP_LOG_FORMAT", "json").env("RINGUP_LOG", "info").env_remove("RINGUP_SOCKET");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("could not start {command:?}: {error}"));
+        command
+            .env("RINGUP_LOG_FORMAT", "json")
+            .env("RINGUP_LOG", "info")
+            .env_remove("RINGUP_SOCKET");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("could not start {command:?}: {error}"));
         let mut stdout = child.stdout.take().expect("it is piped");
         let stdout = spawn(move || {
             let mut octets = Vec::new();
@@ -46,10 +55,19 @@ impl Process {
         let (name, listener) = (who.to_owned(), chronicle.clone());
         // Ends with the last who holds the pipe; nobody outlives the group.
         spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| listener.write(&name, line));
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| listener.write(&name, line));
             listener.write_end(&name);
         });
-        Self { who: who.to_owned(), child, chronicle: chronicle.clone(), stdout: Some(stdout), is_reaped: false }
+        Self {
+            who: who.to_owned(),
+            child,
+            chronicle: chronicle.clone(),
+            stdout: Some(stdout),
+            is_reaped: false,
+        }
     }
 
     /// Waits until it has ended by itself.
@@ -57,8 +75,17 @@ impl Process {
         self.chronicle.wait_end(&self.who);
         let code = self.child.wait().expect("it is our child").code();
         self.is_reaped = true;
-        let stdout = self.stdout.take().expect("taken here only").join().expect("the reader does not panic");
-        Finished { code, stdout, stderr: self.chronicle.plain_text(&self.who) }
+        let stdout = self
+            .stdout
+            .take()
+            .expect("taken here only")
+            .join()
+            .expect("the reader does not panic");
+        Finished {
+            code,
+            stdout,
+            stderr: self.chronicle.plain_text(&self.who),
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -79,12 +106,19 @@ impl Process {
     pub(crate) fn children(&self) -> Vec<Pid> {
         let pid = self.id();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+        children
+            .split_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect()
     }
 
     /// The most memory that it ever had, in octets.
     pub(crate) fn memory_peak(&self) -> usize {
-        1024 * self.status("VmHWM:").trim_end_matches(" kB").parse::<usize>().unwrap()
+        1024 * self
+            .status("VmHWM:")
+            .trim_end_matches(" kB")
+            .parse::<usize>()
+            .unwrap()
     }
 
     /// How often it has waited for something, so far.
@@ -95,7 +129,12 @@ impl Process {
     /// What Linux says of it.
     fn status(&self, name: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it").trim().to_owned()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("Linux says it")
+            .trim()
+            .to_owned()
     }
 
     fn pid(&self) -> Pid {

@@ -16,7 +16,9 @@ const MORE: &str = "[mail]\nlisten = \"127.0.0.1:0\"\ndomains = [\"mail.example\
 fn visit(address: &str, count: usize, words: &[u8]) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for _ in 0..count {
-        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            continue;
+        };
         if stream.write_all(words).is_ok() {
             held.push(stream);
         }
@@ -25,22 +27,42 @@ fn visit(address: &str, count: usize, words: &[u8]) -> Vec<TcpStream> {
 }
 
 #[test]
-fn with_64_descriptors_and_100_idle_strangers_at_each_door_the_operator_is_answered_and_all_is_well_after_them() {
-    let mut village = Village::found(Plan { server_more: MORE, ..Plan::default() });
+fn with_64_descriptors_and_100_idle_strangers_at_each_door_the_operator_is_answered_and_all_is_well_after_them()
+ {
+    let mut village = Village::found(Plan {
+        server_more: MORE,
+        ..Plan::default()
+    });
     village.kill_server();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64 && exec \"$0\" serve --config server.toml", env!("CARGO_BIN_EXE_ringup")]);
+    command.args([
+        "-c",
+        "ulimit -n 64 && exec \"$0\" serve --config server.toml",
+        env!("CARGO_BIN_EXE_ringup"),
+    ]);
     command.current_dir(village.path("."));
     let _server = Process::start("limited", command, &village.chronicle);
     village.chronicle.wait("limited", "server ready");
     village.chronicle.wait("limited", "line ready");
     let address = |message: &str| village.chronicle.wait("limited", message).field("address");
-    let doors = ["taking submissions", "taking mail", "taking terminals", "telling metrics"].map(address);
-    let strangers: Vec<_> = doors.iter().flat_map(|door| visit(door, 100, b"")).collect();
+    let doors = [
+        "taking submissions",
+        "taking mail",
+        "taking terminals",
+        "telling metrics",
+    ]
+    .map(address);
+    let strangers: Vec<_> = doors
+        .iter()
+        .flat_map(|door| visit(door, 100, b""))
+        .collect();
     let token = fs::read_to_string(village.path("token")).unwrap();
     for _ in 0..3 {
         assert_eq!(village.ask(&["message", "list"]), serde_json::json!([]));
-        assert_eq!(village.ask(&["terminal", "list"]).as_array().unwrap().len(), 1);
+        assert_eq!(
+            village.ask(&["terminal", "list"]).as_array().unwrap().len(),
+            1
+        );
     }
     let backup = village.path("backup");
     village.ask(&["store", "backup", backup.to_str().unwrap()]);
@@ -48,14 +70,25 @@ fn with_64_descriptors_and_100_idle_strangers_at_each_door_the_operator_is_answe
     // A terminal has its seat beside them.
     write_config(&village, "");
     let config = fs::read_to_string(village.path("owner.toml")).unwrap();
-    village.write("owner.toml", config.replace(&village.delivery_address(), &doors[2]));
+    village.write(
+        "owner.toml",
+        config.replace(&village.delivery_address(), &doors[2]),
+    );
     let visit = village.run(&["connect", "--config", "owner.toml"]);
     assert_eq!(visit.code, Some(0), "{}", visit.stderr);
     drop(strangers);
     // Their seats are free once the server has seen them go.
     let content = village.write("content", vec![7; 200_000]);
     let sent = loop {
-        let arguments = ["send", "--server", &doors[0], "--token-file", "token", "--to", "tel:301"];
+        let arguments = [
+            "send",
+            "--server",
+            &doors[0],
+            "--token-file",
+            "token",
+            "--to",
+            "tel:301",
+        ];
         let sent = village.run(&[&arguments[..], &[content.to_str().unwrap()]].concat());
         if sent.code == Some(0) {
             break sent;
@@ -63,21 +96,37 @@ fn with_64_descriptors_and_100_idle_strangers_at_each_door_the_operator_is_answe
     };
     assert!(sent.stdout.contains("accepted as"), "{}", sent.stdout);
     assert!(!token.is_empty());
-    assert_eq!(village.chronicle.said("limited", "cannot accept connections; trying again").len(), 0);
+    assert_eq!(
+        village
+            .chronicle
+            .said("limited", "cannot accept connections; trying again")
+            .len(),
+        0
+    );
 }
 
 /// Heads that do not end, at both HTTP ports, of 15 KiB each: more connections than there is room for.
 #[test]
 fn a_thousand_unfinished_heads_take_a_bounded_memory_and_the_server_goes_on() {
-    let village = Village::found(Plan { server_more: MORE, ..Plan::default() });
+    let village = Village::found(Plan {
+        server_more: MORE,
+        ..Plan::default()
+    });
     let address = |message: &str| village.chronicle.wait("server", message).field("address");
     let doors = ["taking submissions", "telling metrics"].map(address);
     let before = village.server_memory_peak();
     let head = format!("POST /v1/messages HTTP/1.1\r\nx: {}", "y".repeat(15_000));
-    let strangers: Vec<_> = doors.iter().flat_map(|door| visit(door, 500, head.as_bytes())).collect();
+    let strangers: Vec<_> = doors
+        .iter()
+        .flat_map(|door| visit(door, 500, head.as_bytes()))
+        .collect();
     assert_eq!(village.ask(&["message", "list"]), serde_json::json!([]));
     let grown = village.server_memory_peak() - before;
-    assert!(grown < 64 << 20, "{grown} octets for {} strangers", strangers.len());
+    assert!(
+        grown < 64 << 20,
+        "{grown} octets for {} strangers",
+        strangers.len()
+    );
     for mut stranger in strangers {
         let _ = stranger.shutdown(Shutdown::Write);
         let _ = stranger.read(&mut [0; 100]); // a refusal, or the end
@@ -101,7 +150,10 @@ fn a_reader_that_has_gone_is_no_fault_and_a_full_disk_is_one() {
             .stdout(stdout)
             .stderr(Stdio::piped());
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let closed = || {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -114,9 +166,16 @@ fn a_reader_that_has_gone_is_no_fault_and_a_full_disk_is_one() {
         &["server-key", "public", "--config"],
         &["server-key", "public", "--json", "--config"],
     ] {
-        assert_eq!(run(closed(), arguments), (Some(0), String::new()), "{arguments:?}");
+        assert_eq!(
+            run(closed(), arguments),
+            (Some(0), String::new()),
+            "{arguments:?}"
+        );
         let (code, said) = run(full(), arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {said}");
-        assert!(said.starts_with("ringup: could not write to standard output: No space left"), "{said}");
+        assert!(
+            said.starts_with("ringup: could not write to standard output: No space left"),
+            "{said}"
+        );
     }
 }

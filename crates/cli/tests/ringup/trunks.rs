@@ -20,10 +20,18 @@ struct Way {
 impl Trunks {
     pub(crate) fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let (address, way) = (listener.local_addr().expect("it is bound"), Arc::<Mutex<Way>>::default());
+        let (address, way) = (
+            listener.local_addr().expect("it is bound"),
+            Arc::<Mutex<Way>>::default(),
+        );
         let leads = way.clone();
         // Ends with the test.
-        spawn(move || listener.incoming().map_while(Result::ok).for_each(|near| carry(near, &leads)));
+        spawn(move || {
+            listener
+                .incoming()
+                .map_while(Result::ok)
+                .for_each(|near| carry(near, &leads))
+        });
         Self { address, way }
     }
 
@@ -47,13 +55,19 @@ impl Trunks {
 
 fn carry(near: TcpStream, way: &Mutex<Way>) {
     let mut way = way.lock().expect("nobody panics");
-    let Some(far) = way.to.as_ref().and_then(|to| TcpStream::connect(to).ok()) else { return };
+    let Some(far) = way.to.as_ref().and_then(|to| TcpStream::connect(to).ok()) else {
+        return;
+    };
     for stream in [&near, &far] {
         stream.set_nodelay(true).expect("it is a socket");
-        way.streams.push(stream.try_clone().expect("there are file descriptors"));
+        way.streams
+            .push(stream.try_clone().expect("there are file descriptors"));
     }
     for (from, to) in [(&near, &far), (&far, &near)] {
-        let (mut from, mut to) = (from.try_clone().expect("as above"), to.try_clone().expect("as above"));
+        let (mut from, mut to) = (
+            from.try_clone().expect("as above"),
+            to.try_clone().expect("as above"),
+        );
         spawn(move || {
             let _ = io::copy(&mut from, &mut to); // either end has gone
             let _ = to.shutdown(Shutdown::Both);

@@ -17,8 +17,12 @@ pub(crate) struct Typist {
 impl Typist {
     /// Sits down at the modem at `path`.
     pub(crate) fn at(path: &Path) -> Self {
-        let port = Port::open(&PortAddress::Device(path.to_owned())).expect("the exchange has made the port");
-        let mut typist = Self { port, heard: Vec::new() };
+        let port = Port::open(&PortAddress::Device(path.to_owned()))
+            .expect("the exchange has made the port");
+        let mut typist = Self {
+            port,
+            heard: Vec::new(),
+        };
         typist.say(b"ATE0V1X4\r");
         typist.hear("OK\r\n");
         typist
@@ -42,8 +46,16 @@ impl Typist {
         let deadline = Instant::now() + PATIENCE;
         while !self.heard.ends_with(wanted.as_bytes()) {
             let mut octet = [0];
-            let read = self.port.read_until(&mut octet, Some(deadline)).expect("the port works");
-            assert_eq!(read, Some(1), "waited for {wanted:?}, heard {:?}", String::from_utf8_lossy(&self.heard));
+            let read = self
+                .port
+                .read_until(&mut octet, Some(deadline))
+                .expect("the port works");
+            assert_eq!(
+                read,
+                Some(1),
+                "waited for {wanted:?}, heard {:?}",
+                String::from_utf8_lossy(&self.heard)
+            );
             self.heard.push(octet[0]);
         }
         String::from_utf8_lossy(&self.heard).trim().to_owned()

@@ -55,7 +55,10 @@ pub(crate) struct Plan {
 impl Plan {
     /// With these dial-up servers.
     pub(crate) const fn at(pops: &'static [&'static str]) -> Self {
-        Self { pops, ..Self::USUAL }
+        Self {
+            pops,
+            ..Self::USUAL
+        }
     }
 
     const USUAL: Self = Self {
@@ -99,7 +102,10 @@ pub(crate) struct Village {
 impl Village {
     /// The exchange and the server are running, the terminal and the provider enrolled; nobody waits for calls yet.
     pub(crate) fn found(plan: Plan) -> Self {
-        let folder = tempfile::Builder::new().prefix("ringup-village-").tempdir().expect("a folder can be made");
+        let folder = tempfile::Builder::new()
+            .prefix("ringup-village-")
+            .tempdir()
+            .expect("a folder can be made");
         let mut village = Self {
             server: None,
             pops: Vec::new(),
@@ -112,7 +118,8 @@ impl Village {
         village.write_exchange(plan);
         village.write_server(plan);
         village.write_pops(plan);
-        village.exchange = Some(village.start("exchange", &["exchange", "--config", "exchange.toml"]));
+        village.exchange =
+            Some(village.start("exchange", &["exchange", "--config", "exchange.toml"]));
         village.chronicle.wait("exchange", "exchange ready");
         village.start_server("server");
         village.start_pops(plan.pops.len());
@@ -120,7 +127,17 @@ impl Village {
         village
     }
 
-    fn write_exchange(&self, Plan { pace, no_answer_after, owner_line, pops, strangers, .. }: Plan) {
+    fn write_exchange(
+        &self,
+        Plan {
+            pace,
+            no_answer_after,
+            owner_line,
+            pops,
+            strangers,
+            ..
+        }: Plan,
+    ) {
         let mut text = format!(
             r#"{pace}
 no_answer_after = "{no_answer_after}"
@@ -128,17 +145,40 @@ records = "calls.jsonl"
 "#
         );
         let villagers = [(CENTRE, ""), (OWNER, owner_line), (VENDING, "")];
-        let pops = pops.iter().filter(|number| **number != CENTRE).map(|number| (*number, ""));
-        for (number, more) in villagers.iter().copied().chain(pops).chain(strangers.iter().copied()) {
-            text += &format!("[[station]]\nnumber = \"{number}\"\npty = \"lines/{number}\"\n{more}\n");
+        let pops = pops
+            .iter()
+            .filter(|number| **number != CENTRE)
+            .map(|number| (*number, ""));
+        for (number, more) in villagers
+            .iter()
+            .copied()
+            .chain(pops)
+            .chain(strangers.iter().copied())
+        {
+            text +=
+                &format!("[[station]]\nnumber = \"{number}\"\npty = \"lines/{number}\"\n{more}\n");
         }
         self.write("exchange.toml", text);
     }
 
     fn write_server(&self, plan: Plan) {
-        let Plan { session_wait, retry_more, size_max, line_more, server_more, pops, .. } = plan;
-        let own = format!("[[line]]\nname = \"line-1\"\nport = \"lines/{CENTRE}\"\ndelay = \"1ms\"\n{line_more}\n");
-        let lines = if pops.is_empty() { own } else { "[information]\nlisten = \"127.0.0.1:0\"\n".to_owned() };
+        let Plan {
+            session_wait,
+            retry_more,
+            size_max,
+            line_more,
+            server_more,
+            pops,
+            ..
+        } = plan;
+        let own = format!(
+            "[[line]]\nname = \"line-1\"\nport = \"lines/{CENTRE}\"\ndelay = \"1ms\"\n{line_more}\n"
+        );
+        let lines = if pops.is_empty() {
+            own
+        } else {
+            "[information]\nlisten = \"127.0.0.1:0\"\n".to_owned()
+        };
         let text = format!(
             r#"state = "server"
 [submission]
@@ -159,14 +199,25 @@ session_wait = "{session_wait}"
     }
 
     /// The dial-up servers' configs, and their keys in the information server's.
-    fn write_pops(&self, Plan { pops, line_more, line_away, .. }: Plan) {
+    fn write_pops(
+        &self,
+        Plan {
+            pops,
+            line_more,
+            line_away,
+            ..
+        }: Plan,
+    ) {
         let Some(trunks) = &self.trunks else { return };
         let key = |config: &str| {
             let printed = self.run(&["server-key", "public", "--config", config]);
             assert_eq!(printed.code, Some(0), "{}", printed.stderr);
             printed.stdout.trim().to_owned()
         };
-        let (ours, mut servers) = (key("server.toml"), fs::read_to_string(self.path("server.toml")).unwrap());
+        let (ours, mut servers) = (
+            key("server.toml"),
+            fs::read_to_string(self.path("server.toml")).unwrap(),
+        );
         for (index, number) in pops.iter().enumerate() {
             let (name, address) = (pop_name(index), trunks.address());
             let text = format!(
@@ -219,7 +270,15 @@ delay = "1ms"
 
     fn enrol(&self, Plan { linger, pops, .. }: Plan) {
         let callers = if pops.is_empty() { &[CENTRE][..] } else { pops };
-        self.ask(&["terminal", "add", "owner", "--number", OWNER, "--address", OWNER_ADDRESS]);
+        self.ask(&[
+            "terminal",
+            "add",
+            "owner",
+            "--number",
+            OWNER,
+            "--address",
+            OWNER_ADDRESS,
+        ]);
         let text = format!(
             r#"[line]
 port = "lines/{OWNER}"
@@ -236,7 +295,10 @@ linger = "{linger}"
         self.write("owner.toml", text);
         self.invite("owner.toml");
         let vending = self.ask(&["provider", "add", "vending", "--number", VENDING]);
-        self.write("token", vending["token"].as_str().expect("a provider gets a token"));
+        self.write(
+            "token",
+            vending["token"].as_str().expect("a provider gets a token"),
+        );
         let text = format!(
             r#"[line]
 port = "lines/{VENDING}"
@@ -253,7 +315,10 @@ token_file = "token"
     /// Invites the owner, and has the bundle taken by the machine with this config.
     pub(crate) fn invite(&self, config: &str) {
         let made = self.ask(&["terminal", "invite", "owner", "--caller", CENTRE]);
-        self.write("owner.bundle", made["bundle"].as_str().expect("a bundle is text"));
+        self.write(
+            "owner.bundle",
+            made["bundle"].as_str().expect("a bundle is text"),
+        );
         let enrolled = self.run(&["enrol", "owner.bundle", "--config", config]);
         assert_eq!(enrolled.code, Some(0), "{}", enrolled.stderr);
     }
@@ -265,19 +330,26 @@ token_file = "token"
 
     /// The same, with more arguments.
     pub(crate) fn start_server_with(&mut self, who: &str, more: &[&str]) {
-        self.server = Some(self.start(who, &[&["serve", "--config", "server.toml"], more].concat()));
+        self.server =
+            Some(self.start(who, &[&["serve", "--config", "server.toml"], more].concat()));
         self.chronicle.wait(who, "server ready");
         let Some(trunks) = &self.trunks else {
             self.chronicle.wait(who, "line ready");
             return;
         };
-        trunks.lead_to(&self.chronicle.wait(who, "taking dial-up servers").field("address"));
+        trunks.lead_to(
+            &self
+                .chronicle
+                .wait(who, "taking dial-up servers")
+                .field("address"),
+        );
     }
 
     /// Pulls every modem's plug, and puts them all in again: the pseudo-terminals go and others come.
     pub(crate) fn replug(&mut self, who: &str) {
         self.exchange.take().expect("it is running").kill();
-        self.chronicle.wait_field("server", "alarm raised", "kind", "line-out-of-order");
+        self.chronicle
+            .wait_field("server", "alarm raised", "kind", "line-out-of-order");
         self.exchange = Some(self.start(who, &["exchange", "--config", "exchange.toml"]));
         self.chronicle.wait(who, "exchange ready");
     }
@@ -310,7 +382,10 @@ token_file = "token"
         for attempt in 1.. {
             let who = format!("{who}, attempt {attempt}");
             let owner = self.owner(&who);
-            let words = ["waiting for calls", "line not usable, trying again in a minute"];
+            let words = [
+                "waiting for calls",
+                "line not usable, trying again in a minute",
+            ];
             if self.chronicle.wait_any(&who, &words).message == words[0] {
                 return owner;
             }
@@ -319,7 +394,16 @@ token_file = "token"
     }
 
     fn owner(&self, who: &str) -> Process {
-        self.start(who, &["wait", "--line", &format!("lines/{OWNER}"), "--config", "owner.toml"])
+        self.start(
+            who,
+            &[
+                "wait",
+                "--line",
+                &format!("lines/{OWNER}"),
+                "--config",
+                "owner.toml",
+            ],
+        )
     }
 
     /// Starts a `ringup` in the village's folder.
@@ -332,14 +416,24 @@ token_file = "token"
     /// Runs a `ringup` in the village's folder to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         let errand = self.errands.fetch_add(1, Ordering::Relaxed);
-        self.start(&format!("errand {errand}: {}", arguments.join(" ")), arguments).finish()
+        self.start(
+            &format!("errand {errand}: {}", arguments.join(" ")),
+            arguments,
+        )
+        .finish()
     }
 
     /// Runs an operator's verb that must succeed; gives the JSON that it prints.
     pub(crate) fn ask(&self, verb: &[&str]) -> Value {
         let finished = self.run(&[verb, &["--json", "--config", "server.toml"]].concat());
-        assert_eq!(finished.code, Some(0), "ringup {verb:?}: {}", finished.stderr);
-        serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{verb:?}: {error}: {}", finished.stdout))
+        assert_eq!(
+            finished.code,
+            Some(0),
+            "ringup {verb:?}: {}",
+            finished.stderr
+        );
+        serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{verb:?}: {error}: {}", finished.stdout))
     }
 
     /// Asks until the answer is as it should be, which it becomes soon after the log has said so.
@@ -394,7 +488,17 @@ token_file = "token"
     pub(crate) fn send(&self, to: &str, file: &Path) -> String {
         let address = self.submission_address();
         let file = file.to_str().expect("the test's own name");
-        let sent = self.run(&["send", "--json", "--server", &address, "--token-file", "token", "--to", to, file]);
+        let sent = self.run(&[
+            "send",
+            "--json",
+            "--server",
+            &address,
+            "--token-file",
+            "token",
+            "--to",
+            to,
+            file,
+        ]);
         accepted_id(&sent)
     }
 
@@ -416,42 +520,68 @@ token_file = "token"
     /// Submits on a call of the vending machine; gives the message's id.
     pub(crate) fn dial_in(&self, to: &str, file: &Path) -> String {
         let file = file.to_str().expect("the test's own name");
-        accepted_id(&self.run(&["dial-in", "--json", "--config", "vending.toml", "--to", to, file]))
+        accepted_id(&self.run(&[
+            "dial-in",
+            "--json",
+            "--config",
+            "vending.toml",
+            "--to",
+            to,
+            file,
+        ]))
     }
 
     /// Where the running server takes submissions.
     pub(crate) fn submission_address(&self) -> String {
-        self.chronicle.wait("server", "taking submissions").field("address")
+        self.chronicle
+            .wait("server", "taking submissions")
+            .field("address")
     }
 
     /// Where the running server takes terminals that come over the Internet.
     pub(crate) fn delivery_address(&self) -> String {
-        self.chronicle.wait("server", "taking terminals").field("address")
+        self.chronicle
+            .wait("server", "taking terminals")
+            .field("address")
     }
 
     /// A request to the submission port.
     pub(crate) fn submission(&self, request: &str, body: &[u8]) -> Answer {
         let stream = TcpStream::connect(self.submission_address()).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("it is not zero");
         http::exchange(stream, request, body)
     }
 
     /// A request to the operator's socket.
     pub(crate) fn operator(&self, request: &str, body: &[u8]) -> Answer {
-        let stream = UnixStream::connect(self.path("server/operator.sock")).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        let stream =
+            UnixStream::connect(self.path("server/operator.sock")).expect("the server listens");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("it is not zero");
         http::exchange(stream, request, body)
     }
 
     /// Waits until the server has the receipt of a message.
     pub(crate) fn wait_delivered(&self, message: &str) -> Entry {
-        self.chronicle.wait_field("server", "delivered", "message_id", message)
+        self.chronicle
+            .wait_field("server", "delivered", "message_id", message)
     }
 
     /// The messages in the terminal's inbox, by id.
     pub(crate) fn inbox(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.path("inbox")) else { return Vec::new() };
-        let names = entries.map(|entry| entry.expect("it can be read").file_name().into_string().expect("ASCII"));
+        let Ok(entries) = fs::read_dir(self.path("inbox")) else {
+            return Vec::new();
+        };
+        let names = entries.map(|entry| {
+            entry
+                .expect("it can be read")
+                .file_name()
+                .into_string()
+                .expect("ASCII")
+        });
         let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
         names.sort();
         names
@@ -480,7 +610,10 @@ token_file = "token"
 impl Drop for Village {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("all that was said in the village:\n{}", self.chronicle.tell());
+            eprintln!(
+                "all that was said in the village:\n{}",
+                self.chronicle.tell()
+            );
         }
     }
 }
@@ -492,12 +625,16 @@ fn pop_name(index: usize) -> String {
 fn accepted_id(finished: &Finished) -> String {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let accepted: Value = serde_json::from_str(&finished.stdout).expect("--json prints JSON");
-    accepted["id"].as_str().expect("an accepted message has an id").to_owned()
+    accepted["id"]
+        .as_str()
+        .expect("an accepted message has an id")
+        .to_owned()
 }
 
 /// Octets of every value, with all that might upset a modem or PPP in front.
 pub(crate) fn awkward_content(octets: usize) -> Vec<u8> {
-    let mut content = b"+++\x7e\x7d\x11\x13\x00\xff\r\nNO CARRIER\r\n\x7e\r\nNO CARRIER\r\nATH\r".to_vec();
+    let mut content =
+        b"+++\x7e\x7d\x11\x13\x00\xff\r\nNO CARRIER\r\n\x7e\r\nNO CARRIER\r\nATH\r".to_vec();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     while content.len() < octets {
         random ^= random << 13;

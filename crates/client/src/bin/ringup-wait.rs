@@ -60,8 +60,13 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("line") => port = Some(parser.value()?.parse::<PortAddress>()?),
-            Arg::Long("profile") => setup.get_or_insert_default().profile = parser.value()?.parse()?,
-            Arg::Long("init") => setup.get_or_insert_default().added.push(parser.value()?.parse()?),
+            Arg::Long("profile") => {
+                setup.get_or_insert_default().profile = parser.value()?.parse()?
+            }
+            Arg::Long("init") => setup
+                .get_or_insert_default()
+                .added
+                .push(parser.value()?.parse()?),
             Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Arg::Long("answer") => answer = Some(PathBuf::from(parser.value()?)),
             Arg::Long("lend") => lend = Some(PathBuf::from(parser.value()?)),
@@ -76,10 +81,16 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    let config = config.ok_or("--config is missing: the terminal's config, such as /etc/ringup/terminal.toml")?;
-    let arguments = vec![OsString::from("answer"), OsString::from("--config"), config.into_os_string()];
+    let config = config
+        .ok_or("--config is missing: the terminal's config, such as /etc/ringup/terminal.toml")?;
+    let arguments = vec![
+        OsString::from("answer"),
+        OsString::from("--config"),
+        config.into_os_string(),
+    ];
     Ok(Some(StarterConfig {
-        port: port.ok_or("--line is missing: the modem's device, such as /dev/serial/by-id/usb-MODEM")?,
+        port: port
+            .ok_or("--line is missing: the modem's device, such as /dev/serial/by-id/usb-MODEM")?,
         setup,
         answer: (answer.unwrap_or_else(beside_this_program), arguments),
         lend,
@@ -92,8 +103,12 @@ fn say(text: &str) {
 }
 
 fn beside_this_program() -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("ringup"));
-    beside.filter(|program| program.exists()).unwrap_or_else(|| PathBuf::from("ringup"))
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|program| program.with_file_name("ringup"));
+    beside
+        .filter(|program| program.exists())
+        .unwrap_or_else(|| PathBuf::from("ringup"))
 }
 
 /// How a line of the log is written, as `ringup` has it.
@@ -128,7 +143,9 @@ impl Subscriber for Log {
             }
             Format::Json => {
                 let now = jiff::Timestamp::now();
-                let mut line = JsonLine(format!("{{\"timestamp\":\"{now:.6}\",\"level\":\"{level}\""));
+                let mut line = JsonLine(format!(
+                    "{{\"timestamp\":\"{now:.6}\",\"level\":\"{level}\""
+                ));
                 event.record(&mut line);
                 format!("{}}}\n", line.0)
             }

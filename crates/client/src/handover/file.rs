@@ -20,7 +20,11 @@ pub(super) fn put_mail(folder: &Path, entry: &Entry) -> Result<(), HandoverError
         make(&folder.join(part))?;
     }
     let name = format!("{}.{}.ringup", entry.note.received_at.as_second(), entry.id);
-    copy(entry, &folder.join("tmp").join(&name), &folder.join("new").join(&name))
+    copy(
+        entry,
+        &folder.join("tmp").join(&name),
+        &folder.join("new").join(&name),
+    )
 }
 
 fn copy(entry: &Entry, beside: &Path, at: &Path) -> Result<(), HandoverError> {
@@ -37,5 +41,8 @@ fn copy(entry: &Entry, beside: &Path, at: &Path) -> Result<(), HandoverError> {
         // On a full disk a fragment would keep it full. Under its own name it is none.
         let _ = fs::remove_file(beside);
     });
-    copied.map_err(|source| HandoverError::Disk { operation: "write the file that is handed over", source })
+    copied.map_err(|source| HandoverError::Disk {
+        operation: "write the file that is handed over",
+        source,
+    })
 }

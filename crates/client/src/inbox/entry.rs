@@ -54,7 +54,12 @@ impl Entry {
             // A marker that a crash has emptied is one all the same: it was made after the message was taken.
             text.trim().parse().unwrap_or(Timestamp::UNIX_EPOCH)
         });
-        Some(Self { id, note, done_at, folder })
+        Some(Self {
+            id,
+            note,
+            done_at,
+            folder,
+        })
     }
 
     /// The messages of an inbox, oldest first. What is no message is passed over.
@@ -98,7 +103,10 @@ impl Entry {
         if self.done_at.is_some() {
             return Ok(());
         }
-        write_secret(&self.folder.join("done"), format!("{}\n", Timestamp::now()).as_bytes())?;
+        write_secret(
+            &self.folder.join("done"),
+            format!("{}\n", Timestamp::now()).as_bytes(),
+        )?;
         File::open(&self.folder)?.sync_all()
     }
 }

@@ -17,7 +17,9 @@ use super::{INCOMING, seen, sync_folder};
 pub fn clean(inbox: &Path, rules: &Rules, now: Timestamp) -> io::Result<usize> {
     let mut removed = 0;
     for entry in Entry::list(inbox)? {
-        let (Some(keep), Some(done_at)) = (rules.of(&entry).and_then(|rule| rule.keep), entry.done_at) else {
+        let (Some(keep), Some(done_at)) =
+            (rules.of(&entry).and_then(|rule| rule.keep), entry.done_at)
+        else {
             continue;
         };
         let keep = SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX);
@@ -31,13 +33,21 @@ pub fn clean(inbox: &Path, rules: &Rules, now: Timestamp) -> io::Result<usize> {
 
 /// Makes room for `size` octets more under the rule at this place. `false`: not even without all that is done with.
 pub(super) fn make_room(inbox: &Path, rules: &Rules, place: usize, size: u64) -> io::Result<bool> {
-    let Some(quota) = rules.0.get(place).and_then(|rule| rule.quota) else { return Ok(true) };
+    let Some(quota) = rules.0.get(place).and_then(|rule| rule.quota) else {
+        return Ok(true);
+    };
     let entries: Vec<_> = Entry::list(inbox)?
         .into_iter()
-        .filter(|entry| rules.place_for(&entry.note.content_type, entry.topic().as_ref()) == Some(place))
+        .filter(|entry| {
+            rules.place_for(&entry.note.content_type, entry.topic().as_ref()) == Some(place)
+        })
         .collect();
     let mut held: u64 = entries.iter().map(|entry| entry.note.size).sum();
-    let spare: u64 = entries.iter().filter(|entry| entry.done_at.is_some()).map(|entry| entry.note.size).sum();
+    let spare: u64 = entries
+        .iter()
+        .filter(|entry| entry.done_at.is_some())
+        .map(|entry| entry.note.size)
+        .sum();
     let fits = |held: u64| held.saturating_add(size) <= quota;
     if !fits(held - spare) {
         return Ok(false); // nothing is removed for a message that is refused all the same

@@ -82,7 +82,9 @@ pub(super) async fn is_idle(folder: &Path) -> bool {
     let began = Instant::now();
     loop {
         // No part, or one that was published since.
-        let Ok(part) = File::open(folder) else { return true };
+        let Ok(part) = File::open(folder) else {
+            return true;
+        };
         if flock(&part, FlockOperation::NonBlockingLockExclusive).is_ok() {
             return true;
         }
@@ -100,11 +102,16 @@ fn unpack_in(folder: &Path, packed: u64) -> Result<Written, StoreError> {
     let file = File::create(&unpacked).map_err(disk("unpack a message"))?;
     let (size, digest) = unpack(from, packed, &file).map_err(|error| match error {
         UnpackError::Content(error) => StoreError::Encoding(error),
-        UnpackError::Write(source) => StoreError::Disk { operation: "unpack a message", source },
+        UnpackError::Write(source) => StoreError::Disk {
+            operation: "unpack a message",
+            source,
+        },
     })?;
     // What takes its place is nothing to go on with.
     let _ = fs::remove_file(folder.join("offset"));
-    file.sync_all().and_then(|()| fs::rename(&unpacked, &content)).map_err(disk("unpack a message"))?;
+    file.sync_all()
+        .and_then(|()| fs::rename(&unpacked, &content))
+        .map_err(disk("unpack a message"))?;
     Ok(Written { size, digest })
 }
 
@@ -126,7 +133,10 @@ pub(super) fn remove_abandoned(incoming: &Path) -> io::Result<()> {
 }
 
 fn remove_if_abandoned(folder: &Path) -> io::Result<()> {
-    if folder.extension().is_some_and(|extension| extension == "removed") {
+    if folder
+        .extension()
+        .is_some_and(|extension| extension == "removed")
+    {
         return fs::remove_dir_all(folder);
     }
     let part = File::open(folder)?;
@@ -134,12 +144,24 @@ fn remove_if_abandoned(folder: &Path) -> io::Result<()> {
         return Ok(()); // a session has it in hand
     }
     let path = folder.join("content");
-    let content = if path.exists() { File::open(path)? } else { part.try_clone()? };
-    let (written, now, right) = (content.metadata()?.modified()?, SystemTime::now(), UNIX_EPOCH + CLOCK_WRONG_BEFORE);
+    let content = if path.exists() {
+        File::open(path)?
+    } else {
+        part.try_clone()?
+    };
+    let (written, now, right) = (
+        content.metadata()?.modified()?,
+        SystemTime::now(),
+        UNIX_EPOCH + CLOCK_WRONG_BEFORE,
+    );
     if written < right && now >= right {
         return content.set_modified(now); // its age counts from here
     }
-    if written.elapsed().is_ok_and(|age| age >= ABANDONED_AFTER) { fs::remove_dir_all(folder) } else { Ok(()) }
+    if written.elapsed().is_ok_and(|age| age >= ABANDONED_AFTER) {
+        fs::remove_dir_all(folder)
+    } else {
+        Ok(())
+    }
 }
 
 fn disk(operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {
@@ -182,13 +204,18 @@ impl Part {
         } else {
             let is_the_same = kept(&folder).is_some_and(|kept| {
                 (kept.offset, kept.size) == (arrival.offset, arrival.size)
-                    && arrival.digest.is_some_and(|digest| digest.to_string() == kept.sha256)
+                    && arrival
+                        .digest
+                        .is_some_and(|digest| digest.to_string() == kept.sha256)
             });
             if !is_the_same {
                 return Err(StoreError::Offset);
             }
         }
-        Ok(Self { folder, _lock: lock })
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -197,8 +224,14 @@ impl Part {
 
     /// Writes what comes behind what is there; on return all of it is on the disk, has the digest that was announced, and is
     /// unpacked.
-    pub(super) async fn write(&self, arrival: &Arrival, mut content: Incoming) -> Result<Written, StoreError> {
-        let (file, mut hash) = self.content(arrival.offset).map_err(disk("make a file in the inbox"))?;
+    pub(super) async fn write(
+        &self,
+        arrival: &Arrival,
+        mut content: Incoming,
+    ) -> Result<Written, StoreError> {
+        let (file, mut hash) = self
+            .content(arrival.offset)
+            .map_err(disk("make a file in the inbox"))?;
         let mut file = tokio::fs::File::from_std(file);
         let (mut size, mut synced) = (arrival.offset, Instant::now());
         while let Some(frame) = content.frame().await {
@@ -207,7 +240,9 @@ impl Part {
                 Ok(Err(_)) => continue, // trailers
                 // What has come is not lost: the next call goes on behind it.
                 Err(_) => {
-                    self.keep(&mut file, arrival, size).await.map_err(disk("sync the inbox"))?;
+                    self.keep(&mut file, arrival, size)
+                        .await
+                        .map_err(disk("sync the inbox"))?;
                     return Err(StoreError::Cut);
                 }
             };
@@ -216,9 +251,13 @@ impl Part {
                 return Err(StoreError::Damaged);
             }
             hash.update(&data);
-            file.write_all(&data).await.map_err(disk("write to the inbox"))?;
+            file.write_all(&data)
+                .await
+                .map_err(disk("write to the inbox"))?;
             if synced.elapsed() >= SYNC_INTERVAL {
-                self.keep(&mut file, arrival, size).await.map_err(disk("sync the inbox"))?;
+                self.keep(&mut file, arrival, size)
+                    .await
+                    .map_err(disk("sync the inbox"))?;
                 synced = Instant::now();
             }
         }
@@ -230,7 +269,9 @@ impl Part {
             file.flush().await.map_err(disk("write to the inbox"))?;
             let folder = self.folder.clone();
             let unpacked = tokio::task::spawn_blocking(move || unpack_in(&folder, size)).await;
-            return unpacked.map_err(io::Error::other).map_err(disk("unpack a message"))?;
+            return unpacked
+                .map_err(io::Error::other)
+                .map_err(disk("unpack a message"))?;
         }
         file.sync_all().await.map_err(disk("sync the inbox"))?;
         Ok(Written { size, digest })
@@ -256,8 +297,15 @@ impl Part {
     }
 
     /// Brings what has come to the disk, and then says so.
-    async fn keep(&self, file: &mut tokio::fs::File, arrival: &Arrival, offset: u64) -> io::Result<()> {
-        let Some(digest) = arrival.digest else { return Ok(()) };
+    async fn keep(
+        &self,
+        file: &mut tokio::fs::File,
+        arrival: &Arrival,
+        offset: u64,
+    ) -> io::Result<()> {
+        let Some(digest) = arrival.digest else {
+            return Ok(());
+        };
         file.flush().await?;
         file.sync_data().await?;
         let kept = Kept {
@@ -266,6 +314,9 @@ impl Part {
             content_type: arrival.content_type.as_str().to_owned(),
             sha256: digest.to_string(),
         };
-        write_secret(&self.folder.join("offset"), toml::to_string(&kept).map_err(io::Error::other)?.as_bytes())
+        write_secret(
+            &self.folder.join("offset"),
+            toml::to_string(&kept).map_err(io::Error::other)?.as_bytes(),
+        )
     }
 }

@@ -45,24 +45,37 @@ impl Rules {
     /// Which rule is for a message, by its place.
     pub fn place_for(&self, content_type: &str, topic: Option<&Topic>) -> Option<usize> {
         // Parameters such as a charset do not make another type (RFC 9110 §8.3.1).
-        let plain = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let plain = |text: &str| {
+            text.split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_ascii_lowercase()
+        };
         self.0.iter().position(|rule| {
             let is_topic = rule.topics.is_empty()
-                || topic.is_some_and(|topic| rule.topics.iter().any(|filter| filter.matches(topic)));
-            let is_type =
-                rule.types.is_empty() || rule.types.iter().any(|wanted| plain(wanted.as_str()) == plain(content_type));
+                || topic
+                    .is_some_and(|topic| rule.topics.iter().any(|filter| filter.matches(topic)));
+            let is_type = rule.types.is_empty()
+                || rule
+                    .types
+                    .iter()
+                    .any(|wanted| plain(wanted.as_str()) == plain(content_type));
             is_topic && is_type
         })
     }
 
     /// The rule for a message that is here.
     pub fn of(&self, entry: &Entry) -> Option<&Rule> {
-        self.0.get(self.place_for(&entry.note.content_type, entry.topic().as_ref())?)
+        self.0
+            .get(self.place_for(&entry.note.content_type, entry.topic().as_ref())?)
     }
 
     /// Whether anybody is to be told when something comes.
     pub fn is_active(&self) -> bool {
-        self.0.iter().any(|rule| rule.handover.is_some() || rule.keep.is_some())
+        self.0
+            .iter()
+            .any(|rule| rule.handover.is_some() || rule.keep.is_some())
     }
 }
 
@@ -77,8 +90,11 @@ mod tests {
             types: types.iter().map(|text| text.parse().unwrap()).collect(),
             ..Rule::default()
         };
-        let rules =
-            Rules(vec![rule(&["news/#"], &[]), rule(&[], &["message/rfc822"]), rule(&["level"], &["text/plain"])]);
+        let rules = Rules(vec![
+            rule(&["news/#"], &[]),
+            rule(&[], &["message/rfc822"]),
+            rule(&["level"], &["text/plain"]),
+        ]);
         for (content_type, topic, place) in [
             ("text/plain", Some("news/weather"), Some(0)),
             ("message/rfc822", Some("news"), Some(0)),
@@ -88,7 +104,11 @@ mod tests {
             ("text/plain", None, None),
         ] {
             let topic = topic.map(|text| text.parse().unwrap());
-            assert_eq!(rules.place_for(content_type, topic.as_ref()), place, "{content_type} {topic:?}");
+            assert_eq!(
+                rules.place_for(content_type, topic.as_ref()),
+                place,
+                "{content_type} {topic:?}"
+            );
         }
     }
 }

@@ -18,10 +18,14 @@ const SEEN: &str = ".seen";
 
 fn file(inbox: &Path, id: MessageId) -> PathBuf {
     let octets = id.octets();
-    let millis = octets[..6].iter().fold(0_i64, |millis, octet| millis << 8 | i64::from(*octet));
+    let millis = octets[..6]
+        .iter()
+        .fold(0_i64, |millis, octet| millis << 8 | i64::from(*octet));
     // Whoever makes ids may have a wrong clock: what is beyond the calendar has a file of its own.
     let made = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
-    inbox.join(SEEN).join(made.to_zoned(TimeZone::UTC).strftime("%Y-%m").to_string())
+    inbox
+        .join(SEEN)
+        .join(made.to_zoned(TimeZone::UTC).strftime("%Y-%m").to_string())
 }
 
 /// Whether a message was here and has been removed.

@@ -33,8 +33,17 @@ pub struct StandingConditions {
 
 impl StandingConditions {
     fn for_a_while(&self, now: Timestamp) -> Conditions {
-        let Self { urgency, size_max, reason } = self.clone();
-        Conditions { urgency, size_max, until: now.saturating_add(TOLD_FOR).unwrap_or(Timestamp::MAX), reason }
+        let Self {
+            urgency,
+            size_max,
+            reason,
+        } = self.clone();
+        Conditions {
+            urgency,
+            size_max,
+            until: now.saturating_add(TOLD_FOR).unwrap_or(Timestamp::MAX),
+            reason,
+        }
     }
 }
 
@@ -49,7 +58,11 @@ impl Outbox {
     pub fn conditions(&self) -> Option<Conditions> {
         let now = Timestamp::now();
         let stated = self.stated().filter(|stated| stated.until > now);
-        stated.or_else(|| self.standing.as_ref().map(|standing| standing.for_a_while(now)))
+        stated.or_else(|| {
+            self.standing
+                .as_ref()
+                .map(|standing| standing.for_a_while(now))
+        })
     }
 
     /// Puts in what always holds, or that it holds no longer, unless the server knows it.
@@ -62,13 +75,19 @@ impl Outbox {
             return Ok(()); // when that is over
         }
         let path = self.folder.join(TOLD);
-        let told = fs::read(&path).ok().and_then(|told| serde_json::from_slice(&told).ok());
+        let told = fs::read(&path)
+            .ok()
+            .and_then(|told| serde_json::from_slice(&told).ok());
         let told = told.and_then(|told| Conditions::from_json(told).ok());
         match (&self.standing, told) {
             (None, None) => {}
             (None, Some(_)) => {
-                let everything =
-                    Conditions { urgency: Urgency::Bulk, size_max: None, until: now, reason: String::new() };
+                let everything = Conditions {
+                    urgency: Urgency::Bulk,
+                    size_max: None,
+                    until: now,
+                    reason: String::new(),
+                };
                 self.add(&Said::Conditions(everything), &[])?;
                 self.forget_told();
             }
@@ -76,7 +95,11 @@ impl Outbox {
                 let wanted = standing.for_a_while(now);
                 let is_known = told.is_some_and(|told| {
                     let is_fresh = told.until.duration_since(now) > TOLD_FOR / 2;
-                    is_fresh && Conditions { until: wanted.until, ..told } == wanted
+                    is_fresh
+                        && Conditions {
+                            until: wanted.until,
+                            ..told
+                        } == wanted
                 });
                 if !is_known {
                     let text = wanted.to_json().to_string();
@@ -100,15 +123,25 @@ mod tests {
     use super::*;
 
     fn roaming() -> StandingConditions {
-        StandingConditions { urgency: Urgency::Urgent, size_max: Some(5000), reason: "metered".into() }
+        StandingConditions {
+            urgency: Urgency::Urgent,
+            size_max: Some(5000),
+            reason: "metered".into(),
+        }
     }
 
     /// What waits to be said, the oldest first.
     fn said(outbox: &Outbox) -> Vec<(Urgency, bool)> {
-        let said = outbox.list().unwrap().into_iter().map(|entry| match entry.head.says.unwrap() {
-            Said::Conditions(conditions) => (conditions.urgency, conditions.until > Timestamp::now()),
-            other => panic!("{other:?}"),
-        });
+        let said = outbox
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|entry| match entry.head.says.unwrap() {
+                Said::Conditions(conditions) => {
+                    (conditions.urgency, conditions.until > Timestamp::now())
+                }
+                other => panic!("{other:?}"),
+            });
         said.collect()
     }
 
@@ -122,7 +155,12 @@ mod tests {
             open(Some(roaming())).say_standing().unwrap();
             assert_eq!(said(&open(None)), [(Urgency::Urgent, true)]);
         }
-        open(Some(StandingConditions { size_max: None, ..roaming() })).say_standing().unwrap();
+        open(Some(StandingConditions {
+            size_max: None,
+            ..roaming()
+        }))
+        .say_standing()
+        .unwrap();
         assert_eq!(said(&open(None)).len(), 2);
         for _ in 0..2 {
             open(None).say_standing().unwrap();
@@ -137,14 +175,29 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let outbox = Outbox::new(state.path()).with_standing(Some(roaming()));
         outbox.say_standing().unwrap();
-        let everything = |until| Conditions { urgency: Urgency::Bulk, size_max: None, until, reason: String::new() };
-        outbox.state(everything(Timestamp::now().saturating_add(SignedDuration::from_hours(1)).unwrap())).unwrap();
+        let everything = |until| Conditions {
+            urgency: Urgency::Bulk,
+            size_max: None,
+            until,
+            reason: String::new(),
+        };
+        outbox
+            .state(everything(
+                Timestamp::now()
+                    .saturating_add(SignedDuration::from_hours(1))
+                    .unwrap(),
+            ))
+            .unwrap();
         assert_eq!(outbox.conditions().unwrap().urgency, Urgency::Bulk);
         outbox.say_standing().unwrap();
         assert_eq!(said(&outbox).len(), 2, "nothing is said while that holds");
         outbox.state(everything(Timestamp::now())).unwrap();
         assert_eq!(outbox.conditions().unwrap().urgency, Urgency::Urgent);
         outbox.say_standing().unwrap();
-        assert_eq!(said(&outbox).last(), Some(&(Urgency::Urgent, true)), "the server is told again");
+        assert_eq!(
+            said(&outbox).last(),
+            Some(&(Urgency::Urgent, true)),
+            "the server is told again"
+        );
     }
 }

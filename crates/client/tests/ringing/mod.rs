@@ -39,7 +39,11 @@ pub(crate) fn terminal(folder: &Path, server: PublicKey, rule: Rule) -> Terminal
         callers,
         home: None,
         dial_prefix: String::new(),
-        inbox: InboxConfig { folder: folder.join("inbox"), rules: Rules::default(), hand_over: Vec::new() },
+        inbox: InboxConfig {
+            folder: folder.join("inbox"),
+            rules: Rules::default(),
+            hand_over: Vec::new(),
+        },
         state: folder.join("state"),
         server: None,
         limits: Limits::default(),
@@ -59,7 +63,11 @@ pub(crate) async fn hear(dte: &mut (impl AsyncRead + Unpin), wanted: &str) {
         }
     };
     let in_time = timeout(PATIENCE, read).await.is_ok();
-    assert!(in_time, "waited for {wanted:?}, heard {:?}", String::from_utf8_lossy(&heard));
+    assert!(
+        in_time,
+        "waited for {wanted:?}, heard {:?}",
+        String::from_utf8_lossy(&heard)
+    );
 }
 
 /// An exchange with a caller at 201 who has just begun to ring 301, and the port of 301.

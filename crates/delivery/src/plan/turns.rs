@@ -24,7 +24,13 @@ pub(crate) struct Turns {
 
 impl Turns {
     pub(crate) fn new(portion: usize) -> Self {
-        Self { portion, is_fresh: true, left: BTreeSet::new(), queued: 0, unflushed: 0 }
+        Self {
+            portion,
+            is_fresh: true,
+            left: BTreeSet::new(),
+            queued: 0,
+            unflushed: 0,
+        }
     }
 
     /// A message has octets to send.
@@ -48,7 +54,11 @@ impl Turns {
         if self.first() != Some(due) {
             return None;
         }
-        let octets = left.min(if self.is_fresh { 2 * self.portion } else { self.portion });
+        let octets = left.min(if self.is_fresh {
+            2 * self.portion
+        } else {
+            self.portion
+        });
         let on_their_way = self.queued + self.unflushed;
         if on_their_way > 0 && on_their_way + Self::cost(octets) > self.portion {
             return None;
@@ -81,7 +91,11 @@ mod tests {
     use crate::message::{MessageId, Urgency};
 
     fn due(urgency: Urgency) -> Due {
-        Due { urgency, id: MessageId::now(), size: 5000 }
+        Due {
+            urgency,
+            id: MessageId::now(),
+            size: 5000,
+        }
     }
 
     /// One that has handed out its first portion.
@@ -128,7 +142,11 @@ mod tests {
         assert_eq!(turns.take(bulk, 5000), None);
         assert_eq!(turns.take(urgent, 300), Some(300));
         turns.leave(urgent);
-        assert_eq!(turns.take(bulk, 5000), None, "the portion would be too much");
+        assert_eq!(
+            turns.take(bulk, 5000),
+            None,
+            "the portion would be too much"
+        );
         turns.passed(Turns::cost(300));
         turns.flushed();
         assert_eq!(turns.take(bulk, 5000), Some(1000));

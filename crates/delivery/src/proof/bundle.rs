@@ -80,7 +80,10 @@ impl fmt::Display for Bundle {
             expires_at: self.expires_at,
         };
         if self.secret.is_some() {
-            writeln!(f, "# A Ringup enrolment bundle. Whoever holds its secret can enrol as this terminal, once.")?;
+            writeln!(
+                f,
+                "# A Ringup enrolment bundle. Whoever holds its secret can enrol as this terminal, once."
+            )?;
         }
         f.write_str(&toml::to_string(&file).map_err(|_| fmt::Error)?)
     }
@@ -93,19 +96,28 @@ impl FromStr for Bundle {
         if text.len() > BUNDLE_OCTETS_MAX {
             return Err(BundleError::TooLong);
         }
-        let file: File = toml::from_str(text).map_err(|error| BundleError::Malformed(error.to_string()))?;
+        let file: File =
+            toml::from_str(text).map_err(|error| BundleError::Malformed(error.to_string()))?;
         if file.bundle != 1 {
             return Err(BundleError::Version(file.bundle));
         }
-        let malformed = |key: &str, error: &dyn fmt::Display| BundleError::Malformed(format!("{key}: {error}"));
-        let servers = file.server_keys.iter().map(|key| key.parse()).collect::<Result<Vec<_>, _>>();
+        let malformed =
+            |key: &str, error: &dyn fmt::Display| BundleError::Malformed(format!("{key}: {error}"));
+        let servers = file
+            .server_keys
+            .iter()
+            .map(|key| key.parse())
+            .collect::<Result<Vec<_>, _>>();
         let servers = servers.map_err(|error| malformed("server_keys", &error))?;
         if servers.is_empty() {
             return Err(malformed("server_keys", &"names no key"));
         }
         let secret = file.secret.map(|secret| secret.parse()).transpose();
         Ok(Self {
-            terminal: file.terminal.parse().map_err(|error| malformed("terminal", &error))?,
+            terminal: file
+                .terminal
+                .parse()
+                .map_err(|error| malformed("terminal", &error))?,
             name: file.name,
             servers,
             callers: file.callers,
@@ -138,7 +150,10 @@ mod tests {
     fn a_bundle_survives_its_file() {
         let bundle = bundle();
         assert_eq!(bundle.to_string().parse::<Bundle>().unwrap(), bundle);
-        let burnt = Bundle { secret: None, ..bundle };
+        let burnt = Bundle {
+            secret: None,
+            ..bundle
+        };
         assert_eq!(burnt.to_string().parse::<Bundle>().unwrap(), burnt);
     }
 
@@ -157,8 +172,20 @@ mod tests {
             let error = text.parse::<Bundle>().unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
-        assert!(matches!("x".repeat(20_000).parse::<Bundle>(), Err(BundleError::TooLong)));
-        let none = Bundle { servers: vec![], ..bundle() }.to_string();
-        assert!(none.parse::<Bundle>().unwrap_err().to_string().contains("names no key"));
+        assert!(matches!(
+            "x".repeat(20_000).parse::<Bundle>(),
+            Err(BundleError::TooLong)
+        ));
+        let none = Bundle {
+            servers: vec![],
+            ..bundle()
+        }
+        .to_string();
+        assert!(
+            none.parse::<Bundle>()
+                .unwrap_err()
+                .to_string()
+                .contains("names no key")
+        );
     }
 }

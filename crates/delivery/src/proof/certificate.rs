@@ -26,10 +26,18 @@ const NOT_AFTER: &[u8] = b"99991231235959Z";
 
 /// The certificate of a key: always the same for the same key, since Ed25519 signs the same alike.
 pub(super) fn certificate(pair: &Ed25519KeyPair, key: PublicKey) -> Vec<u8> {
-    let common_name = [&COMMON_NAME[..], &element(UTF8_STRING, key.to_string().as_bytes())].concat();
+    let common_name = [
+        &COMMON_NAME[..],
+        &element(UTF8_STRING, key.to_string().as_bytes()),
+    ]
+    .concat();
     // Its own issuer. The key's text as its name keeps apart the two keys of a server that is replacing one.
     let name = element(SEQUENCE, &element(SET, &element(SEQUENCE, &common_name)));
-    let validity = [element(UTC_TIME, NOT_BEFORE), element(GENERALIZED_TIME, NOT_AFTER)].concat();
+    let validity = [
+        element(UTC_TIME, NOT_BEFORE),
+        element(GENERALIZED_TIME, NOT_AFTER),
+    ]
+    .concat();
     let to_be_signed = element(
         SEQUENCE,
         &[
@@ -46,7 +54,10 @@ pub(super) fn certificate(pair: &Ed25519KeyPair, key: PublicKey) -> Vec<u8> {
     let signature = pair.sign(&to_be_signed);
     // No unused bits in its last octet.
     let signature = element(BIT_STRING, &[&[0], signature.as_ref()].concat());
-    element(SEQUENCE, &[&to_be_signed[..], &ED25519, &signature].concat())
+    element(
+        SEQUENCE,
+        &[&to_be_signed[..], &ED25519, &signature].concat(),
+    )
 }
 
 /// The key in somebody's certificate (RFC 5280 §4.1). `None`: it is no certificate, or the key is no Ed25519 key.
@@ -66,7 +77,9 @@ pub(super) fn key_in(certificate: &[u8]) -> Option<PublicKey> {
 
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
-    let [high, low] = u16::try_from(length).expect("a certificate of ours has 286 octets").to_be_bytes();
+    let [high, low] = u16::try_from(length)
+        .expect("a certificate of ours has 286 octets")
+        .to_be_bytes();
     let head = match length {
         0..=0x7f => vec![tag, low],
         0x80..=0xff => vec![tag, 0x81, low],
@@ -89,7 +102,10 @@ fn take(octets: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
     let (length, rest) = match first {
         0..=0x7f => (usize::from(first), rest),
         0x81 => (usize::from(*rest.first()?), &rest[1..]),
-        0x82 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), &rest[2..]),
+        0x82 => (
+            usize::from(u16::from_be_bytes(*rest.first_chunk()?)),
+            &rest[2..],
+        ),
         _ => return None, // 64 KiB and more, or no length that DER knows
     };
     let (content, rest) = rest.split_at_checked(length)?;
@@ -108,7 +124,10 @@ mod tests {
         let certificate = key.certificate();
         assert_eq!(certificate.len(), 286);
         assert_eq!(key_in(&certificate), Some(key.public()));
-        assert_eq!(SecretKey::from_pkcs8(key.pkcs8()).unwrap().certificate(), certificate);
+        assert_eq!(
+            SecretKey::from_pkcs8(key.pkcs8()).unwrap().certificate(),
+            certificate
+        );
     }
 
     #[test]
@@ -119,9 +138,12 @@ mod tests {
             assert_eq!(key_in(&certificate[..end]), None, "{end} octets of it");
         }
         assert_eq!(key_in(&key.public().to_spki()), None);
-        for octets in
-            [&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff][..], &[0x30, 0x82, 0xff], &[0x30, 0x80, 0, 0], &[0x30, 0x81]]
-        {
+        for octets in [
+            &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff][..],
+            &[0x30, 0x82, 0xff],
+            &[0x30, 0x80, 0, 0],
+            &[0x30, 0x81],
+        ] {
             assert_eq!(key_in(octets), None);
         }
     }

@@ -6,7 +6,9 @@ use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, Resu
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, kx_group};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{
+    AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage, ResolvesServerCert,
+};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{CipherSuite, ClientConfig, ClientConnection, ServerConfig, ServerConnection};
@@ -48,7 +50,11 @@ impl CourierCredentials {
     /// # Errors
     /// [`CredentialsError`].
     pub fn new(key: &SecretKey) -> Result<Self, CredentialsError> {
-        let (pins, sessions, provider) = (Arc::new(Pins::default()), Arc::new(Sessions::default()), provider());
+        let (pins, sessions, provider) = (
+            Arc::new(Pins::default()),
+            Arc::new(Sessions::default()),
+            provider(),
+        );
         let config = |form| {
             let certified = certified(key, form, &provider)?;
             let resolver: Arc<dyn ResolvesClientCert> = match form {
@@ -58,7 +64,10 @@ impl CourierCredentials {
             let mut config = ClientConfig::builder_with_provider(provider.clone())
                 .with_protocol_versions(&[&TLS13])?
                 .dangerous() // not the Web's names and chains, but pinned keys
-                .with_custom_certificate_verifier(Arc::new(TerminalPins { pins: pins.clone(), form }))
+                .with_custom_certificate_verifier(Arc::new(TerminalPins {
+                    pins: pins.clone(),
+                    form,
+                }))
                 .with_client_cert_resolver(resolver);
             config.alpn_protocols = vec![ALPN.to_vec()];
             config.enable_sni = false;
@@ -67,7 +76,12 @@ impl CourierCredentials {
             Ok::<_, CredentialsError>(Arc::new(config))
         };
         let (raw, certificate) = (config(KeyForm::Raw)?, config(KeyForm::Certificate)?);
-        Ok(Self { raw, certificate, pins, sessions })
+        Ok(Self {
+            raw,
+            certificate,
+            pins,
+            sessions,
+        })
     }
 
     /// Proves this server to a terminal, and has it prove itself by a key that `pin` admits. What is written before that
@@ -173,7 +187,10 @@ impl TerminalCredentials {
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(Arc::new(ServerPins { keys: servers.clone(), form }))
+            .with_client_cert_verifier(Arc::new(ServerPins {
+                keys: servers.clone(),
+                form,
+            }))
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = usize::from(shelf.is_some());
@@ -182,7 +199,10 @@ impl TerminalCredentials {
             Some(shelf) => Arc::new(Shelf(shelf)),
             None => Arc::new(NoServerSessionStorage {}),
         };
-        Ok(Self { config: Arc::new(config), servers })
+        Ok(Self {
+            config: Arc::new(config),
+            servers,
+        })
     }
 
     /// Proves this terminal to the server at the other end of `stream`, and has it prove itself.
@@ -196,31 +216,48 @@ impl TerminalCredentials {
         let mut config = (*self.config).clone();
         config.max_fragment_size = Some(record_octets(rate_bps));
         let tls = ServerConnection::new(Arc::new(config))?;
-        Ok(Secured::new(stream, tls.into(), Pin::Keys(self.servers.clone()), rate_bps, None))
+        Ok(Secured::new(
+            stream,
+            tls.into(),
+            Pin::Keys(self.servers.clone()),
+            rate_bps,
+            None,
+        ))
     }
 }
 
 /// Octets of a TLS record that a line takes at most a second for (10 bits an octet), within what TLS allows (RFC 8446 §5.1).
 fn record_octets(rate_bps: u32) -> usize {
-    usize::try_from(rate_bps / 10).unwrap_or(usize::MAX).clamp(128, 16 * 1024)
+    usize::try_from(rate_bps / 10)
+        .unwrap_or(usize::MAX)
+        .clamp(128, 16 * 1024)
 }
 
 /// X25519 and one cipher that every machine is fast enough at; each further one is octets in the first flight.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     provider.kx_groups = vec![kx_group::X25519];
-    provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+    provider
+        .cipher_suites
+        .retain(|suite| suite.suite() == CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
     Arc::new(provider)
 }
 
-fn certified(key: &SecretKey, form: KeyForm, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, rustls::Error> {
+fn certified(
+    key: &SecretKey,
+    form: KeyForm,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, rustls::Error> {
     let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
     let signer = provider.key_provider.load_private_key(secret)?;
     let presented = match form {
         KeyForm::Raw => key.public().to_spki(),
         KeyForm::Certificate => key.certificate(),
     };
-    Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(presented)], signer)))
+    Ok(Arc::new(CertifiedKey::new(
+        vec![CertificateDer::from(presented)],
+        signer,
+    )))
 }
 
 /// A name for rustls' tables; it is never sent.
@@ -234,6 +271,10 @@ fn enrolling_name_of(terminal: TerminalId) -> ServerName<'static> {
 }
 
 fn name(terminal: TerminalId, domain: &str) -> ServerName<'static> {
-    let hex: String = terminal.octets().iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex: String = terminal
+        .octets()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
     ServerName::try_from(format!("{hex}.{domain}")).expect("hexadecimal digits are a name")
 }

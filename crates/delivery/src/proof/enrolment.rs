@@ -72,8 +72,13 @@ impl FromStr for EnrolmentSecret {
     type Err = EnrolmentSecretError;
 
     fn from_str(text: &str) -> Result<Self, EnrolmentSecretError> {
-        let octets = URL_SAFE_NO_PAD.decode(text).map_err(|_| EnrolmentSecretError)?;
-        octets.try_into().map(Self).map_err(|_| EnrolmentSecretError)
+        let octets = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| EnrolmentSecretError)?;
+        octets
+            .try_into()
+            .map(Self)
+            .map_err(|_| EnrolmentSecretError)
     }
 }
 
@@ -86,7 +91,12 @@ impl fmt::Display for EnrolmentProof {
 impl EnrolmentProof {
     /// Reads what [`fmt::Display`] writes. `None`: something else.
     pub fn read(octets: &[u8]) -> Option<Self> {
-        URL_SAFE_NO_PAD.decode(octets).ok()?.try_into().ok().map(Self)
+        URL_SAFE_NO_PAD
+            .decode(octets)
+            .ok()?
+            .try_into()
+            .ok()
+            .map(Self)
     }
 }
 
@@ -97,13 +107,28 @@ mod tests {
 
     #[test]
     fn a_proof_is_good_for_its_secret_its_connection_and_its_key_only() {
-        let (key, other) = (SecretKey::generate().unwrap().public(), SecretKey::generate().unwrap().public());
-        let connection = Proved { peer: other, resumed: false, exporter: [1; 32] };
+        let (key, other) = (
+            SecretKey::generate().unwrap().public(),
+            SecretKey::generate().unwrap().public(),
+        );
+        let connection = Proved {
+            peer: other,
+            resumed: false,
+            exporter: [1; 32],
+        };
         let secret = EnrolmentSecret::from_octets([7; 32]);
-        let proof = EnrolmentProof::read(secret.prove(&connection, key).to_string().as_bytes()).unwrap();
+        let proof =
+            EnrolmentProof::read(secret.prove(&connection, key).to_string().as_bytes()).unwrap();
         assert!(secret.admits(proof, &connection, key));
         assert!(!secret.admits(proof, &connection, other));
-        assert!(!secret.admits(proof, &Proved { exporter: [2; 32], ..connection }, key));
+        assert!(!secret.admits(
+            proof,
+            &Proved {
+                exporter: [2; 32],
+                ..connection
+            },
+            key
+        ));
         assert!(!EnrolmentSecret::from_octets([8; 32]).admits(proof, &connection, key));
         assert_eq!(secret.reveal().parse(), Ok(secret));
     }
@@ -113,6 +138,9 @@ mod tests {
         assert_eq!(EnrolmentProof::read(b""), None);
         assert_eq!(EnrolmentProof::read(&[b'A'; 44]), None);
         assert!("short".parse::<EnrolmentSecret>().is_err());
-        assert_eq!(format!("{:?}", EnrolmentSecret::from_octets([7; 32])), "EnrolmentSecret");
+        assert_eq!(
+            format!("{:?}", EnrolmentSecret::from_octets([7; 32])),
+            "EnrolmentSecret"
+        );
     }
 }

@@ -10,7 +10,9 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use super::certificate::{certificate, key_in};
 
 /// What stands before the key's octets in a SubjectPublicKeyInfo (RFC 8410 §4): the whole of a raw public key on the wire.
-const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const SPKI_HEAD: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 
 /// The public half of a key: 32 octets, written as 43 base64url characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,12 +46,17 @@ impl PublicKey {
 
     /// As other software reads it: a SubjectPublicKeyInfo in PEM (RFC 7468 §13).
     pub fn to_pem(self) -> String {
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(self.to_spki()))
+        format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            STANDARD.encode(self.to_spki())
+        )
     }
 
     /// Whether these octets were signed by the holder of this key, as [`SecretKey::sign`] does.
     pub fn has_signed(&self, octets: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0).verify(octets, signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, self.0)
+            .verify(octets, signature)
+            .is_ok()
     }
 
     /// As it stands on the wire (RFC 7250 §3).
@@ -122,9 +129,17 @@ impl SecretKey {
     /// # Errors
     /// [`SecretKeyError::Malformed`].
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, SecretKeyError> {
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8).map_err(|_| SecretKeyError::Malformed)?;
-        let public = pair.public_key().as_ref().try_into().map_err(|_| SecretKeyError::Malformed)?;
-        Ok(Self { pkcs8: pkcs8.to_owned(), public: PublicKey(public) })
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
+            .map_err(|_| SecretKeyError::Malformed)?;
+        let public = pair
+            .public_key()
+            .as_ref()
+            .try_into()
+            .map_err(|_| SecretKeyError::Malformed)?;
+        Ok(Self {
+            pkcs8: pkcs8.to_owned(),
+            public: PublicKey(public),
+        })
     }
 
     /// The key as PKCS #8, DER: secret.
@@ -134,7 +149,8 @@ impl SecretKey {
 
     /// A self-signed X.509 certificate around the key, DER: always the same.
     pub fn certificate(&self) -> Vec<u8> {
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8).expect("checked by SecretKey::from_pkcs8");
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8)
+            .expect("checked by SecretKey::from_pkcs8");
         certificate(&pair, self.public)
     }
 
@@ -143,8 +159,12 @@ impl SecretKey {
     /// The key signs handshakes of TLS, too; what those sign begins with 64 blanks (RFC 8446 §4.4.3), and nothing else that
     /// is signed may.
     pub fn sign(&self, octets: &[u8]) -> [u8; 64] {
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8).expect("checked by SecretKey::from_pkcs8");
-        pair.sign(octets).as_ref().try_into().expect("an Ed25519 signature has 64 octets")
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8)
+            .expect("checked by SecretKey::from_pkcs8");
+        pair.sign(octets)
+            .as_ref()
+            .try_into()
+            .expect("an Ed25519 signature has 64 octets")
     }
 
     /// The half that may be shown.
@@ -169,7 +189,10 @@ mod tests {
         let again = SecretKey::from_pkcs8(key.pkcs8()).unwrap();
         assert_eq!(again.public(), key.public());
         assert_eq!(key.public().to_string().parse(), Ok(key.public()));
-        assert_eq!(PublicKey::from_spki(&key.public().to_spki()), Some(key.public()));
+        assert_eq!(
+            PublicKey::from_spki(&key.public().to_spki()),
+            Some(key.public())
+        );
     }
 
     #[test]
@@ -177,7 +200,10 @@ mod tests {
         let key = SecretKey::generate().unwrap();
         let pkcs8 = key.pkcs8();
         for octets in [&[][..], b"key", &pkcs8[..pkcs8.len() - 1]] {
-            assert_eq!(SecretKey::from_pkcs8(octets).unwrap_err(), SecretKeyError::Malformed);
+            assert_eq!(
+                SecretKey::from_pkcs8(octets).unwrap_err(),
+                SecretKeyError::Malformed
+            );
         }
         for text in ["", "AAAA", &"A".repeat(44), &"é".repeat(43)] {
             assert_eq!(text.parse::<PublicKey>(), Err(PublicKeyError), "{text:?}");
@@ -189,7 +215,10 @@ mod tests {
 
     #[test]
     fn a_signature_is_good_for_its_octets_and_its_key_only() {
-        let (key, other) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let (key, other) = (
+            SecretKey::generate().unwrap(),
+            SecretKey::generate().unwrap(),
+        );
         let signature = key.sign(b"sums");
         assert_eq!(signature, key.sign(b"sums"));
         assert!(key.public().has_signed(b"sums", &signature));

@@ -40,7 +40,10 @@ impl SecretKey {
     /// # Errors
     /// [`KeyFileError`].
     pub fn read(path: &Path) -> Result<Option<Self>, KeyFileError> {
-        let failed = |source| KeyFileError::File { path: path.to_owned(), source };
+        let failed = |source| KeyFileError::File {
+            path: path.to_owned(),
+            source,
+        };
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -52,7 +55,10 @@ impl SecretKey {
         let mut octets = Vec::new();
         file.read_to_end(&mut octets).map_err(failed)?;
         let key = SecretKey::from_pkcs8(&octets);
-        key.map(Some).map_err(|source| KeyFileError::Key { path: path.to_owned(), source })
+        key.map(Some).map_err(|source| KeyFileError::Key {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Reads the key in a file, or makes one there. On return it is on the disk.
@@ -63,8 +69,14 @@ impl SecretKey {
         if let Some(key) = Self::read(path)? {
             return Ok(key);
         }
-        let key = Self::generate().map_err(|source| KeyFileError::Key { path: path.to_owned(), source })?;
-        write_secret(path, key.pkcs8()).map_err(|source| KeyFileError::File { path: path.to_owned(), source })?;
+        let key = Self::generate().map_err(|source| KeyFileError::Key {
+            path: path.to_owned(),
+            source,
+        })?;
+        write_secret(path, key.pkcs8()).map_err(|source| KeyFileError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(key)
     }
 }
@@ -75,10 +87,19 @@ impl SecretKey {
 /// # Errors
 /// The operating system's.
 pub fn write_secret(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     let (beside, mut file) = new_beside(path)?;
-    let written = file.write_all(octets).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+    let written = file
+        .write_all(octets)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         let _ = fs::remove_file(&beside); // on a full disk every octet counts
     }
@@ -90,11 +111,20 @@ pub fn write_secret(path: &Path, octets: &[u8]) -> io::Result<()> {
 fn new_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
     let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
     name.push(format!(".{}.{number}.new", std::process::id()));
     let beside = path.with_file_name(name);
     // Never a file that is there: others may have it open, and a link leads elsewhere.
-    let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
+    let make = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+    };
     let file = match make() {
         // Of an earlier process of this number, which ended while it wrote, or put there.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -119,9 +149,15 @@ mod tests {
         assert!(SecretKey::read(&path).unwrap().is_none());
         let key = SecretKey::read_or_make(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(SecretKey::read_or_make(&path).unwrap().public(), key.public());
+        assert_eq!(
+            SecretKey::read_or_make(&path).unwrap().public(),
+            key.public()
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(SecretKey::read_or_make(&path), Err(KeyFileError::Exposed(_))));
+        assert!(matches!(
+            SecretKey::read_or_make(&path),
+            Err(KeyFileError::Exposed(_))
+        ));
     }
 
     #[test]
@@ -129,31 +165,49 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("terminal.key");
         write_secret(&path, b"").unwrap();
-        assert!(matches!(SecretKey::read_or_make(&path), Err(KeyFileError::Key { .. })));
+        assert!(matches!(
+            SecretKey::read_or_make(&path),
+            Err(KeyFileError::Key { .. })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 
     #[test]
     fn a_secret_replaces_whatever_has_its_name_and_is_never_written_through_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, other) = (folder.path().join("server.key"), folder.path().join("other"));
+        let (path, other) = (
+            folder.path().join("server.key"),
+            folder.path().join("other"),
+        );
         fs::write(&other, "precious").unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
         write_secret(&path, b"secret").unwrap();
-        assert_eq!((fs::read(&other).unwrap(), fs::read(&path).unwrap()), (b"precious".to_vec(), b"secret".to_vec()));
+        assert_eq!(
+            (fs::read(&other).unwrap(), fs::read(&path).unwrap()),
+            (b"precious".to_vec(), b"secret".to_vec())
+        );
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside it");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            2,
+            "nothing is left beside it"
+        );
     }
 
     #[test]
     fn what_lies_in_the_place_of_the_file_beside_is_neither_followed_nor_used() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, other) = (folder.path().join("server.key"), folder.path().join("other"));
+        let (path, other) = (
+            folder.path().join("server.key"),
+            folder.path().join("other"),
+        );
         fs::write(&other, "precious").unwrap();
         let process = std::process::id();
         // More than any other test of this process writes meanwhile.
         for number in 0..10_000 {
-            let trap = folder.path().join(format!("server.key.{process}.{number}.new"));
+            let trap = folder
+                .path()
+                .join(format!("server.key.{process}.{number}.new"));
             if number % 2 == 0 {
                 std::os::unix::fs::symlink(&other, trap).unwrap();
             } else {

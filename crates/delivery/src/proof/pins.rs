@@ -8,8 +8,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible, PeerMisbehaved,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, PeerMisbehaved, SignatureScheme,
 };
 
 use super::key::{KeyForm, PublicKey};
@@ -64,7 +64,10 @@ impl ServerCertVerifier for TerminalPins {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let pins = self.pins.0.read().unwrap_or_else(PoisonError::into_inner);
-        match (pins.get(&name.to_owned()), PublicKey::from_presented(presented)) {
+        match (
+            pins.get(&name.to_owned()),
+            PublicKey::from_presented(presented),
+        ) {
             (Some(pin), Some(key)) if pin.admits(&key) => Ok(ServerCertVerified::assertion()),
             (_, key) => Err(not_pinned(key)),
         }
@@ -161,7 +164,9 @@ impl NotPinned {
     /// The reason inside the error that [`not_pinned`] made.
     pub(super) fn of(error: &Error) -> Option<Self> {
         match error {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => inner.downcast_ref().copied(),
+            Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+                inner.downcast_ref().copied()
+            }
             _ => None,
         }
     }

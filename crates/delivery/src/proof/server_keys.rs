@@ -17,7 +17,9 @@ pub struct ServerKeyList(Vec<PublicKey>);
 
 /// The text, or the list, is no [`ServerKeyList`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a list of server keys has 1 to {KEYS_MAX} keys of 43 base64url characters, one on a line, each once")]
+#[error(
+    "a list of server keys has 1 to {KEYS_MAX} keys of 43 base64url characters, one on a line, each once"
+)]
 pub struct ServerKeyListError;
 
 impl ServerKeyList {
@@ -26,8 +28,15 @@ impl ServerKeyList {
     /// # Errors
     /// [`ServerKeyListError`].
     pub fn new(keys: Vec<PublicKey>) -> Result<Self, ServerKeyListError> {
-        let is_each_once = keys.iter().enumerate().all(|(index, key)| !keys[..index].contains(key));
-        if (1..=KEYS_MAX).contains(&keys.len()) && is_each_once { Ok(Self(keys)) } else { Err(ServerKeyListError) }
+        let is_each_once = keys
+            .iter()
+            .enumerate()
+            .all(|(index, key)| !keys[..index].contains(key));
+        if (1..=KEYS_MAX).contains(&keys.len()) && is_each_once {
+            Ok(Self(keys))
+        } else {
+            Err(ServerKeyListError)
+        }
     }
 
     /// The keys.
@@ -40,7 +49,11 @@ impl FromStr for ServerKeyList {
     type Err = ServerKeyListError;
 
     fn from_str(text: &str) -> Result<Self, ServerKeyListError> {
-        let keys = text.lines().take(KEYS_MAX + 1).map(str::parse).collect::<Result<_, _>>();
+        let keys = text
+            .lines()
+            .take(KEYS_MAX + 1)
+            .map(str::parse)
+            .collect::<Result<_, _>>();
         Self::new(keys.map_err(|_| ServerKeyListError)?)
     }
 }
@@ -62,8 +75,19 @@ mod tests {
         assert_eq!(list.to_string().parse(), Ok(list.clone()));
         assert!(list.to_string().len() <= SERVER_KEYS_OCTETS_MAX);
         let many = format!("{one}\n").repeat(5);
-        for text in ["", "\n", "x\n", &format!("{one}\n\n{other}\n"), &format!("{one}\n{one}\n"), &many] {
-            assert_eq!(text.parse::<ServerKeyList>(), Err(ServerKeyListError), "{text:?}");
+        for text in [
+            "",
+            "\n",
+            "x\n",
+            &format!("{one}\n\n{other}\n"),
+            &format!("{one}\n{one}\n"),
+            &many,
+        ] {
+            assert_eq!(
+                text.parse::<ServerKeyList>(),
+                Err(ServerKeyListError),
+                "{text:?}"
+            );
         }
     }
 }

@@ -78,8 +78,17 @@ pub struct UnadoptedSession {
 }
 
 impl UnadoptedSession {
-    pub(super) fn new(own_name: ServerName<'static>, all: Arc<Sessions>, name: ServerName<'static>) -> Self {
-        Self { own: Arc::default(), own_name, all, name }
+    pub(super) fn new(
+        own_name: ServerName<'static>,
+        all: Arc<Sessions>,
+        name: ServerName<'static>,
+    ) -> Self {
+        Self {
+            own: Arc::default(),
+            own_name,
+            all,
+            name,
+        }
     }
 
     /// Where the connection keeps it.
@@ -97,7 +106,9 @@ impl UnadoptedSession {
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("terminals", &self.table().last.len()).finish()
+        f.debug_struct("Sessions")
+            .field("terminals", &self.table().last.len())
+            .finish()
     }
 }
 

@@ -55,7 +55,11 @@ impl Proof {
 
     /// Waits for the far end's proof. `None`: the connection ended without.
     pub async fn wait(&mut self) -> Option<Proved> {
-        self.0.wait_for(Option::is_some).await.ok().and_then(|proved| proved.clone())
+        self.0
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|proved| proved.clone())
     }
 }
 
@@ -81,7 +85,9 @@ pub struct Secured<S> {
 
 impl<S> std::fmt::Debug for Secured<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secured").field("proved", &*self.proved.borrow()).finish_non_exhaustive()
+        f.debug_struct("Secured")
+            .field("proved", &*self.proved.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
     /// Hands ciphertext down until none waits.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
-            let mut writer = Writer { stream: &mut self.stream, cx };
+            let mut writer = Writer {
+                stream: &mut self.stream,
+                cx,
+            };
             match self.tls.write_tls(&mut writer) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(_) => {}
@@ -197,8 +206,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         let presented = self.tls.peer_certificates().and_then(|chain| chain.first());
         let key = presented.and_then(|key| PublicKey::from_presented(key));
         // A resumed session was not looked at by the verifier: its key may have been shut out since.
-        let Some(peer) = key.filter(|key| self.pin.admits(key)) else { return Err(refused(not_pinned(key))) };
-        let exporter = self.tls.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(refused)?;
+        let Some(peer) = key.filter(|key| self.pin.admits(key)) else {
+            return Err(refused(not_pinned(key)));
+        };
+        let exporter = self
+            .tls
+            .export_keying_material([0; 32], EXPORTER_LABEL, None)
+            .map_err(refused)?;
         let resumed = self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         debug_assert_eq!(self.tls.protocol_version(), Some(ProtocolVersion::TLSv1_3));
         if let Connection::Client(client) = &self.tls
@@ -210,7 +224,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
             self.gathered = std::mem::take(&mut self.early);
         }
         self.early = Vec::new();
-        self.proved.send_replace(Some(Proved { peer, resumed, exporter }));
+        self.proved.send_replace(Some(Proved {
+            peer,
+            resumed,
+            exporter,
+        }));
         Ok(())
     }
 
@@ -266,7 +284,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
-    fn poll_read(mut self: StdPin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: StdPin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if let Some(read) = this.read_plain(buffer)? {
@@ -289,7 +311,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
-    fn poll_write(mut self: StdPin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: StdPin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.gathered.len() >= BUFFER_OCTETS {
             ready!(this.poll_encrypt(cx))?;

@@ -16,7 +16,10 @@ struct Memory(Mutex<HashMap<Vec<u8>, Vec<u8>>>);
 
 impl SessionShelf for Memory {
     fn put(&self, name: &[u8], session: &[u8]) {
-        self.0.lock().unwrap().insert(name.to_owned(), session.to_owned());
+        self.0
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), session.to_owned());
     }
 
     fn take(&self, name: &[u8]) -> Option<Vec<u8>> {
@@ -42,13 +45,22 @@ fn enrolled() -> Ends {
 }
 
 fn enrolled_in(form: KeyForm) -> Ends {
-    let (server, terminal) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+    let (server, terminal) = (
+        SecretKey::generate().unwrap(),
+        SecretKey::generate().unwrap(),
+    );
     let shelf = Arc::new(Memory::default());
     Ends {
         courier: CourierCredentials::new(&server).unwrap(),
         pin: Pin::Keys(vec![terminal.public()]),
         key: terminal.public(),
-        terminal: TerminalCredentials::new_in(form, &terminal, vec![server.public()], Some(shelf.clone())).unwrap(),
+        terminal: TerminalCredentials::new_in(
+            form,
+            &terminal,
+            vec![server.public()],
+            Some(shelf.clone()),
+        )
+        .unwrap(),
         shelf,
         form,
     }
@@ -57,7 +69,10 @@ fn enrolled_in(form: KeyForm) -> Ends {
 impl Ends {
     fn secure(&self, capacity: usize) -> (Secured<DuplexStream>, Secured<DuplexStream>) {
         let (near, far) = duplex(capacity);
-        let courier = self.courier.secure_in(self.form, near, terminal_id(), self.pin.clone(), RATE).unwrap();
+        let courier = self
+            .courier
+            .secure_in(self.form, near, terminal_id(), self.pin.clone(), RATE)
+            .unwrap();
         (courier, self.terminal.secure(far, RATE).unwrap())
     }
 
@@ -70,7 +85,9 @@ impl Ends {
     /// The same; gives the server's end.
     async fn call_and_keep(&self, ask: &[u8]) -> std::io::Result<Secured<DuplexStream>> {
         let (mut courier, mut terminal) = self.secure(4096);
-        Self::talk(&mut courier, &mut terminal, ask).await.map(|_| courier)
+        Self::talk(&mut courier, &mut terminal, ask)
+            .await
+            .map(|_| courier)
     }
 
     async fn talk(
@@ -97,8 +114,13 @@ impl Ends {
             Ok(())
         };
         let both = async { tokio::try_join!(server, far) };
-        tokio::time::timeout(PATIENCE, both).await.expect("neither end waits for ever")?;
-        Ok((at_server.wait().await.unwrap(), at_terminal.wait().await.unwrap()))
+        tokio::time::timeout(PATIENCE, both)
+            .await
+            .expect("neither end waits for ever")?;
+        Ok((
+            at_server.wait().await.unwrap(),
+            at_terminal.wait().await.unwrap(),
+        ))
     }
 }
 
@@ -110,29 +132,44 @@ async fn each_end_learns_the_key_of_the_other_and_both_share_a_secret() {
     assert!(!ends.pin.admits(&terminal.peer));
     assert!(server.exporter == terminal.exporter && !server.resumed && !terminal.resumed);
     let again = ends.call(b"hello").await.unwrap().0;
-    assert!(again.exporter != server.exporter, "no two connections share it");
+    assert!(
+        again.exporter != server.exporter,
+        "no two connections share it"
+    );
 }
 
 #[tokio::test]
 async fn keys_in_certificates_are_proved_pinned_and_resumed_as_raw_ones_are() {
     let mut ends = enrolled_in(KeyForm::Certificate);
     let (server, terminal) = ends.call(b"hello").await.unwrap();
-    assert!(server.peer == ends.key && terminal.peer != ends.key && server.exporter == terminal.exporter);
+    assert!(
+        server.peer == ends.key
+            && terminal.peer != ends.key
+            && server.exporter == terminal.exporter
+    );
     assert!(ends.call(b"hello").await.unwrap().0.resumed);
     let stranger = SecretKey::generate().unwrap();
     let known = ends.terminal.clone();
-    ends.terminal = TerminalCredentials::new_in(KeyForm::Certificate, &stranger, vec![terminal.peer], None).unwrap();
+    ends.terminal =
+        TerminalCredentials::new_in(KeyForm::Certificate, &stranger, vec![terminal.peer], None)
+            .unwrap();
     let error = ends.call(b"hello").await.unwrap_err().to_string();
     assert!(error.contains(&stranger.public().to_string()), "{error}");
     ends.terminal = known;
     ends.courier = CourierCredentials::new(&stranger).unwrap();
     let error = ends.call(b"hello").await.unwrap_err().to_string();
-    assert!(error.contains("is not the one that was enrolled"), "{error}");
+    assert!(
+        error.contains("is not the one that was enrolled"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn whoever_presents_the_other_form_than_is_expected_gets_no_connection() {
-    for (expected, form) in [(KeyForm::Raw, KeyForm::Certificate), (KeyForm::Certificate, KeyForm::Raw)] {
+    for (expected, form) in [
+        (KeyForm::Raw, KeyForm::Certificate),
+        (KeyForm::Certificate, KeyForm::Raw),
+    ] {
         let mut ends = enrolled_in(form);
         ends.form = expected;
         assert!(ends.call(b"hello").await.is_err(), "{form:?}");
@@ -147,8 +184,18 @@ async fn the_second_call_resumes_and_a_session_is_used_once() {
     assert_eq!(first.len(), 1);
     let (server, terminal) = ends.call(b"hello").await.unwrap();
     assert!(server.resumed && terminal.resumed);
-    assert!(ends.pin.admits(&server.peer), "a resumed session knows its keys");
-    assert!(ends.shelf.0.lock().unwrap().keys().all(|name| !first.contains_key(name)));
+    assert!(
+        ends.pin.admits(&server.peer),
+        "a resumed session knows its keys"
+    );
+    assert!(
+        ends.shelf
+            .0
+            .lock()
+            .unwrap()
+            .keys()
+            .all(|name| !first.contains_key(name))
+    );
 }
 
 #[tokio::test]
@@ -177,7 +224,10 @@ async fn early_data_that_the_terminal_refuses_arrives_once_and_in_order() {
     let ends = enrolled();
     ends.call(b"hello").await.unwrap();
     ends.shelf.0.lock().unwrap().clear(); // the terminal has lost its session
-    let (server, _) = ends.call(&[b"early ".repeat(100), b"end".to_vec()].concat()).await.unwrap();
+    let (server, _) = ends
+        .call(&[b"early ".repeat(100), b"end".to_vec()].concat())
+        .await
+        .unwrap();
     assert!(!server.resumed);
 }
 
@@ -195,7 +245,12 @@ async fn a_terminal_with_another_key_is_refused_before_it_is_told_anything() {
     let mut ends = enrolled();
     ends.pin = Pin::Keys(vec![SecretKey::generate().unwrap().public()]);
     let error = ends.call(b"secret").await.unwrap_err();
-    assert!(error.to_string().contains("is not the one that was enrolled"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("is not the one that was enrolled"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -218,7 +273,10 @@ async fn a_server_with_another_key_is_refused() {
             refused
         }
     );
-    assert!(refused.to_string().contains(&stranger.public().to_string()), "{refused}");
+    assert!(
+        refused.to_string().contains(&stranger.public().to_string()),
+        "{refused}"
+    );
     assert!(told.is_err());
     assert!(proof.wait().await.is_none());
 }
@@ -232,8 +290,12 @@ async fn a_key_that_was_shut_out_is_not_let_in_by_its_old_session() {
     // The other way round: the terminal has another server now, and still the session of the old one.
     let mut ends = enrolled();
     ends.call(b"hello").await.unwrap();
-    let (other, key) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
-    ends.terminal = TerminalCredentials::new(&key, vec![other.public()], Some(ends.shelf.clone())).unwrap();
+    let (other, key) = (
+        SecretKey::generate().unwrap(),
+        SecretKey::generate().unwrap(),
+    );
+    ends.terminal =
+        TerminalCredentials::new(&key, vec![other.public()], Some(ends.shelf.clone())).unwrap();
     assert!(ends.call(b"replayed").await.is_err());
 }
 
@@ -285,17 +347,29 @@ async fn a_stranger_who_came_while_a_terminal_was_enrolled_reads_nothing_on_its_
 
 #[tokio::test]
 async fn what_is_no_tls_ends_in_an_error_and_not_in_waiting() {
-    for octets in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0; 70_000], vec![0x16, 3, 1, 0xff, 0xff], vec![]] {
+    for octets in [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0; 70_000],
+        vec![0x16, 3, 1, 0xff, 0xff],
+        vec![],
+    ] {
         let ends = enrolled();
         let (mut near, far) = duplex(100_000);
         near.write_all(&octets).await.unwrap();
         near.shutdown().await.unwrap();
         let mut terminal = ends.terminal.secure(far, RATE).unwrap();
-        assert!(terminal.read_u8().await.is_err(), "{:?}", &octets[..octets.len().min(8)]);
+        assert!(
+            terminal.read_u8().await.is_err(),
+            "{:?}",
+            &octets[..octets.len().min(8)]
+        );
         let (mut near, far) = duplex(100_000);
         near.write_all(&octets).await.unwrap();
         near.shutdown().await.unwrap();
-        let mut courier = ends.courier.secure(far, terminal_id(), ends.pin, RATE).unwrap();
+        let mut courier = ends
+            .courier
+            .secure(far, terminal_id(), ends.pin, RATE)
+            .unwrap();
         assert!(courier.read_u8().await.is_err());
     }
 }
@@ -307,7 +381,10 @@ async fn the_handshakes_take_as_many_octets_as_the_figures_say() {
     for _ in 0..2 {
         let (near, far) = duplex(4096);
         let (counted, count) = Counted::new(near);
-        let mut courier = ends.courier.secure(counted, terminal_id(), ends.pin.clone(), RATE).unwrap();
+        let mut courier = ends
+            .courier
+            .secure(counted, terminal_id(), ends.pin.clone(), RATE)
+            .unwrap();
         let mut terminal = ends.terminal.secure(far, RATE).unwrap();
         let far = async {
             terminal.write_all(b"x").await.unwrap();
@@ -319,7 +396,10 @@ async fn the_handshakes_take_as_many_octets_as_the_figures_say() {
         sizes.push(*count.lock().unwrap());
     }
     // docs/performance.md; the one octet of content is 23 of the server's record.
-    assert!(sizes[0] <= 1030 && sizes[1] <= 800 && sizes[1] < sizes[0], "{sizes:?}");
+    assert!(
+        sizes[0] <= 1030 && sizes[1] <= 800 && sizes[1] < sizes[0],
+        "{sizes:?}"
+    );
 }
 
 /// Polls once: `None` if it has to wait.
@@ -390,11 +470,17 @@ impl tokio::io::AsyncWrite for Counted {
 async fn a_fast_line_that_brings_full_records_at_any_step_loses_nothing() {
     let ends = enrolled();
     let (near, far) = duplex(1 << 20);
-    let mut courier = ends.courier.secure(near, terminal_id(), ends.pin.clone(), 10_000_000).unwrap();
+    let mut courier = ends
+        .courier
+        .secure(near, terminal_id(), ends.pin.clone(), 10_000_000)
+        .unwrap();
     let mut terminal = ends.terminal.secure(far, 10_000_000).unwrap();
     let content: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
     let sending = async {
-        let (mut left, mut sizes) = (&content[..], [16_384, 40, 9, 16_300, 100].into_iter().cycle());
+        let (mut left, mut sizes) = (
+            &content[..],
+            [16_384, 40, 9, 16_300, 100].into_iter().cycle(),
+        );
         while !left.is_empty() {
             let (part, rest) = left.split_at(sizes.next().unwrap().min(left.len()));
             courier.write_all(part).await.unwrap();
@@ -412,6 +498,8 @@ async fn a_fast_line_that_brings_full_records_at_any_step_loses_nothing() {
         found
     };
     let both = async { tokio::join!(sending, receiving) };
-    let ((), found) = tokio::time::timeout(PATIENCE, both).await.expect("neither end waits for ever");
+    let ((), found) = tokio::time::timeout(PATIENCE, both)
+        .await
+        .expect("neither end waits for ever");
     assert!(found == content);
 }

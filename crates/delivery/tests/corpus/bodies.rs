@@ -7,23 +7,31 @@ use std::task::{Context, Poll, Waker};
 
 use ringup_delivery::proof::{PublicKey, ServerKeyList};
 use ringup_delivery::{
-    Digest, ItemHead, PREAMBLE_OCTETS_MAX, Preamble, UNPACKED_OCTETS_MAX, read_item_head, unpack, write_item_head,
+    Digest, ItemHead, PREAMBLE_OCTETS_MAX, Preamble, UNPACKED_OCTETS_MAX, read_item_head, unpack,
+    write_item_head,
 };
 
 /// What a peer presents as its key, raw or in a certificate, and keys as text: no key is made up.
 pub(crate) fn keys(octets: &[u8]) {
     if let Some(key) = PublicKey::from_presented(octets) {
-        assert!(octets.windows(32).any(|window| window == key.octets()), "{key}");
+        assert!(
+            octets.windows(32).any(|window| window == key.octets()),
+            "{key}"
+        );
         assert_eq!(key.to_string().parse(), Ok(key));
     }
-    let Ok(text) = std::str::from_utf8(octets) else { return };
+    let Ok(text) = std::str::from_utf8(octets) else {
+        return;
+    };
     if let Ok(key) = text.parse::<PublicKey>() {
         assert_eq!(key.to_string(), text);
     }
     if let Ok(list) = text.parse::<ServerKeyList>() {
         assert!((1..=4).contains(&list.keys().len()));
         assert_eq!(
-            list.to_string().parse::<ServerKeyList>().map(|again| again.keys().to_vec()),
+            list.to_string()
+                .parse::<ServerKeyList>()
+                .map(|again| again.keys().to_vec()),
             Ok(list.keys().to_vec())
         );
     }
@@ -54,7 +62,11 @@ impl Write for Unpacked {
 pub(crate) fn zstd(octets: &[u8]) {
     let (packed, mut unpacked) = (octets.len() as u64, Unpacked::default());
     let result = unpack(octets, packed, &mut unpacked);
-    assert!(unpacked.octets <= UNPACKED_OCTETS_MAX.min((1 << 20).max(250 * packed)), "{} octets", unpacked.octets);
+    assert!(
+        unpacked.octets <= UNPACKED_OCTETS_MAX.min((1 << 20).max(250 * packed)),
+        "{} octets",
+        unpacked.octets
+    );
     if let Ok((size, digest)) = result {
         assert_eq!(size, unpacked.octets);
         assert!(size > 1 << 16 || digest == Digest::of(&unpacked.kept));
@@ -63,12 +75,26 @@ pub(crate) fn zstd(octets: &[u8]) {
 
 /// The head of an item of an outbox: what is understood is said again in the same way.
 pub(crate) fn items(octets: &[u8]) {
-    let Some((ItemHead { id, size, says }, at)) = read_item_head(octets) else { return };
+    let Some((ItemHead { id, size, says }, at)) = read_item_head(octets) else {
+        return;
+    };
     assert!(at <= octets.len());
     let Ok(said) = says else { return };
     // Written out, characters that JSON escapes may make it too long.
-    let Ok(again) = write_item_head(id, size, &said) else { return };
-    assert_eq!(read_item_head(&again), Some((ItemHead { id, size, says: Ok(said) }, again.len())));
+    let Ok(again) = write_item_head(id, size, &said) else {
+        return;
+    };
+    assert_eq!(
+        read_item_head(&again),
+        Some((
+            ItemHead {
+                id,
+                size,
+                says: Ok(said)
+            },
+            again.len()
+        ))
+    );
 }
 
 /// What comes first on a connection: a notice is taken as it was said, up to its line feed and no further.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ringup_delivery::TerminalId;
 use ringup_delivery::proof::{CourierCredentials, Pin, SecretKey, Secured, TerminalCredentials};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{
+    AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf, duplex, split,
+};
 use tokio::time::interval;
 
 pub(crate) const RATE_BPS: u32 = 33_600;
@@ -53,22 +55,37 @@ impl Crossed {
 
 /// The server's end, the terminal's, and the count.
 pub(crate) fn line() -> (Secured<DuplexStream>, Secured<DuplexStream>, Arc<Crossed>) {
-    let (server, terminal) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+    let (server, terminal) = (
+        SecretKey::generate().unwrap(),
+        SecretKey::generate().unwrap(),
+    );
     let ((near, at_near), (far, at_far)) = (duplex(TCP_OCTETS), duplex(TCP_OCTETS));
     let ((from_near, to_near), (from_far, to_far)) = (split(at_near), split(at_far));
     let crossed = Arc::new(Crossed::default());
     let [down, up] = [crossed.clone(), crossed.clone()];
-    tokio::spawn(async move { carry(from_near, to_far, &down.to_terminal, &down.idle_ticks).await });
+    tokio::spawn(
+        async move { carry(from_near, to_far, &down.to_terminal, &down.idle_ticks).await },
+    );
     tokio::spawn(async move { carry(from_far, to_near, &up.to_server, &AtomicU64::new(0)).await });
     let pin = Pin::Keys(vec![terminal.public()]);
     let courier = CourierCredentials::new(&server).unwrap();
-    let near = courier.secure(near, TerminalId::from_octets([1; 8]), pin, RATE_BPS).unwrap();
-    let far = TerminalCredentials::new(&terminal, vec![server.public()], None).unwrap().secure(far, RATE_BPS).unwrap();
+    let near = courier
+        .secure(near, TerminalId::from_octets([1; 8]), pin, RATE_BPS)
+        .unwrap();
+    let far = TerminalCredentials::new(&terminal, vec![server.public()], None)
+        .unwrap()
+        .secure(far, RATE_BPS)
+        .unwrap();
     (near, far, crossed)
 }
 
 /// One direction: so many octets each tick, until an end is gone.
-async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, count: &AtomicU64, idle: &AtomicU64) {
+async fn carry(
+    mut from: ReadHalf<DuplexStream>,
+    mut to: WriteHalf<DuplexStream>,
+    count: &AtomicU64,
+    idle: &AtomicU64,
+) {
     let mut ticks = interval(TICK);
     let mut octets = [0; RATE_BPS as usize / 10 / 100];
     loop {

@@ -78,10 +78,42 @@ const EXTENDED: &[(&str, Who, Kind)] = &[
     ("+CGMR", Gsm, Identity(1)),
     ("+CGSN", Gsm, Identity(2)),
     // Neither fax nor voice; wvdial and mgetty ask.
-    ("+FCLASS", All, Fixed { value: "0", shown: "0", range: "0" }),
-    ("+CPIN", Gsm, Fixed { value: "", shown: "+CPIN: READY", range: "" }),
-    ("+CFUN", Gsm, Fixed { value: "1", shown: "+CFUN: 1", range: "+CFUN: (1)" }),
-    ("+CREG", Gsm, Fixed { value: "0", shown: "+CREG: 0,1", range: "+CREG: (0)" }),
+    (
+        "+FCLASS",
+        All,
+        Fixed {
+            value: "0",
+            shown: "0",
+            range: "0",
+        },
+    ),
+    (
+        "+CPIN",
+        Gsm,
+        Fixed {
+            value: "",
+            shown: "+CPIN: READY",
+            range: "",
+        },
+    ),
+    (
+        "+CFUN",
+        Gsm,
+        Fixed {
+            value: "1",
+            shown: "+CFUN: 1",
+            range: "+CFUN: (1)",
+        },
+    ),
+    (
+        "+CREG",
+        Gsm,
+        Fixed {
+            value: "0",
+            shown: "+CREG: 0,1",
+            range: "+CREG: (0)",
+        },
+    ),
     ("+CBST", Gsm, Kept),
     ("+CHSN", Gsm, Kept),
     ("+CMEE", Gsm, Kept),
@@ -145,14 +177,24 @@ impl CommandBody {
             name.push(letter.into());
             self.take();
         }
-        let (name, who, kind) = *EXTENDED.iter().find(|(known, ..)| *known == name).ok_or(Unknown)?;
-        if matches!((who, flavour), (Gsm, Flavour::Analogue | Flavour::Isdn) | (NotGsm, Flavour::Gsm)) {
+        let (name, who, kind) = *EXTENDED
+            .iter()
+            .find(|(known, ..)| *known == name)
+            .ok_or(Unknown)?;
+        if matches!(
+            (who, flavour),
+            (Gsm, Flavour::Analogue | Flavour::Isdn) | (NotGsm, Flavour::Gsm)
+        ) {
             return Err(Unknown);
         }
         let asked = if self.take_if(b'?') {
             Asked::Value
         } else if self.take_if(b'=') {
-            if self.take_if(b'?') { Asked::Range } else { Asked::Set }
+            if self.take_if(b'?') {
+                Asked::Range
+            } else {
+                Asked::Set
+            }
         } else {
             Asked::Do
         };
@@ -162,7 +204,11 @@ impl CommandBody {
                 1 => CallerIdForm::Formatted,
                 _ => CallerIdForm::Unformatted,
             })),
-            (CallerId, Asked::Value) => Ok(Command::ShowCallerId(if sign == b'+' { "+VCID: " } else { "" })),
+            (CallerId, Asked::Value) => Ok(Command::ShowCallerId(if sign == b'+' {
+                "+VCID: "
+            } else {
+                ""
+            })),
             (CallerId, Asked::Range) => Ok(Command::Show("(0-2)")),
             (Kind::Switch(switch), Asked::Set) => Ok(Command::Switch(switch, self.flag()?)),
             (Kind::Switch(switch), Asked::Value) => Ok(Command::ShowSwitch(switch)),
@@ -240,16 +286,31 @@ mod tests {
     fn a_value_goes_to_the_semicolon_and_not_beyond_what_is_kept() {
         let mut body = CommandBody::new(b"+MS=V34,1,0,33600;+COPS=1,\"a;b\";E0".to_vec());
         let kept = |name, value: &str| Ok(Some(Command::Keep(name, value.into())));
-        assert_eq!(body.next_command(Flavour::Gsm), kept("+MS", "V34,1,0,33600"));
+        assert_eq!(
+            body.next_command(Flavour::Gsm),
+            kept("+MS", "V34,1,0,33600")
+        );
         assert_eq!(body.next_command(Flavour::Gsm), kept("+COPS", "1,\"A;B\""));
-        assert_eq!(body.next_command(Flavour::Gsm), Ok(Some(Command::Echo(false))));
-        assert_eq!(first(&format!("+MS={}", "1".repeat(65)), Flavour::Analogue), Err(Unknown));
+        assert_eq!(
+            body.next_command(Flavour::Gsm),
+            Ok(Some(Command::Echo(false)))
+        );
+        assert_eq!(
+            first(&format!("+MS={}", "1".repeat(65)), Flavour::Analogue),
+            Err(Unknown)
+        );
     }
 
     #[test]
     fn a_class_that_is_not_there_is_an_error_and_the_one_that_is_there_is_told() {
-        assert_eq!(first("+FCLASS=0", Flavour::Analogue), Ok(Some(Command::NoEffect)));
-        assert_eq!(first("+FCLASS=?", Flavour::Analogue), Ok(Some(Command::Show("0"))));
+        assert_eq!(
+            first("+FCLASS=0", Flavour::Analogue),
+            Ok(Some(Command::NoEffect))
+        );
+        assert_eq!(
+            first("+FCLASS=?", Flavour::Analogue),
+            Ok(Some(Command::Show("0")))
+        );
         assert_eq!(first("+FCLASS=8", Flavour::Analogue), Err(Unknown));
     }
 }

@@ -14,7 +14,10 @@ pub(crate) struct Faults(pub(crate) Vec<Fault>);
 
 impl Faults {
     pub(crate) fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault { key: key.into(), problem: problem.into() });
+        self.0.push(Fault {
+            key: key.into(),
+            problem: problem.into(),
+        });
     }
 }
 
@@ -28,7 +31,11 @@ pub(crate) struct Keys<'f> {
 impl<'f> Keys<'f> {
     /// `prefix` stands before each key in a fault, as `station[1].`.
     pub(crate) fn new(table: Table, prefix: impl Into<String>, faults: &'f mut Faults) -> Self {
-        Self { table, prefix: prefix.into(), faults }
+        Self {
+            table,
+            prefix: prefix.into(),
+            faults,
+        }
     }
 
     /// The whole name of a key.
@@ -62,11 +69,20 @@ impl<'f> Keys<'f> {
         }
     }
 
-    pub(crate) fn number<T: TryFrom<i64>>(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<T> {
-        let Value::Integer(number) = self.take(key)? else { return self.miss(key, "must be a whole number") };
+    pub(crate) fn number<T: TryFrom<i64>>(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<i64>,
+    ) -> Option<T> {
+        let Value::Integer(number) = self.take(key)? else {
+            return self.miss(key, "must be a whole number");
+        };
         match T::try_from(number) {
             Ok(checked) if range.contains(&number) => Some(checked),
-            _ => self.miss(key, format!("{number} is not from {} to {}", range.start(), range.end())),
+            _ => self.miss(
+                key,
+                format!("{number} is not from {} to {}", range.start(), range.end()),
+            ),
         }
     }
 
@@ -77,7 +93,11 @@ impl<'f> Keys<'f> {
             Value::Integer(0) => 0.0,
             _ => return self.miss(key, "must be a number such as 1e-5"),
         };
-        if (0.0..=max).contains(&share) { Some(share) } else { self.miss(key, format!("is not from 0 to {max}")) }
+        if (0.0..=max).contains(&share) {
+            Some(share)
+        } else {
+            self.miss(key, format!("is not from 0 to {max}"))
+        }
     }
 
     /// A time such as `60ms` or `1m 30s`.
@@ -87,33 +107,49 @@ impl<'f> Keys<'f> {
             Ok(Ok(time)) if time <= TIME_MAX => Some(time),
             Ok(Ok(_)) => self.miss(key, "is longer than 1 h"),
             Ok(Err(_)) => self.miss(key, "is negative"),
-            Err(_) => self.miss(key, format!("\"{text}\" is not a time such as \"60ms\" or \"6s\"")),
+            Err(_) => self.miss(
+                key,
+                format!("\"{text}\" is not a time such as \"60ms\" or \"6s\""),
+            ),
         }
     }
 
     pub(crate) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
-        let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+        let found = choices
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, choice)| *choice);
         found.or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            self.miss(key, format!("\"{text}\" is not one of {}", names.join(", ")))
+            self.miss(
+                key,
+                format!("\"{text}\" is not one of {}", names.join(", ")),
+            )
         })
     }
 
     pub(crate) fn tables(&mut self, key: &str) -> Vec<Table> {
         let tables = match self.take(key) {
             None => return Vec::new(),
-            Some(Value::Array(items)) => items.into_iter().map(|item| item.try_into().ok()).collect::<Option<_>>(),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .map(|item| item.try_into().ok())
+                .collect::<Option<_>>(),
             Some(_) => None,
         };
-        tables.or_else(|| self.miss(key, format!("must be tables: [[{key}]]"))).unwrap_or_default()
+        tables
+            .or_else(|| self.miss(key, format!("must be tables: [[{key}]]")))
+            .unwrap_or_default()
     }
 
     pub(crate) fn table(&mut self, key: &str) -> Table {
         match self.take(key) {
             None => Table::new(),
             Some(Value::Table(table)) => table,
-            Some(_) => self.miss(key, format!("must be a table: [{key}]")).unwrap_or_default(),
+            Some(_) => self
+                .miss(key, format!("must be a table: [{key}]"))
+                .unwrap_or_default(),
         }
     }
 

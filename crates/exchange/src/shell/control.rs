@@ -39,8 +39,13 @@ pub(super) enum Request {
     Stations {},
     Calls {},
     Bills {},
-    Set { station: String, settings: toml::Table },
-    Cut { station: String },
+    Set {
+        station: String,
+        settings: toml::Table,
+    },
+    Cut {
+        station: String,
+    },
     Records {},
 }
 
@@ -88,15 +93,27 @@ impl Request {
                     .collect();
                 (Action::Nothing, json!({ "ok": true, "calls": calls }))
             }
-            Self::Bills {} => (Action::Nothing, json!({ "ok": true, "bills": exchange.bills() })),
+            Self::Bills {} => (
+                Action::Nothing,
+                json!({ "ok": true, "bills": exchange.bills() }),
+            ),
             Self::Records {} => (Action::Nothing, json!({ "ok": true })),
-            Self::Set { station: number, settings } => match exchange.station(&number) {
+            Self::Set {
+                station: number,
+                settings,
+            } => match exchange.station(&number) {
                 None => (Action::Nothing, no_station(&number)),
                 Some(station) => match exchange.settings(station).changed(settings) {
-                    Ok(Settings { tariff: Some(name), .. }) if !exchange.has_tariff(&name) => {
-                        (Action::Nothing, refusal(&format!("tariff: there is no {name:?}")))
-                    }
-                    Ok(settings) => (Action::Set(station, Box::new(settings)), json!({ "ok": true })),
+                    Ok(Settings {
+                        tariff: Some(name), ..
+                    }) if !exchange.has_tariff(&name) => (
+                        Action::Nothing,
+                        refusal(&format!("tariff: there is no {name:?}")),
+                    ),
+                    Ok(settings) => (
+                        Action::Set(station, Box::new(settings)),
+                        json!({ "ok": true }),
+                    ),
                     Err(error) => (Action::Nothing, refusal(&error.to_string())),
                 },
             },
@@ -129,7 +146,10 @@ impl Control {
         let open = || {
             match fs::symlink_metadata(path) {
                 Ok(found) if !found.file_type().is_socket() => {
-                    return Err(io::Error::new(ErrorKind::AlreadyExists, "something else than a socket is there"));
+                    return Err(io::Error::new(
+                        ErrorKind::AlreadyExists,
+                        "something else than a socket is there",
+                    ));
                 }
                 Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
                     return Err(ErrorKind::AddrInUse.into());
@@ -138,29 +158,45 @@ impl Control {
                 Err(_) => {}
             }
             // In a folder of its owner's until it has its mode: a socket may be connected to as soon as it is there.
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             let private = folder.join(format!(".control-{}", std::process::id()));
             fs::DirBuilder::new().create(&private)?;
-            let bound = fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).and_then(|()| {
-                let beside = private.join("socket");
-                let listener = UnixListener::bind(&beside)?;
-                fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
-                fs::rename(&beside, path)?;
-                Ok(listener)
-            });
+            let bound =
+                fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).and_then(|()| {
+                    let beside = private.join("socket");
+                    let listener = UnixListener::bind(&beside)?;
+                    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
+                    fs::rename(&beside, path)?;
+                    Ok(listener)
+                });
             fs::remove_dir_all(&private)?;
             bound
         };
-        let listener = open().map_err(|source| ExchangeError::Control { path: path.to_owned(), source })?;
-        Ok(Self { listener, path: path.to_owned() })
+        let listener = open().map_err(|source| ExchangeError::Control {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Serves everyone who comes, until it is dropped.
-    pub(super) async fn serve(self, desk: mpsc::Sender<Asked>, records: broadcast::Sender<CallRecord>) {
+    pub(super) async fn serve(
+        self,
+        desk: mpsc::Sender<Asked>,
+        records: broadcast::Sender<CallRecord>,
+    ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let accepted = self.listener.accept().await;
             while connections.try_join_next().is_some() {}
             match accepted {
@@ -244,7 +280,11 @@ async fn read_lines(
 ) {
     loop {
         let mut line = Vec::new();
-        match (&mut reader).take(REQUEST_OCTETS_MAX).read_until(b'\n', &mut line).await {
+        match (&mut reader)
+            .take(REQUEST_OCTETS_MAX)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(count) if count > 0 => {}
             _ => return,
         }

@@ -42,7 +42,14 @@ pub(super) struct Counter {
 
 impl Counter {
     pub(super) fn new(number: Number, orders: mpsc::UnboundedSender<ToPort>) -> Self {
-        Self { number, orders, granted: 0, unwritten: 0, is_open: false, is_ready: true }
+        Self {
+            number,
+            orders,
+            granted: 0,
+            unwritten: 0,
+            is_open: false,
+            is_ready: true,
+        }
     }
 
     /// A port that is no longer there is about to be missed by the one who started it.
@@ -96,7 +103,9 @@ impl Desk {
             wake = self.carry_out();
             // A line that is busy without a pause must not keep the ports waiting.
             for _ in 0..PORT_EVENTS_MAX {
-                let Ok((station, event)) = self.events.try_recv() else { break };
+                let Ok((station, event)) = self.events.try_recv() else {
+                    break;
+                };
                 self.take(station, event, Instant::now().into_std());
                 wake = self.carry_out();
             }
@@ -155,13 +164,20 @@ impl Desk {
             FromPort::Dtr(on) => self.exchange.handle(Input::DtrSignal { station, on }, now),
             FromPort::Octets(octets) => {
                 counter.granted = counter.granted.saturating_sub(octets.len());
-                self.exchange.handle(Input::Octets { station, octets: &octets }, now);
+                self.exchange.handle(
+                    Input::Octets {
+                        station,
+                        octets: &octets,
+                    },
+                    now,
+                );
             }
             FromPort::Written(count) => {
                 counter.unwritten = counter.unwritten.saturating_sub(count);
                 if !counter.is_ready && counter.unwritten <= UNWRITTEN_READY {
                     counter.is_ready = true;
-                    self.exchange.handle(Input::Ready { station, on: true }, now);
+                    self.exchange
+                        .handle(Input::Ready { station, on: true }, now);
                 }
             }
             FromPort::Closed => {
@@ -182,7 +198,10 @@ impl Desk {
                 return wake;
             }
             for station in std::mem::take(&mut self.congested) {
-                self.exchange.handle(Input::Ready { station, on: false }, Instant::now().into_std());
+                self.exchange.handle(
+                    Input::Ready { station, on: false },
+                    Instant::now().into_std(),
+                );
             }
         }
     }
@@ -239,10 +258,12 @@ impl Desk {
         );
         if let Some(file) = &mut self.records_file {
             // One write for a line, so that a reader never sees half of one.
-            let written = serde_json::to_vec(&record).map_err(std::io::Error::from).and_then(|mut line| {
-                line.push(b'\n');
-                file.write_all(&line)
-            });
+            let written = serde_json::to_vec(&record)
+                .map_err(std::io::Error::from)
+                .and_then(|mut line| {
+                    line.push(b'\n');
+                    file.write_all(&line)
+                });
             if let Err(error) = written {
                 tracing::error!(call = %record.id, %error, "call record not written");
             }
@@ -253,7 +274,11 @@ impl Desk {
 
     fn log(&self, event: &Event) {
         match event {
-            Event::Ringing { call, caller, called } => tracing::info!(%call, %caller, %called, "ringing"),
+            Event::Ringing {
+                call,
+                caller,
+                called,
+            } => tracing::info!(%call, %caller, %called, "ringing"),
             Event::Answered { call } => tracing::info!(%call, "answered"),
             Event::Connected { call } => tracing::info!(%call, "connected"),
             Event::Overrun { station, octets } => {

@@ -78,7 +78,10 @@ impl PortLink {
     }
 
     pub(super) async fn tell(&self, event: FromPort) -> Result<(), Stopped> {
-        self.events.send((self.station, event)).await.map_err(|_| Stopped)
+        self.events
+            .send((self.station, event))
+            .await
+            .map_err(|_| Stopped)
     }
 
     async fn exchange_octets(

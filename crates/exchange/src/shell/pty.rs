@@ -50,7 +50,11 @@ impl Pty {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let slave_path = ptsname(&master, Vec::new())?;
         let link = PtyLink::create(path, &slave_path)?;
-        let pty = Self { master: Arc::new(master), slave_path, link };
+        let pty = Self {
+            master: Arc::new(master),
+            slave_path,
+            link,
+        };
         // Also makes the master see a hang-up, which it does only after a first open and close.
         pty.clear()?;
         Ok(pty)
@@ -70,7 +74,9 @@ impl Pty {
             Arc::clone(&self.master),
             Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
         )?;
-        Ok(PtyDte { master: Arc::new(master) })
+        Ok(PtyDte {
+            master: Arc::new(master),
+        })
     }
 
     /// Makes the pseudo-terminal as new for the next who opens it. If it cannot be opened any more (a DTE has made it
@@ -84,7 +90,11 @@ impl Pty {
 
     /// Empties both directions and makes the slave raw.
     fn clear(&self) -> io::Result<()> {
-        let slave = open(&self.slave_path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let slave = open(
+            &self.slave_path,
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let mut settings = tcgetattr(&slave)?;
         settings.make_raw();
         tcsetattr(&slave, OptionalActions::Now, &settings)?;
@@ -120,17 +130,28 @@ impl PtyDte {
 }
 
 impl AsyncRead for PtyDte {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut state = ready!(self.master.poll_read_ready(context))?;
-            let read = state.try_io(|master| Ok(rustix::io::read(master.get_ref(), buffer.initialize_unfilled())?));
+            let read = state.try_io(|master| {
+                Ok(rustix::io::read(
+                    master.get_ref(),
+                    buffer.initialize_unfilled(),
+                )?)
+            });
             match read {
                 Ok(Ok(count)) => {
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }
                 // EIO: no one has the slave open, which is the end of this DTE.
-                Ok(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Ok(Err(error))
+                    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+                {
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -144,7 +165,11 @@ impl AsyncRead for PtyDte {
 }
 
 impl AsyncWrite for PtyDte {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut state = ready!(self.master.poll_write_ready(context))?;
             match state.try_io(|master| Ok(rustix::io::write(master.get_ref(), octets)?)) {
@@ -178,7 +203,10 @@ impl PtyLink {
             fs::create_dir_all(folder)?;
         }
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a link is there"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something else than a link is there",
+            ));
         }
         // Made beside and renamed over: whoever opens the path finds the old one or the new one.
         let mut beside = OsString::from(path);
@@ -189,7 +217,10 @@ impl PtyLink {
         }
         symlink(&target, &*beside)?;
         fs::rename(&beside, path)?;
-        Ok(Self { path: path.to_owned(), target })
+        Ok(Self {
+            path: path.to_owned(),
+            target,
+        })
     }
 }
 

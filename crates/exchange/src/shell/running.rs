@@ -133,16 +133,28 @@ impl Running {
         let mut opened = Opened::default();
         let (mut counters, mut ids, mut ports) = (Vec::new(), BTreeMap::new(), Vec::new());
         for station in &config.stations {
-            let Some(id) = exchange.station(station.number.as_str()) else { continue };
+            let Some(id) = exchange.station(station.number.as_str()) else {
+                continue;
+            };
             let (orders, incoming_orders) = mpsc::unbounded_channel();
             counters.push(Counter::new(station.number.clone(), orders));
             ids.insert(station.number.clone(), id);
-            let link = PortLink { station: id, events: events.clone(), orders: incoming_orders };
-            ports.push((station.number.clone(), opened.open(&station.number, &station.port).await?, link));
+            let link = PortLink {
+                station: id,
+                events: events.clone(),
+                orders: incoming_orders,
+            };
+            ports.push((
+                station.number.clone(),
+                opened.open(&station.number, &station.port).await?,
+                link,
+            ));
         }
         for (number, port, link) in ports {
             port_tasks.spawn(async move {
-                port.serve(link).await.map_err(|source| ExchangeError::PortFailed { number, source })
+                port.serve(link)
+                    .await
+                    .map_err(|source| ExchangeError::PortFailed { number, source })
             });
         }
         if let Some(control) = control {
@@ -164,7 +176,11 @@ impl Running {
             congested: Vec::new(),
         };
         let supervisor = tokio::spawn(supervise(desk, port_tasks, shutdown.clone()));
-        let Opened { addresses, paths, streams } = opened;
+        let Opened {
+            addresses,
+            paths,
+            streams,
+        } = opened;
         Ok(Self {
             ids,
             addresses,
@@ -221,7 +237,10 @@ impl Running {
 
 fn open_records(path: &Path) -> Result<File, ExchangeError> {
     let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|source| ExchangeError::Records { path: path.to_owned(), source })
+    opened.map_err(|source| ExchangeError::Records {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Waits for shutdown or the first failure, and leaves no task behind.
@@ -279,10 +298,19 @@ impl Opened {
                 Ok(OpenPort::Pty(pty))
             }
             Port::Tcp(address) | Port::Rfc2217(address) => {
-                let failed = |source| ExchangeError::Listen { number: number.clone(), address: *address, source };
+                let failed = |source| ExchangeError::Listen {
+                    number: number.clone(),
+                    address: *address,
+                    source,
+                };
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
-                self.addresses.insert(number.clone(), listener.local_addr().map_err(failed)?);
-                Ok(if matches!(port, Port::Tcp(_)) { OpenPort::Tcp(listener) } else { OpenPort::Rfc2217(listener) })
+                self.addresses
+                    .insert(number.clone(), listener.local_addr().map_err(failed)?);
+                Ok(if matches!(port, Port::Tcp(_)) {
+                    OpenPort::Tcp(listener)
+                } else {
+                    OpenPort::Rfc2217(listener)
+                })
             }
             Port::Memory => {
                 let (streams, incoming) = mpsc::unbounded_channel();
@@ -305,7 +333,10 @@ impl OpenPort {
                     pty.renew()?;
                     served
                 }
-                Self::Tcp(listener) => link.serve(accept(listener).await?, std::future::pending()).await,
+                Self::Tcp(listener) => {
+                    link.serve(accept(listener).await?, std::future::pending())
+                        .await
+                }
                 Self::Rfc2217(listener) => link.serve_rfc2217(accept(listener).await?).await,
                 Self::Memory(streams) => match streams.recv().await {
                     Some(stream) => link.serve(stream, std::future::pending()).await,

@@ -26,7 +26,11 @@ impl Exchange {
             None => Some(Outcome::UnknownNumber),
             Some(station) if station.settings.is_out_of_service => Some(Outcome::OutOfService),
             // Also when it calls itself: it is off hook.
-            Some(station) if station.hook != Hook::On || station.settings.is_busy || called == Some(caller) => {
+            Some(station)
+                if station.hook != Hook::On
+                    || station.settings.is_busy
+                    || called == Some(caller) =>
+            {
                 Some(Outcome::Busy)
             }
             Some(_) => None,
@@ -48,10 +52,19 @@ impl Exchange {
             phase: Phase::Ringing,
         };
         if let Some(outcome) = refused {
-            let ending = Ending { outcome, ended_by: EndedBy::Exchange, at: now, carried: (0, 0) };
+            let ending = Ending {
+                outcome,
+                ended_by: EndedBy::Exchange,
+                at: now,
+                carried: (0, 0),
+            };
             self.record(id, &call, ending);
             self.put_on_hook(caller);
-            let result = if outcome == Outcome::Busy { ResultCode::Busy } else { ResultCode::NoCarrier };
+            let result = if outcome == Outcome::Busy {
+                ResultCode::Busy
+            } else {
+                ResultCode::NoCarrier
+            };
             return self.stations[caller.index()].modem.end(result);
         }
         self.outputs.push_back(Output::Event(Event::Ringing {
@@ -63,7 +76,8 @@ impl Exchange {
         self.stations[caller.index()].hook = Hook::InCall(id);
         self.stations[called.index()].hook = Hook::Ringing(id);
         self.calls.insert(id, call);
-        self.timers.set(Timer::NoAnswer(id), now + self.line.no_answer_after);
+        self.timers
+            .set(Timer::NoAnswer(id), now + self.line.no_answer_after);
         self.begin_ringing(id, called, now);
     }
 
@@ -99,7 +113,9 @@ impl Exchange {
 
     /// A ring of the Japanese exchange to the terminal that takes the number.
     pub(super) fn odd_ring(&mut self, id: CallId, now: Instant) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         call.odd_rings += 1;
         let (called, odd_rings) = (call.called, call.odd_rings);
         if odd_rings < self.stations[called.index()].settings.odd_rings {
@@ -113,11 +129,16 @@ impl Exchange {
     }
 
     pub(super) fn ring(&mut self, id: CallId, now: Instant) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         call.rings += 1;
         let (called, rings) = (call.called, call.rings);
         self.timers.set(Timer::Ring(id), now + self.line.ring_cycle);
-        self.stations[called.index()].modem.profile.count_rings(rings);
+        self.stations[called.index()]
+            .modem
+            .profile
+            .count_rings(rings);
         self.sound_ring(id, self.line.ring_time, now);
         let flavour = self.stations[called.index()].settings.flavour;
         // A mobile is told with every ring (3GPP 27.007 §7.6), a terminal adapter once.
@@ -130,10 +151,15 @@ impl Exchange {
     }
 
     fn sound_ring(&mut self, id: CallId, time: Duration, now: Instant) {
-        let Some(call) = self.calls.get(&id) else { return };
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
         let station = &mut self.stations[call.called.index()];
         station.is_ringing_now = true;
-        station.modem.ring(call.pattern, if call.is_voice { "VOICE" } else { "REL ASYNC" });
+        station.modem.ring(
+            call.pattern,
+            if call.is_voice { "VOICE" } else { "REL ASYNC" },
+        );
         self.timers.set(Timer::RingEnd(call.called), now + time);
         self.flush(call.called);
     }
@@ -144,7 +170,14 @@ impl Exchange {
     }
 
     pub(super) fn present_caller(&mut self, id: CallId) {
-        let Some(Call { called, presented: Some(presented), .. }) = self.calls.get(&id) else { return };
+        let Some(Call {
+            called,
+            presented: Some(presented),
+            ..
+        }) = self.calls.get(&id)
+        else {
+            return;
+        };
         let station = &mut self.stations[called.index()];
         let is_tight = station.settings.is_caller_id_tight;
         station.modem.present_caller(presented, is_tight);
@@ -153,12 +186,15 @@ impl Exchange {
 
     pub(super) fn answer(&mut self, id: CallId, now: Instant) {
         self.stop_ringing(id);
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         call.answered = Some(now);
         call.phase = Phase::Training;
         let station = &mut self.stations[call.called.index()];
         station.hook = Hook::InCall(id);
-        self.outputs.push_back(Output::Event(Event::Answered { call: id }));
+        self.outputs
+            .push_back(Output::Event(Event::Answered { call: id }));
         if call.is_voice && station.settings.flavour == Flavour::Gsm {
             return station.modem.talk();
         }
@@ -168,21 +204,32 @@ impl Exchange {
         }
         // Nothing answers the carrier of a call that was dialled for a voice: S7 ends it.
         if !call.is_voice && !station.settings.is_training_lost {
-            self.timers.set(Timer::Trained(id), now + station.settings.training);
+            self.timers
+                .set(Timer::Trained(id), now + station.settings.training);
         }
     }
 
     pub(super) fn connect(&mut self, id: CallId, now: Instant) {
-        let Some(mut call) = self.calls.remove(&id) else { return };
+        let Some(mut call) = self.calls.remove(&id) else {
+            return;
+        };
         let circuits = Circuits::new(|from| self.circuit(id, &call, from));
-        let ends = [call.caller, call.called].map(|station| (station, circuits.rates(call.side(station))));
+        let ends =
+            [call.caller, call.called].map(|station| (station, circuits.rates(call.side(station))));
         let settings = ends.map(|(station, _)| &self.stations[station.index()].settings);
-        let cut_after = settings.iter().filter_map(|settings| settings.cut_after).min();
-        call.cut_after_octets = settings.iter().filter_map(|settings| settings.cut_after_octets).min();
+        let cut_after = settings
+            .iter()
+            .filter_map(|settings| settings.cut_after)
+            .min();
+        call.cut_after_octets = settings
+            .iter()
+            .filter_map(|settings| settings.cut_after_octets)
+            .min();
         call.phase = Phase::Connected(Box::new(circuits));
         call.connected = Some(now);
         self.calls.insert(id, call);
-        self.outputs.push_back(Output::Event(Event::Connected { call: id }));
+        self.outputs
+            .push_back(Output::Event(Event::Connected { call: id }));
         if let Some(time) = cut_after {
             self.timers.set(Timer::Cut(id), now + time);
         }
@@ -196,7 +243,8 @@ impl Exchange {
 
     /// The direction of a call that leaves from one side, as the lines of both stations make it.
     pub(super) fn circuit(&self, id: CallId, call: &Call, from: Side) -> Circuit {
-        let [sender, receiver] = [from, from.other()].map(|side| &self.stations[call.station(side).index()].settings);
+        let [sender, receiver] =
+            [from, from.other()].map(|side| &self.stations[call.station(side).index()].settings);
         Circuit::new(LineShape {
             rate: sender.rate_from.min(receiver.rate_to),
             delay: self.line.delay,
@@ -210,7 +258,9 @@ impl Exchange {
 
     /// Moves one direction of a call on: the next chunk leaves, what has arrived is handed over.
     pub(super) fn run_circuit(&mut self, id: CallId, from: Side, now: Instant) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         let (sender, receiver) = (call.station(from), call.station(from.other()));
         let [takes_echo, takes_octets] = [sender, receiver].map(|end| {
             let station = &self.stations[end.index()];
@@ -218,8 +268,12 @@ impl Exchange {
         });
         let limit = call.cut_after_octets;
         let mut all_arrived = call.arrived;
-        let is_alone = call.circuit_from(from.other()).is_none_or(|other| other.is_idle(now));
-        let Some(circuit) = call.circuit_from(from) else { return };
+        let is_alone = call
+            .circuit_from(from.other())
+            .is_none_or(|other| other.is_idle(now));
+        let Some(circuit) = call.circuit_from(from) else {
+            return;
+        };
         if circuit.send(!takes_octets || (circuit.has_echo() && !takes_echo), now) {
             self.outputs.push_back(Output::Room { station: sender });
         }
@@ -231,8 +285,14 @@ impl Exchange {
             match arrival {
                 Arrival::Octets(mut octets) => {
                     all_arrived.add(from, octets.len(), is_alone);
-                    if let Some(too_many) = limit.and_then(|limit| all_arrived.octets.checked_sub(limit)) {
-                        octets.truncate(octets.len().saturating_sub(usize::try_from(too_many).unwrap_or(usize::MAX)));
+                    if let Some(too_many) =
+                        limit.and_then(|limit| all_arrived.octets.checked_sub(limit))
+                    {
+                        octets.truncate(
+                            octets
+                                .len()
+                                .saturating_sub(usize::try_from(too_many).unwrap_or(usize::MAX)),
+                        );
                         is_cut = true;
                     }
                     self.stations[receiver.index()].modem.receive(&octets);
@@ -249,7 +309,9 @@ impl Exchange {
         if has_lost_carrier {
             self.forget(id);
             self.put_on_hook(receiver);
-            self.stations[receiver.index()].modem.end(ResultCode::NoCarrier);
+            self.stations[receiver.index()]
+                .modem
+                .end(ResultCode::NoCarrier);
         } else if is_cut {
             self.cut_call(id, now);
         }
@@ -261,8 +323,12 @@ impl Exchange {
 
     /// The DTE of a station takes octets again, so the modem at the other end may send.
     pub(super) fn wake_sender_to(&mut self, station: StationId, now: Instant) {
-        let Hook::InCall(id) = self.stations[station.index()].hook else { return };
-        let Some(call) = self.calls.get(&id) else { return };
+        let Hook::InCall(id) = self.stations[station.index()].hook else {
+            return;
+        };
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
         let side = call.side(station);
         self.run_circuit(id, side.other(), now);
         if self.stations[station.index()].settings.has_echo {
@@ -274,6 +340,9 @@ impl Exchange {
 impl Circuits {
     /// The rates as one end sees them.
     fn rates(&self, side: Side) -> Rates {
-        Rates { receive: self.rate_from(side.other()), transmit: self.rate_from(side) }
+        Rates {
+            receive: self.rate_from(side.other()),
+            transmit: self.rate_from(side),
+        }
     }
 }

@@ -23,14 +23,18 @@ impl Exchange {
                 Intake::Commands if modem.is_congested() => {
                     self.flush(station);
                     if self.stations[station.index()].modem.is_congested() {
-                        self.outputs.push_back(Output::Event(Event::Overrun { station, octets: rest.len() }));
+                        self.outputs.push_back(Output::Event(Event::Overrun {
+                            station,
+                            octets: rest.len(),
+                        }));
                         break;
                     }
                     continue;
                 }
                 Intake::Commands => {
                     modem.type_octet(*first);
-                    while let Some(request) = self.stations[station.index()].modem.next_request(now) {
+                    while let Some(request) = self.stations[station.index()].modem.next_request(now)
+                    {
                         self.perform(station, request, now);
                     }
                 }
@@ -54,18 +58,30 @@ impl Exchange {
     }
 
     fn take_data(&mut self, station: StationId, octets: &[u8], now: Instant) {
-        match self.stations[station.index()].modem.observe_data(octets, now) {
+        match self.stations[station.index()]
+            .modem
+            .observe_data(octets, now)
+        {
             Some(at) => self.timers.set(Timer::Escape(station), at),
             None => self.timers.cancel(Timer::Escape(station)),
         }
-        let Hook::InCall(id) = self.stations[station.index()].hook else { return };
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Hook::InCall(id) = self.stations[station.index()].hook else {
+            return;
+        };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         let from = call.side(station);
         // Once the other side has hung up, what is sent goes nowhere until the news is here.
-        let Phase::Connected(circuits) = &mut call.phase else { return };
+        let Phase::Connected(circuits) = &mut call.phase else {
+            return;
+        };
         let taken = circuits.leaving(from).offer(octets, now);
         if taken < octets.len() {
-            self.outputs.push_back(Output::Event(Event::Overrun { station, octets: octets.len() - taken }));
+            self.outputs.push_back(Output::Event(Event::Overrun {
+                station,
+                octets: octets.len() - taken,
+            }));
         }
         self.run_circuit(id, from, now);
     }
@@ -98,7 +114,10 @@ impl Exchange {
             0 => {}
             1 => place.modem.escape(),
             action => {
-                let is_on_the_line = matches!(place.hook, Hook::InCall(_) | Hook::Pausing { .. } | Hook::Lost);
+                let is_on_the_line = matches!(
+                    place.hook,
+                    Hook::InCall(_) | Hook::Pausing { .. } | Hook::Lost
+                );
                 if action == 3 {
                     place.modem.profile = Default::default();
                 }
@@ -156,7 +175,8 @@ impl Exchange {
     fn dial(&mut self, station: StationId, dial: DialString, now: Instant) {
         let place = &mut self.stations[station.index()];
         let profile = &place.modem.profile;
-        let wait = profile.blind_dial_wait() + profile.pause() * dial.pauses + place.settings.dialling;
+        let wait =
+            profile.blind_dial_wait() + profile.pause() * dial.pauses + place.settings.dialling;
         let wait = wait + place.dial_tone_wait();
         if let Some(carrier_wait) = profile.carrier_wait().filter(|_| !dial.is_voice) {
             self.timers.set(Timer::Carrier(station), now + carrier_wait);
@@ -171,12 +191,17 @@ impl Exchange {
             return self.place(station, &dial.digits, dial.is_voice, now);
         }
         self.timers.set(Timer::Pause(station), now + wait);
-        place.hook = Hook::Pausing { digits: dial.digits, is_voice: dial.is_voice };
+        place.hook = Hook::Pausing {
+            digits: dial.digits,
+            is_voice: dial.is_voice,
+        };
     }
 
     pub(super) fn end_pause(&mut self, station: StationId, now: Instant) {
         let hook = &mut self.stations[station.index()].hook;
-        let Hook::Pausing { digits, is_voice } = std::mem::replace(hook, Hook::Off) else { return };
+        let Hook::Pausing { digits, is_voice } = std::mem::replace(hook, Hook::Off) else {
+            return;
+        };
         self.place(station, &digits, is_voice, now);
         self.flush(station);
     }

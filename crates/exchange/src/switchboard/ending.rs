@@ -19,7 +19,9 @@ impl Exchange {
         let hook = self.stations[station.index()].hook.clone();
         self.put_on_hook(station);
         let Hook::InCall(id) = hook else { return };
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
         let side = call.side(station);
         match call.phase {
             Phase::Ringing => self.end_ringing(id, Outcome::Abandoned, EndedBy::Caller, now),
@@ -30,7 +32,9 @@ impl Exchange {
 
     /// The first hang-up of an answered call; the other side will hear of it.
     fn release(&mut self, id: CallId, side: Side, now: Instant) {
-        let Some(mut call) = self.calls.remove(&id) else { return };
+        let Some(mut call) = self.calls.remove(&id) else {
+            return;
+        };
         let outcome = match call.phase {
             Phase::Connected(_) => Outcome::Completed,
             Phase::Ringing | Phase::Training | Phase::Releasing { .. } => Outcome::NoCarrier,
@@ -41,7 +45,16 @@ impl Exchange {
         };
         let idle = Circuits::new(|from| self.circuit(id, &call, from));
         let carried = call.release(side, now, idle);
-        self.record(id, &call, Ending { outcome, ended_by, at: now, carried });
+        self.record(
+            id,
+            &call,
+            Ending {
+                outcome,
+                ended_by,
+                at: now,
+                carried,
+            },
+        );
         self.timers.cancel(Timer::Cut(id));
         self.timers.cancel(Timer::Trained(id));
         self.timers.cancel(Timer::Circuit(id, side.other()));
@@ -56,7 +69,11 @@ impl Exchange {
             self.put_on_hook(station);
             return self.end_at(station, ResultCode::NoCarrier);
         };
-        if self.calls.get(&id).is_some_and(|call| matches!(call.phase, Phase::Ringing)) {
+        if self
+            .calls
+            .get(&id)
+            .is_some_and(|call| matches!(call.phase, Phase::Ringing))
+        {
             return self.give_up_ringing(id, EndedBy::Caller, now);
         }
         self.hang_up(station, now);
@@ -64,7 +81,9 @@ impl Exchange {
     }
 
     pub(super) fn give_up_ringing(&mut self, id: CallId, ended_by: EndedBy, now: Instant) {
-        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
+        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else {
+            return;
+        };
         self.end_ringing(id, Outcome::NoAnswer, ended_by, now);
         self.put_on_hook(caller);
         self.end_at(caller, ResultCode::NoAnswer);
@@ -72,14 +91,27 @@ impl Exchange {
 
     fn end_ringing(&mut self, id: CallId, outcome: Outcome, ended_by: EndedBy, now: Instant) {
         self.stop_ringing(id);
-        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
         self.stations[call.called.index()].hook = Hook::On;
-        self.record(id, &call, Ending { outcome, ended_by, at: now, carried: (0, 0) });
+        self.record(
+            id,
+            &call,
+            Ending {
+                outcome,
+                ended_by,
+                at: now,
+                carried: (0, 0),
+            },
+        );
     }
 
     /// A terminal adapter or a mobile says no to a call that rings; it costs nothing.
     pub(super) fn refuse(&mut self, id: CallId, now: Instant) {
-        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
+        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else {
+            return;
+        };
         self.end_ringing(id, Outcome::Refused, EndedBy::Called, now);
         self.put_on_hook(caller);
         self.end_at(caller, ResultCode::Busy);
@@ -92,7 +124,9 @@ impl Exchange {
     }
 
     pub(super) fn cut_call(&mut self, id: CallId, now: Instant) {
-        let Some(mut call) = self.calls.remove(&id) else { return };
+        let Some(mut call) = self.calls.remove(&id) else {
+            return;
+        };
         match call.phase {
             Phase::Ringing => {
                 let caller = call.caller;
@@ -105,7 +139,16 @@ impl Exchange {
                 let idle = Circuits::new(|from| self.circuit(id, &call, from));
                 let carried = call.release(Side::Caller, now, idle);
                 self.forget(id);
-                self.record(id, &call, Ending { outcome: Outcome::Cut, ended_by: EndedBy::Exchange, at: now, carried });
+                self.record(
+                    id,
+                    &call,
+                    Ending {
+                        outcome: Outcome::Cut,
+                        ended_by: EndedBy::Exchange,
+                        at: now,
+                        carried,
+                    },
+                );
                 for station in [call.caller, call.called] {
                     self.lose_carrier(station, now);
                 }
@@ -136,7 +179,12 @@ impl Exchange {
     }
 
     pub(super) fn stop_ringing(&mut self, id: CallId) {
-        for timer in [Timer::Ring(id), Timer::OddRing(id), Timer::CallerId(id), Timer::NoAnswer(id)] {
+        for timer in [
+            Timer::Ring(id),
+            Timer::OddRing(id),
+            Timer::CallerId(id),
+            Timer::NoAnswer(id),
+        ] {
             self.timers.cancel(timer);
         }
         if let Some(called) = self.calls.get(&id).map(|call| call.called) {
@@ -147,18 +195,24 @@ impl Exchange {
     }
 
     pub(super) fn forget(&mut self, id: CallId) -> Option<Call> {
-        for timer in
-            [Timer::Trained(id), Timer::Cut(id), Timer::Circuit(id, Side::Caller), Timer::Circuit(id, Side::Called)]
-        {
+        for timer in [
+            Timer::Trained(id),
+            Timer::Cut(id),
+            Timer::Circuit(id, Side::Caller),
+            Timer::Circuit(id, Side::Called),
+        ] {
             self.timers.cancel(timer);
         }
         self.calls.remove(&id)
     }
 
     pub(super) fn put_on_hook(&mut self, station: StationId) {
-        for timer in
-            [Timer::Pause(station), Timer::Carrier(station), Timer::CarrierLost(station), Timer::Escape(station)]
-        {
+        for timer in [
+            Timer::Pause(station),
+            Timer::Carrier(station),
+            Timer::CarrierLost(station),
+            Timer::Escape(station),
+        ] {
             self.timers.cancel(timer);
         }
         self.stations[station.index()].hook = Hook::On;
@@ -172,36 +226,74 @@ impl Exchange {
 
     pub(super) fn record(&mut self, id: CallId, call: &Call, ending: Ending) {
         let place = &mut self.stations[call.caller.index()];
-        place.unanswered = if call.answered.is_some() { 0 } else { place.unanswered.saturating_add(1) };
+        place.unanswered = if call.answered.is_some() {
+            0
+        } else {
+            place.unanswered.saturating_add(1)
+        };
         let caller = place.number.to_string();
         let mut record = call.record(id, caller, ending, |at| self.wall_to_the_millisecond(at));
         record.bill = self.bill(call, ending);
-        if let Some(Bill { tariff, payer, micros }) = &record.bill {
+        if let Some(Bill {
+            tariff,
+            payer,
+            micros,
+        }) = &record.bill
+        {
             let pays = match payer {
                 Payer::Caller => call.caller,
                 Payer::Called => call.called,
             };
             let number = self.stations[pays.index()].number.to_string();
-            let terms = self.tariffs.get(tariff).map(Tariff::month).unwrap_or_default();
-            self.months.add(&number, tariff, self.wall(call.placed).date(), *micros, terms);
+            let terms = self
+                .tariffs
+                .get(tariff)
+                .map(Tariff::month)
+                .unwrap_or_default();
+            self.months.add(
+                &number,
+                tariff,
+                self.wall(call.placed).date(),
+                *micros,
+                terms,
+            );
         }
         self.outputs.push_back(Output::Record(record));
     }
 
     fn bill(&self, call: &Call, ending: Ending) -> Option<Bill> {
-        let name = self.stations[call.caller.index()].settings.tariff.as_ref()?;
+        let name = self.stations[call.caller.index()]
+            .settings
+            .tariff
+            .as_ref()?;
         let settings = &self.stations[call.caller.index()].settings;
         let rate_bps = settings.rate_to.max(settings.rate_from);
-        let name = self.tariffs.get(name)?.class_of(&call.dialled, rate_bps).unwrap_or(name);
+        let name = self
+            .tariffs
+            .get(name)?
+            .class_of(&call.dialled, rate_bps)
+            .unwrap_or(name);
         let tariff = self.tariffs.get(name)?;
-        let answered = call.answered.map(|at| (self.wall(at), ending.at.saturating_duration_since(at)));
-        let used = Used { answered, octets: ending.carried.0.saturating_add(ending.carried.1) };
-        Some(Bill { tariff: name.to_owned(), payer: tariff.payer(), micros: tariff.charge(&used) })
+        let answered = call
+            .answered
+            .map(|at| (self.wall(at), ending.at.saturating_duration_since(at)));
+        let used = Used {
+            answered,
+            octets: ending.carried.0.saturating_add(ending.carried.1),
+        };
+        Some(Bill {
+            tariff: name.to_owned(),
+            payer: tariff.payer(),
+            micros: tariff.charge(&used),
+        })
     }
 
     pub(super) fn wall(&self, at: Instant) -> Zoned {
-        let elapsed = SignedDuration::try_from(at.saturating_duration_since(self.started)).unwrap_or_default();
-        self.clock.checked_add(elapsed).unwrap_or_else(|_| self.clock.clone())
+        let elapsed = SignedDuration::try_from(at.saturating_duration_since(self.started))
+            .unwrap_or_default();
+        self.clock
+            .checked_add(elapsed)
+            .unwrap_or_else(|_| self.clock.clone())
     }
 
     fn wall_to_the_millisecond(&self, at: Instant) -> Timestamp {

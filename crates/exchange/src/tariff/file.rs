@@ -18,13 +18,21 @@ pub(crate) fn read(mut keys: Keys<'_>) -> Tariff {
         setup_fee: money(&mut keys, "setup_fee"),
         minimum: money(&mut keys, "minimum"),
         failure_fee: money(&mut keys, "failure_fee"),
-        payer: keys.choice("pays", &[("caller", Payer::Caller), ("called", Payer::Called)]).unwrap_or_default(),
+        payer: keys
+            .choice(
+                "pays",
+                &[("caller", Payer::Caller), ("called", Payer::Called)],
+            )
+            .unwrap_or_default(),
         ..Tariff::default()
     };
     for text in texts(&mut keys, "holidays") {
         match text.parse::<Date>() {
             Ok(date) => drop(tariff.holidays.insert(date)),
-            Err(_) => keys.fault("holidays", format!("\"{text}\" is not a date such as \"2026-12-25\"")),
+            Err(_) => keys.fault(
+                "holidays",
+                format!("\"{text}\" is not a date such as \"2026-12-25\""),
+            ),
         }
     }
     let windows = keys.tables("window");
@@ -33,16 +41,25 @@ pub(crate) fn read(mut keys: Keys<'_>) -> Tariff {
     }
     for (index, table) in windows.into_iter().take(WINDOWS_MAX).enumerate() {
         let prefix = keys.name(&format!("window[{index}]."));
-        tariff.windows.extend(window(Keys::new(table, prefix, keys.faults)));
+        tariff
+            .windows
+            .extend(window(Keys::new(table, prefix, keys.faults)));
     }
     if keys.has("octets") {
         let table = keys.table("octets");
         let prefix = keys.name("octets.");
         tariff.octets = Some(octets(Keys::new(table, prefix, keys.faults)));
     }
-    for (index, table) in keys.tables("class").into_iter().enumerate().take(WINDOWS_MAX) {
+    for (index, table) in keys
+        .tables("class")
+        .into_iter()
+        .enumerate()
+        .take(WINDOWS_MAX)
+    {
         let prefix = keys.name(&format!("class[{index}]."));
-        tariff.classes.extend(class(Keys::new(table, prefix, keys.faults)));
+        tariff
+            .classes
+            .extend(class(Keys::new(table, prefix, keys.faults)));
     }
     if keys.has("month") {
         let table = keys.table("month");
@@ -57,14 +74,21 @@ fn class(mut keys: Keys<'_>) -> Option<Class> {
     let prefix = keys.text("prefix").unwrap_or_default();
     let rate_max = keys.number("rate_max", 1..=i64::from(u32::MAX));
     if prefix.is_empty() && rate_max.is_none() {
-        keys.fault("prefix", "is missing, and so is rate_max: one says which calls are meant");
+        keys.fault(
+            "prefix",
+            "is missing, and so is rate_max: one says which calls are meant",
+        );
     }
     let tariff = keys.text("tariff");
     if tariff.is_none() {
         keys.fault("tariff", "is missing: what such calls are charged by");
     }
     keys.end();
-    Some(Class { prefix, rate_max, tariff: tariff? })
+    Some(Class {
+        prefix,
+        rate_max,
+        tariff: tariff?,
+    })
 }
 
 fn month(mut keys: Keys<'_>) -> MonthTerms {
@@ -86,7 +110,10 @@ fn window(mut keys: Keys<'_>) -> Option<Window> {
         match (DAYS.iter().position(|day| *day == text), text.as_str()) {
             (Some(day), _) => drop(days.insert(Day::Week(i8::try_from(day).unwrap_or_default()))),
             (None, "holiday") => drop(days.insert(Day::Holiday)),
-            _ => keys.fault("days", format!("\"{text}\" is not one of {}, holiday", DAYS.join(", "))),
+            _ => keys.fault(
+                "days",
+                format!("\"{text}\" is not one of {}, holiday", DAYS.join(", ")),
+            ),
         }
     }
     if days.is_empty() {
@@ -103,7 +130,13 @@ fn window(mut keys: Keys<'_>) -> Option<Window> {
     }
     let unit = keys.number("unit_ms", UNIT_MS).map(Duration::from_millis);
     keys.end();
-    Some(Window { days, from, to, unit: unit?, price })
+    Some(Window {
+        days,
+        from,
+        to,
+        unit: unit?,
+        price,
+    })
 }
 
 fn octets(mut keys: Keys<'_>) -> OctetPrice {
@@ -121,9 +154,16 @@ fn octets(mut keys: Keys<'_>) -> OctetPrice {
 
 fn time(keys: &mut Keys<'_>, key: &str) -> Option<Time> {
     let text = keys.text(key)?;
-    let time = if text == "24:00" { Ok(Time::midnight()) } else { Time::strptime("%H:%M", &text) };
+    let time = if text == "24:00" {
+        Ok(Time::midnight())
+    } else {
+        Time::strptime("%H:%M", &text)
+    };
     if time.is_err() {
-        keys.fault(key, format!("\"{text}\" is not a time of day such as \"08:00\""));
+        keys.fault(
+            key,
+            format!("\"{text}\" is not a time of day such as \"08:00\""),
+        );
     }
     time.ok()
 }
@@ -131,9 +171,10 @@ fn time(keys: &mut Keys<'_>, key: &str) -> Option<Time> {
 fn texts(keys: &mut Keys<'_>, key: &str) -> Vec<String> {
     let texts = match keys.take(key) {
         None => return Vec::new(),
-        Some(Value::Array(items)) => {
-            items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        }
+        Some(Value::Array(items)) => items
+            .into_iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>(),
         Some(_) => None,
     };
     if texts.is_none() {
@@ -144,19 +185,30 @@ fn texts(keys: &mut Keys<'_>, key: &str) -> Vec<String> {
 
 /// Money is text, so that no binary fraction ever stands for it: `"8.5"`.
 fn money(keys: &mut Keys<'_>, key: &str) -> Micros {
-    let Some(text) = keys.text(key) else { return Micros::default() };
+    let Some(text) = keys.text(key) else {
+        return Micros::default();
+    };
     parse(&text).unwrap_or_else(|| {
-        keys.fault(key, format!("\"{text}\" is not an amount such as \"8.5\", with at most 6 decimals"));
+        keys.fault(
+            key,
+            format!("\"{text}\" is not an amount such as \"8.5\", with at most 6 decimals"),
+        );
         Micros::default()
     })
 }
 
 pub(super) fn parse(text: &str) -> Option<Micros> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit());
+    let is_digits =
+        |part: &str| !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit());
     if !is_digits(whole) || !is_digits(fraction) || fraction.len() > 6 {
         return None;
     }
     let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
-    whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(fraction).map(Micros)
+    whole
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(1_000_000)?
+        .checked_add(fraction)
+        .map(Micros)
 }

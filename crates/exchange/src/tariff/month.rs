@@ -63,8 +63,19 @@ pub struct MonthlyBill {
 }
 
 impl Months {
-    pub(crate) fn add(&mut self, number: &str, tariff: &str, on: Date, micros: Micros, terms: MonthTerms) {
-        let key = MonthKey { number: number.to_owned(), tariff: tariff.to_owned(), month: on.first_of_month() };
+    pub(crate) fn add(
+        &mut self,
+        number: &str,
+        tariff: &str,
+        on: Date,
+        micros: Micros,
+        terms: MonthTerms,
+    ) {
+        let key = MonthKey {
+            number: number.to_owned(),
+            tariff: tariff.to_owned(),
+            month: on.first_of_month(),
+        };
         let month = self.0.entry(key).or_default();
         month.calls += 1;
         month.micros = Micros(month.micros.0.saturating_add(micros.0));
@@ -95,15 +106,28 @@ mod tests {
     #[test]
     fn a_month_costs_its_floor_at_least_and_its_cap_at_most() {
         // docomo packets in 2009: floor 1,029 yen, cap 4,410.
-        let terms = MonthTerms { bucket: yen(0), floor: yen(1029), cap: Some(yen(4410)) };
-        for (calls, due) in [(0, 1029), (1029, 1029), (2000, 2000), (4410, 4410), (90_000, 4410)] {
+        let terms = MonthTerms {
+            bucket: yen(0),
+            floor: yen(1029),
+            cap: Some(yen(4410)),
+        };
+        for (calls, due) in [
+            (0, 1029),
+            (1029, 1029),
+            (2000, 2000),
+            (4410, 4410),
+            (90_000, 4410),
+        ] {
             assert_eq!(terms.due(yen(calls)), yen(due), "{calls}");
         }
     }
 
     #[test]
     fn a_bucket_is_used_up_before_a_call_costs_anything() {
-        let terms = MonthTerms { bucket: yen(1000), ..MonthTerms::default() };
+        let terms = MonthTerms {
+            bucket: yen(1000),
+            ..MonthTerms::default()
+        };
         for (calls, due) in [(0, 0), (1000, 0), (1001, 1), (5000, 4000)] {
             assert_eq!(terms.due(yen(calls)), yen(due), "{calls}");
         }
@@ -112,7 +136,10 @@ mod tests {
     #[test]
     fn months_tariffs_and_payers_are_billed_apart() {
         let mut months = Months::default();
-        let terms = MonthTerms { floor: yen(10), ..MonthTerms::default() };
+        let terms = MonthTerms {
+            floor: yen(10),
+            ..MonthTerms::default()
+        };
         for (number, tariff, on) in [
             ("201", "a", "2026-11-30"),
             ("201", "a", "2026-11-01"),
@@ -125,6 +152,9 @@ mod tests {
         let bills = months.bills();
         assert_eq!(bills.len(), 4);
         let first = &bills[0];
-        assert_eq!((first.month.as_str(), first.calls, first.micros, first.due), ("2026-11", 2, yen(6), yen(10)));
+        assert_eq!(
+            (first.month.as_str(), first.calls, first.micros, first.due),
+            ("2026-11", 2, yen(6), yen(10))
+        );
     }
 }

@@ -8,13 +8,19 @@ use std::time::Duration;
 
 fn tariff(text: &str) -> Tariff {
     let mut faults = Faults::default();
-    let tariff = read(Keys::new(text.parse().expect("it is TOML"), "", &mut faults));
+    let tariff = read(Keys::new(
+        text.parse().expect("it is TOML"),
+        "",
+        &mut faults,
+    ));
     assert_eq!(faults.0, []);
     tariff
 }
 
 fn per_unit(price: &str, unit_ms: u64) -> Tariff {
-    tariff(&format!("[[window]]\nunit_ms = {unit_ms}\nprice = \"{price}\""))
+    tariff(&format!(
+        "[[window]]\nunit_ms = {unit_ms}\nprice = \"{price}\""
+    ))
 }
 
 fn at(text: &str) -> Zoned {
@@ -23,7 +29,10 @@ fn at(text: &str) -> Zoned {
 
 /// In millionths; `milliseconds` from Monday noon.
 fn charge(tariff: &Tariff, milliseconds: u64, octets: u64) -> i64 {
-    let answered = Some((at("2026-11-23T12:00:00"), Duration::from_millis(milliseconds)));
+    let answered = Some((
+        at("2026-11-23T12:00:00"),
+        Duration::from_millis(milliseconds),
+    ));
     tariff.charge(&Used { answered, octets }).0
 }
 
@@ -50,7 +59,11 @@ fn calls_of_three_minutes_cost_what_the_printed_tables_say() {
         (38_000, 50),
         (3_000, 600),
     ] {
-        assert_eq!(charge(&per_unit("10", unit_ms), 180_000, 0), yen * 1_000_000, "{unit_ms}");
+        assert_eq!(
+            charge(&per_unit("10", unit_ms), 180_000, 0),
+            yen * 1_000_000,
+            "{unit_ms}"
+        );
     }
     assert_eq!(charge(&per_unit("9.35", 180_000), 180_001, 0), 18_700_000);
     assert_eq!(charge(&per_unit("8", 180_000), 180_000, 0), 8_000_000);
@@ -59,17 +72,33 @@ fn calls_of_three_minutes_cost_what_the_printed_tables_say() {
 #[test]
 fn data_connect_and_satellites_cost_what_their_users_were_told() {
     let data_connect = per_unit("1", 30_000);
-    assert_eq!([866, 61_000].map(|time| charge(&data_connect, time, 0)), [1_000_000, 3_000_000]);
+    assert_eq!(
+        [866, 61_000].map(|time| charge(&data_connect, time, 0)),
+        [1_000_000, 3_000_000]
+    );
     let iridium_go = per_unit("10", 20_000);
     assert_eq!(charge(&iridium_go, 61_000, 0), 40_000_000);
     // Whole kilobytes, a price of 1 for each.
-    let certus =
-        tariff("[octets]\nquantum = 1000\nprice = \"1\"\nminimum = 5000\nper_second = 300\nslow_after = \"300s\"");
-    for (seconds, octets, kilobytes) in [(200, 1_000, 5), (300, 1_000, 5), (400, 1_000, 120), (400, 200_000, 200)] {
-        assert_eq!(charge(&certus, seconds * 1000, octets), kilobytes * 1_000_000, "{seconds} s, {octets}");
+    let certus = tariff(
+        "[octets]\nquantum = 1000\nprice = \"1\"\nminimum = 5000\nper_second = 300\nslow_after = \"300s\"",
+    );
+    for (seconds, octets, kilobytes) in [
+        (200, 1_000, 5),
+        (300, 1_000, 5),
+        (400, 1_000, 120),
+        (400, 200_000, 200),
+    ] {
+        assert_eq!(
+            charge(&certus, seconds * 1000, octets),
+            kilobytes * 1_000_000,
+            "{seconds} s, {octets}"
+        );
     }
     let rockblock = tariff("[octets]\nquantum = 50\nprice = \"1\"\nminimum = 1");
-    assert_eq!([0, 50, 51].map(|octets| charge(&rockblock, 1000, octets)), [1_000_000, 1_000_000, 2_000_000]);
+    assert_eq!(
+        [0, 50, 51].map(|octets| charge(&rockblock, 1000, octets)),
+        [1_000_000, 1_000_000, 2_000_000]
+    );
     // Hikari Denwa to a PHS: 10 yen a call and 10 yen a minute.
     let phs = tariff("setup_fee = \"10\"\n[[window]]\nunit_ms = 60000\nprice = \"10\"");
     assert_eq!(charge(&phs, 60_001, 0), 30_000_000);
@@ -77,9 +106,18 @@ fn data_connect_and_satellites_cost_what_their_users_were_told() {
 
 #[test]
 fn a_ring_without_an_answer_is_free_unless_a_fee_is_set() {
-    let unanswered = Used { answered: None, octets: 0 };
-    assert_eq!(tariff("setup_fee = \"10\"\nminimum = \"20\"").charge(&unanswered), Micros(0));
-    assert_eq!(tariff("failure_fee = \"0.001\"").charge(&unanswered), Micros(1000));
+    let unanswered = Used {
+        answered: None,
+        octets: 0,
+    };
+    assert_eq!(
+        tariff("setup_fee = \"10\"\nminimum = \"20\"").charge(&unanswered),
+        Micros(0)
+    );
+    assert_eq!(
+        tariff("failure_fee = \"0.001\"").charge(&unanswered),
+        Micros(1000)
+    );
     assert_eq!(charge(&tariff("minimum = \"20\""), 0, 0), 20_000_000);
 }
 
@@ -107,13 +145,31 @@ fn the_window_in_which_a_unit_begins_gives_it_its_length() {
     let tariff = tariff(WINDOWS);
     let yen = |began: &str, seconds: u64| {
         let answered = Some((at(began), Duration::from_secs(seconds)));
-        tariff.charge(&Used { answered, octets: 0 }).0 / 1_000_000
+        tariff
+            .charge(&Used {
+                answered,
+                octets: 0,
+            })
+            .0
+            / 1_000_000
     };
     assert_eq!(yen("2026-11-24T12:00:00", 180), 30, "Tuesday noon");
-    assert_eq!(yen("2026-11-24T20:00:00", 180), 30, "evening: 75, 75 and 30 s");
+    assert_eq!(
+        yen("2026-11-24T20:00:00", 180),
+        30,
+        "evening: 75, 75 and 30 s"
+    );
     assert_eq!(yen("2026-11-24T23:00:00", 180), 20, "night");
-    assert_eq!(yen("2026-11-21T12:00:00", 150), 20, "Saturday noon is an evening");
-    assert_eq!(yen("2026-11-23T12:00:00", 150), 20, "and so is a holiday on a Monday");
+    assert_eq!(
+        yen("2026-11-21T12:00:00", 150),
+        20,
+        "Saturday noon is an evening"
+    );
+    assert_eq!(
+        yen("2026-11-23T12:00:00", 150),
+        20,
+        "and so is a holiday on a Monday"
+    );
     // 18:59:30: a minute of the day's, then evening from 19:00:30.
     assert_eq!(yen("2026-11-24T18:59:30", 60 + 75), 20);
     assert_eq!(yen("2026-11-24T18:59:30", 60 + 76), 30);
@@ -148,8 +204,16 @@ fn what_is_no_tariff_is_told_key_by_key() {
         quantum = 0
     "#;
     let mut faults = Faults::default();
-    read(Keys::new(text.parse().expect("it is TOML"), "tariff.x.", &mut faults));
-    let keys: Vec<_> = faults.0.iter().map(|fault| fault.key.trim_start_matches("tariff.x.").to_owned()).collect();
+    read(Keys::new(
+        text.parse().expect("it is TOML"),
+        "tariff.x.",
+        &mut faults,
+    ));
+    let keys: Vec<_> = faults
+        .0
+        .iter()
+        .map(|fault| fault.key.trim_start_matches("tariff.x.").to_owned())
+        .collect();
     let wanted = [
         "setup_fee",
         "minimum",
@@ -167,10 +231,28 @@ fn what_is_no_tariff_is_told_key_by_key() {
 
 #[test]
 fn money_is_read_to_the_millionth_and_nothing_else_is_money() {
-    for (text, micros) in [("8.5", 8_500_000), ("0", 0), ("0.000001", 1), ("10", 10_000_000), ("0.084", 84_000)] {
+    for (text, micros) in [
+        ("8.5", 8_500_000),
+        ("0", 0),
+        ("0.000001", 1),
+        ("10", 10_000_000),
+        ("0.084", 84_000),
+    ] {
         assert_eq!(file::parse(text), Some(Micros(micros)), "{text}");
     }
-    for text in ["", ".", "1.", ".5", "-1", "+1", "1,5", "1e3", "0.0000001", "99999999999999", "٢"] {
+    for text in [
+        "",
+        ".",
+        "1.",
+        ".5",
+        "-1",
+        "+1",
+        "1,5",
+        "1e3",
+        "0.0000001",
+        "99999999999999",
+        "٢",
+    ] {
         assert_eq!(file::parse(text), None, "{text}");
     }
 }
@@ -197,8 +279,16 @@ proptest! {
 fn a_class_says_which_calls_are_meant_and_a_month_is_not_upside_down() {
     let fault = |text: &str| {
         let mut faults = Faults::default();
-        read(Keys::new(text.parse().expect("it is TOML"), "", &mut faults));
-        faults.0.iter().map(|fault| format!("{fault:?}")).collect::<String>()
+        read(Keys::new(
+            text.parse().expect("it is TOML"),
+            "",
+            &mut faults,
+        ));
+        faults
+            .0
+            .iter()
+            .map(|fault| format!("{fault:?}"))
+            .collect::<String>()
     };
     for (text, key) in [
         ("[[class]]\ntariff = \"x\"", "class[0].prefix"),

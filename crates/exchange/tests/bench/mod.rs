@@ -33,7 +33,9 @@ pub(crate) const PAIR: &str = r#"
 impl Bench {
     /// The exchange that `config` describes at 22 November, 19:30 UTC, with every DTE open.
     pub(crate) fn new(config: &str) -> Self {
-        let config: Config = config.parse().expect("the configuration of the test is right");
+        let config: Config = config
+            .parse()
+            .expect("the configuration of the test is right");
         let start = Instant::now();
         let clock = "2026-11-22T19:30:00+00:00[UTC]".parse().expect("a time");
         let mut bench = Self {
@@ -55,7 +57,9 @@ impl Bench {
     /// As [`Bench::new`], with every modem set up and its answers forgotten.
     pub(crate) fn set_up(config: &str, line: &str) -> Self {
         let mut bench = Self::new(config);
-        let parsed: Config = config.parse().expect("the configuration of the test is right");
+        let parsed: Config = config
+            .parse()
+            .expect("the configuration of the test is right");
         for station in parsed.stations() {
             bench.write(station.number.as_str(), &format!("{line}\r"));
         }
@@ -64,7 +68,9 @@ impl Bench {
     }
 
     pub(crate) fn id(&self, number: &str) -> StationId {
-        self.exchange.station(number).expect("a station of the test")
+        self.exchange
+            .station(number)
+            .expect("a station of the test")
     }
 
     pub(crate) fn handle(&mut self, input: Input<'_>) {
@@ -83,7 +89,10 @@ impl Bench {
                     self.signals.entry(station).or_default().push((at, signals));
                 }
                 Output::Timeout { at } => {
-                    assert!(at.is_none_or(|at| at > self.now), "a deadline that has passed was not served");
+                    assert!(
+                        at.is_none_or(|at| at > self.now),
+                        "a deadline that has passed was not served"
+                    );
                     self.wake = at;
                     return;
                 }
@@ -92,19 +101,32 @@ impl Bench {
     }
 
     pub(crate) fn dtr(&mut self, number: &str, on: bool) {
-        self.handle(Input::Dtr { station: self.id(number), on });
+        self.handle(Input::Dtr {
+            station: self.id(number),
+            on,
+        });
     }
 
     pub(crate) fn dtr_signal(&mut self, number: &str, on: bool) {
-        self.handle(Input::DtrSignal { station: self.id(number), on });
+        self.handle(Input::DtrSignal {
+            station: self.id(number),
+            on,
+        });
     }
 
     /// Changes a station while the exchange runs, in the words of its file.
     pub(crate) fn set(&mut self, number: &str, changes: &str) {
         let station = self.id(number);
         let table = changes.parse().expect("the change of the test is TOML");
-        let settings = self.exchange.settings(station).changed(table).expect("the change of the test is right");
-        self.handle(Input::Set { station, settings: &settings });
+        let settings = self
+            .exchange
+            .settings(station)
+            .changed(table)
+            .expect("the change of the test is right");
+        self.handle(Input::Set {
+            station,
+            settings: &settings,
+        });
     }
 
     /// What the circuits of a port have shown since it was last asked: milliseconds, `D` for DCD, `R` for RI.
@@ -116,15 +138,23 @@ impl Bench {
             (false, true) => "R",
             (true, true) => "DR",
         };
-        shown.into_iter().map(|(at, signals)| (at.as_millis(), letters(signals))).collect()
+        shown
+            .into_iter()
+            .map(|(at, signals)| (at.as_millis(), letters(signals)))
+            .collect()
     }
 
     pub(crate) fn ready(&mut self, number: &str, on: bool) {
-        self.handle(Input::Ready { station: self.id(number), on });
+        self.handle(Input::Ready {
+            station: self.id(number),
+            on,
+        });
     }
 
     pub(crate) fn cut(&mut self, number: &str) {
-        self.handle(Input::Cut { station: self.id(number) });
+        self.handle(Input::Cut {
+            station: self.id(number),
+        });
     }
 
     pub(crate) fn write(&mut self, number: &str, text: &str) {
@@ -132,7 +162,10 @@ impl Bench {
     }
 
     pub(crate) fn write_octets(&mut self, number: &str, octets: &[u8]) {
-        self.handle(Input::Octets { station: self.id(number), octets });
+        self.handle(Input::Octets {
+            station: self.id(number),
+            octets,
+        });
     }
 
     /// Serves the next deadline if it is not after `until`; otherwise waits until then and returns `false`.
@@ -169,7 +202,15 @@ impl Bench {
     /// What a DTE has been told since it was last asked, in pieces with the milliseconds since the start.
     pub(crate) fn heard_at(&mut self, number: &str) -> Vec<(u128, String)> {
         let heard = self.heard.remove(&self.id(number)).unwrap_or_default();
-        heard.into_iter().map(|(at, octets)| (at.as_millis(), String::from_utf8_lossy(&octets).into_owned())).collect()
+        heard
+            .into_iter()
+            .map(|(at, octets)| {
+                (
+                    at.as_millis(),
+                    String::from_utf8_lossy(&octets).into_owned(),
+                )
+            })
+            .collect()
     }
 
     pub(crate) fn heard_octets(&mut self, number: &str) -> Vec<u8> {
@@ -196,7 +237,10 @@ impl Bench {
         self.wait(1000);
         for number in ["201", "202"] {
             let heard = self.heard(number);
-            assert!(heard.ends_with("\r\nCONNECT 10000\r\n"), "{number}: {heard:?}");
+            assert!(
+                heard.ends_with("\r\nCONNECT 10000\r\n"),
+                "{number}: {heard:?}"
+            );
         }
     }
 }

@@ -28,10 +28,14 @@ pub(crate) fn measure() {
     });
     let links_count = 2 * pairs;
     let each = |octets: i64| octets as f64 / links_count as f64 / 1024.0;
-    let what = format!("{links_count} links, idle: heap of each, {PIPE_OCTETS} octets of pipe included");
+    let what =
+        format!("{links_count} links, idle: heap of each, {PIPE_OCTETS} octets of pipe included");
     figure(what, format!("{:.1} KiB", each(idle.bytes_current)));
     let cpu = runtime.block_on(cpu_while(async { sleep(watched).await }));
-    figure(format!("{links_count} links, idle: processor"), format!("{cpu:.2} % of one"));
+    figure(
+        format!("{links_count} links, idle: processor"),
+        format!("{cpu:.2} % of one"),
+    );
     let mut streams = Vec::new();
     let connected = allocation_counter::measure(|| {
         runtime.block_on(async {
@@ -41,7 +45,10 @@ pub(crate) fn measure() {
         });
     });
     let what = format!("{links_count} links: heap of each for a TCP connection");
-    figure(what, format!("{:.1} KiB more", each(connected.bytes_current)));
+    figure(
+        what,
+        format!("{:.1} KiB more", each(connected.bytes_current)),
+    );
     let cpu = runtime.block_on(async {
         let mut chats = JoinSet::new();
         for (index, (mut from, mut to)) in streams.into_iter().enumerate() {

@@ -1,6 +1,8 @@
 //! A line in memory that takes its time and gets some bits wrong.
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex,
+};
 use tokio::time::{Instant, sleep_until};
 
 use crate::line::{Line, Way};
@@ -10,8 +12,24 @@ pub(crate) fn line(line: Line, bit_errors: f64, seed: u64) -> (DuplexStream, Dup
     let ((near, near_port), (far, far_port)) = (duplex(65_536), duplex(65_536));
     let (near_reader, near_writer) = tokio::io::split(near_port);
     let (far_reader, far_writer) = tokio::io::split(far_port);
-    tokio::spawn(carry(near_reader, far_writer, line, Noise { bit_errors, state: seed }));
-    tokio::spawn(carry(far_reader, near_writer, line, Noise { bit_errors, state: !seed }));
+    tokio::spawn(carry(
+        near_reader,
+        far_writer,
+        line,
+        Noise {
+            bit_errors,
+            state: seed,
+        },
+    ));
+    tokio::spawn(carry(
+        far_reader,
+        near_writer,
+        line,
+        Noise {
+            bit_errors,
+            state: !seed,
+        },
+    ));
     (near, far)
 }
 

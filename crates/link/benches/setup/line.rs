@@ -21,7 +21,11 @@ pub(crate) struct Way<T> {
 
 impl<T: Copy> Way<T> {
     pub(crate) fn new(line: Line, now: Instant) -> Self {
-        Self { line, queue: VecDeque::new(), busy_until: now }
+        Self {
+            line,
+            queue: VecDeque::new(),
+            busy_until: now,
+        }
     }
 
     pub(crate) fn take(&mut self, octets: &[u8], note: T, now: Instant) {
@@ -29,7 +33,8 @@ impl<T: Copy> Way<T> {
         self.busy_until = self.busy_until.max(now);
         for &octet in octets {
             self.busy_until += octet_time;
-            self.queue.push_back((self.busy_until + self.line.delay, octet, note));
+            self.queue
+                .push_back((self.busy_until + self.line.delay, octet, note));
         }
     }
 

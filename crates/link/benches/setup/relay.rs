@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
+};
 use tokio::time::{Instant, sleep_until};
 
 use crate::line::{Line, Way};
@@ -44,7 +46,14 @@ impl Watched {
     fn new(line: Line, now: Instant) -> Self {
         let mut decoder = ppp::Decoder::new();
         decoder.set_accm(0);
-        Self { way: Way::new(line, now), decoder, octets: 0, crossings: 0, acknowledged: None, packet: None }
+        Self {
+            way: Way::new(line, now),
+            decoder,
+            octets: 0,
+            crossings: 0,
+            acknowledged: None,
+            packet: None,
+        }
     }
 
     /// What has arrived by now.
@@ -71,7 +80,11 @@ impl Watched {
 ///
 /// # Errors
 /// If an end hangs up.
-pub(crate) async fn carry(line: Line, ports: [Box<dyn Port>; 2], first: [Vec<u8>; 2]) -> std::io::Result<SetUp> {
+pub(crate) async fn carry(
+    line: Line,
+    ports: [Box<dyn Port>; 2],
+    first: [Vec<u8>; 2],
+) -> std::io::Result<SetUp> {
     let began = Instant::now();
     let [near, far] = ports.map(tokio::io::split);
     let ((mut near_reader, mut near_writer), (mut far_reader, mut far_writer)) = (near, far);
@@ -81,7 +94,10 @@ pub(crate) async fn carry(line: Line, ports: [Box<dyn Port>; 2], first: [Vec<u8>
     }
     let (mut near_octets, mut far_octets) = ([0; 4096], [0; 4096]);
     loop {
-        let next_at = ways.iter().filter_map(|watched| watched.way.next_at()).min();
+        let next_at = ways
+            .iter()
+            .filter_map(|watched| watched.way.next_at())
+            .min();
         let arrival = async {
             match next_at {
                 Some(at) => sleep_until(at).await,

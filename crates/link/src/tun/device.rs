@@ -21,8 +21,17 @@ mod kernel {
 
     impl Device {
         /// An interface between the two addresses of a link, up.
-        pub(in super::super) fn open(local: Ipv4Addr, peer: Ipv4Addr, mtu: u16) -> io::Result<Self> {
-            DeviceBuilder::new().name(NAME).mtu(mtu).ipv4(local, 32, Some(peer)).build_async().map(Self)
+        pub(in super::super) fn open(
+            local: Ipv4Addr,
+            peer: Ipv4Addr,
+            mtu: u16,
+        ) -> io::Result<Self> {
+            DeviceBuilder::new()
+                .name(NAME)
+                .mtu(mtu)
+                .ipv4(local, 32, Some(peer))
+                .build_async()
+                .map(Self)
         }
 
         pub(in super::super) fn name(&self) -> String {
@@ -51,8 +60,15 @@ mod nothing {
     pub(in super::super) enum Device {}
 
     impl Device {
-        pub(in super::super) fn open(_local: Ipv4Addr, _peer: Ipv4Addr, _mtu: u16) -> io::Result<Self> {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no TUN: build with --features tun"))
+        pub(in super::super) fn open(
+            _local: Ipv4Addr,
+            _peer: Ipv4Addr,
+            _mtu: u16,
+        ) -> io::Result<Self> {
+            Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this build has no TUN: build with --features tun",
+            ))
         }
 
         pub(in super::super) fn name(&self) -> String {

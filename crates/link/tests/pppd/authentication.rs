@@ -1,6 +1,9 @@
 //! Who proves what to whom, with CHAP and PAP.
 
-use ringup_link::{Authentication, CloseReason, Credentials, Demand, LinkError, Name, Secret, Secrets, Terms, Willing};
+use ringup_link::{
+    Authentication, CloseReason, Credentials, Demand, LinkError, Name, Secret, Secrets, Terms,
+    Willing,
+};
 
 use crate::pppd_guest::{Pppd, boot};
 use crate::{answer, serve, web};
@@ -9,7 +12,10 @@ use crate::{answer, serve, web};
 const SECRETS: &str = "pppd * sesame *\nringup * mustard *\n";
 
 fn own(secret: &str) -> Option<Credentials> {
-    Some(Credentials { name: Name::new("ringup").unwrap(), secret: Secret::new(secret).unwrap() })
+    Some(Credentials {
+        name: Name::new("ringup").unwrap(),
+        secret: Secret::new(secret).unwrap(),
+    })
 }
 
 fn peers(secret: &str) -> Secrets {
@@ -17,12 +23,19 @@ fn peers(secret: &str) -> Secrets {
 }
 
 fn terms(authentication: Authentication) -> Terms {
-    Terms { authentication, ..Terms::default() }
+    Terms {
+        authentication,
+        ..Terms::default()
+    }
 }
 
 /// Why there is no link, where ours is the server.
 async fn refusal(options: &str, authentication: Authentication) -> CloseReason {
-    let (mut guest, wire) = boot(Pppd { options, secrets: SECRETS }).await;
+    let (mut guest, wire) = boot(Pppd {
+        options,
+        secrets: SECRETS,
+    })
+    .await;
     match serve(wire, terms(authentication)).await {
         Err(LinkError::NotEstablished(reason)) => reason,
         Err(error) => panic!("not for a reason of PPP: {error}"),
@@ -40,9 +53,17 @@ async fn both_ends_prove_themselves_with_chap_whoever_is_the_server() {
     };
     for options in ["noipdefault", "10.9.0.1:10.9.0.2"] {
         let options = format!("auth\nrequire-chap\nname pppd\n{options}\n");
-        let (mut guest, wire) = boot(Pppd { options: &options, secrets: SECRETS }).await;
+        let (mut guest, wire) = boot(Pppd {
+            options: &options,
+            secrets: SECRETS,
+        })
+        .await;
         let terms = terms(authentication.clone());
-        let link = if options.contains("noipdefault") { serve(wire, terms).await } else { answer(wire, terms).await };
+        let link = if options.contains("noipdefault") {
+            serve(wire, terms).await
+        } else {
+            answer(wire, terms).await
+        };
         let link = link.unwrap();
         guest.said("@up").await;
         web::both_ways(&link, &web::body(10_000)).await;
@@ -62,7 +83,11 @@ async fn both_ends_prove_themselves_with_pap_where_that_is_allowed() {
         willing: Willing::ChapOrPap,
     };
     let options = "auth\nrequire-pap\nname pppd\nnoipdefault\n";
-    let (mut guest, wire) = boot(Pppd { options, secrets: SECRETS }).await;
+    let (mut guest, wire) = boot(Pppd {
+        options,
+        secrets: SECRETS,
+    })
+    .await;
     let link = serve(wire, terms(authentication)).await.unwrap();
     guest.said("@up").await;
     web::both_ways(&link, &web::body(10_000)).await;
@@ -75,34 +100,65 @@ async fn both_ends_prove_themselves_with_pap_where_that_is_allowed() {
 #[tokio::test]
 async fn a_pppd_with_a_wrong_secret_gets_no_link() {
     for demand in [Demand::Chap, Demand::Pap] {
-        let authentication = Authentication { demand, peers: peers("other"), ..Authentication::default() };
+        let authentication = Authentication {
+            demand,
+            peers: peers("other"),
+            ..Authentication::default()
+        };
         let reason = refusal("noauth\nname pppd\nnoipdefault\n", authentication).await;
-        assert!(matches!(reason, CloseReason::PeerNotProved { .. }), "{demand:?}: {reason:?}");
+        assert!(
+            matches!(reason, CloseReason::PeerNotProved { .. }),
+            "{demand:?}: {reason:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_pppd_without_a_secret_gets_no_link() {
-    let authentication = Authentication { demand: Demand::Chap, peers: peers("sesame"), ..Authentication::default() };
+    let authentication = Authentication {
+        demand: Demand::Chap,
+        peers: peers("sesame"),
+        ..Authentication::default()
+    };
     let reason = refusal("noauth\nname nobody\nnoipdefault\n", authentication).await;
-    assert!(matches!(reason, CloseReason::PeerNotProved { .. }), "{reason:?}");
+    assert!(
+        matches!(reason, CloseReason::PeerNotProved { .. }),
+        "{reason:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_pppd_that_does_not_believe_us_is_told_from_one_that_hangs_up() {
-    for (demand, willing) in [("require-chap", Willing::Chap), ("require-pap", Willing::ChapOrPap)] {
+    for (demand, willing) in [
+        ("require-chap", Willing::Chap),
+        ("require-pap", Willing::ChapOrPap),
+    ] {
         let options = format!("auth\n{demand}\nname pppd\nnoipdefault\n");
-        let authentication = Authentication { own: own("other"), willing, ..Authentication::default() };
+        let authentication = Authentication {
+            own: own("other"),
+            willing,
+            ..Authentication::default()
+        };
         let reason = refusal(&options, authentication).await;
-        assert!(matches!(reason, CloseReason::NotBelieved { .. }), "{demand}: {reason:?}");
+        assert!(
+            matches!(reason, CloseReason::NotBelieved { .. }),
+            "{demand}: {reason:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn our_secret_does_not_cross_the_line_in_the_clear_unless_that_is_allowed() {
     let options = "auth\nrequire-pap\nname pppd\nnoipdefault\n";
-    let (mut guest, wire) = boot(Pppd { options, secrets: SECRETS }).await;
-    let authentication = Authentication { own: own("mustard"), ..Authentication::default() };
+    let (mut guest, wire) = boot(Pppd {
+        options,
+        secrets: SECRETS,
+    })
+    .await;
+    let authentication = Authentication {
+        own: own("mustard"),
+        ..Authentication::default()
+    };
     let reason = serve(wire, terms(authentication)).await.unwrap_err();
     guest.said("@exit").await;
     let log = guest.log().await;

@@ -29,7 +29,8 @@ fi
 "#;
 
 /// A transfer that does not end by itself.
-const ENDLESS: &str = "#!/bin/sh\nprintf 'Content-Type: application/octet-stream\\r\\n\\r\\n'\nexec cat /dev/zero\n";
+const ENDLESS: &str =
+    "#!/bin/sh\nprintf 'Content-Type: application/octet-stream\\r\\n\\r\\n'\nexec cat /dev/zero\n";
 
 /// How pppd is to be run.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +55,13 @@ pub(crate) async fn boot_idle(pppd: Pppd<'_>) -> (Guest, Wire) {
     let mut machine = Machine::new(&peers, file_system(&peers, &pppd));
     machine.lines = vec![guest_end.into()];
     machine.settings = vec![format!("peers={}", peers.display())];
-    (machine.boot().await.unwrap_or_else(|error| panic!("{error}")), wire)
+    (
+        machine
+            .boot()
+            .await
+            .unwrap_or_else(|error| panic!("{error}")),
+        wire,
+    )
 }
 
 /// Has it start pppd.
@@ -66,14 +73,29 @@ pub(crate) async fn start(guest: &mut Guest) {
 pub(crate) fn peers() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let root = target.join("peers/root");
-    assert!(root.is_dir(), "these tests talk to Debian's pppd, which is not here: run `cargo xtask test`, or `peers`");
+    assert!(
+        root.is_dir(),
+        "these tests talk to Debian's pppd, which is not here: run `cargo xtask test`, or `peers`"
+    );
     root
 }
 
 fn file_system(peers: &Path, pppd: &Pppd<'_>) -> Vec<u8> {
     let busybox = std::fs::read(peers.join("bin/busybox")).unwrap();
-    let folders =
-        ["bin", "dev", "proc", "sys", "peers", "tmp", "etc", "etc/ppp", "var", "var/run", "www", "www/cgi-bin"];
+    let folders = [
+        "bin",
+        "dev",
+        "proc",
+        "sys",
+        "peers",
+        "tmp",
+        "etc",
+        "etc/ppp",
+        "var",
+        "var/run",
+        "www",
+        "www/cgi-bin",
+    ];
     folders
         .iter()
         .fold(Initramfs::new(), |files, folder| files.folder(folder))

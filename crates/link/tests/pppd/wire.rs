@@ -26,7 +26,10 @@ impl Wire {
         let flags = rustix::fs::fcntl_getfl(&fd).unwrap();
         rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
         let guest_end = ptsname(&fd, Vec::new()).unwrap().into_string().unwrap();
-        #[expect(deprecated, reason = "its successor is an unsafe fn; nobody swaps this OwnedFd")]
+        #[expect(
+            deprecated,
+            reason = "its successor is an unsafe fn; nobody swaps this OwnedFd"
+        )]
         (Self(AsyncFd::new(fd).unwrap()), guest_end)
     }
 }
@@ -39,7 +42,11 @@ impl Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.0.poll_read_ready(cx))?;
             let space = buffer.initialize_unfilled();
@@ -55,7 +62,11 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.0.poll_write_ready(cx))?;
             if let Ok(result) = guard.try_io(|fd| Ok(rustix::io::write(fd, octets)?)) {

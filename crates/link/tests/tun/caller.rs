@@ -18,10 +18,21 @@ pub(crate) struct Caller {
 impl Caller {
     /// Calls, and takes the address it is given.
     pub(crate) async fn call(pipe: DuplexStream) -> Self {
-        let line = LineProfile { rate_bps: Some(10_000_000), delay: Duration::from_millis(1) };
-        let config = Config { header_compression: None, ..Config::terminal(line, None) };
+        let line = LineProfile {
+            rate_bps: Some(10_000_000),
+            delay: Duration::from_millis(1),
+        };
+        let config = Config {
+            header_compression: None,
+            ..Config::terminal(line, None)
+        };
         let session = Session::new(config, 1, Instant::now());
-        let mut caller = Self { session, pipe, is_up: false, packets: VecDeque::new() };
+        let mut caller = Self {
+            session,
+            pipe,
+            is_up: false,
+            packets: VecDeque::new(),
+        };
         caller.until(|caller| caller.is_up.then_some(())).await;
         caller
     }

@@ -82,8 +82,12 @@ impl StockTrust {
     /// What stands in a verdict about who took the message.
     pub fn evidence(&self) -> &'static str {
         match self {
-            Self::Chap(_) => "trust chap: a stock terminal took it, which had passed CHAP on the link",
-            Self::NumberOnly => "trust number-only: taken by the machine that answered the terminal's number",
+            Self::Chap(_) => {
+                "trust chap: a stock terminal took it, which had passed CHAP on the link"
+            }
+            Self::NumberOnly => {
+                "trust number-only: taken by the machine that answered the terminal's number"
+            }
         }
     }
 }
@@ -97,7 +101,9 @@ pub struct ChapSecret(Box<str>);
 
 /// The text is no [`ChapSecret`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a CHAP secret has 16 to 255 visible ASCII characters, without blanks, quotes, # and backslashes")]
+#[error(
+    "a CHAP secret has 16 to 255 visible ASCII characters, without blanks, quotes, # and backslashes"
+)]
 pub struct ChapSecretError;
 
 impl ChapSecret {
@@ -119,7 +125,11 @@ impl FromStr for ChapSecret {
         // What pppd's secrets files give a meaning of their own would be another secret there.
         let is_plain = |c: char| c.is_ascii_graphic() && !"\"'\\#".contains(c);
         let is_secret = SECRET_OCTETS.contains(&text.len()) && text.chars().all(is_plain);
-        if is_secret { Ok(Self(text.into())) } else { Err(ChapSecretError) }
+        if is_secret {
+            Ok(Self(text.into()))
+        } else {
+            Err(ChapSecretError)
+        }
     }
 }
 
@@ -172,19 +182,33 @@ impl FromStr for InboxUrl {
     type Err = InboxUrlError;
 
     fn from_str(text: &str) -> Result<Self, InboxUrlError> {
-        let (scheme, rest) = text.split_once("://").filter(|_| text.len() <= URL_OCTETS_MAX).ok_or(InboxUrlError)?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .filter(|_| text.len() <= URL_OCTETS_MAX)
+            .ok_or(InboxUrlError)?;
         let (authority, path) = rest.split_at(rest.find('/').ok_or(InboxUrlError)?);
         let digits = authority.strip_prefix(':').ok_or(InboxUrlError)?;
         // `parse` would take a sign.
-        let port =
-            digits.parse::<u16>().ok().filter(|port| *port != 0 && digits.starts_with(|c: char| c.is_ascii_digit()));
+        let port = digits
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port != 0 && digits.starts_with(|c: char| c.is_ascii_digit()));
         let port = port.ok_or(InboxUrlError)?;
         match scheme {
             "http" => {
-                let path = path.parse::<PathAndQuery>().ok().filter(|_| path.is_ascii() && !path.contains('#'));
-                Ok(Self::Web { port, path: path.ok_or(InboxUrlError)? })
+                let path = path
+                    .parse::<PathAndQuery>()
+                    .ok()
+                    .filter(|_| path.is_ascii() && !path.contains('#'));
+                Ok(Self::Web {
+                    port,
+                    path: path.ok_or(InboxUrlError)?,
+                })
             }
-            "smtp" => Ok(Self::Mail { port, mailbox: path[1..].parse().map_err(|_| InboxUrlError)? }),
+            "smtp" => Ok(Self::Mail {
+                port,
+                mailbox: path[1..].parse().map_err(|_| InboxUrlError)?,
+            }),
             _ => Err(InboxUrlError),
         }
     }
@@ -245,9 +269,14 @@ mod tests {
         assert_eq!(made.reveal().parse(), Ok(made.clone()));
         assert_eq!(format!("{made:?}"), "ChapSecret(..)");
         let long = "a".repeat(256);
-        for text in
-            ["", "short", "sixteen letters with blanks", "has\"quotes\"has\"quotes", "comment#comment#comment", &long]
-        {
+        for text in [
+            "",
+            "short",
+            "sixteen letters with blanks",
+            "has\"quotes\"has\"quotes",
+            "comment#comment#comment",
+            &long,
+        ] {
             assert_eq!(text.parse::<ChapSecret>(), Err(ChapSecretError), "{text:?}");
         }
     }

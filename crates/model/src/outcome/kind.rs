@@ -86,7 +86,11 @@ impl FromStr for Kind {
     type Err = KindError;
 
     fn from_str(text: &str) -> Result<Self, KindError> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == text).ok_or(KindError)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(KindError)
     }
 }
 

@@ -43,7 +43,12 @@ fn the_caller_of_every_case_is_who_the_corpus_says_however_the_octets_are_divide
     assert!(cases.len() > 40, "{}", cases.len());
     for case in cases {
         for pieces in [usize::MAX, 1, 7] {
-            assert_eq!(heard(&case.octets(), pieces), case.caller, "{} in pieces of {pieces}", case.name);
+            assert_eq!(
+                heard(&case.octets(), pieces),
+                case.caller,
+                "{} in pieces of {pieces}",
+                case.name
+            );
         }
     }
 }

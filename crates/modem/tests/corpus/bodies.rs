@@ -4,11 +4,14 @@
 use std::time::{Duration, Instant};
 
 use ringup_modem::{
-    CallerId, CallerIdField, CarrierWatch, Dialogue, Event, Failure, HangUp, HangUpStep, Input, LINE_OCTETS_MAX,
-    Output, Profile, Reader, Setup, Signals,
+    CallerId, CallerIdField, CarrierWatch, Dialogue, Event, Failure, HangUp, HangUpStep, Input,
+    LINE_OCTETS_MAX, Output, Profile, Reader, Setup, Signals,
 };
 
-#[expect(clippy::disallowed_methods, reason = "an Instant has no other source; all else is computed from this one")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an Instant has no other source; all else is computed from this one"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
@@ -17,7 +20,10 @@ fn origin() -> Instant {
 fn assert_sound(caller: &CallerId) {
     if let CallerId::Digits(digits) = caller {
         let bare = digits.strip_prefix('+').unwrap_or(digits);
-        assert!((1..=32).contains(&bare.len()) && bare.bytes().all(|octet| octet.is_ascii_digit()), "{digits}");
+        assert!(
+            (1..=32).contains(&bare.len()) && bare.bytes().all(|octet| octet.is_ascii_digit()),
+            "{digits}"
+        );
     }
 }
 
@@ -26,9 +32,17 @@ pub(crate) fn caller_id(octets: &[u8]) {
     let mut reader = Reader::default();
     let mut octets = octets;
     while let Some(line) = reader.next_line(&mut octets) {
-        assert!(line.len() <= LINE_OCTETS_MAX && line.bytes().all(|octet| matches!(octet, 0x10 | 0x20..=0x7e)));
+        assert!(
+            line.len() <= LINE_OCTETS_MAX
+                && line
+                    .bytes()
+                    .all(|octet| matches!(octet, 0x10 | 0x20..=0x7e))
+        );
         let field = CallerIdField::parse(&line);
-        let Some(CallerIdField::Caller(caller) | CallerIdField::RingingCaller(caller)) = field else { continue };
+        let Some(CallerIdField::Caller(caller) | CallerIdField::RingingCaller(caller)) = field
+        else {
+            continue;
+        };
         assert_sound(&caller);
         if let CallerId::Digits(digits) = &caller {
             // Separators may be left out, hex and UCS2 are other spellings: but no digit is made up.
@@ -37,7 +51,9 @@ pub(crate) fn caller_id(octets: &[u8]) {
             let plain: String = line.chars().filter(|c| !is_separator(c)).collect();
             let hex: String = digits.bytes().map(|octet| format!("{octet:02x}")).collect();
             let ucs2: String = digits.bytes().map(|octet| format!("{octet:04x}")).collect();
-            let is_there = [digits, &hex, &ucs2].iter().any(|spelt| plain.to_ascii_lowercase().contains(*spelt));
+            let is_there = [digits, &hex, &ucs2]
+                .iter()
+                .any(|spelt| plain.to_ascii_lowercase().contains(*spelt));
             let has_plus = line.to_ascii_lowercase().contains("2b");
             assert!(is_there || has_plus, "{digits} from {line:?}");
         }
@@ -47,10 +63,16 @@ pub(crate) fn caller_id(octets: &[u8]) {
 /// A modem that says anything, whatever it is told: the dialogue always knows what to do next, never says more than it
 /// was asked to, and ends in a state from which it can be used or is known to be dead.
 pub(crate) fn at(octets: &[u8]) {
-    let Some((&first, mut script)) = octets.split_first() else { return };
+    let Some((&first, mut script)) = octets.split_first() else {
+        return;
+    };
     let mut now = origin();
     let profile = Profile::ALL[usize::from(first & 7)];
-    let signals = if first & 8 == 0 { Signals::Wires } else { Signals::OctetsOnly };
+    let signals = if first & 8 == 0 {
+        Signals::Wires
+    } else {
+        Signals::OctetsOnly
+    };
     let mut dialogue = if first & 16 == 0 {
         Dialogue::new(Setup::from(profile), signals, now)
     } else {
@@ -82,8 +104,20 @@ pub(crate) fn at(octets: &[u8]) {
         // One answer leads to one command.
         assert!(said <= 64, "{said} commands at once");
         match operation % 8 {
-            0 => dialogue.handle(Input::Dial { number: &number, timeout: Duration::from_secs(60) }, now),
-            1 => dialogue.handle(Input::RingOnly { number: &number, duration: Duration::from_secs(10) }, now),
+            0 => dialogue.handle(
+                Input::Dial {
+                    number: &number,
+                    timeout: Duration::from_secs(60),
+                },
+                now,
+            ),
+            1 => dialogue.handle(
+                Input::RingOnly {
+                    number: &number,
+                    duration: Duration::from_secs(10),
+                },
+                now,
+            ),
             2 => dialogue.handle(Input::Answer, now),
             3 => dialogue.handle(Input::Refuse, now),
             4 => dialogue.handle(Input::Probe, now),
@@ -105,7 +139,10 @@ pub(crate) fn at(octets: &[u8]) {
 /// The same octets on a line that is being hung up: it comes to an end, in bounded time, saying two things at most.
 fn hang_up(octets: &[u8], began: Instant) {
     let mut now = began;
-    let (mut hang_up, mut carrier) = (HangUp::new(octets.len().is_multiple_of(2), now), CarrierWatch::new(33_600));
+    let (mut hang_up, mut carrier) = (
+        HangUp::new(octets.len().is_multiple_of(2), now),
+        CarrierWatch::new(33_600),
+    );
     let mut said = 0;
     let mut pieces = octets.chunks(7);
     loop {

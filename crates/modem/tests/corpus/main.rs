@@ -49,7 +49,10 @@ fn words() -> impl Strategy<Value = Vec<u8>> {
         1 => prop::collection::vec(any::<u8>(), 0..20),
     ];
     prop::collection::vec((any::<u8>(), piece), 0..40).prop_map(|pieces| {
-        pieces.into_iter().flat_map(|(operation, piece)| std::iter::once(operation).chain(piece)).collect()
+        pieces
+            .into_iter()
+            .flat_map(|(operation, piece)| std::iter::once(operation).chain(piece))
+            .collect()
     })
 }
 

@@ -8,12 +8,21 @@ pub(crate) type Md5Octets = [u8; 16];
 
 /// RFC 1994 §4.1: identifier, secret, challenge.
 pub(crate) fn response(id: u8, secret: &[u8], challenge: &[u8]) -> Md5Octets {
-    Md5::new().chain_update([id]).chain_update(secret).chain_update(challenge).finalize().into()
+    Md5::new()
+        .chain_update([id])
+        .chain_update(secret)
+        .chain_update(challenge)
+        .finalize()
+        .into()
 }
 
 /// Takes the same time wherever they differ.
 pub(crate) fn is_same(a: &Md5Octets, b: &Md5Octets) -> bool {
-    black_box(a.iter().zip(b).fold(0, |difference, (a, b)| black_box(difference | (a ^ b)))) == 0
+    black_box(
+        a.iter()
+            .zip(b)
+            .fold(0, |difference, (a, b)| black_box(difference | (a ^ b))),
+    ) == 0
 }
 
 /// Takes the same time wherever they differ, and does not tell their lengths from each other's.
@@ -24,8 +33,14 @@ pub(crate) fn is_same_secret(a: &[u8], b: &[u8]) -> bool {
 /// A seed for what is shown on the line, from which the session's seed cannot be computed back: whoever knew that
 /// would know the next Challenges.
 pub(crate) fn hidden_seed(seed: u64) -> u64 {
-    let digest = Md5::new().chain_update(b"ringup-ppp shown").chain_update(seed.to_be_bytes()).finalize();
-    digest.iter().take(8).fold(0, |value, octet| value << 8 | u64::from(*octet))
+    let digest = Md5::new()
+        .chain_update(b"ringup-ppp shown")
+        .chain_update(seed.to_be_bytes())
+        .finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |value, octet| value << 8 | u64::from(*octet))
 }
 
 /// The Challenges of one session, as unpredictable as its seed and each different (RFC 1994 §2.3).
@@ -51,7 +66,9 @@ impl Challenges {
     }
 
     fn nth(&self, n: u32) -> Md5Octets {
-        let md5 = Md5::new().chain_update(b"ringup-ppp challenge").chain_update(self.seed.to_be_bytes());
+        let md5 = Md5::new()
+            .chain_update(b"ringup-ppp challenge")
+            .chain_update(self.seed.to_be_bytes());
         md5.chain_update(n.to_be_bytes()).finalize().into()
     }
 }
@@ -64,7 +81,10 @@ mod tests {
     fn a_response_is_md5_of_identifier_secret_and_challenge() {
         // RFC 1321 §A.5: MD5("abc"), and MD5("message digest").
         assert_eq!(response(b'a', b"b", b"c")[..4], [0x90, 0x01, 0x50, 0x98]);
-        assert_eq!(response(b'm', b"essage ", b"digest")[..4], [0xf9, 0x6b, 0x69, 0x7d]);
+        assert_eq!(
+            response(b'm', b"essage ", b"digest")[..4],
+            [0xf9, 0x6b, 0x69, 0x7d]
+        );
     }
 
     #[test]

@@ -59,24 +59,42 @@ impl std::fmt::Debug for Message {
 
 impl Prover {
     pub(crate) fn new(config: &Authentication, first_id: u8) -> Prover {
-        Prover { own: config.own.clone(), next_id: first_id, state: State::Idle }
+        Prover {
+            own: config.own.clone(),
+            next_id: first_id,
+            state: State::Idle,
+        }
     }
 
     /// LCP is open and has agreed on this.
     pub(crate) fn start(&mut self, proof: Option<Proof>, wire: &mut Wire, now: Instant) {
         match (proof, &self.own) {
             (Some(Proof::Chap), Some(_)) => {
-                self.state = State::Waiting { tries: 1, restart_at: wire.restart_at(now) };
+                self.state = State::Waiting {
+                    tries: 1,
+                    restart_at: wire.restart_at(now),
+                };
             }
             (Some(Proof::Pap), Some(own)) => {
                 let mut data = Vec::new();
                 for field in [&own.name.0, &own.secret.0] {
-                    data.push(u8::try_from(field.len()).expect("checked by Name::new and Secret::new"));
+                    data.push(
+                        u8::try_from(field.len()).expect("checked by Name::new and Secret::new"),
+                    );
                     data.extend_from_slice(field);
                 }
                 let id = self.next_id;
                 self.next_id = id.wrapping_add(1);
-                self.send(Message { proof: Proof::Pap, id, data }, 1, wire, now);
+                self.send(
+                    Message {
+                        proof: Proof::Pap,
+                        id,
+                        data,
+                    },
+                    1,
+                    wire,
+                    now,
+                );
             }
             // LCP grants no demand without credentials.
             _ => self.state = State::Idle,
@@ -94,32 +112,64 @@ impl Prover {
     pub(crate) fn restart_at(&self) -> Option<(Instant, Proof)> {
         match &self.state {
             State::Waiting { restart_at, .. } => Some((*restart_at, Proof::Chap)),
-            State::Sent { message, restart_at, .. } => Some((*restart_at, message.proof)),
+            State::Sent {
+                message,
+                restart_at,
+                ..
+            } => Some((*restart_at, message.proof)),
             State::Idle | State::Proved { .. } => None,
         }
     }
 
     pub(crate) fn deadline(&mut self, wire: &mut Wire, now: Instant) -> Result<(), CloseReason> {
-        let Some((_, proof)) = self.restart_at().filter(|(at, _)| *at <= now) else { return Ok(()) };
+        let Some((_, proof)) = self.restart_at().filter(|(at, _)| *at <= now) else {
+            return Ok(());
+        };
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Waiting { tries, .. } if tries < MAX_CONFIGURE => {
-                self.state = State::Waiting { tries: tries + 1, restart_at: wire.restart_at(now) };
+                self.state = State::Waiting {
+                    tries: tries + 1,
+                    restart_at: wire.restart_at(now),
+                };
             }
-            State::Sent { message, tries, .. } if tries < MAX_CONFIGURE => self.send(message, tries + 1, wire, now),
-            _ => return Err(CloseReason::NoAnswer { protocol: proof.protocol() }),
+            State::Sent { message, tries, .. } if tries < MAX_CONFIGURE => {
+                self.send(message, tries + 1, wire, now)
+            }
+            _ => {
+                return Err(CloseReason::NoAnswer {
+                    protocol: proof.protocol(),
+                });
+            }
         }
         Ok(())
     }
 
     /// One that comes after the first is answered too, at any time (RFC 1994 §2). `false`: it makes no sense.
-    pub(crate) fn receive_challenge(&mut self, packet: Packet<'_>, wire: &mut Wire, now: Instant) -> bool {
+    pub(crate) fn receive_challenge(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+        now: Instant,
+    ) -> bool {
         let is_proved = match &self.state {
-            State::Waiting { .. } | State::Sent { message: Message { proof: Proof::Chap, .. }, .. } => false,
-            State::Proved { proof: Proof::Chap, .. } => true,
+            State::Waiting { .. }
+            | State::Sent {
+                message: Message {
+                    proof: Proof::Chap, ..
+                },
+                ..
+            } => false,
+            State::Proved {
+                proof: Proof::Chap, ..
+            } => true,
             _ => return true,
         };
-        let (Some((&size, rest)), Some(own)) = (packet.data.split_first(), &self.own) else { return false };
-        let Some((challenge, _name)) = rest.split_at_checked(usize::from(size)) else { return false };
+        let (Some((&size, rest)), Some(own)) = (packet.data.split_first(), &self.own) else {
+            return false;
+        };
+        let Some((challenge, _name)) = rest.split_at_checked(usize::from(size)) else {
+            return false;
+        };
         // RFC 1994 §4.1: at least one octet.
         if challenge.is_empty() {
             return false;
@@ -127,11 +177,18 @@ impl Prover {
         let mut data = vec![16];
         data.extend_from_slice(&digest::response(packet.id, &own.secret.0, challenge));
         data.extend_from_slice(&own.name.0);
-        let message = Message { proof: Proof::Chap, id: packet.id, data };
+        let message = Message {
+            proof: Proof::Chap,
+            id: packet.id,
+            data,
+        };
         if is_proved {
             // The peer asks again if this is lost; the network goes on meanwhile.
             message.send(wire);
-            self.state = State::Proved { proof: Proof::Chap, id: packet.id };
+            self.state = State::Proved {
+                proof: Proof::Chap,
+                id: packet.id,
+            };
         } else {
             self.send(message, 1, wire, now);
         }
@@ -139,7 +196,12 @@ impl Prover {
     }
 
     /// Success, Failure, Authenticate-Ack or -Nak.
-    pub(crate) fn receive_answer(&mut self, proof: Proof, id: u8, is_success: bool) -> Result<(), CloseReason> {
+    pub(crate) fn receive_answer(
+        &mut self,
+        proof: Proof,
+        id: u8,
+        is_success: bool,
+    ) -> Result<(), CloseReason> {
         let (asked, asked_id) = match &self.state {
             State::Sent { message, .. } => (message.proof, message.id),
             State::Proved { proof, id } => (*proof, *id),
@@ -150,7 +212,9 @@ impl Prover {
             return Ok(());
         }
         if !is_success {
-            return Err(CloseReason::NotBelieved { protocol: proof.protocol() });
+            return Err(CloseReason::NotBelieved {
+                protocol: proof.protocol(),
+            });
         }
         self.state = State::Proved { proof, id };
         Ok(())
@@ -158,7 +222,11 @@ impl Prover {
 
     fn send(&mut self, message: Message, tries: u8, wire: &mut Wire, now: Instant) {
         message.send(wire);
-        self.state = State::Sent { message, tries, restart_at: wire.restart_at(now) };
+        self.state = State::Sent {
+            message,
+            tries,
+            restart_at: wire.restart_at(now),
+        };
     }
 }
 
@@ -168,6 +236,11 @@ impl Message {
             Proof::Chap => chap::RESPONSE,
             Proof::Pap => pap::REQUEST,
         };
-        wire.send_control(self.proof.protocol().number(), code, self.id, [&self.data, &[]]);
+        wire.send_control(
+            self.proof.protocol().number(),
+            code,
+            self.id,
+            [&self.data, &[]],
+        );
     }
 }

@@ -73,7 +73,10 @@ impl Verifier {
             Proof::Chap => {
                 let id = self.next_id;
                 self.next_id = id.wrapping_add(1);
-                Question::Chap { id, challenge: self.challenges.issue() }
+                Question::Chap {
+                    id,
+                    challenge: self.challenges.issue(),
+                }
             }
             Proof::Pap => Question::Pap,
         };
@@ -85,7 +88,10 @@ impl Verifier {
     }
 
     pub(crate) fn is_content(&self) -> bool {
-        matches!(self.state, State::Idle | State::Answered { peer: Some(_), .. })
+        matches!(
+            self.state,
+            State::Idle | State::Answered { peer: Some(_), .. }
+        )
     }
 
     /// Who has proved itself.
@@ -102,14 +108,29 @@ impl Verifier {
 
     pub(crate) fn restart_at(&self) -> Option<(Instant, Proof)> {
         match &self.state {
-            State::Asking { question: Question::Chap { .. }, restart_at, .. } => Some((*restart_at, Proof::Chap)),
-            State::Asking { question: Question::Pap, restart_at, .. } => Some((*restart_at, Proof::Pap)),
+            State::Asking {
+                question: Question::Chap { .. },
+                restart_at,
+                ..
+            } => Some((*restart_at, Proof::Chap)),
+            State::Asking {
+                question: Question::Pap,
+                restart_at,
+                ..
+            } => Some((*restart_at, Proof::Pap)),
             State::Idle | State::Answered { .. } => None,
         }
     }
 
     pub(crate) fn deadline(&mut self, wire: &mut Wire, now: Instant) -> Result<(), CloseReason> {
-        let State::Asking { question, tries, restart_at } = &self.state else { return Ok(()) };
+        let State::Asking {
+            question,
+            tries,
+            restart_at,
+        } = &self.state
+        else {
+            return Ok(());
+        };
         if now < *restart_at {
             return Ok(());
         }
@@ -118,7 +139,9 @@ impl Verifier {
                 Question::Chap { .. } => Proof::Chap,
                 Question::Pap => Proof::Pap,
             };
-            return Err(CloseReason::NoAnswer { protocol: protocol.protocol() });
+            return Err(CloseReason::NoAnswer {
+                protocol: protocol.protocol(),
+            });
         }
         let (question, tries) = (*question, *tries);
         self.ask(question, tries + 1, wire, now);
@@ -128,47 +151,95 @@ impl Verifier {
     /// A repeat keeps identifier and value, so that a slow Response to the first one counts.
     fn ask(&mut self, question: Question, tries: u8, wire: &mut Wire, now: Instant) {
         if let Question::Chap { id, challenge } = question {
-            let name = self.own_name.as_ref().map_or(&b"ringup"[..], Name::as_bytes);
+            let name = self
+                .own_name
+                .as_ref()
+                .map_or(&b"ringup"[..], Name::as_bytes);
             let mut value = vec![16];
             value.extend_from_slice(&challenge);
-            wire.send_control(Proof::Chap.protocol().number(), chap::CHALLENGE, id, [&value, name]);
+            wire.send_control(
+                Proof::Chap.protocol().number(),
+                chap::CHALLENGE,
+                id,
+                [&value, name],
+            );
         }
-        self.state = State::Asking { question, tries, restart_at: wire.restart_at(now) };
+        self.state = State::Asking {
+            question,
+            tries,
+            restart_at: wire.restart_at(now),
+        };
     }
 
-    pub(crate) fn receive_response(&mut self, packet: Packet<'_>, wire: &mut Wire) -> Result<(), CloseReason> {
+    pub(crate) fn receive_response(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+    ) -> Result<(), CloseReason> {
         let (id, challenge) = match &self.state {
-            State::Asking { question: Question::Chap { id, challenge }, .. } if *id == packet.id => (*id, *challenge),
-            State::Answered { proof: Proof::Chap, id, peer } if *id == packet.id => {
-                let code = if peer.is_some() { chap::SUCCESS } else { chap::FAILURE };
+            State::Asking {
+                question: Question::Chap { id, challenge },
+                ..
+            } if *id == packet.id => (*id, *challenge),
+            State::Answered {
+                proof: Proof::Chap,
+                id,
+                peer,
+            } if *id == packet.id => {
+                let code = if peer.is_some() {
+                    chap::SUCCESS
+                } else {
+                    chap::FAILURE
+                };
                 wire.send_control(Proof::Chap.protocol().number(), code, packet.id, [&[], &[]]);
                 return Ok(());
             }
             _ => return Ok(()),
         };
         let (value, name) = match packet.data.split_first() {
-            Some((&size, rest)) => rest.split_at_checked(usize::from(size)).unwrap_or((&[], &[])),
+            Some((&size, rest)) => rest
+                .split_at_checked(usize::from(size))
+                .unwrap_or((&[], &[])),
             None => return Ok(()),
         };
-        let Ok(said) = Md5Octets::try_from(value) else { return self.answer(Proof::Chap, id, None, wire) };
+        let Ok(said) = Md5Octets::try_from(value) else {
+            return self.answer(Proof::Chap, id, None, wire);
+        };
         let (name, secret) = self.look_up(name);
         // The same work for a name nobody has.
-        let expected = digest::response(id, secret.as_ref().map_or(b"nobody", |secret| &*secret.0), &challenge);
+        let expected = digest::response(
+            id,
+            secret.as_ref().map_or(b"nobody", |secret| &*secret.0),
+            &challenge,
+        );
         let is_proved = digest::is_same(&said, &expected) && secret.is_some();
         self.answer(Proof::Chap, id, name.filter(|_| is_proved), wire)
     }
 
-    pub(crate) fn receive_request(&mut self, packet: Packet<'_>, wire: &mut Wire) -> Result<(), CloseReason> {
+    pub(crate) fn receive_request(
+        &mut self,
+        packet: Packet<'_>,
+        wire: &mut Wire,
+    ) -> Result<(), CloseReason> {
         match &self.state {
-            State::Asking { question: Question::Pap, .. } => {}
-            State::Answered { proof: Proof::Pap, peer, .. } => {
+            State::Asking {
+                question: Question::Pap,
+                ..
+            } => {}
+            State::Answered {
+                proof: Proof::Pap,
+                peer,
+                ..
+            } => {
                 let code = if peer.is_some() { pap::ACK } else { pap::NAK };
                 wire.send_control(Proof::Pap.protocol().number(), code, packet.id, [&[0], &[]]);
                 return Ok(());
             }
             _ => return Ok(()),
         }
-        let Some((name, password)) = name_and_password(packet.data) else { return Ok(()) };
+        let Some((name, password)) = name_and_password(packet.data) else {
+            return Ok(());
+        };
         let (name, secret) = self.look_up(name);
         let expected = secret.as_ref().map_or(&b"nobody"[..], |secret| &secret.0);
         let is_proved = digest::is_same_secret(password, expected) && secret.is_some();
@@ -176,12 +247,23 @@ impl Verifier {
     }
 
     fn look_up(&self, name: &[u8]) -> (Option<Name>, Option<Secret>) {
-        let name = Name::new(name).ok().filter(|name| self.own_name.as_ref() != Some(name));
-        let secret = name.as_ref().and_then(|name| self.peers.0.get(name)).cloned();
+        let name = Name::new(name)
+            .ok()
+            .filter(|name| self.own_name.as_ref() != Some(name));
+        let secret = name
+            .as_ref()
+            .and_then(|name| self.peers.0.get(name))
+            .cloned();
         (name, secret)
     }
 
-    fn answer(&mut self, proof: Proof, id: u8, peer: Option<Name>, wire: &mut Wire) -> Result<(), CloseReason> {
+    fn answer(
+        &mut self,
+        proof: Proof,
+        id: u8,
+        peer: Option<Name>,
+        wire: &mut Wire,
+    ) -> Result<(), CloseReason> {
         let (code, message): (u8, &[u8]) = match (proof, peer.is_some()) {
             (Proof::Chap, true) => (chap::SUCCESS, &[]),
             (Proof::Chap, false) => (chap::FAILURE, &[]),
@@ -194,7 +276,9 @@ impl Verifier {
                 tracing::debug!(%peer, protocol = %proof.protocol(), "peer proved");
                 Ok(())
             }
-            None => Err(CloseReason::PeerNotProved { protocol: proof.protocol() }),
+            None => Err(CloseReason::PeerNotProved {
+                protocol: proof.protocol(),
+            }),
         };
         self.state = State::Answered { proof, id, peer };
         outcome

@@ -12,7 +12,10 @@
 //! Every flag begins a frame, whatever came before it: that is why one bad octet costs one frame at most, or two
 //! if it was the flag they shared.
 
-use super::{ACCM_DEFAULT, ADDRESS_AND_CONTROL, ESCAPE, ESCAPE_BIT, FCS_GOOD, FLAG, FRAME_OCTETS_MAX, fcs, is_mapped};
+use super::{
+    ACCM_DEFAULT, ADDRESS_AND_CONTROL, ESCAPE, ESCAPE_BIT, FCS_GOOD, FLAG, FRAME_OCTETS_MAX, fcs,
+    is_mapped,
+};
 
 /// RFC 1662 §4.3 calls anything shorter an invalid frame: a protocol of two octets and the FCS.
 const FRAME_OCTETS_MIN: usize = 4;
@@ -105,12 +108,20 @@ impl Decoder {
     ///
     /// Call it again with what remains until it returns `None`; then `line` is empty.
     pub fn next_frame(&mut self, line: &mut &[u8]) -> Option<Frame<'_>> {
-        if self.finds_frame(line) { strip(&self.frame) } else { None }
+        if self.finds_frame(line) {
+            strip(&self.frame)
+        } else {
+            None
+        }
     }
 
     /// The same, and how many frames the line has lost before it.
     pub(crate) fn next_frame_and_losses(&mut self, line: &mut &[u8]) -> Option<(Frame<'_>, u64)> {
-        if self.finds_frame(line) { Some((strip(&self.frame)?, self.statistics.lost())) } else { None }
+        if self.finds_frame(line) {
+            Some((strip(&self.frame)?, self.statistics.lost()))
+        } else {
+            None
+        }
     }
 
     fn finds_frame(&mut self, line: &mut &[u8]) -> bool {
@@ -148,9 +159,9 @@ impl Decoder {
         let end = match self.state {
             State::Escaped => Some(0),
             State::Hunting | State::Dropping => line.iter().position(|&octet| octet == FLAG),
-            State::Collecting => {
-                line.iter().position(|&octet| octet == FLAG || octet == ESCAPE || is_mapped(self.accm, octet))
-            }
+            State::Collecting => line
+                .iter()
+                .position(|&octet| octet == FLAG || octet == ESCAPE || is_mapped(self.accm, octet)),
         };
         end.unwrap_or(line.len())
     }
@@ -227,11 +238,15 @@ fn strip(frame: &[u8]) -> Option<Frame<'_>> {
     let (frame, _fcs) = frame.split_at(frame.len().checked_sub(2)?);
     let frame = frame.strip_prefix(&ADDRESS_AND_CONTROL).unwrap_or(frame);
     match *frame {
-        [low, ref information @ ..] if low & 1 == 1 => Some(Frame { protocol: u16::from(low), information }),
+        [low, ref information @ ..] if low & 1 == 1 => Some(Frame {
+            protocol: u16::from(low),
+            information,
+        }),
         // RFC 1661 §2: the low bit of the low octet is 1, of the high octet 0.
-        [high, low, ref information @ ..] if low & 1 == 1 => {
-            Some(Frame { protocol: u16::from_be_bytes([high, low]), information })
-        }
+        [high, low, ref information @ ..] if low & 1 == 1 => Some(Frame {
+            protocol: u16::from_be_bytes([high, low]),
+            information,
+        }),
         _ => None,
     }
 }
@@ -275,21 +290,35 @@ mod tests {
     #[test]
     fn one_bad_octet_costs_its_frame_and_not_the_next() {
         let mut line = encoded(&[b"first", b"second", b"third"]);
-        let at = line.iter().position(|&octet| octet == b'e').unwrap_or_default();
-        let at = at + line[at + 1..].iter().position(|&octet| octet == b'e').unwrap_or_default() + 1;
+        let at = line
+            .iter()
+            .position(|&octet| octet == b'e')
+            .unwrap_or_default();
+        let at = at
+            + line[at + 1..]
+                .iter()
+                .position(|&octet| octet == b'e')
+                .unwrap_or_default()
+            + 1;
         line[at] ^= 0x08;
         let mut decoder = Decoder::new();
         let frames = decode(&mut decoder, &line);
         assert_eq!(frames.len(), 2);
         assert_eq!(frames[1].1, b"third");
-        assert_eq!((decoder.statistics().frames, decoder.statistics().bad_fcs), (2, 1));
+        assert_eq!(
+            (decoder.statistics().frames, decoder.statistics().bad_fcs),
+            (2, 1)
+        );
     }
 
     #[test]
     fn a_frame_of_1500_octets_passes_and_one_more_uncompressed_does_not() {
         let mut decoder = Decoder::new();
         assert_eq!(decode(&mut decoder, &encoded(&[&[0x55; 1500]])).len(), 1);
-        assert_eq!(decode(&mut decoder, &encoded(&[&[0x55; 1501], b"next"])), [(0x0021, b"next".to_vec())]);
+        assert_eq!(
+            decode(&mut decoder, &encoded(&[&[0x55; 1501], b"next"])),
+            [(0x0021, b"next".to_vec())]
+        );
         assert_eq!(decoder.statistics().too_long, 1);
     }
 
@@ -308,9 +337,18 @@ mod tests {
     fn a_frame_that_an_escape_follows_when_it_is_too_long_is_counted_once() {
         let mut decoder = Decoder::new();
         decoder.set_accm(0);
-        let line = [&[FLAG][..], &[0x55; FRAME_OCTETS_MAX + 1], &[ESCAPE, FLAG], &encoded(&[b"next"])].concat();
+        let line = [
+            &[FLAG][..],
+            &[0x55; FRAME_OCTETS_MAX + 1],
+            &[ESCAPE, FLAG],
+            &encoded(&[b"next"]),
+        ]
+        .concat();
         assert_eq!(decode(&mut decoder, &line), [(0x0021, b"next".to_vec())]);
-        assert_eq!((decoder.statistics().too_long, decoder.statistics().aborts), (1, 0));
+        assert_eq!(
+            (decoder.statistics().too_long, decoder.statistics().aborts),
+            (1, 0)
+        );
     }
 
     #[test]
@@ -328,12 +366,24 @@ mod tests {
     fn flags_alone_are_nothing_and_three_octets_are_a_runt() {
         let mut decoder = Decoder::new();
         assert!(decode(&mut decoder, &[FLAG, FLAG, FLAG, b'a', b'b', b'c', FLAG]).is_empty());
-        assert_eq!(decoder.statistics(), DecoderStatistics { octets: 7, runts: 1, ..DecoderStatistics::default() });
+        assert_eq!(
+            decoder.statistics(),
+            DecoderStatistics {
+                octets: 7,
+                runts: 1,
+                ..DecoderStatistics::default()
+            }
+        );
     }
 
     #[test]
     fn compressed_headers_are_read_without_having_been_agreed() {
-        for header in [&[0xff, 0x03, 0x00, 0x21][..], &[0xff, 0x03, 0x21], &[0x00, 0x21], &[0x21]] {
+        for header in [
+            &[0xff, 0x03, 0x00, 0x21][..],
+            &[0xff, 0x03, 0x21],
+            &[0x00, 0x21],
+            &[0x21],
+        ] {
             let mut frame = header.to_vec();
             frame.extend_from_slice(b"data");
             let fcs = !fcs(&frame);
@@ -342,14 +392,21 @@ mod tests {
             frame.push(FLAG);
             let mut decoder = Decoder::new();
             decoder.set_accm(0);
-            assert_eq!(decode(&mut decoder, &frame), [(0x0021, b"data".to_vec())], "{header:02x?}");
+            assert_eq!(
+                decode(&mut decoder, &frame),
+                [(0x0021, b"data".to_vec())],
+                "{header:02x?}"
+            );
         }
     }
 
     #[test]
     fn an_xon_put_in_by_the_line_is_dropped_when_we_asked_for_it_to_be_escaped() {
         let mut line = encoded(&[b"a}b"]).to_vec();
-        let escape = line.iter().rposition(|&octet| octet == ESCAPE).unwrap_or_default();
+        let escape = line
+            .iter()
+            .rposition(|&octet| octet == ESCAPE)
+            .unwrap_or_default();
         line.insert(escape + 1, 0x11);
         line.insert(3, 0x11);
         let mut decoder = Decoder::new();

@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{ACCM_DEFAULT, ADDRESS_AND_CONTROL, ESCAPE, ESCAPE_BIT, FCS_INIT, FLAG, fcs_step, is_mapped};
+use super::{
+    ACCM_DEFAULT, ADDRESS_AND_CONTROL, ESCAPE, ESCAPE_BIT, FCS_INIT, FLAG, fcs_step, is_mapped,
+};
 use crate::lcp::Direction;
 use crate::protocol::LCP;
 
@@ -31,7 +33,10 @@ impl Default for Encoder {
 impl Encoder {
     /// An encoder for a fresh call: everything escaped, nothing compressed (RFC 1662 §7).
     pub fn new() -> Encoder {
-        Encoder { agreed: Direction::default(), statistics: EncoderStatistics::default() }
+        Encoder {
+            agreed: Direction::default(),
+            statistics: EncoderStatistics::default(),
+        }
     }
 
     /// Uses what LCP agreed for this direction, or the defaults again when LCP is not open.
@@ -53,9 +58,17 @@ impl Encoder {
         let (accm, short_protocol, short_address) = if protocol == LCP {
             (ACCM_DEFAULT, false, false)
         } else {
-            (self.agreed.accm, self.agreed.protocol_compression, self.agreed.address_compression)
+            (
+                self.agreed.accm,
+                self.agreed.protocol_compression,
+                self.agreed.address_compression,
+            )
         };
-        let mut writer = Writer { line, accm, fcs: FCS_INIT };
+        let mut writer = Writer {
+            line,
+            accm,
+            fcs: FCS_INIT,
+        };
         if !short_address {
             writer.put(&ADDRESS_AND_CONTROL);
         }
@@ -109,7 +122,8 @@ mod tests {
     #[test]
     fn encodes_pppds_first_configure_request_to_the_octet() {
         let packet = [
-            0x01, 0x01, 0x00, 0x14, 0x02, 0x06, 0, 0, 0, 0, 0x05, 0x06, 0xd1, 0x3b, 0xbb, 0xe1, 0x07, 0x02, 0x08, 0x02,
+            0x01, 0x01, 0x00, 0x14, 0x02, 0x06, 0, 0, 0, 0, 0x05, 0x06, 0xd1, 0x3b, 0xbb, 0xe1,
+            0x07, 0x02, 0x08, 0x02,
         ];
         let mut line = BytesMut::new();
         Encoder::new().encode(&mut line, LCP, &[&packet]);
@@ -142,7 +156,13 @@ mod tests {
         encoder.encode(&mut line, IP, &[b"A"]);
         encoder.encode(&mut line, IP, &[b"B"]);
         assert_eq!(line.iter().filter(|&&octet| octet == FLAG).count(), 3);
-        assert_eq!(encoder.statistics(), EncoderStatistics { octets: line.len() as u64, frames: 2 });
+        assert_eq!(
+            encoder.statistics(),
+            EncoderStatistics {
+                octets: line.len() as u64,
+                frames: 2
+            }
+        );
     }
 
     fn hex(octets: &[u8]) -> String {

@@ -24,7 +24,11 @@ pub(crate) enum Silence {
 
 impl Echo {
     pub(crate) fn new(keepalive: Keepalive, now: Instant) -> Echo {
-        Echo { keepalive, due_at: now + keepalive.interval, unanswered: 0 }
+        Echo {
+            keepalive,
+            due_at: now + keepalive.interval,
+            unanswered: 0,
+        }
     }
 
     pub(crate) fn due_at(&self) -> Instant {

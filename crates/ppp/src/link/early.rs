@@ -13,10 +13,16 @@ use crate::protocol::{CHAP, IPCP, IPV4, PAP};
 
 impl Link {
     pub(crate) fn agreement(&self) -> Option<Agreement> {
-        let (Some(_), Some(local), false) = (self.mtu, self.ipcp.options.local(), self.is_unpredictable) else {
+        let (Some(_), Some(local), false) =
+            (self.mtu, self.ipcp.options.local(), self.is_unpredictable)
+        else {
             return None;
         };
-        Some(Agreement { link: self.lcp.options.agreed(), local, peer: self.ipcp.options.peer() })
+        Some(Agreement {
+            link: self.lcp.options.agreed(),
+            local,
+            peer: self.ipcp.options.peer(),
+        })
     }
 
     pub(super) fn is_predicted(&self) -> bool {
@@ -33,7 +39,10 @@ impl Link {
 
     /// `false`: nothing may be sent early, or no more.
     pub(super) fn send_early(&mut self, packet: &[u8]) -> bool {
-        let may = self.prediction.as_mut().is_some_and(|prediction| prediction.send(packet));
+        let may = self
+            .prediction
+            .as_mut()
+            .is_some_and(|prediction| prediction.send(packet));
         if may {
             self.wire.send_packet(IPV4, &[packet]);
             self.statistics.packets_sent += 1;
@@ -54,12 +63,17 @@ impl Link {
 
     /// Holds a frame, or answers it if it can be answered already. `false`: there is no room.
     pub(super) fn take_early(&mut self, frame: Frame<'_>, now: Instant) -> bool {
-        let Some(prediction) = &mut self.prediction else { return false };
+        let Some(prediction) = &mut self.prediction else {
+            return false;
+        };
         prediction.heard();
         // The peer's LCP request is granted, so what it will be allowed to ask is known. Our IPCP cannot open by
         // this: the Ack it waits for is held until the phase has come.
         let can_answer = self.lcp.has_granted() || self.phase == Phase::Authenticate;
-        if frame.protocol == IPCP && frame.information.first() == Some(&code::CONFIGURE_REQUEST) && can_answer {
+        if frame.protocol == IPCP
+            && frame.information.first() == Some(&code::CONFIGURE_REQUEST)
+            && can_answer
+        {
             self.receive_ipcp(frame.information, now);
             return true;
         }
@@ -75,9 +89,17 @@ impl Link {
         let mut before = None;
         // Each round is a step of the link, and it has few.
         while before.replace(self.progress()) != Some(self.progress()) {
-            let Some(prediction) = &mut self.prediction else { return };
+            let Some(prediction) = &mut self.prediction else {
+                return;
+            };
             for early in prediction.release() {
-                self.dispatch(Frame { protocol: early.protocol, information: &early.information }, now);
+                self.dispatch(
+                    Frame {
+                        protocol: early.protocol,
+                        information: &early.information,
+                    },
+                    now,
+                );
             }
         }
         // Our request may be lost, and its timer over, while the link was waiting for something else.
@@ -89,7 +111,13 @@ impl Link {
 
     /// LCP is open. Where it is not what was expected, IPCP has to ask in its phase, as with anybody.
     pub(super) fn compare_link(&mut self, link: &LinkOptions, now: Instant) {
-        let Some(prediction) = self.prediction.as_mut().filter(|prediction| prediction.holds()) else { return };
+        let Some(prediction) = self
+            .prediction
+            .as_mut()
+            .filter(|prediction| prediction.holds())
+        else {
+            return;
+        };
         if !prediction.lcp_opened(link) {
             tracing::debug!("the peer does not do what is expected of it");
             self.is_unpredictable = true;
@@ -100,7 +128,9 @@ impl Link {
 
     /// IPCP is open. What a peer has dropped that takes no part goes out again.
     pub(super) fn compare_addresses(&mut self, local: Ipv4Addr, peer: Option<Ipv4Addr>) {
-        let Some(prediction) = &mut self.prediction else { return };
+        let Some(prediction) = &mut self.prediction else {
+            return;
+        };
         let dropped = prediction.ipcp_opened(local, peer);
         self.is_unpredictable |= !prediction.holds();
         for packet in dropped {
@@ -110,7 +140,9 @@ impl Link {
 
     /// Outside its phase the timer of an early request means nothing: that IPCP waits is LCP's doing.
     pub(super) fn ipcp_restart_at(&self) -> Option<Instant> {
-        self.ipcp.restart_at().filter(|_| self.phase == Phase::Network)
+        self.ipcp
+            .restart_at()
+            .filter(|_| self.phase == Phase::Network)
     }
 
     pub(super) fn ipcp_deadline(&mut self, now: Instant) {

@@ -18,7 +18,11 @@ impl Link {
             return;
         };
         // RFC 8200 §3: the version. All else is IPv4's.
-        if first >> 4 == 6 { self.send_ipv6(packet) } else { self.send_ipv4(packet) }
+        if first >> 4 == 6 {
+            self.send_ipv6(packet)
+        } else {
+            self.send_ipv4(packet)
+        }
     }
 
     fn send_ipv4(&mut self, packet: &[u8]) {
@@ -29,9 +33,15 @@ impl Link {
             self.statistics.packets_refused += 1;
             return;
         }
-        match self.compressor.as_mut().map_or(Compressed::AsItIs, |compressor| compressor.compress(packet)) {
+        match self
+            .compressor
+            .as_mut()
+            .map_or(Compressed::AsItIs, |compressor| compressor.compress(packet))
+        {
             Compressed::AsItIs => self.wire.send_packet(IPV4, &[packet]),
-            Compressed::Whole { head, rest } => self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest]),
+            Compressed::Whole { head, rest } => {
+                self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest])
+            }
             Compressed::Difference { head, data } => {
                 self.wire.send_packet(VJ_COMPRESSED, &[&head, data]);
                 self.statistics.headers_compressed += 1;
@@ -58,17 +68,29 @@ impl Link {
         let signal = self.ipcp.receive(packet, &mut self.wire, now);
         let is_rejected = packet.code == code::CODE_REJECT && signal == Some(Signal::Finished);
         if is_rejected {
-            self.close_because(CloseReason::PeerRejected { protocol: ControlProtocol::Ipcp }, now);
+            self.close_because(
+                CloseReason::PeerRejected {
+                    protocol: ControlProtocol::Ipcp,
+                },
+                now,
+            );
         } else if packet.code == code::TERMINATE_REQUEST {
             // A peer may end IPv4 and keep the link; there is nothing left to do on it.
-            self.close_because(CloseReason::PeerTerminated { protocol: ControlProtocol::Ipcp }, now);
+            self.close_because(
+                CloseReason::PeerTerminated {
+                    protocol: ControlProtocol::Ipcp,
+                },
+                now,
+            );
         }
         self.on_ipcp(signal, now);
     }
 
     /// `false`: IPv6 is not wanted here.
     pub(super) fn receive_ipv6cp(&mut self, information: &[u8], now: Instant) -> bool {
-        let Some(ipv6cp) = &mut self.ipv6cp else { return false };
+        let Some(ipv6cp) = &mut self.ipv6cp else {
+            return false;
+        };
         match Packet::parse(information) {
             Some(packet) => {
                 let signal = ipv6cp.receive(packet, &mut self.wire, now);
@@ -80,13 +102,17 @@ impl Link {
     }
 
     pub(super) fn receive_compressed(&mut self, frame: Frame<'_>) {
-        let Some(mut decompressor) = self.decompressor.take() else { return };
+        let Some(mut decompressor) = self.decompressor.take() else {
+            return;
+        };
         let rebuilt = if frame.protocol == VJ_COMPRESSED {
             decompressor.compressed(frame.information)
         } else {
             decompressor.uncompressed(frame.information)
         };
-        let is_rebuilt = rebuilt.map(|(head, data)| self.receive_ipv4(&[head, data])).is_some();
+        let is_rebuilt = rebuilt
+            .map(|(head, data)| self.receive_ipv4(&[head, data]))
+            .is_some();
         self.decompressor = Some(decompressor);
         if !is_rebuilt {
             self.statistics.headers_tossed += 1;
@@ -112,7 +138,8 @@ impl Link {
         for part in packet {
             self.arena.extend_from_slice(part);
         }
-        self.outputs.push_back(Output::Packet(self.arena.split().freeze()));
+        self.outputs
+            .push_back(Output::Packet(self.arena.split().freeze()));
         self.statistics.packets_received += 1;
     }
 
@@ -122,7 +149,9 @@ impl Link {
             None => {}
             Some(Signal::Up) => self.ipcp_up(now),
             Some(Signal::Down) => self.network_down(),
-            Some(Signal::NotConverged) => self.close_because(CloseReason::NotConverged { protocol }, now),
+            Some(Signal::NotConverged) => {
+                self.close_because(CloseReason::NotConverged { protocol }, now)
+            }
             Some(Signal::Finished) => self.close_because(CloseReason::NoAnswer { protocol }, now),
         }
     }
@@ -130,16 +159,30 @@ impl Link {
     fn ipcp_up(&mut self, now: Instant) {
         // A peer that acknowledges 0.0.0.0 has given us nothing.
         let Some(local) = self.ipcp.options.local() else {
-            self.close_because(CloseReason::NotConverged { protocol: ControlProtocol::Ipcp }, now);
+            self.close_because(
+                CloseReason::NotConverged {
+                    protocol: ControlProtocol::Ipcp,
+                },
+                now,
+            );
             return;
         };
         let mtu = self.lcp.options.agreed().sending.mru.octets();
         self.mtu = Some(mtu);
-        self.compressor = self.ipcp.options.sending().map(|vj| Compressor::new(vj.slots, vj.hides_slot));
-        self.decompressor = self.ipcp.options.receiving().map(|vj| Decompressor::new(vj.slots));
+        self.compressor = self
+            .ipcp
+            .options
+            .sending()
+            .map(|vj| Compressor::new(vj.slots, vj.hides_slot));
+        self.decompressor = self
+            .ipcp
+            .options
+            .receiving()
+            .map(|vj| Decompressor::new(vj.slots));
         self.has_been_up = true;
         let peer = self.ipcp.options.peer();
-        self.outputs.push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
+        self.outputs
+            .push_back(Output::Event(Event::NetworkUp { local, peer, mtu }));
         self.compare_addresses(local, peer);
     }
 
@@ -167,9 +210,14 @@ impl Link {
     }
 
     fn ipv6cp_up(&mut self) {
-        if let Some((local, peer)) = self.ipv6cp.as_ref().and_then(|ipv6cp| ipv6cp.options.agreed()) {
+        if let Some((local, peer)) = self
+            .ipv6cp
+            .as_ref()
+            .and_then(|ipv6cp| ipv6cp.options.agreed())
+        {
             self.is_ipv6_up = true;
-            self.outputs.push_back(Output::Event(Event::Ipv6Up { local, peer }));
+            self.outputs
+                .push_back(Output::Event(Event::Ipv6Up { local, peer }));
         }
     }
 

@@ -35,8 +35,12 @@ pub struct AgreementError;
 
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Direction { mru, accm, protocol_compression, address_compression } in
-            [self.link.sending, self.link.receiving]
+        for Direction {
+            mru,
+            accm,
+            protocol_compression,
+            address_compression,
+        } in [self.link.sending, self.link.receiving]
         {
             let compressions = match (protocol_compression, address_compression) {
                 (true, true) => "pa",
@@ -58,18 +62,29 @@ impl FromStr for Agreement {
 
     fn from_str(text: &str) -> Result<Self, AgreementError> {
         let words: Vec<_> = text.split(' ').collect();
-        let [sending, receiving, local, peer] = words[..] else { return Err(AgreementError) };
+        let [sending, receiving, local, peer] = words[..] else {
+            return Err(AgreementError);
+        };
         Ok(Self {
-            link: LinkOptions { sending: direction(sending)?, receiving: direction(receiving)? },
+            link: LinkOptions {
+                sending: direction(sending)?,
+                receiving: direction(receiving)?,
+            },
             local: local.parse().map_err(|_| AgreementError)?,
-            peer: if peer == "-" { None } else { Some(peer.parse().map_err(|_| AgreementError)?) },
+            peer: if peer == "-" {
+                None
+            } else {
+                Some(peer.parse().map_err(|_| AgreementError)?)
+            },
         })
     }
 }
 
 fn direction(word: &str) -> Result<Direction, AgreementError> {
     let parts: Vec<_> = word.split('/').collect();
-    let [mru, accm, compressions] = parts[..] else { return Err(AgreementError) };
+    let [mru, accm, compressions] = parts[..] else {
+        return Err(AgreementError);
+    };
     let (protocol_compression, address_compression) = match compressions {
         "pa" => (true, true),
         "p" => (true, false),
@@ -77,9 +92,18 @@ fn direction(word: &str) -> Result<Direction, AgreementError> {
         "-" => (false, false),
         _ => return Err(AgreementError),
     };
-    let mru = mru.parse().ok().and_then(|octets| Mru::new(octets).ok()).ok_or(AgreementError)?;
+    let mru = mru
+        .parse()
+        .ok()
+        .and_then(|octets| Mru::new(octets).ok())
+        .ok_or(AgreementError)?;
     let accm = u32::from_str_radix(accm, 16).map_err(|_| AgreementError)?;
-    Ok(Direction { mru, accm, protocol_compression, address_compression })
+    Ok(Direction {
+        mru,
+        accm,
+        protocol_compression,
+        address_compression,
+    })
 }
 
 #[cfg(test)]
@@ -88,9 +112,10 @@ mod tests {
 
     #[test]
     fn an_agreement_survives_its_text() {
-        for text in
-            ["1500/00000000/pa 296/000a0000/- 10.77.0.2 10.77.0.1", "128/ffffffff/p 1500/00000001/a 10.77.0.2 -"]
-        {
+        for text in [
+            "1500/00000000/pa 296/000a0000/- 10.77.0.2 10.77.0.1",
+            "128/ffffffff/p 1500/00000001/a 10.77.0.2 -",
+        ] {
             assert_eq!(text.parse::<Agreement>().unwrap().to_string(), text);
         }
     }

@@ -30,19 +30,32 @@ pub(crate) enum Compressed<'a> {
     /// To fill a slot: its first octets are `head` instead.
     Whole { head: [u8; 10], rest: &'a [u8] },
     /// Its headers have become `head`.
-    Difference { head: FewOctets<HEAD_OCTETS_MAX>, data: &'a [u8] },
+    Difference {
+        head: FewOctets<HEAD_OCTETS_MAX>,
+        data: &'a [u8],
+    },
 }
 
 impl Compressor {
     /// `slots`: 1 to 16.
     pub(crate) fn new(slots: u8, hides_slot: bool) -> Compressor {
-        Compressor { slots: Vec::new(), slots_max: slots, hides_slot, last_slot: None }
+        Compressor {
+            slots: Vec::new(),
+            slots_max: slots,
+            hides_slot,
+            last_slot: None,
+        }
     }
 
     pub(crate) fn compress<'a>(&mut self, packet: &'a [u8]) -> Compressed<'a> {
-        let Some(new) = plain_segment(packet) else { return Compressed::AsItIs };
-        let is_same =
-            |old: &Headers| old.ip == new.ip && old.octets[12..20] == new.octets[12..20] && ports(old) == ports(&new);
+        let Some(new) = plain_segment(packet) else {
+            return Compressed::AsItIs;
+        };
+        let is_same = |old: &Headers| {
+            old.ip == new.ip
+                && old.octets[12..20] == new.octets[12..20]
+                && ports(old) == ports(&new)
+        };
         let Some(position) = self.slots.iter().position(|(_, old)| is_same(old)) else {
             let slot = self.slot_for_a_new_connection();
             return self.uncompressed(slot, new, packet);
@@ -74,7 +87,9 @@ impl Compressor {
     }
 
     fn uncompressed<'a>(&mut self, slot: u8, headers: Headers, packet: &'a [u8]) -> Compressed<'a> {
-        let (head, rest) = packet.split_first_chunk::<10>().expect("an IPv4 header has 20");
+        let (head, rest) = packet
+            .split_first_chunk::<10>()
+            .expect("an IPv4 header has 20");
         let mut head = *head;
         head[9] = slot;
         self.used(slot, headers);
@@ -93,7 +108,8 @@ fn plain_segment(packet: &[u8]) -> Option<Headers> {
     let flags = headers.octets[headers.flags()];
     let is_fragment = u16_at(packet, 6)? & 0x3fff != 0;
     let is_plain = packet[9] == TCP && !is_fragment && flags & (NOT_PLAIN | ACK) == ACK;
-    (is_plain && headers.packet == packet.len() && ip_checksum(&packet[..headers.ip]) == 0).then_some(headers)
+    (is_plain && headers.packet == packet.len() && ip_checksum(&packet[..headers.ip]) == 0)
+        .then_some(headers)
 }
 
 fn ports(headers: &Headers) -> &[u8] {
@@ -130,7 +146,10 @@ fn difference(old: &Headers, new: &Headers) -> Option<(u8, Differences)> {
         changes |= change::WINDOW;
     }
     let mut moved = [0; 2];
-    let fields = [(new.acknowledgement(), change::ACKNOWLEDGEMENT), (new.sequence(), change::SEQUENCE)];
+    let fields = [
+        (new.acknowledgement(), change::ACKNOWLEDGEMENT),
+        (new.sequence(), change::SEQUENCE),
+    ];
     for (moved, (at, field)) in moved.iter_mut().zip(fields) {
         *moved = u16::try_from(new.u32(at).wrapping_sub(old.u32(at))).ok()?;
         if *moved != 0 {
@@ -145,16 +164,23 @@ fn difference(old: &Headers, new: &Headers) -> Option<(u8, Differences)> {
         0 if old.data() == 0 && new.data() > 0 => {}
         0 | change::ECHOED | change::ONE_WAY => return None,
         _ => {
-            let is_echoed = changes == change::SEQUENCE | change::ACKNOWLEDGEMENT && acknowledged == sent;
+            let is_echoed =
+                changes == change::SEQUENCE | change::ACKNOWLEDGEMENT && acknowledged == sent;
             let is_one_way = changes == change::SEQUENCE;
             // The peer may keep an urgent flag through these two, so they are not used right after one.
             if (is_echoed || is_one_way) && sent == old.data() && old_flags & URGENT == 0 {
-                changes = if is_echoed { change::ECHOED } else { change::ONE_WAY };
+                changes = if is_echoed {
+                    change::ECHOED
+                } else {
+                    change::ONE_WAY
+                };
                 differences.clear();
             }
         }
     }
-    let id = new.u16(Headers::IP_ID).wrapping_sub(old.u16(Headers::IP_ID));
+    let id = new
+        .u16(Headers::IP_ID)
+        .wrapping_sub(old.u16(Headers::IP_ID));
     if id != 1 {
         put(&mut differences, id);
         changes |= change::IP_ID;

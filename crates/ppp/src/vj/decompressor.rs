@@ -16,7 +16,11 @@ pub(crate) struct Decompressor {
 impl Decompressor {
     /// `slots`: 1 to 16.
     pub(crate) fn new(slots: u8) -> Decompressor {
-        Decompressor { slots: vec![None; usize::from(slots)], last_slot: None, is_tossing: true }
+        Decompressor {
+            slots: vec![None; usize::from(slots)],
+            last_slot: None,
+            is_tossing: true,
+        }
     }
 
     /// A frame was lost or broken.
@@ -66,7 +70,9 @@ impl Decompressor {
         let data = reader.0;
         rebuilt.packet = rebuilt.octets.len() + data.len();
         // The sender counts the whole packet against our MRU.
-        let length = u16::try_from(rebuilt.packet).ok().filter(|_| rebuilt.packet <= INFORMATION_OCTETS_MAX)?;
+        let length = u16::try_from(rebuilt.packet)
+            .ok()
+            .filter(|_| rebuilt.packet <= INFORMATION_OCTETS_MAX)?;
         rebuilt.set_u16(2, length);
         rebuilt.set_u16(10, 0);
         let sum = ip_checksum(&rebuilt.octets[..rebuilt.ip]);
@@ -87,7 +93,8 @@ fn apply(headers: &mut Headers, changes: u8, reader: &mut Reader<'_>) -> Option<
     if changes & change::PUSH != 0 {
         headers.octets[flags] |= PUSH;
     }
-    let advance = |headers: &mut Headers, at, by: u32| headers.set_u32(at, headers.u32(at).wrapping_add(by));
+    let advance =
+        |headers: &mut Headers, at, by: u32| headers.set_u32(at, headers.u32(at).wrapping_add(by));
     let last_data = u32::try_from(headers.data()).ok()?;
     match changes & change::FIELDS {
         change::ECHOED => {
@@ -102,7 +109,10 @@ fn apply(headers: &mut Headers, changes: u8, reader: &mut Reader<'_>) -> Option<
             }
             if changes & change::WINDOW != 0 {
                 let window = headers.window();
-                headers.set_u16(window, headers.u16(window).wrapping_add(reader.difference()?));
+                headers.set_u16(
+                    window,
+                    headers.u16(window).wrapping_add(reader.difference()?),
+                );
             }
             if changes & change::ACKNOWLEDGEMENT != 0 {
                 advance(headers, acknowledgement, reader.difference()?.into());
@@ -112,7 +122,11 @@ fn apply(headers: &mut Headers, changes: u8, reader: &mut Reader<'_>) -> Option<
             }
         }
     }
-    let id = if changes & change::IP_ID != 0 { reader.difference()? } else { 1 };
+    let id = if changes & change::IP_ID != 0 {
+        reader.difference()?
+    } else {
+        1
+    };
     headers.set_u16(Headers::IP_ID, headers.u16(Headers::IP_ID).wrapping_add(id));
     Some(())
 }

@@ -12,7 +12,10 @@ pub(crate) struct FewOctets<const N: usize> {
 }
 
 impl<const N: usize> FewOctets<N> {
-    pub(crate) const EMPTY: FewOctets<N> = FewOctets { octets: [0; N], count: 0 };
+    pub(crate) const EMPTY: FewOctets<N> = FewOctets {
+        octets: [0; N],
+        count: 0,
+    };
 
     /// # Panics
     /// If there are more than `N` then.

@@ -5,16 +5,22 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ringup_ppp::{
-    Agreement, Authentication, Config, Credentials, Decoder, Demand, Direction, Encoder, Event, HELD_OCTETS_MAX, Input,
-    InterfaceIdentifier, Ipv6, Keepalive, LineProfile, LinkOptions, Name, NameServers, Output, Secret, Session,
-    Willing,
+    Agreement, Authentication, Config, Credentials, Decoder, Demand, Direction, Encoder, Event,
+    HELD_OCTETS_MAX, Input, InterfaceIdentifier, Ipv6, Keepalive, LineProfile, LinkOptions, Name,
+    NameServers, Output, Secret, Session, Willing,
 };
 
 /// Any octets in any pieces: no frame is too long, every octet is counted, and what was found survives a second trip.
 pub(crate) fn framing(octets: &[u8]) {
-    let Some((&first, line)) = octets.split_first() else { return };
+    let Some((&first, line)) = octets.split_first() else {
+        return;
+    };
     let mut decoder = Decoder::new();
-    decoder.set_accm(if first & 1 == 0 { 0 } else { ringup_ppp::ACCM_DEFAULT });
+    decoder.set_accm(if first & 1 == 0 {
+        0
+    } else {
+        ringup_ppp::ACCM_DEFAULT
+    });
     let mut encoder = Encoder::new();
     for piece in line.chunks(usize::from(first >> 1) + 1) {
         let mut piece = piece;
@@ -75,7 +81,10 @@ fn drain(session: &mut Session) -> Drained {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "an Instant has no other source; all else is computed from this one")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an Instant has no other source; all else is computed from this one"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
@@ -92,8 +101,15 @@ struct Ends {
 
 /// The two ends of a link.
 fn ends(which: Ends, now: Instant) -> [Session; 2] {
-    let Ends { proofs, remember, has_ipv6 } = which;
-    let line = LineProfile { rate_bps: Some(33_600), delay: Duration::from_millis(60) };
+    let Ends {
+        proofs,
+        remember,
+        has_ipv6,
+    } = which;
+    let line = LineProfile {
+        rate_bps: Some(33_600),
+        delay: Duration::from_millis(60),
+    };
     let mut server = Config::server(line, [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
     let mut terminal = Config::terminal(line, None);
     let own = |name: &str, secret: &str| Credentials {
@@ -102,30 +118,64 @@ fn ends(which: Ends, now: Instant) -> [Session; 2] {
     };
     let (a, b) = (own("a", "secret of a"), own("b", "secret of b"));
     server.authentication = Authentication {
-        demand: [Demand::Nothing, Demand::Chap, Demand::ChapThenPap, Demand::Pap][usize::from(proofs & 3)],
+        demand: [
+            Demand::Nothing,
+            Demand::Chap,
+            Demand::ChapThenPap,
+            Demand::Pap,
+        ][usize::from(proofs & 3)],
         peers: [(b.name.clone(), b.secret.clone())].into_iter().collect(),
         own: Some(a.clone()),
         willing: Willing::ChapOrPap,
     };
     terminal.authentication = Authentication {
-        demand: if proofs & 3 == 1 { Demand::Chap } else { Demand::Nothing },
+        demand: if proofs & 3 == 1 {
+            Demand::Chap
+        } else {
+            Demand::Nothing
+        },
         peers: [(a.name, a.secret)].into_iter().collect(),
         own: Some(b),
         willing: Willing::ChapOrPap,
     };
-    server.name_servers = NameServers::Give { first: [10, 0, 0, 53].into(), second: None };
+    server.name_servers = NameServers::Give {
+        first: [10, 0, 0, 53].into(),
+        second: None,
+    };
     terminal.name_servers = NameServers::Ask([None; 2]);
-    server.keepalive = Some(Keepalive { interval: Duration::from_secs(30), losses_max: 2 });
+    server.keepalive = Some(Keepalive {
+        interval: Duration::from_secs(30),
+        losses_max: 2,
+    });
     if has_ipv6 {
-        server.ipv6 = Some(Ipv6 { local: InterfaceIdentifier::new(1), peer: None });
+        server.ipv6 = Some(Ipv6 {
+            local: InterfaceIdentifier::new(1),
+            peer: None,
+        });
         terminal.ipv6 = Some(Ipv6::default());
     }
     if remember {
-        let both = Direction { accm: 0, protocol_compression: true, address_compression: true, ..Direction::default() };
-        let link = LinkOptions { sending: both, receiving: both };
+        let both = Direction {
+            accm: 0,
+            protocol_compression: true,
+            address_compression: true,
+            ..Direction::default()
+        };
+        let link = LinkOptions {
+            sending: both,
+            receiving: both,
+        };
         let (a, b) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        server.expected = Some(Agreement { link, local: a, peer: Some(b) });
-        terminal.expected = Some(Agreement { link, local: b, peer: Some(a) });
+        server.expected = Some(Agreement {
+            link,
+            local: a,
+            peer: Some(b),
+        });
+        terminal.expected = Some(Agreement {
+            link,
+            local: b,
+            peer: Some(a),
+        });
     }
     [Session::new(server, 1, now), Session::new(terminal, 2, now)]
 }
@@ -136,7 +186,11 @@ fn exchange(ends: &mut [Session; 2], times: u8, now: Instant) -> usize {
     for turn in 0..2 * times {
         let (from, to) = if turn % 2 == 0 { (0, 1) } else { (1, 0) };
         let said = drain(&mut ends[from]);
-        closed += said.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
+        closed += said
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Closed(_)))
+            .count();
         ends[to].handle(Input::Bytes(&said.transmitted), now);
     }
     closed
@@ -149,25 +203,33 @@ const PROTOCOLS: [u16; 8] = [LCP, IPCP, CHAP, 0xc023, 0x0021, 0x002d, 0x002f, 0x
 
 /// A peer that says anything, in any protocol.
 pub(crate) fn session(octets: &[u8]) {
-    let Some((&first, script)) = octets.split_first() else { return };
+    let Some((&first, script)) = octets.split_first() else {
+        return;
+    };
     conversation(first, Script(script), PROTOCOLS);
 }
 
 /// A peer that speaks LCP, whenever.
 pub(crate) fn lcp(octets: &[u8]) {
-    let Some((&first, script)) = octets.split_first() else { return };
+    let Some((&first, script)) = octets.split_first() else {
+        return;
+    };
     conversation(first, Script(script), [LCP; 8]);
 }
 
 /// A peer that speaks IPCP when LCP is open, whether or not the proofs are given.
 pub(crate) fn ipcp(octets: &[u8]) {
-    let Some((&first, script)) = octets.split_first() else { return };
+    let Some((&first, script)) = octets.split_first() else {
+        return;
+    };
     conversation(first | 2 << 3, Script(script), [IPCP; 8]);
 }
 
 /// A peer that speaks CHAP where it is demanded, of one end or of both.
 pub(crate) fn chap(octets: &[u8]) {
-    let Some((&first, script)) = octets.split_first() else { return };
+    let Some((&first, script)) = octets.split_first() else {
+        return;
+    };
     let demand = if first & 2 == 0 { 1 } else { 2 };
     conversation(first & !6 | demand << 1, Script(script), [CHAP; 8]);
 }
@@ -176,9 +238,17 @@ pub(crate) fn chap(octets: &[u8]) {
 /// never waits for a time that is over, says nothing after the end, and ends once when it is told to.
 fn conversation(first: u8, mut script: Script<'_>, protocols: [u16; 8]) {
     let mut now = origin();
-    let which = Ends { proofs: first >> 1, remember: first & 0x40 != 0, has_ipv6: first & 0x80 != 0 };
+    let which = Ends {
+        proofs: first >> 1,
+        remember: first & 0x40 != 0,
+        has_ipv6: first & 0x80 != 0,
+    };
     // What has gone early may go once more when the network is up.
-    let early = if which.remember { 2 * HELD_OCTETS_MAX + 600 } else { 0 };
+    let early = if which.remember {
+        2 * HELD_OCTETS_MAX + 600
+    } else {
+        0
+    };
     let mut both = ends(which, now);
     exchange(&mut both, first >> 3 & 7, now);
     let [server, terminal] = both;
@@ -190,11 +260,30 @@ fn conversation(first: u8, mut script: Script<'_>, protocols: [u16; 8]) {
     // What the session said last: the peer may answer it.
     let mut last = (0xc021u16, vec![1u8, 0, 0, 4]);
     let mut check = |drained: &Drained, fed: usize, now: Instant| {
-        assert!(drained.transmitted.len() <= 6 * fed + 600 + early, "{} for {fed}", drained.transmitted.len());
-        assert!(drained.packets.iter().all(|packet| packet.len() <= ringup_ppp::INFORMATION_OCTETS_MAX + 3));
-        assert!(drained.at.is_none_or(|at| at >= now), "a wait for a time that is over");
-        assert!(closed == 0 || drained.events.is_empty(), "an event after Closed");
-        closed += drained.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
+        assert!(
+            drained.transmitted.len() <= 6 * fed + 600 + early,
+            "{} for {fed}",
+            drained.transmitted.len()
+        );
+        assert!(
+            drained
+                .packets
+                .iter()
+                .all(|packet| packet.len() <= ringup_ppp::INFORMATION_OCTETS_MAX + 3)
+        );
+        assert!(
+            drained.at.is_none_or(|at| at >= now),
+            "a wait for a time that is over"
+        );
+        assert!(
+            closed == 0 || drained.events.is_empty(),
+            "an event after Closed"
+        );
+        closed += drained
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Closed(_)))
+            .count();
         let mut octets = &drained.transmitted[..];
         let mut said = None;
         while let Some(frame) = decoder.next_frame(&mut octets) {
@@ -217,9 +306,15 @@ fn conversation(first: u8, mut script: Script<'_>, protocols: [u16; 8]) {
             2 | 3 => {
                 let protocol = protocols[usize::from(operation >> 5)];
                 let (code, id) = (script.octet().unwrap_or(1), script.octet().unwrap_or(1));
-                let id = if operation & 0x10 == 0 { id } else { last.1.get(1).copied().unwrap_or(0) };
+                let id = if operation & 0x10 == 0 {
+                    id
+                } else {
+                    last.1.get(1).copied().unwrap_or(0)
+                };
                 let data = script.octets().unwrap_or(&[]);
-                let length = u16::try_from(data.len() + 4).expect("at most 259").to_be_bytes();
+                let length = u16::try_from(data.len() + 4)
+                    .expect("at most 259")
+                    .to_be_bytes();
                 encoder.encode(&mut line, protocol, &[&[code, id], &length, data]);
             }
             // What the session said last comes back with another code: an Ack, say.
@@ -268,7 +363,14 @@ fn conversation(first: u8, mut script: Script<'_>, protocols: [u16; 8]) {
 pub(crate) fn headers(octets: &[u8]) {
     let now = origin();
     let open = || {
-        let mut both = ends(Ends { proofs: 0, remember: false, has_ipv6: false }, now);
+        let mut both = ends(
+            Ends {
+                proofs: 0,
+                remember: false,
+                has_ipv6: false,
+            },
+            now,
+        );
         exchange(&mut both, 6, now);
         for end in &mut both {
             drain(end);
@@ -294,7 +396,10 @@ pub(crate) fn headers(octets: &[u8]) {
                 for packet in drain(terminal).packets {
                     let header = 4 * usize::from(packet[0] & 0x0f);
                     assert!(packet.len() <= ringup_ppp::INFORMATION_OCTETS_MAX && header >= 20);
-                    assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), packet.len());
+                    assert_eq!(
+                        usize::from(u16::from_be_bytes([packet[2], packet[3]])),
+                        packet.len()
+                    );
                     assert_eq!(sum(&packet[..header]), 0xffff);
                 }
             }
@@ -316,27 +421,37 @@ pub(crate) fn headers(octets: &[u8]) {
             terminal.handle(Input::Bytes(&said), now);
             // Of version 6 there is nothing on this link.
             let is_sent = packet.first().is_some_and(|first| first >> 4 != 6);
-            let expected = if is_sent { vec![packet.clone()] } else { vec![] };
+            let expected = if is_sent {
+                vec![packet.clone()]
+            } else {
+                vec![]
+            };
             assert_eq!(drain(terminal).packets, expected);
         }
     }
 }
 
 fn sum(header: &[u8]) -> u16 {
-    let pairs = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let pairs = header
+        .chunks_exact(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum: u32 = pairs.sum();
     u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(0)
 }
 
 /// Length and checksum of the IPv4 header, without which nothing is compressed.
 fn repair(packet: &mut [u8]) {
-    let Ok(length) = u16::try_from(packet.len()) else { return };
+    let Ok(length) = u16::try_from(packet.len()) else {
+        return;
+    };
     let header = 4 * usize::from(packet.first().copied().unwrap_or(0) & 0x0f);
     if header >= 20 && header <= packet.len() {
         packet[2..4].copy_from_slice(&length.to_be_bytes());
         packet[10..12].fill(0);
-        let mut total: u32 =
-            packet[..header].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let mut total: u32 = packet[..header]
+            .chunks_exact(2)
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum();
         while total > 0xffff {
             total = (total & 0xffff) + (total >> 16);
         }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use ringup_ppp::{
-    CloseReason, Config, ControlProtocol, Event, Fault, Input, Keepalive, LineProfile, LocalAddress, MAX_CONFIGURE,
-    Output, PeerAddress, Phase, Session,
+    CloseReason, Config, ControlProtocol, Event, Fault, Input, Keepalive, LineProfile,
+    LocalAddress, MAX_CONFIGURE, Output, PeerAddress, Phase, Session,
 };
 
-use crate::call::{Call, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, origin, server, terminal};
+use crate::call::{
+    Call, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, origin, server, terminal,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -26,12 +28,24 @@ fn an_orderly_close_ends_both_sides_within_a_round_trip_of_the_closer() {
     call.handle(SERVER, Input::Close);
     call.run(10 * MINUTE);
     assert_eq!(call.ends[SERVER].closed(), Some(CloseReason::ClosedHere));
-    let terminated = CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp };
+    let terminated = CloseReason::PeerTerminated {
+        protocol: ControlProtocol::Lcp,
+    };
     assert_eq!(call.ends[TERMINAL].closed(), Some(terminated));
     assert_eq!(terminated.fault(), Fault::Nobody);
-    assert!(call.now - began < Duration::from_millis(400), "{:?}", call.now - began);
+    assert!(
+        call.now - began < Duration::from_millis(400),
+        "{:?}",
+        call.now - began
+    );
     for end in &call.ends {
-        let last: Vec<_> = end.events.iter().rev().take(2).map(|(_, event)| *event).collect();
+        let last: Vec<_> = end
+            .events
+            .iter()
+            .rev()
+            .take(2)
+            .map(|(_, event)| *event)
+            .collect();
         assert_eq!(last[1], Event::NetworkDown);
     }
 }
@@ -49,7 +63,12 @@ fn a_silent_peer_is_asked_ten_times_and_then_has_not_answered() {
     let (writes, waited, reason) = alone(server(LineProfile::UNKNOWN), &[]);
     assert_eq!(writes, usize::from(MAX_CONFIGURE));
     assert_eq!(waited, Duration::from_secs(30));
-    assert_eq!(reason, CloseReason::NoAnswer { protocol: ControlProtocol::Lcp });
+    assert_eq!(
+        reason,
+        CloseReason::NoAnswer {
+            protocol: ControlProtocol::Lcp
+        }
+    );
     assert_eq!(reason.fault(), Fault::Peer);
 }
 
@@ -70,7 +89,10 @@ fn an_echoing_modem_is_recognised_and_is_the_lines_fault() {
             _ => {}
         }
     };
-    assert_eq!((reason, reason.fault()), (CloseReason::Loopback, Fault::Line));
+    assert_eq!(
+        (reason, reason.fault()),
+        (CloseReason::Loopback, Fault::Line)
+    );
 }
 
 #[test]
@@ -86,13 +108,21 @@ fn a_carrier_lost_after_the_peer_terminated_is_still_the_peers_orderly_end() {
     let mut call = open_call();
     call.handle(TERMINAL, Input::Close);
     call.run(10 * MINUTE);
-    assert_eq!(call.ends[SERVER].closed(), Some(CloseReason::PeerTerminated { protocol: ControlProtocol::Lcp }));
+    assert_eq!(
+        call.ends[SERVER].closed(),
+        Some(CloseReason::PeerTerminated {
+            protocol: ControlProtocol::Lcp
+        })
+    );
 }
 
 #[test]
 fn a_terminal_that_insists_on_another_address_is_given_up() {
     let line = line(33_600, 60);
-    let stubborn = Config { local: LocalAddress::Own([192, 168, 1, 9].into()), ..terminal(line) };
+    let stubborn = Config {
+        local: LocalAddress::Own([192, 168, 1, 9].into()),
+        ..terminal(line)
+    };
     let mut call = Call::new(line, server(line), stubborn);
     call.run(10 * MINUTE);
     for end in &call.ends {
@@ -100,7 +130,12 @@ fn a_terminal_that_insists_on_another_address_is_given_up() {
         assert_eq!(end.up_after(), None);
     }
     let reasons = [SERVER, TERMINAL].map(|end| call.ends[end].closed().unwrap());
-    assert!(reasons.contains(&CloseReason::NotConverged { protocol: ControlProtocol::Ipcp }), "{reasons:?}");
+    assert!(
+        reasons.contains(&CloseReason::NotConverged {
+            protocol: ControlProtocol::Ipcp
+        }),
+        "{reasons:?}"
+    );
 }
 
 #[test]
@@ -109,7 +144,12 @@ fn two_ends_of_which_neither_has_an_address_give_up() {
     let mut call = Call::new(line, terminal(line), terminal(line));
     call.run(10 * MINUTE);
     let reasons = [SERVER, TERMINAL].map(|end| call.ends[end].closed().unwrap());
-    assert!(reasons.contains(&CloseReason::NotConverged { protocol: ControlProtocol::Ipcp }), "{reasons:?}");
+    assert!(
+        reasons.contains(&CloseReason::NotConverged {
+            protocol: ControlProtocol::Ipcp
+        }),
+        "{reasons:?}"
+    );
 }
 
 #[test]
@@ -122,21 +162,42 @@ fn an_unspecified_address_in_the_configuration_is_a_question_not_an_address() {
     };
     let mut call = Call::new(line, server(line), asking);
     call.run(MINUTE);
-    assert_eq!(call.ends[TERMINAL].network(), Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500)));
+    assert_eq!(
+        call.ends[TERMINAL].network(),
+        Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500))
+    );
 }
 
 #[test]
 fn silence_is_noticed_after_the_allowed_losses_and_echoes_keep_a_quiet_link_up() {
     let line = line(33_600, 60);
-    let keepalive = Some(Keepalive { interval: Duration::from_secs(10), losses_max: 3 });
+    let keepalive = Some(Keepalive {
+        interval: Duration::from_secs(10),
+        losses_max: 3,
+    });
     let (mut writes, cut_after) = (0, 60);
     let cut = Box::new(move |octets| {
         writes += 1;
-        if writes > cut_after { vec![] } else { vec![octets] }
+        if writes > cut_after {
+            vec![]
+        } else {
+            vec![octets]
+        }
     });
-    let mut call = Call::impaired(line, Config { keepalive, ..server(line) }, terminal(line), cut);
+    let mut call = Call::impaired(
+        line,
+        Config {
+            keepalive,
+            ..server(line)
+        },
+        terminal(line),
+        cut,
+    );
     call.run(4 * MINUTE);
-    assert!(call.ends[SERVER].network().is_some(), "a quiet link stays up");
+    assert!(
+        call.ends[SERVER].network().is_some(),
+        "a quiet link stays up"
+    );
     call.run(20 * MINUTE);
     assert_eq!(call.ends[SERVER].closed(), Some(CloseReason::EchoLost));
     assert_eq!(call.ends[TERMINAL].closed(), Some(CloseReason::CarrierLost));
@@ -146,7 +207,10 @@ fn silence_is_noticed_after_the_allowed_losses_and_echoes_keep_a_quiet_link_up()
 fn without_a_keepalive_an_open_link_wakes_nobody() {
     let mut call = open_call();
     for end in &mut call.ends {
-        assert!(matches!(end.session.poll_output(), Output::Timeout { at: None, .. }));
+        assert!(matches!(
+            end.session.poll_output(),
+            Output::Timeout { at: None, .. }
+        ));
     }
 }
 
@@ -155,12 +219,23 @@ fn a_closed_session_says_nothing_whatever_it_is_told() {
     let now = origin();
     let mut session = Session::new(server(line(33_600, 60)), 1, now);
     session.handle(Input::CarrierLost, now);
-    assert!(matches!(session.poll_output(), Output::Event(Event::Closed(CloseReason::CarrierLost))));
+    assert!(matches!(
+        session.poll_output(),
+        Output::Event(Event::Closed(CloseReason::CarrierLost))
+    ));
     let later = now + MINUTE;
-    for input in [Input::Deadline, Input::Close, Input::CarrierLost, Input::Packet(&[0x45; 20])] {
+    for input in [
+        Input::Deadline,
+        Input::Close,
+        Input::CarrierLost,
+        Input::Packet(&[0x45; 20]),
+    ] {
         session.handle(input, later);
     }
-    assert!(matches!(session.poll_output(), Output::Timeout { at: None, .. }));
+    assert!(matches!(
+        session.poll_output(),
+        Output::Timeout { at: None, .. }
+    ));
 }
 
 /// Feeds these inputs, then nothing but deadlines. Writes, time and the end.

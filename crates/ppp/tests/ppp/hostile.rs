@@ -15,9 +15,22 @@ const EXCHANGES_MAX: usize = 8;
 /// Two sessions after some rounds of talking; the first one is what the test torments.
 fn after_exchanges(exchanges: usize, now: Instant) -> Session {
     let line = line(9600, 0);
-    let keepalive = Some(Keepalive { interval: Duration::from_secs(5), losses_max: 2 });
+    let keepalive = Some(Keepalive {
+        interval: Duration::from_secs(5),
+        losses_max: 2,
+    });
     let [server, terminal] = both(line);
-    let mut ends = [Session::new(Config { keepalive, ..server }, 1, now), Session::new(terminal, 2, now)];
+    let mut ends = [
+        Session::new(
+            Config {
+                keepalive,
+                ..server
+            },
+            1,
+            now,
+        ),
+        Session::new(terminal, 2, now),
+    ];
     for _ in 0..exchanges {
         for (from, to) in [(0, 1), (1, 0)] {
             let said = drain(&mut ends[from]).transmitted;
@@ -86,7 +99,10 @@ fn protocol() -> impl Strategy<Value = u16> {
 
 fn said() -> impl Strategy<Value = Said> {
     let id = prop_oneof![any::<u8>(), 0u8..4];
-    let option = (prop_oneof![0u8..16, 128u8..134], prop::collection::vec(any::<u8>(), 0..8));
+    let option = (
+        prop_oneof![0u8..16, 128u8..134],
+        prop::collection::vec(any::<u8>(), 0..8),
+    );
     prop_oneof![
         2 => prop::collection::vec(any::<u8>(), 0..300).prop_map(Said::Octets),
         3 => (protocol(), 0u8..16, id.clone(), prop::collection::vec(any::<u8>(), 0..64))
@@ -100,18 +116,37 @@ fn said() -> impl Strategy<Value = Said> {
 fn on_the_line(said: &Said, encoder: &mut Encoder) -> BytesMut {
     let mut line = BytesMut::new();
     let mut packet = |protocol, code: u8, id: u8, data: &[u8]| {
-        let length = u16::try_from(data.len() + 4).expect("scripts are short").to_be_bytes();
+        let length = u16::try_from(data.len() + 4)
+            .expect("scripts are short")
+            .to_be_bytes();
         encoder.encode(&mut line, protocol, &[&[code, id], &length, data]);
     };
     match said {
         Said::Nothing => {}
         Said::Octets(octets) => line.extend_from_slice(octets),
-        Said::Packet { protocol, code, id, data } => packet(*protocol, *code, *id, data),
-        Said::Options { protocol, code, id, options } => {
+        Said::Packet {
+            protocol,
+            code,
+            id,
+            data,
+        } => packet(*protocol, *code, *id, data),
+        Said::Options {
+            protocol,
+            code,
+            id,
+            options,
+        } => {
             let options: Vec<u8> = options
                 .iter()
                 .flat_map(|(kind, data)| {
-                    [&[*kind, u8::try_from(data.len() + 2).expect("scripts are short")][..], data].concat()
+                    [
+                        &[
+                            *kind,
+                            u8::try_from(data.len() + 2).expect("scripts are short"),
+                        ][..],
+                        data,
+                    ]
+                    .concat()
                 })
                 .collect();
             packet(*protocol, *code, *id, &options);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use ringup_ppp::{Config, Event, LineProfile};
 
-use crate::call::{Call, Impairment, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, server, terminal};
+use crate::call::{
+    Call, Impairment, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, server, terminal,
+};
 use crate::prediction::remembered;
 
 /// No negotiation here takes longer: 10 openings of 2 protocols, each of 30 requests 10 s apart.
@@ -52,7 +54,11 @@ fn happen(mishap: Mishap, mut octets: Vec<u8>) -> Vec<Vec<u8>> {
 fn mishaps(list: Vec<Mishap>, is_endless: bool) -> Impairment {
     let mut next = 0;
     Box::new(move |octets| {
-        let mishap = if is_endless { list[next % list.len()] } else { *list.get(next).unwrap_or(&Mishap::None) };
+        let mishap = if is_endless {
+            list[next % list.len()]
+        } else {
+            *list.get(next).unwrap_or(&Mishap::None)
+        };
         next += 1;
         happen(mishap, octets)
     })
@@ -64,8 +70,14 @@ fn ends(line: LineProfile, remembers: [bool; 2]) -> [Config; 2] {
     let agreed = remembered(ends[SERVER].clone(), ends[TERMINAL].clone());
     let [server, terminal] = ends;
     [
-        Config { expected: agreed[SERVER].filter(|_| remembers[SERVER]), ..server },
-        Config { expected: agreed[TERMINAL].filter(|_| remembers[TERMINAL]), ..terminal },
+        Config {
+            expected: agreed[SERVER].filter(|_| remembers[SERVER]),
+            ..server
+        },
+        Config {
+            expected: agreed[TERMINAL].filter(|_| remembers[TERMINAL]),
+            ..terminal
+        },
     ]
 }
 

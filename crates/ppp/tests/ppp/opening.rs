@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use ringup_ppp::{
-    ACCM_DEFAULT, Config, Decoder, Direction, Event, Input, LocalAddress, Mru, Output, PeerAddress, Phase, Session,
+    ACCM_DEFAULT, Config, Decoder, Direction, Event, Input, LocalAddress, Mru, Output, PeerAddress,
+    Phase, Session,
 };
 
-use crate::call::{Call, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, origin, server, terminal};
+use crate::call::{
+    Call, SERVER, SERVER_ADDRESS, TERMINAL, TERMINAL_ADDRESS, line, origin, server, terminal,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -15,13 +18,24 @@ fn the_server_assigns_the_address_and_both_ends_agree() {
     let line = line(33_600, 60);
     let mut call = Call::new(line, server(line), terminal(line));
     call.run(MINUTE);
-    assert_eq!(call.ends[SERVER].network(), Some((SERVER_ADDRESS, Some(TERMINAL_ADDRESS), 1500)));
-    assert_eq!(call.ends[TERMINAL].network(), Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500)));
+    assert_eq!(
+        call.ends[SERVER].network(),
+        Some((SERVER_ADDRESS, Some(TERMINAL_ADDRESS), 1500))
+    );
+    assert_eq!(
+        call.ends[TERMINAL].network(),
+        Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500))
+    );
     let [a, b] = [SERVER, TERMINAL].map(|end| call.ends[end].link().unwrap());
     assert_eq!((a.sending, a.receiving), (b.receiving, b.sending));
     assert_eq!(
         a.sending,
-        Direction { mru: Mru::DEFAULT, accm: 0, protocol_compression: true, address_compression: true }
+        Direction {
+            mru: Mru::DEFAULT,
+            accm: 0,
+            protocol_compression: true,
+            address_compression: true
+        }
     );
     assert_eq!(call.ends[SERVER].session.phase(), Phase::Network);
 }
@@ -30,13 +44,21 @@ fn the_server_assigns_the_address_and_both_ends_agree() {
 fn a_terminal_that_knows_its_address_is_up_after_two_round_trips_and_two_writes_a_phase() {
     // So fast that only the delay counts.
     let line = line(1_000_000_000, 100);
-    let mut call = Call::new(line, server(line), Config::terminal(line, Some(TERMINAL_ADDRESS)));
+    let mut call = Call::new(
+        line,
+        server(line),
+        Config::terminal(line, Some(TERMINAL_ADDRESS)),
+    );
     call.run(MINUTE);
     for end in &call.ends {
         assert_eq!(end.up_after().unwrap().as_millis(), 400);
         // Request; Ack; request; Ack. LCP Ack and IPCP request cannot share a write here: both ends ask at once.
         assert_eq!(end.writes, 4);
-        assert!(end.session.statistics().sent.octets <= 140, "{:?}", end.session.statistics().sent);
+        assert!(
+            end.session.statistics().sent.octets <= 140,
+            "{:?}",
+            end.session.statistics().sent
+        );
     }
 }
 
@@ -75,38 +97,72 @@ fn write(session: &mut Session) -> Vec<u8> {
 #[test]
 fn a_terminal_that_asks_for_the_wrong_address_is_corrected() {
     let line = line(33_600, 60);
-    let mut call = Call::new(line, server(line), Config::terminal(line, Some([192, 168, 1, 9].into())));
+    let mut call = Call::new(
+        line,
+        server(line),
+        Config::terminal(line, Some([192, 168, 1, 9].into())),
+    );
     call.run(MINUTE);
-    assert_eq!(call.ends[TERMINAL].network(), Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500)));
+    assert_eq!(
+        call.ends[TERMINAL].network(),
+        Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500))
+    );
 }
 
 #[test]
 fn two_ends_with_their_own_addresses_take_each_others() {
     let line = line(33_600, 60);
-    let own = |address| Config { local: LocalAddress::Own(address), peer: PeerAddress::Any, ..terminal(line) };
+    let own = |address| Config {
+        local: LocalAddress::Own(address),
+        peer: PeerAddress::Any,
+        ..terminal(line)
+    };
     let mut call = Call::new(line, own(SERVER_ADDRESS), own(TERMINAL_ADDRESS));
     call.run(MINUTE);
-    assert_eq!(call.ends[SERVER].network(), Some((SERVER_ADDRESS, Some(TERMINAL_ADDRESS), 1500)));
-    assert_eq!(call.ends[TERMINAL].network(), Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500)));
+    assert_eq!(
+        call.ends[SERVER].network(),
+        Some((SERVER_ADDRESS, Some(TERMINAL_ADDRESS), 1500))
+    );
+    assert_eq!(
+        call.ends[TERMINAL].network(),
+        Some((TERMINAL_ADDRESS, Some(SERVER_ADDRESS), 1500))
+    );
 }
 
 /// A cellular module's PPP, or any stack that ends IPCP where its address is rejected.
 #[test]
 fn a_peer_that_asks_for_an_address_where_none_is_configured_is_given_one() {
     let line = line(33_600, 60);
-    for (own, given) in [(SERVER_ADDRESS, [10, 64, 64, 64]), ([10, 64, 64, 64].into(), [10, 64, 64, 65])] {
-        let config = Config { local: LocalAddress::Own(own), peer: PeerAddress::Any, ..server(line) };
+    for (own, given) in [
+        (SERVER_ADDRESS, [10, 64, 64, 64]),
+        ([10, 64, 64, 64].into(), [10, 64, 64, 65]),
+    ] {
+        let config = Config {
+            local: LocalAddress::Own(own),
+            peer: PeerAddress::Any,
+            ..server(line)
+        };
         let mut call = Call::new(line, config, Config::terminal(line, None));
         call.run(MINUTE);
-        assert_eq!(call.ends[TERMINAL].network(), Some((given.into(), Some(own), 1500)));
-        assert_eq!(call.ends[SERVER].network(), Some((own, Some(given.into()), 1500)));
+        assert_eq!(
+            call.ends[TERMINAL].network(),
+            Some((given.into(), Some(own), 1500))
+        );
+        assert_eq!(
+            call.ends[SERVER].network(),
+            Some((own, Some(given.into()), 1500))
+        );
     }
 }
 
 #[test]
 fn mru_and_accm_asked_by_one_end_bind_the_other() {
     let line = line(2400, 60);
-    let asking = Config { mru: Mru::new(296).unwrap(), accm: 0x000a_0000, ..server(line) };
+    let asking = Config {
+        mru: Mru::new(296).unwrap(),
+        accm: 0x000a_0000,
+        ..server(line)
+    };
     let mut call = Call::new(line, asking, terminal(line));
     call.run(MINUTE);
     let sending = call.ends[TERMINAL].link().unwrap().sending;
@@ -124,9 +180,19 @@ fn mru_and_accm_asked_by_one_end_bind_the_other() {
 #[test]
 fn an_end_that_wants_everything_escaped_gets_it() {
     let line = line(33_600, 60);
-    let mut call = Call::new(line, Config { accm: ACCM_DEFAULT, ..server(line) }, terminal(line));
+    let mut call = Call::new(
+        line,
+        Config {
+            accm: ACCM_DEFAULT,
+            ..server(line)
+        },
+        terminal(line),
+    );
     call.run(MINUTE);
-    assert_eq!(call.ends[TERMINAL].link().unwrap().sending.accm, ACCM_DEFAULT);
+    assert_eq!(
+        call.ends[TERMINAL].link().unwrap().sending.accm,
+        ACCM_DEFAULT
+    );
     let before = call.ends[TERMINAL].session.statistics().sent.octets;
     call.handle(TERMINAL, Input::Packet(&[0; 100]));
     // Two octets for each zero, two flags, one of protocol, two of FCS that may be escaped.
@@ -141,7 +207,9 @@ fn packets_cross_unchanged_both_ways_and_in_order() {
     call.run(MINUTE);
     // Those of version 6 are another network's.
     let octets = (0..=255u8).filter(|octet| octet >> 4 != 6);
-    let packets: Vec<Vec<u8>> = octets.map(|octet| vec![octet; 20 + usize::from(octet)]).collect();
+    let packets: Vec<Vec<u8>> = octets
+        .map(|octet| vec![octet; 20 + usize::from(octet)])
+        .collect();
     for packet in &packets {
         call.handle(SERVER, Input::Packet(packet));
         call.handle(TERMINAL, Input::Packet(packet));
@@ -185,8 +253,17 @@ fn a_lost_ack_is_healed_without_taking_anything_down() {
         let mut call = Call::impaired(line, server(line), terminal(line), lose);
         call.run(MINUTE);
         for end in &call.ends {
-            assert!(end.network().is_some(), "write {lost} lost: {:?}", end.events);
-            assert!(!end.events.iter().any(|(_, event)| *event == Event::NetworkDown), "write {lost} lost");
+            assert!(
+                end.network().is_some(),
+                "write {lost} lost: {:?}",
+                end.events
+            );
+            assert!(
+                !end.events
+                    .iter()
+                    .any(|(_, event)| *event == Event::NetworkDown),
+                "write {lost} lost"
+            );
         }
     }
 }

@@ -5,14 +5,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proptest::prelude::*;
 use ringup_ppp::{
-    Authentication, CloseReason, Config, ControlProtocol, Credentials, Decoder, Demand, Encoder, Event, Fault, Input,
-    LineProfile, Name, Output, Secret, Secrets, Session, Willing,
+    Authentication, CloseReason, Config, ControlProtocol, Credentials, Decoder, Demand, Encoder,
+    Event, Fault, Input, LineProfile, Name, Output, Secret, Secrets, Session, Willing,
 };
 
 use crate::call::{Call, SERVER, TERMINAL, line, origin, server, terminal};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const NOT_PROVED: CloseReason = CloseReason::PeerNotProved { protocol: ControlProtocol::Chap };
+const NOT_PROVED: CloseReason = CloseReason::PeerNotProved {
+    protocol: ControlProtocol::Chap,
+};
 
 pub(crate) fn credentials(name: &str, secret: &str) -> Credentials {
     Credentials {
@@ -25,7 +27,10 @@ pub(crate) fn peers(known: &[(&str, &str)]) -> Secrets {
     known
         .iter()
         .map(|(name, secret)| {
-            (Name::new(name).expect("1 to 255 octets"), Secret::new(secret).expect("1 to 255 octets"))
+            (
+                Name::new(name).expect("1 to 255 octets"),
+                Secret::new(secret).expect("1 to 255 octets"),
+            )
         })
         .collect()
 }
@@ -33,13 +38,27 @@ pub(crate) fn peers(known: &[(&str, &str)]) -> Secrets {
 /// A server that demands this of `t-17`.
 pub(crate) fn demanding(line: LineProfile, demand: Demand) -> Config {
     let peers = peers(&[("t-17", "opensesame")]);
-    Config { authentication: Authentication { demand, peers, ..Authentication::default() }, ..server(line) }
+    Config {
+        authentication: Authentication {
+            demand,
+            peers,
+            ..Authentication::default()
+        },
+        ..server(line)
+    }
 }
 
 /// `t-17`, with a secret.
 pub(crate) fn proving(line: LineProfile, secret: &str, willing: Willing) -> Config {
     let own = Some(credentials("t-17", secret));
-    Config { authentication: Authentication { own, willing, ..Authentication::default() }, ..terminal(line) }
+    Config {
+        authentication: Authentication {
+            own,
+            willing,
+            ..Authentication::default()
+        },
+        ..terminal(line)
+    }
 }
 
 /// Both demand CHAP of each other.
@@ -71,9 +90,18 @@ fn the_right_secret_opens_the_link_and_names_the_peer() {
         (Demand::ChapThenPap, Willing::Chap),
         (Demand::Pap, Willing::ChapOrPap),
     ] {
-        let call = run(demanding(line, demand), proving(line, "opensesame", willing));
-        assert!(call.ends.iter().all(|end| end.network().is_some()), "{demand:?}, {willing:?}");
-        assert_eq!(call.ends[SERVER].session.peer_name(), Some(&Name::new("t-17").unwrap()));
+        let call = run(
+            demanding(line, demand),
+            proving(line, "opensesame", willing),
+        );
+        assert!(
+            call.ends.iter().all(|end| end.network().is_some()),
+            "{demand:?}, {willing:?}"
+        );
+        assert_eq!(
+            call.ends[SERVER].session.peer_name(),
+            Some(&Name::new("t-17").unwrap())
+        );
         assert_eq!(call.ends[TERMINAL].session.peer_name(), None);
     }
 }
@@ -83,16 +111,28 @@ fn both_ends_may_demand_a_proof_at_once() {
     let [server, terminal] = both(line(33_600, 60));
     let call = run(server, terminal);
     assert!(call.ends.iter().all(|end| end.network().is_some()));
-    let names = call.ends.each_ref().map(|end| end.session.peer_name().map(ToString::to_string));
+    let names = call
+        .ends
+        .each_ref()
+        .map(|end| end.session.peer_name().map(ToString::to_string));
     assert_eq!(names, [Some("t-17".to_owned()), Some("server".to_owned())]);
 }
 
 #[test]
 fn a_wrong_secret_ends_the_link_and_both_ends_know_why() {
     let line = line(33_600, 60);
-    for (demand, protocol) in [(Demand::Chap, ControlProtocol::Chap), (Demand::Pap, ControlProtocol::Pap)] {
-        let call = run(demanding(line, demand), proving(line, "opensesam", Willing::ChapOrPap));
-        let expected = [CloseReason::PeerNotProved { protocol }, CloseReason::NotBelieved { protocol }];
+    for (demand, protocol) in [
+        (Demand::Chap, ControlProtocol::Chap),
+        (Demand::Pap, ControlProtocol::Pap),
+    ] {
+        let call = run(
+            demanding(line, demand),
+            proving(line, "opensesam", Willing::ChapOrPap),
+        );
+        let expected = [
+            CloseReason::PeerNotProved { protocol },
+            CloseReason::NotBelieved { protocol },
+        ];
         assert_eq!(reasons(&call), expected.map(Some));
         assert_eq!(expected.map(|reason| reason.fault()), [Fault::Peer; 2]);
         assert!(call.ends.iter().all(|end| end.up_after().is_none()));
@@ -104,7 +144,10 @@ fn a_name_nobody_knows_has_no_proof() {
     let line = line(33_600, 60);
     let mut stranger = proving(line, "nobody", Willing::Chap);
     stranger.authentication.own = Some(credentials("t-18", "nobody"));
-    assert_eq!(reasons(&run(demanding(line, Demand::Chap), stranger))[SERVER], Some(NOT_PROVED));
+    assert_eq!(
+        reasons(&run(demanding(line, Demand::Chap), stranger))[SERVER],
+        Some(NOT_PROVED)
+    );
 }
 
 #[test]
@@ -119,11 +162,23 @@ fn a_peer_that_uses_our_own_name_is_not_believed_even_with_our_secret() {
 #[test]
 fn a_peer_that_will_not_prove_itself_gets_no_link() {
     let line = line(33_600, 60);
-    let refused = Some(CloseReason::PeerNotProved { protocol: ControlProtocol::Lcp });
+    let refused = Some(CloseReason::PeerNotProved {
+        protocol: ControlProtocol::Lcp,
+    });
     // It has nothing to prove; it wants CHAP where we insist on PAP.
-    assert_eq!(reasons(&run(demanding(line, Demand::Chap), terminal(line)))[SERVER], refused);
-    let call = run(demanding(line, Demand::Pap), proving(line, "opensesame", Willing::Chap));
-    assert!(call.ends.iter().all(|end| end.up_after().is_none() && end.closed().is_some()));
+    assert_eq!(
+        reasons(&run(demanding(line, Demand::Chap), terminal(line)))[SERVER],
+        refused
+    );
+    let call = run(
+        demanding(line, Demand::Pap),
+        proving(line, "opensesame", Willing::Chap),
+    );
+    assert!(
+        call.ends
+            .iter()
+            .all(|end| end.up_after().is_none() && end.closed().is_some())
+    );
     assert_eq!(reasons(&call)[SERVER], refused);
 }
 
@@ -141,7 +196,12 @@ fn the_secret_never_crosses_the_line_with_chap_and_does_with_pap() {
         let mut call = Call::impaired(line, demanding(line, demand), terminal, wire);
         call.run(MINUTE);
         assert!(call.ends[SERVER].network().is_some());
-        assert_eq!(seen.borrow().windows(10).any(|octets| octets == b"opensesame"), is_seen);
+        assert_eq!(
+            seen.borrow()
+                .windows(10)
+                .any(|octets| octets == b"opensesame"),
+            is_seen
+        );
     }
 }
 
@@ -153,7 +213,10 @@ fn a_proof_costs_one_and_a_half_round_trips_and_no_write_of_its_own_for_success(
     let mut call = Call::new(line, demanding(line, Demand::Chap), terminal);
     call.run(MINUTE);
     // LCP 200 ms; Challenge, Response, Success with IPCP's request, 300 ms; the terminal's own IPCP 200 ms more.
-    let up = call.ends.each_ref().map(|end| end.up_after().unwrap().as_millis());
+    let up = call
+        .ends
+        .each_ref()
+        .map(|end| end.up_after().unwrap().as_millis());
     assert_eq!(up, [600, 700]);
     // Request; Ack; Challenge; Success and request; Ack.
     assert_eq!(call.ends.each_ref().map(|end| end.writes), [5, 4]);
@@ -177,7 +240,13 @@ impl Hand {
         let mut decoder = Decoder::new();
         decoder.set_accm(0);
         let session = Session::new(config, 1, now);
-        let mut hand = Hand { session, now, encoder: Encoder::new(), decoder, events: Vec::new() };
+        let mut hand = Hand {
+            session,
+            now,
+            encoder: Encoder::new(),
+            decoder,
+            events: Vec::new(),
+        };
         let first = hand.drain();
         let (_, _, id, data) = &first[0];
         hand.say(0xc021, 2, *id, data);
@@ -188,7 +257,8 @@ impl Hand {
     fn say(&mut self, protocol: u16, code: u8, id: u8, data: &[u8]) -> Vec<Packet> {
         let length = u16::try_from(data.len() + 4).expect("short").to_be_bytes();
         let mut octets = BytesMut::new();
-        self.encoder.encode(&mut octets, protocol, &[&[code, id], &length, data]);
+        self.encoder
+            .encode(&mut octets, protocol, &[&[code, id], &length, data]);
         self.session.handle(Input::Bytes(&octets), self.now);
         self.drain()
     }
@@ -208,7 +278,9 @@ impl Hand {
                 Output::Transmit(octets) => {
                     let mut octets = &octets[..];
                     while let Some(frame) = self.decoder.next_frame(&mut octets) {
-                        let [code, id, _, _, data @ ..] = frame.information else { panic!("no header") };
+                        let [code, id, _, _, data @ ..] = frame.information else {
+                            panic!("no header")
+                        };
                         packets.push((frame.protocol, *code, *id, data.to_vec()));
                     }
                 }
@@ -226,8 +298,13 @@ const PAP: u16 = 0xc023;
 #[test]
 fn the_challenge_leaves_with_the_last_lcp_ack_and_is_repeated_unchanged_ten_times() {
     let (mut hand, said) = Hand::new(demanding(line(33_600, 60), Demand::Chap), &[]);
-    let [(0xc021, 2, 1, _), challenge] = &said[..] else { panic!("{said:?}") };
-    assert_eq!((challenge.0, challenge.1, challenge.3.len(), challenge.3[0]), (CHAP, 1, 17 + 6, 16));
+    let [(0xc021, 2, 1, _), challenge] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert_eq!(
+        (challenge.0, challenge.1, challenge.3.len(), challenge.3[0]),
+        (CHAP, 1, 17 + 6, 16)
+    );
     for _ in 1..10 {
         assert_eq!(&hand.wait(), std::slice::from_ref(challenge));
     }
@@ -235,7 +312,9 @@ fn the_challenge_leaves_with_the_last_lcp_ack_and_is_repeated_unchanged_ten_time
     for _ in 0..3 {
         hand.wait();
     }
-    let silent = CloseReason::NoAnswer { protocol: ControlProtocol::Chap };
+    let silent = CloseReason::NoAnswer {
+        protocol: ControlProtocol::Chap,
+    };
     assert_eq!(hand.events.last(), Some(&Event::Closed(silent)));
 }
 
@@ -282,7 +361,12 @@ fn nothing_but_the_proof_is_heard_before_it_is_given() {
     for (protocol, code) in [(CHAP, 3), (PAP, 2), (PAP, 1), (CHAP, 1)] {
         assert!(hand.say(protocol, code, 1, &[1, b'x', 1, b'y']).is_empty());
     }
-    assert!(!hand.events.iter().any(|event| matches!(event, Event::NetworkUp { .. } | Event::Closed(_))));
+    assert!(
+        !hand
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::NetworkUp { .. } | Event::Closed(_)))
+    );
 }
 
 #[test]
@@ -309,7 +393,10 @@ fn a_proof_whose_answer_was_lost_is_answered_the_same_way_again() {
     assert_eq!((first[1].0, first[1].1), (0x8021, 1));
     assert_eq!(hand.say(PAP, 1, 6, request), [(PAP, 2, 6, vec![0])]);
     // Another secret now changes nothing: it tells neither right nor wrong (RFC 1334 §2.2.1).
-    assert_eq!(hand.say(PAP, 1, 7, b"\x04t-17\x01x"), [(PAP, 2, 7, vec![0])]);
+    assert_eq!(
+        hand.say(PAP, 1, 7, b"\x04t-17\x01x"),
+        [(PAP, 2, 7, vec![0])]
+    );
 }
 
 #[test]
@@ -319,15 +406,26 @@ fn a_response_is_repeated_until_it_is_answered_and_a_later_challenge_is_answered
     assert_eq!(said.len(), 1, "nothing but the Ack: {said:?}");
     let response = hand.say(CHAP, 1, 9, b"\x03abcpppd");
     // MD5(09 "opensesame" "abc"), by another program.
-    let value = [0x10, 0xef, 0x9f, 0x35, 0x1e, 0xdd, 0x16, 0x65, 0xd4, 0x67, 0x28, 0xde, 0xf0, 0x32, 0x81, 0x50, 0xf9];
+    let value = [
+        0x10, 0xef, 0x9f, 0x35, 0x1e, 0xdd, 0x16, 0x65, 0xd4, 0x67, 0x28, 0xde, 0xf0, 0x32, 0x81,
+        0x50, 0xf9,
+    ];
     assert_eq!(response, [(CHAP, 2, 9, [&value[..], b"t-17"].concat())]);
     assert_eq!(hand.wait(), response);
-    assert!(hand.say(CHAP, 3, 8, b"").is_empty(), "a Success for something else");
+    assert!(
+        hand.say(CHAP, 3, 8, b"").is_empty(),
+        "a Success for something else"
+    );
     assert_eq!(hand.say(CHAP, 3, 9, b"Welcome")[0].0, 0x8021);
     let again = hand.say(CHAP, 1, 10, b"\x03defpppd");
     assert_eq!((again[0].0, again[0].1, again[0].2), (CHAP, 2, 10));
     assert!(hand.say(CHAP, 3, 10, b"").is_empty());
-    assert!(!hand.events.iter().any(|event| matches!(event, Event::Closed(_))));
+    assert!(
+        !hand
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Closed(_)))
+    );
     hand.say(CHAP, 1, 11, b"\x03defpppd");
     let closing = hand.say(CHAP, 4, 11, b"no longer");
     assert_eq!((closing[0].0, closing[0].1), (0xc021, 5));
@@ -347,7 +445,11 @@ fn an_empty_challenge_is_not_answered() {
 fn our_own_challenge_sent_back_is_not_answered() {
     let [server, _] = both(line(33_600, 60));
     let (mut hand, said) = Hand::new(server, &[3, 5, 0xc2, 0x23, 5]);
-    let (_, _, id, challenge) = said.iter().find(|(protocol, ..)| *protocol == CHAP).unwrap().clone();
+    let (_, _, id, challenge) = said
+        .iter()
+        .find(|(protocol, ..)| *protocol == CHAP)
+        .unwrap()
+        .clone();
     assert!(hand.say(CHAP, 1, id, &challenge).is_empty());
     assert_eq!(hand.say(CHAP, 1, id, b"\x03abcpppd").len(), 1);
 }
@@ -359,7 +461,9 @@ fn a_peer_that_rejects_the_protocol_it_agreed_to_is_left() {
     for _ in 0..3 {
         hand.wait();
     }
-    let rejected = CloseReason::PeerRejected { protocol: ControlProtocol::Chap };
+    let rejected = CloseReason::PeerRejected {
+        protocol: ControlProtocol::Chap,
+    };
     assert_eq!(hand.events.last(), Some(&Event::Closed(rejected)));
 }
 

@@ -68,7 +68,11 @@ impl Replay {
                 Output::Transmit(octets) => {
                     let mut octets = &octets[..];
                     while let Some(frame) = self.decoder.next_frame(&mut octets) {
-                        self.said.push(format!("> {:04x} {}", frame.protocol, hex(frame.information)));
+                        self.said.push(format!(
+                            "> {:04x} {}",
+                            frame.protocol,
+                            hex(frame.information)
+                        ));
                     }
                 }
                 Output::Packet(packet) => self.said.push(format!("! Packet {}", hex(&packet))),
@@ -99,7 +103,9 @@ fn shown(event: Event) -> String {
             format!("NetworkUp {local} {peer} {mtu}")
         }
         Event::NetworkDown => "NetworkDown".to_owned(),
-        Event::Ipv6Up { local, peer } => format!("Ipv6Up {} {}", local.link_local(), peer.link_local()),
+        Event::Ipv6Up { local, peer } => {
+            format!("Ipv6Up {} {}", local.link_local(), peer.link_local())
+        }
         Event::Ipv6Down => "Ipv6Down".to_owned(),
         Event::Closed(reason) => format!("Closed: {reason}"),
     }
@@ -107,13 +113,18 @@ fn shown(event: Event) -> String {
 
 fn replay(text: &str) {
     let line = line(33_600, 60);
-    let mut lines =
-        text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
+    let mut lines = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .peekable();
     let config = match lines.next() {
         Some("role server") => server(line),
         Some("role terminal") => Config::terminal(line, None),
         Some("role server that demands chap") => demanding(line, Demand::Chap),
-        Some("role terminal that proves itself with chap") => proving(line, "opensesame", Willing::Chap),
+        Some("role terminal that proves itself with chap") => {
+            proving(line, "opensesame", Willing::Chap)
+        }
         other => panic!("no role: {other:?}"),
     };
     let now = origin();
@@ -121,7 +132,13 @@ fn replay(text: &str) {
     // A transcript shows what we mean; how it is escaped is tested elsewhere.
     decoder.set_accm(0);
     let session = Session::new(config, 7, now);
-    let mut replay = Replay { session, now, decoder, wake: None, said: Vec::new() };
+    let mut replay = Replay {
+        session,
+        now,
+        decoder,
+        wake: None,
+        said: Vec::new(),
+    };
     replay.drain();
     let mut encoder = Encoder::new();
     let mut input = "the beginning";
@@ -131,7 +148,12 @@ fn replay(text: &str) {
             expected.push(line.to_owned());
         }
         let said = std::mem::take(&mut replay.said);
-        assert_eq!(said, expected, "after {input}\nsaid:\n{}\n", said.join("\n"));
+        assert_eq!(
+            said,
+            expected,
+            "after {input}\nsaid:\n{}\n",
+            said.join("\n")
+        );
         let Some(line) = lines.next() else { return };
         input = line;
         if let Some(octets) = line.strip_prefix("<~ ") {
@@ -147,7 +169,10 @@ fn replay(text: &str) {
                 &[&unhex(packet)],
             );
             replay.handle(Input::Bytes(&octets));
-        } else if let Some(seconds) = line.strip_prefix('@').and_then(|time| time.strip_suffix('s')) {
+        } else if let Some(seconds) = line
+            .strip_prefix('@')
+            .and_then(|time| time.strip_suffix('s'))
+        {
             replay.wait(Duration::from_secs(seconds.parse().expect("whole seconds")));
         } else {
             panic!("not a transcript line: {line}");
@@ -160,6 +185,12 @@ fn hex(octets: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| u8::try_from(16 * pair[0] + pair[1]).expect("two hex digits")).collect()
+    let digits: Vec<u32> = text
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::try_from(16 * pair[0] + pair[1]).expect("two hex digits"))
+        .collect()
 }

@@ -27,19 +27,38 @@ pub(crate) async fn measure() {
         let mut adding = tokio::task::JoinSet::new();
         for number in some.iter().copied() {
             let store = store.clone();
-            adding.spawn(async move { store.add_terminal(terminal(number)).await.expect("it is new") });
+            adding.spawn(async move {
+                store
+                    .add_terminal(terminal(number))
+                    .await
+                    .expect("it is new")
+            });
         }
         adding.join_all().await;
     }
     let began = Instant::now();
-    store.accept(message(ids.clone()), Timestamp::now()).await.expect("a disk");
+    store
+        .accept(message(ids.clone()), Timestamp::now())
+        .await
+        .expect("a disk");
     let seconds = began.elapsed().as_secs_f64();
-    let what = format!("one message of 1000 octets for {} terminals, on the disk", terminals());
-    target(what, "under 2 s, content stored once", format!("{seconds:.2} s"), seconds < 2.0);
+    let what = format!(
+        "one message of 1000 octets for {} terminals, on the disk",
+        terminals()
+    );
+    target(
+        what,
+        "under 2 s, content stored once",
+        format!("{seconds:.2} s"),
+        seconds < 2.0,
+    );
 
     for _ in 1..WAITING {
         for some in ids.chunks(SHARE) {
-            store.accept(message(some.to_vec()), Timestamp::now()).await.expect("a disk");
+            store
+                .accept(message(some.to_vec()), Timestamp::now())
+                .await
+                .expect("a disk");
         }
     }
     drop(store);
@@ -49,6 +68,8 @@ pub(crate) async fn measure() {
     let seconds = began.elapsed().as_secs_f64();
     assert_eq!(due, ids.len());
     let waiting = WAITING * ids.len();
-    let what = format!("start with {waiting} envelopes waiting for {due} terminals, until all that is due is known");
+    let what = format!(
+        "start with {waiting} envelopes waiting for {due} terminals, until all that is due is known"
+    );
     target(what, "under 3 s", format!("{seconds:.2} s"), seconds < 3.0);
 }

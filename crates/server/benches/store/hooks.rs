@@ -29,12 +29,26 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(crate) async fn measure() {
     for providers in PROVIDERS {
         let folder = tempfile::tempdir().expect("a folder");
-        let (told, hook) = (Arc::new(AtomicUsize::new(0)), TcpListener::bind("127.0.0.1:0").await.expect("a port"));
-        fill(folder.path(), providers, &format!("http://{}/", hook.local_addr().expect("an address"))).await;
-        let address = TcpListener::bind("127.0.0.1:0").await.and_then(|port| port.local_addr()).expect("a port");
+        let (told, hook) = (
+            Arc::new(AtomicUsize::new(0)),
+            TcpListener::bind("127.0.0.1:0").await.expect("a port"),
+        );
+        fill(
+            folder.path(),
+            providers,
+            &format!("http://{}/", hook.local_addr().expect("an address")),
+        )
+        .await;
+        let address = TcpListener::bind("127.0.0.1:0")
+            .await
+            .and_then(|port| port.local_addr())
+            .expect("a port");
         let (shutdown, began) = (CancellationToken::new(), Instant::now());
         let serving = tokio::spawn(take_all(hook, told.clone()));
-        let server = tokio::spawn(ringup_server::serve(config(folder.path(), address), shutdown.clone()));
+        let server = tokio::spawn(ringup_server::serve(
+            config(folder.path(), address),
+            shutdown.clone(),
+        ));
         while told.load(Ordering::Relaxed) < verdicts() && began.elapsed() < LONGEST {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -43,7 +57,8 @@ pub(crate) async fn measure() {
         server.await.expect("it does not panic").expect("it stops");
         serving.abort();
         let rate = told as f64 / seconds;
-        let what = format!("{told} verdicts of {providers} providers told to a webhook on loopback");
+        let what =
+            format!("{told} verdicts of {providers} providers told to a webhook on loopback");
         target(what, "500/s", format!("{rate:.0}/s"), rate >= 500.0);
     }
 }
@@ -53,7 +68,11 @@ async fn fill(folder: &std::path::Path, providers: usize, url: &str) {
     store.add_terminal(terminal(1)).await.expect("it is new");
     for number in 0..providers {
         let secret = WebhookSecret::from_octets([7; 32]);
-        let hook = Webhook { url: url.parse().expect("a URL"), secret, may_be_private: true };
+        let hook = Webhook {
+            url: url.parse().expect("a URL"),
+            secret,
+            may_be_private: true,
+        };
         let provider = Provider {
             name: format!("p{number}").parse().expect("a name"),
             number: None,
@@ -61,7 +80,12 @@ async fn fill(folder: &std::path::Path, providers: usize, url: &str) {
             is_disabled: false,
         };
         store
-            .add_provider_with(provider, TokenHash::of(&number.to_string()), Some(hook), None)
+            .add_provider_with(
+                provider,
+                TokenHash::of(&number.to_string()),
+                Some(hook),
+                None,
+            )
             .await
             .expect("it is new");
     }
@@ -73,7 +97,10 @@ async fn fill(folder: &std::path::Path, providers: usize, url: &str) {
             new.provider = format!("p{}", number % providers).parse().expect("a name");
             let id = new.head.id;
             store.accept(new, Timestamp::now()).await.expect("a disk");
-            store.cancel(id, None, "over", Timestamp::now()).await.expect("a disk");
+            store
+                .cancel(id, None, "over", Timestamp::now())
+                .await
+                .expect("a disk");
         });
     }
     settling.join_all().await;
@@ -97,7 +124,11 @@ async fn take(mut stream: TcpStream, told: Arc<AtomicUsize>) {
         while octets.windows(4).any(|four| four == b"\r\n\r\n") && octets.ends_with(b"}") {
             octets.clear();
             told.fetch_add(1, Ordering::Relaxed);
-            if stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_err() {
+            if stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .await
+                .is_err()
+            {
                 return;
             }
         }

@@ -67,9 +67,16 @@ async fn enrol(folder: &Path) -> (Store, Token) {
     let store = Store::open(folder, Timestamp::now()).expect("a store");
     store.add_terminal(terminal(1)).await.expect("it is new");
     let token = Token::from_octets([7; 32]);
-    let provider =
-        Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new(), is_disabled: false };
-    store.add_provider(provider, TokenHash::of(token.reveal())).await.expect("it is new");
+    let provider = Provider {
+        name: "vending".parse().expect("a name"),
+        number: None,
+        may_send: Vec::new(),
+        is_disabled: false,
+    };
+    store
+        .add_provider(provider, TokenHash::of(token.reveal()))
+        .await
+        .expect("it is new");
     (store, token)
 }
 
@@ -85,7 +92,10 @@ pub(crate) async fn of_store(tasks: usize) -> f64 {
         let store = store.clone();
         accepting.spawn(async move {
             while began.elapsed() < measured() {
-                store.accept(message(vec![terminal(1).id]), Timestamp::now()).await.expect("a disk");
+                store
+                    .accept(message(vec![terminal(1).id]), Timestamp::now())
+                    .await
+                    .expect("a disk");
                 COUNT.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -100,9 +110,15 @@ pub(crate) async fn over_http(connections: usize) -> Load {
     let (store, token) = enrol(folder.path()).await;
     drop(store);
     // A port that is free now.
-    let address = TcpListener::bind("127.0.0.1:0").await.and_then(|port| port.local_addr()).expect("a port");
+    let address = TcpListener::bind("127.0.0.1:0")
+        .await
+        .and_then(|port| port.local_addr())
+        .expect("a port");
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(ringup_server::serve(config(folder.path(), address), shutdown.clone()));
+    let server = tokio::spawn(ringup_server::serve(
+        config(folder.path(), address),
+        shutdown.clone(),
+    ));
     let mut streams = Vec::new();
     while streams.len() < connections {
         match TcpStream::connect(address).await {
@@ -126,7 +142,10 @@ pub(crate) async fn over_http(connections: usize) -> Load {
     shutdown.cancel();
     server.await.expect("it does not panic").expect("it stops");
     times.sort_by(f64::total_cmp);
-    Load { rate, p99: times[times.len() * 99 / 100] }
+    Load {
+        rate,
+        p99: times[times.len() * 99 / 100],
+    }
 }
 
 async fn submit(mut stream: TcpStream, request: Bytes, began: Instant) -> Vec<f64> {
@@ -141,7 +160,11 @@ async fn submit(mut stream: TcpStream, request: Bytes, began: Instant) -> Vec<f6
         while read == 0 || answer[read - 1] != b'}' {
             read += stream.read(&mut answer[read..]).await.expect("an answer");
         }
-        assert!(answer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&answer[..read]));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 202"),
+            "{}",
+            String::from_utf8_lossy(&answer[..read])
+        );
         times.push(sent.elapsed().as_secs_f64());
     }
     times
@@ -166,7 +189,12 @@ pub(crate) fn config(state: &Path, address: SocketAddr) -> Config {
         capture: None,
         tun: None,
         home: None,
-        retry: RetryRules { first: second, longest: second, redials: RedialRules::default(), session_wait: second },
+        retry: RetryRules {
+            first: second,
+            longest: second,
+            redials: RedialRules::default(),
+            session_wait: second,
+        },
         storm: StormRules::default(),
         reserve: Reserve::default(),
         conditions: Vec::new(),

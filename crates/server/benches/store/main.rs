@@ -51,7 +51,11 @@ struct Round {
 }
 
 fn main() {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     // `http`: only this, for a profiler.
     let has = |word| std::env::args().any(|argument| argument == word);
     let is_profiled = has("http");
@@ -62,7 +66,11 @@ fn main() {
             return beside::measure().await;
         }
         if is_profiled {
-            return eprintln!("{:?} {:?}", load::over_http(1).await, load::over_http(CROWD).await);
+            return eprintln!(
+                "{:?} {:?}",
+                load::over_http(1).await,
+                load::over_http(CROWD).await
+            );
         }
         let mut rounds = Vec::new();
         for _ in 0..round_count() {
@@ -89,24 +97,50 @@ async fn round() -> Round {
 
 fn print(rounds: &[Round]) {
     let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
-    let (syncs, bare_single, bare_batch) =
-        (of(|round| round.syncs), of(|round| round.bare_single), of(|round| round.bare_batch));
-    let (store_single, store_crowd) = (of(|round| round.store_single), of(|round| round.store_crowd));
+    let (syncs, bare_single, bare_batch) = (
+        of(|round| round.syncs),
+        of(|round| round.bare_single),
+        of(|round| round.bare_batch),
+    );
+    let (store_single, store_crowd) = (
+        of(|round| round.store_single),
+        of(|round| round.store_crowd),
+    );
     let http_single = of(|round| round.http_single.rate);
     let http_crowd = of(|round| round.http_crowd.rate);
     let rate = |what: &str, rate: f64| figure(what, format!("{rate:.0}/s"));
-    rate("the disk: 4096 octets written and `fdatasync`, one after another", syncs);
+    rate(
+        "the disk: 4096 octets written and `fdatasync`, one after another",
+        syncs,
+    );
     rate("bare SQLite, a commit each", bare_single);
     rate(&format!("bare SQLite, {CROWD} a commit"), bare_batch);
     rate("store without HTTP, one at a time", store_single);
     rate(&format!("store without HTTP, {CROWD} at once"), store_crowd);
     let p99 = |figure: fn(&Round) -> f64| 1000.0 * median(rounds.iter().map(figure));
-    let (single_p99, crowd_p99) = (p99(|round| round.http_single.p99), p99(|round| round.http_crowd.p99));
+    let (single_p99, crowd_p99) = (
+        p99(|round| round.http_single.p99),
+        p99(|round| round.http_crowd.p99),
+    );
     // Of each round by itself: disks and neighbours have their moods.
     let single_share = of(|round| round.http_single.rate / round.bare_single);
     let crowd_share = of(|round| round.http_crowd.rate / round.bare_batch);
-    row("HTTP, one connection, one at a time", 80.0, 0.0, http_single, single_share, single_p99);
-    row(&format!("HTTP, {CROWD} connections"), 60.0, 10_000.0, http_crowd, crowd_share, crowd_p99);
+    row(
+        "HTTP, one connection, one at a time",
+        80.0,
+        0.0,
+        http_single,
+        single_share,
+        single_p99,
+    );
+    row(
+        &format!("HTTP, {CROWD} connections"),
+        60.0,
+        10_000.0,
+        http_crowd,
+        crowd_share,
+        crowd_p99,
+    );
 }
 
 fn row(what: &str, percent_wanted: f64, rate_wanted: f64, rate: f64, share: f64, p99_millis: f64) {
@@ -117,7 +151,12 @@ fn row(what: &str, percent_wanted: f64, rate_wanted: f64, rate: f64, share: f64,
         rate => format!(", {rate:.0}/s"),
     };
     let wanted = format!("at least {percent_wanted:.0} % of bare SQLite{wanted}");
-    target(what, wanted, format!("{rate:.0}/s, {percent:.0} %; p99 {p99_millis:.1} ms"), is_met);
+    target(
+        what,
+        wanted,
+        format!("{rate:.0}/s, {percent:.0} %; p99 {p99_millis:.1} ms"),
+        is_met,
+    );
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {

@@ -34,8 +34,9 @@ pub(crate) async fn measure() {
         let (submitted, called) = start(folder.path(), &token).await;
         for (what, seconds) in [("submission accepted", submitted), ("dial command", called)] {
             let waiting = waiting();
-            let what =
-                format!("a start with {waiting} different messages waiting for {terminals} terminals: first {what}");
+            let what = format!(
+                "a start with {waiting} different messages waiting for {terminals} terminals: first {what}"
+            );
             target(what, "under 1 s", format!("{seconds:.2} s"), seconds < 1.0);
         }
     }
@@ -46,7 +47,10 @@ fn callable(number: u32) -> Terminal {
     let inbox = "http://:8080/inbox".parse().expect("an inbox");
     Terminal {
         number: Some(format!("+4930{number:07}").parse().expect("a number")),
-        trusted_by: TrustedBy::Stock(Stock { trust: StockTrust::NumberOnly, inbox }),
+        trusted_by: TrustedBy::Stock(Stock {
+            trust: StockTrust::NumberOnly,
+            inbox,
+        }),
         ..terminal(number)
     }
 }
@@ -71,15 +75,27 @@ fn different(number: u32, terminals: u32) -> NewMessage {
 async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
     let store = Store::open(folder, Timestamp::now()).expect("a store");
     let token = Token::from_octets([7; 32]);
-    let provider =
-        Provider { name: "vending".parse().expect("a name"), number: None, may_send: Vec::new(), is_disabled: false };
-    store.add_provider(provider, TokenHash::of(token.reveal())).await.expect("it is new");
+    let provider = Provider {
+        name: "vending".parse().expect("a name"),
+        number: None,
+        may_send: Vec::new(),
+        is_disabled: false,
+    };
+    store
+        .add_provider(provider, TokenHash::of(token.reveal()))
+        .await
+        .expect("it is new");
     let all: Vec<u32> = (0..terminals).collect();
     for some in all.chunks(1000) {
         let mut adding = JoinSet::new();
         for number in some.iter().copied() {
             let store = store.clone();
-            adding.spawn(async move { store.add_terminal(callable(number)).await.expect("it is new") });
+            adding.spawn(async move {
+                store
+                    .add_terminal(callable(number))
+                    .await
+                    .expect("it is new")
+            });
         }
         adding.join_all().await;
     }
@@ -89,7 +105,10 @@ async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
         for number in some.iter().copied() {
             let store = store.clone();
             accepting.spawn(async move {
-                store.accept(different(number, terminals), Timestamp::now()).await.expect("a disk")
+                store
+                    .accept(different(number, terminals), Timestamp::now())
+                    .await
+                    .expect("a disk")
             });
         }
         accepting.join_all().await;
@@ -100,8 +119,13 @@ async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
 /// Seconds from the start to the first 202, and to the first dial command.
 async fn start(folder: &std::path::Path, token: &Token) -> (f64, f64) {
     let modem = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = format!("tcp://{}", modem.local_addr().expect("an address")).parse().expect("a port");
-    let address = TcpListener::bind("127.0.0.1:0").await.and_then(|port| port.local_addr()).expect("a port");
+    let port = format!("tcp://{}", modem.local_addr().expect("an address"))
+        .parse()
+        .expect("a port");
+    let address = TcpListener::bind("127.0.0.1:0")
+        .await
+        .and_then(|port| port.local_addr())
+        .expect("a port");
     let mut config = config(folder, address);
     config.number_only = true;
     config.lines = vec![LineConfig {
@@ -127,7 +151,10 @@ async fn start(folder: &std::path::Path, token: &Token) -> (f64, f64) {
         "POST /v1/messages?to=terminal:t1 HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {}\r\ncontent-length: 1\r\n\r\nx",
         token.reveal()
     );
-    stream.write_all(request.as_bytes()).await.expect("a server");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("a server");
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 202");

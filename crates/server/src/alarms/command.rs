@@ -23,7 +23,9 @@ pub(super) enum CommandError {
 
 /// Runs it once, to its end. `words` are the program and its arguments.
 pub(super) async fn run(words: &[String], input: &str) -> Result<(), CommandError> {
-    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+    let Some((program, arguments)) = words.split_first() else {
+        return Ok(());
+    };
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -64,27 +66,44 @@ mod tests {
         let hostile = "$(touch gone); `x` && rm -rf *";
         let command = words(&["/bin/sh", "-c", script, file.to_str().unwrap(), hostile, ""]);
         run(&command, "{\"a\":1}").await.unwrap();
-        assert_eq!(std::fs::read_to_string(file).unwrap(), format!("{hostile}||{{\"a\":1}}"));
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap(),
+            format!("{hostile}||{{\"a\":1}}")
+        );
     }
 
     /// What cargo tells its tests stands in this process's environment, as what a service manager tells stands in a server's.
     #[tokio::test]
     async fn of_our_environment_a_program_gets_what_any_needs_and_nothing_else() {
         let script = r#"test -n "$PATH" && test -z "${CARGO_MANIFEST_DIR+there}""#;
-        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "or this test says nothing");
+        assert!(
+            std::env::var_os("CARGO_MANIFEST_DIR").is_some(),
+            "or this test says nothing"
+        );
         run(&words(&["/bin/sh", "-c", script]), "x").await.unwrap();
     }
 
     #[tokio::test]
     async fn a_program_that_fails_is_missing_or_reads_nothing_is_told_apart() {
-        assert!(matches!(run(&words(&["/bin/false"]), "x").await, Err(CommandError::Failed(_))));
-        assert!(matches!(run(&words(&["/nonexistent/program"]), "x").await, Err(CommandError::Run(_))));
+        assert!(matches!(
+            run(&words(&["/bin/false"]), "x").await,
+            Err(CommandError::Failed(_))
+        ));
+        assert!(matches!(
+            run(&words(&["/nonexistent/program"]), "x").await,
+            Err(CommandError::Run(_))
+        ));
         // More than a pipe holds, to one that reads none of it.
-        run(&words(&["/bin/true"]), &"x".repeat(1_000_000)).await.unwrap();
+        run(&words(&["/bin/true"]), &"x".repeat(1_000_000))
+            .await
+            .unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_program_that_does_not_end_is_ended() {
-        assert!(matches!(run(&words(&["/bin/cat", "/dev/zero"]), "x").await, Err(CommandError::TooLong)));
+        assert!(matches!(
+            run(&words(&["/bin/cat", "/dev/zero"]), "x").await,
+            Err(CommandError::TooLong)
+        ));
     }
 }

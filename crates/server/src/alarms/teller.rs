@@ -39,17 +39,25 @@ pub(super) enum Voice {
 impl Voice {
     async fn tell(&self, notice: &Notice) -> Result<(), String> {
         match self {
-            Self::Command(words) => command::run(words, &format!("{}\n", shown::line(&notice.json().to_string())))
-                .await
-                .map_err(|error| with_causes(&error)),
+            Self::Command(words) => command::run(
+                words,
+                &format!("{}\n", shown::line(&notice.json().to_string())),
+            )
+            .await
+            .map_err(|error| with_causes(&error)),
             Self::Webhook(post, webhook) => {
                 let (id, now) = (notice.id(), Timestamp::now());
                 let mut told = notice.json();
                 told["id"] = serde_json::json!(id);
                 told["type"] = serde_json::json!("ringup.alarm");
-                post.send(webhook, &id, now, shown::line(&told.to_string()).into_owned())
-                    .await
-                    .map_err(|error| error.to_string())
+                post.send(
+                    webhook,
+                    &id,
+                    now,
+                    shown::line(&told.to_string()).into_owned(),
+                )
+                .await
+                .map_err(|error| error.to_string())
             }
         }
     }
@@ -70,10 +78,22 @@ impl Telling {
     ) -> Self {
         let mut telling = Self::default();
         if !config.command.is_empty() {
-            telling.add(Channel::Command, Voice::Command(config.command), store, shutdown, tasks);
+            telling.add(
+                Channel::Command,
+                Voice::Command(config.command),
+                store,
+                shutdown,
+                tasks,
+            );
         }
         if let Some(webhook) = config.webhook {
-            telling.add(Channel::Webhook, Voice::Webhook(Post::default(), webhook), store, shutdown, tasks);
+            telling.add(
+                Channel::Webhook,
+                Voice::Webhook(Post::default(), webhook),
+                store,
+                shutdown,
+                tasks,
+            );
         }
         telling
     }
@@ -88,7 +108,13 @@ impl Telling {
     ) {
         let (sender, memory) = mpsc::channel(MEMORY_MAX);
         let more = Arc::new(Notify::new());
-        let mut teller = Teller { channel, voice, store: store.clone(), memory, more: more.clone() };
+        let mut teller = Teller {
+            channel,
+            voice,
+            store: store.clone(),
+            memory,
+            more: more.clone(),
+        };
         self.tellers.push((sender, more));
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
@@ -103,7 +129,10 @@ impl Telling {
     }
 
     pub(super) fn tell_from_memory(&self, change: &Change) {
-        let notice = Notice { event: change.event(), alarm: change.alarm.clone() };
+        let notice = Notice {
+            event: change.event(),
+            alarm: change.alarm.clone(),
+        };
         for (memory, more) in &self.tellers {
             if memory.try_send(notice.clone()).is_err() {
                 tracing::error!("an alarm is not told: too many wait in memory");
@@ -148,7 +177,8 @@ impl Teller {
                 return SLEEP_MAX;
             }
         };
-        let wait = Duration::try_from(stored.next_at.duration_since(Timestamp::now())).unwrap_or_default();
+        let wait =
+            Duration::try_from(stored.next_at.duration_since(Timestamp::now())).unwrap_or_default();
         if !wait.is_zero() {
             return wait.min(SLEEP_MAX);
         }
@@ -156,7 +186,13 @@ impl Teller {
     }
 
     async fn tell_stored(&self, stored: StoredNotice) -> Duration {
-        let StoredNotice { id, event, alarm, failed, .. } = stored;
+        let StoredNotice {
+            id,
+            event,
+            alarm,
+            failed,
+            ..
+        } = stored;
         let told = self.voice.tell(&Notice { event, alarm }).await;
         let noted = match told {
             Ok(()) => self.store.notice_told(id).await,
@@ -167,7 +203,9 @@ impl Teller {
                     tracing::error!(channel, tries, "given up to tell of an alarm");
                     self.store.notice_told(id).await
                 } else {
-                    self.store.notice_failed(id, Timestamp::now() + pause(failed)).await
+                    self.store
+                        .notice_failed(id, Timestamp::now() + pause(failed))
+                        .await
                 }
             }
         };
@@ -194,14 +232,36 @@ mod tests {
 
     fn raised(subject: &str) -> Change {
         let raised_at = Timestamp::now();
-        let (kind, subject, detail) = (AlarmKind::LineOutOfOrder, subject.to_owned(), "no modem".to_owned());
-        Change { alarm: Alarm { kind, subject, detail, raised_at, cleared_at: None }, is_told: false }
+        let (kind, subject, detail) = (
+            AlarmKind::LineOutOfOrder,
+            subject.to_owned(),
+            "no modem".to_owned(),
+        );
+        Change {
+            alarm: Alarm {
+                kind,
+                subject,
+                detail,
+                raised_at,
+                cleared_at: None,
+            },
+            is_told: false,
+        }
     }
 
     fn teller(store: &Store, words: &[&str]) -> (Teller, mpsc::Sender<Notice>) {
         let (sender, memory) = mpsc::channel(MEMORY_MAX);
         let voice = Voice::Command(words.iter().map(|word| (*word).to_owned()).collect());
-        (Teller { channel: Channel::Command, voice, store: store.clone(), memory, more: Arc::default() }, sender)
+        (
+            Teller {
+                channel: Channel::Command,
+                voice,
+                store: store.clone(),
+                memory,
+                more: Arc::default(),
+            },
+            sender,
+        )
     }
 
     #[tokio::test]
@@ -209,18 +269,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = folder.path().join("told");
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        let over =
-            Change { alarm: Alarm { cleared_at: Some(Timestamp::now()), ..raised("line-1").alarm }, is_told: false };
-        store.keep_alarms(vec![raised("line-1"), raised("line-2"), over], CHANNELS).await.unwrap();
+        let over = Change {
+            alarm: Alarm {
+                cleared_at: Some(Timestamp::now()),
+                ..raised("line-1").alarm
+            },
+            is_told: false,
+        };
+        store
+            .keep_alarms(vec![raised("line-1"), raised("line-2"), over], CHANNELS)
+            .await
+            .unwrap();
         drop(store);
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        let (mut teller, _memory) = teller(&store, &["/bin/sh", "-c", "cat >> \"$0\"", told.to_str().unwrap()]);
+        let (mut teller, _memory) = teller(
+            &store,
+            &["/bin/sh", "-c", "cat >> \"$0\"", told.to_str().unwrap()],
+        );
         while teller.tell_one().await.is_zero() {}
         let told = std::fs::read_to_string(told).unwrap();
-        let told: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let said: Vec<_> = told.iter().map(|told| (told["event"].as_str(), told["subject"].as_str())).collect();
-        let expected = [("raised", "line-1"), ("raised", "line-2"), ("cleared", "line-1")];
-        assert_eq!(said, expected.map(|(event, subject)| (Some(event), Some(subject))));
+        let told: Vec<serde_json::Value> = told
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let said: Vec<_> = told
+            .iter()
+            .map(|told| (told["event"].as_str(), told["subject"].as_str()))
+            .collect();
+        let expected = [
+            ("raised", "line-1"),
+            ("raised", "line-2"),
+            ("cleared", "line-1"),
+        ];
+        assert_eq!(
+            said,
+            expected.map(|(event, subject)| (Some(event), Some(subject)))
+        );
         assert_eq!(store.next_notice(Channel::Command).await.unwrap(), None);
     }
 
@@ -228,29 +312,51 @@ mod tests {
     async fn what_fails_is_tried_again_later_and_given_up_after_five_times() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        store.keep_alarms(vec![raised("line-1")], CHANNELS).await.unwrap();
+        store
+            .keep_alarms(vec![raised("line-1")], CHANNELS)
+            .await
+            .unwrap();
         let (teller, _memory) = teller(&store, &["/bin/false"]);
         for tries in 1..TRIES_MAX {
             let before = store.next_notice(Channel::Command).await.unwrap().unwrap();
             teller.tell_stored(before.clone()).await;
             let after = store.next_notice(Channel::Command).await.unwrap().unwrap();
             assert_eq!(after.failed, tries);
-            assert!(after.next_at >= Timestamp::now() + pause(tries - 1) - SignedDuration::from_secs(5), "{after:?}");
+            assert!(
+                after.next_at >= Timestamp::now() + pause(tries - 1) - SignedDuration::from_secs(5),
+                "{after:?}"
+            );
         }
         let last = store.next_notice(Channel::Command).await.unwrap().unwrap();
         teller.tell_stored(last).await;
         assert_eq!(store.next_notice(Channel::Command).await.unwrap(), None);
-        assert_eq!(store.standing_alarms().await.unwrap().len(), 1, "it stands, told or not");
+        assert_eq!(
+            store.standing_alarms().await.unwrap().len(),
+            1,
+            "it stands, told or not"
+        );
     }
 
     #[tokio::test]
     async fn a_webhook_is_told_with_an_id_that_stays_the_same() {
         use tokio::io::AsyncReadExt as _;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         let secret = model::webhook::WebhookSecret::from_octets([1; 32]);
-        let voice = Voice::Webhook(Post::default(), Webhook { url, secret, may_be_private: true });
-        let notice = Notice { event: crate::alarms::Event::Raised, alarm: raised("ö\r\nx: y").alarm };
+        let voice = Voice::Webhook(
+            Post::default(),
+            Webhook {
+                url,
+                secret,
+                may_be_private: true,
+            },
+        );
+        let notice = Notice {
+            event: crate::alarms::Event::Raised,
+            alarm: raised("ö\r\nx: y").alarm,
+        };
         let ids = async {
             let mut ids = Vec::new();
             for _ in 0..2 {
@@ -258,13 +364,20 @@ mod tests {
                 let mut octets = vec![0; 4096];
                 let count = stream.read(&mut octets).await.unwrap();
                 let text = String::from_utf8(octets[..count].to_vec()).unwrap();
-                ids.extend(text.lines().find(|line| line.starts_with("webhook-id: ")).map(str::to_owned));
+                ids.extend(
+                    text.lines()
+                        .find(|line| line.starts_with("webhook-id: "))
+                        .map(str::to_owned),
+                );
             }
             ids
         };
         let twice = async { (voice.tell(&notice).await, voice.tell(&notice).await) };
         let (ids, told) = tokio::join!(ids, twice);
-        assert!(told.0.is_err() && told.1.is_err(), "hung up on, it was not taken");
+        assert!(
+            told.0.is_err() && told.1.is_err(),
+            "hung up on, it was not taken"
+        );
         assert_eq!(ids.len(), 2);
         assert_eq!(ids[0], ids[1]);
     }
@@ -274,10 +387,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = folder.path().join("told");
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        let (mut teller, memory) = teller(&store, &["/bin/sh", "-c", "cat > \"$0\"", told.to_str().unwrap()]);
+        let (mut teller, memory) = teller(
+            &store,
+            &["/bin/sh", "-c", "cat > \"$0\"", told.to_str().unwrap()],
+        );
         let alarm = raised("store").alarm;
-        memory.try_send(Notice { event: crate::alarms::Event::Raised, alarm }).unwrap();
+        memory
+            .try_send(Notice {
+                event: crate::alarms::Event::Raised,
+                alarm,
+            })
+            .unwrap();
         assert!(teller.tell_one().await.is_zero());
-        assert!(std::fs::read_to_string(told).unwrap().contains("\"subject\":\"store\""));
+        assert!(
+            std::fs::read_to_string(told)
+                .unwrap()
+                .contains("\"subject\":\"store\"")
+        );
     }
 }

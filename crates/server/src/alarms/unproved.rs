@@ -45,7 +45,11 @@ pub(crate) struct Unproved<Who> {
 
 impl<Who> Default for Unproved<Who> {
     fn default() -> Self {
-        Self { lately: BTreeMap::new(), heard: VecDeque::new(), lost: VecDeque::new() }
+        Self {
+            lately: BTreeMap::new(),
+            heard: VecDeque::new(),
+            lost: VecDeque::new(),
+        }
     }
 }
 
@@ -58,7 +62,10 @@ impl<Who: Ord + Clone> Unproved<Who> {
             other == who || !times.is_empty()
         });
         if self.lately.len() >= ENTRIES_MAX && !self.lately.contains_key(who) {
-            let oldest = self.lately.iter().min_by_key(|(_, times)| times.last().copied());
+            let oldest = self
+                .lately
+                .iter()
+                .min_by_key(|(_, times)| times.last().copied());
             if let Some(oldest) = oldest.map(|(other, _)| other.clone()) {
                 self.lately.remove(&oldest);
             }
@@ -74,7 +81,9 @@ impl<Who: Ord + Clone> Unproved<Who> {
     /// Whether nothing is said just now: three sessions of an hour were not proved, and the last was less than ten minutes ago.
     /// Never for good: whoever is meant may be there, too.
     pub(crate) fn is_spaced(&self, who: &Who, now: Instant) -> bool {
-        let Some(times) = self.lately.get(who) else { return false };
+        let Some(times) = self.lately.get(who) else {
+            return false;
+        };
         let since = |at: &Instant| now.saturating_duration_since(*at);
         times.iter().filter(|at| since(at) < WITHIN).count() >= SESSIONS
             && times.last().is_some_and(|at| since(at) < SPACING)
@@ -82,13 +91,20 @@ impl<Who: Ord + Clone> Unproved<Who> {
 
     /// What is left of the time that those who are spaced have.
     pub(crate) fn hearing_left(&self, now: Instant) -> Duration {
-        let recent = self.heard.iter().filter(|(at, _)| now.saturating_duration_since(*at) < WITHIN);
+        let recent = self
+            .heard
+            .iter()
+            .filter(|(at, _)| now.saturating_duration_since(*at) < WITHIN);
         HEARING.saturating_sub(recent.map(|(_, given)| *given).sum())
     }
 
     /// Gives one who is spaced so much of that time as it wants and is left; it counts whole, however little is used.
     pub(crate) fn hear(&mut self, wanted: Duration, now: Instant) -> Duration {
-        while self.heard.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WITHIN) {
+        while self
+            .heard
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WITHIN)
+        {
             self.heard.pop_front();
         }
         let given = wanted.min(self.hearing_left(now));
@@ -131,8 +147,14 @@ mod tests {
         let mut unproved = Unproved::default();
         assert!(!unproved.note(&one, minutes(0)));
         assert!(!unproved.note(&one, minutes(10)));
-        assert!(!unproved.note(&other, minutes(11)), "each terminal counts by itself");
-        assert!(!unproved.note(&one, minutes(60)), "the first is an hour ago");
+        assert!(
+            !unproved.note(&other, minutes(11)),
+            "each terminal counts by itself"
+        );
+        assert!(
+            !unproved.note(&one, minutes(60)),
+            "the first is an hour ago"
+        );
         assert!(unproved.note(&one, minutes(69)));
         assert!(unproved.note(&one, minutes(69)), "and on");
         unproved.proved(&one);
@@ -154,7 +176,10 @@ mod tests {
         assert!(unproved.is_spaced(&one, minutes(11)) && !unproved.is_spaced(&other, minutes(11)));
         assert!(!unproved.is_spaced(&one, minutes(12)));
         unproved.note(&one, minutes(12));
-        assert!(unproved.is_spaced(&one, minutes(21)), "the next try, too, costs ten minutes");
+        assert!(
+            unproved.is_spaced(&one, minutes(21)),
+            "the next try, too, costs ten minutes"
+        );
         assert!(!unproved.is_spaced(&one, minutes(62)));
         unproved.forget(|who| *who == "601");
         assert!(!unproved.is_spaced(&one, minutes(13)));
@@ -166,10 +191,16 @@ mod tests {
         let seconds = |count: u64| start + Duration::from_secs(count);
         let mut unproved: Unproved<&str> = Unproved::default();
         let wanted = Duration::from_secs(7);
-        let given: Vec<_> = (0..12).map(|nth| unproved.hear(wanted, seconds(nth)).as_secs()).collect();
+        let given: Vec<_> = (0..12)
+            .map(|nth| unproved.hear(wanted, seconds(nth)).as_secs())
+            .collect();
         assert_eq!(given, [7, 7, 7, 7, 7, 7, 7, 7, 4, 0, 0, 0]);
         assert_eq!(unproved.hearing_left(seconds(3599)), Duration::ZERO);
-        assert_eq!(unproved.hear(wanted, seconds(3600)), wanted, "the first is an hour ago");
+        assert_eq!(
+            unproved.hear(wanted, seconds(3600)),
+            wanted,
+            "the first is an hour ago"
+        );
         assert!(unproved.heard.len() <= 9);
     }
 

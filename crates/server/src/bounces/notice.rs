@@ -10,17 +10,42 @@ use store::Bounce;
 
 /// The header of a mail, as it is; nothing beyond `most` octets, and no half line.
 pub(super) fn header_of(content: &[u8], most: usize) -> String {
-    let end = content.windows(4).position(|octets| octets == b"\r\n\r\n").map_or(content.len(), |end| end + 2);
+    let end = content
+        .windows(4)
+        .position(|octets| octets == b"\r\n\r\n")
+        .map_or(content.len(), |end| end + 2);
     let header = &content[..end.min(most)];
-    let whole = header.iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1);
+    let whole = header
+        .iter()
+        .rposition(|octet| *octet == b'\n')
+        .map_or(0, |end| end + 1);
     String::from_utf8_lossy(&header[..whole]).into_owned()
 }
 
 /// The whole notification.
-pub(super) fn write(bounce: &Bounce, config: &BounceConfig, header: &str, now: Timestamp) -> String {
-    let Bounce { message, accepted_at, sender, recipient, verdict, reason, .. } = bounce;
-    let BounceConfig { hostname, domain, .. } = config;
-    let date = |at: Timestamp| at.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
+pub(super) fn write(
+    bounce: &Bounce,
+    config: &BounceConfig,
+    header: &str,
+    now: Timestamp,
+) -> String {
+    let Bounce {
+        message,
+        accepted_at,
+        sender,
+        recipient,
+        verdict,
+        reason,
+        ..
+    } = bounce;
+    let BounceConfig {
+        hostname, domain, ..
+    } = config;
+    let date = |at: Timestamp| {
+        at.to_zoned(TimeZone::UTC)
+            .strftime("%a, %d %b %Y %H:%M:%S %z")
+            .to_string()
+    };
     let (now, arrived) = (date(now), date(*accepted_at));
     // RFC 3463: 5.4.7 delivery time expired; 5.7.0 a decision of people; 5.0.0 what has no other word.
     let (status, why) = match verdict {
@@ -30,7 +55,11 @@ pub(super) fn write(bounce: &Bounce, config: &BounceConfig, header: &str, now: T
     };
     // What a terminal said goes no further than a line.
     let reason = shown::line(reason.as_deref().unwrap_or_default());
-    let detail = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    let detail = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    };
     // No line of the parts can be it: ids are random, and 22 characters long.
     let boundary = format!("ringup-{message}-{}", bounce.id);
     format!(

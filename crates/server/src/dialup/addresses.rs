@@ -38,22 +38,35 @@ impl AddressPool {
         if last < first {
             return Err(AddressPoolError { first, last });
         }
-        Ok(Self { first, last, taken: Arc::default() })
+        Ok(Self {
+            first,
+            last,
+            taken: Arc::default(),
+        })
     }
 
     /// The lowest address that is free. `None`: all are on loan.
     pub(crate) fn lend(&self) -> Option<Loan> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let range = u32::from(self.first)..=u32::from(self.last);
-        let address = range.map(Ipv4Addr::from).find(|address| !taken.contains(address))?;
+        let address = range
+            .map(Ipv4Addr::from)
+            .find(|address| !taken.contains(address))?;
         taken.insert(address);
-        Some(Loan { address, pool: self.clone() })
+        Some(Loan {
+            address,
+            pool: self.clone(),
+        })
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.pool.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.address);
+        self.pool
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.address);
     }
 }
 
@@ -66,10 +79,16 @@ mod tests {
         let pool = AddressPool::new([10, 0, 0, 255].into(), [10, 0, 1, 0].into()).unwrap();
         let first = pool.lend().unwrap();
         let second = pool.lend().unwrap();
-        assert_eq!([first.address, second.address], [Ipv4Addr::from([10, 0, 0, 255]), [10, 0, 1, 0].into()]);
+        assert_eq!(
+            [first.address, second.address],
+            [Ipv4Addr::from([10, 0, 0, 255]), [10, 0, 1, 0].into()]
+        );
         assert!(pool.lend().is_none());
         drop(first);
-        assert_eq!(pool.lend().unwrap().address, Ipv4Addr::from([10, 0, 0, 255]));
+        assert_eq!(
+            pool.lend().unwrap().address,
+            Ipv4Addr::from([10, 0, 0, 255])
+        );
     }
 
     #[test]

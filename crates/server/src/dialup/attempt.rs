@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use delivery::{DeliveryError, Departure, Due, MessageHead, MessageId, Parcel, Progress, Receipt, TerminalId};
+use delivery::{
+    DeliveryError, Departure, Due, MessageHead, MessageId, Parcel, Progress, Receipt, TerminalId,
+};
 use http::StatusCode;
 use jiff::Timestamp;
 use line::CallId;
@@ -109,7 +111,11 @@ impl Envelopes {
     /// Marks a message under way on this call. It is not to be sent otherwise.
     pub(super) async fn claim(&self, id: MessageId) -> Result<Claim, StoreError> {
         for _ in 0..HELD_LOOKS_MAX {
-            match self.store.begin(id, self.terminal, self.call, Timestamp::now()).await? {
+            match self
+                .store
+                .begin(id, self.terminal, self.call, Timestamp::now())
+                .await?
+            {
                 Claim::Held => sleep(HELD_WAIT).await,
                 claim => return Ok(claim),
             }
@@ -118,11 +124,28 @@ impl Envelopes {
     }
 
     /// The terminal has it: its receipt has come.
-    pub(super) async fn received(&self, id: MessageId, evidence: Option<&'static str>) -> Result<(), StoreError> {
-        let Self { store, terminal, call, .. } = self;
+    pub(super) async fn received(
+        &self,
+        id: MessageId,
+        evidence: Option<&'static str>,
+    ) -> Result<(), StoreError> {
+        let Self {
+            store,
+            terminal,
+            call,
+            ..
+        } = self;
         let other = match evidence {
-            None => store.delivered(id, *terminal, *call, Timestamp::now()).await?,
-            Some(evidence) => store.delivered_by(id, *terminal, *call, evidence, Timestamp::now()).await?,
+            None => {
+                store
+                    .delivered(id, *terminal, *call, Timestamp::now())
+                    .await?
+            }
+            Some(evidence) => {
+                store
+                    .delivered_by(id, *terminal, *call, evidence, Timestamp::now())
+                    .await?
+            }
         };
         self.tell_conflict(id, other).await;
         Ok(())
@@ -130,7 +153,10 @@ impl Envelopes {
 
     /// The terminal has it, as it has said when it was asked.
     pub(super) async fn found_there(&self, id: MessageId) -> Result<(), StoreError> {
-        let other = self.store.found_there(id, self.terminal, self.call, Timestamp::now()).await?;
+        let other = self
+            .store
+            .found_there(id, self.terminal, self.call, Timestamp::now())
+            .await?;
         self.tell_conflict(id, other).await;
         Ok(())
     }
@@ -140,29 +166,67 @@ impl Envelopes {
         let detail = format!(
             "the terminal has the message, and its verdict is {verdict}: inform its provider. See: ringup message explain {id}"
         );
-        self.alarms.raise(AlarmKind::VerdictConflict, format!("{id} for {}", self.name), detail).await;
+        self.alarms
+            .raise(
+                AlarmKind::VerdictConflict,
+                format!("{id} for {}", self.name),
+                detail,
+            )
+            .await;
     }
 
     /// It cannot be read here just now: it rests, and somebody has to look at the disk.
     pub(super) async fn unreadable(&self, id: MessageId) -> Result<(), StoreError> {
-        let how = AttemptEnd::broken("not sent: its content could not be read here", Doubt::Unchanged);
-        self.store.refused(id, self.terminal, self.call, how, Refusal::NotNow, Timestamp::now()).await?;
+        let how = AttemptEnd::broken(
+            "not sent: its content could not be read here",
+            Doubt::Unchanged,
+        );
+        self.store
+            .refused(
+                id,
+                self.terminal,
+                self.call,
+                how,
+                Refusal::NotNow,
+                Timestamp::now(),
+            )
+            .await?;
         let detail = format!(
             "the content of message {id} cannot be read: see the server's log, and the disk. It is tried again"
         );
-        self.alarms.raise(AlarmKind::MessageRefused, &self.name, detail).await;
+        self.alarms
+            .raise(AlarmKind::MessageRefused, &self.name, detail)
+            .await;
         Ok(())
     }
 
     /// The terminal does not take it.
-    pub(super) async fn refused(&self, id: MessageId, how: AttemptEnd, refusal: Refusal) -> Result<(), StoreError> {
+    pub(super) async fn refused(
+        &self,
+        id: MessageId,
+        how: AttemptEnd,
+        refusal: Refusal,
+    ) -> Result<(), StoreError> {
         let outcome = how.words.clone();
-        let Refused { refusals, is_given_up } =
-            self.store.refused(id, self.terminal, self.call, how, refusal, Timestamp::now()).await?;
+        let Refused {
+            refusals,
+            is_given_up,
+        } = self
+            .store
+            .refused(id, self.terminal, self.call, how, refusal, Timestamp::now())
+            .await?;
         if is_given_up || (refusals >= REFUSALS_TOLD && refusal == Refusal::Again) {
-            let what = if is_given_up { "has failed" } else { "is tried again" };
-            let detail = format!("message {id} {what}: {outcome} ({refusals} times). See: ringup message explain {id}");
-            self.alarms.raise(AlarmKind::MessageRefused, &self.name, detail).await;
+            let what = if is_given_up {
+                "has failed"
+            } else {
+                "is tried again"
+            };
+            let detail = format!(
+                "message {id} {what}: {outcome} ({refusals} times). See: ringup message explain {id}"
+            );
+            self.alarms
+                .raise(AlarmKind::MessageRefused, &self.name, detail)
+                .await;
         }
         Ok(())
     }
@@ -170,7 +234,9 @@ impl Envelopes {
     /// The session went before the message was sent.
     pub(super) async fn lost(&self, id: MessageId, doubt: Doubt) -> Result<(), StoreError> {
         let how = AttemptEnd::broken("the session was lost", doubt);
-        self.store.end_delivery(id, self.terminal, self.call, how, Timestamp::now()).await
+        self.store
+            .end_delivery(id, self.terminal, self.call, how, Timestamp::now())
+            .await
     }
 }
 
@@ -178,7 +244,12 @@ impl Desk {
     /// Marks a message as under way before anything of it can leave, then reads and packs it.
     pub(super) async fn prepare(&self, attempt: Attempt) -> Result<Prepared, StoreError> {
         let id = attempt.due.id;
-        let Begun { head, manner, content, was_brought } = match self.envelopes.claim(id).await? {
+        let Begun {
+            head,
+            manner,
+            content,
+            was_brought,
+        } = match self.envelopes.claim(id).await? {
             Claim::Begun(begun) => *begun,
             Claim::Unreadable => {
                 self.envelopes.unreadable(id).await?;
@@ -192,13 +263,22 @@ impl Desk {
             }
         };
         let plain = Parcel::new(head, manner, content);
-        let parcel =
-            if attempt.packs { self.pack(plain.clone()).await.unwrap_or_else(|| plain.clone()) } else { plain.clone() };
+        let parcel = if attempt.packs {
+            self.pack(plain.clone())
+                .await
+                .unwrap_or_else(|| plain.clone())
+        } else {
+            plain.clone()
+        };
         // A first attempt asks nothing; after one that broke off the terminal says how far it has come.
         let is_long = plain.octets().size() > RESUMED_ABOVE && !attempt.is_second;
         let was_brought = is_long && was_brought;
         let plain = (was_brought && parcel.is_packed()).then_some(plain);
-        Ok(Prepared::Ready(Box::new(Ready { parcel, plain, was_brought })))
+        Ok(Prepared::Ready(Box::new(Ready {
+            parcel,
+            plain,
+            was_brought,
+        })))
     }
 
     /// Packs a message if that pays. `None`: it cannot be done, and goes as it is.
@@ -209,9 +289,13 @@ impl Desk {
             None => Some(PACKING.acquire().await.ok()?),
         };
         let store = self.envelopes.store.clone();
-        let packed = tokio::task::spawn_blocking(move || parcel.pack(|| store.scratch())).await.ok()?;
+        let packed = tokio::task::spawn_blocking(move || parcel.pack(|| store.scratch()))
+            .await
+            .ok()?;
         drop(turn);
-        packed.inspect_err(|error| tracing::warn!(%error, "a content could not be packed")).ok()
+        packed
+            .inspect_err(|error| tracing::warn!(%error, "a content could not be packed"))
+            .ok()
     }
 
     /// Writes down what came of it.
@@ -228,12 +312,18 @@ impl Desk {
                 Ok(Brought::Received(receipt))
             }
             // It is not there after all, or cannot be unpacked: from the beginning, as it is.
-            Err(DeliveryError::Refused { status: StatusCode::CONFLICT, .. }) if sent.offset > 0 => {
-                Ok(Brought::NotSo { packing_failed: false })
-            }
-            Err(DeliveryError::Refused { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, .. }) if sent.is_packed => {
-                Ok(Brought::NotSo { packing_failed: true })
-            }
+            Err(DeliveryError::Refused {
+                status: StatusCode::CONFLICT,
+                ..
+            }) if sent.offset > 0 => Ok(Brought::NotSo {
+                packing_failed: false,
+            }),
+            Err(DeliveryError::Refused {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                ..
+            }) if sent.is_packed => Ok(Brought::NotSo {
+                packing_failed: true,
+            }),
             Err(DeliveryError::Refused { status, reason }) => {
                 let refusal = match status {
                     StatusCode::PAYLOAD_TOO_LARGE => Refusal::ForGood,
@@ -241,13 +331,24 @@ impl Desk {
                     _ => Refusal::Again,
                 };
                 let outcome = format!("refused with status {status}: {reason}");
-                envelopes.refused(id, AttemptEnd::refused(outcome, doubt_of(status)), refusal).await?;
+                envelopes
+                    .refused(id, AttemptEnd::refused(outcome, doubt_of(status)), refusal)
+                    .await?;
                 Ok(Brought::Refused { status, reason })
             }
             Err(lost @ DeliveryError::Lost(_)) => {
                 // Early data is read there after the proof only.
                 let may_have_it = sent.departure.is_whole() && proof.has_come();
-                envelopes.lost(id, if may_have_it { Doubt::Raised } else { Doubt::Unchanged }).await?;
+                envelopes
+                    .lost(
+                        id,
+                        if may_have_it {
+                            Doubt::Raised
+                        } else {
+                            Doubt::Unchanged
+                        },
+                    )
+                    .await?;
                 Ok(Brought::Lost(lost))
             }
         }
@@ -268,8 +369,13 @@ pub(super) fn doubt_of(status: StatusCode) -> Doubt {
 impl Ready {
     /// Where to go on, in the form in which the terminal has the beginning.
     pub(super) fn go_on_from(mut self, progress: Progress) -> (Self, u64) {
-        let Progress::Part { offset, digest } = progress else { return (self, 0) };
-        if let Some(plain) = self.plain.take_if(|plain| digest == Some(plain.head().digest)) {
+        let Progress::Part { offset, digest } = progress else {
+            return (self, 0);
+        };
+        if let Some(plain) = self
+            .plain
+            .take_if(|plain| digest == Some(plain.head().digest))
+        {
             self.parcel = plain;
         }
         let size = self.parcel.octets().size();
@@ -282,6 +388,13 @@ impl Ready {
 
     pub(super) fn sent(&self, due: Due, offset: u64, departure: Departure) -> Sent {
         let (head, saved) = (self.parcel.head().clone(), self.parcel.saved());
-        Sent { due, head, saved, is_packed: self.parcel.is_packed(), offset, departure }
+        Sent {
+            due,
+            head,
+            saved,
+            is_packed: self.parcel.is_packed(),
+            offset,
+            departure,
+        }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use delivery::proof::Secured;
-use delivery::{Courier, DeliveryError, Departure, Due, MessageId, OutboxError, Plan, Progress, Receipt, Step};
+use delivery::{
+    Courier, DeliveryError, Departure, Due, MessageId, OutboxError, Plan, Progress, Receipt, Step,
+};
 use jiff::Timestamp;
 use line::CallId;
 use link::Counters;
@@ -112,8 +114,13 @@ pub(super) async fn deliver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let lost = |source| Broken::Session { under_way: None, source };
-    let mut courier = Courier::start(stream, delivery.keep_alive).await.map_err(lost)?;
+    let lost = |source| Broken::Session {
+        under_way: None,
+        source,
+    };
+    let mut courier = Courier::start(stream, delivery.keep_alive)
+        .await
+        .map_err(lost)?;
     if let Some(key) = delivery.keys.enrol(&candidate, &mut courier).await? {
         tracing::info!(terminal = %delivery.terminal.name, %key, "enrolled");
     }
@@ -121,10 +128,15 @@ where
         return Err(NotAdmitted::NotProved.into());
     }
     tell_keys(&mut courier, &delivery.terminal, &delivery.keys).await?;
-    delivery.takes_zstd.fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
+    delivery
+        .takes_zstd
+        .fetch_or(courier.takes_zstd(), Ordering::Relaxed); // said when it enrolled
     let plan = Plan::new(delivery.suspects.iter().copied());
-    let listener =
-        Listener { terminal: delivery.terminal.clone(), store: delivery.store.clone(), intake: delivery.intake };
+    let listener = Listener {
+        terminal: delivery.terminal.clone(),
+        store: delivery.store.clone(),
+        intake: delivery.intake,
+    };
     let envelopes = Envelopes {
         store: delivery.store,
         alarms: delivery.alarms,
@@ -132,7 +144,10 @@ where
         name: delivery.terminal.name.clone(),
         call: delivery.call,
     };
-    let desk = Desk { envelopes, proof: candidate.admission() };
+    let desk = Desk {
+        envelopes,
+        proof: candidate.admission(),
+    };
     let session = Session {
         desk,
         courier,
@@ -168,10 +183,23 @@ where
 
 /// What is done beside the session's loop.
 enum Work {
-    Prepared { due: Due, prepared: Result<Prepared, StoreError> },
-    Progress { due: Due, ready: Box<Ready>, progress: Result<Progress, DeliveryError> },
-    Asked { id: MessageId, progress: Result<Progress, DeliveryError> },
-    Answered { sent: Sent, brought: Result<Brought, StoreError> },
+    Prepared {
+        due: Due,
+        prepared: Result<Prepared, StoreError>,
+    },
+    Progress {
+        due: Due,
+        ready: Box<Ready>,
+        progress: Result<Progress, DeliveryError>,
+    },
+    Asked {
+        id: MessageId,
+        progress: Result<Progress, DeliveryError>,
+    },
+    Answered {
+        sent: Sent,
+        brought: Result<Brought, StoreError>,
+    },
     Heard(Result<Read, OutboxError>),
 }
 
@@ -221,7 +249,12 @@ struct Session<M, P> {
 impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     async fn run(mut self) -> Result<Tally, Broken> {
         self.read_doubts().await?;
-        self.retries = self.desk.envelopes.store.retries(self.terminal.id, Timestamp::now()).await?;
+        self.retries = self
+            .desk
+            .envelopes
+            .store
+            .retries(self.terminal.id, Timestamp::now())
+            .await?;
         self.add_due().await?;
         loop {
             // What has come meanwhile rides on this call.
@@ -236,15 +269,26 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 self.tally.hang_up = true;
                 return Ok(self.tally);
             }
-            if self.plan.is_done() && self.courier.has_outbox() && self.outbox_reads < OUTBOX_READS_MAX {
+            if self.plan.is_done()
+                && self.courier.has_outbox()
+                && self.outbox_reads < OUTBOX_READS_MAX
+            {
                 self.listen();
             }
             // Nothing more is said while the terminal speaks, or is asked, or before the proof if something is to be tried after it.
             let is_quiet = !self.is_listening && self.doubts.is_empty() && self.retries.is_empty();
             let is_heard_out = is_quiet || !self.plan.is_done();
-            match if is_heard_out { self.plan.step() } else { Step::Wait } {
+            match if is_heard_out {
+                self.plan.step()
+            } else {
+                Step::Wait
+            } {
                 Step::Deliver(due) => {
-                    self.prepare(Attempt { due, packs: self.packs(), is_second: false });
+                    self.prepare(Attempt {
+                        due,
+                        packs: self.packs(),
+                        is_second: false,
+                    });
                     continue;
                 }
                 Step::NothingMore => {
@@ -286,7 +330,9 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     /// Reads which messages the terminal may have. It is asked about those for which a verdict waits, and about those that
     /// broke sessions: what it has is no suspect any more. Any other is simply sent again, which asks as well.
     async fn read_doubts(&mut self) -> Result<(), StoreError> {
-        let Envelopes { store, terminal, .. } = &self.desk.envelopes;
+        let Envelopes {
+            store, terminal, ..
+        } = &self.desk.envelopes;
         for doubt in store.doubts(*terminal).await? {
             if doubt.is_pending || self.suspects.contains(&doubt.id) {
                 self.doubts.insert(doubt.id, doubt);
@@ -302,13 +348,24 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             && let Some(id) = self.to_ask.pop_front()
         {
             let progress = self.courier.progress(id);
-            self.work.spawn(async move { Work::Asked { id, progress: progress.await } });
+            self.work.spawn(async move {
+                Work::Asked {
+                    id,
+                    progress: progress.await,
+                }
+            });
         }
     }
 
     /// The terminal has answered about a message that it may have.
     async fn answered(&mut self, id: MessageId, progress: Progress) -> Result<(), StoreError> {
-        let Envelopes { store, terminal, call, name, .. } = &self.desk.envelopes;
+        let Envelopes {
+            store,
+            terminal,
+            call,
+            name,
+            ..
+        } = &self.desk.envelopes;
         match progress {
             Progress::Whole => {
                 self.desk.envelopes.found_there(id).await?;
@@ -354,13 +411,27 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
 
     fn heard(&mut self, read: Read) {
         self.is_listening = false;
-        let (call, terminal, Read { accepted, refused, .. }) = (self.desk.envelopes.call, &self.terminal.name, read);
+        let (
+            call,
+            terminal,
+            Read {
+                accepted, refused, ..
+            },
+        ) = (self.desk.envelopes.call, &self.terminal.name, read);
         tracing::info!(%call, %terminal, accepted, refused, "outbox read");
     }
 
     async fn add_due(&mut self) -> Result<(), StoreError> {
-        let due = self.desk.envelopes.store.due(self.terminal.id, Timestamp::now()).await?;
-        self.plan.add(due.into_iter().filter(|due| !self.doubts.contains_key(&due.id)));
+        let due = self
+            .desk
+            .envelopes
+            .store
+            .due(self.terminal.id, Timestamp::now())
+            .await?;
+        self.plan.add(
+            due.into_iter()
+                .filter(|due| !self.doubts.contains_key(&due.id)),
+        );
         Ok(())
     }
 
@@ -371,13 +442,21 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     fn prepare(&mut self, attempt: Attempt) {
         let desk = self.desk.clone();
         self.preparing.insert(attempt.due);
-        self.work.spawn(async move { Work::Prepared { due: attempt.due, prepared: desk.prepare(attempt).await } });
+        self.work.spawn(async move {
+            Work::Prepared {
+                due: attempt.due,
+                prepared: desk.prepare(attempt).await,
+            }
+        });
     }
 
     /// Sends what is ready, in the order of the plan.
     fn send_ready(&mut self) {
         while let Some(first) = self.ready.first_entry()
-            && self.preparing.first().is_none_or(|preparing| first.key() < preparing)
+            && self
+                .preparing
+                .first()
+                .is_none_or(|preparing| first.key() < preparing)
         {
             let (due, (ready, offset)) = first.remove_entry();
             self.send(due, &ready, offset);
@@ -391,7 +470,10 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             && self.doubts.is_empty()
             && self.retries.is_empty();
         // Nothing else waits, and nobody stays: the call ends with the receipt.
-        let is_last = is_alone && !self.plan.has_waiting() && !self.courier.lingers() && (self.paid_until)().is_none();
+        let is_last = is_alone
+            && !self.plan.has_waiting()
+            && !self.courier.lingers()
+            && (self.paid_until)().is_none();
         self.last = is_last.then_some((due.id, false));
         let (departure, answer) = self.courier.send(&ready.parcel, offset, is_last);
         self.on_the_way.insert(due, departure.clone());
@@ -410,17 +492,28 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                     Prepared::Ready(ready) if ready.was_brought => {
                         let progress = self.courier.progress(due.id);
                         self.asked += 1;
-                        self.work.spawn(async move { Work::Progress { due, ready, progress: progress.await } });
+                        self.work.spawn(async move {
+                            Work::Progress {
+                                due,
+                                ready,
+                                progress: progress.await,
+                            }
+                        });
                     }
                     Prepared::Ready(ready) => drop(self.ready.insert(due, (ready, 0))),
                     given_up => {
-                        self.tally.unreadable += u32::from(matches!(given_up, Prepared::Unreadable));
+                        self.tally.unreadable +=
+                            u32::from(matches!(given_up, Prepared::Unreadable));
                         self.tally.held += u32::from(matches!(given_up, Prepared::Held));
                         self.plan.settled(due.id);
                     }
                 }
             }
-            Work::Progress { due, progress: Ok(Progress::Whole), .. } => {
+            Work::Progress {
+                due,
+                progress: Ok(Progress::Whole),
+                ..
+            } => {
                 self.asked -= 1;
                 self.desk.envelopes.found_there(due.id).await?;
                 self.tally.delivered += 1;
@@ -428,7 +521,11 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 tracing::info!(%call, message_id = %due.id, %terminal, "delivered before, as the terminal says");
                 self.plan.settled(due.id);
             }
-            Work::Progress { due, ready, progress: Ok(progress) } => {
+            Work::Progress {
+                due,
+                ready,
+                progress: Ok(progress),
+            } => {
                 self.asked -= 1;
                 if let Progress::Part { offset, .. } = progress {
                     self.held.insert(due.id, offset);
@@ -439,13 +536,23 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 }
                 self.ready.insert(due, (Box::new(ready), offset));
             }
-            Work::Progress { due, progress: Err(source), .. } => {
+            Work::Progress {
+                due,
+                progress: Err(source),
+                ..
+            } => {
                 self.desk.envelopes.lost(due.id, Doubt::Unchanged).await?;
                 self.broke_asking.push(due.id);
                 return Err(self.broken(source).await);
             }
-            Work::Asked { id, progress: Ok(progress) } => self.answered(id, progress).await?,
-            Work::Asked { progress: Err(source), .. } => return Err(self.broken(source).await),
+            Work::Asked {
+                id,
+                progress: Ok(progress),
+            } => self.answered(id, progress).await?,
+            Work::Asked {
+                progress: Err(source),
+                ..
+            } => return Err(self.broken(source).await),
             Work::Answered { sent, brought } => match brought? {
                 Brought::Lost(source) => return Err(self.broken(source).await),
                 brought => self.brought(&sent, brought),
@@ -456,7 +563,9 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 self.heard(Read::default());
                 self.outbox_reads = OUTBOX_READS_MAX;
             }
-            Work::Heard(Err(OutboxError::Lost(source))) => return Err(self.broken(DeliveryError::Lost(source)).await),
+            Work::Heard(Err(OutboxError::Lost(source))) => {
+                return Err(self.broken(DeliveryError::Lost(source)).await);
+            }
         }
         self.send_ready();
         Ok(())
@@ -467,12 +576,21 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         self.on_the_way.remove(&sent.due);
         match brought {
             Brought::Received(receipt) => {
-                self.takes_zstd.fetch_or(self.courier.takes_zstd(), Ordering::Relaxed);
+                self.takes_zstd
+                    .fetch_or(self.courier.takes_zstd(), Ordering::Relaxed);
                 self.tally.delivered += 1;
                 self.metrics.saved(sent.saved);
                 self.last = self.last.map(|(last, is_in)| (last, is_in || last == id));
                 let (repeat, saved) = (receipt == Receipt::StoredBefore, sent.saved);
-                let (millis, Counters { octets_out, octets_in, flights, .. }) = (self.meter)();
+                let (
+                    millis,
+                    Counters {
+                        octets_out,
+                        octets_in,
+                        flights,
+                        ..
+                    },
+                ) = (self.meter)();
                 tracing::info!(%call, message_id = %id, %terminal, size = sent.head.size, saved, repeat, millis,
                     octets_out, octets_in, flights, "delivered");
             }
@@ -480,7 +598,11 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 if packing_failed {
                     tracing::warn!(%call, message_id = %id, %terminal, "packed content refused, sent as it is");
                 }
-                return self.prepare(Attempt { due: sent.due, packs: false, is_second: true });
+                return self.prepare(Attempt {
+                    due: sent.due,
+                    packs: false,
+                    is_second: true,
+                });
             }
             Brought::Refused { status, reason } => {
                 self.tally.refused += 1;
@@ -503,7 +625,10 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 }) => {
                     self.brought(&sent, brought);
                 }
-                Ok(Work::Prepared { due, prepared: Ok(Prepared::Ready(_)) }) => unsent.push(due),
+                Ok(Work::Prepared {
+                    due,
+                    prepared: Ok(Prepared::Ready(_)),
+                }) => unsent.push(due),
                 Ok(Work::Progress { due, .. }) => {
                     self.broke_asking.push(due.id);
                     unsent.push(due);
@@ -517,11 +642,22 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             }
         }
         let on_the_way = std::mem::take(&mut self.on_the_way).into_iter();
-        let begun = on_the_way.filter(|(_, departure)| departure.has_begun()).map(|(due, _)| due.id);
-        let messages: Vec<_> = begun.chain(std::mem::take(&mut self.broke_asking)).collect();
-        let held = messages.iter().filter_map(|id| Some((*id, *self.held.get(id)?))).collect();
+        let begun = on_the_way
+            .filter(|(_, departure)| departure.has_begun())
+            .map(|(due, _)| due.id);
+        let messages: Vec<_> = begun
+            .chain(std::mem::take(&mut self.broke_asking))
+            .collect();
+        let held = messages
+            .iter()
+            .filter_map(|id| Some((*id, *self.held.get(id)?)))
+            .collect();
         let received_before = self.tally.delivered;
-        let under_way = (!messages.is_empty()).then_some(UnderWay { messages, received_before, held });
+        let under_way = (!messages.is_empty()).then_some(UnderWay {
+            messages,
+            received_before,
+            held,
+        });
         Broken::Session { under_way, source }
     }
 
@@ -559,7 +695,11 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
 }
 
 /// While a key is replaced: the terminal is told of all that are in use, until it has said that it has them.
-async fn tell_keys(courier: &mut Courier, terminal: &Terminal, server: &ServerKeys) -> Result<(), Broken> {
+async fn tell_keys(
+    courier: &mut Courier,
+    terminal: &Terminal,
+    server: &ServerKeys,
+) -> Result<(), Broken> {
     let list = match server.to_tell(terminal.id).await {
         Ok(None) => return Ok(()),
         Ok(Some(list)) => list,
@@ -573,8 +713,15 @@ async fn tell_keys(courier: &mut Courier, terminal: &Terminal, server: &ServerKe
             tracing::info!(terminal = %terminal.name, keys = list.keys().len(), "told the server's keys");
             server.told(terminal.id, list).await?;
         }
-        Ok(false) => tracing::warn!(terminal = %terminal.name, "the terminal does not take the server's new keys"),
-        Err(source) => return Err(Broken::Session { under_way: None, source }),
+        Ok(false) => {
+            tracing::warn!(terminal = %terminal.name, "the terminal does not take the server's new keys")
+        }
+        Err(source) => {
+            return Err(Broken::Session {
+                under_way: None,
+                source,
+            });
+        }
     }
     Ok(())
 }

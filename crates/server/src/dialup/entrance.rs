@@ -91,8 +91,20 @@ impl Entrance {
             table.make_way();
         }
         let (number, makes_way) = table.enter();
-        table.arrivals.insert(number, Standing { network, since: Instant::now(), makes_way: makes_way.clone() });
-        Arrival { entrance: self.clone(), number, network, makes_way }
+        table.arrivals.insert(
+            number,
+            Standing {
+                network,
+                since: Instant::now(),
+                makes_way: makes_way.clone(),
+            },
+        );
+        Arrival {
+            entrance: self.clone(),
+            number,
+            network,
+            makes_way,
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -121,7 +133,9 @@ impl Table {
             (*count, *oldest) = (*count + 1, *number);
         }
         // Of networks with as many, the one whose oldest has stood longest.
-        let most = by_network.into_values().max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest)));
+        let most = by_network
+            .into_values()
+            .max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest)));
         if let Some(standing) = most.and_then(|(_, oldest)| self.arrivals.remove(&oldest)) {
             standing.makes_way.cancel();
         }
@@ -143,30 +157,52 @@ impl Arrival {
     pub(super) fn names(self, terminal: TerminalId) -> Result<Place, Later> {
         let (network, mut table) = (self.network, self.entrance.table());
         table.arrivals.remove(&self.number);
-        let same = |(standing, named): &(Standing, TerminalId)| standing.network == network && *named == terminal;
-        let of_one: Vec<_> = table.places.iter().filter(|(_, place)| same(place)).map(|(number, _)| *number).collect();
+        let same = |(standing, named): &(Standing, TerminalId)| {
+            standing.network == network && *named == terminal
+        };
+        let of_one: Vec<_> = table
+            .places
+            .iter()
+            .filter(|(_, place)| same(place))
+            .map(|(number, _)| *number)
+            .collect();
         // A stranger behind the terminal's own address keeps it from nothing: who came last is heard.
         if of_one.len() >= PLACES_OF_ONE_MAX.min(table.places_max / 3).max(1)
             && let Some(oldest) = of_one.first()
         {
             table.vacate(*oldest);
         }
-        let of_network = table.places.values().filter(|(standing, _)| standing.network == network).count();
+        let of_network = table
+            .places
+            .values()
+            .filter(|(standing, _)| standing.network == network)
+            .count();
         let is_network_full = of_network >= table.places_max.div_ceil(2);
         if is_network_full || table.places.len() >= table.places_max {
             let mut places = table.places.iter();
-            let oldest = places.find(|(_, (standing, _))| !is_network_full || standing.network == network);
-            let stalls = oldest.filter(|(_, (standing, _))| standing.since.elapsed() >= PROOF_USUALLY);
+            let oldest =
+                places.find(|(_, (standing, _))| !is_network_full || standing.network == network);
+            let stalls =
+                oldest.filter(|(_, (standing, _))| standing.since.elapsed() >= PROOF_USUALLY);
             match stalls.map(|(number, _)| *number) {
                 Some(stalls) => table.vacate(stalls),
                 None => return Err(Later { retry_in: RETRY_IN }),
             }
         }
         let (number, makes_way) = table.enter();
-        let standing = Standing { network, since: Instant::now(), makes_way: makes_way.clone() };
+        let standing = Standing {
+            network,
+            since: Instant::now(),
+            makes_way: makes_way.clone(),
+        };
         table.places.insert(number, (standing, terminal));
         drop(table);
-        Ok(Place { entrance: self.entrance.clone(), number, network, makes_way })
+        Ok(Place {
+            entrance: self.entrance.clone(),
+            number,
+            network,
+            makes_way,
+        })
     }
 }
 
@@ -207,11 +243,21 @@ mod tests {
     #[test]
     fn idle_connections_of_any_number_of_addresses_keep_nobody_out_and_the_oldest_makes_way() {
         let entrance = Entrance::new(10_000);
-        let idle: Vec<_> = (0..256).map(|n| entrance.arrive(address(1 + n / 8))).collect();
+        let idle: Vec<_> = (0..256)
+            .map(|n| entrance.arrive(address(1 + n / 8)))
+            .collect();
         assert!(idle.iter().all(|arrival| !arrival.makes_way.is_cancelled()));
         let new = entrance.arrive(address(1000));
-        let gone: Vec<_> = idle.iter().filter(|arrival| arrival.makes_way.is_cancelled()).map(|it| it.number).collect();
-        assert_eq!(gone, [1], "the oldest of all, where none has more than others");
+        let gone: Vec<_> = idle
+            .iter()
+            .filter(|arrival| arrival.makes_way.is_cancelled())
+            .map(|it| it.number)
+            .collect();
+        assert_eq!(
+            gone,
+            [1],
+            "the oldest of all, where none has more than others"
+        );
         assert!(new.names(terminal(1)).is_ok());
         drop(idle);
         assert!(entrance.table().arrivals.is_empty());
@@ -223,20 +269,43 @@ mod tests {
         let slow = entrance.arrive(address(1));
         let flood: Vec<_> = (0..2000).map(|_| entrance.arrive(address(2))).collect();
         assert!(!slow.makes_way.is_cancelled());
-        assert_eq!(flood.iter().filter(|arrival| !arrival.makes_way.is_cancelled()).count(), 255);
+        assert_eq!(
+            flood
+                .iter()
+                .filter(|arrival| !arrival.makes_way.is_cancelled())
+                .count(),
+            255
+        );
     }
 
     #[test]
     fn where_seats_are_few_strangers_never_hold_all_of_them() {
         let entrance = Entrance::new(12);
-        let idle: Vec<_> = (0..100).map(|n| entrance.arrive(address(1 + n / 8))).collect();
-        assert_eq!(idle.iter().filter(|arrival| !arrival.makes_way.is_cancelled()).count(), 3);
+        let idle: Vec<_> = (0..100)
+            .map(|n| entrance.arrive(address(1 + n / 8)))
+            .collect();
+        assert_eq!(
+            idle.iter()
+                .filter(|arrival| !arrival.makes_way.is_cancelled())
+                .count(),
+            3
+        );
         drop(idle);
-        let places: Vec<_> = (0..100).filter_map(|n| entrance.arrive(address(n)).names(terminal(1)).ok()).collect();
+        let places: Vec<_> = (0..100)
+            .filter_map(|n| entrance.arrive(address(n)).names(terminal(1)).ok())
+            .collect();
         assert_eq!(places.len(), 6);
         drop(places);
-        let of_one: Vec<_> = (0..100).filter_map(|_| entrance.arrive(address(1)).names(terminal(1)).ok()).collect();
-        assert_eq!(of_one.iter().filter(|place| !place.makes_way.is_cancelled()).count(), 2);
+        let of_one: Vec<_> = (0..100)
+            .filter_map(|_| entrance.arrive(address(1)).names(terminal(1)).ok())
+            .collect();
+        assert_eq!(
+            of_one
+                .iter()
+                .filter(|place| !place.makes_way.is_cancelled())
+                .count(),
+            2
+        );
     }
 
     #[test]
@@ -259,7 +328,11 @@ mod tests {
         let mut strangers: Vec<_> = (0..16).map(|_| come()).collect();
         let last = come();
         assert!(strangers[0].makes_way.is_cancelled() && !last.makes_way.is_cancelled());
-        assert!(strangers[1..].iter().all(|place| !place.makes_way.is_cancelled()));
+        assert!(
+            strangers[1..]
+                .iter()
+                .all(|place| !place.makes_way.is_cancelled())
+        );
         drop(strangers.remove(0)); // the place that it had is another's by now
         assert_eq!(entrance.table().places.len(), 16);
     }
@@ -273,7 +346,13 @@ mod tests {
         tokio::time::advance(PROOF_USUALLY).await;
         let place = come(1000).unwrap();
         assert!(!place.makes_way.is_cancelled());
-        assert_eq!(stalling.iter().filter(|place| place.makes_way.is_cancelled()).count(), 1);
+        assert_eq!(
+            stalling
+                .iter()
+                .filter(|place| place.makes_way.is_cancelled())
+                .count(),
+            1
+        );
         assert!(stalling[0].makes_way.is_cancelled(), "the oldest");
     }
 }

@@ -39,10 +39,19 @@ pub(crate) trait Desk: Send + Sync + 'static {
     fn home(&self) -> Option<Home>;
 
     /// The line does something else now. `fault` says why it is out of order.
-    fn line_is(&self, line: &LineConfig, state: LineState, fault: Option<String>) -> impl Future<Output = ()> + Send;
+    fn line_is(
+        &self,
+        line: &LineConfig,
+        state: LineState,
+        fault: Option<String>,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Whether to answer a ring, and with whom we would then speak.
-    fn screen(&self, line: &LineConfig, ring: &Ring) -> impl Future<Output = Option<(CallRecord, Self::Peer)>> + Send;
+    fn screen(
+        &self,
+        line: &LineConfig,
+        ring: &Ring,
+    ) -> impl Future<Output = Option<(CallRecord, Self::Peer)>> + Send;
 
     /// What hangs this call up; it lives until [`Desk::ended`].
     fn hang_up(&self, call: CallId) -> CancellationToken;
@@ -64,7 +73,12 @@ pub(crate) trait Desk: Send + Sync + 'static {
     fn has_come(&self, terminal: Option<TerminalId>) -> impl Future<Output = ()> + Send;
 
     /// A call, or what was to become one, is over.
-    fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) -> impl Future<Output = ()> + Send;
+    fn ended(
+        &self,
+        attempt: Attempt,
+        outcome: Outcome,
+        lasted: Duration,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// How a call that came up went.
@@ -116,7 +130,12 @@ pub(crate) async fn run<D: Desk>(
     desk: Arc<D>,
     shutdown: CancellationToken,
 ) {
-    let mut line = Line { config, orders, desk, pause: OUT_OF_ORDER_PAUSE };
+    let mut line = Line {
+        config,
+        orders,
+        desk,
+        pause: OUT_OF_ORDER_PAUSE,
+    };
     let work = async {
         loop {
             line.serve_one().await;
@@ -169,10 +188,19 @@ impl<D: Desk> Line<D> {
         }
     }
 
-    async fn answer(&mut self, modem: ModemLine, record: CallRecord, peer: D::Peer) -> Result<(), LineError> {
+    async fn answer(
+        &mut self,
+        modem: ModemLine,
+        record: CallRecord,
+        peer: D::Peer,
+    ) -> Result<(), LineError> {
         self.is(LineState::Calling).await;
         self.turn_orders_away().await;
-        let attempt = Attempt { terminal: None, record, began: Instant::now() };
+        let attempt = Attempt {
+            terminal: None,
+            record,
+            began: Instant::now(),
+        };
         match modem.answer().await {
             Ok(call) => {
                 self.session(call, peer, attempt, None).await;
@@ -184,11 +212,19 @@ impl<D: Desk> Line<D> {
 
     async fn dial(&mut self, modem: ModemLine, order: Order<D::Peer>) -> Result<(), LineError> {
         self.is(LineState::Calling).await;
-        let Order { mut attempt, peer, number, timeout, allowance } = order;
+        let Order {
+            mut attempt,
+            peer,
+            number,
+            timeout,
+            allowance,
+        } = order;
         // Counted from before the number is dialled, and not from its end: that is never too little.
         attempt.began = Instant::now();
         if let Some(duration) = self.config.ring_only {
-            return self.ring(modem, &number, duration.min(allowance.longest), attempt).await;
+            return self
+                .ring(modem, &number, duration.min(allowance.longest), attempt)
+                .await;
         }
         let hang_up = self.desk.hang_up(attempt.record.id);
         // Dropping the modem while it dials hangs up.
@@ -245,11 +281,20 @@ impl<D: Desk> Line<D> {
         }
     }
 
-    async fn session(&self, call: line::Call, peer: D::Peer, mut attempt: Attempt, allowance: Option<Allowance>) {
+    async fn session(
+        &self,
+        call: line::Call,
+        peer: D::Peer,
+        mut attempt: Attempt,
+        allowance: Option<Allowance>,
+    ) {
         self.is(LineState::InACall).await;
         attempt.record.connected_at = Some(attempt.record.moment(attempt.began.elapsed()));
         tracing::info!(call = %attempt.record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
-        let result = self.desk.session(&self.config, call, peer, &mut attempt, allowance).await;
+        let result = self
+            .desk
+            .session(&self.config, call, peer, &mut attempt, allowance)
+            .await;
         attempt.record.octets_out = result.counters.octets_out;
         attempt.record.octets_in = result.counters.octets_in;
         self.ended(attempt, result.outcome).await;
@@ -268,7 +313,8 @@ impl<D: Desk> Line<D> {
                 Err(error)
             }
             DialFailure::Line(error) => {
-                self.ended(attempt, Outcome::LineFailed(with_causes(&error))).await;
+                self.ended(attempt, Outcome::LineFailed(with_causes(&error)))
+                    .await;
                 Err(error)
             }
         }
@@ -283,7 +329,13 @@ impl<D: Desk> Line<D> {
     }
 
     async fn out_of_order(&mut self, error: LineError) {
-        self.desk.line_is(&self.config, LineState::OutOfOrder, Some(with_causes(&error))).await;
+        self.desk
+            .line_is(
+                &self.config,
+                LineState::OutOfOrder,
+                Some(with_causes(&error)),
+            )
+            .await;
         sleep(self.pause).await;
         self.pause = (2 * self.pause).min(OUT_OF_ORDER_PAUSE_MAX);
     }

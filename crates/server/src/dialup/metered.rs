@@ -16,7 +16,11 @@ pub(super) struct Carried(Arc<[AtomicU64; 2]>);
 impl Carried {
     pub(super) fn counters(&self) -> Counters {
         let [octets_out, octets_in] = [0, 1].map(|way: usize| self.0[way].load(Ordering::Relaxed));
-        Counters { octets_out, octets_in, ..Counters::default() }
+        Counters {
+            octets_out,
+            octets_in,
+            ..Counters::default()
+        }
     }
 
     fn add(&self, way: usize, octets: usize) {
@@ -35,12 +39,22 @@ impl<S> Metered<S> {
     /// The stream, and what it carries from now on.
     pub(super) fn new(stream: S) -> (Self, Carried) {
         let carried = Carried::default();
-        (Self { stream, carried: carried.clone() }, carried)
+        (
+            Self {
+                stream,
+                carried: carried.clone(),
+            },
+            carried,
+        )
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.carried.add(1, buffer.filled().len() - before);
@@ -49,7 +63,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, octets))?;
         self.carried.add(0, written);
         Poll::Ready(Ok(written))
@@ -74,10 +92,16 @@ mod tests {
     async fn octets_are_counted_each_way() {
         let (near, mut far) = tokio::io::duplex(100);
         let (mut near, carried) = Metered::new(near);
-        near.write_all(b"twelve octets"[..12].as_ref()).await.unwrap();
+        near.write_all(b"twelve octets"[..12].as_ref())
+            .await
+            .unwrap();
         far.write_all(b"three").await.unwrap();
         near.read_exact(&mut [0; 3]).await.unwrap();
-        let Counters { octets_out, octets_in, .. } = carried.counters();
+        let Counters {
+            octets_out,
+            octets_in,
+            ..
+        } = carried.counters();
         assert_eq!((octets_out, octets_in), (12, 3));
     }
 }

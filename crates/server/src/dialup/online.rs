@@ -67,12 +67,25 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Serves the port until the server stops, with this many connections at once, those of terminals included. Who of the strangers
 /// gets a place, and who makes way, decides [`Entrance`].
 pub(super) async fn serve(listener: TcpListener, seats: usize, shared: Arc<Shared>) {
-    let (entrance, later) = (Entrance::new(seats), Arc::new(Semaphore::new(LATER_MAX.min(seats / 8))));
+    let (entrance, later) = (
+        Entrance::new(seats),
+        Arc::new(Semaphore::new(LATER_MAX.min(seats / 8))),
+    );
     let refusal = Some(format!("{}\n", Later { retry_in: RETRY_IN }));
-    let limits = Limits { name: "delivery", seats, door: Door::new(seats, seats), refusal, grace: GRACE };
+    let limits = Limits {
+        name: "delivery",
+        seats,
+        door: Door::new(seats, seats),
+        refusal,
+        grace: GRACE,
+    };
     let shutdown = shared.shutdown.clone();
     let handle = move |guest: Guest<TcpStream>| {
-        let (shared, later, arrival) = (shared.clone(), later.clone(), entrance.arrive(guest.peer.ip()));
+        let (shared, later, arrival) = (
+            shared.clone(),
+            later.clone(),
+            entrance.arrive(guest.peer.ip()),
+        );
         async move { session(guest.stream, arrival, &later, &shared).await }
     };
     listener::serve(listener, limits, shutdown, handle).await;
@@ -90,7 +103,9 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
             return say_later(stream, Later { retry_in: Duration::from_secs(1) }, later).await;
         }
     };
-    let Ok(Ok(notice)) = read else { return tracing::debug!(%from, "no connected notice") };
+    let Ok(Ok(notice)) = read else {
+        return tracing::debug!(%from, "no connected notice");
+    };
     let terminal = match shared.store.terminal(notice.terminal).await {
         Ok(Some(terminal)) => terminal,
         Ok(None) => {
@@ -106,29 +121,47 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
         }
     };
     let stranger = Stranger::Network(from, terminal.id);
-    let is_spaced = shared.strangers().is_spaced(&stranger, std::time::Instant::now());
+    let is_spaced = shared
+        .strangers()
+        .is_spaced(&stranger, std::time::Instant::now());
     // No life event before the proof: whoever knows the id can say so, as often as he likes.
     tracing::debug!(%from, terminal = %terminal.name, is_spaced, "connected notice, not proved");
-    let proof_wait = if is_spaced { SPACED_PROOF_WAIT } else { PROOF_WAIT };
+    let proof_wait = if is_spaced {
+        SPACED_PROOF_WAIT
+    } else {
+        PROOF_WAIT
+    };
     let ended = proved_session(stream, place, terminal, notice.reason, proof_wait, shared).await;
     if let Err(why) = ended {
         // A fault of ours, or our operator's word, says nothing of who was there.
-        let is_ours = matches!(why, NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_) | NotLetIn::Revoked(_));
+        let is_ours = matches!(
+            why,
+            NotLetIn::Trust(NotTrusted::Store(_)) | NotLetIn::Record(_) | NotLetIn::Revoked(_)
+        );
         let is_theirs = !is_ours;
         // Counted before it is told: whoever reads of it may try again at once.
         if is_theirs {
-            shared.strangers().note(&stranger, std::time::Instant::now());
+            shared
+                .strangers()
+                .note(&stranger, std::time::Instant::now());
         }
         tracing::warn!(%from, says = %notice.terminal, %why, "not admitted");
         if is_theirs {
-            shared.report(Report::Unproved { terminal: notice.terminal, why: why.to_string() }).await;
+            shared
+                .report(Report::Unproved {
+                    terminal: notice.terminal,
+                    why: why.to_string(),
+                })
+                .await;
         }
     }
 }
 
 /// Has a terminal come again later. What it has said is read, or the answer would be lost with it.
 async fn say_later(mut stream: TcpStream, answer: Later, turns: &Semaphore) {
-    let Ok(_turn) = turns.try_acquire() else { return };
+    let Ok(_turn) = turns.try_acquire() else {
+        return;
+    };
     let said = async {
         stream.write_all(format!("{answer}\n").as_bytes()).await?;
         stream.shutdown().await?;
@@ -164,8 +197,16 @@ async fn proved_session(
     let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
     let (stream, carried) = Metered::new(stream);
     let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
-    let (stream, candidate) =
-        shared.keys.secure(stream, &open, terminal.id, terminal.trusted_by.key_form(), rate_bps).await?;
+    let (stream, candidate) = shared
+        .keys
+        .secure(
+            stream,
+            &open,
+            terminal.id,
+            terminal.trusted_by.key_form(),
+            rate_bps,
+        )
+        .await?;
     let mut admission = candidate.admission();
     let mut record = CallRecord::begin(
         line::CallId::now(),
@@ -178,7 +219,12 @@ async fn proved_session(
     let call = record.id;
     let (due, began) = (Arc::new(Notify::new()), Instant::now());
     let metered = carried.clone();
-    let meter = move || (u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), metered.counters());
+    let meter = move || {
+        (
+            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            metered.counters(),
+        )
+    };
     let mut delivery = JoinSet::new();
     let id = terminal.id;
     let session = Delivery {
@@ -208,9 +254,9 @@ async fn proved_session(
         match admitted {
             Ok(Some(admitted)) => Ok(admitted),
             Ok(None) => match timeout(LAST_WORDS, delivery.join_next()).await {
-                Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
-                    Err(NotLetIn::Record(error))
-                }
+                Ok(Some(Ok(Err(
+                    Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error),
+                )))) => Err(NotLetIn::Record(error)),
                 Ok(Some(Ok(Err(why)))) => Err(NotLetIn::NotProved(Some(with_causes(&why)))),
                 _ => Err(NotLetIn::NotProved(None)),
             },
@@ -233,17 +279,36 @@ async fn proved_session(
         }
     };
     tracing::info!(from = %place.network, %call, terminal = %record.party, reason = reason.as_str(), "connected notice");
-    shared.strangers().proved(&Stranger::Network(place.network, id));
+    shared
+        .strangers()
+        .proved(&Stranger::Network(place.network, id));
     place.admitted(&admitted);
     let connected = Some(Connected::new(shared, &admitted, due));
     record.connected_at = Some(record.moment(began.elapsed()));
-    if let Err(error) = shared.store.record_call(record.clone(), Timestamp::now()).await {
+    if let Err(error) = shared
+        .store
+        .record_call(record.clone(), Timestamp::now())
+        .await
+    {
         delivery.shutdown().await;
         // Kept until the disk takes it: nothing else ends what is under way.
-        end(&mut record, &Outcome::OurFault(error.to_string()), began, &carried, shared).await;
+        end(
+            &mut record,
+            &Outcome::OurFault(error.to_string()),
+            began,
+            &carried,
+            shared,
+        )
+        .await;
         return Err(error.into());
     }
-    shared.report(Report::Connected { admitted, call, via: Via::Internet }).await;
+    shared
+        .report(Report::Connected {
+            admitted,
+            call,
+            via: Via::Internet,
+        })
+        .await;
     let mut is_replaced = false;
     let hang_up = shared.open_calls.hang_up(call);
     let outcome = tokio::select! {
@@ -264,16 +329,37 @@ async fn proved_session(
     end(&mut record, &outcome, began, &carried, shared).await;
     // What becomes of the terminal is the new connection's business.
     let terminal = (!is_replaced).then_some(id);
-    shared.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted: began.elapsed() }).await;
+    shared
+        .report(Report::Ended {
+            terminal,
+            outcome,
+            record: Box::new(record),
+            lasted: began.elapsed(),
+        })
+        .await;
     Ok(())
 }
 
 /// Completes the record of a session, which ends what was under way on it.
-async fn end(record: &mut CallRecord, outcome: &Outcome, began: Instant, carried: &Carried, shared: &Shared) {
+async fn end(
+    record: &mut CallRecord,
+    outcome: &Outcome,
+    began: Instant,
+    carried: &Carried,
+    shared: &Shared,
+) {
     record.end(outcome, began.elapsed());
-    let Counters { octets_out, octets_in, .. } = carried.counters();
+    let Counters {
+        octets_out,
+        octets_in,
+        ..
+    } = carried.counters();
     (record.octets_out, record.octets_in) = (octets_out, octets_in);
-    if let Err(error) = shared.store.record_call(record.clone(), Timestamp::now()).await {
+    if let Err(error) = shared
+        .store
+        .record_call(record.clone(), Timestamp::now())
+        .await
+    {
         tracing::error!(call = %record.id, %error, "the record of a session is written later");
     }
 }

@@ -20,7 +20,10 @@ impl OpenCalls {
 
     /// Hangs a call up. `false`: it is not under way.
     pub(crate) fn end(&self, call: CallId) -> bool {
-        self.lock().get(&call).inspect(|hang_up| hang_up.cancel()).is_some()
+        self.lock()
+            .get(&call)
+            .inspect(|hang_up| hang_up.cancel())
+            .is_some()
     }
 
     /// A call is over.

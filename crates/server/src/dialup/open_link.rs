@@ -69,8 +69,15 @@ pub(super) struct OwnLink {
 impl OwnLink {
     /// Opens the two ports.
     pub(super) fn open(link: Link) -> io::Result<Self> {
-        let (submissions, notices) = (link.listen(delivery::SUBMISSION_PORT)?, link.listen(delivery::PORT)?);
-        Ok(Self { link, submissions: Mutex::new(submissions), notices: Mutex::new(notices) })
+        let (submissions, notices) = (
+            link.listen(delivery::SUBMISSION_PORT)?,
+            link.listen(delivery::PORT)?,
+        );
+        Ok(Self {
+            link,
+            submissions: Mutex::new(submissions),
+            notices: Mutex::new(notices),
+        })
     }
 }
 

@@ -81,7 +81,11 @@ impl Listener {
     }
 
     /// Reads an item's content, and past it if it cannot be kept.
-    async fn content(&self, reader: &mut OutboxReader, size: u64) -> Result<Result<NewContent, Refusal>, OutboxError> {
+    async fn content(
+        &self,
+        reader: &mut OutboxReader,
+        size: u64,
+    ) -> Result<Result<NewContent, Refusal>, OutboxError> {
         let (mut left, mut draft) = (size, Ok(self.intake.draft()));
         while left > 0 {
             let octets = reader.chunk(left).await?;
@@ -97,7 +101,10 @@ impl Listener {
     }
 
     /// The terminal has heard what became of an item.
-    fn noted(&self, answered: Result<Result<bool, OutboxError>, JoinError>) -> Result<(), OutboxError> {
+    fn noted(
+        &self,
+        answered: Result<Result<bool, OutboxError>, JoinError>,
+    ) -> Result<(), OutboxError> {
         if let Ok(is_noted) = answered
             && !is_noted?
         {
@@ -109,36 +116,71 @@ impl Listener {
     async fn take(&self, head: ItemHead, content: NewContent) -> ItemAnswer {
         let terminal = self.terminal.id;
         match head.says {
-            Err(why) => ItemAnswer::Refused { status: 501, reason: why },
+            Err(why) => ItemAnswer::Refused {
+                status: 501,
+                reason: why,
+            },
             Ok(Said::Message(message)) => match self.submit(head.id, message, content).await {
                 Ok(()) => ItemAnswer::Accepted,
                 Err(answer) => answer,
             },
-            Ok(Said::Subscribe { filter, urgency, size_max, hours }) => {
+            Ok(Said::Subscribe {
+                filter,
+                urgency,
+                size_max,
+                hours,
+            }) => {
                 let hours = match hours.parse() {
                     Ok(hours) => hours,
-                    Err(error) => return ItemAnswer::Refused { status: 400, reason: format!("hours: {error}") },
+                    Err(error) => {
+                        return ItemAnswer::Refused {
+                            status: 400,
+                            reason: format!("hours: {error}"),
+                        };
+                    }
                 };
-                let subscription = Subscription { filter: filter.clone(), urgency, size_max, hours };
-                match self.store.subscribe(terminal, subscription, RegisteredBy::Terminal, Timestamp::now()).await {
+                let subscription = Subscription {
+                    filter: filter.clone(),
+                    urgency,
+                    size_max,
+                    hours,
+                };
+                match self
+                    .store
+                    .subscribe(
+                        terminal,
+                        subscription,
+                        RegisteredBy::Terminal,
+                        Timestamp::now(),
+                    )
+                    .await
+                {
                     Ok(()) => {
                         tracing::info!(terminal = %self.terminal.name, %filter, "registered by the terminal");
                         ItemAnswer::Accepted
                     }
                     Err(RegisterError::Store(error)) => failed(&error),
-                    Err(error @ RegisterError::TooBroad { .. }) => {
-                        ItemAnswer::Refused { status: 403, reason: error.to_string() }
-                    }
-                    Err(error @ RegisterError::TooMany) => {
-                        ItemAnswer::Refused { status: 409, reason: error.to_string() }
-                    }
+                    Err(error @ RegisterError::TooBroad { .. }) => ItemAnswer::Refused {
+                        status: 403,
+                        reason: error.to_string(),
+                    },
+                    Err(error @ RegisterError::TooMany) => ItemAnswer::Refused {
+                        status: 409,
+                        reason: error.to_string(),
+                    },
                 }
             }
             Ok(Said::Conditions(conditions)) => {
                 let name = &self.terminal.name;
                 if conditions.until > Timestamp::now() + CONDITIONS_MAX {
-                    let reason = format!("conditions hold for {} days at most", CONDITIONS_MAX.as_hours() / 24);
-                    return ItemAnswer::Refused { status: 400, reason };
+                    let reason = format!(
+                        "conditions hold for {} days at most",
+                        CONDITIONS_MAX.as_hours() / 24
+                    );
+                    return ItemAnswer::Refused {
+                        status: 400,
+                        reason,
+                    };
                 }
                 tracing::info!(terminal = %name, until = %conditions.until, reason = conditions.reason, "takes less for now");
                 match self.store.state(terminal, conditions).await {
@@ -147,20 +189,37 @@ impl Listener {
                 }
             }
             // Not registered for it any more is what was asked for, also if it never was.
-            Ok(Said::Unsubscribe { filter }) => match self.store.unsubscribe(terminal, filter.clone()).await {
-                Ok(_) => {
-                    tracing::info!(terminal = %self.terminal.name, %filter, "not registered any more, says the terminal");
-                    ItemAnswer::Accepted
+            Ok(Said::Unsubscribe { filter }) => {
+                match self.store.unsubscribe(terminal, filter.clone()).await {
+                    Ok(_) => {
+                        tracing::info!(terminal = %self.terminal.name, %filter, "not registered any more, says the terminal");
+                        ItemAnswer::Accepted
+                    }
+                    Err(error) => failed(&error),
                 }
-                Err(error) => failed(&error),
-            },
+            }
         }
     }
 
     /// Submits under the item's id, so that a repetition is one message.
-    async fn submit(&self, id: MessageId, message: Outgoing, content: NewContent) -> Result<(), ItemAnswer> {
-        let Outgoing { to, content_type, urgency, expires_at, topic, replace_key } = message;
-        let bad = |reason: String| ItemAnswer::Refused { status: 400, reason };
+    async fn submit(
+        &self,
+        id: MessageId,
+        message: Outgoing,
+        content: NewContent,
+    ) -> Result<(), ItemAnswer> {
+        let Outgoing {
+            to,
+            content_type,
+            urgency,
+            expires_at,
+            topic,
+            replace_key,
+        } = message;
+        let bad = |reason: String| ItemAnswer::Refused {
+            status: 400,
+            reason,
+        };
         let provider = match self.store.sender(self.terminal.id).await {
             Ok(Some(provider)) => provider,
             Ok(None) => {
@@ -168,29 +227,64 @@ impl Listener {
                     "this terminal may not send; at the server: ringup terminal sends-as {} PROVIDER",
                     self.terminal.name
                 );
-                return Err(ItemAnswer::Refused { status: 403, reason });
+                return Err(ItemAnswer::Refused {
+                    status: 403,
+                    reason,
+                });
             }
             Err(error) => return Err(failed(&error)),
         };
-        let recipients = to.iter().map(|text| text.parse::<Recipient>().map_err(|error| format!("{text:?}: {error}")));
+        let recipients = to.iter().map(|text| {
+            text.parse::<Recipient>()
+                .map_err(|error| format!("{text:?}: {error}"))
+        });
         let recipients = recipients.collect::<Result<_, _>>().map_err(bad)?;
-        if replace_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > crate::intake::KEY_OCTETS_MAX) {
-            return Err(bad(format!("a replace key has 1 to {} octets", crate::intake::KEY_OCTETS_MAX)));
+        if replace_key
+            .as_ref()
+            .is_some_and(|key| key.is_empty() || key.len() > crate::intake::KEY_OCTETS_MAX)
+        {
+            return Err(bad(format!(
+                "a replace key has 1 to {} octets",
+                crate::intake::KEY_OCTETS_MAX
+            )));
         }
         // The terminal's own id is in it: another that sends as the same provider cannot take this one's keys.
         let idempotency_key = Some(format!("{}:{id}", self.terminal.id));
-        let handling = Handling { urgency, expires_at, topic, replace_key, idempotency_key, return_path: None };
-        let submission = Submission { provider, recipients, content_type, content, handling };
-        self.intake.submit(submission).await.map(drop).map_err(refused)
+        let handling = Handling {
+            urgency,
+            expires_at,
+            topic,
+            replace_key,
+            idempotency_key,
+            return_path: None,
+        };
+        let submission = Submission {
+            provider,
+            recipients,
+            content_type,
+            content,
+            handling,
+        };
+        self.intake
+            .submit(submission)
+            .await
+            .map(drop)
+            .map_err(refused)
     }
 }
 
 fn refused(refusal: Refusal) -> ItemAnswer {
     let (status, reason) = Problem::from(refusal).status_and_detail();
-    ItemAnswer::Refused { status: status.as_u16(), reason }
+    ItemAnswer::Refused {
+        status: status.as_u16(),
+        reason,
+    }
 }
 
 fn failed(error: &StoreError) -> ItemAnswer {
     tracing::error!(%error, "an item was not stored");
-    ItemAnswer::Refused { status: UNAVAILABLE, reason: "the server's store failed".to_owned() }
+    ItemAnswer::Refused {
+        status: UNAVAILABLE,
+        reason: "the server's store failed".to_owned(),
+    }
 }

@@ -30,7 +30,9 @@ impl Desk for OwnLines {
     }
 
     async fn line_is(&self, line: &LineConfig, state: LineState, fault: Option<String>) {
-        self.0.line_is(&line.name, &line.port.to_string(), state, fault).await;
+        self.0
+            .line_is(&line.name, &line.port.to_string(), state, fault)
+            .await;
     }
 
     async fn screen(&self, line: &LineConfig, ring: &Ring) -> Option<(CallRecord, Peer)> {
@@ -72,13 +74,18 @@ impl Desk for OwnLines {
             line: line.name.clone(),
             direction: record.direction,
             delay: line.delay,
-            caller: record.number.clone().filter(|_| record.direction == Direction::Incoming),
+            caller: record
+                .number
+                .clone()
+                .filter(|_| record.direction == Direction::Incoming),
             shared: self.0.clone(),
             began: attempt.began,
             allowance,
         };
         let result = session.run(call).await;
-        self.0.note_caller(record, named, &result.outcome, result.showing).await;
+        self.0
+            .note_caller(record, named, &result.outcome, result.showing)
+            .await;
         attempt.terminal = self.0.is_about(record.direction, named, result.showing);
         result
     }
@@ -97,7 +104,13 @@ impl Desk for OwnLines {
 
 impl Shared {
     /// A line does something else now: for the screens, the alarms and the server's loop.
-    pub(crate) async fn line_is(&self, line: &Name, port: &str, state: LineState, fault: Option<String>) {
+    pub(crate) async fn line_is(
+        &self,
+        line: &Name,
+        port: &str,
+        state: LineState,
+        fault: Option<String>,
+    ) {
         let report = match state {
             LineState::Idle => {
                 self.alarms.clear(AlarmKind::LineOutOfOrder, line).await;
@@ -105,8 +118,12 @@ impl Shared {
             }
             LineState::OutOfOrder => {
                 let fault = fault.as_deref().unwrap_or("out of order");
-                let detail = format!("{port}: {fault}; check the modem and its cable; it is tried again by itself");
-                self.alarms.raise(AlarmKind::LineOutOfOrder, line, detail).await;
+                let detail = format!(
+                    "{port}: {fault}; check the modem and its cable; it is tried again by itself"
+                );
+                self.alarms
+                    .raise(AlarmKind::LineOutOfOrder, line, detail)
+                    .await;
                 Some(Report::LineTaken(line.clone()))
             }
             LineState::Calling => Some(Report::LineTaken(line.clone())),
@@ -132,7 +149,9 @@ impl Shared {
         };
         // Who is in the directory may call at any time, as often as it likes.
         let decision = match screening.decide(ring, WeekMinute::new(0, 0, 0), |_| 0) {
-            Decision::Answer(caller) if !self.is_heard(&caller) => Decision::Refuse(RefusalReason::Unproved),
+            Decision::Answer(caller) if !self.is_heard(&caller) => {
+                Decision::Refuse(RefusalReason::Unproved)
+            }
             decision => decision,
         };
         match decision {
@@ -156,7 +175,12 @@ impl Shared {
             let mut came = pin!(self.came.notified());
             // Before the look: what comes between the two is not missed.
             came.as_mut().enable();
-            if self.connected.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&terminal) {
+            if self
+                .connected
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(&terminal)
+            {
                 return;
             }
             came.await;
@@ -166,7 +190,8 @@ impl Shared {
     /// Whether this number is answered: it is not spaced, or there is time left to hear it for a moment.
     fn is_heard(&self, caller: &Number) -> bool {
         let (strangers, now) = (self.strangers(), Instant::now());
-        !strangers.is_spaced(&Stranger::Caller(caller.clone()), now) || !strangers.hearing_left(now).is_zero()
+        !strangers.is_spaced(&Stranger::Caller(caller.clone()), now)
+            || !strangers.hearing_left(now).is_zero()
     }
 
     /// How long a caller may take to prove itself if its number is spaced. `None`: it is not.
@@ -187,11 +212,18 @@ impl Shared {
     }
 
     async fn registered_as(&self, number: &Number) -> Result<Option<Peer>, StoreError> {
-        if let Some(terminal) = self.store.find_terminal(Destination::Number(number.clone())).await? {
+        if let Some(terminal) = self
+            .store
+            .find_terminal(Destination::Number(number.clone()))
+            .await?
+        {
             return Ok(Some(Peer::Terminal(terminal)));
         }
         let providers = self.store.providers().await?;
-        let Some(provider) = providers.into_iter().find(|provider| provider.number.as_ref() == Some(number)) else {
+        let Some(provider) = providers
+            .into_iter()
+            .find(|provider| provider.number.as_ref() == Some(number))
+        else {
             return Ok(None);
         };
         let secret = self.store.caller_secret(provider.name.clone()).await?;
@@ -207,13 +239,17 @@ impl Shared {
         outcome: &Outcome,
         showing: Showing,
     ) {
-        let (Direction::Incoming, Some(number)) = (record.direction, &record.number) else { return };
+        let (Direction::Incoming, Some(number)) = (record.direction, &record.number) else {
+            return;
+        };
         let (caller, now) = (Stranger::Caller(number.clone()), Instant::now());
         match showing {
             Showing::Terminal => self.strangers().proved(&caller),
             Showing::Provider => {
                 self.strangers().proved(&caller);
-                self.alarms.clear(AlarmKind::UnprovedCallers, &record.party).await;
+                self.alarms
+                    .clear(AlarmKind::UnprovedCallers, &record.party)
+                    .await;
             }
             Showing::LineLost => {
                 let lost = self.strangers().note_lost(now);
@@ -231,7 +267,9 @@ impl Shared {
                     let detail = format!(
                         "three calls in an hour proved nothing, the last: {outcome}. Its calls are limited: check its token and its number"
                     );
-                    self.alarms.raise(AlarmKind::UnprovedCallers, &record.party, detail).await;
+                    self.alarms
+                        .raise(AlarmKind::UnprovedCallers, &record.party, detail)
+                        .await;
                 }
             }
             Showing::Unknown => {}
@@ -251,11 +289,23 @@ impl Shared {
 
     /// A call is over: its record is complete.
     pub(crate) async fn ended(&self, attempt: Attempt, outcome: Outcome, lasted: Duration) {
-        let Attempt { terminal, record, .. } = attempt;
+        let Attempt {
+            terminal, record, ..
+        } = attempt;
         self.open_calls.over(record.id);
-        if let Err(error) = self.store.record_call(record.clone(), Timestamp::now()).await {
+        if let Err(error) = self
+            .store
+            .record_call(record.clone(), Timestamp::now())
+            .await
+        {
             tracing::error!(call = %record.id, %error, "call record not written");
         }
-        self.report(Report::Ended { terminal, outcome, record: Box::new(record), lasted }).await;
+        self.report(Report::Ended {
+            terminal,
+            outcome,
+            record: Box::new(record),
+            lasted,
+        })
+        .await;
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use delivery::proof::{EnrolmentSecret, SecretKey, Secured, TerminalCredentials};
 use delivery::{
-    Arrival, Digest, Enrolment, Inbox, MessageHead, MessageId, Progress, ReceiveError, StoreError as InboxError,
-    Stored, TerminalId, receive,
+    Arrival, Digest, Enrolment, Inbox, MessageHead, MessageId, Progress, ReceiveError,
+    StoreError as InboxError, Stored, TerminalId, receive,
 };
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -58,20 +58,55 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
-        let (metrics, shutdown, mut tasks) = (Metrics::default(), CancellationToken::new(), JoinSet::new());
+        let (metrics, shutdown, mut tasks) =
+            (Metrics::default(), CancellationToken::new(), JoinSet::new());
         let config = AlarmConfig::default();
-        let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown.clone(), &mut tasks).await.unwrap();
-        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms.clone(), 1000, None);
+        let alarms = Alarms::start(
+            store.clone(),
+            config,
+            metrics.clone(),
+            shutdown.clone(),
+            &mut tasks,
+        )
+        .await
+        .unwrap();
+        let intake = Intake::new(
+            store.clone(),
+            mpsc::channel(1).0,
+            alarms.clone(),
+            1000,
+            None,
+        );
         let submissions = Submissions::new(intake.clone(), store.clone(), metrics.clone());
-        let rooms = Rooms { store: store.clone(), keys: keys.clone(), submissions, intake, alarms, metrics };
+        let rooms = Rooms {
+            store: store.clone(),
+            keys: keys.clone(),
+            submissions,
+            intake,
+            alarms,
+            metrics,
+        };
         let address = Ipv4Addr::new(10, 77, 0, 1);
         let link_pool = AddressPool::new(address, address).unwrap();
-        let settings =
-            LinkSettings { address, pool: link_pool, home: None, capture: None, tun: None, number_only: false };
+        let settings = LinkSettings {
+            address,
+            pool: link_pool,
+            home: None,
+            capture: None,
+            tun: None,
+            number_only: false,
+        };
         let (sender, reports) = mpsc::channel(1000);
         let shared = Shared::new(settings, rooms, sender, shutdown);
         let dialup = DialUp::start(shared, Vec::new(), Vec::new(), &mut tasks);
-        Self { _folder: folder, store, keys, dialup, reports, tasks }
+        Self {
+            _folder: folder,
+            store,
+            keys,
+            dialup,
+            reports,
+            tasks,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -93,14 +128,20 @@ impl Scene {
 
     pub(crate) async fn invite(&self, terminal: TerminalId, secret: u8) -> EnrolmentSecret {
         let secret = EnrolmentSecret::from_octets([secret; 32]);
-        self.store.invite(terminal, secret.clone(), Timestamp::now() + 1.hour()).await.unwrap();
+        self.store
+            .invite(terminal, secret.clone(), Timestamp::now() + 1.hour())
+            .await
+            .unwrap();
         secret
     }
 
     /// A terminal that is enrolled, with its key.
     pub(crate) async fn enrolled(&self, number: u8) -> (Terminal, SecretKey) {
         let (terminal, key) = (self.terminal(number).await, SecretKey::generate().unwrap());
-        self.store.register(terminal.id, key.public(), Timestamp::now()).await.unwrap();
+        self.store
+            .register(terminal.id, key.public(), Timestamp::now())
+            .await
+            .unwrap();
         (terminal, key)
     }
 
@@ -114,13 +155,24 @@ impl Scene {
         };
         let (id, provider, handling) = (head.id, "vending".parse().unwrap(), Handling::default());
         let (content, terminals) = (content.into(), vec![terminal]);
-        let message = NewMessage { head, provider, content, terminals, subscribers: None, handling };
+        let message = NewMessage {
+            head,
+            provider,
+            content,
+            terminals,
+            subscribers: None,
+            handling,
+        };
         self.store.accept(message, Timestamp::now()).await.unwrap();
         id
     }
 
     /// A far end's stream, with this key: it is not yet proved.
-    pub(crate) fn secure<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, key: &SecretKey) -> Secured<S> {
+    pub(crate) fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        key: &SecretKey,
+    ) -> Secured<S> {
         let credentials = TerminalCredentials::new(key, self.keys.public(), None).unwrap();
         credentials.secure(stream, 1_000_000).unwrap()
     }
@@ -137,8 +189,16 @@ impl Scene {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (shelf, mut tasks) = (Arc::new(Shelf::default()), JoinSet::new());
-        let enrolment = secret.map(|secret| Enrolment { secret, key: key.public() });
-        tasks.spawn(receive(self.secure(stream, key), shelf.clone(), enrolment, linger));
+        let enrolment = secret.map(|secret| Enrolment {
+            secret,
+            key: key.public(),
+        });
+        tasks.spawn(receive(
+            self.secure(stream, key),
+            shelf.clone(),
+            enrolment,
+            linger,
+        ));
         (shelf, tasks)
     }
 

@@ -13,8 +13,8 @@ use delivery::proof::Secured;
 use jiff::Timestamp;
 use line::{Call, CallId, Number};
 use link::{
-    Authentication, CloseReason, Counters, Demand, Link, LinkConfig, LinkError, LocalAddress, PeerAddress, Secret,
-    Secrets, Side, Terms, TunConfig,
+    Authentication, CloseReason, Counters, Demand, Link, LinkConfig, LinkError, LocalAddress,
+    PeerAddress, Secret, Secrets, Side, Terms, TunConfig,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -100,13 +100,32 @@ impl Session {
     /// From CONNECT to on hook.
     pub(crate) async fn run(self, call: Call) -> SessionResult {
         let began = Instant::now();
-        let failed = |outcome, showing| SessionResult { outcome, counters: Counters::default(), showing };
+        let failed = |outcome, showing| SessionResult {
+            outcome,
+            counters: Counters::default(),
+            showing,
+        };
         let pool = &self.shared.settings.pool;
-        let loan =
-            if self.peer.terminal().is_some_and(|terminal| terminal.address.is_some()) { None } else { pool.lend() };
+        let loan = if self
+            .peer
+            .terminal()
+            .is_some_and(|terminal| terminal.address.is_some())
+        {
+            None
+        } else {
+            pool.lend()
+        };
         let lent = loan.as_ref().map(|loan| loan.address);
-        let Some(address) = self.peer.terminal().and_then(|terminal| terminal.address).or(lent) else {
-            return failed(Outcome::OurFault("no address left in the pool".into()), Showing::Unknown);
+        let Some(address) = self
+            .peer
+            .terminal()
+            .and_then(|terminal| terminal.address)
+            .or(lent)
+        else {
+            return failed(
+                Outcome::OurFault("no address left in the pool".into()),
+                Showing::Unknown,
+            );
         };
         let hearing = self.hearing(call.rate_bps());
         let config = LinkConfig {
@@ -116,9 +135,15 @@ impl Session {
             delay: self.delay,
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms: self.terms(),
-            expected: self.peer.terminal().and_then(|terminal| self.shared.expected(terminal.id, address)),
+            expected: self
+                .peer
+                .terminal()
+                .and_then(|terminal| self.shared.expected(terminal.id, address)),
             capture: self.shared.settings.capture.clone(),
-            tun: self.shared.settings.tun.clone().map(|ports| TunConfig { side: Side::Server, ports }),
+            tun: self.shared.settings.tun.clone().map(|ports| TunConfig {
+                side: Side::Server,
+                ports,
+            }),
         };
         let until = self
             .hang_up_at()
@@ -153,10 +178,14 @@ impl Session {
                     LinkError::NotEstablished(reason) => {
                         failed(Outcome::LinkFailed(reason.to_string()), Showing::Nothing)
                     }
-                    LinkError::NoRandom(_) => failed(Outcome::OurFault(error.to_string()), Showing::Unknown),
+                    LinkError::NoRandom(_) => {
+                        failed(Outcome::OurFault(error.to_string()), Showing::Unknown)
+                    }
                 };
             }
-            Err(_) if hearing.is_some() => return failed(Outcome::NotProved(SPACED.into()), Showing::Nothing),
+            Err(_) if hearing.is_some() => {
+                return failed(Outcome::NotProved(SPACED.into()), Showing::Nothing);
+            }
             Err(_) => return failed(Outcome::AllowanceSpent, Showing::Unknown),
         };
         self.log_link_up(link.counters(), address, began);
@@ -168,53 +197,93 @@ impl Session {
         let Served { outcome, showing } = self.serve(&own, began, hearing).await;
         let link = &own.link;
         if let Some(terminal) = self.peer.terminal() {
-            self.shared.agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
+            self.shared
+                .agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
         }
         link.close();
-        let patience = if outcome == Outcome::AllowanceSpent { HANG_UP_GUARD / 2 } else { HANG_UP_WAIT };
+        let patience = if outcome == Outcome::AllowanceSpent {
+            HANG_UP_GUARD / 2
+        } else {
+            HANG_UP_WAIT
+        };
         timeout(patience, link.closed()).await.ok();
         let counters = link.counters();
-        let Counters { noise_octets, bad_frames, .. } = counters;
+        let Counters {
+            noise_octets,
+            bad_frames,
+            ..
+        } = counters;
         if noise_octets + bad_frames > 0 {
             tracing::warn!(call = %self.call, noise_octets, bad_frames, "noise on the line");
         }
-        SessionResult { outcome, counters, showing }
+        SessionResult {
+            outcome,
+            counters,
+            showing,
+        }
     }
 
     /// How long this caller may take to prove itself, if it is spaced: what is left of the time that spaced callers have.
     pub(crate) fn hearing(&self, rate_bps: u32) -> Option<Duration> {
         let caller = self.caller.as_ref()?;
-        self.shared.hearing(caller, TURNS * (self.delay + TURN) + handshake(rate_bps) + Duration::from_secs(1))
+        self.shared.hearing(
+            caller,
+            TURNS * (self.delay + TURN) + handshake(rate_bps) + Duration::from_secs(1),
+        )
     }
 
     /// Who is to pass CHAP has no link otherwise.
     fn terms(&self) -> Terms {
-        let Some(secret) = self.peer.chap() else { return Terms::default() };
-        let name = link::Name::new(self.peer.name().to_string()).expect("a name has 1 to 40 octets");
+        let Some(secret) = self.peer.chap() else {
+            return Terms::default();
+        };
+        let name =
+            link::Name::new(self.peer.name().to_string()).expect("a name has 1 to 40 octets");
         let secret = Secret::new(secret.reveal()).expect("checked by ChapSecret");
         let peers = Secrets::from_iter([(name, secret)]);
-        let authentication = Authentication { demand: Demand::Chap, peers, ..Authentication::default() };
-        Terms { authentication, ..Terms::default() }
+        let authentication = Authentication {
+            demand: Demand::Chap,
+            peers,
+            ..Authentication::default()
+        };
+        Terms {
+            authentication,
+            ..Terms::default()
+        }
     }
 
     /// The terminal, if it is a stock one that is brought what is due on this call.
-    async fn stock(&self, open: Option<&OpenSession>) -> Result<Option<(Terminal, Stock, Admitted)>, Outcome> {
-        let Some((terminal, stock)) =
-            self.peer.terminal().and_then(|terminal| Some((terminal, terminal.trusted_by.stock()?)))
+    async fn stock(
+        &self,
+        open: Option<&OpenSession>,
+    ) -> Result<Option<(Terminal, Stock, Admitted)>, Outcome> {
+        let Some((terminal, stock)) = self
+            .peer
+            .terminal()
+            .and_then(|terminal| Some((terminal, terminal.trusted_by.stock()?)))
         else {
             return Ok(None);
         };
         let is_believed = match stock.trust {
             StockTrust::Chap(_) => true, // else there is no link
             // Who answers a number has it; who presents one may have forged it.
-            StockTrust::NumberOnly => self.shared.settings.number_only && self.direction == Direction::Outgoing,
+            StockTrust::NumberOnly => {
+                self.shared.settings.number_only && self.direction == Direction::Outgoing
+            }
         };
         // Shut out, or removed, while its link came up.
-        let may_be = match self.shared.store.can_be_proved(terminal.id, Timestamp::now()).await {
+        let may_be = match self
+            .shared
+            .store
+            .can_be_proved(terminal.id, Timestamp::now())
+            .await
+        {
             Ok(may_be) => may_be,
             Err(error) => return Err(Outcome::OurFault(error.to_string())),
         };
-        let admitted = open.filter(|_| is_believed && may_be).and_then(Admitted::stock);
+        let admitted = open
+            .filter(|_| is_believed && may_be)
+            .and_then(Admitted::stock);
         Ok(admitted.map(|admitted| (terminal.clone(), stock.clone(), admitted)))
     }
 
@@ -233,7 +302,11 @@ impl Session {
             return sleep_until(at).await;
         }
         while tokio::time::Instant::now() < at {
-            let Counters { octets_out, octets_in, .. } = link.counters();
+            let Counters {
+                octets_out,
+                octets_in,
+                ..
+            } = link.counters();
             if octets_out + octets_in >= allowance.octets {
                 return;
             }
@@ -242,24 +315,41 @@ impl Session {
     }
 
     pub(crate) fn log_link_up(&self, counters: Counters, address: Ipv4Addr, began: Instant) {
-        let Counters { octets_out, octets_in, flights, .. } = counters;
+        let Counters {
+            octets_out,
+            octets_in,
+            flights,
+            ..
+        } = counters;
         let millis = millis(began);
         tracing::info!(call = %self.call, party = %self.peer.name(), %address, millis, octets_out, octets_in, flights, "link up");
     }
 
     /// Serves the far end until the link is gone, or there is a reason to end it. `hearing`: it is spaced, and has so long to
     /// prove itself.
-    pub(crate) async fn serve(&self, link: &Arc<impl OpenLink>, began: Instant, hearing: Option<Duration>) -> Served {
+    pub(crate) async fn serve(
+        &self,
+        link: &Arc<impl OpenLink>,
+        began: Instant,
+        hearing: Option<Duration>,
+    ) -> Served {
         // Before anything is read of it: what is revoked from here on ends this session.
         let open = self.shared.keys.sessions().open(self.peer.whose());
-        let mut course = Course { is_recognised: false, is_admitted: false, has_shown: false };
-        let outcome = self.serve_open(link, began, hearing, &open, &mut course).await;
+        let mut course = Course {
+            is_recognised: false,
+            is_admitted: false,
+            has_shown: false,
+        };
+        let outcome = self
+            .serve_open(link, began, hearing, &open, &mut course)
+            .await;
         let showing = match &outcome {
             _ if course.is_admitted => Showing::Terminal,
             _ if course.is_recognised || self.is_proved_by_link() => Showing::Provider,
-            Outcome::OurFault(_) | Outcome::Revoked(_) | Outcome::EndedByOperator | Outcome::AllowanceSpent => {
-                Showing::Unknown
-            }
+            Outcome::OurFault(_)
+            | Outcome::Revoked(_)
+            | Outcome::EndedByOperator
+            | Outcome::AllowanceSpent => Showing::Unknown,
             Outcome::SessionLost { .. } => Showing::LineLost,
             _ => Showing::Nothing,
         };
@@ -270,7 +360,11 @@ impl Session {
         // What went as early data is read there after the proof only: it is free, and not in doubt.
         if matches!(outcome, Outcome::NotProved(_))
             && !course.has_shown
-            && let Err(error) = self.shared.store.unproved(self.call, Timestamp::now()).await
+            && let Err(error) = self
+                .shared
+                .store
+                .unproved(self.call, Timestamp::now())
+                .await
         {
             tracing::error!(call = %self.call, %error, "what went before the proof is in doubt");
         }
@@ -297,7 +391,10 @@ impl Session {
         let mut proving: Option<Proving> = None;
         let proof_wait = self.proof_wait(link.rate_bps());
         // From the link to the first proof, whatever is open meanwhile: nobody keeps a line who says nothing.
-        let (first_proof, started) = (hearing.unwrap_or(NOTICE_WAIT + proof_wait), tokio::time::Instant::now());
+        let (first_proof, started) = (
+            hearing.unwrap_or(NOTICE_WAIT + proof_wait),
+            tokio::time::Instant::now(),
+        );
         let mut unproved = std::pin::pin!(sleep(first_proof));
         let recognised = CancellationToken::new();
         let mut finished = None;
@@ -322,7 +419,13 @@ impl Session {
                 due: due.clone(),
                 wait_until: self.stock_wait_until(),
             };
-            deliveries.spawn(stock::deliver(delivery, FarEnd { link: link.clone(), address }));
+            deliveries.spawn(stock::deliver(
+                delivery,
+                FarEnd {
+                    link: link.clone(),
+                    address,
+                },
+            ));
             // No notice comes from a machine without Ringup: the link itself is it.
             connected = Some(self.connected(admitted, due, course).await);
         }
@@ -443,10 +546,21 @@ impl Session {
     }
 
     /// A terminal is admitted: it is connected from here on.
-    async fn connected(&self, admitted: Admitted, due: Arc<Notify>, course: &mut Course) -> Connected {
+    async fn connected(
+        &self,
+        admitted: Admitted,
+        due: Arc<Notify>,
+        course: &mut Course,
+    ) -> Connected {
         course.is_admitted = true;
         let connected = Connected::new(&self.shared, &admitted, due);
-        self.shared.report(Report::Connected { admitted, call: self.call, via: self.line.clone().into() }).await;
+        self.shared
+            .report(Report::Connected {
+                admitted,
+                call: self.call,
+                via: self.line.clone().into(),
+            })
+            .await;
         connected
     }
 
@@ -457,9 +571,15 @@ impl Session {
         until: tokio::time::Instant,
         deliveries: &mut JoinSet<Result<Tally, Broken>>,
     ) -> Outcome {
-        let last = if tokio::time::Instant::now() < until { LAST_WORDS } else { Duration::ZERO };
+        let last = if tokio::time::Instant::now() < until {
+            LAST_WORDS
+        } else {
+            Duration::ZERO
+        };
         let why = match timeout(last, deliveries.join_next()).await {
-            Ok(Some(Ok(Err(Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error))))) => {
+            Ok(Some(Ok(Err(
+                Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error),
+            )))) => {
                 return Outcome::OurFault(error.to_string());
             }
             Ok(Some(Ok(Err(why)))) => with_causes(&why),
@@ -475,29 +595,55 @@ impl Session {
     /// A line that was lost is nobody's failure to prove something.
     async fn unless_lost(&self, link: &impl OpenLink, otherwise: Outcome) -> Outcome {
         match link.lost().await {
-            Some(Gone { why, is_lost: true, .. }) => Outcome::SessionLost { why, delivering: None },
+            Some(Gone {
+                why, is_lost: true, ..
+            }) => Outcome::SessionLost {
+                why,
+                delivering: None,
+            },
             _ => otherwise,
         }
     }
 
     /// How the call counts when its link is gone.
     fn left(&self, gone: Gone, finished: Option<Ended>, course: &Course) -> Outcome {
-        let Gone { why, is_orderly, is_lost } = gone;
+        let Gone {
+            why,
+            is_orderly,
+            is_lost,
+        } = gone;
         if !course.is_proved() && !is_lost && !self.is_proved_by_link() {
             return Outcome::NotProved(format!("nothing before the end: {why}"));
         }
         // A caller that only submits has nothing to be connected for.
         let is_complete = self.direction == Direction::Incoming && is_orderly;
-        let otherwise = if is_complete { Outcome::Completed } else { Outcome::SessionLost { why, delivering: None } };
+        let otherwise = if is_complete {
+            Outcome::Completed
+        } else {
+            Outcome::SessionLost {
+                why,
+                delivering: None,
+            }
+        };
         outcome(finished.filter(|_| course.is_admitted), otherwise)
     }
 
     /// Until when the unit that is running is paid for, if the call is to stay so long.
     fn paid_until(&self) -> impl Fn() -> Option<tokio::time::Instant> + use<> {
-        let (began, linger) = (self.began, self.allowance.as_ref().and_then(|allowance| allowance.linger.clone()));
+        let (began, linger) = (
+            self.began,
+            self.allowance
+                .as_ref()
+                .and_then(|allowance| allowance.linger.clone()),
+        );
         move || {
             let (tariff, dialled) = linger.as_ref()?;
-            Some(began + tariff.paid_until(dialled, began.elapsed()).checked_sub(HANG_UP_GUARD)?)
+            Some(
+                began
+                    + tariff
+                        .paid_until(dialled, began.elapsed())
+                        .checked_sub(HANG_UP_GUARD)?,
+            )
         }
     }
 
@@ -526,16 +672,28 @@ impl Session {
             Ok(Err(error)) => return Err(not_proved(format!("bad connected notice: {error}"))),
             Err(_) => return Err(not_proved("no connected notice".into())),
         };
-        let expected = self.peer.terminal().filter(|terminal| terminal.id == preamble.terminal);
+        let expected = self
+            .peer
+            .terminal()
+            .filter(|terminal| terminal.id == preamble.terminal);
         let Some(terminal) = expected else {
             tracing::warn!(call = %self.call, says = %preamble.terminal, party = %self.peer.name(), "connected notice from another terminal");
             return Err(not_proved("connected notice from another terminal".into()));
         };
-        let Counters { octets_out, octets_in, flights, .. } = link.counters();
+        let Counters {
+            octets_out,
+            octets_in,
+            flights,
+            ..
+        } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         let form = terminal.trusted_by.key_form();
         let rate_bps = self.shared.careful_rate(terminal.id, link.rate_bps());
-        let secured = self.shared.keys.secure(stream, open, terminal.id, form, rate_bps).await;
+        let secured = self
+            .shared
+            .keys
+            .secure(stream, open, terminal.id, form, rate_bps)
+            .await;
         let (stream, candidate) = secured.map_err(|why| {
             tracing::warn!(call = %self.call, terminal = %terminal.name, %why, "terminal not trusted");
             match why {

@@ -148,10 +148,29 @@ pub(super) async fn deliver(
     delivery: StockDelivery<impl Fn() -> Option<Instant>>,
     far_end: impl Reach,
 ) -> Result<Tally, Broken> {
-    let StockDelivery { terminal, stock, call, store, alarms, due, suspects, wait_until } = delivery;
-    let mut inbox = Inbox { far_end, stock: &stock, open: None, departures: Vec::new() };
-    let envelopes =
-        Envelopes { store: store.clone(), alarms, terminal: terminal.id, name: terminal.name.clone(), call };
+    let StockDelivery {
+        terminal,
+        stock,
+        call,
+        store,
+        alarms,
+        due,
+        suspects,
+        wait_until,
+    } = delivery;
+    let mut inbox = Inbox {
+        far_end,
+        stock: &stock,
+        open: None,
+        departures: Vec::new(),
+    };
+    let envelopes = Envelopes {
+        store: store.clone(),
+        alarms,
+        terminal: terminal.id,
+        name: terminal.name.clone(),
+        call,
+    };
     let (mut tally, mut tried) = (Tally::default(), BTreeSet::new());
     loop {
         // Read again after each message: what came meanwhile rides on this call.
@@ -195,17 +214,27 @@ pub(super) async fn deliver(
                 let how = AttemptEnd::refused(format!("refused {why}"), inbox.doubt_of_answer());
                 envelopes.refused(id, how, refusal).await?;
             }
-            Ok(Answer::PutOff { why, all: None, refusal }) => {
+            Ok(Answer::PutOff {
+                why,
+                all: None,
+                refusal,
+            }) => {
                 tally.refused += 1;
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "put off");
                 let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
                 envelopes.refused(id, how, refusal).await?;
             }
             // The terminal's own word about all that waits: the message is free, and the terminal rests.
-            Ok(Answer::PutOff { why, all: Some(wait), .. }) => {
+            Ok(Answer::PutOff {
+                why,
+                all: Some(wait),
+                ..
+            }) => {
                 tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, ?wait, "put off");
                 let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
-                store.end_delivery(id, terminal.id, call, how, Timestamp::now()).await?;
+                store
+                    .end_delivery(id, terminal.id, call, how, Timestamp::now())
+                    .await?;
                 return Err(Broken::PutOff { why, wait });
             }
             Err(source) => {
@@ -213,7 +242,9 @@ pub(super) async fn deliver(
                 let has_seen = !matches!(source, StockError::Connect(_));
                 let doubt = doubt_after(&inbox.departures);
                 let how = AttemptEnd::broken(format!("the terminal's server {source}"), doubt);
-                store.end_delivery(id, terminal.id, call, how, Timestamp::now()).await?;
+                store
+                    .end_delivery(id, terminal.id, call, how, Timestamp::now())
+                    .await?;
                 let under_way = has_seen.then(|| UnderWay {
                     messages: vec![id],
                     received_before: tally.delivered,
@@ -236,14 +267,20 @@ async fn next(
     suspects: &[MessageId],
 ) -> Result<Option<MessageId>, StoreError> {
     let due = store.due(terminal.id, Timestamp::now()).await?;
-    let mut left = due.iter().map(|due| due.id).filter(|id| !tried.contains(id));
+    let mut left = due
+        .iter()
+        .map(|due| due.id)
+        .filter(|id| !tried.contains(id));
     let last = left.clone().next();
     if let Some(next) = left.find(|id| !suspects.contains(id)).or(last) {
         return Ok(Some(next));
     }
     // What it has refused before is tried again when nothing else is left.
     let retries = store.retries(terminal.id, Timestamp::now()).await?;
-    Ok(retries.iter().map(|due| due.id).find(|id| !tried.contains(id)))
+    Ok(retries
+        .iter()
+        .map(|due| due.id)
+        .find(|id| !tried.contains(id)))
 }
 
 /// A message to bring.
@@ -258,10 +295,16 @@ struct Brought {
 }
 
 /// Reads what goes with a message. `None`: that cannot be read just now.
-async fn read(store: &Store, begun: Begun, inbox: &InboxUrl) -> Result<Option<Brought>, StoreError> {
+async fn read(
+    store: &Store,
+    begun: Begun,
+    inbox: &InboxUrl,
+) -> Result<Option<Brought>, StoreError> {
     let Begun { head, content, .. } = begun;
     let id = head.id;
-    let Some((provider, topic)) = store.origin(id).await? else { return Ok(None) };
+    let Some((provider, topic)) = store.origin(id).await? else {
+        return Ok(None);
+    };
     let sender = store.mail_sender(id).await?;
     let content = match inbox {
         InboxUrl::Web { .. } => content,
@@ -275,7 +318,13 @@ async fn read(store: &Store, begun: Begun, inbox: &InboxUrl) -> Result<Option<Br
             Err(_) => return Ok(None), // shutting down
         },
     };
-    Ok(Some(Brought { head, content, provider, topic, sender }))
+    Ok(Some(Brought {
+        head,
+        content,
+        provider,
+        topic,
+        sender,
+    }))
 }
 
 /// What an answer means.
@@ -284,14 +333,22 @@ enum Answer {
     /// The terminal has it.
     Taken,
     /// Later; `all`: nothing else either, before so long.
-    PutOff { why: String, all: Option<Duration>, refusal: Refusal },
+    PutOff {
+        why: String,
+        all: Option<Duration>,
+        refusal: Refusal,
+    },
     /// Not this message.
     Refused { why: String, refusal: Refusal },
 }
 
 /// Tries that got no answer: the last octet may have left, or not.
 fn doubt_after(tries: &[Departure]) -> Doubt {
-    if tries.iter().any(Departure::is_whole) { Doubt::Raised } else { Doubt::Unchanged }
+    if tries.iter().any(Departure::is_whole) {
+        Doubt::Raised
+    } else {
+        Doubt::Unchanged
+    }
 }
 
 /// A terminal's server.
@@ -314,7 +371,11 @@ impl<R: Reach> Inbox<'_, R> {
     /// What an answer other than a receipt says of whether the terminal has the message: nothing of the tries before the one that
     /// was answered, nor of earlier sessions.
     fn doubt_of_answer(&self) -> Doubt {
-        doubt_after(self.departures.split_last().map_or(&[], |(_, before)| before))
+        doubt_after(
+            self.departures
+                .split_last()
+                .map_or(&[], |(_, before)| before),
+        )
     }
 
     async fn bring(&mut self, message: &Brought) -> Result<Answer, StockError> {
@@ -324,15 +385,24 @@ impl<R: Reach> Inbox<'_, R> {
             InboxUrl::Mail { port, mailbox } => {
                 let stream = self.stream(*port).await?;
                 // The mail library does not tell how far it has come.
-                self.departures.push(Octets::from(bytes::Bytes::new()).unread(0).departure());
-                timeout(self.patience(message.head.size), mail::send(stream, mailbox.as_ref(), message))
-                    .await
-                    .map_err(|_| StockError::TooLong)?
+                self.departures
+                    .push(Octets::from(bytes::Bytes::new()).unread(0).departure());
+                timeout(
+                    self.patience(message.head.size),
+                    mail::send(stream, mailbox.as_ref(), message),
+                )
+                .await
+                .map_err(|_| StockError::TooLong)?
             }
         }
     }
 
-    async fn post(&mut self, message: &Brought, port: u16, path: &str) -> Result<Answer, StockError> {
+    async fn post(
+        &mut self,
+        message: &Brought,
+        port: u16,
+        path: &str,
+    ) -> Result<Answer, StockError> {
         let (address, head) = (self.far_end.address(), &message.head);
         // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
         if let Some(mut open) = self.open.take()
@@ -349,7 +419,13 @@ impl<R: Reach> Inbox<'_, R> {
         self.exchange(open, request, head.size).await
     }
 
-    fn request(&mut self, address: Ipv4Addr, message: &Brought, port: u16, path: &str) -> Request<Unread> {
+    fn request(
+        &mut self,
+        address: Ipv4Addr,
+        message: &Brought,
+        port: u16,
+        path: &str,
+    ) -> Request<Unread> {
         let content = message.content.unread(0);
         self.departures.push(content.departure());
         let head = &message.head;
@@ -364,19 +440,28 @@ impl<R: Reach> Inbox<'_, R> {
             .header("ringup-provider", message.provider.to_string());
         if let Some(topic) = &message.topic {
             let topic = topic.to_string();
-            request = request.header("ringup-topic", utf8_percent_encode(&topic, NOT_IN_FIELDS).to_string());
+            request = request.header(
+                "ringup-topic",
+                utf8_percent_encode(&topic, NOT_IN_FIELDS).to_string(),
+            );
         }
-        request.body(content).expect("checked by InboxUrl, ContentType, Name and Topic")
+        request
+            .body(content)
+            .expect("checked by InboxUrl, ContentType, Name and Topic")
     }
 
     async fn stream(&self, port: u16) -> Result<R::Stream, StockError> {
         let connected = timeout(CONNECT_WAIT, self.far_end.connect(port)).await;
-        connected.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(StockError::Connect)
+        connected
+            .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+            .map_err(StockError::Connect)
     }
 
     /// How long an answer may take to a message of so many octets.
     fn patience(&self, octets: u64) -> Duration {
-        let on_the_line = Duration::from_secs(octets.saturating_mul(10) / u64::from(self.far_end.rate_bps().max(1)));
+        let on_the_line = Duration::from_secs(
+            octets.saturating_mul(10) / u64::from(self.far_end.rate_bps().max(1)),
+        );
         ANSWER_WAIT + 3 * on_the_line
     }
 
@@ -389,16 +474,30 @@ impl<R: Reach> Inbox<'_, R> {
             .map_err(StockError::Http)?;
         let mut task = JoinSet::new();
         task.spawn(connection);
-        Ok(Open { requests, _connection: task })
+        Ok(Open {
+            requests,
+            _connection: task,
+        })
     }
 
     /// Sends a request and reads the answer, to its end or to where nobody listens any more.
-    async fn exchange(&mut self, mut open: Open, request: Request<Unread>, octets: u64) -> Result<Answer, StockError> {
+    async fn exchange(
+        &mut self,
+        mut open: Open,
+        request: Request<Unread>,
+        octets: u64,
+    ) -> Result<Answer, StockError> {
         let exchange = async {
-            let response = open.requests.send_request(request).await.map_err(StockError::Http)?;
+            let response = open
+                .requests
+                .send_request(request)
+                .await
+                .map_err(StockError::Http)?;
             Ok(read_answer(response).await)
         };
-        let (answer, is_whole) = timeout(self.patience(octets), exchange).await.map_err(|_| StockError::TooLong)??;
+        let (answer, is_whole) = timeout(self.patience(octets), exchange)
+            .await
+            .map_err(|_| StockError::TooLong)??;
         if is_whole {
             self.open = Some(open);
         }
@@ -428,7 +527,14 @@ async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
         }
     };
     let words = String::from_utf8_lossy(&words).trim().to_owned();
-    (judge(head.status, retry_after(&head.headers, Timestamp::now()), &words), is_whole)
+    (
+        judge(
+            head.status,
+            retry_after(&head.headers, Timestamp::now()),
+            &words,
+        ),
+        is_whole,
+    )
 }
 
 /// What a status means for a message.
@@ -438,14 +544,35 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, words: &str) -> Answ
     match status.as_u16() {
         200..=299 => Answer::Taken,
         // Redirects are not followed: a message for a terminal goes to that terminal.
-        300..=399 => Answer::Refused { why: format!("{why} (redirects are not followed)"), refusal: Refusal::Again },
-        413 => Answer::Refused { why, refusal: Refusal::ForGood },
-        429 | 503 => Answer::PutOff { why, all: Some(retry_after.unwrap_or_default()), refusal: Refusal::NotNow },
+        300..=399 => Answer::Refused {
+            why: format!("{why} (redirects are not followed)"),
+            refusal: Refusal::Again,
+        },
+        413 => Answer::Refused {
+            why,
+            refusal: Refusal::ForGood,
+        },
+        429 | 503 => Answer::PutOff {
+            why,
+            all: Some(retry_after.unwrap_or_default()),
+            refusal: Refusal::NotNow,
+        },
         // 409: an earlier attempt under the same key is still at work (draft-ietf-httpapi-idempotency-key-header §2.7), which is
         // no receipt yet.
-        408 | 409 | 425 => Answer::PutOff { why, all: retry_after, refusal: Refusal::NotNow },
-        500..=599 => Answer::PutOff { why, all: retry_after, refusal: Refusal::Again },
-        _ => Answer::Refused { why, refusal: Refusal::Again },
+        408 | 409 | 425 => Answer::PutOff {
+            why,
+            all: retry_after,
+            refusal: Refusal::NotNow,
+        },
+        500..=599 => Answer::PutOff {
+            why,
+            all: retry_after,
+            refusal: Refusal::Again,
+        },
+        _ => Answer::Refused {
+            why,
+            refusal: Refusal::Again,
+        },
     }
 }
 

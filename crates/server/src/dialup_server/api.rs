@@ -31,7 +31,9 @@ use crate::dialup::Allowance;
 use crate::dialup::line_task::{Attempt, Order};
 use crate::trunk::tunnel::{Entrance, Tunnel, way_out};
 use crate::trunk::words::{FarEnd, PlaceCall, WORDS_OCTETS_MAX};
-use crate::trunk::{CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, STREAM_WINDOW_OCTETS, STREAMS_MAX};
+use crate::trunk::{
+    CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, STREAM_WINDOW_OCTETS, STREAMS_MAX,
+};
 use model::directory::Name;
 use model::outcome::Outcome;
 
@@ -56,7 +58,11 @@ pub(super) struct Api {
 
 /// Serves one trunk until it ends.
 pub(super) async fn serve(api: Arc<Api>, stream: Secured<TcpStream>) {
-    let trunk = Trunk { number: api.calls.trunk_up(), api, errands: mpsc::channel(1).0 };
+    let trunk = Trunk {
+        number: api.calls.trunk_up(),
+        api,
+        errands: mpsc::channel(1).0,
+    };
     let (errands, mut wanted) = mpsc::channel::<Errand>(64);
     let trunk = Trunk { errands, ..trunk };
     let service = service_fn(|request| {
@@ -136,10 +142,18 @@ impl Trunk {
             }
             (&Method::POST, ["accept"]) => {
                 let (answer, taken) = oneshot::channel();
-                if !calls.accept(Acceptor { way_in: request.into_body(), answer }) {
-                    return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "enough requests wait".into()));
+                if !calls.accept(Acceptor {
+                    way_in: request.into_body(),
+                    answer,
+                }) {
+                    return Err(Refused(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "enough requests wait".into(),
+                    ));
                 }
-                taken.await.map_err(|_| Refused(StatusCode::GONE, "the trunk is over".into()))
+                taken
+                    .await
+                    .map_err(|_| Refused(StatusCode::GONE, "the trunk is over".into()))
             }
             (&Method::PUT, ["calls", call]) => {
                 let call = id(call)?;
@@ -154,12 +168,18 @@ impl Trunk {
                 let far_end: FarEnd = read(request).await?;
                 match calls.answer(call, far_end) {
                     true => Ok(empty()),
-                    false => Err(Refused(StatusCode::NOT_FOUND, "it does not ring any more".into())),
+                    false => Err(Refused(
+                        StatusCode::NOT_FOUND,
+                        "it does not ring any more".into(),
+                    )),
                 }
             }
             (&Method::POST, ["calls", call, "settled"]) => match calls.settled(id(call)?) {
                 true => Ok(empty()),
-                false => Err(Refused(StatusCode::NOT_FOUND, "no call that is over".into())),
+                false => Err(Refused(
+                    StatusCode::NOT_FOUND,
+                    "no call that is over".into(),
+                )),
             },
             (&Method::POST, ["calls", call, "proved"]) => {
                 if let Some(link) = calls.link(id(call)?) {
@@ -180,13 +200,26 @@ impl Trunk {
     }
 
     fn place(&self, call: CallId, wanted: PlaceCall) -> Result<Response<Answer>, Refused> {
-        let PlaceCall { line, number, far_end, timeout_ms, longest_ms, octets } = wanted;
+        let PlaceCall {
+            line,
+            number,
+            far_end,
+            timeout_ms,
+            longest_ms,
+            octets,
+        } = wanted;
         let name: Name = line.parse().map_err(|_| bad("no line's name"))?;
-        let line = self.api.lines.get(&name).ok_or_else(|| bad("no such line"))?;
+        let line = self
+            .api
+            .lines
+            .get(&name)
+            .ok_or_else(|| bad("no such line"))?;
         let number: Number = number.parse().map_err(|_| bad("no number"))?;
         let home = self.api.desk.config.home;
         check_dialled(home, &number).map_err(|error| bad(&error.to_string()))?;
-        let dialled = number.dial_string(&line.dial_prefix, home).map_err(|error| bad(&error.to_string()))?;
+        let dialled = number
+            .dial_string(&line.dial_prefix, home)
+            .map_err(|error| bad(&error.to_string()))?;
         let party: Name = far_end.party.parse().map_err(|_| bad("no party"))?;
         let longest = Duration::from_millis(longest_ms);
         if !self.api.calls.begin(call, longest, Some(self.number))? {
@@ -195,11 +228,19 @@ impl Trunk {
         let record = outgoing(call, name, number, party);
         self.api.calls.record(&record);
         let order = Order {
-            attempt: Attempt { terminal: None, record, began: Instant::now() },
+            attempt: Attempt {
+                terminal: None,
+                record,
+                began: Instant::now(),
+            },
             peer: far_end,
             number: dialled,
             timeout: Duration::from_millis(timeout_ms),
-            allowance: Allowance { longest, octets: octets.unwrap_or(u64::MAX), linger: None },
+            allowance: Allowance {
+                longest,
+                octets: octets.unwrap_or(u64::MAX),
+                linger: None,
+            },
         };
         if let Err(unsent) = line.orders.try_send(order) {
             let mut record = unsent.into_inner().attempt.record;
@@ -222,7 +263,12 @@ impl Trunk {
         Ok(empty())
     }
 
-    async fn open(&self, call: CallId, port: u16, way_in: Incoming) -> Result<Response<Answer>, Refused> {
+    async fn open(
+        &self,
+        call: CallId,
+        port: u16,
+        way_in: Incoming,
+    ) -> Result<Response<Answer>, Refused> {
         let gone = || Refused(StatusCode::NOT_FOUND, "no link".into());
         let link = self.api.calls.link(call).ok_or_else(gone)?;
         let address = link.peer().ok_or_else(gone)?;
@@ -260,7 +306,9 @@ async fn tell(calls: Arc<Calls>, entrance: Entrance) {
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refused> {
-    let body = Limited::new(request.into_body(), WORDS_OCTETS_MAX).collect().await;
+    let body = Limited::new(request.into_body(), WORDS_OCTETS_MAX)
+        .collect()
+        .await;
     let body = body.map_err(|_| bad("the request is too long, or ended early"))?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| bad(&error.to_string()))
 }
@@ -274,7 +322,9 @@ fn bad(why: &str) -> Refused {
 }
 
 fn whole(text: String) -> Answer {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
+    Full::new(Bytes::from(text))
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 fn empty() -> Response<Answer> {

@@ -111,21 +111,38 @@ impl Calls {
     /// What the last process left: calls that it had begun are over, for it hung up when it ended.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         private_folder(folder)?;
-        let mut known = Known { lost_at: Some(Timestamp::now()), ..Known::default() };
+        let mut known = Known {
+            lost_at: Some(Timestamp::now()),
+            ..Known::default()
+        };
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            let Some(call) = path.file_name().and_then(|name| name.to_str()?.parse::<CallId>().ok()) else { continue };
+            let Some(call) = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<CallId>().ok())
+            else {
+                continue;
+            };
             let read = fs::read(&path).map(|octets| serde_json::from_slice::<OnDisk>(&octets));
             let ended = match read? {
-                Ok(OnDisk { ended: Some(ended), .. }) => ended,
-                Ok(OnDisk { began, longest_ms, ended: None }) => {
+                Ok(OnDisk {
+                    ended: Some(ended), ..
+                }) => ended,
+                Ok(OnDisk {
+                    began,
+                    longest_ms,
+                    ended: None,
+                }) => {
                     let since = Timestamp::now().duration_since(began).as_millis();
                     // A clock that was set back says nothing: then it was as long as it may have been.
                     lost(u64::try_from(since).unwrap_or(longest_ms).min(longest_ms))
                 }
                 // Not by us: what we write is whole or not there. The longest that any call may cost is not known.
                 Err(error) => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("{}: {error}", path.display()),
+                    ));
                 }
             };
             known.calls.insert(call, Kept::new(CallState::Ended(ended)));
@@ -227,7 +244,10 @@ impl Calls {
             if trunk.wait_for(Option::is_none).await.is_err() {
                 return;
             }
-            if tokio::time::timeout(grace, trunk.wait_for(Option::is_some)).await.is_err() {
+            if tokio::time::timeout(grace, trunk.wait_for(Option::is_some))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -237,8 +257,14 @@ impl Calls {
     pub(super) fn follow(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let known = self.lock(); // nothing is told in between
         let events = self.events.subscribe();
-        let lines = known.lines.iter().map(|(line, now)| line_event(line, now.state, now.fault.clone()));
-        let calls = known.calls.iter().map(|(call, kept)| call_event(*call, &kept.state));
+        let lines = known
+            .lines
+            .iter()
+            .map(|(line, now)| line_event(line, now.state, now.fault.clone()));
+        let calls = known
+            .calls
+            .iter()
+            .map(|(call, kept)| call_event(*call, &kept.state));
         let all = lines.chain(calls).chain([Event::AllTold]).collect();
         (all, events)
     }
@@ -251,9 +277,19 @@ impl Calls {
         let fault: Option<String> = fault.map(|fault| fault.chars().take(200).collect());
         let mut known = self.lock();
         let before = known.lines.get(line);
-        let since = before.filter(|now| now.state == state).map_or_else(Timestamp::now, |now| now.since);
+        let since = before
+            .filter(|now| now.state == state)
+            .map_or_else(Timestamp::now, |now| now.since);
         let rings_refused = before.map_or(0, |now| now.rings_refused);
-        known.lines.insert(line.clone(), LineNow { state, fault: fault.clone(), since, rings_refused });
+        known.lines.insert(
+            line.clone(),
+            LineNow {
+                state,
+                fault: fault.clone(),
+                since,
+                rings_refused,
+            },
+        );
         self.tell(line_event(line, state, fault));
     }
 
@@ -264,7 +300,11 @@ impl Calls {
             (*self.trunk.borrow())?;
             let (sender, answer) = oneshot::channel();
             known.rings.insert(call, sender);
-            self.tell(Event::Ring { call: call.to_string(), line: line.to_string(), ring: ring.into() });
+            self.tell(Event::Ring {
+                call: call.to_string(),
+                line: line.to_string(),
+                ring: ring.into(),
+            });
             answer
         };
         let answer = tokio::time::timeout(ANSWER_WAIT, answer).await;
@@ -280,7 +320,12 @@ impl Calls {
 
     /// A call that is to be placed, asked for on this trunk (`None`: one that came in). `false`: it is known already, and
     /// nothing more is to be done. On return its id is on the disk.
-    pub(super) fn begin(&self, call: CallId, longest: Duration, trunk: Option<u64>) -> Result<bool, NotBegun> {
+    pub(super) fn begin(
+        &self,
+        call: CallId,
+        longest: Duration,
+        trunk: Option<u64>,
+    ) -> Result<bool, NotBegun> {
         let mut known = self.lock();
         if trunk.is_some_and(|trunk| trunk != known.trunks) {
             return Err(NotBegun::OldTrunk);
@@ -292,7 +337,14 @@ impl Calls {
             return Err(NotBegun::TooMany);
         }
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        self.write(call, &OnDisk { began: Timestamp::now(), longest_ms, ended: None })?;
+        self.write(
+            call,
+            &OnDisk {
+                began: Timestamp::now(),
+                longest_ms,
+                ended: None,
+            },
+        )?;
         known.calls.insert(call, Kept::new(CallState::Begun));
         self.tell(call_event(call, &CallState::Begun));
         Ok(true)
@@ -300,7 +352,9 @@ impl Calls {
 
     pub(super) fn up(&self, call: CallId, link: &Arc<Link>, up: LinkUp) {
         let mut known = self.lock();
-        let Some(kept) = known.calls.get_mut(&call) else { return };
+        let Some(kept) = known.calls.get_mut(&call) else {
+            return;
+        };
         kept.state = CallState::Up(up);
         kept.link = Some(link.clone());
         self.tell(call_event(call, &kept.state));
@@ -308,8 +362,14 @@ impl Calls {
 
     pub(super) fn ended(&self, call: CallId, ended: Ended) {
         let mut known = self.lock();
-        let Some(kept) = known.calls.get_mut(&call) else { return };
-        let on_disk = OnDisk { began: ended.ended_at, longest_ms: ended.lasted_ms, ended: Some(ended.clone()) };
+        let Some(kept) = known.calls.get_mut(&call) else {
+            return;
+        };
+        let on_disk = OnDisk {
+            began: ended.ended_at,
+            longest_ms: ended.lasted_ms,
+            ended: Some(ended.clone()),
+        };
         if let Err(error) = self.write(call, &on_disk) {
             tracing::error!(%call, %error, "the end of a call is not on the disk");
         }
@@ -328,7 +388,10 @@ impl Calls {
     /// The operator here hangs a call up. `false`: none with this id is under way.
     pub(super) fn end_here(&self, call: CallId) -> bool {
         let mut known = self.lock();
-        let kept = known.calls.get_mut(&call).filter(|kept| !matches!(kept.state, CallState::Ended(_)));
+        let kept = known
+            .calls
+            .get_mut(&call)
+            .filter(|kept| !matches!(kept.state, CallState::Ended(_)));
         kept.map(|kept| {
             kept.is_ended_here = true;
             kept.hang_up.cancel();
@@ -346,13 +409,19 @@ impl Calls {
 
     /// Whether the operator here hangs it up.
     pub(super) fn is_ended_here(&self, call: CallId) -> bool {
-        self.lock().calls.get(&call).is_some_and(|kept| kept.is_ended_here)
+        self.lock()
+            .calls
+            .get(&call)
+            .is_some_and(|kept| kept.is_ended_here)
     }
 
     /// The information server has the record of a call that is over: it is forgotten here. `false`: it is not over, or not known.
     pub(super) fn settled(&self, call: CallId) -> bool {
         let mut known = self.lock();
-        let is_over = known.calls.get(&call).is_some_and(|kept| matches!(kept.state, CallState::Ended(_)));
+        let is_over = known
+            .calls
+            .get(&call)
+            .is_some_and(|kept| matches!(kept.state, CallState::Ended(_)));
         if is_over {
             known.calls.remove(&call);
             if let Err(error) = fs::remove_file(self.path(call)) {
@@ -364,7 +433,11 @@ impl Calls {
 
     /// What hangs a call up.
     pub(super) fn hang_up(&self, call: CallId) -> CancellationToken {
-        self.lock().calls.get(&call).map(|kept| kept.hang_up.clone()).unwrap_or_default()
+        self.lock()
+            .calls
+            .get(&call)
+            .map(|kept| kept.hang_up.clone())
+            .unwrap_or_default()
     }
 
     /// The link of a call that is up.
@@ -398,24 +471,47 @@ impl Calls {
 
 impl Kept {
     fn new(state: CallState) -> Self {
-        Self { state, hang_up: CancellationToken::new(), is_ended_here: false, link: None }
+        Self {
+            state,
+            hang_up: CancellationToken::new(),
+            is_ended_here: false,
+            link: None,
+        }
     }
 }
 
 /// What is told of a call that the process did not survive.
 fn lost(lasted_ms: u64) -> Ended {
     let why = "the dial-up server was restarted".to_owned();
-    let outcome = Outcome::SessionLost { why, delivering: None };
+    let outcome = Outcome::SessionLost {
+        why,
+        delivering: None,
+    };
     let (how, why) = Ended::words(&outcome);
-    Ended { how, why, connected_at: None, ended_at: Timestamp::now(), lasted_ms, octets_out: 0, octets_in: 0 }
+    Ended {
+        how,
+        why,
+        connected_at: None,
+        ended_at: Timestamp::now(),
+        lasted_ms,
+        octets_out: 0,
+        octets_in: 0,
+    }
 }
 
 fn line_event(line: &Name, state: LineState, fault: Option<String>) -> Event {
-    Event::Line { line: line.to_string(), state, fault }
+    Event::Line {
+        line: line.to_string(),
+        state,
+        fault,
+    }
 }
 
 fn call_event(call: CallId, state: &CallState) -> Event {
-    Event::Call { call: call.to_string(), state: state.clone() }
+    Event::Call {
+        call: call.to_string(),
+        state: state.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -431,16 +527,31 @@ mod tests {
         let calls = Calls::open(folder.path()).unwrap();
         let trunk = calls.trunk_up();
         assert!(calls.begin(call, LONGEST, Some(trunk)).unwrap());
-        assert!(!calls.begin(call, LONGEST, Some(trunk)).unwrap(), "asked again");
+        assert!(
+            !calls.begin(call, LONGEST, Some(trunk)).unwrap(),
+            "asked again"
+        );
         drop(calls);
         let calls = Calls::open(folder.path()).unwrap();
         let trunk = calls.trunk_up();
-        assert!(!calls.begin(call, LONGEST, Some(trunk)).unwrap(), "asked again after a restart");
+        assert!(
+            !calls.begin(call, LONGEST, Some(trunk)).unwrap(),
+            "asked again after a restart"
+        );
         let (told, _) = calls.follow();
-        let Event::Call { state: CallState::Ended(ended), .. } = &told[0] else { panic!("{told:?}") };
+        let Event::Call {
+            state: CallState::Ended(ended),
+            ..
+        } = &told[0]
+        else {
+            panic!("{told:?}")
+        };
         assert!(ended.why.contains("restarted") && ended.lasted_ms <= 60_000);
         assert!(calls.delete(call), "hanging up changes nothing any more");
-        assert!(calls.settled(call) && !calls.settled(call), "settled, and forgotten");
+        assert!(
+            calls.settled(call) && !calls.settled(call),
+            "settled, and forgotten"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -453,8 +564,15 @@ mod tests {
         let late = calls.begin(CallId::from_octets([1; 16]), LONGEST, Some(old));
         assert!(matches!(late, Err(NotBegun::OldTrunk)));
         let new = calls.trunk_up();
-        assert!(matches!(calls.begin(CallId::from_octets([1; 16]), LONGEST, Some(old)), Err(NotBegun::OldTrunk)));
-        assert!(calls.begin(CallId::from_octets([1; 16]), LONGEST, Some(new)).unwrap());
+        assert!(matches!(
+            calls.begin(CallId::from_octets([1; 16]), LONGEST, Some(old)),
+            Err(NotBegun::OldTrunk)
+        ));
+        assert!(
+            calls
+                .begin(CallId::from_octets([1; 16]), LONGEST, Some(new))
+                .unwrap()
+        );
     }
 
     #[tokio::test]
@@ -463,7 +581,15 @@ mod tests {
         let calls = Calls::open(folder.path()).unwrap();
         let ring = Ring::new(line::Caller::Absent, false);
         let (_, mut told) = calls.follow();
-        assert!(calls.ask(CallId::now(), &"line-1".parse().unwrap(), &ring).await.is_none());
-        assert!(told.try_recv().is_err(), "a ring that nobody can be asked about is told to nobody");
+        assert!(
+            calls
+                .ask(CallId::now(), &"line-1".parse().unwrap(), &ring)
+                .await
+                .is_none()
+        );
+        assert!(
+            told.try_recv().is_err(),
+            "a ring that nobody can be asked about is told to nobody"
+        );
     }
 }

@@ -68,8 +68,14 @@ impl Desk for TrunkDesk {
                 return None;
             }
         }
-        let mut record =
-            CallRecord::begin(CallId::now(), Timestamp::now(), Direction::Incoming, line.name.clone(), number, party);
+        let mut record = CallRecord::begin(
+            CallId::now(),
+            Timestamp::now(),
+            Direction::Incoming,
+            line.name.clone(),
+            number,
+            party,
+        );
         record.id = call;
         self.calls.record(&record);
         Some((record, far_end))
@@ -91,7 +97,11 @@ impl Desk for TrunkDesk {
         attempt: &mut Attempt,
         allowance: Option<Allowance>,
     ) -> SessionResult {
-        let allowance = allowance.unwrap_or(Allowance { longest: INCOMING_LONGEST, octets: u64::MAX, linger: None });
+        let allowance = allowance.unwrap_or(Allowance {
+            longest: INCOMING_LONGEST,
+            octets: u64::MAX,
+            linger: None,
+        });
         self.calls.record(&attempt.record);
         let relay = Relay {
             calls: self.calls.clone(),
@@ -115,13 +125,37 @@ impl Desk for TrunkDesk {
         self.calls.record(&attempt.record);
         let (how, why) = Ended::words(&outcome);
         let ended_at = attempt.record.moment(lasted);
-        let CallRecord { id, connected_at, octets_out, octets_in, .. } = attempt.record;
+        let CallRecord {
+            id,
+            connected_at,
+            octets_out,
+            octets_in,
+            ..
+        } = attempt.record;
         let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
-        self.calls.ended(id, Ended { how, why, connected_at, ended_at, lasted_ms, octets_out, octets_in });
+        self.calls.ended(
+            id,
+            Ended {
+                how,
+                why,
+                connected_at,
+                ended_at,
+                lasted_ms,
+                octets_out,
+                octets_in,
+            },
+        );
     }
 }
 
 /// The record of a call that is to be placed for the information server.
 pub(super) fn outgoing(call: CallId, line: Name, number: line::Number, party: Name) -> CallRecord {
-    CallRecord::begin(call, Timestamp::now(), Direction::Outgoing, line, Some(number), party)
+    CallRecord::begin(
+        call,
+        Timestamp::now(),
+        Direction::Outgoing,
+        line,
+        Some(number),
+        party,
+    )
 }

@@ -48,7 +48,9 @@ async fn list_lines(State(desk): State<Desk>) -> Response {
         LineEntry {
             name: line.name.to_string(),
             port: line.port.to_string(),
-            state: now.as_ref().map_or(LineState::Initialising, |now| now.state),
+            state: now
+                .as_ref()
+                .map_or(LineState::Initialising, |now| now.state),
             fault: now.as_ref().and_then(|now| now.fault.clone()),
             rings_refused: now.map_or(0, |now| now.rings_refused),
         }
@@ -63,41 +65,72 @@ struct Window {
 }
 
 /// The calls of this process, newest first.
-async fn list_calls(State(desk): State<Desk>, Query(Window { last, after }): Query<Window>) -> Response {
+async fn list_calls(
+    State(desk): State<Desk>,
+    Query(Window { last, after }): Query<Window>,
+) -> Response {
     let records = desk.calls.records();
     let begin = match after.map(|after| after.parse::<CallId>()) {
         None => 0,
-        Some(Ok(after)) => {
-            records.iter().position(|record| record.id == after).map_or(records.len(), |found| found + 1)
-        }
+        Some(Ok(after)) => records
+            .iter()
+            .position(|record| record.id == after)
+            .map_or(records.len(), |found| found + 1),
         Some(Err(error)) => return problem(StatusCode::BAD_REQUEST, "after", &error.to_string()),
     };
-    Json(records.into_iter().skip(begin).take(last.unwrap_or(100)).collect::<Vec<_>>()).into_response()
+    Json(
+        records
+            .into_iter()
+            .skip(begin)
+            .take(last.unwrap_or(100))
+            .collect::<Vec<_>>(),
+    )
+    .into_response()
 }
 
 async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
     let Ok(call) = id.parse::<CallId>() else {
-        return problem(StatusCode::BAD_REQUEST, "id", &format!("{id:?} is no call's id"));
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "id",
+            &format!("{id:?} is no call's id"),
+        );
     };
     if !desk.calls.end_here(call) {
-        return problem(StatusCode::NOT_FOUND, "id", &format!("no call {call} is under way here"));
+        return problem(
+            StatusCode::NOT_FOUND,
+            "id",
+            &format!("no call {call} is under way here"),
+        );
     }
     tracing::info!(%call, "call ended by the operator");
     StatusCode::NO_CONTENT.into_response()
 }
 
 /// What is wrong now: a line out of order, no connection to the information server. Cleared alarms are not kept here.
-async fn list_alarms(State(desk): State<Desk>, Query(Window { last, after }): Query<Window>) -> Response {
+async fn list_alarms(
+    State(desk): State<Desk>,
+    Query(Window { last, after }): Query<Window>,
+) -> Response {
     let after = match after.map(|after| after.parse::<AlarmPlace>()).transpose() {
         Ok(after) => after,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "after", &error.to_string()),
     };
     let lines = desk.config.lines.iter().filter_map(|line| {
-        let now = desk.calls.line_now(&line.name).filter(|now| now.state == LineState::OutOfOrder)?;
+        let now = desk
+            .calls
+            .line_now(&line.name)
+            .filter(|now| now.state == LineState::OutOfOrder)?;
         let fault = now.fault.unwrap_or_else(|| "out of order".to_owned());
-        let detail = format!("{}: {fault}; it is tried again every half minute", line.port);
-        let place =
-            AlarmPlace { raised_at: now.since, kind: "line-out-of-order".to_owned(), subject: line.name.to_string() };
+        let detail = format!(
+            "{}: {fault}; it is tried again every half minute",
+            line.port
+        );
+        let place = AlarmPlace {
+            raised_at: now.since,
+            kind: "line-out-of-order".to_owned(),
+            subject: line.name.to_string(),
+        };
         Some((place, detail))
     });
     let trunk = desk.calls.without_trunk_since().map(|since| {
@@ -105,8 +138,12 @@ async fn list_alarms(State(desk): State<Desk>, Query(Window { last, after }): Qu
         let subject = desk.config.information.to_string();
         (AlarmPlace { raised_at: since, kind: "information-server-lost".to_owned(), subject }, detail.to_owned())
     });
-    let alarms =
-        AlarmPlace::page(lines.chain(trunk).collect(), after.as_ref(), last.unwrap_or(100), |(place, _)| place.clone());
+    let alarms = AlarmPlace::page(
+        lines.chain(trunk).collect(),
+        after.as_ref(),
+        last.unwrap_or(100),
+        |(place, _)| place.clone(),
+    );
     let shown = alarms.iter().map(|(AlarmPlace { raised_at, kind, subject }, detail)| {
         json!({ "kind": kind, "subject": subject, "detail": detail, "raised_at": raised_at, "cleared_at": null })
     });

@@ -13,8 +13,8 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use line::CallId;
 use link::{
-    Authentication, CloseReason, Counters, Demand, Expected, Fault, Link, LinkConfig, LinkError, LocalAddress,
-    PeerAddress, Secret, Secrets, Terms,
+    Authentication, CloseReason, Counters, Demand, Expected, Fault, Link, LinkConfig, LinkError,
+    LocalAddress, PeerAddress, Secret, Secrets, Terms,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes};
 use tokio::task::JoinSet;
@@ -73,20 +73,38 @@ impl Relay {
     /// From CONNECT to on hook.
     pub(super) async fn run(self, call: line::Call) -> SessionResult {
         let showing = Showing::Unknown; // the information server sees what is shown
-        let failed = |outcome| SessionResult { outcome, counters: Counters::default(), showing };
-        let loan = if self.far_end.address.is_some() { None } else { self.config.link_pool.lend() };
-        let Some(address) = self.far_end.address.or(loan.as_ref().map(|loan| loan.address)) else {
+        let failed = |outcome| SessionResult {
+            outcome,
+            counters: Counters::default(),
+            showing,
+        };
+        let loan = if self.far_end.address.is_some() {
+            None
+        } else {
+            self.config.link_pool.lend()
+        };
+        let Some(address) = self
+            .far_end
+            .address
+            .or(loan.as_ref().map(|loan| loan.address))
+        else {
             return failed(Outcome::OurFault("no address left in the pool".into()));
         };
         let terms = match self.terms() {
             Ok(terms) => terms,
             Err(why) => return failed(Outcome::OurFault(why)),
         };
-        let agreement = self.calls.agreement(&self.far_end.party).filter(|known| known.peer == Some(address));
+        let agreement = self
+            .calls
+            .agreement(&self.far_end.party)
+            .filter(|known| known.peer == Some(address));
         let config = LinkConfig {
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms,
-            expected: agreement.map(|agreement| Expected { agreement, connect: None }),
+            expected: agreement.map(|agreement| Expected {
+                agreement,
+                connect: None,
+            }),
             capture: self.config.capture.clone(),
             ..LinkConfig::new(
                 LocalAddress::Own(self.config.link_address),
@@ -111,7 +129,10 @@ impl Relay {
                         Outcome::NotProved(error.to_string())
                     }
                     LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => {
-                        Outcome::SessionLost { why: format!("{reason} before the link was up"), delivering: None }
+                        Outcome::SessionLost {
+                            why: format!("{reason} before the link was up"),
+                            delivering: None,
+                        }
                     }
                     LinkError::NotEstablished(reason) => Outcome::LinkFailed(reason.to_string()),
                     LinkError::NoRandom(_) => Outcome::OurFault(error.to_string()),
@@ -119,31 +140,68 @@ impl Relay {
             }
             Err(_) => return failed(Outcome::AllowanceSpent),
         };
-        let Counters { octets_out, octets_in, flights, .. } = link.counters();
+        let Counters {
+            octets_out,
+            octets_in,
+            flights,
+            ..
+        } = link.counters();
         let rate_bps = link.rate_bps();
         tracing::info!(call = %self.record.id, %address, octets_out, octets_in, flights, "link up");
-        self.calls.up(self.record.id, &link, LinkUp { rate_bps, address, octets_out, octets_in, flights });
+        self.calls.up(
+            self.record.id,
+            &link,
+            LinkUp {
+                rate_bps,
+                address,
+                octets_out,
+                octets_in,
+                flights,
+            },
+        );
         let outcome = self.forward(&link, hang_up_at).await;
-        self.calls.agreed(&self.far_end.party, link.agreement().filter(|_| link.is_proved()));
+        self.calls.agreed(
+            &self.far_end.party,
+            link.agreement().filter(|_| link.is_proved()),
+        );
         link.close();
-        let patience = if outcome == Outcome::AllowanceSpent { HANG_UP_GUARD / 2 } else { HANG_UP_WAIT };
+        let patience = if outcome == Outcome::AllowanceSpent {
+            HANG_UP_GUARD / 2
+        } else {
+            HANG_UP_WAIT
+        };
         timeout(patience, link.closed()).await.ok();
-        SessionResult { outcome, counters: link.counters(), showing }
+        SessionResult {
+            outcome,
+            counters: link.counters(),
+            showing,
+        }
     }
 
     fn terms(&self) -> Result<Terms, String> {
-        let Some(secret) = &self.far_end.chap else { return Ok(Terms::default()) };
-        let name = link::Name::new(self.far_end.party.clone()).map_err(|error| error.to_string())?;
+        let Some(secret) = &self.far_end.chap else {
+            return Ok(Terms::default());
+        };
+        let name =
+            link::Name::new(self.far_end.party.clone()).map_err(|error| error.to_string())?;
         let secret = Secret::new(secret).map_err(|error| error.to_string())?;
         let peers = Secrets::from_iter([(name, secret)]);
-        let authentication = Authentication { demand: Demand::Chap, peers, ..Authentication::default() };
-        Ok(Terms { authentication, ..Terms::default() })
+        let authentication = Authentication {
+            demand: Demand::Chap,
+            peers,
+            ..Authentication::default()
+        };
+        Ok(Terms {
+            authentication,
+            ..Terms::default()
+        })
     }
 
     async fn forward(&self, link: &Arc<Link>, hang_up_at: Instant) -> Outcome {
-        let (Ok(mut submissions), Ok(mut notices)) =
-            (link.listen(delivery::SUBMISSION_PORT), link.listen(delivery::PORT))
-        else {
+        let (Ok(mut submissions), Ok(mut notices)) = (
+            link.listen(delivery::SUBMISSION_PORT),
+            link.listen(delivery::PORT),
+        ) else {
             return Outcome::LinkFailed("no ports".into());
         };
         let hang_up = self.calls.hang_up(self.record.id);
@@ -192,7 +250,11 @@ impl Relay {
             return sleep_until(hang_up_at).await;
         }
         while Instant::now() < hang_up_at {
-            let Counters { octets_out, octets_in, .. } = link.counters();
+            let Counters {
+                octets_out,
+                octets_in,
+                ..
+            } = link.counters();
             if octets_out + octets_in >= self.allowance.octets {
                 return;
             }
@@ -214,7 +276,10 @@ impl Relay {
             to: SocketAddrV4::new(link.local(), port),
             notice: None,
         };
-        Passage { call: self.record.id, header }
+        Passage {
+            call: self.record.id,
+            header,
+        }
     }
 }
 
@@ -231,7 +296,11 @@ async fn forward_notice(calls: Arc<Calls>, mut passage: Passage, mut stream: lin
     }
 }
 
-async fn forward(calls: Arc<Calls>, passage: Passage, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+async fn forward(
+    calls: Arc<Calls>,
+    passage: Passage,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+) {
     let taken = timeout(NOTICE_WAIT, async {
         loop {
             let waiting = calls.next_acceptor().await;
@@ -255,7 +324,9 @@ async fn forward(calls: Arc<Calls>, passage: Passage, mut stream: impl AsyncRead
         tracing::debug!(call = %passage.call, %error, "a connection broke off");
         // A lost call must not read as an end in order.
         if let Some(break_off) = break_off.upgrade() {
-            let _ = break_off.send(Err(io::ErrorKind::ConnectionReset.into())).await; // so has the trunk
+            let _ = break_off
+                .send(Err(io::ErrorKind::ConnectionReset.into()))
+                .await; // so has the trunk
         }
     }
 }

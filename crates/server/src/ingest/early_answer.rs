@@ -24,7 +24,11 @@ pub(super) struct EarlyAnswer {
 
 impl EarlyAnswer {
     pub(super) fn body(text: String, rest: Body) -> Body {
-        Body::new(Self { text: Some(text.into()), rest, patience: Box::pin(sleep(DRAIN_MAX)) })
+        Body::new(Self {
+            text: Some(text.into()),
+            rest,
+            patience: Box::pin(sleep(DRAIN_MAX)),
+        })
     }
 }
 
@@ -32,13 +36,18 @@ impl HttpBody for EarlyAnswer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Some(text) = self.text.take() {
             return Poll::Ready(Some(Ok(Frame::data(text))));
         }
         while self.patience.as_mut().poll(cx).is_pending() {
             let mut frame = self.rest.frame();
-            let Some(Ok(_)) = ready!(Pin::new(&mut frame).poll(cx)) else { break };
+            let Some(Ok(_)) = ready!(Pin::new(&mut frame).poll(cx)) else {
+                break;
+            };
         }
         Poll::Ready(None)
     }
@@ -52,10 +61,16 @@ mod tests {
     async fn the_text_comes_first_and_the_end_when_the_client_has_sent_all() {
         let (mut sender, rest) = http_body_util::channel::Channel::<Bytes>::new(1);
         let mut answer = EarlyAnswer::body("too large".into(), Body::new(rest));
-        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "too large");
+        assert_eq!(
+            answer.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "too large"
+        );
         let send = async {
             sender.send_data(Bytes::from_static(b"more")).await.unwrap();
-            sender.send_data(Bytes::from_static(b"and more")).await.unwrap();
+            sender
+                .send_data(Bytes::from_static(b"and more"))
+                .await
+                .unwrap();
             drop(sender);
         };
         let (end, ()) = tokio::join!(answer.frame(), send);

@@ -93,7 +93,12 @@ pub(crate) struct Feeds(Arc<[(FeedConfig, Notify)]>);
 
 impl Feeds {
     pub(crate) fn new(feeds: Vec<FeedConfig>) -> Self {
-        Self(feeds.into_iter().map(|feed| (feed, Notify::new())).collect())
+        Self(
+            feeds
+                .into_iter()
+                .map(|feed| (feed, Notify::new()))
+                .collect(),
+        )
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &FeedConfig> {
@@ -134,7 +139,9 @@ pub(crate) async fn read(
         let (reader, feeds, shutdown) = (reader.clone(), feeds.clone(), shutdown.clone());
         readings.spawn(async move {
             let (feed, wanted) = &feeds.0[index];
-            shutdown.run_until_cancelled(reader.keep_reading(feed, wanted)).await
+            shutdown
+                .run_until_cancelled(reader.keep_reading(feed, wanted))
+                .await
         });
     }
     while readings.join_next().await.is_some() {}
@@ -171,9 +178,24 @@ enum Submitted {
 }
 
 impl Reader {
-    fn new(intake: Intake, store: Store, alarms: Alarms, metrics: Metrics, outward: Outward) -> Self {
-        let [readings, parsing] = [READINGS_AT_ONCE, PARSED_AT_ONCE].map(|at_once| Arc::new(Semaphore::new(at_once)));
-        Self { intake, store, alarms, metrics, outward, readings, parsing }
+    fn new(
+        intake: Intake,
+        store: Store,
+        alarms: Alarms,
+        metrics: Metrics,
+        outward: Outward,
+    ) -> Self {
+        let [readings, parsing] =
+            [READINGS_AT_ONCE, PARSED_AT_ONCE].map(|at_once| Arc::new(Semaphore::new(at_once)));
+        Self {
+            intake,
+            store,
+            alarms,
+            metrics,
+            outward,
+            readings,
+            parsing,
+        }
     }
 
     async fn keep_reading(&self, feed: &FeedConfig, wanted: &Notify) {
@@ -249,14 +271,23 @@ impl Reader {
                 tracing::warn!(feed = url, failed, error = %with_causes(&error), "feed not read");
                 self.metrics.feed("failed");
                 if failed >= FAILED_ALARM {
-                    self.alarms.raise(AlarmKind::Feed, &url, with_causes(&error)).await;
+                    self.alarms
+                        .raise(AlarmKind::Feed, &url, with_causes(&error))
+                        .await;
                 }
-                FeedState { next_at: after(pause), failed, ..before }
+                FeedState {
+                    next_at: after(pause),
+                    failed,
+                    ..before
+                }
             }
         };
         // One that was never read stays one: which items were there first is not known.
         if (is_read || !is_first || !seen.is_empty())
-            && let Err(error) = self.store.feed_read(url.clone(), next.clone(), seen, Timestamp::now()).await
+            && let Err(error) = self
+                .store
+                .feed_read(url.clone(), next.clone(), seen, Timestamp::now())
+                .await
         {
             tracing::error!(feed = url, %error, "not noted that a feed was read");
             sleep(SLEEP_MAX).await;
@@ -278,15 +309,26 @@ impl Reader {
         is_first: bool,
     ) -> Result<FeedState, ReadError> {
         let next_at = |fresh_for: SignedDuration| after(feed.every.max(fresh_for).min(LONGEST));
-        let (content, content_type, etag, last_modified, fresh_for) = match fetch(&self.outward, feed, before).await? {
-            Fetched::Unchanged { fresh_for } => {
-                return Ok(FeedState { next_at: next_at(fresh_for), failed: 0, ..before.clone() });
-            }
-            Fetched::Changed { content, content_type, etag, last_modified, fresh_for } => {
-                (content, content_type, etag, last_modified, fresh_for)
-            }
-        };
-        let items = self.parse(content, content_type, feed.url.to_string()).await?;
+        let (content, content_type, etag, last_modified, fresh_for) =
+            match fetch(&self.outward, feed, before).await? {
+                Fetched::Unchanged { fresh_for } => {
+                    return Ok(FeedState {
+                        next_at: next_at(fresh_for),
+                        failed: 0,
+                        ..before.clone()
+                    });
+                }
+                Fetched::Changed {
+                    content,
+                    content_type,
+                    etag,
+                    last_modified,
+                    fresh_for,
+                } => (content, content_type, etag, last_modified, fresh_for),
+            };
+        let items = self
+            .parse(content, content_type, feed.url.to_string())
+            .await?;
         let newest = items.len().saturating_sub(ITEMS_MAX);
         let items = &items[newest..];
         let names: Vec<_> = items.iter().map(Item::name).collect();
@@ -305,14 +347,27 @@ impl Reader {
             seen.push(item.name());
         }
         tracing::info!(feed = %feed.url, items = items.len(), sent, passed_over, "feed read");
-        Ok(FeedState { etag, last_modified, next_at: next_at(fresh_for), failed: 0 })
+        Ok(FeedState {
+            etag,
+            last_modified,
+            next_at: next_at(fresh_for),
+            failed: 0,
+        })
     }
 
     /// Off the threads that serve calls: it takes as long as the feed is large.
-    async fn parse(&self, content: Bytes, content_type: Option<String>, url: String) -> Result<Vec<Item>, ReadError> {
+    async fn parse(
+        &self,
+        content: Bytes,
+        content_type: Option<String>,
+        url: String,
+    ) -> Result<Vec<Item>, ReadError> {
         let _place = self.parsing.acquire().await; // never closed
-        let parsed = spawn_blocking(move || Item::read_all(&content, content_type.as_deref(), &url)).await;
-        parsed.unwrap_or_else(|error| Err(format!("reading it failed: {error}"))).map_err(ReadError::Parse)
+        let parsed =
+            spawn_blocking(move || Item::read_all(&content, content_type.as_deref(), &url)).await;
+        parsed
+            .unwrap_or_else(|error| Err(format!("reading it failed: {error}")))
+            .map_err(ReadError::Parse)
     }
 
     /// `Err`: neither this item nor any behind it is taken now.
@@ -324,11 +379,15 @@ impl Reader {
         let submission = Submission {
             provider,
             recipients: vec![Recipient::Subscribers(feed.topic.clone())],
-            content_type: "application/json".parse::<ContentType>().expect("a media type"),
+            content_type: "application/json"
+                .parse::<ContentType>()
+                .expect("a media type"),
             content: content.into(),
             handling: Handling {
                 urgency: feed.urgency,
-                expires_at: feed.expires_after.and_then(|after| Timestamp::now().checked_add(after).ok()),
+                expires_at: feed
+                    .expires_after
+                    .and_then(|after| Timestamp::now().checked_add(after).ok()),
                 idempotency_key: Some(item.key(&feed.url.to_string())),
                 ..Handling::default()
             },
@@ -356,12 +415,16 @@ impl ReadError {
             Self::Refused(_) | Self::NoProvider(_) => return feed.every.min(LONGEST),
             Self::Parse(_) | Self::Store(_) => SignedDuration::ZERO,
         };
-        feed.every.saturating_mul(1 << failed.min(20)).clamp(patience.min(LONGEST), LONGEST)
+        feed.every
+            .saturating_mul(1 << failed.min(20))
+            .clamp(patience.min(LONGEST), LONGEST)
     }
 }
 
 fn after(pause: SignedDuration) -> Timestamp {
-    Timestamp::now().checked_add(pause).unwrap_or(Timestamp::MAX)
+    Timestamp::now()
+        .checked_add(pause)
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -38,16 +40,24 @@ use model::attempt::AttemptKind;
 use model::provider::Provider;
 use model::subscription::Calls;
 use model::verdict::Verdict;
-use store::{Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError};
+use store::{
+    Cancelled, DeliveryEntry, EnvelopeEntry, Holder, MessageEntry, OverQuota, Store, StoreError,
+};
 
 /// Connections of the submission port: in all, and of one address. A reverse proxy is this machine, and has them all.
 const CONNECTIONS_MAX: usize = 512;
 const CONNECTIONS_OF_ONE_MAX: usize = 128;
 
 /// A content that stands still for 30 s, or comes slower than an old modem on the average, keeps others out.
-const ON_THE_HOST: Pace = Pace { silence_max: Duration::from_secs(30), octets_per_second: 512 };
+const ON_THE_HOST: Pace = Pace {
+    silence_max: Duration::from_secs(30),
+    octets_per_second: 512,
+};
 /// A retrain of modems may take most of a minute.
-const ON_A_LINK: Pace = Pace { silence_max: Duration::from_secs(60), octets_per_second: 0 };
+const ON_A_LINK: Pace = Pace {
+    silence_max: Duration::from_secs(60),
+    octets_per_second: 0,
+};
 
 /// The average counts after this.
 const PACE_GRACE_SECONDS: u64 = 60;
@@ -87,16 +97,27 @@ struct Door {
 impl Submissions {
     /// The service in front of `intake`.
     pub fn new(intake: Intake, store: Store, metrics: Metrics) -> Self {
-        let router =
-            |pace| Self::router(Door { intake: intake.clone(), store: store.clone(), metrics: metrics.clone(), pace });
-        Self { host: router(ON_THE_HOST), link: router(ON_A_LINK) }
+        let router = |pace| {
+            Self::router(Door {
+                intake: intake.clone(),
+                store: store.clone(),
+                metrics: metrics.clone(),
+                pace,
+            })
+        };
+        Self {
+            host: router(ON_THE_HOST),
+            link: router(ON_A_LINK),
+        }
     }
 
     fn router(door: Door) -> Router {
         Router::new()
             .route("/v1/messages", post(submit))
             .route("/v1/messages/{id}", get(show).delete(cancel))
-            .fallback(|| async { problem(StatusCode::NOT_FOUND, "path", "only /v1/messages is here") })
+            .fallback(|| async {
+                problem(StatusCode::NOT_FOUND, "path", "only /v1/messages is here")
+            })
             .method_not_allowed_fallback(|| async {
                 let detail = "POST to /v1/messages; GET and DELETE for /v1/messages/ID";
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
@@ -106,16 +127,33 @@ impl Submissions {
 
     /// Serves one connection of a link until it ends; `recognised` is cancelled with the first request that has a provider's
     /// token.
-    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, recognised: CancellationToken) {
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        recognised: CancellationToken,
+    ) {
         let router = self.link.clone().layer(Extension(Recognised(recognised)));
         http_connection::serve(stream, router, HEAD_WAIT, &CancellationToken::new()).await;
     }
 
     /// Serves a listener of the host until `shutdown`.
-    pub(crate) async fn listen(&self, listener: TcpListener, seats: usize, shutdown: CancellationToken) {
+    pub(crate) async fn listen(
+        &self,
+        listener: TcpListener,
+        seats: usize,
+        shutdown: CancellationToken,
+    ) {
         let (seats, local) = (seats.min(CONNECTIONS_MAX), CONNECTIONS_MAX);
         let door = Entrance::shared(seats, CONNECTIONS_OF_ONE_MAX).with_local_max(local);
-        http_connection::listen(listener, "submissions", self.host.clone(), seats, door, shutdown).await;
+        http_connection::listen(
+            listener,
+            "submissions",
+            self.host.clone(),
+            seats,
+            door,
+            shutdown,
+        )
+        .await;
     }
 }
 
@@ -145,15 +183,23 @@ async fn take(
 ) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing about destinations, and none of his content is read.
     let provider = door.recognise(caller, headers).await?;
-    let Wanted { recipients, handling } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
-    let content_type = match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default().parse()) {
+    let Wanted {
+        recipients,
+        handling,
+    } = Wanted::read(query.unwrap_or_default(), headers, Timestamp::now())?;
+    let content_type = match headers
+        .get(CONTENT_TYPE)
+        .map(|value| value.to_str().unwrap_or_default().parse())
+    {
         None => ContentType::octets(),
-        Some(parsed) => {
-            parsed.map_err(|error: delivery::ContentTypeError| Problem::new("content-type", error.to_string()))?
-        }
+        Some(parsed) => parsed.map_err(|error: delivery::ContentTypeError| {
+            Problem::new("content-type", error.to_string())
+        })?,
     };
     let max = door.intake.size_max();
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|size| size > max) {
         return Err(Refusal::TooLarge { max }.into());
     }
@@ -161,8 +207,12 @@ async fn take(
     let permitted = door.intake.permit(provider, recipients, handling).await?;
     let (mut draft, began) = (door.intake.draft_of(permitted.provider()), Instant::now());
     while let Some(frame) = door.pace.next(body, began, draft.size()).await? {
-        let frame = frame.map_err(|_| Problem::new("body", "the content ended early; nothing was stored".into()))?;
-        let Ok(octets) = frame.into_data() else { continue };
+        let frame = frame.map_err(|_| {
+            Problem::new("body", "the content ended early; nothing was stored".into())
+        })?;
+        let Ok(octets) = frame.into_data() else {
+            continue;
+        };
         if draft.size() + octets.len() as u64 > max {
             return Err(Refusal::TooLarge { max }.into());
         }
@@ -187,7 +237,9 @@ async fn show(
         let (provider, id) = door.asked(caller, id, &headers).await?;
         match door.store.message(id).await.map_err(Refusal::from)? {
             // Another provider's message does not exist for this one.
-            Some(message) if message.provider == provider.name => Ok(Json(message_json(&message)).into_response()),
+            Some(message) if message.provider == provider.name => {
+                Ok(Json(message_json(&message)).into_response())
+            }
             _ => Err(Problem::no_message()),
         }
     };
@@ -202,7 +254,11 @@ async fn cancel(
 ) -> Response {
     let cancelled = async {
         let (provider, id) = door.asked(caller, id, &headers).await?;
-        let cancelled = door.intake.cancel(provider, id).await?.ok_or_else(Problem::no_message)?;
+        let cancelled = door
+            .intake
+            .cancel(provider, id)
+            .await?
+            .ok_or_else(Problem::no_message)?;
         cancelled_answer(id, cancelled)
     };
     cancelled.await.unwrap_or_else(IntoResponse::into_response)
@@ -210,14 +266,27 @@ async fn cancel(
 
 /// What is told of a cancellation, here and on the operator's socket.
 pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Response, Problem> {
-    let Cancelled { cancelled, under_way, settled } = cancelled;
+    let Cancelled {
+        cancelled,
+        under_way,
+        settled,
+    } = cancelled;
     if cancelled == 0 && under_way == 0 {
         let detail = "nothing to cancel: every envelope of it has its verdict".to_owned();
-        return Err(Problem { status: StatusCode::CONFLICT, field: "id", detail, is_for_later: false });
+        return Err(Problem {
+            status: StatusCode::CONFLICT,
+            field: "id",
+            detail,
+            is_for_later: false,
+        });
     }
     let body = json!({ "id": id.to_string(), "cancelled": cancelled, "under_way": under_way, "settled": settled });
     // What is on a line, or may be at its terminal, is cancelled later, if no receipt comes: its verdict tells.
-    let status = if under_way > 0 { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let status = if under_way > 0 {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(body)).into_response())
 }
 
@@ -237,16 +306,25 @@ impl Pace {
         };
         let seconds = began.elapsed().as_secs().saturating_sub(PACE_GRACE_SECONDS);
         if seconds * self.octets_per_second > octets {
-            return Err(too_slow(format!("the content came slower than {} octets a second", self.octets_per_second)));
+            return Err(too_slow(format!(
+                "the content came slower than {} octets a second",
+                self.octets_per_second
+            )));
         }
         let silence = format!("nothing came for {} s", self.silence_max.as_secs());
-        timeout(self.silence_max, body.frame()).await.map_err(|_| too_slow(silence))
+        timeout(self.silence_max, body.frame())
+            .await
+            .map_err(|_| too_slow(silence))
     }
 }
 
 impl Door {
     /// Who asks, by the token.
-    async fn recognise(&self, caller: Option<Extension<Recognised>>, headers: &HeaderMap) -> Result<Provider, Problem> {
+    async fn recognise(
+        &self,
+        caller: Option<Extension<Recognised>>,
+        headers: &HeaderMap,
+    ) -> Result<Provider, Problem> {
         let provider = self.intake.recognise(bearer(headers)).await?;
         if let Some(Extension(Recognised(recognised))) = caller {
             recognised.cancel();
@@ -263,7 +341,12 @@ impl Door {
     ) -> Result<(Provider, MessageId), Problem> {
         let provider = self.recognise(caller, headers).await?;
         let id = id.ok().and_then(|Path(id)| id.parse::<MessageId>().ok());
-        let wrong = || Problem::new("id", "a message id has 22 characters, as the 202 gave it".to_owned());
+        let wrong = || {
+            Problem::new(
+                "id",
+                "a message id has 22 characters, as the 202 gave it".to_owned(),
+            )
+        };
         Ok((provider, id.ok_or_else(wrong)?))
     }
 }
@@ -315,7 +398,11 @@ fn envelope_json(envelope: &EnvelopeEntry) -> serde_json::Value {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
 }
 
 /// What is wrong, for a problem document.
@@ -330,16 +417,31 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn new(field: &'static str, detail: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, field, detail, is_for_later: false }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            field,
+            detail,
+            is_for_later: false,
+        }
     }
 
     fn unsupported(field: &'static str, detail: String) -> Self {
-        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, field, detail, is_for_later: false }
+        Self {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            field,
+            detail,
+            is_for_later: false,
+        }
     }
 
     fn no_message() -> Self {
         let detail = "no message of yours has this id".to_owned();
-        Self { status: StatusCode::NOT_FOUND, field: "id", detail, is_for_later: false }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            field: "id",
+            detail,
+            is_for_later: false,
+        }
     }
 
     /// For who answers in another way than this one.
@@ -351,10 +453,15 @@ impl Problem {
     fn head(&self, body: Body) -> Response {
         let mut response = (self.status, [(CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ringup\""));
+            response.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"ringup\""),
+            );
         }
         if self.is_for_later {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         response
     }
@@ -362,7 +469,11 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.head(problem_json(self.status, self.field, &self.detail).to_string().into())
+        self.head(
+            problem_json(self.status, self.field, &self.detail)
+                .to_string()
+                .into(),
+        )
     }
 }
 
@@ -371,7 +482,9 @@ impl From<Refusal> for Problem {
         let (status, field, is_for_later) = match &refusal {
             Refusal::Token => (StatusCode::UNAUTHORIZED, "authorization", false),
             Refusal::Disabled => (StatusCode::FORBIDDEN, "authorization", false),
-            Refusal::NoDestination | Refusal::TooManyDestinations(_) => (StatusCode::BAD_REQUEST, "to", false),
+            Refusal::NoDestination | Refusal::TooManyDestinations(_) => {
+                (StatusCode::BAD_REQUEST, "to", false)
+            }
             Refusal::UnknownDestination(_) => (StatusCode::NOT_FOUND, "to", false),
             Refusal::ForbiddenDestination(_) => (StatusCode::FORBIDDEN, "to", false),
             Refusal::TwoTopics(..) => (StatusCode::BAD_REQUEST, "topic", false),
@@ -379,12 +492,14 @@ impl From<Refusal> for Problem {
             Refusal::Expired(_) => (StatusCode::BAD_REQUEST, "expires", false),
             Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body", false),
             Refusal::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key", false),
-            Refusal::Quota(OverQuota { holder: Holder::Provider(_), .. }) => {
-                (StatusCode::TOO_MANY_REQUESTS, "provider", true)
-            }
-            Refusal::Quota(OverQuota { holder: Holder::Terminal(_), .. }) => {
-                (StatusCode::TOO_MANY_REQUESTS, "to", true)
-            }
+            Refusal::Quota(OverQuota {
+                holder: Holder::Provider(_),
+                ..
+            }) => (StatusCode::TOO_MANY_REQUESTS, "provider", true),
+            Refusal::Quota(OverQuota {
+                holder: Holder::Terminal(_),
+                ..
+            }) => (StatusCode::TOO_MANY_REQUESTS, "to", true),
             Refusal::Full => (StatusCode::INSUFFICIENT_STORAGE, "store", true),
             // Removed while the submission was on its way in.
             Refusal::Store(StoreError::NoTerminal(_)) => (StatusCode::NOT_FOUND, "to", false),
@@ -393,7 +508,12 @@ impl From<Refusal> for Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "store", true)
             }
         };
-        Self { status, field, detail: refusal.to_string(), is_for_later }
+        Self {
+            status,
+            field,
+            detail: refusal.to_string(),
+            is_for_later,
+        }
     }
 }
 
@@ -411,7 +531,12 @@ fn problem_json(status: StatusCode, field: &str, detail: &str) -> serde_json::Va
 
 /// A whole response that is a problem document.
 pub(crate) fn problem(status: StatusCode, field: &str, detail: &str) -> Response {
-    (status, [(CONTENT_TYPE, PROBLEM_TYPE)], problem_json(status, field, detail).to_string()).into_response()
+    (
+        status,
+        [(CONTENT_TYPE, PROBLEM_TYPE)],
+        problem_json(status, field, detail).to_string(),
+    )
+        .into_response()
 }
 
 #[cfg(test)]

@@ -72,10 +72,15 @@ pub struct MailTlsError(String);
 ///
 /// # Errors
 /// [`MailTlsError`] says which file, and why.
-pub fn read_tls(chain: &std::path::Path, key: &std::path::Path) -> Result<Arc<rustls::ServerConfig>, MailTlsError> {
-    let failed =
-        |path: &std::path::Path, error: &dyn std::fmt::Display| MailTlsError(format!("{}: {error}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+pub fn read_tls(
+    chain: &std::path::Path,
+    key: &std::path::Path,
+) -> Result<Arc<rustls::ServerConfig>, MailTlsError> {
+    let failed = |path: &std::path::Path, error: &dyn std::fmt::Display| {
+        MailTlsError(format!("{}: {error}", path.display()))
+    };
+    let certificates =
+        CertificateDer::pem_file_iter(chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = certificates.map_err(|error| failed(chain, &error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -112,7 +117,15 @@ pub(crate) async fn serve(
 ) {
     let alarms = intake.alarms().clone();
     let watched = watch_provider(&store, &alarms, &config.provider);
-    let served = take(listener, seats, config.clone(), intake, store.clone(), metrics, shutdown);
+    let served = take(
+        listener,
+        seats,
+        config.clone(),
+        intake,
+        store.clone(),
+        metrics,
+        shutdown,
+    );
     tokio::select! {
         () = served => {}
         () = watched => {}
@@ -122,13 +135,22 @@ pub(crate) async fn serve(
 /// Says when the provider as which mail is submitted is missing: no mail is taken without.
 async fn watch_provider(store: &Store, alarms: &Alarms, provider: &Name) {
     // Of a provider that the config does not name any more.
-    alarms.keep(AlarmKind::MailProvider, BTreeSet::from([provider.to_string()])).await;
+    alarms
+        .keep(
+            AlarmKind::MailProvider,
+            BTreeSet::from([provider.to_string()]),
+        )
+        .await;
     loop {
         match store.provider_named(provider.clone()).await {
             Ok(Some(_)) => alarms.clear(AlarmKind::MailProvider, provider).await,
             Ok(None) => {
-                let detail = format!("no mail is taken until it is in the directory: ringup provider add {provider}");
-                alarms.raise(AlarmKind::MailProvider, provider, detail).await;
+                let detail = format!(
+                    "no mail is taken until it is in the directory: ringup provider add {provider}"
+                );
+                alarms
+                    .raise(AlarmKind::MailProvider, provider, detail)
+                    .await;
             }
             Err(error) => tracing::error!(%error, "the directory cannot be read"),
         }
@@ -150,26 +172,55 @@ async fn take(
     }
     let seats = seats.min(CONNECTIONS_MAX);
     let entrance = Entrance::shared(seats, CONNECTIONS_OF_ONE_MAX);
-    let refusal = Some(format!("421 4.3.2 {} too many connections; try again later\r\n", config.hostname));
-    let limits = Limits { name: "mail", seats, door: entrance.clone(), refusal, grace: GRACE };
-    let door = Door { config: Arc::new(config), intake, store, metrics, entrance };
+    let refusal = Some(format!(
+        "421 4.3.2 {} too many connections; try again later\r\n",
+        config.hostname
+    ));
+    let limits = Limits {
+        name: "mail",
+        seats,
+        door: entrance.clone(),
+        refusal,
+        grace: GRACE,
+    };
+    let door = Door {
+        config: Arc::new(config),
+        intake,
+        store,
+        metrics,
+        entrance,
+    };
     let stop = shutdown.clone();
     let handle = move |guest: Guest<TcpStream>| converse(door.clone(), guest, stop.clone());
     listener::serve(listener, limits, shutdown, handle).await;
 }
 
 async fn converse(door: Door, guest: Guest<TcpStream>, shutdown: CancellationToken) {
-    let Guest { stream, peer, place: _place } = guest;
+    let Guest {
+        stream,
+        peer,
+        place: _place,
+    } = guest;
     let _ = stream.set_nodelay(true);
     let tls = door.config.tls.clone();
     let plain = Session::new(door.clone(), stream, peer, None);
     let ended = match plain.run(true, &shutdown).await {
         Ok(Ended::StartTls(stream)) => {
             let Some(tls) = tls else { return };
-            match timeout(session::HANDSHAKE_WAIT, TlsAcceptor::from(tls).accept(stream)).await {
+            match timeout(
+                session::HANDSHAKE_WAIT,
+                TlsAcceptor::from(tls).accept(stream),
+            )
+            .await
+            {
                 Ok(Ok(stream)) => {
-                    let version = stream.get_ref().1.protocol_version().map(|version| format!("{version:?}"));
-                    let secure = Session::new(door, stream, peer, Some(version.unwrap_or_default()));
+                    let version = stream
+                        .get_ref()
+                        .1
+                        .protocol_version()
+                        .map(|version| format!("{version:?}"));
+                    let secure =
+                        Session::new(door, stream, peer, Some(version.unwrap_or_default()));
                     secure.run(false, &shutdown).await.map(|_| ())
                 }
                 Ok(Err(error)) => Err(error),

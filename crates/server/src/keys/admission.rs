@@ -56,16 +56,23 @@ pub(crate) struct Admission {
 impl Admission {
     /// Whether the far end has shown what it takes: from then on it may have read what was sent, whatever it was revoked since.
     pub(crate) fn has_come(&self) -> bool {
-        self.proof.proved().is_some_and(|proved| self.is_pinned(&proved) || *self.enrolled.borrow())
+        self.proof
+            .proved()
+            .is_some_and(|proved| self.is_pinned(&proved) || *self.enrolled.borrow())
     }
 
     /// Waits for it. `None`: the connection ended without, or the terminal lost its trust. May be dropped and called again.
     pub(crate) async fn wait(&mut self) -> Option<Admitted> {
         let proved = self.proof.wait().await?;
         if !self.is_pinned(&proved) {
-            self.enrolled.wait_for(|is_enrolled| *is_enrolled).await.ok()?;
+            self.enrolled
+                .wait_for(|is_enrolled| *is_enrolled)
+                .await
+                .ok()?;
         }
-        self.revoked.borrow().is_none().then_some(Admitted { terminal: self.terminal })
+        self.revoked.borrow().is_none().then_some(Admitted {
+            terminal: self.terminal,
+        })
     }
 
     fn is_pinned(&self, proved: &Proved) -> bool {
@@ -114,7 +121,13 @@ impl Candidate {
             enrolled: is_enrolled,
             revoked: open.revoked.clone(),
         };
-        Self { admission, invitation: trust.invitation, enrolled, unadopted, session: open.number }
+        Self {
+            admission,
+            invitation: trust.invitation,
+            enrolled,
+            unadopted,
+            session: open.number,
+        }
     }
 
     /// Tells when this far end is admitted.
@@ -124,7 +137,9 @@ impl Candidate {
 
     /// The secret that a key which is not pinned has to show, if one is out.
     pub(super) fn secret_for(&self, proved: &Proved) -> Option<&EnrolmentSecret> {
-        self.invitation.as_ref().filter(|_| !self.admission.is_pinned(proved))
+        self.invitation
+            .as_ref()
+            .filter(|_| !self.admission.is_pinned(proved))
     }
 
     /// The number of its session among those that are open.
@@ -186,8 +201,17 @@ impl OpenSessions {
         table.opened += 1;
         let number = table.opened;
         let (sender, revoked) = watch::channel(None);
-        table.open.entry(whose.clone()).or_default().insert(number, sender);
-        OpenSession { sessions: self.clone(), whose, number, revoked }
+        table
+            .open
+            .entry(whose.clone())
+            .or_default()
+            .insert(number, sender);
+        OpenSession {
+            sessions: self.clone(),
+            whose,
+            number,
+            revoked,
+        }
     }
 
     /// Ends all of one's sessions, but this one. To be done after the change is on the disk. Gives how many there were.
@@ -214,7 +238,11 @@ impl OpenSession {
     /// Waits until the session has to end, and says why. May be dropped and called again.
     pub(crate) async fn revoked(&self) -> &'static str {
         let mut revoked = self.revoked.clone();
-        let why = revoked.wait_for(Option::is_some).await.ok().and_then(|why| *why);
+        let why = revoked
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|why| *why);
         match why {
             Some(why) => why,
             None => std::future::pending().await, // never while the table has the session
@@ -245,20 +273,33 @@ mod tests {
     #[tokio::test]
     async fn a_loss_of_trust_ends_all_open_sessions_of_one_and_no_other() {
         let sessions = OpenSessions::default();
-        let (one, same, other) = (sessions.open(terminal(1)), sessions.open(terminal(1)), sessions.open(terminal(2)));
+        let (one, same, other) = (
+            sessions.open(terminal(1)),
+            sessions.open(terminal(1)),
+            sessions.open(terminal(2)),
+        );
         assert_eq!(sessions.end(&terminal(1), None, "shut out"), 2);
-        assert_eq!((one.revoked().await, same.revoked().await), ("shut out", "shut out"));
+        assert_eq!(
+            (one.revoked().await, same.revoked().await),
+            ("shut out", "shut out")
+        );
         assert!(!other.is_revoked());
         assert!(Admitted::stock(&one).is_none() && Admitted::stock(&other).is_some());
         let later = sessions.open(terminal(1));
-        assert!(!later.is_revoked(), "what begins after the change reads what is so then");
+        assert!(
+            !later.is_revoked(),
+            "what begins after the change reads what is so then"
+        );
     }
 
     #[test]
     fn the_session_that_enrols_a_key_goes_on_and_the_old_keys_ends() {
         let sessions = OpenSessions::default();
         let (old, new) = (sessions.open(terminal(1)), sessions.open(terminal(1)));
-        assert_eq!(sessions.end(&terminal(1), Some(new.number), "its key was replaced"), 1);
+        assert_eq!(
+            sessions.end(&terminal(1), Some(new.number), "its key was replaced"),
+            1
+        );
         assert!(old.is_revoked() && !new.is_revoked());
     }
 

@@ -23,16 +23,35 @@ pub(super) struct Wanted {
 }
 
 /// The active alarms, the oldest first; with `?cleared=true` all that the store has, the newest first.
-pub(super) async fn list_alarms(State(desk): State<Desk>, query: Result<Query<Wanted>, QueryRejection>) -> Answer {
-    let wrong = |_| Refused::bad("query", "only ?cleared=true, ?last=N and ?after=ALARM are known here");
-    let Query(Wanted { cleared, last, after }) = query.map_err(wrong)?;
+pub(super) async fn list_alarms(
+    State(desk): State<Desk>,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
+    let wrong = |_| {
+        Refused::bad(
+            "query",
+            "only ?cleared=true, ?last=N and ?after=ALARM are known here",
+        )
+    };
+    let Query(Wanted {
+        cleared,
+        last,
+        after,
+    }) = query.map_err(wrong)?;
     let (last, after) = Window { last, after }.read()?;
-    let after = after.map(|after| parse::<AlarmPlace>("after", &after)).transpose()?;
+    let after = after
+        .map(|after| parse::<AlarmPlace>("after", &after))
+        .transpose()?;
     let alarms = match cleared {
         true => desk.store.alarms_after(last, after).await?,
         false => {
             let last = usize::try_from(last.0).unwrap_or(usize::MAX);
-            AlarmPlace::page(desk.alarms.standing().await, after.as_ref(), last, AlarmPlace::of)
+            AlarmPlace::page(
+                desk.alarms.standing().await,
+                after.as_ref(),
+                last,
+                AlarmPlace::of,
+            )
         }
     };
     Ok(Json(alarms.iter().map(alarm_json).collect::<Vec<_>>()).into_response())
@@ -46,12 +65,20 @@ pub(super) struct Cleared {
 }
 
 /// The operator acknowledges an alarm. It is raised again if the cause comes again.
-pub(super) async fn clear_alarm(State(desk): State<Desk>, body: Result<Json<Cleared>, JsonRejection>) -> Answer {
+pub(super) async fn clear_alarm(
+    State(desk): State<Desk>,
+    body: Result<Json<Cleared>, JsonRejection>,
+) -> Answer {
     let Json(Cleared { kind, subject }) = body?;
     let kind = parse::<AlarmKind>("kind", &kind)?;
     let standing = desk.alarms.standing().await;
-    if !standing.iter().any(|alarm| alarm.kind == kind && alarm.subject == subject) {
-        let detail = format!("no active alarm {kind} has this subject; `ringup alarm list` shows the active ones");
+    if !standing
+        .iter()
+        .any(|alarm| alarm.kind == kind && alarm.subject == subject)
+    {
+        let detail = format!(
+            "no active alarm {kind} has this subject; `ringup alarm list` shows the active ones"
+        );
         return Err(Refused::missing("subject", detail));
     }
     desk.alarms.clear(kind, subject).await;

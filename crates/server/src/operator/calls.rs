@@ -19,11 +19,19 @@ struct Shown {
     cost: Option<api::Cost>,
 }
 
-pub(super) async fn list_calls(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+pub(super) async fn list_calls(
+    State(desk): State<Desk>,
+    window: Result<Query<Window>, QueryRejection>,
+) -> Answer {
     let (last, after) = Window::of(window)?;
-    let after = after.map(|after| parse::<CallId>("after", &after)).transpose()?;
+    let after = after
+        .map(|after| parse::<CallId>("after", &after))
+        .transpose()?;
     let calls = desk.store.calls_after(last, after).await?;
-    let costs = desk.store.costs(calls.iter().map(|call| call.id).collect()).await?;
+    let costs = desk
+        .store
+        .costs(calls.iter().map(|call| call.id).collect())
+        .await?;
     let shown = calls.into_iter().map(|call| {
         let cost = costs.get(&call.id).map(|cost| api::Cost {
             reserved: cost.reserved.to_string(),
@@ -47,6 +55,9 @@ pub(super) async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -
             Refused::conflict("id", format!("call {id} is over ({outcome})"))
         }
         Some(_) => Refused::conflict("id", format!("call {id} is ending")),
-        None => Refused::missing("id", format!("there is no call {id}; `ringup call list` shows those there are")),
+        None => Refused::missing(
+            "id",
+            format!("there is no call {id}; `ringup call list` shows those there are"),
+        ),
     })
 }

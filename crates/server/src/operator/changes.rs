@@ -21,22 +21,44 @@ pub(super) async fn change_terminal(
     Path(name): Path<String>,
     body: Result<Json<TerminalChange>, JsonRejection>,
 ) -> Answer {
-    let Json(TerminalChange { number, address, may_subscribe }) = body?;
+    let Json(TerminalChange {
+        number,
+        address,
+        may_subscribe,
+    }) = body?;
     let terminal = desk.named(&name).await?;
-    let number = number.try_map(|text| desk.number(Some(text)).and_then(|number| desk.dialled(number)))?;
+    let number = number.try_map(|text| {
+        desk.number(Some(text))
+            .and_then(|number| desk.dialled(number))
+    })?;
     let number = number.applied(Some(terminal.number.clone())).flatten();
-    let address = address.try_map(|text| parse("address", &text))?.applied(terminal.address);
+    let address = address
+        .try_map(|text| parse("address", &text))?
+        .applied(terminal.address);
     if number.is_none() && address.is_none() {
-        return Err(Refused::bad("number", "a terminal needs a number to be called on, an address, or both"));
+        return Err(Refused::bad(
+            "number",
+            "a terminal needs a number to be called on, an address, or both",
+        ));
     }
     if number.is_none() && terminal.trusted_by.stock().is_some() {
-        return Err(Refused::bad("number", "a stock terminal is called: it needs a number"));
+        return Err(Refused::bad(
+            "number",
+            "a stock terminal is called: it needs a number",
+        ));
     }
     let filters = may_subscribe.map(|filters| {
-        filters.iter().map(|filter| parse::<TopicFilter>("may_subscribe", filter)).collect::<Result<_, _>>()
+        filters
+            .iter()
+            .map(|filter| parse::<TopicFilter>("may_subscribe", filter))
+            .collect::<Result<_, _>>()
     });
     let is_other_number = number != terminal.number;
-    let update = TerminalUpdate { number, address, registrable: filters.transpose()? };
+    let update = TerminalUpdate {
+        number,
+        address,
+        registrable: filters.transpose()?,
+    };
     if !desk.store.update_terminal(terminal.id, update).await? {
         return Err(Refused::missing("name", super::no_terminal(&terminal.name)));
     }
@@ -55,22 +77,53 @@ pub(super) async fn change_provider(
     Path(name): Path<String>,
     body: Result<Json<ProviderChange>, JsonRejection>,
 ) -> Answer {
-    let Json(ProviderChange { number, may_send, is_disabled }) = body?;
+    let Json(ProviderChange {
+        number,
+        may_send,
+        is_disabled,
+    }) = body?;
     let name = parse::<Name>("name", &name)?;
     let missing = || no_provider(&name);
-    let before = desk.store.provider_named(name.clone()).await?.ok_or_else(missing)?;
-    let number = number.try_map(|text| desk.number(Some(text)))?.applied(Some(before.number.clone())).flatten();
-    let may_send = may_send.map(|may_send| rights(&desk, &may_send)).transpose()?;
-    let loses_rights = may_send.as_ref().is_some_and(|may_send| *may_send != before.may_send);
-    let update = ProviderUpdate { number, may_send, is_disabled };
-    if !desk.store.update_provider(name.clone(), update, Timestamp::now()).await? {
+    let before = desk
+        .store
+        .provider_named(name.clone())
+        .await?
+        .ok_or_else(missing)?;
+    let number = number
+        .try_map(|text| desk.number(Some(text)))?
+        .applied(Some(before.number.clone()))
+        .flatten();
+    let may_send = may_send
+        .map(|may_send| rights(&desk, &may_send))
+        .transpose()?;
+    let loses_rights = may_send
+        .as_ref()
+        .is_some_and(|may_send| *may_send != before.may_send);
+    let update = ProviderUpdate {
+        number,
+        may_send,
+        is_disabled,
+    };
+    if !desk
+        .store
+        .update_provider(name.clone(), update, Timestamp::now())
+        .await?
+    {
         return Err(missing());
     }
     // What it is saying just now would still go by what it had.
     if loses_rights || is_disabled == Some(true) {
-        desk.keys.sessions().end(&Whose::Provider(name.clone()), None, "its rights were changed");
+        desk.keys.sessions().end(
+            &Whose::Provider(name.clone()),
+            None,
+            "its rights were changed",
+        );
     }
-    let after = desk.store.provider_named(name.clone()).await?.ok_or_else(missing)?;
+    let after = desk
+        .store
+        .provider_named(name.clone())
+        .await?
+        .ok_or_else(missing)?;
     tracing::info!(provider = %name, is_disabled = after.is_disabled, "provider changed");
     Ok(Json(shown(&after)).into_response())
 }

@@ -33,7 +33,10 @@ pub(super) async fn list_feeds(State(desk): State<Desk>) -> Answer {
     Ok(Json(shown).into_response())
 }
 
-pub(super) async fn read_feed(State(desk): State<Desk>, body: Result<Json<Wanted>, JsonRejection>) -> Answer {
+pub(super) async fn read_feed(
+    State(desk): State<Desk>,
+    body: Result<Json<Wanted>, JsonRejection>,
+) -> Answer {
     let Json(Wanted { url }) = body?;
     if !desk.feeds.read_now(&url) {
         let detail = format!("no feed at {url:?} is in the config; `ringup feed list` shows them");

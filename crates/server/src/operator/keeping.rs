@@ -80,7 +80,11 @@ pub(super) async fn check_store(State(desk): State<Desk>) -> Answer {
         CheckError::Store(error) => error.into(),
         CheckError::Stopped => stopped("the check"),
     })?;
-    tracing::info!(messages = findings.messages, faults = findings.faults.len(), "store checked");
+    tracing::info!(
+        messages = findings.messages,
+        faults = findings.faults.len(),
+        "store checked"
+    );
     Ok(Json(findings).into_response())
 }
 
@@ -91,13 +95,22 @@ pub(super) struct NewBackup {
 }
 
 /// Makes a backup, and answers when it is whole. Whoever goes away stops it.
-pub(super) async fn make_backup(State(desk): State<Desk>, body: Result<Json<NewBackup>, JsonRejection>) -> Answer {
+pub(super) async fn make_backup(
+    State(desk): State<Desk>,
+    body: Result<Json<NewBackup>, JsonRejection>,
+) -> Answer {
     let Json(NewBackup { folder }) = body?;
     if !folder.is_absolute() {
-        return Err(Refused::bad("folder", "give the whole path of the new folder, from the root"));
+        return Err(Refused::bad(
+            "folder",
+            "give the whole path of the new folder, from the root",
+        ));
     }
     let Some(watched) = desk.backup.begin() else {
-        return Err(Refused::conflict("folder", "a backup is being made already"));
+        return Err(Refused::conflict(
+            "folder",
+            "a backup is being made already",
+        ));
     };
     let mut backup = desk.store.backup(folder.clone());
     let mut ticks = interval(PROGRESS_INTERVAL);
@@ -121,7 +134,9 @@ pub(super) async fn show_backup(State(desk): State<Desk>) -> Answer {
 fn refused(error: BackupError) -> Refused {
     match error {
         BackupError::Exists(_) => Refused::conflict("folder", error),
-        BackupError::Write { ref source, .. } => Refused::bad("folder", format!("{error}: {source}")),
+        BackupError::Write { ref source, .. } => {
+            Refused::bad("folder", format!("{error}: {source}"))
+        }
         BackupError::Damaged(_) => Refused::conflict("store", error),
         BackupError::Store(error) => error.into(),
         BackupError::Stopped => stopped("the backup"),
@@ -130,5 +145,10 @@ fn refused(error: BackupError) -> Refused {
 
 fn stopped(what: &str) -> Refused {
     let detail = format!("the server is ending; {what} was stopped");
-    Refused { status: StatusCode::SERVICE_UNAVAILABLE, field: "store", detail, more: Vec::new() }
+    Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        field: "store",
+        detail,
+        more: Vec::new(),
+    }
 }

@@ -21,9 +21,14 @@ use store::{EnvelopeEntry, MessageEntry, Trust};
 /// Envelopes of which the story is told: each asks for its terminal and its calls.
 const EXPLAINED_MAX: usize = 20;
 
-pub(super) async fn list_messages(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+pub(super) async fn list_messages(
+    State(desk): State<Desk>,
+    window: Result<Query<Window>, QueryRejection>,
+) -> Answer {
     let (last, after) = Window::of(window)?;
-    let after = after.map(|after| parse::<MessageId>("after", &after)).transpose()?;
+    let after = after
+        .map(|after| parse::<MessageId>("after", &after))
+        .transpose()?;
     let messages = desk.store.messages_after(last, after).await?;
     Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())
 }
@@ -34,8 +39,11 @@ pub(super) async fn show_message(State(desk): State<Desk>, Path(id): Path<String
 
 pub(super) async fn cancel_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
     let id = parse::<MessageId>("id", &id)?;
-    let cancelled =
-        desk.store.cancel(id, None, "cancelled by the operator", Timestamp::now()).await?.ok_or_else(no_message)?;
+    let cancelled = desk
+        .store
+        .cancel(id, None, "cancelled by the operator", Timestamp::now())
+        .await?
+        .ok_or_else(no_message)?;
     tracing::info!(message_id = %id, cancelled = cancelled.cancelled, "message cancelled by the operator");
     Ok(cancelled_answer(id, cancelled).unwrap_or_else(axum::response::IntoResponse::into_response))
 }
@@ -46,12 +54,16 @@ pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<Str
     let mut story = message_json(&message);
     let standing = desk.alarms.standing().await;
     let of = |kind| standing.iter().filter(move |alarm| alarm.kind == kind);
-    let faults: Vec<_> =
-        of(AlarmKind::LineOutOfOrder).map(|alarm| (alarm.subject.clone(), alarm.detail.clone())).collect();
-    let spent: Vec<_> = of(AlarmKind::Budget).map(|alarm| alarm.subject.clone()).collect();
+    let faults: Vec<_> = of(AlarmKind::LineOutOfOrder)
+        .map(|alarm| (alarm.subject.clone(), alarm.detail.clone()))
+        .collect();
+    let spent: Vec<_> = of(AlarmKind::Budget)
+        .map(|alarm| alarm.subject.clone())
+        .collect();
     for (index, envelope) in message.envelopes.iter().enumerate().take(EXPLAINED_MAX) {
         let told = explain(&desk, &message, envelope, &faults, &spent).await?;
-        if let (Some(into), Value::Object(told)) = (story["envelopes"][index].as_object_mut(), told) {
+        if let (Some(into), Value::Object(told)) = (story["envelopes"][index].as_object_mut(), told)
+        {
             into.extend(told);
         }
     }
@@ -67,8 +79,13 @@ async fn explain(
 ) -> Result<Value, Refused> {
     let because = settled(envelope, message.handling.expires_at);
     // A removed terminal is known by its id only: it has no calls to tell of.
-    let Ok(name) = envelope.terminal.parse::<Name>() else { return Ok(json!({ "because": because })) };
-    let mut calls = desk.store.calls_with(name.clone(), message.accepted_at).await?;
+    let Ok(name) = envelope.terminal.parse::<Name>() else {
+        return Ok(json!({ "because": because }));
+    };
+    let mut calls = desk
+        .store
+        .calls_with(name.clone(), message.accepted_at)
+        .await?;
     if let Some(settled_at) = envelope.at {
         calls.retain(|call| call.placed_at <= settled_at);
     }
@@ -84,24 +101,50 @@ async fn explain(
                 let (urgency, size) = (message.handling.urgency, message.head.size);
                 stated = desk.store.stated(*id, Timestamp::now()).await?;
                 stated = stated.filter(|stated| !stated.take(urgency, size, Timestamp::now()));
-                decided = plan::ask(&desk.questions, |answer| Question::Explain(found.clone(), answer)).await;
-                let lines = decided.iter().flat_map(|decided| decided.lines.iter().cloned().map(Account::Line));
-                let own =
-                    [Account::Server, Account::Terminal(name.clone()), Account::Provider(message.provider.clone())];
-                budgets.extend(own.into_iter().chain(lines).map(|account| account.to_string()));
+                decided = plan::ask(&desk.questions, |answer| {
+                    Question::Explain(found.clone(), answer)
+                })
+                .await;
+                let lines = decided
+                    .iter()
+                    .flat_map(|decided| decided.lines.iter().cloned().map(Account::Line));
+                let own = [
+                    Account::Server,
+                    Account::Terminal(name.clone()),
+                    Account::Provider(message.provider.clone()),
+                ];
+                budgets.extend(
+                    own.into_iter()
+                        .chain(lines)
+                        .map(|account| account.to_string()),
+                );
                 budgets.retain(|account| spent.contains(account));
             }
             let terminal = terminal.as_ref();
             let believes_numbers = desk.dialup.believes_numbers();
             let (stated, budgets) = (stated.as_ref(), &budgets[..]);
             let calls = &calls;
-            let around =
-                Circumstances { terminal, trust, paused_at, believes_numbers, calls, decided, faults, stated, budgets };
+            let around = Circumstances {
+                terminal,
+                trust,
+                paused_at,
+                believes_numbers,
+                calls,
+                decided,
+                faults,
+                stated,
+                budgets,
+            };
             Some(Waiting::of(envelope, &around))
         }
     };
-    let waiting =
-        waiting.map(|Waiting { reason, next, next_at }| json!({ "reason": reason, "next": next, "next_at": next_at }));
+    let waiting = waiting.map(
+        |Waiting {
+             reason,
+             next,
+             next_at,
+         }| json!({ "reason": reason, "next": next, "next_at": next_at }),
+    );
     let calls: Vec<_> = calls.iter().map(call_json).collect();
     Ok(json!({ "calls": calls, "waiting": waiting, "because": because }))
 }
@@ -119,7 +162,10 @@ fn call_json(call: &CallRecord) -> Value {
 }
 
 async fn find(desk: &Desk, id: &str) -> Result<MessageEntry, Refused> {
-    desk.store.message(parse("id", id)?).await?.ok_or_else(no_message)
+    desk.store
+        .message(parse("id", id)?)
+        .await?
+        .ok_or_else(no_message)
 }
 
 fn no_message() -> Refused {

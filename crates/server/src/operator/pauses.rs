@@ -14,7 +14,11 @@ use crate::plan::{self, Question};
 pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let was_paused = !desk.store.pause(terminal.id, Timestamp::now()).await?;
-    plan::ask(&desk.questions, |answer| Question::Paused(terminal.id, answer)).await.ok_or_else(stopping)?;
+    plan::ask(&desk.questions, |answer| {
+        Question::Paused(terminal.id, answer)
+    })
+    .await
+    .ok_or_else(stopping)?;
     if !was_paused {
         tracing::info!(terminal = %terminal.name, "paused by the operator");
     }
@@ -22,7 +26,10 @@ pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<St
     let terminal = desk.named(&name).await?;
     let call = terminal.connection.call().map(|call| call.to_string());
     let waiting = desk.store.waiting(terminal.id).await?;
-    Ok(Json(json!({ "name": name, "was_paused": was_paused, "call": call, "waiting": waiting })).into_response())
+    Ok(
+        Json(json!({ "name": name, "was_paused": was_paused, "call": call, "waiting": waiting }))
+            .into_response(),
+    )
 }
 
 /// Has a terminal called again that was paused, or whose calls failed for days.
@@ -31,16 +38,26 @@ pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<S
     let trust = desk.store.trust(terminal.id, Timestamp::now()).await?;
     if let Some(at) = trust.shut_out_at {
         let again = match terminal.trusted_by.stock() {
-            Some(_) => format!("remove it and add it again: ringup terminal remove {name}, terminal add {name}"),
+            Some(_) => format!(
+                "remove it and add it again: ringup terminal remove {name}, terminal add {name}"
+            ),
             None => format!("invite it first: ringup terminal invite {name} --caller NUMBER"),
         };
-        let detail = format!("{name} is shut out since {at}, and is not called: its key is forgotten; {again}");
+        let detail = format!(
+            "{name} is shut out since {at}, and is not called: its key is forgotten; {again}"
+        );
         return Err(Refused::conflict("name", detail));
     }
     let was_paused = desk.store.end_pause(terminal.id).await?;
     let resumed = terminal.clone();
-    plan::ask(&desk.questions, |answer| Question::Resume(resumed, answer)).await.ok_or_else(stopping)?;
-    let standing = desk.store.standing(terminal.id, Timestamp::now()).await?.map(|standing| standing.as_str());
+    plan::ask(&desk.questions, |answer| Question::Resume(resumed, answer))
+        .await
+        .ok_or_else(stopping)?;
+    let standing = desk
+        .store
+        .standing(terminal.id, Timestamp::now())
+        .await?
+        .map(|standing| standing.as_str());
     let waiting = desk.store.waiting(terminal.id).await?;
     let number = terminal.number.is_some();
     Ok(Json(json!({

@@ -8,17 +8,28 @@ use axum::response::IntoResponse as _;
 use super::{Answer, Desk, Refused, Window, stopping};
 use crate::plan::{self, PLAN_MAX, Question};
 
-pub(super) async fn show_plan(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+pub(super) async fn show_plan(
+    State(desk): State<Desk>,
+    window: Result<Query<Window>, QueryRejection>,
+) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = match after {
         Some(name) => Some(desk.named(&name).await?.id),
         None => None,
     };
     let limit = usize::try_from(last.0).unwrap_or(PLAN_MAX).min(PLAN_MAX);
-    let plan = plan::ask(&desk.questions, |answer| Question::Plan { after, limit, answer }).await;
+    let plan = plan::ask(&desk.questions, |answer| Question::Plan {
+        after,
+        limit,
+        answer,
+    })
+    .await;
     let plan = plan.ok_or_else(stopping)?;
     let plan = plan.ok_or_else(|| {
-        Refused::missing("after", "nothing is planned for this terminal any more; begin anew without it")
+        Refused::missing(
+            "after",
+            "nothing is planned for this terminal any more; begin anew without it",
+        )
     })?;
     Ok(Json(plan).into_response())
 }

@@ -40,33 +40,62 @@ pub(super) struct NewProvider {
     chap_secret: Option<String>,
 }
 
-pub(super) async fn add_provider(State(desk): State<Desk>, body: Result<Json<NewProvider>, JsonRejection>) -> Answer {
+pub(super) async fn add_provider(
+    State(desk): State<Desk>,
+    body: Result<Json<NewProvider>, JsonRejection>,
+) -> Answer {
     let Json(new) = body?;
     let mut octets = [0; 32];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
     let token = Token::from_octets(octets);
     let may_send = rights(&desk, &new.may_send)?;
-    let provider =
-        Provider { name: parse("name", &new.name)?, number: desk.number(new.number)?, may_send, is_disabled: false };
-    let url = new.webhook.map(|url| parse::<HttpUrl>("webhook", &url)).transpose()?;
+    let provider = Provider {
+        name: parse("name", &new.name)?,
+        number: desk.number(new.number)?,
+        may_send,
+        is_disabled: false,
+    };
+    let url = new
+        .webhook
+        .map(|url| parse::<HttpUrl>("webhook", &url))
+        .transpose()?;
     if url.is_none() && new.webhook_allow_private {
-        return Err(Refused::bad("webhook_allow_private", "is about a webhook, and there is none"));
+        return Err(Refused::bad(
+            "webhook_allow_private",
+            "is about a webhook, and there is none",
+        ));
     }
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("webhook", error))?;
     let secret = WebhookSecret::from_octets(octets);
     let may_be_private = new.webhook_allow_private;
-    let webhook = url.map(|url| Webhook { url, secret: secret.clone(), may_be_private });
+    let webhook = url.map(|url| Webhook {
+        url,
+        secret: secret.clone(),
+        may_be_private,
+    });
     let has_webhook = webhook.is_some();
     if new.chap_secret.is_some() && !new.chap || new.chap && provider.number.is_none() {
-        return Err(Refused::bad("chap", "is for a provider that dials in: give its number, and chap with a secret"));
+        return Err(Refused::bad(
+            "chap",
+            "is for a provider that dials in: give its number, and chap with a secret",
+        ));
     }
     let mut octets = [0; 24];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
     let given = new.chap_secret.map(|text| text.parse::<ChapSecret>());
-    let given = given.transpose().map_err(|error| Refused::bad("chap_secret", error))?;
+    let given = given
+        .transpose()
+        .map_err(|error| Refused::bad("chap_secret", error))?;
     let made = (new.chap && given.is_none()).then(|| ChapSecret::from_octets(octets));
     let chap = given.or_else(|| made.clone());
-    desk.store.add_provider_with(provider.clone(), TokenHash::of(token.reveal()), webhook, chap).await?;
+    desk.store
+        .add_provider_with(
+            provider.clone(),
+            TokenHash::of(token.reveal()),
+            webhook,
+            chap,
+        )
+        .await?;
     tracing::info!(provider = %provider.name, "provider added");
     let mut shown = json!(shown(&provider));
     shown["token"] = json!(token.reveal());
@@ -79,9 +108,14 @@ pub(super) async fn add_provider(State(desk): State<Desk>, body: Result<Json<New
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-pub(super) async fn list_providers(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+pub(super) async fn list_providers(
+    State(desk): State<Desk>,
+    window: Result<Query<Window>, QueryRejection>,
+) -> Answer {
     let (last, after) = Window::of(window)?;
-    let after = after.map(|after| parse::<Name>("after", &after)).transpose()?;
+    let after = after
+        .map(|after| parse::<Name>("after", &after))
+        .transpose()?;
     let providers = desk.store.providers_after(after, last).await?;
     Ok(Json(providers.iter().map(shown).collect::<Vec<_>>()).into_response())
 }
@@ -92,14 +126,20 @@ pub(super) fn shown(provider: &Provider) -> api::Provider {
     api::Provider {
         name: provider.name.to_string(),
         number: provider.number.as_ref().map(Number::to_string),
-        may_send: if may_send.is_empty() { vec!["*".to_owned()] } else { may_send },
+        may_send: if may_send.is_empty() {
+            vec!["*".to_owned()]
+        } else {
+            may_send
+        },
         is_disabled: provider.is_disabled,
     }
 }
 
 /// The rights that these words give.
 pub(super) fn rights(desk: &Desk, may_send: &[String]) -> Result<Vec<Right>, Refused> {
-    let may_send = may_send.iter().map(|right| parse::<Right>("may_send", right));
+    let may_send = may_send
+        .iter()
+        .map(|right| parse::<Right>("may_send", right));
     let at_home = |right| match right {
         Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
         other => other,
@@ -124,21 +164,33 @@ pub(super) async fn renew_token(
     let Json(NewToken { overlap_seconds }) = body?;
     let name = parse::<Name>("name", &name)?;
     if overlap_seconds > OVERLAP_SECONDS_MAX {
-        return Err(Refused::bad("overlap_seconds", "a former token works for 30 days at most"));
+        return Err(Refused::bad(
+            "overlap_seconds",
+            "a former token works for 30 days at most",
+        ));
     }
     let mut octets = [0; 32];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
     let token = Token::from_octets(octets);
     let overlap = SignedDuration::from_secs(overlap_seconds.into());
     let until = (overlap_seconds > 0).then(|| Timestamp::now() + overlap);
-    if !desk.store.renew_token(name.clone(), TokenHash::of(token.reveal()), until).await? {
+    if !desk
+        .store
+        .renew_token(name.clone(), TokenHash::of(token.reveal()), until)
+        .await?
+    {
         return Err(no_provider(&name));
     }
     if until.is_none() {
-        desk.keys.sessions().end(&Whose::Provider(name.clone()), None, "its token was replaced");
+        desk.keys.sessions().end(
+            &Whose::Provider(name.clone()),
+            None,
+            "its token was replaced",
+        );
     }
     tracing::info!(provider = %name, former_until = until.map(|at| at.to_string()), "provider has another token");
-    let shown = json!({ "name": name.to_string(), "token": token.reveal(), "former_token_until": until });
+    let shown =
+        json!({ "name": name.to_string(), "token": token.reveal(), "former_token_until": until });
     Ok(Json(shown).into_response())
 }
 
@@ -160,8 +212,8 @@ pub(super) async fn remove_provider(
     Path(name): Path<String>,
     query: Result<Query<Removal>, QueryRejection>,
 ) -> Answer {
-    let Query(Removal { cancel, dry }) =
-        query.map_err(|_| Refused::bad("query", "only ?cancel=true and ?dry=true are known here"))?;
+    let Query(Removal { cancel, dry }) = query
+        .map_err(|_| Refused::bad("query", "only ?cancel=true and ?dry=true are known here"))?;
     let name = parse::<Name>("name", &name)?;
     if let Some(places) = desk.named_in_config.get(&name) {
         let detail = format!(
@@ -182,21 +234,36 @@ pub(super) async fn remove_provider(
         ProviderRemoved::Unknown => return Err(no_provider(&name)),
         ProviderRemoved::HasSenders(terminals) => {
             let all: Vec<_> = terminals.iter().map(ToString::to_string).collect();
-            let detail = format!("terminals send as {name}: {}; first: ringup terminal sends-as NAME", all.join(", "));
+            let detail = format!(
+                "terminals send as {name}: {}; first: ringup terminal sends-as NAME",
+                all.join(", ")
+            );
             return Err(Refused::conflict("name", detail));
         }
     }
-    desk.keys.sessions().end(&Whose::Provider(name.clone()), None, "removed");
+    desk.keys
+        .sessions()
+        .end(&Whose::Provider(name.clone()), None, "removed");
     tracing::warn!(provider = %name, "provider removed");
     // A crash in here leaves a part waiting; `ringup message cancel` ends it.
     let cancelled = match cancel {
-        true => desk.store.cancel_all_of(name.clone(), "its provider was removed", Timestamp::now()).await?,
+        true => {
+            desk.store
+                .cancel_all_of(name.clone(), "its provider was removed", Timestamp::now())
+                .await?
+        }
         false => 0,
     };
     desk.alarms.forget_provider(&name).await;
-    Ok(Json(json!({ "name": name.to_string(), "waiting": waiting, "cancelled": cancelled })).into_response())
+    Ok(
+        Json(json!({ "name": name.to_string(), "waiting": waiting, "cancelled": cancelled }))
+            .into_response(),
+    )
 }
 
 pub(super) fn no_provider(name: &Name) -> Refused {
-    Refused::missing("name", format!("no provider is named {name}; `ringup provider list` shows those there are"))
+    Refused::missing(
+        "name",
+        format!("no provider is named {name}; `ringup provider list` shows those there are"),
+    )
 }

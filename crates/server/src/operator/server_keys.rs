@@ -39,8 +39,10 @@ pub(super) async fn list_server_keys(State(desk): State<Desk>) -> Answer {
         .shown()
         .into_iter()
         .map(|shown| {
-            let told =
-                knowledge.iter().filter(|(_, told)| told.as_ref().is_some_and(|told| told.keys().contains(&shown.key)));
+            let told = knowledge.iter().filter(|(_, told)| {
+                told.as_ref()
+                    .is_some_and(|told| told.keys().contains(&shown.key))
+            });
             json!({
                 "key": shown.key.to_string(),
                 "state": shown.state,
@@ -57,7 +59,11 @@ pub(super) async fn list_server_keys(State(desk): State<Desk>) -> Answer {
 pub(super) async fn rotate_server_key(State(desk): State<Desk>) -> Answer {
     let made = desk.keys.rotate()?;
     tracing::warn!(key = %made, "new server key made: terminals learn it in their next sessions");
-    Ok((StatusCode::CREATED, Json(json!({ "key": made.to_string() }))).into_response())
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({ "key": made.to_string() })),
+    )
+        .into_response())
 }
 
 #[derive(Deserialize)]
@@ -77,12 +83,19 @@ pub(super) async fn retire_server_key(
     let knowledge = desk.store.server_keys_known().await?;
     let lost: Vec<_> = knowledge
         .iter()
-        .filter(|(_, told)| told.as_ref().is_none_or(|told| !told.keys().contains(&next)))
+        .filter(|(_, told)| {
+            told.as_ref()
+                .is_none_or(|told| !told.keys().contains(&next))
+        })
         .map(|(name, _)| name.to_string())
         .collect();
     if !lost.is_empty() && !force {
         let more = lost.len().saturating_sub(NAMES_SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         let names = lost[..lost.len().min(NAMES_SHOWN)].join(", ");
         let detail = format!(
             "{names}{more} would not know this server any more: wait until they have connected, or lose them with --force"
@@ -91,7 +104,10 @@ pub(super) async fn retire_server_key(
     }
     let old = desk.keys.retire()?;
     tracing::warn!(key = %old, lost = lost.len(), "a server key is retired");
-    Ok(Json(json!({ "retired": old.to_string(), "key": next.to_string(), "lost": lost })).into_response())
+    Ok(
+        Json(json!({ "retired": old.to_string(), "key": next.to_string(), "lost": lost }))
+            .into_response(),
+    )
 }
 
 #[derive(Deserialize)]
@@ -110,10 +126,15 @@ pub(super) async fn register(
     let terminal = desk.named(&name).await?;
     if let Some(stock) = terminal.trusted_by.stock() {
         let trust = stock.trust.as_str();
-        return Err(Refused::conflict("name", format!("{name} is trusted by {trust}: it has no key")));
+        return Err(Refused::conflict(
+            "name",
+            format!("{name} is trusted by {trust}: it has no key"),
+        ));
     }
     let key = parse::<PublicKey>("key", &key)?;
-    desk.store.register(terminal.id, key, Timestamp::now()).await?;
+    desk.store
+        .register(terminal.id, key, Timestamp::now())
+        .await?;
     desk.keys.revoke(terminal.id, "its key was replaced");
     tracing::warn!(terminal = %terminal.name, %key, "registered by the operator");
     desk.trust_changed(terminal.id).await;
@@ -123,6 +144,13 @@ pub(super) async fn register(
 /// RFC 7468.
 fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
 }

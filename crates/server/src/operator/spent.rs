@@ -22,8 +22,12 @@ pub(super) struct Asked {
     since: Option<Date>,
 }
 
-pub(super) async fn show_spent(State(desk): State<Desk>, asked: Result<Query<Asked>, QueryRejection>) -> Answer {
-    let Query(Asked { by, since }) = asked.map_err(|rejection| Refused::bad("by", rejection.body_text()))?;
+pub(super) async fn show_spent(
+    State(desk): State<Desk>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Answer {
+    let Query(Asked { by, since }) =
+        asked.map_err(|rejection| Refused::bad("by", rejection.body_text()))?;
     let since = since.unwrap_or_else(|| Zoned::now().date());
     let column = match by {
         Payer::Provider => SpentBy::Provider,
@@ -37,5 +41,11 @@ pub(super) async fn show_spent(State(desk): State<Desk>, asked: Result<Query<Ask
         calls: spent.calls,
         amount: spent.amount.to_string(),
     });
-    Ok(Json(Spent { since, by, entries: entries.collect(), amount: amount.to_string() }).into_response())
+    Ok(Json(Spent {
+        since,
+        by,
+        entries: entries.collect(),
+        amount: amount.to_string(),
+    })
+    .into_response())
 }

@@ -32,10 +32,19 @@ pub(super) struct OldSubscription {
     filter: String,
 }
 
-pub(super) async fn list_subscriptions(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
+pub(super) async fn list_subscriptions(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+) -> Answer {
     let terminal = desk.named(&name).await?;
     let found = desk.store.subscriptions(terminal.id).await?;
-    Ok(Json(found.iter().map(|entry| entry_json(&terminal.name, entry)).collect::<Vec<_>>()).into_response())
+    Ok(Json(
+        found
+            .iter()
+            .map(|entry| entry_json(&terminal.name, entry))
+            .collect::<Vec<_>>(),
+    )
+    .into_response())
 }
 
 /// Those of all terminals, by terminal and filter. `?after=TERMINAL:FILTER`: a name has no colon.
@@ -49,8 +58,17 @@ pub(super) async fn list_all_subscriptions(
         // A filter that is gone by now still has its place in the order.
         Ok::<_, Refused>((parse::<Name>("after", terminal)?, filter.to_owned()))
     });
-    let found = desk.store.all_subscriptions(after.transpose()?, last).await?;
-    Ok(Json(found.iter().map(|(terminal, entry)| entry_json(terminal, entry)).collect::<Vec<_>>()).into_response())
+    let found = desk
+        .store
+        .all_subscriptions(after.transpose()?, last)
+        .await?;
+    Ok(Json(
+        found
+            .iter()
+            .map(|(terminal, entry)| entry_json(terminal, entry))
+            .collect::<Vec<_>>(),
+    )
+    .into_response())
 }
 
 fn entry_json(terminal: &Name, entry: &SubscriptionEntry) -> Value {
@@ -68,12 +86,21 @@ pub(super) async fn subscribe(
     let terminal = desk.named(&name).await?;
     let subscription = Subscription {
         filter: parse("filter", &new.filter)?,
-        urgency: new.urgency.map_or(Ok(Urgency::Bulk), |urgency| parse("urgency", &urgency))?,
+        urgency: new
+            .urgency
+            .map_or(Ok(Urgency::Bulk), |urgency| parse("urgency", &urgency))?,
         size_max: new.size_max,
         hours: parse::<Hours>("hours", &new.hours)?,
     };
     let filter = subscription.filter.clone();
-    desk.store.subscribe(terminal.id, subscription, RegisteredBy::Operator, Timestamp::now()).await?;
+    desk.store
+        .subscribe(
+            terminal.id,
+            subscription,
+            RegisteredBy::Operator,
+            Timestamp::now(),
+        )
+        .await?;
     tracing::info!(terminal = %terminal.name, %filter, "registered");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -87,8 +114,9 @@ pub(super) async fn unsubscribe(
     let terminal = desk.named(&name).await?;
     let filter: TopicFilter = parse("filter", &filter)?;
     if !desk.store.unsubscribe(terminal.id, filter.clone()).await? {
-        let detail =
-            format!("{name} is not registered for {filter}; `ringup subscription list {name}` shows its filters");
+        let detail = format!(
+            "{name} is not registered for {filter}; `ringup subscription list {name}` shows its filters"
+        );
         return Err(Refused::missing("filter", detail));
     }
     tracing::info!(terminal = %terminal.name, %filter, "not registered any more");
@@ -96,7 +124,17 @@ pub(super) async fn unsubscribe(
 }
 
 pub(super) fn subscription_json(entry: &SubscriptionEntry) -> Value {
-    let SubscriptionEntry { subscription: Subscription { filter, urgency, size_max, hours }, by, at } = entry;
+    let SubscriptionEntry {
+        subscription:
+            Subscription {
+                filter,
+                urgency,
+                size_max,
+                hours,
+            },
+        by,
+        at,
+    } = entry;
     json!({
         "filter": filter.to_string(),
         "urgency": urgency.as_str(),
@@ -112,7 +150,9 @@ impl From<RegisterError> for Refused {
         match error {
             RegisterError::Store(StoreError::NoTerminal(_)) => Self::missing("name", error),
             RegisterError::Store(error) => error.into(),
-            RegisterError::TooBroad { .. } | RegisterError::TooMany => Self::conflict("filter", error),
+            RegisterError::TooBroad { .. } | RegisterError::TooMany => {
+                Self::conflict("filter", error)
+            }
         }
     }
 }

@@ -17,10 +17,18 @@ use store::TerminalEntry;
 /// A largest size from here on is none: a terminal that said nothing of it takes everything.
 const MAX_SAID: u64 = i64::MAX.unsigned_abs();
 
-pub(super) async fn list_terminals(State(desk): State<Desk>, window: Result<Query<Window>, QueryRejection>) -> Answer {
+pub(super) async fn list_terminals(
+    State(desk): State<Desk>,
+    window: Result<Query<Window>, QueryRejection>,
+) -> Answer {
     let (last, after) = Window::of(window)?;
-    let after = after.map(|after| parse::<Name>("after", &after)).transpose()?;
-    let entries = desk.store.terminal_entries(after, last, Timestamp::now()).await?;
+    let after = after
+        .map(|after| parse::<Name>("after", &after))
+        .transpose()?;
+    let entries = desk
+        .store
+        .terminal_entries(after, last, Timestamp::now())
+        .await?;
     Ok(Json(entries.iter().map(entry_json).collect::<Vec<_>>()).into_response())
 }
 
@@ -35,25 +43,56 @@ fn entry_json(entry: &TerminalEntry) -> Value {
 pub(super) async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
     let terminal = desk.named(&name).await?;
     let mut shown = terminal_json(&terminal);
-    shown["subscriptions"] =
-        json!(desk.store.subscriptions(terminal.id).await?.iter().map(subscription_json).collect::<Vec<_>>());
+    shown["subscriptions"] = json!(
+        desk.store
+            .subscriptions(terminal.id)
+            .await?
+            .iter()
+            .map(subscription_json)
+            .collect::<Vec<_>>()
+    );
     let registrable = desk.store.registrable(terminal.id).await?;
     shown["may_subscribe"] = match registrable.as_slice() {
         [] => json!(["#"]),
         filters => json!(filters.iter().map(ToString::to_string).collect::<Vec<_>>()),
     };
-    shown["sends_as"] = json!(desk.store.sender(terminal.id).await?.map(|provider| provider.name.to_string()));
+    shown["sends_as"] = json!(
+        desk.store
+            .sender(terminal.id)
+            .await?
+            .map(|provider| provider.name.to_string())
+    );
     shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
     let trust = desk.store.trust(terminal.id, Timestamp::now()).await?;
-    shown["keys"] = json!(trust.keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    shown["keys"] = json!(
+        trust
+            .keys
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    );
     // Those that it has said to have; none: those of its bundle.
-    shown["server_keys"] =
-        json!(trust.told.map(|told| told.keys().iter().map(ToString::to_string).collect::<Vec<_>>()));
-    shown["trust"] = json!(desk.store.standing(terminal.id, Timestamp::now()).await?.map(|standing| standing.as_str()));
+    shown["server_keys"] = json!(trust.told.map(|told| {
+        told.keys()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    }));
+    shown["trust"] = json!(
+        desk.store
+            .standing(terminal.id, Timestamp::now())
+            .await?
+            .map(|standing| standing.as_str())
+    );
     shown["paused_at"] = json!(desk.store.paused_at(terminal.id).await?);
     // What it has said itself that it takes for now.
     shown["stated"] = match desk.store.stated(terminal.id, Timestamp::now()).await? {
-        Some(Conditions { urgency, size_max, until, reason }) => json!({
+        Some(Conditions {
+            urgency,
+            size_max,
+            until,
+            reason,
+        }) => json!({
             "takes": urgency.as_str(),
             "size_max": size_max.filter(|max| *max < MAX_SAID),
             "until": until,

@@ -23,7 +23,9 @@ pub(super) struct Window {
 
 impl Window {
     /// How many entries, and the one after which they begin, in the order of the list.
-    pub(super) fn of(query: Result<Query<Self>, QueryRejection>) -> Result<(Last, Option<String>), Refused> {
+    pub(super) fn of(
+        query: Result<Query<Self>, QueryRejection>,
+    ) -> Result<(Last, Option<String>), Refused> {
         query.map_err(|_| wrong())?.0.read()
     }
 
@@ -38,5 +40,8 @@ impl Window {
 }
 
 fn wrong() -> Refused {
-    Refused::bad("last", format!("only ?last=N, N from 1 to {LIST_MAX}, and ?after=ENTRY are known here"))
+    Refused::bad(
+        "last",
+        format!("only ?last=N, N from 1 to {LIST_MAX}, and ?after=ENTRY are known here"),
+    )
 }

@@ -30,7 +30,8 @@ fn is_allowed_v6(address: Ipv6Addr, may_be_private: bool) -> bool {
     }
     // An IPv4 address in other clothes (mapped, compatible, NAT64, 6to4) is not looked through: refused, unless near ones are allowed.
     let segments = address.segments();
-    let is_v4_inside = segments[..5] == [0; 5] || segments[..2] == [0x64, 0xff9b] || segments[0] == 0x2002;
+    let is_v4_inside =
+        segments[..5] == [0; 5] || segments[..2] == [0x64, 0xff9b] || segments[0] == 0x2002;
     if let Some(inside) = address.to_ipv4_mapped() {
         return may_be_private && is_allowed_v4(inside, true);
     }
@@ -73,14 +74,30 @@ mod tests {
             assert!(!is_allowed(address, false), "{near}");
             assert!(is_allowed(address, true), "{near}");
         }
-        for nobody in
-            ["0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1", "::ffff:0.0.0.0"]
-        {
+        for nobody in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::",
+            "ff02::1",
+            "::ffff:0.0.0.0",
+        ] {
             for may_be_private in [false, true] {
-                assert!(!is_allowed(nobody.parse().unwrap(), may_be_private), "{nobody}");
+                assert!(
+                    !is_allowed(nobody.parse().unwrap(), may_be_private),
+                    "{nobody}"
+                );
             }
         }
-        for far in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00::1"] {
+        for far in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "2a00::1",
+        ] {
             assert!(is_allowed(far.parse().unwrap(), false), "{far}");
         }
     }

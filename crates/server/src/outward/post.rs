@@ -52,7 +52,10 @@ impl PostError {
         match self {
             Self::Answered(status) => {
                 status.is_server_error()
-                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+                    || matches!(
+                        *status,
+                        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+                    )
             }
             _ => true,
         }
@@ -70,7 +73,13 @@ impl Post {
     ///
     /// # Errors
     /// [`PostError`].
-    pub async fn send(&self, webhook: &Webhook, id: &str, at: Timestamp, body: String) -> Result<(), PostError> {
+    pub async fn send(
+        &self,
+        webhook: &Webhook,
+        id: &str,
+        at: Timestamp,
+        body: String,
+    ) -> Result<(), PostError> {
         self.send_on(&mut None, webhook, id, at, body).await
     }
 
@@ -89,7 +98,11 @@ impl Post {
         let sent = timeout(TIME_MAX, self.attempt(kept.take(), webhook, id, at, body)).await;
         let (status, conversation) = sent.map_err(|_| PostError::TooLong)??;
         *kept = conversation;
-        if status.is_success() { Ok(()) } else { Err(PostError::Answered(status)) }
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(PostError::Answered(status))
+        }
     }
 
     async fn attempt(
@@ -100,7 +113,11 @@ impl Post {
         at: Timestamp,
         body: String,
     ) -> Result<(StatusCode, Option<Conversation>), PostError> {
-        let Webhook { url, secret, may_be_private } = webhook;
+        let Webhook {
+            url,
+            secret,
+            may_be_private,
+        } = webhook;
         let signature = sign(secret.octets(), id, at, &body);
         let body = Bytes::from(body);
         let request = || {
@@ -121,7 +138,10 @@ impl Post {
             return Ok(told);
         }
         let stream = self.outward.connect(url, *may_be_private).await?;
-        Ok(Conversation::begin(stream, webhook).await?.ask(request()).await?)
+        Ok(Conversation::begin(stream, webhook)
+            .await?
+            .ask(request())
+            .await?)
     }
 }
 
@@ -139,40 +159,74 @@ pub(crate) struct Conversation {
 
 impl fmt::Debug for Conversation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conversation").field("url", &self.url).field("began", &self.began).finish_non_exhaustive()
+        f.debug_struct("Conversation")
+            .field("url", &self.url)
+            .field("began", &self.began)
+            .finish_non_exhaustive()
     }
 }
 
 impl Conversation {
     async fn begin(stream: Box<dyn Stream>, webhook: &Webhook) -> hyper::Result<Self> {
         let stream = TokioIo::new(stream);
-        let (requests, connection) =
-            http1::Builder::new().max_buf_size(HEAD_OCTETS_MAX).handshake::<_, Full<Bytes>>(stream).await?;
-        let Webhook { url, may_be_private, .. } = webhook;
+        let (requests, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_OCTETS_MAX)
+            .handshake::<_, Full<Bytes>>(stream)
+            .await?;
+        let Webhook {
+            url,
+            may_be_private,
+            ..
+        } = webhook;
         let (url, may_be_private, began) = (url.clone(), *may_be_private, Instant::now());
-        Ok(Self { url, may_be_private, began, requests, connection: Box::pin(connection) })
+        Ok(Self {
+            url,
+            may_be_private,
+            began,
+            requests,
+            connection: Box::pin(connection),
+        })
     }
 
     /// Whether it may be used for this webhook.
     fn is_with(&self, webhook: &Webhook) -> bool {
-        let Self { url, may_be_private, began, .. } = self;
-        *url == webhook.url && *may_be_private == webhook.may_be_private && began.elapsed() < KEPT_MAX
+        let Self {
+            url,
+            may_be_private,
+            began,
+            ..
+        } = self;
+        *url == webhook.url
+            && *may_be_private == webhook.may_be_private
+            && began.elapsed() < KEPT_MAX
     }
 
     /// Asks, and gives the status; and itself, if it can be asked again.
-    async fn ask(mut self, request: Request<Full<Bytes>>) -> hyper::Result<(StatusCode, Option<Self>)> {
+    async fn ask(
+        mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<(StatusCode, Option<Self>)> {
         let (status, is_kept) = self.exchange(request).await?;
         Ok((status, is_kept.then_some(self)))
     }
 
     /// The status, and whether another request can follow.
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<(StatusCode, bool)> {
-        let Self { requests, connection, .. } = self;
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<(StatusCode, bool)> {
+        let Self {
+            requests,
+            connection,
+            ..
+        } = self;
         let mut answer = pin!(async move {
             let response = requests.send_request(request).await?;
             let status = response.status();
             let rest = async {
-                let body = Limited::new(response.into_body(), BODY_OCTETS_MAX).collect().await;
+                let body = Limited::new(response.into_body(), BODY_OCTETS_MAX)
+                    .collect()
+                    .await;
                 body.is_ok() && requests.ready().await.is_ok()
             };
             hyper::Result::Ok((status, timeout(BODY_TIME_MAX, rest).await.unwrap_or(false)))

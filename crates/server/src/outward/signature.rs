@@ -20,9 +20,19 @@ mod tests {
     fn a_signature_is_what_other_programs_make_of_the_same() {
         let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let at = Timestamp::from_second(1_614_265_330).unwrap();
-        let signed = sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, "{\"test\": 2432232314}");
+        let signed = sign(
+            &secret,
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            at,
+            "{\"test\": 2432232314}",
+        );
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let other = sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, "{\"test\": 2432232315}");
+        let other = sign(
+            &secret,
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            at,
+            "{\"test\": 2432232315}",
+        );
         assert_ne!(signed, other);
     }
 }

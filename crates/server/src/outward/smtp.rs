@@ -58,13 +58,21 @@ impl<S> fmt::Debug for Carrier<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Carrier<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.stream().poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Carrier<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream().poll_write(cx, octets)
     }
 
@@ -98,15 +106,21 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let address = |text: &str| text.parse::<Address>().map_err(SendMailError::Address);
-    let recipients = recipients.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
+    let recipients = recipients
+        .iter()
+        .map(|text| address(text))
+        .collect::<Result<Vec<_>, _>>()?;
     let envelope = Envelope::new(sender.map(address).transpose()?, recipients);
     let envelope = envelope.map_err(|_| SendMailError::NoRecipient)?;
     let hello = ClientId::Domain(hostname.to_owned());
     let mut connection =
-        AsyncSmtpConnection::connect_with_transport(Box::new(Carrier(Mutex::new(stream))), &hello).await?;
+        AsyncSmtpConnection::connect_with_transport(Box::new(Carrier(Mutex::new(stream))), &hello)
+            .await?;
     let mail = with_line_ends(mail);
     // The library ends the last line itself.
-    connection.send(&envelope, mail.strip_suffix(b"\r\n").unwrap_or(&mail)).await?;
+    connection
+        .send(&envelope, mail.strip_suffix(b"\r\n").unwrap_or(&mail))
+        .await?;
     let _ = connection.quit().await; // the mail is theirs by now
     Ok(())
 }
@@ -157,10 +171,24 @@ mod tests {
     /// For a server that takes a bare LF for a line's end, too.
     #[tokio::test]
     async fn a_mail_cannot_hold_a_second_one_whatever_ends_its_lines() {
-        for end in ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\r\n.\r\n"] {
+        for end in [
+            "\n.\n",
+            "\n.\r\n",
+            "\r.\r",
+            "\r\n.\n",
+            "\r\n.\r",
+            "\r.\r\n",
+            "\r\n.\r\n",
+        ] {
             let mail = format!("Subject: x\r\n\r\nrain{end}MAIL FROM:<forged@far.example>\r\n");
             let (client, mut server) = duplex(4096);
-            let sending = send_mail(client, "localhost", None, &["owner@here.example"], mail.as_bytes());
+            let sending = send_mail(
+                client,
+                "localhost",
+                None,
+                &["owner@here.example"],
+                mail.as_bytes(),
+            );
             let serving = async {
                 server.write_all(b"220 x\r\n").await.unwrap();
                 let mut said = Vec::new();
@@ -183,7 +211,10 @@ mod tests {
             let (_, said) = tokio::join!(sending, serving);
             let said = String::from_utf8(said).unwrap().replace("\r\n", "\n");
             let (_, content) = said.split_once("DATA\n").unwrap();
-            let ends = content.split(['\n', '\r']).filter(|line| *line == ".").count();
+            let ends = content
+                .split(['\n', '\r'])
+                .filter(|line| *line == ".")
+                .count();
             assert_eq!(ends, 1, "{end:?}: {content:?}");
         }
     }

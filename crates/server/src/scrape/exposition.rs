@@ -6,7 +6,9 @@ pub(super) fn prefers_open_metrics<'a>(accepts: impl Iterator<Item = &'a str>) -
     for range in accepts.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default();
-        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+        let weight = parts
+            .find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok())
+            .unwrap_or(1.0);
         match kind {
             "application/openmetrics-text" => open = weight.max(open),
             "text/plain" | "text/*" | "*/*" => plain = weight.max(plain),
@@ -27,12 +29,23 @@ pub(super) fn plain(open_metrics: &str) -> String {
     for line in open_metrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-            let family = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            let family = if kind == "counter" {
+                format!("{name}_total")
+            } else {
+                name.to_owned()
+            };
             if let Some((_, words)) = help.take().filter(|(of, _)| *of == name) {
                 line_out(&["# HELP", &family, words]);
             }
-            line_out(&["# TYPE", &family, if kind == "unknown" { "untyped" } else { kind }]);
+            line_out(&[
+                "# TYPE",
+                &family,
+                if kind == "unknown" { "untyped" } else { kind },
+            ]);
         } else if !line.starts_with("# ") {
             line_out(&[line]);
         }
@@ -47,7 +60,9 @@ mod tests {
     #[test]
     fn a_format_is_given_that_is_asked_for() {
         let prefers = |accept: &str| prefers_open_metrics([accept].into_iter());
-        assert!(prefers("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"));
+        assert!(prefers(
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+        ));
         assert!(prefers("application/openmetrics-text"));
         for plain in [
             "",

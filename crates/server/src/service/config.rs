@@ -76,8 +76,17 @@ pub struct Config {
 impl Config {
     /// The names of all lines.
     pub(super) fn line_names(&self) -> BTreeSet<String> {
-        let away = self.dialup_servers.iter().flat_map(|server| &server.lines).map(|line| &line.global);
-        self.lines.iter().map(|line| &line.name).chain(away).map(Name::to_string).collect()
+        let away = self
+            .dialup_servers
+            .iter()
+            .flat_map(|server| &server.lines)
+            .map(|line| &line.global);
+        self.lines
+            .iter()
+            .map(|line| &line.name)
+            .chain(away)
+            .map(Name::to_string)
+            .collect()
     }
 
     pub(super) fn link_settings(&self) -> LinkSettings {
@@ -93,14 +102,21 @@ impl Config {
 
     /// What calls are decided by.
     pub(super) fn policy(&self) -> Policy {
-        let own = self.lines.iter().map(|line| (&line.name, line.tariff.as_ref(), line.ring_only.is_some()));
+        let own = self
+            .lines
+            .iter()
+            .map(|line| (&line.name, line.tariff.as_ref(), line.ring_only.is_some()));
         let away = self.dialup_servers.iter().flat_map(|server| &server.lines);
         let away = away.map(|line| (&line.global, line.tariff.as_ref(), line.is_ring_only));
-        let lines = own.chain(away).map(|(name, tariff, is_ring_only)| LineTerms {
-            name: name.clone(),
-            tariff: tariff.and_then(|tariff| self.money.tariffs.get(tariff)).cloned(),
-            is_ring_only,
-        });
+        let lines = own
+            .chain(away)
+            .map(|(name, tariff, is_ring_only)| LineTerms {
+                name: name.clone(),
+                tariff: tariff
+                    .and_then(|tariff| self.money.tariffs.get(tariff))
+                    .cloned(),
+                is_ring_only,
+            });
         let rules = Rules {
             storm: self.storm,
             reserve: self.reserve,
@@ -113,7 +129,11 @@ impl Config {
             conditions: self.conditions.clone(),
             money: self.money.clone(),
             home: self.home,
-            dial_prefixes: self.lines.iter().map(|line| (line.name.clone(), line.dial_prefix.clone())).collect(),
+            dial_prefixes: self
+                .lines
+                .iter()
+                .map(|line| (line.name.clone(), line.dial_prefix.clone()))
+                .collect(),
             believes_numbers: self.number_only,
         }
     }
@@ -122,10 +142,16 @@ impl Config {
     pub(super) fn providers(&self) -> BTreeMap<Name, Vec<String>> {
         let mut named = BTreeMap::<Name, Vec<String>>::new();
         if let Some(mail) = &self.mail {
-            named.entry(mail.provider.clone()).or_default().push("mail.provider".to_owned());
+            named
+                .entry(mail.provider.clone())
+                .or_default()
+                .push("mail.provider".to_owned());
         }
         for (index, feed) in self.feeds.iter().enumerate() {
-            named.entry(feed.provider.clone()).or_default().push(format!("feed[{index}].provider"));
+            named
+                .entry(feed.provider.clone())
+                .or_default()
+                .push(format!("feed[{index}].provider"));
         }
         named
     }

@@ -19,21 +19,40 @@ impl Server {
     pub(super) async fn asked(&mut self, question: Question) -> Option<Instant> {
         // Whoever asked may have gone: then the answer goes nowhere.
         let (event, answer) = match question {
-            Question::Plan { after, limit, answer } => {
+            Question::Plan {
+                after,
+                limit,
+                answer,
+            } => {
                 let _ = answer.send(self.plan(after, limit).await);
                 return None;
             }
             Question::Explain(terminal, answer) => {
                 let conditions = self.calling.conditions(&terminal.name);
                 let dispatch = self.calling.dispatch();
-                let _ = answer.send(Decided::of(dispatch, terminal.id, Some(conditions), moment(), wall));
+                let _ = answer.send(Decided::of(
+                    dispatch,
+                    terminal.id,
+                    Some(conditions),
+                    moment(),
+                    wall,
+                ));
                 return None;
             }
             Question::Paused(id, answer) => (Event::Paused(id), Some(answer)),
             Question::Resume(terminal, answer) => {
-                let Terminal { id, name, number, .. } = terminal;
+                let Terminal {
+                    id, name, number, ..
+                } = terminal;
                 tracing::info!(terminal = %name, "resumed");
-                (Event::Resumed { terminal: id, name, number }, Some(answer))
+                (
+                    Event::Resumed {
+                        terminal: id,
+                        name,
+                        number,
+                    },
+                    Some(answer),
+                )
             }
             Question::Added { terminal, name } => (Event::Added { terminal, name }, None),
             Question::TrustChanged(id) => (Event::TrustChanged(id), None),
@@ -56,7 +75,9 @@ impl Server {
         let rest = &agenda[begin..];
         let mut entries = Vec::new();
         for &id in &rest[..limit.min(rest.len())] {
-            let Ok(Some(terminal)) = self.store.terminal(id).await else { continue };
+            let Ok(Some(terminal)) = self.store.terminal(id).await else {
+                continue;
+            };
             let waiting = self.calling.dispatch().explain(id, moment());
             let at = match waiting.why {
                 Why::Line { .. } => Some(Timestamp::now().round(Unit::Second).unwrap_or_default()),
@@ -65,7 +86,10 @@ impl Server {
             let line = self.calling.dispatch().likely_line(id);
             let price = line
                 .zip(terminal.number.as_ref())
-                .and_then(|(line, number)| self.calling.usual_price(line, number, at.unwrap_or_else(Timestamp::now)));
+                .and_then(|(line, number)| {
+                    self.calling
+                        .usual_price(line, number, at.unwrap_or_else(Timestamp::now))
+                });
             entries.push(PlanEntry {
                 terminal: terminal.name.to_string(),
                 messages: self.store.waiting(id).await.unwrap_or_default(),
@@ -81,11 +105,19 @@ impl Server {
         if more == 0 {
             self.add_resting(&agenda, limit, &mut entries).await;
         }
-        let not_called = self.store.not_called(Timestamp::now()).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read who is not called");
-            Vec::new()
-        });
-        Some(Plan { entries, more, not_called })
+        let not_called = self
+            .store
+            .not_called(Timestamp::now())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot read who is not called");
+                Vec::new()
+            });
+        Some(Plan {
+            entries,
+            more,
+            not_called,
+        })
     }
 
     /// Terminals for which nothing waits but what they have refused: they come last.
@@ -94,11 +126,18 @@ impl Server {
             tracing::error!(%error, "cannot read what rests");
             Vec::new()
         });
-        for Resting { terminal, messages, until } in resting {
+        for Resting {
+            terminal,
+            messages,
+            until,
+        } in resting
+        {
             if entries.len() >= limit {
                 return;
             }
-            let Ok(Some(found)) = self.store.terminal(terminal).await else { continue };
+            let Ok(Some(found)) = self.store.terminal(terminal).await else {
+                continue;
+            };
             if agenda.contains(&terminal) {
                 continue;
             }
@@ -106,7 +145,8 @@ impl Server {
                 terminal: found.name.to_string(),
                 messages,
                 urgency: None,
-                why: "the terminal refused what waits: it is tried again, with growing pauses".to_owned(),
+                why: "the terminal refused what waits: it is tried again, with growing pauses"
+                    .to_owned(),
                 at: Some(until),
                 line: None,
                 price: None,

@@ -88,9 +88,29 @@ impl Away {
         let told = watch::Sender::new(Told::Begun);
         let ((submissions, of_submissions), (notices, of_notices)) =
             (mpsc::channel(WAITING_MAX), mpsc::channel(WAITING_MAX));
-        let course = Course { told: told.subscribe(), submissions: of_submissions, notices: of_notices };
-        let (trunk, was_cut, was_lied_about) = (AtomicU64::new(trunk), AtomicBool::new(false), AtomicBool::new(false));
-        (Self { told, trunk, was_cut, was_lied_about, asked_for, line, submissions, notices }, course)
+        let course = Course {
+            told: told.subscribe(),
+            submissions: of_submissions,
+            notices: of_notices,
+        };
+        let (trunk, was_cut, was_lied_about) = (
+            AtomicU64::new(trunk),
+            AtomicBool::new(false),
+            AtomicBool::new(false),
+        );
+        (
+            Self {
+                told,
+                trunk,
+                was_cut,
+                was_lied_about,
+                asked_for,
+                line,
+                submissions,
+                notices,
+            },
+            course,
+        )
     }
 
     /// Takes note of the dial-up server's word, on this trunk.
@@ -108,9 +128,10 @@ impl Away {
                 lie = what;
                 (true, Some(Told::Up(up)))
             }
-            (Told::Up(before), CallState::Up(up)) => {
-                (before == figures::of_link(*up, self.asked_for.map(|at| at.elapsed())).0, None)
-            }
+            (Told::Up(before), CallState::Up(up)) => (
+                before == figures::of_link(*up, self.asked_for.map(|at| at.elapsed())).0,
+                None,
+            ),
             (Told::Lost, CallState::Up(_)) => (true, None),
             (Told::Begun | Told::Up(_) | Told::Lost, CallState::Ended(ended)) => {
                 (true, Some(Told::Ended(ended.clone())))
@@ -120,10 +141,12 @@ impl Away {
         };
         if let Some(next) = next {
             // Before it has an effect.
-            self.was_lied_about.fetch_or(lie.is_some(), Ordering::Relaxed);
+            self.was_lied_about
+                .fetch_or(lie.is_some(), Ordering::Relaxed);
             self.told.send_replace(next);
         }
-        let lie = lie.or_else(|| (!is_so).then(|| "it goes on after its end, or begins twice".to_owned()));
+        let lie = lie
+            .or_else(|| (!is_so).then(|| "it goes on after its end, or begins twice".to_owned()));
         lie.map_or(Ok(()), Err)
     }
 
@@ -160,9 +183,10 @@ impl Away {
         }
         match (header.to.port(), header.notice) {
             (delivery::SUBMISSION_PORT, None) => self.submissions.try_send(tunnel).is_ok(),
-            (delivery::PORT, Some(notice)) => {
-                self.notices.try_send(tunnel.led_by(format!("{notice}\n").into())).is_ok()
-            }
+            (delivery::PORT, Some(notice)) => self
+                .notices
+                .try_send(tunnel.led_by(format!("{notice}\n").into()))
+                .is_ok(),
             _ => false,
         }
     }
@@ -192,17 +216,36 @@ struct Job {
 
 /// Has a call placed and sees it to its end.
 pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
-    let DialOrder { terminal, number: _, timeout, record, allowance } = order;
-    let Some(line) = pop.line_named(&record.via).cloned() else { return };
+    let DialOrder {
+        terminal,
+        number: _,
+        timeout,
+        record,
+        allowance,
+    } = order;
+    let Some(line) = pop.line_named(&record.via).cloned() else {
+        return;
+    };
     let (call, longest) = (record.id, allowance.longest);
     let octets_max = (allowance.octets != u64::MAX).then_some(allowance.octets);
-    let mut job = Job::new(pop.clone(), record, Some(terminal.id), line.clone(), longest);
+    let mut job = Job::new(
+        pop.clone(),
+        record,
+        Some(terminal.id),
+        line.clone(),
+        longest,
+    );
     job.octets_max = octets_max;
     let peer = Peer::Terminal(terminal);
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let wanted = PlaceCall {
         line: line.name.to_string(),
-        number: job.record.number.as_ref().map(ToString::to_string).unwrap_or_default(),
+        number: job
+            .record
+            .number
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         far_end: far_end(&peer),
         timeout_ms: millis(timeout),
         longest_ms: millis(longest),
@@ -212,18 +255,26 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
     if let Err(error) = job.note(longest).await {
         return job.not_placed(Outcome::OurFault(error.to_string())).await;
     }
-    let asked = pop.ask(Method::PUT, &format!("/calls/{call}"), Some(json!(wanted))).await;
+    let asked = pop
+        .ask(Method::PUT, &format!("/calls/{call}"), Some(json!(wanted)))
+        .await;
     match asked {
         Ok(()) => job.is_known = true,
-        Err(NotDone::Lost(error)) => tracing::warn!(%call, %error, "whether the call was placed is to be asked"),
+        Err(NotDone::Lost(error)) => {
+            tracing::warn!(%call, %error, "whether the call was placed is to be asked")
+        }
         Err(why @ NotDone::NoTrunk(_)) => {
             tracing::warn!(%call, %why, "call not placed");
-            return job.end(Outcome::LineTaken, Showing::Unknown, Duration::ZERO).await;
+            return job
+                .end(Outcome::LineTaken, Showing::Unknown, Duration::ZERO)
+                .await;
         }
         Err(why @ NotDone::Refused(StatusCode::BAD_REQUEST, _)) => {
             return job.not_placed(Outcome::NotDialled(why.to_string())).await;
         }
-        Err(why @ NotDone::Refused(..)) => return job.not_placed(Outcome::OurFault(why.to_string())).await,
+        Err(why @ NotDone::Refused(..)) => {
+            return job.not_placed(Outcome::OurFault(why.to_string())).await;
+        }
     }
     job.serve(peer, Some(allowance), line.is_ring_only).await;
 }
@@ -232,10 +283,13 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
 pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ring) {
     let answered = pop.shared().screen(&line.global, &ring).await;
     let Some((caller, peer)) = answered else {
-        let _ = pop.ask(Method::DELETE, &format!("/calls/{call}"), None).await; // or it stops ringing by itself
+        let _ = pop
+            .ask(Method::DELETE, &format!("/calls/{call}"), None)
+            .await; // or it stops ringing by itself
         return;
     };
-    let is_new = pop.calls().get(&call).is_none() && matches!(pop.shared().store.call(call).await, Ok(None));
+    let is_new =
+        pop.calls().get(&call).is_none() && matches!(pop.shared().store.call(call).await, Ok(None));
     if !is_new {
         return pop.lied(format!("a ring with the id of call {call}")).await;
     }
@@ -251,15 +305,29 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
     let terminal = peer.terminal().map(|terminal| terminal.id);
     let mut job = Job::new(pop.clone(), record, terminal, line, INCOMING_LONGEST);
     if let Err(error) = job.note(INCOMING_LONGEST).await {
-        return job.end(Outcome::OurFault(error.to_string()), Showing::Unknown, Duration::ZERO).await;
+        return job
+            .end(
+                Outcome::OurFault(error.to_string()),
+                Showing::Unknown,
+                Duration::ZERO,
+            )
+            .await;
     }
-    let asked = pop.ask(Method::POST, &format!("/calls/{call}/answer"), Some(json!(far_end(&peer)))).await;
+    let asked = pop
+        .ask(
+            Method::POST,
+            &format!("/calls/{call}/answer"),
+            Some(json!(far_end(&peer))),
+        )
+        .await;
     match asked {
         Ok(()) => job.is_known = true,
         Err(NotDone::Lost(_)) => {}
         Err(why) => {
             tracing::warn!(%call, %why, "ring not answered");
-            return job.end(Outcome::NoCarrier, Showing::Unknown, Duration::ZERO).await;
+            return job
+                .end(Outcome::NoCarrier, Showing::Unknown, Duration::ZERO)
+                .await;
         }
     }
     job.serve(peer, None, false).await;
@@ -267,11 +335,20 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
 
 /// Learns what became of a call of the last process. It is hung up: nobody here knows what was said on it.
 pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
-    let CallAway { record, terminal, over_at } = away;
-    let Some(line) = record.via.line().cloned() else { return };
+    let CallAway {
+        record,
+        terminal,
+        over_at,
+    } = away;
+    let Some(line) = record.via.line().cloned() else {
+        return;
+    };
     // A wall clock that was set since says nothing of the call's length.
-    let until_over = Duration::try_from(over_at.duration_since(record.placed_at)).unwrap_or_default();
-    let left = Duration::try_from(over_at.duration_since(Timestamp::now())).unwrap_or_default().min(until_over);
+    let until_over =
+        Duration::try_from(over_at.duration_since(record.placed_at)).unwrap_or_default();
+    let left = Duration::try_from(over_at.duration_since(Timestamp::now()))
+        .unwrap_or_default()
+        .min(until_over);
     let (now, longest) = (Instant::now(), until_over.saturating_sub(UNHEARD));
     let (over_at, is_known, octets_max, is_recalled) = (now + left, false, None, true);
     let job = Job {
@@ -294,12 +371,19 @@ pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
 }
 
 impl Job {
-    fn new(pop: Arc<Pop>, record: CallRecord, terminal: Option<TerminalId>, line: LineAway, longest: Duration) -> Self {
+    fn new(
+        pop: Arc<Pop>,
+        record: CallRecord,
+        terminal: Option<TerminalId>,
+        line: LineAway,
+        longest: Duration,
+    ) -> Self {
         let global = line.global.clone();
         let began = Instant::now();
         let (away, course) = Away::new(line, pop.trunk(), Some(began));
         pop.calls().insert(record.id, away);
-        let (over_at, is_known, octets_max, is_recalled) = (began + longest + UNHEARD, false, None, false);
+        let (over_at, is_known, octets_max, is_recalled) =
+            (began + longest + UNHEARD, false, None, false);
         Self {
             pop,
             course,
@@ -318,8 +402,16 @@ impl Job {
 
     async fn note(&self, longest: Duration) -> Result<(), store::StoreError> {
         let over_at = Timestamp::now() + longest + UNHEARD;
-        let away = CallAway { record: self.record.clone(), terminal: self.terminal, over_at };
-        self.pop.shared().store.note_away(away, Timestamp::now()).await
+        let away = CallAway {
+            record: self.record.clone(),
+            terminal: self.terminal,
+            over_at,
+        };
+        self.pop
+            .shared()
+            .store
+            .note_away(away, Timestamp::now())
+            .await
     }
 
     /// Waits for what is told; `None`: its time is over, and nothing was.
@@ -360,7 +452,11 @@ impl Job {
             line: self.line.clone(),
             direction: self.record.direction,
             delay: LINE_DELAY,
-            caller: self.record.number.clone().filter(|_| self.record.direction == Direction::Incoming),
+            caller: self
+                .record
+                .number
+                .clone()
+                .filter(|_| self.record.direction == Direction::Incoming),
             shared,
             began: self.began,
             allowance,
@@ -380,7 +476,10 @@ impl Job {
         session.log_link_up(link.counters(), up.address, up_at);
         let tell_proved = async {
             link.proved.notified().await;
-            let _ = self.pop.ask(Method::POST, &format!("/calls/{}/proved", link.call), None).await; // saves a round trip
+            let _ = self
+                .pop
+                .ask(Method::POST, &format!("/calls/{}/proved", link.call), None)
+                .await; // saves a round trip
             std::future::pending::<()>().await;
         };
         let hearing = session.hearing(up.rate_bps);
@@ -407,11 +506,13 @@ impl Job {
             told = self.until(|told| matches!(told, Told::Ended(_) | Told::Missing)) => told,
             () = hang_up => None,
         };
-        let [was_cut, was_lied_about] = pop
-            .calls()
-            .get(&self.record.id)
-            .map_or([false; 2], |away| [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed)));
-        let (served, showing) = served.map(|served| (served.outcome, served.showing)).unzip();
+        let [was_cut, was_lied_about] =
+            pop.calls().get(&self.record.id).map_or([false; 2], |away| {
+                [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed))
+            });
+        let (served, showing) = served
+            .map(|served| (served.outcome, served.showing))
+            .unzip();
         let served = match served {
             Some(
                 Outcome::Completed
@@ -424,7 +525,10 @@ impl Job {
             // Neither the terminal nor what was being delivered is to blame for a trunk.
             Some(_) if was_cut => {
                 let why = "the connection to the dial-up server was lost".to_owned();
-                Some(Outcome::SessionLost { why, delivering: None })
+                Some(Outcome::SessionLost {
+                    why,
+                    delivering: None,
+                })
             }
             Some(_) => served,
         };
@@ -444,7 +548,11 @@ impl Job {
                 let is_lie = was_lied_about || figures.lie.is_some();
                 // Without a link there was nothing to serve: what came of the call is the dial-up server's word.
                 let showing = showing.unwrap_or(match () {
-                    () if self.is_recalled || was_cut || ended.is_lost() || !ended.is_about_caller() => {
+                    () if self.is_recalled
+                        || was_cut
+                        || ended.is_lost()
+                        || !ended.is_about_caller() =>
+                    {
                         Showing::Unknown
                     }
                     () => Showing::Nothing,
@@ -453,14 +561,19 @@ impl Job {
                     // What was reserved for it is what it counts as.
                     None if is_lie => {
                         let why = "the dial-up server said what cannot be".to_owned();
-                        Outcome::SessionLost { why, delivering: None }
+                        Outcome::SessionLost {
+                            why,
+                            delivering: None,
+                        }
                     }
                     // It was hung up there, which the session saw as a link that was lost.
                     _ if matches!(told, Outcome::AllowanceSpent | Outcome::EndedByOperator) => told,
                     // It was hung up while it rang; what came of it sooner, an answer that is paid for above all, counts.
                     Some(Outcome::Rung) if !matches!(told, Outcome::LinkFailed(_)) => told,
                     Some(served) => served,
-                    None if ended.is_orderly() && self.record.direction == Direction::Incoming => Outcome::Completed,
+                    None if ended.is_orderly() && self.record.direction == Direction::Incoming => {
+                        Outcome::Completed
+                    }
                     None => told,
                 };
                 self.record.connected_at = figures.connected_at;
@@ -470,14 +583,22 @@ impl Job {
             }
             // It never had it: nothing was dialled.
             _ if !self.is_known && told.is_some() => {
-                self.end(Outcome::LineTaken, Showing::Unknown, Duration::ZERO).await;
+                self.end(Outcome::LineTaken, Showing::Unknown, Duration::ZERO)
+                    .await;
             }
             _ => {
                 let why = "nothing was heard of the call again".to_owned();
-                let lost = Outcome::SessionLost { why, delivering: None };
+                let lost = Outcome::SessionLost {
+                    why,
+                    delivering: None,
+                };
                 let showing = showing.unwrap_or(Showing::Unknown);
                 // As long as it can have been: of a call from before the start only the wall clock knows how long that is.
-                let lasted = if self.is_recalled { self.longest } else { self.began.elapsed().min(self.longest) };
+                let lasted = if self.is_recalled {
+                    self.longest
+                } else {
+                    self.began.elapsed().min(self.longest)
+                };
                 self.end(served.unwrap_or(lost), showing, lasted).await;
             }
         }
@@ -506,25 +627,38 @@ impl Job {
         let (call, shared) = (self.record.id, self.pop.shared().clone());
         self.record.end(&outcome, lasted);
         crate::dialup::log_end(&self.record);
-        shared.note_caller(&self.record, self.terminal, &outcome, showing).await;
+        shared
+            .note_caller(&self.record, self.terminal, &outcome, showing)
+            .await;
         if !self.is_recalled {
             self.terminal = shared.is_about(self.record.direction, self.terminal, showing);
         }
-        let attempt = Attempt { terminal: self.terminal, record: self.record, began: self.began };
+        let attempt = Attempt {
+            terminal: self.terminal,
+            record: self.record,
+            began: self.began,
+        };
         shared.ended(attempt, outcome, lasted).await;
         if let Err(error) = shared.store.forget_away(call).await {
             tracing::error!(%call, %error, "the end of a call at a dial-up server is not stored");
         }
         self.pop.calls().remove(&call);
         // It may be forgotten there, too; if this is lost it is asked again when it is next told of.
-        let _ = self.pop.ask(Method::POST, &format!("/calls/{call}/settled"), None).await;
+        let _ = self
+            .pop
+            .ask(Method::POST, &format!("/calls/{call}/settled"), None)
+            .await;
     }
 }
 
 fn far_end(peer: &Peer) -> FarEnd {
     let terminal = peer.terminal();
     let chap = peer.chap().map(|secret| secret.reveal().to_owned());
-    FarEnd { party: peer.name().to_string(), address: terminal.and_then(|terminal| terminal.address), chap }
+    FarEnd {
+        party: peer.name().to_string(),
+        address: terminal.and_then(|terminal| terminal.address),
+        chap,
+    }
 }
 
 #[cfg(test)]
@@ -545,13 +679,27 @@ mod tests {
 
     fn up() -> CallState {
         let address = Ipv4Addr::new(10, 77, 0, 2);
-        CallState::Up(LinkUp { rate_bps: 33_600, address, octets_out: 1, octets_in: 1, flights: 2 })
+        CallState::Up(LinkUp {
+            rate_bps: 33_600,
+            address,
+            octets_out: 1,
+            octets_in: 1,
+            flights: 2,
+        })
     }
 
     fn ended(lasted_ms: u64) -> CallState {
         let ended_at = Timestamp::UNIX_EPOCH;
         let (how, why) = ("busy".to_owned(), String::new());
-        CallState::Ended(Ended { how, why, connected_at: None, ended_at, lasted_ms, octets_out: 0, octets_in: 0 })
+        CallState::Ended(Ended {
+            how,
+            why,
+            connected_at: None,
+            ended_at,
+            lasted_ms,
+            octets_out: 0,
+            octets_in: 0,
+        })
     }
 
     #[test]
@@ -560,11 +708,18 @@ mod tests {
         for state in [CallState::Begun, up(), ended(1)] {
             away.note(&state, 1).unwrap();
         }
-        assert_eq!(away.note(&ended(1), 2), Ok(()), "told again with everything");
+        assert_eq!(
+            away.note(&ended(1), 2),
+            Ok(()),
+            "told again with everything"
+        );
         for state in [ended(2), up(), CallState::Begun] {
             assert!(away.note(&state, 2).is_err(), "{state:?}");
         }
-        assert!(matches!(&*course.told.borrow(), Told::Ended(Ended { lasted_ms: 1, .. })));
+        assert!(matches!(
+            &*course.told.borrow(),
+            Told::Ended(Ended { lasted_ms: 1, .. })
+        ));
     }
 
     #[test]
@@ -583,11 +738,19 @@ mod tests {
     fn a_session_does_not_outlive_its_trunk() {
         let (away, course) = away();
         away.trunk_lost();
-        assert_eq!(*course.told.borrow(), Told::Begun, "what is being dialled goes on");
+        assert_eq!(
+            *course.told.borrow(),
+            Told::Begun,
+            "what is being dialled goes on"
+        );
         away.note(&up(), 1).unwrap();
         away.trunk_lost();
         assert_eq!(*course.told.borrow(), Told::Lost);
         assert_eq!(away.note(&up(), 2), Ok(()));
-        assert_eq!(*course.told.borrow(), Told::Lost, "it is hung up, not gone on with");
+        assert_eq!(
+            *course.told.borrow(),
+            Told::Lost,
+            "it is hung up, not gone on with"
+        );
     }
 }

@@ -32,8 +32,8 @@ use super::proxy::ProxyHeader;
 use super::tunnel::{Tunnel, WayOut, way_out};
 use super::words::{CallState, Event, WORDS_OCTETS_MAX};
 use super::{
-    CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, PROOF_WAIT, RATE_BPS, STREAM_WINDOW_OCTETS, pin_id,
-    read_greeting,
+    CONNECTION_WINDOW_OCTETS, KEEP_ALIVE, KEEP_ALIVE_WAIT, PROOF_WAIT, RATE_BPS,
+    STREAM_WINDOW_OCTETS, pin_id, read_greeting,
 };
 use crate::dialup::{DialOrder, LineState, RemoteLine, Report, Shared};
 use crate::door::{Door, Place};
@@ -143,7 +143,10 @@ impl RemoteLine for Pop {
 
 impl Pop {
     /// A dial-up server that has not come yet, and what its task is to be given.
-    pub(crate) fn new(server: DialupServer, shared: Arc<Shared>) -> (Arc<Self>, mpsc::Receiver<Errand>) {
+    pub(crate) fn new(
+        server: DialupServer,
+        shared: Arc<Shared>,
+    ) -> (Arc<Self>, mpsc::Receiver<Errand>) {
         let (orders, errands) = mpsc::channel(CALLS_MAX);
         let pop = Self {
             server,
@@ -171,7 +174,10 @@ impl Pop {
     }
 
     /// A call of the last process, to be asked for before a trunk can come.
-    pub(crate) fn recall(self: Arc<Self>, call: CallAway) -> Option<impl Future<Output = ()> + Send> {
+    pub(crate) fn recall(
+        self: Arc<Self>,
+        call: CallAway,
+    ) -> Option<impl Future<Output = ()> + Send> {
         let line = self.line_named(&call.record.via)?.clone();
         let (away, course) = Away::new(line, 0, None);
         self.calls().insert(call.record.id, away);
@@ -179,11 +185,17 @@ impl Pop {
     }
 
     pub(super) fn line(&self, name: &str) -> Option<&LineAway> {
-        self.server.lines.iter().find(|line| line.name.to_string() == name)
+        self.server
+            .lines
+            .iter()
+            .find(|line| line.name.to_string() == name)
     }
 
     pub(super) fn line_named(&self, via: &Via) -> Option<&LineAway> {
-        self.server.lines.iter().find(|line| via.line() == Some(&line.global))
+        self.server
+            .lines
+            .iter()
+            .find(|line| via.line() == Some(&line.global))
     }
 
     /// Whether there is a trunk.
@@ -201,7 +213,10 @@ impl Pop {
         tracing::warn!(dialup_server = %self.server.name, what, "refused");
         self.shared().metrics.trunk_refused();
         self.lies.send_replace(Instant::now());
-        self.shared().alarms.raise(AlarmKind::DialupServerLies, &self.server.name, what).await;
+        self.shared()
+            .alarms
+            .raise(AlarmKind::DialupServerLies, &self.server.name, what)
+            .await;
     }
 
     /// A request of a few words; gives nothing but whether it was done.
@@ -212,7 +227,9 @@ impl Pop {
         words: Option<serde_json::Value>,
     ) -> Result<(), NotDone> {
         let body = words.map(|words| words.to_string()).unwrap_or_default();
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
+        let body = Full::new(Bytes::from(body))
+            .map_err(|never| match never {})
+            .boxed();
         self.send(method, path, body).await.map(drop)
     }
 
@@ -223,14 +240,23 @@ impl Pop {
         Ok(Tunnel::new(entrance, response.into_body()))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, NotDone> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Response<Incoming>, NotDone> {
         let requests = self.requests.borrow().clone();
         let mut requests = requests.ok_or_else(|| NotDone::NoTrunk(self.server.name.clone()))?;
         send(&mut requests, method, path, body).await
     }
 
     /// Sees to this dial-up server until the server stops.
-    pub(crate) async fn run(self: Arc<Self>, mut errands: mpsc::Receiver<Errand>, shutdown: CancellationToken) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut errands: mpsc::Receiver<Errand>,
+        shutdown: CancellationToken,
+    ) {
         let (mut calls, mut trunk) = (JoinSet::new(), JoinSet::new());
         self.out_of_service().await;
         let mut grace = std::pin::pin!(sleep(START_GRACE));
@@ -291,7 +317,14 @@ impl Pop {
 
     async fn alarm_lost(&self) {
         let detail = "no connection; its lines are out of service. Check it and the network; it reports its calls when it is back";
-        self.shared().alarms.raise(AlarmKind::DialupServerLost, &self.server.name, detail.to_owned()).await;
+        self.shared()
+            .alarms
+            .raise(
+                AlarmKind::DialupServerLost,
+                &self.server.name,
+                detail.to_owned(),
+            )
+            .await;
     }
 
     /// Returns after this time without a lie.
@@ -310,8 +343,11 @@ impl Pop {
     async fn out_of_service(&self) {
         for line in &self.server.lines {
             let why = Some("no connection to the dial-up server".to_owned());
-            self.shared().note_line(&line.global, LineState::OutOfOrder, why);
-            self.shared().report(Report::LineTaken(line.global.clone())).await;
+            self.shared()
+                .note_line(&line.global, LineState::OutOfOrder, why);
+            self.shared()
+                .report(Report::LineTaken(line.global.clone()))
+                .await;
         }
     }
 
@@ -332,7 +368,12 @@ impl Pop {
                 self.shared().metrics.trunk_refused();
                 tracing::warn!(%call, dialup_server = %self.server.name, "a connection of a call that is over: refused");
             }
-            Ok(_) => self.lied(format!("a connection of call {call}, which was not given to it")).await,
+            Ok(_) => {
+                self.lied(format!(
+                    "a connection of call {call}, which was not given to it"
+                ))
+                .await
+            }
             Err(error) => tracing::error!(%call, %error, "the calls cannot be read"),
         }
     }
@@ -342,20 +383,32 @@ impl Pop {
         let recorded = self.shared().store.call(call).await;
         match recorded {
             Ok(Some(record)) if self.line_named(&record.via).is_some() => {}
-            Ok(_) => self.lied(format!("call {call} is none that was given to it")).await,
+            Ok(_) => {
+                self.lied(format!("call {call} is none that was given to it"))
+                    .await
+            }
             Err(error) => return tracing::error!(%call, %error, "the calls cannot be read"),
         }
         // Asked again at the next trunk, if this is lost.
         let _ = match state {
-            CallState::Ended(_) => self.ask(Method::POST, &format!("/calls/{call}/settled"), None).await,
-            _ => self.ask(Method::DELETE, &format!("/calls/{call}"), None).await,
+            CallState::Ended(_) => {
+                self.ask(Method::POST, &format!("/calls/{call}/settled"), None)
+                    .await
+            }
+            _ => {
+                self.ask(Method::DELETE, &format!("/calls/{call}"), None)
+                    .await
+            }
         };
     }
 }
 
 /// One trunk, until it ends.
 async fn follow(pop: Arc<Pop>, trunk: Trunk) {
-    let Trunk { mut requests, mut driver } = trunk;
+    let Trunk {
+        mut requests,
+        mut driver,
+    } = trunk;
     let number = pop.trunks.fetch_add(1, Ordering::Relaxed) + 1;
     let work = async {
         let events = send(&mut requests, Method::GET, "/events", empty()).await;
@@ -386,7 +439,9 @@ async fn note_events(pop: &Arc<Pop>, mut events: Incoming, trunk: u64) {
             if octet != b'\n' {
                 line.push(octet);
                 if line.len() > WORDS_OCTETS_MAX {
-                    return pop.lied(format!("an event of more than {WORDS_OCTETS_MAX} octets")).await;
+                    return pop
+                        .lied(format!("an event of more than {WORDS_OCTETS_MAX} octets"))
+                        .await;
                 }
                 continue;
             }
@@ -395,7 +450,8 @@ async fn note_events(pop: &Arc<Pop>, mut events: Incoming, trunk: u64) {
             match event {
                 // What it clears it clears once.
                 Ok(Event::AllTold) if std::mem::replace(&mut is_all_told, true) => {
-                    pop.lied("everything told twice on one trunk".to_owned()).await;
+                    pop.lied("everything told twice on one trunk".to_owned())
+                        .await;
                 }
                 Ok(event) => note(pop, event, trunk).await,
                 Err(error) => return pop.lied(format!("an event that is none: {error}")).await,
@@ -410,10 +466,14 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
             Some(line) => {
                 let fault = fault.map(|fault| fault.chars().take(200).collect());
                 let port = format!("dial-up server {}", pop.server.name);
-                pop.shared().line_is(&line.global, &port, state, fault).await;
+                pop.shared()
+                    .line_is(&line.global, &port, state, fault)
+                    .await;
             }
             // One that it has for others, or that the config does not name yet.
-            None => tracing::debug!(dialup_server = %pop.server.name, line, "a line that is not in the config"),
+            None => {
+                tracing::debug!(dialup_server = %pop.server.name, line, "a line that is not in the config")
+            }
         },
         Event::Call { call, state } => match call.parse() {
             Ok(call) => pop.note_call(call, state, trunk).await,
@@ -421,14 +481,22 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
         },
         Event::Ring { call, line, ring } => {
             let (Ok(call), Some(line)) = (call.parse(), pop.line(&line)) else {
-                return pop.lied("a ring without an id, or on a line that it does not have".to_owned()).await;
+                return pop
+                    .lied("a ring without an id, or on a line that it does not have".to_owned())
+                    .await;
             };
             // The call outlives the trunk: its task is the dial-up server's, not the trunk's.
-            let _ = pop.orders.send(Errand::Ring(call, line.clone(), ring.ring())).await; // the server is stopping
+            let _ = pop
+                .orders
+                .send(Errand::Ring(call, line.clone(), ring.ring()))
+                .await; // the server is stopping
         }
         Event::AllTold => {
             pop.calls().values().for_each(|away| away.all_told(trunk));
-            pop.shared().alarms.clear(AlarmKind::DialupServerLost, &pop.server.name).await;
+            pop.shared()
+                .alarms
+                .clear(AlarmKind::DialupServerLost, &pop.server.name)
+                .await;
             tracing::info!(dialup_server = %pop.server.name, "dial-up server in service");
         }
     }
@@ -454,7 +522,8 @@ async fn accept(pop: Arc<Pop>, mut requests: SendRequest<Body>) {
                 continue;
             }
             Err(_) => {
-                pop.lied("a connection that does not say of which call it is".to_owned()).await;
+                pop.lied("a connection that does not say of which call it is".to_owned())
+                    .await;
                 continue;
             }
         };
@@ -471,10 +540,21 @@ async fn accept(pop: Arc<Pop>, mut requests: SendRequest<Body>) {
 }
 
 /// Accepts trunks until the server stops; anyone on the network may try.
-pub(crate) async fn serve(listener: TcpListener, seats: usize, pops: Vec<Arc<Pop>>, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    seats: usize,
+    pops: Vec<Arc<Pop>>,
+    shutdown: CancellationToken,
+) {
     let seats = seats.min(UNPROVED_MAX);
     let door = Door::shared(seats, UNPROVED_OF_ONE_MAX);
-    let limits = Limits { name: "trunks", seats, door, refusal: None, grace: Duration::ZERO };
+    let limits = Limits {
+        name: "trunks",
+        seats,
+        door,
+        refusal: None,
+        grace: Duration::ZERO,
+    };
     let handle = move |guest: Guest<TcpStream>| prove(guest.stream, guest.place, pops.clone());
     listener::serve(listener, limits, shutdown, handle).await;
 }
@@ -484,11 +564,16 @@ async fn prove(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
     let _ = stream.set_nodelay(true); // slower without, not wrong
     let from = place.from;
     let greeted = timeout(PROOF_WAIT, read_greeting(&mut stream)).await;
-    let Ok(Some(name)) = greeted else { return tracing::debug!(%from, "no greeting") };
+    let Ok(Some(name)) = greeted else {
+        return tracing::debug!(%from, "no greeting");
+    };
     let Some(pop) = pops.into_iter().find(|pop| pop.server.name == name) else {
         return tracing::warn!(%from, says = %name, "greeting of a dial-up server that is not in the config");
     };
-    let secured = pop.shared().keys.secure_dialup_server(stream, pin_id(&name), pop.server.key, RATE_BPS);
+    let secured =
+        pop.shared()
+            .keys
+            .secure_dialup_server(stream, pin_id(&name), pop.server.key, RATE_BPS);
     let stream = match secured {
         Ok(stream) => stream,
         Err(error) => return tracing::error!(%error, "no trunk"),
@@ -502,18 +587,28 @@ async fn prove(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
         .initial_stream_window_size(STREAM_WINDOW_OCTETS)
         .initial_connection_window_size(CONNECTION_WINDOW_OCTETS)
         .handshake(TokioIo::new(stream));
-    let Ok((requests, connection)) = handshake.await else { return tracing::debug!(%from, "trunk not begun") };
+    let Ok((requests, connection)) = handshake.await else {
+        return tracing::debug!(%from, "trunk not begun");
+    };
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     // HTTP/2's own first words wait for the proof; nothing else is said before it.
     if !matches!(timeout(PROOF_WAIT, proof.wait()).await, Ok(Some(_))) {
         tracing::warn!(%from, says = %name, "did not prove to be the dial-up server");
         pop.shared().metrics.trunk_refused();
-        let detail = format!("a connection from {from} claimed to be it and failed the proof of its key");
+        let detail =
+            format!("a connection from {from} claimed to be it and failed the proof of its key");
         pop.lies.send_replace(Instant::now());
-        return pop.shared().alarms.raise(AlarmKind::DialupServerLies, &name, detail).await;
+        return pop
+            .shared()
+            .alarms
+            .raise(AlarmKind::DialupServerLies, &name, detail)
+            .await;
     }
-    let _ = pop.orders.send(Errand::Trunk(Trunk { requests, driver })).await; // the server is stopping
+    let _ = pop
+        .orders
+        .send(Errand::Trunk(Trunk { requests, driver }))
+        .await; // the server is stopping
 }
 
 async fn send(
@@ -522,19 +617,31 @@ async fn send(
     path: &str,
     body: Body,
 ) -> Result<Response<Incoming>, NotDone> {
-    let request = Request::builder().method(method).uri(format!("http://dialup{path}")).body(body);
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://dialup{path}"))
+        .body(body);
     let request = request.expect("method and path are well formed");
-    let response = requests.send_request(request).await.map_err(NotDone::Lost)?;
+    let response = requests
+        .send_request(request)
+        .await
+        .map_err(NotDone::Lost)?;
     if response.status().is_success() {
         return Ok(response);
     }
     let status = response.status();
-    let why = Limited::new(response.into_body(), WORDS_OCTETS_MAX).collect().await;
-    let why = why.map(|why| String::from_utf8_lossy(&why.to_bytes()).into_owned()).unwrap_or_default();
+    let why = Limited::new(response.into_body(), WORDS_OCTETS_MAX)
+        .collect()
+        .await;
+    let why = why
+        .map(|why| String::from_utf8_lossy(&why.to_bytes()).into_owned())
+        .unwrap_or_default();
     let why = why.chars().take(200).collect();
     Err(NotDone::Refused(status, why))
 }
 
 fn empty() -> Body {
-    Full::new(Bytes::new()).map_err(|never| match never {}).boxed()
+    Full::new(Bytes::new())
+        .map_err(|never| match never {})
+        .boxed()
 }

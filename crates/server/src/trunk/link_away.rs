@@ -35,28 +35,49 @@ impl OpenLink for LinkAway {
     type Stream = Tunnel;
 
     async fn submission(&self) -> io::Result<Tunnel> {
-        self.submissions.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.submissions
+            .lock()
+            .await
+            .recv()
+            .await
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     async fn notice(&self) -> io::Result<Tunnel> {
-        self.notices.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.notices
+            .lock()
+            .await
+            .recv()
+            .await
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     async fn connect(&self, port: u16) -> io::Result<Tunnel> {
-        self.pop.open(&format!("/calls/{}/open/{port}", self.call)).await.map_err(io::Error::other)
+        self.pop
+            .open(&format!("/calls/{}/open/{port}", self.call))
+            .await
+            .map_err(io::Error::other)
     }
 
     async fn gone(&self) -> Gone {
         let mut told = self.told.clone();
         let is_gone = |told: &Told| !matches!(told, Told::Up(_));
-        let Ok(told) = told.wait_for(is_gone).await else { return gone("the server is stopping") };
+        let Ok(told) = told.wait_for(is_gone).await else {
+            return gone("the server is stopping");
+        };
         match &*told {
             Told::Ended(ended) => {
                 let why = format!("link ended: {}", ended.outcome());
-                Gone { why, is_orderly: ended.is_orderly(), is_lost: ended.is_lost() }
+                Gone {
+                    why,
+                    is_orderly: ended.is_orderly(),
+                    is_lost: ended.is_lost(),
+                }
             }
             Told::Missing => gone("the dial-up server does not know the call any more"),
-            Told::Begun | Told::Up(_) | Told::Lost => gone("the connection to the dial-up server was lost"),
+            Told::Begun | Told::Up(_) | Told::Lost => {
+                gone("the connection to the dial-up server was lost")
+            }
         }
     }
 
@@ -80,8 +101,18 @@ impl OpenLink for LinkAway {
 
     /// Those of the link's coming up: the call's are told at its end.
     fn counters(&self) -> Counters {
-        let LinkUp { octets_out, octets_in, flights, .. } = self.up;
-        Counters { octets_out, octets_in, flights, ..Counters::default() }
+        let LinkUp {
+            octets_out,
+            octets_in,
+            flights,
+            ..
+        } = self.up;
+        Counters {
+            octets_out,
+            octets_in,
+            flights,
+            ..Counters::default()
+        }
     }
 
     fn proved(&self, _admitted: &Admitted) {
@@ -93,5 +124,9 @@ impl OpenLink for LinkAway {
 }
 
 fn gone(why: &str) -> Gone {
-    Gone { why: why.to_owned(), is_orderly: false, is_lost: true }
+    Gone {
+        why: why.to_owned(),
+        is_orderly: false,
+        is_lost: true,
+    }
 }

@@ -47,7 +47,9 @@ pub(crate) struct ProxyHeader {
 pub(crate) enum ProxyError {
     #[error("the stream ended within its PROXY header")]
     Ended(#[source] std::io::Error),
-    #[error("the stream does not begin with a PROXY header of TCP over IPv4 with at most {REST_OCTETS_MAX} octets")]
+    #[error(
+        "the stream does not begin with a PROXY header of TCP over IPv4 with at most {REST_OCTETS_MAX} octets"
+    )]
     Form,
     #[error("the PROXY header's field {0:#04x} is missing, twice there or malformed")]
     Field(u8),
@@ -62,7 +64,11 @@ impl ProxyHeader {
         rest.extend(self.to.port().to_be_bytes());
         let mut field = |kind: u8, text: &str| {
             rest.push(kind);
-            rest.extend(u16::try_from(text.len()).expect("names, numbers and notices are short").to_be_bytes());
+            rest.extend(
+                u16::try_from(text.len())
+                    .expect("names, numbers and notices are short")
+                    .to_be_bytes(),
+            );
             rest.extend(text.as_bytes());
         };
         field(CALL, &self.call.to_string());
@@ -90,25 +96,40 @@ impl ProxyHeader {
     /// [`ProxyError`]; all are the dial-up server's fault.
     pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Self, ProxyError> {
         let mut fixed = [0; 16];
-        stream.read_exact(&mut fixed).await.map_err(ProxyError::Ended)?;
+        stream
+            .read_exact(&mut fixed)
+            .await
+            .map_err(ProxyError::Ended)?;
         let length = u16::from_be_bytes([fixed[14], fixed[15]]);
         let is_ours = fixed[..12] == SIGNATURE && fixed[12..14] == [VERSION_AND_COMMAND, FAMILY];
         if !is_ours || length > REST_OCTETS_MAX || usize::from(length) < ADDRESSES_OCTETS {
             return Err(ProxyError::Form);
         }
         let mut rest = vec![0; usize::from(length)];
-        stream.read_exact(&mut rest).await.map_err(ProxyError::Ended)?;
+        stream
+            .read_exact(&mut rest)
+            .await
+            .map_err(ProxyError::Ended)?;
         let (addresses, fields) = rest.split_at(ADDRESSES_OCTETS);
         let fields = Fields::read(fields)?;
-        let address =
-            |at: usize| Ipv4Addr::from([addresses[at], addresses[at + 1], addresses[at + 2], addresses[at + 3]]);
+        let address = |at: usize| {
+            Ipv4Addr::from([
+                addresses[at],
+                addresses[at + 1],
+                addresses[at + 2],
+                addresses[at + 3],
+            ])
+        };
         Ok(Self {
             call: fields.parsed(CALL)?.ok_or(ProxyError::Field(CALL))?,
             line: fields.parsed(LINE)?.ok_or(ProxyError::Field(LINE))?,
             caller: fields.parsed(CALLER)?,
             called: fields.parsed(CALLED)?,
             from: address(0),
-            to: SocketAddrV4::new(address(4), u16::from_be_bytes([addresses[10], addresses[11]])),
+            to: SocketAddrV4::new(
+                address(4),
+                u16::from_be_bytes([addresses[10], addresses[11]]),
+            ),
             notice: fields.parsed(NOTICE)?,
         })
     }
@@ -122,12 +143,18 @@ impl<'a> Fields<'a> {
         let mut fields = Vec::new();
         while let Some((kind, rest)) = octets.split_first() {
             let malformed = ProxyError::Field(*kind);
-            let Some((length, rest)) = rest.split_first_chunk::<2>() else { return Err(malformed) };
-            let Some((value, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else {
+            let Some((length, rest)) = rest.split_first_chunk::<2>() else {
+                return Err(malformed);
+            };
+            let Some((value, rest)) =
+                rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+            else {
                 return Err(malformed);
             };
             if (CALL..=NOTICE).contains(kind) {
-                let Ok(text) = std::str::from_utf8(value) else { return Err(malformed) };
+                let Ok(text) = std::str::from_utf8(value) else {
+                    return Err(malformed);
+                };
                 fields.push((*kind, text));
             }
             octets = rest;
@@ -141,7 +168,9 @@ impl<'a> Fields<'a> {
         if second.is_some() {
             return Err(ProxyError::Field(kind));
         }
-        first.map(|(_, text)| text.parse().map_err(|_| ProxyError::Field(kind))).transpose()
+        first
+            .map(|(_, text)| text.parse().map_err(|_| ProxyError::Field(kind)))
+            .transpose()
     }
 }
 

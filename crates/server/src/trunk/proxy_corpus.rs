@@ -19,10 +19,11 @@ pub(crate) fn proxy(octets: &[u8]) {
 /// The header, and how many octets were taken for it.
 fn read(octets: &[u8]) -> (Option<ProxyHeader>, usize) {
     let mut left = octets;
-    let header = match pin!(ProxyHeader::read(&mut left)).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(header) => header.ok(),
-        Poll::Pending => panic!("octets do not wait"),
-    };
+    let header =
+        match pin!(ProxyHeader::read(&mut left)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(header) => header.ok(),
+            Poll::Pending => panic!("octets do not wait"),
+        };
     (header, octets.len() - left.len())
 }
 

@@ -21,8 +21,13 @@ impl Body for WayOut {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|octets| octets.map(|octets| octets.map(Frame::data)))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0
+            .poll_recv(cx)
+            .map(|octets| octets.map(|octets| octets.map(Frame::data)))
     }
 }
 
@@ -45,7 +50,11 @@ pub(crate) fn way_out() -> (Entrance, WayOut) {
 
 impl Tunnel {
     pub(crate) fn new(entrance: Entrance, way_in: Incoming) -> Self {
-        Self { way_in, left: Bytes::new(), way_out: PollSender::new(entrance) }
+        Self {
+            way_in,
+            left: Bytes::new(),
+            way_out: PollSender::new(entrance),
+        }
     }
 
     /// The same, with these octets to be read first.
@@ -59,7 +68,11 @@ impl Tunnel {
 }
 
 impl AsyncRead for Tunnel {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.left.is_empty() {
             match ready!(Pin::new(&mut self.way_in).poll_frame(cx)) {
                 Some(Ok(frame)) => self.left = frame.into_data().unwrap_or_default(),
@@ -75,11 +88,17 @@ impl AsyncRead for Tunnel {
 }
 
 impl AsyncWrite for Tunnel {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         ready!(self.way_out.poll_reserve(cx)).map_err(gone)?;
         let count = octets.len().min(FRAME_OCTETS_MAX);
-        self.way_out.send_item(Ok(Bytes::copy_from_slice(&octets[..count]))).map_err(gone)?;
+        self.way_out
+            .send_item(Ok(Bytes::copy_from_slice(&octets[..count])))
+            .map_err(gone)?;
         Poll::Ready(Ok(count))
     }
 

@@ -49,9 +49,17 @@ pub(crate) struct PlaceCall {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Event {
     /// A line does this.
-    Line { line: String, state: LineState, fault: Option<String> },
+    Line {
+        line: String,
+        state: LineState,
+        fault: Option<String>,
+    },
     /// It rings. Unless it is answered soon nobody picks up.
-    Ring { call: String, line: String, ring: RingSeen },
+    Ring {
+        call: String,
+        line: String,
+        ring: RingSeen,
+    },
     /// A call is here.
     Call { call: String, state: CallState },
     /// Everything that is so has been told; from here on, what changes.
@@ -122,16 +130,24 @@ impl Ended {
     /// The words for an outcome that a dial-up server can have.
     pub(crate) fn words(outcome: &Outcome) -> (String, String) {
         let why = match outcome {
-            Outcome::LineFailed(why) | Outcome::LinkFailed(why) | Outcome::NotProved(why) | Outcome::OurFault(why) => {
-                why.clone()
-            }
+            Outcome::LineFailed(why)
+            | Outcome::LinkFailed(why)
+            | Outcome::NotProved(why)
+            | Outcome::OurFault(why) => why.clone(),
             Outcome::SessionLost { why, .. } => why.clone(),
             Outcome::Idle(why) => (*why).to_owned(),
             Outcome::Completed => "closed in order".to_owned(),
             _ => String::new(),
         };
-        let how = if *outcome == Outcome::Completed { CLOSED } else { outcome.kind().as_str() };
-        (how.to_owned(), why.chars().take(REASON_OCTETS_MAX / 4).collect())
+        let how = if *outcome == Outcome::Completed {
+            CLOSED
+        } else {
+            outcome.kind().as_str()
+        };
+        (
+            how.to_owned(),
+            why.chars().take(REASON_OCTETS_MAX / 4).collect(),
+        )
     }
 
     /// The outcome, if no session of ours says it better.
@@ -152,7 +168,10 @@ impl Ended {
             Outcome::EndedByOperator,
         ];
         let kind = self.how.parse::<Kind>().ok();
-        if let Some(found) = plain.into_iter().find(|outcome| Some(outcome.kind()) == kind) {
+        if let Some(found) = plain
+            .into_iter()
+            .find(|outcome| Some(outcome.kind()) == kind)
+        {
             return found;
         }
         // The words are the dial-up server's: bounded here, and escaped where they are shown.
@@ -162,8 +181,14 @@ impl Ended {
             Some(Kind::LinkFailed) => Outcome::LinkFailed(why),
             Some(Kind::NotProved) => Outcome::NotProved(why),
             Some(Kind::Idle) => Outcome::Idle("the far end fell silent"),
-            Some(Kind::SessionLost) => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
-            _ if self.is_orderly() => Outcome::SessionLost { why: format!("link ended: {why}"), delivering: None },
+            Some(Kind::SessionLost) => Outcome::SessionLost {
+                why: format!("link ended: {why}"),
+                delivering: None,
+            },
+            _ if self.is_orderly() => Outcome::SessionLost {
+                why: format!("link ended: {why}"),
+                delivering: None,
+            },
             _ => Outcome::OurFault(format!("dial-up server: {why}")),
         }
     }
@@ -180,7 +205,11 @@ impl Ended {
 
     /// Whether it ended as the far end would have it: not by a fault of the dial-up server's, nor before there was a call.
     pub(crate) fn is_about_caller(&self) -> bool {
-        self.connected_at.is_some() && !matches!(self.outcome(), Outcome::OurFault(_) | Outcome::AllowanceSpent)
+        self.connected_at.is_some()
+            && !matches!(
+                self.outcome(),
+                Outcome::OurFault(_) | Outcome::AllowanceSpent
+            )
     }
 
     pub(crate) fn lasted(&self) -> Duration {
@@ -195,8 +224,17 @@ impl From<&Ring> for RingSeen {
             Caller::Withheld => CallerSeen::Withheld,
             Caller::Absent => CallerSeen::Absent,
         };
-        let others = ring.others.iter().map(line::Number::to_string).take(OTHERS_MAX).collect();
-        Self { caller, others, is_no_data: ring.is_no_data }
+        let others = ring
+            .others
+            .iter()
+            .map(line::Number::to_string)
+            .take(OTHERS_MAX)
+            .collect();
+        Self {
+            caller,
+            others,
+            is_no_data: ring.is_no_data,
+        }
     }
 }
 
@@ -208,8 +246,17 @@ impl RingSeen {
             CallerSeen::Withheld => Caller::Withheld,
             CallerSeen::Absent => Caller::Absent,
         };
-        let others = self.others.iter().take(OTHERS_MAX).filter_map(|number| number.parse().ok()).collect();
-        Ring { caller, others, is_no_data: self.is_no_data }
+        let others = self
+            .others
+            .iter()
+            .take(OTHERS_MAX)
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        Ring {
+            caller,
+            others,
+            is_no_data: self.is_no_data,
+        }
     }
 }
 
@@ -220,7 +267,15 @@ mod tests {
     fn ended(outcome: &Outcome) -> Ended {
         let (how, why) = Ended::words(outcome);
         let ended_at = Timestamp::UNIX_EPOCH;
-        Ended { how, why, connected_at: None, ended_at, lasted_ms: 1, octets_out: 0, octets_in: 0 }
+        Ended {
+            how,
+            why,
+            connected_at: None,
+            ended_at,
+            lasted_ms: 1,
+            octets_out: 0,
+            octets_in: 0,
+        }
     }
 
     #[test]
@@ -247,15 +302,25 @@ mod tests {
         let ring = Ring::new(caller, false).at(Some("DE".parse().unwrap()));
         assert!(!ring.others.is_empty());
         let said = serde_json::to_string(&RingSeen::from(&ring)).unwrap();
-        assert_eq!(serde_json::from_str::<RingSeen>(&said).unwrap().ring(), ring);
-        let before: RingSeen = serde_json::from_str(r#"{"caller":"withheld","is_no_data":false}"#).unwrap();
+        assert_eq!(
+            serde_json::from_str::<RingSeen>(&said).unwrap().ring(),
+            ring
+        );
+        let before: RingSeen =
+            serde_json::from_str(r#"{"caller":"withheld","is_no_data":false}"#).unwrap();
         assert_eq!(before.ring(), Ring::new(Caller::Withheld, false));
     }
 
     #[test]
     fn words_that_are_not_known_are_nobodys_success() {
-        let absurd = Ended { how: "completed".into(), why: "a\nb".repeat(1000), ..ended(&Outcome::Busy) };
-        let Outcome::OurFault(why) = absurd.outcome() else { panic!("{:?}", absurd.outcome()) };
+        let absurd = Ended {
+            how: "completed".into(),
+            why: "a\nb".repeat(1000),
+            ..ended(&Outcome::Busy)
+        };
+        let Outcome::OurFault(why) = absurd.outcome() else {
+            panic!("{:?}", absurd.outcome())
+        };
         assert!(why.len() < 600);
     }
 }

@@ -9,7 +9,9 @@ use jiff::civil::{DateTime, date};
 use line::{CallId, Hours};
 
 use super::*;
-use calling::dispatch::{Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules};
+use calling::dispatch::{
+    Conditions, Demand, Input, LineTerms, Output, RedialRules, RetryRules, Route, Rules,
+};
 use model::attempt::AttemptKind;
 use model::call::Direction;
 use model::directory::{ChapSecret, InboxUrl, Stock, TrustedBy};
@@ -47,15 +49,35 @@ struct Scene {
 
 impl Scene {
     fn new(lines: &[&str]) -> Self {
-        Self::with(lines, RedialRules { within: Duration::ZERO, in_all: 200, ..RedialRules::default() }, None)
+        Self::with(
+            lines,
+            RedialRules {
+                within: Duration::ZERO,
+                in_all: 200,
+                ..RedialRules::default()
+            },
+            None,
+        )
     }
 
     fn with(lines: &[&str], redials: RedialRules, tariff: Option<&str>) -> Self {
-        let retry = RetryRules { first: MINUTE, longest: 10 * MINUTE, redials, session_wait: 2 * MINUTE };
-        let tariff = tariff.map(|text| Arc::new(toml::from_str::<calling::ledger::Tariff>(text).unwrap()));
-        let terms =
-            lines.iter().map(|line| LineTerms { name: name(line), tariff: tariff.clone(), is_ring_only: false });
-        let rules = Rules { lines: terms.collect(), ..Rules::new(retry) };
+        let retry = RetryRules {
+            first: MINUTE,
+            longest: 10 * MINUTE,
+            redials,
+            session_wait: 2 * MINUTE,
+        };
+        let tariff =
+            tariff.map(|text| Arc::new(toml::from_str::<calling::ledger::Tariff>(text).unwrap()));
+        let terms = lines.iter().map(|line| LineTerms {
+            name: name(line),
+            tariff: tariff.clone(),
+            is_ring_only: false,
+        });
+        let rules = Rules {
+            lines: terms.collect(),
+            ..Rules::new(retry)
+        };
         let secret = delivery::proof::SecretKey::generate().unwrap();
         let mut scene = Self {
             dispatch: Dispatch::new(rules, 1),
@@ -69,7 +91,10 @@ impl Scene {
                 connection: Connection::Down,
                 trusted_by: TrustedBy::default(),
             },
-            trust: Trust { keys: vec![secret.public()], ..Trust::default() },
+            trust: Trust {
+                keys: vec![secret.public()],
+                ..Trust::default()
+            },
             paused_at: None,
             conditions: Conditions::default(),
             calls: Vec::new(),
@@ -90,14 +115,19 @@ impl Scene {
                 deliveries: vec![],
             },
         };
-        lines.iter().for_each(|line| scene.feed(Input::LineFree(name(line))));
+        lines
+            .iter()
+            .for_each(|line| scene.feed(Input::LineFree(name(line))));
         scene
     }
 
     fn now(&self) -> Moment {
         let passed = jiff::SignedDuration::try_from(self.passed).unwrap();
         let noon = NOON.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
-        Moment { at: self.start + self.passed, wall: noon + passed }
+        Moment {
+            at: self.start + self.passed,
+            wall: noon + passed,
+        }
     }
 
     fn feed(&mut self, input: Input) {
@@ -106,7 +136,12 @@ impl Scene {
     }
 
     fn due(&mut self, terminal: TerminalId, urgency: Urgency, conditions: Conditions) {
-        let demand = Demand { terminal, conditions: Some(Arc::new(conditions)), urgency, deadline: None };
+        let demand = Demand {
+            terminal,
+            conditions: Some(Arc::new(conditions)),
+            urgency,
+            deadline: None,
+        };
         self.feed(Input::Due(demand));
     }
 
@@ -121,8 +156,16 @@ impl Scene {
             self.terminal.number.clone(),
             name("owner"),
         );
-        self.calls.push(CallRecord { outcome: Some(outcome.to_string()), kind: Some(outcome.kind()), ..record });
-        self.feed(Input::Ended { terminal: owner(), via: name("a").into(), outcome });
+        self.calls.push(CallRecord {
+            outcome: Some(outcome.to_string()),
+            kind: Some(outcome.kind()),
+            ..record
+        });
+        self.feed(Input::Ended {
+            terminal: owner(),
+            via: name("a").into(),
+            outcome,
+        });
         self.feed(Input::LineFree(name("a")));
     }
 
@@ -130,7 +173,10 @@ impl Scene {
         let start = self.start;
         let wall = |at: Instant| {
             let ahead = jiff::SignedDuration::try_from(at.duration_since(start)).unwrap();
-            NOON.saturating_add(ahead).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp()
+            NOON.saturating_add(ahead)
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .unwrap()
+                .timestamp()
         };
         let around = Circumstances {
             terminal: Some(&self.terminal),
@@ -138,7 +184,13 @@ impl Scene {
             paused_at: self.paused_at,
             believes_numbers: false,
             calls: &self.calls,
-            decided: Some(Decided::of(&self.dispatch, owner(), Some(&self.conditions), self.now(), wall)),
+            decided: Some(Decided::of(
+                &self.dispatch,
+                owner(),
+                Some(&self.conditions),
+                self.now(),
+                wall,
+            )),
             faults: &self.faults,
             budgets: &self.budgets,
             stated: None,
@@ -150,11 +202,16 @@ impl Scene {
     #[track_caller]
     fn says(&self, reason: &str, next: &str, at: Option<&str>) {
         let told = self.explain();
-        assert!(told.reason.contains(reason), "{told:?} does not say {reason:?}");
+        assert!(
+            told.reason.contains(reason),
+            "{told:?} does not say {reason:?}"
+        );
         assert!(told.next.contains(next), "{told:?} does not say {next:?}");
         match (told.next_at, at) {
             (None, None) => {}
-            (Some(told), Some(at)) => assert!(told.to_string().starts_with(at), "{told} is not {at}"),
+            (Some(told), Some(at)) => {
+                assert!(told.to_string().starts_with(at), "{told} is not {at}")
+            }
             (told, at) => panic!("{told:?} is not {at:?}"),
         }
     }
@@ -171,29 +228,74 @@ fn no_number() {
 fn outside_its_hours_and_on_a_closed_day() {
     let evenings = Hours(vec!["mon-sun 20:00-22:00".parse().unwrap()]);
     let mut scene = Scene::new(&["a"]);
-    scene.due(owner(), Urgency::Urgent, Conditions { hours: evenings.clone(), ..Conditions::default() });
-    scene.says("outside the terminal's hours", "when they begin", Some("2026-11-24T20:00"));
+    scene.due(
+        owner(),
+        Urgency::Urgent,
+        Conditions {
+            hours: evenings.clone(),
+            ..Conditions::default()
+        },
+    );
+    scene.says(
+        "outside the terminal's hours",
+        "when they begin",
+        Some("2026-11-24T20:00"),
+    );
 
     let mut scene = Scene::new(&["a"]);
     let closed = BTreeSet::from([date(2026, 11, 24)]);
-    scene.due(owner(), Urgency::Urgent, Conditions { hours: evenings, closed, ..Conditions::default() });
-    scene.says("closed day", "when its hours begin", Some("2026-11-25T20:00"));
+    scene.due(
+        owner(),
+        Urgency::Urgent,
+        Conditions {
+            hours: evenings,
+            closed,
+            ..Conditions::default()
+        },
+    );
+    scene.says(
+        "closed day",
+        "when its hours begin",
+        Some("2026-11-25T20:00"),
+    );
 
     // Although no line is free that could look.
     let mut scene = Scene::new(&[]);
     let hours = Hours(vec!["mon-sun 20:00-22:00".parse().unwrap()]);
-    scene.due(owner(), Urgency::Urgent, Conditions { hours, ..Conditions::default() });
-    scene.says("outside the terminal's hours", "when they begin", Some("2026-11-24T20:00"));
+    scene.due(
+        owner(),
+        Urgency::Urgent,
+        Conditions {
+            hours,
+            ..Conditions::default()
+        },
+    );
+    scene.says(
+        "outside the terminal's hours",
+        "when they begin",
+        Some("2026-11-24T20:00"),
+    );
 }
 
 #[test]
 fn a_budget_is_spent() {
     let mut scene = Scene::new(&["a"]);
     let wait = Duration::from_secs(12 * 3600);
-    scene.called(Outcome::BudgetSpent { budget: "the terminal owner".into(), wait });
-    scene.says("a budget of the day is spent", "when there is a new one", Some("2026-11-25T00:00"));
+    scene.called(Outcome::BudgetSpent {
+        budget: "the terminal owner".into(),
+        wait,
+    });
+    scene.says(
+        "a budget of the day is spent",
+        "when there is a new one",
+        Some("2026-11-25T00:00"),
+    );
     scene.budgets = vec!["the terminal owner".into()];
-    scene.says("the budget of the terminal owner is spent", "when there is a new one", Some("2026-11-25T00:00"));
+    scene.says(
+        "the budget of the terminal owner is spent",
+        "when there is a new one",
+        Some("2026-11-25T00:00"),
+    );
 }
 
 #[test]
@@ -207,13 +309,28 @@ fn the_dial_loop_is_broken() {
 fn all_lines_are_busy_or_none_reaches_it() {
     let mut scene = Scene::new(&["a"]);
     for number in [7, 8] {
-        scene.due(TerminalId::from_octets([number; 8]), Urgency::Normal, Conditions::default());
+        scene.due(
+            TerminalId::from_octets([number; 8]),
+            Urgency::Normal,
+            Conditions::default(),
+        );
     }
     scene.due(owner(), Urgency::Normal, Conditions::default());
-    scene.says("all lines that reach the terminal are busy", "one terminal is before it", None);
+    scene.says(
+        "all lines that reach the terminal are busy",
+        "one terminal is before it",
+        None,
+    );
 
     let mut scene = Scene::new(&[]);
-    scene.due(owner(), Urgency::Normal, Conditions { route: Route::ALL, ..Conditions::default() });
+    scene.due(
+        owner(),
+        Urgency::Normal,
+        Conditions {
+            route: Route::ALL,
+            ..Conditions::default()
+        },
+    );
     scene.says("no line reaches", "configured", None);
 }
 
@@ -225,9 +342,17 @@ fn a_line_is_out_of_order() {
     }
     scene.due(owner(), Urgency::Normal, Conditions::default());
     scene.faults = vec![("a".into(), "no modem".into())];
-    scene.says("busy, or rest after a fault; line a is out of order (no modem)", "when one is free", None);
+    scene.says(
+        "busy, or rest after a fault; line a is out of order (no modem)",
+        "when one is free",
+        None,
+    );
     scene.faults.push(("b".into(), "no such port".into()));
-    scene.says("line a is out of order (no modem), line b is out of order (no such port)", "in service again", None);
+    scene.says(
+        "line a is out of order (no modem), line b is out of order (no such port)",
+        "in service again",
+        None,
+    );
 }
 
 #[test]
@@ -235,13 +360,24 @@ fn backing_off_after_busy_or_no_answer() {
     for outcome in [Outcome::Busy, Outcome::NoAnswer] {
         let mut scene = Scene::new(&["a"]);
         scene.called(outcome.clone());
-        scene.says(&format!("came to nothing ({outcome})"), "called again", Some("2026-11-24T12:01"));
+        scene.says(
+            &format!("came to nothing ({outcome})"),
+            "called again",
+            Some("2026-11-24T12:01"),
+        );
     }
 }
 
 #[test]
 fn redialled_as_often_as_it_may_be_and_refused_by_the_modem_itself() {
-    let mut scene = Scene::with(&["a"], RedialRules { within: 30 * MINUTE, ..RedialRules::default() }, None);
+    let mut scene = Scene::with(
+        &["a"],
+        RedialRules {
+            within: 30 * MINUTE,
+            ..RedialRules::default()
+        },
+        None,
+    );
     for _ in 0..3 {
         scene.called(Outcome::NoAnswer);
         scene.passed += 5 * MINUTE;
@@ -251,7 +387,11 @@ fn redialled_as_often_as_it_may_be_and_refused_by_the_modem_itself() {
 
     let mut scene = Scene::new(&["a"]);
     scene.called(Outcome::RedialLimited);
-    scene.says("the modem may not dial", "called again", Some("2026-11-24T12:10"));
+    scene.says(
+        "the modem may not dial",
+        "called again",
+        Some("2026-11-24T12:10"),
+    );
 }
 
 #[test]
@@ -265,28 +405,57 @@ fn bulk_waits_for_a_cheap_window() {
 #[test]
 fn the_terminal_refused_the_message() {
     let mut scene = Scene::new(&["a"]);
-    scene.called(Outcome::MessagesRefused { delivered: 0, refused: 1, unreadable: 0 });
+    scene.called(Outcome::MessagesRefused {
+        delivered: 0,
+        refused: 1,
+        unreadable: 0,
+    });
     let began_at = Timestamp::now();
     let outcome = Some("refused with status 507 Insufficient Storage: the disk is full".to_owned());
     let (call, kind) = (CallId::now().to_string(), Some(AttemptKind::Refused));
-    scene.envelope.deliveries =
-        vec![DeliveryEntry { call, began_at, ended_at: Some(began_at), outcome, kind, octets: 0 }];
+    scene.envelope.deliveries = vec![DeliveryEntry {
+        call,
+        began_at,
+        ended_at: Some(began_at),
+        outcome,
+        kind,
+        octets: 0,
+    }];
     scene.envelope.refusals = 2;
     scene.envelope.rests_until = Some("2026-11-24T12:20:00Z".parse().unwrap());
     let words = "did not take it, several times (2 in all), the last: refused with status 507";
-    scene.says(words, "tried again after a pause that grows", Some("2026-11-24T12:20"));
+    scene.says(
+        words,
+        "tried again after a pause that grows",
+        Some("2026-11-24T12:20"),
+    );
     scene.terminal.connection = Connection::Connected(CallId::now());
-    scene.says(words, "tried again after a pause that grows", Some("2026-11-24T12:20"));
+    scene.says(
+        words,
+        "tried again after a pause that grows",
+        Some("2026-11-24T12:20"),
+    );
 }
 
 #[test]
 fn the_terminal_may_have_it_and_it_is_to_have_another_verdict() {
     let mut scene = Scene::new(&["a"]);
     scene.envelope.in_doubt_since = Some(Timestamp::now());
-    scene.envelope.pending = Some((Verdict::Cancelled, Some("cancelled by its provider".to_owned())));
-    scene.says("cancelled by its provider; all of it was sent", "asked in its next session", None);
+    scene.envelope.pending = Some((
+        Verdict::Cancelled,
+        Some("cancelled by its provider".to_owned()),
+    ));
+    scene.says(
+        "cancelled by its provider; all of it was sent",
+        "asked in its next session",
+        None,
+    );
     scene.envelope.under_way = Some(CallId::now().to_string());
-    scene.says("cancelled by its provider; it is being delivered", "unless the terminal's receipt comes", None);
+    scene.says(
+        "cancelled by its provider; it is being delivered",
+        "unless the terminal's receipt comes",
+        None,
+    );
 }
 
 #[test]
@@ -298,9 +467,19 @@ fn not_enrolled_invited_or_shut_out() {
     scene.trust.invitation = Some(delivery::proof::EnrolmentSecret::from_octets([1; 32]));
     assert!(scene.explain().next_at.is_some(), "it is called");
     let invited = scene.explain();
-    assert!(invited.reason.contains("invited") && invited.reason.contains("not proved: not trusted"), "{invited:?}");
-    assert!(invited.next.contains("ringup enrol BUNDLE") && invited.next.contains("called again"), "{invited:?}");
-    scene.trust = Trust { keys, shut_out_at: Some(Timestamp::now()), ..Trust::default() };
+    assert!(
+        invited.reason.contains("invited") && invited.reason.contains("not proved: not trusted"),
+        "{invited:?}"
+    );
+    assert!(
+        invited.next.contains("ringup enrol BUNDLE") && invited.next.contains("called again"),
+        "{invited:?}"
+    );
+    scene.trust = Trust {
+        keys,
+        shut_out_at: Some(Timestamp::now()),
+        ..Trust::default()
+    };
     scene.says("shut out", "ringup terminal invite owner", None);
 }
 
@@ -310,11 +489,17 @@ fn a_stock_terminal_that_is_not_believed_is_not_called() {
     scene.due(owner(), Urgency::Normal, Conditions::default());
     let inbox: InboxUrl = "http://:80/".parse().unwrap();
     scene.trust = Trust::default();
-    scene.terminal.trusted_by = TrustedBy::Stock(Stock { trust: StockTrust::NumberOnly, inbox: inbox.clone() });
+    scene.terminal.trusted_by = TrustedBy::Stock(Stock {
+        trust: StockTrust::NumberOnly,
+        inbox: inbox.clone(),
+    });
     scene.says("nothing but its number", "[stock] number_only = true", None);
     let chap = StockTrust::Chap(ChapSecret::from_octets([1; 24]));
     scene.terminal.trusted_by = TrustedBy::Stock(Stock { trust: chap, inbox });
-    assert!(!scene.explain().reason.contains("enrolled"), "it needs no key");
+    assert!(
+        !scene.explain().reason.contains("enrolled"),
+        "it needs no key"
+    );
     scene.trust.shut_out_at = Some(Timestamp::now());
     scene.says("shut out", "terminal add", None);
 }
@@ -342,19 +527,41 @@ fn under_way_being_called_and_connected() {
 fn what_is_over_says_why_and_that_nothing_follows() {
     let scene = Scene::new(&[]);
     let told = |verdict, reason: Option<&str>| {
-        let envelope =
-            EnvelopeEntry { verdict: Some(verdict), reason: reason.map(str::to_owned), ..scene.envelope.clone() };
+        let envelope = EnvelopeEntry {
+            verdict: Some(verdict),
+            reason: reason.map(str::to_owned),
+            ..scene.envelope.clone()
+        };
         settled(&envelope, Some(Timestamp::UNIX_EPOCH)).unwrap_or_default()
     };
     for (verdict, reason, says) in [
-        (Verdict::Expired, None, "over at 1970-01-01T00:00:00Z before the terminal had it (no delivery was tried)"),
-        (Verdict::Replaced, Some("replaced by M"), "replaced by M; the newer one is delivered"),
-        (Verdict::Cancelled, Some("cancelled by its provider"), "cancelled by its provider; nothing more"),
-        (Verdict::Failed, Some("sessions broke"), "sessions broke; nothing more is tried: submit it again"),
+        (
+            Verdict::Expired,
+            None,
+            "over at 1970-01-01T00:00:00Z before the terminal had it (no delivery was tried)",
+        ),
+        (
+            Verdict::Replaced,
+            Some("replaced by M"),
+            "replaced by M; the newer one is delivered",
+        ),
+        (
+            Verdict::Cancelled,
+            Some("cancelled by its provider"),
+            "cancelled by its provider; nothing more",
+        ),
+        (
+            Verdict::Failed,
+            Some("sessions broke"),
+            "sessions broke; nothing more is tried: submit it again",
+        ),
         (Verdict::Delivered, None, ""),
     ] {
         let told = told(verdict, reason);
-        assert!(told.contains(says) && (told.is_empty() == says.is_empty()), "{told:?} does not say {says:?}");
+        assert!(
+            told.contains(says) && (told.is_empty() == says.is_empty()),
+            "{told:?} does not say {says:?}"
+        );
     }
 }
 
@@ -365,7 +572,11 @@ fn it_came_outside_what_the_terminal_registered_for() {
     scene.says("not to be called for it", "sent on the next call", None);
     let evening = "2026-11-24T20:00:00Z".parse().unwrap();
     scene.envelope.calls = Calls::From(evening);
-    scene.says("outside the hours for which the terminal has registered", "when they begin", Some("2026-11-24T20:00"));
+    scene.says(
+        "outside the hours for which the terminal has registered",
+        "when they begin",
+        Some("2026-11-24T20:00"),
+    );
 }
 
 #[test]
@@ -373,7 +584,10 @@ fn every_cause_is_named_before_enrolment_too() {
     let evenings = Hours(vec!["mon-sun 20:00-22:00".parse().unwrap()]);
     let mut scene = Scene::new(&["a"]);
     scene.trust = Trust::default();
-    scene.conditions = Conditions { hours: evenings.clone(), ..Conditions::default() };
+    scene.conditions = Conditions {
+        hours: evenings.clone(),
+        ..Conditions::default()
+    };
     scene.faults = vec![("a".into(), "no modem".into())];
     scene.budgets = vec!["the server".into()];
     for says in [
@@ -385,13 +599,26 @@ fn every_cause_is_named_before_enrolment_too() {
         scene.says(says, "ringup terminal invite owner", None);
     }
     scene.paused_at = Some(Timestamp::UNIX_EPOCH);
-    scene.says("; the terminal is paused by the operator since 1970", "ringup terminal invite owner", None);
+    scene.says(
+        "; the terminal is paused by the operator since 1970",
+        "ringup terminal invite owner",
+        None,
+    );
 
     // Invited, it is called: what keeps the call from being placed decides, and is told with its time.
     let mut scene = Scene::new(&["a"]);
-    scene.trust =
-        Trust { invitation: Some(delivery::proof::EnrolmentSecret::from_octets([1; 32])), ..Trust::default() };
-    scene.due(owner(), Urgency::Urgent, Conditions { hours: evenings, ..Conditions::default() });
+    scene.trust = Trust {
+        invitation: Some(delivery::proof::EnrolmentSecret::from_octets([1; 32])),
+        ..Trust::default()
+    };
+    scene.due(
+        owner(),
+        Urgency::Urgent,
+        Conditions {
+            hours: evenings,
+            ..Conditions::default()
+        },
+    );
     scene.says(
         "invited and has not enrolled yet; it is outside the terminal's hours",
         "ringup enrol",
@@ -403,12 +630,20 @@ fn every_cause_is_named_before_enrolment_too() {
 fn paused_by_the_operator() {
     let mut scene = Scene::new(&["a"]);
     scene.paused_at = Some(Timestamp::UNIX_EPOCH);
-    scene.says("paused by the operator since 1970-01-01T00:00:00Z", "ringup terminal resume owner", None);
+    scene.says(
+        "paused by the operator since 1970-01-01T00:00:00Z",
+        "ringup terminal resume owner",
+        None,
+    );
 }
 
 #[test]
 fn the_operator_ended_the_last_call() {
     let mut scene = Scene::new(&["a"]);
     scene.called(Outcome::EndedByOperator);
-    scene.says("came to nothing (ended by the operator)", "called again", Some("2026-11-24T12:01"));
+    scene.says(
+        "came to nothing (ended by the operator)",
+        "called again",
+        Some("2026-11-24T12:01"),
+    );
 }

@@ -32,7 +32,12 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { places: PLACES_FIRST, taken: 0, failures: 0, rests_until: None }
+        Self {
+            places: PLACES_FIRST,
+            taken: 0,
+            failures: 0,
+            rests_until: None,
+        }
     }
 }
 
@@ -60,7 +65,9 @@ impl Pace {
         if self.places(now) == 0 {
             return;
         }
-        let rest = REST_FIRST.saturating_mul(1 << self.failures.min(16)).min(REST_MAX);
+        let rest = REST_FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(REST_MAX);
         self.rests_until = Some(now + rest);
         self.failures = self.failures.saturating_add(1);
         (self.places, self.taken) = ((self.places / 2).max(1), 0);

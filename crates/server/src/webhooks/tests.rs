@@ -21,7 +21,11 @@ fn owner() -> TerminalId {
 }
 
 fn webhook(url: &str, may_be_private: bool) -> Webhook {
-    Webhook { url: url.parse().unwrap(), secret: WebhookSecret::from_octets([7; 32]), may_be_private }
+    Webhook {
+        url: url.parse().unwrap(),
+        secret: WebhookSecret::from_octets([7; 32]),
+        may_be_private,
+    }
 }
 
 /// A store whose provider has this webhook, and a message that waits.
@@ -29,11 +33,26 @@ async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, Mes
     let store = Store::open(folder.path(), Timestamp::now()).unwrap();
     let (id, name, connection) = (owner(), "owner".parse().unwrap(), Connection::Down);
     store
-        .add_terminal(Terminal { id, name, number: None, address: None, trusted_by: TrustedBy::default(), connection })
+        .add_terminal(Terminal {
+            id,
+            name,
+            number: None,
+            address: None,
+            trusted_by: TrustedBy::default(),
+            connection,
+        })
         .await
         .unwrap();
-    let provider = Provider { name: "vending".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
-    store.add_provider_with(provider.clone(), TokenHash::of("x"), Some(webhook), None).await.unwrap();
+    let provider = Provider {
+        name: "vending".parse().unwrap(),
+        number: None,
+        may_send: vec![],
+        is_disabled: false,
+    };
+    store
+        .add_provider_with(provider.clone(), TokenHash::of("x"), Some(webhook), None)
+        .await
+        .unwrap();
     let id = accept(&store, "vending").await;
     (store, id)
 }
@@ -41,11 +60,27 @@ async fn store_with(folder: &tempfile::TempDir, webhook: Webhook) -> (Store, Mes
 async fn accept(store: &Store, provider: &str) -> MessageId {
     let content = Bytes::from_static(b"x");
     let id = MessageId::now();
-    let head = MessageHead { id, content_type: ContentType::octets(), digest: Digest::of(&content), size: 1 };
-    let (provider, handling, terminals) = (provider.parse().unwrap(), Handling::default(), vec![owner()]);
+    let head = MessageHead {
+        id,
+        content_type: ContentType::octets(),
+        digest: Digest::of(&content),
+        size: 1,
+    };
+    let (provider, handling, terminals) = (
+        provider.parse().unwrap(),
+        Handling::default(),
+        vec![owner()],
+    );
     store
         .accept(
-            NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+            NewMessage {
+                head,
+                provider,
+                content: content.into(),
+                terminals,
+                subscribers: None,
+                handling,
+            },
             Timestamp::now(),
         )
         .await
@@ -56,11 +91,17 @@ async fn accept(store: &Store, provider: &str) -> MessageId {
 /// Tells one verdict, and notes what came of it.
 async fn try_once(store: &Store, post: &Post, metrics: &Metrics, telling: Telling) {
     let tried = super::try_once(post, metrics, "vending".to_owned(), telling, None).await;
-    store.tellings_ended(vec![(tried.id, tried.next_at)]).await.unwrap();
+    store
+        .tellings_ended(vec![(tried.id, tried.next_at)])
+        .await
+        .unwrap();
 }
 
 async fn due(store: &Store) -> Vec<Telling> {
-    store.due_tellings("vending".into(), BTreeSet::new(), 10, Timestamp::now()).await.unwrap()
+    store
+        .due_tellings("vending".into(), BTreeSet::new(), 10, Timestamp::now())
+        .await
+        .unwrap()
 }
 
 /// Takes one request, answers it, and gives it: head and body.
@@ -73,7 +114,10 @@ async fn answer_one(listener: &TcpListener, answer: &str) -> (String, String) {
         octets.extend(&more[..count]);
         let text = String::from_utf8(octets.clone()).unwrap();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = field(head, "content-length").unwrap().parse::<usize>().unwrap();
+            let length = field(head, "content-length")
+                .unwrap()
+                .parse::<usize>()
+                .unwrap();
             if body.len() == length {
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 return (head.to_owned(), body.to_owned());
@@ -103,7 +147,10 @@ async fn a_verdict_is_told_once_signed_with_its_evidence_even_over_a_restart() {
     let message = {
         let (store, message) = store_with(&folder, webhook(&url, true)).await;
         assert!(due(&store).await.is_empty(), "no verdict yet");
-        store.delivered(message, owner(), call, Timestamp::now()).await.unwrap();
+        store
+            .delivered(message, owner(), call, Timestamp::now())
+            .await
+            .unwrap();
         message
     };
     let store = Store::open(folder.path(), Timestamp::now()).unwrap();
@@ -112,16 +159,29 @@ async fn a_verdict_is_told_once_signed_with_its_evidence_even_over_a_restart() {
     let id = event_id(&telling);
     let (post, metrics) = (Post::default(), Metrics::default());
     let tried = try_once(&store, &post, &metrics, telling);
-    let ((), (head, body)) = tokio::join!(tried, answer_one(&listener, "HTTP/1.1 204 No Content\r\n\r\n"));
-    assert!(head.starts_with("POST /verdicts?a=b HTTP/1.1\r\n"), "{head}");
+    let ((), (head, body)) = tokio::join!(
+        tried,
+        answer_one(&listener, "HTTP/1.1 204 No Content\r\n\r\n")
+    );
+    assert!(
+        head.starts_with("POST /verdicts?a=b HTTP/1.1\r\n"),
+        "{head}"
+    );
     assert_eq!(field(&head, "webhook-id"), Some(id.clone()));
-    let at = Timestamp::from_second(field(&head, "webhook-timestamp").unwrap().parse().unwrap()).unwrap();
+    let at = Timestamp::from_second(field(&head, "webhook-timestamp").unwrap().parse().unwrap())
+        .unwrap();
     let expected = crate::outward::sign(&[7; 32], &id, at, &body);
     assert_eq!(field(&head, "webhook-signature"), Some(expected));
     let told: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&told["verdict"], &told["terminal"]), (&json!("delivered"), &json!("owner")));
+    assert_eq!(
+        (&told["verdict"], &told["terminal"]),
+        (&json!("delivered"), &json!("owner"))
+    );
     assert_eq!(told["message"], message.to_string());
-    assert_eq!(told["evidence"], json!({ "call": call.to_string(), "deliveries": 1 }));
+    assert_eq!(
+        told["evidence"],
+        json!({ "call": call.to_string(), "deliveries": 1 })
+    );
     assert!(due(&store).await.is_empty());
 }
 
@@ -131,9 +191,14 @@ async fn an_answer_that_is_no_yes_is_tried_again_later_and_a_redirect_is_not_fol
     let (listener, url) = listen().await;
     let (elsewhere, other) = listen().await;
     let (store, message) = store_with(&folder, webhook(&url, true)).await;
-    store.cancel(message, None, "cancelled", Timestamp::now()).await.unwrap();
+    store
+        .cancel(message, None, "cancelled", Timestamp::now())
+        .await
+        .unwrap();
     let telling = due(&store).await.remove(0);
-    let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {other}\r\ncontent-length: 0\r\n\r\n");
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: {other}\r\ncontent-length: 0\r\n\r\n"
+    );
     let (post, metrics) = (Post::default(), Metrics::default());
     let tried = try_once(&store, &post, &metrics, telling.clone());
     let sent_elsewhere = async {
@@ -146,13 +211,28 @@ async fn an_answer_that_is_no_yes_is_tried_again_later_and_a_redirect_is_not_fol
     sent_elsewhere.await;
     assert!(due(&store).await.is_empty(), "not at once");
     let later = Timestamp::now() + PAUSES[0];
-    let again = store.due_tellings("vending".into(), BTreeSet::new(), 10, later).await.unwrap();
+    let again = store
+        .due_tellings("vending".into(), BTreeSet::new(), 10, later)
+        .await
+        .unwrap();
     assert_eq!((again.len(), again[0].failed), (1, 1));
     // After three days it is given up.
-    let old = Telling { since: Timestamp::now() - GIVE_UP_AFTER, ..telling };
+    let old = Telling {
+        since: Timestamp::now() - GIVE_UP_AFTER,
+        ..telling
+    };
     let tried = try_once(&store, &post, &metrics, old);
-    tokio::join!(tried, answer_one(&listener, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"));
-    assert!(store.due_tellings("vending".into(), BTreeSet::new(), 10, Timestamp::MAX).await.unwrap().is_empty());
+    tokio::join!(
+        tried,
+        answer_one(&listener, "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
+    );
+    assert!(
+        store
+            .due_tellings("vending".into(), BTreeSet::new(), 10, Timestamp::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -161,8 +241,13 @@ async fn an_address_of_this_network_is_not_spoken_to_unless_the_provider_may() {
     let port = listener.local_addr().unwrap().port();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"] {
         let url = format!("http://{host}:{port}/");
-        let Ok(url) = url.parse::<HttpUrl>() else { continue };
-        let webhook = Webhook { url, ..webhook("http://x/", false) };
+        let Ok(url) = url.parse::<HttpUrl>() else {
+            continue;
+        };
+        let webhook = Webhook {
+            url,
+            ..webhook("http://x/", false)
+        };
         let post = Post::default();
         tokio::select! {
             biased;
@@ -175,7 +260,10 @@ async fn an_address_of_this_network_is_not_spoken_to_unless_the_provider_may() {
     let webhook = webhook(&url, true);
     let sent = Post::default();
     let sent = sent.send(&webhook, "id", Timestamp::now(), "{}".into());
-    let (sent, _) = tokio::join!(sent, answer_one(&listener, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    let (sent, _) = tokio::join!(
+        sent,
+        answer_one(&listener, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    );
     sent.unwrap();
 }
 
@@ -185,9 +273,13 @@ async fn what_a_hostile_webhook_answers_costs_no_more_than_its_head() {
     let webhook = webhook(&url, true);
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(100_000));
     let no_http = "\0\u{1}\u{2}".repeat(1000);
-    for answer in
-        [endless.as_str(), &no_http, "", "HTTP/1.1 999 x\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"]
-    {
+    for answer in [
+        endless.as_str(),
+        &no_http,
+        "",
+        "HTTP/1.1 999 x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+    ] {
         let post = Post::default();
         let sent = post.send(&webhook, "id", Timestamp::now(), "{}".into());
         let server = async {
@@ -197,7 +289,11 @@ async fn what_a_hostile_webhook_answers_costs_no_more_than_its_head() {
             let _ = stream.write_all(answer.as_bytes()).await; // it may have hung up on it
         };
         let (sent, ()) = tokio::join!(sent, server);
-        assert!(sent.is_err(), "{:?} was taken", &answer[..answer.len().min(40)]);
+        assert!(
+            sent.is_err(),
+            "{:?} was taken",
+            &answer[..answer.len().min(40)]
+        );
     }
 }
 
@@ -211,12 +307,18 @@ async fn a_secure_webhook_that_does_not_prove_its_name_is_told_nothing() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut octets = vec![0; 10_000];
         let count = stream.read(&mut octets).await.unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
         octets.truncate(count);
         octets
     };
     let (sent, octets) = tokio::join!(sent, server);
-    assert!(matches!(sent, Err(PostError::Outward(OutwardError::Tls(_)))), "{sent:?}");
+    assert!(
+        matches!(sent, Err(PostError::Outward(OutwardError::Tls(_)))),
+        "{sent:?}"
+    );
     assert!(!String::from_utf8_lossy(&octets).contains("secret"));
 }
 
@@ -225,23 +327,32 @@ async fn a_webhook_that_says_nothing_is_left_alone_after_a_while() {
     let (listener, url) = listen().await;
     let sent = Post::default();
     let webhook = webhook(&url, true);
-    let sent = sent.send(&webhook, "id", Timestamp::now(), "{}".into()).await;
+    let sent = sent
+        .send(&webhook, "id", Timestamp::now(), "{}".into())
+        .await;
     assert!(matches!(sent, Err(PostError::TooLong)), "{sent:?}");
     drop(listener);
 }
 
 #[test]
 fn pauses_grow_and_end_before_the_three_days_do() {
-    assert!((0..20).all(|failed| pause(failed) <= pause(failed + 1) && pause(failed) < GIVE_UP_AFTER));
+    assert!(
+        (0..20).all(|failed| pause(failed) <= pause(failed + 1) && pause(failed) < GIVE_UP_AFTER)
+    );
     assert_eq!(pause(0), PAUSES[0]);
     assert_eq!(pause(u32::MAX), PAUSES[8]);
 }
 
 /// A webhook that answers everything at once, on connections that it keeps; counts what it was told, and the connections.
-async fn serve_hook(answer: &'static str) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>, JoinSet<()>) {
+async fn serve_hook(
+    answer: &'static str,
+) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>, JoinSet<()>) {
     let (listener, url) = listen().await;
-    let (told, connections, mut serving) =
-        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    let (told, connections, mut serving) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+        JoinSet::new(),
+    );
     let (count, opened) = (told.clone(), connections.clone());
     serving.spawn(async move {
         let mut open = JoinSet::new();
@@ -252,8 +363,13 @@ async fn serve_hook(answer: &'static str) -> (String, Arc<AtomicUsize>, Arc<Atom
             open.spawn(async move {
                 let mut octets = Vec::new();
                 loop {
-                    while let Some((head, body)) = std::str::from_utf8(&octets).unwrap().split_once("\r\n\r\n") {
-                        let length = field(head, "content-length").unwrap().parse::<usize>().unwrap();
+                    while let Some((head, body)) =
+                        std::str::from_utf8(&octets).unwrap().split_once("\r\n\r\n")
+                    {
+                        let length = field(head, "content-length")
+                            .unwrap()
+                            .parse::<usize>()
+                            .unwrap();
                         if body.len() < length {
                             break;
                         }
@@ -279,8 +395,13 @@ const TAKEN: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 async fn room(store: &Store) -> (Room, JoinSet<()>) {
     let (metrics, mut tasks) = (Metrics::default(), JoinSet::new());
     let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
-    let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown, &mut tasks).await.unwrap();
-    (Room::new(store.clone(), Post::default(), alarms, metrics), tasks)
+    let alarms = Alarms::start(store.clone(), config, metrics.clone(), shutdown, &mut tasks)
+        .await
+        .unwrap();
+    (
+        Room::new(store.clone(), Post::default(), alarms, metrics),
+        tasks,
+    )
 }
 
 impl Room {
@@ -300,7 +421,10 @@ impl Room {
 async fn settle(store: &Store, provider: &str, count: usize) {
     for _ in 0..count {
         let message = accept(store, provider).await;
-        store.delivered(message, owner(), line::CallId::now(), Timestamp::now()).await.unwrap();
+        store
+            .delivered(message, owner(), line::CallId::now(), Timestamp::now())
+            .await
+            .unwrap();
     }
 }
 
@@ -315,7 +439,10 @@ async fn a_webhook_is_told_as_fast_as_it_answers_over_a_few_connections_that_are
     room.look().await;
     while room.step().await {}
     assert_eq!(told.load(Ordering::Relaxed), 300);
-    assert!(connections.load(Ordering::Relaxed) <= pace::PLACES_MAX, "{connections:?}");
+    assert!(
+        connections.load(Ordering::Relaxed) <= pace::PLACES_MAX,
+        "{connections:?}"
+    );
     assert!(due(&store).await.is_empty());
 }
 
@@ -328,13 +455,34 @@ async fn a_webhook_that_does_not_answer_keeps_no_other_provider_waiting() {
     // As many that are silent as there are places but for two.
     for number in 0..(TRIES_AT_ONCE - EXTRA_TRIES) / PLACES_FIRST - 1 {
         let name = format!("silent-{number}");
-        let provider = Provider { name: name.parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
+        let provider = Provider {
+            name: name.parse().unwrap(),
+            number: None,
+            may_send: vec![],
+            is_disabled: false,
+        };
         let hook = Some(webhook(&silent_url, true));
-        store.add_provider_with(provider, TokenHash::of(&name), hook, None).await.unwrap();
+        store
+            .add_provider_with(provider, TokenHash::of(&name), hook, None)
+            .await
+            .unwrap();
         settle(&store, &name, 3).await;
     }
-    let provider = Provider { name: "well".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
-    store.add_provider_with(provider, TokenHash::of("y"), Some(webhook(&url, true)), None).await.unwrap();
+    let provider = Provider {
+        name: "well".parse().unwrap(),
+        number: None,
+        may_send: vec![],
+        is_disabled: false,
+    };
+    store
+        .add_provider_with(
+            provider,
+            TokenHash::of("y"),
+            Some(webhook(&url, true)),
+            None,
+        )
+        .await
+        .unwrap();
     settle(&store, "vending", 100).await;
     settle(&store, "well", 100).await;
     let (mut room, _tasks) = room(&store).await;
@@ -366,7 +514,10 @@ async fn what_was_read_ahead_for_a_provider_that_is_removed_is_not_told() {
     let (mut room, _tasks) = room(&store).await;
     room.look().await;
     room.go_on().await.unwrap();
-    store.remove_provider("vending".parse().unwrap()).await.unwrap();
+    store
+        .remove_provider("vending".parse().unwrap())
+        .await
+        .unwrap();
     room.look().await;
     while room.step().await {}
     assert!(told.load(Ordering::Relaxed) <= PLACES_FIRST, "{told:?}");
@@ -385,7 +536,14 @@ async fn a_verdict_that_a_webhook_refuses_keeps_no_other_waiting() {
     while room.step().await {}
     assert_eq!(told.load(Ordering::Relaxed), 50);
     let later = Timestamp::now() + PAUSES[0];
-    assert_eq!(store.due_tellings("vending".into(), BTreeSet::new(), 99, later).await.unwrap().len(), 50);
+    assert_eq!(
+        store
+            .due_tellings("vending".into(), BTreeSet::new(), 99, later)
+            .await
+            .unwrap()
+            .len(),
+        50
+    );
 }
 
 #[tokio::test]
@@ -411,12 +569,28 @@ async fn an_alarm_says_that_verdicts_wait_too_long_and_is_over_when_they_were_to
     let now = Timestamp::now();
     let standing = async |room: &mut Room, now| {
         room.look_who_is_late(now).await;
-        room.alarms.standing().await.into_iter().map(|alarm| (alarm.kind, alarm.subject)).collect::<Vec<_>>()
+        room.alarms
+            .standing()
+            .await
+            .into_iter()
+            .map(|alarm| (alarm.kind, alarm.subject))
+            .collect::<Vec<_>>()
     };
     assert_eq!(standing(&mut room, now).await, []);
     let late = [(AlarmKind::WebhookLate, "vending".to_owned())];
-    assert_eq!(standing(&mut room, now + LATE_AFTER + SignedDuration::from_secs(1)).await, late);
-    assert_eq!(standing(&mut room, now + IN_TIME_AFTER + SignedDuration::from_secs(1)).await, late, "no flutter");
+    assert_eq!(
+        standing(&mut room, now + LATE_AFTER + SignedDuration::from_secs(1)).await,
+        late
+    );
+    assert_eq!(
+        standing(
+            &mut room,
+            now + IN_TIME_AFTER + SignedDuration::from_secs(1)
+        )
+        .await,
+        late,
+        "no flutter"
+    );
     room.look().await;
     while room.step().await {}
     assert_eq!(standing(&mut room, now + LATE_AFTER * 2).await, []);

@@ -22,7 +22,10 @@ const ONLY_SQLITE: &[(&str, &str)] = &[
         "SELECT q.terminal, (SELECT e.urgency FROM envelopes e",
         "it has no ?1, which the parts that it shares with others have",
     ),
-    ("UPDATE envelopes SET pending_verdict = ?1, pending_reason = ?2 WHERE verdict IS NULL", "it has no ?3, likewise"),
+    (
+        "UPDATE envelopes SET pending_verdict = ?1, pending_reason = ?2 WHERE verdict IS NULL",
+        "it has no ?3, likewise",
+    ),
 ];
 
 /// Those whose functions are not read, but asked.
@@ -43,33 +46,77 @@ fn every_statement_is_accepted_by_both_engines() {
     let db = Database::open(folder.path().join("ringup.db")).unwrap();
     const OF_A_SESSION: &str = "CREATE TEMP TABLE replaced_for (terminal TEXT PRIMARY KEY)";
     db.execute_batch(OF_A_SESSION).unwrap();
-    let statements: BTreeSet<String> = sources::statements().into_iter().chain(composed()).collect();
+    let statements: BTreeSet<String> = sources::statements()
+        .into_iter()
+        .chain(composed())
+        .collect();
     let in_one_line = |sql: &String| sql.split_whitespace().collect::<Vec<_>>().join(" ");
     let statements: BTreeSet<String> = statements.iter().map(in_one_line).collect();
-    assert!(statements.len() > 150, "{} statements: are the sources read?", statements.len());
-    let refused: Vec<_> =
-        statements.iter().filter_map(|sql| Some(format!("{sql}: {}", db.prepare(sql).err()?))).collect();
+    assert!(
+        statements.len() > 150,
+        "{} statements: are the sources read?",
+        statements.len()
+    );
+    let refused: Vec<_> = statements
+        .iter()
+        .filter_map(|sql| Some(format!("{sql}: {}", db.prepare(sql).err()?)))
+        .collect();
     assert_eq!(refused, Vec::<String>::new(), "SQLite refuses");
 
-    let schema: Vec<_> = dialect::schema(&db).into_iter().chain([OF_A_SESSION.to_owned()]).collect();
-    let prepared =
-        statements.iter().enumerate().map(|(at, sql)| format!("PREPARE s{at} AS {}", dialect::statement(sql)));
+    let schema: Vec<_> = dialect::schema(&db)
+        .into_iter()
+        .chain([OF_A_SESSION.to_owned()])
+        .collect();
+    let prepared = statements
+        .iter()
+        .enumerate()
+        .map(|(at, sql)| format!("PREPARE s{at} AS {}", dialect::statement(sql)));
     let lines = schema.into_iter().chain(prepared).collect();
-    let refused: BTreeMap<usize, String> = postgres::Postgres::new().run(lines).into_iter().map(of_statement).collect();
+    let refused: BTreeMap<usize, String> = postgres::Postgres::new()
+        .run(lines)
+        .into_iter()
+        .map(of_statement)
+        .collect();
     let statements: Vec<_> = statements.into_iter().collect();
     let known = |sql: &str| ONLY_SQLITE.iter().any(|(begin, _)| sql.starts_with(begin));
-    let new: Vec<_> = refused.iter().filter(|(at, _)| !known(&statements[**at])).collect();
-    let new: Vec<_> = new.into_iter().map(|(at, why)| format!("{}\n    {why}", statements[*at])).collect();
-    assert!(new.is_empty(), "PostgreSQL refuses {} of {}:\n{}", new.len(), statements.len(), new.join("\n"));
+    let new: Vec<_> = refused
+        .iter()
+        .filter(|(at, _)| !known(&statements[**at]))
+        .collect();
+    let new: Vec<_> = new
+        .into_iter()
+        .map(|(at, why)| format!("{}\n    {why}", statements[*at]))
+        .collect();
+    assert!(
+        new.is_empty(),
+        "PostgreSQL refuses {} of {}:\n{}",
+        new.len(),
+        statements.len(),
+        new.join("\n")
+    );
     for (begin, why) in ONLY_SQLITE {
         let is_refused = refused.keys().any(|at| statements[*at].starts_with(begin));
-        assert!(is_refused, "PostgreSQL takes it now, so remove it from ONLY_SQLITE: {begin} ({why})");
+        assert!(
+            is_refused,
+            "PostgreSQL takes it now, so remove it from ONLY_SQLITE: {begin} ({why})"
+        );
     }
 }
 
 /// Which of the statements was refused, and why.
 fn of_statement(refused: postgres::Refused) -> (usize, String) {
-    let name = refused.statement.strip_prefix("PREPARE s").and_then(|rest| rest.split(' ').next());
+    let name = refused
+        .statement
+        .strip_prefix("PREPARE s")
+        .and_then(|rest| rest.split(' ').next());
     let at = name.and_then(|name| name.parse().ok());
-    (at.unwrap_or_else(|| panic!("the schema is refused: {} {}", refused.why, refused.statement)), refused.why)
+    (
+        at.unwrap_or_else(|| {
+            panic!(
+                "the schema is refused: {} {}",
+                refused.why, refused.statement
+            )
+        }),
+        refused.why,
+    )
 }

@@ -49,7 +49,10 @@ impl OctetWorld {
     fn perform(&mut self, job: Job) -> Option<Fact> {
         if self.plan.has_faults && self.chance.one_in(300) {
             self.note("the disk fails");
-            return Some(Fact::StoreFailed { job, why: "the disk".to_owned() });
+            return Some(Fact::StoreFailed {
+                job,
+                why: "the disk".to_owned(),
+            });
         }
         let answer = self.runtime.block_on(jobs::perform(self.store(), job));
         match answer {
@@ -58,9 +61,17 @@ impl OctetWorld {
                 None
             }
             // The same seed, the same ids.
-            Some(Fact::Chosen { terminal, candidate, .. }) => {
+            Some(Fact::Chosen {
+                terminal,
+                candidate,
+                ..
+            }) => {
                 let call = CallId::from_octets(self.octets());
-                Some(Fact::Chosen { terminal, candidate, call })
+                Some(Fact::Chosen {
+                    terminal,
+                    candidate,
+                    call,
+                })
             }
             answer => {
                 self.learn_verdicts();
@@ -70,35 +81,69 @@ impl OctetWorld {
     }
 
     pub(super) fn start_server(&mut self, unanswered: Vec<(Number, Duration)>) {
-        let terminals = self.terminals.iter().zip(0..).map(|(terminal, index)| Known {
-            terminal: terminal.id,
-            name: name(&format!("t{index}")),
-            number: terminal_number(index).parse().ok(),
-            silent_for: Duration::ZERO,
-        });
+        let terminals = self
+            .terminals
+            .iter()
+            .zip(0..)
+            .map(|(terminal, index)| Known {
+                terminal: terminal.id,
+                name: name(&format!("t{index}")),
+                number: terminal_number(index).parse().ok(),
+                silent_for: Duration::ZERO,
+            });
         let terminals = terminals.collect();
-        let loops = self.runtime.block_on(self.store().dial_loops()).expect("the disk works");
-        self.feed(Fact::Recovered(Box::new(Recovered { loops, terminals, unanswered, ..Recovered::default() })));
+        let loops = self
+            .runtime
+            .block_on(self.store().dial_loops())
+            .expect("the disk works");
+        self.feed(Fact::Recovered(Box::new(Recovered {
+            loops,
+            terminals,
+            unanswered,
+            ..Recovered::default()
+        })));
     }
 
     fn dial(&mut self, order: Order) {
-        let Order { terminal, line, number, record, .. } = order;
+        let Order {
+            terminal,
+            line,
+            number,
+            record,
+            ..
+        } = order;
         let (terminal, index) = (terminal.id, self.index_of(terminal.id));
-        let line = (0..LINES).find(|index| line_name(*index) == line).expect("a line of the world");
+        let line = (0..LINES)
+            .find(|index| line_name(*index) == line)
+            .expect("a line of the world");
         if self.lines[line].placed.is_some() || !self.lines[line].is_ready {
             self.breach(format!("a second call on line {line}"));
         }
-        if self.lines.iter().any(|line| line.placed.as_ref().is_some_and(|placed| placed.terminal == terminal)) {
+        if self.lines.iter().any(|line| {
+            line.placed
+                .as_ref()
+                .is_some_and(|placed| placed.terminal == terminal)
+        }) {
             self.breach(format!("a second call to t{index}"));
         }
         self.lines[line].placed = Some(Placed::new(terminal, record, self.now));
         self.lines[line].is_ready = false;
         self.report.calls += 1;
-        let under_way = self.lines.iter().filter(|line| line.placed.is_some()).count();
+        let under_way = self
+            .lines
+            .iter()
+            .filter(|line| line.placed.is_some())
+            .count();
         let at = self.now.duration_since(self.start);
         let under_way = u32::try_from(under_way).expect("few");
         let redials = &self.policy.rules.retry.redials;
-        self.report.checks.dialled(at, u32::try_from(index).expect("few"), under_way, STORM, redials);
+        self.report.checks.dialled(
+            at,
+            u32::try_from(index).expect("few"),
+            under_way,
+            STORM,
+            redials,
+        );
         self.note(&format!("place {line} t{index}"));
         let now = self.now;
         self.lines[line].wire.dial(&number, now);

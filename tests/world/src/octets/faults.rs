@@ -18,7 +18,8 @@ impl OctetWorld {
                 if let Some(terminal) = self.stranger_calls.take() {
                     self.report.strangers += 1;
                     let now = self.now;
-                    self.stranger.dial(&terminal_number(terminal).parse().expect("digits"), now);
+                    self.stranger
+                        .dial(&terminal_number(terminal).parse().expect("digits"), now);
                 }
             }
             Happened::NoCall(_) | Happened::Fault(_) | Happened::Over(_) => {
@@ -57,7 +58,10 @@ impl OctetWorld {
                     self.stranger_calls = u32::try_from(victim).ok();
                     let (seed, now) = (self.chance.next(), self.now);
                     self.stranger.open(seed, now);
-                    self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: true });
+                    self.feed_exchange(exchange::Input::Dtr {
+                        station: self.stranger.station,
+                        on: true,
+                    });
                 }
                 self.after(60 * SECOND, Event::Stranger);
             }
@@ -67,25 +71,40 @@ impl OctetWorld {
             }
             Event::Release => {
                 let late = Timestamp::now() + jiff::SignedDuration::from_hours(48);
-                let released = self.runtime.block_on(self.store().release(late)).expect("the disk works");
-                released.into_iter().for_each(|terminal| self.feed_due(terminal));
+                let released = self
+                    .runtime
+                    .block_on(self.store().release(late))
+                    .expect("the disk works");
+                released
+                    .into_iter()
+                    .for_each(|terminal| self.feed_due(terminal));
             }
             Event::Online => self.go_online(),
             Event::Resume(terminal) => {
-                let number = u32::try_from(terminal).ok().and_then(|index| terminal_number(index).parse().ok());
+                let number = u32::try_from(terminal)
+                    .ok()
+                    .and_then(|index| terminal_number(index).parse().ok());
                 let (id, name) = (self.terminals[terminal].id, name(&format!("t{terminal}")));
-                self.feed(Fact::Resumed { terminal: id, name, number });
+                self.feed(Fact::Resumed {
+                    terminal: id,
+                    name,
+                    number,
+                });
             }
             Event::StrangerHangsUp => {
                 self.stranger.close();
-                self.feed_exchange(exchange::Input::Dtr { station: self.stranger.station, on: false });
+                self.feed_exchange(exchange::Input::Dtr {
+                    station: self.stranger.station,
+                    on: false,
+                });
             }
         }
     }
 
     /// One of what can go wrong with a line or a terminal.
     fn fault(&mut self) {
-        let station = usize::try_from(self.chance.below((LINES + self.terminals.len()) as u64)).expect("few");
+        let station =
+            usize::try_from(self.chance.below((LINES + self.terminals.len()) as u64)).expect("few");
         let kind = self.chance.below(9);
         let mut settings = self.usual[station].clone();
         let lasts = self.chance.exponential(40 * SECOND);
@@ -128,7 +147,12 @@ impl OctetWorld {
     }
 
     fn station(&self, index: usize) -> StationId {
-        *self.stations.iter().find(|(_, found)| **found == index).expect("a station of the world").0
+        *self
+            .stations
+            .iter()
+            .find(|(_, found)| **found == index)
+            .expect("a station of the world")
+            .0
     }
 
     fn set(&mut self, index: usize, settings: &Settings) {
@@ -143,10 +167,17 @@ impl OctetWorld {
         let opens_at = self.now + 2 * SECOND;
         for line in 0..LINES {
             if self.lines[line].placed.is_some() {
-                *self.report.outcomes.entry("server stopped".to_owned()).or_default() += 1;
+                *self
+                    .report
+                    .outcomes
+                    .entry("server stopped".to_owned())
+                    .or_default() += 1;
             }
             self.lines[line].close(opens_at);
-            self.feed_exchange(exchange::Input::Dtr { station: self.lines[line].wire.station, on: false });
+            self.feed_exchange(exchange::Input::Dtr {
+                station: self.lines[line].wire.station,
+                on: false,
+            });
         }
         if self.online.take().is_some() {
             self.after(30 * SECOND, Event::Online);
@@ -154,20 +185,35 @@ impl OctetWorld {
         self.store = None;
         self.store = Some(open(&self.folder));
         let seed = self.chance.next();
-        self.calling = Calling::new(self.policy.clone(), seed, super::moment(self.start, self.now));
+        self.calling = Calling::new(
+            self.policy.clone(),
+            seed,
+            super::moment(self.start, self.now),
+        );
         self.calling_at = None;
         let at = self.now.duration_since(self.start);
         self.report.checks.restarted();
         let number = |terminal| terminal_number(terminal).parse().expect("a number");
-        let before =
-            self.report.checks.unanswered().map(|(terminal, placed)| (number(terminal), at - placed)).collect();
+        let before = self
+            .report
+            .checks
+            .unanswered()
+            .map(|(terminal, placed)| (number(terminal), at - placed))
+            .collect();
         self.start_server(before);
         self.learn_verdicts();
         for message in self.open.clone() {
-            let found = self.runtime.block_on(self.store().message(message)).expect("the disk works");
-            let waits = found.is_some_and(|entry| entry.envelopes.len() == 1 && entry.envelopes[0].verdict.is_none());
+            let found = self
+                .runtime
+                .block_on(self.store().message(message))
+                .expect("the disk works");
+            let waits = found.is_some_and(|entry| {
+                entry.envelopes.len() == 1 && entry.envelopes[0].verdict.is_none()
+            });
             if !waits {
-                self.breach(format!("{message} was accepted and does not wait after a crash"));
+                self.breach(format!(
+                    "{message} was accepted and does not wait after a crash"
+                ));
             }
         }
     }

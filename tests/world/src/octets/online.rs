@@ -39,7 +39,8 @@ impl OctetWorld {
         let pause = Duration::from_millis(1 + self.chance.below(8000));
         match self.online.take() {
             None => {
-                let terminal = usize::try_from(self.chance.below(self.terminals.len() as u64)).expect("few");
+                let terminal =
+                    usize::try_from(self.chance.below(self.terminals.len() as u64)).expect("few");
                 self.online = Some(self.begin_online(terminal));
                 self.later(pause, Event::Online);
             }
@@ -68,16 +69,35 @@ impl OctetWorld {
         self.online_calls += 1;
         self.note(&format!("online t{terminal}"));
         let (store, runtime) = (self.store(), &self.runtime);
-        runtime.block_on(store.record_call(record.clone(), Timestamp::now())).expect("the disk works");
-        let asked = runtime.block_on(store.doubts(id)).expect("the disk works").first().copied();
-        let due = runtime.block_on(store.due(id, Timestamp::now())).expect("the disk works");
-        let due = due.into_iter().find(|due| asked.is_none_or(|asked| asked.id != due.id));
-        let brought =
-            due.and_then(|due| match runtime.block_on(store.begin(due.id, id, record.id, Timestamp::now())) {
-                Ok(Claim::Begun(begun)) => Some((due.id, begun.content.read().expect("it is kept").to_vec())),
+        runtime
+            .block_on(store.record_call(record.clone(), Timestamp::now()))
+            .expect("the disk works");
+        let asked = runtime
+            .block_on(store.doubts(id))
+            .expect("the disk works")
+            .first()
+            .copied();
+        let due = runtime
+            .block_on(store.due(id, Timestamp::now()))
+            .expect("the disk works");
+        let due = due
+            .into_iter()
+            .find(|due| asked.is_none_or(|asked| asked.id != due.id));
+        let brought = due.and_then(|due| {
+            match runtime.block_on(store.begin(due.id, id, record.id, Timestamp::now())) {
+                Ok(Claim::Begun(begun)) => {
+                    Some((due.id, begun.content.read().expect("it is kept").to_vec()))
+                }
                 _ => None,
-            });
-        Online { terminal, record, asked, brought, said: None }
+            }
+        });
+        Online {
+            terminal,
+            record,
+            asked,
+            brought,
+            said: None,
+        }
     }
 
     /// The terminal's part.
@@ -85,7 +105,9 @@ impl OctetWorld {
         let has_come = !self.chance.one_in(4);
         let end = &mut self.terminals[online.terminal];
         let answer = online.asked.map(|asked| end.inbox.contains_key(&asked.id));
-        let Some((id, content)) = online.brought.as_ref().filter(|_| has_come) else { return (answer, None) };
+        let Some((id, content)) = online.brought.as_ref().filter(|_| has_come) else {
+            return (answer, None);
+        };
         if end.is_disk_full && !end.inbox.contains_key(id) {
             return (answer, Some(Said::Refused));
         }
@@ -96,7 +118,13 @@ impl OctetWorld {
 
     /// What comes of it at the server: the words arrive, or the session is lost before.
     fn end_online(&mut self, online: Online) {
-        let Online { terminal, mut record, asked, brought, said } = online;
+        let Online {
+            terminal,
+            mut record,
+            asked,
+            brought,
+            said,
+        } = online;
         let (id, call) = (self.terminals[terminal].id, record.id);
         let (answer, word) = said.unwrap_or_default();
         let is_lost = self.chance.one_in(3);
@@ -105,10 +133,13 @@ impl OctetWorld {
         let mut conflict = None;
         if let (Some(asked), Some(is_there)) = (asked, answer) {
             if is_there {
-                conflict =
-                    runtime.block_on(store.found_there(asked.id, id, call, Timestamp::now())).expect("the disk works");
+                conflict = runtime
+                    .block_on(store.found_there(asked.id, id, call, Timestamp::now()))
+                    .expect("the disk works");
             } else {
-                runtime.block_on(store.not_there(asked, id, Timestamp::now())).expect("the disk works");
+                runtime
+                    .block_on(store.not_there(asked, id, Timestamp::now()))
+                    .expect("the disk works");
             }
         }
         if let Some((message, _)) = brought.filter(|_| !is_lost) {
@@ -120,7 +151,8 @@ impl OctetWorld {
                 }
                 Some(Said::Refused) => {
                     let how = AttemptEnd::refused("refused", Doubt::Dispelled);
-                    let refused = store.refused(message, id, call, how, Refusal::Again, Timestamp::now());
+                    let refused =
+                        store.refused(message, id, call, how, Refusal::Again, Timestamp::now());
                     runtime.block_on(refused).expect("the disk works");
                     self.later(300 * SECOND, Event::Release);
                 }
@@ -129,9 +161,13 @@ impl OctetWorld {
         }
         record.ended_at = Some(Timestamp::now());
         record.outcome = Some("completed".to_owned());
-        self.runtime.block_on(self.store().record_call(record, Timestamp::now())).expect("the disk works");
+        self.runtime
+            .block_on(self.store().record_call(record, Timestamp::now()))
+            .expect("the disk works");
         if let Some(verdict) = conflict {
-            self.breach(format!("t{terminal} has a message whose verdict is {verdict}"));
+            self.breach(format!(
+                "t{terminal} has a message whose verdict is {verdict}"
+            ));
         }
         self.learn_verdicts();
         self.feed_due(id);

@@ -70,12 +70,17 @@ impl LineEnd {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let opens = self.opens_at.filter(|_| !self.wire.is_open());
         let gives_up = self.placed.as_ref().and_then(|placed| placed.give_up_at);
-        [self.wire.deadline(), opens, gives_up].into_iter().flatten().min()
+        [self.wire.deadline(), opens, gives_up]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn wake(&mut self, now: Instant) {
         self.wire.wake(now);
-        let Some(placed) = &mut self.placed else { return };
+        let Some(placed) = &mut self.placed else {
+            return;
+        };
         if placed.give_up_at.is_some_and(|at| at <= now) {
             placed.give_up_at = None;
             let outcome = match placed.is_connected {
@@ -115,7 +120,9 @@ impl Placed {
     /// Takes what was heard, up to the first thing that the store has to know. An error ends the call.
     pub(super) fn take(&mut self, now: Instant) -> Result<Option<Ask>, Outcome> {
         if !self.is_connected {
-            let Some(end) = self.heard.iter().position(|octet| *octet == b'\n') else { return Ok(None) };
+            let Some(end) = self.heard.iter().position(|octet| *octet == b'\n') else {
+                return Ok(None);
+            };
             let line: Vec<u8> = self.heard.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             // No proof here, as there is no TLS: the name has to be right.
@@ -136,7 +143,9 @@ impl Placed {
             None => Ok(None),
             Some(Word::Receipt(id)) if self.under_way == Some(id) => Ok(Some(Ask::Delivered(id))),
             Some(Word::Refused(id)) if self.under_way == Some(id) => Ok(Some(Ask::Refused(id))),
-            Some(Word::IsThere(id) | Word::IsNotThere(id)) if self.asked.is_some_and(|asked| asked.id == id) => {
+            Some(Word::IsThere(id) | Word::IsNotThere(id))
+                if self.asked.is_some_and(|asked| asked.id == id) =>
+            {
                 let is_there = matches!(word, Some(Word::IsThere(_)));
                 Ok(self.asked.map(|doubt| Ask::Answer { doubt, is_there }))
             }
@@ -178,15 +187,20 @@ impl Placed {
             received_before: self.received,
             ..UnderWay::default()
         });
-        Outcome::SessionLost { why: why.to_owned(), delivering }
+        Outcome::SessionLost {
+            why: why.to_owned(),
+            delivering,
+        }
     }
 
     /// How it ended, when the wire says that it is over.
     pub(super) fn end(&mut self, why: &str) -> Outcome {
         let by_itself = match (self.is_connected, self.has_said_nothing_more) {
-            (true, true) if self.refused > 0 => {
-                Outcome::MessagesRefused { delivered: self.received, refused: self.refused, unreadable: 0 }
-            }
+            (true, true) if self.refused > 0 => Outcome::MessagesRefused {
+                delivered: self.received,
+                refused: self.refused,
+                unreadable: 0,
+            },
             (true, true) => Outcome::Completed,
             (true, false) => self.lost(why),
             (false, _) => Outcome::LinkFailed(why.to_owned()),

@@ -24,15 +24,31 @@ pub(super) struct Stack {
 
 impl Stack {
     /// The server listens on the delivery port; the terminal connects to it.
-    pub(super) fn new(local: Ipv4Addr, server: Option<Ipv4Addr>, mtu: u16, seed: u64, now: Instant) -> Self {
-        let mut device = Queues { mtu: usize::from(mtu), received: VecDeque::new(), to_send: VecDeque::new(), room: 0 };
+    pub(super) fn new(
+        local: Ipv4Addr,
+        server: Option<Ipv4Addr>,
+        mtu: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let mut device = Queues {
+            mtu: usize::from(mtu),
+            received: VecDeque::new(),
+            to_send: VecDeque::new(),
+            room: 0,
+        };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut device, StackInstant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::new(IpAddress::Ipv4(local), 32)).expect("room for an address");
+            addresses
+                .push(IpCidr::new(IpAddress::Ipv4(local), 32))
+                .expect("room for an address");
         });
-        interface.routes_mut().add_default_ipv4_route(local).expect("room for a route");
+        interface
+            .routes_mut()
+            .add_default_ipv4_route(local)
+            .expect("room for a route");
         let buffer = || SocketBuffer::new(vec![0; BUFFER_OCTETS]);
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_timeout(Some(Duration::from_secs(60)));
@@ -50,7 +66,13 @@ impl Stack {
         assert!(opened, "a new socket can be opened");
         let mut sockets = SocketSet::new(Vec::new());
         let handle = sockets.add(socket);
-        Self { interface, device, sockets, handle, started: now }
+        Self {
+            interface,
+            device,
+            sockets,
+            handle,
+            started: now,
+        }
     }
 
     pub(super) fn receive(&mut self, packet: Bytes) {
@@ -60,18 +82,27 @@ impl Stack {
     /// Works on what came; makes at most `room` packets of what waits.
     pub(super) fn poll(&mut self, room: usize, now: Instant) -> Vec<Vec<u8>> {
         self.device.room = room;
-        self.interface.poll(self.time(now), &mut self.device, &mut self.sockets);
+        self.interface
+            .poll(self.time(now), &mut self.device, &mut self.sockets);
         self.device.to_send.drain(..).collect()
     }
 
     pub(super) fn poll_at(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(self.time(now), &self.sockets)?;
-        Some(self.started + std::time::Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or_default()))
+        Some(
+            self.started
+                + std::time::Duration::from_micros(
+                    u64::try_from(at.total_micros()).unwrap_or_default(),
+                ),
+        )
     }
 
     /// Takes as much as there is room for; how much that was.
     pub(super) fn say(&mut self, octets: &[u8]) -> usize {
-        self.sockets.get_mut::<Socket<'_>>(self.handle).send_slice(octets).unwrap_or_default()
+        self.sockets
+            .get_mut::<Socket<'_>>(self.handle)
+            .send_slice(octets)
+            .unwrap_or_default()
     }
 
     pub(super) fn hear(&mut self, into: &mut Vec<u8>) {
@@ -106,11 +137,20 @@ impl phy::Device for Queues {
 
     fn receive(&mut self, _: StackInstant) -> Option<(Received, Room<'_>)> {
         let packet = self.received.pop_front()?;
-        Some((Received(packet), Room { to_send: &mut self.to_send, counted: None }))
+        Some((
+            Received(packet),
+            Room {
+                to_send: &mut self.to_send,
+                counted: None,
+            },
+        ))
     }
 
     fn transmit(&mut self, _: StackInstant) -> Option<Room<'_>> {
-        (self.room > 0).then_some(Room { to_send: &mut self.to_send, counted: Some(&mut self.room) })
+        (self.room > 0).then_some(Room {
+            to_send: &mut self.to_send,
+            counted: Some(&mut self.room),
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -36,7 +36,11 @@ impl Word {
         match self {
             Self::Message { id, content } => {
                 let mut octets = head(b'M', id);
-                octets.extend(u32::try_from(content.len()).expect("contents here are small").to_be_bytes());
+                octets.extend(
+                    u32::try_from(content.len())
+                        .expect("contents here are small")
+                        .to_be_bytes(),
+                );
                 octets.extend(content);
                 octets.extend(Digest::of(content).to_string().bytes());
                 octets
@@ -52,7 +56,9 @@ impl Word {
 
     /// Takes the first whole word; none: more has to come. What is no word, or has another digest, is an error.
     pub(super) fn take(heard: &mut Vec<u8>) -> Result<Option<Self>, &'static str> {
-        let Some(kind) = heard.first().copied() else { return Ok(None) };
+        let Some(kind) = heard.first().copied() else {
+            return Ok(None);
+        };
         if kind == b'.' {
             heard.remove(0);
             return Ok(Some(Self::NothingMore));
@@ -60,8 +66,13 @@ impl Word {
         if !matches!(kind, b'M' | b'R' | b'X' | b'?' | b'Y' | b'N') {
             return Err("not a word");
         }
-        let Some(id) = heard.get(1..KIND_OCTETS) else { return Ok(None) };
-        let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or("no message has this id")?;
+        let Some(id) = heard.get(1..KIND_OCTETS) else {
+            return Ok(None);
+        };
+        let id = std::str::from_utf8(id)
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .ok_or("no message has this id")?;
         if kind != b'M' {
             heard.drain(..KIND_OCTETS);
             return Ok(Some(match kind {
@@ -72,13 +83,21 @@ impl Word {
                 _ => Self::IsNotThere(id),
             }));
         }
-        let Some(size) = heard.get(KIND_OCTETS..HEAD_OCTETS) else { return Ok(None) };
+        let Some(size) = heard.get(KIND_OCTETS..HEAD_OCTETS) else {
+            return Ok(None);
+        };
         let size = u32::from_be_bytes(size.try_into().expect("four octets")) as usize;
         let end = HEAD_OCTETS + size;
-        let Some(digest) = heard.get(end..end + 64) else { return Ok(None) };
+        let Some(digest) = heard.get(end..end + 64) else {
+            return Ok(None);
+        };
         let content = heard[HEAD_OCTETS..end].to_vec();
         let is_whole = Digest::of(&content).to_string().as_bytes() == digest;
         heard.drain(..end + 64);
-        if is_whole { Ok(Some(Self::Message { id, content })) } else { Err("a damaged message") }
+        if is_whole {
+            Ok(Some(Self::Message { id, content }))
+        } else {
+            Err("a damaged message")
+        }
     }
 }

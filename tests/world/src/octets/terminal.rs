@@ -40,7 +40,12 @@ pub(super) struct TerminalEnd {
 }
 
 impl TerminalEnd {
-    pub(super) fn new(id: TerminalId, station: StationId, address: Ipv4Addr, callers: Screening) -> Self {
+    pub(super) fn new(
+        id: TerminalId,
+        station: StationId,
+        address: Ipv4Addr,
+        callers: Screening,
+    ) -> Self {
         Self {
             id,
             wire: Wire::new(station, Some(address)),
@@ -65,9 +70,15 @@ impl TerminalEnd {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let silence = self.last_heard.map(|at| at + SILENCE_MAX);
-        let rings = self.rings.deadline().filter(|_| self.last_heard.is_none() && self.wire.is_open());
+        let rings = self
+            .rings
+            .deadline()
+            .filter(|_| self.last_heard.is_none() && self.wire.is_open());
         let opens = self.opens_at.filter(|_| !self.wire.is_open());
-        [self.wire.deadline(), silence, rings, opens].into_iter().flatten().min()
+        [self.wire.deadline(), silence, rings, opens]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn wake(&mut self, now: Instant) {
@@ -92,7 +103,10 @@ impl TerminalEnd {
                 return vec![];
             }
             Happened::LinkUp => {
-                let notice = Preamble { terminal: self.id, reason: Reason::Called };
+                let notice = Preamble {
+                    terminal: self.id,
+                    reason: Reason::Called,
+                };
                 self.wire.say(format!("{notice}\n").as_bytes());
                 return vec![];
             }
@@ -111,7 +125,10 @@ impl TerminalEnd {
 
     fn decide(&mut self, ring: Option<Ring>, now: Instant) -> Vec<Did> {
         let Some(ring) = ring else { return vec![] };
-        match self.screening.decide(&ring, WeekMinute::new(0, 0, 0), |_| 0) {
+        match self
+            .screening
+            .decide(&ring, WeekMinute::new(0, 0, 0), |_| 0)
+        {
             Decision::Answer(_) => {
                 self.wire.answer(now);
                 vec![Did::Answered]
@@ -139,7 +156,11 @@ impl TerminalEnd {
                 }
                 Ok(Some(Word::NothingMore)) => self.wire.hang_up(now),
                 Ok(Some(Word::Question(id))) => {
-                    let answer = if self.inbox.contains_key(&id) { Word::IsThere(id) } else { Word::IsNotThere(id) };
+                    let answer = if self.inbox.contains_key(&id) {
+                        Word::IsThere(id)
+                    } else {
+                        Word::IsNotThere(id)
+                    };
                     self.wire.say(&answer.to_octets());
                 }
                 Ok(Some(_)) => {}

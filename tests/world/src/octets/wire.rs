@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use exchange::StationId;
-use modem::{CallerId, DialString, Dialogue, Event as Said, Failure, Output as Do, Profile, Setup, Signals};
+use modem::{
+    CallerId, DialString, Dialogue, Event as Said, Failure, Output as Do, Profile, Setup, Signals,
+};
 use ppp::{Config, Event as Linked, LineProfile, Output, Session};
 
 use super::stack::Stack;
@@ -57,7 +59,14 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(station: StationId, address: Option<Ipv4Addr>) -> Self {
-        Self { station, address, seed: 0, phase: Phase::Closed, to_modem: VecDeque::new(), at: None }
+        Self {
+            station,
+            address,
+            seed: 0,
+            phase: Phase::Closed,
+            to_modem: VecDeque::new(),
+            at: None,
+        }
     }
 
     pub(super) fn open(&mut self, seed: u64, now: Instant) {
@@ -79,7 +88,13 @@ impl Wire {
 
     pub(super) fn dial(&mut self, number: &DialString, now: Instant) {
         if let Phase::Modem(dialogue) = &mut self.phase {
-            dialogue.handle(modem::Input::Dial { number, timeout: Duration::from_secs(60) }, now);
+            dialogue.handle(
+                modem::Input::Dial {
+                    number,
+                    timeout: Duration::from_secs(60),
+                },
+                now,
+            );
         }
     }
 
@@ -158,7 +173,10 @@ impl Wire {
             }
             if let Some((rate, octets)) = connected {
                 happened.push(Happened::Connected);
-                let line = LineProfile { rate_bps: rate, delay: Duration::from_millis(20) };
+                let line = LineProfile {
+                    rate_bps: rate,
+                    delay: Duration::from_millis(20),
+                };
                 let config = match self.address {
                     Some(address) => Config::terminal(line, Some(address)),
                     None => Config::server(line, SERVER_ADDRESS, Ipv4Addr::new(10, 77, 0, 200)),
@@ -207,7 +225,9 @@ impl Online {
     ) -> Option<Instant> {
         loop {
             self.drain(to_modem, server, seed, happened, now);
-            let Some(stack) = &mut self.stack else { return self.at };
+            let Some(stack) = &mut self.stack else {
+                return self.at;
+            };
             let (front, _) = self.to_say.as_slices();
             let said = stack.say(front);
             self.to_say.drain(..said);
@@ -240,9 +260,13 @@ impl Online {
         loop {
             match self.session.poll_output() {
                 Output::Transmit(octets) => to_modem.extend(octets),
-                Output::Packet(packet) => self.stack.iter_mut().for_each(|stack| stack.receive(packet.clone())),
+                Output::Packet(packet) => self
+                    .stack
+                    .iter_mut()
+                    .for_each(|stack| stack.receive(packet.clone())),
                 Output::Event(Linked::NetworkUp { local, mtu, .. }) => {
-                    self.stack.get_or_insert_with(|| Stack::new(local, server, mtu, seed, now));
+                    self.stack
+                        .get_or_insert_with(|| Stack::new(local, server, mtu, seed, now));
                     happened.push(Happened::LinkUp);
                 }
                 Output::Event(Linked::Closed(reason)) if !self.is_over => {

@@ -17,8 +17,13 @@ use crate::people::name;
 impl World {
     /// The disk is asked for something: now and then it is late.
     pub(super) fn ask(&mut self, job: Job) {
-        let is_late = self.plan.has_faults && (self.desk.disk.bad_until > self.now || self.chance.one_in(100));
-        let takes = if is_late { self.chance.exponential(2 * SECOND) } else { Duration::ZERO };
+        let is_late = self.plan.has_faults
+            && (self.desk.disk.bad_until > self.now || self.chance.one_in(100));
+        let takes = if is_late {
+            self.chance.exponential(2 * SECOND)
+        } else {
+            Duration::ZERO
+        };
         let done_at = self.desk.disk.done_at(self.now, takes);
         if done_at > self.now {
             let number = self.desk.disk.wait(Waiting::Job(job));
@@ -32,7 +37,9 @@ impl World {
     pub(super) fn disk(&mut self, number: u64) {
         match self.desk.disk.take(number) {
             Some(Waiting::Job(job)) => {
-                let Some(answer) = self.perform(job) else { return };
+                let Some(answer) = self.perform(job) else {
+                    return;
+                };
                 let number = self.desk.disk.wait(Waiting::Answer(answer));
                 let takes = self.chance.exponential(SECOND);
                 self.later(takes, Event::Disk(number));
@@ -44,32 +51,74 @@ impl World {
 
     /// The disk does something, or fails to.
     fn perform(&mut self, job: Job) -> Option<calling::Event> {
-        let fails = if self.desk.disk.bad_until > self.now { 2 } else { 1000 };
+        let fails = if self.desk.disk.bad_until > self.now {
+            2
+        } else {
+            1000
+        };
         if self.plan.has_faults && self.chance.one_in(fails) {
             self.desk.disk.failed_at = Some(self.now);
-            return Some(calling::Event::StoreFailed { job, why: "the disk".to_owned() });
+            return Some(calling::Event::StoreFailed {
+                job,
+                why: "the disk".to_owned(),
+            });
         }
         match job {
-            Job::Look(terminal) => return Some(calling::Event::Looked { terminal, found: Some(self.found(terminal)) }),
+            Job::Look(terminal) => {
+                return Some(calling::Event::Looked {
+                    terminal,
+                    found: Some(self.found(terminal)),
+                });
+            }
             Job::LookAtAll => {
-                let all = self.mail.terminals_due().into_iter().map(|terminal| self.found(terminal));
+                let all = self
+                    .mail
+                    .terminals_due()
+                    .into_iter()
+                    .map(|terminal| self.found(terminal));
                 return Some(calling::Event::LookedAtAll(all.collect()));
             }
             Job::Choose(terminal) => {
-                let first = self.mail.due(terminal).first().and_then(|first| self.mail.get(*first));
+                let first = self
+                    .mail
+                    .due(terminal)
+                    .first()
+                    .and_then(|first| self.mail.get(*first));
                 let provider = first.map(|message| name(&format!("p{}", message.provider)));
-                let candidate = Candidate { found: self.found(terminal), provider, is_invited: false };
+                let candidate = Candidate {
+                    found: self.found(terminal),
+                    provider,
+                    is_invited: false,
+                };
                 let call = self.call_id();
-                return Some(calling::Event::Chosen { terminal, candidate: Some(Box::new(candidate)), call });
+                return Some(calling::Event::Chosen {
+                    terminal,
+                    candidate: Some(Box::new(candidate)),
+                    call,
+                });
             }
             Job::Begin(beginning) => {
                 let terminal = beginning.terminal;
-                let reservation = self.desk.disk.begin(*beginning).expect("every line of the world has a tariff");
+                let reservation = self
+                    .desk
+                    .disk
+                    .begin(*beginning)
+                    .expect("every line of the world has a tariff");
                 let limit = self.desk.policy().money.budget.server;
-                let Reservation { call, day, amount, .. } = reservation;
+                let Reservation {
+                    call, day, amount, ..
+                } = reservation;
                 self.report.checks.reserved(self.now, day, amount, limit);
                 let is_clock_right = self.jumped.is_zero();
-                self.costs.insert(call, Cost { day, reserved: amount, bill: Micros::ZERO, is_clock_right });
+                self.costs.insert(
+                    call,
+                    Cost {
+                        day,
+                        reserved: amount,
+                        bill: Micros::ZERO,
+                        is_clock_right,
+                    },
+                );
                 return Some(calling::Event::Begun(terminal));
             }
             Job::Settle { call, amount } => {
@@ -90,21 +139,50 @@ impl World {
     /// What the store says of a terminal.
     fn found(&self, terminal: TerminalId) -> Found {
         let waiting = self.mail.due(terminal);
-        let waiting: Vec<_> = waiting.iter().filter_map(|message| self.mail.get(*message)).collect();
-        let deadline = waiting.iter().filter_map(|message| message.expires).min().map(|deadline| {
-            let left = SignedDuration::try_from(deadline.saturating_sub(self.now)).unwrap_or_default();
-            zoned(self.local()).timestamp() + left
-        });
+        let waiting: Vec<_> = waiting
+            .iter()
+            .filter_map(|message| self.mail.get(*message))
+            .collect();
+        let deadline = waiting
+            .iter()
+            .filter_map(|message| message.expires)
+            .min()
+            .map(|deadline| {
+                let left =
+                    SignedDuration::try_from(deadline.saturating_sub(self.now)).unwrap_or_default();
+                zoned(self.local()).timestamp() + left
+            });
         let urgency = waiting.iter().map(|message| message.urgency).min();
-        let waits = urgency.map(|urgency| Waits { urgency, deadline, may_be_called: true });
-        Found { terminal: self.people[index(of(terminal))].terminal.clone(), waits }
+        let waits = urgency.map(|urgency| Waits {
+            urgency,
+            deadline,
+            may_be_called: true,
+        });
+        Found {
+            terminal: self.people[index(of(terminal))].terminal.clone(),
+            waits,
+        }
     }
 
     /// The disk knows what a call came to.
     pub(super) fn settled(&mut self, call: CallId, settled: Micros) {
-        let Some(Cost { day, reserved, bill, is_clock_right }) = self.costs.remove(&call) else { return };
+        let Some(Cost {
+            day,
+            reserved,
+            bill,
+            is_clock_right,
+        }) = self.costs.remove(&call)
+        else {
+            return;
+        };
         self.report.ledger = self.report.ledger + settled;
         self.report.bill = self.report.bill + bill;
-        self.report.checks.settled(self.now, day, reserved, settled, is_clock_right.then_some(bill));
+        self.report.checks.settled(
+            self.now,
+            day,
+            reserved,
+            settled,
+            is_clock_right.then_some(bill),
+        );
     }
 }

@@ -48,12 +48,26 @@ impl Waiting {
         fs::write(folder.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
         fs::write(folder.join("etc/group"), "root:x:0:\n")?;
         let device = line.canonicalize()?;
-        let device = device.strip_prefix("/dev").context("a pseudo-terminal is in /dev")?;
+        let device = device
+            .strip_prefix("/dev")
+            .context("a pseudo-terminal is in /dev")?;
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", ENTER, "sh"]);
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            ENTER,
+            "sh",
+        ]);
         command.arg(folder).arg(program).arg(device);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut waiting = Self(command.spawn().context("could not start unshare (util-linux)")?);
+        let mut waiting = Self(
+            command
+                .spawn()
+                .context("could not start unshare (util-linux)")?,
+        );
         let logs = folder.join("log/mgetty");
         let deadline = Instant::now() + READY_WAIT;
         while Instant::now() < deadline {

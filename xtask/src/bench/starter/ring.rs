@@ -35,23 +35,46 @@ impl Drop for Running {
     }
 }
 
-pub(in crate::bench) fn measure(ringup_wait: &Path, ringup: &Path, rings: usize) -> anyhow::Result<String> {
+pub(in crate::bench) fn measure(
+    ringup_wait: &Path,
+    ringup: &Path,
+    rings: usize,
+) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("terminal.toml");
     fs::write(&config, TERMINAL)?;
     let bundle = folder.path().join("bundle");
     fs::write(&bundle, BUNDLE)?;
-    let enrolled = Command::new(ringup).arg("enrol").arg(&bundle).arg("--config").arg(&config).output()?;
+    let enrolled = Command::new(ringup)
+        .arg("enrol")
+        .arg(&bundle)
+        .arg("--config")
+        .arg(&config)
+        .output()?;
     if !enrolled.status.success() {
-        bail!("ringup enrol failed: {}", String::from_utf8_lossy(&enrolled.stderr).trim());
+        bail!(
+            "ringup enrol failed: {}",
+            String::from_utf8_lossy(&enrolled.stderr).trim()
+        );
     }
     let modem = TcpListener::bind("127.0.0.1:0")?;
     let mut command = Command::new(ringup_wait);
-    command.arg("--line").arg(format!("tcp://{}", modem.local_addr()?)).arg("--config").arg(&config);
-    command.arg("--answer").arg(ringup).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("--line")
+        .arg(format!("tcp://{}", modem.local_addr()?))
+        .arg("--config")
+        .arg(&config);
+    command
+        .arg("--answer")
+        .arg(ringup)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let _starter = Running(command.spawn().context("could not start ringup-wait")?);
     eprintln!("== ringup-wait and ringup answer {rings} rings");
-    let mut taken = (0..rings).map(|_| one_ring(&modem)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut taken = (0..rings)
+        .map(|_| one_ring(&modem))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     taken.sort();
     let (median, worst) = (taken[rings / 2], taken[rings - 1]);
     let verdict = verdict(median < WANTED);

@@ -27,7 +27,11 @@ const WARM: usize = 10;
 
 const RING: &[u8] = b"\r\nRING\r\n\r\nNMBR = 0661234567\r\n";
 
-pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path, extent: Extent) -> anyhow::Result<String> {
+pub(super) fn measure(
+    workspace: &Workspace,
+    ringup_wait: &Path,
+    extent: Extent,
+) -> anyhow::Result<String> {
     peers::fetch(workspace)?;
     let rings = extent.of(RINGS, 20);
     let peers = workspace.target()?.join("peers/root");
@@ -35,20 +39,31 @@ pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path, extent: Extent)
     // Its config is good, and it refuses: "not registered". This shell needs no library, and so none is put before it.
     let answer = folder.path().join("answer");
     let script = "case \"$*\" in *--check*) exit 0;; esac\nexit 10\n";
-    fs::write(&answer, format!("#!{} sh\n{script}", peers.join("bin/busybox").display()))?;
+    fs::write(
+        &answer,
+        format!("#!{} sh\n{script}", peers.join("bin/busybox").display()),
+    )?;
     fs::set_permissions(&answer, fs::Permissions::from_mode(0o700))?;
     let modem = TcpListener::bind("127.0.0.1:0")?;
     let mut command = Command::new(ringup_wait);
-    command.arg("--line").arg(format!("tcp://{}", modem.local_addr()?));
-    command.args(["--config", "terminal.toml", "--answer"]).arg(&answer);
-    command.env("LD_PRELOAD", peers.join(peers::FAKETIME)).env("FAKETIME", "+0 x1000");
+    command
+        .arg("--line")
+        .arg(format!("tcp://{}", modem.local_addr()?));
+    command
+        .args(["--config", "terminal.toml", "--answer"])
+        .arg(&answer);
+    command
+        .env("LD_PRELOAD", peers.join(peers::FAKETIME))
+        .env("FAKETIME", "+0 x1000");
     let mut starter = Starter::start(command)?;
     let calls = connections(modem);
     eprintln!("== ringup-wait refuses {rings} rings");
     let mut warm = None;
     let mut refused = 0;
     loop {
-        let call = calls.recv_timeout(READY_WAIT).context("the starter does not open its line")?;
+        let call = calls
+            .recv_timeout(READY_WAIT)
+            .context("the starter does not open its line")?;
         refused += starter.wait("waiting for calls")?;
         if refused == WARM {
             warm = Some(Memory::of(starter.child.id())?);
@@ -58,7 +73,10 @@ pub(super) fn measure(workspace: &Workspace, ringup_wait: &Path, extent: Extent)
         }
         (&call).write_all(RING)?;
     }
-    let (warm, last) = (warm.context("it was there")?, Memory::of(starter.child.id())?);
+    let (warm, last) = (
+        warm.context("it was there")?,
+        Memory::of(starter.child.id())?,
+    );
     let verdict = verdict(warm.anonymous == last.anonymous && last.rss <= warm.rss);
     starter.child.kill()?;
     Ok(format!(
@@ -75,7 +93,9 @@ fn connections(modem: TcpListener) -> Receiver<TcpStream> {
     thread::spawn(move || {
         // Ends with the starter, which is the only one to connect, and with the program at the latest.
         for stream in modem.incoming().map_while(Result::ok) {
-            let Ok(call) = stream.set_nodelay(true).and_then(|()| stream.try_clone()) else { return };
+            let Ok(call) = stream.set_nodelay(true).and_then(|()| stream.try_clone()) else {
+                return;
+            };
             if sender.send(call).is_err() {
                 return;
             }
@@ -88,7 +108,10 @@ fn connections(modem: TcpListener) -> Receiver<TcpStream> {
 fn say_ok(mut stream: TcpStream) {
     let mut typed = [0; 256];
     while let Ok(count @ 1..) = stream.read(&mut typed) {
-        let commands = typed[..count].iter().filter(|octet| **octet == b'\r').count();
+        let commands = typed[..count]
+            .iter()
+            .filter(|octet| **octet == b'\r')
+            .count();
         if stream.write_all(&b"\r\nOK\r\n".repeat(commands)).is_err() {
             return;
         }
@@ -103,11 +126,19 @@ struct Starter {
 
 impl Starter {
     fn start(mut command: Command) -> anyhow::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().context("could not start ringup-wait")?;
         let stderr = BufReader::new(child.stderr.take().context("standard error is piped")?);
         let (sender, log) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         Ok(Self { child, log })
     }
 
@@ -115,7 +146,10 @@ impl Starter {
     fn wait(&mut self, awaited: &str) -> anyhow::Result<usize> {
         let mut refused = 0;
         loop {
-            let line = self.log.recv_timeout(READY_WAIT).with_context(|| format!("it does not say {awaited:?}"))?;
+            let line = self
+                .log
+                .recv_timeout(READY_WAIT)
+                .with_context(|| format!("it does not say {awaited:?}"))?;
             ensure!(!line.starts_with("ERROR"), "the starter says: {line}");
             refused += usize::from(line.contains("ring not answered"));
             if line.contains(awaited) {

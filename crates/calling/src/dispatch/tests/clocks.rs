@@ -6,7 +6,14 @@ pub(super) fn with_night_tariff() -> Rules {
     let tariff = "name = \"t\"\n[[window]]\nfrom = \"08:00\"\nto = \"23:00\"\nunit_ms = 60000\nprice = \"10\"\n\
                   [[window]]\nunit_ms = 60000\nprice = \"5\"";
     let tariff = Arc::new(toml::from_str(tariff).unwrap());
-    Rules { lines: vec![LineTerms { name: name("a"), tariff: Some(tariff), is_ring_only: false }], ..rules() }
+    Rules {
+        lines: vec![LineTerms {
+            name: name("a"),
+            tariff: Some(tariff),
+            is_ring_only: false,
+        }],
+        ..rules()
+    }
 }
 
 #[test]
@@ -33,18 +40,29 @@ fn bulk_rides_along_on_a_call_for_something_else_and_waits_no_longer_than_its_de
     desk.ended(1, "a", Outcome::Completed);
     desk.free("a");
     let deadline = Some(desk.clock.now().wall + SignedDuration::from_hours(1));
-    desk.feed(Input::Due(Demand { deadline, ..demand(2, Urgency::Bulk) }));
+    desk.feed(Input::Due(Demand {
+        deadline,
+        ..demand(2, Urgency::Bulk)
+    }));
     assert_eq!(desk.pass(HOUR - DEADLINE_MARGIN), [call(2, "a")]);
 }
 
 #[test]
 fn bulk_at_a_price_that_never_changes_waits_for_a_ride_no_longer_than_is_set() {
     let tariff: crate::ledger::Tariff = toml::from_str("name = \"t\"\nsetup_fee = \"1\"").unwrap();
-    let lines = vec![LineTerms { name: name("a"), tariff: Some(Arc::new(tariff)), is_ring_only: false }];
+    let lines = vec![LineTerms {
+        name: name("a"),
+        tariff: Some(Arc::new(tariff)),
+        is_ring_only: false,
+    }];
     let mut desk = Desk::new(Rules { lines, ..rules() }, &["a"]);
     assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), []);
     assert_eq!(desk.pass(24 * HOUR - SECOND), []);
-    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), [], "and a second one rides with it");
+    assert_eq!(
+        desk.feed(Input::Due(demand(1, Urgency::Bulk))),
+        [],
+        "and a second one rides with it"
+    );
     assert_eq!(desk.pass(SECOND), [call(1, "a")]);
 }
 
@@ -53,10 +71,24 @@ fn nobody_is_called_outside_the_hours_however_urgent() {
     let mut desk = Desk::new(rules(), &["a"]);
     let hours = line::Hours(vec!["mon-fri 08:00-11:00".parse().unwrap()]);
     let closed = ["2026-11-25".parse().unwrap()].into();
-    let conditions = Some(Arc::new(Conditions { hours, closed, route: Route::ALL }));
-    assert_eq!(desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Urgent) })), []);
+    let conditions = Some(Arc::new(Conditions {
+        hours,
+        closed,
+        route: Route::ALL,
+    }));
+    assert_eq!(
+        desk.feed(Input::Due(Demand {
+            conditions,
+            ..demand(1, Urgency::Urgent)
+        })),
+        []
+    );
     assert_eq!(desk.why(1), Why::Rest(Rest::Hours));
-    let next = desk.dispatch.explain(terminal(1), desk.clock.now()).next.unwrap();
+    let next = desk
+        .dispatch
+        .explain(terminal(1), desk.clock.now())
+        .next
+        .unwrap();
     assert_eq!(next - desk.clock.now().at, 44 * HOUR, "over the closed day");
     let mut slept = Duration::ZERO;
     while desk.why(1) != Why::Calling {
@@ -70,8 +102,14 @@ fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
     let open_at = |window: &str, jump: i64| {
         let mut desk = Desk::new(rules(), &["a"]);
         let hours = line::Hours(vec![window.parse().unwrap()]);
-        let conditions = Some(Arc::new(Conditions { hours, ..Conditions::default() }));
-        desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Normal) }));
+        let conditions = Some(Arc::new(Conditions {
+            hours,
+            ..Conditions::default()
+        }));
+        desk.feed(Input::Due(Demand {
+            conditions,
+            ..demand(1, Urgency::Normal)
+        }));
         desk.clock.jumped = SignedDuration::from_hours(jump);
         let mut slept = Duration::ZERO;
         while desk.why(1) != Why::Calling {
@@ -81,7 +119,10 @@ fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
         assert!(local.hour() >= 14 && local.hour() < 16, "{local}");
         slept
     };
-    assert!(open_at("14:00-16:00", 3) <= LOOK_INTERVAL, "its hours have begun");
+    assert!(
+        open_at("14:00-16:00", 3) <= LOOK_INTERVAL,
+        "its hours have begun"
+    );
     assert_eq!(open_at("14:00-16:00", -1), 3 * HOUR);
 }
 
@@ -90,13 +131,24 @@ fn who_waits_for_a_new_budget_is_called_within_a_minute_of_a_jump_of_the_wall_cl
     for jump in [6, -6, 24 * 3650] {
         let mut desk = Desk::new(rules(), &["a"]);
         desk.due(1);
-        let budget = Outcome::BudgetSpent { budget: "the server".into(), wait: 12 * HOUR };
+        let budget = Outcome::BudgetSpent {
+            budget: "the server".into(),
+            wait: 12 * HOUR,
+        };
         desk.ended(1, "a", budget);
         desk.free("a");
         assert_eq!(desk.why(1), Why::Rest(Rest::Budget));
-        assert_eq!(desk.until_woken(), (LOOK_INTERVAL, vec![]), "nothing has jumped");
+        assert_eq!(
+            desk.until_woken(),
+            (LOOK_INTERVAL, vec![]),
+            "nothing has jumped"
+        );
         desk.clock.jumped = SignedDuration::from_hours(jump);
-        assert_eq!(desk.until_woken(), (LOOK_INTERVAL, vec![call(1, "a")]), "the ledger says whether there is one");
+        assert_eq!(
+            desk.until_woken(),
+            (LOOK_INTERVAL, vec![call(1, "a")]),
+            "the ledger says whether there is one"
+        );
     }
 }
 
@@ -104,7 +156,14 @@ fn who_waits_for_a_new_budget_is_called_within_a_minute_of_a_jump_of_the_wall_cl
 fn a_clock_that_is_set_a_little_again_and_again_is_seen_once_it_is_a_minute_off() {
     let mut desk = Desk::new(rules(), &["a"]);
     desk.due(1);
-    desk.ended(1, "a", Outcome::BudgetSpent { budget: "the server".into(), wait: 12 * HOUR });
+    desk.ended(
+        1,
+        "a",
+        Outcome::BudgetSpent {
+            budget: "the server".into(),
+            wait: 12 * HOUR,
+        },
+    );
     desk.free("a");
     let mut wanted = Vec::new();
     for step in 1..=4 {
@@ -119,23 +178,57 @@ fn hours_open_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
     let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
     let noon: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
     for (now, window, opens) in [
-        ("2027-03-28T01:59:45+01:00", "mon-sun 02:00-03:00", "2027-03-28T01:00:00Z"),
-        ("2027-03-28T01:59:30+01:00", "sun 03:01-03:20", "2027-03-28T01:01:00Z"),
-        ("2027-10-31T02:59:45+02:00", "mon-sun 03:00-04:00", "2027-10-31T02:00:00Z"),
+        (
+            "2027-03-28T01:59:45+01:00",
+            "mon-sun 02:00-03:00",
+            "2027-03-28T01:00:00Z",
+        ),
+        (
+            "2027-03-28T01:59:30+01:00",
+            "sun 03:01-03:20",
+            "2027-03-28T01:01:00Z",
+        ),
+        (
+            "2027-10-31T02:59:45+02:00",
+            "mon-sun 03:00-04:00",
+            "2027-10-31T02:00:00Z",
+        ),
     ] {
-        let mut desk = Desk::new(Rules { zone: zone.clone(), ..rules() }, &[]);
+        let mut desk = Desk::new(
+            Rules {
+                zone: zone.clone(),
+                ..rules()
+            },
+            &[],
+        );
         desk.clock.jumped = now.parse::<Timestamp>().unwrap().duration_since(noon);
         let begin = desk.clock.now();
         desk.free("a");
         let hours = line::Hours(vec![window.parse().unwrap()]);
-        let conditions = Some(Arc::new(Conditions { hours, ..Conditions::default() }));
-        desk.feed(Input::Due(Demand { conditions, ..demand(1, Urgency::Normal) }));
+        let conditions = Some(Arc::new(Conditions {
+            hours,
+            ..Conditions::default()
+        }));
+        desk.feed(Input::Due(Demand {
+            conditions,
+            ..demand(1, Urgency::Normal)
+        }));
         let planned = desk.dispatch.explain(terminal(1), begin).next.unwrap();
-        let opens = Duration::try_from(opens.parse::<Timestamp>().unwrap().duration_since(begin.wall)).unwrap();
+        let opens = Duration::try_from(
+            opens
+                .parse::<Timestamp>()
+                .unwrap()
+                .duration_since(begin.wall),
+        )
+        .unwrap();
         assert_eq!(planned - begin.at, opens, "planned: {now} {window}");
         while desk.why(1) != Why::Calling {
             desk.until_woken();
         }
-        assert_eq!(desk.clock.now().at - begin.at, opens, "called: {now} {window}");
+        assert_eq!(
+            desk.clock.now().at - begin.at,
+            opens,
+            "called: {now} {window}"
+        );
     }
 }

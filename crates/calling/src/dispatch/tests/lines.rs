@@ -11,20 +11,34 @@ fn a_pool_with_one_bad_modem_goes_on_with_the_others_at_once_and_suspects_it() {
         (Outcome::RedialLimited, false),
         (Outcome::LineInUse, false),
         (Outcome::NoDialTone, false),
-        (Outcome::LineFailed("the modem does not answer ATD".into()), false),
+        (
+            Outcome::LineFailed("the modem does not answer ATD".into()),
+            false,
+        ),
     ] {
         let mut desk = Desk::new(rules(), &["a", "b"]);
         assert_eq!(desk.due(1), [call(1, "a")]);
-        assert_eq!(desk.ended(1, "a", outcome.clone()), [call(1, "b")], "{outcome}");
+        assert_eq!(
+            desk.ended(1, "a", outcome.clone()),
+            [call(1, "b")],
+            "{outcome}"
+        );
         desk.free("a");
         let told = desk.ended(1, "b", Outcome::Completed);
-        let is_suspect = matches!(&told[..], [Output::LineSuspect { line, why: Some(_) }] if *line == name("a"));
+        let is_suspect =
+            matches!(&told[..], [Output::LineSuspect { line, why: Some(_) }] if *line == name("a"));
         assert_eq!(is_suspect, is_convicted, "{outcome}: {told:?}");
         desk.free("b");
         // The terminal is not to blame, and its next call begins on the good line.
         desk.pass(HANG_UP_GUARD);
         assert_eq!(desk.due(1), [call(1, "b")], "{outcome}");
-        assert_eq!(desk.dispatch.explain(terminal(1), desk.clock.now()).failures, 0, "{outcome}");
+        assert_eq!(
+            desk.dispatch
+                .explain(terminal(1), desk.clock.now())
+                .failures,
+            0,
+            "{outcome}"
+        );
     }
 }
 
@@ -36,10 +50,16 @@ fn a_line_that_fails_again_when_it_is_tried_again_is_suspect_until_a_good_call()
     desk.free("a");
     assert_eq!(desk.until_woken().1, [call(1, "a")]);
     let told = desk.ended(1, "a", Outcome::LineInUse);
-    assert!(matches!(&told[..], [Output::LineSuspect { why: Some(_), .. }]), "{told:?}");
+    assert!(
+        matches!(&told[..], [Output::LineSuspect { why: Some(_), .. }]),
+        "{told:?}"
+    );
     desk.free("a");
     assert_eq!(desk.until_woken().1, [call(1, "a")]);
-    let good = Output::LineSuspect { line: name("a"), why: None };
+    let good = Output::LineSuspect {
+        line: name("a"),
+        why: None,
+    };
     assert_eq!(desk.ended(1, "a", Outcome::Completed), [good]);
 }
 
@@ -67,16 +87,35 @@ fn a_number_that_no_line_dials_is_its_own_fault_and_keeps_nobody_waiting() {
 
 #[test]
 fn a_terminal_that_does_not_come_when_it_is_rung_is_called_on_its_other_lines() {
-    let terms = |line, is_ring_only| LineTerms { name: name(line), tariff: None, is_ring_only };
+    let terms = |line, is_ring_only| LineTerms {
+        name: name(line),
+        tariff: None,
+        is_ring_only,
+    };
     let routes = vec![BTreeSet::from([name("r"), name("a")])];
-    let mut desk =
-        Desk::new(Rules { lines: vec![terms("r", true), terms("a", false)], routes, ..rules() }, &["r", "a"]);
-    let conditions = Arc::new(Conditions { route: Route(1), ..Conditions::default() });
-    let due = Input::Due(Demand { conditions: Some(conditions), ..demand(1, Urgency::Normal) });
+    let mut desk = Desk::new(
+        Rules {
+            lines: vec![terms("r", true), terms("a", false)],
+            routes,
+            ..rules()
+        },
+        &["r", "a"],
+    );
+    let conditions = Arc::new(Conditions {
+        route: Route(1),
+        ..Conditions::default()
+    });
+    let due = Input::Due(Demand {
+        conditions: Some(conditions),
+        ..demand(1, Urgency::Normal)
+    });
     assert_eq!(desk.feed(due.clone()), [call(1, "r")]);
     assert_eq!(desk.ended(1, "r", Outcome::Rung), []);
     desk.free("r");
-    assert_eq!(desk.pass(120 * SECOND), [Output::NoSession(terminal(1)), call(1, "a")]);
+    assert_eq!(
+        desk.pass(120 * SECOND),
+        [Output::NoSession(terminal(1)), call(1, "a")]
+    );
     assert_eq!(desk.ended(1, "a", Outcome::Completed), []);
     desk.free("a");
 

@@ -17,10 +17,16 @@ pub(super) fn read(section: &mut Section<'_>) -> AlarmConfig {
     let is_there = section.has("command");
     let command = section.list::<String>("command");
     if is_there && command.first().is_none_or(String::is_empty) {
-        section.fault("command", "names no program; such as [\"/usr/bin/notify\", \"--from\", \"ringup\"]");
+        section.fault(
+            "command",
+            "names no program; such as [\"/usr/bin/notify\", \"--from\", \"ringup\"]",
+        );
     }
     if command.len() > WORDS_MAX {
-        section.fault("command", format!("has {} words; at most {WORDS_MAX} are taken", command.len()));
+        section.fault(
+            "command",
+            format!("has {} words; at most {WORDS_MAX} are taken", command.len()),
+        );
     }
     if command.iter().any(|word| word.contains('\0')) {
         section.fault("command", "has a NUL in it: no program can be given that");
@@ -29,13 +35,23 @@ pub(super) fn read(section: &mut Section<'_>) -> AlarmConfig {
     let secret_file = section.path("webhook_secret_file");
     let webhook = match (url, secret_file) {
         (None, None) => None,
-        (Some(url), Some(path)) => secret(section, &path).map(|secret| Webhook { url, secret, may_be_private: true }),
+        (Some(url), Some(path)) => secret(section, &path).map(|secret| Webhook {
+            url,
+            secret,
+            may_be_private: true,
+        }),
         (Some(_), None) => {
-            section.fault("webhook_secret_file", "is missing; name a file with whsec_ and 32 octets in base64");
+            section.fault(
+                "webhook_secret_file",
+                "is missing; name a file with whsec_ and 32 octets in base64",
+            );
             None
         }
         (None, Some(_)) => {
-            section.fault("webhook", "is missing, or wrong; webhook_secret_file is for it");
+            section.fault(
+                "webhook",
+                "is missing, or wrong; webhook_secret_file is for it",
+            );
             None
         }
     };
@@ -44,10 +60,17 @@ pub(super) fn read(section: &mut Section<'_>) -> AlarmConfig {
 
 fn secret(section: &mut Section<'_>, path: &Path) -> Option<WebhookSecret> {
     let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
-    match read.and_then(|text| text.trim().parse().map_err(|error: WebhookSecretError| error.to_string())) {
+    match read.and_then(|text| {
+        text.trim()
+            .parse()
+            .map_err(|error: WebhookSecretError| error.to_string())
+    }) {
         Ok(secret) => Some(secret),
         Err(error) => {
-            section.fault("webhook_secret_file", format!("{}: {error}", path.display()));
+            section.fault(
+                "webhook_secret_file",
+                format!("{}: {error}", path.display()),
+            );
             None
         }
     }
@@ -60,7 +83,11 @@ mod tests {
 
     fn read_text(text: &str) -> Result<AlarmConfig, String> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("secret"), format!("whsec_{}=\n", "A".repeat(43))).unwrap();
+        std::fs::write(
+            folder.path().join("secret"),
+            format!("whsec_{}=\n", "A".repeat(43)),
+        )
+        .unwrap();
         std::fs::write(folder.path().join("short"), "whsec_AAAA").unwrap();
         let path = folder.path().join("x.toml");
         std::fs::write(&path, text).unwrap();
@@ -79,8 +106,11 @@ mod tests {
     #[test]
     fn every_config_in_the_guide_to_operating_is_good() {
         let guide = include_str!("../../../../../docs/guides/operating.md");
-        let blocks: Vec<_> =
-            guide.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+        let blocks: Vec<_> = guide
+            .split("```toml")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap_or_default())
+            .collect();
         assert_eq!(blocks.len(), 2);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.toml");
@@ -100,11 +130,20 @@ mod tests {
             ("webhook = \"http://x/\"", "alarm.webhook_secret_file"),
             ("webhook = \"gopher://x/\"", "alarm.webhook"),
             ("webhook_secret_file = \"secret\"", "alarm.webhook"),
-            ("webhook = \"http://x/\"\nwebhook_secret_file = \"short\"", "alarm.webhook_secret_file"),
-            ("webhook = \"http://x/\"\nwebhook_secret_file = \"none\"", "alarm.webhook_secret_file"),
+            (
+                "webhook = \"http://x/\"\nwebhook_secret_file = \"short\"",
+                "alarm.webhook_secret_file",
+            ),
+            (
+                "webhook = \"http://x/\"\nwebhook_secret_file = \"none\"",
+                "alarm.webhook_secret_file",
+            ),
         ] {
             let told = read_text(&format!("[alarm]\n{text}")).unwrap_err();
-            assert!(told.contains(&format!("{key}: ")) || told.contains(&format!("{key}[0]: ")), "{text}: {told}");
+            assert!(
+                told.contains(&format!("{key}: ")) || told.contains(&format!("{key}[0]: ")),
+                "{text}: {told}"
+            );
         }
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn retry(section: &mut Section<'_>) -> RetryRules {
         longest: section.time("longest", RETRY_LONGEST),
         redials: RedialRules {
             within: section.time("redials_within", usual.within),
-            in_all: u8::try_from(section.number("redials_in_all", usual.in_all.into())).unwrap_or(u8::MAX),
+            in_all: u8::try_from(section.number("redials_in_all", usual.in_all.into()))
+                .unwrap_or(u8::MAX),
             rest: section.time("redials_rest", usual.rest),
             modem_pause: section.time("modem_pause", usual.modem_pause),
         },
@@ -62,15 +63,19 @@ pub(super) fn dispatch(section: &mut Section<'_>, lines: usize) -> (StormRules, 
         burst: section.number("burst", usual.burst),
         calls_at_once: section.number("calls_at_once", usual.calls_at_once),
     };
-    for (key, number) in
-        [("calls_per_minute", storm.calls_per_minute), ("burst", storm.burst), ("calls_at_once", storm.calls_at_once)]
-    {
+    for (key, number) in [
+        ("calls_per_minute", storm.calls_per_minute),
+        ("burst", storm.burst),
+        ("calls_at_once", storm.calls_at_once),
+    ] {
         if number == 0 {
             section.fault(key, "is 0: no terminal would ever be called");
         }
     }
-    let reserve =
-        Reserve { urgent: section.number("reserve_urgent", 0), incoming: section.number("reserve_incoming", 0) };
+    let reserve = Reserve {
+        urgent: section.number("reserve_urgent", 0),
+        incoming: section.number("reserve_incoming", 0),
+    };
     let kept = u64::from(reserve.urgent) + u64::from(reserve.incoming);
     if kept > 0 && kept >= u64::try_from(lines).unwrap_or(u64::MAX) {
         let problem = format!(
@@ -87,7 +92,9 @@ pub(super) fn conditions(section: &mut Section<'_>, lines: &BTreeSet<Name>) -> T
     for unknown in reach.difference(lines) {
         section.fault("lines", format!("no [[line]] is named {unknown}"));
     }
-    let silent_after = section.has("silent_after").then(|| section.time("silent_after", Duration::ZERO));
+    let silent_after = section
+        .has("silent_after")
+        .then(|| section.time("silent_after", Duration::ZERO));
     TerminalConditions {
         terminals: section.list("terminals").into_iter().collect(),
         hours: Hours(section.list::<Window>("hours")),

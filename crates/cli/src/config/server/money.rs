@@ -31,11 +31,16 @@ fn budget(section: &mut Section<'_>, tariffs: TariffBook) -> Money {
         line: section.parsed("line"),
         ..Budget::default()
     };
-    budget.named.extend(section.sections("of", named).into_iter().flatten());
+    budget
+        .named
+        .extend(section.sections("of", named).into_iter().flatten());
     let longest_call = section.time("longest_call", usual.longest_call);
     if longest_call < LONGEST_CALL_LEAST {
         let least = LONGEST_CALL_LEAST.as_secs();
-        section.fault("longest_call", format!("is shorter than {least} s: no call comes up in that"));
+        section.fault(
+            "longest_call",
+            format!("is shorter than {least} s: no call comes up in that"),
+        );
     }
     let BreakerRules { calls, days } = usual.breaker;
     let breaker = BreakerRules {
@@ -63,7 +68,10 @@ fn named(section: &mut Section<'_>) -> Option<(Account, Micros)> {
     let mut accounts = accounts.into_iter().flatten();
     let account = accounts.next();
     if account.is_none() || accounts.next().is_some() {
-        section.fault("terminal", "name one terminal, or one provider, or one line");
+        section.fault(
+            "terminal",
+            "name one terminal, or one provider, or one line",
+        );
     }
     account.zip(day)
 }

@@ -13,12 +13,30 @@ use super::sums::{self, SIGNATURE, SUMS, Sums};
 
 /// As they are in the workspace.
 const FILES: [(&str, &str); 6] = [
-    ("README.txt", include_str!("../../../../../dist/medium/README.txt")),
-    ("licences/LICENSE-APACHE", include_str!("../../../../../LICENSE-APACHE")),
-    ("licences/LICENSE-MIT", include_str!("../../../../../LICENSE-MIT")),
-    ("openrc/ringup-wait", include_str!("../../../../../dist/openrc/ringup-wait")),
-    ("systemd/ringup-wait@.service", include_str!("../../../../../dist/systemd/ringup-wait@.service")),
-    ("udev/60-ringup.rules", include_str!("../../../../../dist/udev/60-ringup.rules")),
+    (
+        "README.txt",
+        include_str!("../../../../../dist/medium/README.txt"),
+    ),
+    (
+        "licences/LICENSE-APACHE",
+        include_str!("../../../../../LICENSE-APACHE"),
+    ),
+    (
+        "licences/LICENSE-MIT",
+        include_str!("../../../../../LICENSE-MIT"),
+    ),
+    (
+        "openrc/ringup-wait",
+        include_str!("../../../../../dist/openrc/ringup-wait"),
+    ),
+    (
+        "systemd/ringup-wait@.service",
+        include_str!("../../../../../dist/systemd/ringup-wait@.service"),
+    ),
+    (
+        "udev/60-ringup.rules",
+        include_str!("../../../../../dist/udev/60-ringup.rules"),
+    ),
 ];
 
 const INSTALLER: &str = include_str!("../../../../../dist/medium/install.sh");
@@ -31,7 +49,10 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) fn new() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("ringup-medium-").tempdir();
-        Ok(Self { folder: folder.context("could not make a folder for the medium's files")?, sums: Sums::new() })
+        Ok(Self {
+            folder: folder.context("could not make a folder for the medium's files")?,
+            sums: Sums::new(),
+        })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -58,15 +79,22 @@ impl Contents {
             sums::is_name(name),
             "a medium has no file {name:?}: only letters, digits and . _ @ - in names"
         );
-        anyhow::ensure!(!self.sums.contains_key(name), "there is a {name} on the medium already");
+        anyhow::ensure!(
+            !self.sums.contains_key(name),
+            "there is a {name} on the medium already"
+        );
         self.put(name, octets, mode)?;
-        self.sums.insert(name.to_owned(), Sha256::digest(octets).into());
+        self.sums
+            .insert(name.to_owned(), Sha256::digest(octets).into());
         Ok(())
     }
 
     fn put(&self, name: &str, octets: &[u8], mode: u32) -> anyhow::Result<()> {
         let path = self.folder().join(name);
-        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, octets));
+        let written = path
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&path, octets));
         written
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
             .with_context(|| format!("could not write {}", path.display()))

@@ -32,12 +32,18 @@ impl FromStr for Programs {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = || ARCHITECTURES.map(|(name, ..)| name).join(", ");
         let Some((arch, folder)) = text.split_once('=') else {
-            return Err(format!("say for which machines: ARCH=DIR, where ARCH is one of {}", known()));
+            return Err(format!(
+                "say for which machines: ARCH=DIR, where ARCH is one of {}",
+                known()
+            ));
         };
         if !ARCHITECTURES.iter().any(|(name, ..)| *name == arch) {
             return Err(format!("{arch:?} is none of {}", known()));
         }
-        Ok(Self { arch: arch.to_owned(), folder: folder.into() })
+        Ok(Self {
+            arch: arch.to_owned(),
+            folder: folder.into(),
+        })
     }
 }
 
@@ -53,8 +59,12 @@ impl Programs {
             let program = read(&path)?;
             match elf(&program) {
                 None => bail!("{} is no program for Linux", path.display()),
-                Some(elf) if !elf.is_for(&self.arch) => bail!("{} is not for {}", path.display(), self.arch),
-                Some(Elf { is_static: false, .. }) => bail!(
+                Some(elf) if !elf.is_for(&self.arch) => {
+                    bail!("{} is not for {}", path.display(), self.arch)
+                }
+                Some(Elf {
+                    is_static: false, ..
+                }) => bail!(
                     "{} needs libraries that a bare machine may not have: cargo xtask programs builds one that does not",
                     path.display()
                 ),
@@ -75,16 +85,24 @@ struct Elf {
 
 impl Elf {
     fn is_for(&self, arch: &str) -> bool {
-        ARCHITECTURES
-            .iter()
-            .any(|(name, machine, bits)| *name == arch && (*machine, *bits) == (self.machine, self.bits))
+        ARCHITECTURES.iter().any(|(name, machine, bits)| {
+            *name == arch && (*machine, *bits) == (self.machine, self.bits)
+        })
     }
 }
 
 /// `None`: no program of the little-endian kind, which all of [`ARCHITECTURES`] are.
 fn elf(program: &[u8]) -> Option<Elf> {
-    let half = |at: usize| Some(u16::from_le_bytes(program.get(at..at.checked_add(2)?)?.try_into().ok()?));
-    let word = |at: usize| Some(u32::from_le_bytes(program.get(at..at.checked_add(4)?)?.try_into().ok()?));
+    let half = |at: usize| {
+        Some(u16::from_le_bytes(
+            program.get(at..at.checked_add(2)?)?.try_into().ok()?,
+        ))
+    };
+    let word = |at: usize| {
+        Some(u32::from_le_bytes(
+            program.get(at..at.checked_add(4)?)?.try_into().ok()?,
+        ))
+    };
     let (class, order) = (program.get(4)?, program.get(5)?);
     if !program.starts_with(b"\x7fELF") || *order != 1 {
         return None;
@@ -97,10 +115,16 @@ fn elf(program: &[u8]) -> Option<Elf> {
     const INTERPRETER: u32 = 3;
     let mut is_static = true;
     for index in 0..usize::from(count) {
-        let at = usize::try_from(heads).ok()?.checked_add(index * usize::from(size))?;
+        let at = usize::try_from(heads)
+            .ok()?
+            .checked_add(index * usize::from(size))?;
         is_static &= word(at)? != INTERPRETER;
     }
-    Some(Elf { machine: half(18)?, bits, is_static })
+    Some(Elf {
+        machine: half(18)?,
+        bits,
+        is_static,
+    })
 }
 
 #[cfg(test)]
@@ -111,7 +135,10 @@ mod tests {
     fn this_very_test_is_a_program_for_this_machine_that_needs_libraries() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let elf = elf(&program).unwrap();
-        assert!(elf.is_for(std::env::consts::ARCH) && !elf.is_for("armv7l"), "{elf:?}");
+        assert!(
+            elf.is_for(std::env::consts::ARCH) && !elf.is_for("armv7l"),
+            "{elf:?}"
+        );
         assert!(!elf.is_static);
     }
 
@@ -132,7 +159,11 @@ mod tests {
 
     #[test]
     fn an_architecture_is_named_as_the_kernel_names_it() {
-        assert!("x86_64=folder=1".parse::<Programs>().is_ok_and(|programs| programs.folder.as_os_str() == "folder=1"));
+        assert!(
+            "x86_64=folder=1"
+                .parse::<Programs>()
+                .is_ok_and(|programs| programs.folder.as_os_str() == "folder=1")
+        );
         for text in ["amd64=folder", "x86_64", "=folder", ""] {
             assert!(text.parse::<Programs>().is_err(), "{text}");
         }

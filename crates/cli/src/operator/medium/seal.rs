@@ -29,7 +29,10 @@ pub(super) fn add(
     sign: impl FnOnce(&[u8]) -> anyhow::Result<(PublicKey, [u8; SIGNATURE_OCTETS])>,
 ) -> anyhow::Result<u64> {
     let octets = image.seek(SeekFrom::End(0))?;
-    anyhow::ensure!(octets == volume_octets(image)?, "xorriso wrote an image that is not as long as it says");
+    anyhow::ensure!(
+        octets == volume_octets(image)?,
+        "xorriso wrote an image that is not as long as it says"
+    );
     let statement = statement(image, octets)?;
     let (_, signature) = sign(&statement)?;
     image.seek(SeekFrom::Start(octets))?;
@@ -42,7 +45,12 @@ pub(super) fn add(
 ///
 /// # Errors
 /// It is not, or cannot be read.
-pub(super) fn check(image: &mut File, octets: u64, is_drive: bool, key: PublicKey) -> anyhow::Result<()> {
+pub(super) fn check(
+    image: &mut File,
+    octets: u64,
+    is_drive: bool,
+    key: PublicKey,
+) -> anyhow::Result<()> {
     let volume = volume_octets(image).context("it is no ISO 9660 image")?;
     let whole = volume.saturating_add(BLOCK_OCTETS as u64);
     if octets < whole {
@@ -82,7 +90,11 @@ fn statement(image: &mut File, octets: u64) -> anyhow::Result<Vec<u8>> {
         }
     }
     anyhow::ensure!(left.limit() == 0, "the image ends early");
-    let digest: String = hash.finalize().iter().map(|octet| format!("{octet:02x}")).collect();
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
     // Not what else the server's key signs: `SHA256SUMS` begins with a digest.
     let mut text = format!("RINGUP IMAGE\noctets {octets}\nsha256 {digest}\n").into_bytes();
     text.resize(STATEMENT_OCTETS, b'\n');
@@ -103,8 +115,9 @@ mod tests {
 
     /// Not ISO 9660 but for its size.
     fn volume() -> Vec<u8> {
-        let mut octets: Vec<u8> =
-            (0..BLOCKS as usize * BLOCK_OCTETS).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let mut octets: Vec<u8> = (0..BLOCKS as usize * BLOCK_OCTETS)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect();
         octets[size_at()..][..4].copy_from_slice(&BLOCKS.to_le_bytes());
         octets
     }
@@ -117,7 +130,10 @@ mod tests {
 
     fn sealed(key: &SecretKey) -> Vec<u8> {
         let mut image = file(&volume());
-        let octets = add(&mut image, |statement| Ok((key.public(), key.sign(statement)))).unwrap();
+        let octets = add(&mut image, |statement| {
+            Ok((key.public(), key.sign(statement)))
+        })
+        .unwrap();
         let mut sealed = Vec::new();
         image.seek(SeekFrom::Start(0)).unwrap();
         image.read_to_end(&mut sealed).unwrap();
@@ -126,7 +142,13 @@ mod tests {
     }
 
     fn checked(octets: &[u8], is_drive: bool, key: &SecretKey) -> Result<(), String> {
-        check(&mut file(octets), octets.len() as u64, is_drive, key.public()).map_err(|error| format!("{error:#}"))
+        check(
+            &mut file(octets),
+            octets.len() as u64,
+            is_drive,
+            key.public(),
+        )
+        .map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -134,19 +156,38 @@ mod tests {
         let key = SecretKey::generate().unwrap();
         let good = sealed(&key);
         assert_eq!(checked(&good, false, &key), Ok(()));
-        assert!(checked(&good, false, &SecretKey::generate().unwrap()).unwrap_err().contains("is not of the server"));
+        assert!(
+            checked(&good, false, &SecretKey::generate().unwrap())
+                .unwrap_err()
+                .contains("is not of the server")
+        );
         // The partition table, the volume's size, the last octet, the statement and the signature.
-        for at in
-            [0, 454, 458, size_at(), size_at() + 1, good.len() - BLOCK_OCTETS - 1, good.len() - 100, good.len() - 1]
-        {
+        for at in [
+            0,
+            454,
+            458,
+            size_at(),
+            size_at() + 1,
+            good.len() - BLOCK_OCTETS - 1,
+            good.len() - 100,
+            good.len() - 1,
+        ] {
             let mut changed = good.clone();
             changed[at] ^= 1;
             assert!(checked(&changed, false, &key).is_err(), "octet {at}");
             assert!(checked(&changed, true, &key).is_err(), "octet {at}");
         }
         let longer = [&good[..], &[0; 512]].concat();
-        assert!(checked(&longer, false, &key).unwrap_err().contains("512 octets were added"));
-        assert_eq!(checked(&longer, true, &key), Ok(()), "a stick is longer than the image on it");
+        assert!(
+            checked(&longer, false, &key)
+                .unwrap_err()
+                .contains("512 octets were added")
+        );
+        assert_eq!(
+            checked(&longer, true, &key),
+            Ok(()),
+            "a stick is longer than the image on it"
+        );
         for length in [0, 100, good.len() - BLOCK_OCTETS, good.len() - 1] {
             assert!(checked(&good[..length], false, &key).is_err(), "{length}");
         }

@@ -47,7 +47,9 @@ fn line(line: &str) -> Option<(String, Digest)> {
 pub(super) fn is_name(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
     name.len() <= 200
-        && name.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-']) && part.chars().all(is_plain))
+        && name.split('/').all(|part| {
+            !part.is_empty() && !part.starts_with(['.', '-']) && part.chars().all(is_plain)
+        })
 }
 
 /// The folders that a file is in.
@@ -61,9 +63,15 @@ mod tests {
 
     #[test]
     fn sums_are_read_as_they_are_written_and_in_no_other_form() {
-        let sums = Sums::from([("install.sh".to_owned(), [0xab; 32]), ("a/b@.service".to_owned(), [1; 32])]);
+        let sums = Sums::from([
+            ("install.sh".to_owned(), [0xab; 32]),
+            ("a/b@.service".to_owned(), [1; 32]),
+        ]);
         let text = write(&sums);
-        assert!(text.starts_with("0101") && text.ends_with("abab  install.sh\n"), "{text}");
+        assert!(
+            text.starts_with("0101") && text.ends_with("abab  install.sh\n"),
+            "{text}"
+        );
         assert_eq!(read(text.as_bytes()), Some(sums));
         let one = "ab".repeat(32);
         for wrong in [

@@ -18,7 +18,10 @@ impl FromStr for Device {
         // As install.sh has it.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-:/".contains(c);
         let is_below = text.strip_prefix("/dev/").is_some_and(|name| {
-            name.len() <= 200 && name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
+            name.len() <= 200
+                && name
+                    .split('/')
+                    .all(|part| !part.is_empty() && !part.starts_with('.'))
         });
         if is_below && text.chars().all(is_plain) {
             Ok(Self(text.to_owned()))
@@ -43,23 +46,50 @@ pub(super) struct FirstConfig<'a> {
 
 impl fmt::Display for FirstConfig<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bundle, device, profile } = self;
+        let Self {
+            bundle,
+            device,
+            profile,
+        } = self;
         let text = |text: &str| Value::from(text).to_string();
-        let callers = Value::Array(bundle.callers.iter().map(|caller| caller.as_str().into()).collect());
-        let number = bundle.number.as_ref().map(|number| format!(", number {number}")).unwrap_or_default();
+        let callers = Value::Array(
+            bundle
+                .callers
+                .iter()
+                .map(|caller| caller.as_str().into())
+                .collect(),
+        );
+        let number = bundle
+            .number
+            .as_ref()
+            .map(|number| format!(", number {number}"))
+            .unwrap_or_default();
         writeln!(
             f,
             "# The terminal {}{number}. Read by `ringup answer`, which ringup-wait runs when it rings.",
             bundle.name
         )?;
-        writeln!(f, "# `ringup check-config terminal FILE` checks it; an upgrade from a medium leaves it as it is.\n")?;
-        writeln!(f, "state = \"/var/lib/ringup/terminal\"\n\n[line]\nport = {}", text(&device.0))?;
+        writeln!(
+            f,
+            "# `ringup check-config terminal FILE` checks it; an upgrade from a medium leaves it as it is.\n"
+        )?;
+        writeln!(
+            f,
+            "state = \"/var/lib/ringup/terminal\"\n\n[line]\nport = {}",
+            text(&device.0)
+        )?;
         writeln!(f, "profile = {}", text(&profile.to_string()))?;
         if let Some(address) = &bundle.address {
             writeln!(f, "address = {}", text(address))?;
         }
-        writeln!(f, "\n[terminal]\ncallers = {callers}\ninbox = \"/var/lib/ringup/inbox\"")?;
-        writeln!(f, "\n# [server]\n# number = \"...\"     # whom to call, to fetch what waits (ringup dial-in)")
+        writeln!(
+            f,
+            "\n[terminal]\ncallers = {callers}\ninbox = \"/var/lib/ringup/inbox\""
+        )?;
+        writeln!(
+            f,
+            "\n# [server]\n# number = \"...\"     # whom to call, to fetch what waits (ringup dial-in)"
+        )
     }
 }
 
@@ -74,12 +104,23 @@ mod tests {
 
     #[test]
     fn a_device_is_below_dev_and_no_shell_reads_more_into_it() {
-        for text in ["/dev/ttyS0", "/dev/ttyUSB0", "/dev/serial/by-id/usb-U.S._Robotics-if00"] {
+        for text in [
+            "/dev/ttyS0",
+            "/dev/ttyUSB0",
+            "/dev/serial/by-id/usb-U.S._Robotics-if00",
+        ] {
             assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
         }
-        for text in
-            ["ttyS0", "/dev/", "/dev/../etc/passwd", "/dev//tty", "/dev/a b", "/dev/$x", "/dev/a\nb", "tcp://a:1"]
-        {
+        for text in [
+            "ttyS0",
+            "/dev/",
+            "/dev/../etc/passwd",
+            "/dev//tty",
+            "/dev/a b",
+            "/dev/$x",
+            "/dev/a\nb",
+            "tcp://a:1",
+        ] {
             assert!(text.parse::<Device>().is_err(), "{text:?}");
         }
     }

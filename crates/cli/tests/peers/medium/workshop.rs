@@ -24,7 +24,10 @@ impl Workshop {
     pub(super) fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         lay_out_tools(folder.path());
-        let mut shop = Self { folder, key: String::new() };
+        let mut shop = Self {
+            folder,
+            key: String::new(),
+        };
         shop.write("server.toml", b"state = \"server\"\n");
         shop.key = shop.ok("ringup server-key public").trim().to_owned();
         let bundle = format!(
@@ -60,8 +63,17 @@ impl Workshop {
     /// The same, which has to fail with this code, and to say this.
     pub(super) fn refused(&self, command: &str, code: i32, why: &str) {
         let output = self.sh(command);
-        assert_eq!(output.status.code(), Some(code), "{command}: {}", said(&output));
-        assert!(said(&output).contains(why), "{command} did not say {why:?}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{command}: {}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains(why),
+            "{command} did not say {why:?}: {}",
+            said(&output)
+        );
     }
 
     pub(super) fn create(&self, image: &str) {
@@ -74,7 +86,9 @@ impl Workshop {
     /// Unpacks an image into a folder of the same name that can be changed.
     pub(super) fn unpack(&self, image: &str) -> PathBuf {
         let folder = image.trim_end_matches(".iso");
-        self.ok(&format!("mkdir {folder} && bsdtar -xf {image} -C {folder} && chmod -R u+w {folder}"));
+        self.ok(&format!(
+            "mkdir {folder} && bsdtar -xf {image} -C {folder} && chmod -R u+w {folder}"
+        ));
         self.path(folder)
     }
 
@@ -83,12 +97,22 @@ impl Workshop {
         let busybox = self.path("busybox");
         if !busybox.exists() {
             fs::create_dir(&busybox).unwrap();
-            let install = Command::new(peers().join("bin/busybox")).args(["--install", "-s"]).arg(&busybox).status();
+            let install = Command::new(peers().join("bin/busybox"))
+                .args(["--install", "-s"])
+                .arg(&busybox)
+                .status();
             assert!(install.unwrap().success());
         }
         let mut command = Command::new(busybox.join("sh"));
-        command.arg(format!("{medium}/install.sh")).args(arguments.split(' '));
-        command.current_dir(self.folder.path()).env_clear().env("PATH", busybox).output().unwrap()
+        command
+            .arg(format!("{medium}/install.sh"))
+            .args(arguments.split(' '));
+        command
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", busybox)
+            .output()
+            .unwrap()
     }
 
     /// All that is below a folder: names, modes, and what is in files.
@@ -96,15 +120,29 @@ impl Workshop {
         let entries = self.ok(&format!(
             "cd {folder} && find . ! -type l -printf '%p %m %s\\n' | sort; find . -type l -printf '%p -> %l\\n' | sort"
         ));
-        entries + &self.ok(&format!("cd {folder} && find . -type f -exec sha256sum {{}} + | sort -k 2"))
+        entries
+            + &self.ok(&format!(
+                "cd {folder} && find . -type f -exec sha256sum {{}} + | sort -k 2"
+            ))
     }
 }
 
 pub(super) fn shell(folder: &Path, command: &str) -> Output {
-    let path = format!("{}:{}", folder.join("tools").display(), std::env::var("PATH").unwrap());
+    let path = format!(
+        "{}:{}",
+        folder.join("tools").display(),
+        std::env::var("PATH").unwrap()
+    );
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]).current_dir(folder).env("PATH", path);
-    shell.env_remove("SOURCE_DATE_EPOCH").env_remove("RINGUP_SOCKET").output().unwrap()
+    shell
+        .args(["-c", command])
+        .current_dir(folder)
+        .env("PATH", path);
+    shell
+        .env_remove("SOURCE_DATE_EPOCH")
+        .env_remove("RINGUP_SOCKET")
+        .output()
+        .unwrap()
 }
 
 /// Our program and strangers' ones in `tools`, as they are called in the guide.
@@ -114,8 +152,13 @@ pub(super) fn lay_out_tools(folder: &Path) {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ringup"), tools.join("ringup")).unwrap();
     for name in ["xorriso", "bsdtar", "openssl"] {
         let command = unpacked::command(&format!("usr/bin/{name}"));
-        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-        let words = words.iter().map(|word| format!("'{}' ", word.to_str().unwrap())).collect::<String>();
+        let words: Vec<_> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .collect();
+        let words = words
+            .iter()
+            .map(|word| format!("'{}' ", word.to_str().unwrap()))
+            .collect::<String>();
         let script = tools.join(name);
         fs::write(&script, format!("#!/bin/sh\nexec {words}\"$@\"\n")).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -123,5 +166,9 @@ pub(super) fn lay_out_tools(folder: &Path) {
 }
 
 pub(super) fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

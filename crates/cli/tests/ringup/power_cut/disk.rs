@@ -64,9 +64,17 @@ const ROOT: usize = 0;
 impl Disk {
     /// What is at `root` now, all of it safe.
     pub(super) fn of(root: &Path, folders: &[&str]) -> Self {
-        let folder = Node { is_folder: true, ..Node::default() };
-        let mut disk =
-            Self { root: root.to_owned(), nodes: vec![folder], renamings: vec![], offsets: BTreeMap::new(), steps: 0 };
+        let folder = Node {
+            is_folder: true,
+            ..Node::default()
+        };
+        let mut disk = Self {
+            root: root.to_owned(),
+            nodes: vec![folder],
+            renamings: vec![],
+            offsets: BTreeMap::new(),
+            steps: 0,
+        };
         for name in folders {
             disk.read(ROOT, name, &root.join(name));
         }
@@ -77,7 +85,10 @@ impl Disk {
         let found = fs::metadata(path).unwrap();
         let node = self.nodes.len();
         if found.is_dir() {
-            self.nodes.push(Node { is_folder: true, ..Node::default() });
+            self.nodes.push(Node {
+                is_folder: true,
+                ..Node::default()
+            });
             for entry in fs::read_dir(path).unwrap() {
                 let entry = entry.unwrap();
                 // Sockets and the like are not on the disk.
@@ -87,10 +98,16 @@ impl Disk {
             }
         } else {
             let safe = fs::read(path).unwrap();
-            self.nodes.push(Node { size: safe.len(), safe, ..Node::default() });
+            self.nodes.push(Node {
+                size: safe.len(),
+                safe,
+                ..Node::default()
+            });
         }
         self.nodes[parent].entries.insert(name.to_owned(), node);
-        self.nodes[parent].safe_entries.insert(name.to_owned(), node);
+        self.nodes[parent]
+            .safe_entries
+            .insert(name.to_owned(), node);
     }
 
     /// Does the next step of the trace.
@@ -98,19 +115,37 @@ impl Disk {
         let now = self.steps;
         self.steps += 1;
         match &step.call {
-            Call::Open { path, fd, is_new, is_emptied } => self.open(now, path, fd, *is_new, *is_emptied),
-            Call::Write { path, fd, at, octets } => {
+            Call::Open {
+                path,
+                fd,
+                is_new,
+                is_emptied,
+            } => self.open(now, path, fd, *is_new, *is_emptied),
+            Call::Write {
+                path,
+                fd,
+                at,
+                octets,
+            } => {
                 let Some(node) = self.find(path) else { return };
                 let key = (node, fd.clone());
                 let at = at.unwrap_or_else(|| self.offsets.get(&key).copied().unwrap_or_default());
                 self.offsets.insert(key, at + octets.len());
                 self.nodes[node].size = self.nodes[node].size.max(at + octets.len());
-                self.nodes[node].unsynced.push((now, Change::Write { at, octets: octets.clone() }));
+                self.nodes[node].unsynced.push((
+                    now,
+                    Change::Write {
+                        at,
+                        octets: octets.clone(),
+                    },
+                ));
             }
             Call::Truncate { path, size } => {
                 if let Some(node) = self.find(path) {
                     self.nodes[node].size = *size;
-                    self.nodes[node].unsynced.push((now, Change::Truncate(*size)));
+                    self.nodes[node]
+                        .unsynced
+                        .push((now, Change::Truncate(*size)));
                 }
             }
             Call::Sync { path } => {
@@ -122,7 +157,10 @@ impl Disk {
                 }
             }
             Call::Rename { from, to } => {
-                let (Some((old, from)), Some((new, to))) = (self.place(from), self.place(to)) else { return };
+                let (Some((old, from)), Some((new, to))) = (self.place(from), self.place(to))
+                else {
+                    return;
+                };
                 let node = self.nodes[old].entries.get(&from).copied();
                 self.name(now, vec![(old, from, None), (new, to, node)]);
             }
@@ -133,7 +171,10 @@ impl Disk {
             }
             Call::MakeFolder { path } => {
                 if let Some((folder, name)) = self.place(path) {
-                    self.nodes.push(Node { is_folder: true, ..Node::default() });
+                    self.nodes.push(Node {
+                        is_folder: true,
+                        ..Node::default()
+                    });
                     self.name(now, vec![(folder, name, Some(self.nodes.len() - 1))]);
                 }
             }
@@ -174,7 +215,10 @@ impl Disk {
         let mut folders = BTreeSet::from([folder]);
         let mut saved = BTreeSet::new();
         for (index, renaming) in self.renamings.iter().enumerate().rev() {
-            let touches = renaming.names.iter().any(|(folder, ..)| folders.contains(folder));
+            let touches = renaming
+                .names
+                .iter()
+                .any(|(folder, ..)| folders.contains(folder));
             if touches && renaming.step < began {
                 saved.insert(index);
                 folders.extend(renaming.names.iter().map(|(folder, ..)| *folder));
@@ -199,7 +243,10 @@ impl Disk {
             Leaves::Everything => self.renamings.len(),
             Leaves::Some => below(chance, self.renamings.len() + 1),
         };
-        for (folder, name, node) in self.renamings[..renamings].iter().flat_map(|renaming| &renaming.names) {
+        for (folder, name, node) in self.renamings[..renamings]
+            .iter()
+            .flat_map(|renaming| &renaming.names)
+        {
             put(&mut left.nodes[*folder].safe_entries, name, *node);
         }
         left.write(ROOT, leaves, chance, into);
@@ -214,29 +261,44 @@ impl Disk {
             } else if !name.ends_with("-shm") {
                 // SQLite's index of its log is memory that two programs share, and made anew.
                 let content = self.nodes[*node].left(leaves, chance);
-                let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)
+                    .unwrap();
                 std::io::Write::write_all(&mut file, &content).unwrap();
             }
         }
     }
 
     fn find(&self, path: &Path) -> Option<usize> {
-        self.names(path)?.iter().try_fold(ROOT, |folder, name| self.nodes[folder].entries.get(name).copied())
+        self.names(path)?.iter().try_fold(ROOT, |folder, name| {
+            self.nodes[folder].entries.get(name).copied()
+        })
     }
 
     /// The folder in which a name is or comes to be.
     fn place(&self, path: &Path) -> Option<(usize, String)> {
         let names = self.names(path)?;
         let (name, folders) = names.split_last()?;
-        let folder = folders.iter().try_fold(ROOT, |folder, name| self.nodes[folder].entries.get(name).copied())?;
+        let folder = folders.iter().try_fold(ROOT, |folder, name| {
+            self.nodes[folder].entries.get(name).copied()
+        })?;
         (folder != ROOT).then(|| (folder, name.clone()))
     }
 
     /// A path's names below the root; relative ones are the programs', which work there. None: it is elsewhere.
     fn names(&self, path: &Path) -> Option<Vec<String>> {
-        let below = if path.is_absolute() { path.strip_prefix(&self.root).ok()? } else { path };
+        let below = if path.is_absolute() {
+            path.strip_prefix(&self.root).ok()?
+        } else {
+            path
+        };
         let names = below.components().filter(|part| *part != Component::CurDir);
-        let names: Option<Vec<_>> = names.map(|part| part.as_os_str().to_str().map(str::to_owned)).collect();
+        let names: Option<Vec<_>> = names
+            .map(|part| part.as_os_str().to_str().map(str::to_owned))
+            .collect();
         names.filter(|names| !names.is_empty())
     }
 }
@@ -262,7 +324,13 @@ impl Node {
                 (Leaves::Some, _) if chance.once_in(2) => {}
                 (Leaves::Some, Change::Write { at, octets }) if chance.once_in(3) => {
                     let sectors = below(chance, octets.len() / SECTOR + 1);
-                    apply(&mut content, &Change::Write { at: *at, octets: octets[..sectors * SECTOR].to_vec() });
+                    apply(
+                        &mut content,
+                        &Change::Write {
+                            at: *at,
+                            octets: octets[..sectors * SECTOR].to_vec(),
+                        },
+                    );
                 }
                 (Leaves::Some, change) => apply(&mut content, change),
             }

@@ -58,16 +58,26 @@ pub(super) fn read(text: &str) -> Vec<Step> {
     let mut unfinished = BTreeMap::new();
     let mut steps = Vec::new();
     // The last line may be half written.
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        let Some((pid, rest)) = line.trim_end().split_once(' ') else { continue };
+    for line in text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
+        let Some((pid, rest)) = line.trim_end().split_once(' ') else {
+            continue;
+        };
         let rest = rest.trim_start();
         if let Some(begun) = rest.strip_suffix("<unfinished ...>") {
             unfinished.insert(pid, (steps.len(), begun.trim_end()));
             continue;
         }
-        let (began, whole) = match rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
+        let (began, whole) = match rest
+            .strip_prefix("<... ")
+            .and_then(|rest| rest.split_once(" resumed>"))
+        {
             Some((_, end)) => {
-                let Some((began, begun)) = unfinished.remove(pid) else { continue };
+                let Some((began, begun)) = unfinished.remove(pid) else {
+                    continue;
+                };
                 (began, format!("{begun}{end}"))
             }
             None => (steps.len(), rest.to_owned()),
@@ -82,7 +92,11 @@ fn call(whole: &str) -> Option<Call> {
     let (name, rest) = whole.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
     let arguments = arguments.trim_end().strip_suffix(')')?;
-    if !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_') || result.starts_with(['-', '?']) {
+    if !name
+        .bytes()
+        .all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
+        || result.starts_with(['-', '?'])
+    {
         return None;
     }
     let arguments: Vec<&str> = arguments.split(", ").collect();
@@ -98,26 +112,66 @@ fn call(whole: &str) -> Option<Call> {
             }
         }
         "write" | "sendto" => written(&arguments, None, result),
-        "pwrite64" => written(&arguments, Some(arguments[3].parse().expect("an offset")), result),
+        "pwrite64" => written(
+            &arguments,
+            Some(arguments[3].parse().expect("an offset")),
+            result,
+        ),
         "writev" | "sendmsg" => written(&arguments, None, result),
         "fsync" | "fdatasync" => Call::Sync { path: on(0)? },
-        "ftruncate" => Call::Truncate { path: on(0)?, size: arguments[1].parse().expect("a size") },
-        "rename" => Call::Rename { from: text_path(arguments[0]), to: text_path(arguments[1]) },
-        "renameat" | "renameat2" => Call::Rename { from: on_folder(&arguments[..2]), to: on_folder(&arguments[2..4]) },
-        "unlink" | "rmdir" => Call::Remove { path: text_path(arguments[0]) },
-        "unlinkat" => Call::Remove { path: on_folder(&arguments[..2]) },
-        "mkdir" => Call::MakeFolder { path: text_path(arguments[0]) },
-        "mkdirat" => Call::MakeFolder { path: on_folder(&arguments[..2]) },
+        "ftruncate" => Call::Truncate {
+            path: on(0)?,
+            size: arguments[1].parse().expect("a size"),
+        },
+        "rename" => Call::Rename {
+            from: text_path(arguments[0]),
+            to: text_path(arguments[1]),
+        },
+        "renameat" | "renameat2" => Call::Rename {
+            from: on_folder(&arguments[..2]),
+            to: on_folder(&arguments[2..4]),
+        },
+        "unlink" | "rmdir" => Call::Remove {
+            path: text_path(arguments[0]),
+        },
+        "unlinkat" => Call::Remove {
+            path: on_folder(&arguments[..2]),
+        },
+        "mkdir" => Call::MakeFolder {
+            path: text_path(arguments[0]),
+        },
+        "mkdirat" => Call::MakeFolder {
+            path: on_folder(&arguments[..2]),
+        },
         other => panic!("the model of the disk does not know {other}"),
     })
 }
 
 /// Everything in quotes of a call that writes, as much of it as was taken.
 fn written(arguments: &[&str], at: Option<usize>, result: &str) -> Call {
-    let fd = arguments[0].split('<').next().unwrap_or_default().to_owned();
-    let mut octets: Vec<u8> = arguments[1..].iter().flat_map(|argument| quoted(argument)).flatten().collect();
-    octets.truncate(result.split(' ').next().and_then(|taken| taken.parse().ok()).expect("a count of octets"));
-    Call::Write { path: path_of(arguments[0]).unwrap_or_default(), fd, at, octets }
+    let fd = arguments[0]
+        .split('<')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let mut octets: Vec<u8> = arguments[1..]
+        .iter()
+        .flat_map(|argument| quoted(argument))
+        .flatten()
+        .collect();
+    octets.truncate(
+        result
+            .split(' ')
+            .next()
+            .and_then(|taken| taken.parse().ok())
+            .expect("a count of octets"),
+    );
+    Call::Write {
+        path: path_of(arguments[0]).unwrap_or_default(),
+        fd,
+        at,
+        octets,
+    }
 }
 
 /// The text in quotes in one argument.
@@ -145,5 +199,7 @@ fn text_path(argument: &str) -> PathBuf {
 
 /// `AT_FDCWD</folder>, "name"`; the name may be a path of its own.
 fn on_folder(arguments: &[&str]) -> PathBuf {
-    path_of(arguments[0]).unwrap_or_default().join(text_path(arguments[1]))
+    path_of(arguments[0])
+        .unwrap_or_default()
+        .join(text_path(arguments[1]))
 }

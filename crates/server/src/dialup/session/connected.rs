@@ -22,13 +22,24 @@ impl Connected {
     pub(crate) fn new(shared: &Arc<Shared>, admitted: &Admitted, due: Arc<Notify>) -> Self {
         let terminal = admitted.terminal();
         let replaced = CancellationToken::new();
-        let entry = Connection { due, replaced: replaced.clone() };
-        let before = shared.connected.lock().unwrap_or_else(PoisonError::into_inner).insert(terminal, entry);
+        let entry = Connection {
+            due,
+            replaced: replaced.clone(),
+        };
+        let before = shared
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(terminal, entry);
         if let Some(before) = before {
             before.replaced.cancel();
         }
         shared.came.notify_waiters();
-        Self { shared: shared.clone(), terminal, replaced }
+        Self {
+            shared: shared.clone(),
+            terminal,
+            replaced,
+        }
     }
 
     /// Waits until the terminal has connected anew; for ever, if it is not connected.
@@ -42,7 +53,11 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        let mut connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connected = self
+            .shared
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !self.replaced.is_cancelled() {
             connected.remove(&self.terminal);
         }

@@ -37,19 +37,37 @@ pub(crate) struct Served {
 pub(in crate::dialup) fn outcome(finished: Option<Ended>, otherwise: Outcome) -> Outcome {
     match finished {
         // Nothing says when that call is over: it is looked at again, but not at once.
-        Some(Ok(Ok(Tally { held: 1.., .. }))) => Outcome::OurFault("another call has a message still".into()),
-        Some(Ok(Ok(Tally { refused: 0, unreadable: 0, .. }))) => Outcome::Completed,
-        Some(Ok(Ok(Tally { delivered, refused, unreadable, .. }))) => {
-            Outcome::MessagesRefused { delivered, refused, unreadable }
+        Some(Ok(Ok(Tally { held: 1.., .. }))) => {
+            Outcome::OurFault("another call has a message still".into())
         }
+        Some(Ok(Ok(Tally {
+            refused: 0,
+            unreadable: 0,
+            ..
+        }))) => Outcome::Completed,
+        Some(Ok(Ok(Tally {
+            delivered,
+            refused,
+            unreadable,
+            ..
+        }))) => Outcome::MessagesRefused {
+            delivered,
+            refused,
+            unreadable,
+        },
         Some(Ok(Err(broken))) => {
             let why = broken.to_string();
             match broken {
                 Broken::Session { under_way, .. } | Broken::Stock { under_way, .. } => {
-                    Outcome::SessionLost { why, delivering: under_way }
+                    Outcome::SessionLost {
+                        why,
+                        delivering: under_way,
+                    }
                 }
                 Broken::PutOff { why, wait } => Outcome::PutOff { why, wait },
-                Broken::NotAdmitted(NotAdmitted::Store(_)) | Broken::Store(_) => Outcome::OurFault(why),
+                Broken::NotAdmitted(NotAdmitted::Store(_)) | Broken::Store(_) => {
+                    Outcome::OurFault(why)
+                }
                 Broken::NotAdmitted(_) => Outcome::NotProved(why),
             }
         }
@@ -68,7 +86,12 @@ pub(super) struct Proving {
 impl Proving {
     /// Waits until it is admitted. `None`: it is not, or not in time. May be dropped and called again.
     pub(super) async fn end(proving: &mut Option<Self>) -> Option<Admitted> {
-        let Some(Self { admission, until, .. }) = proving else { return std::future::pending().await };
+        let Some(Self {
+            admission, until, ..
+        }) = proving
+        else {
+            return std::future::pending().await;
+        };
         timeout_at(*until, admission.wait()).await.ok().flatten()
     }
 }

@@ -34,7 +34,8 @@ struct FarEnd {
 }
 
 fn link() -> (Arc<FakeLink>, FarEnd) {
-    let ((submissions, of_submissions), (notices, of_notices)) = (mpsc::channel(8), mpsc::channel(8));
+    let ((submissions, of_submissions), (notices, of_notices)) =
+        (mpsc::channel(8), mpsc::channel(8));
     let (gone, is_gone) = watch::channel(None);
     let link = FakeLink {
         submissions: Mutex::new(of_submissions),
@@ -43,18 +44,35 @@ fn link() -> (Arc<FakeLink>, FarEnd) {
         is_proved: AtomicBool::new(false),
         is_hung_up: AtomicBool::new(false),
     };
-    (Arc::new(link), FarEnd { submissions, notices, gone })
+    (
+        Arc::new(link),
+        FarEnd {
+            submissions,
+            notices,
+            gone,
+        },
+    )
 }
 
 impl OpenLink for FakeLink {
     type Stream = DuplexStream;
 
     async fn submission(&self) -> io::Result<DuplexStream> {
-        self.submissions.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.submissions
+            .lock()
+            .await
+            .recv()
+            .await
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     async fn notice(&self) -> io::Result<DuplexStream> {
-        self.notices.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.notices
+            .lock()
+            .await
+            .recv()
+            .await
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     async fn connect(&self, _port: u16) -> io::Result<DuplexStream> {
@@ -63,7 +81,11 @@ impl OpenLink for FakeLink {
 
     async fn gone(&self) -> Gone {
         let mut gone = self.gone.clone();
-        let gone = gone.wait_for(Option::is_some).await.ok().and_then(|gone| gone.clone());
+        let gone = gone
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|gone| gone.clone());
         match gone {
             Some(gone) => gone,
             None => std::future::pending().await,
@@ -103,20 +125,33 @@ impl FarEnd {
     /// A connection that has given its notice.
     async fn notice(&self, terminal: &Terminal) -> DuplexStream {
         let (near, mut far) = duplex(4096);
-        let notice = Preamble { terminal: terminal.id, reason: Reason::DialledIn };
-        far.write_all(format!("{notice}\n").as_bytes()).await.unwrap();
+        let notice = Preamble {
+            terminal: terminal.id,
+            reason: Reason::DialledIn,
+        };
+        far.write_all(format!("{notice}\n").as_bytes())
+            .await
+            .unwrap();
         self.notices.send(near).await.unwrap();
         far
     }
 
     fn lose_carrier(&self) {
         let why = "link ended: carrier lost".to_owned();
-        self.gone.send_replace(Some(Gone { why, is_orderly: false, is_lost: true }));
+        self.gone.send_replace(Some(Gone {
+            why,
+            is_orderly: false,
+            is_lost: true,
+        }));
     }
 
     fn hang_up(&self) {
         let why = "link ended: LCP terminated by the peer".to_owned();
-        self.gone.send_replace(Some(Gone { why, is_orderly: true, is_lost: false }));
+        self.gone.send_replace(Some(Gone {
+            why,
+            is_orderly: true,
+            is_lost: false,
+        }));
     }
 }
 
@@ -135,7 +170,11 @@ fn incoming(scene: &Scene, peer: Peer) -> Session {
     }
 }
 
-fn serve(scene: &Scene, peer: Peer, hearing: Option<Duration>) -> (Arc<FakeLink>, FarEnd, JoinSet<Served>) {
+fn serve(
+    scene: &Scene,
+    peer: Peer,
+    hearing: Option<Duration>,
+) -> (Arc<FakeLink>, FarEnd, JoinSet<Served>) {
     let (session, (near, far), mut task) = (incoming(scene, peer), link(), JoinSet::new());
     let link = near.clone();
     task.spawn(async move { session.serve(&link, Instant::now(), hearing).await });
@@ -156,7 +195,11 @@ async fn provider(scene: &Scene) -> Peer {
         may_send: vec![],
         is_disabled: false,
     };
-    scene.store.add_provider(provider.clone(), TokenHash::of("token")).await.unwrap();
+    scene
+        .store
+        .add_provider(provider.clone(), TokenHash::of("token"))
+        .await
+        .unwrap();
     Peer::Provider(provider, None)
 }
 
@@ -169,7 +212,8 @@ async fn a_caller_that_proves_a_key_of_its_own_and_never_shows_the_secret_opens_
     scene.invite(new.id, 2).await;
     for terminal in [enrolled, new] {
         let (link, far, mut task) = serve(&scene, Peer::Terminal(terminal.clone()), None);
-        let mut stranger = scene.secure(far.notice(&terminal).await, &SecretKey::generate().unwrap());
+        let mut stranger =
+            scene.secure(far.notice(&terminal).await, &SecretKey::generate().unwrap());
         let mut proof = stranger.proof();
         let mut octets = [0; 1024];
         while proof.proved().is_none() {
@@ -178,12 +222,21 @@ async fn a_caller_that_proves_a_key_of_its_own_and_never_shows_the_secret_opens_
                 read = stranger.read(&mut octets) => assert!(read.unwrap() > 0),
             }
         }
-        let listening = async { while matches!(stranger.read(&mut octets).await, Ok(read) if read > 0) {} };
+        let listening =
+            async { while matches!(stranger.read(&mut octets).await, Ok(read) if read > 0) {} };
         let (_, end) = tokio::join!(listening, ended(&mut task));
-        assert_eq!(end, ("not proved: no proof in time".to_owned(), Showing::Nothing));
+        assert_eq!(
+            end,
+            ("not proved: no proof in time".to_owned(), Showing::Nothing)
+        );
         assert!(!link.is_proved.load(Ordering::Relaxed), "TUN stays shut");
         assert!(scene.reports.try_recv().is_err(), "nothing was reported");
-        assert_eq!(scene.shared().is_about(Direction::Incoming, Some(terminal.id), end.1), None);
+        assert_eq!(
+            scene
+                .shared()
+                .is_about(Direction::Incoming, Some(terminal.id), end.1),
+            None
+        );
     }
 }
 
@@ -193,13 +246,22 @@ async fn a_terminal_that_has_proved_itself_is_connected_and_a_shut_out_hangs_up(
     let (terminal, key) = scene.enrolled(1).await;
     let (link, far, mut task) = serve(&scene, Peer::Terminal(terminal.clone()), None);
     let (_, _receiving) = scene.receive(far.notice(&terminal).await, &key, None, LINGER);
-    let Report::Connected { admitted, .. } = scene.report().await else { panic!() };
+    let Report::Connected { admitted, .. } = scene.report().await else {
+        panic!()
+    };
     assert_eq!(admitted.terminal(), terminal.id);
     assert!(link.is_proved.load(Ordering::Relaxed));
-    scene.store.shut_out(terminal.id, Timestamp::now()).await.unwrap();
+    scene
+        .store
+        .shut_out(terminal.id, Timestamp::now())
+        .await
+        .unwrap();
     scene.keys.revoke(terminal.id, "shut out");
     let Served { outcome, showing } = task.join_next().await.unwrap().unwrap();
-    assert_eq!((outcome, showing), (Outcome::Revoked("shut out"), Showing::Terminal));
+    assert_eq!(
+        (outcome, showing),
+        (Outcome::Revoked("shut out"), Showing::Terminal)
+    );
     assert!(link.is_hung_up.load(Ordering::Relaxed));
 }
 
@@ -210,10 +272,17 @@ async fn a_shut_out_hangs_up_before_the_proof_too() {
     let (_, far, mut task) = serve(&scene, Peer::Terminal(terminal.clone()), None);
     let mut stream = far.notice(&terminal).await;
     stream.read_exact(&mut [0; 1]).await.unwrap(); // the server has begun to prove itself
-    scene.store.shut_out(terminal.id, Timestamp::now()).await.unwrap();
+    scene
+        .store
+        .shut_out(terminal.id, Timestamp::now())
+        .await
+        .unwrap();
     scene.keys.revoke(terminal.id, "shut out");
     let Served { outcome, showing } = task.join_next().await.unwrap().unwrap();
-    assert_eq!((outcome, showing), (Outcome::Revoked("shut out"), Showing::Unknown));
+    assert_eq!(
+        (outcome, showing),
+        (Outcome::Revoked("shut out"), Showing::Unknown)
+    );
 }
 
 #[tokio::test]
@@ -231,7 +300,10 @@ async fn a_carrier_that_is_lost_during_the_proof_is_the_lines_fault_whatever_is_
         }
         drop(stream);
         let (outcome, showing) = ended(&mut task).await;
-        assert_eq!((outcome.as_str(), showing), ("link ended: carrier lost", Showing::LineLost));
+        assert_eq!(
+            (outcome.as_str(), showing),
+            ("link ended: carrier lost", Showing::LineLost)
+        );
     }
 }
 
@@ -261,18 +333,29 @@ async fn every_way_of_proving_nothing_on_a_line_that_stands_counts() {
     let (_, far, mut task) = serve(&scene, Peer::Terminal(terminal.clone()), None);
     drop(far.notice(&terminal).await);
     let closed = ended(&mut task).await;
-    assert!(closed.0.starts_with("not proved") && closed.1 == Showing::Nothing, "{closed:?}");
+    assert!(
+        closed.0.starts_with("not proved") && closed.1 == Showing::Nothing,
+        "{closed:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_provider_keeps_a_line_for_a_first_request_that_is_recognised_and_no_longer() {
     let scene = Scene::new().await;
     let peer = provider(&scene).await;
-    let Peer::Provider(known, _) = &peer else { panic!() };
+    let Peer::Provider(known, _) = &peer else {
+        panic!()
+    };
     for (said, is_recognised) in [
         ("GET /v1/messages/x HTTP/1.1\r\nhost: x\r\nauthor", false),
-        ("GET /v1/messages/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer guess\r\n\r\n", false),
-        ("GET /v1/messages/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token\r\n\r\n", true),
+        (
+            "GET /v1/messages/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer guess\r\n\r\n",
+            false,
+        ),
+        (
+            "GET /v1/messages/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token\r\n\r\n",
+            true,
+        ),
     ] {
         let (_, far, mut task) = serve(&scene, Peer::Provider(known.clone(), None), None);
         let (near, mut stream) = duplex(4096);
@@ -295,12 +378,19 @@ async fn a_provider_whose_token_is_taken_back_is_hung_up_while_it_submits() {
     let (link, far, mut task) = serve(&scene, peer, None);
     let (near, mut stream) = duplex(4096);
     far.submissions.send(near).await.unwrap();
-    let head =
-        "POST /v1/messages?to=tel:301 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token\r\ncontent-length: 9\r\n\r\n";
-    stream.write_all(format!("{head}half").as_bytes()).await.unwrap();
+    let head = "POST /v1/messages?to=tel:301 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token\r\ncontent-length: 9\r\n\r\n";
+    stream
+        .write_all(format!("{head}half").as_bytes())
+        .await
+        .unwrap();
     let name = Whose::Provider("vending".parse().unwrap());
     // Its session is registered before the first octet of it is read.
-    while scene.keys.sessions().end(&name, None, "its token was replaced") == 0 {
+    while scene
+        .keys
+        .sessions()
+        .end(&name, None, "its token was replaced")
+        == 0
+    {
         tokio::task::yield_now().await;
     }
     let Served { outcome, .. } = task.join_next().await.unwrap().unwrap();
@@ -308,11 +398,15 @@ async fn a_provider_whose_token_is_taken_back_is_hung_up_while_it_submits() {
     assert!(link.is_hung_up.load(Ordering::Relaxed));
     let mut said = Vec::new();
     let _ = stream.read_to_end(&mut said).await; // cut off
-    assert!(said.is_empty(), "no answer to what was half there: {said:?}");
+    assert!(
+        said.is_empty(),
+        "no answer to what was half there: {said:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_its_owner_gets_through() {
+async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_its_owner_gets_through()
+ {
     let mut scene = Scene::new().await;
     let (terminal, key) = scene.enrolled(1).await;
     let shared = scene.shared().clone();
@@ -328,12 +422,23 @@ async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_i
     );
     let forged = Outcome::NotProved("no proof".into());
     for _ in 0..3 {
-        assert!(incoming(&scene, Peer::Terminal(terminal.clone())).hearing(33_600).is_none());
-        shared.note_caller(&record, Some(terminal.id), &forged, Showing::Nothing).await;
+        assert!(
+            incoming(&scene, Peer::Terminal(terminal.clone()))
+                .hearing(33_600)
+                .is_none()
+        );
+        shared
+            .note_caller(&record, Some(terminal.id), &forged, Showing::Nothing)
+            .await;
         assert!(matches!(scene.report().await, Report::Unproved { .. }));
     }
-    assert!(shared.screen(&line, &ring).await.is_some(), "answered all the same");
-    let hearing = incoming(&scene, Peer::Terminal(terminal.clone())).hearing(33_600).unwrap();
+    assert!(
+        shared.screen(&line, &ring).await.is_some(),
+        "answered all the same"
+    );
+    let hearing = incoming(&scene, Peer::Terminal(terminal.clone()))
+        .hearing(33_600)
+        .unwrap();
     assert!((2..10).contains(&hearing.as_secs()), "{hearing:?}");
     // A forger who stalls has this long and no longer.
     let (_, far, mut task) = serve(&scene, Peer::Terminal(terminal.clone()), Some(hearing));
@@ -344,8 +449,14 @@ async fn a_number_that_proved_nothing_three_times_is_answered_for_a_moment_and_i
     let (_, _receiving) = scene.receive(far.notice(&terminal).await, &key, None, Duration::ZERO);
     assert!(matches!(scene.report().await, Report::Connected { .. }));
     let Served { outcome, showing } = task.join_next().await.unwrap().unwrap();
-    shared.note_caller(&record, Some(terminal.id), &outcome, showing).await;
-    assert!(incoming(&scene, Peer::Terminal(terminal.clone())).hearing(33_600).is_none());
+    shared
+        .note_caller(&record, Some(terminal.id), &outcome, showing)
+        .await;
+    assert!(
+        incoming(&scene, Peer::Terminal(terminal.clone()))
+            .hearing(33_600)
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -360,11 +471,21 @@ async fn lost_carriers_do_not_space_a_number() {
         Some("301".parse().unwrap()),
         terminal.name.clone(),
     );
-    let lost = Outcome::SessionLost { why: "carrier lost".into(), delivering: None };
+    let lost = Outcome::SessionLost {
+        why: "carrier lost".into(),
+        delivering: None,
+    };
     for _ in 0..20 {
-        scene.shared().note_caller(&record, Some(terminal.id), &lost, Showing::LineLost).await;
+        scene
+            .shared()
+            .note_caller(&record, Some(terminal.id), &lost, Showing::LineLost)
+            .await;
     }
-    assert!(incoming(&scene, Peer::Terminal(terminal)).hearing(33_600).is_none());
+    assert!(
+        incoming(&scene, Peer::Terminal(terminal))
+            .hearing(33_600)
+            .is_none()
+    );
     assert!(scene.reports.try_recv().is_err());
 }
 

@@ -15,8 +15,19 @@ pub(crate) fn feed(octets: &[u8]) {
             let names: Vec<_> = items.iter().map(Item::name).collect();
             let sum: usize = items.iter().map(|item| item.to_json().len()).sum();
             // An octet becomes three in a charset, and six in JSON.
-            assert!(sum <= 18 * octets.len() + items.len() * OVERHEAD_MAX, "{sum} of {}", octets.len());
-            assert_eq!(read().expect("it was read").iter().map(Item::name).collect::<Vec<_>>(), names);
+            assert!(
+                sum <= 18 * octets.len() + items.len() * OVERHEAD_MAX,
+                "{sum} of {}",
+                octets.len()
+            );
+            assert_eq!(
+                read()
+                    .expect("it was read")
+                    .iter()
+                    .map(Item::name)
+                    .collect::<Vec<_>>(),
+                names
+            );
         }
         Err(reason) => assert!(!reason.is_empty() && reason.len() < 500, "{reason}"),
     }

@@ -4,7 +4,9 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
 
 /// Zones by name, in hours (RFC 822 §5.1); any other is taken for UTC.
 const ZONES: [(&str, i8); 12] = [
@@ -36,18 +38,38 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
 
 /// `[Mon,] 2 Nov 2026 12:00[:00] [GMT]`, or the same words in another order.
 fn by_words(text: &str) -> Option<Timestamp> {
-    let (mut day, mut month, mut year, mut time, mut offset) = (None, None, None, (0, 0, 0), Offset::UTC);
-    for word in text.split([' ', ',', '\t', '\n', '\r']).filter(|word| !word.is_empty()) {
+    let (mut day, mut month, mut year, mut time, mut offset) =
+        (None, None, None, (0, 0, 0), Offset::UTC);
+    for word in text
+        .split([' ', ',', '\t', '\n', '\r'])
+        .filter(|word| !word.is_empty())
+    {
         let lower = word.to_ascii_lowercase();
-        let named = lower.get(..3).and_then(|head| MONTHS.iter().position(|month| *month == head));
+        let named = lower
+            .get(..3)
+            .and_then(|head| MONTHS.iter().position(|month| *month == head));
         if let Some(signed) = lower.strip_prefix('+').or_else(|| lower.strip_prefix('-')) {
-            let (hours, minutes) = (signed.get(..2)?.parse::<u8>().ok()?, signed.get(2..)?.trim_matches(':'));
-            let minutes = i32::from(hours) * 60 + i32::from(minutes.parse::<u8>().unwrap_or_default());
+            let (hours, minutes) = (
+                signed.get(..2)?.parse::<u8>().ok()?,
+                signed.get(2..)?.trim_matches(':'),
+            );
+            let minutes =
+                i32::from(hours) * 60 + i32::from(minutes.parse::<u8>().unwrap_or_default());
             let sign = if lower.starts_with('-') { -60 } else { 60 };
             offset = Offset::from_seconds(minutes * sign).ok()?;
         } else if word.contains(':') {
-            let mut parts = word.split(':').map(|part| part.split('.').next().unwrap_or_default().parse::<i8>().ok());
-            time = (parts.next()??, parts.next()??, parts.next().flatten().unwrap_or_default());
+            let mut parts = word.split(':').map(|part| {
+                part.split('.')
+                    .next()
+                    .unwrap_or_default()
+                    .parse::<i8>()
+                    .ok()
+            });
+            time = (
+                parts.next()??,
+                parts.next()??,
+                parts.next().flatten().unwrap_or_default(),
+            );
         } else if let Ok(number) = word.parse::<i16>() {
             match day {
                 None => day = Some(i8::try_from(number).ok()?),
@@ -65,9 +87,15 @@ fn by_words(text: &str) -> Option<Timestamp> {
         year => year,
     };
     let (hour, minute, second) = time;
-    let at = Date::new(year, month?, day?).ok()?.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let at = Date::new(year, month?, day?)
+        .ok()?
+        .at(0, 0, 0, 0)
+        .to_zoned(TimeZone::UTC)
+        .ok()?
+        .timestamp();
     // The last second of a leap minute, and 24:00, are the first of the next.
-    let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second) - i64::from(offset.seconds());
+    let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second)
+        - i64::from(offset.seconds());
     at.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
@@ -90,12 +118,31 @@ mod tests {
             "Mon Nov  2 12:00:00 2026",
             "  Mon, 02 Nov 2026 12:00:00 XYZ\n",
         ] {
-            assert_eq!(parse(text).map(|at| at.to_string()).as_deref(), Some("2026-11-02T12:00:00Z"), "{text:?}");
+            assert_eq!(
+                parse(text).map(|at| at.to_string()).as_deref(),
+                Some("2026-11-02T12:00:00Z"),
+                "{text:?}"
+            );
         }
-        assert_eq!(parse("2026-11-02").map(|at| at.to_string()).as_deref(), Some("2026-11-02T00:00:00Z"));
-        let absurd = ["2 Nov 2026 12:00 +019223372036854775807", "2 Nov 2026 12:00 -99:99999999999999999999"];
+        assert_eq!(
+            parse("2026-11-02").map(|at| at.to_string()).as_deref(),
+            Some("2026-11-02T00:00:00Z")
+        );
+        let absurd = [
+            "2 Nov 2026 12:00 +019223372036854775807",
+            "2 Nov 2026 12:00 -99:99999999999999999999",
+        ];
         assert_eq!(absurd.map(parse).map(|at| at.is_some()), [true, false]);
-        for text in ["", "soon", "Mon, 99 Nov 2026 12:00 GMT", "32767 32767", "+", "-\u{e9}", "1:", "2026"] {
+        for text in [
+            "",
+            "soon",
+            "Mon, 99 Nov 2026 12:00 GMT",
+            "32767 32767",
+            "+",
+            "-\u{e9}",
+            "1:",
+            "2026",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

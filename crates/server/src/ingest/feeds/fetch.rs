@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-    LOCATION, RETRY_AFTER, USER_AGENT,
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
@@ -56,7 +56,10 @@ pub(super) enum FetchError {
     #[error("it does not speak HTTP")]
     Http(#[from] hyper::Error),
     #[error("it answered {status}")]
-    Status { status: StatusCode, patience: Option<SignedDuration> },
+    Status {
+        status: StatusCode,
+        patience: Option<SignedDuration>,
+    },
     #[error("it sends us to {0:?}, where we do not go")]
     Redirect(String),
     #[error("it came compressed ({0}), which was not asked for")]
@@ -76,11 +79,21 @@ impl FetchError {
     }
 }
 
-pub(super) async fn fetch(outward: &Outward, feed: &FeedConfig, before: &FeedState) -> Result<Fetched, FetchError> {
-    timeout(TIME_MAX, follow(outward, feed, before)).await.map_err(|_| FetchError::TooLong)?
+pub(super) async fn fetch(
+    outward: &Outward,
+    feed: &FeedConfig,
+    before: &FeedState,
+) -> Result<Fetched, FetchError> {
+    timeout(TIME_MAX, follow(outward, feed, before))
+        .await
+        .map_err(|_| FetchError::TooLong)?
 }
 
-async fn follow(outward: &Outward, feed: &FeedConfig, before: &FeedState) -> Result<Fetched, FetchError> {
+async fn follow(
+    outward: &Outward,
+    feed: &FeedConfig,
+    before: &FeedState,
+) -> Result<Fetched, FetchError> {
     let mut url = feed.url.clone();
     for _ in 0..=REDIRECTS_MAX {
         // Each hop is resolved and checked anew: a feed cannot send us where its operator may not.
@@ -91,16 +104,27 @@ async fn follow(outward: &Outward, feed: &FeedConfig, before: &FeedState) -> Res
             StatusCode::OK => {
                 let coding = text(&head.headers, &CONTENT_ENCODING).unwrap_or_default();
                 if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
-                    return Err(FetchError::Compressed(coding.chars().take(CODING_SHOWN).collect()));
+                    return Err(FetchError::Compressed(
+                        coding.chars().take(CODING_SHOWN).collect(),
+                    ));
                 }
                 let [content_type, etag, last_modified] =
                     [CONTENT_TYPE, ETAG, LAST_MODIFIED].map(|name| text(&head.headers, &name));
-                return Ok(Fetched::Changed { content, content_type, etag, last_modified, fresh_for });
+                return Ok(Fetched::Changed {
+                    content,
+                    content_type,
+                    etag,
+                    last_modified,
+                    fresh_for,
+                });
             }
             StatusCode::NOT_MODIFIED => return Ok(Fetched::Unchanged { fresh_for }),
             status if status.is_redirection() => {
                 let to = text(&head.headers, &LOCATION).unwrap_or_default();
-                url = url.join(&to).filter(|to| to.is_secure() || !url.is_secure()).ok_or(FetchError::Redirect(to))?;
+                url = url
+                    .join(&to)
+                    .filter(|to| to.is_secure() || !url.is_secure())
+                    .ok_or(FetchError::Redirect(to))?;
             }
             status => {
                 let patience = patience(&head.headers, Timestamp::now());
@@ -130,17 +154,23 @@ async fn get(
     if let Some(at) = &before.last_modified {
         request = request.header(IF_MODIFIED_SINCE, at);
     }
-    let request = request.body(Empty::<Bytes>::new()).expect("checked by HttpUrl, and fields that came as fields");
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .expect("checked by HttpUrl, and fields that came as fields");
     let stream = outward.connect(url, may_be_private).await?;
-    let (mut requests, connection) =
-        http1::Builder::new().max_buf_size(HEAD_OCTETS_MAX).handshake(TokioIo::new(stream)).await?;
+    let (mut requests, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_OCTETS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await?;
     let answer = async move {
         let (head, content) = requests.send_request(request).await?.into_parts();
         let content = match Limited::new(content, OCTETS_MAX).collect().await {
             Ok(content) => content.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => return Err(FetchError::TooLarge),
             Err(error) => {
-                return Err(error.downcast::<hyper::Error>().map_or(FetchError::TooLarge, |error| (*error).into()));
+                return Err(error
+                    .downcast::<hyper::Error>()
+                    .map_or(FetchError::TooLarge, |error| (*error).into()));
             }
         };
         Ok(Response::from_parts(head, content))
@@ -168,8 +198,12 @@ fn patience(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
 
 /// How long the answer says that it stays as it is (RFC 9111 §5.2.2.1).
 fn fresh_for(headers: &HeaderMap) -> SignedDuration {
-    let control = text(headers, &CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase();
-    let seconds = control.split(',').find_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok());
+    let control = text(headers, &CACHE_CONTROL)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let seconds = control
+        .split(',')
+        .find_map(|directive| directive.trim().strip_prefix("max-age=")?.parse().ok());
     SignedDuration::from_secs(seconds.unwrap_or_default())
 }
 
@@ -188,7 +222,11 @@ mod tests {
             ("99999999999999999999", None),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
-            assert_eq!(patience(&headers, now).map(|wait| wait.as_secs()), expected, "{asked}");
+            assert_eq!(
+                patience(&headers, now).map(|wait| wait.as_secs()),
+                expected,
+                "{asked}"
+            );
         }
     }
 }

@@ -39,14 +39,30 @@ pub(super) struct Item {
 impl Fields {
     /// There is nothing to send of it.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { id, title, url, summary, content, date: _ } = self;
-        [id, title, url, summary, content].iter().all(|field| field.as_ref().is_none_or(String::is_empty))
+        let Self {
+            id,
+            title,
+            url,
+            summary,
+            content,
+            date: _,
+        } = self;
+        [id, title, url, summary, content]
+            .iter()
+            .all(|field| field.as_ref().is_none_or(String::is_empty))
     }
 
     /// A digest of what it says, its id left aside. White space does not count, nor the time of day: some feeds date an item
     /// anew whenever they are read, and each reading would be a call for each subscriber.
     fn digest(&self) -> String {
-        let Self { id: _, title, url, summary, content, date } = self;
+        let Self {
+            id: _,
+            title,
+            url,
+            summary,
+            content,
+            date,
+        } = self;
         let date = date.map(|at| at.to_zoned(TimeZone::UTC).date().to_string());
         let mut hash = Sha256::new();
         for field in [url, title, &date, summary, content] {
@@ -65,14 +81,22 @@ impl Item {
     ///
     /// # Errors
     /// It is no feed, and why.
-    pub(super) fn read_all(content: &[u8], content_type: Option<&str>, url: &str) -> Result<Vec<Self>, String> {
+    pub(super) fn read_all(
+        content: &[u8],
+        content_type: Option<&str>,
+        url: &str,
+    ) -> Result<Vec<Self>, String> {
         let text = text::decode(content, content_type)?;
-        let begin = text.find(['<', '{']).ok_or("it has neither XML nor JSON in it")?;
+        let begin = text
+            .find(['<', '{'])
+            .ok_or("it has neither XML nor JSON in it")?;
         let mut found = match text.as_bytes()[begin] {
             b'<' => xml::read(&text[begin..], url)?,
             // A brace may also be part of what a program of the web server has said before.
             _ => json::read(&text[begin..], url).or_else(|why| {
-                let markup = text[begin..].find('<').and_then(|at| xml::read(&text[begin + at..], url).ok());
+                let markup = text[begin..]
+                    .find('<')
+                    .and_then(|at| xml::read(&text[begin + at..], url).ok());
                 markup.ok_or(why)
             })?,
         };
@@ -84,7 +108,11 @@ impl Item {
     /// An item is known by its id; by what it says, if it has none, or an older one of the same document has the same and says
     /// something else. One that is there twice counts once.
     fn told_apart(found: Vec<Fields>) -> Vec<Self> {
-        let (mut items, mut ids, mut all) = (Vec::with_capacity(found.len()), BTreeSet::new(), BTreeSet::new());
+        let (mut items, mut ids, mut all) = (
+            Vec::with_capacity(found.len()),
+            BTreeSet::new(),
+            BTreeSet::new(),
+        );
         for mut fields in found {
             fields.id = fields.id.filter(|id| !id.is_empty());
             let digest = fields.digest();
@@ -106,7 +134,10 @@ impl Item {
     /// What the feed calls it, as far as it is fit to be shown.
     pub(super) fn id(&self) -> String {
         let id = self.fields.id.as_deref().unwrap_or_default();
-        id.chars().filter(|char| !char.is_control()).take(ID_SHOWN).collect()
+        id.chars()
+            .filter(|char| !char.is_control())
+            .take(ID_SHOWN)
+            .collect()
     }
 
     /// Names it within its feed.
@@ -116,13 +147,24 @@ impl Item {
 
     /// The idempotency key of its submission: read twice, it is one message.
     pub(super) fn key(&self, url: &str) -> String {
-        let hash = Sha256::new().chain_update(url).chain_update([0]).chain_update(&self.identity).finalize();
+        let hash = Sha256::new()
+            .chain_update(url)
+            .chain_update([0])
+            .chain_update(&self.identity)
+            .finalize();
         format!("feed {}", hex(&hash))
     }
 
     /// What a terminal gets: the fields of JSON Feed 1.1, those that are there.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        let Fields { id, title, url, summary, content, date } = &self.fields;
+        let Fields {
+            id,
+            title,
+            url,
+            summary,
+            content,
+            date,
+        } = &self.fields;
         let mut json = Map::new();
         let mut put = |key: &str, value: Option<String>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -134,7 +176,10 @@ impl Item {
         put("url", url.clone());
         put("summary", summary.clone());
         put("content", content.clone());
-        put("date_published", date.map(|at| at.to_string().replace('Z', "+00:00")));
+        put(
+            "date_published",
+            date.map(|at| at.to_string().replace('Z', "+00:00")),
+        );
         Value::Object(json).to_string().into_bytes()
     }
 }

@@ -39,7 +39,12 @@ pub(super) fn read(text: &str, base: &str) -> Result<Vec<Fields>, String> {
     if !version.contains("jsonfeed.org/version/1") {
         return Err("it is JSON without the version of a JSON Feed 1".to_owned());
     }
-    Ok(items.0.into_iter().map(|item| item.fields(base)).filter(|fields| !fields.is_empty()).collect())
+    Ok(items
+        .0
+        .into_iter()
+        .map(|item| item.fields(base))
+        .filter(|fields| !fields.is_empty())
+        .collect())
 }
 
 /// The text with U+FFFD in the place of half a surrogate pair, as is left of an emoji when a text is cut; `None`: there is none.
@@ -49,9 +54,16 @@ fn with_whole_characters(text: &str) -> Option<String> {
         u16::from_str_radix(digits, 16).ok()
     };
     let (mut whole, mut copied, mut at) = (String::new(), 0, 0);
-    while let Some(length) = text.as_bytes().get(at..).and_then(|rest| rest.iter().position(|octet| *octet == b'\\')) {
+    while let Some(length) = text
+        .as_bytes()
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|octet| *octet == b'\\'))
+    {
         at += length;
-        let is_pair = matches!((unit(at), unit(at + 6)), (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)));
+        let is_pair = matches!(
+            (unit(at), unit(at + 6)),
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff))
+        );
         match unit(at) {
             Some(0xd800..=0xdfff) if !is_pair => {
                 whole.push_str(&text[copied..at]);
@@ -88,8 +100,17 @@ impl Item {
     }
 
     fn fields(self, base: &str) -> Fields {
-        let Self { id, url, external_url, title, content_html, content_text, summary, date_published, date_modified } =
-            self;
+        let Self {
+            id,
+            url,
+            external_url,
+            title,
+            content_html,
+            content_text,
+            summary,
+            date_published,
+            date_modified,
+        } = self;
         let (content, rest) = match content_html.0 {
             Some(html) => (Some(html), content_text.0),
             None => (content_text.0, None),
@@ -99,7 +120,10 @@ impl Item {
         Fields {
             id: id.0,
             title: title.0,
-            url: url.0.or(external_url.0).map(|url| reference::resolve(base, &url)),
+            url: url
+                .0
+                .or(external_url.0)
+                .map(|url| reference::resolve(base, &url)),
             summary: summary.0.or(trimmed(rest)),
             content: trimmed(content),
             date: date(date_published).or_else(|| date(date_modified)),
@@ -243,7 +267,9 @@ impl<'de> Visitor<'de> for ItemsVisitor {
         let mut found = Vec::new();
         while let Some(Element(item)) = items.next_element()? {
             if found.len() == ITEMS_READ_MAX {
-                return Err(A::Error::custom(format_args!("more than {ITEMS_READ_MAX} items")));
+                return Err(A::Error::custom(format_args!(
+                    "more than {ITEMS_READ_MAX} items"
+                )));
             }
             found.push(item);
         }
@@ -268,24 +294,43 @@ mod tests {
             r#"{"id":123,"title":null,"url":"/1","content_text":" x ","tags":[{}],"date_published":"soon","date_modified":"2026-11-02T12:00:00Z","x":1},
                {"id":{"a":[1]},"title":true,"external_url":"http://b/","content_html":"<p>","content_text":"t"}"#,
         );
-        let [first, second] = &found.unwrap()[..] else { panic!("two items") };
+        let [first, second] = &found.unwrap()[..] else {
+            panic!("two items")
+        };
         assert_eq!(
-            (first.id.as_deref(), first.title.as_deref(), first.url.as_deref()),
+            (
+                first.id.as_deref(),
+                first.title.as_deref(),
+                first.url.as_deref()
+            ),
             (Some("123"), None, Some("http://feed.example/1"))
         );
-        assert_eq!((first.content.as_deref(), first.date.is_some()), (Some("x"), true));
         assert_eq!(
-            (second.id.as_deref(), second.title.as_deref(), second.url.as_deref()),
+            (first.content.as_deref(), first.date.is_some()),
+            (Some("x"), true)
+        );
+        assert_eq!(
+            (
+                second.id.as_deref(),
+                second.title.as_deref(),
+                second.url.as_deref()
+            ),
             (None, Some("true"), Some("http://b/"))
         );
-        assert_eq!((second.content.as_deref(), second.summary.as_deref()), (Some("<p>"), Some("t")));
+        assert_eq!(
+            (second.content.as_deref(), second.summary.as_deref()),
+            (Some("<p>"), Some("t"))
+        );
     }
 
     #[test]
     fn one_bad_item_does_not_cost_the_others() {
         let bad = r#"null, "x", 3, -1, 0.5, true, [{}], {"id":"1","title":"one","title":"two","tags":[null]}, {"id":"2","title":"\\\ud83d\ude00 \ud83d","summary":"\ude00\ud83d\u0041"}"#;
         let found = feed(bad).unwrap();
-        let titles: Vec<_> = found.iter().map(|item| item.title.as_deref().unwrap()).collect();
+        let titles: Vec<_> = found
+            .iter()
+            .map(|item| item.title.as_deref().unwrap())
+            .collect();
         assert_eq!(titles, ["two", "\\\u{1f600} \u{fffd}"]);
         assert_eq!(found[1].summary.as_deref(), Some("\u{fffd}\u{fffd}A"));
     }
@@ -295,7 +340,10 @@ mod tests {
         for (text, reason) in [
             ("{}", "items"),
             ("{\"items\":[]}", "version"),
-            ("{\"version\":\"https://jsonfeed.org/version/2\",\"items\":[]}", "version"),
+            (
+                "{\"version\":\"https://jsonfeed.org/version/2\",\"items\":[]}",
+                "version",
+            ),
             ("{\"version\":", "EOF"),
             ("{\"items\":{}}", "items"),
         ] {
@@ -303,6 +351,10 @@ mod tests {
             assert!(error.contains(reason), "{text}: {error}");
         }
         let many = "{\"id\":1},".repeat(ITEMS_READ_MAX);
-        assert!(feed(&format!("{many}{{\"id\":1}}")).unwrap_err().contains("more than 10000 items"));
+        assert!(
+            feed(&format!("{many}{{\"id\":1}}"))
+                .unwrap_err()
+                .contains("more than 10000 items")
+        );
     }
 }

@@ -32,7 +32,12 @@ pub(super) struct Markup<'a> {
 
 impl<'a> Markup<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, before: 0, has_type: false }
+        Self {
+            text,
+            at: 0,
+            before: 0,
+            has_type: false,
+        }
     }
 
     /// Where the last token begins.
@@ -51,7 +56,9 @@ impl<'a> Markup<'a> {
         let ends = |behind: &str, skipped: usize| {
             rest[skipped..]
                 .find(behind)
-                .map_or((rest.len(), rest.len()), |at| (skipped + at, skipped + at + behind.len()))
+                .map_or((rest.len(), rest.len()), |at| {
+                    (skipped + at, skipped + at + behind.len())
+                })
         };
         if rest.starts_with("<!--") {
             return Some((None, self.at + ends("-->", 4).1));
@@ -64,7 +71,11 @@ impl<'a> Markup<'a> {
             return Some((None, self.at + ends("?>", 2).1));
         }
         if rest.starts_with("<!") {
-            let length = if self.has_type { ends(">", 2).1 } else { document_type(rest) };
+            let length = if self.has_type {
+                ends(">", 2).1
+            } else {
+                document_type(rest)
+            };
             self.has_type = true;
             return Some((None, self.at + length));
         }
@@ -73,13 +84,29 @@ impl<'a> Markup<'a> {
                 return None;
             }
             let (end, next) = ends(">", 2);
-            return Some((Some(Token::End { name: rest[2..end].trim_end() }), self.at + next));
+            return Some((
+                Some(Token::End {
+                    name: rest[2..end].trim_end(),
+                }),
+                self.at + next,
+            ));
         }
         let inner = rest[1..].starts_with(is_name_start).then(|| &rest[1..])?;
         let end = tag_end(inner)?;
-        let (content, is_empty) = inner[..end].strip_suffix('/').map_or((&inner[..end], false), |inner| (inner, true));
-        let (name, attributes) = content.split_once(|char: char| char.is_ascii_whitespace()).unwrap_or((content, ""));
-        Some((Some(Token::Start { name, attributes, is_empty }), self.at + 1 + end + 1))
+        let (content, is_empty) = inner[..end]
+            .strip_suffix('/')
+            .map_or((&inner[..end], false), |inner| (inner, true));
+        let (name, attributes) = content
+            .split_once(|char: char| char.is_ascii_whitespace())
+            .unwrap_or((content, ""));
+        Some((
+            Some(Token::Start {
+                name,
+                attributes,
+                is_empty,
+            }),
+            self.at + 1 + end + 1,
+        ))
     }
 }
 
@@ -104,7 +131,9 @@ impl<'a> Iterator for Markup<'a> {
                 }
             }
             // A `<` that begins no tag is part of the text.
-            let length = rest[begins..].find('<').map_or(rest.len(), |at| begins + at);
+            let length = rest[begins..]
+                .find('<')
+                .map_or(rest.len(), |at| begins + at);
             self.at += length;
             return Some(Token::Text(&rest[..length]));
         }
@@ -113,7 +142,9 @@ impl<'a> Iterator for Markup<'a> {
 
 /// The value of an attribute, its references resolved. A value may lack its quotes.
 pub(super) fn attribute(attributes: &str, name: &str) -> Option<String> {
-    pairs(attributes).find(|(found, _)| *found == name).map(|(_, value)| super::references::resolved(value))
+    pairs(attributes)
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| super::references::resolved(value))
 }
 
 /// Names and values of attributes as they stand.
@@ -121,21 +152,32 @@ pub(super) fn pairs(attributes: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = attributes;
     std::iter::from_fn(move || {
         loop {
-            rest = rest.trim_start_matches(|char: char| char.is_ascii_whitespace() || char == '/' || char == '=');
+            rest = rest.trim_start_matches(|char: char| {
+                char.is_ascii_whitespace() || char == '/' || char == '='
+            });
             if rest.is_empty() {
                 return None;
             }
-            let end = rest.find(|char: char| char.is_ascii_whitespace() || char == '=').unwrap_or(rest.len());
+            let end = rest
+                .find(|char: char| char.is_ascii_whitespace() || char == '=')
+                .unwrap_or(rest.len());
             let (name, after) = rest.split_at(end);
             let Some(value) = after.trim_ascii_start().strip_prefix('=') else {
                 rest = after;
                 continue; // without a value
             };
             let value = value.trim_ascii_start();
-            let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''));
+            let quote = value
+                .chars()
+                .next()
+                .filter(|quote| matches!(quote, '"' | '\''));
             let (value, after) = match quote.and_then(|quote| value[1..].split_once(quote)) {
                 Some(parts) => parts,
-                None => value.split_at(value.find(|char: char| char.is_ascii_whitespace()).unwrap_or(value.len())),
+                None => value.split_at(
+                    value
+                        .find(|char: char| char.is_ascii_whitespace())
+                        .unwrap_or(value.len()),
+                ),
             };
             rest = after;
             return Some((name, value));
@@ -156,10 +198,12 @@ fn tag_end(inner: &str) -> Option<usize> {
             b'>' => return Some(at),
             b'<' => return None,
             // A quote that is never closed, or that opens no value, is none.
-            quote @ (b'"' | b'\'') if is_value => match octets[at + 1..].iter().position(|octet| octet == quote) {
-                Some(length) => at += length + 1,
-                None => return inner[at..].find('>').map(|length| at + length),
-            },
+            quote @ (b'"' | b'\'') if is_value => {
+                match octets[at + 1..].iter().position(|octet| octet == quote) {
+                    Some(length) => at += length + 1,
+                    None => return inner[at..].find('>').map(|length| at + length),
+                }
+            }
             _ => {}
         }
         is_value = octets[at] == b'=' || is_value && octets[at].is_ascii_whitespace();
@@ -194,7 +238,11 @@ mod tests {
     }
 
     fn start<'a>(name: &'a str, attributes: &'a str, is_empty: bool) -> Token<'a> {
-        Token::Start { name, attributes, is_empty }
+        Token::Start {
+            name,
+            attributes,
+            is_empty,
+        }
     }
 
     #[test]
@@ -212,12 +260,39 @@ mod tests {
 
     #[test]
     fn what_begins_no_tag_is_text() {
-        assert_eq!(tokens("3 < 4 <a>"), [Token::Text("3 "), Token::Text("< 4 "), start("a", "", false)]);
-        assert_eq!(tokens("<a b=c <d>"), [Token::Text("<a b=c "), start("d", "", false)]);
+        assert_eq!(
+            tokens("3 < 4 <a>"),
+            [
+                Token::Text("3 "),
+                Token::Text("< 4 "),
+                start("a", "", false)
+            ]
+        );
+        assert_eq!(
+            tokens("<a b=c <d>"),
+            [Token::Text("<a b=c "), start("d", "", false)]
+        );
         assert_eq!(tokens("<rss"), [Token::Text("<rss")]);
-        assert_eq!(tokens("<a it's>x"), [start("a", "it's", false), Token::Text("x")]);
-        assert_eq!(tokens("<a b=\"c>x"), [start("a", "b=\"c", false), Token::Text("x")]);
-        for text in ["<!--", "<![CDATA[x", "<?xml", "<!DOCTYPE", "</", "</a", "<", "<!", "<é", "&<a b='"] {
+        assert_eq!(
+            tokens("<a it's>x"),
+            [start("a", "it's", false), Token::Text("x")]
+        );
+        assert_eq!(
+            tokens("<a b=\"c>x"),
+            [start("a", "b=\"c", false), Token::Text("x")]
+        );
+        for text in [
+            "<!--",
+            "<![CDATA[x",
+            "<?xml",
+            "<!DOCTYPE",
+            "</",
+            "</a",
+            "<",
+            "<!",
+            "<é",
+            "&<a b='",
+        ] {
             tokens(text);
         }
     }
@@ -225,7 +300,8 @@ mod tests {
     #[test]
     fn attributes_are_read_with_and_without_quotes_and_values() {
         let attributes = "a=1 b = '2 3' checked c=\"&amp;&\" xml:base=x/";
-        let values = ["a", "b", "c", "xml:base", "checked", "d"].map(|name| attribute(attributes, name));
+        let values =
+            ["a", "b", "c", "xml:base", "checked", "d"].map(|name| attribute(attributes, name));
         let expected = [Some("1"), Some("2 3"), Some("&&"), Some("x/"), None, None];
         assert_eq!(values, expected.map(|value| value.map(str::to_owned)));
     }

@@ -35,7 +35,9 @@ const NAMES: &str = "\
 static BY_NAME: LazyLock<BTreeMap<&str, char>> = LazyLock::new(|| {
     let words: Vec<_> = NAMES.split_ascii_whitespace().collect();
     let pairs = words.as_chunks::<2>().0.iter();
-    pairs.filter_map(|[name, point]| Some((*name, char::from_u32(point.parse().ok()?)?))).collect()
+    pairs
+        .filter_map(|[name, point]| Some((*name, char::from_u32(point.parse().ok()?)?)))
+        .collect()
 });
 
 /// Appends a text with its references resolved, once. What is no reference, or names what the document may have declared, stays as
@@ -45,7 +47,11 @@ pub(super) fn resolve_into(into: &mut String, text: &str) {
     while let Some(at) = rest.find('&') {
         into.push_str(&rest[..at]);
         rest = &rest[at + 1..];
-        let name = rest.as_bytes().iter().take(NAME_OCTETS_MAX + 1).position(|octet| *octet == b';');
+        let name = rest
+            .as_bytes()
+            .iter()
+            .take(NAME_OCTETS_MAX + 1)
+            .position(|octet| *octet == b';');
         match name.and_then(|length| Some((length, resolve(&rest[..length])?))) {
             Some((length, char)) => {
                 into.push(char);
@@ -65,7 +71,9 @@ pub(super) fn resolved(text: &str) -> String {
 }
 
 fn resolve(name: &str) -> Option<char> {
-    let Some(number) = name.strip_prefix('#') else { return BY_NAME.get(name).copied() };
+    let Some(number) = name.strip_prefix('#') else {
+        return BY_NAME.get(name).copied();
+    };
     let point = match number.strip_prefix(['x', 'X']) {
         Some(hex) => u32::from_str_radix(hex, 16),
         None => number.parse(),
@@ -74,7 +82,11 @@ fn resolve(name: &str) -> Option<char> {
         // As browsers read them: these were meant as windows-1252.
         point @ 0x80..=0x9f => {
             let octet = [u8::try_from(point).ok()?];
-            encoding_rs::WINDOWS_1252.decode_without_bom_handling(&octet).0.chars().next()
+            encoding_rs::WINDOWS_1252
+                .decode_without_bom_handling(&octet)
+                .0
+                .chars()
+                .next()
         }
         0 => None,
         point => char::from_u32(point),
@@ -92,7 +104,10 @@ mod tests {
             ("a &amp;nbsp; b", "a &nbsp; b"),
             ("filters & rules &c; &; &", "filters & rules &c; &; &"),
             ("&#252;&#xFC;&#X20ac;&#150;", "üü€–"),
-            ("&#0;&#xD800;&#99999999999;&#x;", "&#0;&#xD800;&#99999999999;&#x;"),
+            (
+                "&#0;&#xD800;&#99999999999;&#x;",
+                "&#0;&#xD800;&#99999999999;&#x;",
+            ),
             ("&apos;&quot;&lt;&gt;&AMP;", "'\"<>&AMP;"),
             ("?a=1&b=2&lang=en", "?a=1&b=2&lang=en"),
         ] {

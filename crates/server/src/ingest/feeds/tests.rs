@@ -37,16 +37,33 @@ struct Web {
 }
 
 #[derive(Clone)]
-struct Shelf(Arc<Mutex<BTreeMap<String, Page>>>, Arc<Mutex<Vec<HeaderMap>>>);
+struct Shelf(
+    Arc<Mutex<BTreeMap<String, Page>>>,
+    Arc<Mutex<Vec<HeaderMap>>>,
+);
 
-async fn serve_page(State(Shelf(pages, asked)): State<Shelf>, uri: Uri, headers: HeaderMap) -> impl IntoResponse {
+async fn serve_page(
+    State(Shelf(pages, asked)): State<Shelf>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     asked.lock().unwrap().push(headers.clone());
     let page = pages.lock().unwrap().get(uri.path()).cloned();
     let (status, fields, content) = page.unwrap_or((404, Vec::new(), String::new()));
-    let etag = fields.iter().find(|(name, _)| *name == "etag").map(|(_, value)| value.clone());
-    let is_known =
-        etag.is_some() && headers.get("if-none-match").and_then(|value| value.to_str().ok()) == etag.as_deref();
-    let (status, content) = if is_known { (304, String::new()) } else { (status, content) };
+    let etag = fields
+        .iter()
+        .find(|(name, _)| *name == "etag")
+        .map(|(_, value)| value.clone());
+    let is_known = etag.is_some()
+        && headers
+            .get("if-none-match")
+            .and_then(|value| value.to_str().ok())
+            == etag.as_deref();
+    let (status, content) = if is_known {
+        (304, String::new())
+    } else {
+        (status, content)
+    };
     let mut answer = (StatusCode::from_u16(status).unwrap(), content).into_response();
     for (name, value) in fields {
         answer.headers_mut().insert(name, value.parse().unwrap());
@@ -65,14 +82,37 @@ impl Web {
     async fn with_quota(messages: u64) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
-        let quota = Quota { messages, ..Quotas::default().provider };
-        let store = store.with_quotas(Quotas { provider: quota, ..Quotas::default() });
-        let provider = Provider { name: "feeds".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
-        store.add_provider(provider, TokenHash::of("token")).await.unwrap();
+        let quota = Quota {
+            messages,
+            ..Quotas::default().provider
+        };
+        let store = store.with_quotas(Quotas {
+            provider: quota,
+            ..Quotas::default()
+        });
+        let provider = Provider {
+            name: "feeds".parse().unwrap(),
+            number: None,
+            may_send: vec![],
+            is_disabled: false,
+        };
+        store
+            .add_provider(provider, TokenHash::of("token"))
+            .await
+            .unwrap();
         let (due_sender, due) = mpsc::channel(1000);
-        let (mut serving, shutdown, metrics) = (JoinSet::new(), CancellationToken::new(), Metrics::default());
+        let (mut serving, shutdown, metrics) =
+            (JoinSet::new(), CancellationToken::new(), Metrics::default());
         let alarms = AlarmConfig::default();
-        let alarms = Alarms::start(store.clone(), alarms, metrics.clone(), shutdown, &mut serving).await.unwrap();
+        let alarms = Alarms::start(
+            store.clone(),
+            alarms,
+            metrics.clone(),
+            shutdown,
+            &mut serving,
+        )
+        .await
+        .unwrap();
         let intake = Intake::new(store.clone(), due_sender, alarms.clone(), 10_000, None);
         let shelf = Shelf(Arc::default(), Arc::default());
         let (pages, asked) = (shelf.0.clone(), shelf.1.clone());
@@ -81,7 +121,15 @@ impl Web {
         let router = Router::new().fallback(serve_page).with_state(shelf);
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
         let reader = Reader::new(intake, store, alarms, metrics, Outward::default());
-        Self { pages, asked, address, reader, _due: due, _serving: serving, _folder: folder }
+        Self {
+            pages,
+            asked,
+            address,
+            reader,
+            _due: due,
+            _serving: serving,
+            _folder: folder,
+        }
     }
 
     /// A terminal is registered for the topic: what is sent waits.
@@ -102,13 +150,21 @@ impl Web {
             size_max: None,
             hours: Hours::default(),
         };
-        self.reader.store.subscribe(id, all, RegisteredBy::Operator, Timestamp::now()).await.unwrap();
+        self.reader
+            .store
+            .subscribe(id, all, RegisteredBy::Operator, Timestamp::now())
+            .await
+            .unwrap();
     }
 
     /// Nothing waits any more.
     async fn cancel_all(&self) {
         for message in self.reader.store.messages(Last(100)).await.unwrap() {
-            self.reader.store.cancel(message.head.id, None, "cancelled", Timestamp::now()).await.unwrap();
+            self.reader
+                .store
+                .cancel(message.head.id, None, "cancelled", Timestamp::now())
+                .await
+                .unwrap();
         }
     }
 
@@ -133,13 +189,23 @@ impl Web {
     async fn read(&self, feed: &FeedConfig) -> FeedState {
         let known = self.reader.store.feed(feed.url.to_string()).await.unwrap();
         let is_first = known.is_none();
-        self.reader.read_once(feed, known.unwrap_or_default(), is_first).await
+        self.reader
+            .read_once(feed, known.unwrap_or_default(), is_first)
+            .await
     }
 
     /// The titles of the items that were submitted, oldest first.
     async fn sent(&self) -> Vec<String> {
         let mut titles = Vec::new();
-        for message in self.reader.store.messages(Last(100)).await.unwrap().iter().rev() {
+        for message in self
+            .reader
+            .store
+            .messages(Last(100))
+            .await
+            .unwrap()
+            .iter()
+            .rev()
+        {
             let (_, content) = self.reader.store.content(message.head.id).await.unwrap();
             let json: serde_json::Value = serde_json::from_slice(&content).unwrap();
             titles.push(json["title"].as_str().unwrap_or_default().to_owned());
@@ -149,10 +215,13 @@ impl Web {
 }
 
 fn items(titles: &[&str]) -> String {
-    let items =
-        titles.iter().map(|title| format!("{{\"id\":\"{title}\",\"title\":\"{title}\",\"content_text\":\"x\"}}"));
+    let items = titles.iter().map(|title| {
+        format!("{{\"id\":\"{title}\",\"title\":\"{title}\",\"content_text\":\"x\"}}")
+    });
     let items = items.collect::<Vec<_>>().join(",");
-    format!("{{\"version\":\"https://jsonfeed.org/version/1.1\",\"title\":\"n\",\"items\":[{items}]}}")
+    format!(
+        "{{\"version\":\"https://jsonfeed.org/version/1.1\",\"title\":\"n\",\"items\":[{items}]}}"
+    )
 }
 
 fn minutes_until(state: &FeedState) -> i64 {
@@ -162,25 +231,41 @@ fn minutes_until(state: &FeedState) -> i64 {
 #[tokio::test]
 async fn each_item_is_sent_once_and_an_unchanged_feed_costs_a_304() {
     let web = Web::open().await;
-    web.put("/feed", (200, vec![("etag", "\"1\"".into())], items(&["sun", "rain"])));
+    web.put(
+        "/feed",
+        (200, vec![("etag", "\"1\"".into())], items(&["sun", "rain"])),
+    );
     let feed = web.feed("/feed");
     let state = web.read(&feed).await;
-    assert_eq!((state.etag.as_deref(), state.failed, minutes_until(&state)), (Some("\"1\""), 0, 15));
+    assert_eq!(
+        (state.etag.as_deref(), state.failed, minutes_until(&state)),
+        (Some("\"1\""), 0, 15)
+    );
     assert_eq!(web.sent().await, ["rain", "sun"]);
     web.read(&feed).await;
     assert_eq!(web.asked.lock().unwrap()[1]["if-none-match"], "\"1\"");
-    web.put("/feed", (200, vec![("etag", "\"2\"".into())], items(&["snow", "sun"])));
+    web.put(
+        "/feed",
+        (200, vec![("etag", "\"2\"".into())], items(&["snow", "sun"])),
+    );
     web.read(&feed).await;
     assert_eq!(web.sent().await, ["rain", "sun", "snow"]);
     // What was sent and not noted as seen, as after a crash, is the same message.
-    web.reader.read(&feed, &FeedState::default(), true).await.state.unwrap();
+    web.reader
+        .read(&feed, &FeedState::default(), true)
+        .await
+        .state
+        .unwrap();
     assert_eq!(web.sent().await.len(), 3);
 }
 
 #[tokio::test]
 async fn a_new_feed_sends_what_comes_from_now_on_unless_it_is_told_otherwise() {
     let web = Web::open().await;
-    let feed = FeedConfig { from_the_first: false, ..web.feed("/feed") };
+    let feed = FeedConfig {
+        from_the_first: false,
+        ..web.feed("/feed")
+    };
     web.put("/feed", (200, vec![], items(&["old"])));
     web.read(&feed).await;
     web.put("/feed", (200, vec![], items(&["new", "old"])));
@@ -192,13 +277,20 @@ async fn a_new_feed_sends_what_comes_from_now_on_unless_it_is_told_otherwise() {
 async fn a_feed_that_fails_is_read_less_and_less_and_is_an_alarm() {
     let web = Web::open().await;
     let feed = web.feed("/feed");
-    web.put("/feed", (200, vec![("etag", "\"1\"".into())], items(&["rain"])));
+    web.put(
+        "/feed",
+        (200, vec![("etag", "\"1\"".into())], items(&["rain"])),
+    );
     web.read(&feed).await;
     let mut pauses = Vec::new();
     for page in [
         (500, vec![], String::new()),
         (200, vec![], "<html>".to_owned()),
-        (503, vec![("retry-after", "36000".to_owned())], String::new()),
+        (
+            503,
+            vec![("retry-after", "36000".to_owned())],
+            String::new(),
+        ),
     ] {
         web.put("/feed", page);
         let state = web.read(&feed).await;
@@ -207,8 +299,19 @@ async fn a_feed_that_fails_is_read_less_and_less_and_is_an_alarm() {
     }
     assert_eq!(pauses, [30, 60, 600]);
     let standing = web.reader.alarms.standing().await;
-    assert!(standing.iter().any(|alarm| alarm.kind == AlarmKind::Feed && alarm.subject == feed.url.to_string()));
-    web.put("/feed", (200, vec![("cache-control", "public, max-age=7200".into())], items(&["rain", "sun"])));
+    assert!(
+        standing
+            .iter()
+            .any(|alarm| alarm.kind == AlarmKind::Feed && alarm.subject == feed.url.to_string())
+    );
+    web.put(
+        "/feed",
+        (
+            200,
+            vec![("cache-control", "public, max-age=7200".into())],
+            items(&["rain", "sun"]),
+        ),
+    );
     assert_eq!(minutes_until(&web.read(&feed).await), 120);
     assert!(web.reader.alarms.standing().await.is_empty());
     assert_eq!(web.sent().await, ["rain", "sun"]);
@@ -218,19 +321,43 @@ async fn a_feed_that_fails_is_read_less_and_less_and_is_an_alarm() {
 async fn a_feed_leads_nowhere_that_its_operator_has_not_allowed() {
     let web = Web::open().await;
     web.put("/feed", (200, vec![], items(&["secret"])));
-    let refused = FeedConfig { allow_private: false, ..web.feed("/feed") };
+    let refused = FeedConfig {
+        allow_private: false,
+        ..web.feed("/feed")
+    };
     assert_eq!(web.read(&refused).await.failed, 1);
     assert!(web.asked.lock().unwrap().is_empty(), "not even asked");
-    for to in ["http://169.254.169.254/latest", "ftp://x/", "/circle", "file:///etc/hostname", ""] {
-        web.put("/circle", (302, vec![("location", to.to_owned())], String::new()));
-        let error = fetch(&Outward::default(), &web.feed("/circle"), &FeedState::default()).await.err().unwrap();
+    for to in [
+        "http://169.254.169.254/latest",
+        "ftp://x/",
+        "/circle",
+        "file:///etc/hostname",
+        "",
+    ] {
+        web.put(
+            "/circle",
+            (302, vec![("location", to.to_owned())], String::new()),
+        );
+        let error = fetch(
+            &Outward::default(),
+            &web.feed("/circle"),
+            &FeedState::default(),
+        )
+        .await
+        .err()
+        .unwrap();
         let is_refused = matches!(
             error,
-            fetch::FetchError::Redirect(_) | fetch::FetchError::Outward(_) | fetch::FetchError::Status { .. }
+            fetch::FetchError::Redirect(_)
+                | fetch::FetchError::Outward(_)
+                | fetch::FetchError::Status { .. }
         );
         assert!(is_refused || to.starts_with("http://169"), "{to}: {error}");
     }
-    web.put("/moved", (301, vec![("location", "/feed".into())], String::new()));
+    web.put(
+        "/moved",
+        (301, vec![("location", "/feed".into())], String::new()),
+    );
     web.read(&web.feed("/moved")).await;
     assert_eq!(web.sent().await, ["secret"]);
 }
@@ -239,7 +366,14 @@ async fn a_feed_leads_nowhere_that_its_operator_has_not_allowed() {
 async fn a_feed_without_end_is_not_read_to_it_and_an_item_too_large_is_left_out() {
     let web = Web::open().await;
     web.put("/endless", (200, vec![], " ".repeat(9 * 1024 * 1024)));
-    let error = fetch(&Outward::default(), &web.feed("/endless"), &FeedState::default()).await.err().unwrap();
+    let error = fetch(
+        &Outward::default(),
+        &web.feed("/endless"),
+        &FeedState::default(),
+    )
+    .await
+    .err()
+    .unwrap();
     assert!(matches!(error, fetch::FetchError::TooLarge), "{error}");
     let large = "y".repeat(20_000);
     web.put("/feed", (200, vec![], items(&["small", &large, "tiny"])));
@@ -252,18 +386,54 @@ async fn a_feed_of_the_internet_cannot_send_us_to_this_machine() {
     let (web, inside) = (Web::open().await, Web::open().await);
     inside.put("/secret", (200, vec![], items(&["secret"])));
     let outward = Outward::with_internet_at(web.address.parse().unwrap());
-    let feed = FeedConfig { allow_private: false, ..web.feed("/feed") };
+    let feed = FeedConfig {
+        allow_private: false,
+        ..web.feed("/feed")
+    };
     let port = inside.address.rsplit_once(':').unwrap().1;
-    for host in ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"] {
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+    ] {
         let to = format!("http://{host}:{port}/secret");
-        web.put("/feed", (302, vec![("location", to.clone())], String::new()));
-        let error = fetch(&outward, &feed, &FeedState::default()).await.err().unwrap();
-        assert!(matches!(error, fetch::FetchError::Outward(OutwardError::NotAllowed(_))), "{to}: {error:?}");
+        web.put(
+            "/feed",
+            (302, vec![("location", to.clone())], String::new()),
+        );
+        let error = fetch(&outward, &feed, &FeedState::default())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(
+                error,
+                fetch::FetchError::Outward(OutwardError::NotAllowed(_))
+            ),
+            "{to}: {error:?}"
+        );
     }
     assert!(inside.asked.lock().unwrap().is_empty(), "not even asked");
-    let allowed = FeedConfig { allow_private: true, ..feed };
-    web.put("/feed", (302, vec![("location", format!("http://127.0.0.1:{port}/secret"))], String::new()));
-    assert!(fetch(&outward, &allowed, &FeedState::default()).await.is_ok(), "its operator has said so");
+    let allowed = FeedConfig {
+        allow_private: true,
+        ..feed
+    };
+    web.put(
+        "/feed",
+        (
+            302,
+            vec![("location", format!("http://127.0.0.1:{port}/secret"))],
+            String::new(),
+        ),
+    );
+    assert!(
+        fetch(&outward, &allowed, &FeedState::default())
+            .await
+            .is_ok(),
+        "its operator has said so"
+    );
 }
 
 /// Asked for anything says `first`, and then `again` for ever.
@@ -284,15 +454,24 @@ async fn endless(first: &'static str, again: &'static str) -> String {
 async fn an_answer_that_never_ends_is_cut_off() {
     let web = Web::open().await;
     let read = async |address: String| {
-        let feed = FeedConfig { url: format!("http://{address}/feed").parse().unwrap(), ..web.feed("/feed") };
-        fetch(&Outward::default(), &feed, &FeedState::default()).await.err().unwrap()
+        let feed = FeedConfig {
+            url: format!("http://{address}/feed").parse().unwrap(),
+            ..web.feed("/feed")
+        };
+        fetch(&Outward::default(), &feed, &FeedState::default())
+            .await
+            .err()
+            .unwrap()
     };
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let error = read(endless(chunked, "11\r\n<item>more</item>\r\n").await).await;
     assert!(matches!(error, fetch::FetchError::TooLarge), "{error}");
     for first in ["HTTP/1.1 200 OK\r\n", ""] {
         let error = read(endless(first, "x-more: and more\r\n").await).await;
-        assert!(matches!(error, fetch::FetchError::Http(_)), "{first:?}: {error}");
+        assert!(
+            matches!(error, fetch::FetchError::Http(_)),
+            "{first:?}: {error}"
+        );
     }
 }
 
@@ -302,19 +481,29 @@ fn item(guid: &str, text: &str) -> String {
 }
 
 fn rss(items: &[String]) -> Page {
-    (200, vec![], format!("<rss version=\"2.0\"><channel>{}</channel></rss>", items.concat()))
+    (
+        200,
+        vec![],
+        format!(
+            "<rss version=\"2.0\"><channel>{}</channel></rss>",
+            items.concat()
+        ),
+    )
 }
 
 #[tokio::test]
 async fn an_item_without_an_id_is_sent_once_however_often_it_is_read() {
     let web = Web::open().await;
-    let level = |metres: u8| format!("<item><description>{metres}</description><title>river {metres} m</title></item>");
+    let level = |metres: u8| {
+        format!("<item><description>{metres}</description><title>river {metres} m</title></item>")
+    };
     web.put("/feed", rss(&[level(4), level(3)]));
     for _ in 0..3 {
         web.read(&web.feed("/feed")).await;
     }
     assert_eq!(web.sent().await, ["river 3 m", "river 4 m"]);
-    let no_title = "{\"version\":\"https://jsonfeed.org/version/1\",\"items\":[{\"content_text\":\"storm\"}]}";
+    let no_title =
+        "{\"version\":\"https://jsonfeed.org/version/1\",\"items\":[{\"content_text\":\"storm\"}]}";
     web.put("/json", (200, vec![], no_title.to_owned()));
     for _ in 0..3 {
         web.read(&web.feed("/json")).await;
@@ -326,19 +515,37 @@ async fn an_item_without_an_id_is_sent_once_however_often_it_is_read() {
 async fn twins_and_an_edited_item_never_stop_a_feed() {
     let web = Web::open().await;
     let feed = web.feed("/feed");
-    web.put("/feed", rss(&[item("h", "three"), item("g", "two"), item("g", "one")]));
+    web.put(
+        "/feed",
+        rss(&[item("h", "three"), item("g", "two"), item("g", "one")]),
+    );
     assert_eq!(web.read(&feed).await.failed, 0);
     assert_eq!(web.sent().await, ["one", "two", "three"]);
     // Submitted and not noted as seen, as after a crash, and edited since: its key belongs to what it was.
     web.put("/other", rss(&[item("1", "as it was")]));
     let other = web.feed("/other");
-    web.reader.read(&other, &FeedState::default(), true).await.state.unwrap();
-    web.put("/other", rss(&[item("2", "behind it"), item("1", "edited")]));
+    web.reader
+        .read(&other, &FeedState::default(), true)
+        .await
+        .state
+        .unwrap();
+    web.put(
+        "/other",
+        rss(&[item("2", "behind it"), item("1", "edited")]),
+    );
     assert_eq!(web.read(&other).await.failed, 0);
     assert_eq!(web.sent().await[3..], ["as it was", "behind it"]);
-    let seen = web.reader.store.unseen(other.url.to_string(), vec![[0; 32]]).await.unwrap();
+    let seen = web
+        .reader
+        .store
+        .unseen(other.url.to_string(), vec![[0; 32]])
+        .await
+        .unwrap();
     assert_eq!(seen.len(), 1);
-    web.put("/other", rss(&[item("2", "behind it"), item("1", "edited again")]));
+    web.put(
+        "/other",
+        rss(&[item("2", "behind it"), item("1", "edited again")]),
+    );
     web.read(&other).await;
     assert_eq!(web.sent().await.len(), 5);
 }
@@ -348,10 +555,15 @@ async fn a_quota_ends_a_reading_and_the_next_goes_on_in_order_from_there() {
     let web = Web::with_quota(2).await;
     web.subscribe().await;
     let feed = web.feed("/feed");
-    let all = |edited: &str| rss(&["e", "d", "c", "b", "a"].map(|id| item(id, &format!("{id}{edited}"))));
+    let all =
+        |edited: &str| rss(&["e", "d", "c", "b", "a"].map(|id| item(id, &format!("{id}{edited}"))));
     web.put("/feed", all(""));
     let state = web.read(&feed).await;
-    assert_eq!((state.failed, minutes_until(&state)), (1, 15), "it is read again when it would be, not twice as late");
+    assert_eq!(
+        (state.failed, minutes_until(&state)),
+        (1, 15),
+        "it is read again when it would be, not twice as late"
+    );
     assert_eq!(web.sent().await, ["a", "b"]);
     web.cancel_all().await;
     web.put("/feed", all(", edited"));
@@ -360,13 +572,23 @@ async fn a_quota_ends_a_reading_and_the_next_goes_on_in_order_from_there() {
     web.cancel_all().await;
     assert_eq!(web.read(&feed).await.failed, 0);
     assert_eq!(web.sent().await.len(), 5);
-    assert!(web.reader.alarms.standing().await.iter().all(|alarm| alarm.kind != AlarmKind::Feed));
+    assert!(
+        web.reader
+            .alarms
+            .standing()
+            .await
+            .iter()
+            .all(|alarm| alarm.kind != AlarmKind::Feed)
+    );
 }
 
 #[tokio::test]
 async fn what_was_there_before_the_first_good_reading_is_not_sent_after_a_failed_one() {
     let web = Web::open().await;
-    let feed = FeedConfig { from_the_first: false, ..web.feed("/feed") };
+    let feed = FeedConfig {
+        from_the_first: false,
+        ..web.feed("/feed")
+    };
     assert_eq!(web.read(&feed).await.failed, 1);
     web.put("/feed", (200, vec![], items(&["old"])));
     web.read(&feed).await;
@@ -380,13 +602,41 @@ async fn a_feed_in_an_unknown_format_or_compressed_is_an_alarm_with_the_reason()
     let web = Web::open().await;
     let alarm = async |path: &str| {
         let feed = web.feed(path);
-        web.reader.read_once(&feed, FeedState { failed: FAILED_ALARM - 1, ..FeedState::default() }, false).await;
+        web.reader
+            .read_once(
+                &feed,
+                FeedState {
+                    failed: FAILED_ALARM - 1,
+                    ..FeedState::default()
+                },
+                false,
+            )
+            .await;
         let standing = web.reader.alarms.standing().await;
-        standing.iter().find(|alarm| alarm.subject == feed.url.to_string()).unwrap().detail.clone()
+        standing
+            .iter()
+            .find(|alarm| alarm.subject == feed.url.to_string())
+            .unwrap()
+            .detail
+            .clone()
     };
-    web.put("/cdf", (200, vec![], "<?xml version=\"1.0\"?><CHANNEL><ITEM HREF=\"x\"/></CHANNEL>".to_owned()));
+    web.put(
+        "/cdf",
+        (
+            200,
+            vec![],
+            "<?xml version=\"1.0\"?><CHANNEL><ITEM HREF=\"x\"/></CHANNEL>".to_owned(),
+        ),
+    );
     assert!(alarm("/cdf").await.contains("begins with <CHANNEL>"));
-    web.put("/gzip", (200, vec![("content-encoding", "gzip".to_owned())], String::new()));
+    web.put(
+        "/gzip",
+        (
+            200,
+            vec![("content-encoding", "gzip".to_owned())],
+            String::new(),
+        ),
+    );
     assert!(alarm("/gzip").await.contains("compressed (gzip)"));
 }
 
@@ -394,16 +644,30 @@ async fn a_feed_in_an_unknown_format_or_compressed_is_an_alarm_with_the_reason()
 async fn a_feed_is_read_as_soon_as_its_provider_is_there_and_when_it_is_wanted() {
     let web = Web::open().await;
     web.put("/feed", (200, vec![], items(&["rain"])));
-    let late = FeedConfig { provider: "late".parse().unwrap(), ..web.feed("/feed") };
+    let late = FeedConfig {
+        provider: "late".parse().unwrap(),
+        ..web.feed("/feed")
+    };
     let (url, feeds) = (late.url.to_string(), Feeds::new(vec![late]));
     let (reader, store) = (web.reader.clone(), web.reader.store.clone());
     let (reading, other) = (feeds.clone(), feeds.clone());
     let mut readings = JoinSet::new();
     readings.spawn(async move { reader.keep_reading(&reading.0[0].0, &reading.0[0].1).await });
     tokio::task::yield_now().await;
-    assert!(web.asked.lock().unwrap().is_empty(), "nothing is fetched before");
-    let provider = Provider { name: "late".parse().unwrap(), number: None, may_send: vec![], is_disabled: false };
-    store.add_provider(provider, TokenHash::of("late")).await.unwrap();
+    assert!(
+        web.asked.lock().unwrap().is_empty(),
+        "nothing is fetched before"
+    );
+    let provider = Provider {
+        name: "late".parse().unwrap(),
+        number: None,
+        may_send: vec![],
+        is_disabled: false,
+    };
+    store
+        .add_provider(provider, TokenHash::of("late"))
+        .await
+        .unwrap();
     let until_asked = async |times: usize| {
         while web.asked.lock().unwrap().len() < times || web.sent().await.is_empty() {
             tokio::task::yield_now().await;

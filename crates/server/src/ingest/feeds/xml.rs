@@ -95,11 +95,22 @@ pub(super) fn read(text: &str, base: &str) -> Result<Vec<Fields>, String> {
     let (format, root, attributes, is_empty) = loop {
         let Some(token) = markup.next() else {
             return Err(first.map_or("it has no element".to_owned(), |name: &str| {
-                let name: String = name.chars().filter(|char| !char.is_control()).take(40).collect();
+                let name: String = name
+                    .chars()
+                    .filter(|char| !char.is_control())
+                    .take(40)
+                    .collect();
                 format!("it begins with <{name}>, which is neither RSS nor Atom")
             }));
         };
-        let Token::Start { name, attributes, is_empty } = token else { continue };
+        let Token::Start {
+            name,
+            attributes,
+            is_empty,
+        } = token
+        else {
+            continue;
+        };
         match local(name).to_ascii_lowercase().as_str() {
             "rss" | "rdf" => break (Format::Rss, name, attributes, is_empty),
             "feed" | "entry" => break (Format::Atom, name, attributes, is_empty),
@@ -122,22 +133,37 @@ pub(super) fn read(text: &str, base: &str) -> Result<Vec<Fields>, String> {
     reader.start(root, attributes, is_empty, &markup)?;
     while !reader.open.is_empty() {
         match markup.next() {
-            Some(Token::Start { name, attributes, is_empty }) => reader.start(name, attributes, is_empty, &markup)?,
+            Some(Token::Start {
+                name,
+                attributes,
+                is_empty,
+            }) => reader.start(name, attributes, is_empty, &markup)?,
             Some(Token::End { name }) => reader.end(name, markup.token_start())?,
             Some(Token::Text(text)) => reader.text(|into| references::resolve_into(into, text)),
             Some(Token::Cdata(text)) => reader.text(|into| into.push_str(text)),
-            None if reader.items.is_empty() => return Err("it breaks off before its first item ends".to_owned()),
+            None if reader.items.is_empty() => {
+                return Err("it breaks off before its first item ends".to_owned());
+            }
             None => break,
         }
     }
     if reader.items.is_empty() && reader.empty > 0 {
-        return Err(format!("none of its {} items has an id, a title, a link or a text", reader.empty));
+        return Err(format!(
+            "none of its {} items has an id, a title, a link or a text",
+            reader.empty
+        ));
     }
     Ok(reader.items)
 }
 
 impl<'a> Reader<'a> {
-    fn start(&mut self, name: &'a str, attributes: &'a str, is_empty: bool, markup: &Markup<'a>) -> Result<(), String> {
+    fn start(
+        &mut self,
+        name: &'a str,
+        attributes: &'a str,
+        is_empty: bool,
+        markup: &Markup<'a>,
+    ) -> Result<(), String> {
         if let Some(field) = &mut self.field {
             field.has_elements = true;
             field.inner += usize::from(!is_empty && field.name.eq_ignore_ascii_case(name));
@@ -149,14 +175,25 @@ impl<'a> Reader<'a> {
             if !begins_item {
                 let field = self.meaning(name, item);
                 let (begin, text) = (markup.token_end(), String::new());
-                self.field = Some(OpenField { field, name, attributes, inner: 0, begin, text, has_elements: false });
+                self.field = Some(OpenField {
+                    field,
+                    name,
+                    attributes,
+                    inner: 0,
+                    begin,
+                    text,
+                    has_elements: false,
+                });
                 if is_empty {
                     self.end_field(markup.token_end(), true);
                 }
                 return Ok(());
             }
             // The one before has no end.
-            self.end(self.item.as_ref().map_or("", |item| item.name), markup.token_start())?;
+            self.end(
+                self.item.as_ref().map_or("", |item| item.name),
+                markup.token_start(),
+            )?;
         }
         if self.open.len() == NESTING_MAX {
             return Err(format!("its elements are nested deeper than {NESTING_MAX}"));
@@ -169,9 +206,16 @@ impl<'a> Reader<'a> {
             }
         }
         if begins_item {
-            let about = pairs(attributes).find(|(name, _)| local(name).eq_ignore_ascii_case("about"));
-            let about = about.map(|(_, value)| references::resolved(value)).filter(|about| !about.is_empty());
-            let mut item = OpenItem { name, base: self.base().to_owned(), ..OpenItem::default() };
+            let about =
+                pairs(attributes).find(|(name, _)| local(name).eq_ignore_ascii_case("about"));
+            let about = about
+                .map(|(_, value)| references::resolved(value))
+                .filter(|about| !about.is_empty());
+            let mut item = OpenItem {
+                name,
+                base: self.base().to_owned(),
+                ..OpenItem::default()
+            };
             item.permalink = about.clone().filter(|about| is_on_the_web(about));
             item.fields.id = about;
             self.item = Some(item);
@@ -189,7 +233,10 @@ impl<'a> Reader<'a> {
                 field.inner -= 1;
                 return Ok(());
             }
-            let is_items = self.item.as_ref().is_some_and(|item| item.name.eq_ignore_ascii_case(name));
+            let is_items = self
+                .item
+                .as_ref()
+                .is_some_and(|item| item.name.eq_ignore_ascii_case(name));
             if !is_own && !is_items {
                 return Ok(());
             }
@@ -198,11 +245,25 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
-        let Some(place) = self.open.iter().rposition(|open| open.eq_ignore_ascii_case(name)) else { return Ok(()) };
+        let Some(place) = self
+            .open
+            .iter()
+            .rposition(|open| open.eq_ignore_ascii_case(name))
+        else {
+            return Ok(());
+        };
         self.open.truncate(place);
         self.bases.retain(|(depth, _)| *depth <= place);
         let item = self.item.take_if(|item| !self.open.contains(&item.name));
-        let Some(OpenItem { mut fields, changed, permalink, .. }) = item else { return Ok(()) };
+        let Some(OpenItem {
+            mut fields,
+            changed,
+            permalink,
+            ..
+        }) = item
+        else {
+            return Ok(());
+        };
         fields.date = fields.date.or(changed);
         fields.url = fields.url.or(permalink);
         if fields.is_empty() {
@@ -226,11 +287,25 @@ impl<'a> Reader<'a> {
     }
 
     fn end_field(&mut self, at: usize, has_end: bool) {
-        let (Some(open), Some(item)) = (self.field.take(), &mut self.item) else { return };
-        let OpenField { field: Some(field), attributes, begin, text, has_elements, .. } = open else { return };
+        let (Some(open), Some(item)) = (self.field.take(), &mut self.item) else {
+            return;
+        };
+        let OpenField {
+            field: Some(field),
+            attributes,
+            begin,
+            text,
+            has_elements,
+            ..
+        } = open
+        else {
+            return;
+        };
         let said = match has_elements {
             false => text.trim().to_owned(),
-            true if has_end => without_div(self.text.get(begin..at).unwrap_or_default().trim()).to_owned(),
+            true if has_end => {
+                without_div(self.text.get(begin..at).unwrap_or_default().trim()).to_owned()
+            }
             true => String::new(), // the rest of the item is in it
         };
         let is_said = !said.is_empty();
@@ -242,8 +317,8 @@ impl<'a> Reader<'a> {
         };
         match field {
             Field::Id if is_said => {
-                let is_permalink =
-                    attribute(attributes, "isPermaLink").is_none_or(|is| !is.eq_ignore_ascii_case("false"));
+                let is_permalink = attribute(attributes, "isPermaLink")
+                    .is_none_or(|is| !is.eq_ignore_ascii_case("false"));
                 if self.format == Format::Rss && is_permalink && is_on_the_web(&said) {
                     item.permalink = Some(said.clone());
                 }
@@ -255,13 +330,19 @@ impl<'a> Reader<'a> {
             Field::Published => fields.date = fields.date.or_else(|| date::parse(&said)),
             Field::Changed => item.changed = item.changed.or_else(|| date::parse(&said)),
             Field::Link => {
-                let is_alternate = attribute(attributes, "rel").is_none_or(|rel| rel.eq_ignore_ascii_case("alternate"));
-                let to = attribute(attributes, "href").or(Some(said)).filter(|to| is_alternate && !to.is_empty());
+                let is_alternate = attribute(attributes, "rel")
+                    .is_none_or(|rel| rel.eq_ignore_ascii_case("alternate"));
+                let to = attribute(attributes, "href")
+                    .or(Some(said))
+                    .filter(|to| is_alternate && !to.is_empty());
                 let base = match attribute(attributes, "xml:base") {
                     Some(base) => reference::resolve(&item.base, &base),
                     None => item.base.clone(),
                 };
-                fields.url = fields.url.take().or_else(|| Some(reference::resolve(&base, &to?)));
+                fields.url = fields
+                    .url
+                    .take()
+                    .or_else(|| Some(reference::resolve(&base, &to?)));
             }
             Field::Id => {}
         }
@@ -273,51 +354,69 @@ impl<'a> Reader<'a> {
         }
         for (name, value) in pairs(attributes) {
             if let Some(prefix) = name.strip_prefix("xmlns:") {
-                self.namespaces.entry(prefix).or_insert_with(|| Namespace::of(value));
+                self.namespaces
+                    .entry(prefix)
+                    .or_insert_with(|| Namespace::of(value));
             }
         }
     }
 
     fn namespace(&self, name: &str) -> Namespace {
-        let Some((prefix, _)) = name.split_once(':') else { return Namespace::Own };
-        self.namespaces.get(prefix).copied().unwrap_or(match prefix {
-            "dc" => Namespace::DublinCore,
-            "content" => Namespace::Content,
-            "atom" => Namespace::Atom,
-            _ => Namespace::Other,
-        })
+        let Some((prefix, _)) = name.split_once(':') else {
+            return Namespace::Own;
+        };
+        self.namespaces
+            .get(prefix)
+            .copied()
+            .unwrap_or(match prefix {
+                "dc" => Namespace::DublinCore,
+                "content" => Namespace::Content,
+                "atom" => Namespace::Atom,
+                _ => Namespace::Other,
+            })
     }
 
     fn begins_item(&self, name: &str) -> bool {
         match (self.format, self.namespace(name)) {
             (Format::Rss, Namespace::Own) => local(name).eq_ignore_ascii_case("item"),
-            (Format::Atom, Namespace::Own | Namespace::Atom) => local(name).eq_ignore_ascii_case("entry"),
+            (Format::Atom, Namespace::Own | Namespace::Atom) => {
+                local(name).eq_ignore_ascii_case("entry")
+            }
             _ => false,
         }
     }
 
     fn meaning(&self, name: &str, item: &OpenItem<'_>) -> Option<Field> {
-        let is_as_item =
-            name.split_once(':').map(|(prefix, _)| prefix) == item.name.split_once(':').map(|(prefix, _)| prefix);
-        let namespace = if is_as_item { Namespace::Own } else { self.namespace(name) };
+        let is_as_item = name.split_once(':').map(|(prefix, _)| prefix)
+            == item.name.split_once(':').map(|(prefix, _)| prefix);
+        let namespace = if is_as_item {
+            Namespace::Own
+        } else {
+            self.namespace(name)
+        };
         let atom = self.format == Format::Atom;
-        Some(match (namespace, local(name).to_ascii_lowercase().as_str()) {
-            (Namespace::Own, "guid") if !atom => Field::Id,
-            (Namespace::Own, "id") if atom => Field::Id,
-            (Namespace::Own | Namespace::DublinCore, "title") => Field::Title,
-            (Namespace::Own | Namespace::Atom, "link") => Field::Link,
-            (Namespace::Own | Namespace::DublinCore, "description") if !atom => Field::Summary,
-            (Namespace::Own | Namespace::Atom, "summary") => Field::Summary,
-            (Namespace::Content, "encoded") => Field::Content,
-            (Namespace::Own, "body" | "fullitem") if !atom => Field::Content,
-            (Namespace::Xhtml, "body") if !atom => Field::Content,
-            (Namespace::Own, "content") if atom => Field::Content,
-            (Namespace::Atom, "content") => Field::Content,
-            (Namespace::DublinCore, "date") => Field::Published,
-            (Namespace::Own | Namespace::Atom, "pubdate" | "published" | "issued" | "created") => Field::Published,
-            (Namespace::Own | Namespace::Atom, "updated" | "modified") => Field::Changed,
-            _ => return None,
-        })
+        Some(
+            match (namespace, local(name).to_ascii_lowercase().as_str()) {
+                (Namespace::Own, "guid") if !atom => Field::Id,
+                (Namespace::Own, "id") if atom => Field::Id,
+                (Namespace::Own | Namespace::DublinCore, "title") => Field::Title,
+                (Namespace::Own | Namespace::Atom, "link") => Field::Link,
+                (Namespace::Own | Namespace::DublinCore, "description") if !atom => Field::Summary,
+                (Namespace::Own | Namespace::Atom, "summary") => Field::Summary,
+                (Namespace::Content, "encoded") => Field::Content,
+                (Namespace::Own, "body" | "fullitem") if !atom => Field::Content,
+                (Namespace::Xhtml, "body") if !atom => Field::Content,
+                (Namespace::Own, "content") if atom => Field::Content,
+                (Namespace::Atom, "content") => Field::Content,
+                (Namespace::DublinCore, "date") => Field::Published,
+                (
+                    Namespace::Own | Namespace::Atom,
+                    "pubdate" | "published" | "issued" | "created",
+                ) => Field::Published,
+                (Namespace::Own | Namespace::Atom, "updated" | "modified") => Field::Changed,
+                _ => return None,
+            },
+        )
     }
 
     fn base(&self) -> &str {
@@ -352,10 +451,16 @@ fn is_on_the_web(address: &str) -> bool {
 fn without_div(markup: &str) -> &str {
     let mut tokens = Markup::new(markup);
     match tokens.next() {
-        Some(Token::Start { name, is_empty: false, .. }) if local(name).eq_ignore_ascii_case("div") => {}
+        Some(Token::Start {
+            name,
+            is_empty: false,
+            ..
+        }) if local(name).eq_ignore_ascii_case("div") => {}
         _ => return markup,
     }
-    let end = markup.rfind("</").filter(|end| markup[*end..].to_ascii_lowercase().ends_with("div>"));
+    let end = markup
+        .rfind("</")
+        .filter(|end| markup[*end..].to_ascii_lowercase().ends_with("div>"));
     let inner = end.and_then(|end| markup.get(tokens.token_end()..end));
     // Two beside each other are not one.
     let opened = |inner: &str| {
@@ -364,9 +469,13 @@ fn without_div(markup: &str) -> &str {
             .count()
     };
     let closed = |inner: &str| {
-        Markup::new(inner).filter(|token| matches!(token, Token::End { name } if local(name) == "div")).count()
+        Markup::new(inner)
+            .filter(|token| matches!(token, Token::End { name } if local(name) == "div"))
+            .count()
     };
-    inner.filter(|inner| opened(inner) == closed(inner)).map_or(markup, str::trim)
+    inner
+        .filter(|inner| opened(inner) == closed(inner))
+        .map_or(markup, str::trim)
 }
 
 #[cfg(test)]
@@ -384,7 +493,14 @@ mod tests {
     }
 
     fn texts(fields: &Fields) -> [&str; 5] {
-        let Fields { id, title, url, summary, content, date: _ } = fields;
+        let Fields {
+            id,
+            title,
+            url,
+            summary,
+            content,
+            date: _,
+        } = fields;
         [id, title, url, summary, content].map(|field| field.as_deref().unwrap_or_default())
     }
 
@@ -397,21 +513,33 @@ mod tests {
             "rdf:RDF xmlns=\"http://my.netscape.com/rdf/simple/0.9/\"",
         ] {
             let end = root.split(' ').next().unwrap();
-            let text =
-                format!("\n<br />Warning\n<{root}><channel/><item><title>t</title><link>l</link></item></{end}>");
-            assert_eq!(texts(&read(&text)[0]), ["", "t", "http://feed.example/a/l", "", ""], "{root}");
+            let text = format!(
+                "\n<br />Warning\n<{root}><channel/><item><title>t</title><link>l</link></item></{end}>"
+            );
+            assert_eq!(
+                texts(&read(&text)[0]),
+                ["", "t", "http://feed.example/a/l", "", ""],
+                "{root}"
+            );
         }
         let one = "<rdf:RDF xmlns:r=\"http://purl.org/rss/1.0/\"><r:item rdf:about=\"http://q/1\"><r:title>t</r:title></r:item></rdf:RDF>";
-        assert_eq!(texts(&read(one)[0]), ["http://q/1", "t", "http://q/1", "", ""]);
-        for (namespace, dates) in
-            [("http://purl.org/atom/ns#", ["issued", "modified"]), ("http://example.org/", ["published", "updated"])]
-        {
+        assert_eq!(
+            texts(&read(one)[0]),
+            ["http://q/1", "t", "http://q/1", "", ""]
+        );
+        for (namespace, dates) in [
+            ("http://purl.org/atom/ns#", ["issued", "modified"]),
+            ("http://example.org/", ["published", "updated"]),
+        ] {
             let [published, updated] = dates;
             let text = format!("<feed version=\"0.3\" xmlns=\"{namespace}\" xml:base=\"/b/\"><entry><id>1</id><title>t</title>
                 <link rel=\"alternate\" href=\"x\"/><{updated}>2026-11-03T00:00:00Z</{updated}><{published}>2026-11-02T00:00:00Z</{published}>
                 <content type=\"application/xhtml+xml\" mode=\"xml\"><div xmlns=\"w\"><p>c &amp; d</p></div></content></entry></feed>");
             let found = &read(&text)[0];
-            assert_eq!(texts(found), ["1", "t", "http://feed.example/b/x", "", "<p>c &amp; d</p>"]);
+            assert_eq!(
+                texts(found),
+                ["1", "t", "http://feed.example/b/x", "", "<p>c &amp; d</p>"]
+            );
             assert_eq!(found.date.unwrap().to_string(), "2026-11-02T00:00:00Z");
         }
     }
@@ -423,8 +551,14 @@ mod tests {
         let url = |guid: &str| rss(&format!("{item}{guid}</item>"))[0].url.clone();
         assert_eq!(url("<guid>http://g/</guid>").as_deref(), Some("http://g/"));
         assert_eq!(url("<guid isPermaLink='false'>http://g/</guid>"), None);
-        assert_eq!(url("<guid>http://g/</guid><link>http://l/?a=1&b=2</link>").as_deref(), Some("http://l/?a=1&b=2"));
-        assert_eq!(texts(&rss(&format!("{item}</item>"))[0]), ["", "t", "", "", ""]);
+        assert_eq!(
+            url("<guid>http://g/</guid><link>http://l/?a=1&b=2</link>").as_deref(),
+            Some("http://l/?a=1&b=2")
+        );
+        assert_eq!(
+            texts(&rss(&format!("{item}</item>"))[0]),
+            ["", "t", "", "", ""]
+        );
     }
 
     #[test]
@@ -432,23 +566,38 @@ mod tests {
         let found = rss(
             "<item><title><![CDATA[a & b]]> &lt;c&gt;</title><description>x<br>y <b>z</b></description><content:encoded><![CDATA[<p>q</p>]]></content:encoded></item>",
         );
-        assert_eq!(texts(&found[0]), ["", "a & b <c>", "", "x<br>y <b>z</b>", "<p>q</p>"]);
+        assert_eq!(
+            texts(&found[0]),
+            ["", "a & b <c>", "", "x<br>y <b>z</b>", "<p>q</p>"]
+        );
     }
 
     #[test]
     fn what_is_not_closed_ends_with_its_item_and_a_document_that_breaks_off_gives_what_is_whole() {
-        let found = rss("<item><title>1<link>http://l/</item><item><title>2</title><item><guid>3</guid></item>");
-        assert_eq!(found.iter().map(texts).collect::<Vec<_>>(), [["", "2", "", "", ""], ["3", "", "", "", ""]]);
+        let found = rss(
+            "<item><title>1<link>http://l/</item><item><title>2</title><item><guid>3</guid></item>",
+        );
+        assert_eq!(
+            found.iter().map(texts).collect::<Vec<_>>(),
+            [["", "2", "", "", ""], ["3", "", "", "", ""]]
+        );
         let text = "<rss><channel><item><title>1</title></item><item><title>2</tit";
         assert_eq!(read(text).len(), 1);
-        assert!(super::read("<rss><channel><item><title>1", "").unwrap_err().contains("breaks off"));
+        assert!(
+            super::read("<rss><channel><item><title>1", "")
+                .unwrap_err()
+                .contains("breaks off")
+        );
     }
 
     #[test]
     fn what_is_no_feed_is_refused_with_the_reason() {
         for (text, reason) in [
             ("<html><body><rss/></body></html>", "HTML"),
-            ("<Channel href=\"x\"><Item/></Channel>", "begins with <Channel>"),
+            (
+                "<Channel href=\"x\"><Item/></Channel>",
+                "begins with <Channel>",
+            ),
             ("<!-- -->", "no element"),
             ("<rss", "no element"),
         ] {
@@ -457,18 +606,38 @@ mod tests {
         }
         let deep = format!("<rss><channel>{}", "<a>".repeat(200_000));
         assert!(super::read(&deep, "").unwrap_err().contains("nested"));
-        let many = format!("<rss>{}</rss>", "<item><title>t</title></item>".repeat(ITEMS_READ_MAX + 1));
-        assert!(super::read(&many, "").unwrap_err().contains("more than 10000 items"));
-        let empty = format!("<rss>{}</rss>", "<item><georss:point>1 2</georss:point></item><item/>".repeat(50_000));
-        assert!(super::read(&empty, "").unwrap_err().contains("none of its 100000 items"));
+        let many = format!(
+            "<rss>{}</rss>",
+            "<item><title>t</title></item>".repeat(ITEMS_READ_MAX + 1)
+        );
+        assert!(
+            super::read(&many, "")
+                .unwrap_err()
+                .contains("more than 10000 items")
+        );
+        let empty = format!(
+            "<rss>{}</rss>",
+            "<item><georss:point>1 2</georss:point></item><item/>".repeat(50_000)
+        );
+        assert!(
+            super::read(&empty, "")
+                .unwrap_err()
+                .contains("none of its 100000 items")
+        );
         assert_eq!(rss(""), [], "nothing new is no fault");
     }
 
     #[test]
     fn a_long_base_is_not_copied_into_every_link() {
         let entries = "<entry><link href=\"x\"/></entry>".repeat(1000);
-        let long = format!("<feed xml:base=\"/{}/\">{entries}</feed>", "a".repeat(100_000));
+        let long = format!(
+            "<feed xml:base=\"/{}/\">{entries}</feed>",
+            "a".repeat(100_000)
+        );
         let found = read(&long);
-        assert_eq!((found.len(), found[0].url.as_deref()), (1000, Some("http://feed.example/a/x")));
+        assert_eq!(
+            (found.len(), found[0].url.as_deref()),
+            (1000, Some("http://feed.example/a/x"))
+        );
     }
 }

@@ -20,18 +20,29 @@ pub(super) struct CloudEvent {
 impl CloudEvent {
     /// The event in a request's head; `None`: it is none.
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let Some(version) = field(headers, "ce-specversion")? else { return Ok(None) };
+        let Some(version) = field(headers, "ce-specversion")? else {
+            return Ok(None);
+        };
         if !version.starts_with("1.") {
-            return Err(Problem::new("ce-specversion", format!("version {version:?}; version 1.0 is known here")));
+            return Err(Problem::new(
+                "ce-specversion",
+                format!("version {version:?}; version 1.0 is known here"),
+            ));
         }
         let attribute = |name: &'static str| {
             let value = field(headers, name)?.filter(|value| !value.is_empty());
             let value = value.ok_or_else(|| Problem::new(name, format!("an event has {name}")))?;
             // §3.1.3.2: what is not plain ASCII is percent-encoded.
             let value = percent_decode_str(value).decode_utf8();
-            value.map(|value| value.into_owned()).map_err(|_| Problem::new(name, format!("{name} is not UTF-8")))
+            value
+                .map(|value| value.into_owned())
+                .map_err(|_| Problem::new(name, format!("{name} is not UTF-8")))
         };
-        Ok(Some(Self { source: attribute("ce-source")?, id: attribute("ce-id")?, kind: attribute("ce-type")? }))
+        Ok(Some(Self {
+            source: attribute("ce-source")?,
+            id: attribute("ce-id")?,
+            kind: attribute("ce-type")?,
+        }))
     }
 
     /// An event is told apart from others by source and id (§3.1.1): sent again it is the same submission.

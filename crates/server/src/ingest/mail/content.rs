@@ -58,7 +58,11 @@ impl Check {
 
     /// The content is whole.
     pub(super) fn finish(self) -> Result<(), Fault> {
-        if self.before == b'\r' { Err(Fault::BareLineEnd) } else { Ok(()) }
+        if self.before == b'\r' {
+            Err(Fault::BareLineEnd)
+        } else {
+            Ok(())
+        }
     }
 
     fn header(&mut self, octet: u8) -> Result<(), Fault> {
@@ -71,7 +75,9 @@ impl Check {
             (self.column, self.spelled) = (0, 0);
             return Ok(());
         }
-        if self.spelled == self.column && RECEIVED.get(self.column) == Some(&octet.to_ascii_lowercase()) {
+        if self.spelled == self.column
+            && RECEIVED.get(self.column) == Some(&octet.to_ascii_lowercase())
+        {
             self.spelled += 1;
             if self.spelled == RECEIVED.len() {
                 self.received += 1;
@@ -87,7 +93,9 @@ impl Check {
 
 /// What the last server puts before a mail: whom it is from (RFC 5321 §4.4, final delivery), and how it came.
 pub(super) fn trace(sender: &str, from: &str, by: &str, protocol: &str, date: &str) -> String {
-    format!("Return-Path: <{sender}>\r\nReceived: from {from}\r\n\tby {by} (Ringup) with {protocol};\r\n\t{date}\r\n")
+    format!(
+        "Return-Path: <{sender}>\r\nReceived: from {from}\r\n\tby {by} (Ringup) with {protocol};\r\n\t{date}\r\n"
+    )
 }
 
 #[cfg(test)]
@@ -98,7 +106,10 @@ mod tests {
     fn check(content: &[u8]) -> Result<(), Fault> {
         let by = |piece: usize| {
             let mut check = Check::default();
-            content.chunks(piece).try_for_each(|octets| check.feed(octets)).and_then(|()| check.finish())
+            content
+                .chunks(piece)
+                .try_for_each(|octets| check.feed(octets))
+                .and_then(|()| check.finish())
         };
         let whole = by(content.len().max(1));
         assert_eq!(by(1), whole, "{content:?}");
@@ -109,9 +120,15 @@ mod tests {
     fn a_line_end_that_stands_alone_is_refused_wherever_it_stands() {
         assert_eq!(check(b"Subject: x\r\n\r\nrain\r\n"), Ok(()));
         assert_eq!(check(b""), Ok(()));
-        for content in
-            [&b"a\nb\r\n"[..], b"a\rb\r\n", b"\n.\r\n", b"a\r\r\n", b"a\r\n\n", b"a\r", b"\r\n.\r\rMAIL FROM:<x>\r\n"]
-        {
+        for content in [
+            &b"a\nb\r\n"[..],
+            b"a\rb\r\n",
+            b"\n.\r\n",
+            b"a\r\r\n",
+            b"a\r\n\n",
+            b"a\r",
+            b"\r\n.\r\rMAIL FROM:<x>\r\n",
+        ] {
             assert_eq!(check(content), Err(Fault::BareLineEnd), "{content:?}");
         }
     }
@@ -119,9 +136,19 @@ mod tests {
     #[test]
     fn a_mail_that_goes_in_a_circle_or_has_no_end_of_header_is_refused() {
         let received = "Received: from x\r\n";
-        assert_eq!(check(format!("{}\r\nbody\r\n", received.repeat(100)).as_bytes()), Ok(()));
-        assert_eq!(check(format!("{}\r\nbody\r\n", received.repeat(101)).as_bytes()), Err(Fault::Circle));
-        assert_eq!(check(format!("\r\n{}", received.repeat(101)).as_bytes()), Ok(()), "in the body they mean nothing");
+        assert_eq!(
+            check(format!("{}\r\nbody\r\n", received.repeat(100)).as_bytes()),
+            Ok(())
+        );
+        assert_eq!(
+            check(format!("{}\r\nbody\r\n", received.repeat(101)).as_bytes()),
+            Err(Fault::Circle)
+        );
+        assert_eq!(
+            check(format!("\r\n{}", received.repeat(101)).as_bytes()),
+            Ok(()),
+            "in the body they mean nothing"
+        );
         let endless = "X-A: b\r\n".repeat(40_000);
         assert_eq!(check(endless.as_bytes()), Err(Fault::Header));
     }

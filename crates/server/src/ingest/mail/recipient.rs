@@ -19,8 +19,11 @@ pub(super) enum NoRecipient {
 /// Whether an address is the postmaster's, which every mail server takes mail for (RFC 5321 §4.5.1): without a domain, or of ours.
 /// The parser makes an empty one of `<postmaster>`, and of `<>`, which is no recipient and gets the same.
 pub(super) fn is_postmaster(address: &str, domains: &[String]) -> bool {
-    let (local, domain) = address.rsplit_once('@').map_or((address, None), |(local, domain)| (local, Some(domain)));
-    let is_ours = domain.is_none_or(|domain| domains.iter().any(|own| own.eq_ignore_ascii_case(domain)));
+    let (local, domain) = address
+        .rsplit_once('@')
+        .map_or((address, None), |(local, domain)| (local, Some(domain)));
+    let is_ours =
+        domain.is_none_or(|domain| domains.iter().any(|own| own.eq_ignore_ascii_case(domain)));
     is_ours && (address.is_empty() || local.eq_ignore_ascii_case("postmaster"))
 }
 
@@ -33,10 +36,21 @@ pub(super) fn destination(address: &str, domains: &[String]) -> Result<Destinati
     if !domains.iter().any(|own| own.eq_ignore_ascii_case(domain)) {
         return Err(NoRecipient::OtherDomain);
     }
-    if local.trim_start_matches('+').bytes().all(|octet| octet.is_ascii_digit()) {
-        return local.parse().map(Destination::Number).map_err(|_| NoRecipient::Nobody);
+    if local
+        .trim_start_matches('+')
+        .bytes()
+        .all(|octet| octet.is_ascii_digit())
+    {
+        return local
+            .parse()
+            .map(Destination::Number)
+            .map_err(|_| NoRecipient::Nobody);
     }
-    local.to_ascii_lowercase().parse().map(Destination::Name).map_err(|_| NoRecipient::Nobody)
+    local
+        .to_ascii_lowercase()
+        .parse()
+        .map(Destination::Name)
+        .map_err(|_| NoRecipient::Nobody)
 }
 
 #[cfg(test)]
@@ -46,10 +60,21 @@ mod tests {
     #[test]
     fn the_postmaster_is_one_with_or_without_our_domain() {
         let domains = ["mail.example".to_owned()];
-        for address in ["", "postmaster", "Postmaster", "POSTMASTER@mail.example", "postmaster@MAIL.example"] {
+        for address in [
+            "",
+            "postmaster",
+            "Postmaster",
+            "POSTMASTER@mail.example",
+            "postmaster@MAIL.example",
+        ] {
             assert!(is_postmaster(address, &domains), "{address}");
         }
-        for address in ["postmaster@other.example", "postmaster@", "xpostmaster", "@mail.example"] {
+        for address in [
+            "postmaster@other.example",
+            "postmaster@",
+            "xpostmaster",
+            "@mail.example",
+        ] {
             assert!(!is_postmaster(address, &domains), "{address}");
         }
     }
@@ -61,7 +86,10 @@ mod tests {
         assert_eq!(find("owner@mail.example").as_deref(), Ok("terminal:owner"));
         assert_eq!(find("Owner@MAIL.example").as_deref(), Ok("terminal:owner"));
         assert_eq!(find("301@m.example").as_deref(), Ok("tel:301"));
-        assert_eq!(find("+8131234567@m.example").as_deref(), Ok("tel:+8131234567"));
+        assert_eq!(
+            find("+8131234567@m.example").as_deref(),
+            Ok("tel:+8131234567")
+        );
         for (address, why) in [
             ("owner", NoRecipient::Malformed),
             ("@mail.example", NoRecipient::Malformed),
@@ -75,6 +103,9 @@ mod tests {
         ] {
             assert_eq!(find(address), Err(why), "{address}");
         }
-        assert_eq!(find(&format!("{}@mail.example", "a".repeat(260))), Err(NoRecipient::Malformed));
+        assert_eq!(
+            find(&format!("{}@mail.example", "a".repeat(260))),
+            Err(NoRecipient::Malformed)
+        );
     }
 }

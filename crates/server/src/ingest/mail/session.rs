@@ -15,7 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use delivery::{ContentType, TerminalId};
 use jiff::{Timestamp, Zoned};
 use smtp_proto::request::receiver::{DataReceiver, RequestReceiver};
-use smtp_proto::{AUTH_PLAIN, Error as Syntax, MAIL_BODY_BINARYMIME, MAIL_REQUIRETLS, MAIL_SMTPUTF8, Request};
+use smtp_proto::{
+    AUTH_PLAIN, Error as Syntax, MAIL_BODY_BINARYMIME, MAIL_REQUIRETLS, MAIL_SMTPUTF8, Request,
+};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -142,7 +144,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Converses to the end. `greet`: the connection is new.
-    pub(super) async fn run(mut self, greet: bool, shutdown: &CancellationToken) -> io::Result<Ended<S>> {
+    pub(super) async fn run(
+        mut self,
+        greet: bool,
+        shutdown: &CancellationToken,
+    ) -> io::Result<Ended<S>> {
         if greet {
             let hostname = self.door.config.hostname.clone();
             self.say(&format!("220 {hostname} ESMTP Ringup"));
@@ -230,20 +236,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let line = match error {
             Syntax::UnknownCommand => "500 5.5.1 no such command".to_owned(),
             Syntax::InvalidSenderAddress => "501 5.1.7 that is no sender's address".to_owned(),
-            Syntax::InvalidRecipientAddress => "501 5.1.3 that is no recipient's address".to_owned(),
+            Syntax::InvalidRecipientAddress => {
+                "501 5.1.3 that is no recipient's address".to_owned()
+            }
             Syntax::SyntaxError { syntax } => format!("501 5.5.2 write it so: {syntax}"),
             Syntax::InvalidParameter { param } => format!("501 5.5.4 {param} is wrong"),
             // What a client sends is not sent back to it: it may hold anything.
-            Syntax::UnsupportedParameter { .. } => "555 5.5.4 a parameter is not known here".to_owned(),
+            Syntax::UnsupportedParameter { .. } => {
+                "555 5.5.4 a parameter is not known here".to_owned()
+            }
             Syntax::ResponseTooLong => "500 5.5.6 the line is too long".to_owned(),
-            Syntax::InvalidResponse { .. } | Syntax::NeedsMoreData { .. } => "500 5.5.2 not understood".to_owned(),
+            Syntax::InvalidResponse { .. } | Syntax::NeedsMoreData { .. } => {
+                "500 5.5.2 not understood".to_owned()
+            }
         };
         self.refuse(&line);
     }
 
     async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            let written = timeout(COMMAND_WAIT, self.stream.write_all(self.output.as_bytes())).await;
+            let written =
+                timeout(COMMAND_WAIT, self.stream.write_all(self.output.as_bytes())).await;
             written.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
             self.output.clear();
         }
@@ -252,7 +265,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// `crowded` if most places are taken, else `usual`.
     fn patience(&self, usual: Duration, crowded: Duration) -> Duration {
-        if self.door.entrance.is_crowded() { crowded } else { usual }
+        if self.door.entrance.is_crowded() {
+            crowded
+        } else {
+            usual
+        }
     }
 
     fn fruitless_until(&self) -> Instant {
@@ -265,14 +282,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.flush().await?;
         let until = until.min(Instant::now() + self.patience(COMMAND_WAIT, COMMAND_WAIT_CROWDED));
         let mut buffer = vec![0; READ_OCTETS];
-        let Ok(count) = timeout_at(until, self.stream.read(&mut buffer)).await else { return Ok(None) };
+        let Ok(count) = timeout_at(until, self.stream.read(&mut buffer)).await else {
+            return Ok(None);
+        };
         buffer.truncate(count?);
         Ok(Some(buffer))
     }
 
     async fn answer(&mut self, request: Request<String>) -> Next {
-        let is_idle =
-            matches!(request, Request::Noop { .. } | Request::Rset | Request::Vrfy { .. } | Request::Help { .. });
+        let is_idle = matches!(
+            request,
+            Request::Noop { .. } | Request::Rset | Request::Vrfy { .. } | Request::Help { .. }
+        );
         self.idle_commands += u32::from(is_idle);
         match request {
             Request::Ehlo { host } => self.greet(host, true),
@@ -306,22 +327,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.say("220 2.0.0 begin TLS");
                 Next::StartTls
             }
-            Request::Auth { mechanism, initial_response } => self.auth(mechanism, &initial_response).await,
+            Request::Auth {
+                mechanism,
+                initial_response,
+            } => self.auth(mechanism, &initial_response).await,
             _ if self.greeted_as.is_none() => self.refuse("503 5.5.1 say EHLO first"),
-            Request::Mail { .. } if self.transaction.is_some() => self.refuse("503 5.5.1 a mail is begun already"),
+            Request::Mail { .. } if self.transaction.is_some() => {
+                self.refuse("503 5.5.1 a mail is begun already")
+            }
             Request::Mail { from } => {
                 let max = self.door.intake.size_max();
                 if from.flags & (MAIL_BODY_BINARYMIME | MAIL_SMTPUTF8 | MAIL_REQUIRETLS) != 0 {
-                    return self.refuse("555 5.5.4 a parameter of an extension that EHLO does not offer");
+                    return self
+                        .refuse("555 5.5.4 a parameter of an extension that EHLO does not offer");
                 }
                 if from.size as u64 > max {
                     return self.refuse(&format!("552 5.3.4 at most {max} octets are taken"));
                 }
-                if from.address.len() > 254 || from.address.chars().any(|char| char.is_control() || "<>".contains(char))
+                if from.address.len() > 254
+                    || from
+                        .address
+                        .chars()
+                        .any(|char| char.is_control() || "<>".contains(char))
                 {
                     return self.refuse("501 5.1.7 that is no sender's address");
                 }
-                self.transaction = Some(Transaction { sender: from.address, recipients: Vec::new() });
+                self.transaction = Some(Transaction {
+                    sender: from.address,
+                    recipients: Vec::new(),
+                });
                 self.say("250 2.1.0 ok");
                 Next::Go
             }
@@ -341,14 +375,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // It goes into the mail's trace: nothing but a name or an address literal.
         let is_name = !host.is_empty()
             && host.len() <= 255
-            && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet));
+            && host
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet));
         if !is_name {
             return self.refuse("501 5.5.4 that is no host's name");
         }
         let hostname = self.door.config.hostname.clone();
         if is_extended {
-            let mut lines =
-                vec![hostname, "PIPELINING".to_owned(), "ENHANCEDSTATUSCODES".to_owned(), "8BITMIME".to_owned()];
+            let mut lines = vec![
+                hostname,
+                "PIPELINING".to_owned(),
+                "ENHANCEDSTATUSCODES".to_owned(),
+                "8BITMIME".to_owned(),
+            ];
             lines.push(format!("SIZE {}", self.door.intake.size_max()));
             if self.tls.is_some() {
                 lines.push("AUTH PLAIN".to_owned());
@@ -357,7 +397,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             let last = lines.len() - 1;
             for (index, line) in lines.iter().enumerate() {
-                let _ = write!(self.output, "250{}{line}\r\n", if index == last { ' ' } else { '-' });
+                let _ = write!(
+                    self.output,
+                    "250{}{line}\r\n",
+                    if index == last { ' ' } else { '-' }
+                );
             }
         } else {
             self.say(&format!("250 {hostname}"));
@@ -389,7 +433,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             if let Some(end) = self.input.iter().position(|octet| *octet == b'\n') {
                 let rest = self.input.split_off(end + 1);
-                let line = String::from_utf8_lossy(&std::mem::replace(&mut self.input, rest)).trim_end().to_owned();
+                let line = String::from_utf8_lossy(&std::mem::replace(&mut self.input, rest))
+                    .trim_end()
+                    .to_owned();
                 self.prove(&line).await;
                 return Ok(());
             }
@@ -407,7 +453,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// RFC 4616: authorisation identity, NUL, name, NUL, password, which is the provider's token.
     async fn prove(&mut self, answer: &str) {
-        let plain = STANDARD.decode(answer).ok().and_then(|octets| String::from_utf8(octets).ok());
+        let plain = STANDARD
+            .decode(answer)
+            .ok()
+            .and_then(|octets| String::from_utf8(octets).ok());
         let token = plain.as_deref().and_then(|plain| plain.split('\0').nth(2));
         match self.door.intake.recognise(token).await {
             Ok(provider) => {
@@ -429,19 +478,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Who submits. A token that was taken back since it was proved is good for nothing any more.
     async fn submitter(&self) -> Result<Option<Provider>, StoreError> {
         match &self.token {
-            Some(token) => self.door.store.provider_with_token(TokenHash::of(token), Timestamp::now()).await,
-            None => self.door.store.provider_named(self.door.config.provider.clone()).await,
+            Some(token) => {
+                self.door
+                    .store
+                    .provider_with_token(TokenHash::of(token), Timestamp::now())
+                    .await
+            }
+            None => {
+                self.door
+                    .store
+                    .provider_named(self.door.config.provider.clone())
+                    .await
+            }
         }
     }
 
     async fn recipient(&mut self, address: String) -> Next {
-        let Some(transaction) = &self.transaction else { return self.refuse("503 5.5.1 no sender yet") };
+        let Some(transaction) = &self.transaction else {
+            return self.refuse("503 5.5.1 no sender yet");
+        };
         if transaction.recipients.len() >= RECIPIENTS_MAX {
             return self.refuse("452 4.5.3 enough recipients; send the others with another mail");
         }
         let found = if is_postmaster(&address, &self.door.config.domains) {
             let Some(terminal) = self.door.config.postmaster.clone() else {
-                return self.refuse("550 5.1.1 this server has no postmaster yet: its config names none");
+                return self
+                    .refuse("550 5.1.1 this server has no postmaster yet: its config names none");
             };
             Ok(Destination::Name(terminal))
         } else {
@@ -449,20 +511,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let destination = match found {
             Ok(destination) => destination,
-            Err(NoRecipient::OtherDomain) => return self.refuse("550 5.7.1 nothing is relayed here"),
-            Err(NoRecipient::Malformed) => return self.refuse("501 5.1.3 that is no recipient's address"),
+            Err(NoRecipient::OtherDomain) => {
+                return self.refuse("550 5.7.1 nothing is relayed here");
+            }
+            Err(NoRecipient::Malformed) => {
+                return self.refuse("501 5.1.3 that is no recipient's address");
+            }
             Err(NoRecipient::Nobody) => return self.refuse("550 5.1.1 no such address here"),
         };
         let destination = destination.at(self.door.intake.home());
         let found = async {
             let provider = self.submitter().await?;
-            Ok::<_, StoreError>((provider, self.door.store.find_terminal(destination.clone()).await?))
+            Ok::<_, StoreError>((
+                provider,
+                self.door.store.find_terminal(destination.clone()).await?,
+            ))
         };
         match found.await {
             // Who may not be sent to is told apart from nobody by nobody.
-            Ok((Some(provider), Some(terminal))) if allow_terminal(&provider.may_send, &terminal) => {
+            Ok((Some(provider), Some(terminal)))
+                if allow_terminal(&provider.may_send, &terminal) =>
+            {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.recipients.push((address, destination, terminal.id));
+                    transaction
+                        .recipients
+                        .push((address, destination, terminal.id));
                 }
                 self.say("250 2.1.5 ok");
                 Next::Go
@@ -483,7 +556,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Reads a content to its dot, however large, keeps what may be kept, and answers once it is on the disk.
     async fn take_content(&mut self) -> io::Result<()> {
-        let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        let Some(transaction) = self.transaction.take() else {
+            return Ok(());
+        };
         let (began, mut come) = (Instant::now(), 0);
         let until = began + self.patience(CONTENT_TIME_MAX, CONTENT_TIME_MAX_CROWDED);
         let mut kept = self.begin(transaction).await;
@@ -499,7 +574,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.input = octets.as_slice().to_vec();
             }
             // At the dot the receiver takes back the CR that it gave last.
-            let ready = if is_whole { content.len() } else { content.len().saturating_sub(1) };
+            let ready = if is_whole {
+                content.len()
+            } else {
+                content.len().saturating_sub(1)
+            };
             if let Ok(incoming) = kept {
                 kept = self.keep(incoming, &content[..ready]).await;
             } // else what comes still is read, and thrown away
@@ -547,7 +626,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         let at = Zoned::now();
-        let from = format!("{} ([{}])", self.greeted_as.as_deref().unwrap_or_default(), self.peer.ip());
+        let from = format!(
+            "{} ([{}])",
+            self.greeted_as.as_deref().unwrap_or_default(),
+            self.peer.ip()
+        );
         let protocol = match (&self.tls, &self.provider) {
             (Some(_), Some(_)) => "ESMTPSA", // RFC 3848
             (Some(_), None) => "ESMTPS",
@@ -555,10 +638,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (None, _) => "SMTP",
         };
         let date = at.strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
-        let trace = content::trace(&transaction.sender, &from, &self.door.config.hostname, protocol, &date);
-        let draft = self.door.intake.draft_of(&provider.name).write(trace.as_bytes()).await;
+        let trace = content::trace(
+            &transaction.sender,
+            &from,
+            &self.door.config.hostname,
+            protocol,
+            &date,
+        );
+        let draft = self
+            .door
+            .intake
+            .draft_of(&provider.name)
+            .write(trace.as_bytes())
+            .await;
         let draft = draft.map_err(|error| answer_refusal(&error.into()))?;
-        Ok(Incoming { transaction, provider, at, check: content::Check::default(), octets: 0, draft })
+        Ok(Incoming {
+            transaction,
+            provider,
+            at,
+            check: content::Check::default(),
+            octets: 0,
+            draft,
+        })
     }
 
     /// Keeps one piece more.
@@ -571,13 +672,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if incoming.octets > max {
             return Err(format!("552 5.3.4 at most {max} octets are taken"));
         }
-        incoming.check.feed(octets).map_err(|fault| fault.to_string())?;
-        let draft = incoming.draft.write(octets).await.map_err(|error| answer_refusal(&error.into()))?;
+        incoming
+            .check
+            .feed(octets)
+            .map_err(|fault| fault.to_string())?;
+        let draft = incoming
+            .draft
+            .write(octets)
+            .await
+            .map_err(|error| answer_refusal(&error.into()))?;
         Ok(Incoming { draft, ..incoming })
     }
 
     async fn submit(&self, incoming: Incoming) -> String {
-        let Incoming { transaction: Transaction { sender, recipients }, provider, at, check, draft, .. } = incoming;
+        let Incoming {
+            transaction: Transaction { sender, recipients },
+            provider,
+            at,
+            check,
+            draft,
+            ..
+        } = incoming;
         if let Err(fault) = check.finish() {
             return fault.to_string();
         }
@@ -593,15 +708,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let return_path = (!sender.is_empty()).then(|| ReturnPath {
             sender,
-            recipients: recipients.iter().map(|(address, _, terminal)| (*terminal, address.clone())).collect(),
+            recipients: recipients
+                .iter()
+                .map(|(address, _, terminal)| (*terminal, address.clone()))
+                .collect(),
         });
-        let expires_at = at.timestamp().checked_add(self.door.config.give_up_after).ok();
+        let expires_at = at
+            .timestamp()
+            .checked_add(self.door.config.give_up_after)
+            .ok();
         let submission = Submission {
             provider,
-            recipients: recipients.into_iter().map(|(_, destination, _)| Recipient::Terminal(destination)).collect(),
-            content_type: "message/rfc822".parse::<ContentType>().expect("a media type"),
+            recipients: recipients
+                .into_iter()
+                .map(|(_, destination, _)| Recipient::Terminal(destination))
+                .collect(),
+            content_type: "message/rfc822"
+                .parse::<ContentType>()
+                .expect("a media type"),
             content,
-            handling: Handling { expires_at, return_path, ..Handling::default() },
+            handling: Handling {
+                expires_at,
+                return_path,
+                ..Handling::default()
+            },
         };
         match self.door.intake.submit(submission).await {
             Ok(accepted) => {

@@ -35,9 +35,19 @@ impl Postgres {
         }
         let postgres = Self { folder };
         let mut initdb = program("initdb", &postgres.data());
-        initdb.args(["--username=ringup", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
+        initdb.args([
+            "--username=ringup",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
         let made = initdb.output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         postgres
     }
 
@@ -58,11 +68,21 @@ impl Postgres {
             "-c",
             "log_min_messages=error",
         ]);
-        session.args(["-c", "log_error_verbosity=terse", "-c", "log_line_prefix=", "postgres"]);
-        let piped = session.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        session.args([
+            "-c",
+            "log_error_verbosity=terse",
+            "-c",
+            "log_line_prefix=",
+            "postgres",
+        ]);
+        let piped = session
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut session = piped.spawn().unwrap();
         let mut input = session.stdin.take().unwrap();
-        let writing = std::thread::spawn(move || lines.iter().try_for_each(|line| writeln!(input, "{line}")));
+        let writing =
+            std::thread::spawn(move || lines.iter().try_for_each(|line| writeln!(input, "{line}")));
         let ended = session.wait_with_output().unwrap();
         writing.join().unwrap().unwrap();
         refused(&String::from_utf8_lossy(&ended.stderr))
@@ -74,7 +94,10 @@ fn refused(log: &str) -> Vec<Refused> {
     let (mut refused, mut error) = (Vec::new(), "");
     for line in log.lines() {
         if let Some(statement) = line.strip_prefix("STATEMENT:") {
-            refused.push(Refused { statement: statement.trim().to_owned(), why: error.to_owned() });
+            refused.push(Refused {
+                statement: statement.trim().to_owned(),
+                why: error.to_owned(),
+            });
         } else if line.contains("ERROR:") || line.contains("FATAL:") || line.contains("PANIC:") {
             error = line;
             assert!(line.contains("ERROR:"), "{log}");
@@ -86,24 +109,36 @@ fn refused(log: &str) -> Vec<Refused> {
 /// One of PostgreSQL's programs: that of `target/peers/root`, or else the machine's own.
 fn program(name: &str, data: &Path) -> Command {
     let peers = peers();
-    let root = if peers.join(PROGRAMS).join(name).is_file() { peers } else { PathBuf::from("/") };
+    let root = if peers.join(PROGRAMS).join(name).is_file() {
+        peers
+    } else {
+        PathBuf::from("/")
+    };
     let path = root.join(PROGRAMS).join(name);
-    assert!(path.is_file(), "this test needs PostgreSQL 15 of Debian, which is not here: run `cargo xtask peers`");
+    assert!(
+        path.is_file(),
+        "this test needs PostgreSQL 15 of Debian, which is not here: run `cargo xtask peers`"
+    );
     let is_root = fs::metadata(data.parent().unwrap()).unwrap().uid() == 0;
     let mut command = match is_root {
         true => {
             let mut command = Command::new("setpriv");
-            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]).arg("--clear-groups").arg(path);
+            command
+                .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")])
+                .arg("--clear-groups")
+                .arg(path);
             command
         }
         false => Command::new(path),
     };
     if root != Path::new("/") {
-        let libraries =
-            ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| root.join(folder).display().to_string());
+        let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
+            .map(|folder| root.join(folder).display().to_string());
         command.env("LD_LIBRARY_PATH", libraries.join(":"));
     }
-    command.env("PGDATA", data).current_dir(data.parent().unwrap());
+    command
+        .env("PGDATA", data)
+        .current_dir(data.parent().unwrap());
     command
 }
 

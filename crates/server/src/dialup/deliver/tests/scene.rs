@@ -40,7 +40,8 @@ impl delivery::Outbox for Shelf {
     fn read(&self) -> mpsc::Receiver<std::io::Result<Bytes>> {
         let (sender, octets) = mpsc::channel(1);
         let said = self.says.lock().unwrap().pop_front();
-        said.into_iter().for_each(|said| sender.try_send(Ok(said.into())).unwrap());
+        said.into_iter()
+            .for_each(|said| sender.try_send(Ok(said.into())).unwrap());
         octets
     }
 
@@ -52,7 +53,11 @@ impl delivery::Outbox for Shelf {
 
 impl Inbox for Shelf {
     async fn store(&self, arrival: Arrival, content: Incoming) -> Result<Stored, InboxError> {
-        let content = content.collect().await.map_err(|_| InboxError::Cut)?.to_bytes();
+        let content = content
+            .collect()
+            .await
+            .map_err(|_| InboxError::Cut)?
+            .to_bytes();
         let nth = {
             let mut began = self.began.lock().unwrap();
             began.push(arrival.id);
@@ -60,14 +65,19 @@ impl Inbox for Shelf {
         };
         self.news.notify_one();
         match self.habit {
-            Habit::CannotUnpack if arrival.is_packed => return Err(EncodingError::Undeclared.into()),
+            Habit::CannotUnpack if arrival.is_packed => {
+                return Err(EncodingError::Undeclared.into());
+            }
             Habit::StoresOnly(count) if nth > count => std::future::pending().await,
             Habit::RefusesAbove(max, StatusCode::PAYLOAD_TOO_LARGE) if content.len() > max => {
                 return Err(InboxError::TooLarge { quota: max as u64 });
             }
             Habit::RefusesAbove(max, _) if content.len() > max => {
                 let source = std::io::ErrorKind::QuotaExceeded.into();
-                return Err(InboxError::Disk { operation: "keep more", source });
+                return Err(InboxError::Disk {
+                    operation: "keep more",
+                    source,
+                });
             }
             _ => {}
         }
@@ -87,8 +97,17 @@ impl Inbox for Shelf {
 
     async fn progress(&self, id: MessageId) -> Progress {
         self.asked.lock().unwrap().push(id);
-        let is_here = self.stored.lock().unwrap().iter().any(|(stored, _)| *stored == id);
-        if is_here { Progress::Whole } else { Progress::Nothing }
+        let is_here = self
+            .stored
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|(stored, _)| *stored == id);
+        if is_here {
+            Progress::Whole
+        } else {
+            Progress::Nothing
+        }
     }
 
     fn outbox(&self) -> Option<&dyn delivery::Outbox> {
@@ -131,9 +150,20 @@ impl Scene {
             connection,
         };
         store.add_terminal(terminal.clone()).await.unwrap();
-        let (secret, invitation) = (SecretKey::generate().unwrap(), EnrolmentSecret::from_octets([7; 32]));
-        store.invite(id, invitation.clone(), Timestamp::now() + 1.hour()).await.unwrap();
-        assert!(store.enrol(id, invitation, secret.public(), Timestamp::now()).await.unwrap());
+        let (secret, invitation) = (
+            SecretKey::generate().unwrap(),
+            EnrolmentSecret::from_octets([7; 32]),
+        );
+        store
+            .invite(id, invitation.clone(), Timestamp::now() + 1.hour())
+            .await
+            .unwrap();
+        assert!(
+            store
+                .enrol(id, invitation, secret.public(), Timestamp::now())
+                .await
+                .unwrap()
+        );
         let shelf = Arc::new(Shelf {
             habit,
             is_mended: AtomicBool::new(false),
@@ -147,8 +177,22 @@ impl Scene {
         });
         let mut tasks = JoinSet::new();
         let (config, shutdown) = (AlarmConfig::default(), CancellationToken::new());
-        let alarms = Alarms::start(store.clone(), config, Metrics::default(), shutdown, &mut tasks).await.unwrap();
-        let intake = Intake::new(store.clone(), mpsc::channel(1).0, alarms.clone(), 1000, None);
+        let alarms = Alarms::start(
+            store.clone(),
+            config,
+            Metrics::default(),
+            shutdown,
+            &mut tasks,
+        )
+        .await
+        .unwrap();
+        let intake = Intake::new(
+            store.clone(),
+            mpsc::channel(1).0,
+            alarms.clone(),
+            1000,
+            None,
+        );
         Self {
             _folder: folder,
             store,
@@ -173,11 +217,21 @@ impl Scene {
             size: content.len() as u64,
         };
         let (id, provider) = (head.id, "vending".parse().unwrap());
-        let handling = Handling { urgency, ..Handling::default() };
+        let handling = Handling {
+            urgency,
+            ..Handling::default()
+        };
         let terminals = vec![self.terminal.id];
         self.store
             .accept(
-                NewMessage { head, provider, content: content.into(), terminals, subscribers: None, handling },
+                NewMessage {
+                    head,
+                    provider,
+                    content: content.into(),
+                    terminals,
+                    subscribers: None,
+                    handling,
+                },
                 Timestamp::now(),
             )
             .await
@@ -189,9 +243,18 @@ impl Scene {
     pub(super) async fn session(
         &self,
         suspects: Vec<MessageId>,
-    ) -> (impl Future<Output = Result<Tally, Broken>> + use<>, JoinSet<Result<(), ReceiveError>>) {
+    ) -> (
+        impl Future<Output = Result<Tally, Broken>> + use<>,
+        JoinSet<Result<(), ReceiveError>>,
+    ) {
         let (near, far) = tokio::io::duplex(2000);
-        let secured = self.keys.secure(near, &self.open, self.terminal.id, KeyForm::default(), 33_600);
+        let secured = self.keys.secure(
+            near,
+            &self.open,
+            self.terminal.id,
+            KeyForm::default(),
+            33_600,
+        );
         let (near, candidate) = secured.await.unwrap();
         let credentials = TerminalCredentials::new(&self.secret, self.keys.public(), None).unwrap();
         let far = credentials.secure(far, 33_600).unwrap();
@@ -235,6 +298,12 @@ impl Scene {
     }
 
     pub(super) async fn waiting(&self) -> Vec<MessageId> {
-        self.store.due(self.terminal.id, Timestamp::now()).await.unwrap().into_iter().map(|due| due.id).collect()
+        self.store
+            .due(self.terminal.id, Timestamp::now())
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|due| due.id)
+            .collect()
     }
 }
