@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use delivery::{Due, MessageId, TerminalId, Urgency};
 use jiff::Timestamp;
 use line::CallId;
-use rusqlite::types::Null;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::fan_out::UNFINISHED;
@@ -125,7 +124,7 @@ impl Store {
         self.reader
             .survey(move |db| {
                 let mut select = db.prepare_cached(&first_urgencies())?;
-                let mut rows = select.query(params![Null, now])?;
+                let mut rows = select.query([now])?;
                 let mut all = Vec::new();
                 while let Some(row) = rows.next()? {
                     let Some(urgency) = row.get::<_, Option<i64>>(1)? else {
@@ -362,12 +361,10 @@ pub(super) fn first_provider() -> String {
     )
 }
 
-/// Of each terminal for which anything waits: one look for each, however much that is.
+/// Of each terminal for which anything waits, at `?1`: one look for each, however much that is.
 pub(super) fn first_urgencies() -> String {
-    format!(
-        "SELECT q.terminal, ({}) FROM queues q WHERE q.messages > 0",
-        first_urgency("q.terminal")
-    )
+    let first = first_urgency("q.terminal").replace("?2", "?1");
+    format!("SELECT q.terminal, ({first}) FROM queues q WHERE q.messages > 0")
 }
 
 fn may_be_called(db: &Database, terminal: TerminalId, now: i64) -> Result<bool, StoreError> {

@@ -29,7 +29,7 @@ const PARTS: [(&str, &str); 10] = [
         "{ORDER}",
         "ORDER BY a.raised_at DESC, a.kind, a.subject LIMIT",
     ),
-    ("{}", "SELECT 1"),
+    ("{first}", "SELECT 1"),
 ];
 
 /// The string literals of the product that are statements, with the constants that they are put together from.
