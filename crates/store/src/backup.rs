@@ -21,8 +21,9 @@ use rusqlite::backup::StepResult;
 use super::content::{Contents, sync_folder, write_synced};
 use super::files::KEY_FILE;
 use super::files::{DATABASE, DatabaseFile};
+use super::sqlite::open_to_read;
 use super::stopwatch::Stopwatch;
-use super::{Store, StoreError, open_to_read};
+use super::{Store, StoreError};
 
 /// Pages copied in one step: 1 MB, which is on the disk before the next. A disk that has to take hundreds of megabytes at once keeps
 /// every commit waiting that long.

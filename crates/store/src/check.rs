@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::content::Contents;
 use super::rows::read_count;
-use super::{Store, StoreError, open_to_read};
+use super::sqlite::open_to_read;
+use super::{Store, StoreError};
 use model::causes::with_causes;
 
 /// Faults that are told of one kind; there may be as many as rows.

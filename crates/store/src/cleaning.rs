@@ -10,13 +10,8 @@ use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
 use super::fan_out::{is_unfinished, unfinished, unwind_some};
 use super::stopwatch::Stopwatch;
+use super::worker::{BATCH, BATCH_TIME};
 use super::{Store, StoreError, run_blocking};
-
-/// Rows that are looked for at once.
-pub(super) const BATCH: u32 = 64;
-
-/// A batch ends after this: what others submit meanwhile waits no longer.
-pub(super) const BATCH_TIME: Duration = Duration::from_millis(2);
 
 /// After a batch the disk belongs to others for this many times as long as the batch took, its commit included; at most
 /// [`PAUSE_MAX`].

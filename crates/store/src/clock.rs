@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::params;
 
-use super::cleaning::BATCH;
+use super::worker::BATCH;
 use super::{Store, StoreError};
 
 /// More than the longest pause between two tries to tell anything.

@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use delivery::{Digest, Octets, private_folder};
 use sha2::{Digest as _, Sha256};
 
-use super::draft::PartFile;
-
 /// Octets up to which a content is kept in its row. Above, a file is the smaller load for the log.
 pub(super) const INLINE_OCTETS_MAX: usize = 64 * 1024;
 
@@ -223,4 +221,25 @@ pub(super) fn write_synced(path: &Path, content: &Octets) -> io::Result<()> {
 
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// A file that is removed unless it is renamed.
+#[derive(Debug)]
+pub(super) struct PartFile(PathBuf);
+
+impl PartFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Gives it its name, in place of whatever has that.
+    pub(super) fn rename(&self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.0, path)
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0); // on a full disk every octet counts; else the next start removes it
+    }
 }

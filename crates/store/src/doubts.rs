@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use line::CallId;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::cleaning::BATCH;
 use super::rows::{parse, time};
 use super::verdicts::give_pending;
+use super::worker::BATCH;
 use super::{Store, StoreError};
 use model::verdict::Verdict;
 

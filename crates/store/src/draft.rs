@@ -5,17 +5,16 @@
 //!             X.part            X.part, synced                (a crash before that leaves X.part, which the next start removes)
 //! ```
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use delivery::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::content::{Contents, INLINE_OCTETS_MAX};
+use super::arriving::Drafts;
+use super::content::{Contents, INLINE_OCTETS_MAX, PartFile};
 use super::{Holder, OverQuota, Store, StoreError, run_blocking};
 use model::directory::Name;
 
@@ -31,15 +30,6 @@ pub struct Draft {
     file: Option<Writing>,
     /// Whose it is, if its octets count.
     provider: Option<Name>,
-}
-
-/// The drafts in files, by provider.
-pub(super) type Drafts = Mutex<BTreeMap<Name, Drafted>>;
-
-#[derive(Debug, Default)]
-pub(super) struct Drafted {
-    count: usize,
-    octets: u64,
 }
 
 /// One draft's part of what its provider has in files; given back when the draft is over.
@@ -79,10 +69,6 @@ pub struct FiledContent {
     size: u64,
     _share: Option<Arc<Share>>,
 }
-
-/// A file that is removed unless it is renamed.
-#[derive(Debug)]
-pub(super) struct PartFile(PathBuf);
 
 impl From<Bytes> for NewContent {
     fn from(octets: Bytes) -> Self {
@@ -311,22 +297,5 @@ impl Writing {
         self.hash.update(octets);
         self.size += octets.len() as u64;
         Ok(())
-    }
-}
-
-impl PartFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self(path)
-    }
-
-    /// Gives it its name, in place of whatever has that.
-    pub(super) fn rename(&self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.0, path)
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0); // on a full disk every octet counts; else the next start removes it
     }
 }

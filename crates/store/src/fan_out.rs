@@ -10,14 +10,13 @@
 //! replace key is not split: what it replaces goes with it or stays.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use delivery::TerminalId;
 use rusqlite::{Connection as Database, params};
 
 use super::StoreError;
-use super::cleaning::BATCH;
+use super::arriving::{Arrival, Arriving};
 use super::content::Pin;
 use super::messages::{
     Accepted, Envelope, NewMessage, Queues, Row, answer_repeated, fail_over_quota, holder_of,
@@ -26,7 +25,7 @@ use super::messages::{
 use super::quotas::{NearQuota, Quotas};
 use super::stopwatch::Stopwatch;
 use super::subscriptions::calls_at;
-use super::worker::{STEP_TIME, Step};
+use super::worker::{BATCH, STEP_TIME, Step};
 use model::subscription::Calls;
 
 /// Messages for more terminals than this are written in steps.
@@ -34,45 +33,6 @@ pub(super) const WHOLE_MAX: usize = 1000;
 
 /// Envelopes written between two looks at the clock.
 const SOME: usize = 64;
-
-/// Messages that have begun and are not accepted yet: of this process, so that no cleaning unwinds them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Arriving(Arc<Mutex<BTreeSet<i64>>>);
-
-impl Arriving {
-    pub(super) fn has(&self, seq: i64) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&seq)
-    }
-}
-
-/// While it lives, its message arrives.
-struct Arrival {
-    all: Arriving,
-    seq: i64,
-}
-
-impl Arrival {
-    fn note(all: Arriving, seq: i64) -> Self {
-        all.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(seq);
-        Self { all, seq }
-    }
-}
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        self.all
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.seq);
-    }
-}
 
 /// What is still to be written of a message.
 pub(super) struct FanOut {

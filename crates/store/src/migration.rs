@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// What makes each version out of the one before; the first out of nothing. A step is never changed once it is on main: there are
 /// databases that have taken it.

@@ -7,7 +7,7 @@ use delivery::{ContentType, MessageHead, Urgency};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, Row};
 
-use super::StoreError;
+use super::error::StoreError;
 use model::call::{CallRecord, Direction, Via};
 use model::directory::{Connection, Stock, StockTrust, Terminal, TrustedBy};
 use model::provider::Provider;

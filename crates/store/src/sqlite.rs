@@ -1,10 +1,37 @@
-//! What SQLite's errors mean. Constraint names are read from its texts here, and nowhere else.
+//! SQLite: how a database is opened, and what its errors mean. Constraint names are read from its texts here, and nowhere else.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rusqlite::{Error, ErrorCode, ffi};
+use rusqlite::{Connection as Database, Error, ErrorCode, OpenFlags, ffi};
 
-use super::{Cause, Constraint, Obstacle, StoreError};
+use super::error::{Cause, Constraint, Obstacle, StoreError};
+
+pub(super) fn prepare(db: &Database) -> Result<(), StoreError> {
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // Accepted means on disk: NORMAL would lose the last commits with the power.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    // The writer copies its log into the database by itself only when the thread beside it lags: at some 64 MB of log.
+    db.pragma_update(None, "wal_autocheckpoint", 16_000)?;
+    db.pragma_update(None, "cache_size", -32_768)?;
+    // What a job would undo alone is kept in memory, not in a file.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+pub(super) fn open_to_read(path: &Path) -> Result<Database, StoreError> {
+    let reader = Database::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    reader.busy_timeout(Duration::from_secs(5))?;
+    reader.set_prepared_statement_cache_capacity(64);
+    Ok(reader)
+}
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {

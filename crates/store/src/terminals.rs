@@ -5,12 +5,11 @@ use jiff::Timestamp;
 use line::Number;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
-use super::cleaning::BATCH;
 use super::doubts::UNKNOWN;
 use super::rows::select_terminals;
 use super::stopwatch::Stopwatch;
 use super::verdicts::give;
-use super::worker::{STEP_TIME, Step};
+use super::worker::{BATCH, STEP_TIME, Step};
 use super::{Constraint, Store, StoreError};
 use model::directory::{Destination, Name, StockTrust, Terminal};
 use model::verdict::Verdict;

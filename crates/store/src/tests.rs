@@ -14,15 +14,19 @@ mod truth;
 mod verdicts;
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use delivery::proof::PublicKey;
 use delivery::{ContentType, Digest, MessageHead, MessageId, TerminalId};
+use jiff::Timestamp;
 use line::{CallId, Hours};
 use tempfile::TempDir;
 
 use super::content::INLINE_OCTETS_MAX;
 use super::*;
+use model::account::Account;
 use model::call::{CallRecord, Direction, Via};
 use model::directory::{Connection, Name, Terminal, TrustedBy};
 use model::outcome::Outcome;

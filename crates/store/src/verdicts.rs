@@ -2,15 +2,13 @@
 //! many terminals are given in steps.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use delivery::{MessageId, TerminalId};
 use jiff::Timestamp;
 use rusqlite::{Connection as Database, OptionalExtension as _, ToSql, params};
 
-use super::cleaning::{BATCH, BATCH_TIME};
 use super::stopwatch::Stopwatch;
-use super::worker::{STEP_TIME, Step};
+use super::worker::{BATCH, BATCH_TIME, STEP_TIME, Step};
 use super::{Store, StoreError, run_blocking};
 use model::directory::Name;
 use model::verdict::Verdict;
@@ -230,57 +228,6 @@ impl Store {
 
 pub(super) const NEXT_EXPIRY: &str = "SELECT expires_at FROM messages
     WHERE expires_at IS NOT NULL AND waiting > 0 AND expires_at > ?1 ORDER BY expires_at LIMIT 1";
-
-/// Until when all that has expired is dealt with: it has its verdict, or that is pending and comes by itself.
-#[derive(Debug, Clone)]
-pub(super) struct Expired(Arc<Mutex<DealtWith>>);
-
-/// Changed on the writer's thread: nothing that is committed before a look ends is passed over.
-#[derive(Debug)]
-struct DealtWith {
-    until: i64,
-    /// The first expiry of what has come since the look began that goes on.
-    came: i64,
-}
-
-impl Default for Expired {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(DealtWith {
-            until: i64::MIN,
-            came: i64::MAX,
-        })))
-    }
-}
-
-impl Expired {
-    fn dealt_with(&self) -> MutexGuard<'_, DealtWith> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn until(&self) -> i64 {
-        self.dealt_with().until
-    }
-
-    /// A look begins.
-    fn look(&self) {
-        self.dealt_with().came = i64::MAX;
-    }
-
-    /// It has come to its end, which was then.
-    fn looked(&self, end: i64) {
-        let mut dealt_with = self.dealt_with();
-        dealt_with.until = dealt_with
-            .until
-            .max(end.min(dealt_with.came.saturating_sub(1)));
-    }
-
-    /// A message has come that expires then, or a look did not come to its end.
-    pub(super) fn comes(&self, at: i64) {
-        let mut dealt_with = self.dealt_with();
-        dealt_with.until = dealt_with.until.min(at.saturating_sub(1));
-        dealt_with.came = dealt_with.came.min(at);
-    }
-}
 
 /// How far expiring has come: those before this have their verdict, or it is pending.
 #[derive(Debug, Clone, Default)]

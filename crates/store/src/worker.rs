@@ -12,10 +12,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ffi};
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
+use super::error::StoreError;
 use super::files::DatabaseFile;
-use super::health::Vitals;
 use super::stopwatch::Stopwatch;
+use super::vitals::Vitals;
 use model::causes::with_causes;
 
 /// Jobs taken into one transaction. Bounds how long the first of them waits.
@@ -46,6 +46,12 @@ struct Done {
     /// Why it failed, if it did.
     failed: Option<StoreError>,
 }
+
+/// Rows that are looked for at once.
+pub(super) const BATCH: u32 = 64;
+
+/// A batch ends after this: what others submit meanwhile waits no longer.
+pub(super) const BATCH_TIME: Duration = Duration::from_millis(2);
 
 /// A step of a long job ends after this.
 pub(super) const STEP_TIME: Duration = Duration::from_millis(5);

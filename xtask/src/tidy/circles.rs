@@ -22,10 +22,6 @@ const KNOWN: &[(&str, &str)] = &[
         "crates/ppp",
         "authentication config event frame lcp negotiation prediction random wire",
     ),
-    (
-        "crates/store",
-        "backup bounces cleaning content deliveries draft fan_out health keys lib messages migration pauses quotas rows stated subscriptions verdicts webhooks worker",
-    ),
 ];
 
 const SELF: &str = "xtask/src/tidy/circles.rs";

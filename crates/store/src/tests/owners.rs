@@ -1,6 +1,7 @@
 //! Two servers on one store: neither takes, ends or spends what the other has.
 
 use super::*;
+use crate::opening::{self, SERVER};
 use model::account::Reservation;
 use model::money::Micros;
 
@@ -9,7 +10,7 @@ async fn of_server(store: &Store, id: &'static str) -> Store {
     let now = Timestamp::now().as_millisecond();
     let owner = store
         .writer
-        .run(move |db| Owner::start(db, id, now))
+        .run(move |db| opening::start(db, id, now))
         .await
         .unwrap();
     Store {

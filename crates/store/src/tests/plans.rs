@@ -3,6 +3,7 @@
 use rusqlite::types::Null;
 
 use super::*;
+use crate::sqlite::open_to_read;
 use crate::{subscriptions, verdicts};
 
 /// The steps of SQLite's plan for a statement.
