@@ -390,7 +390,7 @@ impl Calling {
                     }
                 }
                 Output::Quarantine { terminal, message } => {
-                    self.store(Job::LeaveOut { terminal, message })
+                    self.store(Job::LeaveOut { terminal, message });
                 }
                 Output::LineSuspect {
                     line,
@@ -402,7 +402,7 @@ impl Calling {
                     self.raise(AlarmKind::LineSuspect, &line, detail);
                 }
                 Output::LineSuspect { line, why: None } => {
-                    self.clear(AlarmKind::LineSuspect, &line)
+                    self.clear(AlarmKind::LineSuspect, &line);
                 }
                 Output::Silent {
                     terminal,

@@ -177,7 +177,7 @@ impl Dispatch {
                 outcome,
             } => self.ended(terminal, &via, &outcome, now),
             Input::HungUp { terminal, guard } => {
-                drop(self.hanging_up.insert(terminal, now.at + guard))
+                self.hanging_up.insert(terminal, now.at + guard);
             }
             Input::Resume(terminal) => {
                 if self.state(terminal) == Some(State::Paused) {
@@ -259,9 +259,9 @@ impl Dispatch {
             let wait = self.wait_for_price(&terminal, now);
             self.terminals.insert(id, terminal);
             return if wait.is_zero() {
-                self.enqueue(id)
+                self.enqueue(id);
             } else {
-                self.rest(id, now.at + wait, Rest::Price)
+                self.rest(id, now.at + wait, Rest::Price);
             };
         };
         let (state, before) = (terminal.state, (terminal.urgency, terminal.number, id));
@@ -600,9 +600,9 @@ impl Dispatch {
             });
             // Its hours and its budget are looked at when it is its turn.
             if wait.is_zero() {
-                self.enqueue(id)
+                self.enqueue(id);
             } else {
-                self.rest(id, now.at + wait, Rest::Price)
+                self.rest(id, now.at + wait, Rest::Price);
             }
         }
     }

@@ -289,7 +289,7 @@ async fn take_call(
     match &reason {
         // The server hangs up a call that is over without a good-bye: no fault of the line.
         CloseReason::CarrierLost if result.is_ok() => {
-            tracing::info!(reason = "the server ended the call", "hung up")
+            tracing::info!(reason = "the server ended the call", "hung up");
         }
         reason => tracing::info!(%reason, "hung up"),
     }

@@ -227,7 +227,7 @@ impl Outbox {
             tracing::error!(
                 error,
                 "what this terminal takes for now cannot be read: everything"
-            )
+            );
         })
         .ok()
     }

@@ -63,7 +63,7 @@ fn connect(name: &str) -> std::io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     match name.strip_prefix('@') {
         Some(abstract_name) => {
-            socket.connect_addr(&SocketAddr::from_abstract_name(abstract_name)?)?
+            socket.connect_addr(&SocketAddr::from_abstract_name(abstract_name)?)?;
         }
         None => socket.connect(Path::new(name))?,
     }

@@ -237,7 +237,7 @@ async fn receive_on_link(
         };
         give_notice(&mut stream, &identity, reason).await?;
         receive_over(stream, rate_bps, limit, course.clone(), receiving, || {
-            link.proved()
+            link.proved();
         })
         .await
     };

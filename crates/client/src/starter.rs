@@ -315,7 +315,7 @@ impl Starter<'_> {
                     dialogue.handle(Input::Octets(octets), Instant::now());
                 }
                 Woken::Deadline if probe_at.is_some() => {
-                    dialogue.handle(Input::Probe, Instant::now())
+                    dialogue.handle(Input::Probe, Instant::now());
                 }
                 Woken::Deadline => dialogue.handle(Input::Deadline, Instant::now()),
             }

@@ -497,10 +497,10 @@ fn note_refusal(course: &watch::Sender<Course>, request: &Parts, status: StatusC
     );
     match count {
         ..REFUSALS_LOGGED_MAX => {
-            tracing::warn!(%method, path, status = status.as_u16(), reason, "refused")
+            tracing::warn!(%method, path, status = status.as_u16(), reason, "refused");
         }
         REFUSALS_LOGGED_MAX => {
-            tracing::warn!(%method, path, "refused; more of this session are not logged")
+            tracing::warn!(%method, path, "refused; more of this session are not logged");
         }
         _ => {}
     }

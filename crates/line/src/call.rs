@@ -224,7 +224,7 @@ fn poll_escape(
                 let mut buffer = ReadBuf::new(&mut space);
                 match Pin::new(&mut *port).poll_read(cx, &mut buffer) {
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                        hang_up.hear(buffer.filled(), now())
+                        hang_up.hear(buffer.filled(), now());
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => {

@@ -131,7 +131,7 @@ fn conversations() -> Vec<Conversation> {
                 case.callers = value
                     .split(' ')
                     .map(|number| number.parse().expect("a number"))
-                    .collect()
+                    .collect();
             }
             "profile" => case.profile = value.parse().expect("a profile"),
             "country" => case.home = Some(value.parse().expect("a country")),

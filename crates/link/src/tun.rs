@@ -97,7 +97,7 @@ impl Tun {
                 });
             }
             Err(error) => {
-                tracing::error!(%error, "no TUN, the link goes on without (it takes CAP_NET_ADMIN)")
+                tracing::error!(%error, "no TUN, the link goes on without (it takes CAP_NET_ADMIN)");
             }
         }
     }

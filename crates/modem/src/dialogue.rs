@@ -499,7 +499,7 @@ impl Dialogue {
                 match code {
                     // It came up at the same moment: it is a call, and somebody pays for it.
                     ResultCode::Connect { .. } => {
-                        self.hear_progress(code, end == Event::Rung, octets)
+                        self.hear_progress(code, end == Event::Rung, octets);
                     }
                     _ => self.end_call(end),
                 }
@@ -692,7 +692,7 @@ impl Dialogue {
         loop {
             match self.hang_up.as_mut().map(|hang_up| hang_up.step(now)) {
                 Some(HangUpStep::Transmit(octets)) => {
-                    self.output.push_back(Output::Transmit(octets.to_vec()))
+                    self.output.push_back(Output::Transmit(octets.to_vec()));
                 }
                 Some(HangUpStep::Wait(deadline)) => {
                     return self.state = State::Escaping { deadline };

@@ -247,7 +247,7 @@ impl Options for LcpOptions {
             }
             // RFC 1661 §6.4: a new number of our own, for the one in the Nak may be ours as well.
             (MAGIC_NUMBER, _) if self.asked.magic.is_some() => {
-                self.asked.magic = Some(self.random.magic())
+                self.asked.magic = Some(self.random.magic());
             }
             (AUTHENTICATION_PROTOCOL, wish)
                 if self.demand == Demand::ChapThenPap

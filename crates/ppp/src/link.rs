@@ -195,7 +195,7 @@ impl Link {
             IPV6CP if self.receive_ipv6cp(frame.information, now) => {}
             IPV6 if self.ipv6cp.is_some() => self.receive_ipv6(frame.information),
             VJ_COMPRESSED | VJ_UNCOMPRESSED if self.decompressor.is_some() => {
-                self.receive_compressed(frame)
+                self.receive_compressed(frame);
             }
             unknown => self.reject_protocol(unknown, frame.information),
         }

@@ -318,7 +318,7 @@ impl<O: Options> Negotiation<O> {
             match self.options.judge(option) {
                 Verdict::Grant => {}
                 Verdict::Nak(value) | Verdict::Insist(value) if may_nak => {
-                    put_option(&mut naks, option.kind, &value)
+                    put_option(&mut naks, option.kind, &value);
                 }
                 Verdict::Insist(_) => is_final = true,
                 Verdict::Nak(_) | Verdict::Reject => rejects.extend_from_slice(option.raw),

@@ -259,7 +259,7 @@ impl Room {
                     detail,
                 } => changes.extend(self.board.raise(kind, subject, detail, now)),
                 Input::Clear { kind, subject } => {
-                    changes.extend(self.board.clear(kind, &subject, now))
+                    changes.extend(self.board.clear(kind, &subject, now));
                 }
                 Input::Keep { kind, subjects } => {
                     changes.extend(self.board.clear_all(

@@ -556,7 +556,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         match agreement {
             Some(agreement) if agreements.len() < AGREEMENTS_MAX => {
-                drop(agreements.insert(terminal, agreement))
+                agreements.insert(terminal, agreement);
             }
             _ => drop(agreements.remove(&terminal)),
         }

@@ -138,7 +138,7 @@ pub async fn serve_dialup(
             match trunk(&config.information, &config.name, &credentials, &api).await {
                 Ok(()) => pause = RECONNECT_FIRST,
                 Err(error) => {
-                    tracing::warn!(%error, retry_in = ?pause, "no trunk to the information server")
+                    tracing::warn!(%error, retry_in = ?pause, "no trunk to the information server");
                 }
             }
             sleep(pause).await;

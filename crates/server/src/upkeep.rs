@@ -133,7 +133,7 @@ async fn keep_clean(store: &Store, retention: Retention) {
                 Ok(0) => {}
                 Ok(files) => tracing::info!(files, "content files removed that no message names"),
                 Err(error) => {
-                    tracing::error!(%error, "content files that no message names are left")
+                    tracing::error!(%error, "content files that no message names are left");
                 }
             }
         }

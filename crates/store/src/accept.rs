@@ -67,7 +67,7 @@ impl Store {
         let note_expiry = move || {
             expires_at
                 .iter()
-                .for_each(|at| dealt_with.comes(at.as_millisecond()))
+                .for_each(|at| dealt_with.comes(at.as_millisecond()));
         };
         let many = message.terminals.len() + message.subscribers.as_ref().map_or(0, Vec::len)
             > fan_out::WHOLE_MAX;

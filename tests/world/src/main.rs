@@ -284,7 +284,7 @@ fn print_dispatch() {
         silent_for: Duration::ZERO,
     };
     let idle = allocation_counter::measure(|| {
-        (0..watched).for_each(|number| dispatch.handle(watch(number), moment(0)))
+        (0..watched).for_each(|number| dispatch.handle(watch(number), moment(0)));
     });
     // Each has been connected once, so that it has a line that worked.
     let known = allocation_counter::measure(|| {

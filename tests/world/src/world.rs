@@ -410,7 +410,7 @@ impl World {
                     }
                 }
                 Action::DeliverLast { terminal, messages } => {
-                    self.people[index(of(terminal))].last = messages
+                    self.people[index(of(terminal))].last = messages;
                 }
                 Action::Raise {
                     kind: AlarmKind::TerminalSilent,

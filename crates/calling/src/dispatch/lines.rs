@@ -205,7 +205,7 @@ impl Lines {
         self.change(index, |line| line.call = None);
         match outcome {
             _ if outcome.retry() == Retry::LineRests => {
-                self.fault(index, outcome, FAULTS_OF_A_SUSPECT, now)
+                self.fault(index, outcome, FAULTS_OF_A_SUSPECT, now);
             }
             Outcome::DialRefused | Outcome::Blacklisted => {
                 let before = self.lines[usize::from(index)].refused;
@@ -222,7 +222,7 @@ impl Lines {
             }
             Outcome::NoCarrier | Outcome::LinkFailed(_) => {
                 self.change(index, |line| {
-                    line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX)
+                    line.badness = (line.badness + BAD_BY_NO_CALL).min(BADNESS_MAX);
                 });
             }
             _ if is_good_call(outcome) => {
@@ -284,7 +284,7 @@ impl Lines {
             self.resting.pop_first();
             // A fault since has made it longer.
             self.change(index, |line| {
-                line.rests_until = line.rests_until.filter(|until| *until > now)
+                line.rests_until = line.rests_until.filter(|until| *until > now);
             });
         }
         while let Some(&(at, index)) = self.trials.first()
@@ -439,7 +439,7 @@ impl Lines {
                 None => Timestamp::MAX,
             };
             self.change(index, |line| {
-                (line.price, line.cheap_at) = (price, cheap_at)
+                (line.price, line.cheap_at) = (price, cheap_at);
             });
         }
         self.priced = Some((wall, until));

@@ -174,9 +174,9 @@ impl Tariff {
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
             if fits(middle) {
-                good = middle
+                good = middle;
             } else {
-                bad = middle
+                bad = middle;
             }
         }
         Some(Duration::from_millis(good))

@@ -84,10 +84,10 @@ impl Summary {
             (Who::Server, "calling") => self.call = text("call"),
             (Who::Server, "link up") if text("call") == self.call => self.link_up = mark(fields),
             (Who::Server, "connected notice") if text("call") == self.call => {
-                self.notice = mark(fields)
+                self.notice = mark(fields);
             }
             (Who::Server, "delivered") if text("message_id") == self.message => {
-                self.receipt = mark(fields)
+                self.receipt = mark(fields);
             }
             (Who::Owner, "answered") => self.answered_at = at(),
             (Who::Owner, "stored") => self.stored_at = at(),

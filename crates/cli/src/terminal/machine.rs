@@ -424,7 +424,7 @@ impl DialIn {
         if let Some(id) = said {
             match (outbox.entry(id), &ended) {
                 (None, _) if self.json => {
-                    println!("{}", serde_json::json!({ "id": id.to_string() }))
+                    println!("{}", serde_json::json!({ "id": id.to_string() }));
                 }
                 (None, _) => println!("submitted as {id}"),
                 (
@@ -443,7 +443,7 @@ impl DialIn {
                     bail!("the server did not ask for {id}; it is kept in the outbox")
                 }
                 (Some(_), Err(_)) => {
-                    eprintln!("{id} stays in the outbox and is sent on the next call")
+                    eprintln!("{id} stays in the outbox and is sent on the next call");
                 }
             }
         }

@@ -99,7 +99,7 @@ impl OutboxVerbs {
                     None => start_sender(&self.desk.config, &machine.state)?,
                     // It is kept, and goes on the next call that comes in.
                     Some(why) => {
-                        eprintln!("warning: kept, but not sent before the server calls: {why}")
+                        eprintln!("warning: kept, but not sent before the server calls: {why}");
                     }
                 }
             }

@@ -408,7 +408,7 @@ fn finish(
             Verdict::Delivered => assert!(is_published, "{id} is delivered and not in the inbox"),
             // Its receipt died with somebody, and then it expired or was replaced.
             Verdict::Expired | Verdict::Replaced if !letter.is_lasting => {
-                late += usize::from(is_published)
+                late += usize::from(is_published);
             }
             other => panic!("{id} is {other}, its deliveries {:?}", envelope.deliveries),
         }

@@ -30,7 +30,7 @@ impl Trunks {
             listener
                 .incoming()
                 .map_while(Result::ok)
-                .for_each(|near| carry(near, &leads))
+                .for_each(|near| carry(near, &leads));
         });
         Self { address, way }
     }

@@ -61,7 +61,7 @@ fn configure() -> Result<Option<StarterConfig>, lexopt::Error> {
         match argument {
             Arg::Long("line") => port = Some(parser.value()?.parse::<PortAddress>()?),
             Arg::Long("profile") => {
-                setup.get_or_insert_default().profile = parser.value()?.parse()?
+                setup.get_or_insert_default().profile = parser.value()?.parse()?;
             }
             Arg::Long("init") => setup
                 .get_or_insert_default()

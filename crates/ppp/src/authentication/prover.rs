@@ -133,7 +133,7 @@ impl Prover {
                 };
             }
             State::Sent { message, tries, .. } if tries < MAX_CONFIGURE => {
-                self.send(message, tries + 1, wire, now)
+                self.send(message, tries + 1, wire, now);
             }
             _ => {
                 return Err(CloseReason::NoAnswer {

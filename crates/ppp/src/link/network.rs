@@ -19,9 +19,9 @@ impl Link {
         };
         // RFC 8200 §3: the version. All else is IPv4's.
         if first >> 4 == 6 {
-            self.send_ipv6(packet)
+            self.send_ipv6(packet);
         } else {
-            self.send_ipv4(packet)
+            self.send_ipv4(packet);
         }
     }
 
@@ -40,7 +40,7 @@ impl Link {
         {
             Compressed::AsItIs => self.wire.send_packet(IPV4, &[packet]),
             Compressed::Whole { head, rest } => {
-                self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest])
+                self.wire.send_packet(VJ_UNCOMPRESSED, &[&head, rest]);
             }
             Compressed::Difference { head, data } => {
                 self.wire.send_packet(VJ_COMPRESSED, &[&head, data]);
@@ -150,7 +150,7 @@ impl Link {
             Some(Signal::Up) => self.ipcp_up(now),
             Some(Signal::Down) => self.network_down(),
             Some(Signal::NotConverged) => {
-                self.close_because(CloseReason::NotConverged { protocol }, now)
+                self.close_because(CloseReason::NotConverged { protocol }, now);
             }
             Some(Signal::Finished) => self.close_because(CloseReason::NoAnswer { protocol }, now),
         }

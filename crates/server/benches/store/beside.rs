@@ -40,7 +40,7 @@ pub(crate) async fn measure() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = fill(&folder.path().join("state")).await;
     let quiet = beside(&store, async {
-        tokio::time::sleep(Duration::from_secs(5)).await
+        tokio::time::sleep(Duration::from_secs(5)).await;
     })
     .await;
     row("nothing else", &quiet, "");
@@ -69,7 +69,7 @@ pub(crate) async fn measure() {
             .clean(now(), contents)
             .await
             .map(|_| ())
-            .expect("a disk")
+            .expect("a disk");
     })
     .await;
     row(
@@ -82,7 +82,7 @@ pub(crate) async fn measure() {
             .clean(now(), contents)
             .await
             .map(|_| ())
-            .expect("a disk")
+            .expect("a disk");
     })
     .await;
     row("a cleaning with nothing left to drop", &nothing, "");
@@ -92,7 +92,7 @@ pub(crate) async fn measure() {
         ..Retention::default()
     };
     let removing = beside(&store, async {
-        store.clean(now(), rows).await.map(|_| ()).expect("a disk")
+        store.clean(now(), rows).await.map(|_| ()).expect("a disk");
     })
     .await;
     row(
@@ -107,7 +107,7 @@ pub(crate) async fn measure() {
                 .accept(message(all), Timestamp::now())
                 .await
                 .expect("a disk"),
-        )
+        );
     })
     .await;
     row(

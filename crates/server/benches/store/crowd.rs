@@ -31,7 +31,7 @@ pub(crate) async fn measure() {
                 store
                     .add_terminal(terminal(number))
                     .await
-                    .expect("it is new")
+                    .expect("it is new");
             });
         }
         adding.join_all().await;

@@ -94,7 +94,7 @@ async fn fill(folder: &std::path::Path, terminals: u32) -> Token {
                 store
                     .add_terminal(callable(number))
                     .await
-                    .expect("it is new")
+                    .expect("it is new");
             });
         }
         adding.join_all().await;

@@ -714,7 +714,7 @@ async fn tell_keys(
             server.told(terminal.id, list).await?;
         }
         Ok(false) => {
-            tracing::warn!(terminal = %terminal.name, "the terminal does not take the server's new keys")
+            tracing::warn!(terminal = %terminal.name, "the terminal does not take the server's new keys");
         }
         Err(source) => {
             return Err(Broken::Session {

@@ -290,7 +290,7 @@ impl Opening {
                         shutdown
                             .run_until_cancelled(asking)
                             .await
-                            .unwrap_or_default()
+                            .unwrap_or_default();
                     });
                     recalled.push(call);
                 }

@@ -261,7 +261,7 @@ pub(super) async fn place(pop: Arc<Pop>, order: DialOrder) {
     match asked {
         Ok(()) => job.is_known = true,
         Err(NotDone::Lost(error)) => {
-            tracing::warn!(%call, %error, "whether the call was placed is to be asked")
+            tracing::warn!(%call, %error, "whether the call was placed is to be asked");
         }
         Err(why @ NotDone::NoTrunk(_)) => {
             tracing::warn!(%call, %why, "call not placed");

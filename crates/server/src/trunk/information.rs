@@ -372,7 +372,7 @@ impl Pop {
                 self.lied(format!(
                     "a connection of call {call}, which was not given to it"
                 ))
-                .await
+                .await;
             }
             Err(error) => tracing::error!(%call, %error, "the calls cannot be read"),
         }
@@ -385,7 +385,7 @@ impl Pop {
             Ok(Some(record)) if self.line_named(&record.via).is_some() => {}
             Ok(_) => {
                 self.lied(format!("call {call} is none that was given to it"))
-                    .await
+                    .await;
             }
             Err(error) => return tracing::error!(%call, %error, "the calls cannot be read"),
         }
@@ -472,7 +472,7 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
             }
             // One that it has for others, or that the config does not name yet.
             None => {
-                tracing::debug!(dialup_server = %pop.server.name, line, "a line that is not in the config")
+                tracing::debug!(dialup_server = %pop.server.name, line, "a line that is not in the config");
             }
         },
         Event::Call { call, state } => match call.parse() {

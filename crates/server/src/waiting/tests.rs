@@ -210,7 +210,7 @@ impl Scene {
         match (told.next_at, at) {
             (None, None) => {}
             (Some(told), Some(at)) => {
-                assert!(told.to_string().starts_with(at), "{told} is not {at}")
+                assert!(told.to_string().starts_with(at), "{told} is not {at}");
             }
             (told, at) => panic!("{told:?} is not {at:?}"),
         }

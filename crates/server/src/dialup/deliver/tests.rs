@@ -432,7 +432,7 @@ async fn what_the_terminal_does_not_have_is_cancelled_by_the_next_session_and_no
                 .await
                 .unwrap()
                 .is_some()
-        )
+        );
     };
     scene.lose_receipts(1, cancels).await;
     scene.shelf.stored.lock().unwrap().clear();
