@@ -135,9 +135,9 @@ pub enum Job {
     },
     /// Write the record of a call that was not dialled.
     Close(Box<CallRecord>),
-    /// Write that a message has failed, for this [reason](crate::POISON): [`Event::LeftOut`](crate::Event::LeftOut), if the directory has
+    /// Write that a message has failed, for this [reason](crate::QUARANTINE_REASON): [`Event::Quarantined`](crate::Event::Quarantined), if the directory has
     /// the terminal.
-    LeaveOut {
+    Quarantine {
         /// The terminal.
         terminal: TerminalId,
         /// The message.

@@ -47,7 +47,7 @@ use unstored::Unstored;
 const LOOKED_AT_ONE_BY_ONE: usize = 1000;
 
 /// The reason of a verdict about a message that the terminal's sessions do not survive.
-pub const POISON: &str =
+pub const QUARANTINE_REASON: &str =
     "sessions with the terminal broke, time and again, while this message was under way";
 
 /// The operator's settings.
@@ -238,9 +238,9 @@ impl Calling {
                 self.unstored.works();
                 self.begun(terminal, now);
             }
-            Event::LeftOut { message, name } => {
+            Event::Quarantined { message, name } => {
                 let detail = format!(
-                    "{POISON}; it has failed, other messages are delivered. See: ringup message explain {message}"
+                    "{QUARANTINE_REASON}; it has failed, other messages are delivered. See: ringup message explain {message}"
                 );
                 self.raise(
                     AlarmKind::MessageLeftOut,
@@ -390,7 +390,7 @@ impl Calling {
                     }
                 }
                 Output::Quarantine { terminal, message } => {
-                    self.store(Job::LeaveOut { terminal, message });
+                    self.store(Job::Quarantine { terminal, message });
                 }
                 Output::LineSuspect {
                     line,

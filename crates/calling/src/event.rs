@@ -95,8 +95,8 @@ pub enum Event {
     },
     /// Answer to [`Job::Begin`]: it is on the disk.
     Begun(TerminalId),
-    /// Answer to [`Job::LeaveOut`]: the message has failed for this terminal.
-    LeftOut {
+    /// Answer to [`Job::Quarantine`]: the message has failed for this terminal.
+    Quarantined {
         /// The message.
         message: MessageId,
         /// The terminal's name.

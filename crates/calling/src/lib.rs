@@ -13,6 +13,6 @@ mod money;
 
 pub use action::{Action, Beginning, Job, Order};
 pub use calendar::TerminalConditions;
-pub use calls::{Calling, POISON, Policy};
+pub use calls::{Calling, Policy, QUARANTINE_REASON};
 pub use event::{Candidate, Event, Found, Known, Recalled, Recovered, Waits};
 pub use money::{Allowance, Money, UNSEEN};

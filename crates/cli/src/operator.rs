@@ -97,7 +97,7 @@ const EVERYWHERE: &str = "Options of all operator commands";
 
 /// How the server is found, and how its answer is shown.
 #[derive(Debug, Args)]
-struct Desk {
+struct OperatorSocket {
     /// The server's operator socket [default: as in the config]
     #[arg(
         long,
@@ -117,7 +117,7 @@ struct Desk {
     json: bool,
 }
 
-impl Desk {
+impl OperatorSocket {
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let socket = self.socket()?;
         Builder::new_current_thread()

@@ -164,18 +164,18 @@ pub async fn answer(
     let acted_on = |number: &Number| budget.acted_on(number, now.timestamp());
     match config.callers.decide(&ring, WeekMinute::at(&now), acted_on) {
         Decision::Answer(caller) => {
-            let is_spaced = budget.is_spaced(&caller, now.timestamp());
-            if is_spaced && budget.hearing_left(now.timestamp()).is_zero() {
+            let is_backed_off = budget.is_backed_off(&caller, now.timestamp());
+            if is_backed_off && budget.hearing_left(now.timestamp()).is_zero() {
                 return refuse_unproved(config, line, &ring).await;
             }
-            tracing::info!(?caller, is_spaced, "caller checked: registered");
+            tracing::info!(?caller, is_backed_off, "caller checked: registered");
             note_if_limited(config, &budget, &caller, &now)?;
-            let taken = take_call(config, line, &caller, &budget, is_spaced).await;
+            let taken = take_call(config, line, &caller, &budget, is_backed_off).await;
             note_answered(&budget, &caller, &taken)?;
             taken?.result?;
         }
         Decision::Connect(caller) => {
-            if budget.is_spaced(&caller, now.timestamp()) {
+            if budget.is_backed_off(&caller, now.timestamp()) {
                 return refuse_unproved(config, line, &ring).await;
             }
             tracing::info!(?caller, "caller checked: connecting to the server");
@@ -251,13 +251,13 @@ async fn take_call(
     line: ModemLine,
     caller: &Number,
     budget: &Budget,
-    is_spaced: bool,
+    is_backed_off: bool,
 ) -> Result<Taken, AnswerError> {
     let receiving = config.receive().open().map_err(AnswerError::NotReady)?;
     let call = line.answer().await?;
     let (rate, connected) = (call.rate_bps(), Instant::now());
     tracing::info!(rate, "answered");
-    let hearing = match is_spaced {
+    let hearing = match is_backed_off {
         true => Some(budget.hear(hearing(rate, config.link.delay), Timestamp::now())?),
         false => None,
     };

@@ -252,7 +252,7 @@ impl Budget {
 
     /// Whether a number's answers are spaced: three calls of an hour were not proved, and the last is less than ten minutes
     /// ago. Never for good: the number may be the real server's, forged by somebody. A file that cannot be read spaces.
-    pub fn is_spaced(&self, number: &Number, now: Timestamp) -> bool {
+    pub fn is_backed_off(&self, number: &Number, now: Timestamp) -> bool {
         self.is_spaced_by(number, SPACING, now)
     }
 
@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(
             (
                 budget.acted_on(&number, noon()),
-                budget.is_spaced(&number, noon())
+                budget.is_backed_off(&number, noon())
             ),
             (0, false)
         );
@@ -585,7 +585,7 @@ mod tests {
         for count in 1..=9 {
             assert_eq!(budget.note_lost(&one, noon()).unwrap(), count);
         }
-        assert!(!budget.is_spaced(&one, noon()));
+        assert!(!budget.is_backed_off(&one, noon()));
     }
 
     #[test]
@@ -607,17 +607,17 @@ mod tests {
         let (one, other): (Number, Number) = ("201".parse().unwrap(), "202".parse().unwrap());
         let at = |minutes| noon() + SignedDuration::from_mins(minutes);
         for (minutes, count) in [(0, 1), (1, 2), (2, 3)] {
-            assert!(!budget.is_spaced(&one, at(minutes)));
+            assert!(!budget.is_backed_off(&one, at(minutes)));
             assert_eq!(budget.note_unproved(&one, at(minutes)).unwrap(), count);
         }
-        assert!(budget.is_spaced(&one, at(3)) && !budget.is_spaced(&other, at(3)));
+        assert!(budget.is_backed_off(&one, at(3)) && !budget.is_backed_off(&other, at(3)));
         assert!(
-            !budget.is_spaced(&one, at(12)),
+            !budget.is_backed_off(&one, at(12)),
             "the real server gets through"
         );
-        assert!(!budget.is_spaced(&one, at(62)));
+        assert!(!budget.is_backed_off(&one, at(62)));
         budget.note_proved(&one).unwrap();
-        assert!(!budget.is_spaced(&one, at(3)));
+        assert!(!budget.is_backed_off(&one, at(3)));
     }
 
     #[test]

@@ -338,8 +338,13 @@ impl DialUp {
             let (orders, queue) = mpsc::channel(1);
             shared.know(&config.name, config.port.to_string());
             handles.insert(config.name.clone(), Line::Own(orders));
-            let desk = Arc::new(OwnLines(shared.clone()));
-            tasks.spawn(line_task::run(config, queue, desk, shared.shutdown.clone()));
+            let policy = Arc::new(OwnLines(shared.clone()));
+            tasks.spawn(line_task::run(
+                config,
+                queue,
+                policy,
+                shared.shutdown.clone(),
+            ));
         }
         for (name, line) in away {
             shared.know(&name, line.place());

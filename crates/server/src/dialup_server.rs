@@ -2,7 +2,7 @@
 //! decides its information server, over the trunk ([`crate::trunk`]).
 //!
 //! ```text
-//!   line task ──► desk ──► calls (ids, on the disk) ──events──► trunk ──► information server
+//!   line task ──► policy ──► calls (ids, on the disk) ──events──► trunk ──► information server
 //!                  └─► relay: PPP here, ports 7411 and 7480 forwarded
 //! ```
 //!
@@ -10,8 +10,8 @@
 
 mod api;
 mod calls;
-mod desk;
 mod operator;
+mod policy;
 mod relay;
 
 use std::net::Ipv4Addr;
@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::calls::Calls;
-use self::desk::{LineHandle, TrunkDesk};
+use self::policy::{LineHandle, TrunkPolicy};
 use crate::dialup::{AddressPool, LineConfig, line_task};
 use crate::keys::{ServerKeysError, key_at};
 use crate::service::{ServeError, bind_operator, operator_socket};
@@ -104,7 +104,7 @@ pub async fn serve_dialup(
         source,
     })?);
     let (link, mut tasks) = (Arc::new(config.clone()), JoinSet::new());
-    let desk = Arc::new(TrunkDesk {
+    let policy = Arc::new(TrunkPolicy {
         calls: calls.clone(),
         config: link,
     });
@@ -117,11 +117,16 @@ pub async fn serve_dialup(
         };
         calls.line(&line.name, crate::dialup::LineState::Initialising, None);
         lines.insert(line.name.clone(), handle);
-        tasks.spawn(line_task::run(line, queue, desk.clone(), shutdown.clone()));
+        tasks.spawn(line_task::run(
+            line,
+            queue,
+            policy.clone(),
+            shutdown.clone(),
+        ));
     }
     let socket = operator_socket(&config.state);
     let listener = bind_operator(&socket)?;
-    let router = operator::router(calls.clone(), desk.config.clone());
+    let router = operator::router(calls.clone(), policy.config.clone());
     let stopped = shutdown.clone();
     tasks.spawn(crate::operator::listen(
         listener,
@@ -129,7 +134,11 @@ pub async fn serve_dialup(
         OPERATOR_SEATS,
         stopped,
     ));
-    let api = Arc::new(api::Api { calls, desk, lines });
+    let api = Arc::new(api::Api {
+        calls,
+        policy,
+        lines,
+    });
     let line_names: Vec<_> = api.lines.keys().map(ToString::to_string).collect();
     tracing::info!(name = %config.name, key = %key.public(), lines = line_names.join(" "), "dial-up server ready");
     let mut pause = RECONNECT_FIRST;

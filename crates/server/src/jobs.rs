@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use calling::{Candidate, Event, Found, Job, Known, POISON, Recalled, Recovered, Waits};
+use calling::{Candidate, Event, Found, Job, Known, QUARANTINE_REASON, Recalled, Recovered, Waits};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use line::CallId;
 
@@ -79,12 +79,18 @@ async fn answer(store: &Store, job: &Job) -> Result<Option<Event>, StoreError> {
         Job::Settle { call, amount } => store.settle_call(call, amount).await?,
         Job::KeepLoop { number, dial_loop } => store.set_dial_loop(number, dial_loop).await?,
         Job::Close(record) => store.record_call(*record, now).await?,
-        Job::LeaveOut { terminal, message } => {
+        Job::Quarantine { terminal, message } => {
             store
-                .settle(message, terminal, Verdict::Failed, POISON.to_owned(), now)
+                .settle(
+                    message,
+                    terminal,
+                    Verdict::Failed,
+                    QUARANTINE_REASON.to_owned(),
+                    now,
+                )
                 .await?;
             let found = store.terminal(terminal).await?;
-            return Ok(found.map(|found| Event::LeftOut {
+            return Ok(found.map(|found| Event::Quarantined {
                 message,
                 name: found.name,
             }));
@@ -113,7 +119,7 @@ async fn find_all(store: &Store) -> Result<Vec<Found>, StoreError> {
     let (urgencies, (unprovable, terminals)) =
         tokio::try_join!(store.urgencies(Timestamp::now()), async {
             Ok((
-                store.due_to_nobody(Timestamp::now()).await?,
+                store.cannot_prove_themselves(Timestamp::now()).await?,
                 store.terminals_due().await?,
             ))
         })?;

@@ -66,7 +66,7 @@ use model::directory::{
 use store::{Store, StoreError};
 
 #[derive(Debug, Clone)]
-struct Desk {
+struct OperatorState {
     store: Store,
     /// How far the backup is that is being made.
     backup: BackupWatch,
@@ -80,7 +80,7 @@ struct Desk {
     feeds: Feeds,
 }
 
-impl Desk {
+impl OperatorState {
     /// A number of the directory, as it is meant here.
     fn number(&self, text: Option<String>) -> Result<Option<Number>, Refused> {
         let number = text
@@ -186,7 +186,7 @@ pub(crate) fn router(
         .route("/providers/{name}/token", post(renew_token))
         .route(
             "/lines",
-            get(|State(desk): State<Desk>| async move { Json(desk.dialup.status()) }),
+            get(|State(state): State<OperatorState>| async move { Json(state.dialup.status()) }),
         )
         .route("/calls", get(list_calls))
         .route("/spent", get(show_spent))
@@ -201,7 +201,7 @@ pub(crate) fn router(
         .route("/store", get(show_store))
         .route("/store/check", get(check_store))
         .route("/store/backup", get(show_backup).post(make_backup))
-        .with_state(Desk {
+        .with_state(OperatorState {
             store,
             backup: BackupWatch::default(),
             dialup,
@@ -429,7 +429,7 @@ fn noted<T>(faults: &mut Vec<Refused>, read: Result<T, Refused>) -> Option<T> {
 }
 
 async fn add_terminal(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     body: Result<Json<NewTerminal>, JsonRejection>,
 ) -> Answer {
     let Json(new) = body?;
@@ -443,11 +443,12 @@ async fn add_terminal(
     let mut octets = [0; 8];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("id", error))?;
     let name = noted(&mut faults, parse::<Name>("name", &new.name));
-    let trusted_by = noted(&mut faults, new.trusted_by(desk.dialup.believes_numbers()));
+    let trusted_by = noted(&mut faults, new.trusted_by(state.dialup.believes_numbers()));
     let number = noted(
         &mut faults,
-        desk.number(new.number)
-            .and_then(|number| desk.dialled(number)),
+        state
+            .number(new.number)
+            .and_then(|number| state.dialled(number)),
     );
     let address = new
         .address
@@ -475,7 +476,8 @@ async fn add_terminal(
         trusted_by,
         connection: Connection::Down,
     };
-    desk.store
+    state
+        .store
         .add_terminal_with(terminal.clone(), registrable)
         .await?;
     let trust = terminal.trusted_by.as_str();
@@ -489,7 +491,7 @@ async fn add_terminal(
         terminal: terminal.id,
         name: terminal.name.clone(),
     };
-    let _ = desk.questions.send(added).await; // stopping: it is watched from the next start on
+    let _ = state.questions.send(added).await; // stopping: it is watched from the next start on
     let mut shown = terminal_json(&terminal);
     if let Some(made) = made {
         shown["chap_secret"] = json!(made.reveal());
@@ -497,21 +499,21 @@ async fn add_terminal(
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
-async fn remove_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let terminal = desk.named(&name).await?;
+async fn remove_terminal(State(state): State<OperatorState>, Path(name): Path<String>) -> Answer {
+    let terminal = state.named(&name).await?;
     let name = terminal.name.clone();
-    if !desk
+    if !state
         .store
         .remove_terminal(name.clone(), Timestamp::now())
         .await?
     {
         return Err(Refused::missing("name", no_terminal(&name)));
     }
-    desk.keys.revoke(terminal.id, "removed");
-    desk.end_dialling(&terminal);
+    state.keys.revoke(terminal.id, "removed");
+    state.end_dialling(&terminal);
     tracing::info!(terminal = %name, "terminal removed");
-    let _ = desk.questions.send(Question::Removed(terminal.id)).await; // stopping: nobody is watched
-    desk.alarms.forget_terminal(&name).await;
+    let _ = state.questions.send(Question::Removed(terminal.id)).await; // stopping: nobody is watched
+    state.alarms.forget_terminal(&name).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -529,7 +531,7 @@ struct Invitation {
 
 /// Puts a one-time secret out for a terminal, and gives the bundle that holds it.
 async fn invite(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<Invitation>, JsonRejection>,
 ) -> Answer {
@@ -538,7 +540,7 @@ async fn invite(
         seconds,
         no_callers,
     }) = body?;
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     if callers.is_empty() && !no_callers && terminal.number.is_some() {
         let detail = "without one the terminal would answer no call: give the numbers that this server calls from, or --no-caller for a terminal that only connects by itself";
         return Err(Refused::bad("caller", detail));
@@ -557,15 +559,16 @@ async fn invite(
             format!("{name} is trusted by {trust}: it has no key, and takes no bundle"),
         ));
     }
-    desk.store
+    state
+        .store
         .invite(terminal.id, secret.clone(), expires_at)
         .await?;
-    desk.trust_changed(terminal.id).await;
+    state.trust_changed(terminal.id).await;
     tracing::info!(terminal = %terminal.name, %expires_at, "invited");
     let bundle = Bundle {
         terminal: terminal.id,
         name: terminal.name.to_string(),
-        servers: desk.keys.public(),
+        servers: state.keys.public(),
         callers,
         number: terminal.number.as_ref().map(Number::to_string),
         address: terminal.address.map(|address| address.to_string()),
@@ -580,13 +583,13 @@ async fn invite(
 }
 
 /// Says nothing more to a terminal: at once, and whatever it holds.
-async fn shut_out(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let terminal = desk.named(&name).await?;
-    desk.store.shut_out(terminal.id, Timestamp::now()).await?;
-    desk.keys.revoke(terminal.id, "shut out");
-    desk.end_dialling(&terminal);
+async fn shut_out(State(state): State<OperatorState>, Path(name): Path<String>) -> Answer {
+    let terminal = state.named(&name).await?;
+    state.store.shut_out(terminal.id, Timestamp::now()).await?;
+    state.keys.revoke(terminal.id, "shut out");
+    state.end_dialling(&terminal);
     tracing::warn!(terminal = %terminal.name, "shut out");
-    desk.trust_changed(terminal.id).await;
+    state.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -599,23 +602,27 @@ struct NewSender {
 
 /// As which provider a terminal submits what it says on its own sessions.
 async fn set_sender(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<NewSender>, JsonRejection>,
 ) -> Answer {
     let Json(NewSender { provider }) = body?;
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     let provider = provider
         .map(|provider| parse::<Name>("provider", &provider))
         .transpose()?;
-    let had = desk.store.sender(terminal.id).await?;
-    if !desk.store.set_sender(terminal.id, provider.clone()).await? {
+    let had = state.store.sender(terminal.id).await?;
+    if !state
+        .store
+        .set_sender(terminal.id, provider.clone())
+        .await?
+    {
         let detail = "there is no provider of this name; `ringup provider add` makes one";
         return Err(Refused::missing("provider", detail));
     }
     // What it is saying just now would still go by the right that it had.
     if had.is_some_and(|had| Some(had.name) != provider) {
-        desk.keys.sessions().end(
+        state.keys.sessions().end(
             &Whose::Terminal(terminal.id),
             None,
             "it lost the right to send",

@@ -87,7 +87,7 @@ impl Store {
                 inserted
             };
             if is_sure {
-                self.writer.run_sure(work).await
+                self.writer.run_without_savepoint(work).await
             } else {
                 self.writer.run(work).await
             }

@@ -116,7 +116,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn due_to_nobody(&self, now: Timestamp) -> Result<BTreeSet<TerminalId>, StoreError> {
+    pub async fn cannot_prove_themselves(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeSet<TerminalId>, StoreError> {
         let now = now.as_millisecond();
         self.reader
             .survey(move |db| {
@@ -359,7 +362,7 @@ mod tests {
             );
             assert_eq!(
                 store
-                    .due_to_nobody(Timestamp::now())
+                    .cannot_prove_themselves(Timestamp::now())
                     .await
                     .unwrap()
                     .is_empty(),

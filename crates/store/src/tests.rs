@@ -286,10 +286,12 @@ async fn work_that_was_sure_of_itself_and_fails_halfway_leaves_nothing_and_those
 {
     let folder = TempDir::new().unwrap();
     let store = open_with_owner(&folder).await;
-    let halfway = store.writer.run_sure(|db| -> Result<(), StoreError> {
-        db.execute("DELETE FROM terminals", [])?;
-        Err(StoreError::damaged("the disk"))
-    });
+    let halfway = store
+        .writer
+        .run_without_savepoint(|db| -> Result<(), StoreError> {
+            db.execute("DELETE FROM terminals", [])?;
+            Err(StoreError::damaged("the disk"))
+        });
     let new = message(b"x", &[owner().id]);
     let (halfway, accepted) = tokio::join!(halfway, store.accept(new.clone(), Timestamp::now()));
     assert!(halfway.is_err());

@@ -148,7 +148,7 @@ impl Worker {
 
     /// The same for work that fails before it has written anything. Should it fail later all the same, which takes a fault of
     /// the disk, its whole group is undone: the others are told that nothing of theirs counts.
-    pub(super) async fn run_sure<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn run_without_savepoint<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,

@@ -8,10 +8,10 @@ mod bill;
 mod chance;
 mod checks;
 mod cost;
-mod desk;
 mod mail;
 mod octets;
 mod people;
+mod plan_server;
 mod pool;
 mod world;
 

@@ -47,8 +47,8 @@ use self::terminal::{Did, TerminalEnd};
 use self::wire::Wire;
 use crate::chance::Chance;
 use crate::checks::Checks;
-use crate::desk::{zone, zoned};
 use crate::people::{id, name};
+use crate::plan_server::{zone, zoned};
 
 const BEGIN: DateTime = DateTime::constant(2026, 11, 23, 0, 0, 0, 0);
 const LINES: usize = 3;

@@ -15,8 +15,8 @@ use jiff::civil::DateTime;
 use model::outcome::Outcome;
 
 use crate::chance::Chance;
-use crate::desk::{zone, zoned};
 use crate::people::{id, name};
+use crate::plan_server::{zone, zoned};
 
 /// Batches for the sampling error.
 const BATCHES: usize = 20;

@@ -25,9 +25,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chance::Chance;
 use crate::checks::Checks;
-use crate::desk::{Desk, zone};
 use crate::mail::{Mail, Tally, Verdict};
 use crate::people::{Person, SILENT_AFTER, charges, conditions, id, lines, number, people};
+use crate::plan_server::{Server, zone};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -147,7 +147,7 @@ pub struct World {
     events: BTreeMap<(Duration, u64), Event>,
     next_number: u64,
     wake: Option<Instant>,
-    desk: Desk,
+    server: Server,
     people: Vec<Person>,
     terms: Vec<LineTerms>,
     /// What the exchange charges, by line.
@@ -212,7 +212,7 @@ impl World {
             events: BTreeMap::new(),
             next_number: 0,
             wake: None,
-            desk: Desk::new(policy, start, BEGIN, plan.seed),
+            server: Server::new(policy, start, BEGIN, plan.seed),
             people: people(plan.terminals, &conditions),
             lines: terms.iter().map(|_| Line::default()).collect(),
             charges: charges(count),
@@ -248,7 +248,7 @@ impl World {
             self.act();
             let wake = self
                 .wake
-                .map(|wake| wake.saturating_duration_since(self.desk.instant(Duration::ZERO)));
+                .map(|wake| wake.saturating_duration_since(self.server.instant(Duration::ZERO)));
             let next = self.events.first_key_value().map(|((at, _), _)| *at);
             let Some(at) = [wake, next]
                 .into_iter()
@@ -380,7 +380,7 @@ impl World {
             }
             Event::Inspect => {
                 // What the disk has not done yet cannot be known.
-                let is_calm = self.desk.disk.is_calm(self.now);
+                let is_calm = self.server.disk.is_calm(self.now);
                 if is_calm {
                     self.inspect();
                 }
@@ -389,7 +389,7 @@ impl World {
             Event::Disk(number) => self.disk(number),
             Event::DiskFails => {
                 let lasts = self.chance.exponential(120 * SECOND);
-                self.desk.disk.bad_until = self.now + lasts;
+                self.server.disk.bad_until = self.now + lasts;
                 self.next_of(2 * DAY, Event::DiskFails);
             }
         }
@@ -398,7 +398,7 @@ impl World {
     /// Does what the server wants.
     fn act(&mut self) {
         loop {
-            match self.desk.calling.poll_action() {
+            match self.server.calling.poll_action() {
                 Action::Wait { until } => return self.wake = until,
                 Action::Store(job) => self.ask(job),
                 Action::Dial(order) => self.dial(*order),
@@ -486,8 +486,8 @@ impl World {
             silent_for: now - person.reached,
         });
         let recovered = Recovered {
-            spent: self.desk.disk.spent_on(self.local().date()),
-            loops: self.desk.disk.loops(),
+            spent: self.server.disk.spent_on(self.local().date()),
+            loops: self.server.disk.loops(),
             terminals: terminals.collect(),
             unanswered: self
                 .report
@@ -539,7 +539,7 @@ impl World {
             .into_iter()
             .for_each(|(call, reserved)| self.settled(call, reserved));
         let local = self.local();
-        self.desk.restart(self.now, local);
+        self.server.restart(self.now, local);
         self.report.checks.restarted();
         for person in &mut self.people {
             person.last.clear();
@@ -550,9 +550,9 @@ impl World {
     /// Promises 8 and 9: every why-not-yet has an answer, and silence is noticed.
     fn inspect(&mut self) {
         self.act();
-        let (now, moment) = (self.now, self.desk.moment(self.now, self.local()));
+        let (now, moment) = (self.now, self.server.moment(self.now, self.local()));
         for terminal in self.mail.terminals_due() {
-            let waiting = self.desk.calling.dispatch().explain(terminal, moment);
+            let waiting = self.server.calling.dispatch().explain(terminal, moment);
             let is_late = waiting.next.is_some_and(|next| next + HOUR < moment.at);
             let is_named =
                 matches!(waiting.why, Why::Rest(Rest::BackingOff)) && waiting.next.is_none();
@@ -576,8 +576,8 @@ impl World {
     }
 
     fn feed(&mut self, event: calling::Event) {
-        let now = self.desk.moment(self.now, self.local());
-        self.desk.calling.handle(event, now);
+        let now = self.server.moment(self.now, self.local());
+        self.server.calling.handle(event, now);
     }
 
     /// The id of a new call.

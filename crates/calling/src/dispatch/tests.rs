@@ -32,7 +32,7 @@ impl Clock {
     }
 }
 
-struct Desk {
+struct Scene {
     dispatch: Dispatch,
     clock: Clock,
     wake: Option<Instant>,
@@ -89,22 +89,22 @@ fn call(number: u8, line: &str) -> Output {
     }
 }
 
-impl Desk {
+impl Scene {
     fn new(rules: Rules, lines: &[&str]) -> Self {
         let clock = Clock {
             start: Instant::now() + 1000 * HOUR,
             passed: Duration::ZERO,
             jumped: SignedDuration::ZERO,
         };
-        let mut desk = Self {
+        let mut scene = Self {
             dispatch: Dispatch::new(rules, 1),
             clock,
             wake: None,
         };
         for line in lines {
-            assert_eq!(desk.feed(Input::LineFree(name(line))), []);
+            assert_eq!(scene.feed(Input::LineFree(name(line))), []);
         }
-        desk
+        scene
     }
 
     fn feed(&mut self, input: Input) -> Vec<Output> {
@@ -185,9 +185,9 @@ fn a_terminal_that_was_rung_is_left_alone_until_it_comes_or_its_time_is_over() {
         routes: vec![BTreeSet::from([name("r")])],
         ..rules()
     };
-    let mut desk = Desk::new(only, &["r"]);
+    let mut scene = Scene::new(only, &["r"]);
     assert_eq!(
-        desk.due(1),
+        scene.due(1),
         [],
         "a line that only rings is for those who name it"
     );
@@ -199,70 +199,70 @@ fn a_terminal_that_was_rung_is_left_alone_until_it_comes_or_its_time_is_over() {
         conditions: Some(Arc::new(conditions)),
         ..demand(2, Urgency::Normal)
     };
-    assert_eq!(desk.feed(Input::Due(named)), [call(2, "r")]);
-    assert_eq!(desk.ended(2, "r", Outcome::Rung), []);
-    assert_eq!(desk.free("r"), []);
-    assert_eq!(desk.why(2), Why::Rest(Rest::Session));
-    assert_eq!(desk.pass(119 * SECOND), []);
-    assert_eq!(desk.pass(SECOND), [Output::NoSession(terminal(2))]);
-    assert_eq!(desk.why(2), Why::Rest(Rest::BackingOff));
-    assert_eq!(desk.until_woken().1, [call(2, "r")]);
-    desk.ended(2, "r", Outcome::Rung);
-    assert_eq!(desk.connected(2, "@"), [Output::Deliver(terminal(2))]);
-    assert_eq!(desk.ended(2, "@", Outcome::Completed), []);
-    assert_eq!(desk.pass(HOUR), [], "it has come");
+    assert_eq!(scene.feed(Input::Due(named)), [call(2, "r")]);
+    assert_eq!(scene.ended(2, "r", Outcome::Rung), []);
+    assert_eq!(scene.free("r"), []);
+    assert_eq!(scene.why(2), Why::Rest(Rest::Session));
+    assert_eq!(scene.pass(119 * SECOND), []);
+    assert_eq!(scene.pass(SECOND), [Output::NoSession(terminal(2))]);
+    assert_eq!(scene.why(2), Why::Rest(Rest::BackingOff));
+    assert_eq!(scene.until_woken().1, [call(2, "r")]);
+    scene.ended(2, "r", Outcome::Rung);
+    assert_eq!(scene.connected(2, "@"), [Output::Deliver(terminal(2))]);
+    assert_eq!(scene.ended(2, "@", Outcome::Completed), []);
+    assert_eq!(scene.pass(HOUR), [], "it has come");
 }
 
 #[test]
 fn fifty_messages_for_a_terminal_are_one_call_and_none_if_it_is_connected() {
-    let mut desk = Desk::new(rules(), &["a", "b"]);
-    let calls: Vec<_> = (0..50).flat_map(|_| desk.due(1)).collect();
+    let mut scene = Scene::new(rules(), &["a", "b"]);
+    let calls: Vec<_> = (0..50).flat_map(|_| scene.due(1)).collect();
     assert_eq!(calls, [call(1, "a")]);
-    desk.connected(2, "b");
-    let wanted: Vec<_> = (0..50).flat_map(|_| desk.due(2)).collect();
+    scene.connected(2, "b");
+    let wanted: Vec<_> = (0..50).flat_map(|_| scene.due(2)).collect();
     assert_eq!(wanted, vec![Output::Deliver(terminal(2)); 50]);
 }
 
 #[test]
 fn what_is_told_just_before_the_connected_notice_is_delivered_on_that_call() {
     for lines in [&["a"][..], &[]] {
-        let mut desk = Desk::new(rules(), lines);
-        desk.due(1);
-        assert_eq!(desk.connected(1, "a"), [Output::Deliver(terminal(1))]);
+        let mut scene = Scene::new(rules(), lines);
+        scene.due(1);
+        assert_eq!(scene.connected(1, "a"), [Output::Deliver(terminal(1))]);
     }
 }
 
 #[test]
 fn terminals_wait_for_a_line_and_a_line_takes_one_call() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    assert_eq!(desk.due(1), [call(1, "a")]);
-    assert_eq!(desk.due(2), []);
-    assert_eq!(desk.why(2), Why::Line { before: 0 });
-    assert_eq!(desk.ended(1, "a", Outcome::Completed), []);
-    assert_eq!(desk.free("a"), [call(2, "a")]);
+    let mut scene = Scene::new(rules(), &["a"]);
+    assert_eq!(scene.due(1), [call(1, "a")]);
+    assert_eq!(scene.due(2), []);
+    assert_eq!(scene.why(2), Why::Line { before: 0 });
+    assert_eq!(scene.ended(1, "a", Outcome::Completed), []);
+    assert_eq!(scene.free("a"), [call(2, "a")]);
 }
 
 #[test]
 fn a_line_that_was_taken_is_not_handed_out() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.feed(Input::LineTaken(name("a")));
-    assert_eq!(desk.due(1), []);
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.feed(Input::LineTaken(name("a")));
+    assert_eq!(scene.due(1), []);
 }
 
 #[test]
 fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    assert_eq!(desk.due(1), [call(1, "a")]);
+    let mut scene = Scene::new(rules(), &["a"]);
+    assert_eq!(scene.due(1), [call(1, "a")]);
     for longest in [60, 120, 240, 480, 600, 600] {
-        assert_eq!(desk.ended(1, "a", Outcome::NoAnswer), []);
-        desk.free("a");
-        assert_eq!(desk.due(1), [], "due again does not hurry a retry");
+        assert_eq!(scene.ended(1, "a", Outcome::NoAnswer), []);
+        scene.free("a");
+        assert_eq!(scene.due(1), [], "due again does not hurry a retry");
         assert_eq!(
-            desk.feed(Input::Due(demand(1, Urgency::Urgent))),
+            scene.feed(Input::Due(demand(1, Urgency::Urgent))),
             [],
             "nor does urgency"
         );
-        let (pause, wanted) = desk.until_woken();
+        let (pause, wanted) = scene.until_woken();
         assert!(
             pause <= longest * SECOND && pause >= longest * SECOND * 4 / 5,
             "{pause:?} for {longest}"
@@ -274,13 +274,13 @@ fn a_failed_call_is_retried_after_a_pause_that_doubles_up_to_the_longest() {
 #[test]
 fn each_class_of_outcome_has_its_pause() {
     let pause = |outcome: Outcome| {
-        let mut desk = Desk::new(rules(), &["a"]);
-        desk.due(1);
-        desk.ended(1, "a", outcome);
-        desk.free("a");
+        let mut scene = Scene::new(rules(), &["a"]);
+        scene.due(1);
+        scene.ended(1, "a", outcome);
+        scene.free("a");
         let mut slept = Duration::ZERO;
-        while desk.why(1) != Why::Calling {
-            slept += desk.until_woken().0; // the clocks are compared meanwhile
+        while scene.why(1) != Why::Calling {
+            slept += scene.until_woken().0; // the clocks are compared meanwhile
         }
         slept
     };
@@ -313,21 +313,21 @@ fn each_class_of_outcome_has_its_pause() {
 
 #[test]
 fn a_delivered_terminal_starts_from_the_first_pause_again() {
-    let mut desk = Desk::new(rules(), &["a"]);
+    let mut scene = Scene::new(rules(), &["a"]);
     for outcome in [
         Outcome::Busy,
         Outcome::Busy,
         Outcome::Completed,
         Outcome::Busy,
     ] {
-        desk.due(1);
-        while desk.why(1) != Why::Calling {
-            desk.until_woken();
+        scene.due(1);
+        while scene.why(1) != Why::Calling {
+            scene.until_woken();
         }
-        desk.ended(1, "a", outcome);
-        desk.free("a");
+        scene.ended(1, "a", outcome);
+        scene.free("a");
     }
-    assert!(desk.until_woken().0 <= 60 * SECOND);
+    assert!(scene.until_woken().0 <= 60 * SECOND);
 }
 
 #[test]
@@ -337,78 +337,78 @@ fn a_call_that_was_not_placed_goes_to_the_next_line_without_a_pause() {
         Outcome::NoDialTone,
         Outcome::LineFailed("gone".into()),
     ] {
-        let mut desk = Desk::new(rules(), &["a", "b"]);
-        assert_eq!(desk.due(1), [call(1, "a")]);
-        assert_eq!(desk.ended(1, "a", outcome), [call(1, "b")]);
+        let mut scene = Scene::new(rules(), &["a", "b"]);
+        assert_eq!(scene.due(1), [call(1, "a")]);
+        assert_eq!(scene.ended(1, "a", outcome), [call(1, "b")]);
     }
 }
 
 #[test]
 fn a_terminal_without_a_number_waits_until_it_connects_by_itself() {
-    let mut desk = Desk::new(rules(), &["a"]);
+    let mut scene = Scene::new(rules(), &["a"]);
     assert_eq!(
-        desk.feed(Input::Due(Demand {
+        scene.feed(Input::Due(Demand {
             conditions: None,
             ..demand(1, Urgency::Urgent)
         })),
         []
     );
-    assert_eq!(desk.wake, None);
-    desk.connected(1, "b");
-    desk.ended(1, "b", lost(1, 0));
+    assert_eq!(scene.wake, None);
+    scene.connected(1, "b");
+    scene.ended(1, "b", lost(1, 0));
     assert_eq!(
-        desk.until_woken().1,
+        scene.until_woken().1,
         [],
         "it is not called after a connection of its own that broke"
     );
-    assert_eq!(desk.why(1), Why::Nothing);
+    assert_eq!(scene.why(1), Why::Nothing);
 }
 
 #[test]
 fn a_terminal_that_connects_while_backing_off_is_not_called() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.ended(1, "a", Outcome::Busy);
-    desk.free("a");
-    desk.connected(1, "b");
-    assert_eq!(desk.pass(HOUR), []);
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.ended(1, "a", Outcome::Busy);
+    scene.free("a");
+    scene.connected(1, "b");
+    assert_eq!(scene.pass(HOUR), []);
 }
 
 #[test]
 fn when_both_call_each_other_our_busy_call_does_not_end_the_connection() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.connected(1, "b");
-    assert_eq!(desk.ended(1, "a", Outcome::Busy), []);
-    assert_eq!(desk.why(1), Why::Connected);
-    assert_eq!(desk.due(1), [Output::Deliver(terminal(1))]);
-    desk.ended(1, "b", Outcome::Completed);
-    assert_eq!(desk.why(1), Why::Nothing);
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.connected(1, "b");
+    assert_eq!(scene.ended(1, "a", Outcome::Busy), []);
+    assert_eq!(scene.why(1), Why::Connected);
+    assert_eq!(scene.due(1), [Output::Deliver(terminal(1))]);
+    scene.ended(1, "b", Outcome::Completed);
+    assert_eq!(scene.why(1), Why::Nothing);
 }
 
 #[test]
 fn while_our_call_is_still_ending_the_terminal_is_not_called_again() {
-    let mut desk = Desk::new(rules(), &["a", "c"]);
-    desk.due(1);
-    desk.connected(1, "b");
-    desk.ended(1, "b", Outcome::Completed);
-    assert_eq!(desk.due(1), [], "the call on line a is not over");
-    desk.ended(1, "a", Outcome::Busy);
-    assert_eq!(desk.until_woken().1, [call(1, "c")]);
+    let mut scene = Scene::new(rules(), &["a", "c"]);
+    scene.due(1);
+    scene.connected(1, "b");
+    scene.ended(1, "b", Outcome::Completed);
+    assert_eq!(scene.due(1), [], "the call on line a is not over");
+    scene.ended(1, "a", Outcome::Busy);
+    assert_eq!(scene.until_woken().1, [call(1, "c")]);
 }
 
 #[test]
 fn urgent_goes_first_for_lines_and_a_queue_is_served_in_order() {
-    let mut desk = Desk::new(rules(), &[]);
-    desk.feed(Input::Due(demand(5, Urgency::Bulk)));
+    let mut scene = Scene::new(rules(), &[]);
+    scene.feed(Input::Due(demand(5, Urgency::Bulk)));
     for number in [3, 1, 2] {
-        desk.due(number);
+        scene.due(number);
     }
-    desk.feed(Input::Due(demand(4, Urgency::Urgent)));
-    desk.feed(Input::Due(demand(2, Urgency::Urgent)));
+    scene.feed(Input::Due(demand(4, Urgency::Urgent)));
+    scene.feed(Input::Due(demand(2, Urgency::Urgent)));
     let order: Vec<_> = ["a", "b", "c", "d", "e"]
         .iter()
-        .flat_map(|line| desk.free(line))
+        .flat_map(|line| scene.free(line))
         .collect();
     assert_eq!(
         order,
@@ -431,16 +431,16 @@ fn a_backlog_is_called_at_the_rate_that_is_set() {
     };
     let lines: Vec<String> = (0..100).map(|line| format!("l{line}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let mut desk = Desk::new(Rules { storm, ..rules() }, &lines);
+    let mut scene = Scene::new(Rules { storm, ..rules() }, &lines);
     let mut calls: Vec<Duration> = (0..200)
-        .flat_map(|number| desk.due(number))
+        .flat_map(|number| scene.due(number))
         .map(|_| Duration::ZERO)
         .collect();
     assert_eq!(calls.len(), 5);
-    assert_eq!(desk.why(199), Why::Storm);
-    while desk.wake.is_some() {
-        let (_, wanted) = desk.until_woken();
-        calls.extend(wanted.iter().map(|_| desk.clock.passed));
+    assert_eq!(scene.why(199), Why::Storm);
+    while scene.wake.is_some() {
+        let (_, wanted) = scene.until_woken();
+        calls.extend(wanted.iter().map(|_| scene.clock.passed));
     }
     assert_eq!(calls.len(), 40, "no more at once");
     assert_eq!(*calls.last().unwrap(), 35 * 2 * SECOND);
@@ -455,16 +455,16 @@ fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
         redials,
         session_wait: SECOND,
     };
-    let mut desk = Desk::new(Rules { retry, ..rules() }, &["a"]);
+    let mut scene = Scene::new(Rules { retry, ..rules() }, &["a"]);
     let mut calls: Vec<Duration> = vec![];
-    desk.due(1);
+    scene.due(1);
     while calls.len() < 20 {
-        if desk.why(1) == Why::Calling {
-            calls.push(desk.clock.passed);
-            desk.ended(1, "a", Outcome::NoAnswer);
-            desk.free("a");
+        if scene.why(1) == Why::Calling {
+            calls.push(scene.clock.passed);
+            scene.ended(1, "a", Outcome::NoAnswer);
+            scene.free("a");
         } else {
-            desk.until_woken();
+            scene.until_woken();
         }
     }
     for four in calls.windows(4) {
@@ -478,7 +478,7 @@ fn a_number_that_does_not_answer_is_redialled_as_the_strictest_rule_allows() {
 
 #[test]
 fn calls_from_before_the_start_count_for_the_redial_rule() {
-    let mut desk = Desk::new(
+    let mut scene = Scene::new(
         Rules {
             retry: RetryRules {
                 redials: RedialRules::default(),
@@ -489,31 +489,31 @@ fn calls_from_before_the_start_count_for_the_redial_rule() {
         &["a"],
     );
     for ago in [100, 60, 20] {
-        desk.feed(Input::CalledBefore {
+        scene.feed(Input::CalledBefore {
             terminal: terminal(1),
             ago: ago * SECOND,
         });
     }
-    assert_eq!(desk.due(1), []);
-    assert_eq!(desk.why(1), Why::Rest(Rest::Redials));
-    assert_eq!(desk.until_woken(), (80 * SECOND, vec![call(1, "a")]));
+    assert_eq!(scene.due(1), []);
+    assert_eq!(scene.why(1), Why::Rest(Rest::Redials));
+    assert_eq!(scene.until_woken(), (80 * SECOND, vec![call(1, "a")]));
 }
 
 #[test]
 fn a_message_that_breaks_sessions_is_left_out_and_the_others_wait_one_try() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    let mut wanted = desk.ended(1, "a", lost(7, 1));
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    let mut wanted = scene.ended(1, "a", lost(7, 1));
     assert_eq!(
-        desk.dispatch.suspects(terminal(1)),
+        scene.dispatch.suspects(terminal(1)),
         [message(7)],
         "it is delivered last from now on"
     );
     for _ in 0..2 {
         assert_eq!(wanted, []);
-        desk.free("a");
-        desk.until_woken();
-        wanted = desk.ended(1, "a", lost(7, 1));
+        scene.free("a");
+        scene.until_woken();
+        wanted = scene.ended(1, "a", lost(7, 1));
     }
     assert_eq!(
         wanted,
@@ -522,53 +522,56 @@ fn a_message_that_breaks_sessions_is_left_out_and_the_others_wait_one_try() {
             message: message(7)
         }]
     );
-    assert_eq!(desk.dispatch.suspects(terminal(1)), []);
+    assert_eq!(scene.dispatch.suspects(terminal(1)), []);
 }
 
 #[test]
 fn a_silent_terminal_raises_one_alarm_that_its_next_connection_clears() {
-    let mut desk = Desk::new(rules(), &[]);
+    let mut scene = Scene::new(rules(), &[]);
     let silent = |is_raised| Output::Silent {
         terminal: terminal(1),
         is_raised,
     };
-    desk.feed(Input::Watch {
+    scene.feed(Input::Watch {
         terminal: terminal(1),
         after: Some(2 * HOUR),
         silent_for: HOUR,
     });
-    assert_eq!(desk.until_woken(), (HOUR, vec![silent(true)]));
-    assert_eq!(desk.pass(10 * HOUR), []);
+    assert_eq!(scene.until_woken(), (HOUR, vec![silent(true)]));
+    assert_eq!(scene.pass(10 * HOUR), []);
     assert_eq!(
-        desk.connected(1, "a"),
+        scene.connected(1, "a"),
         [silent(false), Output::Deliver(terminal(1))]
     );
 }
 
 #[test]
 fn a_terminal_whose_calls_failed_for_days_waits_for_the_operator() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.ended(1, "a", Outcome::LoopBroken);
-    desk.free("a");
-    assert_eq!((desk.why(1), desk.pass(1000 * HOUR)), (Why::Paused, vec![]));
-    assert_eq!(desk.due(1), []);
-    assert_eq!(desk.feed(Input::Resume(terminal(1))), [call(1, "a")]);
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.ended(1, "a", Outcome::LoopBroken);
+    scene.free("a");
+    assert_eq!(
+        (scene.why(1), scene.pass(1000 * HOUR)),
+        (Why::Paused, vec![])
+    );
+    assert_eq!(scene.due(1), []);
+    assert_eq!(scene.feed(Input::Resume(terminal(1))), [call(1, "a")]);
 }
 
 #[test]
 fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_it_may() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    assert_eq!(desk.feed(Input::Mended(terminal(1))), []);
-    desk.free("a");
+    let mut scene = Scene::new(rules(), &["a"]);
+    assert_eq!(scene.feed(Input::Mended(terminal(1))), []);
+    scene.free("a");
     for _ in 0..3 {
-        desk.due(1);
-        desk.ended(1, "a", Outcome::NotProved("a new key".into()));
-        desk.free("a");
-        assert_eq!(desk.why(1), Why::Rest(Rest::BackingOff));
-        assert_eq!(desk.pass(HANG_UP_GUARD), []);
+        scene.due(1);
+        scene.ended(1, "a", Outcome::NotProved("a new key".into()));
+        scene.free("a");
+        assert_eq!(scene.why(1), Why::Rest(Rest::BackingOff));
+        assert_eq!(scene.pass(HANG_UP_GUARD), []);
         assert_eq!(
-            desk.feed(Input::Mended(terminal(1))),
+            scene.feed(Input::Mended(terminal(1))),
             [call(1, "a")],
             "it answered: that is no redial"
         );
@@ -577,7 +580,7 @@ fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_i
         redials: RedialRules::default(),
         ..rules().retry
     };
-    let mut busy = Desk::new(Rules { retry, ..rules() }, &["a"]);
+    let mut busy = Scene::new(Rules { retry, ..rules() }, &["a"]);
     busy.free("a");
     busy.due(1);
     for _ in 0..2 {
@@ -596,32 +599,32 @@ fn a_terminal_whose_failures_were_mended_is_called_at_once_and_no_oftener_than_i
 #[test]
 fn a_terminal_is_called_on_its_own_lines_and_keeps_nobody_waiting_for_others() {
     let routes = vec![[name("b")].into()];
-    let mut desk = Desk::new(Rules { routes, ..rules() }, &[]);
-    desk.feed(Input::LineTaken(name("b")));
+    let mut scene = Scene::new(Rules { routes, ..rules() }, &[]);
+    scene.feed(Input::LineTaken(name("b")));
     let conditions = Some(Arc::new(Conditions {
         route: Route(1),
         ..Conditions::default()
     }));
-    desk.feed(Input::Due(Demand {
+    scene.feed(Input::Due(Demand {
         conditions,
         ..demand(1, Urgency::Urgent)
     }));
-    desk.due(2);
-    assert_eq!(desk.free("a"), [call(2, "a")]);
-    assert_eq!(desk.free("b"), [call(1, "b")]);
+    scene.due(2);
+    assert_eq!(scene.free("a"), [call(2, "a")]);
+    assert_eq!(scene.free("b"), [call(1, "b")]);
 }
 
 #[test]
 fn the_same_seed_and_inputs_give_the_same_outputs() {
     let run = || {
-        let mut desk = Desk::new(rules(), &["a", "b"]);
-        let mut seen: Vec<Output> = (0..9).flat_map(|number| desk.due(number)).collect();
+        let mut scene = Scene::new(rules(), &["a", "b"]);
+        let mut seen: Vec<Output> = (0..9).flat_map(|number| scene.due(number)).collect();
         for number in 0..9 {
             for line in ["a", "b"] {
-                seen.extend(desk.ended(number, line, Outcome::Busy));
-                seen.extend(desk.free(line));
+                seen.extend(scene.ended(number, line, Outcome::Busy));
+                seen.extend(scene.free(line));
             }
-            seen.extend(desk.pass(37 * SECOND));
+            seen.extend(scene.pass(37 * SECOND));
         }
         seen
     };
@@ -631,42 +634,43 @@ fn the_same_seed_and_inputs_give_the_same_outputs() {
 #[test]
 fn a_paused_terminal_is_not_called_whatever_it_waited_for_and_is_called_again_when_it_is_resumed() {
     // In the queue, for it has no line; backing off; and while it is being called.
-    let mut desk = Desk::new(rules(), &[]);
-    desk.due(1);
-    desk.feed(Input::Pause(terminal(1)));
-    assert_eq!(desk.free("a"), []);
-    assert_eq!(desk.due(1), [call(1, "a")], "resumed: what waits is due");
+    let mut scene = Scene::new(rules(), &[]);
+    scene.due(1);
+    scene.feed(Input::Pause(terminal(1)));
+    assert_eq!(scene.free("a"), []);
+    assert_eq!(scene.due(1), [call(1, "a")], "resumed: what waits is due");
 
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.ended(1, "a", Outcome::Busy);
-    desk.free("a");
-    desk.feed(Input::Pause(terminal(1)));
-    assert_eq!(desk.pass(HOUR), []);
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.ended(1, "a", Outcome::Busy);
+    scene.free("a");
+    scene.feed(Input::Pause(terminal(1)));
+    assert_eq!(scene.pass(HOUR), []);
 
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.feed(Input::Pause(terminal(1)));
-    assert_eq!(desk.ended(1, "a", Outcome::Busy), []);
-    desk.free("a");
-    desk.feed(Input::Due(Demand {
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.feed(Input::Pause(terminal(1)));
+    assert_eq!(scene.ended(1, "a", Outcome::Busy), []);
+    scene.free("a");
+    scene.feed(Input::Due(Demand {
         conditions: None,
         ..demand(1, Urgency::Urgent)
     }));
-    assert_eq!(desk.pass(HOUR), [], "and what comes for it causes no call");
-    assert_eq!(desk.why(1), Why::Nothing);
+    assert_eq!(scene.pass(HOUR), [], "and what comes for it causes no call");
+    assert_eq!(scene.why(1), Why::Nothing);
 }
 
 #[test]
 fn a_call_that_the_operator_ended_is_followed_by_the_first_pause_and_counts_as_no_failure() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.ended(1, "a", Outcome::EndedByOperator);
-    desk.free("a");
-    assert_eq!(desk.until_woken(), (60 * SECOND, vec![call(1, "a")]));
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.ended(1, "a", Outcome::EndedByOperator);
+    scene.free("a");
+    assert_eq!(scene.until_woken(), (60 * SECOND, vec![call(1, "a")]));
     assert_eq!(
-        desk.dispatch
-            .explain(terminal(1), desk.clock.now())
+        scene
+            .dispatch
+            .explain(terminal(1), scene.clock.now())
             .failures,
         0
     );
@@ -675,13 +679,13 @@ fn a_call_that_the_operator_ended_is_followed_by_the_first_pause_and_counts_as_n
 #[test]
 fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_invitation_ends_the_pause()
  {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
     let mut pauses = Vec::new();
     for _ in 0..12 {
-        desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
-        desk.free("a");
-        let (pause, wanted) = desk.until_woken();
+        scene.ended(1, "a", Outcome::NotEnrolled("x".into()));
+        scene.free("a");
+        let (pause, wanted) = scene.until_woken();
         assert_eq!(wanted, [call(1, "a")]);
         pauses.push(pause);
     }
@@ -696,31 +700,31 @@ fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_inv
             .all(|pause| *pause >= longest.mul_f64(0.8)),
         "{pauses:?}"
     );
-    desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
-    desk.free("a");
-    desk.pass(HANG_UP_GUARD);
-    assert_eq!(desk.feed(Input::Mended(terminal(1))), [call(1, "a")]);
-    desk.ended(1, "a", Outcome::NotEnrolled("x".into()));
-    desk.free("a");
-    assert!(desk.until_woken().0 <= 600 * SECOND, "counted anew");
+    scene.ended(1, "a", Outcome::NotEnrolled("x".into()));
+    scene.free("a");
+    scene.pass(HANG_UP_GUARD);
+    assert_eq!(scene.feed(Input::Mended(terminal(1))), [call(1, "a")]);
+    scene.ended(1, "a", Outcome::NotEnrolled("x".into()));
+    scene.free("a");
+    assert!(scene.until_woken().0 <= 600 * SECOND, "counted anew");
 }
 
 #[test]
 fn a_terminal_that_has_just_hung_up_is_left_alone_until_its_modem_is_ready() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.ended(1, "a", Outcome::Completed);
-    desk.free("a");
-    assert_eq!(desk.due(1), []);
-    assert_eq!(desk.why(1), Why::Rest(Rest::HangingUp));
-    assert_eq!(desk.until_woken(), (HANG_UP_GUARD, vec![call(1, "a")]));
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.ended(1, "a", Outcome::Completed);
+    scene.free("a");
+    assert_eq!(scene.due(1), []);
+    assert_eq!(scene.why(1), Why::Rest(Rest::HangingUp));
+    assert_eq!(scene.until_woken(), (HANG_UP_GUARD, vec![call(1, "a")]));
 
     // So is one whose call the last process did not see end.
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.feed(Input::HungUp {
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.feed(Input::HungUp {
         terminal: terminal(1),
         guard: 5 * SECOND,
     });
-    assert_eq!(desk.due(1), []);
-    assert_eq!(desk.until_woken(), (5 * SECOND, vec![call(1, "a")]));
+    assert_eq!(scene.due(1), []);
+    assert_eq!(scene.until_woken(), (5 * SECOND, vec![call(1, "a")]));
 }

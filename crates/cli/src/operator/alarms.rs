@@ -7,7 +7,7 @@ use hyper::Method;
 use model::alarm::AlarmKind;
 use serde_json::json;
 
-use super::{Desk, List, Wanted, plain};
+use super::{List, OperatorSocket, Wanted, plain};
 
 /// Alarms: what an operator must look at.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ Most alarms clear themselves when the cause is gone. Acknowledge the others by `
 lists the kinds.")]
 pub(crate) struct AlarmVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: AlarmVerb,
 }
@@ -75,21 +75,21 @@ const ALL: List<'_> = List {
 
 impl AlarmVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let desk = self.desk;
+        let operator = self.operator;
         match self.verb {
             AlarmVerb::List {
                 cleared: true,
                 wanted,
-            } => desk.show_pages("/alarms?cleared=true", &wanted, &ALL),
+            } => operator.show_pages("/alarms?cleared=true", &wanted, &ALL),
             AlarmVerb::List {
                 cleared: false,
                 wanted,
-            } => desk.show_pages("/alarms", &wanted, &ACTIVE),
+            } => operator.show_pages("/alarms", &wanted, &ACTIVE),
             AlarmVerb::Clear { kind, subject } => {
                 let body = json!({ "kind": kind.as_str(), "subject": subject });
-                desk.ask(Method::POST, "/alarms/clear", Some(&body))?;
+                operator.ask(Method::POST, "/alarms/clear", Some(&body))?;
                 let done = json!({ "kind": kind.as_str(), "subject": subject, "cleared": true });
-                desk.report(
+                operator.report(
                     &done,
                     format_args!(
                         "{kind} of {subject} is cleared (see: ringup alarm list --cleared)"

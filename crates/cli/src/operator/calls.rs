@@ -7,13 +7,13 @@ use hyper::Method;
 use line::CallId;
 use serde_json::{Value, json};
 
-use super::{Desk, List, Wanted, plain};
+use super::{List, OperatorSocket, Wanted, plain};
 
 /// Lines: the server's modems.
 #[derive(Debug, Args)]
 pub(crate) struct LineVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: LineVerb,
 }
@@ -34,7 +34,7 @@ impl LineVerbs {
             ("REFUSED", "rings_refused"),
             ("FAULT", "fault"),
         ];
-        self.desk.list(
+        self.operator.list(
             "/lines",
             &columns,
             "no lines; add [[line]] to the server's config",
@@ -51,7 +51,7 @@ Examples:
   ringup call end ID             hangs up; it counts as no failure of the terminal")]
 pub(crate) struct CallVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: CallVerb,
 }
@@ -96,12 +96,12 @@ const CALL_LIST: List<'_> = List {
 impl CallVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
-            CallVerb::List(wanted) => self.desk.show_pages("/calls", &wanted, &CALL_LIST),
+            CallVerb::List(wanted) => self.operator.show_pages("/calls", &wanted, &CALL_LIST),
             CallVerb::End { id } => {
-                self.desk
+                self.operator
                     .ask(Method::POST, &format!("/calls/{id}/end"), None)?;
                 let done = json!({ "id": id.to_string(), "ended": true });
-                self.desk.report(
+                self.operator.report(
                     &done,
                     format_args!(
                         "call {id} is hung up; its record follows (see: ringup call list)"

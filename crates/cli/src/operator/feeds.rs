@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::json;
 
-use super::Desk;
+use super::OperatorSocket;
 
 /// Feeds that the server reads from the Web (`[[feed]]` in its config).
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ Examples:
   ringup feed read https://example.org/feed.xml     reads it now; the result is in the log")]
 pub(crate) struct FeedVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: FeedVerb,
 }
@@ -43,18 +43,18 @@ impl FeedVerbs {
                     ("FAILED", "failed"),
                     ("NEXT", "next_at"),
                 ];
-                self.desk.list(
+                self.operator.list(
                     "/feeds",
                     &columns,
                     "no feeds; they are [[feed]] sections of the server's config",
                 )
             }
             FeedVerb::Read { url } => {
-                self.desk
+                self.operator
                     .ask(Method::POST, "/feeds/read", Some(&json!({ "url": url })))?;
                 let says =
                     format!("{url} is being read (see: ringup feed list, ringup alarm list)");
-                self.desk
+                self.operator
                     .report(&json!({ "url": url, "reading": true }), says);
                 Ok(ExitCode::SUCCESS)
             }

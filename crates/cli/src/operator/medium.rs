@@ -25,7 +25,7 @@ use self::image::{Medium, Xorriso};
 use self::programs::Programs;
 use self::sums::{SIGNATURE, SUMS};
 use self::terminal::{Device, FirstConfig};
-use super::Desk;
+use super::OperatorSocket;
 use super::terminals::invite;
 use crate::config;
 
@@ -41,7 +41,7 @@ Examples:
 There, as root: sh /media/cdrom/install.sh. See docs/guides/medium.md.")]
 pub(crate) struct MediumVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: MediumVerb,
 }
@@ -55,8 +55,8 @@ enum MediumVerb {
 impl MediumVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
-            MediumVerb::Create(create) => create.run(&self.desk),
-            MediumVerb::Verify(verify) => verify.run(&self.desk),
+            MediumVerb::Create(create) => create.run(&self.operator),
+            MediumVerb::Verify(verify) => verify.run(&self.operator),
         }
     }
 }
@@ -101,7 +101,7 @@ struct Create {
 }
 
 impl Create {
-    fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
+    fn run(self, operator: &OperatorSocket) -> anyhow::Result<ExitCode> {
         let xorriso = Xorriso::find(&self.xorriso)?;
         if fs::metadata(&self.output).is_ok_and(|there| !there.is_file()) {
             bail!(
@@ -128,13 +128,13 @@ impl Create {
             contents.file(&format!("licences/{name}"), &read(licences)?)?;
         }
         // An invitation makes earlier ones void: only when all the rest is there, and what signs it.
-        let keys = config::server::public_keys(&desk.config)?;
-        let bundle = self.bundle(desk)?;
+        let keys = config::server::public_keys(&operator.config)?;
+        let bundle = self.bundle(operator)?;
         if let Some(bundle) = &bundle {
             if !bundle.servers.iter().any(|key| keys.contains(key)) {
                 bail!(
                     "the bundle is of another server than {} is for, whose key would sign the medium",
-                    desk.config.display()
+                    operator.config.display()
                 );
             }
             let first = FirstConfig {
@@ -149,20 +149,20 @@ impl Create {
             "terminal/starter",
             terminal::starter(&self.device, self.profile).as_bytes(),
         )?;
-        let key = contents.sign(|sums| config::server::sign(&desk.config, sums))?;
+        let key = contents.sign(|sums| config::server::sign(&operator.config, sums))?;
         let octets = xorriso.write(contents.folder(), &self.output, |seal| {
-            config::server::sign(&desk.config, seal)
+            config::server::sign(&operator.config, seal)
         })?;
-        self.tell(desk, &architectures, bundle.as_ref(), key, octets);
+        self.tell(operator, &architectures, bundle.as_ref(), key, octets);
         Ok(ExitCode::SUCCESS)
     }
 
-    fn bundle(&self, desk: &Desk) -> anyhow::Result<Option<Bundle>> {
+    fn bundle(&self, operator: &OperatorSocket) -> anyhow::Result<Option<Bundle>> {
         const NOBODY: &str = "the terminal would answer no call: name a number that this server calls from, --caller NUMBER";
         anyhow::ensure!(self.terminal.is_none() || !self.callers.is_empty(), NOBODY);
         let text = match (&self.terminal, &self.bundle) {
             (Some(name), _) => {
-                let made = invite(desk, name, &self.callers, false, self.expires)?;
+                let made = invite(operator, name, &self.callers, false, self.expires)?;
                 made["bundle"]
                     .as_str()
                     .context("the server did not answer with a bundle")?
@@ -191,14 +191,14 @@ impl Create {
 
     fn tell(
         &self,
-        desk: &Desk,
+        operator: &OperatorSocket,
         architectures: &BTreeSet<String>,
         bundle: Option<&Bundle>,
         key: PublicKey,
         octets: u64,
     ) {
-        if desk.json {
-            desk.print(&json!({
+        if operator.json {
+            operator.print(&json!({
                 "image": self.output.display().to_string(),
                 "octets": octets,
                 "architectures": architectures,
@@ -250,7 +250,7 @@ struct Verify {
 }
 
 impl Verify {
-    fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
+    fn run(self, operator: &OperatorSocket) -> anyhow::Result<ExitCode> {
         let medium = Medium::open(&self.medium, &self.xorriso)?;
         let shown = self.medium.display();
         let (text, signature) = (medium.small(SUMS)?, medium.small(SIGNATURE)?);
@@ -284,8 +284,8 @@ impl Verify {
         if !faults.is_empty() {
             bail!("{shown} is not what was made:\n  {}", faults.join("\n  "));
         }
-        if desk.json {
-            desk.print(&json!({ "files": signed.len(), "key": self.key.to_string() }));
+        if operator.json {
+            operator.print(&json!({ "files": signed.len(), "key": self.key.to_string() }));
         } else {
             println!(
                 "{shown} is what the server with this key has made: {} files",

@@ -9,7 +9,7 @@ use delivery::MessageId;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Desk, List, Wanted, confirm, plain, text};
+use super::{List, OperatorSocket, Wanted, confirm, plain, text};
 
 /// Messages: list, explain, cancel.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ Examples:
   ringup message cancel ID")]
 pub(crate) struct MessageVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: MessageVerb,
 }
@@ -51,13 +51,13 @@ enum MessageVerb {
 
 impl MessageVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let desk = self.desk;
+        let operator = self.operator;
         match self.verb {
-            MessageVerb::List(wanted) => desk.show_pages("/messages", &wanted, &MESSAGE_LIST),
-            MessageVerb::Show { id } => desk.show(&format!("/messages/{id}")),
+            MessageVerb::List(wanted) => operator.show_pages("/messages", &wanted, &MESSAGE_LIST),
+            MessageVerb::Show { id } => operator.show(&format!("/messages/{id}")),
             MessageVerb::Explain { id } => {
-                let story = desk.ask(Method::GET, &format!("/messages/{id}/explain"), None)?;
-                if desk.json {
+                let story = operator.ask(Method::GET, &format!("/messages/{id}/explain"), None)?;
+                if operator.json {
                     println!("{story:#}");
                 } else {
                     print!("{}", tell(&story));
@@ -72,8 +72,8 @@ impl MessageVerbs {
                 {
                     bail!("nothing was cancelled");
                 }
-                let cancelled = desk.ask(Method::DELETE, &format!("/messages/{id}"), None)?;
-                if desk.json {
+                let cancelled = operator.ask(Method::DELETE, &format!("/messages/{id}"), None)?;
+                if operator.json {
                     println!("{cancelled:#}");
                 } else {
                     let [count, under_way] =

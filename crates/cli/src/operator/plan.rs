@@ -7,7 +7,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{Desk, Wanted, counted, text};
+use super::{OperatorSocket, Wanted, counted, text};
 
 /// Shows the planned calls: which terminal, when, on which line, at what price. Places no call.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ AT is the earliest time, in UTC; without one the call waits for an event, such a
 one minute at that time, in the tariff's currency.")]
 pub(crate) struct Plan {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(flatten)]
     wanted: Wanted,
 }
@@ -43,7 +43,7 @@ const PAGE_ENTRIES: u64 = 1000;
 impl Plan {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let Self {
-            desk,
+            operator,
             wanted:
                 Wanted {
                     limit,
@@ -58,7 +58,7 @@ impl Plan {
                 .as_deref()
                 .map(|after| format!("&after={after}"))
                 .unwrap_or_default();
-            let mut page = desk.ask(
+            let mut page = operator.ask(
                 Method::GET,
                 &format!("/plan?last={}{from}", left.min(PAGE_ENTRIES)),
                 None,
@@ -76,13 +76,13 @@ impl Plan {
                 break;
             }
         }
-        if desk.json {
+        if operator.json {
             let after = after.filter(|_| more > 0);
             let plan = json!({ "entries": entries, "more": more, "after": after, "not_called": not_called });
             println!("{plan:#}");
             return Ok(ExitCode::SUCCESS);
         }
-        desk.print_list(entries, COLUMNS, "no calls planned")?;
+        operator.print_list(entries, COLUMNS, "no calls planned")?;
         if let Some(after) = after.filter(|_| more > 0) {
             eprintln!("there are {more} more: --after {after}, --limit N or --all");
         }

@@ -11,7 +11,9 @@ use jiff::{Span, SpanRelativeTo};
 use model::directory::Name;
 use serde_json::{Value, json};
 
-use super::{ByName, Desk, List, Wanted, changed, confirm, counted, plain, read_secret, text};
+use super::{
+    ByName, List, OperatorSocket, Wanted, changed, confirm, counted, plain, read_secret, text,
+};
 use crate::secret::close_stdout;
 
 /// Providers: the machines and people that submit.
@@ -28,7 +30,7 @@ Examples:
   ringup provider list")]
 pub(crate) struct ProviderVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: ProviderVerb,
 }
@@ -126,7 +128,7 @@ const PROVIDER_LIST: List<'_> = List {
 
 impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let desk = self.desk;
+        let operator = self.operator;
         match self.verb {
             ProviderVerb::Add {
                 name,
@@ -147,10 +149,10 @@ impl ProviderVerbs {
                     "chap": chap,
                     "chap_secret": chap_secret,
                 });
-                let added = desk.ask(Method::POST, "/providers", Some(&body))?;
+                let added = operator.ask(Method::POST, "/providers", Some(&body))?;
                 let note = close_stdout();
-                if desk.json {
-                    desk.print(&added);
+                if operator.json {
+                    operator.print(&added);
                 } else {
                     println!("{}", text(&added["token"]));
                     eprintln!(
@@ -182,7 +184,7 @@ impl ProviderVerbs {
                 let number = changed(number, no_number);
                 let may_send = (!may_send.is_empty()).then_some(may_send);
                 change(
-                    &desk,
+                    &operator,
                     &name,
                     &ProviderChange {
                         number,
@@ -192,7 +194,7 @@ impl ProviderVerbs {
                 )
             }
             ProviderVerb::Disable { name } => change(
-                &desk,
+                &operator,
                 &name,
                 &ProviderChange {
                     is_disabled: Some(true),
@@ -200,22 +202,22 @@ impl ProviderVerbs {
                 },
             ),
             ProviderVerb::Enable { name } => change(
-                &desk,
+                &operator,
                 &name,
                 &ProviderChange {
                     is_disabled: Some(false),
                     ..ProviderChange::default()
                 },
             ),
-            ProviderVerb::NewToken { name, overlap } => new_token(&desk, &name, overlap),
+            ProviderVerb::NewToken { name, overlap } => new_token(&operator, &name, overlap),
             ProviderVerb::Remove { name, cancel, yes } => {
-                remove_provider(&desk, &name, cancel, yes)
+                remove_provider(&operator, &name, cancel, yes)
             }
             ProviderVerb::List(ByName {
                 limit,
                 after,
                 all: _,
-            }) => desk.show_pages(
+            }) => operator.show_pages(
                 "/providers",
                 &Wanted::all_unless(limit, after),
                 &PROVIDER_LIST,
@@ -224,8 +226,12 @@ impl ProviderVerbs {
     }
 }
 
-fn change(desk: &Desk, name: &Name, change: &ProviderChange) -> anyhow::Result<ExitCode> {
-    let after = desk.change(&format!("/providers/{name}"), change)?;
+fn change(
+    operator: &OperatorSocket,
+    name: &Name,
+    change: &ProviderChange,
+) -> anyhow::Result<ExitCode> {
+    let after = operator.change(&format!("/providers/{name}"), change)?;
     let provider: Provider = serde_json::from_value(after.clone())
         .context("the server did not answer with a provider")?;
     let number = provider.number.as_deref().unwrap_or("-");
@@ -234,7 +240,7 @@ fn change(desk: &Desk, name: &Name, change: &ProviderChange) -> anyhow::Result<E
     } else {
         ""
     };
-    desk.report(
+    operator.report(
         &after,
         format_args!(
             "{name}: number {number}, may send to {}{state}",
@@ -244,7 +250,11 @@ fn change(desk: &Desk, name: &Name, change: &ProviderChange) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<ExitCode> {
+fn new_token(
+    operator: &OperatorSocket,
+    name: &Name,
+    overlap: Option<Span>,
+) -> anyhow::Result<ExitCode> {
     let seconds = match overlap {
         Some(overlap) => overlap
             .to_duration(SpanRelativeTo::days_are_24_hours())?
@@ -256,14 +266,14 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
         "--overlap must be from 1s to 30d"
     );
     let body = json!({ "overlap_seconds": seconds });
-    let renewed = desk.ask(
+    let renewed = operator.ask(
         Method::POST,
         &format!("/providers/{name}/token"),
         Some(&body),
     )?;
     let note = close_stdout();
-    if desk.json {
-        desk.print(&renewed);
+    if operator.json {
+        operator.print(&renewed);
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}", text(&renewed["token"]));
@@ -278,11 +288,16 @@ fn new_token(desk: &Desk, name: &Name, overlap: Option<Span>) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow::Result<ExitCode> {
+fn remove_provider(
+    operator: &OperatorSocket,
+    name: &Name,
+    cancel: bool,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
     let path = format!("/providers/{name}");
     if !yes {
         let waiting =
-            desk.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"].take();
+            operator.ask(Method::DELETE, &format!("{path}?dry=true"), None)?["waiting"].take();
         let (and, waiting) = (
             if cancel { "cancel" } else { "still deliver" },
             counted(&waiting, "waiting message"),
@@ -291,7 +306,7 @@ fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow:
             bail!("nothing was removed");
         }
     }
-    let removed = desk.ask(Method::DELETE, &format!("{path}?cancel={cancel}"), None)?;
+    let removed = operator.ask(Method::DELETE, &format!("{path}?cancel={cancel}"), None)?;
     let says = match cancel {
         true => {
             format!(
@@ -306,7 +321,7 @@ fn remove_provider(desk: &Desk, name: &Name, cancel: bool, yes: bool) -> anyhow:
             )
         }
     };
-    desk.report(&removed, says);
+    operator.report(&removed, says);
     Ok(ExitCode::SUCCESS)
 }
 

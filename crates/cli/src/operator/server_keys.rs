@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::json;
 
-use super::{Desk, confirm, text};
+use super::{OperatorSocket, confirm, text};
 use crate::config::server::public_keys;
 
 /// Server keys: prove the server to terminals; how they are replaced.
@@ -22,7 +22,7 @@ Examples:
   ringup server-key certificate > server.pem     for a terminal added with --trust certificate")]
 pub(crate) struct ServerKeyVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: ServerKeyVerb,
 }
@@ -55,7 +55,7 @@ enum ServerKeyVerb {
 
 impl ServerKeyVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let desk = self.desk;
+        let operator = self.operator;
         match self.verb {
             ServerKeyVerb::List => {
                 let columns = [
@@ -64,12 +64,12 @@ impl ServerKeyVerbs {
                     ("TOLD", "told"),
                     ("TERMINALS", "terminals"),
                 ];
-                return desk.list("/server-keys", &columns, "no keys");
+                return operator.list("/server-keys", &columns, "no keys");
             }
             ServerKeyVerb::Rotate => {
-                let made = desk.ask(Method::POST, "/server-keys", None)?;
-                desk.print(&made);
-                if !desk.json {
+                let made = operator.ask(Method::POST, "/server-keys", None)?;
+                operator.print(&made);
+                if !operator.json {
                     eprintln!(
                         "terminals learn it in their next sessions (see: ringup server-key list)"
                     );
@@ -84,13 +84,13 @@ impl ServerKeyVerbs {
                 if !yes && !confirm(question)? {
                     bail!("nothing was changed");
                 }
-                let retired = desk.ask(
+                let retired = operator.ask(
                     Method::POST,
                     "/server-keys/retire",
                     Some(&json!({ "force": force })),
                 )?;
-                desk.print(&retired);
-                if !desk.json {
+                operator.print(&retired);
+                if !operator.json {
                     eprintln!(
                         "bundles that were made before the new key are void: invite those terminals again"
                     );
@@ -103,23 +103,23 @@ impl ServerKeyVerbs {
                 }
             }
             ServerKeyVerb::Public { pem: true } => {
-                public_keys(&desk.config)?
+                public_keys(&operator.config)?
                     .iter()
                     .for_each(|key| print!("{}", key.to_pem()));
             }
             ServerKeyVerb::Public { pem: false } => {
-                let keys: Vec<_> = public_keys(&desk.config)?
+                let keys: Vec<_> = public_keys(&operator.config)?
                     .iter()
                     .map(ToString::to_string)
                     .collect();
-                if desk.json {
+                if operator.json {
                     println!("{:#}", json!({ "keys": keys }));
                 } else {
                     keys.iter().for_each(|key| println!("{key}"));
                 }
             }
             ServerKeyVerb::Certificate => {
-                let keys = desk.ask(Method::GET, "/server-keys", None)?;
+                let keys = operator.ask(Method::GET, "/server-keys", None)?;
                 let keys = keys
                     .as_array()
                     .context("the server did not answer with a list")?;
@@ -127,7 +127,7 @@ impl ServerKeyVerbs {
                     .iter()
                     .filter_map(|key| key["certificate"].as_str())
                     .collect();
-                if desk.json {
+                if operator.json {
                     println!("{:#}", json!({ "certificates": pems }));
                 } else {
                     pems.iter().for_each(|pem| print!("{pem}"));

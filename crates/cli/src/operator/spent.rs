@@ -8,7 +8,7 @@ use clap::Args;
 use hyper::Method;
 use jiff::civil::Date;
 
-use super::Desk;
+use super::OperatorSocket;
 use crate::table::print_table;
 
 /// What calls have cost, by provider, terminal or line; what is not settled yet counts as what was reserved.
@@ -21,7 +21,7 @@ Examples:
 What single calls cost: ringup call list")]
 pub(crate) struct Spent {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     /// By whom: provider, terminal or line
     #[arg(long, value_name = "WHOM")]
     by: Payer,
@@ -32,17 +32,21 @@ pub(crate) struct Spent {
 
 impl Spent {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { desk, by, since } = self;
+        let Self {
+            operator,
+            by,
+            since,
+        } = self;
         let since = since
             .map(|since| format!("&since={since}"))
             .unwrap_or_default();
-        let answer = desk.ask(
+        let answer = operator.ask(
             Method::GET,
             &format!("/spent?by={}{since}", by.as_str()),
             None,
         )?;
-        if desk.json {
-            desk.print(&answer);
+        if operator.json {
+            operator.print(&answer);
             return Ok(ExitCode::SUCCESS);
         }
         let rows = answer["entries"].as_array().cloned().unwrap_or_default();

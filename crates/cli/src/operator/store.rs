@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
-use super::{Desk, ask, text};
+use super::{OperatorSocket, ask, text};
 
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ Examples:
 A backup is a folder that a server can be started on: state = \"/backup/monday\" in its config.")]
 pub(crate) struct StoreVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: StoreVerb,
 }
@@ -47,22 +47,22 @@ enum StoreVerb {
 
 impl StoreVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let desk = self.desk;
+        let operator = self.operator;
         match self.verb {
-            StoreVerb::Show => desk.show("/store"),
-            StoreVerb::Check => check(&desk),
-            StoreVerb::Backup { folder } => backup(&desk, &folder),
+            StoreVerb::Show => operator.show("/store"),
+            StoreVerb::Check => check(&operator),
+            StoreVerb::Backup { folder } => backup(&operator, &folder),
         }
     }
 }
 
-fn check(desk: &Desk) -> anyhow::Result<ExitCode> {
-    let findings = desk.ask(Method::GET, "/store/check", None)?;
+fn check(operator: &OperatorSocket) -> anyhow::Result<ExitCode> {
+    let findings = operator.ask(Method::GET, "/store/check", None)?;
     let faults = findings["faults"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
-    if desk.json {
+    if operator.json {
         println!("{findings:#}");
     } else {
         for key in [
@@ -92,11 +92,11 @@ fn check(desk: &Desk) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn backup(desk: &Desk, folder: &Path) -> anyhow::Result<ExitCode> {
+fn backup(operator: &OperatorSocket, folder: &Path) -> anyhow::Result<ExitCode> {
     // The server has another working folder.
     let folder = std::path::absolute(folder).context("the folder has no absolute path")?;
     let body = json!({ "folder": folder });
-    let socket = desk.socket()?;
+    let socket = operator.socket()?;
     let made = Builder::new_current_thread().enable_all().build()?.block_on(async {
         let mut making = std::pin::pin!(ask(&socket, Method::POST, "/store/backup", Some(&body)));
         loop {
@@ -111,7 +111,7 @@ fn backup(desk: &Desk, folder: &Path) -> anyhow::Result<ExitCode> {
             }
         }
     })?;
-    if desk.json {
+    if operator.json {
         println!("{made:#}");
     } else {
         show(&made);

@@ -7,7 +7,7 @@ use hyper::Method;
 use model::directory::Name;
 use serde_json::json;
 
-use super::{ByName, Desk, List, Wanted, plain};
+use super::{ByName, List, OperatorSocket, Wanted, plain};
 use crate::size::size;
 
 /// Subscriptions: the topics that terminals subscribe to.
@@ -22,7 +22,7 @@ Examples:
   ringup send --token-file token --to topic:news/weather today.txt      reaches all subscribers")]
 pub(crate) struct SubscriptionVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: SubscriptionVerb,
 }
@@ -93,13 +93,14 @@ impl SubscriptionVerbs {
                 hours,
             } => {
                 let body = json!({ "filter": filter, "urgency": urgency, "size_max": max_size, "hours": hours });
-                self.desk.ask(Method::PUT, &path(&terminal), Some(&body))?;
+                self.operator
+                    .ask(Method::PUT, &path(&terminal), Some(&body))?;
                 let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": true });
-                self.desk
+                self.operator
                     .report(&done, format_args!("{terminal} subscribes to {filter}"));
             }
             SubscriptionVerb::Remove { terminal, filter } => {
-                self.desk.ask(
+                self.operator.ask(
                     Method::DELETE,
                     &path(&terminal),
                     Some(&json!({ "filter": filter })),
@@ -108,7 +109,7 @@ impl SubscriptionVerbs {
                 let says = format!(
                     "{terminal} does not subscribe to {filter} any more; waiting messages are still delivered"
                 );
-                self.desk.report(&done, says);
+                self.operator.report(&done, says);
             }
             SubscriptionVerb::List {
                 terminal: Some(terminal),
@@ -117,9 +118,11 @@ impl SubscriptionVerbs {
                 let when_empty = format!(
                     "{terminal} has no subscriptions; add one: ringup subscription add {terminal} 'news/#'"
                 );
-                return self
-                    .desk
-                    .list(&path(&terminal), SUBSCRIPTION_LIST.columns, &when_empty);
+                return self.operator.list(
+                    &path(&terminal),
+                    SUBSCRIPTION_LIST.columns,
+                    &when_empty,
+                );
             }
             SubscriptionVerb::List {
                 terminal: None,
@@ -132,7 +135,7 @@ impl SubscriptionVerbs {
             } => {
                 let wanted = Wanted::all_unless(limit, after);
                 return self
-                    .desk
+                    .operator
                     .show_pages("/subscriptions", &wanted, &SUBSCRIPTION_LIST);
             }
         }

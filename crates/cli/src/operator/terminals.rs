@@ -12,7 +12,7 @@ use jiff::{Span, SpanRelativeTo};
 use model::directory::Name;
 use serde_json::{Value, json};
 
-use super::{ByName, Desk, List, Wanted, changed, confirm, counted, plain, read_secret};
+use super::{ByName, List, OperatorSocket, Wanted, changed, confirm, counted, plain, read_secret};
 use crate::secret::close_stdout;
 use crate::table::text;
 
@@ -32,7 +32,7 @@ Examples:
   ringup terminal shut-out owner                 its key was stolen: ends its sessions, forgets the key")]
 pub(crate) struct TerminalVerbs {
     #[command(flatten)]
-    desk: Desk,
+    operator: OperatorSocket,
     #[command(subcommand)]
     verb: TerminalVerb,
 }
@@ -175,7 +175,7 @@ const TERMINAL_LIST: List<'_> = List {
 
 impl TerminalVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let desk = self.desk;
+        let operator = self.operator;
         match self.verb {
             TerminalVerb::Add {
                 name,
@@ -196,14 +196,14 @@ impl TerminalVerbs {
                     "deliver": deliver,
                     "chap_secret": chap_secret,
                 });
-                let added = desk.ask(Method::POST, "/terminals", Some(&body))?;
+                let added = operator.ask(Method::POST, "/terminals", Some(&body))?;
                 let note = if added["chap_secret"].is_null() {
                     None
                 } else {
                     close_stdout()
                 };
-                desk.print(&added);
-                if !desk.json {
+                operator.print(&added);
+                if !operator.json {
                     note.iter().for_each(|note| eprintln!("{note}"));
                     eprintln!(
                         "{}",
@@ -227,7 +227,7 @@ impl TerminalVerbs {
                     address: changed(address, no_address),
                     may_subscribe: (!may_subscribe.is_empty()).then_some(may_subscribe),
                 };
-                let after = desk.change(&format!("/terminals/{name}"), &change)?;
+                let after = operator.change(&format!("/terminals/{name}"), &change)?;
                 let says = |field: &str| text(&after[field]);
                 let sentence = format!(
                     "{name}: number {}, address {}, may subscribe to {}",
@@ -235,7 +235,7 @@ impl TerminalVerbs {
                     says("address"),
                     says("may_subscribe")
                 );
-                desk.report(&after, sentence);
+                operator.report(&after, sentence);
             }
             TerminalVerb::Invite {
                 name,
@@ -244,7 +244,7 @@ impl TerminalVerbs {
                 expires,
                 output,
             } => {
-                let made = invite(&desk, &name, &callers, no_caller, expires)?;
+                let made = invite(&operator, &name, &callers, no_caller, expires)?;
                 let bundle = made["bundle"]
                     .as_str()
                     .context("the server did not answer with a bundle")?;
@@ -254,14 +254,14 @@ impl TerminalVerbs {
                             .with_context(|| format!("could not write {}", path.display()))?;
                         let file = path.display().to_string();
                         let written = json!({ "name": name.to_string(), "file": file, "expires_at": made["expires_at"] });
-                        desk.report(
+                        operator.report(
                             &written,
                             format_args!("take {file} to {name}; there: ringup enrol {file}"),
                         );
                     }
-                    None if desk.json => {
+                    None if operator.json => {
                         close_stdout();
-                        desk.print(&made);
+                        operator.print(&made);
                     }
                     None => {
                         let note = close_stdout();
@@ -276,16 +276,16 @@ impl TerminalVerbs {
             }
             TerminalVerb::Register { name, key } => {
                 let body = json!({ "key": key });
-                desk.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
+                operator.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
                 let done = json!({ "name": name.to_string(), "key": key, "trust": "enrolled" });
                 let says = format!(
                     "{name} is enrolled with this key; its waiting messages are due now (see: ringup plan)"
                 );
-                desk.report(&done, says);
+                operator.report(&done, says);
             }
             TerminalVerb::SendsAs { name, provider } => {
                 let body = json!({ "provider": provider.as_ref().map(ToString::to_string) });
-                desk.ask(
+                operator.ask(
                     Method::PUT,
                     &format!("/terminals/{name}/sender"),
                     Some(&body),
@@ -297,7 +297,7 @@ impl TerminalVerbs {
                     }
                     None => format!("{name} may not send any more"),
                 };
-                desk.report(&done, says);
+                operator.report(&done, says);
             }
             TerminalVerb::ShutOut { name, yes } => {
                 if !yes
@@ -307,45 +307,47 @@ impl TerminalVerbs {
                 {
                     bail!("nothing was changed");
                 }
-                desk.ask(Method::POST, &format!("/terminals/{name}/shut-out"), None)?;
+                operator.ask(Method::POST, &format!("/terminals/{name}/shut-out"), None)?;
                 let done = json!({ "name": name.to_string(), "trust": "shut out" });
                 let back =
                     format!("ringup terminal invite {name} --caller NUMBER -o {name}.bundle");
-                desk.report(
+                operator.report(
                     &done,
                     format_args!("{name} is shut out; to take it back: {back}, and enrol it there"),
                 );
             }
-            TerminalVerb::Show { name } => return desk.show(&format!("/terminals/{name}")),
+            TerminalVerb::Show { name } => return operator.show(&format!("/terminals/{name}")),
             TerminalVerb::List(ByName {
                 limit,
                 after,
                 all: _,
             }) => {
-                return desk.show_pages(
+                return operator.show_pages(
                     "/terminals",
                     &Wanted::all_unless(limit, after),
                     &TERMINAL_LIST,
                 );
             }
             TerminalVerb::Pause { name } => {
-                let paused = desk.ask(Method::POST, &format!("/terminals/{name}/pause"), None)?;
-                desk.report(&paused, after_pausing(&name, &paused));
+                let paused =
+                    operator.ask(Method::POST, &format!("/terminals/{name}/pause"), None)?;
+                operator.report(&paused, after_pausing(&name, &paused));
             }
             TerminalVerb::Resume { name } => {
-                let resumed = desk.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
-                desk.report(&resumed, after_resuming(&name, &resumed));
+                let resumed =
+                    operator.ask(Method::POST, &format!("/terminals/{name}/resume"), None)?;
+                operator.report(&resumed, after_resuming(&name, &resumed));
             }
             TerminalVerb::Remove { name, yes } => {
                 let path = format!("/terminals/{name}");
-                let waiting = desk.ask(Method::GET, &path, None)?["waiting"].take();
+                let waiting = operator.ask(Method::GET, &path, None)?["waiting"].take();
                 let messages = counted(&waiting, "waiting message");
                 if !yes && !confirm(&format!("remove {name}, and cancel {messages}?"))? {
                     bail!("nothing was removed");
                 }
-                desk.ask(Method::DELETE, &path, None)?;
+                operator.ask(Method::DELETE, &path, None)?;
                 let done = json!({ "name": name.to_string(), "cancelled": waiting });
-                desk.report(
+                operator.report(
                     &done,
                     format_args!("{name} is removed; {messages} cancelled"),
                 );
@@ -357,7 +359,7 @@ impl TerminalVerbs {
 
 /// Has the server make a bundle for a terminal.
 pub(super) fn invite(
-    desk: &Desk,
+    operator: &OperatorSocket,
     name: &Name,
     callers: &[String],
     no_callers: bool,
@@ -371,7 +373,7 @@ pub(super) fn invite(
         "--expires must be from 1m to 366d"
     );
     let body = json!({ "callers": callers, "no_callers": no_callers, "seconds": seconds });
-    desk.ask(
+    operator.ask(
         Method::POST,
         &format!("/terminals/{name}/invitation"),
         Some(&body),

@@ -80,7 +80,7 @@ impl<Who: Ord + Clone> Unproved<Who> {
 
     /// Whether nothing is said just now: three sessions of an hour were not proved, and the last was less than ten minutes ago.
     /// Never for good: whoever is meant may be there, too.
-    pub(crate) fn is_spaced(&self, who: &Who, now: Instant) -> bool {
+    pub(crate) fn is_backed_off(&self, who: &Who, now: Instant) -> bool {
         let Some(times) = self.lately.get(who) else {
             return false;
         };
@@ -170,19 +170,22 @@ mod tests {
         let (one, other) = ("601", "602");
         let mut unproved = Unproved::default();
         for minute in 0..3 {
-            assert!(!unproved.is_spaced(&one, minutes(minute)));
+            assert!(!unproved.is_backed_off(&one, minutes(minute)));
             unproved.note(&one, minutes(minute));
         }
-        assert!(unproved.is_spaced(&one, minutes(11)) && !unproved.is_spaced(&other, minutes(11)));
-        assert!(!unproved.is_spaced(&one, minutes(12)));
+        assert!(
+            unproved.is_backed_off(&one, minutes(11))
+                && !unproved.is_backed_off(&other, minutes(11))
+        );
+        assert!(!unproved.is_backed_off(&one, minutes(12)));
         unproved.note(&one, minutes(12));
         assert!(
-            unproved.is_spaced(&one, minutes(21)),
+            unproved.is_backed_off(&one, minutes(21)),
             "the next try, too, costs ten minutes"
         );
-        assert!(!unproved.is_spaced(&one, minutes(62)));
+        assert!(!unproved.is_backed_off(&one, minutes(62)));
         unproved.forget(|who| *who == "601");
-        assert!(!unproved.is_spaced(&one, minutes(13)));
+        assert!(!unproved.is_backed_off(&one, minutes(13)));
     }
 
     #[test]
@@ -212,7 +215,7 @@ mod tests {
             let now = start + Duration::from_secs(60 * minute);
             let expected = usize::try_from(minute + 1).unwrap().min(60);
             assert_eq!(unproved.note_lost(now), expected);
-            assert!(!unproved.is_spaced(&"601", now));
+            assert!(!unproved.is_backed_off(&"601", now));
         }
     }
 

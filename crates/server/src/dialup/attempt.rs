@@ -33,7 +33,7 @@ const REFUSALS_TOLD: u32 = 3;
 
 /// What all attempts of a session share.
 #[derive(Debug, Clone)]
-pub(super) struct Desk {
+pub(super) struct AttemptContext {
     pub(super) envelopes: Envelopes,
     /// Tells when the far end is admitted.
     pub(super) proof: Admission,
@@ -240,7 +240,7 @@ impl Envelopes {
     }
 }
 
-impl Desk {
+impl AttemptContext {
     /// Marks a message as under way before anything of it can leave, then reads and packs it.
     pub(super) async fn prepare(&self, attempt: Attempt) -> Result<Prepared, StoreError> {
         let id = attempt.due.id;

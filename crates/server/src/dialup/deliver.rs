@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Attempt, Brought, Desk, Envelopes, Prepared, Ready, Sent};
+use super::attempt::{Attempt, AttemptContext, Brought, Envelopes, Prepared, Ready, Sent};
 use super::outbox::{Listener, Read};
 use super::stock::StockError;
 use crate::alarms::Alarms;
@@ -144,12 +144,12 @@ where
         name: delivery.terminal.name.clone(),
         call: delivery.call,
     };
-    let desk = Desk {
+    let context = AttemptContext {
         envelopes,
         proof: candidate.admission(),
     };
     let session = Session {
-        desk,
+        context,
         courier,
         plan,
         suspects: delivery.suspects.into_iter().collect(),
@@ -205,7 +205,7 @@ enum Work {
 
 /// A delivery session: several messages at once, each an [`Attempt`] beside the loop.
 struct Session<M, P> {
-    desk: Desk,
+    context: AttemptContext,
     courier: Courier,
     plan: Plan,
     /// Messages with which earlier sessions broke.
@@ -250,7 +250,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     async fn run(mut self) -> Result<Tally, Broken> {
         self.read_doubts().await?;
         self.retries = self
-            .desk
+            .context
             .envelopes
             .store
             .retries(self.terminal.id, Timestamp::now())
@@ -265,7 +265,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 self.plan.add(std::mem::take(&mut self.retries));
             }
             if self.plan.is_done() && self.is_over() {
-                tracing::info!(call = %self.desk.envelopes.call, terminal = %self.terminal.name, "nothing more");
+                tracing::info!(call = %self.context.envelopes.call, terminal = %self.terminal.name, "nothing more");
                 self.tally.hang_up = true;
                 return Ok(self.tally);
             }
@@ -304,7 +304,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                     Ok(done) => self.note(done).await?,
                     Err(failed) => std::panic::resume_unwind(failed.into_panic()),
                 },
-                proved = self.desk.proof.wait(), if !self.is_proof_over => {
+                proved = self.context.proof.wait(), if !self.is_proof_over => {
                     self.is_proof_over = true;
                     if proved.is_some() {
                         self.plan.proved();
@@ -332,7 +332,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     async fn read_doubts(&mut self) -> Result<(), StoreError> {
         let Envelopes {
             store, terminal, ..
-        } = &self.desk.envelopes;
+        } = &self.context.envelopes;
         for doubt in store.doubts(*terminal).await? {
             if doubt.is_pending || self.suspects.contains(&doubt.id) {
                 self.doubts.insert(doubt.id, doubt);
@@ -365,10 +365,10 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             call,
             name,
             ..
-        } = &self.desk.envelopes;
+        } = &self.context.envelopes;
         match progress {
             Progress::Whole => {
-                self.desk.envelopes.found_there(id).await?;
+                self.context.envelopes.found_there(id).await?;
                 self.tally.delivered += 1;
                 tracing::info!(%call, message_id = %id, terminal = %name, "delivered before, as the terminal says");
             }
@@ -417,13 +417,13 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             Read {
                 accepted, refused, ..
             },
-        ) = (self.desk.envelopes.call, &self.terminal.name, read);
+        ) = (self.context.envelopes.call, &self.terminal.name, read);
         tracing::info!(%call, %terminal, accepted, refused, "outbox read");
     }
 
     async fn add_due(&mut self) -> Result<(), StoreError> {
         let due = self
-            .desk
+            .context
             .envelopes
             .store
             .due(self.terminal.id, Timestamp::now())
@@ -440,12 +440,12 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     }
 
     fn prepare(&mut self, attempt: Attempt) {
-        let desk = self.desk.clone();
+        let context = self.context.clone();
         self.preparing.insert(attempt.due);
         self.work.spawn(async move {
             Work::Prepared {
                 due: attempt.due,
-                prepared: desk.prepare(attempt).await,
+                prepared: context.prepare(attempt).await,
             }
         });
     }
@@ -477,9 +477,9 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         self.last = is_last.then_some((due.id, false));
         let (departure, answer) = self.courier.send(&ready.parcel, offset, is_last);
         self.on_the_way.insert(due, departure.clone());
-        let (desk, sent) = (self.desk.clone(), ready.sent(due, offset, departure));
+        let (context, sent) = (self.context.clone(), ready.sent(due, offset, departure));
         self.work.spawn(async move {
-            let brought = desk.settle(&sent, answer.await).await;
+            let brought = context.settle(&sent, answer.await).await;
             Work::Answered { sent, brought }
         });
     }
@@ -515,9 +515,9 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 ..
             } => {
                 self.asked -= 1;
-                self.desk.envelopes.found_there(due.id).await?;
+                self.context.envelopes.found_there(due.id).await?;
                 self.tally.delivered += 1;
-                let (call, terminal) = (self.desk.envelopes.call, &self.terminal.name);
+                let (call, terminal) = (self.context.envelopes.call, &self.terminal.name);
                 tracing::info!(%call, message_id = %due.id, %terminal, "delivered before, as the terminal says");
                 self.plan.settled(due.id);
             }
@@ -541,7 +541,10 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 progress: Err(source),
                 ..
             } => {
-                self.desk.envelopes.lost(due.id, Doubt::Unchanged).await?;
+                self.context
+                    .envelopes
+                    .lost(due.id, Doubt::Unchanged)
+                    .await?;
                 self.broke_asking.push(due.id);
                 return Err(self.broken(source).await);
             }
@@ -559,7 +562,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             },
             Work::Heard(Ok(read)) => self.heard(read),
             Work::Heard(Err(OutboxError::Malformed)) => {
-                tracing::warn!(call = %self.desk.envelopes.call, terminal = %self.terminal.name, "what it said is no item");
+                tracing::warn!(call = %self.context.envelopes.call, terminal = %self.terminal.name, "what it said is no item");
                 self.heard(Read::default());
                 self.outbox_reads = OUTBOX_READS_MAX;
             }
@@ -572,7 +575,11 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     }
 
     fn brought(&mut self, sent: &Sent, brought: Brought) {
-        let (call, id, terminal) = (self.desk.envelopes.call, sent.due.id, &self.terminal.name);
+        let (call, id, terminal) = (
+            self.context.envelopes.call,
+            sent.due.id,
+            &self.terminal.name,
+        );
         self.on_the_way.remove(&sent.due);
         match brought {
             Brought::Received(receipt) => {
@@ -637,7 +644,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             }
         }
         for due in unsent {
-            if let Err(error) = self.desk.envelopes.lost(due.id, Doubt::Unchanged).await {
+            if let Err(error) = self.context.envelopes.lost(due.id, Doubt::Unchanged).await {
                 tracing::error!(message_id = %due.id, %error, "not freed before the end of the call");
             }
         }
@@ -674,8 +681,8 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                 return Ok(ControlFlow::Continue(()));
             }
         }
-        let (call, terminal) = (self.desk.envelopes.call, self.terminal.name.clone());
-        let mut admission = self.desk.proof.clone();
+        let (call, terminal) = (self.context.envelopes.call, self.terminal.name.clone());
+        let mut admission = self.context.proof.clone();
         let mut said = std::pin::pin!(self.courier.nothing_more());
         let is_said = || tracing::info!(%call, %terminal, "nothing more");
         // It may wait for the proof, and then nothing was said to a far end that has none.

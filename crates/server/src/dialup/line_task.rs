@@ -31,7 +31,7 @@ const OUT_OF_ORDER_PAUSE: Duration = Duration::from_secs(1);
 const OUT_OF_ORDER_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Who decides about a line's calls and is told of them: the server itself, or one that has only the lines.
-pub(crate) trait Desk: Send + Sync + 'static {
+pub(crate) trait CallPolicy: Send + Sync + 'static {
     /// Whom a call is with.
     type Peer: Send + 'static;
 
@@ -53,13 +53,13 @@ pub(crate) trait Desk: Send + Sync + 'static {
         ring: &Ring,
     ) -> impl Future<Output = Option<(CallRecord, Self::Peer)>> + Send;
 
-    /// What hangs this call up; it lives until [`Desk::ended`].
+    /// What hangs this call up; it lives until [`CallPolicy::ended`].
     fn hang_up(&self, call: CallId) -> CancellationToken;
 
     /// How a call ended that was hung up while it was dialled.
     fn hung_up(&self, call: CallId) -> Outcome;
 
-    /// From CONNECT to on hook; sooner if it is [hung up](Desk::hang_up).
+    /// From CONNECT to on hook; sooner if it is [hung up](CallPolicy::hang_up).
     fn session(
         &self,
         line: &LineConfig,
@@ -124,16 +124,16 @@ pub(crate) struct Order<P> {
 }
 
 /// Works a line until `shutdown`.
-pub(crate) async fn run<D: Desk>(
+pub(crate) async fn run<D: CallPolicy>(
     config: LineConfig,
     orders: mpsc::Receiver<Order<D::Peer>>,
-    desk: Arc<D>,
+    policy: Arc<D>,
     shutdown: CancellationToken,
 ) {
     let mut line = Line {
         config,
         orders,
-        desk,
+        policy,
         pause: OUT_OF_ORDER_PAUSE,
     };
     let work = async {
@@ -145,19 +145,19 @@ pub(crate) async fn run<D: Desk>(
     shutdown.run_until_cancelled(work).await;
 }
 
-struct Line<D: Desk> {
+struct Line<D: CallPolicy> {
     config: LineConfig,
     orders: mpsc::Receiver<Order<D::Peer>>,
-    desk: Arc<D>,
+    policy: Arc<D>,
     /// Before the next attempt, if this one fails.
     pause: Duration,
 }
 
-impl<D: Desk> Line<D> {
+impl<D: CallPolicy> Line<D> {
     /// From a closed port to a closed port: at most one call.
     async fn serve_one(&mut self) {
         self.is(LineState::Initialising).await;
-        self.turn_orders_away().await;
+        self.reject_orders().await;
         let modem = match ModemLine::open(&self.config.port, self.config.setup.clone()).await {
             Ok(modem) => modem.probed(PROBE_INTERVAL),
             Err(error) => return self.out_of_order(error).await,
@@ -181,8 +181,8 @@ impl<D: Desk> Line<D> {
                     return self.dial(modem, order).await;
                 }
             };
-            let ring = ring.at(self.desk.home());
-            if let Some((record, peer)) = self.desk.screen(&self.config, &ring).await {
+            let ring = ring.at(self.policy.home());
+            if let Some((record, peer)) = self.policy.screen(&self.config, &ring).await {
                 return self.answer(modem, record, peer).await;
             }
         }
@@ -195,7 +195,7 @@ impl<D: Desk> Line<D> {
         peer: D::Peer,
     ) -> Result<(), LineError> {
         self.is(LineState::Calling).await;
-        self.turn_orders_away().await;
+        self.reject_orders().await;
         let attempt = Attempt {
             terminal: None,
             record,
@@ -226,12 +226,12 @@ impl<D: Desk> Line<D> {
                 .ring(modem, &number, duration.min(allowance.longest), attempt)
                 .await;
         }
-        let hang_up = self.desk.hang_up(attempt.record.id);
+        let hang_up = self.policy.hang_up(attempt.record.id);
         // Dropping the modem while it dials hangs up.
         let dialled = tokio::select! {
             dialled = modem.dial(&number, timeout.min(allowance.longest)) => dialled,
             () = hang_up.cancelled() => {
-                let outcome = self.desk.hung_up(attempt.record.id);
+                let outcome = self.policy.hung_up(attempt.record.id);
                 self.ended(attempt, outcome).await;
                 return Ok(());
             }
@@ -253,12 +253,12 @@ impl<D: Desk> Line<D> {
         duration: Duration,
         attempt: Attempt,
     ) -> Result<(), LineError> {
-        let has_come = self.desk.has_come(attempt.terminal);
-        let hang_up = self.desk.hang_up(attempt.record.id);
+        let has_come = self.policy.has_come(attempt.terminal);
+        let hang_up = self.policy.hang_up(attempt.record.id);
         let rung = tokio::select! {
             rung = modem.ring_only(number, duration, has_come) => rung,
             () = hang_up.cancelled() => {
-                let outcome = self.desk.hung_up(attempt.record.id);
+                let outcome = self.policy.hung_up(attempt.record.id);
                 self.ended(attempt, outcome).await;
                 return Ok(());
             }
@@ -274,7 +274,7 @@ impl<D: Desk> Line<D> {
     }
 
     /// Orders that came for a line that could not take them: they go to another, now and not in half an hour.
-    async fn turn_orders_away(&mut self) {
+    async fn reject_orders(&mut self) {
         while let Ok(mut order) = self.orders.try_recv() {
             order.attempt.began = Instant::now();
             self.ended(order.attempt, Outcome::LineTaken).await;
@@ -292,7 +292,7 @@ impl<D: Desk> Line<D> {
         attempt.record.connected_at = Some(attempt.record.moment(attempt.began.elapsed()));
         tracing::info!(call = %attempt.record.id, line = %self.config.name, rate = call.rate_bps(), "call connected");
         let result = self
-            .desk
+            .policy
             .session(&self.config, call, peer, &mut attempt, allowance)
             .await;
         attempt.record.octets_out = result.counters.octets_out;
@@ -325,11 +325,11 @@ impl<D: Desk> Line<D> {
         let (record, lasted) = (&mut attempt.record, attempt.began.elapsed());
         record.end(&outcome, lasted);
         super::log_end(record);
-        self.desk.ended(attempt, outcome, lasted).await;
+        self.policy.ended(attempt, outcome, lasted).await;
     }
 
     async fn out_of_order(&mut self, error: LineError) {
-        self.desk
+        self.policy
             .line_is(
                 &self.config,
                 LineState::OutOfOrder,
@@ -341,6 +341,6 @@ impl<D: Desk> Line<D> {
     }
 
     async fn is(&self, state: LineState) {
-        self.desk.line_is(&self.config, state, None).await;
+        self.policy.line_is(&self.config, state, None).await;
     }
 }

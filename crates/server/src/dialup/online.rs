@@ -121,12 +121,12 @@ async fn session(mut stream: TcpStream, arrival: Arrival, later: &Semaphore, sha
         }
     };
     let stranger = Stranger::Network(from, terminal.id);
-    let is_spaced = shared
+    let is_backed_off = shared
         .strangers()
-        .is_spaced(&stranger, std::time::Instant::now());
+        .is_backed_off(&stranger, std::time::Instant::now());
     // No life event before the proof: whoever knows the id can say so, as often as he likes.
-    tracing::debug!(%from, terminal = %terminal.name, is_spaced, "connected notice, not proved");
-    let proof_wait = if is_spaced {
+    tracing::debug!(%from, terminal = %terminal.name, is_backed_off, "connected notice, not proved");
+    let proof_wait = if is_backed_off {
         SPACED_PROOF_WAIT
     } else {
         PROOF_WAIT

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use line::{CallId, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
 use tokio_util::sync::CancellationToken;
 
-use super::line_task::{Attempt, Desk, SessionResult, Showing};
+use super::line_task::{Attempt, CallPolicy, SessionResult, Showing};
 use super::session::{Peer, Session};
 use super::{Allowance, LineConfig, LineState, Report, Shared};
 use crate::alarms::Stranger;
@@ -22,7 +22,7 @@ use store::StoreError;
 /// Whoever works the lines here.
 pub(super) struct OwnLines(pub(super) Arc<Shared>);
 
-impl Desk for OwnLines {
+impl CallPolicy for OwnLines {
     type Peer = Peer;
 
     fn home(&self) -> Option<Home> {
@@ -190,15 +190,15 @@ impl Shared {
     /// Whether this number is answered: it is not spaced, or there is time left to hear it for a moment.
     fn is_heard(&self, caller: &Number) -> bool {
         let (strangers, now) = (self.strangers(), Instant::now());
-        !strangers.is_spaced(&Stranger::Caller(caller.clone()), now)
+        !strangers.is_backed_off(&Stranger::Caller(caller.clone()), now)
             || !strangers.hearing_left(now).is_zero()
     }
 
     /// How long a caller may take to prove itself if its number is spaced. `None`: it is not.
     pub(super) fn hearing(&self, caller: &Number, wanted: Duration) -> Option<Duration> {
         let (mut strangers, now) = (self.strangers(), Instant::now());
-        let is_spaced = strangers.is_spaced(&Stranger::Caller(caller.clone()), now);
-        is_spaced.then(|| strangers.hear(wanted, now))
+        let is_backed_off = strangers.is_backed_off(&Stranger::Caller(caller.clone()), now);
+        is_backed_off.then(|| strangers.hear(wanted, now))
     }
 
     /// The directory's entries with the caller's number: those that may be answered.

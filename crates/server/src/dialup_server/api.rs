@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::calls::{Calls, NotBegun};
-use super::desk::{LineHandle, TrunkDesk, outgoing};
+use super::policy::{LineHandle, TrunkPolicy, outgoing};
 use super::relay::{Acceptor, carry};
 use crate::dialup::Allowance;
 use crate::dialup::line_task::{Attempt, Order};
@@ -47,12 +47,12 @@ const CONNECT_WAIT: Duration = Duration::from_secs(30);
 pub(super) type Answer = BoxBody<Bytes, io::Error>;
 
 /// Something that goes on after the answer has begun, until the trunk ends.
-type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
+type TrunkCommand = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The rooms behind the requests.
 pub(super) struct Api {
     pub(super) calls: Arc<Calls>,
-    pub(super) desk: Arc<TrunkDesk>,
+    pub(super) policy: Arc<TrunkPolicy>,
     pub(super) lines: BTreeMap<Name, LineHandle>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn serve(api: Arc<Api>, stream: Secured<TcpStream>) {
         api,
         errands: mpsc::channel(1).0,
     };
-    let (errands, mut wanted) = mpsc::channel::<Errand>(64);
+    let (errands, mut wanted) = mpsc::channel::<TrunkCommand>(64);
     let trunk = Trunk { errands, ..trunk };
     let service = service_fn(|request| {
         let trunk = trunk.clone();
@@ -99,7 +99,7 @@ pub(super) async fn serve(api: Arc<Api>, stream: Secured<TcpStream>) {
 struct Trunk {
     number: u64,
     api: Arc<Api>,
-    errands: mpsc::Sender<Errand>,
+    errands: mpsc::Sender<TrunkCommand>,
 }
 
 /// Why a request is not done.
@@ -215,7 +215,7 @@ impl Trunk {
             .get(&name)
             .ok_or_else(|| bad("no such line"))?;
         let number: Number = number.parse().map_err(|_| bad("no number"))?;
-        let home = self.api.desk.config.home;
+        let home = self.api.policy.config.home;
         check_dialled(home, &number).map_err(|error| bad(&error.to_string()))?;
         let dialled = number
             .dial_string(&line.dial_prefix, home)

@@ -238,7 +238,7 @@ impl Calls {
     }
 
     /// Returns when there has been no trunk for so long.
-    pub(super) async fn forsaken(&self, grace: Duration) {
+    pub(super) async fn trunk_lost_for(&self, grace: Duration) {
         let mut trunk = self.trunk.subscribe();
         loop {
             if trunk.wait_for(Option::is_none).await.is_err() {

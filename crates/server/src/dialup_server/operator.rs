@@ -19,7 +19,7 @@ use crate::ingest::http::problem;
 use model::alarm::AlarmPlace;
 
 #[derive(Clone)]
-struct Desk {
+struct OperatorState {
     calls: Arc<Calls>,
     config: Arc<DialupConfig>,
 }
@@ -31,20 +31,20 @@ pub(super) fn router(calls: Arc<Calls>, config: Arc<DialupConfig>) -> Router {
         .route("/calls", get(list_calls))
         .route("/calls/{id}/end", post(end_call))
         .route("/alarms", get(list_alarms))
-        .fallback(|State(desk): State<Desk>, uri: Uri| async move {
-            let server = &desk.config.information;
+        .fallback(|State(state): State<OperatorState>, uri: Uri| async move {
+            let server = &state.config.information;
             let detail = format!(
                 "this is a dial-up server, which knows lines, calls and alarms only; ask the information server at {server} for {}",
                 uri.path()
             );
             problem(StatusCode::NOT_FOUND, "server", &detail)
         })
-        .with_state(Desk { calls, config })
+        .with_state(OperatorState { calls, config })
 }
 
-async fn list_lines(State(desk): State<Desk>) -> Response {
-    let entries = desk.config.lines.iter().map(|line| {
-        let now = desk.calls.line_now(&line.name);
+async fn list_lines(State(state): State<OperatorState>) -> Response {
+    let entries = state.config.lines.iter().map(|line| {
+        let now = state.calls.line_now(&line.name);
         LineEntry {
             name: line.name.to_string(),
             port: line.port.to_string(),
@@ -66,10 +66,10 @@ struct Window {
 
 /// The calls of this process, newest first.
 async fn list_calls(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Query(Window { last, after }): Query<Window>,
 ) -> Response {
-    let records = desk.calls.records();
+    let records = state.calls.records();
     let begin = match after.map(|after| after.parse::<CallId>()) {
         None => 0,
         Some(Ok(after)) => records
@@ -88,7 +88,7 @@ async fn list_calls(
     .into_response()
 }
 
-async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Response {
+async fn end_call(State(state): State<OperatorState>, Path(id): Path<String>) -> Response {
     let Ok(call) = id.parse::<CallId>() else {
         return problem(
             StatusCode::BAD_REQUEST,
@@ -96,7 +96,7 @@ async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Response 
             &format!("{id:?} is no call's id"),
         );
     };
-    if !desk.calls.end_here(call) {
+    if !state.calls.end_here(call) {
         return problem(
             StatusCode::NOT_FOUND,
             "id",
@@ -109,15 +109,15 @@ async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Response 
 
 /// What is wrong now: a line out of order, no connection to the information server. Cleared alarms are not kept here.
 async fn list_alarms(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Query(Window { last, after }): Query<Window>,
 ) -> Response {
     let after = match after.map(|after| after.parse::<AlarmPlace>()).transpose() {
         Ok(after) => after,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "after", &error.to_string()),
     };
-    let lines = desk.config.lines.iter().filter_map(|line| {
-        let now = desk
+    let lines = state.config.lines.iter().filter_map(|line| {
+        let now = state
             .calls
             .line_now(&line.name)
             .filter(|now| now.state == LineState::OutOfOrder)?;
@@ -133,9 +133,9 @@ async fn list_alarms(
         };
         Some((place, detail))
     });
-    let trunk = desk.calls.without_trunk_since().map(|since| {
+    let trunk = state.calls.without_trunk_since().map(|since| {
         let detail = "no connection to the information server: no call is placed or answered; see the log for why";
-        let subject = desk.config.information.to_string();
+        let subject = state.config.information.to_string();
         (AlarmPlace { raised_at: since, kind: "information-server-lost".to_owned(), subject }, detail.to_owned())
     });
     let alarms = AlarmPlace::page(

@@ -208,7 +208,7 @@ impl Relay {
         let mut forwarded = JoinSet::new();
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
         let mut spent = std::pin::pin!(self.spent(link, hang_up_at));
-        let mut forsaken = std::pin::pin!(self.calls.forsaken(GRACE));
+        let mut trunk_lost_for = std::pin::pin!(self.calls.trunk_lost_for(GRACE));
         loop {
             let has_room = forwarded.len() < FORWARDED_MAX;
             tokio::select! {
@@ -235,7 +235,7 @@ impl Relay {
                 }
                 () = &mut silent => return Outcome::Idle("the far end fell silent"),
                 () = &mut spent => return Outcome::AllowanceSpent,
-                () = &mut forsaken => {
+                () = &mut trunk_lost_for => {
                     let why = "no connection to the information server".to_owned();
                     tracing::warn!(call = %self.record.id, why, "hanging up");
                     return Outcome::SessionLost { why, delivering: None };

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use serde::Deserialize;
 
-use super::{Answer, Desk, Refused, Window, parse};
+use super::{Answer, OperatorState, Refused, Window, parse};
 use crate::alarms::alarm_json;
 use model::alarm::{AlarmKind, AlarmPlace};
 
@@ -24,7 +24,7 @@ pub(super) struct Wanted {
 
 /// The active alarms, the oldest first; with `?cleared=true` all that the store has, the newest first.
 pub(super) async fn list_alarms(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     query: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
     let wrong = |_| {
@@ -43,11 +43,11 @@ pub(super) async fn list_alarms(
         .map(|after| parse::<AlarmPlace>("after", &after))
         .transpose()?;
     let alarms = match cleared {
-        true => desk.store.alarms_after(last, after).await?,
+        true => state.store.alarms_after(last, after).await?,
         false => {
             let last = usize::try_from(last.0).unwrap_or(usize::MAX);
             AlarmPlace::page(
-                desk.alarms.standing().await,
+                state.alarms.standing().await,
                 after.as_ref(),
                 last,
                 AlarmPlace::of,
@@ -66,12 +66,12 @@ pub(super) struct Cleared {
 
 /// The operator acknowledges an alarm. It is raised again if the cause comes again.
 pub(super) async fn clear_alarm(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     body: Result<Json<Cleared>, JsonRejection>,
 ) -> Answer {
     let Json(Cleared { kind, subject }) = body?;
     let kind = parse::<AlarmKind>("kind", &kind)?;
-    let standing = desk.alarms.standing().await;
+    let standing = state.alarms.standing().await;
     if !standing
         .iter()
         .any(|alarm| alarm.kind == kind && alarm.subject == subject)
@@ -81,6 +81,6 @@ pub(super) async fn clear_alarm(
         );
         return Err(Refused::missing("subject", detail));
     }
-    desk.alarms.clear(kind, subject).await;
+    state.alarms.clear(kind, subject).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

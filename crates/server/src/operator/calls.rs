@@ -8,7 +8,7 @@ use axum::response::IntoResponse as _;
 use line::CallId;
 use serde::Serialize;
 
-use super::{Answer, Desk, Refused, Window, parse};
+use super::{Answer, OperatorState, Refused, Window, parse};
 use model::call::CallRecord;
 
 /// A call with what it cost, if it could cost something.
@@ -20,15 +20,15 @@ struct Shown {
 }
 
 pub(super) async fn list_calls(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     window: Result<Query<Window>, QueryRejection>,
 ) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = after
         .map(|after| parse::<CallId>("after", &after))
         .transpose()?;
-    let calls = desk.store.calls_after(last, after).await?;
-    let costs = desk
+    let calls = state.store.calls_after(last, after).await?;
+    let costs = state
         .store
         .costs(calls.iter().map(|call| call.id).collect())
         .await?;
@@ -43,13 +43,13 @@ pub(super) async fn list_calls(
 }
 
 /// Hangs up a call that is under way, or ends a session over the Internet. The record follows when it is over.
-pub(super) async fn end_call(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
+pub(super) async fn end_call(State(state): State<OperatorState>, Path(id): Path<String>) -> Answer {
     let id = parse::<CallId>("id", &id)?;
-    if desk.dialup.end_call(id) {
+    if state.dialup.end_call(id) {
         tracing::info!(call = %id, "call ended by the operator");
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Err(match desk.store.call(id).await? {
+    Err(match state.store.call(id).await? {
         Some(record) if record.ended_at.is_some() => {
             let outcome = record.outcome.unwrap_or_default();
             Refused::conflict("id", format!("call {id} is over ({outcome})"))

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 
 use super::providers::{no_provider, rights, shown};
 use super::terminals::show_terminal;
-use super::{Answer, Desk, Refused, parse};
+use super::{Answer, OperatorState, Refused, parse};
 use crate::keys::Whose;
 use model::directory::Name;
 use store::{ProviderUpdate, TerminalUpdate};
 
 /// Gives a terminal another number, address, or right to subscribe.
 pub(super) async fn change_terminal(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<TerminalChange>, JsonRejection>,
 ) -> Answer {
@@ -26,10 +26,11 @@ pub(super) async fn change_terminal(
         address,
         may_subscribe,
     }) = body?;
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     let number = number.try_map(|text| {
-        desk.number(Some(text))
-            .and_then(|number| desk.dialled(number))
+        state
+            .number(Some(text))
+            .and_then(|number| state.dialled(number))
     })?;
     let number = number.applied(Some(terminal.number.clone())).flatten();
     let address = address
@@ -59,21 +60,21 @@ pub(super) async fn change_terminal(
         address,
         registrable: filters.transpose()?,
     };
-    if !desk.store.update_terminal(terminal.id, update).await? {
+    if !state.store.update_terminal(terminal.id, update).await? {
         return Err(Refused::missing("name", super::no_terminal(&terminal.name)));
     }
     tracing::info!(terminal = %terminal.name, "terminal changed");
     if is_other_number {
         // What is dialled just now is the number that it had.
-        desk.end_dialling(&terminal);
-        desk.trust_changed(terminal.id).await;
+        state.end_dialling(&terminal);
+        state.trust_changed(terminal.id).await;
     }
-    show_terminal(State(desk), Path(name)).await
+    show_terminal(State(state), Path(name)).await
 }
 
 /// Gives a provider another number or other rights, or has its submissions refused.
 pub(super) async fn change_provider(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<ProviderChange>, JsonRejection>,
 ) -> Answer {
@@ -84,17 +85,17 @@ pub(super) async fn change_provider(
     }) = body?;
     let name = parse::<Name>("name", &name)?;
     let missing = || no_provider(&name);
-    let before = desk
+    let before = state
         .store
         .provider_named(name.clone())
         .await?
         .ok_or_else(missing)?;
     let number = number
-        .try_map(|text| desk.number(Some(text)))?
+        .try_map(|text| state.number(Some(text)))?
         .applied(Some(before.number.clone()))
         .flatten();
     let may_send = may_send
-        .map(|may_send| rights(&desk, &may_send))
+        .map(|may_send| rights(&state, &may_send))
         .transpose()?;
     let loses_rights = may_send
         .as_ref()
@@ -104,7 +105,7 @@ pub(super) async fn change_provider(
         may_send,
         is_disabled,
     };
-    if !desk
+    if !state
         .store
         .update_provider(name.clone(), update, Timestamp::now())
         .await?
@@ -113,13 +114,13 @@ pub(super) async fn change_provider(
     }
     // What it is saying just now would still go by what it had.
     if loses_rights || is_disabled == Some(true) {
-        desk.keys.sessions().end(
+        state.keys.sessions().end(
             &Whose::Provider(name.clone()),
             None,
             "its rights were changed",
         );
     }
-    let after = desk
+    let after = state
         .store
         .provider_named(name.clone())
         .await?

@@ -8,7 +8,7 @@ use axum::response::IntoResponse as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Refused};
+use super::{Answer, OperatorState, Refused};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,11 +16,11 @@ pub(super) struct Wanted {
     url: String,
 }
 
-pub(super) async fn list_feeds(State(desk): State<Desk>) -> Answer {
+pub(super) async fn list_feeds(State(state): State<OperatorState>) -> Answer {
     let mut shown: Vec<Value> = Vec::new();
-    for feed in desk.feeds.all() {
+    for feed in state.feeds.all() {
         let url = feed.url.to_string();
-        let state = desk.store.feed(url.clone()).await?;
+        let state = state.store.feed(url.clone()).await?;
         shown.push(json!({
             "url": url,
             "topic": feed.topic.to_string(),
@@ -34,11 +34,11 @@ pub(super) async fn list_feeds(State(desk): State<Desk>) -> Answer {
 }
 
 pub(super) async fn read_feed(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     body: Result<Json<Wanted>, JsonRejection>,
 ) -> Answer {
     let Json(Wanted { url }) = body?;
-    if !desk.feeds.read_now(&url) {
+    if !state.feeds.read_now(&url) {
         let detail = format!("no feed at {url:?} is in the config; `ringup feed list` shows them");
         return Err(Refused::missing("url", detail));
     }

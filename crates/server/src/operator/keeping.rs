@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::interval;
 
-use super::{Answer, Desk, Refused};
+use super::{Answer, OperatorState, Refused};
 use store::{BackupError, BackupProgress, CheckError, Health};
 
 /// How often progress is noted.
@@ -54,13 +54,13 @@ impl Drop for Watched {
     }
 }
 
-pub(super) async fn show_store(State(desk): State<Desk>) -> Answer {
-    let health = match desk.store.health(Timestamp::now()).await {
+pub(super) async fn show_store(State(state): State<OperatorState>) -> Answer {
+    let health = match state.store.health(Timestamp::now()).await {
         Health::Ready => json!("ready"),
         Health::Full => json!("disk full"),
         Health::Failing(error) => json!(error.to_string()),
     };
-    let counts = desk.store.counts();
+    let counts = state.store.counts();
     Ok(Json(json!({
         "health": health,
         "accepted": counts.accepted,
@@ -75,8 +75,8 @@ pub(super) async fn show_store(State(desk): State<Desk>) -> Answer {
     .into_response())
 }
 
-pub(super) async fn check_store(State(desk): State<Desk>) -> Answer {
-    let findings = desk.store.check().await.map_err(|error| match error {
+pub(super) async fn check_store(State(state): State<OperatorState>) -> Answer {
+    let findings = state.store.check().await.map_err(|error| match error {
         CheckError::Store(error) => error.into(),
         CheckError::Stopped => stopped("the check"),
     })?;
@@ -96,7 +96,7 @@ pub(super) struct NewBackup {
 
 /// Makes a backup, and answers when it is whole. Whoever goes away stops it.
 pub(super) async fn make_backup(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     body: Result<Json<NewBackup>, JsonRejection>,
 ) -> Answer {
     let Json(NewBackup { folder }) = body?;
@@ -106,13 +106,13 @@ pub(super) async fn make_backup(
             "give the whole path of the new folder, from the root",
         ));
     }
-    let Some(watched) = desk.backup.begin() else {
+    let Some(watched) = state.backup.begin() else {
         return Err(Refused::conflict(
             "folder",
             "a backup is being made already",
         ));
     };
-    let mut backup = desk.store.backup(folder.clone());
+    let mut backup = state.store.backup(folder.clone());
     let mut ticks = interval(PROGRESS_INTERVAL);
     loop {
         watched.note(backup.progress());
@@ -127,8 +127,8 @@ pub(super) async fn make_backup(
     }
 }
 
-pub(super) async fn show_backup(State(desk): State<Desk>) -> Answer {
-    Ok(Json(desk.backup.read()).into_response())
+pub(super) async fn show_backup(State(state): State<OperatorState>) -> Answer {
+    Ok(Json(state.backup.read()).into_response())
 }
 
 fn refused(error: BackupError) -> Refused {

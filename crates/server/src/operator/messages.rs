@@ -8,7 +8,7 @@ use delivery::MessageId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Refused, Window, parse};
+use super::{Answer, OperatorState, Refused, Window, parse};
 use crate::ingest::http::{cancelled_answer, message_json};
 use crate::plan::{self, Question};
 use crate::waiting::{Circumstances, Waiting, settled};
@@ -22,24 +22,30 @@ use store::{EnvelopeEntry, MessageEntry, Trust};
 const EXPLAINED_MAX: usize = 20;
 
 pub(super) async fn list_messages(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     window: Result<Query<Window>, QueryRejection>,
 ) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = after
         .map(|after| parse::<MessageId>("after", &after))
         .transpose()?;
-    let messages = desk.store.messages_after(last, after).await?;
+    let messages = state.store.messages_after(last, after).await?;
     Ok(Json(messages.iter().map(message_json).collect::<Vec<_>>()).into_response())
 }
 
-pub(super) async fn show_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
-    Ok(Json(message_json(&find(&desk, &id).await?)).into_response())
+pub(super) async fn show_message(
+    State(state): State<OperatorState>,
+    Path(id): Path<String>,
+) -> Answer {
+    Ok(Json(message_json(&find(&state, &id).await?)).into_response())
 }
 
-pub(super) async fn cancel_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
+pub(super) async fn cancel_message(
+    State(state): State<OperatorState>,
+    Path(id): Path<String>,
+) -> Answer {
     let id = parse::<MessageId>("id", &id)?;
-    let cancelled = desk
+    let cancelled = state
         .store
         .cancel(id, None, "cancelled by the operator", Timestamp::now())
         .await?
@@ -49,10 +55,13 @@ pub(super) async fn cancel_message(State(desk): State<Desk>, Path(id): Path<Stri
 }
 
 /// The message with all that is known of why each envelope is where it is.
-pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<String>) -> Answer {
-    let message = find(&desk, &id).await?;
+pub(super) async fn explain_message(
+    State(state): State<OperatorState>,
+    Path(id): Path<String>,
+) -> Answer {
+    let message = find(&state, &id).await?;
     let mut story = message_json(&message);
-    let standing = desk.alarms.standing().await;
+    let standing = state.alarms.standing().await;
     let of = |kind| standing.iter().filter(move |alarm| alarm.kind == kind);
     let faults: Vec<_> = of(AlarmKind::LineOutOfOrder)
         .map(|alarm| (alarm.subject.clone(), alarm.detail.clone()))
@@ -61,7 +70,7 @@ pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<Str
         .map(|alarm| alarm.subject.clone())
         .collect();
     for (index, envelope) in message.envelopes.iter().enumerate().take(EXPLAINED_MAX) {
-        let told = explain(&desk, &message, envelope, &faults, &spent).await?;
+        let told = explain(&state, &message, envelope, &faults, &spent).await?;
         if let (Some(into), Value::Object(told)) = (story["envelopes"][index].as_object_mut(), told)
         {
             into.extend(told);
@@ -71,7 +80,7 @@ pub(super) async fn explain_message(State(desk): State<Desk>, Path(id): Path<Str
 }
 
 async fn explain(
-    desk: &Desk,
+    state: &OperatorState,
     message: &MessageEntry,
     envelope: &EnvelopeEntry,
     faults: &[(String, String)],
@@ -82,7 +91,7 @@ async fn explain(
     let Ok(name) = envelope.terminal.parse::<Name>() else {
         return Ok(json!({ "because": because }));
     };
-    let mut calls = desk
+    let mut calls = state
         .store
         .calls_with(name.clone(), message.accepted_at)
         .await?;
@@ -92,16 +101,16 @@ async fn explain(
     let waiting = match envelope.verdict {
         Some(_) => None,
         None => {
-            let terminal = desk.store.find_terminal(Destination::Name(name)).await?;
+            let terminal = state.store.find_terminal(Destination::Name(name)).await?;
             let (mut trust, mut decided, mut budgets) = (Trust::default(), None, Vec::new());
             let (mut stated, mut paused_at) = (None, None);
             if let Some(found @ Terminal { id, name, .. }) = &terminal {
-                trust = desk.store.trust(*id, Timestamp::now()).await?;
-                paused_at = desk.store.paused_at(*id).await?;
+                trust = state.store.trust(*id, Timestamp::now()).await?;
+                paused_at = state.store.paused_at(*id).await?;
                 let (urgency, size) = (message.handling.urgency, message.head.size);
-                stated = desk.store.stated(*id, Timestamp::now()).await?;
+                stated = state.store.stated(*id, Timestamp::now()).await?;
                 stated = stated.filter(|stated| !stated.take(urgency, size, Timestamp::now()));
-                decided = plan::ask(&desk.questions, |answer| {
+                decided = plan::ask(&state.questions, |answer| {
                     Question::Explain(found.clone(), answer)
                 })
                 .await;
@@ -121,7 +130,7 @@ async fn explain(
                 budgets.retain(|account| spent.contains(account));
             }
             let terminal = terminal.as_ref();
-            let believes_numbers = desk.dialup.believes_numbers();
+            let believes_numbers = state.dialup.believes_numbers();
             let (stated, budgets) = (stated.as_ref(), &budgets[..]);
             let calls = &calls;
             let around = Circumstances {
@@ -161,8 +170,9 @@ fn call_json(call: &CallRecord) -> Value {
     })
 }
 
-async fn find(desk: &Desk, id: &str) -> Result<MessageEntry, Refused> {
-    desk.store
+async fn find(state: &OperatorState, id: &str) -> Result<MessageEntry, Refused> {
+    state
+        .store
         .message(parse("id", id)?)
         .await?
         .ok_or_else(no_message)

@@ -6,15 +6,18 @@ use axum::response::IntoResponse as _;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Answer, Desk, Refused, stopping};
+use super::{Answer, OperatorState, Refused, stopping};
 use crate::plan::{self, Question};
 
 /// Calls a terminal no more until it is resumed. It keeps its key and what waits; what it asks for on calls and sessions of
 /// its own it is given.
-pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let terminal = desk.named(&name).await?;
-    let was_paused = !desk.store.pause(terminal.id, Timestamp::now()).await?;
-    plan::ask(&desk.questions, |answer| {
+pub(super) async fn pause_terminal(
+    State(state): State<OperatorState>,
+    Path(name): Path<String>,
+) -> Answer {
+    let terminal = state.named(&name).await?;
+    let was_paused = !state.store.pause(terminal.id, Timestamp::now()).await?;
+    plan::ask(&state.questions, |answer| {
         Question::Paused(terminal.id, answer)
     })
     .await
@@ -23,9 +26,9 @@ pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<St
         tracing::info!(terminal = %terminal.name, "paused by the operator");
     }
     // A call that is under way goes on: whoever wants it ended says so.
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     let call = terminal.connection.call().map(|call| call.to_string());
-    let waiting = desk.store.waiting(terminal.id).await?;
+    let waiting = state.store.waiting(terminal.id).await?;
     Ok(
         Json(json!({ "name": name, "was_paused": was_paused, "call": call, "waiting": waiting }))
             .into_response(),
@@ -33,9 +36,12 @@ pub(super) async fn pause_terminal(State(desk): State<Desk>, Path(name): Path<St
 }
 
 /// Has a terminal called again that was paused, or whose calls failed for days.
-pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let terminal = desk.named(&name).await?;
-    let trust = desk.store.trust(terminal.id, Timestamp::now()).await?;
+pub(super) async fn resume_terminal(
+    State(state): State<OperatorState>,
+    Path(name): Path<String>,
+) -> Answer {
+    let terminal = state.named(&name).await?;
+    let trust = state.store.trust(terminal.id, Timestamp::now()).await?;
     if let Some(at) = trust.shut_out_at {
         let again = match terminal.trusted_by.stock() {
             Some(_) => format!(
@@ -48,17 +54,17 @@ pub(super) async fn resume_terminal(State(desk): State<Desk>, Path(name): Path<S
         );
         return Err(Refused::conflict("name", detail));
     }
-    let was_paused = desk.store.end_pause(terminal.id).await?;
+    let was_paused = state.store.end_pause(terminal.id).await?;
     let resumed = terminal.clone();
-    plan::ask(&desk.questions, |answer| Question::Resume(resumed, answer))
+    plan::ask(&state.questions, |answer| Question::Resume(resumed, answer))
         .await
         .ok_or_else(stopping)?;
-    let standing = desk
+    let standing = state
         .store
         .standing(terminal.id, Timestamp::now())
         .await?
         .map(|standing| standing.as_str());
-    let waiting = desk.store.waiting(terminal.id).await?;
+    let waiting = state.store.waiting(terminal.id).await?;
     let number = terminal.number.is_some();
     Ok(Json(json!({
         "name": name,

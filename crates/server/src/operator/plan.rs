@@ -5,20 +5,20 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::IntoResponse as _;
 
-use super::{Answer, Desk, Refused, Window, stopping};
+use super::{Answer, OperatorState, Refused, Window, stopping};
 use crate::plan::{self, PLAN_MAX, Question};
 
 pub(super) async fn show_plan(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     window: Result<Query<Window>, QueryRejection>,
 ) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = match after {
-        Some(name) => Some(desk.named(&name).await?.id),
+        Some(name) => Some(state.named(&name).await?.id),
         None => None,
     };
     let limit = usize::try_from(last.0).unwrap_or(PLAN_MAX).min(PLAN_MAX);
-    let plan = plan::ask(&desk.questions, |answer| Question::Plan {
+    let plan = plan::ask(&state.questions, |answer| Question::Plan {
         after,
         limit,
         answer,

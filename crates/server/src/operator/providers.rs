@@ -10,7 +10,7 @@ use line::Number;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Desk, Refused, Window, parse};
+use super::{Answer, OperatorState, Refused, Window, parse};
 use crate::keys::Whose;
 use model::directory::{ChapSecret, Name};
 use model::provider::{Provider, Token, TokenHash};
@@ -41,17 +41,17 @@ pub(super) struct NewProvider {
 }
 
 pub(super) async fn add_provider(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     body: Result<Json<NewProvider>, JsonRejection>,
 ) -> Answer {
     let Json(new) = body?;
     let mut octets = [0; 32];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("token", error))?;
     let token = Token::from_octets(octets);
-    let may_send = rights(&desk, &new.may_send)?;
+    let may_send = rights(&state, &new.may_send)?;
     let provider = Provider {
         name: parse("name", &new.name)?,
-        number: desk.number(new.number)?,
+        number: state.number(new.number)?,
         may_send,
         is_disabled: false,
     };
@@ -88,7 +88,8 @@ pub(super) async fn add_provider(
         .map_err(|error| Refused::bad("chap_secret", error))?;
     let made = (new.chap && given.is_none()).then(|| ChapSecret::from_octets(octets));
     let chap = given.or_else(|| made.clone());
-    desk.store
+    state
+        .store
         .add_provider_with(
             provider.clone(),
             TokenHash::of(token.reveal()),
@@ -109,14 +110,14 @@ pub(super) async fn add_provider(
 }
 
 pub(super) async fn list_providers(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     window: Result<Query<Window>, QueryRejection>,
 ) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = after
         .map(|after| parse::<Name>("after", &after))
         .transpose()?;
-    let providers = desk.store.providers_after(after, last).await?;
+    let providers = state.store.providers_after(after, last).await?;
     Ok(Json(providers.iter().map(shown).collect::<Vec<_>>()).into_response())
 }
 
@@ -136,12 +137,12 @@ pub(super) fn shown(provider: &Provider) -> api::Provider {
 }
 
 /// The rights that these words give.
-pub(super) fn rights(desk: &Desk, may_send: &[String]) -> Result<Vec<Right>, Refused> {
+pub(super) fn rights(state: &OperatorState, may_send: &[String]) -> Result<Vec<Right>, Refused> {
     let may_send = may_send
         .iter()
         .map(|right| parse::<Right>("may_send", right));
     let at_home = |right| match right {
-        Right::Terminal(destination) => Right::Terminal(destination.at(desk.home)),
+        Right::Terminal(destination) => Right::Terminal(destination.at(state.home)),
         other => other,
     };
     may_send.map(|right| right.map(at_home)).collect()
@@ -157,7 +158,7 @@ pub(super) struct NewToken {
 
 /// Gives a provider another token; the one that it has stops.
 pub(super) async fn renew_token(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<NewToken>, JsonRejection>,
 ) -> Answer {
@@ -174,7 +175,7 @@ pub(super) async fn renew_token(
     let token = Token::from_octets(octets);
     let overlap = SignedDuration::from_secs(overlap_seconds.into());
     let until = (overlap_seconds > 0).then(|| Timestamp::now() + overlap);
-    if !desk
+    if !state
         .store
         .renew_token(name.clone(), TokenHash::of(token.reveal()), until)
         .await?
@@ -182,7 +183,7 @@ pub(super) async fn renew_token(
         return Err(no_provider(&name));
     }
     if until.is_none() {
-        desk.keys.sessions().end(
+        state.keys.sessions().end(
             &Whose::Provider(name.clone()),
             None,
             "its token was replaced",
@@ -208,28 +209,28 @@ pub(super) struct Removal {
 
 /// Removes a provider. Its token stops before anything else is done.
 pub(super) async fn remove_provider(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     query: Result<Query<Removal>, QueryRejection>,
 ) -> Answer {
     let Query(Removal { cancel, dry }) = query
         .map_err(|_| Refused::bad("query", "only ?cancel=true and ?dry=true are known here"))?;
     let name = parse::<Name>("name", &name)?;
-    if let Some(places) = desk.named_in_config.get(&name) {
+    if let Some(places) = state.named_in_config.get(&name) {
         let detail = format!(
             "the server's config names {name} ({}); name another there and restart the server first",
             places.join(", ")
         );
         return Err(Refused::conflict("name", detail));
     }
-    if desk.store.provider_named(name.clone()).await?.is_none() {
+    if state.store.provider_named(name.clone()).await?.is_none() {
         return Err(no_provider(&name));
     }
-    let waiting = desk.store.waiting_of(name.clone()).await?;
+    let waiting = state.store.waiting_of(name.clone()).await?;
     if dry {
         return Ok(Json(json!({ "name": name.to_string(), "waiting": waiting })).into_response());
     }
-    match desk.store.remove_provider(name.clone()).await? {
+    match state.store.remove_provider(name.clone()).await? {
         ProviderRemoved::Done => {}
         ProviderRemoved::Unknown => return Err(no_provider(&name)),
         ProviderRemoved::HasSenders(terminals) => {
@@ -241,20 +242,22 @@ pub(super) async fn remove_provider(
             return Err(Refused::conflict("name", detail));
         }
     }
-    desk.keys
+    state
+        .keys
         .sessions()
         .end(&Whose::Provider(name.clone()), None, "removed");
     tracing::warn!(provider = %name, "provider removed");
     // A crash in here leaves a part waiting; `ringup message cancel` ends it.
     let cancelled = match cancel {
         true => {
-            desk.store
+            state
+                .store
                 .cancel_all_of(name.clone(), "its provider was removed", Timestamp::now())
                 .await?
         }
         false => 0,
     };
-    desk.alarms.forget_provider(&name).await;
+    state.alarms.forget_provider(&name).await;
     Ok(
         Json(json!({ "name": name.to_string(), "waiting": waiting, "cancelled": cancelled }))
             .into_response(),

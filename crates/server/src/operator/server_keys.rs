@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Desk, Refused, parse};
+use super::{Answer, OperatorState, Refused, parse};
 use crate::keys::NotRotated;
 
 /// Names that are shown of terminals that a retirement would lose.
@@ -32,9 +32,9 @@ impl From<NotRotated> for Refused {
     }
 }
 
-pub(super) async fn list_server_keys(State(desk): State<Desk>) -> Answer {
-    let knowledge = desk.store.server_keys_known().await?;
-    let shown: Vec<_> = desk
+pub(super) async fn list_server_keys(State(state): State<OperatorState>) -> Answer {
+    let knowledge = state.store.server_keys_known().await?;
+    let shown: Vec<_> = state
         .keys
         .shown()
         .into_iter()
@@ -56,8 +56,8 @@ pub(super) async fn list_server_keys(State(desk): State<Desk>) -> Answer {
     Ok(Json(shown).into_response())
 }
 
-pub(super) async fn rotate_server_key(State(desk): State<Desk>) -> Answer {
-    let made = desk.keys.rotate()?;
+pub(super) async fn rotate_server_key(State(state): State<OperatorState>) -> Answer {
+    let made = state.keys.rotate()?;
     tracing::warn!(key = %made, "new server key made: terminals learn it in their next sessions");
     Ok((
         StatusCode::CREATED,
@@ -75,12 +75,12 @@ pub(super) struct Retirement {
 }
 
 pub(super) async fn retire_server_key(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     body: Result<Json<Retirement>, JsonRejection>,
 ) -> Answer {
     let Json(Retirement { force }) = body?;
-    let next = desk.keys.next().ok_or(NotRotated::IsNotRotating)?;
-    let knowledge = desk.store.server_keys_known().await?;
+    let next = state.keys.next().ok_or(NotRotated::IsNotRotating)?;
+    let knowledge = state.store.server_keys_known().await?;
     let lost: Vec<_> = knowledge
         .iter()
         .filter(|(_, told)| {
@@ -102,7 +102,7 @@ pub(super) async fn retire_server_key(
         );
         return Err(Refused::conflict("force", detail));
     }
-    let old = desk.keys.retire()?;
+    let old = state.keys.retire()?;
     tracing::warn!(key = %old, lost = lost.len(), "a server key is retired");
     Ok(
         Json(json!({ "retired": old.to_string(), "key": next.to_string(), "lost": lost }))
@@ -118,12 +118,12 @@ pub(super) struct Registration {
 
 /// Registers the key of a terminal that cannot enrol by itself. Whoever can reach this socket has the last word.
 pub(super) async fn register(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<Registration>, JsonRejection>,
 ) -> Answer {
     let Json(Registration { key }) = body?;
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     if let Some(stock) = terminal.trusted_by.stock() {
         let trust = stock.trust.as_str();
         return Err(Refused::conflict(
@@ -132,12 +132,13 @@ pub(super) async fn register(
         ));
     }
     let key = parse::<PublicKey>("key", &key)?;
-    desk.store
+    state
+        .store
         .register(terminal.id, key, Timestamp::now())
         .await?;
-    desk.keys.revoke(terminal.id, "its key was replaced");
+    state.keys.revoke(terminal.id, "its key was replaced");
     tracing::warn!(terminal = %terminal.name, %key, "registered by the operator");
-    desk.trust_changed(terminal.id).await;
+    state.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -9,7 +9,7 @@ use jiff::Zoned;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::{Answer, Desk, Refused};
+use super::{Answer, OperatorState, Refused};
 use model::money::Micros;
 use store::SpentBy;
 
@@ -23,7 +23,7 @@ pub(super) struct Asked {
 }
 
 pub(super) async fn show_spent(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Answer {
     let Query(Asked { by, since }) =
@@ -34,7 +34,7 @@ pub(super) async fn show_spent(
         Payer::Terminal => SpentBy::Terminal,
         Payer::Line => SpentBy::Line,
     };
-    let spent = desk.store.spent_since(since, column).await?;
+    let spent = state.store.spent_since(since, column).await?;
     let amount: Micros = spent.iter().map(|spent| spent.amount).sum();
     let entries = spent.into_iter().map(|spent| api::SpentBy {
         name: spent.name.map(|name| name.to_string()),

@@ -11,7 +11,7 @@ use line::Hours;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Desk, Refused, Window, parse};
+use super::{Answer, OperatorState, Refused, Window, parse};
 use model::directory::Name;
 use model::subscription::{RegisteredBy, Subscription};
 use store::{RegisterError, StoreError, SubscriptionEntry};
@@ -33,11 +33,11 @@ pub(super) struct OldSubscription {
 }
 
 pub(super) async fn list_subscriptions(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
 ) -> Answer {
-    let terminal = desk.named(&name).await?;
-    let found = desk.store.subscriptions(terminal.id).await?;
+    let terminal = state.named(&name).await?;
+    let found = state.store.subscriptions(terminal.id).await?;
     Ok(Json(
         found
             .iter()
@@ -49,7 +49,7 @@ pub(super) async fn list_subscriptions(
 
 /// Those of all terminals, by terminal and filter. `?after=TERMINAL:FILTER`: a name has no colon.
 pub(super) async fn list_all_subscriptions(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     window: Result<Query<Window>, QueryRejection>,
 ) -> Answer {
     let (last, after) = Window::of(window)?;
@@ -58,7 +58,7 @@ pub(super) async fn list_all_subscriptions(
         // A filter that is gone by now still has its place in the order.
         Ok::<_, Refused>((parse::<Name>("after", terminal)?, filter.to_owned()))
     });
-    let found = desk
+    let found = state
         .store
         .all_subscriptions(after.transpose()?, last)
         .await?;
@@ -78,12 +78,12 @@ fn entry_json(terminal: &Name, entry: &SubscriptionEntry) -> Value {
 }
 
 pub(super) async fn subscribe(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<NewSubscription>, JsonRejection>,
 ) -> Answer {
     let Json(new) = body?;
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     let subscription = Subscription {
         filter: parse("filter", &new.filter)?,
         urgency: new
@@ -93,7 +93,8 @@ pub(super) async fn subscribe(
         hours: parse::<Hours>("hours", &new.hours)?,
     };
     let filter = subscription.filter.clone();
-    desk.store
+    state
+        .store
         .subscribe(
             terminal.id,
             subscription,
@@ -106,14 +107,14 @@ pub(super) async fn subscribe(
 }
 
 pub(super) async fn unsubscribe(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     Path(name): Path<String>,
     body: Result<Json<OldSubscription>, JsonRejection>,
 ) -> Answer {
     let Json(OldSubscription { filter }) = body?;
-    let terminal = desk.named(&name).await?;
+    let terminal = state.named(&name).await?;
     let filter: TopicFilter = parse("filter", &filter)?;
-    if !desk.store.unsubscribe(terminal.id, filter.clone()).await? {
+    if !state.store.unsubscribe(terminal.id, filter.clone()).await? {
         let detail = format!(
             "{name} is not registered for {filter}; `ringup subscription list {name}` shows its filters"
         );

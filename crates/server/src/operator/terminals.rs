@@ -10,7 +10,7 @@ use line::Number;
 use serde_json::{Value, json};
 
 use super::subscriptions::subscription_json;
-use super::{Answer, Desk, Window, parse};
+use super::{Answer, OperatorState, Window, parse};
 use model::directory::{Name, Terminal};
 use store::TerminalEntry;
 
@@ -18,14 +18,14 @@ use store::TerminalEntry;
 const MAX_SAID: u64 = i64::MAX.unsigned_abs();
 
 pub(super) async fn list_terminals(
-    State(desk): State<Desk>,
+    State(state): State<OperatorState>,
     window: Result<Query<Window>, QueryRejection>,
 ) -> Answer {
     let (last, after) = Window::of(window)?;
     let after = after
         .map(|after| parse::<Name>("after", &after))
         .transpose()?;
-    let entries = desk
+    let entries = state
         .store
         .terminal_entries(after, last, Timestamp::now())
         .await?;
@@ -40,30 +40,35 @@ fn entry_json(entry: &TerminalEntry) -> Value {
     shown
 }
 
-pub(super) async fn show_terminal(State(desk): State<Desk>, Path(name): Path<String>) -> Answer {
-    let terminal = desk.named(&name).await?;
+pub(super) async fn show_terminal(
+    State(state): State<OperatorState>,
+    Path(name): Path<String>,
+) -> Answer {
+    let terminal = state.named(&name).await?;
     let mut shown = terminal_json(&terminal);
     shown["subscriptions"] = json!(
-        desk.store
+        state
+            .store
             .subscriptions(terminal.id)
             .await?
             .iter()
             .map(subscription_json)
             .collect::<Vec<_>>()
     );
-    let registrable = desk.store.registrable(terminal.id).await?;
+    let registrable = state.store.registrable(terminal.id).await?;
     shown["may_subscribe"] = match registrable.as_slice() {
         [] => json!(["#"]),
         filters => json!(filters.iter().map(ToString::to_string).collect::<Vec<_>>()),
     };
     shown["sends_as"] = json!(
-        desk.store
+        state
+            .store
             .sender(terminal.id)
             .await?
             .map(|provider| provider.name.to_string())
     );
-    shown["waiting"] = json!(desk.store.waiting(terminal.id).await?);
-    let trust = desk.store.trust(terminal.id, Timestamp::now()).await?;
+    shown["waiting"] = json!(state.store.waiting(terminal.id).await?);
+    let trust = state.store.trust(terminal.id, Timestamp::now()).await?;
     shown["keys"] = json!(
         trust
             .keys
@@ -79,14 +84,15 @@ pub(super) async fn show_terminal(State(desk): State<Desk>, Path(name): Path<Str
             .collect::<Vec<_>>()
     }));
     shown["trust"] = json!(
-        desk.store
+        state
+            .store
             .standing(terminal.id, Timestamp::now())
             .await?
             .map(|standing| standing.as_str())
     );
-    shown["paused_at"] = json!(desk.store.paused_at(terminal.id).await?);
+    shown["paused_at"] = json!(state.store.paused_at(terminal.id).await?);
     // What it has said itself that it takes for now.
-    shown["stated"] = match desk.store.stated(terminal.id, Timestamp::now()).await? {
+    shown["stated"] = match state.store.stated(terminal.id, Timestamp::now()).await? {
         Some(Conditions {
             urgency,
             size_max,

@@ -291,7 +291,9 @@ pub(super) async fn screen(pop: Arc<Pop>, call: CallId, line: LineAway, ring: Ri
     let is_new =
         pop.calls().get(&call).is_none() && matches!(pop.shared().store.call(call).await, Ok(None));
     if !is_new {
-        return pop.lied(format!("a ring with the id of call {call}")).await;
+        return pop
+            .violated(format!("a ring with the id of call {call}"))
+            .await;
     }
     let mut record = CallRecord::begin(
         CallId::now(),
@@ -543,7 +545,8 @@ impl Job {
                     }
                 }
                 if let Some(lie) = &figures.lie {
-                    pop.lied(format!("call {}: {lie}", self.record.id)).await;
+                    pop.violated(format!("call {}: {lie}", self.record.id))
+                        .await;
                 }
                 let is_lie = was_lied_about || figures.lie.is_some();
                 // Without a link there was nothing to serve: what came of the call is the dial-up server's word.

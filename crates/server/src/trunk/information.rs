@@ -99,13 +99,13 @@ pub(crate) struct Pop {
     /// How many trunks there have been.
     trunks: AtomicU64,
     calls: Mutex<BTreeMap<CallId, Away>>,
-    /// When it lied last, or the server started.
+    /// When it violated last, or the server started.
     lies: watch::Sender<Instant>,
-    pub(crate) orders: mpsc::Sender<Errand>,
+    pub(crate) orders: mpsc::Sender<TrunkCommand>,
 }
 
 /// What a dial-up server's task is to see to.
-pub(crate) enum Errand {
+pub(crate) enum TrunkCommand {
     /// A call that is to be placed.
     Place(Box<DialOrder>),
     /// A ring that is to be decided.
@@ -137,7 +137,11 @@ impl RemoteLine for Pop {
     }
 
     fn dial(&self, order: DialOrder) -> bool {
-        self.is_there() && self.orders.try_send(Errand::Place(Box::new(order))).is_ok()
+        self.is_there()
+            && self
+                .orders
+                .try_send(TrunkCommand::Place(Box::new(order)))
+                .is_ok()
     }
 }
 
@@ -146,7 +150,7 @@ impl Pop {
     pub(crate) fn new(
         server: DialupServer,
         shared: Arc<Shared>,
-    ) -> (Arc<Self>, mpsc::Receiver<Errand>) {
+    ) -> (Arc<Self>, mpsc::Receiver<TrunkCommand>) {
         let (orders, errands) = mpsc::channel(CALLS_MAX);
         let pop = Self {
             server,
@@ -209,7 +213,7 @@ impl Pop {
     }
 
     /// The dial-up server has said or done what it must not: counted, and told to somebody.
-    pub(super) async fn lied(&self, what: String) {
+    pub(super) async fn violated(&self, what: String) {
         tracing::warn!(dialup_server = %self.server.name, what, "refused");
         self.shared().metrics.trunk_refused();
         self.lies.send_replace(Instant::now());
@@ -254,7 +258,7 @@ impl Pop {
     /// Sees to this dial-up server until the server stops.
     pub(crate) async fn run(
         self: Arc<Self>,
-        mut errands: mpsc::Receiver<Errand>,
+        mut errands: mpsc::Receiver<TrunkCommand>,
         shutdown: CancellationToken,
     ) {
         let (mut calls, mut trunk) = (JoinSet::new(), JoinSet::new());
@@ -286,14 +290,14 @@ impl Pop {
                 Some(errand) = errands.recv() => errand,
             };
             match errand {
-                Errand::Place(order) => drop(calls.spawn(away::place(self.clone(), *order))),
-                Errand::Ring(call, line, ring) if calls.len() < CALLS_MAX => {
+                TrunkCommand::Place(order) => drop(calls.spawn(away::place(self.clone(), *order))),
+                TrunkCommand::Ring(call, line, ring) if calls.len() < CALLS_MAX => {
                     calls.spawn(away::screen(self.clone(), call, line, ring));
                 }
-                Errand::Ring(call, ..) => {
+                TrunkCommand::Ring(call, ..) => {
                     tracing::warn!(%call, "ring not answered: too many calls at the dial-up server");
                 }
-                Errand::Trunk(come) => {
+                TrunkCommand::Trunk(come) => {
                     // The dial-up server has come anew: it knows that the old one is over before we do.
                     trunk.shutdown().await;
                     self.lost().await;
@@ -356,8 +360,8 @@ impl Pop {
         let known = self.calls().get(&call).map(|away| away.note(&state, trunk));
         match known {
             Some(Ok(())) => {}
-            Some(Err(lie)) => self.lied(format!("call {call}: {lie}")).await,
-            None => self.nobodys(call, &state).await,
+            Some(Err(lie)) => self.violated(format!("call {call}: {lie}")).await,
+            None => self.hang_up_unknown(call, &state).await,
         }
     }
 
@@ -369,7 +373,7 @@ impl Pop {
                 tracing::warn!(%call, dialup_server = %self.server.name, "a connection of a call that is over: refused");
             }
             Ok(_) => {
-                self.lied(format!(
+                self.violated(format!(
                     "a connection of call {call}, which was not given to it"
                 ))
                 .await;
@@ -379,12 +383,12 @@ impl Pop {
     }
 
     /// A call that is not waited for: settled before the trunk was lost, or none of ours.
-    async fn nobodys(self: &Arc<Self>, call: CallId, state: &CallState) {
+    async fn hang_up_unknown(self: &Arc<Self>, call: CallId, state: &CallState) {
         let recorded = self.shared().store.call(call).await;
         match recorded {
             Ok(Some(record)) if self.line_named(&record.via).is_some() => {}
             Ok(_) => {
-                self.lied(format!("call {call} is none that was given to it"))
+                self.violated(format!("call {call} is none that was given to it"))
                     .await;
             }
             Err(error) => return tracing::error!(%call, %error, "the calls cannot be read"),
@@ -440,7 +444,7 @@ async fn note_events(pop: &Arc<Pop>, mut events: Incoming, trunk: u64) {
                 line.push(octet);
                 if line.len() > WORDS_OCTETS_MAX {
                     return pop
-                        .lied(format!("an event of more than {WORDS_OCTETS_MAX} octets"))
+                        .violated(format!("an event of more than {WORDS_OCTETS_MAX} octets"))
                         .await;
                 }
                 continue;
@@ -450,11 +454,15 @@ async fn note_events(pop: &Arc<Pop>, mut events: Incoming, trunk: u64) {
             match event {
                 // What it clears it clears once.
                 Ok(Event::AllTold) if std::mem::replace(&mut is_all_told, true) => {
-                    pop.lied("everything told twice on one trunk".to_owned())
+                    pop.violated("everything told twice on one trunk".to_owned())
                         .await;
                 }
                 Ok(event) => note(pop, event, trunk).await,
-                Err(error) => return pop.lied(format!("an event that is none: {error}")).await,
+                Err(error) => {
+                    return pop
+                        .violated(format!("an event that is none: {error}"))
+                        .await;
+                }
             }
         }
     }
@@ -477,18 +485,18 @@ async fn note(pop: &Arc<Pop>, event: Event, trunk: u64) {
         },
         Event::Call { call, state } => match call.parse() {
             Ok(call) => pop.note_call(call, state, trunk).await,
-            Err(_) => pop.lied("a call without an id".to_owned()).await,
+            Err(_) => pop.violated("a call without an id".to_owned()).await,
         },
         Event::Ring { call, line, ring } => {
             let (Ok(call), Some(line)) = (call.parse(), pop.line(&line)) else {
                 return pop
-                    .lied("a ring without an id, or on a line that it does not have".to_owned())
+                    .violated("a ring without an id, or on a line that it does not have".to_owned())
                     .await;
             };
             // The call outlives the trunk: its task is the dial-up server's, not the trunk's.
             let _ = pop
                 .orders
-                .send(Errand::Ring(call, line.clone(), ring.ring()))
+                .send(TrunkCommand::Ring(call, line.clone(), ring.ring()))
                 .await; // the server is stopping
         }
         Event::AllTold => {
@@ -518,11 +526,11 @@ async fn accept(pop: Arc<Pop>, mut requests: SendRequest<Body>) {
         let header = match timeout(HEADER_WAIT, ProxyHeader::read(&mut tunnel)).await {
             Ok(Ok(header)) => header,
             Ok(Err(error)) => {
-                pop.lied(error.to_string()).await;
+                pop.violated(error.to_string()).await;
                 continue;
             }
             Err(_) => {
-                pop.lied("a connection that does not say of which call it is".to_owned())
+                pop.violated("a connection that does not say of which call it is".to_owned())
                     .await;
                 continue;
             }
@@ -607,7 +615,7 @@ async fn prove(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
     }
     let _ = pop
         .orders
-        .send(Errand::Trunk(Trunk { requests, driver }))
+        .send(TrunkCommand::Trunk(Trunk { requests, driver }))
         .await; // the server is stopping
 }
 

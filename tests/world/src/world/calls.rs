@@ -10,9 +10,9 @@ use model::outcome::{Outcome, UnderWay};
 
 use super::{CUT_BEFORE, Event, Line, Ongoing, SECOND, World, at, index, of};
 use crate::bill::bill;
-use crate::desk::{line, zoned};
 use crate::mail::Verdict;
 use crate::people::id;
+use crate::plan_server::{line, zoned};
 
 impl World {
     /// A line gets the order to dial.
@@ -62,8 +62,8 @@ impl World {
             .filter(|line| line.call.as_ref().is_some_and(is_ours))
             .count();
         let (storm, redials) = (
-            self.desk.policy().rules.storm,
-            self.desk.policy().rules.retry.redials,
+            self.server.policy().rules.storm,
+            self.server.policy().rules.retry.redials,
         );
         let under_way = u32::try_from(under_way + 1).unwrap_or(u32::MAX);
         self.report

@@ -10,23 +10,23 @@ use model::account::Reservation;
 use model::money::Micros;
 
 use super::{Cost, Event, SECOND, World, index, of};
-use crate::desk::{Waiting, zoned};
 use crate::mail::Verdict;
 use crate::people::name;
+use crate::plan_server::{Waiting, zoned};
 
 impl World {
     /// The disk is asked for something: now and then it is late.
     pub(super) fn ask(&mut self, job: Job) {
         let is_late = self.plan.has_faults
-            && (self.desk.disk.bad_until > self.now || self.chance.one_in(100));
+            && (self.server.disk.bad_until > self.now || self.chance.one_in(100));
         let takes = if is_late {
             self.chance.exponential(2 * SECOND)
         } else {
             Duration::ZERO
         };
-        let done_at = self.desk.disk.done_at(self.now, takes);
+        let done_at = self.server.disk.done_at(self.now, takes);
         if done_at > self.now {
-            let number = self.desk.disk.wait(Waiting::Job(job));
+            let number = self.server.disk.wait(Waiting::Job(job));
             return self.later(done_at - self.now, Event::Disk(number));
         }
         if let Some(answer) = self.perform(job) {
@@ -35,12 +35,12 @@ impl World {
     }
 
     pub(super) fn disk(&mut self, number: u64) {
-        match self.desk.disk.take(number) {
+        match self.server.disk.take(number) {
             Some(Waiting::Job(job)) => {
                 let Some(answer) = self.perform(job) else {
                     return;
                 };
-                let number = self.desk.disk.wait(Waiting::Answer(answer));
+                let number = self.server.disk.wait(Waiting::Answer(answer));
                 let takes = self.chance.exponential(SECOND);
                 self.later(takes, Event::Disk(number));
             }
@@ -51,13 +51,13 @@ impl World {
 
     /// The disk does something, or fails to.
     fn perform(&mut self, job: Job) -> Option<calling::Event> {
-        let fails = if self.desk.disk.bad_until > self.now {
+        let fails = if self.server.disk.bad_until > self.now {
             2
         } else {
             1000
         };
         if self.plan.has_faults && self.chance.one_in(fails) {
-            self.desk.disk.failed_at = Some(self.now);
+            self.server.disk.failed_at = Some(self.now);
             return Some(calling::Event::StoreFailed {
                 job,
                 why: "the disk".to_owned(),
@@ -104,7 +104,7 @@ impl World {
                     .disk
                     .begin(*beginning)
                     .expect("every line of the world has a tariff");
-                let limit = self.desk.policy().money.budget.server;
+                let limit = self.server.policy().money.budget.server;
                 let Reservation {
                     call, day, amount, ..
                 } = reservation;
@@ -122,11 +122,11 @@ impl World {
                 return Some(calling::Event::Begun(terminal));
             }
             Job::Settle { call, amount } => {
-                self.desk.disk.settle(call, amount);
+                self.server.disk.settle(call, amount);
                 self.settled(call, amount);
             }
-            Job::KeepLoop { number, dial_loop } => self.desk.disk.keep_loop(number, dial_loop),
-            Job::LeaveOut { terminal, message } => {
+            Job::KeepLoop { number, dial_loop } => self.server.disk.keep_loop(number, dial_loop),
+            Job::Quarantine { terminal, message } => {
                 self.mail.wish(message, terminal, Verdict::Failed, self.now);
                 self.log("left out", &message.to_string());
             }

@@ -18,12 +18,12 @@ pub(super) fn with_night_tariff() -> Rules {
 
 #[test]
 fn bulk_waits_for_the_cheap_window_and_is_called_when_it_opens() {
-    let mut desk = Desk::new(with_night_tariff(), &["a"]);
-    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), []);
-    assert_eq!(desk.why(1), Why::Rest(Rest::Price));
+    let mut scene = Scene::new(with_night_tariff(), &["a"]);
+    assert_eq!(scene.feed(Input::Due(demand(1, Urgency::Bulk))), []);
+    assert_eq!(scene.why(1), Why::Rest(Rest::Price));
     let mut slept = Duration::ZERO;
     loop {
-        let (time, wanted) = desk.until_woken();
+        let (time, wanted) = scene.until_woken();
         slept += time;
         if !wanted.is_empty() {
             break assert_eq!(wanted, [call(1, "a")]);
@@ -34,17 +34,17 @@ fn bulk_waits_for_the_cheap_window_and_is_called_when_it_opens() {
 
 #[test]
 fn bulk_rides_along_on_a_call_for_something_else_and_waits_no_longer_than_its_deadline() {
-    let mut desk = Desk::new(with_night_tariff(), &["a"]);
-    desk.feed(Input::Due(demand(1, Urgency::Bulk)));
-    assert_eq!(desk.due(1), [call(1, "a")], "one call for both");
-    desk.ended(1, "a", Outcome::Completed);
-    desk.free("a");
-    let deadline = Some(desk.clock.now().wall + SignedDuration::from_hours(1));
-    desk.feed(Input::Due(Demand {
+    let mut scene = Scene::new(with_night_tariff(), &["a"]);
+    scene.feed(Input::Due(demand(1, Urgency::Bulk)));
+    assert_eq!(scene.due(1), [call(1, "a")], "one call for both");
+    scene.ended(1, "a", Outcome::Completed);
+    scene.free("a");
+    let deadline = Some(scene.clock.now().wall + SignedDuration::from_hours(1));
+    scene.feed(Input::Due(Demand {
         deadline,
         ..demand(2, Urgency::Bulk)
     }));
-    assert_eq!(desk.pass(HOUR - DEADLINE_MARGIN), [call(2, "a")]);
+    assert_eq!(scene.pass(HOUR - DEADLINE_MARGIN), [call(2, "a")]);
 }
 
 #[test]
@@ -55,20 +55,20 @@ fn bulk_at_a_price_that_never_changes_waits_for_a_ride_no_longer_than_is_set() {
         tariff: Some(Arc::new(tariff)),
         is_ring_only: false,
     }];
-    let mut desk = Desk::new(Rules { lines, ..rules() }, &["a"]);
-    assert_eq!(desk.feed(Input::Due(demand(1, Urgency::Bulk))), []);
-    assert_eq!(desk.pass(24 * HOUR - SECOND), []);
+    let mut scene = Scene::new(Rules { lines, ..rules() }, &["a"]);
+    assert_eq!(scene.feed(Input::Due(demand(1, Urgency::Bulk))), []);
+    assert_eq!(scene.pass(24 * HOUR - SECOND), []);
     assert_eq!(
-        desk.feed(Input::Due(demand(1, Urgency::Bulk))),
+        scene.feed(Input::Due(demand(1, Urgency::Bulk))),
         [],
         "and a second one rides with it"
     );
-    assert_eq!(desk.pass(SECOND), [call(1, "a")]);
+    assert_eq!(scene.pass(SECOND), [call(1, "a")]);
 }
 
 #[test]
 fn nobody_is_called_outside_the_hours_however_urgent() {
-    let mut desk = Desk::new(rules(), &["a"]);
+    let mut scene = Scene::new(rules(), &["a"]);
     let hours = line::Hours(vec!["mon-fri 08:00-11:00".parse().unwrap()]);
     let closed = ["2026-11-25".parse().unwrap()].into();
     let conditions = Some(Arc::new(Conditions {
@@ -77,22 +77,26 @@ fn nobody_is_called_outside_the_hours_however_urgent() {
         route: Route::ALL,
     }));
     assert_eq!(
-        desk.feed(Input::Due(Demand {
+        scene.feed(Input::Due(Demand {
             conditions,
             ..demand(1, Urgency::Urgent)
         })),
         []
     );
-    assert_eq!(desk.why(1), Why::Rest(Rest::Hours));
-    let next = desk
+    assert_eq!(scene.why(1), Why::Rest(Rest::Hours));
+    let next = scene
         .dispatch
-        .explain(terminal(1), desk.clock.now())
+        .explain(terminal(1), scene.clock.now())
         .next
         .unwrap();
-    assert_eq!(next - desk.clock.now().at, 44 * HOUR, "over the closed day");
+    assert_eq!(
+        next - scene.clock.now().at,
+        44 * HOUR,
+        "over the closed day"
+    );
     let mut slept = Duration::ZERO;
-    while desk.why(1) != Why::Calling {
-        slept += desk.until_woken().0;
+    while scene.why(1) != Why::Calling {
+        slept += scene.until_woken().0;
     }
     assert_eq!(slept, 44 * HOUR);
 }
@@ -100,22 +104,22 @@ fn nobody_is_called_outside_the_hours_however_urgent() {
 #[test]
 fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
     let open_at = |window: &str, jump: i64| {
-        let mut desk = Desk::new(rules(), &["a"]);
+        let mut scene = Scene::new(rules(), &["a"]);
         let hours = line::Hours(vec![window.parse().unwrap()]);
         let conditions = Some(Arc::new(Conditions {
             hours,
             ..Conditions::default()
         }));
-        desk.feed(Input::Due(Demand {
+        scene.feed(Input::Due(Demand {
             conditions,
             ..demand(1, Urgency::Normal)
         }));
-        desk.clock.jumped = SignedDuration::from_hours(jump);
+        scene.clock.jumped = SignedDuration::from_hours(jump);
         let mut slept = Duration::ZERO;
-        while desk.why(1) != Why::Calling {
-            slept += desk.until_woken().0;
+        while scene.why(1) != Why::Calling {
+            slept += scene.until_woken().0;
         }
-        let local = desk.clock.now().wall.to_zoned(TimeZone::UTC);
+        let local = scene.clock.now().wall.to_zoned(TimeZone::UTC);
         assert!(local.hour() >= 14 && local.hour() < 16, "{local}");
         slept
     };
@@ -129,23 +133,23 @@ fn a_wall_clock_that_jumps_is_seen_and_brings_no_call_outside_the_hours() {
 #[test]
 fn who_waits_for_a_new_budget_is_called_within_a_minute_of_a_jump_of_the_wall_clock() {
     for jump in [6, -6, 24 * 3650] {
-        let mut desk = Desk::new(rules(), &["a"]);
-        desk.due(1);
+        let mut scene = Scene::new(rules(), &["a"]);
+        scene.due(1);
         let budget = Outcome::BudgetSpent {
             budget: "the server".into(),
             wait: 12 * HOUR,
         };
-        desk.ended(1, "a", budget);
-        desk.free("a");
-        assert_eq!(desk.why(1), Why::Rest(Rest::Budget));
+        scene.ended(1, "a", budget);
+        scene.free("a");
+        assert_eq!(scene.why(1), Why::Rest(Rest::Budget));
         assert_eq!(
-            desk.until_woken(),
+            scene.until_woken(),
             (LOOK_INTERVAL, vec![]),
             "nothing has jumped"
         );
-        desk.clock.jumped = SignedDuration::from_hours(jump);
+        scene.clock.jumped = SignedDuration::from_hours(jump);
         assert_eq!(
-            desk.until_woken(),
+            scene.until_woken(),
             (LOOK_INTERVAL, vec![call(1, "a")]),
             "the ledger says whether there is one"
         );
@@ -154,9 +158,9 @@ fn who_waits_for_a_new_budget_is_called_within_a_minute_of_a_jump_of_the_wall_cl
 
 #[test]
 fn a_clock_that_is_set_a_little_again_and_again_is_seen_once_it_is_a_minute_off() {
-    let mut desk = Desk::new(rules(), &["a"]);
-    desk.due(1);
-    desk.ended(
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    scene.ended(
         1,
         "a",
         Outcome::BudgetSpent {
@@ -164,11 +168,11 @@ fn a_clock_that_is_set_a_little_again_and_again_is_seen_once_it_is_a_minute_off(
             wait: 12 * HOUR,
         },
     );
-    desk.free("a");
+    scene.free("a");
     let mut wanted = Vec::new();
     for step in 1..=4 {
-        desk.clock.jumped = SignedDuration::from_secs(-20 * step);
-        wanted.push(desk.pass(10 * SECOND));
+        scene.clock.jumped = SignedDuration::from_secs(-20 * step);
+        wanted.push(scene.pass(10 * SECOND));
     }
     assert_eq!(wanted, [vec![], vec![], vec![], vec![call(1, "a")]]);
 }
@@ -194,26 +198,26 @@ fn hours_open_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
             "2027-10-31T02:00:00Z",
         ),
     ] {
-        let mut desk = Desk::new(
+        let mut scene = Scene::new(
             Rules {
                 zone: zone.clone(),
                 ..rules()
             },
             &[],
         );
-        desk.clock.jumped = now.parse::<Timestamp>().unwrap().duration_since(noon);
-        let begin = desk.clock.now();
-        desk.free("a");
+        scene.clock.jumped = now.parse::<Timestamp>().unwrap().duration_since(noon);
+        let begin = scene.clock.now();
+        scene.free("a");
         let hours = line::Hours(vec![window.parse().unwrap()]);
         let conditions = Some(Arc::new(Conditions {
             hours,
             ..Conditions::default()
         }));
-        desk.feed(Input::Due(Demand {
+        scene.feed(Input::Due(Demand {
             conditions,
             ..demand(1, Urgency::Normal)
         }));
-        let planned = desk.dispatch.explain(terminal(1), begin).next.unwrap();
+        let planned = scene.dispatch.explain(terminal(1), begin).next.unwrap();
         let opens = Duration::try_from(
             opens
                 .parse::<Timestamp>()
@@ -222,11 +226,11 @@ fn hours_open_by_the_clock_on_the_wall_on_the_night_on_which_it_is_set() {
         )
         .unwrap();
         assert_eq!(planned - begin.at, opens, "planned: {now} {window}");
-        while desk.why(1) != Why::Calling {
-            desk.until_woken();
+        while scene.why(1) != Why::Calling {
+            scene.until_woken();
         }
         assert_eq!(
-            desk.clock.now().at - begin.at,
+            scene.clock.now().at - begin.at,
             opens,
             "called: {now} {window}"
         );

@@ -553,7 +553,7 @@ async fn an_operator_sees_a_receipt_that_meets_another_verdict() {
             "given up as unknown, and there all the same",
         )
         .await;
-    let desk = Envelopes {
+    let context = Envelopes {
         store: scene.store.clone(),
         alarms: scene.alarms.clone(),
         terminal: scene.terminal.id,
@@ -571,7 +571,7 @@ async fn an_operator_sees_a_receipt_that_meets_another_verdict() {
         )
         .await
         .unwrap();
-    desk.received(id, None).await.unwrap();
+    context.received(id, None).await.unwrap();
     let told = scene.alarms.standing().await;
     assert!(
         told.iter()

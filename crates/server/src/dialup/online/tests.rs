@@ -327,7 +327,7 @@ async fn whoever_named_a_terminal_three_times_in_vain_does_not_keep_it_out_at_it
         scene
             .shared()
             .strangers()
-            .is_spaced(&stranger, std::time::Instant::now())
+            .is_backed_off(&stranger, std::time::Instant::now())
     );
     let (_, _receiving) = scene.receive(notice(port, &terminal).await, &key, None, LINGER);
     assert_eq!(connected(scene.report().await), terminal.id);
@@ -335,7 +335,7 @@ async fn whoever_named_a_terminal_three_times_in_vain_does_not_keep_it_out_at_it
         !scene
             .shared()
             .strangers()
-            .is_spaced(&stranger, std::time::Instant::now())
+            .is_backed_off(&stranger, std::time::Instant::now())
     );
 }
 

@@ -17,7 +17,7 @@ use model::dial_loop::Loop;
 use model::money::Micros;
 
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Server {
     pub(crate) calling: Calling,
     pub(crate) disk: Disk,
     policy: Policy,
@@ -48,7 +48,7 @@ pub(crate) enum Waiting {
     Answer(Event),
 }
 
-impl Desk {
+impl Server {
     pub(crate) fn new(policy: Policy, start: Instant, local: DateTime, seed: u64) -> Self {
         let now = Moment {
             at: start,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::DialupConfig;
 use super::calls::Calls;
 use super::relay::Relay;
-use crate::dialup::line_task::{Attempt, Desk, Order, SessionResult};
+use crate::dialup::line_task::{Attempt, CallPolicy, Order, SessionResult};
 use crate::dialup::{Allowance, LineConfig, LineState};
 use crate::trunk::words::{Ended, FarEnd};
 use model::call::{CallRecord, Direction};
@@ -29,12 +29,12 @@ pub(super) struct LineHandle {
     pub(super) dial_prefix: String,
 }
 
-pub(super) struct TrunkDesk {
+pub(super) struct TrunkPolicy {
     pub(super) calls: Arc<Calls>,
     pub(super) config: Arc<DialupConfig>,
 }
 
-impl Desk for TrunkDesk {
+impl CallPolicy for TrunkPolicy {
     type Peer = FarEnd;
 
     fn home(&self) -> Option<Home> {
