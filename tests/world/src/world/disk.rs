@@ -100,7 +100,7 @@ impl World {
             Job::Begin(beginning) => {
                 let terminal = beginning.terminal;
                 let reservation = self
-                    .desk
+                    .server
                     .disk
                     .begin(*beginning)
                     .expect("every line of the world has a tariff");
