@@ -17,6 +17,8 @@ mod tun;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use settings::Fault;
+
 #[cfg(any(feature = "answer", feature = "serve"))]
 use section::{Section, load, modem_setup};
 
@@ -27,25 +29,6 @@ pub(crate) struct ConfigError {
     faults: Vec<Fault>,
     /// Why the file could not be read at all.
     unread: Option<String>,
-}
-
-/// One thing that is wrong: where, and what to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    key: String,
-    problem: String,
-    /// The line of the file, from 1.
-    line: Option<usize>,
-}
-
-impl Fault {
-    fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            problem: problem.into(),
-            line: None,
-        }
-    }
 }
 
 impl std::error::Error for ConfigError {}
@@ -74,20 +57,17 @@ impl fmt::Display for ConfigError {
             self.path.display(),
             if count == 1 { "" } else { "s" }
         )?;
-        self.faults
-            .iter()
-            .try_for_each(|Fault { key, problem, line }| {
-                // TOML's own errors show the place on lines of their own.
-                let problem = problem.trim_end().replace('\n', "\n  ");
-                match key.as_str() {
-                    "" => write!(f, "\n  {problem}"),
-                    key => write!(f, "\n  {key}: {problem}"),
-                }?;
-                match line {
-                    Some(line) => write!(f, " (line {line})"),
-                    None => Ok(()),
-                }
-            })
+        self.faults.iter().try_for_each(|fault| {
+            // TOML's own errors show the place on lines of their own.
+            write!(f, "\n  {}", fault.to_string().replace('\n', "\n  "))?;
+            let Some(place) = &fault.place else {
+                return Ok(());
+            };
+            let (line, column) = (place.line, place.column);
+            write!(f, "\n    --> {}:{line}:{column}", self.path.display())?;
+            let shown = place.to_string();
+            shown.lines().try_for_each(|line| write!(f, "\n    {line}"))
+        })
     }
 }
 
@@ -103,7 +83,11 @@ impl ConfigError {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        let fault = |fault: &Fault| serde_json::json!({ "key": fault.key, "problem": fault.problem, "line": fault.line });
+        let fault = |fault: &Fault| {
+            let place = fault.place.as_ref();
+            serde_json::json!({ "key": fault.key, "problem": fault.problem,
+                "line": place.map(|place| place.line), "column": place.map(|place| place.column) })
+        };
         let faults: Vec<_> = self.faults.iter().map(fault).collect();
         serde_json::json!({ "file": self.path, "good": false, "faults": faults, "unread": self.unread })
     }

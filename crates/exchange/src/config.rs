@@ -7,6 +7,7 @@ use crate::{
     settings::{RATES, Settings},
     tariff::{self, Tariff},
 };
+use ::settings::Fault;
 pub(crate) use keys::{Faults, Keys};
 use std::{
     collections::BTreeMap,
@@ -102,15 +103,6 @@ pub struct ConfigError {
     pub faults: Vec<Fault>,
 }
 
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Which key, as `station[1].number`; empty if the text is not TOML or has a key that does not exist.
-    pub key: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.faults.iter().enumerate() {
@@ -118,15 +110,6 @@ impl fmt::Display for ConfigError {
             write!(out, "{end_of_last}{fault}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.key.is_empty() {
-            return out.write_str(&self.problem);
-        }
-        write!(out, "{}: {}", self.key, self.problem)
     }
 }
 
@@ -178,10 +161,7 @@ fn checked<T>(text: &str, read: impl FnOnce(Keys<'_>) -> T) -> Result<T, ConfigE
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let problem = error.to_string().trim_end().to_owned();
         ConfigError {
-            faults: vec![Fault {
-                key: String::new(),
-                problem,
-            }],
+            faults: vec![Fault::new("", problem)],
         }
     })?;
     let mut faults = Faults::default();
@@ -478,8 +458,8 @@ mod tests {
         let wanted = [
             "rate: must be a whole number",
             "station[0].number: must be text in quotes",
-            "station[0].modems: is not known here",
-            "rates: is not known here",
+            "station[0].modems: unknown key (did you mean \"modem\"?)",
+            "rates: unknown key (did you mean \"rate\"?)",
         ];
         assert_eq!(told, wanted);
     }

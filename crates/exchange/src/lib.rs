@@ -36,7 +36,7 @@ mod telnet;
 mod timers;
 mod virtual_modem;
 
-pub use config::{Config, ConfigError, Fault, Port, RingPattern, StationConfig};
+pub use config::{Config, ConfigError, Port, RingPattern, StationConfig};
 pub use number::{Number, NumberError};
 pub use record::{Bill, CallId, CallRecord, EndedBy, Outcome};
 pub use settings::{CallerIdTiming, Flavour, Presentation, Settings};

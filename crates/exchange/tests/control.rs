@@ -145,7 +145,7 @@ async fn what_is_wrong_is_answered_and_changes_nothing() {
         ),
         (
             r#"{"do":"set","station":"201","settings":{"number":"7"}}"#,
-            "number: is not known here",
+            "number: unknown key",
         ),
         (
             r#"{"do":"set","station":"201","settings":{"busy":true,"rate_to":1}}"#,

@@ -2,22 +2,19 @@
 
 use std::path::Path;
 
-use super::{ConfigError, Fault, read_text};
+use super::{ConfigError, read_text};
 
 /// Reads and checks an exchange's config.
 pub(crate) fn read(path: &Path) -> Result<exchange::Config, ConfigError> {
-    let config = read_text(path)?
-        .parse::<exchange::Config>()
-        .map_err(|error| {
-            let faults = error
-                .faults
-                .into_iter()
-                .map(|fault| Fault::new(fault.key, fault.problem));
-            ConfigError {
-                path: path.to_owned(),
-                faults: faults.collect(),
-                unread: None,
-            }
-        })?;
+    let text = read_text(path)?;
+    let config = text.parse::<exchange::Config>().map_err(|error| {
+        let mut faults = error.faults;
+        settings::locate(&text, &mut faults);
+        ConfigError {
+            path: path.to_owned(),
+            faults,
+            unread: None,
+        }
+    })?;
     Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
 }

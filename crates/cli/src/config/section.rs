@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 use modem::{ADDED_MAX, Command, Profile, Setup};
-use toml::de::DeTable;
 use toml::{Table, Value};
 
 use super::{ConfigError, Fault, read_text};
@@ -30,9 +29,7 @@ pub(crate) fn load<T>(
     match checked {
         Some(config) if faults.is_empty() => Ok(config),
         _ => {
-            faults
-                .iter_mut()
-                .for_each(|fault| fault.line = line_of(&text, &fault.key));
+            settings::locate(&text, &mut faults);
             Err(ConfigError {
                 path: path.to_owned(),
                 faults,
@@ -40,31 +37,6 @@ pub(crate) fn load<T>(
             })
         }
     }
-}
-
-/// The line on which a key such as `line[1].port` stands; of one that is missing, that of its table.
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let document = DeTable::parse(text).ok()?.into_inner();
-    let (mut table, mut found) = (&document, None);
-    for part in key.split('.') {
-        let (name, places) = part.split_once('[').unwrap_or((part, ""));
-        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else {
-            break;
-        };
-        found = Some(key.span().start);
-        let mut value = value.get_ref();
-        for place in places.split('[').filter(|place| !place.is_empty()) {
-            let index = place.trim_end_matches(']').parse::<usize>().ok()?;
-            let Some(item) = value.as_array().and_then(|items| items.get(index)) else {
-                break;
-            };
-            found = Some(item.span().start);
-            value = item.get_ref();
-        }
-        let Some(below) = value.as_table() else { break };
-        table = below;
-    }
-    Some(1 + text.get(..found?)?.matches('\n').count())
 }
 
 /// A table of a file while it is being read: every key is taken out, what is left at the end is unknown.
@@ -284,38 +256,11 @@ impl Section<'_> {
     /// What is left was not asked for.
     fn finish(&mut self) {
         for (key, _) in std::mem::take(&mut self.table) {
-            match nearest(&key, &self.known) {
-                Some(meant) => self.fault(&key, format!("unknown key (did you mean {meant:?}?)")),
-                None => self.fault(&key, "unknown key"),
-            }
+            let known = self.known.iter().map(String::as_str);
+            let fault = Fault::unknown(self.path_of(&key), &key, known);
+            self.faults.push(fault);
         }
     }
-}
-
-/// The known word that a wrong one is likely meant to be.
-fn nearest<'k>(wrong: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
-    let most = 1 + wrong.chars().count() / 4;
-    let near = known
-        .iter()
-        .map(|word| (distance(wrong, word), word))
-        .filter(|(distance, _)| *distance <= most);
-    near.min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
-}
-
-/// How many letters are to be put in, taken out or changed (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<_> = to.chars().collect();
-    let mut row: Vec<_> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut before = std::mem::replace(&mut row[0], line + 1);
-        for (column, other) in to.iter().enumerate() {
-            let changed = before + usize::from(letter != *other);
-            before = row[column + 1];
-            row[column + 1] = changed.min(before + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 /// What every line says of its modem: `profile` and `init`.
@@ -422,11 +367,11 @@ mod tests {
         });
         let told = read.unwrap_err().to_string();
         for says in [
-            "stat: unknown key (did you mean \"state\"?) (line 1)",
-            "table.zzz: unknown key (line 3)",
-            "table.lst: unknown key (did you mean \"list\"?) (line 4)",
-            "row[0].port: is a number and must be text in quotes (line 6)",
-            "row[1].port: is missing; say where (line 7)",
+            "stat: unknown key (did you mean \"state\"?)",
+            "table.zzz: unknown key",
+            "table.lst: unknown key (did you mean \"list\"?)",
+            "row[0].port: is a number and must be text in quotes",
+            "row[1].port: is missing; say where",
         ] {
             assert!(told.contains(says), "{told} does not say {says}");
         }

@@ -1,8 +1,8 @@
 //! Reads the keys of a TOML table one by one, and gathers every fault on the way, so that one run shows all of them.
 
-use super::Fault;
+use ::settings::Fault;
 use jiff::SignedDuration;
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 use toml::{Table, Value};
 
 /// Longest time that can be set.
@@ -14,10 +14,7 @@ pub(crate) struct Faults(pub(crate) Vec<Fault>);
 
 impl Faults {
     pub(crate) fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault {
-            key: key.into(),
-            problem: problem.into(),
-        });
+        self.0.push(Fault::new(key, problem));
     }
 }
 
@@ -25,6 +22,8 @@ impl Faults {
 pub(crate) struct Keys<'f> {
     table: Table,
     prefix: String,
+    /// The keys that were asked for.
+    known: BTreeSet<String>,
     pub(crate) faults: &'f mut Faults,
 }
 
@@ -34,6 +33,7 @@ impl<'f> Keys<'f> {
         Self {
             table,
             prefix: prefix.into(),
+            known: BTreeSet::new(),
             faults,
         }
     }
@@ -52,6 +52,7 @@ impl<'f> Keys<'f> {
     }
 
     pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
+        self.known.insert(key.to_owned());
         self.table.remove(key)
     }
 
@@ -156,7 +157,9 @@ impl<'f> Keys<'f> {
     /// What has not been read by now is not known.
     pub(crate) fn end(mut self) {
         for key in std::mem::take(&mut self.table).keys() {
-            self.fault(key, "is not known here");
+            let known = self.known.iter().map(String::as_str);
+            let fault = Fault::unknown(self.name(key), key, known);
+            self.faults.0.push(fault);
         }
     }
 
