@@ -14,10 +14,10 @@
 //!    └─────────────────────────────────────┴── completed ◄───────┘
 //! ```
 //!
-//! At most one call for each terminal and for each line: a terminal that is calling or connected is never called, a line
-//! is handed out once until it is free again. However many messages wait, a terminal is in here once.
+//! At most one call for each terminal and for each line: a terminal that is calling or connected is not called, and a
+//! line is taken until it reports that it is free. A terminal has one entry here, whatever the number of its messages.
 //!
-//! Hours hold for urgent messages, too: no terminal is called outside them.
+//! Hours also hold for urgent messages: no terminal is called outside them.
 
 mod after;
 mod avoided;
@@ -59,25 +59,25 @@ use storm::Storm;
 use suspects::Suspects;
 use terminal::{State, Terminal};
 
-/// The wall clock may be off so far from what the other clock says; more is a jump, and hours are looked at anew.
+/// Largest drift between wall clock and monotonic clock; more is a jump, after which hours are checked again.
 const JUMP: SignedDuration = SignedDuration::from_secs(60);
 
-/// While something waits by the wall clock, the clocks are compared so often at least: only then a jump is seen.
+/// Interval of clock comparisons while something waits by the wall clock; only a comparison finds a jump.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A bulk message is on its way so long before it is worth nothing.
+/// A bulk message is called for at the latest this long before it expires.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(15 * 60);
 
-/// After a number failed in a way that will likely repeat, the pauses are so many times as long.
+/// Factor of the pauses after a failure that is likely to recur.
 const LONG: u32 = 10;
 
-/// The longest pause between two calls to an invited terminal that only have to enrol it.
+/// Longest pause between two calls that only have to enrol an invited terminal.
 const ONCE_A_DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A terminal is left alone for so long after a call: its modem hangs up, and is initialised.
+/// Pause before the next call to a terminal after a call: its modem hangs up and is initialised.
 const HANG_UP_GUARD: Duration = Duration::from_secs(2);
 
-/// Numbers whose redials count are looked through so often, and those that are over forgotten.
+/// Interval at which numbers with elapsed redial counts are forgotten.
 const SERIES_SWEEP: Duration = Duration::from_secs(3600);
 
 /// The state of every terminal that is not idle, and of every line. Feed one input, drain [`Dispatch::poll_output`] to
@@ -93,20 +93,20 @@ pub struct Dispatch {
     queue: Queue,
     /// The ends of all rests.
     rests: BTreeSet<(Instant, TerminalId)>,
-    /// Rests until an hour, a price or a day: they hang on the wall clock.
+    /// Rests until an hour, a price or a day; they depend on the wall clock.
     by_wall_clock: BTreeSet<TerminalId>,
     series: BTreeMap<TerminalId, Series>,
     swept: Option<Instant>,
     avoided: Avoided,
-    /// Until when terminals are left alone whose calls have just ended.
+    /// End of the pause after a terminal's last call.
     hanging_up: BTreeMap<TerminalId, Instant>,
-    /// The line that worked last, of terminals that are watched or were called.
+    /// The line that worked last, for terminals that are watched or were called.
     worked: BTreeMap<TerminalId, LineIndex>,
     suspects: Suspects,
     silence: Silence,
     storm: Storm,
     zone: TimeZone,
-    /// A moment at which the two clocks were as they are to each other now.
+    /// A moment at which the two clocks had their present offset.
     anchor: Option<Moment>,
     at: Option<Instant>,
     random: u64,
@@ -229,15 +229,15 @@ impl Dispatch {
         }
     }
 
-    /// The next thing to do.
+    /// Returns the next output.
     pub fn poll_output(&mut self) -> Output {
         self.output.pop_front().unwrap_or_else(|| Output::Timeout {
             at: self.next_wake(),
         })
     }
 
-    /// The messages of a terminal with which sessions broke of late: they are delivered after all others, one at a time, in
-    /// this order.
+    /// The messages of a terminal with which sessions broke recently: they are delivered after all others, one at a
+    /// time, in this order.
     pub fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
         self.suspects.of(terminal)
     }
@@ -284,16 +284,16 @@ impl Dispatch {
                 if wait.is_zero() {
                     self.enqueue(id);
                 } else {
-                    // Who came first waits no longer for who came later.
+                    // Earlier entries no longer wait for later ones.
                     self.rest(id, until.min(now.at + wait), Rest::Price);
                 }
             }
-            // It rides on what is under way; a pause has its reason, however urgent it is.
+            // It is sent on the call in progress; a pause has its reason, whatever the urgency.
             State::Calling { .. } | State::Resting { .. } | State::Paused => {}
         }
     }
 
-    /// Takes a terminal out of everything that ends in a call.
+    /// Removes a terminal from everything that leads to a call.
     fn pause_calls(&mut self, id: TerminalId) {
         self.leave_wait(id);
         let Some(terminal) = self.terminals.get_mut(&id) else {
@@ -338,7 +338,7 @@ impl Dispatch {
                 is_raised: false,
             });
         }
-        // What came between the session's first look into the store and this: it was told here, not there.
+        // The message came between the session's first look into the store and this input.
         self.output.push_back(Output::Deliver(id));
     }
 
@@ -350,7 +350,7 @@ impl Dispatch {
         if line.is_some_and(|line| self.lines.ended(line, id, outcome, now.at)) {
             self.storm.end();
             if outcome.was_dialled() {
-                // The number can be dialled: the modems that would not are to blame.
+                // The number can be dialled: the modems that refused it are at fault.
                 self.avoided
                     .take_refusals(id)
                     .into_iter()
@@ -373,7 +373,7 @@ impl Dispatch {
                 line: with,
                 calling: None,
             } if with == line => {}
-            // Its own call is over, ours is not yet (glare).
+            // Its own call has ended, ours has not yet (glare).
             State::Connected {
                 line: with,
                 calling: Some(own),
@@ -412,7 +412,7 @@ impl Dispatch {
         self.lines.has_other(terminal.route(), id, &self.avoided)
     }
 
-    /// How long what waits can wait for a lower price.
+    /// How long the waiting messages can wait for a lower price.
     fn wait_for_price(&self, terminal: &Terminal, now: Moment) -> Duration {
         if terminal.urgency != Urgency::Bulk {
             return Duration::ZERO;
@@ -427,7 +427,7 @@ impl Dispatch {
             .min(longest)
     }
 
-    /// Why a terminal at the head of the queue is not called now, and until when.
+    /// Why the terminal at the head of the queue is not called now, and until when.
     fn not_now(&self, id: TerminalId, terminal: &Terminal, now: Moment) -> Option<(Instant, Rest)> {
         let conditions = terminal.conditions.as_ref()?;
         let wait = if conditions.are_always() {
@@ -462,7 +462,7 @@ impl Dispatch {
             };
             let route = terminal.route();
             let not_now = if terminal.conditions.is_none() {
-                // The call it was on failed, and it has no number: it is idle until it connects.
+                // The call failed, and the terminal has no number: it is idle until it connects.
                 self.queue.remove(route, &place);
                 self.terminals.remove(&id);
                 continue;
@@ -499,7 +499,7 @@ impl Dispatch {
         }
     }
 
-    /// Puts a terminal into the queue, wherever it is.
+    /// Puts a terminal into the queue, from any state.
     fn enqueue(&mut self, id: TerminalId) {
         self.leave_wait(id);
         if let Some(terminal) = self.terminals.get_mut(&id) {
@@ -520,7 +520,7 @@ impl Dispatch {
         }
     }
 
-    /// Takes a terminal out of queue and rests.
+    /// Removes a terminal from queue and rests.
     fn leave_wait(&mut self, id: TerminalId) {
         let Some(terminal) = self.terminals.get(&id) else {
             return;
@@ -583,7 +583,7 @@ impl Dispatch {
         }
     }
 
-    /// Puts prices right, and has all that waits by the wall clock looked at anew when that has jumped, forward or back.
+    /// Updates prices, and after a jump of the wall clock, in either direction, checks again all that waits by it.
     fn look_at_clocks(&mut self, now: Moment) {
         self.at = Some(now.at);
         self.lines.wake(now.at, now.wall);
@@ -598,7 +598,7 @@ impl Dispatch {
             let wait = self.terminals.get(&id).map_or(Duration::ZERO, |terminal| {
                 self.wait_for_price(terminal, now)
             });
-            // Its hours and its budget are looked at when it is its turn.
+            // Its hours and its budget are checked when its turn comes.
             if wait.is_zero() {
                 self.enqueue(id);
             } else {
@@ -607,7 +607,7 @@ impl Dispatch {
         }
     }
 
-    /// A time on the calendar of the lines.
+    /// A calendar time in the time zone of the lines.
     pub fn zoned(&self, at: Timestamp) -> Zoned {
         at.to_zoned(self.zone.clone())
     }
@@ -620,10 +620,10 @@ impl Dispatch {
             .map(|now| now + LOOK_INTERVAL);
         let waits_for_storm = !self.queue.is_empty() && self.lines.has_any_free();
         let storm = self.at.filter(|_| waits_for_storm).and_then(|now| {
-            // Only if it is the storm that is waited for: else an input wakes.
+            // Only a wait for the storm limit needs a deadline: all else wakes by input.
             self.storm.ready_at(now).filter(|ready| *ready > now)
         });
-        // A line that a terminal avoided is one of its again.
+        // A line that a terminal avoided is available to it again.
         let avoided = self.avoided.next().filter(|_| !self.queue.is_empty());
         [
             rest,

@@ -1,4 +1,4 @@
-//! What dispatch is told, and what it wants.
+//! Inputs and outputs of dispatch.
 
 use std::time::{Duration, Instant};
 
@@ -12,101 +12,103 @@ use model::outcome::Outcome;
 /// One input of [`Dispatch`].
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// This line can place a call.
+    /// The line can place a call.
     LineFree(Name),
-    /// This line cannot: an incoming call has it, or it is out of order.
+    /// The line cannot place a call: it has an incoming call, or is out of order.
     LineTaken(Name),
-    /// Something waits for a terminal.
+    /// A message waits for a terminal.
     Due(Demand),
-    /// The call to this terminal that was wanted last is dialled.
+    /// The call to this terminal that was last requested is being dialled.
     Dialled(TerminalId),
-    /// A terminal's connected notice has come, over the call on a line, whoever placed it, or without one.
+    /// A terminal's connected notice came: over a call on a line, whichever end placed it, or over a session without a
+    /// line.
     Connected {
         /// The terminal.
         terminal: TerminalId,
-        /// What it came over.
+        /// The way it came.
         via: Via,
     },
-    /// A terminal's call, or the attempt, on a line is over, or its session without one.
+    /// A terminal's call or call attempt on a line, or its session without a line, has ended.
     Ended {
         /// The terminal.
         terminal: TerminalId,
-        /// What it went over.
+        /// The way it went.
         via: Via,
-        /// How.
+        /// How it ended.
         outcome: Outcome,
     },
-    /// The operator has a terminal called again.
+    /// The operator resumed calls to a terminal.
     Resume(TerminalId),
-    /// The operator has a terminal called no more. What waits for it goes on waiting; a call that is under way goes on.
+    /// The operator paused calls to a terminal. Its messages stay; a call in progress goes on.
     Pause(TerminalId),
-    /// The cause of a terminal's failures may be gone: a pause after one is over now. All else that it waits for stays.
+    /// The cause of a terminal's failures may be gone: ends its pause after a failure now. Its other waits stay.
     Mended(TerminalId),
-    /// An alarm is wanted when a terminal is not reached for so long.
+    /// Sets the time without contact after which a terminal raises an alarm.
     Watch {
         /// The terminal.
         terminal: TerminalId,
-        /// How long; `None`: no alarm.
+        /// That time; `None`: no alarm.
         after: Option<Duration>,
-        /// How long it has not been reached already.
+        /// Time without contact so far.
         silent_for: Duration,
     },
-    /// A call from before the start, so long ago, that was not answered: it counts for the redial rules.
+    /// An unanswered call made before the restart; it counts for the redial rules.
     CalledBefore {
         /// The terminal.
         terminal: TerminalId,
-        /// Since it was placed.
+        /// Age of the call.
         ago: Duration,
     },
-    /// A call from before the start, whose end was not seen, may still be ending at the terminal: it is left alone for so long.
+    /// A call made before the restart, whose end was not seen, may still be ending at the terminal: places no call to
+    /// it for a time.
     HungUp {
         /// The terminal.
         terminal: TerminalId,
-        /// How long.
+        /// That time.
         guard: Duration,
     },
     /// The instant of the last [`Output::Timeout`] has come.
     Deadline,
 }
 
-/// What dispatch wants done.
+/// Outputs of dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Call this terminal on this line.
     PlaceCall {
         /// The terminal.
         terminal: TerminalId,
-        /// The line, which is handed out with it.
+        /// The line, which is now taken for this terminal.
         line: Name,
     },
-    /// Bring this terminal, which is connected, what waits for it.
+    /// Deliver the waiting messages to this terminal, which is connected.
     Deliver(TerminalId),
-    /// This terminal was rung and did not come in time.
+    /// This terminal was rung and did not connect in time.
     NoSession(TerminalId),
-    /// Leave this message out: the sessions with this terminal break with it.
+    /// Quarantine this message: sessions with this terminal break with it.
     Quarantine {
         /// The terminal.
         terminal: TerminalId,
         /// The message.
         message: MessageId,
     },
-    /// Calls on this line fail for a fault of its own, or do so no longer.
+    /// A line became suspect, because its calls fail for a fault of its own, or is no longer suspect.
     LineSuspect {
         /// The line.
         line: Name,
-        /// Why it has become suspect; `None`: a call on it was good.
+        /// Why it became suspect; `None`: a call on it was good.
         why: Option<String>,
     },
-    /// This terminal has been silent for too long, or is not any more.
+    /// This terminal has been silent for too long, or is no longer.
     Silent {
         /// The terminal.
         terminal: TerminalId,
         /// Raised, or cleared.
         is_raised: bool,
     },
-    /// Nothing more now. Feed the next input, at the latest a [`Input::Deadline`] at `at`.
+    /// No output is left. Feed the next input, at the latest an [`Input::Deadline`] at `at`.
     Timeout {
-        /// When to wake; `None`: only input wakes.
+        /// When to wake; `None`: only on input.
         at: Option<Instant>,
     },
 }

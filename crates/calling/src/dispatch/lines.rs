@@ -1,4 +1,4 @@
-//! The lines: which are free, which is taken for whom.
+//! The lines: which are free, and which terminal has which line.
 //!
 //! ```text
 //!   away ──freed──► free ──hand_out──► in a call ──ended, then freed──► free
@@ -6,10 +6,10 @@
 //!    └──taken────────┘ └──rest over── resting ◄──┘
 //! ```
 //!
-//! A terminal gets the line that is the least bad, among those the cheapest, among those the one that worked before.
+//! A terminal gets the least faulty free line; among equals the cheapest; among those the one that worked for it last.
 //!
-//! A line with a fault of its own is kept for last until it is tried again, later with each fault; two in a row make it
-//! suspect, and so does one that another line has not. A good call makes it as good as new.
+//! A line with a fault of its own is used last until its retry time, which is later after each fault. Two faults in a
+//! row make it suspect; so does a fault that does not recur on another line. A good call clears all faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,23 +27,23 @@ use model::money::Micros;
 use crate::ledger::Tariff;
 use model::outcome::{Outcome, Retry};
 
-/// How bad a line is after a fault of its own; after a call that did not come up, a tenth (a rule of mgetty's field:
-/// two of the first kind make a modem suspect).
+/// Weight of a fault of the line itself. A call that did not come up weighs a tenth of it (mgetty's rule of
+/// experience: two faults of the first kind make a modem suspect).
 const BAD_BY_FAULT: u32 = 10;
 const BAD_BY_NO_CALL: u32 = 1;
 const BADNESS_MAX: u32 = 100;
 
-/// After a fault a line rests so long, doubled with each that follows.
+/// Rest of a line after its first fault; doubled with each further fault in a row.
 const REST_FIRST: Duration = Duration::from_secs(30);
 const REST_LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// After a fault a line is kept for last for so many times its rest. Then one call tries it.
+/// A faulty line is used last for this many times its rest; then one call tries it.
 const TRIAL_AFTER_RESTS: u32 = 10;
 
 /// Faults in a row that make a line suspect.
 const FAULTS_OF_A_SUSPECT: u32 = 2;
 
-/// A line's place in the list of all.
+/// Index of a line in the list of all lines.
 pub(super) type LineIndex = u16;
 
 #[derive(Debug)]
@@ -56,14 +56,14 @@ struct Line {
     rests_until: Option<Instant>,
     faults: u32,
     badness: u32,
-    /// When it is no longer kept for last.
+    /// End of the time during which the line is used last.
     tried_at: Option<Instant>,
-    /// The terminal whose number its modem would not dial, since its last good call.
+    /// The terminal whose number its modem refused to dial, since the line's last good call.
     refused: Option<TerminalId>,
     is_suspect: bool,
-    /// Of a usual call, now.
+    /// Current price of a usual call.
     price: Micros,
-    /// When it is next as low as it gets; never, if it always is the same and more than nothing.
+    /// When the price next reaches its minimum; `None` if the price is constant and above zero.
     cheap_at: Timestamp,
 }
 
@@ -88,11 +88,11 @@ pub(super) struct Lines {
     free_count: u32,
     resting: BTreeSet<(Instant, LineIndex)>,
     trials: BTreeSet<(Instant, LineIndex)>,
-    /// Lines that have become suspect, with the reason, or are so no longer.
+    /// Lines that became suspect, with the reason, or are no longer suspect.
     changed: Vec<(LineIndex, Option<String>)>,
-    /// The wall clock between which no price changes.
+    /// Wall-clock interval in which no price changes.
     priced: Option<(Timestamp, Timestamp)>,
-    /// Whose clocks prices go by.
+    /// The time zone of all prices.
     zone: TimeZone,
 }
 
@@ -121,7 +121,7 @@ impl Lines {
         lines
     }
 
-    /// A line that was not in the rules has no price, and no route but that of all lines.
+    /// A line without an entry in the rules has no price, and belongs only to the route of all lines.
     pub(super) fn index(&mut self, name: &Name) -> LineIndex {
         match self.by_name.get(name) {
             Some(index) => *index,
@@ -141,7 +141,7 @@ impl Lines {
         self.change(index, |line| line.is_there = false);
     }
 
-    /// The best line for a terminal, which is then taken for it. `before` worked for it.
+    /// Takes the best line for a terminal. `before`: the line that worked for it last.
     pub(super) fn hand_out(
         &mut self,
         wish: Wish,
@@ -151,18 +151,18 @@ impl Lines {
         let index = self.best(wish, |line| avoided.is_avoided(terminal, line))?;
         self.change(index, |line| {
             line.call = Some(terminal);
-            // Until it says that it is free again.
+            // The line is not free until it reports so.
             line.is_there = false;
         });
         Some(index)
     }
 
-    /// Whether a call can be placed for one with this urgency on this route.
+    /// Whether a call of this urgency can be placed on this route.
     pub(super) fn has_free(&self, route: Route, urgency: Urgency, reserve: Reserve) -> bool {
         self.is_beyond_reserve(urgency, reserve) && !self.free[self.route_index(route)].is_empty()
     }
 
-    /// Whether a line of this route is free that a terminal does not avoid.
+    /// Whether this route has a free line that the terminal does not avoid.
     pub(super) fn has_free_for(
         &self,
         route: Route,
@@ -176,7 +176,7 @@ impl Lines {
                 .any(|(.., line)| !avoided.is_avoided(terminal, *line))
     }
 
-    /// Whether a route has a line that a terminal does not avoid, free or not.
+    /// Whether this route has a line that the terminal does not avoid, free or not.
     pub(super) fn has_other(&self, route: Route, terminal: TerminalId, avoided: &Avoided) -> bool {
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
         let on_route = (0..)
@@ -191,7 +191,7 @@ impl Lines {
         self.free_count > 0
     }
 
-    /// A call on a line is over. Whether it was one of ours, with this terminal.
+    /// Ends a call on a line. Returns whether it was one of our calls to this terminal.
     pub(super) fn ended(
         &mut self,
         index: LineIndex,
@@ -210,7 +210,7 @@ impl Lines {
             Outcome::DialRefused | Outcome::Blacklisted => {
                 let before = self.lines[usize::from(index)].refused;
                 if before.is_some_and(|before| before != terminal) {
-                    // It is not the number.
+                    // The number is not the cause.
                     self.fault(index, outcome, 1, now);
                 } else {
                     self.change(index, |line| {
@@ -238,17 +238,19 @@ impl Lines {
         true
     }
 
-    /// A line's modem would not dial a number that another line's has dialled.
+    /// Notes that a line's modem refused a number that another line has dialled.
     pub(super) fn convict(&mut self, index: LineIndex, now: Instant) {
         self.fault(index, &Outcome::DialRefused, 1, now);
     }
 
-    /// The lines that have become suspect since the last call of this, with the reason, or are so no longer.
+    /// Returns the lines that became suspect since the last call of this function, with the reason, and those that are
+    /// no longer suspect.
     pub(super) fn take_changed(&mut self) -> Vec<(LineIndex, Option<String>)> {
         std::mem::take(&mut self.changed)
     }
 
-    /// The line was to blame: it rests, and is kept for last then. At so many faults in a row it is suspect.
+    /// Notes a fault of the line: it rests, and is used last after that. At the given number of faults in a row it is
+    /// suspect.
     fn fault(&mut self, index: LineIndex, outcome: &Outcome, suspect_at: u32, now: Instant) {
         let faults = self.lines[usize::from(index)].faults;
         let rest = REST_FIRST
@@ -276,13 +278,13 @@ impl Lines {
         self.trials.insert((now + after, index));
     }
 
-    /// Ends the rests that are over, and puts the prices right.
+    /// Ends elapsed rests, and updates the prices.
     pub(super) fn wake(&mut self, now: Instant, wall: Timestamp) {
         while let Some(&(at, index)) = self.resting.first()
             && at <= now
         {
             self.resting.pop_first();
-            // A fault since has made it longer.
+            // A later fault has extended the rest.
             self.change(index, |line| {
                 line.rests_until = line.rests_until.filter(|until| *until > now);
             });
@@ -310,8 +312,8 @@ impl Lines {
             .min()
     }
 
-    /// How long until a call on this route costs as little as it gets: a bulk message waits for that, or, where the price
-    /// never changes, for a call to ride on.
+    /// Time until a call on this route has its lowest price. A bulk message waits for that; where the price never
+    /// changes, it waits for another call to the terminal.
     pub(super) fn until_cheap(&self, route: Route, wall: Timestamp) -> Duration {
         let wait = |line: &Line| {
             Duration::try_from(line.cheap_at.duration_since(wall)).unwrap_or_default()
@@ -324,7 +326,7 @@ impl Lines {
         on_route.map(wait).min().unwrap_or_default()
     }
 
-    /// The line that a terminal would get if all were free.
+    /// The line that a terminal would get if all lines were free.
     pub(super) fn likely(&self, route: Route, before: Option<LineIndex>) -> Option<LineIndex> {
         let route = u16::try_from(self.route_index(route)).unwrap_or_default();
         let on_route = (0..)
@@ -404,7 +406,7 @@ impl Lines {
         index
     }
 
-    /// Changes a line, and its place among the free ones with it.
+    /// Changes a line and updates its place among the free lines.
     fn change(&mut self, index: LineIndex, change: impl FnOnce(&mut Line)) {
         let line = &mut self.lines[usize::from(index)];
         let (was_free, rank) = (line.is_free(), line.rank(index));
@@ -456,11 +458,11 @@ fn is_good_call(outcome: &Outcome) -> bool {
             | Outcome::Idle(_)
             | Outcome::AllowanceSpent
     );
-    // Of a line that only rings nothing more is heard.
+    // A ring-only line gives no further evidence.
     is_connected || *outcome == Outcome::Rung
 }
 
-/// What a terminal wants of a line.
+/// What a terminal requires of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish {
     pub(super) route: Route,

@@ -6,14 +6,14 @@ use delivery::{TerminalId, Urgency};
 
 use super::rules::Route;
 
-/// Terminals of a route that are looked at for one that can be served on the lines that are free: those before it avoid
-/// these lines. Whoever stands behind so many waits for another line.
+/// Terminals of a route that are checked for one that the free lines can serve; those before it avoid these lines.
+/// Terminals further back wait for another line.
 const LOOKED_AT_MAX: usize = 100;
 
-/// A place in a queue: the most urgent first, then who has been due for longest.
+/// A place in a queue: most urgent first, then longest due.
 pub(super) type Place = (Urgency, u64, TerminalId);
 
-/// One queue for each route, so that who waits for lines that are taken keeps nobody waiting who does not.
+/// One queue for each route: terminals that wait for busy lines do not block terminals of other routes.
 #[derive(Debug)]
 pub(super) struct Queue {
     routes: Vec<BTreeSet<Place>>,
@@ -28,7 +28,7 @@ impl Queue {
         }
     }
 
-    /// A number to be due with, higher than all before.
+    /// A sequence number for a due terminal; above all before.
     pub(super) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
@@ -42,7 +42,7 @@ impl Queue {
         self.of(route).remove(place);
     }
 
-    /// The first of all that are on a route of which `has_line` says that it can be served, and of whom `is_served` says so.
+    /// The first terminal in order for whose route `has_line` holds and for which `is_served` holds.
     pub(super) fn first(
         &self,
         has_line: impl Fn(Route, Urgency) -> bool,
@@ -73,7 +73,7 @@ impl Queue {
         self.routes.iter().map(BTreeSet::len).sum()
     }
 
-    /// Everybody in the queue, in order.
+    /// All terminals in the queues, in order.
     pub(super) fn places(&self) -> Vec<Place> {
         let mut places: Vec<_> = self.routes.iter().flatten().copied().collect();
         places.sort_unstable();

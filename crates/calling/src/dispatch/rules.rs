@@ -1,4 +1,4 @@
-//! What dispatch goes by: the operator's settings.
+//! The settings of dispatch, as the operator made them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ pub struct Moment {
     pub wall: Timestamp,
 }
 
-/// When a call that failed is tried again.
+/// Retry pauses after failed calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryRules {
-    /// After the first failure; doubled with each one that follows.
+    /// Retry pause after the first failure; doubled with each further failure, at most `longest`.
     pub first: Duration,
-    /// The longest pause.
+    /// Longest retry pause.
     pub longest: Duration,
-    /// How soon and how often a number that does not answer is called again.
+    /// Redial limits for a number that does not answer.
     pub redials: RedialRules,
-    /// How long a terminal that was rung may take to come over its own Internet access.
+    /// Time in which a terminal that was rung must connect over its own Internet access.
     pub session_wait: Duration,
 }
 
@@ -40,11 +40,11 @@ pub struct RetryRules {
 pub struct RedialRules {
     /// At most three calls, the first and [`REDIALS_MAX`](super::REDIALS_MAX) more, in any stretch of this length.
     pub within: Duration,
-    /// So many redials at most,
+    /// Maximum number of redials
     pub in_all: u8,
-    /// until the number has been left alone for so long.
+    /// until no call was made to the number for this long.
     pub rest: Duration,
-    /// How long a number is left alone that the modem itself would not dial.
+    /// Pause for a number that the modem refused to dial.
     pub modem_pause: Duration,
 }
 
@@ -59,14 +59,14 @@ impl Default for RedialRules {
     }
 }
 
-/// What keeps calls from coming all at once.
+/// Limits that keep calls from coming all at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StormRules {
-    /// Calls in a minute, in the long run; at least 1.
+    /// Sustained calls per minute; at least 1.
     pub calls_per_minute: u32,
-    /// Calls in a row before that counts; at least 1.
+    /// Burst of calls above the sustained rate; at least 1.
     pub burst: u32,
-    /// Calls at once.
+    /// Concurrent calls.
     pub calls_at_once: u32,
 }
 
@@ -80,49 +80,49 @@ impl Default for StormRules {
     }
 }
 
-/// Lines that are kept free.
+/// Reserved lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reserve {
     /// For urgent messages.
     pub urgent: u32,
-    /// For calls that come in.
+    /// For incoming calls.
     pub incoming: u32,
 }
 
-/// A line, as far as it matters for who gets it.
+/// A line, with what its selection depends on.
 #[derive(Debug, Clone)]
 pub struct LineTerms {
     /// Its name.
     pub name: Name,
-    /// What its calls are charged by, if anything.
+    /// The tariff of its calls, if any.
     pub tariff: Option<Arc<Tariff>>,
-    /// It only rings: for terminals whose route names it, and no others.
+    /// Ring-only: serves only terminals whose route names it.
     pub is_ring_only: bool,
 }
 
-/// Everything dispatch is told once.
+/// All settings of dispatch.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Retries.
     pub retry: RetryRules,
-    /// No storm.
+    /// Limits against a storm of calls.
     pub storm: StormRules,
-    /// Lines kept free.
+    /// Reserved lines.
     pub reserve: Reserve,
-    /// A message with which so many calls broke is left out, if others got through on those calls.
+    /// Calls that break with a message, while others got through on them, before it is quarantined.
     pub breaks_max: u8,
-    /// A bulk message waits no longer than this for a cheap window.
+    /// Longest wait of a bulk message for a cheap window.
     pub bulk_wait: Duration,
-    /// Where the lines are: hours and prices are by its clocks.
+    /// Time zone of the lines: hours and prices follow it.
     pub zone: TimeZone,
     /// The lines.
     pub lines: Vec<LineTerms>,
-    /// The lines of each [`Route`], from 1 on.
+    /// The lines of each [`Route`], counted from 1.
     pub routes: Vec<BTreeSet<Name>>,
 }
 
 impl Rules {
-    /// The defaults, without a line, by UTC.
+    /// The defaults: no line, UTC.
     pub fn new(retry: RetryRules) -> Self {
         Self {
             retry,
@@ -137,12 +137,13 @@ impl Rules {
     }
 }
 
-/// The lines that reach a terminal: a place in [`Rules::routes`], counted from 1, or all lines that do more than ring.
+/// The lines that reach a terminal: an index into [`Rules::routes`], counted from 1, or all lines that are not
+/// ring-only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route(pub u16);
 
 impl Route {
-    /// Every line that does more than ring.
+    /// Every line that is not ring-only.
     pub const ALL: Self = Self(0);
 }
 
@@ -151,7 +152,7 @@ impl Route {
 pub struct Conditions {
     /// Hours of the week.
     pub hours: Hours,
-    /// Days on which it is not called at all.
+    /// Days without calls.
     pub closed: BTreeSet<Date>,
     /// The lines that reach it.
     pub route: Route,
@@ -163,7 +164,7 @@ impl Conditions {
         self.hours.0.is_empty() && self.closed.is_empty()
     }
 
-    /// How long until it may be called: nothing if it may be now.
+    /// Time until it may be called; zero if it may be called now.
     pub fn until_open(&self, now: &Zoned) -> Duration {
         let opens = self
             .hours
@@ -172,15 +173,15 @@ impl Conditions {
     }
 }
 
-/// Something that waits for a terminal.
+/// A terminal with waiting messages.
 #[derive(Debug, Clone)]
 pub struct Demand {
     /// The terminal.
     pub terminal: TerminalId,
     /// When and how it may be called; `None`: it has no number.
     pub conditions: Option<Arc<Conditions>>,
-    /// That of the most urgent message.
+    /// Urgency of the most urgent message.
     pub urgency: Urgency,
-    /// When the first of them is worth nothing any more.
+    /// Earliest expiry of them.
     pub deadline: Option<Timestamp>,
 }

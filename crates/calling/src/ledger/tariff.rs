@@ -12,7 +12,7 @@ use line::Number;
 
 use model::money::Micros;
 
-/// The call by whose price moments are compared.
+/// Length of the call by which prices of moments are compared.
 const USUAL_CALL: Duration = Duration::from_secs(60);
 
 /// How calls are charged.
@@ -20,50 +20,50 @@ const USUAL_CALL: Duration = Duration::from_secs(60);
 pub struct Tariff {
     /// The operator's name for it.
     pub name: String,
-    /// For each call that is answered.
+    /// Price of setting up an answered call.
     pub setup_fee: Micros,
-    /// An answered call costs at least so much.
+    /// Minimum price of an answered call.
     pub minimum: Micros,
-    /// An answered call that carried nothing costs at least so much.
+    /// Minimum price of an answered call that carried no octets.
     pub empty_fee: Micros,
-    /// For each call that is not answered.
+    /// Price of an unanswered call.
     pub failure_fee: Micros,
     /// Who pays.
     pub payer: Payer,
-    /// Days that are not the weekday they fall on.
+    /// Days that count as another kind of day than their weekday.
     pub holidays: BTreeSet<Date>,
-    /// The first that fits counts.
+    /// The first window that matches applies.
     pub windows: Vec<Window>,
-    /// What octets cost, both ways together.
+    /// Price of octets, both directions together.
     pub octets: Option<OctetPrice>,
-    /// What is done with the sum of a month.
+    /// Adjustments of a month's total.
     pub month: Month,
-    /// Numbers that another tariff is for: the longest prefix counts.
+    /// Numbers with a tariff of their own: the longest matching prefix applies.
     pub destinations: Vec<DestinationClass>,
 }
 
 /// Who pays for a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Payer {
-    /// We, who call.
+    /// The calling side: this server.
     #[default]
     Caller,
     /// The called side: reverse charge, toll-free numbers.
     Called,
 }
 
-/// A unit of time, its price, and when that is so.
+/// A unit of time, its price, and when they apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Days on which it is open.
+    /// Kinds of day on which the window applies.
     pub days: BTreeSet<Day>,
-    /// From when.
+    /// Begin.
     pub from: Time,
-    /// To when, which is not in it; `None`: the end of the day.
+    /// End, exclusive; `None`: the end of the day.
     pub to: Option<Time>,
-    /// More than nothing.
+    /// Length of a unit; above zero.
     pub unit: Duration,
-    /// For each unit that is begun.
+    /// Price of each unit begun.
     pub price: Micros,
 }
 
@@ -79,40 +79,40 @@ pub enum Day {
 /// A price of octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OctetPrice {
-    /// What is counted in; more than nothing.
+    /// Octets in a quantum; above zero.
     pub quantum: u64,
-    /// For each quantum that is begun.
+    /// Price of each quantum begun.
     pub price: Micros,
-    /// So many are paid at least.
+    /// Minimum billed octets.
     pub minimum: u64,
-    /// In a call longer than `slow_after`, so many are paid at least for each second of it.
+    /// Minimum billed octets for each second of a call longer than `slow_after`.
     pub per_second: u64,
     /// See `per_second`.
     pub slow_after: Duration,
 }
 
-/// What is done with the sum of a month.
+/// Adjustments of a month's total.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Month {
-    /// So much is paid in any case.
+    /// Minimum of the month.
     pub floor: Micros,
-    /// More is not paid.
+    /// Maximum of the month.
     pub cap: Option<Micros>,
-    /// So much is paid for already.
+    /// Amount already paid for in advance.
     pub bucket: Micros,
 }
 
-/// Numbers, and the tariff that they are called at.
+/// Numbers, and the name of their tariff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationClass {
-    /// How the numbers begin.
+    /// Prefix of the numbers.
     pub prefixes: Vec<String>,
     /// The tariff's name.
     pub tariff: String,
 }
 
 impl Tariff {
-    /// What a call costs us that was answered when it began.
+    /// Our cost of a call that was answered when it began.
     pub fn price(&self, began: &Zoned, lasted: Duration, octets: u64) -> Micros {
         if self.payer == Payer::Called {
             return Micros::ZERO;
@@ -120,8 +120,8 @@ impl Tariff {
         self.with_fees(self.walk(began, lasted).0, lasted, octets)
     }
 
-    /// The most that a call costs us that was over so long after it was dialled, and was answered at any moment between:
-    /// where the units begin is then not known, so that each window is counted as if one began with it.
+    /// Upper bound on our cost of a call that took `lasted` from dialling to its end and was answered at an unknown
+    /// moment. The unit boundaries are then unknown, so each window counts as if a unit began with it.
     pub fn most(&self, dialled: &Zoned, lasted: Duration, octets: u64) -> Micros {
         if self.payer == Payer::Called {
             return Micros::ZERO;
@@ -139,7 +139,7 @@ impl Tariff {
         sum.max(least)
     }
 
-    /// What a call costs us that was not answered.
+    /// Our cost of an unanswered call.
     pub fn price_of_failure(&self) -> Micros {
         if self.payer == Payer::Called {
             Micros::ZERO
@@ -148,8 +148,8 @@ impl Tariff {
         }
     }
 
-    /// The longest that a call may last from the moment it is dialled so that it costs no more than `amount`, answered or
-    /// not; `None` if any call costs more.
+    /// Longest call, measured from dialling, that costs at most `amount`, answered or not; `None` if every call costs
+    /// more.
     pub fn longest_for(
         &self,
         amount: Micros,
@@ -164,7 +164,7 @@ impl Tariff {
         if !fits(0) {
             return None;
         }
-        // The price never falls with time: halve the stretch between a time that fits and one that does not.
+        // The price never falls with time: bisect between a length that fits and one that does not.
         let (mut good, mut bad) = (
             0,
             u64::try_from(longest.as_millis())
@@ -182,33 +182,33 @@ impl Tariff {
         Some(Duration::from_millis(good))
     }
 
-    /// What a call can cost at most that lasts so long and carries so much, or less, or is not answered at all.
+    /// Upper bound on our cost of a call of at most this length and volume, answered or not.
     pub fn reserve(&self, dialled: &Zoned, longest: Duration, octets: u64) -> Micros {
-        // One that carries nothing may cost more than one that carries a little.
+        // A call without octets may cost more than one with a few.
         let answered = self
             .most(dialled, longest, octets)
             .max(self.most(dialled, longest, 0));
         answered.max(self.price_of_failure())
     }
 
-    /// Up to when a call that has lasted so long is paid for, counted from its beginning.
+    /// Time, counted from the start of the call, that the units begun so far have paid for.
     pub fn paid_until(&self, began: &Zoned, lasted: Duration) -> Duration {
         self.walk(began, lasted).1
     }
 
-    /// What the sum of a month's calls comes to on the bill.
+    /// The billed amount for the total of a month's calls.
     pub fn bill(&self, sum: Micros) -> Micros {
         let Month { floor, cap, bucket } = self.month;
         let rest = (sum - bucket).max(Micros::ZERO);
         rest.min(cap.unwrap_or(Micros::MAX)).max(floor)
     }
 
-    /// What a call of a minute costs that begins then. It compares moments and lines; it is on no bill.
+    /// Cost of a one-minute call that begins then. It serves to compare moments and lines, and is on no bill.
     pub fn usual_price(&self, at: &Zoned) -> Micros {
         self.price(at, USUAL_CALL, 1)
     }
 
-    /// How long until a call of a minute costs as little as it ever does within a week; `None`: it always costs the same.
+    /// Time until a one-minute call has the lowest price of the next week; `None`: the price is constant.
     pub fn until_cheapest(&self, at: &Zoned) -> Option<Duration> {
         const WEEK: SignedDuration = SignedDuration::from_hours(8 * 24);
         let now = self.usual_price(at);
@@ -228,7 +228,7 @@ impl Tariff {
         (!is_flat).then(|| Duration::try_from(wait).unwrap_or_default())
     }
 
-    /// When the price may change next: never later than the end of the day.
+    /// Earliest moment at which the price may change; at most the end of the day.
     pub fn next_change(&self, at: &Zoned) -> Timestamp {
         let stretch =
             SignedDuration::try_from(self.to_next_boundary(at)).unwrap_or(SignedDuration::MAX);
@@ -237,7 +237,7 @@ impl Tariff {
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// The price of the time, and how long is paid for by it.
+    /// Price of the time, and the length that it pays for.
     fn walk(&self, began: &Zoned, lasted: Duration) -> (Micros, Duration) {
         let (mut sum, mut paid) = (Micros::ZERO, Duration::ZERO);
         while paid < lasted {
@@ -296,8 +296,8 @@ impl Tariff {
             .find(|window| window.contains(day, at.time()))
     }
 
-    /// Until the next moment at which another window may begin: never longer than the rest of the day, never nothing, and never past
-    /// the moment at which the clock is set forward or back.
+    /// Time until the next moment at which a window may begin: above zero, at most the rest of the day, and at most
+    /// until the next daylight-saving change.
     fn to_next_boundary(&self, at: &Zoned) -> Duration {
         let time = at.time();
         let boundaries = self
@@ -355,7 +355,7 @@ impl Window {
 }
 
 impl DestinationClass {
-    /// The length of the longest prefix that the number has.
+    /// Length of the longest matching prefix.
     pub(super) fn fits(&self, number: &Number) -> Option<usize> {
         let fitting = self
             .prefixes
