@@ -1,4 +1,4 @@
-//! Pure. When and how which terminal may be called, by the config.
+//! Pure. Hours, days and routes of the terminals' calls, by the config.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use line::Hours;
 use crate::dispatch::{Conditions, Route};
 use model::directory::Name;
 
-/// When and how some terminals may be called.
+/// Calling rules of some terminals.
 #[derive(Debug, Clone, Default)]
 pub struct TerminalConditions {
-    /// Which; none: those that no other names.
+    /// The terminals; empty: all that no other entry names.
     pub terminals: BTreeSet<Name>,
     /// Hours of the week.
     pub hours: Hours,
-    /// Days on which they are not called at all.
+    /// Days without calls.
     pub closed: BTreeSet<Date>,
-    /// The lines that reach them; none: every line.
+    /// The lines that reach them; empty: every line.
     pub lines: BTreeSet<Name>,
-    /// An alarm is raised for one that was not reached for this long.
+    /// Time without contact after which an alarm is raised.
     pub silent_after: Option<Duration>,
 }
 
-/// What holds for which terminal.
+/// The calling rules of every terminal.
 #[derive(Debug)]
 pub(crate) struct Calendar {
     by_name: BTreeMap<Name, usize>,

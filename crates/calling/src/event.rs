@@ -1,4 +1,4 @@
-//! Pure. What [`Calling`](crate::Calling) is told.
+//! Pure. The inputs of [`Calling`](crate::Calling).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,62 +18,62 @@ use model::outcome::Outcome;
 /// One event.
 #[derive(Debug)]
 pub enum Event {
-    /// The server starts: what the store knows. The first event.
+    /// The server starts: what the store knows. It is the first event.
     Recovered(Box<Recovered>),
-    /// Messages were accepted for these terminals, or what waits for them may cause a call again.
+    /// Messages were accepted for these terminals, or their waiting messages may cause a call again.
     Due(BTreeSet<TerminalId>),
-    /// This line can place a call.
+    /// The line can place a call.
     LineFree(Name),
-    /// This line cannot: an incoming call has it, or it is out of order.
+    /// The line cannot place a call: it has an incoming call, or is out of order.
     LineTaken(Name),
-    /// A terminal has proved itself on this call, whoever placed it, or on a session without one.
+    /// A terminal has proved itself on this call, whichever end placed it, or on a session without a call.
     Connected {
         /// The terminal.
         terminal: TerminalId,
         /// The call, or the session.
         call: CallId,
-        /// What it goes over.
+        /// The way it came.
         via: Via,
     },
-    /// A call with a terminal, or the attempt, is over, or its session without one.
+    /// A call or call attempt with a terminal, or its session without a call, has ended.
     Ended {
         /// The terminal.
         terminal: TerminalId,
-        /// How.
+        /// How it ended.
         outcome: Outcome,
         /// The complete record.
         record: Box<CallRecord>,
-        /// From the dial command, or the answer, to on hook.
+        /// From the dial command, or the answer, to on-hook.
         lasted: Duration,
     },
-    /// The line of an [`Action::Dial`](crate::Action::Dial) took no order.
+    /// The line of an [`Action::Dial`](crate::Action::Dial) did not take the order.
     NotTaken {
         /// The terminal.
         terminal: TerminalId,
-        /// The record of the call that is not made.
+        /// The record of the call that was not made.
         record: Box<CallRecord>,
     },
-    /// The directory has this terminal now.
+    /// The terminal was added to the directory.
     Added {
         /// The terminal.
         terminal: TerminalId,
         /// Its name.
         name: Name,
     },
-    /// The directory has this terminal no more.
+    /// The terminal was removed from the directory.
     Removed(TerminalId),
-    /// The operator has a terminal called no more. What waits for it goes on waiting; a call that is under way goes on.
+    /// The operator paused calls to a terminal. Its messages stay; a call in progress goes on.
     Paused(TerminalId),
-    /// The operator has a terminal called again that was paused, or whose calls failed for days.
+    /// The operator resumed calls to a terminal that was paused, or whose calls failed for days.
     Resumed {
         /// The terminal.
         terminal: TerminalId,
         /// Its name.
         name: Name,
-        /// The number that is called again.
+        /// The number that may be called again.
         number: Option<Number>,
     },
-    /// What a terminal may prove itself with is another now.
+    /// The credentials of a terminal have changed.
     TrustChanged(TerminalId),
     /// Answer to [`Job::Look`]; `None`: the directory has no such terminal.
     Looked {
@@ -82,18 +82,18 @@ pub enum Event {
         /// What was found.
         found: Option<Found>,
     },
-    /// Answer to [`Job::LookAtAll`]: every terminal for which something waits that may cause a call.
+    /// Answer to [`Job::LookAtAll`]: every terminal with waiting messages that may cause a call.
     LookedAtAll(Vec<Found>),
     /// Answer to [`Job::Choose`]; `None`: the directory has no such terminal.
     Chosen {
         /// The terminal.
         terminal: TerminalId,
-        /// What a call to it needs.
+        /// The requirements of a call to it.
         candidate: Option<Box<Candidate>>,
-        /// A new id, for the call.
+        /// A new call id.
         call: CallId,
     },
-    /// Answer to [`Job::Begin`]: it is on the disk.
+    /// Answer to [`Job::Begin`]: the call is on the disk.
     Begun(TerminalId),
     /// Answer to [`Job::Quarantine`]: the message has failed for this terminal.
     Quarantined {
@@ -102,7 +102,7 @@ pub enum Event {
         /// The terminal's name.
         name: Name,
     },
-    /// The store did not do a job. Nothing of it was written.
+    /// A job of the store failed. It wrote nothing.
     StoreFailed {
         /// The job.
         job: Job,
@@ -113,7 +113,7 @@ pub enum Event {
     Deadline,
 }
 
-/// A terminal, and what waits for it.
+/// A terminal and its waiting messages.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The terminal.
@@ -122,46 +122,46 @@ pub struct Found {
     pub waits: Option<Waits>,
 }
 
-/// What waits for a terminal, as far as it matters for when it is called.
+/// The waiting messages of a terminal, with what the time of its call depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waits {
-    /// That of the most urgent message.
+    /// Urgency of the most urgent message.
     pub urgency: Urgency,
-    /// When the first of them is worth nothing any more.
+    /// Earliest expiry of them.
     pub deadline: Option<Timestamp>,
-    /// The terminal is not paused, and it can prove itself.
+    /// The terminal is not paused and has a credential.
     pub may_be_called: bool,
 }
 
 /// A terminal that is about to be called.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The terminal, and what waits for it.
+    /// The terminal and its waiting messages.
     pub found: Found,
-    /// The provider of the most urgent message: the call is for that one.
+    /// Provider of the most urgent message; the call is charged to it.
     pub provider: Option<Name>,
-    /// It is invited, and has not enrolled yet.
+    /// Invited, and not enrolled yet.
     pub is_invited: bool,
 }
 
-/// What a server that starts finds in its store.
+/// The content of the store at the start of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Recovered {
-    /// What today's calls have cost, or may have: each with whom it counts for.
+    /// Costs of today's calls, certain or possible, each with the accounts that it counts for.
     pub spent: Vec<(Vec<Account>, Micros)>,
     /// All numbers whose last call failed.
     pub loops: Vec<(Number, Loop)>,
     /// All terminals.
     pub terminals: Vec<Known>,
-    /// Calls that were not answered, oldest first: the number, and how long ago it was dialled.
+    /// Unanswered calls, oldest first: the number, and the age of the call.
     pub unanswered: Vec<(Number, Duration)>,
-    /// Who had a call that ended a moment ago, by name.
+    /// Names of the terminals whose calls ended just before the start.
     pub just_ended: Vec<Name>,
-    /// Calls that go on at dial-up servers.
+    /// Calls in progress at dial-up servers.
     pub calls: Vec<Recalled>,
 }
 
-/// A terminal of the directory, at a start.
+/// A terminal of the directory at the start.
 #[derive(Debug, Clone)]
 pub struct Known {
     /// The terminal.
@@ -170,19 +170,19 @@ pub struct Known {
     pub name: Name,
     /// Its number.
     pub number: Option<Number>,
-    /// How long it has not been reached.
+    /// Time since its last contact.
     pub silent_for: Duration,
 }
 
-/// A call that goes on at a dial-up server, of before the start. What it may cost counts as spent.
+/// A call in progress at a dial-up server, made before the start. Its possible cost counts as spent.
 #[derive(Debug, Clone)]
 pub struct Recalled {
     /// The terminal.
     pub terminal: TerminalId,
     /// The call.
     pub call: CallId,
-    /// What it goes over.
+    /// The way it goes.
     pub via: Via,
-    /// The terminal is invited, and has not enrolled yet.
+    /// Invited, and not enrolled yet.
     pub is_invited: bool,
 }

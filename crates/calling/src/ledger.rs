@@ -1,13 +1,14 @@
-//! Pure. Money as a limit: what a call may cost is reserved before it is placed, and settled when it is over.
+//! Pure. Money as a limit: the possible cost of a call is reserved before the call is placed, and settled when it has
+//! ended.
 //!
 //! ```text
 //!   reserve ──► reserved (counts as spent) ──settle──► settled: the difference is free again
 //!                  └── the server stops: counts as spent for the rest of the day
 //! ```
 //!
-//! The store keeps every reservation before the call is placed (`store::ledger`); [`Ledger::restore`] brings back what
-//! the day has spent. The ledger is never below the bill: a call counts from the moment it is dialled, and where units
-//! begin within it is taken as it is worst ([`Tariff::most`]).
+//! The store keeps every reservation before the call is placed (`store::ledger`); [`Ledger::restore`] restores the
+//! sums of the day. The ledger is never below the bill: a call counts from the moment it is dialled, at the worst
+//! position of its units ([`Tariff::most`]).
 
 mod book;
 mod breaker;
@@ -32,10 +33,10 @@ use model::account::{Account, Reservation};
 use model::directory::Name;
 use model::money::Micros;
 
-/// A call shorter than this brings nothing: it is not worth being placed. Dialling and training are in it.
+/// Shortest call worth placing, dialling and training included.
 pub const SHORTEST_CALL: Duration = Duration::from_secs(60);
 
-/// How long before a unit's end we hang up, so that the exchange has heard of it.
+/// Margin before the end of a unit at which we hang up, so that the exchange sees it in time.
 pub const HANG_UP_GUARD: Duration = Duration::from_secs(2);
 
 /// A call that is about to be placed.
@@ -43,56 +44,56 @@ pub const HANG_UP_GUARD: Duration = Duration::from_secs(2);
 pub struct Request {
     /// The call.
     pub call: CallId,
-    /// Whom it is to.
+    /// The terminal called.
     pub terminal: Name,
-    /// Whose message it is for, if it is known.
+    /// The provider whose message it carries, if known.
     pub provider: Option<Name>,
     /// The line.
     pub line: Name,
-    /// What it is charged by.
+    /// Its tariff.
     pub tariff: Arc<Tariff>,
-    /// When it is dialled.
+    /// Time of dialling.
     pub at: Zoned,
-    /// The longest it may last.
+    /// Longest duration.
     pub longest: Duration,
-    /// The most it may carry, both ways together.
+    /// Largest volume, both directions together.
     pub octets: u64,
 }
 
-/// A budget that is spent.
+/// A spent budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the budget of {account} for the day is spent")]
 pub struct BudgetSpent {
-    /// Whose.
+    /// Its account.
     pub account: Account,
-    /// Until the next day.
+    /// Time until the next day.
     pub wait: Duration,
 }
 
-/// What a call was.
+/// What became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Used {
     /// Nothing was dialled.
     Nothing,
     /// It was not answered.
     NotAnswered,
-    /// It may have been answered, and was over so long after it was dialled.
+    /// It may have been answered.
     Answered {
-        /// From the dial command to on hook.
+        /// From the dial command to on-hook.
         lasted: Duration,
-        /// Both ways together.
+        /// Octets, both directions together.
         octets: u64,
     },
 }
 
-/// Days whose sums are kept: those that a clock may come back to.
+/// Days whose sums are kept, in case the clock is set back to them.
 const DAYS_MAX: usize = 8;
 
 #[derive(Debug)]
 struct Open {
-    /// The days it counts for: the one on which it was reserved, and one that the clock was set back to since.
+    /// The days it counts for: the day of the reservation, and each day that the clock was set back to since.
     days: Vec<Date>,
-    /// The turn of the day in which it was reserved.
+    /// Number of the day change during which it was reserved.
     turn: u64,
     amount: Micros,
     tariff: Arc<Tariff>,
@@ -100,26 +101,26 @@ struct Open {
     accounts: Vec<Account>,
 }
 
-/// What is reserved and spent on a day, by account.
+/// Sums reserved and spent on a day, by account.
 type Sums = BTreeMap<Account, Micros>;
 
-/// What is reserved and spent today. Today is what the wall clock says: a clock that is set ahead and then right comes back to the day that
-/// it is, and finds there what was spent on it, before and meanwhile.
+/// Sums reserved and spent today. Today is the day of the wall clock: when a clock that was set ahead is corrected,
+/// the sums of the right day are still here.
 #[derive(Debug)]
 pub struct Ledger {
     budget: Budget,
     today: Date,
-    /// Today's and those of a few other days.
+    /// Today and a few other days.
     days: BTreeMap<Date, Sums>,
-    /// What of today's was reserved since the clock came to it last.
+    /// Part of today's sums reserved since the last day change.
     turned: Sums,
-    /// How often another day has come.
+    /// Number of day changes.
     turn: u64,
     open: BTreeMap<CallId, Open>,
 }
 
 impl Ledger {
-    /// A ledger of nothing spent.
+    /// A ledger with nothing spent.
     pub fn new(budget: Budget, today: Date) -> Self {
         let (days, turned, open) = (BTreeMap::new(), Sums::new(), BTreeMap::new());
         Self {
@@ -132,15 +133,16 @@ impl Ledger {
         }
     }
 
-    /// Counts what was spent today, or was reserved and never settled, before the server started.
+    /// Counts today's costs from before the start of the server, unsettled reservations included.
     pub fn restore(&mut self, accounts: impl IntoIterator<Item = Account>, amount: Micros) {
         self.spend(accounts, amount);
     }
 
-    /// Reserves what a call can cost. If the budgets do not reach for the longest, for as long as they do.
+    /// Reserves the possible cost of a call. If the budgets do not cover the longest call, shortens it to what they
+    /// cover.
     ///
     /// # Errors
-    /// [`BudgetSpent`]: they do not reach for [`SHORTEST_CALL`].
+    /// [`BudgetSpent`]: they do not cover [`SHORTEST_CALL`].
     pub fn reserve(&mut self, request: Request) -> Result<Reservation, BudgetSpent> {
         self.turn_to(request.at.date());
         let Request {
@@ -205,7 +207,7 @@ impl Ledger {
         })
     }
 
-    /// Puts what the call cost in the place of what was reserved. `None`: there is no such reservation (any more).
+    /// Replaces a reservation by the cost of the call. `None`: the reservation does not exist (any more).
     pub fn settle(&mut self, call: CallId, used: Used) -> Option<Micros> {
         let Open {
             days,
@@ -238,7 +240,7 @@ impl Ledger {
         Some(cost)
     }
 
-    /// What is spent or reserved today.
+    /// Sums spent or reserved today.
     pub fn spent(&self, account: &Account) -> Micros {
         self.days
             .get(&self.today)
@@ -266,8 +268,8 @@ impl Ledger {
         }
     }
 
-    /// The clock says that it is this day. One that is set back brings no new budget: what was spent on the day that it takes back counts
-    /// for both.
+    /// Sets the day of the clock. Setting it back brings no new budget: the sums of the day that is taken back count
+    /// for both days.
     fn turn_to(&mut self, date: Date) {
         if date == self.today {
             return;
@@ -284,7 +286,7 @@ impl Ledger {
         }
         (self.today, self.turn) = (date, self.turn + 1);
         while self.days.len() > DAYS_MAX {
-            // The furthest from today: the clock comes back to it last.
+            // The day furthest from today: the clock would return to it last.
             let (Some((first, _)), Some((last, _))) =
                 (self.days.first_key_value(), self.days.last_key_value())
             else {
@@ -301,7 +303,7 @@ impl Ledger {
     }
 }
 
-/// A day on which the clock is set is longer or shorter than others.
+/// A day with a daylight-saving change is longer or shorter than others.
 fn to_midnight(at: &Zoned) -> Duration {
     let midnight = at.tomorrow().and_then(|tomorrow| tomorrow.start_of_day());
     let rest = midnight.map_or(SignedDuration::from_hours(24), |midnight| {

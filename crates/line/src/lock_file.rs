@@ -1,4 +1,4 @@
-//! The lock files by which mgetty, pppd, minicom and UUCP keep out of each other's way (FHS 3.0 §5.9).
+//! The lock files with which mgetty, pppd, minicom and UUCP exclude each other from a device (FHS 3.0 §5.9).
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
 
-/// Where they are, by convention.
+/// The conventional folder.
 const FOLDER: &str = "/var/lock";
 
-/// A lock on a device. Dropping it gives the device free.
+/// A lock on a device; released on drop.
 #[derive(Debug)]
 pub struct LockFile {
     path: PathBuf,
 }
 
-/// The device is somebody else's.
+/// Another process has locked the device.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) process: u32,
 }
 
 impl LockFile {
-    /// Locks a device for this process. `Ok(None)`: there can be no lock file (no permission, no folder, a device that
-    /// is no serial one); the other locks have to do.
+    /// Locks a device for this process. `Ok(None)`: a lock file is not possible (no permission, no folder, or not a
+    /// serial device); the other locks must do.
     pub(crate) fn take(device: &Path) -> Result<Option<Self>, Held> {
         Self::take_in(Path::new(FOLDER), device)
     }
@@ -42,7 +42,7 @@ impl LockFile {
             return Ok(None);
         };
         let path = folder.join(format!("LCK..{}", name.to_string_lossy()));
-        // Twice: a lock whose owner is gone is removed once.
+        // Two tries: a stale lock is removed once.
         for _ in 0..2 {
             match link_to_own_file(folder, &path) {
                 Ok(()) => return Ok(Some(Self { path })),
@@ -66,10 +66,10 @@ impl Drop for LockFile {
     }
 }
 
-/// Written first and named then, so that nobody ever reads a lock without an owner.
+/// Written first and named after that: a lock is never read without its owner.
 fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
     let own = folder.join(format!("LTMP.ringup.{}", std::process::id()));
-    // The folder is everybody's: what has this name may be a link that leads elsewhere, or a file that others have open.
+    // The folder is writable for others: this name may be a link, or a file that others have open.
     let make = || OpenOptions::new().write(true).create_new(true).open(&own);
     let mut file = match make() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -78,7 +78,8 @@ fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
         }
         made => made?,
     };
-    // Readable for all of them, whatever this process makes otherwise. Ten characters and a line feed: what all of them read.
+    // Readable for all processes, whatever the umask. Ten characters and a line feed is the form that all of them
+    // read.
     let written = file.set_permissions(Permissions::from_mode(0o644));
     let written =
         written.and_then(|()| file.write_all(format!("{:>10}\n", std::process::id()).as_bytes()));
@@ -87,7 +88,7 @@ fn link_to_own_file(folder: &Path, path: &Path) -> io::Result<()> {
     linked
 }
 
-/// The process that a lock file names.
+/// The process id in a lock file.
 fn owner(path: &Path) -> Option<u32> {
     let mut text = String::new();
     File::open(path)
@@ -102,7 +103,7 @@ fn is_alive(process: u32) -> bool {
     let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
         return false;
     };
-    // EPERM: it is there, and somebody else's.
+    // EPERM: the process exists and has another owner.
     !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
 }
 
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn the_lock_of_a_process_that_is_gone_is_taken_over() {
         let folder = folder();
-        // No process has so high a number (pid_max is at most 2^22).
+        // No process has so high an id (pid_max is at most 2^22).
         for text in ["   4194305\n", "not a number\n", "", "-1\n"] {
             std::fs::write(folder.path().join("LCK..ttyS0"), text).unwrap();
             assert!(

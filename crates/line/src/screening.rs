@@ -1,4 +1,4 @@
-//! Pure. The decision about a ring, from the caller's number, before anything costs money.
+//! Pure. The decision about a ring from the caller's number, before it costs money.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,40 +9,40 @@ use crate::hours::{Hours, WeekMinute};
 use crate::number::Number;
 use crate::ring::{Caller, Ring};
 
-/// The registered numbers, and what each may make us do. An empty list answers nobody.
+/// The registered numbers and their rules. With an empty list no ring is answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Screening {
     rules: BTreeMap<Number, Rule>,
 }
 
-/// What a registered number may make us do.
+/// The rule of a registered number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// What a ring from it is for.
+    /// What a ring from it does.
     pub action: Action,
-    /// When; outside of that it is refused.
+    /// Hours in which the rule holds; outside them the ring is refused.
     pub hours: Hours,
-    /// How many of its rings in an hour are acted on; `None`: as many as is usual for the action.
+    /// Rings per hour that are acted on; `None`: the default of the action.
     pub per_hour: Option<u32>,
 }
 
-/// What a ring is for.
+/// The action for a ring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Action {
-    /// It is answered, and the call carries the data.
+    /// Answer; the call carries the data.
     #[default]
     Answer,
-    /// It is never answered: for a number that would fit a wider rule elsewhere, or for a while.
+    /// Never answer: an exception from a wider rule elsewhere, or for a time.
     Refuse,
-    /// It is refused, and the registered number is called: the ring alone is the message, and costs nobody anything.
+    /// Refuse, and call the registered number: the ring alone is the message, and is free of charge.
     CallBack,
-    /// It is refused, and the server that is configured is reached over the terminal's own Internet access.
+    /// Refuse, and connect to the configured server over the terminal's own Internet access.
     Connect,
 }
 
 impl Action {
-    /// How many rings in an hour are acted on where no rule says it; `None`: all of them. What a ring makes this end do costs
-    /// something, and whoever can forge a number rings for nothing.
+    /// Rings per hour that are acted on if the rule does not say; `None`: all of them. The limit exists because each
+    /// action costs something, and a caller with a forged number rings for free.
     pub fn usual_per_hour(self) -> Option<u32> {
         match self {
             Self::Answer | Self::Refuse => None,
@@ -52,47 +52,47 @@ impl Action {
     }
 }
 
-/// A text that names no action.
+/// The text names no action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no action; there are \"answer\", \"refuse\", \"call-back\" and \"connect\"")]
 pub struct ActionError(String);
 
-/// What to do with a ring.
+/// The decision about a ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Answer: this registered number is calling.
+    /// Answer: the caller is this registered number.
     Answer(Number),
-    /// Refuse, and call this registered number. Never one that came with the ring and is not registered.
+    /// Refuse, and call this registered number. It is never a number that is only in the ring.
     CallBack(Number),
-    /// Refuse, and connect to the server that is configured: this registered number has rung.
+    /// Refuse, and connect to the configured server: this registered number rang.
     Connect(Number),
     /// Refuse.
     Refuse(RefusalReason),
 }
 
-/// Why a ring is not acted on.
+/// Why a ring is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefusalReason {
     /// The number is not registered.
     NotRegistered,
     /// The caller withheld the number.
     Withheld,
-    /// The exchange told none.
+    /// The exchange sent no number.
     Absent,
-    /// The number is registered to be refused.
+    /// The rule of the number is to refuse.
     Refused,
-    /// Not at this hour.
+    /// Outside the hours of the rule.
     OutOfHours,
-    /// The number rings more often than it may.
+    /// The number exceeded its rings per hour.
     TooOften,
-    /// Whoever called from the number lately could not prove to be the server.
+    /// Recent callers with this number failed to authenticate as the server.
     Unproved,
-    /// It is a voice or fax call: answering it would cost and bring nothing.
+    /// A voice or fax call: answering it would cost money for nothing.
     NoData,
 }
 
 impl RefusalReason {
-    /// All there are.
+    /// All reasons.
     pub const ALL: [RefusalReason; 8] = [
         Self::NotRegistered,
         Self::Withheld,
@@ -134,11 +134,11 @@ impl FromStr for Action {
     }
 }
 
-/// An hour, over which [`Rule::per_hour`] counts.
+/// The period of [`Rule::per_hour`].
 pub const RATE_PERIOD: Duration = Duration::from_secs(3600);
 
 impl Screening {
-    /// Screening by numbers that are answered at any time.
+    /// Screening with numbers that are answered at any time.
     pub fn new(registered: impl IntoIterator<Item = Number>) -> Self {
         Self {
             rules: registered
@@ -148,7 +148,7 @@ impl Screening {
         }
     }
 
-    /// Registers a number. `false`: it is registered already, and stays as it was.
+    /// Registers a number. `false`: it is registered already and stays unchanged.
     pub fn register(&mut self, number: Number, rule: Rule) -> bool {
         let is_new = !self.rules.contains_key(&number);
         if is_new {
@@ -162,9 +162,9 @@ impl Screening {
         self.rules.iter()
     }
 
-    /// Decides about a ring that comes `at` this minute of the week. `acted_on` says how many rings of a number were acted
-    /// on in the last [`RATE_PERIOD`]. The whole number must be equal, or what is presented a spelling of
-    /// it where the line is ([`Ring::at`]): no prefix, no suffix, no wildcard.
+    /// Decides about a ring at minute `at` of the week. `acted_on` counts the rings of a number that were acted on in
+    /// the last [`RATE_PERIOD`]. The whole number must match, or the presented number must be a spelling of it at the
+    /// line's place ([`Ring::at`]): no prefix, no suffix, no wildcard.
     pub fn decide(
         &self,
         ring: &Ring,

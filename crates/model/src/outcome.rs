@@ -1,4 +1,4 @@
-//! Pure. How a call ended: whose fault it was, what it means for the next try, and the words for it in the call record.
+//! Pure. How a call ended: whose fault it was, what follows for the retry, and the words for the call record.
 
 mod kind;
 
@@ -14,116 +14,116 @@ pub use kind::{Kind, KindError};
 /// How a call, or an attempt, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The far end was told that there is nothing more, or was served as it wished.
+    /// The session ended normally: "nothing more" was sent, or the far end got what it asked for.
     Completed,
-    /// It was, but some messages it did not take, or they could not be read here. That is the messages' fault: each of them rests
-    /// by itself, and the call was a good one.
+    /// As `Completed`, but the terminal refused some messages, or this server could not read them. That is the
+    /// messages' fault: each rests by itself, and the call counts as good.
     MessagesRefused {
-        /// Messages that it took.
+        /// Messages delivered.
         delivered: u32,
-        /// Messages that it refused.
+        /// Messages refused.
         refused: u32,
-        /// Messages that could not be read here.
+        /// Messages that this server could not read.
         unreadable: u32,
     },
-    /// It was reached and proved, and asked to be left alone for so long at least.
+    /// The terminal proved itself and asked for a pause.
     PutOff {
-        /// Its words.
+        /// Its reason, in its own words.
         why: String,
-        /// How long.
+        /// Minimum pause.
         wait: Duration,
     },
-    /// The called side is in a call.
+    /// The called side is busy.
     Busy,
-    /// It rang and nobody answered.
+    /// It rang without an answer.
     NoAnswer,
-    /// It rang, which was all that was wanted: the terminal is to come over its own Internet access.
+    /// It rang, as intended: the terminal is to connect over its own Internet access.
     Rung,
-    /// It rang, and the terminal did not come.
+    /// It rang, and the terminal did not connect.
     NoSession,
-    /// No such number, or the modems did not understand each other. Somebody may have answered.
+    /// No such number, or the modems did not train. The call may have been answered.
     NoCarrier,
-    /// Somebody answered, and it was no data call.
+    /// The call was answered, and is no data call.
     NotData,
     /// The line has no dial tone.
     NoDialTone,
-    /// Another telephone has the line, or the exchange did not take the number.
+    /// Another telephone uses the line, or the exchange did not take the number.
     LineInUse,
-    /// The modem may not dial the number so soon (`DELAYED`).
+    /// The modem refuses to redial so soon (`DELAYED`).
     RedialLimited,
-    /// The modem dials this number, or any, no more for now (`BLACKLISTED`, `BLACKLIST FULL`).
+    /// The modem refuses this number, or every number, for now (`BLACKLISTED`, `BLACKLIST FULL`).
     Blacklisted,
-    /// The modem took the dial command for an error: it is faulty, or the number is nothing it can dial.
+    /// The modem answered the dial command with ERROR: it is faulty, or cannot dial this number.
     DialRefused,
     /// The line failed: port or modem.
     LineFailed(String),
-    /// The order came to a line that could not take it; nothing was dialled.
+    /// The line could not take the order; nothing was dialled.
     LineTaken,
-    /// No link came up over the call.
+    /// The call was up, but no link.
     LinkFailed(String),
-    /// The far end did not prove, or did not say, that it is the one that was called.
+    /// The far end did not prove to be the called terminal.
     NotProved(String),
-    /// The link, or the session on it, was lost.
+    /// The link, or its session, was lost.
     SessionLost {
-        /// What ended it.
+        /// The cause.
         why: String,
-        /// The messages that were under way.
+        /// The messages under way.
         delivering: Option<UnderWay>,
     },
-    /// The far end kept the line and said nothing.
+    /// The far end kept the line and was silent.
     Idle(&'static str),
-    /// It was ended here: the far end lost its trust or a right while it was connected.
+    /// Ended by this server: the far end lost its trust or a right while it was connected.
     Revoked(&'static str),
-    /// It was hung up before it would have cost more than was reserved.
+    /// Hung up before it cost more than was reserved.
     AllowanceSpent,
-    /// Not placed: nothing waits for the terminal any more.
+    /// Not placed: no message waits for the terminal any more.
     NothingWaits,
-    /// Not placed: when the disk had the call, the terminal had come by itself, or was not to be called any more.
+    /// Not placed: before the call was on the disk, the terminal connected by itself or was paused.
     Withdrawn,
     /// Not placed: the store failed.
     NotRecorded(String),
-    /// Not placed: the directory has no number for it, or one that is never dialled.
+    /// Not placed: the directory has no number for the terminal, or a forbidden one.
     NotDialled(String),
     /// Not placed: a budget is spent.
     BudgetSpent {
         /// Which.
         budget: String,
-        /// Until there is a new one.
+        /// Time until the next budget.
         wait: Duration,
     },
-    /// Not placed: calls to the number failed for days. The operator has to resume it.
+    /// Not placed: calls to the number failed for days. The operator must resume it.
     LoopBroken,
-    /// The operator hung it up, while it was dialled or later.
+    /// Hung up by the operator, during dialling or later.
     EndedByOperator,
-    /// An invited terminal was reached and is not enrolled after it.
+    /// An invited terminal was reached and did not enrol.
     NotEnrolled(String),
-    /// Something of ours failed: store, address pool.
+    /// A failure of this server: store, address pool.
     OurFault(String),
 }
 
-/// Messages that were being delivered when a session was lost.
+/// Messages under way when a session was lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnderWay {
-    /// The messages: sent, at least in part, and not received, in the order in which they were sent. One at least.
+    /// The messages, in sending order: sent at least in part, without a receipt. At least one.
     pub messages: Vec<MessageId>,
-    /// How many others had been received on this call: the link was good for them.
+    /// Number of other messages with a receipt on this call: the link was good for them.
     pub received_before: u32,
-    /// Octets that the terminal held of some of them when this call began to send them, by its own word.
+    /// Octets that the terminal reported to hold of some of them before this call sent them.
     pub held: BTreeMap<MessageId, u64>,
 }
 
-/// Whose fault it was that a call ended as it did.
+/// The party at fault for how a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody's: it went as it should, or the order came too late.
+    /// None: the call went well, or the order came too late.
     Nobody,
-    /// The terminal's: switched off, out of reach, in another call, not who it should be.
+    /// The terminal: switched off, out of reach, busy, or not authenticated.
     Terminal,
-    /// Our line's.
+    /// Our line.
     Line,
-    /// Something between the two: noise, a lost carrier.
+    /// The path between the two: noise, a lost carrier.
     Between,
-    /// Ours, or our operator's.
+    /// This server, or its operator.
     Ours,
 }
 
@@ -132,33 +132,34 @@ pub enum Fault {
 pub enum Reached {
     /// Nothing was dialled.
     Nothing,
-    /// The number was dialled, and nobody answered.
+    /// The number was dialled, without an answer.
     Ringing,
-    /// The number was, or may have been, dialled, and somebody may have answered: a modem that cannot train says NO CARRIER as much as
-    /// one whose number does not exist; a line that failed says nothing of how far the call was.
+    /// The number was, or may have been, dialled, and may have been answered: a modem that cannot train says NO
+    /// CARRIER as it does for a number that does not exist, and a line that failed does not tell how far the call
+    /// came.
     Unknown,
     /// The called side answered.
     Answered,
 }
 
-/// What a call's end means for the next try. The pauses are the dispatch's.
+/// What follows for the retry. Dispatch has the pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Retry {
-    /// None is needed.
+    /// No retry.
     None,
-    /// When the terminal has not come in time.
+    /// A retry if the terminal does not connect in time.
     AwaitSession,
     /// At once, on another line.
     OtherLine,
     /// At once on another line; this one rests.
     LineRests,
-    /// After the first pause: it counts as no failure.
+    /// After the first pause; not counted as a failure.
     Pause,
-    /// After a long pause, doubled up to a day: each such call is paid for, and can do no more than enrol the terminal.
+    /// After a long pause, doubled each time up to a day: each such call costs money and can only enrol the terminal.
     OnceADay,
     /// After the usual pause, doubled with each failure.
     BackOff,
-    /// After a long pause, doubled: the next call will likely end the same way.
+    /// After a long pause, doubled each time: the next call is likely to end the same way.
     BackOffLong,
     /// As a failure, and not before so long.
     NotBefore(Duration),

@@ -1,4 +1,4 @@
-//! Why not yet, what next, when: the answer for every terminal.
+//! Why a terminal is not called yet, what comes next, and when.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,42 +14,42 @@ use model::directory::Name;
 /// What a terminal waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// Nothing is due, as far as dispatch was told.
+    /// No message is due, as far as dispatch knows.
     Nothing,
-    /// A line: so many are before it.
+    /// A free line; the number of terminals before it in the queue.
     Line {
-        /// In the queues.
+        /// Position in the queues.
         before: usize,
     },
-    /// A call may begin again: too many have of late, or are under way.
+    /// The storm limit: too many calls began recently, or are in progress.
     Storm,
     /// See [`Rest`].
     Rest(Rest),
-    /// It is being called.
+    /// A call to it is in progress.
     Calling,
-    /// It is connected: what is due is being delivered.
+    /// It is connected: due messages are being delivered.
     Connected,
-    /// The operator.
+    /// The operator, who paused it.
     Paused,
 }
 
 /// Why a terminal is not called yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// When the next call is tried at the earliest, if that is known.
+    /// Earliest time of the next call, if known.
     pub next: Option<Instant>,
-    /// Calls that failed in a row.
+    /// Failed calls in a row.
     pub failures: u8,
-    /// That of the most urgent message.
+    /// Urgency of the most urgent message.
     pub urgency: Option<Urgency>,
-    /// Today is a day on which it is not called at all.
+    /// Today is a day without calls.
     pub is_closed_day: bool,
 }
 
 impl Dispatch {
-    /// Why a terminal is not called yet, what is waited for, and when that comes.
+    /// The reason why a terminal is not called yet, and the time at which that ends.
     pub fn explain(&self, terminal: TerminalId, now: Moment) -> Waiting {
         let series = self.series.get(&terminal);
         let failures = series.map_or(0, |series| series.failures);
@@ -67,7 +67,7 @@ impl Dispatch {
             State::Connected { .. } => (Why::Connected, None),
             State::Paused => (Why::Paused, None),
             State::Resting { until, why } => {
-                // A pause that ends outside the hours is followed by one that does not.
+                // A pause that ends outside the hours is followed by the wait for the hours.
                 let ends = until.saturating_duration_since(now.at);
                 let open = found
                     .conditions
@@ -108,7 +108,7 @@ impl Dispatch {
         }
     }
 
-    /// The lines that reach a terminal for which something is due.
+    /// The lines that reach a due terminal.
     pub fn lines_to(&self, terminal: TerminalId) -> Vec<&Name> {
         self.terminals
             .get(&terminal)
@@ -120,7 +120,7 @@ impl Dispatch {
         self.lines.on(route)
     }
 
-    /// The line that a terminal is being called on, or would be.
+    /// The line of a terminal's call, or of its next call.
     pub fn likely_line(&self, terminal: TerminalId) -> Option<&Name> {
         let found = self.terminals.get(&terminal)?;
         let line = match found.state {
@@ -136,7 +136,7 @@ impl Dispatch {
         line.map(|line| self.lines.name(line))
     }
 
-    /// Every terminal that is not idle, those that are called first, first.
+    /// Every terminal that is not idle, in the order of their calls.
     pub fn agenda(&self) -> Vec<TerminalId> {
         let mut all: Vec<_> = self
             .terminals

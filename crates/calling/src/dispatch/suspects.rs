@@ -1,4 +1,4 @@
-//! Messages with which sessions break: the one that always does is left out, and keeps no other waiting.
+//! Messages with which sessions break: the one that always does is quarantined, and delays no other.
 //!
 //! A bad line breaks sessions, too, and must not cost a message: what counts is a break on a call on which other messages
 //! had got through. A message that is alone has no such witness and gets more tries.
@@ -19,29 +19,29 @@ use delivery::{MessageId, TerminalId};
 
 use model::outcome::UnderWay;
 
-/// Tries of a message that has no witness, for each try of one that has.
+/// Factor of the tries for a message without a witness.
 const UNWITNESSED: u8 = 4;
 
-/// Messages of one terminal under suspicion. What is not noted beyond is brought as if nothing had been.
+/// Maximum number of suspects of one terminal. Further messages are not noted, and are delivered as usual.
 const SUSPECTS_MAX: usize = 1024;
 
-/// How often a session broke with a message.
+/// Number of sessions that broke with a message.
 #[derive(Debug, Clone, Copy, Default)]
 struct Breaks {
     in_all: u8,
     witnessed: u8,
-    /// Octets of it that the terminal held when it was last asked.
+    /// Octets of it that the terminal held at the last query.
     held: u64,
-    /// Its place among those that were sent on the call that broke last.
+    /// Its place in the sending order of the last broken call.
     place: usize,
 }
 
-/// The messages under suspicion.
+/// The suspects.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(BTreeMap<(TerminalId, MessageId), Breaks>);
 
 impl Suspects {
-    /// Notes a session that broke. The message that is now to be left out, if one is.
+    /// Notes a broken session. Returns the message to quarantine, if any.
     pub(super) fn broke(
         &mut self,
         terminal: TerminalId,
@@ -84,7 +84,7 @@ impl Suspects {
         })
     }
 
-    /// A session with this terminal came to its end: nobody is under suspicion.
+    /// A session with this terminal ended normally: clears its suspects.
     pub(super) fn cleared(&mut self, terminal: TerminalId) {
         let of_terminal: Vec<_> = self
             .0
@@ -96,7 +96,7 @@ impl Suspects {
         }
     }
 
-    /// The suspects of a terminal, the least suspicious first: they are delivered last.
+    /// The suspects of a terminal, least suspicious first: they are delivered last.
     pub(super) fn of(&self, terminal: TerminalId) -> Vec<MessageId> {
         let mut suspects: Vec<_> = self.0.range(all_of(terminal)).collect();
         suspects.sort_by_key(|(_, breaks)| (breaks.in_all, Reverse(breaks.place)));
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_was_under_way_with_a_bad_message_waits_for_one_broken_session() {
         let mut suspects = Suspects::default();
-        // The terminal takes them in this order, and dies of the first: the receipts of what came before it are in.
+        // The terminal takes them in this order and fails at the first: the receipts of the earlier ones have come.
         suspects.broke(TERMINAL, &under_way([7, 8, 9], 2), 3);
         assert_eq!(
             suspects.of(TERMINAL),

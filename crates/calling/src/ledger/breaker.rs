@@ -1,4 +1,4 @@
-//! Pure. The dial loop: a number whose calls fail for days is not called until the operator says so.
+//! Pure. The dial loop: a number whose calls failed for days is not called until the operator resumes it.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use line::Number;
 use model::dial_loop::Loop;
 
-/// When a number is left alone.
+/// Limits after which a number is not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerRules {
-    /// So many calls in a row have failed,
+    /// Minimum number of failed calls in a row,
     pub calls: u32,
-    /// over so many days at least.
+    /// and the minimum number of days that they span.
     pub days: u16,
 }
 
@@ -29,7 +29,7 @@ impl Default for BreakerRules {
 }
 
 impl Breaker {
-    /// One that remembers these.
+    /// Restores the remembered numbers.
     pub fn new(rules: BreakerRules, loops: impl IntoIterator<Item = (Number, Loop)>) -> Self {
         Self {
             rules,
@@ -37,18 +37,18 @@ impl Breaker {
         }
     }
 
-    /// Whether the number is left alone.
+    /// Whether the number is not to be called.
     pub fn is_broken(&self, number: &Number) -> bool {
         self.loops.get(number).is_some_and(|found| found.is_broken)
     }
 
-    /// How often the number's calls failed; `None`: the last did not.
+    /// Failed calls of the number in a row; `None`: its last call did not fail.
     pub fn of(&self, number: &Number) -> Option<Loop> {
         self.loops.get(number).copied()
     }
 
-    /// Notes a call that failed; what is to be kept of it. It is [`Loop::is_broken`] for the first time once: that is when
-    /// to raise the alarm.
+    /// Notes a failed call, and returns the entry to store. Raise the alarm when [`Loop::is_broken`] holds for the
+    /// first time.
     pub fn failed(&mut self, number: &Number, at: Timestamp) -> Loop {
         let found = self.loops.entry(number.clone()).or_insert(Loop {
             since: at,
@@ -62,8 +62,8 @@ impl Breaker {
         *found
     }
 
-    /// Notes a call that did not fail, or that the operator has the number called again. Whether there is anything to
-    /// forget.
+    /// Notes a call that did not fail, or that the operator resumed calls to the number. Returns whether an entry was
+    /// removed.
     pub fn forget(&mut self, number: &Number) -> bool {
         self.loops.remove(number).is_some()
     }
