@@ -1,7 +1,7 @@
-//! The lines: who has them, what they are told, what they report.
+//! The lines: owners, orders and reports.
 //!
-//! Every line is a task of its own (`line_task`) that waits for rings and for orders. A call that comes up becomes a
-//! link session (`session`), the same for both directions.
+//! Each line is a task (`line_task`) that waits for rings and for orders. A call that connects becomes a link session (`session`), the
+//! same in both directions.
 
 mod addresses;
 mod attempt;
@@ -52,7 +52,7 @@ use model::directory::{Name, Terminal};
 use model::outcome::Outcome;
 use store::Store;
 
-/// Terminals whose agreements and encodings are remembered; the others' links come up, and contents go, as with anybody.
+/// Terminals whose PPP agreements and encodings are kept in memory; others use the defaults.
 const AGREEMENTS_MAX: usize = 100_000;
 
 /// One line of the dial-up server.
@@ -62,56 +62,56 @@ pub struct LineConfig {
     pub name: Name,
     /// Where its modem is.
     pub port: PortAddress,
-    /// What its modem is, and is told.
+    /// The modem's type and settings.
     pub setup: Setup,
-    /// What is dialled before every number, such as `0,` to get out of a PBX.
+    /// Dialled before every number, such as `0,` for an outside line of a PBX.
     pub dial_prefix: String,
-    /// How long it rings, if ringing is all it does: nobody is to answer, and the terminal comes over its own Internet access.
+    /// Ring duration, for a line that only rings: no call is answered, and the terminal connects over its own Internet access.
     pub ring_only: Option<Duration>,
-    /// One-way delay of the line, as far as known: sets PPP's first restart timer.
+    /// One-way delay of the line, as an estimate: sets PPP's first restart timer.
     pub delay: Duration,
-    /// The name of what its calls are charged by; `None`: they cost nothing.
+    /// The name of the tariff of its calls; `None`: they cost nothing.
     pub tariff: Option<String>,
 }
 
-/// What all lines share.
+/// Settings common to all lines.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
     /// The server's address on every link.
     pub address: Ipv4Addr,
-    /// Addresses for callers that have none in the directory.
+    /// Addresses for callers without one in the directory.
     pub pool: AddressPool,
-    /// The country in which the lines are, if one is configured.
+    /// The country of the lines, if configured.
     pub home: Option<Home>,
-    /// Where everything that crosses a link is recorded, if anywhere.
+    /// Where all traffic of the links is recorded, if anywhere.
     pub capture: Option<Capture>,
-    /// The ports that networks behind this host get of links, if any; takes a build with the feature `tun`.
+    /// Ports of links that are open to networks behind this host, if any; needs the feature `tun`.
     pub tun: Option<OpenPorts>,
-    /// Whether stock terminals are believed that nothing but their number proves.
+    /// Whether stock terminals with no proof but their number are accepted.
     pub number_only: bool,
 }
 
-/// A call to be made.
+/// An order to place a call.
 #[derive(Debug)]
 pub struct DialOrder {
-    /// Whom to call.
+    /// The terminal to call.
     pub terminal: Terminal,
-    /// What is dialled.
+    /// The dial string.
     pub number: DialString,
-    /// From the dial command to CONNECT.
+    /// Longest time from the dial command to CONNECT.
     pub timeout: Duration,
-    /// Its record so far, already on the disk.
+    /// Its record so far, already durable.
     pub record: CallRecord,
-    /// What it may cost.
+    /// Its cost limit.
     pub allowance: Allowance,
 }
 
-/// What a line reports.
+/// A report of a line.
 #[derive(Debug)]
 pub enum Report {
-    /// It can place a call.
+    /// The line can place a call.
     LineFree(Name),
-    /// It cannot.
+    /// The line cannot place a call.
     LineTaken(Name),
     /// A terminal is admitted on this call.
     Connected {
@@ -119,21 +119,21 @@ pub enum Report {
         admitted: Admitted,
         /// The call.
         call: CallId,
-        /// What it goes over.
+        /// The transport.
         via: Via,
     },
-    /// Somebody spoke for a terminal over the Internet, or called from its number, and did not prove to be it.
+    /// A peer claimed to be a terminal, over the Internet or from its number, and gave no valid proof.
     Unproved {
         /// The terminal.
         terminal: TerminalId,
-        /// What was wrong.
+        /// The reason.
         why: String,
     },
-    /// A call, or an attempt, is over; its record is complete.
+    /// A call or an attempt is over; its record is complete.
     Ended {
-        /// The terminal it was with, if with a terminal.
+        /// The terminal, if the call was with one.
         terminal: Option<TerminalId>,
-        /// How.
+        /// How it ended.
         outcome: Outcome,
         /// The complete record.
         record: Box<CallRecord>,
@@ -142,16 +142,16 @@ pub enum Report {
     },
 }
 
-/// What a line is doing, for the operator.
+/// State of a line, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LineEntry {
     /// Its name.
     pub name: String,
     /// Where its modem is.
     pub port: String,
-    /// In a word: `initialising`, `idle`, `calling`, `in a call`, `out of order`.
+    /// One of `initialising`, `idle`, `calling`, `in a call`, `out of order`.
     pub state: LineState,
-    /// Why, if it is out of order.
+    /// The fault, if it is out of order.
     pub fault: Option<String>,
     /// Rings that were not answered since the server started.
     pub rings_refused: u64,
@@ -169,12 +169,12 @@ pub enum LineState {
     Calling,
     /// Connected.
     InACall,
-    /// The port or the modem does not work; tried again every half minute.
+    /// The port or the modem does not work; retried every 30 seconds.
     OutOfOrder,
 }
 
 impl LineState {
-    /// All there are.
+    /// All states.
     pub const ALL: [Self; 5] = [
         Self::Initialising,
         Self::Idle,
@@ -183,7 +183,7 @@ impl LineState {
         Self::OutOfOrder,
     ];
 
-    /// The word for it.
+    /// The name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Initialising => "initialising",
@@ -202,7 +202,7 @@ pub struct DialUp {
     shared: Arc<Shared>,
 }
 
-/// Where a line takes its orders.
+/// Where a line's orders go.
 enum Line {
     /// A task of this process.
     Own(mpsc::Sender<Order<Peer>>),
@@ -210,67 +210,67 @@ enum Line {
     Remote(Arc<dyn RemoteLine>),
 }
 
-/// A line that another process works.
+/// A line that another process operates.
 pub(crate) trait RemoteLine: Send + Sync {
-    /// Where it is, for the operator.
+    /// Its location, for the operator.
     fn place(&self) -> String;
 
-    /// Hands an order over. `false`: that process takes none now.
+    /// Passes an order on. `false`: the process accepts none now.
     fn dial(&self, order: DialOrder) -> bool;
 }
 
-/// The rate for which records are made after a session that broke, if the line is not slower: 4000 octets each, of which a tenth of
-/// a second is lost with a break at 400 kbit/s, and 1.5 % is framing.
+/// Rate that sets the record size after a broken session, unless the line is slower: records of 4000 octets, for a loss of a tenth of a
+/// second per break at 400 kbit/s and 1.5 % framing.
 const CAREFUL_RATE_BPS: u32 = 40_000;
 
-/// The rooms that what comes over a line goes to.
+/// The server's modules that the lines use.
 #[derive(Debug, Clone)]
 pub struct Rooms {
-    /// Where everything is kept.
+    /// The store.
     pub store: Store,
-    /// What proves both ends.
+    /// The keys that prove both ends.
     pub keys: ServerKeys,
-    /// The submission door, served on every link.
+    /// The submission listener, served on every link.
     pub submissions: http::Submissions,
-    /// The door behind it, for what terminals say on their sessions.
+    /// Intake, for submissions that terminals make on their sessions.
     pub intake: Intake,
-    /// Where the lines' faults are told.
+    /// Receives the lines' faults.
     pub alarms: Alarms,
-    /// Where everything is counted.
+    /// The counters.
     pub metrics: Metrics,
 }
 
-/// What the lines' tasks share.
+/// State common to the lines' tasks.
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) keys: ServerKeys,
     settings: LinkSettings,
-    /// The submission door, served on every link.
+    /// The submission listener, served on every link.
     submissions: http::Submissions,
     pub(crate) intake: Intake,
     pub(crate) alarms: Alarms,
     pub(crate) metrics: Metrics,
     reports: mpsc::Sender<Report>,
     status: Mutex<BTreeMap<Name, LineEntry>>,
-    /// The terminals that are connected: notify one to have it brought what is due.
+    /// Connected terminals; notifying one starts delivery of its due messages.
     connected: Mutex<BTreeMap<TerminalId, Connection>>,
-    /// A terminal has connected.
+    /// Signals that a terminal has connected.
     came: Notify,
-    /// What PPP agreed on with terminals that have proved themselves, for their next call.
+    /// PPP options agreed on with proved terminals, for their next call.
     agreements: Mutex<BTreeMap<TerminalId, Agreement>>,
-    /// Terminals that were told of here, and whether they unpack zstd. One that says so does on its next call, too: the
-    /// first message goes before it can say anything.
+    /// Whether each known terminal unpacks zstd. The statement holds for its next call too: the first message leaves before the terminal
+    /// can repeat it.
     takes_zstd: Mutex<BTreeMap<TerminalId, Arc<AtomicBool>>>,
-    /// Whoever could not prove to be a terminal of late.
+    /// Peers that recently failed to prove a terminal's identity.
     strangers: Mutex<Unproved<Stranger>>,
-    /// The messages that are to be delivered last.
+    /// Messages to deliver last.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     pub(crate) open_calls: OpenCalls,
     shutdown: CancellationToken,
 }
 
 impl Shared {
-    /// What lines that are still to be started will share.
+    /// Creates the state for lines that are not started yet.
     pub(crate) fn new(
         settings: LinkSettings,
         rooms: Rooms,
@@ -306,7 +306,7 @@ impl Shared {
         })
     }
 
-    /// There is this line, at this place.
+    /// Registers a line and its location.
     fn know(&self, line: &Name, place: String) {
         let entry = LineEntry::new(line, place);
         self.status
@@ -325,7 +325,7 @@ impl fmt::Debug for DialUp {
 }
 
 impl DialUp {
-    /// Starts the lines as tasks of `tasks`; they report, and end on shutdown, calls and all. Lines that are `away` are only given orders.
+    /// Starts the lines as tasks of `tasks`. They report, and end on shutdown with their calls. Lines in `away` only receive orders.
     pub(crate) fn start(
         shared: Arc<Shared>,
         lines: Vec<LineConfig>,
@@ -334,7 +334,7 @@ impl DialUp {
     ) -> Self {
         let mut handles = BTreeMap::new();
         for config in lines {
-            // One order at a time: dispatch hands a line out once until it is free again.
+            // One order at a time: dispatch uses a line again only once it is free.
             let (orders, queue) = mpsc::channel(1);
             shared.know(&config.name, config.port.to_string());
             handles.insert(config.name.clone(), Line::Own(orders));
@@ -356,17 +356,17 @@ impl DialUp {
         }
     }
 
-    /// Takes sessions of terminals that come over their own Internet access, until the server stops: so many at once.
+    /// Accepts sessions of terminals over their own Internet access until the server stops; at most `seats` at once.
     pub(crate) async fn serve_online(self, listener: TcpListener, seats: usize) {
         online::serve(listener, seats, self.shared).await;
     }
 
-    /// Whether stock terminals are believed that nothing but their number proves.
+    /// Whether stock terminals with no proof but their number are accepted.
     pub fn believes_numbers(&self) -> bool {
         self.shared.settings.number_only
     }
 
-    /// Hands an order to a line. `false`: there is no such line, or it still has an order.
+    /// Passes an order to a line. `false`: the line does not exist, or still has an order.
     #[must_use]
     pub fn dial(&self, line: &Name, order: DialOrder) -> bool {
         let orders = match self.lines.get(line) {
@@ -402,13 +402,13 @@ impl DialUp {
         is_taken
     }
 
-    /// Hangs up a call, or a session over the Internet, at whichever stage it is. `false`: none with this id is under way.
+    /// Ends a call or an Internet session at any stage. `false`: none with this id is active.
     pub fn end_call(&self, call: CallId) -> bool {
         self.shared.open_calls.end(call)
     }
 
-    /// Has a connected terminal brought what is due. Nothing happens if its connection has just ended: its end is
-    /// reported, and what waits is due again.
+    /// Starts delivery of due messages to a connected terminal. No effect if its connection has just ended: the end is reported, and the
+    /// messages are due again.
     pub fn deliver(&self, terminal: TerminalId) {
         let connected = self
             .shared
@@ -420,7 +420,7 @@ impl DialUp {
         }
     }
 
-    /// Has these messages for a terminal delivered after all others, from its next call on.
+    /// Puts these messages last in the terminal's deliveries, from its next call on.
     pub fn set_suspects(&self, terminal: TerminalId, messages: Vec<MessageId>) {
         let mut suspects = self
             .shared
@@ -434,7 +434,7 @@ impl DialUp {
         }
     }
 
-    /// What this terminal may prove itself with is another now: those who could not be it before may be it.
+    /// Forgets failed proofs for this terminal, because its credentials have changed: a peer that failed may now succeed.
     pub fn forget_strangers(&self, terminal: TerminalId) {
         self.shared
             .strangers()
@@ -450,7 +450,7 @@ impl DialUp {
             .len()
     }
 
-    /// What every line is doing, by name.
+    /// State of every line, by name.
     pub fn status(&self) -> Vec<LineEntry> {
         self.shared
             .status
@@ -474,10 +474,10 @@ impl LineEntry {
     }
 }
 
-/// A connected terminal, as far as others may disturb it.
+/// A connected terminal, as other tasks may signal it.
 struct Connection {
     due: Arc<Notify>,
-    /// The terminal has connected anew: this connection is over.
+    /// The terminal has connected again: this connection is over.
     replaced: CancellationToken,
 }
 
@@ -506,8 +506,8 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rate that decides how large records are in a session with a terminal: after one that broke they are smaller, for
-    /// with the next break one is lost again.
+    /// The rate that sets the record size in a session with a terminal. After a broken session records are smaller, because the next
+    /// break loses one again.
     fn careful_rate(&self, terminal: TerminalId, rate_bps: u32) -> u32 {
         let has_broken = self
             .suspects
@@ -526,7 +526,7 @@ impl Shared {
         suspects.get(&terminal).cloned().unwrap_or_default()
     }
 
-    /// What is known of a terminal, for its session to note more.
+    /// The shared flag of a terminal, which its session updates.
     fn takes_zstd(&self, terminal: TerminalId) -> Arc<AtomicBool> {
         let mut known = self
             .takes_zstd
@@ -538,7 +538,7 @@ impl Shared {
         known.entry(terminal).or_default().clone()
     }
 
-    /// What to expect of a terminal's link, if it is to have this address.
+    /// The PPP options to expect of a terminal's link, if it is to have this address.
     fn expected(&self, terminal: TerminalId, address: Ipv4Addr) -> Option<Expected> {
         let agreements = self
             .agreements
@@ -553,7 +553,7 @@ impl Shared {
         })
     }
 
-    /// Notes it for the next call; `None`: nothing is to be expected.
+    /// Keeps the agreed options for the next call; `None`: expect nothing.
     fn agreed(&self, terminal: TerminalId, agreement: Option<Agreement>) {
         let mut agreements = self
             .agreements
@@ -572,7 +572,7 @@ impl Shared {
     }
 }
 
-/// One line in the log for each call that is over.
+/// Logs one line for each ended call.
 pub(crate) fn log_end(record: &CallRecord) {
     let seconds = record
         .connected_at

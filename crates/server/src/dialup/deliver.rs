@@ -1,4 +1,4 @@
-//! Bringing a connected terminal what is due: proof, then from the store to the receipt to the verdict.
+//! Delivery to a connected terminal: proof, then each due message from the store to its receipt and verdict.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -29,32 +29,32 @@ use model::directory::Terminal;
 use model::outcome::UnderWay;
 use store::{Doubt, Doubtful, Store, StoreError};
 
-/// So often a terminal is asked on a session for what it has to say: once, and again for what came meanwhile or stood behind
-/// something too large.
+/// Reads of the terminal's outbox per session: the first, and repeats for items that arrived later or were queued behind one that is too
+/// large.
 const OUTBOX_READS_MAX: u32 = 16;
 
-/// A terminal is asked of so many messages at once whether it has them.
+/// Messages per question to the terminal about what it already has.
 const QUESTIONS_MAX: usize = 16;
 
-/// What a delivery session came to.
+/// Result of a delivery session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) delivered: u32,
     pub(super) refused: u32,
-    /// Messages that could not be read here.
+    /// Messages that the server could not read.
     pub(super) unreadable: u32,
-    /// Messages that another call has.
+    /// Messages reserved by another call.
     pub(super) held: u32,
-    /// The terminal waits for us to hang up.
+    /// The terminal expects the server to hang up.
     pub(super) hang_up: bool,
 }
 
-/// Why a delivery session broke off.
+/// Why a delivery session broke.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("the session was lost")]
     Session {
-        /// What was being delivered.
+        /// The message that was under way.
         under_way: Option<UnderWay>,
         #[source]
         source: DeliveryError,
@@ -63,49 +63,49 @@ pub(super) enum Broken {
     NotAdmitted(#[from] NotAdmitted),
     #[error("the terminal's server {source}")]
     Stock {
-        /// What was being delivered, if the terminal has seen it.
+        /// The message that was under way, if the terminal may have seen it.
         under_way: Option<UnderWay>,
         #[source]
         source: StockError,
     },
     #[error("put off {why}")]
     PutOff {
-        /// The terminal's answer.
+        /// The terminal's reason.
         why: String,
-        /// It is not to be called before.
+        /// Minimum delay before the next call.
         wait: Duration,
     },
     #[error("the store failed")]
     Store(#[from] StoreError),
 }
 
-/// What a session with a terminal is about, and how it is led.
+/// Parameters of a delivery session.
 pub(super) struct Delivery<M, P> {
     pub(super) terminal: Terminal,
     pub(super) call: CallId,
     pub(super) store: Store,
     pub(super) intake: Intake,
     pub(super) keys: ServerKeys,
-    /// Says that more has come.
+    /// Signals newly due messages.
     pub(super) due: Arc<Notify>,
-    /// Messages with which sessions broke: they come after all others, in this order.
+    /// Messages during which earlier sessions broke: delivered last, in this order.
     pub(super) suspects: Vec<MessageId>,
-    /// Whether the terminal unpacks zstd, as far as it has ever said; kept from call to call.
+    /// Whether the terminal unpacks zstd, from its last statement; kept between calls.
     pub(super) takes_zstd: Arc<AtomicBool>,
     pub(super) alarms: Alarms,
     pub(super) metrics: Metrics,
-    /// How often a silent terminal is asked whether it is there, where no line tells that it is not.
+    /// Keep-alive interval for an idle terminal, on transports that do not report a lost peer.
     pub(super) keep_alive: Option<Duration>,
-    /// Whether contents leave before the far end is admitted. Each is marked under way for it, and no other session has it
-    /// meanwhile: only where a stranger has to answer a call that this server placed.
+    /// Whether contents are sent before the far end is admitted. Each message is marked under way first, so no other session can take it.
+    /// Allowed only on calls that this server placed, where an impostor would have to answer the number.
     pub(super) is_early: bool,
-    /// Reads the link.
+    /// Octet counts of the link.
     pub(super) meter: M,
-    /// Until when the line is paid for: more may come until then.
+    /// End of the paid time of the line; new messages may arrive until then.
     pub(super) paid_until: P,
 }
 
-/// Delivers until the terminal has hung up on "nothing more".
+/// Delivers until the terminal hangs up on "nothing more".
 pub(super) async fn deliver<S>(
     delivery: Delivery<impl Fn() -> (u64, Counters), impl Fn() -> Option<Instant>>,
     stream: Secured<S>,
@@ -181,7 +181,7 @@ where
     ended
 }
 
-/// What is done beside the session's loop.
+/// Work that runs concurrently with the session's loop.
 enum Work {
     Prepared {
         due: Due,
@@ -203,38 +203,38 @@ enum Work {
     Heard(Result<Read, OutboxError>),
 }
 
-/// A delivery session: several messages at once, each an [`Attempt`] beside the loop.
+/// A delivery session: several messages concurrently, each an [`Attempt`] in its own future.
 struct Session<M, P> {
     context: AttemptContext,
     courier: Courier,
     plan: Plan,
-    /// Messages with which earlier sessions broke.
+    /// Messages during which earlier sessions broke.
     suspects: BTreeSet<MessageId>,
     work: JoinSet<Work>,
-    /// The far end is proved, or never will be.
+    /// The wait for the proof is over: the far end is proved, or never will be.
     is_proof_over: bool,
-    /// Messages under way that are being made ready.
+    /// Messages under way whose content is being prepared.
     preparing: BTreeSet<Due>,
-    /// Those that are: each waits for what comes before it.
+    /// Prepared messages; each waits for those before it in the plan.
     ready: BTreeMap<Due, (Box<Ready>, u64)>,
-    /// Those of which the terminal is asked how much it has.
+    /// Messages for which the terminal is being asked how many octets it holds.
     asked: usize,
-    /// Those that have been sent, and how much of each has left.
+    /// Sent messages, with how much of each has left.
     on_the_way: BTreeMap<Due, Departure>,
-    /// Octets that the terminal has said to hold of a message, when it was asked where to go on.
+    /// Octets that the terminal reported to hold of a message, in answer to a resume question.
     held: BTreeMap<MessageId, u64>,
-    /// Messages of which the terminal was asked where to go on when the session broke.
+    /// Messages with an open resume question when the session broke.
     broke_asking: Vec<MessageId>,
-    /// Messages that the terminal has refused before: tried again when nothing else is left.
+    /// Messages that the terminal has refused before: retried after all others.
     retries: Vec<Due>,
-    /// Messages that the terminal may have, and has not answered about.
+    /// Messages in doubt, with no answer from the terminal yet.
     doubts: BTreeMap<MessageId, Doubtful>,
-    /// Those of which it has not been asked.
+    /// Messages in doubt that the terminal has not been asked about.
     to_ask: VecDeque<MessageId>,
-    /// The message sent last, if it was sent as the last one; and whether its receipt is in.
+    /// The message sent last, if it was marked as the last one; and whether its receipt has arrived.
     last: Option<(MessageId, bool)>,
     listener: Listener,
-    /// What the terminal has to say is being read.
+    /// A read of the terminal's outbox is in progress.
     is_listening: bool,
     outbox_reads: u32,
     tally: Tally,
@@ -257,7 +257,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             .await?;
         self.add_due().await?;
         loop {
-            // What has come meanwhile rides on this call.
+            // Send newly due messages on this call.
             if !self.plan.has_waiting() {
                 self.add_due().await?;
             }
@@ -275,7 +275,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             {
                 self.listen();
             }
-            // Nothing more is said while the terminal speaks, or is asked, or before the proof if something is to be tried after it.
+            // Send no "nothing more" while the terminal speaks or is asked, nor before the proof if retries follow it.
             let is_quiet = !self.is_listening && self.doubts.is_empty() && self.retries.is_empty();
             let is_heard_out = is_quiet || !self.plan.is_done();
             match if is_heard_out {
@@ -317,7 +317,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         }
     }
 
-    /// Whether the terminal knows, from the last message's field, that nothing more comes.
+    /// Whether the last message's field has told the terminal that nothing more follows.
     fn is_over(&self) -> bool {
         matches!(self.last, Some((_, true)))
             && !self.courier.has_outbox()
@@ -327,8 +327,8 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             && self.retries.is_empty()
     }
 
-    /// Reads which messages the terminal may have. It is asked about those for which a verdict waits, and about those that
-    /// broke sessions: what it has is no suspect any more. Any other is simply sent again, which asks as well.
+    /// Reads the messages in doubt. Asks the terminal about those with a pending verdict and those that broke sessions: a message that
+    /// the terminal has is no longer suspect. Sending any other message again asks as well.
     async fn read_doubts(&mut self) -> Result<(), StoreError> {
         let Envelopes {
             store, terminal, ..
@@ -342,7 +342,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         Ok(())
     }
 
-    /// Asks the terminal about messages that it may have.
+    /// Asks the terminal about messages in doubt.
     fn ask(&mut self) {
         while self.doubts.len() - self.to_ask.len() < QUESTIONS_MAX
             && let Some(id) = self.to_ask.pop_front()
@@ -357,7 +357,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         }
     }
 
-    /// The terminal has answered about a message that it may have.
+    /// Handles the terminal's answer about a message in doubt.
     async fn answered(&mut self, id: MessageId, progress: Progress) -> Result<(), StoreError> {
         let Envelopes {
             store,
@@ -377,22 +377,22 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
                     store.not_there(*doubt, *terminal, Timestamp::now()).await?;
                 }
             }
-            // It stays in doubt; the next session asks again.
+            // The message stays in doubt; the next session asks again.
             Progress::Unknown => {
                 tracing::warn!(%call, message_id = %id, terminal = %name, "the terminal cannot say whether it has it");
             }
         }
         self.doubts.remove(&id);
         self.ask();
-        // One that is free again, and for which no verdict waited, is due.
+        // A released message without a pending verdict is due.
         self.add_due().await
     }
 
-    /// Reads what the terminal has to say, beside what is brought to it meanwhile.
+    /// Reads the terminal's outbox, concurrently with deliveries.
     fn listen(&mut self) {
         self.is_listening = true;
         self.outbox_reads += 1;
-        // The session goes on: nothing more has to be said anew.
+        // The session goes on: no second "nothing more" is needed.
         self.last = None;
         self.plan.go_on();
         let (asked, listener) = (self.courier.outbox(), self.listener.clone());
@@ -450,7 +450,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         });
     }
 
-    /// Sends what is ready, in the order of the plan.
+    /// Sends prepared messages in the order of the plan.
     fn send_ready(&mut self) {
         while let Some(first) = self.ready.first_entry()
             && self
@@ -469,7 +469,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
             && self.asked == 0
             && self.doubts.is_empty()
             && self.retries.is_empty();
-        // Nothing else waits, and nobody stays: the call ends with the receipt.
+        // Nothing else waits and neither end lingers: the call ends with the receipt.
         let is_last = is_alone
             && !self.plan.has_waiting()
             && !self.courier.lingers()
@@ -620,8 +620,8 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         self.plan.settled(id);
     }
 
-    /// The session is gone. Receipts and refusals that were in before it went still count; of the rest what had begun to leave was
-    /// under way.
+    /// Handles a lost session. Receipts and refusals that arrived before the loss count; every other message of which an octet has left
+    /// was under way.
     async fn broken(&mut self, source: DeliveryError) -> Broken {
         let mut unsent: Vec<_> = std::mem::take(&mut self.ready).into_keys().collect();
         while let Some(done) = self.work.join_next().await {
@@ -668,9 +668,9 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         Broken::Session { under_way, source }
     }
 
-    /// Says that nothing more waits, when the line is not paid for any more. `Break`: the terminal hung up on it.
+    /// Sends "nothing more" once the paid time is over. `Break`: the terminal hung up on it.
     async fn nothing_more(&mut self) -> Result<ControlFlow<()>, Broken> {
-        // What comes while the line is paid for anyway costs nothing.
+        // Messages that arrive within the paid time cost nothing extra.
         while let Some(until) = (self.paid_until)() {
             tokio::select! {
                 () = self.courier.closed() => return Ok(ControlFlow::Break(())),
@@ -685,7 +685,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         let mut admission = self.context.proof.clone();
         let mut said = std::pin::pin!(self.courier.nothing_more());
         let is_said = || tracing::info!(%call, %terminal, "nothing more");
-        // It may wait for the proof, and then nothing was said to a far end that has none.
+        // The question may wait for the proof; then a far end without proof has received nothing.
         let answered = tokio::select! {
             biased;
             Some(_) = admission.wait() => {
@@ -701,7 +701,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
     }
 }
 
-/// While a key is replaced: the terminal is told of all that are in use, until it has said that it has them.
+/// During a key replacement: tells the terminal all keys in use, until it confirms that it has them.
 async fn tell_keys(
     courier: &mut Courier,
     terminal: &Terminal,

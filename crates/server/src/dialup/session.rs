@@ -1,4 +1,4 @@
-//! One call's link: PPP, the two ports that are open to the far end, the connected notice, proof, the delivery.
+//! One call's link: PPP, the two ports open to the far end, the connected notice, the proof, the delivery.
 
 mod connected;
 mod course;
@@ -40,44 +40,44 @@ use model::causes::with_causes;
 use model::directory::{Name, Stock, StockTrust, Terminal};
 use model::outcome::Outcome;
 
-/// A terminal that we called must have said that it is connected so long after IP came up (design: an unproved link).
+/// Longest wait for a called terminal's connected notice, from IP up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
 
-/// A terminal must have proved itself so long after its notice (design section 5), enrolment included; on a slow line five
-/// times what the handshake should take.
+/// Longest wait for a terminal's proof, from its notice (design section 5), enrolment included; on a slow line, five times the expected
+/// duration of the handshake.
 const PROOF_WAIT: Duration = Duration::from_secs(15);
 
-/// Octets of the longest handshake and what surrounds it, both ways.
+/// Octets of the longest handshake with its framing, in both directions.
 const HANDSHAKE_OCTETS: u32 = 1500;
 
-/// What a modem adds to the delay of a line at each turn: its buffers and its error correction.
+/// Delay that a modem adds at each change of direction: its buffers and its error correction.
 const TURN: Duration = Duration::from_millis(250);
 
-/// Turns of a link that comes up and of the handshake on it.
+/// Changes of direction while a link comes up and its handshake runs.
 const TURNS: u32 = 8;
 
-/// A link on which nothing is open for so long is hung up: somebody pays for it.
+/// Hang up a link without an open connection after this long; it costs money.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// A far end from which nothing comes for so long, whatever is open, keeps a line from others.
+/// Hang up after this long without an octet from the far end, whatever is open: it blocks the line.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// The terminal hangs up after "nothing more"; if it does not, we do.
+/// Hang up this long after "nothing more" if the terminal has not.
 const HANG_UP_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a delivery whose stream is gone may take to say why.
+/// Longest wait for the reason of a delivery whose stream is gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// And one whose link is gone, to write down how it was left: a dial-up server may keep a stream open beyond its link.
+/// Longest wait for a delivery whose link is gone to record its state: a dial-up server may keep a stream open beyond its link.
 const LEFT_WAIT: Duration = Duration::from_secs(60);
 
-/// Connections of a far end to the submission port at once; more wait with TCP, and then are refused.
+/// Concurrent connections of a far end to the submission port; more wait in TCP's backlog, and then are refused.
 const SUBMISSIONS_MAX: usize = 8;
 
-/// How often the octets of a call are counted that may carry only so many.
+/// Interval between octet counts of a call with an octet limit.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is said of a caller that was spaced, and heard for a moment only.
+/// Outcome text of a spaced caller whose time ran out.
 const SPACED: &str = "not in the time that a caller has who did not prove itself before";
 
 /// One call's link.
@@ -87,17 +87,17 @@ pub(crate) struct Session {
     pub(crate) line: Name,
     pub(crate) direction: Direction,
     pub(crate) delay: Duration,
-    /// The number that an incoming call presented.
+    /// Caller number presented by an incoming call.
     pub(crate) caller: Option<Number>,
     pub(crate) shared: Arc<Shared>,
-    /// Since when it may cost.
+    /// Start of the chargeable time.
     pub(crate) began: tokio::time::Instant,
-    /// What it may use, if we pay.
+    /// Limits of the call's cost, if this side pays.
     pub(crate) allowance: Option<Allowance>,
 }
 
 impl Session {
-    /// From CONNECT to on hook.
+    /// Runs the call from CONNECT to on hook.
     pub(crate) async fn run(self, call: Call) -> SessionResult {
         let began = Instant::now();
         let failed = |outcome, showing| SessionResult {
@@ -223,7 +223,7 @@ impl Session {
         }
     }
 
-    /// How long this caller may take to prove itself, if it is spaced: what is left of the time that spaced callers have.
+    /// Time for the proof of a spaced caller: the expected duration, at most the rest of the time that spaced callers share.
     pub(crate) fn hearing(&self, rate_bps: u32) -> Option<Duration> {
         let caller = self.caller.as_ref()?;
         self.shared.hearing(
@@ -232,7 +232,7 @@ impl Session {
         )
     }
 
-    /// Who is to pass CHAP has no link otherwise.
+    /// A provider that must pass CHAP gets no link without it.
     fn terms(&self) -> Terms {
         let Some(secret) = self.peer.chap() else {
             return Terms::default();
@@ -252,7 +252,7 @@ impl Session {
         }
     }
 
-    /// The terminal, if it is a stock one that is brought what is due on this call.
+    /// The terminal, if it is a stock terminal with deliveries on this call.
     async fn stock(
         &self,
         open: Option<&OpenSession>,
@@ -266,12 +266,12 @@ impl Session {
         };
         let is_believed = match stock.trust {
             StockTrust::Chap(_) => true, // else there is no link
-            // Who answers a number has it; who presents one may have forged it.
+            // The far end that answers a number has that number; a presented caller number may be forged.
             StockTrust::NumberOnly => {
                 self.shared.settings.number_only && self.direction == Direction::Outgoing
             }
         };
-        // Shut out, or removed, while its link came up.
+        // The terminal may have been blocked or removed while its link came up.
         let may_be = match self
             .shared
             .store
@@ -287,13 +287,13 @@ impl Session {
         Ok(admitted.map(|admitted| (terminal.clone(), stock.clone(), admitted)))
     }
 
-    /// When to begin to hang up: the guard is for hanging up, and once more for the exchange to see it.
+    /// When to begin to hang up: one guard time for hanging up, and one more for the exchange to notice.
     fn hang_up_at(&self) -> Option<tokio::time::Instant> {
         let allowance = self.allowance.as_ref()?;
         Some(self.began + allowance.longest.saturating_sub(2 * HANG_UP_GUARD))
     }
 
-    /// Returns when the call has used what it may.
+    /// Completes when the call has used up its allowance.
     async fn spent(&self, link: &impl OpenLink) {
         let (Some(at), Some(allowance)) = (self.hang_up_at(), &self.allowance) else {
             return std::future::pending().await;
@@ -325,15 +325,14 @@ impl Session {
         tracing::info!(call = %self.call, party = %self.peer.name(), %address, millis, octets_out, octets_in, flights, "link up");
     }
 
-    /// Serves the far end until the link is gone, or there is a reason to end it. `hearing`: it is spaced, and has so long to
-    /// prove itself.
+    /// Serves the far end until the link is gone or the server has a reason to end it. `hearing`: time for the proof of a spaced caller.
     pub(crate) async fn serve(
         &self,
         link: &Arc<impl OpenLink>,
         began: Instant,
         hearing: Option<Duration>,
     ) -> Served {
-        // Before anything is read of it: what is revoked from here on ends this session.
+        // Before the first read: a revocation from here on ends this session.
         let open = self.shared.keys.sessions().open(self.peer.whose());
         let mut course = Course {
             is_recognised: false,
@@ -357,7 +356,7 @@ impl Session {
             tracing::warn!(call = %self.call, party = %self.peer.name(), %outcome, "hung up");
             link.hang_up();
         }
-        // What went as early data is read there after the proof only: it is free, and not in doubt.
+        // The far end reads early data only after the proof: such messages are free, and not in doubt.
         if matches!(outcome, Outcome::NotProved(_))
             && !course.has_shown
             && let Err(error) = self
@@ -371,7 +370,7 @@ impl Session {
         Served { outcome, showing }
     }
 
-    /// A provider that has to pass CHAP has no link otherwise.
+    /// A provider that must pass CHAP gets no link without it.
     fn is_proved_by_link(&self) -> bool {
         matches!(&self.peer, Peer::Provider(_, Some(_)))
     }
@@ -390,7 +389,7 @@ impl Session {
         let mut noticing = None;
         let mut proving: Option<Proving> = None;
         let proof_wait = self.proof_wait(link.rate_bps());
-        // From the link to the first proof, whatever is open meanwhile: nobody keeps a line who says nothing.
+        // From link up to the first proof, whatever is open meanwhile: a silent far end does not keep a line.
         let (first_proof, started) = (
             hearing.unwrap_or(NOTICE_WAIT + proof_wait),
             tokio::time::Instant::now(),
@@ -426,7 +425,7 @@ impl Session {
                     address,
                 },
             ));
-            // No notice comes from a machine without Ringup: the link itself is it.
+            // A machine without Ringup sends no notice: the link takes its place.
             connected = Some(self.connected(admitted, due, course).await);
         }
         loop {
@@ -436,8 +435,8 @@ impl Session {
                 Direction::Outgoing => NOTICE_WAIT,
                 Direction::Incoming => IDLE_MAX,
             };
-            // In this order, where several are so: what was proved counts before what ended it, and the line's fault before
-            // what came of that.
+            // The order decides between simultaneous events: a proof counts before the end of the link, and the line's fault before its
+            // consequences.
             tokio::select! {
                 biased;
                 why = open.revoked() => return Outcome::Revoked(why),
@@ -447,7 +446,7 @@ impl Session {
                     let Some(admitted) = admitted else {
                         let outcome = self.not_admitted(link.as_ref(), until, &mut deliveries).await;
                         deliveries.shutdown().await;
-                        // A proof that came too late, or was revoked: what was sent may have been read there.
+                        // The proof came too late, or was revoked: the far end may have read what was sent.
                         course.has_shown = admission.has_come();
                         return outcome;
                     };
@@ -456,7 +455,7 @@ impl Session {
                 }
                 () = recognised.cancelled(), if !course.is_recognised => course.is_recognised = true,
                 gone = link.gone() => {
-                    // A delivery that saw the link go first says how it was left.
+                    // A delivery that saw the link go first records its state.
                     let left = async {
                         while let Some(ended) = deliveries.join_next().await {
                             finished = Some(ended);
@@ -466,7 +465,7 @@ impl Session {
                         deliveries.shutdown().await;
                     }
                     if let Some(Proving { mut admission, due, .. }) = proving.take_if(|it| it.admission.has_come()) {
-                        // Admitted, or revoked meanwhile: what was sent may have been read there.
+                        // Admitted, or revoked meanwhile: the far end may have read what was sent.
                         course.has_shown = true;
                         if let Some(admitted) = admission.wait().await {
                             let _connected = self.connected(admitted, due, course).await; // and gone
@@ -522,7 +521,7 @@ impl Session {
                     }
                 }
                 Some(ended) = deliveries.join_next(), if proving.is_none() => {
-                    // A stock terminal does not hang up by itself, and is told in order: its PPP may not see the carrier.
+                    // A stock terminal does not hang up by itself. End PPP in order: its PPP may not see the carrier drop.
                     if is_stock && self.direction == Direction::Outgoing {
                         return outcome(Some(ended), Outcome::Completed);
                     }
@@ -545,7 +544,7 @@ impl Session {
         }
     }
 
-    /// A terminal is admitted: it is connected from here on.
+    /// Handles an admission: the terminal is connected from here on.
     async fn connected(
         &self,
         admitted: Admitted,
@@ -564,7 +563,7 @@ impl Session {
         connected
     }
 
-    /// Why a terminal was not admitted: the line's fault, or its own.
+    /// The outcome for a terminal that was not admitted: the line's fault, or its own.
     async fn not_admitted(
         &self,
         link: &impl OpenLink,
@@ -592,7 +591,7 @@ impl Session {
         outcome
     }
 
-    /// A line that was lost is nobody's failure to prove something.
+    /// `otherwise`, unless the link was lost: then no one failed to prove anything.
     async fn unless_lost(&self, link: &impl OpenLink, otherwise: Outcome) -> Outcome {
         match link.lost().await {
             Some(Gone {
@@ -605,7 +604,7 @@ impl Session {
         }
     }
 
-    /// How the call counts when its link is gone.
+    /// The outcome of a call whose link is gone.
     fn left(&self, gone: Gone, finished: Option<Ended>, course: &Course) -> Outcome {
         let Gone {
             why,
@@ -615,7 +614,7 @@ impl Session {
         if !course.is_proved() && !is_lost && !self.is_proved_by_link() {
             return Outcome::NotProved(format!("nothing before the end: {why}"));
         }
-        // A caller that only submits has nothing to be connected for.
+        // A caller that only submits needs no connected notice.
         let is_complete = self.direction == Direction::Incoming && is_orderly;
         let otherwise = if is_complete {
             Outcome::Completed
@@ -628,7 +627,7 @@ impl Session {
         outcome(finished.filter(|_| course.is_admitted), otherwise)
     }
 
-    /// Until when the unit that is running is paid for, if the call is to stay so long.
+    /// End of the current paid billing unit, if the call is to use it up.
     fn paid_until(&self) -> impl Fn() -> Option<tokio::time::Instant> + use<> {
         let (began, linger) = (
             self.began,
@@ -647,8 +646,8 @@ impl Session {
         }
     }
 
-    /// Until when a stock terminal is kept on the line for more: while the unit is paid for, or, on its own call, for as long as
-    /// an idle caller may stay.
+    /// How long a stock terminal stays on the line for more messages: to the end of the paid unit, or, on its own call, as long as an
+    /// idle caller may stay.
     fn stock_wait_until(&self) -> impl Fn() -> Option<tokio::time::Instant> + Send + Sync + use<> {
         let (paid_until, direction) = (self.paid_until(), self.direction);
         move || match direction {
@@ -657,7 +656,7 @@ impl Session {
         }
     }
 
-    /// Reads a connected notice and checks that it comes from whom the call is with.
+    /// Reads a connected notice and checks that its sender is the peer of this call.
     async fn notice<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut stream: S,
@@ -709,12 +708,12 @@ impl Session {
     }
 }
 
-/// What the octets of a handshake take on a line.
+/// Duration of a handshake on a line of this rate.
 fn handshake(rate_bps: u32) -> Duration {
     Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)))
 }
 
-/// Waits for what is in there; for ever, if nothing is.
+/// Waits for the future in `waited_for`; for ever, if it is `None`.
 async fn ready<F: Future + Unpin>(waited_for: &mut Option<F>) -> F::Output {
     match waited_for {
         Some(future) => future.await,
@@ -722,7 +721,7 @@ async fn ready<F: Future + Unpin>(waited_for: &mut Option<F>) -> F::Output {
     }
 }
 
-/// How a delivery ended.
+/// Result of a delivery task.
 type Ended = Result<Result<Tally, Broken>, JoinError>;
 
 fn millis(since: Instant) -> u64 {

@@ -50,25 +50,25 @@ use model::directory::{InboxUrl, Name, Stock, Terminal};
 use model::outcome::UnderWay;
 use store::{AttemptEnd, Begun, Claim, Doubt, Refusal, Store, StoreError};
 
-/// From the last octet of a message to the end of the answer; what the line takes for the octets comes on top.
+/// Longest wait for the end of the answer, from the last octet of a message; the transmission time of the octets is added.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
-/// How long the web server may take to accept a connection.
+/// Longest wait for the web server to accept a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 
-/// Octets of an answer's head; hyper takes no smaller limit.
+/// Maximum octets of an answer's head; hyper accepts no smaller limit.
 const HEAD_OCTETS_MAX: usize = 8192;
 
-/// Octets that are read of an answer's body; what sends more loses its connection, and its status counts.
+/// Octets read of an answer's body; a longer answer loses its connection, and its status counts.
 const BODY_OCTETS_MAX: usize = 16 * 1024;
 
-/// Octets of the answer that are kept as the reason of a refusal.
+/// Octets of the answer kept as the reason of a refusal.
 const REASON_OCTETS_MAX: usize = 1000;
 
-/// No terminal keeps itself from being called for longer than this by one answer.
+/// Longest pause that one answer can impose on calls to its terminal.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What a field's value does not hold as it is.
+/// Characters that are escaped in a field's value.
 const NOT_IN_FIELDS: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Why a stock terminal gave no answer.
@@ -84,14 +84,14 @@ pub(super) enum StockError {
     TooLong,
 }
 
-/// Where a stock terminal's server is.
+/// Access to a stock terminal's server.
 pub(super) trait Reach: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// A connection to this port of the terminal's own address.
+    /// Connects to this port of the terminal's own address.
     fn connect(&self, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// Returns when there is no link to it any more.
+    /// Completes when the link goes down.
     fn gone(&self) -> impl Future<Output = ()> + Send;
 
     /// Its address, for the field `host`.
@@ -101,7 +101,7 @@ pub(super) trait Reach: Send + Sync + 'static {
     fn rate_bps(&self) -> u32;
 }
 
-/// At the far end of a link.
+/// A far end reached over a link.
 pub(super) struct FarEnd<L> {
     pub(super) link: Arc<L>,
     pub(super) address: Ipv4Addr,
@@ -127,23 +127,23 @@ impl<L: OpenLink> Reach for FarEnd<L> {
     }
 }
 
-/// What a session with a stock terminal is about.
+/// Parameters of a session with a stock terminal.
 pub(super) struct StockDelivery<P> {
     pub(super) terminal: Terminal,
     pub(super) stock: Stock,
     pub(super) call: CallId,
     pub(super) store: Store,
     pub(super) alarms: Alarms,
-    /// Says that more has come.
+    /// Signals newly due messages.
     pub(super) due: Arc<Notify>,
-    /// Messages with which sessions broke: they come after all others.
+    /// Messages during which earlier sessions broke: delivered last.
     pub(super) suspects: Vec<MessageId>,
-    /// Until when more is waited for when nothing is left: while the line is paid for anyway, or the terminal's own call may
-    /// have more to say.
+    /// How long to wait for more messages when none is left: to the end of the paid time, or while the terminal's own call may submit
+    /// more.
     pub(super) wait_until: P,
 }
 
-/// Delivers until nothing more waits.
+/// Delivers until no message waits.
 pub(super) async fn deliver(
     delivery: StockDelivery<impl Fn() -> Option<Instant>>,
     far_end: impl Reach,
@@ -173,7 +173,7 @@ pub(super) async fn deliver(
     };
     let (mut tally, mut tried) = (Tally::default(), BTreeSet::new());
     loop {
-        // Read again after each message: what came meanwhile rides on this call.
+        // Read again after each message: newly due ones are sent on this call.
         let Some(id) = next(&store, &terminal, &tried, &suspects).await? else {
             let Some(until) = wait_until() else { break };
             tokio::select! {
@@ -224,7 +224,7 @@ pub(super) async fn deliver(
                 let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
                 envelopes.refused(id, how, refusal).await?;
             }
-            // The terminal's own word about all that waits: the message is free, and the terminal rests.
+            // The terminal puts off all messages: release this one, and pause calls to the terminal.
             Ok(Answer::PutOff {
                 why,
                 all: Some(wait),
@@ -238,7 +238,7 @@ pub(super) async fn deliver(
                 return Err(Broken::PutOff { why, wait });
             }
             Err(source) => {
-                // Who took no connection has not seen the message.
+                // A terminal that accepted no connection has not seen the message.
                 let has_seen = !matches!(source, StockError::Connect(_));
                 let doubt = doubt_after(&inbox.departures);
                 let how = AttemptEnd::broken(format!("the terminal's server {source}"), doubt);
@@ -259,7 +259,7 @@ pub(super) async fn deliver(
     Ok(tally)
 }
 
-/// The next message that was not tried on this call; those under suspicion when no other is left.
+/// The next message not yet tried on this call; suspects when no other is left.
 async fn next(
     store: &Store,
     terminal: &Terminal,
@@ -275,7 +275,7 @@ async fn next(
     if let Some(next) = left.find(|id| !suspects.contains(id)).or(last) {
         return Ok(Some(next));
     }
-    // What it has refused before is tried again when nothing else is left.
+    // Retry refused messages when no other is left.
     let retries = store.retries(terminal.id, Timestamp::now()).await?;
     Ok(retries
         .iter()
@@ -283,18 +283,18 @@ async fn next(
         .find(|id| !tried.contains(id)))
 }
 
-/// A message to bring.
+/// A message to deliver.
 #[derive(Debug, Clone)]
 struct Brought {
     head: MessageHead,
     content: Octets,
     provider: Name,
     topic: Option<Topic>,
-    /// Of a mail: whom it is from.
+    /// The sender, of a mail.
     sender: Option<String>,
 }
 
-/// Reads what goes with a message. `None`: that cannot be read just now.
+/// Reads a message with its content. `None`: not readable at present.
 async fn read(
     store: &Store,
     begun: Begun,
@@ -308,7 +308,7 @@ async fn read(
     let sender = store.mail_sender(id).await?;
     let content = match inbox {
         InboxUrl::Web { .. } => content,
-        // The mail library wants it whole.
+        // The mail library needs the whole content in memory.
         InboxUrl::Mail { .. } => match tokio::task::spawn_blocking(move || content.read()).await {
             Ok(Ok(whole)) => whole.into(),
             Ok(Err(error)) => {
@@ -327,22 +327,22 @@ async fn read(
     }))
 }
 
-/// What an answer means.
+/// Meaning of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Answer {
-    /// The terminal has it.
+    /// The terminal has the message.
     Taken,
-    /// Later; `all`: nothing else either, before so long.
+    /// Retry later; `all`: send no other message either before `wait` is over.
     PutOff {
         why: String,
         all: Option<Duration>,
         refusal: Refusal,
     },
-    /// Not this message.
+    /// The terminal refuses this message.
     Refused { why: String, refusal: Refusal },
 }
 
-/// Tries that got no answer: the last octet may have left, or not.
+/// Doubt left by attempts without an answer: the last octet may have left, or not.
 fn doubt_after(tries: &[Departure]) -> Doubt {
     if tries.iter().any(Departure::is_whole) {
         Doubt::Raised
@@ -351,25 +351,24 @@ fn doubt_after(tries: &[Departure]) -> Doubt {
     }
 }
 
-/// A terminal's server.
+/// The server of a terminal.
 struct Inbox<'a, R: Reach> {
     far_end: R,
     stock: &'a Stock,
-    /// The connection of the last message, if it may be used again.
+    /// The connection of the last message, if reusable.
     open: Option<Open>,
-    /// Of the message that is brought: how much has left, each time that it was tried.
+    /// How much of the current message has left, for each attempt.
     departures: Vec<Departure>,
 }
 
 struct Open {
     requests: http1::SendRequest<Unread>,
-    /// The connection's own task; it ends with this.
+    /// The connection's task; dropping this aborts it.
     _connection: JoinSet<hyper::Result<()>>,
 }
 
 impl<R: Reach> Inbox<'_, R> {
-    /// What an answer other than a receipt says of whether the terminal has the message: nothing of the tries before the one that
-    /// was answered, nor of earlier sessions.
+    /// Doubt left by an answer other than a receipt: it says nothing of the attempts before the answered one, nor of earlier sessions.
     fn doubt_of_answer(&self) -> Doubt {
         doubt_after(
             self.departures
@@ -384,7 +383,7 @@ impl<R: Reach> Inbox<'_, R> {
             InboxUrl::Web { port, path } => self.post(message, *port, path.as_str()).await,
             InboxUrl::Mail { port, mailbox } => {
                 let stream = self.stream(*port).await?;
-                // The mail library does not tell how far it has come.
+                // The mail library does not report its progress.
                 self.departures
                     .push(Octets::from(bytes::Bytes::new()).unread(0).departure());
                 timeout(
@@ -404,7 +403,7 @@ impl<R: Reach> Inbox<'_, R> {
         path: &str,
     ) -> Result<Answer, StockError> {
         let (address, head) = (self.far_end.address(), &message.head);
-        // A connection that was kept may have been closed by the other end at any time: that says nothing of the message.
+        // The other end may have closed a kept connection at any time: that says nothing of the message.
         if let Some(mut open) = self.open.take()
             && open.requests.ready().await.is_ok()
         {
@@ -435,7 +434,7 @@ impl<R: Reach> Inbox<'_, R> {
             .header(CONTENT_TYPE, head.content_type.as_str())
             .header(CONTENT_LENGTH, head.size)
             .header("content-digest", head.digest.to_header())
-            // A string of RFC 8941, as draft-ietf-httpapi-idempotency-key-header §2.1 has it.
+            // A string of RFC 8941, as in draft-ietf-httpapi-idempotency-key-header §2.1.
             .header("idempotency-key", format!("\"{}\"", head.id))
             .header("ringup-provider", message.provider.to_string());
         if let Some(topic) = &message.topic {
@@ -457,7 +456,7 @@ impl<R: Reach> Inbox<'_, R> {
             .map_err(StockError::Connect)
     }
 
-    /// How long an answer may take to a message of so many octets.
+    /// Longest wait for the answer to a message of `octets`.
     fn patience(&self, octets: u64) -> Duration {
         let on_the_line = Duration::from_secs(
             octets.saturating_mul(10) / u64::from(self.far_end.rate_bps().max(1)),
@@ -480,7 +479,7 @@ impl<R: Reach> Inbox<'_, R> {
         })
     }
 
-    /// Sends a request and reads the answer, to its end or to where nobody listens any more.
+    /// Sends a request and reads the answer, to its end or to the limit of [`BODY_OCTETS_MAX`].
     async fn exchange(
         &mut self,
         mut open: Open,
@@ -505,7 +504,7 @@ impl<R: Reach> Inbox<'_, R> {
     }
 }
 
-/// What an answer means, and whether it was read to its end.
+/// Meaning of an answer, and whether it was read to its end.
 async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
     let (head, body) = response.into_parts();
     let mut body = Limited::new(body, BODY_OCTETS_MAX);
@@ -513,7 +512,7 @@ async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
     let is_whole = loop {
         match body.frame().await {
             None => break true,
-            // An answer that breaks off after its status has been given all the same.
+            // An answer that breaks off after its status still counts.
             Some(Err(error)) => {
                 if error.is::<LengthLimitError>() {
                     tracing::debug!("the rest of a stock terminal's long answer is not read");
@@ -537,13 +536,13 @@ async fn read_answer(response: Response<Incoming>) -> (Answer, bool) {
     )
 }
 
-/// What a status means for a message.
+/// Meaning of a status for a message.
 fn judge(status: StatusCode, retry_after: Option<Duration>, words: &str) -> Answer {
     let colon = if words.is_empty() { "" } else { ": " };
     let why = format!("with status {}{colon}{words}", status.as_u16());
     match status.as_u16() {
         200..=299 => Answer::Taken,
-        // Redirects are not followed: a message for a terminal goes to that terminal.
+        // Do not follow redirects: a message for a terminal goes to that terminal.
         300..=399 => Answer::Refused {
             why: format!("{why} (redirects are not followed)"),
             refusal: Refusal::Again,
@@ -557,8 +556,8 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, words: &str) -> Answ
             all: Some(retry_after.unwrap_or_default()),
             refusal: Refusal::NotNow,
         },
-        // 409: an earlier attempt under the same key is still at work (draft-ietf-httpapi-idempotency-key-header §2.7), which is
-        // no receipt yet.
+        // 409: an earlier attempt under the same key is still in progress (draft-ietf-httpapi-idempotency-key-header §2.7), which is no
+        // receipt yet.
         408 | 409 | 425 => Answer::PutOff {
             why,
             all: retry_after,
@@ -576,7 +575,7 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, words: &str) -> Answ
     }
 }
 
-/// How long to wait (RFC 9110 §10.2.3: seconds, or a date), a day at most.
+/// The delay to wait (RFC 9110 §10.2.3: seconds, or a date), at most a day.
 fn retry_after(headers: &HeaderMap<HeaderValue>, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
