@@ -66,7 +66,7 @@ impl Arch {
         }
     }
 
-    /// What the compiler is told besides: nobody unwinds a program that aborts, and relocations take a tenth of the octets
+    /// Further compiler flags: a program that aborts needs no unwinding, and relocations take a tenth of the octets
     /// when they are packed, where the linker can.
     fn flags(self) -> &'static str {
         match self {
@@ -146,7 +146,7 @@ pub(crate) fn build(workspace: &Workspace, arch: Arch) -> anyhow::Result<PathBuf
     Ok(programs)
 }
 
-/// A triple as it stands in names of environment variables.
+/// A triple as written in names of environment variables.
 fn variable(triple: &str) -> String {
     triple.replace('-', "_")
 }

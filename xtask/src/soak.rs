@@ -54,7 +54,7 @@ impl Soak {
             "ringup-exchange",
         ];
         let properties = Step::cargo("soak", &tests).env("PROPTEST_CASES", self.cases.to_string());
-        // Before the first round: who lacks the tool is told at once, not after ten minutes.
+        // Before the first round: a missing tool is reported at once, not after ten minutes.
         let fuzzing = if self.fuzz_seconds > 0 {
             fuzz::steps(workspace, self.fuzz_seconds)?
         } else {

@@ -47,7 +47,7 @@ pub(crate) fn write(text: fmt::Arguments<'_>, end: &str) {
     }
 }
 
-/// For `eprintln!` and `eprint!`: where nobody listens, there is nowhere to say so.
+/// For `eprintln!` and `eprint!`: if stderr is closed, the failure cannot be reported.
 pub(crate) fn remark(text: fmt::Arguments<'_>, end: &str) {
     let text = format!("{}{end}", shown::lines(&text.to_string()));
     let _ = io::stderr().write_all(text.as_bytes());

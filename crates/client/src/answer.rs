@@ -1,4 +1,4 @@
-//! The decision program: who is calling, and is it answered? Then the connection.
+//! The decision program: reads the caller's number, decides whether to answer, then runs the connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl TerminalConfig {
 pub enum AnswerEnd {
     /// The caller was answered, or called back, and had nothing more to say.
     Completed,
-    /// Nobody was answered; nothing was paid.
+    /// No call was answered; no cost.
     Refused(RefusalReason),
 }
 
@@ -83,7 +83,7 @@ pub enum AnswerError {
     /// The inbox or the key cannot be used: then it is better not to answer.
     #[error("this terminal is not ready, so the call is not answered")]
     NotReady(#[source] DialInError),
-    /// A ring says "connect", and nobody has said where to.
+    /// The rule for this ring is "connect", but no destination is configured.
     #[error("a ring asks for a connection, but the config has no server.address")]
     NoServer,
     /// The caller gave up, or the modems did not understand each other.
@@ -216,7 +216,7 @@ pub async fn answer(
         }
         Decision::Refuse(reason) => {
             RefusedRings::new(&config.state).note(&ring.caller, reason);
-            // Who withholds a number or is unknown hears it ring: nothing tells him that somebody is here.
+            // A caller that is unknown or withholds its number hears ringing only: nothing shows that a terminal is here.
             if !matches!(
                 reason,
                 RefusalReason::NotRegistered | RefusalReason::Withheld | RefusalReason::Absent
@@ -340,7 +340,7 @@ fn note_answered(
     Ok(())
 }
 
-/// Counts rings that made this end connect or call, and that brought nothing: whoever forges the number costs us that.
+/// Counts rings that made this end connect or call, and had no result: a forged number costs that much.
 fn note_rung(
     budget: &Budget,
     caller: &Number,
@@ -387,7 +387,7 @@ async fn call_back(
     Ok(dial(line, job).await?)
 }
 
-/// Rings are counted where somebody limits them.
+/// Rings are counted only where the config limits them.
 fn note_if_limited(
     config: &TerminalConfig,
     budget: &Budget,

@@ -31,7 +31,7 @@ pub const UNPROVED_MAX: u32 = 3;
 const SPACING: Duration = Duration::from_secs(600);
 /// Between two calls back to a number that is spaced: so the useless ones of a day, 72, leave something of the day's calls.
 const CALL_BACK_SPACING: Duration = Duration::from_secs(1200);
-/// So long in all may callers from spaced numbers take to prove themselves, in any hour.
+/// Total time an hour for proofs by callers from spaced numbers.
 const HEARING: Duration = Duration::from_secs(60);
 /// Rings remembered; more than anybody's hourly limit.
 const RINGS_MAX: usize = 1000;
@@ -64,7 +64,7 @@ pub struct Budget {
 /// Why a call is not placed.
 #[derive(Debug, thiserror::Error)]
 pub enum BudgetError {
-    /// So many calls in 24 hours are enough.
+    /// Maximum number of calls in 24 hours.
     #[error("{calls} calls in 24 hours are this machine's limit; the next may be placed at {next}")]
     Calls {
         /// The limit.
@@ -72,7 +72,7 @@ pub enum BudgetError {
         /// When one of them is a day ago.
         next: Timestamp,
     },
-    /// So many minutes are.
+    /// Maximum number of minutes in 24 hours.
     #[error(
         "{minutes} minutes of calls in 24 hours are this machine's limit; the next may be placed at {next}"
     )]
@@ -93,7 +93,7 @@ pub enum BudgetError {
     },
 }
 
-/// A call that may be placed, for so long.
+/// Permission to place a call, with its maximum duration.
 #[derive(Debug)]
 #[must_use]
 pub struct Reservation {
@@ -108,7 +108,7 @@ pub struct Reservation {
 struct Spent {
     calls: Vec<SpentCall>,
     rings: Vec<ActedOn>,
-    /// Calls that were answered, or placed for a ring, and that proved or brought nothing.
+    /// Calls that were answered, or placed for a ring, that ended without a proof or a delivery.
     #[serde(default)]
     unproved: Vec<ActedOn>,
     /// Calls whose carrier was lost before anything was proved.
@@ -226,7 +226,7 @@ impl Budget {
         })
     }
 
-    /// Notes a call that was answered, or placed for a ring, and proved or brought nothing; gives how many of this number did not
+    /// Notes a call that was answered, or placed for a ring, and ended without a proof or a delivery; gives how many of this number did not
     /// within the last hour.
     ///
     /// # Errors
@@ -251,7 +251,7 @@ impl Budget {
     }
 
     /// Whether a number's answers are spaced: three calls of an hour were not proved, and the last is less than ten minutes
-    /// ago. Never for good: the number may be the real server's, forged by somebody. A file that cannot be read spaces.
+    /// ago. Never for good: the number may be the real server's, forged. A file that cannot be read spaces.
     pub fn is_backed_off(&self, number: &Number, now: Timestamp) -> bool {
         self.is_spaced_by(number, SPACING, now)
     }
@@ -280,7 +280,7 @@ impl Budget {
             .map_or(Duration::ZERO, |spent| spent.hearing_left(now))
     }
 
-    /// Gives a caller from a spaced number so much of that time as it wants and is left. It counts whole, however little is used.
+    /// Grants a caller from a spaced number the requested time, at most the remainder. The whole grant counts, even if less is used.
     ///
     /// # Errors
     /// [`BudgetError::Disk`]: then it has none.

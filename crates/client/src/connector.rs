@@ -120,7 +120,7 @@ pub async fn dial_in(
     Ok(dial(line, job).await?.accepted)
 }
 
-/// What a call brought.
+/// Result of a call.
 #[derive(Debug)]
 pub struct Dialled {
     /// What was accepted, in order.

@@ -119,7 +119,7 @@ pub enum HandoverError {
 pub struct Handed {
     /// Messages that were taken.
     pub taken: usize,
-    /// Messages that nobody took.
+    /// Messages that no application took.
     pub left: usize,
     /// Messages removed, since their time was over.
     pub removed: usize,
@@ -456,7 +456,7 @@ impl HandoverStart {
     }
 }
 
-/// Whether nobody hands over.
+/// Whether no process is handing over.
 fn is_free(inbox: &Path) -> bool {
     Alone::take(inbox).is_ok_and(|alone| alone.is_some())
 }
@@ -464,7 +464,7 @@ fn is_free(inbox: &Path) -> bool {
 fn start(words: &[OsString]) -> Option<Child> {
     let (program, arguments) = words.split_first()?;
     let mut command = Command::new(program);
-    // Not of our group: it goes on when the call is over, and whoever ends us does not end it.
+    // Not of our group: it continues after the call, and a signal to our group does not end it.
     command
         .args(arguments)
         .stdin(Stdio::null())

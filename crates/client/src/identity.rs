@@ -34,14 +34,14 @@ pub struct Identity {
     id: TerminalId,
     key: PublicKey,
     credentials: TerminalCredentials,
-    /// While it lives, nobody enrols.
+    /// While this guard lives, no process enrols.
     _lock: StateLock,
 }
 
 /// Why a terminal cannot prove itself.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Nobody has enrolled it.
+    /// Not enrolled.
     #[error(
         "this terminal is not enrolled; have its server's operator make a bundle (ringup terminal invite), then: ringup enrol BUNDLE"
     )]

@@ -217,7 +217,7 @@ impl delivery::Inbox for Inbox {
 
     async fn progress(&self, id: MessageId) -> Progress {
         let folder = self.folder.join(INCOMING).join(id.to_string());
-        // Who asks may cancel what is not here: whoever still has the part in hand may be about to publish it.
+        // Who asks may cancel what is not here: the process that holds the part may be about to publish it.
         let is_idle = part::is_idle(&folder).await;
         match self.is_here(id).await {
             Ok(true) => return Progress::Whole,

@@ -1,6 +1,6 @@
 //! When a call is worth it for what waits in the outbox, and who of several processes places it.
 //!
-//! Whoever puts something in starts a sender. It calls if a call is worth it now, waits if one will be later, and ends if
+//! Each program that adds an item starts a sender. It calls if a call is worth it now, waits if one will be later, and ends if
 //! another waits already or nothing is left. At rest, with nothing in the outbox, there is no sender and no timer.
 //!
 //! ```text
@@ -32,7 +32,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(3600);
 /// How often a wait by the wall clock is looked at again: that may be set.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 
-/// The longest that the starter's line may be in use before somebody should look at it: two of the longest calls.
+/// Longest use of the starter's line before a warning: twice the longest call.
 const LINE_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// What a sender needs to know.

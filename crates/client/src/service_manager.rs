@@ -1,4 +1,4 @@
-//! What a service manager is told (sd_notify(3)): that the starter is ready, and that it is still there.
+//! Notifications to the service manager (sd_notify(3)): ready, and watchdog.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// No timer of a program that waits for weeks is shorter.
 const INTERVAL_MIN: Duration = Duration::from_secs(60);
-/// How often the modem is asked whether it is still there, where nobody watches us.
+/// Interval of the modem check when no watchdog is set.
 const INTERVAL_UNWATCHED: Duration = Duration::from_secs(15 * 60);
 
 /// The service manager that has started us, if one has.

@@ -28,10 +28,10 @@ use crate::identity::{Identity, IdentityError};
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
 
-/// A server from which nothing comes for so long is gone, or has forgotten us; somebody pays for the line.
+/// Silence after which the server counts as gone; the open line costs money.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// A link whose server is not proved so long after the connected notice is hung up (design section 5); on a slow line five
+/// Time from the connected notice to the server's proof; then the link is hung up (design section 5); on a slow line five
 /// times what the handshake should take.
 const PROOF_WAIT: Duration = Duration::from_secs(15);
 
@@ -47,7 +47,7 @@ const TURNS: u32 = 8;
 /// How often a server is tried that has no place just now; the pause is doubled with each try.
 const LATER_TRIES: u32 = 6;
 
-/// What has come when the link goes may take so long to be brought to the disk.
+/// Time to write received octets to the disk after the link is lost.
 const LAST_WRITES: Duration = Duration::from_secs(8);
 
 /// How long a server may be silent on the Internet, and how long it may take to be reached.
@@ -75,7 +75,7 @@ pub enum SessionError {
     /// PPP did not come up.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The server has no address on the link: there is nobody to notify.
+    /// The server has no address on the link: the notice has no destination.
     #[error("the server has no address on the link")]
     NoServer,
     /// The server's delivery port did not take the notice.
@@ -89,7 +89,7 @@ pub enum SessionError {
         "the server closed the connection without a word: it does not know this terminal, or stops just now"
     )]
     TurnedAway,
-    /// Whoever is there is not the server, or took too long to prove that it is. Nothing was stored, nothing was told.
+    /// The peer did not prove to be the server, or not in time. Nothing was stored or reported.
     #[error("the server did not prove itself{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NotProved(Option<String>),
     /// This terminal cannot prove itself.

@@ -67,7 +67,7 @@ pub struct StarterConfig {
 enum Sign {
     /// A call: what was heard of it, and whether the modem takes a short silence around the escape sequence.
     Ring(Vec<u8>, bool),
-    /// Somebody asks for the line, and has it until he is gone.
+    /// A local program asks for the line, and has it until it disconnects.
     Borrower(UnixStream),
 }
 
@@ -238,7 +238,7 @@ impl Starter<'_> {
         Ok(())
     }
 
-    /// Initialises the modem and waits for the first sign of a call, or for somebody who wants to dial.
+    /// Initialises the modem and waits for the first sign of a call, or for a local program that wants to dial.
     fn wait(&mut self, port: &Port) -> Result<Sign, Interruption> {
         let mut is_ready = false;
         let mut dialogue = Dialogue::new(self.setup.clone(), port.signals(), Instant::now());
@@ -267,7 +267,7 @@ impl Starter<'_> {
                     }
                     return Ok(Sign::Ring(heard, dialogue.has_short_guard()));
                 }
-                // A number is told once a call, so this is not the call that was refused.
+                // The number is reported once per call, so this is not the call that was refused.
                 Output::Event(Event::CallerIdBegins | Event::CallerId(_)) => {
                     return Ok(Sign::Ring(heard, dialogue.has_short_guard()));
                 }

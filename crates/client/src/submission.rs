@@ -40,7 +40,7 @@ pub struct Submission {
 pub struct Handling {
     /// How soon it must be there.
     pub urgency: Urgency,
-    /// When nobody needs it any more: seconds from now, or a time as RFC 3339 writes it.
+    /// Expiry: seconds from now, or a time as RFC 3339 writes it.
     pub expires: Option<String>,
     /// It takes the place of what waits under the same key.
     pub replace_key: Option<String>,

@@ -1,5 +1,5 @@
 //! Whoever is answered and proves nothing: counted in whatever way it is done, heard for a moment when it is spaced; and a line
-//! that is lost, which is nobody's failure.
+//! that is lost, which counts as no party's failure.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

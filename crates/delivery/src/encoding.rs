@@ -201,7 +201,7 @@ fn is_packed(content_type: &ContentType) -> bool {
     }
 }
 
-/// What a content of so many octets on the line may unpack to.
+/// Largest unpacked size of a content with this many octets on the line.
 fn limit(packed: u64) -> u64 {
     packed
         .saturating_mul(RATIO_MAX)

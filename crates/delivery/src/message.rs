@@ -160,7 +160,7 @@ pub struct ContentType(Box<str>);
 pub struct ContentTypeError;
 
 impl ContentType {
-    /// `application/octet-stream`: what a content is when nobody said.
+    /// `application/octet-stream`: the type of a content without a declared type.
     pub fn octets() -> Self {
         Self("application/octet-stream".into())
     }
@@ -195,7 +195,7 @@ pub enum Urgency {
     /// Called now, unless the terminal's conditions say later.
     #[default]
     Normal,
-    /// Waits for a cheap window, or rides along on the next call, until its deadline.
+    /// Waits for a cheap window, or is sent on the next call, until its deadline.
     Bulk,
 }
 
@@ -235,7 +235,7 @@ impl FromStr for Urgency {
     }
 }
 
-/// What is said of a message before its content.
+/// The head of a message, sent before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageHead {
     /// Its name, the same at every attempt.
@@ -255,7 +255,7 @@ pub struct Manner {
     pub urgency: Urgency,
     /// The data type it belongs to.
     pub topic: Option<Topic>,
-    /// When nobody needs it any more.
+    /// Expiry.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -347,7 +347,7 @@ impl Parcel {
     }
 }
 
-/// What a terminal is told of a message before its content.
+/// The head of a message as a terminal receives it, before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
     /// Its name.

@@ -197,7 +197,7 @@ impl Unread {
         self.departure.clone()
     }
 
-    /// Waits until so many are at hand, or all; gives how many are.
+    /// Waits for this many octets, or for the end; returns the number available.
     ///
     /// # Errors
     /// If the file cannot be read, or has become shorter.
@@ -223,7 +223,7 @@ impl Unread {
         Poll::Ready(Ok(self.at_hand.len()))
     }
 
-    /// Takes so many of those at hand.
+    /// Takes this many of the available octets.
     ///
     /// # Panics
     /// If there are fewer.

@@ -36,7 +36,7 @@ const REASON_OCTETS_MAX: usize = 300;
 /// Characters of a terminal's reason.
 const REASON_CHARACTERS_MAX: usize = 200;
 
-/// What stands before an item's content.
+/// The head of an item, before its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemHead {
     /// Its name, the same at every attempt: the server takes an item once.
@@ -139,7 +139,7 @@ pub struct Outgoing {
     pub content_type: ContentType,
     /// How soon it must be there.
     pub urgency: Urgency,
-    /// When nobody needs it any more.
+    /// Expiry.
     pub expires_at: Option<Timestamp>,
     /// The data type it belongs to.
     pub topic: Option<Topic>,
@@ -219,7 +219,7 @@ fn is_zero(size: &u64) -> bool {
 )]
 pub struct ItemTooLong(usize);
 
-/// What stands before the content of an item: its head with its length.
+/// The prefix of an item's content: its head and the head's length.
 ///
 /// # Errors
 /// [`ItemTooLong`].
@@ -422,7 +422,7 @@ pub enum OutboxError {
     /// The session is gone: items that have no acknowledgement come again.
     #[error("the session was lost")]
     Lost(#[source] hyper::Error),
-    /// What came is no item, so nobody knows where the next one begins.
+    /// Not a valid item, so the start of the next one is unknown.
     #[error("what came is no item")]
     Malformed,
 }
@@ -486,7 +486,7 @@ impl OutboxReader {
         Ok(self.read.split_to(count).freeze())
     }
 
-    /// Waits until so many octets are here, or no more come.
+    /// Waits for this many octets, or for the end of the stream.
     async fn fill(&mut self, octets: usize) -> Result<(), OutboxError> {
         while self.read.len() < octets && !self.is_over {
             match self.body.frame().await {

@@ -6,7 +6,7 @@
 //!                     ▲                        │ refused: not again in this session
 //!                     └── next session ◄───────┘
 //!   step, with nothing waiting and nothing under way: NothingMore, once for each time that becomes true; the terminal
-//!   hangs up, or lingers and may be brought what comes meanwhile.
+//!   hangs up, or lingers and receives what arrives meanwhile.
 //! ```
 //!
 //! Several messages are under way at once, so that none waits for the receipt of the one before: the most urgent begin

@@ -111,7 +111,7 @@ impl StateLock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // For whoever meets the lock. Sharers overwrite each other: any of them will do.
+        // For the error text of a process that finds the lock held. Sharers overwrite each other: any of them will do.
         let noted = file.rewind().and_then(|()| file.set_len(0));
         noted
             .and_then(|()| writeln!(file, "{}", std::process::id()))
@@ -132,7 +132,7 @@ fn holder(file: &File) -> Option<u32> {
 /// Makes a folder that only its owner can use, or takes others' rights away from one that is there.
 ///
 /// # Errors
-/// The operating system's: no such place, or somebody else's folder.
+/// The operating system's: no such path, or a folder of another user.
 pub fn private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)

@@ -1,4 +1,4 @@
-//! What a called station is told of its caller, in the forms that equipment shows.
+//! Caller ID as a called station receives it, in the formats of real equipment.
 
 /// One caller, as the exchange presents it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,7 +52,7 @@ pub(crate) struct LineShape {
     /// What is added to the delay of a chunk at most.
     pub(crate) jitter: Duration,
     pub(crate) bit_error_rate: f64,
-    /// What is sent comes back to the sender.
+    /// Octets are echoed to the sender.
     pub(crate) has_echo: bool,
     /// What the sending modem holds.
     pub(crate) buffer_octets_max: usize,

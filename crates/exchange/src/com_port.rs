@@ -137,7 +137,7 @@ impl ComPort {
         encoded
     }
 
-    /// The circuits show something else; the client is told if it wants to know.
+    /// The circuits changed; the client is notified if it asked for that.
     pub(crate) fn show(&mut self, signals: Signals) {
         let before = std::mem::replace(&mut self.signals, signals);
         let mut changes = 0;

@@ -3,7 +3,7 @@
 /// Longest line that is kept; a longer one is answered with ERROR.
 const LINE_OCTETS_MAX: usize = 255;
 
-/// Where the reading of a line stands (V.250 §5.2.1).
+/// State of the line reader (V.250 §5.2.1).
 #[derive(Debug, Default)]
 pub(crate) struct CommandLine {
     progress: Progress,

@@ -151,7 +151,7 @@ impl FromStr for Config {
 impl FromStr for Tariff {
     type Err = ConfigError;
 
-    /// Reads what stands below `[tariff.NAME]`.
+    /// Reads the table `[tariff.NAME]`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         checked(text, tariff::read)
     }

@@ -4,7 +4,7 @@
 use crate::{config::Keys, number::Number};
 use std::{ops::RangeInclusive, time::Duration};
 
-/// Slower than any modem, and faster than any line this stands for.
+/// Bounds of the line rate: below any real modem, above any simulated line.
 pub(crate) const RATES: RangeInclusive<i64> = 50..=100_000_000;
 /// Beyond this there is no telling a line from noise.
 const BIT_ERRORS_MAX: f64 = 0.5;
@@ -23,7 +23,7 @@ pub struct Settings {
     pub presentation: Presentation,
     /// `name`: presented beside the number.
     pub name: Option<String>,
-    /// `caller_id_timing`: when this station is told who calls.
+    /// `caller_id_timing`: when this station receives caller ID.
     pub caller_id_timing: CallerIdTiming,
     /// `odd_rings`: with Japanese timing, the short rings before the number; a modem that knows them shows one or two.
     pub odd_rings: u32,
@@ -87,7 +87,7 @@ pub enum Presentation {
     None,
 }
 
-/// When a called analogue station is told who calls.
+/// When a called analogue station receives caller ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallerIdTiming {
     /// In the silence after the first ring.

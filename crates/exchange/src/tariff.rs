@@ -111,7 +111,7 @@ impl Tariff {
         self.payer
     }
 
-    /// What is said of its months.
+    /// Terms of its months.
     pub(crate) fn month(&self) -> MonthTerms {
         self.month
     }

@@ -1,4 +1,4 @@
-//! One Hayes modem: what the DTE types and what it is told. It knows nothing of other stations; what it wants of the
+//! One Hayes modem: commands from the DTE and results to it. It knows nothing of other stations; what it wants of the
 //! line it asks the switchboard for with a [`Request`].
 //!
 //! ```text
@@ -68,7 +68,7 @@ pub(crate) enum Request {
     OffHook,
 }
 
-/// What a call comes to, as the DTE is told (V.250 §6.3, Hayes for the numbers).
+/// Result of a call, as reported to the DTE (V.250 §6.3, Hayes for the numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResultCode {
     Ok,
@@ -372,7 +372,7 @@ impl VirtualModem {
         matches!(self.mode, Mode::OnlineCommand { .. })
     }
 
-    /// Whether so much waits for the DTE that no more commands are taken.
+    /// Whether the queue to the DTE is too full to accept commands.
     pub(crate) fn is_congested(&self) -> bool {
         self.to_dte.len() >= HELD_OCTETS_MAX
     }

@@ -1,4 +1,4 @@
-//! When a called station is told who calls, and in what words.
+//! When a called station receives caller ID, and in which format.
 
 mod bench;
 

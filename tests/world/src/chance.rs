@@ -24,7 +24,7 @@ impl Chance {
         self.next() % bound
     }
 
-    /// Once in so many.
+    /// One time in this many.
     pub(crate) fn one_in(&mut self, many: u64) -> bool {
         self.below(many) == 0
     }

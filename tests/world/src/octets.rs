@@ -424,7 +424,7 @@ impl OctetWorld {
         }
     }
 
-    /// Until nobody has anything more to do now.
+    /// Until no party has work left at this instant.
     fn settle(&mut self) {
         let mut is_busy = true;
         while is_busy {
@@ -607,7 +607,7 @@ impl OctetWorld {
             .expect("the disk works");
         self.contents.insert(first, content.clone());
         if self.plan.has_faults && self.chance.one_in(100) {
-            // Committed, and nobody told: the provider submits it again.
+            // Committed, but the answer is lost: the provider submits it again.
             self.crash(1);
             let mut again = new(MessageId::from_octets(self.octets()), &content, end);
             again.handling.idempotency_key = key;

@@ -1,4 +1,4 @@
-//! Who is in the world: terminals with their hours, lines with their tariffs.
+//! The population of the world: terminals with their hours, lines with their tariffs.
 
 use std::sync::Arc;
 use std::time::Duration;

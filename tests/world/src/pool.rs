@@ -218,7 +218,7 @@ impl Pool {
         }
     }
 
-    /// Calls that come in: who finds all lines engaged goes away. Nobody decides anything here: the lines are the world's.
+    /// Incoming calls: a caller that finds all lines engaged gives up. No decision is made here: the lines are the world's.
     pub fn losing(&self) -> PoolFigures {
         let mut chance = Chance::new(self.seed);
         let arrivals = self.arrivals(&mut chance);

@@ -65,7 +65,7 @@ pub struct Report {
     pub open: u64,
     /// Calls that were dialled.
     pub dialled: u64,
-    /// Calls that were answered, and brought what was due.
+    /// Calls that were answered and delivered what was due.
     pub completed: u64,
     /// Calls that came in.
     pub incoming: u64,
@@ -127,7 +127,7 @@ struct Cost {
     reserved: Micros,
     /// On the bill.
     bill: Micros,
-    /// By a clock that is wrong nobody can say what a call costs.
+    /// With a wrong clock the cost of a call is unknown.
     is_clock_right: bool,
 }
 
@@ -455,7 +455,7 @@ impl World {
         message.is_poison = self.plan.has_faults && self.chance.one_in(5000);
         let count = if self.chance.one_in(10) { 2 } else { 1 };
         let named: Vec<u32> = (0..count).map(|_| self.anybody()).collect();
-        // One in a hundred is for a number that nobody has.
+        // One in a hundred is for an unassigned number.
         let stranger = self.chance.one_in(100).then_some(self.plan.terminals);
         let destinations = named.iter().copied().chain(stranger).map(|terminal| {
             let found = self
@@ -514,7 +514,7 @@ impl World {
             let Some(call) = self.lines[line].call.take() else {
                 continue;
             };
-            // Nobody knows how much has left: all that was on the line is in doubt.
+            // The number of octets sent is unknown: all that was on the line is in doubt.
             let (terminal, now) = (id(call.terminal), self.now);
             for (message, at) in &call.delivers {
                 if *at <= now {

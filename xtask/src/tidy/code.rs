@@ -31,11 +31,11 @@ pub(super) struct Path {
     pub(super) after: Option<char>,
     /// The modules with a body that it is in.
     pub(super) inside: Vec<String>,
-    /// Whether `#[cfg(test)]` stands before what it is in.
+    /// Whether the enclosing item has `#[cfg(test)]`.
     pub(super) is_test: bool,
 }
 
-/// What stands in `#[...]`, with a blank between tokens.
+/// The text inside `#[...]`, with a blank between tokens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Attribute {
     pub(super) line: usize,
@@ -78,7 +78,7 @@ struct Place {
     depth: usize,
     inside: Vec<String>,
     is_test: bool,
-    /// What stands before the braces of a `use`.
+    /// The path before the braces of a `use`.
     shared: Vec<String>,
 }
 

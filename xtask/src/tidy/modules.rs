@@ -97,7 +97,7 @@ fn place(path: &str) -> Option<Vec<String>> {
     (place[0] != "bin" && !place.iter().any(|part| part == "tests")).then_some(place)
 }
 
-/// The modules in other files that `#[cfg(test)]` stands before.
+/// The out-of-line modules with `#[cfg(test)]`.
 fn test_modules(place: &[String], file: &File) -> Vec<Vec<String>> {
     let paths = file.code.iter().flat_map(|code| &code.paths);
     let modules =

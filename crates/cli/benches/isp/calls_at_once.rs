@@ -12,12 +12,12 @@ use crate::table::{extent, figure, target};
 const CALLS: u32 = 1000;
 const CALLS_SHORTEST: u32 = 10;
 
-/// At 9600 bit/s nearly two minutes: whoever is called first still receives when the last is up.
+/// At 9600 bit/s nearly two minutes: the first terminal still receives when the last link is up.
 const ITEM_OCTETS: usize = 100_000;
 const PACE: &str =
     "rate = 9600\nring_cycle = \"2s\"\ncaller_id_delay = \"100ms\"\ntraining = \"1s\"";
 
-/// All are up for so long before they are counted: their buffers are full.
+/// Time for which all links are up before memory is measured: by then their buffers are full.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// By then they have come up, or will not.

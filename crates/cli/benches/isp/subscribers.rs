@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 pub(crate) const TOPIC: &str = "news/bench";
 
-/// Files are written by so many at once.
+/// Number of concurrent file writers.
 const AT_ONCE: u32 = 64;
 
 /// What all of them have done so far.
@@ -148,7 +148,7 @@ async fn take_call(
     counted: &Counted,
 ) {
     dte.write_all(b"ATE0+VCID=1\r").await.unwrap();
-    // The number comes after the first ring; without it a terminal answers nobody.
+    // The number comes after the first ring; without it a terminal answers no call.
     if line_with(&mut dte, "NMBR").await.is_none() {
         return;
     }

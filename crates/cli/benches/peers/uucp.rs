@@ -140,7 +140,7 @@ fn of(program: &str, folder: &TempDir, end: &str) -> Command {
     command
 }
 
-/// Somebody who types AT commands.
+/// A scripted user that types AT commands.
 struct Modem(File);
 
 impl Modem {

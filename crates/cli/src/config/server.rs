@@ -428,7 +428,7 @@ impl Section<'_> {
         }
     }
 
-    /// What is left is somebody else's to check.
+    /// Other checks belong to the caller.
     fn ignore_rest(&mut self) {
         self.table.clear();
     }

@@ -49,7 +49,7 @@ impl Story {
     }
 }
 
-/// What an event means to somebody who does not read logs. `None`: nothing new.
+/// An event in plain words, for viewers of the demo. `None`: nothing new.
 fn sentence(who: Who, message: &str, fields: &Map<String, Value>) -> Option<String> {
     let field = |name: &str| match fields.get(name) {
         Some(Value::String(text)) => text.clone(),

@@ -26,7 +26,7 @@ use crate::signals::outlive_file_limits;
 use crate::size::size;
 use crate::table::print_table;
 
-/// The log of senders is begun anew at so many octets.
+/// Size in octets at which the senders' log is restarted.
 const LOG_OCTETS_MAX: u64 = 64 * 1024;
 
 /// Messages and requests that wait to go to the server.
@@ -375,7 +375,7 @@ fn entry_json(entry: &OutboxEntry) -> Value {
     })
 }
 
-/// Starts what calls when it is worth it. It ends by itself, and holds nothing of ours that somebody may wait for.
+/// Starts what calls when it is worth it. It ends by itself, and holds no descriptor of ours that another process may wait on.
 fn start_sender(config: &Path, state: &Path) -> anyhow::Result<()> {
     let path = state.join("outbox.log");
     let failed = || {

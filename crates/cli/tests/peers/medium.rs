@@ -613,7 +613,7 @@ fn a_root_of_another_architecture_gets_programs_of_that_and_a_key_that_was_made_
             .starts_with('1')
     );
 
-    // Without a program that runs here there is nobody to make the key: nothing is begun.
+    // Without a program for this machine no key can be made: nothing is begun.
     shop.unpack("alone.iso");
     let refused = shop.install("alone", "--root other --arch aarch64 --init none");
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));

@@ -12,7 +12,7 @@ use crate::process::Process;
 use crate::unpacked;
 use crate::village::{Plan, Village};
 
-/// What it says when it listens, and when somebody else was given its port in between.
+/// What it says when it listens, and when another process took its port in between.
 const WORDS: [&str; 2] = ["running", "Error: Address already in use"];
 
 struct Broker {

@@ -157,7 +157,7 @@ async fn our_terminal_answers_a_stock_caller_only_for_its_number_and_waits_again
         .await;
     assert_eq!(guest.said("@up").await, "10.77.0.1 10.77.0.2");
     village.chronicle.wait("owner", "link up");
-    // Nobody takes the connected notice: the terminal hangs up, and pppd hears it.
+    // No server takes the connected notice: the terminal hangs up, and pppd hears it.
     guest.said("@down").await;
     guest.said("@exit").await;
     let end = village

@@ -254,7 +254,7 @@ fn what_swaks_may_not_send_is_refused_with_its_code_and_not_stored() {
     }
     assert!(office.stored().is_empty(), "what was refused is not stored");
 
-    // One of two recipients is nobody: the other has its mail, once.
+    // One of two recipients does not exist: the other has its mail, once.
     let both = format!("999@mail.example,{RECIPIENT}");
     let sent = swaks(
         &office,

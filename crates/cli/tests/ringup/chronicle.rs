@@ -72,7 +72,7 @@ impl Chronicle {
         self.wait_nth(who, message, 1)
     }
 
-    /// Waits until `who` has logged `message` so many times; gives the last of them.
+    /// Waits until `who` has logged `message` this many times; returns the last one.
     pub(crate) fn wait_nth(&self, who: &str, message: &str, times: usize) -> Entry {
         self.wait_for(who, &format!("{message:?} {times} times"), times, |entry| {
             entry.message == message

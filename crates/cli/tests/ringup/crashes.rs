@@ -12,7 +12,7 @@ fn a_server_killed_between_accept_and_delivery_loses_nothing() {
         ..Plan::default()
     });
     let (small, large) = (awkward_content(500), awkward_content(100_000));
-    // Nobody waits at the terminal's modem.
+    // No starter runs at the terminal's modem.
     let messages = [
         village.send("tel:301", &village.write("report", &small)),
         village.send("tel:301", &village.write("report", &large)),
@@ -255,6 +255,6 @@ fn an_answer_program_killed_in_mid_call_leaves_the_starter_waiting_and_the_modem
     assert_ne!(next_call, call);
     assert!(village.received(&second) == content);
     assert_eq!(village.inbox().len(), 2);
-    // The first call is over at the exchange: nobody goes on paying for it.
+    // The first call is over at the exchange: it costs nothing more.
     village.chronicle.wait("exchange", "call ended");
 }

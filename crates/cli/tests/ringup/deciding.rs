@@ -38,7 +38,7 @@ fn what_is_urgent_arrives_first_what_is_replaced_or_cancelled_never_and_each_has
     });
     // Several portions each: short ones go together, and are received as the terminal's disk has it.
     village.write("report", awkward_content(50_000));
-    // Nobody waits at the terminal's modem yet.
+    // No starter runs at the terminal's modem yet.
     let bulk = id(&send(&village, &["--urgency", "bulk"]));
     let older = id(&send(&village, &["--replace", "level"]));
     let newer = id(&send(&village, &["--replace", "level", "--expires", "2h"]));

@@ -19,7 +19,7 @@ use crate::village::{Plan, Village};
 const KILLS: &str = "RINGUP_KILLS";
 pub(crate) const SEED: &str = "RINGUP_SEED";
 
-/// So many letters for each kill.
+/// Letters for each kill.
 const LETTERS: usize = 5;
 
 /// Kills of the terminal between two of the server. A third session that breaks with the same message would have the server

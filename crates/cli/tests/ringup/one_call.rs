@@ -1,4 +1,4 @@
-//! Whoever is connected, or about to be, is not called again.
+//! A terminal that is connected, or being called, is not called again.
 
 use rustix::process::Signal;
 
@@ -75,7 +75,7 @@ fn a_terminal_that_calls_by_itself_fetches_what_waits_and_hangs_up() {
         no_answer_after: "1s",
         ..Plan::default()
     });
-    // Nobody waits at the terminal's modem: the server's calls are not answered.
+    // No starter runs at the terminal's modem: the server's calls are not answered.
     let message = village.send("tel:301", &village.write("report", "coin box full"));
     village
         .chronicle

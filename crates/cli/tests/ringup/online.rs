@@ -142,7 +142,7 @@ fn a_ring_that_says_connect_is_not_answered_and_the_message_comes_over_the_inter
         .chronicle
         .wait_field("server", "connected notice", "reason", "rung");
     assert_eq!(notice.field("terminal"), "owner");
-    // Nobody has answered, so nobody pays.
+    // No answer, so no cost.
     assert!(
         village
             .exchange_calls_so_far()

@@ -329,7 +329,7 @@ fn an_operator_hangs_up_a_call_that_still_rings_at_a_dial_up_server() {
     });
 }
 
-/// Nobody is at the terminal's modem.
+/// No program runs at the terminal's modem.
 fn still_rings(plan: Plan) {
     let village = Village::found(plan);
     village.send("tel:301", &village.write("report", "first"));

@@ -15,7 +15,7 @@ struct Waterworks {
 }
 
 impl Waterworks {
-    /// `config` stands in the gauge's config besides.
+    /// `config` is appended to the gauge's config.
     fn found(plan: Plan, config: &str) -> Self {
         let village = Village::found(Plan {
             strangers: &[(GAUGE, "")],
@@ -409,7 +409,7 @@ fn a_terminal_that_dials_in_submits_on_its_own_session() {
 
 #[test]
 fn what_was_put_in_is_taken_once_however_often_both_ends_are_killed() {
-    // A call whose end nobody noted counts as long as it might have been.
+    // A call without a recorded end counts as long as it might have been.
     let mut waterworks = Waterworks::found(
         Plan::default(),
         "[budget]\ncalls_a_day = 1000\nminutes_a_day = 100000",
@@ -543,7 +543,7 @@ fn what_a_terminal_does_not_take_now_is_not_brought_causes_no_call_and_is_explai
         calls,
         "it caused no call"
     );
-    // What is urgent is called for, and nothing else rides along.
+    // What is urgent is called for, and nothing else is sent on that call.
     village.chronicle.wait_nth("gauge", "waiting for calls", 2);
     let urgent = village.write("order", "urgent");
     let send = [

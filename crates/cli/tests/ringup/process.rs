@@ -144,7 +144,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Until it is reaped its id, which is the group's, cannot be somebody else's.
+        // Until it is reaped its id, which is the group's, cannot be reused by another process.
         if !self.is_reaped {
             let _ = kill_process_group(self.pid(), Signal::KILL); // it may have ended
             let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! Who is let in: keys, enrolment, and those who have neither.
+//! Admission: keys, enrolment, and peers that have neither.
 
 use std::fs;
 use std::time::Duration;

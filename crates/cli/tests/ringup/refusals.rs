@@ -1,4 +1,4 @@
-//! Who is not answered, and what that costs: nothing.
+//! Refused rings, which cost nothing.
 
 use serde_json::Value;
 

@@ -20,7 +20,7 @@ const STOCK: &str = "501";
 const STATIONS: &[(&str, &str)] = &[(STOCK, ""), ("601", "")];
 const SECRET: &str = "sesame-sesame-sesame";
 
-/// Answers so many calls; gives what its web server has heard: heads and bodies.
+/// Answers this many calls; returns the requests to its web server: heads and bodies.
 fn answer_calls(
     village: &Village,
     calls: usize,

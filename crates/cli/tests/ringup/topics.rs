@@ -23,7 +23,7 @@ fn what_a_terminal_is_registered_for_reaches_it_and_one_copy_is_kept() {
         (&"news/weather".into(), &1.into())
     );
 
-    // Nobody has registered for it: it is accepted, and over.
+    // No terminal is registered for it: it is accepted and settled.
     let message = village.send("topic:sport", &village.write("report", "2:1"));
     assert_eq!(
         village.ask(&["message", "show", &message])["envelope_count"],

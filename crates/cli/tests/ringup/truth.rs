@@ -25,7 +25,7 @@ fn reached_once(plan: Plan) -> Village {
     village
 }
 
-/// Waits until so many octets of a message are at the terminal, which has not published it.
+/// Waits until this many octets of a message are at the terminal, which has not published it.
 fn wait_on_the_line(village: &Village, message: &str, octets: u64) {
     let part = village
         .path("inbox/.incoming")

@@ -1,4 +1,4 @@
-//! Somebody who types AT commands at a modem, and whatever else.
+//! A scripted user at a modem: AT commands and other input.
 
 use std::path::Path;
 use std::time::Instant;

@@ -100,7 +100,7 @@ pub(crate) struct Village {
 }
 
 impl Village {
-    /// The exchange and the server are running, the terminal and the provider enrolled; nobody waits for calls yet.
+    /// The exchange and the server are running, the terminal and the provider enrolled; no starter runs yet.
     pub(crate) fn found(plan: Plan) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("ringup-village-")
@@ -449,7 +449,7 @@ token_file = "token"
         }
     }
 
-    /// The server's records of calls, newest first, once there are so many and all are over.
+    /// The server's records of calls, newest first, once there are this many and all are over.
     pub(crate) fn server_calls(&self, count: usize) -> Vec<Value> {
         let is_so = |calls: &Value| {
             let calls = calls.as_array().expect("call list prints a list");
@@ -461,7 +461,7 @@ token_file = "token"
         calls
     }
 
-    /// The exchange's call records, oldest first, once there are so many.
+    /// The exchange's call records, oldest first, once there are this many.
     pub(crate) fn exchange_calls(&self, count: usize) -> Vec<Value> {
         // The line is written right after the event.
         self.chronicle.wait_nth("exchange", "call ended", count);

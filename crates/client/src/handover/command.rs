@@ -1,4 +1,4 @@
-//! Handing over to a program: the content is its standard input, what is known of it stands in its environment.
+//! Handing over to a program: the content is its standard input, its properties are in the environment.
 
 use std::ffi::OsString;
 use std::fs::File;

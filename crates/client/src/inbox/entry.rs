@@ -1,4 +1,4 @@
-//! A published message as it lies in the inbox: `message.toml` beside its content, and `done` when somebody has it.
+//! A published message as it lies in the inbox: `message.toml` beside its content, and `done` once it is handed over or acknowledged.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,7 +22,7 @@ pub struct Note {
     /// How soon it had to be here, if not as usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub urgency: Option<String>,
-    /// When nobody needs it any more.
+    /// Expiry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// Octets of content.
@@ -95,7 +95,7 @@ impl Entry {
         self.note.topic.as_ref()?.parse().ok()
     }
 
-    /// Notes, on the disk, that somebody has it: it is not handed over again, and may be removed when its time is over.
+    /// Records on the disk that the message is done: it is not handed over again, and may be removed when its time is over.
     ///
     /// # Errors
     /// If the disk does not take it; it is handed over again then.

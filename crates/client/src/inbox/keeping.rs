@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::rules::Rules;
 use super::{INCOMING, seen, sync_folder};
 
-/// Removes what was done with so long ago that its rule has it removed. Gives how many.
+/// Removes done messages older than their rule keeps them. Returns the number removed.
 ///
 /// # Errors
 /// The disk's: what was removed before stays removed, and remembered.

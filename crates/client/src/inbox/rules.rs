@@ -9,7 +9,7 @@ use delivery::{ContentType, Topic, TopicFilter};
 use super::entry::Entry;
 use crate::handover::LocalUrl;
 
-/// The rules of an inbox. The first that is for a message counts; without one it stays until somebody takes it.
+/// The rules of an inbox. The first that is for a message counts; without one the message stays until a reader acknowledges it.
 #[derive(Debug, Clone, Default)]
 pub struct Rules(pub Vec<Rule>);
 
@@ -20,9 +20,9 @@ pub struct Rule {
     pub topics: Vec<TopicFilter>,
     /// For contents of these media types, such as `message/rfc822`; none: of any.
     pub types: Vec<ContentType>,
-    /// Whom they are handed to; `None`: to whoever reads and acknowledges.
+    /// The application they are handed to; `None`: readers fetch and acknowledge them.
     pub handover: Option<Handover>,
-    /// They are removed so long after they were handed over or acknowledged; `None`: never.
+    /// Retention after handover or acknowledgement; `None`: kept for ever.
     pub keep: Option<Duration>,
     /// Octets that they may have together. Beyond it those go that are done with, the oldest first; then no more is taken.
     pub quota: Option<u64>,

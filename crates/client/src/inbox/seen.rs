@@ -21,7 +21,7 @@ fn file(inbox: &Path, id: MessageId) -> PathBuf {
     let millis = octets[..6]
         .iter()
         .fold(0_i64, |millis, octet| millis << 8 | i64::from(*octet));
-    // Whoever makes ids may have a wrong clock: what is beyond the calendar has a file of its own.
+    // The sender of the ids may have a wrong clock: ids beyond the calendar have a file of their own.
     let made = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
     inbox
         .join(SEEN)

@@ -1,7 +1,7 @@
 //! What a terminal takes whenever it has said nothing else: `[conditions]` of its config.
 //!
 //! ```text
-//!   STATE/outbox/standing.json   what the server was told of it, and until when that holds there
+//!   STATE/outbox/standing.json   the values last reported to the server, and until when they hold there
 //! ```
 //!
 //! A server keeps conditions for 31 days at most: they are said again, on a session that there is anyway, when half of that is over.
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Outbox, OutboxError};
 
-/// What the server was told.
+/// The values last reported to the server.
 const TOLD: &str = "standing.json";
 
 /// For how long it is told; below what a server takes, whose clock may be another.
@@ -112,7 +112,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// The server is told something else.
+    /// The reported value changes.
     pub(super) fn forget_told(&self) {
         let _ = fs::remove_file(self.folder.join(TOLD)); // or it is said once more
     }

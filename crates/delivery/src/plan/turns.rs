@@ -68,12 +68,12 @@ impl Turns {
         Some(octets)
     }
 
-    /// What a portion of so many octets counts for.
+    /// Weight of a portion of this size in octets.
     pub(crate) fn cost(octets: usize) -> usize {
         octets + FRAMING_OCTETS
     }
 
-    /// HTTP/2 has written a portion that counted for so much.
+    /// HTTP/2 has written a portion of this weight.
     pub(crate) fn passed(&mut self, cost: usize) {
         self.queued = self.queued.saturating_sub(cost);
         self.unflushed += cost;

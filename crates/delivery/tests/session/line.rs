@@ -35,7 +35,7 @@ impl Crossed {
         self.to_terminal.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many have crossed to the terminal.
+    /// Waits until this many octets have crossed to the terminal.
     pub(crate) async fn wait_for(&self, octets: u64) {
         let mut ticks = interval(TICK);
         while self.to_terminal() < octets {
@@ -79,7 +79,7 @@ pub(crate) fn line() -> (Secured<DuplexStream>, Secured<DuplexStream>, Arc<Cross
     (near, far, crossed)
 }
 
-/// One direction: so many octets each tick, until an end is gone.
+/// One direction: a fixed number of octets each tick, until one end is closed.
 async fn carry(
     mut from: ReadHalf<DuplexStream>,
     mut to: WriteHalf<DuplexStream>,

@@ -28,7 +28,7 @@ pub(crate) struct Keys<'f> {
 }
 
 impl<'f> Keys<'f> {
-    /// `prefix` stands before each key in a fault, as `station[1].`.
+    /// `prefix` precedes each key in an error, as `station[1].`.
     pub(crate) fn new(table: Table, prefix: impl Into<String>, faults: &'f mut Faults) -> Self {
         Self {
             table,

@@ -7,7 +7,7 @@
 //! > {"do":"records"}                    from here on also each record: < {"record":{...}}
 //! ```
 //!
-//! Whoever may open the socket may do all of it: it is made for its owner alone.
+//! A process that can open the socket has full control: it is made for its owner alone.
 
 use super::ExchangeError;
 use crate::{record::CallRecord, settings::Settings, station::StationId, switchboard::Exchange};
@@ -141,7 +141,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Opens the socket at `path`, for its owner alone. One that nobody listens on any more is replaced.
+    /// Opens the socket at `path`, for its owner alone. A stale socket is replaced.
     pub(super) fn open(path: &Path) -> Result<Self, ExchangeError> {
         let open = || {
             match fs::symlink_metadata(path) {

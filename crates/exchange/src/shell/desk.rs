@@ -268,7 +268,7 @@ impl Desk {
                 tracing::error!(call = %record.id, %error, "call record not written");
             }
         }
-        // That nobody listens is no fault.
+        // A missing listener is not an error.
         let _ = self.records.send(record);
     }
 

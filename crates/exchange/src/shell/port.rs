@@ -34,7 +34,7 @@ pub(super) enum FromPort {
 pub(super) enum ToPort {
     /// For the DTE. The channel needs no bound of its own: the switchboard stops when too much is unwritten.
     Octets(Vec<u8>),
-    /// So many octets more may be read from the DTE.
+    /// Octets that may still be read from the DTE.
     Grant(usize),
     /// The circuits of the modem show this now.
     Signals(Signals),

@@ -7,8 +7,8 @@
 //!    └──── flushed, raw again ◄─────────────────┘
 //! ```
 //!
-//! A pseudo-terminal has no DTR; that someone has the slave open stands for it. What is left in its queues outlives
-//! the one who had it open, and so do its settings: both are cleared before the next one is let in. A program that
+//! A pseudo-terminal has no DTR; an open slave is taken as DTR on. What is left in its queues outlives
+//! the one who had it open, and so do its settings: both are cleared before the next program is served. A program that
 //! closes and opens again within that moment may lose the first octets it writes, as with a DTR pulse.
 
 use rustix::{
@@ -208,7 +208,7 @@ impl PtyLink {
                 "something else than a link is there",
             ));
         }
-        // Made beside and renamed over: whoever opens the path finds the old one or the new one.
+        // Created under another name and renamed: opening the path finds the old one or the new one.
         let mut beside = OsString::from(path);
         beside.push(format!(".{}", std::process::id()));
         match fs::remove_file(&beside) {

@@ -141,7 +141,7 @@ impl Exchange {
             .count_rings(rings);
         self.sound_ring(id, self.line.ring_time, now);
         let flavour = self.stations[called.index()].settings.flavour;
-        // A mobile is told with every ring (3GPP 27.007 §7.6), a terminal adapter once.
+        // A mobile receives caller ID with every ring (3GPP 27.007 §7.6), a terminal adapter once.
         if flavour == Flavour::Gsm || (flavour == Flavour::Isdn && rings == 1) {
             self.present_caller(id);
         }

@@ -1,4 +1,4 @@
-//! How a call ends, and what is told of it.
+//! The end of a call, and how it is reported.
 
 use super::{Exchange, Output};
 use crate::{
@@ -62,7 +62,7 @@ impl Exchange {
         self.run_circuit(id, side, now);
     }
 
-    /// S7 has run out: nobody answered, or no carrier came.
+    /// S7 has expired: no answer, or no carrier.
     pub(super) fn give_up_waiting(&mut self, station: StationId, now: Instant) {
         let Hook::InCall(id) = self.stations[station.index()].hook else {
             // Still in the pauses of its dial string.
@@ -158,7 +158,7 @@ impl Exchange {
         }
     }
 
-    /// The carrier is gone and nobody has said why: a connected modem waits S10 for it to come back.
+    /// The carrier is lost without a hang-up: a connected modem waits S10 for it to come back.
     fn lose_carrier(&mut self, station: StationId, now: Instant) {
         self.put_on_hook(station);
         let place = &mut self.stations[station.index()];

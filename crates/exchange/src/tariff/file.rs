@@ -183,7 +183,7 @@ fn texts(keys: &mut Keys<'_>, key: &str) -> Vec<String> {
     texts.unwrap_or_default()
 }
 
-/// Money is text, so that no binary fraction ever stands for it: `"8.5"`.
+/// Money is text, never a binary fraction: `"8.5"`.
 fn money(keys: &mut Keys<'_>, key: &str) -> Micros {
     let Some(text) = keys.text(key) else {
         return Micros::default();

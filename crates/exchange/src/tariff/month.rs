@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::Micros;
 
-/// What is said of a month, beside its calls.
+/// Terms of a month, besides its calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MonthTerms {
-    /// Calls worth so much are paid for already.
+    /// Value of the calls included in the monthly fee.
     pub(crate) bucket: Micros,
     /// It costs at least this, calls or not.
     pub(crate) floor: Micros,

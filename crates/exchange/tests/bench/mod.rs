@@ -1,4 +1,4 @@
-//! An exchange under virtual time: the bench steps from deadline to deadline and notes who was told what, and when.
+//! An exchange under virtual time: the bench steps from deadline to deadline and records each station's output with its time.
 #![allow(dead_code, reason = "each test program uses its own part of the bench")]
 
 use ringup_exchange::{CallRecord, Config, Event, Exchange, Input, Output, Signals, StationId};

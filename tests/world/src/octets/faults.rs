@@ -124,7 +124,7 @@ impl OctetWorld {
                 self.report.terminal_crashes[0] += 1;
                 return self.close_terminal(station - LINES, lasts);
             }
-            // A RING of nobody's: twice, or long after the call.
+            // A RING without a call: twice, or long after the call.
             8 => {
                 let (station, now) = (self.station(station), self.now);
                 return self.wire(station).hear(b"\r\nRING\r\n", now);

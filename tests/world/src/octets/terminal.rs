@@ -11,7 +11,7 @@ use line::{Decision, Ring, RingInput, RingWatch, Screening, WeekMinute};
 use super::talk::Word;
 use super::wire::{Happened, Wire};
 
-/// A server that says nothing for so long is gone.
+/// Silence after which the server counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What the rest of the world has to know.

@@ -149,7 +149,7 @@ impl Wire {
         }
     }
 
-    /// Octets for the modem, at most so many.
+    /// Octets for the modem, at most this many.
     pub(super) fn take(&mut self, room: usize) -> Vec<u8> {
         let count = self.to_modem.len().min(room);
         self.to_modem.drain(..count).collect()

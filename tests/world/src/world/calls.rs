@@ -209,7 +209,7 @@ impl World {
         let terminal = id(call.terminal);
         let mut delivers: Vec<_> = call.delivers.iter().map(|(message, _)| *message).collect();
         if call.outcome == Outcome::Completed {
-            // What came meanwhile rides along.
+            // Messages that arrived meanwhile are sent on this call.
             let rode = self.mail.due(terminal).into_iter().filter(|message| {
                 !delivers.contains(message)
                     && self
@@ -287,7 +287,7 @@ impl World {
         bill(&self.charges[line], at(answered), self.now - answered)
     }
 
-    /// A terminal calls by itself: it takes a line that nobody has, or finds them all engaged.
+    /// A terminal calls by itself: it takes a free line, or finds them all engaged.
     pub(super) fn terminal_calls(&mut self) {
         let terminal = self.anybody();
         let is_off = self.people[index(terminal)].off_until > self.now;

@@ -20,7 +20,7 @@ const RING: &[u8] = b"\r\nNMBR = 0661234567\r\n\r\nRING\r\n";
 
 const TERMINAL: &str = "[terminal]\ncallers = [\"0661234567\"]\n";
 
-/// Enrols the terminal at a server that it never meets: without a key of its own it answers nobody.
+/// Enrols the terminal at a server that it never meets: without a key of its own it answers no call.
 const BUNDLE: &str = "bundle = 1\nterminal = \"AAAAAAAAAAA\"\nname = \"bench\"\ncallers = []\n\
     server_keys = [\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]\n\
     secret = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\nexpires_at = \"9999-01-01T00:00:00Z\"\n";

@@ -1,4 +1,4 @@
-//! Of `server.toml`, what says who is told of alarms.
+//! The alarm notification settings of `server.toml`.
 
 use std::path::Path;
 

@@ -37,7 +37,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// The terminal's config until somebody changes it.
+/// The terminal's initial config.
 pub(super) struct FirstConfig<'a> {
     pub(super) bundle: &'a Bundle,
     pub(super) device: &'a Device,
