@@ -9,7 +9,7 @@ use model::call::Via;
 use model::directory::Name;
 use model::outcome::Outcome;
 
-/// One input of [`Dispatch`].
+/// One input of [`Dispatch`](super::Dispatch).
 #[derive(Debug, Clone)]
 pub enum Input {
     /// The line can place a call.
