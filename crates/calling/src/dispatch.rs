@@ -23,6 +23,7 @@ mod after;
 mod avoided;
 mod event;
 mod explain;
+mod last_call;
 mod lines;
 mod queue;
 mod rules;
@@ -49,7 +50,8 @@ pub use series::REDIALS_MAX;
 pub use terminal::Rest;
 
 use avoided::Avoided;
-use lines::{LineIndex, Lines, Wish};
+use last_call::LastCall;
+use lines::{Lines, Wish};
 use model::call::Via;
 use model::outcome::Outcome;
 use queue::Queue;
@@ -98,10 +100,7 @@ pub struct Dispatch {
     series: BTreeMap<TerminalId, Series>,
     swept: Option<Instant>,
     avoided: Avoided,
-    /// End of the pause after a terminal's last call.
-    hanging_up: BTreeMap<TerminalId, Instant>,
-    /// The line that worked last, for terminals that are watched or were called.
-    worked: BTreeMap<TerminalId, LineIndex>,
+    last_calls: BTreeMap<TerminalId, LastCall>,
     suspects: Suspects,
     silence: Silence,
     storm: Storm,
@@ -139,8 +138,7 @@ impl Dispatch {
             series: BTreeMap::new(),
             swept: None,
             avoided: Avoided::default(),
-            hanging_up: BTreeMap::new(),
-            worked: BTreeMap::new(),
+            last_calls: BTreeMap::new(),
             suspects: Suspects::default(),
             silence: Silence::default(),
             storm: Storm::new(storm),
@@ -177,7 +175,7 @@ impl Dispatch {
                 outcome,
             } => self.ended(terminal, &via, &outcome, now),
             Input::HungUp { terminal, guard } => {
-                self.hanging_up.insert(terminal, now.at + guard);
+                self.last_calls.entry(terminal).or_default().guard_until = Some(now.at + guard);
             }
             Input::Resume(terminal) => {
                 if self.state(terminal) == Some(State::Paused) {
@@ -326,7 +324,7 @@ impl Dispatch {
         };
         terminal.state = State::Connected { line, calling };
         match line {
-            Some(line) => drop(self.worked.insert(id, line)),
+            Some(line) => self.last_calls.entry(id).or_default().line = Some(line),
             None => self.avoided.wakes(id),
         }
         if let Some(series) = self.series.get_mut(&id) {
@@ -345,7 +343,7 @@ impl Dispatch {
     fn ended(&mut self, id: TerminalId, via: &Via, outcome: &Outcome, now: Moment) {
         let line = via.line().map(|line| self.lines.index(line));
         if line.is_some() && outcome.was_answered() {
-            self.hanging_up.insert(id, now.at + HANG_UP_GUARD);
+            self.last_calls.entry(id).or_default().guard_until = Some(now.at + HANG_UP_GUARD);
         }
         if line.is_some_and(|line| self.lines.ended(line, id, outcome, now.at)) {
             self.storm.end();
@@ -438,8 +436,9 @@ impl Dispatch {
         if !wait.is_zero() {
             return Some((now.at + wait, Rest::Hours));
         }
-        if let Some(until) = self.hanging_up.get(&id).filter(|until| **until > now.at) {
-            return Some((*until, Rest::HangingUp));
+        let guard = self.last_calls.get(&id).and_then(|last| last.guard_until);
+        if let Some(until) = guard.filter(|until| *until > now.at) {
+            return Some((until, Rest::HangingUp));
         }
         let allowed = self
             .series
@@ -473,7 +472,7 @@ impl Dispatch {
                 self.rest(id, until, why);
                 continue;
             }
-            let before = self.worked.get(&id).copied();
+            let before = self.last_calls.get(&id).and_then(|last| last.line);
             let wish = Wish {
                 route,
                 urgency,
@@ -576,7 +575,9 @@ impl Dispatch {
             .is_none_or(|swept| swept + SERIES_SWEEP <= now.at)
         {
             self.swept = Some(now.at);
-            self.hanging_up.retain(|_, until| *until > now.at);
+            self.last_calls.retain(|_, last| {
+                last.line.is_some() || last.guard_until.is_some_and(|until| until > now.at)
+            });
             let (rules, terminals) = (self.retry.redials, &self.terminals);
             self.series
                 .retain(|id, series| terminals.contains_key(id) || !series.is_over(&rules, now.at));

@@ -129,9 +129,10 @@ impl Dispatch {
                 line: Some(line), ..
             } => Some(line),
             State::Connected { line: None, .. } => None,
-            _ => self
-                .lines
-                .likely(found.route(), self.worked.get(&terminal).copied()),
+            _ => self.lines.likely(
+                found.route(),
+                self.last_calls.get(&terminal).and_then(|last| last.line),
+            ),
         };
         line.map(|line| self.lines.name(line))
     }
