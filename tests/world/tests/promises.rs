@@ -32,7 +32,8 @@ fn known(folders: &[&str]) -> BTreeSet<String> {
 
 /// The rows of a chapter's table in the book of tests, each with the names of functions in its other columns.
 fn rows(chapter: &str) -> Vec<(String, Vec<Vec<String>>)> {
-    let text = fs::read_to_string(root().join("docs/testing.md")).expect("it is in the repository");
+    let text =
+        fs::read_to_string(root().join("docs/what-is-tested.md")).expect("it is in the repository");
     let (_, table) = text
         .split_once(&format!("\n## {chapter}\n"))
         .expect("the book has the chapter");
