@@ -21,6 +21,7 @@
 
 mod after;
 mod avoided;
+mod by_terminal;
 mod event;
 mod explain;
 mod last_call;
@@ -33,7 +34,7 @@ mod storm;
 mod suspects;
 mod terminal;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use delivery::{MessageId, TerminalId, Urgency};
@@ -50,6 +51,7 @@ pub use series::REDIALS_MAX;
 pub use terminal::Rest;
 
 use avoided::Avoided;
+use by_terminal::ByTerminal;
 use last_call::LastCall;
 use lines::{Lines, Wish};
 use model::call::Via;
@@ -91,16 +93,16 @@ pub struct Dispatch {
     breaks_max: u8,
     bulk_wait: Duration,
     lines: Lines,
-    terminals: BTreeMap<TerminalId, Terminal>,
+    terminals: ByTerminal<Terminal>,
     queue: Queue,
     /// The ends of all rests.
     rests: BTreeSet<(Instant, TerminalId)>,
     /// Rests until an hour, a price or a day; they depend on the wall clock.
     by_wall_clock: BTreeSet<TerminalId>,
-    series: BTreeMap<TerminalId, Series>,
+    series: ByTerminal<Series>,
     swept: Option<Instant>,
     avoided: Avoided,
-    last_calls: BTreeMap<TerminalId, LastCall>,
+    last_calls: ByTerminal<LastCall>,
     suspects: Suspects,
     silence: Silence,
     storm: Storm,
@@ -132,13 +134,13 @@ impl Dispatch {
             bulk_wait,
             queue: Queue::new(routes.len() + 1),
             lines: Lines::new(lines, routes, zone.clone()),
-            terminals: BTreeMap::new(),
+            terminals: ByTerminal::default(),
             rests: BTreeSet::new(),
             by_wall_clock: BTreeSet::new(),
-            series: BTreeMap::new(),
+            series: ByTerminal::default(),
             swept: None,
             avoided: Avoided::default(),
-            last_calls: BTreeMap::new(),
+            last_calls: ByTerminal::default(),
             suspects: Suspects::default(),
             silence: Silence::default(),
             storm: Storm::new(storm),

@@ -1,10 +1,11 @@
 //! The lines that a terminal is not called on for a while, though they are on its route.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use delivery::TerminalId;
 
+use super::by_terminal::ByTerminal;
 use super::lines::LineIndex;
 
 /// How long a ring that no session followed keeps a terminal from being rung again instead of called, doubled with each.
@@ -22,13 +23,21 @@ pub(super) enum Avoidance {
     Rung,
 }
 
+/// A line that one terminal avoids.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    line: LineIndex,
+    why: Avoidance,
+    until: Instant,
+}
+
 /// What is avoided, and until when.
 #[derive(Debug, Default)]
 pub(super) struct Avoided {
-    of: BTreeMap<TerminalId, Vec<(LineIndex, Avoidance)>>,
+    of: ByTerminal<Vec<Entry>>,
     ends: BTreeSet<(Instant, TerminalId, LineIndex)>,
     /// Rings in a row that no session followed.
-    vain_rings: BTreeMap<TerminalId, u32>,
+    vain_rings: ByTerminal<u32>,
 }
 
 impl Avoided {
@@ -40,8 +49,11 @@ impl Avoided {
         why: Avoidance,
         until: Instant,
     ) {
-        self.forget(terminal, |other, _| other == line);
-        self.of.entry(terminal).or_default().push((line, why));
+        self.forget(terminal, |entry| entry.line == line);
+        self.of
+            .entry(terminal)
+            .or_default()
+            .push(Entry { line, why, until });
         self.ends.insert((until, terminal, line));
     }
 
@@ -62,14 +74,14 @@ impl Avoided {
     /// A ring makes it come: it is there over its own Internet access.
     pub(super) fn wakes(&mut self, terminal: TerminalId) {
         self.vain_rings.remove(&terminal);
-        self.forget(terminal, |_, why| why == Avoidance::Rung);
+        self.forget(terminal, |entry| entry.why == Avoidance::Rung);
     }
 
     /// Whether a line is left out for a terminal.
     pub(super) fn is_avoided(&self, terminal: TerminalId, line: LineIndex) -> bool {
         self.of
             .get(&terminal)
-            .is_some_and(|lines| lines.iter().any(|(other, _)| *other == line))
+            .is_some_and(|lines| lines.iter().any(|entry| entry.line == line))
     }
 
     /// Whether any line is.
@@ -79,29 +91,18 @@ impl Avoided {
 
     /// The lines whose modems would not dial the terminal's number, which are forgotten.
     pub(super) fn take_refusals(&mut self, terminal: TerminalId) -> Vec<LineIndex> {
-        let refused = |why| why == Avoidance::Refused;
-        let lines = self
-            .of
-            .get(&terminal)
-            .into_iter()
-            .flatten()
-            .filter(|(_, why)| refused(*why));
-        let lines = lines.map(|(line, _)| *line).collect();
-        self.forget(terminal, |_, why| refused(why));
-        lines
+        self.forget(terminal, |entry| entry.why == Avoidance::Refused)
     }
 
     /// All are tried again.
     pub(super) fn forget_all(&mut self, terminal: TerminalId) {
-        self.forget(terminal, |_, _| true);
+        self.forget(terminal, |_| true);
     }
 
     /// When the first line is used again for a terminal.
     pub(super) fn first_end(&self, terminal: TerminalId) -> Option<Instant> {
-        self.ends
-            .iter()
-            .find(|(_, other, _)| *other == terminal)
-            .map(|(until, ..)| *until)
+        let entries = self.of.get(&terminal)?;
+        entries.iter().map(|entry| entry.until).min()
     }
 
     /// Ends what is over.
@@ -109,7 +110,7 @@ impl Avoided {
         while let Some(&(until, terminal, line)) = self.ends.first()
             && until <= now
         {
-            self.forget(terminal, |other, _| other == line);
+            self.forget(terminal, |entry| entry.line == line);
         }
     }
 
@@ -117,20 +118,18 @@ impl Avoided {
         self.ends.first().map(|(until, ..)| *until)
     }
 
-    fn forget(&mut self, terminal: TerminalId, which: impl Fn(LineIndex, Avoidance) -> bool) {
-        let Some(lines) = self.of.get_mut(&terminal) else {
-            return;
+    /// Forgets entries of a terminal; returns their lines.
+    fn forget(&mut self, terminal: TerminalId, which: impl Fn(&Entry) -> bool) -> Vec<LineIndex> {
+        let Some(entries) = self.of.get_mut(&terminal) else {
+            return Vec::new();
         };
-        let gone: Vec<_> = lines
-            .extract_if(.., |(line, why)| which(*line, *why))
-            .map(|(line, _)| line)
-            .collect();
-        if lines.is_empty() {
+        let gone: Vec<_> = entries.extract_if(.., |entry| which(entry)).collect();
+        if entries.is_empty() {
             self.of.remove(&terminal);
         }
-        if !gone.is_empty() {
-            self.ends
-                .retain(|(_, other, line)| *other != terminal || !gone.contains(line));
+        for entry in &gone {
+            self.ends.remove(&(entry.until, terminal, entry.line));
         }
+        gone.into_iter().map(|entry| entry.line).collect()
     }
 }

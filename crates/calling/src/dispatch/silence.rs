@@ -1,15 +1,17 @@
 //! Terminals that have not been reached for longer than their class allows: one alarm each, raised and cleared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use delivery::TerminalId;
+
+use super::by_terminal::ByTerminal;
 
 /// The terminals that are watched. The set has one instant for each: at the earliest then it may be silent too long; it
 /// is put right when it comes, so that reaching a terminal costs one write.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    watched: BTreeMap<TerminalId, Watch>,
+    watched: ByTerminal<Watch>,
     look_at: BTreeSet<(Instant, TerminalId)>,
 }
 
