@@ -11,6 +11,9 @@ use super::tree::{File, Tree};
 /// What a module's documentation begins with that is one of them, with all modules below it.
 const PURE: &str = "Pure";
 
+/// The standard library's way to a hasher that is the same in every run.
+const HASHER: &str = "BuildHasherDefault";
+
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
 /// Before these words ARCHITECTURE.md names pure modules.
@@ -30,13 +33,16 @@ pub(super) fn check(tree: &Tree) -> Vec<Breach> {
         .iter()
         .filter(|file| !file.is_test && pure.iter().any(|pure| is_in(&file.path, pure)))
     {
-        for path in file
-            .code
-            .iter()
-            .flat_map(|code| &code.paths)
-            .filter(|path| !path.is_test)
-        {
-            if let Some(impurity) = impurity(path) {
+        let paths = || {
+            let paths = file.code.iter().flat_map(|code| &code.paths);
+            paths.filter(|path| !path.is_test)
+        };
+        // A map whose hasher the file names has no random key.
+        let has_hasher = paths().any(|path| path.words.iter().any(|word| word == HASHER));
+        for path in paths() {
+            if let Some(impurity) = impurity(path)
+                && !(has_hasher && impurity.starts_with("Hash"))
+            {
                 let problem =
                     format!("a pure module uses {impurity}: let the caller hand in what it gives");
                 breaches.push(Breach::new(&file.path, path.line, problem));
@@ -200,6 +206,14 @@ mod tests {
                 "{code}"
             );
         }
+    }
+
+    #[test]
+    fn a_hash_map_with_a_hasher_that_is_the_same_in_every_run_is_pure() {
+        let alias = "type Ids = std::collections::HashMap<u8, u8, H>;";
+        assert_eq!(problems(alias).len(), 1);
+        let with_hasher = format!("use std::hash::BuildHasherDefault;\n{alias}");
+        assert_eq!(problems(&with_hasher), [""; 0]);
     }
 
     #[test]
