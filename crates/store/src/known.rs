@@ -1,4 +1,4 @@
-//! What intake asks of the directory again and again, kept in memory: whose a token is, which terminal a destination names.
+//! What intake asks of the directory again and again, kept in memory: providers by token and by name, terminals by destination.
 //!
 //! Only what exists is kept, so strangers fill nothing. Every change of the directory empties it, after the change is on
 //! the disk; what was read before a change is not learned after it. A terminal's connection changes twice with each call: that
@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use delivery::TerminalId;
 
-use model::directory::Terminal;
+use model::directory::{Name, Terminal};
 use model::provider::Provider;
 
 /// Entries of each kind. Past that it is emptied: it fills again in no time.
@@ -25,6 +25,7 @@ struct Facts {
     /// Counts the changes.
     generation: u64,
     providers: HashMap<[u8; 32], Provider>,
+    providers_named: HashMap<Name, Provider>,
     /// Whom a destination names.
     named: HashMap<String, TerminalId>,
     terminals: HashMap<TerminalId, Terminal>,
@@ -38,6 +39,10 @@ impl Known {
 
     pub(super) fn provider(&self, token: &[u8; 32]) -> Option<Provider> {
         self.read().providers.get(token).cloned()
+    }
+
+    pub(super) fn provider_named(&self, name: &Name) -> Option<Provider> {
+        self.read().providers_named.get(name).cloned()
     }
 
     pub(super) fn terminal(&self, id: TerminalId) -> Option<Terminal> {
@@ -57,6 +62,17 @@ impl Known {
                 facts.providers.clear();
             }
             facts.providers.insert(token, provider);
+        }
+    }
+
+    pub(super) fn learn_provider_named(&self, read_at: u64, provider: Provider) {
+        let mut facts = self.write();
+        if facts.generation == read_at {
+            if facts.providers_named.len() >= ENTRIES_MAX {
+                facts.providers_named.clear();
+            }
+            let name = provider.name.clone();
+            facts.providers_named.insert(name, provider);
         }
     }
 
@@ -84,6 +100,7 @@ impl Known {
         let mut facts = self.write();
         facts.generation += 1;
         facts.providers.clear();
+        facts.providers_named.clear();
     }
 
     pub(super) fn forget_terminals(&self) {
@@ -124,6 +141,13 @@ mod tests {
         assert_eq!(known.provider(&[1; 32]), None);
         known.learn_provider(known.generation(), [1; 32], provider());
         assert_eq!(known.provider(&[1; 32]), Some(provider()));
+        let name = provider().name;
+        known.learn_provider_named(before, provider());
+        assert_eq!(known.provider_named(&name), None);
+        known.learn_provider_named(known.generation(), provider());
+        assert_eq!(known.provider_named(&name), Some(provider()));
+        known.forget_providers();
+        assert_eq!(known.provider_named(&name), None);
     }
 
     #[test]

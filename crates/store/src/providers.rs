@@ -155,11 +155,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn provider_named(&self, name: Name) -> Result<Option<Provider>, StoreError> {
-        self.reader
+        if let Some(found) = self.known.provider_named(&name) {
+            return Ok(Some(found));
+        }
+        let before = self.known.generation();
+        let found = self
+            .reader
             .run(move |db| {
                 Ok(select_providers(db, "WHERE name = ?1", params![name.to_string()])?.pop())
             })
-            .await
+            .await?;
+        if let Some(provider) = &found {
+            self.known.learn_provider_named(before, provider.clone());
+        }
+        Ok(found)
     }
 
     /// As which provider a terminal submits. `None`: it may send nothing.

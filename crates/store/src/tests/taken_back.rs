@@ -290,3 +290,29 @@ async fn a_long_list_is_read_page_by_page_each_entry_once() {
     }
     assert_eq!((of_messages, of_calls), (messages, calls));
 }
+
+#[tokio::test]
+async fn a_provider_asked_for_by_name_is_as_it_was_changed_last() {
+    let folder = TempDir::new().unwrap();
+    let store = with_provider(&folder).await;
+    let name = vending(None).name;
+    let asked = async || store.provider_named(name.clone()).await.unwrap();
+    assert!(asked().await.is_some_and(|found| !found.is_disabled));
+
+    let update = ProviderUpdate {
+        is_disabled: Some(true),
+        number: None,
+        may_send: None,
+    };
+    let now = Timestamp::now();
+    assert!(
+        store
+            .update_provider(name.clone(), update, now)
+            .await
+            .unwrap()
+    );
+    assert!(asked().await.is_some_and(|found| found.is_disabled));
+
+    store.remove_provider(name.clone()).await.unwrap();
+    assert_eq!(asked().await, None);
+}
