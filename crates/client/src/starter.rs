@@ -259,7 +259,12 @@ impl Starter<'_> {
                     self.manager.alive();
                     continue;
                 }
-                Output::Event(Event::Ring(RingKind::SbdAlert)) => continue,
+                Output::Event(
+                    Event::Connected { .. }
+                    | Event::NoCall(_)
+                    | Event::Rung
+                    | Event::Ring(RingKind::SbdAlert),
+                ) => continue,
                 Output::Event(Event::Ring(_)) => {
                     if self.is_refused_call() {
                         heard.clear();
@@ -275,18 +280,16 @@ impl Starter<'_> {
                     self.manager.alive();
                     continue;
                 }
-                Output::Event(Event::Connected { .. } | Event::NoCall(_) | Event::Rung) => continue,
                 Output::Timeout { at, .. } => at,
             };
             // Nothing of it was a sign of a call. What may be one is the line that has not ended.
-            if !dialogue.is_within_line() {
-                heard.clear();
-            } else if let Some(end) = heard
-                .iter()
-                .rposition(|octet| matches!(octet, b'\r' | b'\n'))
-            {
-                heard.drain(..=end);
-            }
+            let ended = if dialogue.is_within_line() {
+                let is_end = |octet: &u8| matches!(octet, b'\r' | b'\n');
+                heard.iter().rposition(is_end).map_or(0, |end| end + 1)
+            } else {
+                heard.len()
+            };
+            heard.drain(..ended);
             let probe_at = deadline
                 .is_none()
                 .then(|| Instant::now() + self.manager.interval());

@@ -158,6 +158,17 @@ enum State {
     },
 }
 
+impl State {
+    fn ringing(rings: u8, caller: Option<Caller>, now: Instant) -> Self {
+        Self::Ringing {
+            since: now,
+            rings,
+            last_ring: now,
+            caller,
+        }
+    }
+}
+
 impl RingWatch {
     /// Takes one input; gives a call out when it is known who is calling.
     pub fn handle(&mut self, input: &RingInput<'_>, now: Instant) -> Option<Ring> {
@@ -178,22 +189,11 @@ impl RingWatch {
         match (&mut self.state, input) {
             (_, RingInput::Deadline) => None,
             (State::Quiet, RingInput::Ring(_)) => {
-                self.state = State::Ringing {
-                    since: now,
-                    rings: 1,
-                    last_ring: now,
-                    caller: None,
-                };
+                self.state = State::ringing(1, None, now);
                 None
             }
             (State::Quiet, RingInput::CallerId(id)) => {
-                let caller = Some(Caller::from(*id));
-                self.state = State::Ringing {
-                    since: now,
-                    rings: 0,
-                    last_ring: now,
-                    caller,
-                };
+                self.state = State::ringing(0, Some(Caller::from(*id)), now);
                 None
             }
             (

@@ -459,14 +459,15 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     fn settle(&mut self, now: Instant) -> Result<Option<Instant>, CloseReason> {
         let mut wake_at = self.drain(now)?;
         let shared = self.shared.clone();
-        let Some(stack) = shared.stack.get() else {
+        let Some(locked) = shared.stack.get() else {
             if self.closing.take().is_some() {
                 self.session.handle(Input::Close, now);
                 wake_at = self.drain(now)?;
             }
             return Ok(wake_at);
         };
-        let mut stack = stack.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stack = lock();
         loop {
             let free_at = self.pacer.free_at();
             // What is early goes with PPP's own first octets, in one write.
@@ -481,12 +482,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             if has_sent {
                 drop(stack); // draining PPP may hand packets up
                 wake_at = self.drain(now)?;
-                stack = shared
-                    .stack
-                    .get()
-                    .expect("set above")
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                stack = lock();
                 continue;
             }
             // Good-bye comes behind what could be sent, such as a last receipt, and never waits for an answer to it.
@@ -508,12 +504,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     drop(stack);
                     self.session.handle(Input::Packet(&packet), now);
                     wake_at = self.drain(now)?;
-                    stack = shared
-                        .stack
-                        .get()
-                        .expect("set above")
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
+                    stack = lock();
                 } else {
                     shared.counters.tun_dropped();
                 }

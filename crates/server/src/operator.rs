@@ -398,21 +398,7 @@ impl NewTerminal {
                 None,
             ));
         }
-        let (secret, made) = match &self.chap_secret {
-            Some(given) => {
-                // Its text is not told again.
-                let given = given
-                    .parse::<ChapSecret>()
-                    .map_err(|error| Refused::bad("chap_secret", error))?;
-                (given, None)
-            }
-            None => {
-                let mut octets = [0; 24];
-                getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
-                let made = ChapSecret::from_octets(octets);
-                (made.clone(), Some(made))
-            }
-        };
+        let (secret, made) = self.chap_secret()?;
         Ok((
             TrustedBy::Stock(Stock {
                 trust: StockTrust::Chap(secret),
@@ -420,6 +406,21 @@ impl NewTerminal {
             }),
             made,
         ))
+    }
+
+    /// The secret; and once more, to be shown, if it was made here.
+    fn chap_secret(&self) -> Result<(ChapSecret, Option<ChapSecret>), Refused> {
+        if let Some(given) = &self.chap_secret {
+            let given = given.parse::<ChapSecret>();
+            return Ok((
+                given.map_err(|error| Refused::bad("chap_secret", error))?,
+                None,
+            ));
+        }
+        let mut octets = [0; 24];
+        getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
+        let made = ChapSecret::from_octets(octets);
+        Ok((made.clone(), Some(made)))
     }
 }
 

@@ -22,8 +22,8 @@ impl Dispatch {
         let RetryRules {
             first,
             longest,
-            redials,
             session_wait,
+            ..
         } = self.retry;
         match outcome.retry() {
             Retry::None => {
@@ -51,37 +51,9 @@ impl Dispatch {
                 self.rest(id, now.at + pause, Rest::BackingOff);
             }
             Retry::RedialLimit | Retry::LineRefuses => {
-                let is_limit = *outcome == Outcome::RedialLimited;
-                let why = if is_limit {
-                    Avoidance::NotYet
-                } else {
-                    Avoidance::Refused
-                };
-                if let Some(line) = line {
-                    self.avoided
-                        .avoid(id, line, why, now.at + redials.modem_pause);
-                }
-                if self.has_other_line(id) {
-                    self.enqueue(id);
-                } else if outcome.retry() == Retry::RedialLimit {
-                    let until = self
-                        .avoided
-                        .first_end(id)
-                        .unwrap_or(now.at + redials.modem_pause);
-                    self.rest(id, until, Rest::ModemLimit);
-                } else {
-                    // No line dials it: it is the number.
-                    self.avoided.forget_all(id);
-                    let pause =
-                        self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
-                    self.rest(id, now.at + pause, Rest::BackingOff);
-                }
+                self.not_dialled(id, line, outcome, now);
             }
-            Retry::BackOffLong => {
-                let pause =
-                    self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
-                self.rest(id, now.at + pause, Rest::BackingOff);
-            }
+            Retry::BackOffLong => self.back_off_long(id, now),
             Retry::NotBefore(wait) => {
                 let pause = self.pause(id, first, longest).max(wait);
                 self.rest(id, now.at + pause, Rest::BackingOff);
@@ -97,6 +69,41 @@ impl Dispatch {
                 }
             }
         }
+    }
+
+    /// The modem would not dial: another line may.
+    fn not_dialled(
+        &mut self,
+        id: TerminalId,
+        line: Option<LineIndex>,
+        outcome: &Outcome,
+        now: Moment,
+    ) {
+        let until = now.at + self.retry.redials.modem_pause;
+        let why = if *outcome == Outcome::RedialLimited {
+            Avoidance::NotYet
+        } else {
+            Avoidance::Refused
+        };
+        if let Some(line) = line {
+            self.avoided.avoid(id, line, why, until);
+        }
+        if self.has_other_line(id) {
+            self.enqueue(id);
+        } else if outcome.retry() == Retry::RedialLimit {
+            let until = self.avoided.first_end(id).unwrap_or(until);
+            self.rest(id, until, Rest::ModemLimit);
+        } else {
+            // No line dials it: it is the number.
+            self.avoided.forget_all(id);
+            self.back_off_long(id, now);
+        }
+    }
+
+    fn back_off_long(&mut self, id: TerminalId, now: Moment) {
+        let RetryRules { first, longest, .. } = self.retry;
+        let pause = self.pause(id, first.saturating_mul(LONG), longest.saturating_mul(LONG));
+        self.rest(id, now.at + pause, Rest::BackingOff);
     }
 
     /// Doubled with each failure; up to a fifth less, so that terminals that failed together are not called together.

@@ -84,23 +84,7 @@ impl ServerKeyVerbs {
                 if !yes && !confirm(question)? {
                     bail!("nothing was changed");
                 }
-                let retired = operator.ask(
-                    Method::POST,
-                    "/server-keys/retire",
-                    Some(&json!({ "force": force })),
-                )?;
-                operator.print(&retired);
-                if !operator.json {
-                    eprintln!(
-                        "bundles that were made before the new key are void: invite those terminals again"
-                    );
-                    if !text(&retired["lost"]).is_empty() {
-                        eprintln!(
-                            "terminals that do not know the new key, to be invited again: {}",
-                            text(&retired["lost"])
-                        );
-                    }
-                }
+                retire(&operator, force)?;
             }
             ServerKeyVerb::Public { pem: true } => {
                 public_keys(&operator.config)?
@@ -136,4 +120,19 @@ impl ServerKeyVerbs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn retire(operator: &OperatorSocket, force: bool) -> anyhow::Result<()> {
+    let wanted = json!({ "force": force });
+    let retired = operator.ask(Method::POST, "/server-keys/retire", Some(&wanted))?;
+    operator.print(&retired);
+    if operator.json {
+        return Ok(());
+    }
+    eprintln!("bundles that were made before the new key are void: invite those terminals again");
+    let lost = text(&retired["lost"]);
+    if !lost.is_empty() {
+        eprintln!("terminals that do not know the new key, to be invited again: {lost}");
+    }
+    Ok(())
 }

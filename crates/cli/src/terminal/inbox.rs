@@ -82,27 +82,9 @@ impl InboxVerbs {
         }
         match self.verb {
             InboxVerb::List { new } => {
-                let entries = list(&folder)?;
-                let shown = entries
-                    .iter()
-                    .filter(|entry| !new || entry.done_at.is_none())
-                    .map(entry_json);
-                let rows: Vec<_> = shown.collect();
-                if self.json {
-                    println!("{:#}", Value::Array(rows));
-                } else if rows.is_empty() {
-                    eprintln!("the inbox is empty");
-                } else {
-                    let columns = [
-                        ("ID", "id"),
-                        ("RECEIVED", "received_at"),
-                        ("TYPE", "content_type"),
-                        ("TOPIC", "topic"),
-                        ("SIZE", "size"),
-                        ("DONE", "done_at"),
-                    ];
-                    print_table(&columns, &rows);
-                }
+                let mut entries = list(&folder)?;
+                entries.retain(|entry| !new || entry.done_at.is_none());
+                print_entries(&entries, self.json);
             }
             InboxVerb::Read { id } => {
                 let entry = find(&folder, id)?;
@@ -151,6 +133,25 @@ impl InboxVerbs {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print_entries(entries: &[Entry], as_json: bool) {
+    let rows: Vec<_> = entries.iter().map(entry_json).collect();
+    if as_json {
+        println!("{:#}", Value::Array(rows));
+    } else if rows.is_empty() {
+        eprintln!("the inbox is empty");
+    } else {
+        let columns = [
+            ("ID", "id"),
+            ("RECEIVED", "received_at"),
+            ("TYPE", "content_type"),
+            ("TOPIC", "topic"),
+            ("SIZE", "size"),
+            ("DONE", "done_at"),
+        ];
+        print_table(&columns, &rows);
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! A crash between the commit and the acknowledgement: the item comes again, under the id that it was taken under.
 
-use delivery::{ItemAnswer, ItemHead, MessageId, OutboxError, OutboxReader, Outgoing, Said};
+use delivery::{
+    Conditions, ItemAnswer, ItemHead, MessageId, OutboxError, OutboxReader, Outgoing, Said,
+    TopicFilter,
+};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet};
 
@@ -114,91 +117,65 @@ impl Listener {
     }
 
     async fn take(&self, head: ItemHead, content: NewContent) -> ItemAnswer {
-        let terminal = self.terminal.id;
-        match head.says {
-            Err(why) => ItemAnswer::Refused {
-                status: 501,
-                reason: why,
-            },
-            Ok(Said::Message(message)) => match self.submit(head.id, message, content).await {
-                Ok(()) => ItemAnswer::Accepted,
-                Err(answer) => answer,
-            },
+        let taken = match head.says {
+            Err(reason) => Err(no(501, reason)),
+            Ok(Said::Message(message)) => self.submit(head.id, message, content).await,
             Ok(Said::Subscribe {
                 filter,
                 urgency,
                 size_max,
                 hours,
-            }) => {
-                let hours = match hours.parse() {
-                    Ok(hours) => hours,
-                    Err(error) => {
-                        return ItemAnswer::Refused {
-                            status: 400,
-                            reason: format!("hours: {error}"),
-                        };
-                    }
-                };
-                let subscription = Subscription {
-                    filter: filter.clone(),
-                    urgency,
-                    size_max,
-                    hours,
-                };
-                match self
-                    .store
-                    .subscribe(
-                        terminal,
-                        subscription,
-                        RegisteredBy::Terminal,
-                        Timestamp::now(),
-                    )
+            }) => match hours.parse() {
+                Ok(hours) => {
+                    self.subscribe(Subscription {
+                        filter,
+                        urgency,
+                        size_max,
+                        hours,
+                    })
                     .await
-                {
-                    Ok(()) => {
-                        tracing::info!(terminal = %self.terminal.name, %filter, "registered by the terminal");
-                        ItemAnswer::Accepted
-                    }
-                    Err(RegisterError::Store(error)) => failed(&error),
-                    Err(error @ RegisterError::TooBroad { .. }) => ItemAnswer::Refused {
-                        status: 403,
-                        reason: error.to_string(),
-                    },
-                    Err(error @ RegisterError::TooMany) => ItemAnswer::Refused {
-                        status: 409,
-                        reason: error.to_string(),
-                    },
                 }
-            }
-            Ok(Said::Conditions(conditions)) => {
-                let name = &self.terminal.name;
-                if conditions.until > Timestamp::now() + CONDITIONS_MAX {
-                    let reason = format!(
-                        "conditions hold for {} days at most",
-                        CONDITIONS_MAX.as_hours() / 24
-                    );
-                    return ItemAnswer::Refused {
-                        status: 400,
-                        reason,
-                    };
-                }
-                tracing::info!(terminal = %name, until = %conditions.until, reason = conditions.reason, "takes less for now");
-                match self.store.state(terminal, conditions).await {
-                    Ok(()) => ItemAnswer::Accepted,
-                    Err(error) => failed(&error),
-                }
-            }
-            // Not registered for it any more is what was asked for, also if it never was.
-            Ok(Said::Unsubscribe { filter }) => {
-                match self.store.unsubscribe(terminal, filter.clone()).await {
-                    Ok(_) => {
-                        tracing::info!(terminal = %self.terminal.name, %filter, "not registered any more, says the terminal");
-                        ItemAnswer::Accepted
-                    }
-                    Err(error) => failed(&error),
-                }
-            }
+                Err(error) => Err(no(400, format!("hours: {error}"))),
+            },
+            Ok(Said::Conditions(conditions)) => self.state(conditions).await,
+            Ok(Said::Unsubscribe { filter }) => self.unsubscribe(filter).await,
+        };
+        taken.map_or_else(|answer| answer, |()| ItemAnswer::Accepted)
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<(), ItemAnswer> {
+        let filter = subscription.filter.clone();
+        let registered = self.store.subscribe(
+            self.terminal.id,
+            subscription,
+            RegisteredBy::Terminal,
+            Timestamp::now(),
+        );
+        registered.await.map_err(|error| match error {
+            RegisterError::Store(error) => failed(&error),
+            error @ RegisterError::TooBroad { .. } => no(403, error.to_string()),
+            error @ RegisterError::TooMany => no(409, error.to_string()),
+        })?;
+        tracing::info!(terminal = %self.terminal.name, %filter, "registered by the terminal");
+        Ok(())
+    }
+
+    /// Not registered for it any more is what was asked for, also if it never was.
+    async fn unsubscribe(&self, filter: TopicFilter) -> Result<(), ItemAnswer> {
+        let ended = self.store.unsubscribe(self.terminal.id, filter.clone());
+        ended.await.map_err(|error| failed(&error))?;
+        tracing::info!(terminal = %self.terminal.name, %filter, "not registered any more, says the terminal");
+        Ok(())
+    }
+
+    async fn state(&self, conditions: Conditions) -> Result<(), ItemAnswer> {
+        if conditions.until > Timestamp::now() + CONDITIONS_MAX {
+            let days = CONDITIONS_MAX.as_hours() / 24;
+            return Err(no(400, format!("conditions hold for {days} days at most")));
         }
+        tracing::info!(terminal = %self.terminal.name, until = %conditions.until, reason = conditions.reason, "takes less for now");
+        let stated = self.store.state(self.terminal.id, conditions);
+        stated.await.map_err(|error| failed(&error))
     }
 
     /// Submits under the item's id, so that a repetition is one message.
@@ -216,10 +193,7 @@ impl Listener {
             topic,
             replace_key,
         } = message;
-        let bad = |reason: String| ItemAnswer::Refused {
-            status: 400,
-            reason,
-        };
+        let bad = |reason: String| no(400, reason);
         let provider = match self.store.sender(self.terminal.id).await {
             Ok(Some(provider)) => provider,
             Ok(None) => {
@@ -227,10 +201,7 @@ impl Listener {
                     "this terminal may not send; at the server: ringup terminal sends-as {} PROVIDER",
                     self.terminal.name
                 );
-                return Err(ItemAnswer::Refused {
-                    status: 403,
-                    reason,
-                });
+                return Err(no(403, reason));
             }
             Err(error) => return Err(failed(&error)),
         };
@@ -275,16 +246,14 @@ impl Listener {
 
 fn refused(refusal: Refusal) -> ItemAnswer {
     let (status, reason) = Problem::from(refusal).status_and_detail();
-    ItemAnswer::Refused {
-        status: status.as_u16(),
-        reason,
-    }
+    no(status.as_u16(), reason)
+}
+
+fn no(status: u16, reason: String) -> ItemAnswer {
+    ItemAnswer::Refused { status, reason }
 }
 
 fn failed(error: &StoreError) -> ItemAnswer {
     tracing::error!(%error, "an item was not stored");
-    ItemAnswer::Refused {
-        status: UNAVAILABLE,
-        reason: "the server's store failed".to_owned(),
-    }
+    no(UNAVAILABLE, "the server's store failed".to_owned())
 }
