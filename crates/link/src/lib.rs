@@ -32,9 +32,9 @@ pub use driver::{Link, LinkError};
 pub use gate::{OpenPorts, Side};
 pub use listener::Listener;
 pub use ppp::{
-    Agreement, Authentication, CloseReason, Credentials, Demand, Fault, HeaderSlots,
-    InterfaceIdentifier, Ipv6, Keepalive, LocalAddress, Mru, Name, PeerAddress, Secret, Secrets,
-    Willing,
+    Agreement, Authentication, CloseReason, CredentialError, Credentials, Demand, Fault,
+    HeaderSlots, InterfaceIdentifier, Ipv6, Keepalive, LocalAddress, Mru, Name, PeerAddress,
+    Secret, Secrets, Willing,
 };
 pub use stream::Stream;
 pub use tun::{HAS_TUN, TunConfig};

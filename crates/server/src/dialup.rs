@@ -7,6 +7,7 @@ mod addresses;
 mod attempt;
 mod deliver;
 mod entrance;
+pub(crate) mod line_link;
 pub(crate) mod line_task;
 mod metered;
 mod online;

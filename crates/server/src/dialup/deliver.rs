@@ -488,26 +488,7 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         match done {
             Work::Prepared { due, prepared } => {
                 self.preparing.remove(&due);
-                match prepared? {
-                    Prepared::Ready(ready) if ready.was_brought => {
-                        let progress = self.courier.progress(due.id);
-                        self.asked += 1;
-                        self.work.spawn(async move {
-                            Work::Progress {
-                                due,
-                                ready,
-                                progress: progress.await,
-                            }
-                        });
-                    }
-                    Prepared::Ready(ready) => drop(self.ready.insert(due, (ready, 0))),
-                    given_up => {
-                        self.tally.unreadable +=
-                            u32::from(matches!(given_up, Prepared::Unreadable));
-                        self.tally.held += u32::from(matches!(given_up, Prepared::Held));
-                        self.plan.settled(due.id);
-                    }
-                }
+                self.prepared(due, prepared?);
             }
             Work::Progress {
                 due,
@@ -572,6 +553,28 @@ impl<M: Fn() -> (u64, Counters), P: Fn() -> Option<Instant>> Session<M, P> {
         }
         self.send_ready();
         Ok(())
+    }
+
+    fn prepared(&mut self, due: Due, prepared: Prepared) {
+        match prepared {
+            Prepared::Ready(ready) if ready.was_brought => {
+                let progress = self.courier.progress(due.id);
+                self.asked += 1;
+                self.work.spawn(async move {
+                    Work::Progress {
+                        due,
+                        ready,
+                        progress: progress.await,
+                    }
+                });
+            }
+            Prepared::Ready(ready) => drop(self.ready.insert(due, (ready, 0))),
+            given_up => {
+                self.tally.unreadable += u32::from(matches!(given_up, Prepared::Unreadable));
+                self.tally.held += u32::from(matches!(given_up, Prepared::Held));
+                self.plan.settled(due.id);
+            }
+        }
     }
 
     fn brought(&mut self, sent: &Sent, brought: Brought) {

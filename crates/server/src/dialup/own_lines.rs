@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use line::{CallId, Decision, Home, Number, RefusalReason, Ring, Screening, WeekMinute};
 use tokio_util::sync::CancellationToken;
 
+use super::line_link::Meter;
 use super::line_task::{Attempt, CallPolicy, SessionResult, Showing};
 use super::session::{Peer, Session};
 use super::{Allowance, LineConfig, LineState, Report, Shared};
@@ -79,8 +80,10 @@ impl CallPolicy for OwnLines {
                 .clone()
                 .filter(|_| record.direction == Direction::Incoming),
             shared: self.0.clone(),
-            began: attempt.began,
-            allowance,
+            meter: Meter {
+                began: attempt.began,
+                allowance,
+            },
         };
         let result = session.run(call).await;
         self.0

@@ -3,6 +3,7 @@
 mod connected;
 mod course;
 mod peer;
+mod serving;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,30 +14,27 @@ use delivery::proof::Secured;
 use jiff::Timestamp;
 use line::{Call, CallId, Number};
 use link::{
-    Authentication, CloseReason, Counters, Demand, Link, LinkConfig, LinkError, LocalAddress,
-    PeerAddress, Secret, Secrets, Side, Terms, TunConfig,
+    CloseReason, Counters, LinkConfig, LinkError, LocalAddress, PeerAddress, Side, Terms, TunConfig,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, sleep_until, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinError;
+use tokio::time::timeout;
 
 pub(crate) use connected::Connected;
+use course::Course;
 pub(crate) use course::Served;
 pub(super) use course::outcome;
-use course::{Course, Proving};
 pub(crate) use peer::Peer;
+use serving::Serving;
 
-use super::deliver::{Broken, Delivery, Tally, deliver};
+use super::Shared;
+use super::deliver::{Broken, Tally};
+use super::line_link::{self, Meter, NoLink};
 use super::line_task::{SessionResult, Showing};
-use super::open_link::{Gone, OpenLink, OwnLink};
-use super::stock::{self, FarEnd, StockDelivery};
-use super::{Allowance, Report, Shared};
-use crate::keys::{Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession};
+use super::open_link::{OpenLink, OwnLink};
+use crate::keys::{Admitted, Candidate, NotTrusted, OpenSession};
 use calling::ledger::HANG_UP_GUARD;
 use model::call::Direction;
-use model::causes::with_causes;
 use model::directory::{Name, Stock, StockTrust, Terminal};
 use model::outcome::Outcome;
 
@@ -59,24 +57,6 @@ const TURNS: u32 = 8;
 /// Hang up a link without an open connection after this long; it costs money.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Hang up after this long without an octet from the far end, whatever is open: it blocks the line.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Hang up this long after "nothing more" if the terminal has not.
-const HANG_UP_WAIT: Duration = Duration::from_secs(10);
-
-/// Longest wait for the reason of a delivery whose stream is gone.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Longest wait for a delivery whose link is gone to record its state: a dial-up server may keep a stream open beyond its link.
-const LEFT_WAIT: Duration = Duration::from_secs(60);
-
-/// Concurrent connections of a far end to the submission port; more wait in TCP's backlog, and then are refused.
-const SUBMISSIONS_MAX: usize = 8;
-
-/// Interval between octet counts of a call with an octet limit.
-const COUNT_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Outcome text of a spaced caller whose time ran out.
 const SPACED: &str = "not in the time that a caller has who did not prove itself before";
 
@@ -90,10 +70,7 @@ pub(crate) struct Session {
     /// Caller number presented by an incoming call.
     pub(crate) caller: Option<Number>,
     pub(crate) shared: Arc<Shared>,
-    /// Start of the chargeable time.
-    pub(crate) began: tokio::time::Instant,
-    /// Limits of the call's cost, if this side pays.
-    pub(crate) allowance: Option<Allowance>,
+    pub(crate) meter: Meter,
 }
 
 impl Session {
@@ -105,23 +82,8 @@ impl Session {
             counters: Counters::default(),
             showing,
         };
-        let pool = &self.shared.settings.pool;
-        let loan = if self
-            .peer
-            .terminal()
-            .is_some_and(|terminal| terminal.address.is_some())
-        {
-            None
-        } else {
-            pool.lend()
-        };
-        let lent = loan.as_ref().map(|loan| loan.address);
-        let Some(address) = self
-            .peer
-            .terminal()
-            .and_then(|terminal| terminal.address)
-            .or(lent)
-        else {
+        let own = self.peer.terminal().and_then(|terminal| terminal.address);
+        let Some((address, _loan)) = line_link::address(own, &self.shared.settings.pool) else {
             return failed(
                 Outcome::OurFault("no address left in the pool".into()),
                 Showing::Unknown,
@@ -146,47 +108,18 @@ impl Session {
             }),
         };
         let until = self
+            .meter
             .hang_up_at()
             .into_iter()
             .chain(hearing.map(|hearing| tokio::time::Instant::from_std(began) + hearing))
             .min();
-        let establishing = async {
-            let established = Link::establish(call, config);
-            match until {
-                Some(at) => timeout_at(at, established).await,
-                None => Ok(established.await),
-            }
-        };
         let hang_up = self.shared.open_calls.hang_up(self.call);
-        let established = tokio::select! {
-            established = establishing => established,
-            () = hang_up.cancelled() => return failed(Outcome::EndedByOperator, Showing::Unknown),
-        };
-        let link = match established {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => {
-                if let Some(terminal) = self.peer.terminal() {
-                    self.shared.agreed(terminal.id, None);
-                }
-                return match error {
-                    LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
-                        failed(Outcome::NotProved(error.to_string()), Showing::Nothing)
-                    }
-                    LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => {
-                        failed(Outcome::LinkFailed(reason.to_string()), Showing::LineLost)
-                    }
-                    LinkError::NotEstablished(reason) => {
-                        failed(Outcome::LinkFailed(reason.to_string()), Showing::Nothing)
-                    }
-                    LinkError::NoRandom(_) => {
-                        failed(Outcome::OurFault(error.to_string()), Showing::Unknown)
-                    }
-                };
+        let link = match line_link::establish(call, config, until, &hang_up).await {
+            Ok(link) => link,
+            Err(why) => {
+                let (outcome, showing) = self.without_link(&why, hearing.is_some());
+                return failed(outcome, showing);
             }
-            Err(_) if hearing.is_some() => {
-                return failed(Outcome::NotProved(SPACED.into()), Showing::Nothing);
-            }
-            Err(_) => return failed(Outcome::AllowanceSpent, Showing::Unknown),
         };
         self.log_link_up(link.counters(), address, began);
         let Ok(link) = OwnLink::open(link) else {
@@ -200,27 +133,33 @@ impl Session {
             self.shared
                 .agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
         }
-        link.close();
-        let patience = if outcome == Outcome::AllowanceSpent {
-            HANG_UP_GUARD / 2
-        } else {
-            HANG_UP_WAIT
-        };
-        timeout(patience, link.closed()).await.ok();
-        let counters = link.counters();
-        let Counters {
-            noise_octets,
-            bad_frames,
-            ..
-        } = counters;
-        if noise_octets + bad_frames > 0 {
-            tracing::warn!(call = %self.call, noise_octets, bad_frames, "noise on the line");
-        }
+        let counters = line_link::end(link, self.call, &outcome).await;
         SessionResult {
             outcome,
             counters,
             showing,
         }
+    }
+
+    /// How a call counts whose link did not come up. `is_spaced`: its caller had a limited time.
+    fn without_link(&self, why: &NoLink, is_spaced: bool) -> (Outcome, Showing) {
+        let error = match why {
+            NoLink::HungUp => return (Outcome::EndedByOperator, Showing::Unknown),
+            NoLink::Late if is_spaced => {
+                return (Outcome::NotProved(SPACED.into()), Showing::Nothing);
+            }
+            NoLink::Late => return (Outcome::AllowanceSpent, Showing::Unknown),
+            NoLink::Failed(error) => error,
+        };
+        if let Some(terminal) = self.peer.terminal() {
+            self.shared.agreed(terminal.id, None);
+        }
+        let showing = match error {
+            LinkError::NotEstablished(CloseReason::CarrierLost) => Showing::LineLost,
+            LinkError::NotEstablished(_) => Showing::Nothing,
+            LinkError::NoRandom(_) => Showing::Unknown,
+        };
+        (line_link::not_established(error), showing)
     }
 
     /// Time for the proof of a spaced caller: the expected duration, at most the rest of the time that spaced callers share.
@@ -239,17 +178,7 @@ impl Session {
         };
         let name =
             link::Name::new(self.peer.name().to_string()).expect("a name has 1 to 40 octets");
-        let secret = Secret::new(secret.reveal()).expect("checked by ChapSecret");
-        let peers = Secrets::from_iter([(name, secret)]);
-        let authentication = Authentication {
-            demand: Demand::Chap,
-            peers,
-            ..Authentication::default()
-        };
-        Terms {
-            authentication,
-            ..Terms::default()
-        }
+        line_link::chap_terms(name, secret.reveal()).expect("checked by ChapSecret")
     }
 
     /// The terminal, if it is a stock terminal with deliveries on this call.
@@ -287,33 +216,6 @@ impl Session {
         Ok(admitted.map(|admitted| (terminal.clone(), stock.clone(), admitted)))
     }
 
-    /// When to begin to hang up: one guard time for hanging up, and one more for the exchange to notice.
-    fn hang_up_at(&self) -> Option<tokio::time::Instant> {
-        let allowance = self.allowance.as_ref()?;
-        Some(self.began + allowance.longest.saturating_sub(2 * HANG_UP_GUARD))
-    }
-
-    /// Completes when the call has used up its allowance.
-    async fn spent(&self, link: &impl OpenLink) {
-        let (Some(at), Some(allowance)) = (self.hang_up_at(), &self.allowance) else {
-            return std::future::pending().await;
-        };
-        if allowance.octets == u64::MAX {
-            return sleep_until(at).await;
-        }
-        while tokio::time::Instant::now() < at {
-            let Counters {
-                octets_out,
-                octets_in,
-                ..
-            } = link.counters();
-            if octets_out + octets_in >= allowance.octets {
-                return;
-            }
-            sleep(COUNT_INTERVAL).await;
-        }
-    }
-
     pub(crate) fn log_link_up(&self, counters: Counters, address: Ipv4Addr, began: Instant) {
         let Counters {
             octets_out,
@@ -339,9 +241,8 @@ impl Session {
             is_admitted: false,
             has_shown: false,
         };
-        let outcome = self
-            .serve_open(link, began, hearing, &open, &mut course)
-            .await;
+        let serving = Serving::new(self, link, began, hearing, &open, &mut course);
+        let outcome = serving.run().await;
         let showing = match &outcome {
             _ if course.is_admitted => Showing::Terminal,
             _ if course.is_recognised || self.is_proved_by_link() => Showing::Provider,
@@ -375,266 +276,13 @@ impl Session {
         matches!(&self.peer, Peer::Provider(_, Some(_)))
     }
 
-    async fn serve_open(
-        &self,
-        link: &Arc<impl OpenLink>,
-        began: Instant,
-        hearing: Option<Duration>,
-        open: &OpenSession,
-        course: &mut Course,
-    ) -> Outcome {
-        let mut connections = JoinSet::new();
-        let mut deliveries: JoinSet<Result<Tally, Broken>> = JoinSet::new();
-        let mut connected = None; // while it lives the terminal can be told that more is due
-        let mut noticing = None;
-        let mut proving: Option<Proving> = None;
-        let proof_wait = self.proof_wait(link.rate_bps());
-        // From link up to the first proof, whatever is open meanwhile: a silent far end does not keep a line.
-        let (first_proof, started) = (
-            hearing.unwrap_or(NOTICE_WAIT + proof_wait),
-            tokio::time::Instant::now(),
-        );
-        let mut unproved = std::pin::pin!(sleep(first_proof));
-        let recognised = CancellationToken::new();
-        let mut finished = None;
-        let hang_up = self.shared.open_calls.hang_up(self.call);
-        let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
-        let mut spent = std::pin::pin!(self.spent(link.as_ref()));
-        let stock = match self.stock(Some(open)).await {
-            Ok(stock) => stock,
-            Err(outcome) => return outcome,
-        };
-        let is_stock = stock.is_some();
-        if let (Some((terminal, stock, admitted)), Some(address)) = (stock, link.address()) {
-            let (due, id, trust) = (Arc::new(Notify::new()), terminal.id, stock.trust.as_str());
-            tracing::info!(call = %self.call, terminal = %terminal.name, trust, "stock terminal connected");
-            let delivery = StockDelivery {
-                suspects: self.shared.suspects(id),
-                terminal,
-                stock,
-                call: self.call,
-                store: self.shared.store.clone(),
-                alarms: self.shared.alarms.clone(),
-                due: due.clone(),
-                wait_until: self.stock_wait_until(),
-            };
-            deliveries.spawn(stock::deliver(
-                delivery,
-                FarEnd {
-                    link: link.clone(),
-                    address,
-                },
-            ));
-            // A machine without Ringup sends no notice: the link takes its place.
-            connected = Some(self.connected(admitted, due, course).await);
-        }
-        loop {
-            let is_idle = connections.is_empty() && deliveries.is_empty() && noticing.is_none();
-            let idle_max = match self.direction {
-                _ if finished.is_some() => HANG_UP_WAIT,
-                Direction::Outgoing => NOTICE_WAIT,
-                Direction::Incoming => IDLE_MAX,
-            };
-            // The order decides between simultaneous events: a proof counts before the end of the link, and the line's fault before its
-            // consequences.
-            tokio::select! {
-                biased;
-                why = open.revoked() => return Outcome::Revoked(why),
-                () = hang_up.cancelled() => return Outcome::EndedByOperator,
-                admitted = Proving::end(&mut proving), if proving.is_some() => {
-                    let Some(Proving { admission, due, until }) = proving.take() else { continue };
-                    let Some(admitted) = admitted else {
-                        let outcome = self.not_admitted(link.as_ref(), until, &mut deliveries).await;
-                        deliveries.shutdown().await;
-                        // The proof came too late, or was revoked: the far end may have read what was sent.
-                        course.has_shown = admission.has_come();
-                        return outcome;
-                    };
-                    link.proved(&admitted);
-                    connected = Some(self.connected(admitted, due, course).await);
-                }
-                () = recognised.cancelled(), if !course.is_recognised => course.is_recognised = true,
-                gone = link.gone() => {
-                    // A delivery that saw the link go first records its state.
-                    let left = async {
-                        while let Some(ended) = deliveries.join_next().await {
-                            finished = Some(ended);
-                        }
-                    };
-                    if timeout(LEFT_WAIT, left).await.is_err() {
-                        deliveries.shutdown().await;
-                    }
-                    if let Some(Proving { mut admission, due, .. }) = proving.take_if(|it| it.admission.has_come()) {
-                        // Admitted, or revoked meanwhile: the far end may have read what was sent.
-                        course.has_shown = true;
-                        if let Some(admitted) = admission.wait().await {
-                            let _connected = self.connected(admitted, due, course).await; // and gone
-                        }
-                    }
-                    return self.left(gone, finished, course);
-                }
-                () = &mut spent => return Outcome::AllowanceSpent,
-                () = &mut unproved, if !course.is_proved() && proving.is_none() => {
-                    tracing::warn!(call = %self.call, party = %self.peer.name(), "nothing was proved in time");
-                    return match hearing {
-                        _ if self.is_proved_by_link() => Outcome::Idle("no request that was recognised"),
-                        Some(_) => Outcome::NotProved(SPACED.to_owned()),
-                        None => Outcome::NotProved(format!("nothing in {} s", first_proof.as_secs())),
-                    };
-                }
-                Ok(stream) = link.submission(), if connections.len() < SUBMISSIONS_MAX => {
-                    let (door, recognised) = (self.shared.submissions.clone(), recognised.clone());
-                    connections.spawn(async move { door.serve(stream, recognised).await });
-                }
-                Ok(stream) = link.notice(), if connected.is_none() && proving.is_none() && noticing.is_none() => {
-                    noticing = Some(Box::pin(self.notice(stream, link.as_ref(), open, began)));
-                }
-                noticed = ready(&mut noticing), if noticing.is_some() => {
-                    noticing = None;
-                    match noticed {
-                        Ok((stream, candidate, terminal)) => {
-                            let due = Arc::new(Notify::new());
-                            let wait = hearing.map_or(proof_wait, |hearing| hearing.saturating_sub(started.elapsed()));
-                            let until = tokio::time::Instant::now() + wait;
-                            proving = Some(Proving { admission: candidate.admission(), until, due: due.clone() });
-                            let metered = link.clone();
-                            let meter = move || (millis(began), metered.counters());
-                            let delivery = Delivery {
-                                suspects: self.shared.suspects(terminal.id),
-                                takes_zstd: self.shared.takes_zstd(terminal.id),
-                                alarms: self.shared.alarms.clone(),
-                                metrics: self.shared.metrics.clone(),
-                                terminal,
-                                call: self.call,
-                                store: self.shared.store.clone(),
-                                intake: self.shared.intake.clone(),
-                                keys: self.shared.keys.clone(),
-                                due,
-                                keep_alive: None,
-                                is_early: self.direction == Direction::Outgoing,
-                                meter,
-                                paid_until: self.paid_until(),
-                            };
-                            deliveries.spawn(deliver(delivery, stream, candidate));
-                        }
-                        Err(why) => return self.unless_lost(link.as_ref(), why).await,
-                    }
-                }
-                Some(ended) = deliveries.join_next(), if proving.is_none() => {
-                    // A stock terminal does not hang up by itself. End PPP in order: its PPP may not see the carrier drop.
-                    if is_stock && self.direction == Direction::Outgoing {
-                        return outcome(Some(ended), Outcome::Completed);
-                    }
-                    if !is_stock && matches!(ended, Ok(Ok(Tally { hang_up: true, .. }))) {
-                        link.hang_up(); // every receipt is in
-                        return outcome(Some(ended), Outcome::Completed);
-                    }
-                    finished = Some(ended);
-                }
-                Some(_) = connections.join_next() => {}
-                () = sleep(idle_max), if is_idle => {
-                    let nothing_came = if self.direction == Direction::Outgoing { "no connected notice" } else { "idle" };
-                    return outcome(finished, Outcome::Idle(nothing_came));
-                }
-                () = Connected::replaced(&connected) => {
-                    return outcome(finished, Outcome::Idle("replaced by another connection"));
-                }
-                () = &mut silent => return outcome(finished, Outcome::Idle("the far end fell silent")),
-            }
-        }
-    }
-
-    /// Handles an admission: the terminal is connected from here on.
-    async fn connected(
-        &self,
-        admitted: Admitted,
-        due: Arc<Notify>,
-        course: &mut Course,
-    ) -> Connected {
-        course.is_admitted = true;
-        let connected = Connected::new(&self.shared, &admitted, due);
-        self.shared
-            .report(Report::Connected {
-                admitted,
-                call: self.call,
-                via: self.line.clone().into(),
-            })
-            .await;
-        connected
-    }
-
-    /// The outcome for a terminal that was not admitted: the line's fault, or its own.
-    async fn not_admitted(
-        &self,
-        link: &impl OpenLink,
-        until: tokio::time::Instant,
-        deliveries: &mut JoinSet<Result<Tally, Broken>>,
-    ) -> Outcome {
-        let last = if tokio::time::Instant::now() < until {
-            LAST_WORDS
-        } else {
-            Duration::ZERO
-        };
-        let why = match timeout(last, deliveries.join_next()).await {
-            Ok(Some(Ok(Err(
-                Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error),
-            )))) => {
-                return Outcome::OurFault(error.to_string());
-            }
-            Ok(Some(Ok(Err(why)))) => with_causes(&why),
-            _ => "no proof in time".to_owned(),
-        };
-        let outcome = self.unless_lost(link, Outcome::NotProved(why)).await;
-        if matches!(outcome, Outcome::NotProved(_)) {
-            tracing::warn!(call = %self.call, party = %self.peer.name(), "the terminal did not prove itself");
-        }
-        outcome
-    }
-
-    /// `otherwise`, unless the link was lost: then no one failed to prove anything.
-    async fn unless_lost(&self, link: &impl OpenLink, otherwise: Outcome) -> Outcome {
-        match link.lost().await {
-            Some(Gone {
-                why, is_lost: true, ..
-            }) => Outcome::SessionLost {
-                why,
-                delivering: None,
-            },
-            _ => otherwise,
-        }
-    }
-
-    /// The outcome of a call whose link is gone.
-    fn left(&self, gone: Gone, finished: Option<Ended>, course: &Course) -> Outcome {
-        let Gone {
-            why,
-            is_orderly,
-            is_lost,
-        } = gone;
-        if !course.is_proved() && !is_lost && !self.is_proved_by_link() {
-            return Outcome::NotProved(format!("nothing before the end: {why}"));
-        }
-        // A caller that only submits needs no connected notice.
-        let is_complete = self.direction == Direction::Incoming && is_orderly;
-        let otherwise = if is_complete {
-            Outcome::Completed
-        } else {
-            Outcome::SessionLost {
-                why,
-                delivering: None,
-            }
-        };
-        outcome(finished.filter(|_| course.is_admitted), otherwise)
-    }
-
     /// End of the current paid billing unit, if the call is to use it up.
     fn paid_until(&self) -> impl Fn() -> Option<tokio::time::Instant> + use<> {
-        let (began, linger) = (
-            self.began,
-            self.allowance
-                .as_ref()
-                .and_then(|allowance| allowance.linger.clone()),
-        );
+        let Meter { began, allowance } = &self.meter;
+        let linger = allowance
+            .as_ref()
+            .and_then(|allowance| allowance.linger.clone());
+        let began = *began;
         move || {
             let (tariff, dialled) = linger.as_ref()?;
             Some(
@@ -711,14 +359,6 @@ impl Session {
 /// Duration of a handshake on a line of this rate.
 fn handshake(rate_bps: u32) -> Duration {
     Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)))
-}
-
-/// Waits for the future in `waited_for`; for ever, if it is `None`.
-async fn ready<F: Future + Unpin>(waited_for: &mut Option<F>) -> F::Output {
-    match waited_for {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Result of a delivery task.

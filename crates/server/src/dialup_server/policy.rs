@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::DialupConfig;
 use super::calls::Calls;
 use super::relay::Relay;
+use crate::dialup::line_link::Meter;
 use crate::dialup::line_task::{Attempt, CallPolicy, Order, SessionResult};
 use crate::dialup::{Allowance, LineConfig, LineState};
 use crate::trunk::words::{Ended, FarEnd};
@@ -110,8 +111,10 @@ impl CallPolicy for TrunkPolicy {
             delay: line.delay,
             record: attempt.record.clone(),
             far_end: peer,
-            began: attempt.began,
-            allowance,
+            meter: Meter {
+                began: attempt.began,
+                allowance: Some(allowance),
+            },
         };
         relay.run(call).await
     }

@@ -13,31 +13,27 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use line::CallId;
 use link::{
-    Authentication, CloseReason, Counters, Demand, Expected, Fault, Link, LinkConfig, LinkError,
-    LocalAddress, PeerAddress, Secret, Secrets, Terms,
+    CloseReason, Counters, CredentialError, Expected, Fault, Link, LinkConfig, LinkError,
+    LocalAddress, PeerAddress, Terms,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::DialupConfig;
 use super::api::Answer;
 use super::calls::Calls;
-use crate::dialup::Allowance;
+use crate::dialup::line_link::{self, Meter, NoLink, SILENCE_MAX};
 use crate::dialup::line_task::{SessionResult, Showing};
 use crate::trunk::proxy::ProxyHeader;
 use crate::trunk::tunnel::{Tunnel, way_out};
 use crate::trunk::words::{FarEnd, LinkUp};
-use calling::ledger::HANG_UP_GUARD;
 use model::call::{CallRecord, Direction};
 use model::directory::Name;
 use model::outcome::Outcome;
 
 /// How long an established call may be without a trunk.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// A far end from which nothing comes for so long keeps a line from others.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a connected notice may take, and then the information server to take the connection.
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
@@ -48,9 +44,6 @@ const FORWARDED_MAX: usize = 8;
 /// What is copied at once, each way.
 const COPY_OCTETS: usize = 2048;
 
-const HANG_UP_WAIT: Duration = Duration::from_secs(10);
-const COUNT_INTERVAL: Duration = Duration::from_secs(1);
-
 pub(super) struct Relay {
     pub(super) calls: Arc<Calls>,
     pub(super) config: Arc<DialupConfig>,
@@ -58,8 +51,7 @@ pub(super) struct Relay {
     pub(super) delay: Duration,
     pub(super) record: CallRecord,
     pub(super) far_end: FarEnd,
-    pub(super) began: Instant,
-    pub(super) allowance: Allowance,
+    pub(super) meter: Meter,
 }
 
 /// What a far end's connection says of itself to the information server.
@@ -78,21 +70,13 @@ impl Relay {
             counters: Counters::default(),
             showing,
         };
-        let loan = if self.far_end.address.is_some() {
-            None
-        } else {
-            self.config.link_pool.lend()
-        };
-        let Some(address) = self
-            .far_end
-            .address
-            .or(loan.as_ref().map(|loan| loan.address))
-        else {
+        let own = self.far_end.address;
+        let Some((address, _loan)) = line_link::address(own, &self.config.link_pool) else {
             return failed(Outcome::OurFault("no address left in the pool".into()));
         };
         let terms = match self.terms() {
             Ok(terms) => terms,
-            Err(why) => return failed(Outcome::OurFault(why)),
+            Err(why) => return failed(Outcome::OurFault(why.to_string())),
         };
         let agreement = self
             .calls
@@ -114,31 +98,10 @@ impl Relay {
             )
         };
         let hang_up = self.calls.hang_up(self.record.id);
-        let hang_up_at = self.began + self.allowance.longest.saturating_sub(2 * HANG_UP_GUARD);
-        let establishing = timeout_at(hang_up_at, Link::establish(call, config));
-        let established = tokio::select! {
-            established = establishing => established,
-            () = hang_up.cancelled() => return failed(self.calls.hung_up(self.record.id)),
-        };
-        let link = match established {
-            Ok(Ok(link)) => Arc::new(link),
-            Ok(Err(error)) => {
-                self.calls.agreed(&self.far_end.party, None);
-                return failed(match error {
-                    LinkError::NotEstablished(CloseReason::PeerNotProved { .. }) => {
-                        Outcome::NotProved(error.to_string())
-                    }
-                    LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => {
-                        Outcome::SessionLost {
-                            why: format!("{reason} before the link was up"),
-                            delivering: None,
-                        }
-                    }
-                    LinkError::NotEstablished(reason) => Outcome::LinkFailed(reason.to_string()),
-                    LinkError::NoRandom(_) => Outcome::OurFault(error.to_string()),
-                });
-            }
-            Err(_) => return failed(Outcome::AllowanceSpent),
+        let until = self.meter.hang_up_at();
+        let link = match line_link::establish(call, config, until, &hang_up).await {
+            Ok(link) => Arc::new(link),
+            Err(why) => return failed(self.without_link(&why)),
         };
         let Counters {
             octets_out,
@@ -159,45 +122,44 @@ impl Relay {
                 flights,
             },
         );
-        let outcome = self.forward(&link, hang_up_at).await;
+        let outcome = self.forward(&link).await;
         self.calls.agreed(
             &self.far_end.party,
             link.agreement().filter(|_| link.is_proved()),
         );
-        link.close();
-        let patience = if outcome == Outcome::AllowanceSpent {
-            HANG_UP_GUARD / 2
-        } else {
-            HANG_UP_WAIT
-        };
-        timeout(patience, link.closed()).await.ok();
         SessionResult {
+            counters: line_link::end(&link, self.record.id, &outcome).await,
             outcome,
-            counters: link.counters(),
             showing,
         }
     }
 
-    fn terms(&self) -> Result<Terms, String> {
+    /// How a call counts whose link did not come up.
+    fn without_link(&self, why: &NoLink) -> Outcome {
+        let error = match why {
+            NoLink::HungUp => return self.calls.hung_up(self.record.id),
+            NoLink::Late => return Outcome::AllowanceSpent,
+            NoLink::Failed(error) => error,
+        };
+        self.calls.agreed(&self.far_end.party, None);
+        match error {
+            // The information server knows by this that the far end is not to blame.
+            LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => Outcome::SessionLost {
+                why: format!("{reason} before the link was up"),
+                delivering: None,
+            },
+            error => line_link::not_established(error),
+        }
+    }
+
+    fn terms(&self) -> Result<Terms, CredentialError> {
         let Some(secret) = &self.far_end.chap else {
             return Ok(Terms::default());
         };
-        let name =
-            link::Name::new(self.far_end.party.clone()).map_err(|error| error.to_string())?;
-        let secret = Secret::new(secret).map_err(|error| error.to_string())?;
-        let peers = Secrets::from_iter([(name, secret)]);
-        let authentication = Authentication {
-            demand: Demand::Chap,
-            peers,
-            ..Authentication::default()
-        };
-        Ok(Terms {
-            authentication,
-            ..Terms::default()
-        })
+        line_link::chap_terms(link::Name::new(&self.far_end.party)?, secret)
     }
 
-    async fn forward(&self, link: &Arc<Link>, hang_up_at: Instant) -> Outcome {
+    async fn forward(&self, link: &Arc<Link>) -> Outcome {
         let (Ok(mut submissions), Ok(mut notices)) = (
             link.listen(delivery::SUBMISSION_PORT),
             link.listen(delivery::PORT),
@@ -207,7 +169,7 @@ impl Relay {
         let hang_up = self.calls.hang_up(self.record.id);
         let mut forwarded = JoinSet::new();
         let mut silent = std::pin::pin!(link.silent(SILENCE_MAX));
-        let mut spent = std::pin::pin!(self.spent(link, hang_up_at));
+        let mut spent = std::pin::pin!(self.meter.spent(|| link.counters()));
         let mut trunk_lost_for = std::pin::pin!(self.calls.trunk_lost_for(GRACE));
         loop {
             let has_room = forwarded.len() < FORWARDED_MAX;
@@ -241,24 +203,6 @@ impl Relay {
                     return Outcome::SessionLost { why, delivering: None };
                 }
             }
-        }
-    }
-
-    /// Returns when the call has used what it may. Nobody else needs to be asked.
-    async fn spent(&self, link: &Link, hang_up_at: Instant) {
-        if self.allowance.octets == u64::MAX {
-            return sleep_until(hang_up_at).await;
-        }
-        while Instant::now() < hang_up_at {
-            let Counters {
-                octets_out,
-                octets_in,
-                ..
-            } = link.counters();
-            if octets_out + octets_in >= self.allowance.octets {
-                return;
-            }
-            sleep(COUNT_INTERVAL).await;
         }
     }
 

@@ -25,6 +25,7 @@ use super::link_away::LinkAway;
 use super::proxy::ProxyHeader;
 use super::tunnel::Tunnel;
 use super::words::{CallState, Ended, FarEnd, LinkUp, PlaceCall};
+use crate::dialup::line_link::Meter;
 use crate::dialup::line_task::{Attempt, Showing};
 use crate::dialup::open_link::OpenLink;
 use crate::dialup::session::{Peer, Served, Session};
@@ -460,8 +461,10 @@ impl Job {
                 .clone()
                 .filter(|_| self.record.direction == Direction::Incoming),
             shared,
-            began: self.began,
-            allowance,
+            meter: Meter {
+                began: self.began,
+                allowance,
+            },
         };
         let up_at = std::time::Instant::now();
         let none = || mpsc::channel(1).1;

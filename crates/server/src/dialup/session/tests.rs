@@ -6,6 +6,10 @@ use delivery::proof::SecretKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc, watch};
 
+use tokio::task::JoinSet;
+
+use super::super::Report;
+use super::super::open_link::Gone;
 use super::super::scene::Scene;
 use super::*;
 use crate::keys::Whose;
@@ -165,8 +169,10 @@ fn incoming(scene: &Scene, peer: Peer) -> Session {
         delay: Duration::from_millis(1),
         caller: Some("301".parse().unwrap()),
         shared: scene.shared().clone(),
-        began: tokio::time::Instant::now(),
-        allowance: None,
+        meter: Meter {
+            began: tokio::time::Instant::now(),
+            allowance: None,
+        },
     }
 }
 
