@@ -4,17 +4,21 @@
 //! same in both directions.
 
 mod addresses;
+pub(crate) mod agreements;
 mod attempt;
 mod deliver;
 mod entrance;
 pub(crate) mod line_link;
+mod line_states;
 pub(crate) mod line_task;
+mod manners;
 mod metered;
 mod online;
 mod open_calls;
 pub(crate) mod open_link;
 mod outbox;
 mod own_lines;
+mod presence;
 #[cfg(test)]
 pub(crate) mod scene;
 pub(crate) mod session;
@@ -23,23 +27,25 @@ mod stock;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use delivery::{MessageId, TerminalId};
 use line::{CallId, Home, PortAddress};
-use link::{Agreement, Capture, Expected, OpenPorts};
+use link::{Capture, OpenPorts};
 use modem::{DialString, Setup};
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::agreements::Agreements;
+use self::line_states::LineStates;
 use self::line_task::{Attempt, Order};
+use self::manners::Manners;
 use self::open_calls::OpenCalls;
 use self::own_lines::OwnLines;
+use self::presence::Presence;
 use self::session::Peer;
 use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::ingest::http;
@@ -48,13 +54,11 @@ use crate::keys::{Admitted, ServerKeys};
 use crate::metrics::Metrics;
 pub use addresses::{AddressPool, AddressPoolError};
 pub use calling::Allowance;
+pub use line_states::{LineEntry, LineState};
 use model::call::{CallRecord, Via};
 use model::directory::{Name, Terminal};
 use model::outcome::Outcome;
 use store::Store;
-
-/// Terminals whose PPP agreements and encodings are kept in memory; others use the defaults.
-const AGREEMENTS_MAX: usize = 100_000;
 
 /// One line of the dial-up server.
 #[derive(Debug, Clone)]
@@ -143,59 +147,6 @@ pub enum Report {
     },
 }
 
-/// State of a line, for the operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LineEntry {
-    /// Its name.
-    pub name: String,
-    /// Where its modem is.
-    pub port: String,
-    /// One of `initialising`, `idle`, `calling`, `in a call`, `out of order`.
-    pub state: LineState,
-    /// The fault, if it is out of order.
-    pub fault: Option<String>,
-    /// Rings that were not answered since the server started.
-    pub rings_refused: u64,
-}
-
-/// See [`LineEntry::state`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LineState {
-    /// The modem is being initialised.
-    Initialising,
-    /// On hook, waiting.
-    Idle,
-    /// Dialling, or answering.
-    Calling,
-    /// Connected.
-    InACall,
-    /// The port or the modem does not work; retried every 30 seconds.
-    OutOfOrder,
-}
-
-impl LineState {
-    /// All states.
-    pub const ALL: [Self; 5] = [
-        Self::Initialising,
-        Self::Idle,
-        Self::Calling,
-        Self::InACall,
-        Self::OutOfOrder,
-    ];
-
-    /// The name of the state.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Initialising => "initialising",
-            Self::Idle => "idle",
-            Self::Calling => "calling",
-            Self::InACall => "in-a-call",
-            Self::OutOfOrder => "out-of-order",
-        }
-    }
-}
-
 /// The lines. Cheap to clone.
 #[derive(Clone)]
 pub struct DialUp {
@@ -219,10 +170,6 @@ pub(crate) trait RemoteLine: Send + Sync {
     /// Passes an order on. `false`: the process accepts none now.
     fn dial(&self, order: DialOrder) -> bool;
 }
-
-/// Rate that sets the record size after a broken session, unless the line is slower: records of 4000 octets, for a loss of a tenth of a
-/// second per break at 400 kbit/s and 1.5 % framing.
-const CAREFUL_RATE_BPS: u32 = 40_000;
 
 /// The server's modules that the lines use.
 #[derive(Debug, Clone)]
@@ -252,20 +199,12 @@ pub(crate) struct Shared {
     pub(crate) alarms: Alarms,
     pub(crate) metrics: Metrics,
     reports: mpsc::Sender<Report>,
-    status: Mutex<BTreeMap<Name, LineEntry>>,
-    /// Connected terminals; notifying one starts delivery of its due messages.
-    connected: Mutex<BTreeMap<TerminalId, Connection>>,
-    /// Signals that a terminal has connected.
-    came: Notify,
-    /// PPP options agreed on with proved terminals, for their next call.
-    agreements: Mutex<BTreeMap<TerminalId, Agreement>>,
-    /// Whether each known terminal unpacks zstd. The statement holds for its next call too: the first message leaves before the terminal
-    /// can repeat it.
-    takes_zstd: Mutex<BTreeMap<TerminalId, Arc<AtomicBool>>>,
+    pub(crate) line_states: LineStates,
+    pub(crate) presence: Arc<Presence>,
+    agreements: Agreements<TerminalId>,
+    manners: Manners,
     /// Peers that recently failed to prove a terminal's identity.
     strangers: Mutex<Unproved<Stranger>>,
-    /// Messages to deliver last.
-    suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
     pub(crate) open_calls: OpenCalls,
     shutdown: CancellationToken,
 }
@@ -295,25 +234,14 @@ impl Shared {
             alarms,
             metrics,
             reports,
-            status: Mutex::default(),
-            connected: Mutex::default(),
-            came: Notify::new(),
-            agreements: Mutex::default(),
-            takes_zstd: Mutex::default(),
+            line_states: LineStates::default(),
+            presence: Arc::default(),
+            agreements: Agreements::default(),
+            manners: Manners::default(),
             strangers: Mutex::default(),
-            suspects: Mutex::default(),
             open_calls: OpenCalls::default(),
             shutdown,
         })
-    }
-
-    /// Registers a line and its location.
-    fn know(&self, line: &Name, place: String) {
-        let entry = LineEntry::new(line, place);
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(line.clone(), entry);
     }
 }
 
@@ -337,7 +265,9 @@ impl DialUp {
         for config in lines {
             // One order at a time: dispatch uses a line again only once it is free.
             let (orders, queue) = mpsc::channel(1);
-            shared.know(&config.name, config.port.to_string());
+            shared
+                .line_states
+                .know(&config.name, config.port.to_string());
             handles.insert(config.name.clone(), Line::Own(orders));
             let policy = Arc::new(OwnLines(shared.clone()));
             tasks.spawn(line_task::run(
@@ -348,7 +278,7 @@ impl DialUp {
             ));
         }
         for (name, line) in away {
-            shared.know(&name, line.place());
+            shared.line_states.know(&name, line.place());
             handles.insert(name, Line::Remote(line));
         }
         Self {
@@ -411,28 +341,12 @@ impl DialUp {
     /// Starts delivery of due messages to a connected terminal. No effect if its connection has just ended: the end is reported, and the
     /// messages are due again.
     pub fn deliver(&self, terminal: TerminalId) {
-        let connected = self
-            .shared
-            .connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(connection) = connected.get(&terminal) {
-            connection.due.notify_one();
-        }
+        self.shared.presence.deliver(terminal);
     }
 
     /// Puts these messages last in the terminal's deliveries, from its next call on.
     pub fn set_suspects(&self, terminal: TerminalId, messages: Vec<MessageId>) {
-        let mut suspects = self
-            .shared
-            .suspects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if messages.is_empty() {
-            suspects.remove(&terminal);
-        } else {
-            suspects.insert(terminal, messages);
-        }
+        self.shared.manners.set_suspects(terminal, messages);
     }
 
     /// Forgets failed proofs for this terminal, because its credentials have changed: a peer that failed may now succeed.
@@ -444,128 +358,20 @@ impl DialUp {
 
     /// How many terminals are connected.
     pub fn connected_count(&self) -> usize {
-        self.shared
-            .connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.shared.presence.count()
     }
 
     /// State of every line, by name.
     pub fn status(&self) -> Vec<LineEntry> {
-        self.shared
-            .status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.shared.line_states.all()
     }
-}
-
-impl LineEntry {
-    fn new(name: &Name, port: String) -> Self {
-        Self {
-            name: name.to_string(),
-            port,
-            state: LineState::Initialising,
-            fault: None,
-            rings_refused: 0,
-        }
-    }
-}
-
-/// A connected terminal, as other tasks may signal it.
-struct Connection {
-    due: Arc<Notify>,
-    /// The terminal has connected again: this connection is over.
-    replaced: CancellationToken,
 }
 
 impl Shared {
-    fn note(&self, line: &Name, change: impl FnOnce(&mut LineEntry)) {
-        if let Some(entry) = self
-            .status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(line)
-        {
-            change(entry);
-        }
-    }
-
-    pub(crate) fn note_line(&self, line: &Name, state: LineState, fault: Option<String>) {
-        self.note(line, |entry| {
-            entry.state = state;
-            entry.fault = fault;
-        });
-    }
-
     fn strangers(&self) -> MutexGuard<'_, Unproved<Stranger>> {
         self.strangers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The rate that sets the record size in a session with a terminal. After a broken session records are smaller, because the next
-    /// break loses one again.
-    fn careful_rate(&self, terminal: TerminalId, rate_bps: u32) -> u32 {
-        let has_broken = self
-            .suspects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&terminal);
-        if has_broken {
-            rate_bps.min(CAREFUL_RATE_BPS)
-        } else {
-            rate_bps
-        }
-    }
-
-    fn suspects(&self, terminal: TerminalId) -> Vec<MessageId> {
-        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        suspects.get(&terminal).cloned().unwrap_or_default()
-    }
-
-    /// The shared flag of a terminal, which its session updates.
-    fn takes_zstd(&self, terminal: TerminalId) -> Arc<AtomicBool> {
-        let mut known = self
-            .takes_zstd
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= AGREEMENTS_MAX && !known.contains_key(&terminal) {
-            return Arc::default();
-        }
-        known.entry(terminal).or_default().clone()
-    }
-
-    /// The PPP options to expect of a terminal's link, if it is to have this address.
-    fn expected(&self, terminal: TerminalId, address: Ipv4Addr) -> Option<Expected> {
-        let agreements = self
-            .agreements
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let agreement = agreements
-            .get(&terminal)
-            .filter(|agreement| agreement.peer == Some(address))?;
-        Some(Expected {
-            agreement: *agreement,
-            connect: None,
-        })
-    }
-
-    /// Keeps the agreed options for the next call; `None`: expect nothing.
-    fn agreed(&self, terminal: TerminalId, agreement: Option<Agreement>) {
-        let mut agreements = self
-            .agreements
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match agreement {
-            Some(agreement) if agreements.len() < AGREEMENTS_MAX => {
-                agreements.insert(terminal, agreement);
-            }
-            _ => drop(agreements.remove(&terminal)),
-        }
     }
 
     pub(crate) async fn report(&self, report: Report) {

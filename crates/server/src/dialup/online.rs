@@ -26,7 +26,8 @@ use tokio::time::{Instant, timeout};
 use super::deliver::{Broken, Delivery, deliver};
 use super::entrance::{Arrival, Entrance, Place, RETRY_IN};
 use super::metered::{Carried, Metered};
-use super::session::{Connected, outcome};
+use super::presence::Connected;
+use super::session::outcome;
 use super::{Report, Shared};
 use crate::alarms::Stranger;
 use crate::door::Door;
@@ -196,7 +197,7 @@ async fn proved_session(
     // Before its trust is read: what is revoked from here on ends this session.
     let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
     let (stream, carried) = Metered::new(stream);
-    let rate_bps = shared.careful_rate(terminal.id, RATE_BPS);
+    let rate_bps = shared.manners.careful_rate(terminal.id, RATE_BPS);
     let (stream, candidate) = shared
         .keys
         .secure(
@@ -228,8 +229,8 @@ async fn proved_session(
     let mut delivery = JoinSet::new();
     let id = terminal.id;
     let session = Delivery {
-        suspects: shared.suspects(id),
-        takes_zstd: shared.takes_zstd(id),
+        suspects: shared.manners.suspects(id),
+        takes_zstd: shared.manners.takes_zstd(id),
         alarms: shared.alarms.clone(),
         metrics: shared.metrics.clone(),
         terminal,
@@ -283,7 +284,7 @@ async fn proved_session(
         .strangers()
         .proved(&Stranger::Network(place.network, id));
     place.admitted(&admitted);
-    let connected = Some(Connected::new(shared, &admitted, due));
+    let connected = Some(Connected::new(&shared.presence, &admitted, due));
     record.connected_at = Some(record.moment(began.elapsed()));
     if let Err(error) = shared
         .store

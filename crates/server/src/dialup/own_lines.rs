@@ -1,7 +1,6 @@
 //! The lines of this process: screened by the directory, recorded in the store, told to the server's loop.
 
-use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::TerminalId;
@@ -95,7 +94,7 @@ impl CallPolicy for OwnLines {
 
     async fn has_come(&self, terminal: Option<TerminalId>) {
         match terminal {
-            Some(terminal) => self.0.has_come(terminal).await,
+            Some(terminal) => self.0.presence.has_come(terminal).await,
             None => std::future::pending().await,
         }
     }
@@ -132,10 +131,7 @@ impl Shared {
             LineState::Calling => Some(Report::LineTaken(line.clone())),
             LineState::Initialising | LineState::InACall => None,
         };
-        self.note(line, |entry| {
-            entry.state = state;
-            entry.fault = fault;
-        });
+        self.line_states.set(line, state, fault);
         if let Some(report) = report {
             self.report(report).await;
         }
@@ -164,29 +160,11 @@ impl Shared {
             }
             Decision::CallBack(_) | Decision::Connect(_) => None, // no rule here says so
             Decision::Refuse(reason) => {
-                self.note(line, |entry| entry.rings_refused += 1);
+                self.line_states.ring_refused(line);
                 self.metrics.ring_refused(reason);
                 tracing::warn!(%line, caller = ?ring.caller, %reason, "ring not answered");
                 None
             }
-        }
-    }
-
-    /// Waits until a terminal is connected.
-    pub(crate) async fn has_come(&self, terminal: TerminalId) {
-        loop {
-            let mut came = pin!(self.came.notified());
-            // Before the look: what comes between the two is not missed.
-            came.as_mut().enable();
-            if self
-                .connected
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains_key(&terminal)
-            {
-                return;
-            }
-            came.await;
         }
     }
 

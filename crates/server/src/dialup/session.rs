@@ -1,6 +1,5 @@
 //! One call's link: PPP, the two ports open to the far end, the connected notice, the proof, the delivery.
 
-mod connected;
 mod course;
 mod peer;
 mod serving;
@@ -20,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
-pub(crate) use connected::Connected;
 use course::Course;
 pub(crate) use course::Served;
 pub(super) use course::outcome;
@@ -100,7 +98,7 @@ impl Session {
             expected: self
                 .peer
                 .terminal()
-                .and_then(|terminal| self.shared.expected(terminal.id, address)),
+                .and_then(|terminal| self.shared.agreements.expected(&terminal.id, address)),
             capture: self.shared.settings.capture.clone(),
             tun: self.shared.settings.tun.clone().map(|ports| TunConfig {
                 side: Side::Server,
@@ -131,7 +129,8 @@ impl Session {
         let link = &own.link;
         if let Some(terminal) = self.peer.terminal() {
             self.shared
-                .agreed(terminal.id, link.agreement().filter(|_| link.is_proved()));
+                .agreements
+                .keep(terminal.id, link.agreement().filter(|_| link.is_proved()));
         }
         let counters = line_link::end(link, self.call, &outcome).await;
         SessionResult {
@@ -152,7 +151,7 @@ impl Session {
             NoLink::Failed(error) => error,
         };
         if let Some(terminal) = self.peer.terminal() {
-            self.shared.agreed(terminal.id, None);
+            self.shared.agreements.keep(terminal.id, None);
         }
         let showing = match error {
             LinkError::NotEstablished(CloseReason::CarrierLost) => Showing::LineLost,
@@ -335,7 +334,10 @@ impl Session {
         } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         let form = terminal.trusted_by.key_form();
-        let rate_bps = self.shared.careful_rate(terminal.id, link.rate_bps());
+        let rate_bps = self
+            .shared
+            .manners
+            .careful_rate(terminal.id, link.rate_bps());
         let secured = self
             .shared
             .keys

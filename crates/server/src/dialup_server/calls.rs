@@ -14,13 +14,14 @@ use delivery::private_folder;
 use delivery::proof::write_secret;
 use jiff::Timestamp;
 use line::{CallId, Ring};
-use link::{Agreement, Link};
+use link::Link;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::relay::Acceptor;
 use crate::dialup::LineState;
+use crate::dialup::agreements::Agreements;
 use crate::trunk::words::{CallState, Ended, Event, FarEnd, LinkUp};
 use model::call::CallRecord;
 use model::directory::Name;
@@ -38,15 +39,14 @@ const EVENTS_MAX: usize = 1024;
 /// Requests that wait for a far end's connection.
 const ACCEPTORS_MAX: usize = 256;
 
-/// Far ends whose agreements are remembered for their next call.
-const AGREEMENTS_MAX: usize = 10_000;
-
 /// How long the information server may take to say who is to be answered.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
 pub(super) struct Calls {
     folder: PathBuf,
     known: Mutex<Known>,
+    /// By party.
+    pub(super) agreements: Agreements<String>,
     events: broadcast::Sender<Event>,
     /// Which trunk is up; `None`: none is.
     trunk: watch::Sender<Option<u64>>,
@@ -64,7 +64,6 @@ struct Known {
     /// Since when there has been no trunk.
     lost_at: Option<Timestamp>,
     rings: BTreeMap<CallId, oneshot::Sender<FarEnd>>,
-    agreements: BTreeMap<String, Agreement>,
     /// Requests of the trunk that is up.
     acceptors: VecDeque<Acceptor>,
 }
@@ -151,6 +150,7 @@ impl Calls {
         Ok(Self {
             folder: folder.to_owned(),
             known: Mutex::new(known),
+            agreements: Agreements::default(),
             events,
             trunk: watch::Sender::new(None),
             acceptor_came: Notify::new(),
@@ -443,21 +443,6 @@ impl Calls {
     /// The link of a call that is up.
     pub(super) fn link(&self, call: CallId) -> Option<Arc<Link>> {
         self.lock().calls.get(&call)?.link.clone()
-    }
-
-    pub(super) fn agreement(&self, party: &str) -> Option<Agreement> {
-        self.lock().agreements.get(party).copied()
-    }
-
-    /// Notes it for the next call; `None`: nothing is to be expected.
-    pub(super) fn agreed(&self, party: &str, agreement: Option<Agreement>) {
-        let agreements = &mut self.lock().agreements;
-        match agreement {
-            Some(agreement) if agreements.len() < AGREEMENTS_MAX => {
-                let _ = agreements.insert(party.to_owned(), agreement);
-            }
-            _ => drop(agreements.remove(party)),
-        }
     }
 
     fn path(&self, call: CallId) -> PathBuf {

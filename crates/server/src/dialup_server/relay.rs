@@ -13,8 +13,8 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use line::CallId;
 use link::{
-    CloseReason, Counters, CredentialError, Expected, Fault, Link, LinkConfig, LinkError,
-    LocalAddress, PeerAddress, Terms,
+    CloseReason, Counters, CredentialError, Fault, Link, LinkConfig, LinkError, LocalAddress,
+    PeerAddress, Terms,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes};
 use tokio::task::JoinSet;
@@ -78,17 +78,10 @@ impl Relay {
             Ok(terms) => terms,
             Err(why) => return failed(Outcome::OurFault(why.to_string())),
         };
-        let agreement = self
-            .calls
-            .agreement(&self.far_end.party)
-            .filter(|known| known.peer == Some(address));
         let config = LinkConfig {
             ports: &[delivery::SUBMISSION_PORT, delivery::PORT],
             terms,
-            expected: agreement.map(|agreement| Expected {
-                agreement,
-                connect: None,
-            }),
+            expected: self.calls.agreements.expected(&self.far_end.party, address),
             capture: self.config.capture.clone(),
             ..LinkConfig::new(
                 LocalAddress::Own(self.config.link_address),
@@ -123,8 +116,8 @@ impl Relay {
             },
         );
         let outcome = self.forward(&link).await;
-        self.calls.agreed(
-            &self.far_end.party,
+        self.calls.agreements.keep(
+            self.far_end.party.clone(),
             link.agreement().filter(|_| link.is_proved()),
         );
         SessionResult {
@@ -141,7 +134,8 @@ impl Relay {
             NoLink::Late => return Outcome::AllowanceSpent,
             NoLink::Failed(error) => error,
         };
-        self.calls.agreed(&self.far_end.party, None);
+        let party = self.far_end.party.clone();
+        self.calls.agreements.keep(party, None);
         match error {
             // The information server knows by this that the far end is not to blame.
             LinkError::NotEstablished(reason @ CloseReason::CarrierLost) => Outcome::SessionLost {

@@ -430,7 +430,7 @@ impl Job {
         let rung = self.terminal.filter(|_| is_ring);
         let has_come = async {
             match rung {
-                Some(terminal) => shared.has_come(terminal).await,
+                Some(terminal) => shared.presence.has_come(terminal).await,
                 None => std::future::pending().await,
             }
         };

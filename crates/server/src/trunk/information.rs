@@ -348,7 +348,8 @@ impl Pop {
         for line in &self.server.lines {
             let why = Some("no connection to the dial-up server".to_owned());
             self.shared()
-                .note_line(&line.global, LineState::OutOfOrder, why);
+                .line_states
+                .set(&line.global, LineState::OutOfOrder, why);
             self.shared()
                 .report(Report::LineTaken(line.global.clone()))
                 .await;

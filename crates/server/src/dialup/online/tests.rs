@@ -345,7 +345,7 @@ async fn whoever_rings_a_terminal_is_told_when_it_is_connected_and_not_when_anot
     let address = open(&mut scene).await;
     let ((rung, key), (other, others_key)) = (scene.enrolled(1).await, scene.enrolled(2).await);
     let (shared, id) = (scene.shared().clone(), rung.id);
-    let ringing = tokio::spawn(async move { shared.has_come(id).await });
+    let ringing = tokio::spawn(async move { shared.presence.has_come(id).await });
     let (_shelf, _others) = scene.receive(notice(address, &other).await, &others_key, None, LINGER);
     assert_eq!(connected(scene.report().await), other.id);
     tokio::task::yield_now().await;
@@ -354,5 +354,5 @@ async fn whoever_rings_a_terminal_is_told_when_it_is_connected_and_not_when_anot
     assert_eq!(connected(scene.report().await), rung.id);
     ringing.await.unwrap();
     // A ring that begins now is over before it begins.
-    scene.shared().has_come(rung.id).await;
+    scene.shared().presence.has_come(rung.id).await;
 }

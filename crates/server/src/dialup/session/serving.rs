@@ -19,11 +19,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::course::{Course, Proving, outcome};
-use super::{Connected, Ended, IDLE_MAX, NOTICE_WAIT, SPACED, Session, millis};
+use super::{Ended, IDLE_MAX, NOTICE_WAIT, SPACED, Session, millis};
 use crate::dialup::Report;
 use crate::dialup::deliver::{Broken, Delivery, Tally, deliver};
 use crate::dialup::line_link::{HANG_UP_WAIT, SILENCE_MAX};
 use crate::dialup::open_link::{Gone, OpenLink};
+use crate::dialup::presence::Connected;
 use crate::dialup::stock::{self, FarEnd, StockDelivery};
 use crate::keys::{Admitted, Candidate, NotAdmitted, OpenSession};
 use model::call::Direction;
@@ -188,7 +189,7 @@ impl<'a, L: OpenLink> Serving<'a, L> {
         let (due, id, trust) = (Arc::new(Notify::new()), terminal.id, stock.trust.as_str());
         tracing::info!(call = %session.call, terminal = %terminal.name, trust, "stock terminal connected");
         let delivery = StockDelivery {
-            suspects: session.shared.suspects(id),
+            suspects: session.shared.manners.suspects(id),
             terminal,
             stock,
             call: session.call,
@@ -220,8 +221,8 @@ impl<'a, L: OpenLink> Serving<'a, L> {
         });
         let (metered, began) = (self.link.clone(), self.began);
         let delivery = Delivery {
-            suspects: shared.suspects(terminal.id),
-            takes_zstd: shared.takes_zstd(terminal.id),
+            suspects: shared.manners.suspects(terminal.id),
+            takes_zstd: shared.manners.takes_zstd(terminal.id),
             alarms: shared.alarms.clone(),
             metrics: shared.metrics.clone(),
             terminal,
@@ -242,7 +243,7 @@ impl<'a, L: OpenLink> Serving<'a, L> {
     async fn connected(&mut self, admitted: Admitted, due: Arc<Notify>) {
         self.course.is_admitted = true;
         let session = self.session;
-        self.connected = Some(Connected::new(&session.shared, &admitted, due));
+        self.connected = Some(Connected::new(&session.shared.presence, &admitted, due));
         session
             .shared
             .report(Report::Connected {
