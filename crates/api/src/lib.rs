@@ -4,7 +4,12 @@
 mod change;
 mod directory;
 mod money;
+mod requests;
 
 pub use change::Change;
 pub use directory::{Provider, ProviderChange, TerminalChange};
 pub use money::{Cost, Payer, PayerError, Spent, SpentBy};
+pub use requests::{
+    ClearAlarm, Invitation, Invited, NewBackup, NewKey, NewProvider, NewSender, NewSubscription,
+    NewTerminal, NewToken, OldSubscription, ReadFeed, Retirement,
+};

@@ -136,7 +136,12 @@ impl OperatorSocket {
             *change != T::default(),
             "nothing to change: name what is to be another from now on (see --help)"
         );
-        self.ask(Method::PATCH, path, Some(&serde_json::to_value(change)?))
+        self.tell(Method::PATCH, path, change)
+    }
+
+    /// Asks for something that has a type.
+    fn tell(&self, method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+        self.ask(method, path, Some(&serde_json::to_value(body)?))
     }
 
     /// Where the server is to be asked.

@@ -22,6 +22,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use api::{Invitation, Invited, NewSender, NewTerminal};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -32,7 +33,6 @@ use delivery::proof::{Bundle, EnrolmentSecret, KeyForm};
 use delivery::{TerminalId, TopicFilter};
 use jiff::{SignedDuration, Timestamp};
 use line::{Home, Number, check_dialled};
-use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -321,107 +321,88 @@ fn parse<T: FromStr<Err: ToString>>(field: &'static str, text: &str) -> Result<T
         .map_err(|error: T::Err| Refused::bad(field, format!("{text:?}: {}", error.to_string())))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewTerminal {
-    name: String,
-    number: Option<String>,
-    address: Option<String>,
-    /// What it may register for by itself; nothing: everything.
-    #[serde(default)]
-    may_subscribe: Vec<String>,
-    /// `key` (which it is without this), `certificate`, `chap` or `number-only`.
-    trust: Option<String>,
-    /// Where a stock terminal takes messages.
-    deliver: Option<String>,
-    /// What proves it, if trust is `chap`; made if it is not given.
-    chap_secret: Option<String>,
-}
-
-impl NewTerminal {
-    /// What the new terminal is trusted by; and the secret, if it was made here.
-    fn trusted_by(
-        &self,
-        believes_numbers: bool,
-    ) -> Result<(TrustedBy, Option<ChapSecret>), Refused> {
-        let trust = self.trust.as_deref().unwrap_or("key");
-        let form = match trust {
-            "key" => Some(KeyForm::Raw),
-            "certificate" => Some(KeyForm::Certificate),
-            "chap" | "number-only" => None,
-            _ => {
-                return Err(Refused::bad(
-                    "trust",
-                    format!("{trust:?} is not key, certificate, chap or number-only"),
-                ));
-            }
-        };
-        if self.chap_secret.is_some() && trust != "chap" {
+/// What the new terminal is trusted by; and the secret, if it was made here.
+fn trusted_by(
+    new: &NewTerminal,
+    believes_numbers: bool,
+) -> Result<(TrustedBy, Option<ChapSecret>), Refused> {
+    let trust = new.trust.as_deref().unwrap_or("key");
+    let form = match trust {
+        "key" => Some(KeyForm::Raw),
+        "certificate" => Some(KeyForm::Certificate),
+        "chap" | "number-only" => None,
+        _ => {
             return Err(Refused::bad(
-                "chap_secret",
-                "is for terminals with trust chap",
+                "trust",
+                format!("{trust:?} is not key, certificate, chap or number-only"),
             ));
         }
-        if let Some(form) = form {
-            return match self.deliver {
-                Some(_) => Err(Refused::bad(
-                    "deliver",
-                    "is for stock terminals: with trust chap or number-only",
-                )),
-                None => Ok((TrustedBy::Key(form), None)),
-            };
-        }
-        if self.number.is_none() {
-            return Err(Refused::bad(
-                "number",
-                "a stock terminal is called: it needs a number",
-            ));
-        }
-        let deliver = self.deliver.as_deref();
-        let missing = || {
-            Refused::bad(
+    };
+    if new.chap_secret.is_some() && trust != "chap" {
+        return Err(Refused::bad(
+            "chap_secret",
+            "is for terminals with trust chap",
+        ));
+    }
+    if let Some(form) = form {
+        return match new.deliver {
+            Some(_) => Err(Refused::bad(
                 "deliver",
-                "where does the stock terminal take messages? http://:PORT/PATH",
-            )
+                "is for stock terminals: with trust chap or number-only",
+            )),
+            None => Ok((TrustedBy::Key(form), None)),
         };
-        let inbox = parse("deliver", deliver.ok_or_else(missing)?)?;
-        if trust == "number-only" {
-            if !believes_numbers {
-                let detail = "nothing but its number would prove the terminal; the server's config must allow that: [stock] number_only = true";
-                return Err(Refused::conflict("trust", detail));
-            }
-            return Ok((
-                TrustedBy::Stock(Stock {
-                    trust: StockTrust::NumberOnly,
-                    inbox,
-                }),
-                None,
-            ));
+    }
+    if new.number.is_none() {
+        return Err(Refused::bad(
+            "number",
+            "a stock terminal is called: it needs a number",
+        ));
+    }
+    let deliver = new.deliver.as_deref();
+    let missing = || {
+        Refused::bad(
+            "deliver",
+            "where does the stock terminal take messages? http://:PORT/PATH",
+        )
+    };
+    let inbox = parse("deliver", deliver.ok_or_else(missing)?)?;
+    if trust == "number-only" {
+        if !believes_numbers {
+            let detail = "nothing but its number would prove the terminal; the server's config must allow that: [stock] number_only = true";
+            return Err(Refused::conflict("trust", detail));
         }
-        let (secret, made) = self.chap_secret()?;
-        Ok((
+        return Ok((
             TrustedBy::Stock(Stock {
-                trust: StockTrust::Chap(secret),
+                trust: StockTrust::NumberOnly,
                 inbox,
             }),
-            made,
-        ))
+            None,
+        ));
     }
+    let (secret, made) = chap_secret(new)?;
+    Ok((
+        TrustedBy::Stock(Stock {
+            trust: StockTrust::Chap(secret),
+            inbox,
+        }),
+        made,
+    ))
+}
 
-    /// The secret; and once more, to be shown, if it was made here.
-    fn chap_secret(&self) -> Result<(ChapSecret, Option<ChapSecret>), Refused> {
-        if let Some(given) = &self.chap_secret {
-            let given = given.parse::<ChapSecret>();
-            return Ok((
-                given.map_err(|error| Refused::bad("chap_secret", error))?,
-                None,
-            ));
-        }
-        let mut octets = [0; 24];
-        getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
-        let made = ChapSecret::from_octets(octets);
-        Ok((made.clone(), Some(made)))
+/// The secret; and once more, to be shown, if it was made here.
+fn chap_secret(new: &NewTerminal) -> Result<(ChapSecret, Option<ChapSecret>), Refused> {
+    if let Some(given) = &new.chap_secret {
+        let given = given.parse::<ChapSecret>();
+        return Ok((
+            given.map_err(|error| Refused::bad("chap_secret", error))?,
+            None,
+        ));
     }
+    let mut octets = [0; 24];
+    getrandom::fill(&mut octets).map_err(|error| Refused::bad("chap_secret", error))?;
+    let made = ChapSecret::from_octets(octets);
+    Ok((made.clone(), Some(made)))
 }
 
 /// The value; what is wrong with it is noted.
@@ -444,7 +425,10 @@ async fn add_terminal(
     let mut octets = [0; 8];
     getrandom::fill(&mut octets).map_err(|error| Refused::bad("id", error))?;
     let name = noted(&mut faults, parse::<Name>("name", &new.name));
-    let trusted_by = noted(&mut faults, new.trusted_by(state.dialup.believes_numbers()));
+    let trusted_by = noted(
+        &mut faults,
+        trusted_by(&new, state.dialup.believes_numbers()),
+    );
     let number = noted(
         &mut faults,
         state
@@ -518,18 +502,6 @@ async fn remove_terminal(State(state): State<OperatorState>, Path(name): Path<St
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Invitation {
-    /// The numbers that the server calls from.
-    callers: Vec<String>,
-    /// How long the bundle is good.
-    seconds: u32,
-    /// It names no callers on purpose: the terminal only connects by itself.
-    #[serde(default)]
-    no_callers: bool,
-}
-
 /// Puts a one-time secret out for a terminal, and gives the bundle that holds it.
 async fn invite(
     State(state): State<OperatorState>,
@@ -578,7 +550,10 @@ async fn invite(
     };
     Ok((
         StatusCode::CREATED,
-        Json(json!({ "bundle": bundle.to_string(), "expires_at": expires_at })),
+        Json(Invited {
+            bundle: bundle.to_string(),
+            expires_at: expires_at.to_string(),
+        }),
     )
         .into_response())
 }
@@ -592,13 +567,6 @@ async fn shut_out(State(state): State<OperatorState>, Path(name): Path<String>) 
     tracing::warn!(terminal = %terminal.name, "shut out");
     state.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewSender {
-    /// Nobody: it may send nothing.
-    provider: Option<String>,
 }
 
 /// As which provider a terminal submits what it says on its own sessions.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use api::ClearAlarm;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use model::alarm::AlarmKind;
@@ -86,8 +87,11 @@ impl AlarmVerbs {
                 wanted,
             } => operator.show_pages("/alarms", &wanted, &ACTIVE),
             AlarmVerb::Clear { kind, subject } => {
-                let body = json!({ "kind": kind.as_str(), "subject": subject });
-                operator.ask(Method::POST, "/alarms/clear", Some(&body))?;
+                let body = ClearAlarm {
+                    kind: kind.as_str().to_owned(),
+                    subject: subject.clone(),
+                };
+                operator.tell(Method::POST, "/alarms/clear", &body)?;
                 let done = json!({ "kind": kind.as_str(), "subject": subject, "cleared": true });
                 operator.report(
                     &done,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use api::ReadFeed;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::json;
@@ -50,8 +51,8 @@ impl FeedVerbs {
                 )
             }
             FeedVerb::Read { url } => {
-                self.operator
-                    .ask(Method::POST, "/feeds/read", Some(&json!({ "url": url })))?;
+                let body = ReadFeed { url: url.clone() };
+                self.operator.tell(Method::POST, "/feeds/read", &body)?;
                 let says =
                     format!("{url} is being read (see: ringup feed list, ringup alarm list)");
                 self.operator

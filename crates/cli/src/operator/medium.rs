@@ -161,13 +161,7 @@ impl Create {
         const NOBODY: &str = "the terminal would answer no call: name a number that this server calls from, --caller NUMBER";
         anyhow::ensure!(self.terminal.is_none() || !self.callers.is_empty(), NOBODY);
         let text = match (&self.terminal, &self.bundle) {
-            (Some(name), _) => {
-                let made = invite(operator, name, &self.callers, false, self.expires)?;
-                made["bundle"]
-                    .as_str()
-                    .context("the server did not answer with a bundle")?
-                    .to_owned()
-            }
+            (Some(name), _) => invite(operator, name, &self.callers, false, self.expires)?.bundle,
             (None, Some(path)) => {
                 let octets = read(path)?;
                 anyhow::ensure!(

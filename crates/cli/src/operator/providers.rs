@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use api::{Provider, ProviderChange};
+use api::{NewProvider, NewToken, Provider, ProviderChange};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use jiff::{Span, SpanRelativeTo};
 use model::directory::Name;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     ByName, List, OperatorSocket, Wanted, changed, confirm, counted, plain, read_secret, text,
@@ -38,29 +38,7 @@ pub(crate) struct ProviderVerbs {
 #[derive(Debug, Subcommand)]
 enum ProviderVerb {
     /// Add a provider; prints its token, which is not kept and cannot be shown again
-    Add {
-        /// Its name, of the characters a-z 0-9 . - _
-        name: Name,
-        /// The number it dials in from
-        #[arg(long)]
-        number: Option<String>,
-        /// Permitted recipients: *, tel: (all with a number), terminal:NAME, tel:NUMBER, ip:ADDRESS; and under which topics:
-        /// topic:FILTER. May be given more than once [default: *]
-        #[arg(long, value_name = "RIGHT")]
-        may_send: Vec<String>,
-        /// Where to post the verdicts of its messages: http:// or https://
-        #[arg(long, value_name = "URL")]
-        webhook: Option<String>,
-        /// The webhook may be an address that only this machine or its network reaches
-        #[arg(long, requires = "webhook")]
-        webhook_allow_private: bool,
-        /// It dials in with other software, such as pppd, and must pass CHAP; its secret is shown once
-        #[arg(long, requires = "number")]
-        chap: bool,
-        /// File with its CHAP secret [default: one is made]
-        #[arg(long, value_name = "FILE", requires = "chap")]
-        chap_secret_file: Option<PathBuf>,
-    },
+    Add(Add),
     /// Change a provider: what is not named stays as it is
     Set {
         /// Its name
@@ -108,6 +86,31 @@ enum ProviderVerb {
     List(ByName),
 }
 
+#[derive(Debug, Args)]
+struct Add {
+    /// Its name, of the characters a-z 0-9 . - _
+    name: Name,
+    /// The number it dials in from
+    #[arg(long)]
+    number: Option<String>,
+    /// Permitted recipients: *, tel: (all with a number), terminal:NAME, tel:NUMBER, ip:ADDRESS; and under which topics:
+    /// topic:FILTER. May be given more than once [default: *]
+    #[arg(long, value_name = "RIGHT")]
+    may_send: Vec<String>,
+    /// Where to post the verdicts of its messages: http:// or https://
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+    /// The webhook may be an address that only this machine or its network reaches
+    #[arg(long, requires = "webhook")]
+    webhook_allow_private: bool,
+    /// It dials in with other software, such as pppd, and must pass CHAP; its secret is shown once
+    #[arg(long, requires = "number")]
+    chap: bool,
+    /// File with its CHAP secret [default: one is made]
+    #[arg(long, value_name = "FILE", requires = "chap")]
+    chap_secret_file: Option<PathBuf>,
+}
+
 const PROVIDER_LIST: List<'_> = List {
     entry: |row| plain(&row["name"]),
     columns: &[
@@ -130,51 +133,8 @@ impl ProviderVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let operator = self.operator;
         match self.verb {
-            ProviderVerb::Add {
-                name,
-                number,
-                may_send,
-                webhook,
-                webhook_allow_private,
-                chap,
-                chap_secret_file,
-            } => {
-                let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
-                let body = json!({
-                    "name": name.to_string(),
-                    "number": number,
-                    "may_send": may_send,
-                    "webhook": webhook,
-                    "webhook_allow_private": webhook_allow_private,
-                    "chap": chap,
-                    "chap_secret": chap_secret,
-                });
-                let added = operator.ask(Method::POST, "/providers", Some(&body))?;
-                let note = close_stdout();
-                if operator.json {
-                    operator.print(&added);
-                } else {
-                    println!("{}", text(&added["token"]));
-                    eprintln!(
-                        "this is {name}'s token, shown once: store it where only {name} can read it"
-                    );
-                    if !added["chap_secret"].is_null() {
-                        println!("{}", text(&added["chap_secret"]));
-                        eprintln!("the line above is its CHAP secret, shown once");
-                    }
-                    if !added["webhook_secret"].is_null() {
-                        println!("{}", text(&added["webhook_secret"]));
-                        eprintln!(
-                            "the line above is the secret that signs its webhooks, shown once"
-                        );
-                    }
-                    open_rights(&name, &may_send)
-                        .iter()
-                        .for_each(|open| eprintln!("{open}"));
-                    note.iter().for_each(|note| eprintln!("{note}"));
-                }
-                Ok(ExitCode::SUCCESS)
-            }
+            ProviderVerb::Add(add) => add.run(&operator),
+
             ProviderVerb::Set {
                 name,
                 number,
@@ -226,6 +186,51 @@ impl ProviderVerbs {
     }
 }
 
+impl Add {
+    fn run(self, operator: &OperatorSocket) -> anyhow::Result<ExitCode> {
+        let Self {
+            name,
+            number,
+            may_send,
+            webhook,
+            webhook_allow_private,
+            chap,
+            chap_secret_file,
+        } = self;
+        let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
+        let body = NewProvider {
+            name: name.to_string(),
+            number,
+            may_send: may_send.clone(),
+            webhook,
+            webhook_allow_private,
+            chap,
+            chap_secret,
+        };
+        let added = operator.tell(Method::POST, "/providers", &body)?;
+        let note = close_stdout();
+        if operator.json {
+            operator.print(&added);
+        } else {
+            println!("{}", text(&added["token"]));
+            eprintln!("this is {name}'s token, shown once: store it where only {name} can read it");
+            if !added["chap_secret"].is_null() {
+                println!("{}", text(&added["chap_secret"]));
+                eprintln!("the line above is its CHAP secret, shown once");
+            }
+            if !added["webhook_secret"].is_null() {
+                println!("{}", text(&added["webhook_secret"]));
+                eprintln!("the line above is the secret that signs its webhooks, shown once");
+            }
+            open_rights(&name, &may_send)
+                .iter()
+                .for_each(|open| eprintln!("{open}"));
+            note.iter().for_each(|note| eprintln!("{note}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 fn change(
     operator: &OperatorSocket,
     name: &Name,
@@ -265,12 +270,10 @@ fn new_token(
         (0..=30 * 86_400).contains(&seconds),
         "--overlap must be from 1s to 30d"
     );
-    let body = json!({ "overlap_seconds": seconds });
-    let renewed = operator.ask(
-        Method::POST,
-        &format!("/providers/{name}/token"),
-        Some(&body),
-    )?;
+    let body = NewToken {
+        overlap_seconds: u32::try_from(seconds)?,
+    };
+    let renewed = operator.tell(Method::POST, &format!("/providers/{name}/token"), &body)?;
     let note = close_stdout();
     if operator.json {
         operator.print(&renewed);

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use api::Retirement;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::json;
@@ -123,8 +124,7 @@ impl ServerKeyVerbs {
 }
 
 fn retire(operator: &OperatorSocket, force: bool) -> anyhow::Result<()> {
-    let wanted = json!({ "force": force });
-    let retired = operator.ask(Method::POST, "/server-keys/retire", Some(&wanted))?;
+    let retired = operator.tell(Method::POST, "/server-keys/retire", &Retirement { force })?;
     operator.print(&retired);
     if operator.json {
         return Ok(());

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use api::NewBackup;
 use clap::{Args, Subcommand};
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
@@ -95,7 +96,9 @@ fn check(operator: &OperatorSocket) -> anyhow::Result<ExitCode> {
 fn backup(operator: &OperatorSocket, folder: &Path) -> anyhow::Result<ExitCode> {
     // The server has another working folder.
     let folder = std::path::absolute(folder).context("the folder has no absolute path")?;
-    let body = json!({ "folder": folder });
+    let body = serde_json::to_value(NewBackup {
+        folder: folder.clone(),
+    })?;
     let socket = operator.socket()?;
     let made = Builder::new_current_thread().enable_all().build()?.block_on(async {
         let mut making = std::pin::pin!(ask(&socket, Method::POST, "/store/backup", Some(&body)));

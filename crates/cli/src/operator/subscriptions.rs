@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use api::{NewSubscription, OldSubscription};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use model::directory::Name;
@@ -92,19 +93,23 @@ impl SubscriptionVerbs {
                 max_size,
                 hours,
             } => {
-                let body = json!({ "filter": filter, "urgency": urgency, "size_max": max_size, "hours": hours });
-                self.operator
-                    .ask(Method::PUT, &path(&terminal), Some(&body))?;
+                let body = NewSubscription {
+                    filter: filter.clone(),
+                    urgency: Some(urgency),
+                    size_max: max_size,
+                    hours,
+                };
+                self.operator.tell(Method::PUT, &path(&terminal), &body)?;
                 let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": true });
                 self.operator
                     .report(&done, format_args!("{terminal} subscribes to {filter}"));
             }
             SubscriptionVerb::Remove { terminal, filter } => {
-                self.operator.ask(
-                    Method::DELETE,
-                    &path(&terminal),
-                    Some(&json!({ "filter": filter })),
-                )?;
+                let body = OldSubscription {
+                    filter: filter.clone(),
+                };
+                self.operator
+                    .tell(Method::DELETE, &path(&terminal), &body)?;
                 let done = json!({ "terminal": terminal.to_string(), "filter": filter, "subscribed": false });
                 let says = format!(
                     "{terminal} does not subscribe to {filter} any more; waiting messages are still delivered"

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use api::TerminalChange;
+use api::{Invitation, Invited, NewKey, NewSender, NewTerminal, TerminalChange};
 use clap::{Args, Subcommand};
 use delivery::proof::write_secret;
 use hyper::Method;
@@ -40,67 +40,11 @@ pub(crate) struct TerminalVerbs {
 #[derive(Debug, Subcommand)]
 enum TerminalVerb {
     /// Add a terminal; then invite it: without a key it receives nothing
-    Add {
-        /// Its name, of the characters a-z 0-9 . - _
-        name: Name,
-        /// The number it is called on
-        #[arg(long)]
-        number: Option<String>,
-        /// Its IPv4 address on the link
-        #[arg(long)]
-        address: Option<String>,
-        /// Topics that it may subscribe to by itself, as an MQTT filter; may be given more than once [default: all topics]
-        #[arg(long, value_name = "FILTER")]
-        may_subscribe: Vec<String>,
-        /// How it proves itself: key; certificate, for TLS software without raw public keys; or, for a machine that runs no Ringup,
-        /// chap or number-only (no proof at all; the server's config must allow it)
-        #[arg(long, value_name = "TRUST", default_value = "key")]
-        trust: String,
-        /// Where a machine that runs no Ringup receives messages, at its own address: http://:PORT/PATH (POST) or smtp://:PORT/MAILBOX
-        #[arg(long, value_name = "URL")]
-        deliver: Option<String>,
-        /// File with its CHAP secret [default: one is made and shown once]
-        #[arg(long, value_name = "FILE")]
-        chap_secret_file: Option<PathBuf>,
-    },
+    Add(Add),
     /// Change a terminal: what is not named stays as it is
-    Set {
-        /// Its name
-        name: Name,
-        /// The number it is called on
-        #[arg(long)]
-        number: Option<String>,
-        /// It has no number any more: it is not called
-        #[arg(long, conflicts_with = "number")]
-        no_number: bool,
-        /// Its IPv4 address on the link
-        #[arg(long)]
-        address: Option<String>,
-        /// It has no address of its own any more
-        #[arg(long, conflicts_with = "address")]
-        no_address: bool,
-        /// Topics that it may subscribe to by itself, as an MQTT filter, in place of all it has; '#' for all topics; may be given more
-        /// than once. Subscriptions that it has stay
-        #[arg(long, value_name = "FILTER")]
-        may_subscribe: Vec<String>,
-    },
+    Set(Set),
     /// Make the bundle that enrols a terminal: this server's key and a one-time secret that registers the terminal's own key
-    Invite {
-        /// Its name
-        name: Name,
-        /// A number that this server calls from; may be given more than once
-        #[arg(long = "caller", value_name = "NUMBER")]
-        callers: Vec<String>,
-        /// Name no number: the terminal answers no call, it connects by itself
-        #[arg(long, conflicts_with = "callers")]
-        no_caller: bool,
-        /// How long the bundle is good
-        #[arg(long, value_name = "TIME", default_value = "14d")]
-        expires: Span,
-        /// Where to write it, for you alone (0600) [default: standard output]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    Invite(Invite),
     /// Register the key of a terminal that cannot use a bundle, replacing any existing key
     Register {
         /// Its name
@@ -151,6 +95,71 @@ enum TerminalVerb {
     },
 }
 
+#[derive(Debug, Args)]
+struct Add {
+    /// Its name, of the characters a-z 0-9 . - _
+    name: Name,
+    /// The number it is called on
+    #[arg(long)]
+    number: Option<String>,
+    /// Its IPv4 address on the link
+    #[arg(long)]
+    address: Option<String>,
+    /// Topics that it may subscribe to by itself, as an MQTT filter; may be given more than once [default: all topics]
+    #[arg(long, value_name = "FILTER")]
+    may_subscribe: Vec<String>,
+    /// How it proves itself: key; certificate, for TLS software without raw public keys; or, for a machine that runs no Ringup,
+    /// chap or number-only (no proof at all; the server's config must allow it)
+    #[arg(long, value_name = "TRUST", default_value = "key")]
+    trust: String,
+    /// Where a machine that runs no Ringup receives messages, at its own address: http://:PORT/PATH (POST) or smtp://:PORT/MAILBOX
+    #[arg(long, value_name = "URL")]
+    deliver: Option<String>,
+    /// File with its CHAP secret [default: one is made and shown once]
+    #[arg(long, value_name = "FILE")]
+    chap_secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Set {
+    /// Its name
+    name: Name,
+    /// The number it is called on
+    #[arg(long)]
+    number: Option<String>,
+    /// It has no number any more: it is not called
+    #[arg(long, conflicts_with = "number")]
+    no_number: bool,
+    /// Its IPv4 address on the link
+    #[arg(long)]
+    address: Option<String>,
+    /// It has no address of its own any more
+    #[arg(long, conflicts_with = "address")]
+    no_address: bool,
+    /// Topics that it may subscribe to by itself, as an MQTT filter, in place of all it has; '#' for all topics; may be given more
+    /// than once. Subscriptions that it has stay
+    #[arg(long, value_name = "FILTER")]
+    may_subscribe: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Invite {
+    /// Its name
+    name: Name,
+    /// A number that this server calls from; may be given more than once
+    #[arg(long = "caller", value_name = "NUMBER")]
+    callers: Vec<String>,
+    /// Name no number: the terminal answers no call, it connects by itself
+    #[arg(long, conflicts_with = "callers")]
+    no_caller: bool,
+    /// How long the bundle is good
+    #[arg(long, value_name = "TIME", default_value = "14d")]
+    expires: Span,
+    /// Where to write it, for you alone (0600) [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
 const TERMINAL_LIST: List<'_> = List {
     entry: |row| plain(&row["name"]),
     columns: &[
@@ -177,106 +186,15 @@ impl TerminalVerbs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let operator = self.operator;
         match self.verb {
-            TerminalVerb::Add {
-                name,
-                number,
-                address,
-                may_subscribe,
-                trust,
-                deliver,
-                chap_secret_file,
-            } => {
-                let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
-                let body = json!({
-                    "name": name.to_string(),
-                    "number": number,
-                    "address": address,
-                    "may_subscribe": may_subscribe,
-                    "trust": trust,
-                    "deliver": deliver,
-                    "chap_secret": chap_secret,
-                });
-                let added = operator.ask(Method::POST, "/terminals", Some(&body))?;
-                let note = if added["chap_secret"].is_null() {
-                    None
-                } else {
-                    close_stdout()
-                };
-                operator.print(&added);
-                if !operator.json {
-                    note.iter().for_each(|note| eprintln!("{note}"));
-                    eprintln!(
-                        "{}",
-                        after_adding(&name, &trust, !added["chap_secret"].is_null())
-                    );
-                    open_registration(&name, &trust, &may_subscribe)
-                        .iter()
-                        .for_each(|open| eprintln!("{open}"));
-                }
-            }
-            TerminalVerb::Set {
-                name,
-                number,
-                no_number,
-                address,
-                no_address,
-                may_subscribe,
-            } => {
-                let change = TerminalChange {
-                    number: changed(number, no_number),
-                    address: changed(address, no_address),
-                    may_subscribe: (!may_subscribe.is_empty()).then_some(may_subscribe),
-                };
-                let after = operator.change(&format!("/terminals/{name}"), &change)?;
-                let says = |field: &str| text(&after[field]);
-                let sentence = format!(
-                    "{name}: number {}, address {}, may subscribe to {}",
-                    says("number"),
-                    says("address"),
-                    says("may_subscribe")
-                );
-                operator.report(&after, sentence);
-            }
-            TerminalVerb::Invite {
-                name,
-                callers,
-                no_caller,
-                expires,
-                output,
-            } => {
-                let made = invite(&operator, &name, &callers, no_caller, expires)?;
-                let bundle = made["bundle"]
-                    .as_str()
-                    .context("the server did not answer with a bundle")?;
-                match output {
-                    Some(path) => {
-                        write_secret(&path, bundle.as_bytes())
-                            .with_context(|| format!("could not write {}", path.display()))?;
-                        let file = path.display().to_string();
-                        let written = json!({ "name": name.to_string(), "file": file, "expires_at": made["expires_at"] });
-                        operator.report(
-                            &written,
-                            format_args!("take {file} to {name}; there: ringup enrol {file}"),
-                        );
-                    }
-                    None if operator.json => {
-                        close_stdout();
-                        operator.print(&made);
-                    }
-                    None => {
-                        let note = close_stdout();
-                        print!("{bundle}");
-                        eprintln!(
-                            "keep it secret: until it is used or expires, anyone who has it can enrol as {name}, once"
-                        );
-                        note.iter().for_each(|note| eprintln!("{note}"));
-                        eprintln!("-o FILE writes it to a file that only you can read");
-                    }
-                }
-            }
+            TerminalVerb::Add(add) => add.run(&operator)?,
+
+            TerminalVerb::Set(set) => set.run(&operator)?,
+
+            TerminalVerb::Invite(invite) => invite.run(&operator)?,
+
             TerminalVerb::Register { name, key } => {
-                let body = json!({ "key": key });
-                operator.ask(Method::POST, &format!("/terminals/{name}/key"), Some(&body))?;
+                let body = NewKey { key: key.clone() };
+                operator.tell(Method::POST, &format!("/terminals/{name}/key"), &body)?;
                 let done = json!({ "name": name.to_string(), "key": key, "trust": "enrolled" });
                 let says = format!(
                     "{name} is enrolled with this key; its waiting messages are due now (see: ringup plan)"
@@ -284,12 +202,10 @@ impl TerminalVerbs {
                 operator.report(&done, says);
             }
             TerminalVerb::SendsAs { name, provider } => {
-                let body = json!({ "provider": provider.as_ref().map(ToString::to_string) });
-                operator.ask(
-                    Method::PUT,
-                    &format!("/terminals/{name}/sender"),
-                    Some(&body),
-                )?;
+                let body = NewSender {
+                    provider: provider.as_ref().map(ToString::to_string),
+                };
+                operator.tell(Method::PUT, &format!("/terminals/{name}/sender"), &body)?;
                 let done = json!({ "name": name.to_string(), "sends_as": provider.as_ref().map(ToString::to_string) });
                 let says = match provider {
                     Some(provider) => {
@@ -357,6 +273,116 @@ impl TerminalVerbs {
     }
 }
 
+impl Add {
+    fn run(self, operator: &OperatorSocket) -> anyhow::Result<()> {
+        let Self {
+            name,
+            number,
+            address,
+            may_subscribe,
+            trust,
+            deliver,
+            chap_secret_file,
+        } = self;
+        let chap_secret = chap_secret_file.as_deref().map(read_secret).transpose()?;
+        let body = NewTerminal {
+            name: name.to_string(),
+            number,
+            address,
+            may_subscribe: may_subscribe.clone(),
+            trust: Some(trust.clone()),
+            deliver,
+            chap_secret,
+        };
+        let added = operator.tell(Method::POST, "/terminals", &body)?;
+        let note = if added["chap_secret"].is_null() {
+            None
+        } else {
+            close_stdout()
+        };
+        operator.print(&added);
+        if !operator.json {
+            note.iter().for_each(|note| eprintln!("{note}"));
+            eprintln!(
+                "{}",
+                after_adding(&name, &trust, !added["chap_secret"].is_null())
+            );
+            open_registration(&name, &trust, &may_subscribe)
+                .iter()
+                .for_each(|open| eprintln!("{open}"));
+        }
+        Ok(())
+    }
+}
+
+impl Set {
+    fn run(self, operator: &OperatorSocket) -> anyhow::Result<()> {
+        let Self {
+            name,
+            number,
+            no_number,
+            address,
+            no_address,
+            may_subscribe,
+        } = self;
+        let change = TerminalChange {
+            number: changed(number, no_number),
+            address: changed(address, no_address),
+            may_subscribe: (!may_subscribe.is_empty()).then_some(may_subscribe),
+        };
+        let after = operator.change(&format!("/terminals/{name}"), &change)?;
+        let says = |field: &str| text(&after[field]);
+        let sentence = format!(
+            "{name}: number {}, address {}, may subscribe to {}",
+            says("number"),
+            says("address"),
+            says("may_subscribe")
+        );
+        operator.report(&after, sentence);
+        Ok(())
+    }
+}
+
+impl Invite {
+    fn run(self, operator: &OperatorSocket) -> anyhow::Result<()> {
+        let Self {
+            name,
+            callers,
+            no_caller,
+            expires,
+            output,
+        } = self;
+        let made = invite(operator, &name, &callers, no_caller, expires)?;
+        let bundle = &made.bundle;
+        match output {
+            Some(path) => {
+                write_secret(&path, bundle.as_bytes())
+                    .with_context(|| format!("could not write {}", path.display()))?;
+                let file = path.display().to_string();
+                let written = json!({ "name": name.to_string(), "file": file, "expires_at": made.expires_at });
+                operator.report(
+                    &written,
+                    format_args!("take {file} to {name}; there: ringup enrol {file}"),
+                );
+            }
+            None if operator.json => {
+                close_stdout();
+                operator.print(&serde_json::to_value(&made)?);
+            }
+            None => {
+                let note = close_stdout();
+                print!("{bundle}");
+                eprintln!(
+                    "keep it secret: until it is used or expires, anyone who has it can enrol as {name}, once"
+                );
+                note.iter().for_each(|note| eprintln!("{note}"));
+                eprintln!("-o FILE writes it to a file that only you can read");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Has the server make a bundle for a terminal.
 pub(super) fn invite(
     operator: &OperatorSocket,
@@ -364,7 +390,7 @@ pub(super) fn invite(
     callers: &[String],
     no_callers: bool,
     expires: Span,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Invited> {
     let seconds = expires
         .to_duration(SpanRelativeTo::days_are_24_hours())?
         .as_secs();
@@ -372,12 +398,14 @@ pub(super) fn invite(
         (60..=366 * 86_400).contains(&seconds),
         "--expires must be from 1m to 366d"
     );
-    let body = json!({ "callers": callers, "no_callers": no_callers, "seconds": seconds });
-    operator.ask(
-        Method::POST,
-        &format!("/terminals/{name}/invitation"),
-        Some(&body),
-    )
+    let body = Invitation {
+        callers: callers.to_vec(),
+        seconds: u32::try_from(seconds)?,
+        no_callers,
+    };
+    let path = format!("/terminals/{name}/invitation");
+    let made = operator.tell(Method::POST, &path, &body)?;
+    serde_json::from_value(made).context("the server did not answer with a bundle")
 }
 
 /// What to do with a terminal that was just added.

@@ -1,5 +1,6 @@
 //! The operator's questions about alarms.
 
+use api::ClearAlarm;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
@@ -57,19 +58,12 @@ pub(super) async fn list_alarms(
     Ok(Json(alarms.iter().map(alarm_json).collect::<Vec<_>>()).into_response())
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Cleared {
-    kind: String,
-    subject: String,
-}
-
 /// The operator acknowledges an alarm. It is raised again if the cause comes again.
 pub(super) async fn clear_alarm(
     State(state): State<OperatorState>,
-    body: Result<Json<Cleared>, JsonRejection>,
+    body: Result<Json<ClearAlarm>, JsonRejection>,
 ) -> Answer {
-    let Json(Cleared { kind, subject }) = body?;
+    let Json(ClearAlarm { kind, subject }) = body?;
     let kind = parse::<AlarmKind>("kind", &kind)?;
     let standing = state.alarms.standing().await;
     if !standing

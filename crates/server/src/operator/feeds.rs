@@ -1,20 +1,14 @@
 //! The feeds that are read, as the operator sees them.
 
+use api::ReadFeed;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, OperatorState, Refused};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    url: String,
-}
 
 pub(super) async fn list_feeds(State(state): State<OperatorState>) -> Answer {
     let mut shown: Vec<Value> = Vec::new();
@@ -35,9 +29,9 @@ pub(super) async fn list_feeds(State(state): State<OperatorState>) -> Answer {
 
 pub(super) async fn read_feed(
     State(state): State<OperatorState>,
-    body: Result<Json<Wanted>, JsonRejection>,
+    body: Result<Json<ReadFeed>, JsonRejection>,
 ) -> Answer {
-    let Json(Wanted { url }) = body?;
+    let Json(ReadFeed { url }) = body?;
     if !state.feeds.read_now(&url) {
         let detail = format!("no feed at {url:?} is in the config; `ringup feed list` shows them");
         return Err(Refused::missing("url", detail));

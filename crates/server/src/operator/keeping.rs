@@ -1,16 +1,15 @@
 //! The operator's verbs about the store itself: its health, a check, a backup.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::NewBackup;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::interval;
 
@@ -86,12 +85,6 @@ pub(super) async fn check_store(State(state): State<OperatorState>) -> Answer {
         "store checked"
     );
     Ok(Json(findings).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewBackup {
-    folder: PathBuf,
 }
 
 /// Makes a backup, and answers when it is whole. Whoever goes away stops it.

@@ -1,5 +1,6 @@
 //! Providers: added, shown, given another token, removed.
 
+use api::{NewProvider, NewToken};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -21,24 +22,6 @@ use store::ProviderRemoved;
 
 /// The longest that a former token may work beside the new one, in seconds: 30 days.
 const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewProvider {
-    name: String,
-    number: Option<String>,
-    #[serde(default)]
-    may_send: Vec<String>,
-    /// Where its verdicts are told.
-    webhook: Option<String>,
-    /// That may be an address that only this machine or its network reaches.
-    #[serde(default)]
-    webhook_allow_private: bool,
-    /// It has to pass CHAP when it dials in; the secret is made here, if it is not given.
-    #[serde(default)]
-    chap: bool,
-    chap_secret: Option<String>,
-}
 
 pub(super) async fn add_provider(
     State(state): State<OperatorState>,
@@ -146,14 +129,6 @@ pub(super) fn rights(state: &OperatorState, may_send: &[String]) -> Result<Vec<R
         other => other,
     };
     may_send.map(|right| right.map(at_home)).collect()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewToken {
-    /// So long the token that it has works beside the new one.
-    #[serde(default)]
-    overlap_seconds: u32,
 }
 
 /// Gives a provider another token; the one that it has stops.

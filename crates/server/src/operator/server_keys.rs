@@ -1,5 +1,6 @@
 //! The operator's questions about the server's own keys, and whom a terminal is known to be by its.
 
+use api::{NewKey, Retirement};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -9,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use delivery::proof::PublicKey;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, OperatorState, Refused, parse};
@@ -66,14 +66,6 @@ pub(super) async fn rotate_server_key(State(state): State<OperatorState>) -> Ans
         .into_response())
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Retirement {
-    /// Whatever terminals do not know the new key yet.
-    #[serde(default)]
-    force: bool,
-}
-
 pub(super) async fn retire_server_key(
     State(state): State<OperatorState>,
     body: Result<Json<Retirement>, JsonRejection>,
@@ -110,19 +102,13 @@ pub(super) async fn retire_server_key(
     )
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Registration {
-    key: String,
-}
-
 /// Registers the key of a terminal that cannot enrol by itself. Whoever can reach this socket has the last word.
 pub(super) async fn register(
     State(state): State<OperatorState>,
     Path(name): Path<String>,
-    body: Result<Json<Registration>, JsonRejection>,
+    body: Result<Json<NewKey>, JsonRejection>,
 ) -> Answer {
-    let Json(Registration { key }) = body?;
+    let Json(NewKey { key }) = body?;
     let terminal = state.named(&name).await?;
     if let Some(stock) = terminal.trusted_by.stock() {
         let trust = stock.trust.as_str();

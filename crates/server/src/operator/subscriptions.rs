@@ -1,5 +1,6 @@
 //! What terminals are registered for, as the operator sees and changes it.
 
+use api::{NewSubscription, OldSubscription};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -8,29 +9,12 @@ use axum::response::IntoResponse as _;
 use delivery::{TopicFilter, Urgency};
 use jiff::Timestamp;
 use line::Hours;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, OperatorState, Refused, Window, parse};
 use model::directory::Name;
 use model::subscription::{RegisteredBy, Subscription};
 use store::{RegisterError, StoreError, SubscriptionEntry};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewSubscription {
-    filter: String,
-    urgency: Option<String>,
-    size_max: Option<u64>,
-    #[serde(default)]
-    hours: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OldSubscription {
-    filter: String,
-}
 
 pub(super) async fn list_subscriptions(
     State(state): State<OperatorState>,
