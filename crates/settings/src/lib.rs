@@ -1,5 +1,6 @@
 //! Pure. Faults of settings: where they are in a TOML text, and how they are shown.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -78,14 +79,48 @@ impl fmt::Display for Place {
     }
 }
 
-/// Finds the places of faults in the text that they are about. A missing key is at its table.
+/// Finds the places of faults in the text that they are about. A missing key is at its table. What stands beside an unknown key is not
+/// shown: it may be a secret, and faults go to logs.
 pub fn locate(text: &str, faults: &mut [Fault]) {
     let Ok(document) = DeTable::parse(text) else {
         return;
     };
-    for fault in faults {
+    for fault in &mut *faults {
         let span = span_of(document.get_ref(), fault);
         fault.place = span.and_then(|span| place(text, span));
+    }
+    let lines_of_unknown: BTreeSet<_> = faults
+        .iter()
+        .filter(|fault| fault.unknown)
+        .filter_map(|fault| Some(fault.place.as_ref()?.line))
+        .collect();
+    for place in faults.iter_mut().filter_map(|fault| fault.place.as_mut()) {
+        if lines_of_unknown.contains(&place.line) {
+            place.show_fault_alone();
+        }
+    }
+}
+
+impl Place {
+    /// Hides the rest of the line.
+    fn show_fault_alone(&mut self) {
+        let Range { start, end } = self.caret;
+        let mut letters = self.shown.chars();
+        let before: String = letters.by_ref().take(start).collect();
+        let fault: String = letters.by_ref().take(end - start).collect();
+        let indent = if before.trim().is_empty() {
+            before
+        } else {
+            "… ".to_owned()
+        };
+        let after = if letters.all(char::is_whitespace) {
+            ""
+        } else {
+            " …"
+        };
+        let start = indent.chars().count();
+        self.caret = start..start + fault.chars().count();
+        self.shown = format!("{indent}{fault}{after}");
     }
 }
 
@@ -186,9 +221,22 @@ mod tests {
             "table.lst: unknown key (did you mean \"list\"?)"
         );
         let text = "[table]\nlst = []\n";
-        assert_eq!(shown(text, fault), "2:1\n2 | lst = []\n  | ^^^");
+        assert_eq!(shown(text, fault), "2:1\n2 | lst …\n  | ^^^");
         let far = Fault::unknown("zzz", "zzz", ["list"]);
         assert_eq!(far.problem, "unknown key");
+    }
+
+    #[test]
+    fn a_value_of_an_unknown_key_is_not_shown_whatever_is_wrong_on_its_line() {
+        let text = "p = { tokn = \"rup_secret\", size = \"x\" }\n";
+        let mut faults = [
+            Fault::unknown("p.tokn", "tokn", ["token_file"]),
+            Fault::new("p.size", "is no number"),
+        ];
+        locate(text, &mut faults);
+        let [unknown, size] = faults.map(|fault| fault.place.unwrap().to_string());
+        assert_eq!(unknown, "1 | … tokn …\n  |   ^^^^");
+        assert_eq!(size, "1 | … \"x\" …\n  |   ^^^");
     }
 
     #[test]
