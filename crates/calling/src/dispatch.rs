@@ -242,6 +242,13 @@ impl Dispatch {
         self.suspects.of(terminal)
     }
 
+    /// Whether a session that was lost brought messages further. To be asked before dispatch hears of its end.
+    pub fn has_advanced(&self, terminal: TerminalId, outcome: &Outcome) -> bool {
+        outcome
+            .delivering()
+            .is_some_and(|under_way| self.suspects.has_advanced(terminal, under_way))
+    }
+
     /// How many terminals wait for a line.
     pub fn queue_len(&self) -> usize {
         self.queue.len()
@@ -392,6 +399,11 @@ impl Dispatch {
                 return;
             }
             _ => return, // not the call that the terminal's state is about
+        }
+        if self.has_advanced(id, outcome)
+            && let Some(series) = self.series.get_mut(&id)
+        {
+            series.failures = 0;
         }
         if let Some(under_way) = outcome.delivering()
             && let Some(message) = self.suspects.broke(id, under_way, self.breaks_max)

@@ -12,7 +12,7 @@ use crate::ledger::Used;
 use crate::money::UNSEEN;
 use model::alarm::AlarmKind;
 use model::call::{CallRecord, Direction};
-use model::outcome::{Outcome, Retry};
+use model::outcome::{Fault, Outcome, Retry};
 
 /// Calls in a row that reached an invited terminal and did not enrol it, from which on it is an alarm.
 const NOT_ENROLLED_CALLS: u32 = 3;
@@ -32,9 +32,9 @@ impl Calling {
         } else {
             outcome
         };
+        self.count(terminal, record, &outcome, now);
         if record.direction == Direction::Outgoing {
             self.settle(record, &outcome, lasted + late);
-            self.count(record, &outcome, now);
             // Of a call that came in this was reported by itself.
             if let Outcome::NotProved(why) = &outcome {
                 self.actions.push_back(Action::Unproved {
@@ -112,15 +112,23 @@ impl Calling {
         }
     }
 
-    /// Counts failures of a number.
-    fn count(&mut self, record: &CallRecord, outcome: &Outcome, now: Moment) {
-        let Some(number) = &record.number else { return };
+    /// Counts failures of a number. A call on which something got through, in either direction, ends the loop; a call that this server
+    /// ended for reasons of its own says nothing of the number.
+    fn count(&mut self, terminal: TerminalId, record: &CallRecord, outcome: &Outcome, now: Moment) {
+        let (Some(number), Some(_)) = (&record.number, record.via.line()) else {
+            return;
+        };
+        let works = outcome.is_good() || self.dispatch.has_advanced(terminal, outcome);
         let dial_loop = match outcome.retry() {
-            Retry::None
-                if !matches!(outcome, Outcome::Revoked(_)) && self.breaker.forget(number) =>
-            {
+            _ if works => {
+                if !self.breaker.forget(number) {
+                    return;
+                }
                 self.clear(AlarmKind::DialLoop, &record.party);
                 None
+            }
+            _ if outcome.fault() == Fault::Ours || record.direction == Direction::Incoming => {
+                return;
             }
             Retry::BackOff | Retry::BackOffLong | Retry::NotBefore(_) => {
                 let was_broken = self.breaker.is_broken(number);

@@ -11,6 +11,7 @@ use crate::event::{Candidate, Recovered};
 use crate::ledger::Budget;
 use model::call::{CallRecord, Direction, Via};
 use model::directory::TrustedBy;
+use model::outcome::UnderWay;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -539,4 +540,72 @@ fn three_calls_that_do_not_enrol_an_invited_terminal_are_an_alarm() {
             "called again after a day: {wanted:?}"
         );
     }
+}
+
+/// What is stored of the failures of the number after the end of a call: `None`, nothing; `Some(None)`, that there are none.
+fn dial_loop(actions: &[Action]) -> Option<Option<u32>> {
+    actions.iter().find_map(|action| match action {
+        Action::Store(Job::KeepLoop { dial_loop, .. }) => {
+            Some(dial_loop.map(|dial_loop| dial_loop.failed))
+        }
+        _ => None,
+    })
+}
+
+/// A session that broke while the terminal held so many octets of a message.
+fn broke_with(held: u64) -> Outcome {
+    let message = delivery::MessageId::from_octets([7; 16]);
+    Outcome::SessionLost {
+        why: "carrier lost".to_owned(),
+        delivering: Some(UnderWay {
+            messages: vec![message],
+            received_before: 0,
+            held: BTreeMap::from([(message, held)]),
+        }),
+    }
+}
+
+#[test]
+fn a_number_is_in_no_dial_loop_while_its_calls_bring_a_message_further_or_end_here() {
+    let mut scene = Scene::new();
+    scene.due();
+    let mut call = |outcome: Outcome| {
+        scene.chosen(false);
+        let order = scene.begun();
+        let wanted = scene.ended(&order.record, outcome);
+        scene.now += Duration::from_secs(24 * 3600);
+        scene.tell(Event::LineFree(line()));
+        dial_loop(&wanted)
+    };
+    assert_eq!(call(broke_with(0)), Some(Some(1)), "nothing got through");
+    for tries in 1..30 {
+        let told = call(broke_with(80_000 * tries));
+        assert_eq!(told, (tries == 1).then_some(None), "it advances");
+    }
+    assert_eq!(call(broke_with(80_000 * 29)), Some(Some(1)), "it is stuck");
+    assert_eq!(
+        call(Outcome::AllowanceSpent),
+        None,
+        "this server has hung up: that is no fault of the number"
+    );
+    assert_eq!(call(Outcome::NoAnswer), Some(Some(2)));
+}
+
+#[test]
+fn a_terminal_that_calls_and_gets_what_waits_is_out_of_its_dial_loop() {
+    let mut scene = Scene::new();
+    let order = scene.dialled();
+    scene.ended(&order.record, Outcome::NoAnswer);
+    let mut record = order.record;
+    (record.id, record.direction) = (CallId::from_octets([99; 16]), Direction::Incoming);
+    let mut by_internet = record.clone();
+    by_internet.via = Via::Internet;
+    let told = scene.ended(&by_internet, Outcome::Completed);
+    assert_eq!(dial_loop(&told), None, "it says nothing of the number");
+    let told = scene.ended(&record, Outcome::NoCarrier);
+    assert_eq!(dial_loop(&told), None, "its own failures are none of ours");
+    assert_eq!(
+        dial_loop(&scene.ended(&record, Outcome::Completed)),
+        Some(None)
+    );
 }

@@ -84,6 +84,20 @@ impl Suspects {
         })
     }
 
+    /// Whether messages got through before a session broke, or the terminal holds more of one than at the break before.
+    pub(super) fn has_advanced(&self, terminal: TerminalId, under_way: &UnderWay) -> bool {
+        let held_before = |message| {
+            self.0
+                .get(&(terminal, message))
+                .map_or(0, |breaks| breaks.held)
+        };
+        under_way.received_before > 0
+            || under_way
+                .held
+                .iter()
+                .any(|(message, held)| *held > held_before(*message))
+    }
+
     /// A session with this terminal ended normally: clears its suspects.
     pub(super) fn cleared(&mut self, terminal: TerminalId) {
         let of_terminal: Vec<_> = self
