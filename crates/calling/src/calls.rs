@@ -248,6 +248,7 @@ impl Calling {
                     detail,
                 );
             }
+            Event::BudgetRefused { job, account } => self.budget_refused(job, account, now),
             Event::StoreFailed { job, why } => self.store_failed(job, why, now),
             Event::Deadline => self.feed(Input::Deadline, now),
         }

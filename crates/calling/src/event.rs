@@ -102,6 +102,13 @@ pub enum Event {
         /// The terminal's name.
         name: Name,
     },
+    /// The store has not begun a call: with what it knows of this day the call would exceed the budget of an account.
+    BudgetRefused {
+        /// [`Job::Begin`].
+        job: Job,
+        /// The account.
+        account: Account,
+    },
     /// A job of the store failed. It wrote nothing.
     StoreFailed {
         /// The job.

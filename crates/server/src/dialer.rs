@@ -102,33 +102,29 @@ impl Dialer {
     }
 
     async fn perform(&mut self, job: Job) -> Option<Event> {
-        match &job {
-            Job::Settle { call, amount } => {
-                tracing::info!(%call, %amount, "call settled");
-                self.metrics.settled(*amount);
-            }
-            Job::NoSession(call) => tracing::warn!(%call, "rung, no session"),
-            Job::LookAtAll if !self.told.is_empty() => {
-                tracing::info!(terminals = self.told.len(), "connection states checked");
-            }
-            _ => {}
+        if matches!(job, Job::LookAtAll) && !self.told.is_empty() {
+            tracing::info!(terminals = self.told.len(), "connection states checked");
         }
-        let reserved = match &job {
-            Job::Begin(beginning) => beginning
-                .reservation
-                .as_ref()
-                .map(|reservation| reservation.amount),
-            _ => None,
-        };
+        let wanted = job.clone();
         let event = jobs::perform(&self.store, job).await;
-        match &event {
-            Some(Event::Begun(_)) => reserved
+        match (wanted, &event) {
+            // Once it is on the disk: what that did not take is done again.
+            (Job::Settle { call, amount }, None) => {
+                tracing::info!(%call, %amount, "call settled");
+                self.metrics.settled(amount);
+            }
+            (Job::NoSession(call), None) => tracing::warn!(%call, "rung, no session"),
+            (Job::Begin(begun), Some(Event::Begun(_))) => begun
+                .reservation
                 .into_iter()
-                .for_each(|amount| self.metrics.reserved(amount)),
-            Some(Event::Looked {
-                terminal,
-                found: Some(found),
-            }) if self.told.remove(terminal) => {
+                .for_each(|reservation| self.metrics.reserved(reservation.amount)),
+            (
+                _,
+                Some(Event::Looked {
+                    terminal,
+                    found: Some(found),
+                }),
+            ) if self.told.remove(terminal) => {
                 let Terminal {
                     name, connection, ..
                 } = &found.terminal;
@@ -195,5 +191,41 @@ pub(crate) fn moment() -> Moment {
     Moment {
         at: Instant::now(),
         wall: Timestamp::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use line::CallId;
+
+    use super::*;
+    use crate::dialup::scene::Scene;
+    use model::money::Micros;
+
+    #[tokio::test]
+    async fn what_a_call_has_cost_is_counted_once_however_often_the_disk_refuses_it() {
+        let scene = Scene::new().await;
+        let shared = scene.shared();
+        let (store, metrics) = (scene.store.clone(), shared.metrics.clone());
+        let mut dialer = Dialer::new(
+            store,
+            scene.dialup.clone(),
+            shared.alarms.clone(),
+            metrics.clone(),
+        );
+        let job = Job::Settle {
+            call: CallId::now(),
+            amount: Micros(1_000_000),
+        };
+        assert!(dialer.perform(job.clone()).await.is_none());
+        scene.lose_folder();
+        for _ in 0..3 {
+            let failed = dialer.perform(job.clone()).await;
+            assert!(
+                matches!(failed, Some(Event::StoreFailed { .. })),
+                "{failed:?}"
+            );
+        }
+        assert!((metrics.settled_in_all() - 1.0).abs() < 1e-9);
     }
 }

@@ -22,6 +22,7 @@ const JUST_ENDED: SignedDuration = SignedDuration::from_secs(5);
 pub async fn perform(store: &Store, job: Job) -> Option<Event> {
     match answer(store, &job).await {
         Ok(event) => event,
+        Err(StoreError::BudgetSpent(account)) => Some(Event::BudgetRefused { job, account }),
         Err(error) => {
             let why = with_causes(&error);
             tracing::error!(

@@ -329,6 +329,12 @@ impl Metrics {
         self.0.settled.inc_by(money(amount));
     }
 
+    /// What calls have cost.
+    #[cfg(test)]
+    pub(crate) fn settled_in_all(&self) -> f64 {
+        self.0.settled.get()
+    }
+
     pub(crate) fn ring_refused(&self, reason: line::RefusalReason) {
         use line::RefusalReason;
         let reason = match reason {

@@ -11,7 +11,7 @@ use crate::dispatch::{Input, Moment};
 use crate::event::Candidate;
 use crate::ledger::{BudgetSpent, Request, Used};
 use crate::money::Allowance;
-use model::account::Reservation;
+use model::account::{Account, Reservation};
 use model::alarm::AlarmKind;
 use model::call::{CallRecord, Direction, Via};
 use model::directory::{Name, Terminal};
@@ -19,6 +19,9 @@ use model::outcome::Outcome;
 
 /// A decision is this old at most when it is dialled: hours, prices and rates hold for that time.
 const LATE_MAX: Duration = Duration::from_secs(10);
+
+/// Between two tries of a call that the budgets in the store do not cover: what another server settles leaves room again.
+const BUDGET_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// A call that dispatch wants, until a line has the order. Dispatch takes the line for the call's meanwhile: what the line, or the
 /// terminal on it, does by itself is noted here.
@@ -42,6 +45,8 @@ struct Ordered {
     order: Order,
     /// When it was decided.
     at: Instant,
+    /// Whose budgets it counts for.
+    accounts: Vec<Account>,
 }
 
 impl Placing {
@@ -140,14 +145,22 @@ impl Calling {
         let is_invited = candidate.is_invited;
         match self.order(candidate, line, call, now) {
             Ok((order, reservation)) => {
+                let accounts = reservation
+                    .as_ref()
+                    .map(|reservation| reservation.accounts.clone())
+                    .unwrap_or_default();
                 self.store(Job::Begin(Box::new(Beginning {
                     terminal: id,
                     record: order.record.clone(),
                     reservation,
                 })));
                 if let Some(placing) = self.placings.get_mut(&id) {
-                    (placing.order, placing.is_invited) =
-                        (Some(Ordered { order, at: now.at }), is_invited);
+                    let ordered = Ordered {
+                        order,
+                        at: now.at,
+                        accounts,
+                    };
+                    (placing.order, placing.is_invited) = (Some(ordered), is_invited);
                 }
             }
             Err(why) => self.not_placed(id, why.into(), now),
@@ -241,9 +254,6 @@ impl Calling {
                 detail,
             });
         })?;
-        for account in &reservation.accounts {
-            self.clear(AlarmKind::Budget, account); // what was settled has left room again
-        }
         let linger = self.money.linger.then_some((tariff, at));
         Ok((
             Allowance {
@@ -267,7 +277,14 @@ impl Calling {
         let Some(placing) = self.placings.remove(&id) else {
             return;
         };
-        let Ordered { mut order, at } = order;
+        let Ordered {
+            mut order,
+            at,
+            accounts,
+        } = order;
+        for account in &accounts {
+            self.clear(AlarmKind::Budget, account); // what was settled has left room again
+        }
         let late = now.at.saturating_duration_since(at);
         let may_be_called = self
             .calendar
@@ -300,6 +317,27 @@ impl Calling {
     pub(super) fn not_begun(&mut self, beginning: &Beginning, why: String, now: Moment) {
         self.ledger.settle(beginning.record.id, Used::Nothing);
         self.not_placed(beginning.terminal, Outcome::NotRecorded(why), now);
+    }
+
+    /// The store knows of more that counts for today than the ledger: calls of other servers, or one whose settlement waits for the disk.
+    pub(super) fn budget_refused(&mut self, job: Job, account: Account, now: Moment) {
+        let Job::Begin(beginning) = job else { return };
+        if self.unstored.has_settlement() {
+            let why = "what a call has cost waits for the disk, and counts as what was reserved";
+            return self.not_begun(&beginning, why.to_owned(), now);
+        }
+        let detail = format!(
+            "the budget of {account} for the day is spent, with the calls of other servers on this store or of a day to which the clock was set \
+             back; tried again every {} min. To go on today: raise [budget] in the config and restart",
+            BUDGET_AGAIN.as_secs() / 60
+        );
+        self.raise(AlarmKind::Budget, &account, detail);
+        self.ledger.settle(beginning.record.id, Used::Nothing);
+        let spent = Outcome::BudgetSpent {
+            budget: account.to_string(),
+            wait: BUDGET_AGAIN,
+        };
+        self.not_placed(beginning.terminal, spent, now);
     }
 
     /// The line has not taken the order.

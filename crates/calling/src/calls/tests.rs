@@ -184,6 +184,7 @@ impl Scene {
     /// The disk has it.
     fn begun(&mut self) -> Order {
         let mut wanted = self.tell(Event::Begun(owner().id));
+        wanted.retain(|action| !is_budget_alarm(action));
         match wanted.pop() {
             Some(Action::Dial(order)) if wanted.is_empty() => *order,
             other => panic!("{wanted:?} {other:?}"),
@@ -423,16 +424,13 @@ fn a_decision_that_the_disk_keeps_for_too_long_is_made_anew() {
     );
     scene.chosen(false);
     scene.now += 4 * SECOND;
-    let wanted = scene.tell(Event::Begun(owner().id));
-    let [Action::Dial(order)] = &wanted[..] else {
-        panic!("{wanted:?}")
-    };
+    let order = scene.begun();
     assert_eq!(
         order.allowance.longest,
         56 * SECOND,
         "what is reserved counts from the reservation on"
     );
-    let record = Box::new(order.record.clone());
+    let record = Box::new(order.record);
     let outcome = Outcome::Completed;
     let wanted = scene.tell(Event::Ended {
         terminal: owner().id,
@@ -540,6 +538,85 @@ fn three_calls_that_do_not_enrol_an_invited_terminal_are_an_alarm() {
             "called again after a day: {wanted:?}"
         );
     }
+}
+
+/// A call that the store does not begin for its budgets; what is wanted then.
+fn refused_for_its_budget(scene: &mut Scene) -> Vec<Action> {
+    let record = scene.chosen(false);
+    let (terminal, reservation) = (owner().id, None);
+    let job = Job::Begin(Box::new(crate::action::Beginning {
+        terminal,
+        record,
+        reservation,
+    }));
+    let account = Account::Server;
+    scene.tell(Event::BudgetRefused { job, account })
+}
+
+fn is_not_placed(actions: &[Action], because: &str) -> bool {
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::NotPlaced { why, .. } if why.to_string().contains(because)))
+}
+
+fn is_budget_alarm(action: &Action) -> bool {
+    matches!(action, Action::Raise { kind, .. } | Action::Clear { kind, .. } if *kind == AlarmKind::Budget)
+}
+
+#[test]
+fn a_call_that_the_stores_budgets_do_not_cover_is_no_failure_of_the_store() {
+    let mut scene = Scene::new();
+    scene.due();
+    for _ in 0..2 {
+        let wanted = refused_for_its_budget(&mut scene);
+        assert!(is_not_placed(&wanted, "budget"), "{wanted:?}");
+        let told: Vec<_> = wanted
+            .iter()
+            .filter(|action| is_budget_alarm(action))
+            .collect();
+        assert!(matches!(told[..], [Action::Raise { .. }]), "{wanted:?}");
+        assert_eq!(scene.spent(), Micros::ZERO);
+        scene.now += 16 * 60 * SECOND;
+        scene.tell(Event::Deadline);
+    }
+    scene.chosen(false);
+    let wanted = scene.tell(Event::Begun(owner().id));
+    assert!(
+        wanted.iter().any(|action| matches!(
+            action,
+            Action::Clear {
+                kind: AlarmKind::Budget,
+                ..
+            }
+        )),
+        "there is room again: {wanted:?}"
+    );
+}
+
+#[test]
+fn a_settlement_that_waits_for_the_disk_spends_no_budget() {
+    let mut scene = Scene::new();
+    let order = scene.dialled();
+    let fails = |wanted: Vec<Action>| {
+        let settle = wanted.into_iter().find_map(|action| match action {
+            Action::Store(job @ Job::Settle { .. }) => Some(job),
+            _ => None,
+        });
+        Event::StoreFailed {
+            job: settle.expect("it is settled"),
+            why: "the disk is full".to_owned(),
+        }
+    };
+    let wanted = scene.ended(&order.record, Outcome::Completed);
+    scene.tell(fails(wanted));
+    let (terminal, found) = (owner().id, Some(Scene::found()));
+    scene.tell(Event::Looked { terminal, found });
+    scene.now += 3 * SECOND;
+    let wanted = scene.tell(Event::LineFree(line()));
+    scene.tell(fails(wanted));
+    let wanted = refused_for_its_budget(&mut scene);
+    assert!(is_not_placed(&wanted, "waits for the disk"), "{wanted:?}");
+    assert!(!wanted.iter().any(is_budget_alarm), "{wanted:?}");
 }
 
 /// What is stored of the failures of the number after the end of a call: `None`, nothing; `Some(None)`, that there are none.

@@ -35,6 +35,13 @@ impl Unstored {
         self.rounds = 0;
     }
 
+    /// A call was settled that counts on the disk as all that was reserved for it.
+    pub(super) fn has_settlement(&self) -> bool {
+        self.writes
+            .iter()
+            .any(|write| matches!(write, Job::Settle { .. }))
+    }
+
     fn failed(&mut self, now: Instant) {
         if self.again_at.is_none() {
             let pause = FIRST.saturating_mul(1 << self.rounds.min(10)).min(LONGEST);

@@ -109,6 +109,11 @@ impl Scene {
         }
     }
 
+    /// From here on the store writes nothing.
+    pub(crate) fn lose_folder(&self) {
+        std::fs::remove_dir_all(self._folder.path()).unwrap();
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.dialup.shared
     }
