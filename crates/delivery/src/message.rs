@@ -307,6 +307,17 @@ impl Parcel {
         })
     }
 
+    /// The same message with the octets of `other`, which is of the same content.
+    #[must_use]
+    pub fn in_the_form_of(self, other: &Self) -> Self {
+        debug_assert_eq!(self.head.digest, other.head.digest);
+        Self {
+            octets: other.octets.clone(),
+            packed: other.packed,
+            ..self
+        }
+    }
+
     /// What the message is.
     pub fn head(&self) -> &MessageHead {
         &self.head

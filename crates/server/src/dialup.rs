@@ -18,6 +18,7 @@ mod open_calls;
 pub(crate) mod open_link;
 mod outbox;
 mod own_lines;
+mod packing;
 mod presence;
 #[cfg(test)]
 pub(crate) mod scene;
@@ -45,6 +46,7 @@ use self::line_task::{Attempt, Order};
 use self::manners::Manners;
 use self::open_calls::OpenCalls;
 use self::own_lines::OwnLines;
+use self::packing::Packing;
 use self::presence::Presence;
 use self::session::Peer;
 use crate::alarms::{Alarms, Stranger, Unproved};
@@ -203,6 +205,7 @@ pub(crate) struct Shared {
     pub(crate) presence: Arc<Presence>,
     agreements: Agreements<TerminalId>,
     manners: Manners,
+    packing: Arc<Packing>,
     /// Peers that recently failed to prove a terminal's identity.
     strangers: Mutex<Unproved<Stranger>>,
     pub(crate) open_calls: OpenCalls,
@@ -238,6 +241,7 @@ impl Shared {
             presence: Arc::default(),
             agreements: Agreements::default(),
             manners: Manners::default(),
+            packing: Arc::default(),
             strangers: Mutex::default(),
             open_calls: OpenCalls::default(),
             shutdown,

@@ -1,5 +1,6 @@
 //! One attempt to bring one message: what is made ready before it goes, and what is stored when the answer is in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{
@@ -8,9 +9,9 @@ use delivery::{
 use http::StatusCode;
 use jiff::Timestamp;
 use line::CallId;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use super::packing::Packing;
 use crate::alarms::Alarms;
 use crate::keys::Admission;
 use model::alarm::AlarmKind;
@@ -20,9 +21,6 @@ use store::{AttemptEnd, Begun, Claim, Doubt, Refusal, Refused, Store, StoreError
 
 /// Shorter contents are brought again whole: asking costs a round trip, which is half a second of line and more.
 const RESUMED_ABOVE: u64 = 16 * 1024;
-
-/// Whose turn it is to pack a content that is in a file.
-static PACKING: Semaphore = Semaphore::const_new(1);
 
 /// A message that another call has is waited for: that call is ending, or this session would not be.
 const HELD_WAIT: Duration = Duration::from_millis(250);
@@ -35,6 +33,7 @@ const REFUSALS_TOLD: u32 = 3;
 #[derive(Debug, Clone)]
 pub(super) struct AttemptContext {
     pub(super) envelopes: Envelopes,
+    pub(super) packing: Arc<Packing>,
     /// Tells when the far end is admitted.
     pub(super) proof: Admission,
 }
@@ -264,9 +263,8 @@ impl AttemptContext {
         };
         let plain = Parcel::new(head, manner, content);
         let parcel = if attempt.packs {
-            self.pack(plain.clone())
-                .await
-                .unwrap_or_else(|| plain.clone())
+            let packed = self.packing.pack(plain.clone(), &self.envelopes.store);
+            packed.await.unwrap_or_else(|| plain.clone())
         } else {
             plain.clone()
         };
@@ -281,30 +279,15 @@ impl AttemptContext {
         })))
     }
 
-    /// Packs a message if that pays. `None`: it cannot be done, and goes as it is.
-    async fn pack(&self, parcel: Parcel) -> Option<Parcel> {
-        // A large one takes some 20 MiB while it is packed: one of them at a time, whatever is on the lines.
-        let turn = match parcel.octets().held() {
-            Some(_) => None,
-            None => Some(PACKING.acquire().await.ok()?),
-        };
-        let store = self.envelopes.store.clone();
-        let packed = tokio::task::spawn_blocking(move || parcel.pack(|| store.scratch()))
-            .await
-            .ok()?;
-        drop(turn);
-        packed
-            .inspect_err(|error| tracing::warn!(%error, "a content could not be packed"))
-            .ok()
-    }
-
     /// Writes down what came of it.
     pub(super) async fn settle(
         &self,
         sent: &Sent,
         answer: Result<Receipt, DeliveryError>,
     ) -> Result<Brought, StoreError> {
-        let Self { envelopes, proof } = self;
+        let Self {
+            envelopes, proof, ..
+        } = self;
         let id = sent.due.id;
         match answer {
             Ok(receipt) => {

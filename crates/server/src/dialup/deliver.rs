@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Attempt, AttemptContext, Brought, Envelopes, Prepared, Ready, Sent};
 use super::outbox::{Listener, Read};
+use super::packing::Packing;
 use super::stock::StockError;
 use crate::alarms::Alarms;
 use crate::intake::Intake;
@@ -92,6 +93,7 @@ pub(super) struct Delivery<M, P> {
     pub(super) suspects: Vec<MessageId>,
     /// Whether the terminal unpacks zstd, from its last statement; kept between calls.
     pub(super) takes_zstd: Arc<AtomicBool>,
+    pub(super) packing: Arc<Packing>,
     pub(super) alarms: Alarms,
     pub(super) metrics: Metrics,
     /// Keep-alive interval for an idle terminal, on transports that do not report a lost peer.
@@ -146,6 +148,7 @@ where
     };
     let context = AttemptContext {
         envelopes,
+        packing: delivery.packing,
         proof: candidate.admission(),
     };
     let session = Session {

@@ -231,6 +231,7 @@ async fn proved_session(
     let session = Delivery {
         suspects: shared.manners.suspects(id),
         takes_zstd: shared.manners.takes_zstd(id),
+        packing: shared.packing.clone(),
         alarms: shared.alarms.clone(),
         metrics: shared.metrics.clone(),
         terminal,

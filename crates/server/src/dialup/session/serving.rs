@@ -223,6 +223,7 @@ impl<'a, L: OpenLink> Serving<'a, L> {
         let delivery = Delivery {
             suspects: shared.manners.suspects(terminal.id),
             takes_zstd: shared.manners.takes_zstd(terminal.id),
+            packing: shared.packing.clone(),
             alarms: shared.alarms.clone(),
             metrics: shared.metrics.clone(),
             terminal,

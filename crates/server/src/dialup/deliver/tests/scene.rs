@@ -269,6 +269,7 @@ impl Scene {
             due: Arc::default(),
             suspects,
             takes_zstd: self.takes_zstd.clone(),
+            packing: Arc::default(),
             alarms: self.alarms.clone(),
             metrics: Metrics::default(),
             keep_alive: None,
