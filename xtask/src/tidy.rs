@@ -1,5 +1,6 @@
 //! The rules of this project that no compiler knows, each a function from what is in the tree to its breaches.
 
+mod bounds;
 mod circles;
 mod clocks;
 mod code;
@@ -70,6 +71,7 @@ impl Tidy {
 /// Checks everything; prints every breach on standard output.
 fn check(workspace: &Workspace, tree: &Tree) -> anyhow::Result<()> {
     let mut breaches = [
+        bounds::check(tree),
         purity::check(tree),
         circles::check(tree),
         clocks::check(tree),
