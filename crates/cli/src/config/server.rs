@@ -12,13 +12,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::calling::Money;
 use delivery::proof::PublicKey;
 use line::{Home, PortAddress};
 use link::HAS_TUN;
 use model::directory::Name;
 use serde::de::DeserializeOwned;
 use server::dialup::{AddressPool, LineConfig};
-use server::{Config, DialupConfig};
+use server::{Config, DialupConfig, DialupServer};
 use store::{Quota, Quotas, Retention};
 use toml::{Table, Value};
 
@@ -147,32 +148,7 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
             "is missing; say where dial-up servers connect, such as \"0.0.0.0:7412\"",
         );
     }
-    for (index, line) in lines.iter().enumerate() {
-        if let Some(tariff) = line
-            .tariff
-            .as_ref()
-            .filter(|tariff| money.tariffs.get(tariff).is_none())
-        {
-            top.fault(
-                &format!("line[{index}].tariff"),
-                format!("no [[tariff]] is named {tariff:?}"),
-            );
-        }
-    }
-    for (index, server) in dialup_servers.iter().enumerate() {
-        for (place, line) in server.lines.iter().enumerate() {
-            if let Some(tariff) = line
-                .tariff
-                .as_ref()
-                .filter(|tariff| money.tariffs.get(tariff).is_none())
-            {
-                top.fault(
-                    &format!("dialup_server[{index}].lines[{place}].tariff"),
-                    format!("no [[tariff]] is named {tariff:?}"),
-                );
-            }
-        }
-    }
+    check_tariffs(top, &money, &lines, &dialup_servers);
     for (index, feed) in feeds.iter().enumerate() {
         if feeds[..index].iter().any(|before| before.url == feed.url) {
             top.fault(&format!("feed[{index}].url"), "is read already");
@@ -218,6 +194,36 @@ fn information(top: &mut Section<'_>) -> Option<Config> {
         trunk_listen,
         dialup_servers,
     })
+}
+
+/// Each tariff that a line names is there.
+fn check_tariffs(
+    top: &mut Section<'_>,
+    money: &Money,
+    lines: &[LineConfig],
+    dialup_servers: &[DialupServer],
+) {
+    let own = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| (format!("line[{index}].tariff"), &line.tariff));
+    let away = dialup_servers
+        .iter()
+        .enumerate()
+        .flat_map(|(index, server)| {
+            let lines = server.lines.iter().enumerate();
+            lines.map(move |(place, line)| {
+                let key = format!("dialup_server[{index}].lines[{place}].tariff");
+                (key, &line.tariff)
+            })
+        });
+    for (key, tariff) in own.chain(away) {
+        if let Some(tariff) = tariff
+            && money.tariffs.get(tariff).is_none()
+        {
+            top.fault(&key, format!("no [[tariff]] is named {tariff:?}"));
+        }
+    }
 }
 
 pub(super) fn state(top: &mut Section<'_>) -> PathBuf {

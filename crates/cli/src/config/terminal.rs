@@ -6,6 +6,7 @@ mod inbox;
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,28 +102,16 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         let folder = top.folder();
         let state = top.path("state").unwrap_or_else(|| folder.join("state"));
         let limits = top.section("budget", budget);
-        let (port, setup, prefix, home, delay, address) = top.section("line", |section| {
-            let port = section
-                .parsed::<PortAddress>("port")
-                .map(|port| port.relative_to(&folder));
-            let prefix = section.parsed::<String>("dial_prefix").unwrap_or_default();
-            let (setup, home) = (modem_setup(section), section.parsed::<Home>("country"));
-            (
-                port,
-                setup,
-                prefix,
-                home,
-                section.time("delay", LINE_DELAY),
-                section.parsed("address"),
-            )
-        });
+        let Line {
+            port,
+            setup,
+            prefix,
+            home,
+            delay,
+            address,
+        } = top.section("line", line);
         let tun = tun::read(top, HAS_TUN);
-        if tun.is_some() && !top.has("terminal") {
-            top.fault(
-                "tun",
-                "is for a [terminal]: nothing proves a server to a machine that only submits",
-            );
-        }
+        let tun_is_meant = tun.is_some();
         let link = LinkSettings {
             address,
             delay,
@@ -146,18 +135,9 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         } else {
             None
         };
-        if standing.is_some() && !top.has("terminal") {
-            top.fault(
-                "conditions",
-                "are for a [terminal]: a machine that only submits receives nothing",
-            );
+        if !top.has("terminal") {
+            check_without_terminal(top, tun_is_meant, standing.is_some());
         }
-        if top.has("inbox") && !top.has("terminal") {
-            top.fault("inbox", "is for a [terminal], which is missing here");
-            inbox::read(top);
-        }
-        // What is wrong with one section is no reason not to read the next.
-        let is_either = top.has("terminal") || top.has("provider");
         let terminal = if top.has("terminal") {
             let line = LineFacts {
                 home,
@@ -179,12 +159,6 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
         } else {
             None
         };
-        if !is_either {
-            top.fault(
-                "terminal",
-                "is missing, and so is [provider]: the machine has nothing to do",
-            );
-        }
         Some(Machine {
             port,
             setup,
@@ -199,6 +173,56 @@ pub(crate) fn read(path: &Path) -> Result<Machine, ConfigError> {
             is_outbox_meant,
         })
     })
+}
+
+/// The section `[line]`.
+struct Line {
+    port: Option<PortAddress>,
+    setup: Setup,
+    prefix: String,
+    home: Option<Home>,
+    delay: Duration,
+    address: Option<Ipv4Addr>,
+}
+
+fn line(section: &mut Section<'_>) -> Line {
+    let folder = section.folder();
+    Line {
+        port: section
+            .parsed::<PortAddress>("port")
+            .map(|port| port.relative_to(&folder)),
+        prefix: section.parsed("dial_prefix").unwrap_or_default(),
+        setup: modem_setup(section),
+        home: section.parsed("country"),
+        delay: section.time("delay", LINE_DELAY),
+        address: section.parsed("address"),
+    }
+}
+
+/// What a machine cannot have that only submits.
+fn check_without_terminal(top: &mut Section<'_>, has_tun: bool, has_conditions: bool) {
+    if has_tun {
+        top.fault(
+            "tun",
+            "is for a [terminal]: nothing proves a server to a machine that only submits",
+        );
+    }
+    if has_conditions {
+        top.fault(
+            "conditions",
+            "are for a [terminal]: a machine that only submits receives nothing",
+        );
+    }
+    if top.has("inbox") {
+        top.fault("inbox", "is for a [terminal], which is missing here");
+        inbox::read(top);
+    }
+    if !top.has("provider") {
+        top.fault(
+            "terminal",
+            "is missing, and so is [provider]: the machine has nothing to do",
+        );
+    }
 }
 
 /// What the sections before say, as far as a terminal needs it.

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::proof::Secured;
 use delivery::{Later, Preamble, Reason};
 use jiff::Timestamp;
 use link::Counters;
@@ -23,7 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::deliver::{Broken, Delivery, deliver};
+use super::deliver::{Broken, Delivery, Tally, deliver};
 use super::entrance::{Arrival, Entrance, Place, RETRY_IN};
 use super::metered::{Carried, Metered};
 use super::presence::Connected;
@@ -31,7 +32,7 @@ use super::session::outcome;
 use super::{Report, Shared};
 use crate::alarms::Stranger;
 use crate::door::Door;
-use crate::keys::{NotAdmitted, NotTrusted, Whose};
+use crate::keys::{Admission, Admitted, Candidate, NotAdmitted, NotTrusted, OpenSession, Whose};
 use crate::listener::{self, Guest, Limits};
 use model::call::{CallRecord, Direction, Via};
 use model::causes::with_causes;
@@ -194,59 +195,128 @@ async fn proved_session(
     proof_wait: Duration,
     shared: &Arc<Shared>,
 ) -> Result<(), NotLetIn> {
-    // Before its trust is read: what is revoked from here on ends this session.
-    let open = shared.keys.sessions().open(Whose::Terminal(terminal.id));
-    let (stream, carried) = Metered::new(stream);
-    let rate_bps = shared.manners.careful_rate(terminal.id, RATE_BPS);
-    let (stream, candidate) = shared
-        .keys
-        .secure(
-            stream,
-            &open,
-            terminal.id,
-            terminal.trusted_by.key_form(),
-            rate_bps,
-        )
-        .await?;
-    let mut admission = candidate.admission();
-    let mut record = CallRecord::begin(
-        line::CallId::now(),
-        Timestamp::now(),
-        Direction::Incoming,
-        Via::Internet,
-        terminal.number.clone(),
-        terminal.name.clone(),
-    );
-    let call = record.id;
-    let (due, began) = (Arc::new(Notify::new()), Instant::now());
-    let metered = carried.clone();
-    let meter = move || {
-        (
-            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            metered.counters(),
-        )
-    };
-    let mut delivery = JoinSet::new();
     let id = terminal.id;
-    let session = Delivery {
-        suspects: shared.manners.suspects(id),
-        takes_zstd: shared.manners.takes_zstd(id),
-        packing: shared.packing.clone(),
-        alarms: shared.alarms.clone(),
-        metrics: shared.metrics.clone(),
-        terminal,
-        call,
-        store: shared.store.clone(),
-        intake: shared.intake.clone(),
-        keys: shared.keys.clone(),
-        due: due.clone(),
-        keep_alive: Some(KEEP_ALIVE),
-        is_early: false,
-        meter,
-        paid_until: || None,
+    // Before its trust is read: what is revoked from here on ends this session.
+    let open = shared.keys.sessions().open(Whose::Terminal(id));
+    let (stream, carried) = Metered::new(stream);
+    let rate_bps = shared.manners.careful_rate(id, RATE_BPS);
+    let form = terminal.trusted_by.key_form();
+    let secured = shared.keys.secure(stream, &open, id, form, rate_bps);
+    let (stream, candidate) = secured.await?;
+    let mut admission = candidate.admission();
+    let due = Arc::new(Notify::new());
+    let mut session = OnlineSession::begin(shared, &terminal, carried);
+    session.deliver(terminal, due.clone(), stream, candidate);
+    let admitted = session
+        .admitted(&open, &mut admission, proof_wait, &place)
+        .await;
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(why) => {
+            session.not_admitted(&why, admission.has_come()).await;
+            return Err(why);
+        }
     };
-    delivery.spawn(deliver(session, stream, candidate));
-    let admitted = async {
+    let call = session.record.id;
+    tracing::info!(from = %place.network, %call, terminal = %session.record.party, reason = reason.as_str(), "connected notice");
+    shared
+        .strangers()
+        .proved(&Stranger::Network(place.network, id));
+    place.admitted(&admitted);
+    let connected = Some(Connected::new(&shared.presence, &admitted, due));
+    session.note_connected().await?;
+    shared
+        .report(Report::Connected {
+            admitted,
+            call,
+            via: Via::Internet,
+        })
+        .await;
+    let (outcome, is_replaced) = session.served(&open, &connected).await;
+    tracing::info!(%call, party = %session.record.party, %outcome, reason = reason.as_str(), "session ended");
+    session.end(&outcome).await;
+    shared
+        .report(Report::Ended {
+            // What becomes of the terminal is the new connection's business.
+            terminal: (!is_replaced).then_some(id),
+            outcome,
+            lasted: session.began.elapsed(),
+            record: Box::new(session.record),
+        })
+        .await;
+    Ok(())
+}
+
+/// A session with a terminal that has said who it is.
+struct OnlineSession<'a> {
+    shared: &'a Arc<Shared>,
+    record: CallRecord,
+    began: Instant,
+    carried: Carried,
+    delivery: JoinSet<Result<Tally, Broken>>,
+}
+
+impl<'a> OnlineSession<'a> {
+    fn begin(shared: &'a Arc<Shared>, terminal: &Terminal, carried: Carried) -> Self {
+        let record = CallRecord::begin(
+            line::CallId::now(),
+            Timestamp::now(),
+            Direction::Incoming,
+            Via::Internet,
+            terminal.number.clone(),
+            terminal.name.clone(),
+        );
+        Self {
+            shared,
+            record,
+            began: Instant::now(),
+            carried,
+            delivery: JoinSet::new(),
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        terminal: Terminal,
+        due: Arc<Notify>,
+        stream: Secured<Metered<TcpStream>>,
+        candidate: Candidate,
+    ) {
+        let (shared, began, metered) = (self.shared, self.began, self.carried.clone());
+        let meter = move || {
+            (
+                u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                metered.counters(),
+            )
+        };
+        let delivery = Delivery {
+            suspects: shared.manners.suspects(terminal.id),
+            takes_zstd: shared.manners.takes_zstd(terminal.id),
+            packing: shared.packing.clone(),
+            alarms: shared.alarms.clone(),
+            metrics: shared.metrics.clone(),
+            terminal,
+            call: self.record.id,
+            store: shared.store.clone(),
+            intake: shared.intake.clone(),
+            keys: shared.keys.clone(),
+            due,
+            keep_alive: Some(KEEP_ALIVE),
+            is_early: false,
+            meter,
+            paid_until: || None,
+        };
+        self.delivery.spawn(deliver(delivery, stream, candidate));
+    }
+
+    /// Waits for the terminal's proof.
+    async fn admitted(
+        &mut self,
+        open: &OpenSession,
+        admission: &mut Admission,
+        proof_wait: Duration,
+        place: &Place,
+    ) -> Result<Admitted, NotLetIn> {
         let admitted = tokio::select! {
             biased;
             why = open.revoked() => return Err(NotLetIn::Revoked(why)),
@@ -255,7 +325,7 @@ async fn proved_session(
         };
         match admitted {
             Ok(Some(admitted)) => Ok(admitted),
-            Ok(None) => match timeout(LAST_WORDS, delivery.join_next()).await {
+            Ok(None) => match timeout(LAST_WORDS, self.delivery.join_next()).await {
                 Ok(Some(Ok(Err(
                     Broken::NotAdmitted(NotAdmitted::Store(error)) | Broken::Store(error),
                 )))) => Err(NotLetIn::Record(error)),
@@ -264,105 +334,76 @@ async fn proved_session(
             },
             Err(_) => Err(NotLetIn::NotProved(Some("not in time".to_owned()))),
         }
-    };
-    let admitted = match admitted.await {
-        Ok(admitted) => admitted,
-        Err(why) => {
-            delivery.shutdown().await;
-            // It was a terminal, and may have been brought something: a record ends that, and whatever is still being marked.
-            if admission.has_come() {
-                let outcome = match why {
-                    NotLetIn::Revoked(why) => Outcome::Revoked(why),
-                    _ => Outcome::OurFault(why.to_string()),
-                };
-                end(&mut record, &outcome, began, &carried, shared).await;
-            }
-            return Err(why);
-        }
-    };
-    tracing::info!(from = %place.network, %call, terminal = %record.party, reason = reason.as_str(), "connected notice");
-    shared
-        .strangers()
-        .proved(&Stranger::Network(place.network, id));
-    place.admitted(&admitted);
-    let connected = Some(Connected::new(&shared.presence, &admitted, due));
-    record.connected_at = Some(record.moment(began.elapsed()));
-    if let Err(error) = shared
-        .store
-        .record_call(record.clone(), Timestamp::now())
-        .await
-    {
-        delivery.shutdown().await;
-        // Kept until the disk takes it: nothing else ends what is under way.
-        end(
-            &mut record,
-            &Outcome::OurFault(error.to_string()),
-            began,
-            &carried,
-            shared,
-        )
-        .await;
-        return Err(error.into());
     }
-    shared
-        .report(Report::Connected {
-            admitted,
-            call,
-            via: Via::Internet,
-        })
-        .await;
-    let mut is_replaced = false;
-    let hang_up = shared.open_calls.hang_up(call);
-    let outcome = tokio::select! {
-        biased;
-        why = open.revoked() => Outcome::Revoked(why),
-        ended = delivery.join_next() => outcome(ended, Outcome::Completed),
-        () = Connected::replaced(&connected) => {
-            is_replaced = true;
-            Outcome::Idle("replaced by another connection")
-        }
-        () = hang_up.cancelled() => Outcome::EndedByOperator,
-        () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
-    };
-    shared.open_calls.over(call);
-    // Nothing more is said, heard or marked when the record ends what is under way.
-    delivery.shutdown().await;
-    tracing::info!(%call, party = %record.party, %outcome, reason = reason.as_str(), "session ended");
-    end(&mut record, &outcome, began, &carried, shared).await;
-    // What becomes of the terminal is the new connection's business.
-    let terminal = (!is_replaced).then_some(id);
-    shared
-        .report(Report::Ended {
-            terminal,
-            outcome,
-            record: Box::new(record),
-            lasted: began.elapsed(),
-        })
-        .await;
-    Ok(())
-}
 
-/// Completes the record of a session, which ends what was under way on it.
-async fn end(
-    record: &mut CallRecord,
-    outcome: &Outcome,
-    began: Instant,
-    carried: &Carried,
-    shared: &Shared,
-) {
-    record.end(outcome, began.elapsed());
-    let Counters {
-        octets_out,
-        octets_in,
-        ..
-    } = carried.counters();
-    (record.octets_out, record.octets_in) = (octets_out, octets_in);
-    if let Err(error) = shared
-        .store
-        .record_call(record.clone(), Timestamp::now())
-        .await
-    {
-        tracing::error!(call = %record.id, %error, "the record of a session is written later");
+    /// `has_come`: it was a terminal, and may have been brought something. A record ends that, and whatever is still being marked.
+    async fn not_admitted(mut self, why: &NotLetIn, has_come: bool) {
+        self.delivery.shutdown().await;
+        if has_come {
+            let outcome = match why {
+                NotLetIn::Revoked(why) => Outcome::Revoked(why),
+                _ => Outcome::OurFault(why.to_string()),
+            };
+            self.end(&outcome).await;
+        }
+    }
+
+    /// Writes the record of a session that has begun.
+    async fn note_connected(&mut self) -> Result<(), StoreError> {
+        self.record.connected_at = Some(self.record.moment(self.began.elapsed()));
+        let (record, now) = (self.record.clone(), Timestamp::now());
+        let noted = self.shared.store.record_call(record, now).await;
+        if let Err(error) = &noted {
+            self.delivery.shutdown().await;
+            // Kept until the disk takes it: nothing else ends what is under way.
+            self.end(&Outcome::OurFault(error.to_string())).await;
+        }
+        noted
+    }
+
+    /// Waits for the end; says whether another connection of the terminal brought it.
+    async fn served(
+        &mut self,
+        open: &OpenSession,
+        connected: &Option<Connected>,
+    ) -> (Outcome, bool) {
+        let (shared, call) = (self.shared, self.record.id);
+        let mut is_replaced = false;
+        let hang_up = shared.open_calls.hang_up(call);
+        let outcome = tokio::select! {
+            biased;
+            why = open.revoked() => Outcome::Revoked(why),
+            ended = self.delivery.join_next() => outcome(ended, Outcome::Completed),
+            () = Connected::replaced(connected) => {
+                is_replaced = true;
+                Outcome::Idle("replaced by another connection")
+            }
+            () = hang_up.cancelled() => Outcome::EndedByOperator,
+            () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),
+        };
+        shared.open_calls.over(call);
+        // Nothing more is said, heard or marked when the record ends what is under way.
+        self.delivery.shutdown().await;
+        (outcome, is_replaced)
+    }
+
+    /// Completes the record, which ends what was under way.
+    async fn end(&mut self, outcome: &Outcome) {
+        self.record.end(outcome, self.began.elapsed());
+        let Counters {
+            octets_out,
+            octets_in,
+            ..
+        } = self.carried.counters();
+        (self.record.octets_out, self.record.octets_in) = (octets_out, octets_in);
+        if let Err(error) = self
+            .shared
+            .store
+            .record_call(self.record.clone(), Timestamp::now())
+            .await
+        {
+            tracing::error!(call = %self.record.id, %error, "the record of a session is written later");
+        }
     }
 }
 

@@ -158,20 +158,23 @@ pub(super) async fn deliver(
         suspects,
         wait_until,
     } = delivery;
-    let mut inbox = Inbox {
-        far_end,
-        stock: &stock,
-        open: None,
-        departures: Vec::new(),
+    let mut bringing = Bringing {
+        inbox: Inbox {
+            far_end,
+            stock: &stock,
+            open: None,
+            departures: Vec::new(),
+        },
+        envelopes: Envelopes {
+            store: store.clone(),
+            alarms,
+            terminal: terminal.id,
+            name: terminal.name.clone(),
+            call,
+        },
+        tally: Tally::default(),
     };
-    let envelopes = Envelopes {
-        store: store.clone(),
-        alarms,
-        terminal: terminal.id,
-        name: terminal.name.clone(),
-        call,
-    };
-    let (mut tally, mut tried) = (Tally::default(), BTreeSet::new());
+    let mut tried = BTreeSet::new();
     loop {
         // Read again after each message: newly due ones are sent on this call.
         let Some(id) = next(&store, &terminal, &tried, &suspects).await? else {
@@ -179,84 +182,112 @@ pub(super) async fn deliver(
             tokio::select! {
                 () = due.notified() => continue,
                 () = sleep_until(until) => break,
-                () = inbox.far_end.gone() => break,
+                () = bringing.inbox.far_end.gone() => break,
             }
         };
         tried.insert(id);
-        let begun = match envelopes.claim(id).await? {
+        bringing.bring(id).await?;
+    }
+    tracing::info!(%call, terminal = %terminal.name, "nothing more");
+    bringing.tally.hang_up = true;
+    Ok(bringing.tally)
+}
+
+/// The messages of one call, one after the other.
+struct Bringing<'s, R: Reach> {
+    inbox: Inbox<'s, R>,
+    envelopes: Envelopes,
+    tally: Tally,
+}
+
+impl<R: Reach> Bringing<'_, R> {
+    async fn bring(&mut self, id: MessageId) -> Result<(), Broken> {
+        let begun = match self.envelopes.claim(id).await? {
             Claim::Begun(begun) => *begun,
-            Claim::Unreadable => {
-                envelopes.unreadable(id).await?;
-                tally.unreadable += 1;
-                continue;
-            }
+            Claim::Unreadable => return self.unreadable(id).await,
             Claim::Held => {
-                tally.held += 1;
-                continue;
+                self.tally.held += 1;
+                return Ok(());
             }
-            Claim::Distrusted | Claim::Settled => continue,
+            Claim::Distrusted | Claim::Settled => return Ok(()),
         };
-        let Some(message) = read(&store, begun, &stock.inbox).await? else {
-            envelopes.unreadable(id).await?;
-            tally.unreadable += 1;
-            continue;
-        };
-        match inbox.bring(&message).await {
+        let inbox = &self.inbox.stock.inbox;
+        match read(&self.envelopes.store, begun, inbox).await? {
+            Some(message) => {
+                let answer = self.inbox.bring(&message).await;
+                self.settle(&message, answer).await
+            }
+            None => self.unreadable(id).await,
+        }
+    }
+
+    async fn unreadable(&mut self, id: MessageId) -> Result<(), Broken> {
+        self.tally.unreadable += 1;
+        Ok(self.envelopes.unreadable(id).await?)
+    }
+
+    /// Writes down what came of a message; an error: the call is over.
+    async fn settle(
+        &mut self,
+        message: &Brought,
+        answer: Result<Answer, StockError>,
+    ) -> Result<(), Broken> {
+        let Envelopes { call, name, .. } = &self.envelopes;
+        let id = message.head.id;
+        match answer {
             Ok(Answer::Taken) => {
-                envelopes.received(id, Some(stock.trust.evidence())).await?;
-                tally.delivered += 1;
-                let trust = stock.trust.as_str();
-                tracing::info!(%call, message_id = %id, terminal = %terminal.name, size = message.head.size, trust, "delivered");
+                let trust = &self.inbox.stock.trust;
+                self.envelopes.received(id, Some(trust.evidence())).await?;
+                self.tally.delivered += 1;
+                let trust = trust.as_str();
+                tracing::info!(%call, message_id = %id, terminal = %name, size = message.head.size, trust, "delivered");
             }
             Ok(Answer::Refused { why, refusal }) => {
-                tally.refused += 1;
-                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "refused");
-                let how = AttemptEnd::refused(format!("refused {why}"), inbox.doubt_of_answer());
-                envelopes.refused(id, how, refusal).await?;
+                self.tally.refused += 1;
+                tracing::warn!(%call, message_id = %id, terminal = %name, why, "refused");
+                let doubt = self.inbox.doubt_of_answer();
+                let how = AttemptEnd::refused(format!("refused {why}"), doubt);
+                self.envelopes.refused(id, how, refusal).await?;
             }
-            Ok(Answer::PutOff {
-                why,
-                all: None,
-                refusal,
-            }) => {
-                tally.refused += 1;
-                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, "put off");
-                let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
-                envelopes.refused(id, how, refusal).await?;
-            }
-            // The terminal puts off all messages: release this one, and pause calls to the terminal.
-            Ok(Answer::PutOff {
-                why,
-                all: Some(wait),
-                ..
-            }) => {
-                tracing::warn!(%call, message_id = %id, terminal = %terminal.name, why, ?wait, "put off");
-                let how = AttemptEnd::put_off(format!("put off {why}"), inbox.doubt_of_answer());
-                store
-                    .end_delivery(id, terminal.id, call, how, Timestamp::now())
-                    .await?;
-                return Err(Broken::PutOff { why, wait });
+            Ok(Answer::PutOff { why, all, refusal }) => {
+                tracing::warn!(%call, message_id = %id, terminal = %name, why, ?all, "put off");
+                let doubt = self.inbox.doubt_of_answer();
+                let how = AttemptEnd::put_off(format!("put off {why}"), doubt);
+                if let Some(wait) = all {
+                    // The terminal puts off all messages: release this one, and pause calls to the terminal.
+                    self.release(id, how).await?;
+                    return Err(Broken::PutOff { why, wait });
+                }
+                self.tally.refused += 1;
+                self.envelopes.refused(id, how, refusal).await?;
             }
             Err(source) => {
+                let doubt = doubt_after(&self.inbox.departures);
+                let how = AttemptEnd::broken(format!("the terminal's server {source}"), doubt);
+                self.release(id, how).await?;
                 // A terminal that accepted no connection has not seen the message.
                 let has_seen = !matches!(source, StockError::Connect(_));
-                let doubt = doubt_after(&inbox.departures);
-                let how = AttemptEnd::broken(format!("the terminal's server {source}"), doubt);
-                store
-                    .end_delivery(id, terminal.id, call, how, Timestamp::now())
-                    .await?;
                 let under_way = has_seen.then(|| UnderWay {
                     messages: vec![id],
-                    received_before: tally.delivered,
+                    received_before: self.tally.delivered,
                     ..UnderWay::default()
                 });
                 return Err(Broken::Stock { under_way, source });
             }
         }
+        Ok(())
     }
-    tracing::info!(%call, terminal = %terminal.name, "nothing more");
-    tally.hang_up = true;
-    Ok(tally)
+
+    async fn release(&self, id: MessageId, how: AttemptEnd) -> Result<(), StoreError> {
+        let Envelopes {
+            store,
+            terminal,
+            call,
+            ..
+        } = &self.envelopes;
+        let now = Timestamp::now();
+        store.end_delivery(id, *terminal, *call, how, now).await
+    }
 }
 
 /// The next message not yet tried on this call; suspects when no other is left.

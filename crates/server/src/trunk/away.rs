@@ -497,49 +497,20 @@ impl Job {
 
     /// Hangs up, if it is not over, and settles the call by what is told of it.
     async fn settle(mut self, served: Option<Served>) {
-        let (pop, path) = (self.pop.clone(), format!("/calls/{}", self.record.id));
-        let hang_up = async {
-            loop {
-                pop.there().await;
-                if pop.ask(Method::DELETE, &path, None).await.is_ok() {
-                    std::future::pending::<()>().await;
-                }
-                sleep(AGAIN).await;
-            }
-        };
-        let told = tokio::select! {
-            told = self.until(|told| matches!(told, Told::Ended(_) | Told::Missing)) => told,
-            () = hang_up => None,
-        };
-        let [was_cut, was_lied_about] =
-            pop.calls().get(&self.record.id).map_or([false; 2], |away| {
+        let told = self.hung_up().await;
+        let [was_cut, was_lied_about] = self
+            .pop
+            .calls()
+            .get(&self.record.id)
+            .map_or([false; 2], |away| {
                 [&away.was_cut, &away.was_lied_about].map(|was| was.load(Ordering::Relaxed))
             });
         let (served, showing) = served
             .map(|served| (served.outcome, served.showing))
             .unzip();
-        let served = match served {
-            Some(
-                Outcome::Completed
-                | Outcome::MessagesRefused { .. }
-                | Outcome::Revoked(_)
-                | Outcome::EndedByOperator
-                | Outcome::Rung,
-            )
-            | None => served,
-            // Neither the terminal nor what was being delivered is to blame for a trunk.
-            Some(_) if was_cut => {
-                let why = "the connection to the dial-up server was lost".to_owned();
-                Some(Outcome::SessionLost {
-                    why,
-                    delivering: None,
-                })
-            }
-            Some(_) => served,
-        };
+        let served = served.map(|served| if was_cut { blameless(served) } else { served });
         match told {
             Some(Told::Ended(ended)) => {
-                let told = ended.outcome();
                 let mut figures = figures::of_ended(&ended, self.known());
                 if was_lied_about {
                     figures.lasted = figures.lasted.max(self.longest.saturating_sub(UNSEEN));
@@ -548,7 +519,8 @@ impl Job {
                     }
                 }
                 if let Some(lie) = &figures.lie {
-                    pop.violated(format!("call {}: {lie}", self.record.id))
+                    self.pop
+                        .violated(format!("call {}: {lie}", self.record.id))
                         .await;
                 }
                 let is_lie = was_lied_about || figures.lie.is_some();
@@ -563,25 +535,7 @@ impl Job {
                     }
                     () => Showing::Nothing,
                 });
-                let outcome = match served {
-                    // What was reserved for it is what it counts as.
-                    None if is_lie => {
-                        let why = "the dial-up server said what cannot be".to_owned();
-                        Outcome::SessionLost {
-                            why,
-                            delivering: None,
-                        }
-                    }
-                    // It was hung up there, which the session saw as a link that was lost.
-                    _ if matches!(told, Outcome::AllowanceSpent | Outcome::EndedByOperator) => told,
-                    // It was hung up while it rang; what came of it sooner, an answer that is paid for above all, counts.
-                    Some(Outcome::Rung) if !matches!(told, Outcome::LinkFailed(_)) => told,
-                    Some(served) => served,
-                    None if ended.is_orderly() && self.record.direction == Direction::Incoming => {
-                        Outcome::Completed
-                    }
-                    None => told,
-                };
+                let outcome = self.outcome(served, &ended, is_lie);
                 self.record.connected_at = figures.connected_at;
                 self.record.octets_out = figures.octets_out;
                 self.record.octets_in = figures.octets_in;
@@ -593,11 +547,7 @@ impl Job {
                     .await;
             }
             _ => {
-                let why = "nothing was heard of the call again".to_owned();
-                let lost = Outcome::SessionLost {
-                    why,
-                    delivering: None,
-                };
+                let lost = || session_lost("nothing was heard of the call again");
                 let showing = showing.unwrap_or(Showing::Unknown);
                 // As long as it can have been: of a call from before the start only the wall clock knows how long that is.
                 let lasted = if self.is_recalled {
@@ -605,8 +555,44 @@ impl Job {
                 } else {
                     self.began.elapsed().min(self.longest)
                 };
-                self.end(served.unwrap_or(lost), showing, lasted).await;
+                self.end(served.unwrap_or_else(lost), showing, lasted).await;
             }
+        }
+    }
+
+    /// Has it hung up, and waits for its end; `None`: nothing is heard of it.
+    async fn hung_up(&mut self) -> Option<Told> {
+        let (pop, path) = (self.pop.clone(), format!("/calls/{}", self.record.id));
+        let hang_up = async {
+            loop {
+                pop.there().await;
+                if pop.ask(Method::DELETE, &path, None).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+                sleep(AGAIN).await;
+            }
+        };
+        tokio::select! {
+            told = self.until(|told| matches!(told, Told::Ended(_) | Told::Missing)) => told,
+            () = hang_up => None,
+        }
+    }
+
+    /// The outcome of a call that has ended: by the session, if there was one and the dial-up server knows no better.
+    fn outcome(&self, served: Option<Outcome>, ended: &Ended, is_lie: bool) -> Outcome {
+        let told = ended.outcome();
+        match served {
+            // What was reserved for it is what it counts as.
+            None if is_lie => session_lost("the dial-up server said what cannot be"),
+            // It was hung up there, which the session saw as a link that was lost.
+            _ if matches!(told, Outcome::AllowanceSpent | Outcome::EndedByOperator) => told,
+            // It was hung up while it rang; what came of it sooner, an answer that is paid for above all, counts.
+            Some(Outcome::Rung) if !matches!(told, Outcome::LinkFailed(_)) => told,
+            Some(served) => served,
+            None if ended.is_orderly() && self.record.direction == Direction::Incoming => {
+                Outcome::Completed
+            }
+            None => told,
         }
     }
 
@@ -664,6 +650,25 @@ fn far_end(peer: &Peer) -> FarEnd {
         party: peer.name().to_string(),
         address: terminal.and_then(|terminal| terminal.address),
         chap,
+    }
+}
+
+/// Of a session whose trunk was cut: neither the terminal nor what was being delivered is to blame for that.
+fn blameless(served: Outcome) -> Outcome {
+    match served {
+        Outcome::Completed
+        | Outcome::MessagesRefused { .. }
+        | Outcome::Revoked(_)
+        | Outcome::EndedByOperator
+        | Outcome::Rung => served,
+        _ => session_lost("the connection to the dial-up server was lost"),
+    }
+}
+
+fn session_lost(why: &str) -> Outcome {
+    Outcome::SessionLost {
+        why: why.to_owned(),
+        delivering: None,
     }
 }
 
