@@ -22,7 +22,8 @@ use crate::keys::{ServerKeys, ServerKeysError};
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::plan::Question;
-use calling::{Calling, Event, Recovered};
+use crate::upkeep;
+use calling::{Calling, Event};
 pub use config::Config;
 use opening::Opening;
 pub(crate) use opening::bind_operator;
@@ -156,7 +157,8 @@ pub async fn serve(mut config: Config, shutdown: CancellationToken) -> Result<()
         .await
         .map_err(failed)?;
     let calling = Calling::new(policy, seed, moment());
-    let dialer = Dialer::new(store.clone(), dialup, alarms, metrics.clone());
+    let dialer = Dialer::new(store.clone(), dialup, alarms.clone(), metrics.clone());
+    let look = upkeep::look_at_start(store.clone(), alarms, shutdown.clone());
     let mut server = Server {
         store,
         metrics,
@@ -166,7 +168,13 @@ pub async fn serve(mut config: Config, shutdown: CancellationToken) -> Result<()
         reports,
         questions,
     };
-    shutdown.run_until_cancelled(server.run(recovered)).await;
+    let work = async {
+        let wake_at = server.handle(Event::Recovered(Box::new(recovered))).await;
+        // It reads the whole database: only when all that is due has been read, or the first call would wait for it.
+        tasks.spawn(look);
+        server.run(wake_at).await;
+    };
+    shutdown.run_until_cancelled(work).await;
     // The lines report their last calls while they end: the queue must not be full, nor gone.
     drop(server);
     while tasks.join_next().await.is_some() {}
@@ -187,8 +195,7 @@ struct Server {
 
 impl Server {
     /// The loop in which calls are decided.
-    async fn run(&mut self, recovered: Recovered) {
-        let mut wake_at = self.handle(Event::Recovered(Box::new(recovered))).await;
+    async fn run(&mut self, mut wake_at: Option<Instant>) {
         let mut came = Vec::new();
         loop {
             let wake = async {

@@ -56,10 +56,13 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    // `http`: only this, for a profiler.
+    // `http`, `start`: only this, for a profiler.
     let has = |word| std::env::args().any(|argument| argument == word);
     let is_profiled = has("http");
     runtime.block_on(async {
+        if has("start") {
+            return waiting::measure().await;
+        }
         if has("scale") {
             hooks::measure().await;
             waiting::measure().await;

@@ -135,11 +135,6 @@ impl Opening {
             self.alarms.clone(),
             self.shutdown.clone(),
         );
-        self.tasks.spawn(upkeep::look_at_start(
-            store.clone(),
-            alarms.clone(),
-            shutdown.clone(),
-        ));
         self.tasks.spawn(upkeep::keep(
             store.clone(),
             config.retention,
