@@ -37,7 +37,7 @@ use crate::ledger::{Breaker, Ledger, Tariff};
 use crate::money::Money;
 use model::account::Account;
 use model::alarm::AlarmKind;
-use model::directory::{Connection, Name, StockTrust, Terminal};
+use model::directory::{Connection, Name, Terminal};
 use model::money::Micros;
 use model::outcome::Outcome;
 use placing::Placing;
@@ -362,8 +362,7 @@ impl Calling {
 
     /// A stock terminal that nothing but its number proves is believed only if the config says so.
     fn is_believed(&self, terminal: &Terminal) -> bool {
-        let trust = terminal.trusted_by.stock().map(|stock| &stock.trust);
-        self.believes_numbers || trust != Some(&StockTrust::NumberOnly)
+        self.believes_numbers || !terminal.trusted_by.is_number_only()
     }
 
     /// Hands an input to dispatch, and takes what dispatch wants.

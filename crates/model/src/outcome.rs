@@ -72,6 +72,8 @@ pub enum Outcome {
     },
     /// The far end kept the line and was silent.
     Idle(&'static str),
+    /// The terminal has connected anew, and is served there.
+    Replaced,
     /// Ended by this server: the far end lost its trust or a right while it was connected.
     Revoked(&'static str),
     /// Hung up before it cost more than was reserved.
@@ -197,6 +199,7 @@ impl Outcome {
             Self::NotProved(_) => Kind::NotProved,
             Self::SessionLost { .. } => Kind::SessionLost,
             Self::Idle(_) => Kind::Idle,
+            Self::Replaced => Kind::Replaced,
             Self::Revoked(_) => Kind::Revoked,
             Self::AllowanceSpent => Kind::AllowanceSpent,
             Self::NothingWaits => Kind::NothingWaits,
@@ -306,6 +309,7 @@ impl fmt::Display for Outcome {
             Self::NotProved(why) => write!(f, "not proved: {why}"),
             Self::SessionLost { why, .. } => f.write_str(why),
             Self::Idle(what) => f.write_str(what),
+            Self::Replaced => f.write_str("replaced by another connection"),
             Self::Revoked(why) => write!(f, "ended by the operator: {why}"),
             Self::AllowanceSpent => f.write_str("hung up: what was reserved is spent"),
             Self::NothingWaits => f.write_str("nothing waits"),

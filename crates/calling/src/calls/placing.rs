@@ -77,8 +77,8 @@ enum Unplaceable {
     Forbidden(#[from] Forbidden),
     #[error("the number cannot be dialled on this line")]
     DialString(#[from] modem::DialStringError),
-    #[error("calls to the number failed for days; `ringup terminal resume` has it called again")]
-    LoopBroken,
+    #[error("calls to its number failed for days; not called until: ringup terminal resume {0}")]
+    LoopBroken(Name),
     #[error(transparent)]
     BudgetSpent(#[from] BudgetSpent),
 }
@@ -89,7 +89,7 @@ impl From<Unplaceable> for Outcome {
             Unplaceable::NoNumber | Unplaceable::Forbidden(_) | Unplaceable::DialString(_) => {
                 Self::NotDialled(why.to_string())
             }
-            Unplaceable::LoopBroken => Self::LoopBroken,
+            Unplaceable::LoopBroken(_) => Self::LoopBroken,
             Unplaceable::BudgetSpent(BudgetSpent { account, wait }) => Self::BudgetSpent {
                 budget: account.to_string(),
                 wait,
@@ -163,7 +163,13 @@ impl Calling {
                     (placing.order, placing.is_invited) = (Some(ordered), is_invited);
                 }
             }
-            Err(why) => self.not_placed(id, why.into(), now),
+            Err(why) => {
+                if let Unplaceable::LoopBroken(name) = &why {
+                    // The number may have been another terminal's when its calls failed.
+                    self.raise(AlarmKind::DialLoop, name, why.to_string());
+                }
+                self.not_placed(id, why.into(), now);
+            }
         }
     }
 
@@ -184,7 +190,7 @@ impl Calling {
         let prefix = self.dial_prefixes.get(&line).map_or("", String::as_str);
         let dialled = number.dial_string(prefix, self.home)?;
         if self.breaker.is_broken(&number) {
-            return Err(Unplaceable::LoopBroken);
+            return Err(Unplaceable::LoopBroken(terminal.name.clone()));
         }
         let party = terminal.name.clone();
         let record = CallRecord::begin(
@@ -285,6 +291,7 @@ impl Calling {
         for account in &accounts {
             self.clear(AlarmKind::Budget, account); // what was settled has left room again
         }
+        self.clear(AlarmKind::DialLoop, &order.terminal.name); // it may have another number now
         let late = now.at.saturating_duration_since(at);
         let may_be_called = self
             .calendar

@@ -10,6 +10,7 @@ use crate::dispatch::{LineTerms, RedialRules, RetryRules};
 use crate::event::{Candidate, Recovered};
 use crate::ledger::Budget;
 use model::call::{CallRecord, Direction, Via};
+use model::dial_loop::Loop;
 use model::directory::TrustedBy;
 use model::outcome::UnderWay;
 
@@ -184,7 +185,7 @@ impl Scene {
     /// The disk has it.
     fn begun(&mut self) -> Order {
         let mut wanted = self.tell(Event::Begun(owner().id));
-        wanted.retain(|action| !is_budget_alarm(action));
+        wanted.retain(|action| !matches!(action, Action::Clear { .. }));
         match wanted.pop() {
             Some(Action::Dial(order)) if wanted.is_empty() => *order,
             other => panic!("{wanted:?} {other:?}"),
@@ -629,6 +630,64 @@ fn dial_loop(actions: &[Action]) -> Option<Option<u32>> {
     })
 }
 
+fn tells_of_a_loop(actions: &[Action]) -> Vec<&Action> {
+    actions
+        .iter()
+        .filter(|action| {
+            matches!(action, Action::Raise { kind, .. } | Action::Clear { kind, .. } if *kind == AlarmKind::DialLoop)
+        })
+        .collect()
+}
+
+#[test]
+fn a_dial_loop_that_a_number_brings_along_is_an_alarm_and_one_that_it_leaves_behind_is_none() {
+    let mut scene = Scene::new();
+    let loops = vec![(
+        "301".parse().unwrap(),
+        Loop {
+            since: Timestamp::UNIX_EPOCH,
+            failed: 20,
+            is_broken: true,
+        },
+    )];
+    scene.tell(Event::Recovered(Box::new(Recovered {
+        loops,
+        ..Recovered::default()
+    })));
+    let candidate = |number: &str, scene: &mut Scene| {
+        let mut found = Scene::found();
+        found.terminal.number = Some(number.parse().unwrap());
+        let candidate = Some(Box::new(Candidate {
+            found,
+            provider: None,
+            is_invited: false,
+        }));
+        let (terminal, call) = (owner().id, CallId::from_octets([7; 16]));
+        scene.tell(Event::Chosen {
+            terminal,
+            candidate,
+            call,
+        })
+    };
+    scene.due();
+    let wanted = candidate("301", &mut scene);
+    assert!(
+        matches!(tells_of_a_loop(&wanted)[..], [Action::Raise { .. }]),
+        "{wanted:?}"
+    );
+    scene.tell(Event::Resumed {
+        terminal: owner().id,
+        name: owner().name,
+        number: None,
+    });
+    candidate("302", &mut scene);
+    let wanted = scene.tell(Event::Begun(owner().id));
+    assert!(
+        matches!(tells_of_a_loop(&wanted)[..], [Action::Clear { .. }]),
+        "{wanted:?}"
+    );
+}
+
 /// A session that broke while the terminal held so many octets of a message.
 fn broke_with(held: u64) -> Outcome {
     let message = delivery::MessageId::from_octets([7; 16]);
@@ -664,6 +723,11 @@ fn a_number_is_in_no_dial_loop_while_its_calls_bring_a_message_further_or_end_he
         call(Outcome::AllowanceSpent),
         None,
         "this server has hung up: that is no fault of the number"
+    );
+    assert_eq!(
+        call(Outcome::Replaced),
+        None,
+        "it has come over the Internet meanwhile"
     );
     assert_eq!(call(Outcome::NoAnswer), Some(Some(2)));
 }

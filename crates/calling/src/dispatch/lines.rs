@@ -456,6 +456,7 @@ fn is_good_call(outcome: &Outcome) -> bool {
             | Outcome::MessagesRefused { .. }
             | Outcome::PutOff { .. }
             | Outcome::Idle(_)
+            | Outcome::Replaced
             | Outcome::AllowanceSpent
     );
     // A ring-only line gives no further evidence.

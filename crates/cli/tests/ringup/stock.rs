@@ -95,7 +95,7 @@ async fn serve(
     }
 }
 
-/// One request, and the answer; then the connection is closed.
+/// One request, and the answer, if there is one; then the connection is closed.
 async fn take(mut stream: Stream, says: &str) -> Option<String> {
     let (mut said, mut octets) = (Vec::new(), [0; 4096]);
     loop {
@@ -116,6 +116,9 @@ async fn take(mut stream: Stream, says: &str) -> Option<String> {
             .ok()
             .filter(|read| *read > 0)?;
         said.extend_from_slice(&octets[..read]);
+    }
+    if says.is_empty() {
+        std::future::pending::<()>().await;
     }
     stream.write_all(says.as_bytes()).await.ok()?;
     stream.shutdown().await.ok()?;
@@ -451,4 +454,26 @@ fn a_terminal_that_nobody_can_be_is_not_called_until_it_is_invited() {
     village
         .chronicle
         .wait_field("server", "calling", "terminal", "ghost");
+}
+
+#[test]
+fn a_number_that_is_all_the_proof_there_is_ends_its_session_when_it_is_changed() {
+    let plan = Plan {
+        strangers: STATIONS,
+        server_more: "[stock]\nnumber_only = true",
+        ..Plan::default()
+    };
+    let village = Village::found(plan);
+    add(&village, &["--trust", "number-only"]);
+    // It takes the message and never answers.
+    let _terminal = answer_calls(&village, 1, None, "");
+    village.send("tel:501", &village.write("report", "coin box full"));
+    village.chronicle.wait("server", "stock terminal connected");
+    while village.ask(&["terminal", "show", "stock"])["connection"] != "connected" {}
+    village.ask(&["terminal", "set", "stock", "--number", "601"]);
+    let ended = village.chronicle.wait("server", "call ended");
+    assert_eq!(
+        ended.field("outcome"),
+        "ended by the operator: its number was changed"
+    );
 }

@@ -68,6 +68,12 @@ impl TrustedBy {
             Self::Stock(stock) => Some(stock),
         }
     }
+
+    /// Whether nothing but its number proves it.
+    pub fn is_number_only(&self) -> bool {
+        self.stock()
+            .is_some_and(|stock| stock.trust == StockTrust::NumberOnly)
+    }
 }
 
 impl StockTrust {

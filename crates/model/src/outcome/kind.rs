@@ -69,6 +69,7 @@ kinds! {
     NotProved       "not-proved"        Terminal  Answered    Retry::BackOffLong;
     SessionLost     "session-lost"      Between   Answered    Retry::BackOff;
     Idle            "idle"              Terminal  Answered    Retry::BackOff;
+    Replaced        "replaced"          Nobody    Answered    Retry::Pause;
     Revoked         "revoked"           Ours      Answered    Retry::None;
     AllowanceSpent  "allowance-spent"   Ours      Answered    Retry::BackOff;
     NothingWaits    "nothing-waits"     Nobody    Nothing     Retry::None;

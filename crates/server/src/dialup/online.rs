@@ -376,7 +376,7 @@ impl<'a> OnlineSession<'a> {
             ended = self.delivery.join_next() => outcome(ended, Outcome::Completed),
             () = Connected::replaced(connected) => {
                 is_replaced = true;
-                Outcome::Idle("replaced by another connection")
+                Outcome::Replaced
             }
             () = hang_up.cancelled() => Outcome::EndedByOperator,
             () = shared.shutdown.cancelled() => Outcome::OurFault("server stopped".to_owned()),

@@ -55,6 +55,11 @@ impl Inbox for Shelf {
 
 impl Scene {
     pub(crate) async fn new() -> Self {
+        Self::believing(false).await
+    }
+
+    /// Whether a terminal is believed that nothing but its number proves.
+    pub(crate) async fn believing(number_only: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Timestamp::now()).unwrap();
         let keys = ServerKeys::open(folder.path(), store.clone()).unwrap();
@@ -94,7 +99,7 @@ impl Scene {
             home: None,
             capture: None,
             tun: None,
-            number_only: false,
+            number_only,
         };
         let (sender, reports) = mpsc::channel(1000);
         let shared = Shared::new(settings, rooms, sender, shutdown);

@@ -35,6 +35,7 @@ use calling::ledger::HANG_UP_GUARD;
 use model::call::Direction;
 use model::directory::{Name, Stock, StockTrust, Terminal};
 use model::outcome::Outcome;
+use store::StoreError;
 
 /// Longest wait for a called terminal's connected notice, from IP up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
@@ -192,23 +193,25 @@ impl Session {
         else {
             return Ok(None);
         };
+        let ours = |error: StoreError| Outcome::OurFault(error.to_string());
+        let store = &self.shared.store;
         let is_believed = match stock.trust {
             StockTrust::Chap(_) => true, // else there is no link
             // The far end that answers a number has that number; a presented caller number may be forged.
-            StockTrust::NumberOnly => {
-                self.shared.settings.number_only && self.direction == Direction::Outgoing
+            StockTrust::NumberOnly
+                if self.shared.settings.number_only && self.direction == Direction::Outgoing =>
+            {
+                // It may have got another number while this one was dialled.
+                let now = store.terminal(terminal.id).await.map_err(ours)?;
+                now.is_some_and(|now| now.number == terminal.number)
             }
+            StockTrust::NumberOnly => false,
         };
         // The terminal may have been blocked or removed while its link came up.
-        let may_be = match self
-            .shared
-            .store
+        let may_be = store
             .can_be_proved(terminal.id, Timestamp::now())
             .await
-        {
-            Ok(may_be) => may_be,
-            Err(error) => return Err(Outcome::OurFault(error.to_string())),
-        };
+            .map_err(ours)?;
         let admitted = open
             .filter(|_| is_believed && may_be)
             .and_then(Admitted::stock);

@@ -65,6 +65,9 @@ pub(super) async fn change_terminal(
     }
     tracing::info!(terminal = %terminal.name, "terminal changed");
     if is_other_number {
+        if terminal.trusted_by.is_number_only() {
+            state.keys.revoke(terminal.id, "its number was changed");
+        }
         // What is dialled just now is the number that it had.
         state.end_dialling(&terminal);
         state.trust_changed(terminal.id).await;

@@ -159,7 +159,7 @@ impl<'a, L: OpenLink> Serving<'a, L> {
                     Some(self.over(Outcome::Idle(nothing_came)))
                 }
                 () = Connected::replaced(&self.connected) => {
-                    Some(self.over(Outcome::Idle("replaced by another connection")))
+                    Some(self.over(Outcome::Replaced))
                 }
                 () = &mut silent => Some(self.over(Outcome::Idle("the far end fell silent"))),
             };

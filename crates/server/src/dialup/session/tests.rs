@@ -14,7 +14,7 @@ use super::super::scene::Scene;
 use super::*;
 use crate::keys::Whose;
 use model::call::CallRecord;
-use model::directory::Name;
+use model::directory::{Name, Stock, StockTrust, TrustedBy};
 use model::provider::Provider;
 use model::provider::TokenHash;
 
@@ -289,6 +289,38 @@ async fn a_shut_out_hangs_up_before_the_proof_too() {
         (outcome, showing),
         (Outcome::Revoked("shut out"), Showing::Unknown)
     );
+}
+
+#[tokio::test]
+async fn who_answers_the_number_that_a_terminal_had_is_not_that_terminal() {
+    let scene = Scene::believing(true).await;
+    let mut terminal = scene.terminal(1).await;
+    scene
+        .store
+        .remove_terminal(terminal.name.clone(), Timestamp::now())
+        .await
+        .unwrap();
+    terminal.trusted_by = TrustedBy::Stock(Stock {
+        trust: StockTrust::NumberOnly,
+        inbox: "http://:8080/inbox".parse().unwrap(),
+    });
+    scene.store.add_terminal(terminal.clone()).await.unwrap();
+    let mut session = incoming(&scene, Peer::Terminal(terminal.clone()));
+    session.direction = Direction::Outgoing;
+    let open = scene.keys.sessions().open(Whose::Terminal(terminal.id));
+    let is_stock = async || session.stock(Some(&open)).await.unwrap().is_some();
+    assert!(is_stock().await);
+    let update = store::TerminalUpdate {
+        number: Some("302".parse().unwrap()),
+        address: None,
+        registrable: None,
+    };
+    scene
+        .store
+        .update_terminal(terminal.id, update)
+        .await
+        .unwrap();
+    assert!(!is_stock().await);
 }
 
 #[tokio::test]
