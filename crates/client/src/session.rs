@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use delivery::proof::ServerKeyList;
+use delivery::proof::{self, ServerKeyList};
 use delivery::{
     Arrival, Later, Manner, MessageId, Preamble, Progress, Reason, ReceiveError, StoreError, Stored,
 };
@@ -30,19 +30,6 @@ use crate::outbox::Outbox;
 
 /// Silence after which the server counts as gone; the open line costs money.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Time from the connected notice to the server's proof; then the link is hung up (design section 5); on a slow line five
-/// times what the handshake should take.
-const PROOF_WAIT: Duration = Duration::from_secs(15);
-
-/// Octets of the longest handshake and what surrounds it, both ways.
-const HANDSHAKE_OCTETS: u32 = 1500;
-
-/// What a modem adds to the delay of a line at each turn: its buffers and its error correction.
-const TURN: Duration = Duration::from_millis(250);
-
-/// Turns of a link that comes up and of the handshake on it.
-const TURNS: u32 = 8;
 
 /// How often a server is tried that has no place just now; the pause is doubled with each try.
 const LATER_TRIES: u32 = 6;
@@ -196,7 +183,7 @@ impl SessionError {
 
 /// How long a caller may take from CONNECT to the proof if its number is spaced: what a proof takes on this line, and a second.
 pub fn hearing(rate_bps: u32, delay: Duration) -> Duration {
-    TURNS * (delay + TURN) + handshake(rate_bps) + Duration::from_secs(1)
+    proof::hearing(rate_bps, delay)
 }
 
 /// Gives the connected notice over a link and receives until the server has nothing more. `hearing` is how long the server may
@@ -223,7 +210,7 @@ async fn receive_on_link(
 ) -> Result<(), SessionError> {
     let server = link.peer().ok_or(SessionError::NoServer)?;
     let (rate_bps, identity) = (link.rate_bps(), receiving.identity.clone());
-    let limit = proof_wait(rate_bps, delay);
+    let limit = proof::proof_wait(rate_bps, delay);
     let limit = Limit::new(hearing.map_or(limit, |hearing| hearing.min(limit)));
     let session = async {
         let connected = timeout(limit.left(), link.connect(server, delivery::PORT)).await;
@@ -305,7 +292,7 @@ async fn receive_once(
         .map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     tracing::info!(address, "connected to the server");
-    let limit = Limit::new(PROOF_WAIT);
+    let limit = Limit::new(proof::PROOF_WAIT);
     give_notice(&mut stream, &receiving.identity, reason).await?;
     // What begins a proof stays in the stream: it is the proof's.
     let mut first = [0];
@@ -315,7 +302,7 @@ async fn receive_once(
             let retry_in = later
                 .ok()
                 .and_then(Result::ok)
-                .map_or(PROOF_WAIT, |later| later.retry_in);
+                .map_or(proof::PROOF_WAIT, |later| later.retry_in);
             return Err(SessionError::Later(retry_in));
         }
         Ok(Ok(0) | Err(_)) => return Err(SessionError::TurnedAway),
@@ -462,15 +449,6 @@ where
 fn fraction() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     f64::from(u32::try_from(random >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
-}
-
-fn proof_wait(rate_bps: u32, delay: Duration) -> Duration {
-    PROOF_WAIT.max(5 * (4 * delay + handshake(rate_bps)))
-}
-
-/// What the octets of a handshake take on a line.
-fn handshake(rate_bps: u32) -> Duration {
-    Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)))
 }
 
 /// What is at the bottom of an error: with keys, the one that was refused.

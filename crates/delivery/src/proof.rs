@@ -23,6 +23,7 @@ mod credentials;
 mod enrolment;
 mod key;
 mod key_file;
+mod patience;
 mod pins;
 mod server_keys;
 mod sessions;
@@ -33,6 +34,7 @@ pub use credentials::{CourierCredentials, CredentialsError, TerminalCredentials}
 pub use enrolment::{EnrolmentProof, EnrolmentSecret, EnrolmentSecretError};
 pub use key::{KeyForm, PublicKey, PublicKeyError, SecretKey, SecretKeyError};
 pub use key_file::{KeyFileError, write_secret};
+pub use patience::{PROOF_WAIT, hearing, proof_wait};
 pub use pins::Pin;
 pub(crate) use server_keys::SERVER_KEYS_OCTETS_MAX;
 pub use server_keys::{ServerKeyList, ServerKeyListError};

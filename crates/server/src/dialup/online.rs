@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::proof::Secured;
+use delivery::proof::{PROOF_WAIT, Secured};
 use delivery::{Later, Preamble, Reason};
 use jiff::Timestamp;
 use link::Counters;
@@ -40,9 +40,8 @@ use model::directory::Terminal;
 use model::outcome::Outcome;
 use store::StoreError;
 
-/// How long a stranger may take to say who it is, and then to prove it, enrolment included.
+/// How long a stranger may take to say who it is.
 const NOTICE_WAIT: Duration = Duration::from_secs(10);
-const PROOF_WAIT: Duration = Duration::from_secs(15);
 
 /// The same for one who named a terminal and did not prove to be it three times in an hour: what a proof takes, and a second.
 /// No line is kept, so that it is never turned away: it may be the terminal, behind the address of who failed.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::Preamble;
-use delivery::proof::Secured;
+use delivery::proof::{self, Secured};
 use jiff::Timestamp;
 use line::{Call, CallId, Number};
 use link::{
@@ -39,19 +39,6 @@ use store::StoreError;
 
 /// Longest wait for a called terminal's connected notice, from IP up (design: an unproved link).
 const NOTICE_WAIT: Duration = Duration::from_secs(15);
-
-/// Longest wait for a terminal's proof, from its notice (design section 5), enrolment included; on a slow line, five times the expected
-/// duration of the handshake.
-const PROOF_WAIT: Duration = Duration::from_secs(15);
-
-/// Octets of the longest handshake with its framing, in both directions.
-const HANDSHAKE_OCTETS: u32 = 1500;
-
-/// Delay that a modem adds at each change of direction: its buffers and its error correction.
-const TURN: Duration = Duration::from_millis(250);
-
-/// Changes of direction while a link comes up and its handshake runs.
-const TURNS: u32 = 8;
 
 /// Hang up a link without an open connection after this long; it costs money.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -165,10 +152,8 @@ impl Session {
     /// Time for the proof of a spaced caller: the expected duration, at most the rest of the time that spaced callers share.
     pub(crate) fn hearing(&self, rate_bps: u32) -> Option<Duration> {
         let caller = self.caller.as_ref()?;
-        self.shared.hearing(
-            caller,
-            TURNS * (self.delay + TURN) + handshake(rate_bps) + Duration::from_secs(1),
-        )
+        self.shared
+            .hearing(caller, proof::hearing(rate_bps, self.delay))
     }
 
     /// A provider that must pass CHAP gets no link without it.
@@ -355,15 +340,6 @@ impl Session {
         })?;
         Ok((stream, candidate, terminal.clone()))
     }
-
-    fn proof_wait(&self, rate_bps: u32) -> Duration {
-        PROOF_WAIT.max(5 * (4 * self.delay + handshake(rate_bps)))
-    }
-}
-
-/// Duration of a handshake on a line of this rate.
-fn handshake(rate_bps: u32) -> Duration {
-    Duration::from_secs_f64(f64::from(HANDSHAKE_OCTETS * 10) / f64::from(rate_bps.max(1)))
 }
 
 /// Result of a delivery task.

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use delivery::proof::Secured;
+use delivery::proof::{Secured, proof_wait};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -81,7 +81,7 @@ impl<'a, L: OpenLink> Serving<'a, L> {
             open,
             course,
             started: tokio::time::Instant::now(),
-            proof_wait: session.proof_wait(link.rate_bps()),
+            proof_wait: proof_wait(link.rate_bps(), session.delay),
             connections: JoinSet::new(),
             deliveries: JoinSet::new(),
             connected: None,
