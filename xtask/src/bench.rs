@@ -49,7 +49,7 @@ falsifies the figures: the load before the measurement is printed with them.")]
 pub(crate) struct Bench {
     /// What to measure [default: all]
     figure: Option<Figure>,
-    /// Only that every bench runs: a build without optimisation, the least of each. Leaves out `build` and `medium`: their builds have no short form
+    /// Only that every bench runs: a build without optimisation, the least of each. Leaves out `build`, `medium` and the starter's static build: they have no short form
     #[arg(long)]
     shortest: bool,
 }
@@ -83,6 +83,12 @@ impl Extent {
             command.env(table::SHORTEST, "1");
         }
         command
+    }
+
+    /// What of the workspace cargo is to see. The shortest sees all of it, as `cargo test --workspace` does: alone, each package has its
+    /// dependencies built with features of its own, which nothing else can use.
+    fn scope(self, package: &'static str) -> Vec<&'static str> {
+        self.of(vec!["--package", package], vec!["--workspace"])
     }
 
     /// Where one of our programs is, as it was built for this.
@@ -136,6 +142,24 @@ impl Bench {
         let is_wanted =
             |figure| self.figure.is_none_or(|wanted| wanted == figure) && !is_left_out(figure);
         println!("{}\n", machine::describe(workspace)?);
+        let programs: &[&str] = if self.shortest {
+            &["--workspace", "--bins", "--benches"]
+        } else {
+            &[
+                "--release",
+                "--package",
+                "ringup",
+                "--package",
+                "ringup-client",
+            ]
+        };
+        if self.shortest
+            || [Figure::Call, Figure::Starter, Figure::Mail]
+                .into_iter()
+                .any(is_wanted)
+        {
+            Step::cargo("build", &[&["build", "--locked"], programs].concat()).run(workspace)?;
+        }
         if is_wanted(Figure::Build) {
             println!("{}", build::measure(workspace)?);
         }
@@ -148,20 +172,6 @@ impl Bench {
         if is_wanted(Figure::Setup) {
             peers::fetch(workspace)?;
             println!("{}", rows::SETUP.measure(workspace, extent)?);
-        }
-        if is_wanted(Figure::Call) || is_wanted(Figure::Starter) || is_wanted(Figure::Mail) {
-            let profile = extent.of("release", "dev");
-            let programs = [
-                "build",
-                "--profile",
-                profile,
-                "--locked",
-                "--package",
-                "ringup",
-                "--package",
-                "ringup-client",
-            ];
-            Step::cargo("build", &programs).run(workspace)?;
         }
         if is_wanted(Figure::Call) {
             println!("{}", call::measure(workspace, extent)?);

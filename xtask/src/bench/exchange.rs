@@ -28,15 +28,8 @@ same process, and processor time is of all of it. Rates are those of one directi
 | calls | wanted | slowest | mean | fastest | processors | |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
     for calls in extent.of(["200", "2000"].as_slice(), &["20"]) {
-        let bench = [
-            "--quiet",
-            "--package",
-            "ringup-exchange",
-            "--bench",
-            "calls",
-            "--",
-            calls,
-        ];
+        let mut bench = extent.scope("ringup-exchange");
+        bench.extend(["--quiet", "--bench", "calls", "--", calls]);
         eprintln!("== {calls} calls");
         let line = workspace.output(extent.cargo(workspace, "bench", &bench))?;
         let Summary {

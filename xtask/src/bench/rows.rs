@@ -94,7 +94,8 @@ set (100 Mbit/s, no delay, no training, the number 1 ms after the first ring); m
 
 impl Bench {
     pub(super) fn measure(&self, workspace: &Workspace, extent: Extent) -> anyhow::Result<String> {
-        let mut words = vec!["--package", self.package, "--bench", self.name];
+        let mut words = extent.scope(self.package);
+        words.extend(["--bench", self.name]);
         if !self.part.is_empty() {
             words.extend(["--", self.part]);
         }

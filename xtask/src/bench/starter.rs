@@ -35,7 +35,12 @@ pub(super) fn measure(workspace: &Workspace, extent: Extent) -> anyhow::Result<S
         ringup: extent.program(workspace, "ringup")?,
         idle: extent.of(IDLE, Duration::from_secs(1)),
     };
-    let linked_statically = build_statically(workspace, extent)?;
+    let ringup_wait = extent.program(workspace, "ringup-wait")?;
+    // A build of all that it depends on, for one row: the shortest measures the usual program in its place.
+    let linked_statically = match extent {
+        Extent::Full => build_statically(workspace)?,
+        Extent::Shortest => ringup_wait.clone(),
+    };
     let mut table = format!(
         "### starter\n\nResident and waiting for calls on a pseudo-terminal, over {} s without one. PSS divides what others map too among \
 them (the C library; for `ringup wait` also the exchange, which is the same file); RSS is what it would be if nobody else did; \
@@ -65,7 +70,6 @@ anonymous is what no file backs. mgetty is Debian's, on this machine's C library
             "| {name} | {pss} KiB | {rss} KiB | {private} KiB | {anonymous} KiB | {threads} | {wakes} | {size} KiB | {wanted} |"
         )?)
     };
-    let ringup_wait = extent.program(workspace, "ringup-wait")?;
     let dynamic = scene.ours(&ringup_wait, &WAIT)?;
     let wanted = verdict("PSS", dynamic.memory.pss, PSS_WANTED_KIB);
     row("`ringup-wait`", &ringup_wait, &dynamic, &wanted)?;
@@ -117,7 +121,7 @@ fn verdict(what: &str, kib: u64, wanted_kib: u64) -> String {
 }
 
 /// The same program with the C library in it; gives where it is.
-fn build_statically(workspace: &Workspace, extent: Extent) -> anyhow::Result<PathBuf> {
+fn build_statically(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.arg("-vV");
     let about = workspace.output(rustc)?;
@@ -126,11 +130,9 @@ fn build_statically(workspace: &Workspace, extent: Extent) -> anyhow::Result<Pat
         .find_map(|line| line.strip_prefix("host: "))
         .context("rustc -vV names no host")?;
     // With --target the flag is not for build scripts and procedural macros, which cannot be static.
-    let profile = extent.of("release", "dev");
     let build = [
         "build",
-        "--profile",
-        profile,
+        "--release",
         "--locked",
         "--package",
         "ringup-client",
@@ -140,11 +142,7 @@ fn build_statically(workspace: &Workspace, extent: Extent) -> anyhow::Result<Pat
     Step::cargo("static build", &build)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .run(workspace)?;
-    Ok(workspace
-        .target()?
-        .join(host)
-        .join(extent.of("release", "debug"))
-        .join("ringup-wait"))
+    Ok(workspace.target()?.join(host).join("release/ringup-wait"))
 }
 
 /// What a process takes, in KiB.
