@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use line::CallId;
 use rusqlite::{Connection as Database, OptionalExtension as _, params};
 
+use super::doubts::OF_FORMER;
 use super::fan_out::UNFINISHED;
 use super::keys::can_be_proved;
 use super::pauses::is_paused;
@@ -506,14 +507,20 @@ pub(super) fn end(
         Doubt::Raised => "raised",
         Doubt::Dispelled => "dispelled",
     };
+    // What was begun before the terminal's key was enrolled went to the machine that had the name then.
+    let free = format!(
+        "UPDATE envelopes SET under_way = NULL, in_doubt_since =
+           CASE
+             WHEN ?4 = 'unchanged' OR {OF_FORMER} THEN in_doubt_since
+             WHEN ?4 = 'dispelled' THEN NULL
+             WHEN in_doubt_since >= ?5 THEN in_doubt_since + 1
+             ELSE coalesce(
+               (SELECT max(k.enrolled_at) - 1 FROM deliveries d JOIN terminal_keys k ON k.terminal = d.terminal
+                WHERE d.message = ?1 AND d.terminal = ?2 AND d.call = ?3 AND d.began_at < k.enrolled_at), ?5) END
+         WHERE message = ?1 AND terminal = ?2 AND under_way = ?3"
+    );
     let freed = db
-        .prepare_cached(
-            "UPDATE envelopes SET under_way = NULL, in_doubt_since =
-               CASE
-                 WHEN ?4 = 'raised' AND in_doubt_since >= ?5 THEN in_doubt_since + 1
-                 WHEN ?4 = 'raised' THEN ?5 WHEN ?4 = 'dispelled' THEN NULL ELSE in_doubt_since END
-             WHERE message = ?1 AND terminal = ?2 AND under_way = ?3",
-        )?
+        .prepare_cached(&free)?
         .execute(params![seq, terminal, call, doubt, now])?;
     if freed == 1 {
         give_pending(db, seq, terminal, now)?;

@@ -35,6 +35,10 @@ pub struct Doubtful {
     pub since: Timestamp,
 }
 
+/// The doubt is about a machine whose key is forgotten: what the machine that has the terminal's name now says is no answer.
+pub(super) const OF_FORMER: &str = "EXISTS (SELECT 1 FROM terminal_keys k
+    WHERE k.terminal = envelopes.terminal AND k.enrolled_at > envelopes.in_doubt_since)";
+
 const FORGET: &str = "UPDATE envelopes SET verdict = 'failed', verdict_reason = ?1, verdict_at = ?2
     WHERE (message, terminal) IN (SELECT message, terminal FROM envelopes
       WHERE in_doubt_since IS NOT NULL AND verdict IS NULL AND in_doubt_since <= ?3
@@ -80,7 +84,8 @@ impl Store {
     }
 
     /// The terminal has said, when it was asked, that a message is not published there: it is free again, and gets the verdict
-    /// that waited for that. If another session has sent it since, it stays in doubt: the answer may be older than that.
+    /// that waited for that. If another session has sent it since, it stays in doubt: the answer may be older than that. And if the
+    /// terminal was enrolled anew since: another machine may have it.
     ///
     /// # Errors
     /// [`StoreError`]: it is asked again.
@@ -95,13 +100,14 @@ impl Store {
         self.writer
             .run(move |db| {
                 let terminal = terminal.to_string();
+                let free = format!(
+                    "UPDATE envelopes SET in_doubt_since = NULL
+                     WHERE message = (SELECT seq FROM messages WHERE id = ?1) AND terminal = ?2 AND verdict IS NULL
+                       AND under_way IS NULL AND in_doubt_since = ?3 AND NOT {OF_FORMER}
+                     RETURNING message"
+                );
                 let seq: Option<i64> = db
-                    .prepare_cached(
-                        "UPDATE envelopes SET in_doubt_since = NULL
-                         WHERE message = (SELECT seq FROM messages WHERE id = ?1) AND terminal = ?2 AND verdict IS NULL
-                           AND under_way IS NULL AND in_doubt_since = ?3
-                         RETURNING message",
-                    )?
+                    .prepare_cached(&free)?
                     .query_row(params![id.to_string(), terminal, since.as_millisecond()], |row| row.get(0))
                     .optional()?;
                 seq.map_or(Ok(()), |seq| give_pending(db, seq, &terminal, now))

@@ -240,6 +240,42 @@ async fn what_is_in_doubt_causes_no_call_once_another_verdict_waits_and_is_due_a
     assert_eq!(store.urgencies(Timestamp::now()).await.unwrap(), []);
 }
 
+/// A terminal with a key has a message under way, which is cancelled; `lost_first`: its call is over before another machine is enrolled.
+async fn another_machine(lost_first: bool) -> (TempDir, Store, NewMessage) {
+    let (folder, store, new, call) = under_way().await;
+    let key = |octet| PublicKey::from_octets([octet; 32]);
+    let now = Timestamp::now();
+    if lost_first {
+        lose(&store, &new, call, Doubt::Raised).await;
+    }
+    Wish::Cancel.utter(&store, &new).await;
+    let later = now + SignedDuration::from_secs(5);
+    store.register(owner().id, key(2), later).await.unwrap();
+    if !lost_first {
+        let how = AttemptEnd::broken("cut", Doubt::Raised);
+        let at = later + SignedDuration::from_secs(1);
+        store
+            .end_delivery(new.head.id, owner().id, call, how, at)
+            .await
+            .unwrap();
+    }
+    (folder, store, new)
+}
+
+#[tokio::test]
+async fn what_a_former_machine_may_have_no_other_machine_can_tell() {
+    for lost_first in [true, false] {
+        let (_folder, store, new) = another_machine(lost_first).await;
+        let doubt = only_doubt(&store).await;
+        let later = Timestamp::now() + SignedDuration::from_secs(10);
+        store.not_there(doubt, owner().id, later).await.unwrap();
+        assert_eq!(verdict(&store, &new).await, None, "{lost_first}");
+        let month = later + SignedDuration::from_hours(31 * 24);
+        assert_eq!(store.forget_doubts(month, 30 * DAY).await.unwrap(), 1);
+        assert_eq!(verdict(&store, &new).await, Some(Verdict::Failed));
+    }
+}
+
 #[tokio::test]
 async fn only_a_terminal_that_was_never_heard_of_again_leaves_it_unknown() {
     let (_folder, store, new, call) = under_way().await;
