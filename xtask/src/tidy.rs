@@ -5,6 +5,7 @@ mod circles;
 mod clocks;
 mod code;
 mod content;
+mod functions;
 mod manifest;
 mod modules;
 mod purity;
@@ -76,6 +77,7 @@ fn check(workspace: &Workspace, tree: &Tree) -> anyhow::Result<()> {
         circles::check(tree),
         clocks::check(tree),
         content::check(tree),
+        functions::check(tree),
         manifest::check(tree),
         rooms::check(tree, &rooms::Room::read_all(workspace)?),
     ]
