@@ -107,10 +107,16 @@ fn who_speaks_for_a_dial_up_server_without_its_key_gets_no_trunk_and_raises_an_a
             .replace("201", "401"),
     );
     let _liar = village.start("liar", &["serve", "--config", "liar.toml"]);
-    village
+    let alarm = village
         .chronicle
-        .wait_field("server", "alarm raised", "kind", "dialup-server-lies");
+        .wait_field("server", "alarm raised", "kind", "unproved-callers");
+    assert_eq!(alarm.field("subject"), "pop-1");
     assert!(village.chronicle.said("liar", "trunk up").is_empty());
+    let alarms = village.ask(&["alarm", "list"]);
+    assert!(
+        !alarms.to_string().contains("dialup-server-lies"),
+        "the real one has said nothing wrong: {alarms}"
+    );
     let id = village.send("terminal:owner", &village.write("report", "coin box full"));
     village.wait_delivered(&id);
     assert_eq!(

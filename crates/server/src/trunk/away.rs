@@ -207,6 +207,8 @@ struct Job {
     longest: Duration,
     /// Octets that are reserved for it.
     octets_max: Option<u64>,
+    /// How long its link was seen up.
+    seen: Duration,
     /// As the link was told to be, if it came up.
     rate_bps: Option<u32>,
     /// It was asked for before the start.
@@ -364,6 +366,7 @@ pub(super) async fn recall(pop: Arc<Pop>, away: CallAway, course: Course) {
         over_at,
         longest,
         octets_max,
+        seen: Duration::ZERO,
         rate_bps: None,
         is_recalled,
         is_known,
@@ -397,6 +400,7 @@ impl Job {
             over_at,
             longest,
             octets_max,
+            seen: Duration::ZERO,
             rate_bps: None,
             is_recalled,
             is_known,
@@ -488,9 +492,16 @@ impl Job {
             std::future::pending::<()>().await;
         };
         let hearing = session.hearing(up.rate_bps);
-        let served = tokio::select! {
-            served = session.serve(&link, up_at, hearing) => served,
+        let mut serving = std::pin::pin!(session.serve(&link, up_at, hearing));
+        let over = tokio::select! {
+            served = &mut serving => Some(served),
+            _ = link.gone() => None, // the session may still note what it has
             () = tell_proved => unreachable!("it waits for ever"),
+        };
+        self.seen = up_at.elapsed();
+        let served = match over {
+            Some(served) => served,
+            None => serving.await,
         };
         self.settle(Some(served)).await;
     }
@@ -603,6 +614,7 @@ impl Job {
             rate_bps: self.rate_bps,
             longest: self.longest,
             octets_max: self.octets_max,
+            seen: self.seen,
         }
     }
 

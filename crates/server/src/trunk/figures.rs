@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) longest: Duration,
     /// Octets that are reserved for it, both ways together; `None`: any number.
     pub(super) octets_max: Option<u64>,
+    /// From the word that its link was up to the word, or the session's decision, that it was over: it lasted no less.
+    pub(super) seen: Duration,
 }
 
 /// What counts of a call that is over.
@@ -91,6 +93,7 @@ pub(super) fn of_ended(ended: &Ended, known: Known) -> Figures {
         rate_bps,
         longest,
         octets_max: reserved,
+        seen,
     } = known;
     let longest_told = elapsed.unwrap_or(longest).min(longest) + LATE;
     let rate = rate_bps.unwrap_or_default();
@@ -109,6 +112,12 @@ pub(super) fn of_ended(ended: &Ended, known: Known) -> Figures {
     let sum = ended.octets_out.saturating_add(ended.octets_in);
     let lie = if lasted > longest_told {
         Some(format!("it lasted {} ms", ended.lasted_ms))
+    } else if lasted + LATE < seen {
+        Some(format!(
+            "it lasted {} ms, and its link was up for {} ms",
+            ended.lasted_ms,
+            seen.as_millis()
+        ))
     } else if since_connect == Some(None) {
         Some("it was connected outside of its time".to_owned())
     } else if ended.octets_out > most
@@ -176,6 +185,7 @@ mod tests {
             rate_bps: Some(33_600),
             longest: 10 * MINUTE,
             octets_max: Some(10_000),
+            seen: Duration::from_secs(40),
         }
     }
 
@@ -239,6 +249,22 @@ mod tests {
             MINUTE,
             "never longer than it is here"
         );
+    }
+
+    #[test]
+    fn a_call_is_no_shorter_than_its_link_was_seen_up() {
+        let told = |lasted_ms| {
+            let ended = Ended {
+                connected_at: None,
+                lasted_ms,
+                ..ended()
+            };
+            of_ended(&ended, known())
+        };
+        assert_eq!(told(25_000).lie, None, "words cross on the trunk");
+        let short = told(24_000);
+        assert!(short.lie.is_some_and(|lie| lie.contains("up for 40000 ms")));
+        assert_eq!(short.lasted, 10 * MINUTE - UNSEEN);
     }
 
     #[test]

@@ -607,13 +607,17 @@ async fn prove(mut stream: TcpStream, place: Place, pops: Vec<Arc<Pop>>) {
         pop.shared().metrics.trunk_refused();
         let detail =
             format!("a connection from {from} claimed to be it and failed the proof of its key");
-        pop.lies.send_replace(Instant::now());
+        // Anyone may claim that: it is no word of the dial-up server's.
         return pop
             .shared()
             .alarms
-            .raise(AlarmKind::DialupServerLies, &name, detail)
+            .raise(AlarmKind::UnprovedCallers, &name, detail)
             .await;
     }
+    pop.shared()
+        .alarms
+        .clear(AlarmKind::UnprovedCallers, &name)
+        .await;
     let _ = pop
         .orders
         .send(TrunkCommand::Trunk(Trunk { requests, driver }))
