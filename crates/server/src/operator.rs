@@ -109,9 +109,11 @@ impl OperatorState {
         let _ = self.questions.send(Question::TrustChanged(terminal)).await; // stopping: it is due at the next start
     }
 
-    /// Nothing more is dialled for a terminal that is called just now.
-    fn end_dialling(&self, terminal: &Terminal) {
-        if let Connection::Calling(call) = terminal.connection {
+    /// Nothing more is dialled for a terminal that is called just now, by the state after a change: a call may have begun meanwhile. Of one
+    /// that was removed, or cannot be read, the state before it counts.
+    async fn end_dialling(&self, terminal: &Terminal) {
+        let now = self.store.terminal(terminal.id).await.ok().flatten();
+        if let Connection::Calling(call) = now.as_ref().unwrap_or(terminal).connection {
             self.dialup.end_call(call);
         }
     }
@@ -495,7 +497,7 @@ async fn remove_terminal(State(state): State<OperatorState>, Path(name): Path<St
         return Err(Refused::missing("name", no_terminal(&name)));
     }
     state.keys.revoke(terminal.id, "removed");
-    state.end_dialling(&terminal);
+    state.end_dialling(&terminal).await;
     tracing::info!(terminal = %name, "terminal removed");
     let _ = state.questions.send(Question::Removed(terminal.id)).await; // stopping: nobody is watched
     state.alarms.forget_terminal(&name).await;
@@ -563,7 +565,7 @@ async fn shut_out(State(state): State<OperatorState>, Path(name): Path<String>) 
     let terminal = state.named(&name).await?;
     state.store.shut_out(terminal.id, Timestamp::now()).await?;
     state.keys.revoke(terminal.id, "shut out");
-    state.end_dialling(&terminal);
+    state.end_dialling(&terminal).await;
     tracing::warn!(terminal = %terminal.name, "shut out");
     state.trust_changed(terminal.id).await;
     Ok(StatusCode::NO_CONTENT.into_response())

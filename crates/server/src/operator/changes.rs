@@ -69,7 +69,7 @@ pub(super) async fn change_terminal(
             state.keys.revoke(terminal.id, "its number was changed");
         }
         // What is dialled just now is the number that it had.
-        state.end_dialling(&terminal);
+        state.end_dialling(&terminal).await;
         state.trust_changed(terminal.id).await;
     }
     show_terminal(State(state), Path(name)).await

@@ -8,15 +8,16 @@ use model::url::HttpUrl;
 use model::webhook::{Webhook, WebhookSecret, WebhookSecretError};
 
 use crate::config::section::Section;
+use toml::Value;
 
 /// Words of the command.
 const WORDS_MAX: usize = 100;
 
 /// `[alarm]`.
 pub(super) fn read(section: &mut Section<'_>) -> AlarmConfig {
-    let is_there = section.has("command");
+    let is_list = section.table.get("command").is_some_and(Value::is_array);
     let command = section.list::<String>("command");
-    if is_there && command.first().is_none_or(String::is_empty) {
+    if is_list && command.first().is_none_or(String::is_empty) {
         section.fault(
             "command",
             "names no program; such as [\"/usr/bin/notify\", \"--from\", \"ringup\"]",
