@@ -374,12 +374,12 @@ impl Dispatch {
         let Some(terminal) = self.terminals.get_mut(&id) else {
             return;
         };
-        match terminal.state {
-            State::Calling { line: called } if Some(called) == line => {}
+        let was_there = match terminal.state {
+            State::Calling { line: called } if Some(called) == line => false,
             State::Connected {
                 line: with,
                 calling: None,
-            } if with == line => {}
+            } if with == line => true,
             // Its own call has ended, ours has not yet (glare).
             State::Connected {
                 line: with,
@@ -399,6 +399,10 @@ impl Dispatch {
                 return;
             }
             _ => return, // not the call that the terminal's state is about
+        };
+        if was_there && *outcome == Outcome::AllowanceSpent {
+            // What the terminal has of a long message is resumed: no failure.
+            return self.rest(id, now.at + self.retry.first, Rest::BackingOff);
         }
         if self.has_advanced(id, outcome)
             && let Some(series) = self.series.get_mut(&id)

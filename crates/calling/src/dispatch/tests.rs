@@ -677,6 +677,25 @@ fn a_call_that_the_operator_ended_is_followed_by_the_first_pause_and_counts_as_n
 }
 
 #[test]
+fn a_long_message_goes_on_after_the_first_pause_however_often_what_is_reserved_is_spent() {
+    let mut scene = Scene::new(rules(), &["a"]);
+    scene.due(1);
+    for _ in 0..4 {
+        scene.connected(1, "a");
+        scene.ended(1, "a", Outcome::AllowanceSpent);
+        scene.free("a");
+        assert_eq!(scene.until_woken(), (60 * SECOND, vec![call(1, "a")]));
+    }
+    // Without the terminal it is a call that failed.
+    for longest in [60, 120] {
+        scene.ended(1, "a", Outcome::AllowanceSpent);
+        scene.free("a");
+        let (pause, _) = scene.until_woken();
+        assert!(pause <= longest * SECOND && pause > longest * SECOND * 3 / 4);
+    }
+}
+
+#[test]
 fn calls_that_only_have_to_enrol_a_terminal_are_spaced_up_to_a_day_and_a_new_invitation_ends_the_pause()
  {
     let mut scene = Scene::new(rules(), &["a"]);
