@@ -53,7 +53,7 @@ pub(crate) struct Demo {
     /// Send one message to the end, and stop
     #[arg(long)]
     once: bool,
-    /// Send so many messages to the end, one after the other, and stop
+    /// Number of messages to send, each delivered before the next; then stop
     #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u32).range(1..))]
     messages: Option<u32>,
     /// The lines' rate, bit/s each way
@@ -122,7 +122,7 @@ impl Demo {
         }
     }
 
-    /// The last message's number; `None`: until somebody stops it.
+    /// Number of the last message; `None`: the demo runs until ctrl-c.
     fn last(&self) -> Option<u32> {
         if self.once { Some(1) } else { self.messages }
     }

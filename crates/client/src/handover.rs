@@ -42,7 +42,7 @@ pub use url::{LocalUrl, LocalUrlError};
 /// How fast messages are handed over.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace<'a> {
-    /// Before what was not taken is tried again; then it waits for the next session, or for somebody to ask.
+    /// Pause before another try of what was not taken; after that it waits for the next session or for `ringup inbox hand-over`.
     pub pauses: &'a [Duration],
     /// How long a message has its turn: then the next one is handed over beside it.
     pub turn: Duration,

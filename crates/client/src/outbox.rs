@@ -35,14 +35,14 @@ pub const ITEMS_MAX: usize = 10_000;
 pub const OUTBOX_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 /// Octets read at once: one frame.
 const READ_OCTETS: usize = 16 * 1024;
-/// What the server puts off is offered on every session, and is worth a call of its own after so long.
+/// Wait after which an item that the server put off justifies a call of its own; it is offered on every session.
 const PUT_OFF: Duration = Duration::from_secs(600);
 
 /// A time that lies further ahead was written by another clock: one that begins in 1970 and was set since, or was and is not now.
 const ANOTHER_CLOCK: SignedDuration = SignedDuration::from_hours(1);
 /// The status of what is larger than the server takes.
 const TOO_LARGE: u16 = 413;
-/// What a crash left half written is removed after so long.
+/// Age at which a half-written item, left by a crash, is removed.
 const HALF_WRITTEN: Duration = Duration::from_secs(3600);
 
 /// What this terminal takes for now, beside the items.

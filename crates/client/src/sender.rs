@@ -164,7 +164,7 @@ where
     }
     Ok(match call().await {
         Ok(()) if is_due()? => {
-            // Without a pause this would be call after call to a server that asks for nothing.
+            // Without a pause this would place call after call to a server that reads nothing.
             Some(Failed {
                 why: "the server did not ask for what waits here".to_owned(),
                 retry_in: None,

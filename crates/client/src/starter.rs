@@ -5,7 +5,7 @@
 //!      ▲  port or modem fails: again soon, later     │ RING of a call just refused: ignored
 //!      │  at most once a minute                       │
 //!      └─────────────────────────────────────────────┘
-//!                                    └──somebody asks for the line──► closed, until he is gone ──► DTR low ──► Opening
+//!                                    └──a program asks for the line──► closed until it is gone ──► DTR low ──► Opening
 //! ```
 //!
 //! While it waits it sleeps in one `poll`, from which it wakes once in many minutes (the watchdog's half time, at least

@@ -55,7 +55,7 @@ pub enum EncodingError {
     TooLarge {
         /// What the frame says.
         declared: u64,
-        /// What is taken of so many octets on the line.
+        /// Limit for the number of octets that came over the line.
         limit: u64,
     },
     /// It unpacks to something else than it said.

@@ -114,7 +114,7 @@ pub enum StoreError {
     /// A message of this id was published here, and it was another.
     #[error("another message was published here under this id")]
     Reused,
-    /// Not so many octets are here.
+    /// Fewer octets are here.
     #[error("the upload does not begin where this terminal is")]
     Offset,
     /// It is outside of what this terminal has said that it takes for now.
@@ -143,7 +143,7 @@ pub enum StoreError {
     },
 }
 
-/// What is being written when a session ends may take so long to be brought to the disk, and admitted to.
+/// Longest time for what is being written at the end of a session to reach the disk and be acknowledged.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// After the last message a server hangs up by itself. If it does not, the terminal does.

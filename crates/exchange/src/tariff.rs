@@ -133,7 +133,7 @@ impl Tariff {
         self.classes.iter().map(|class| class.tariff.as_str())
     }
 
-    /// What a call costs that was answered then and lasted so long (`None`: it was not answered), with so many octets, both
+    /// Price of a call that was answered at that time and lasted that long (`None`: it was not answered), with its octets, both
     /// ways together.
     pub fn price(&self, answered: Option<(Zoned, Duration)>, octets: u64) -> Micros {
         self.charge(&Used { answered, octets })

@@ -24,7 +24,7 @@ use crate::numbering::Home;
 /// comes within 4 s, before the second RING.)
 pub const CALLER_ID_WAIT: Duration = Duration::from_secs(8);
 
-/// After so long without a RING the caller has given up: the longest cadence in use is 6 s (US: 2 s on, 4 s off).
+/// Silence after the last RING that means the caller has given up: the longest cadence in use is 6 s (US: 2 s on, 4 s off).
 pub const QUIET_AFTER: Duration = Duration::from_secs(8);
 
 /// RINGs that are less apart are one: no cadence pauses for less between two rings, and the bursts of one ring are at

@@ -87,7 +87,7 @@ pub enum RefusalReason {
     TooOften,
     /// Recent callers with this number failed to authenticate as the server.
     Unproved,
-    /// A voice or fax call: answering it would cost money for nothing.
+    /// A voice or fax call: answering it would cost money and bring no data.
     NoData,
 }
 

@@ -16,7 +16,7 @@ use smoltcp::wire::{
     TcpPacket,
 };
 
-/// After so long without an acknowledgement a connection is dead. Longer than any modem's retrain.
+/// A connection without an acknowledgement for this time is dead. Longer than any modem's retrain.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is sent meanwhile takes an acknowledgement with it.

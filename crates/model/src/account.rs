@@ -42,7 +42,7 @@ pub struct Reservation {
     pub day: Date,
     /// What is reserved.
     pub amount: Micros,
-    /// It is over so long after it was dialled: a moment later it would cost more than is reserved.
+    /// Longest time from dialling to the end: a moment later it would cost more than is reserved.
     pub longest: Duration,
     /// Whom it counts for.
     pub accounts: Vec<Account>,

@@ -39,7 +39,7 @@ pub enum AlarmKind {
     MailProvider,
     /// There is no connection to a dial-up server. Subject: its name.
     DialupServerLost,
-    /// A dial-up server said what cannot be, or somebody else spoke for it. Subject: its name.
+    /// A dial-up server violated the trunk protocol or reported an impossible figure. Subject: its name.
     DialupServerLies,
     /// A provider's webhook takes verdicts more slowly than they come, or not at all. Subject: the provider's name.
     WebhookLate,

@@ -163,7 +163,7 @@ pub enum Retry {
     BackOff,
     /// After a long pause, doubled each time: the next call is likely to end the same way.
     BackOffLong,
-    /// As a failure, and not before so long.
+    /// As a failure, and not before this time has passed.
     NotBefore(Duration),
     /// At once on another line; if there is none, when the modem's own lock has run out.
     RedialLimit,

@@ -53,7 +53,7 @@ pub struct Subscriber {
 }
 
 impl Subscription {
-    /// When the terminal is called for a message of so many octets that comes now.
+    /// When the terminal is called for a message of this size that comes now.
     pub fn calls(&self, urgency: Urgency, size: u64, now: &Zoned) -> Calls {
         // Urgencies sort from the most urgent on.
         if urgency > self.urgency || self.size_max.is_some_and(|max| size > max) {

@@ -218,7 +218,7 @@ enum State {
         last_said: Instant,
         deadline: Instant,
     },
-    /// A command was answered that was said more than once: so many more answers may come, and are none to the next.
+    /// Answers that may still come to a command that was repeated; they do not answer the next.
     Settling {
         next: usize,
         owed: u8,
@@ -497,7 +497,7 @@ impl Dialogue {
             State::Aborting { ref end, .. } => {
                 let end = end.clone();
                 match code {
-                    // It came up at the same moment: it is a call, and somebody pays for it.
+                    // It came up at the same moment: it is a call, and costs money.
                     ResultCode::Connect { .. } => {
                         self.hear_progress(code, end == Event::Rung, octets);
                     }
@@ -573,7 +573,7 @@ impl Dialogue {
             }
             // To `ATD...;` a GSM modem says at once that it is ringing.
             ResultCode::Ok if is_ring_only => return,
-            // A voice call: it is up, and somebody pays.
+            // A voice call: it is up, and costs money.
             ResultCode::Ok if !self.setup.profile.ring_suffix().is_empty() => {
                 self.abort();
                 Failure::NotData

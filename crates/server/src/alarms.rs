@@ -45,7 +45,7 @@ const BATCH_MAX: usize = 256;
 /// How often the store is asked how it is.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks after which quotas and budgets are looked at, too; and so many without trouble make a store well.
+/// Number of looks between two at quotas and budgets; and of good looks that clear the store alarm.
 const LOOKS_A_MINUTE: u32 = 12;
 
 /// Changes that may wait for the store to be well; the oldest go first.

@@ -49,7 +49,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(4);
 
-/// A notification is tried for so long, as mail is (RFC 5321 §4.5.4.1).
+/// Longest time for which a notification is tried, as mail is (RFC 5321 §4.5.4.1).
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(5 * 24);
 
 /// Octets of the original's header that go back with the notification.

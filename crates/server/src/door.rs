@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A door with so many places for those who stand there, and so many for one address.
+/// A door with a number of places in all, and for one address.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     standing: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
@@ -14,7 +14,7 @@ pub(crate) struct Door {
     local_max: usize,
 }
 
-/// A place of somebody's; free again when this is dropped.
+/// A taken place; free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     door: Door,
@@ -31,7 +31,7 @@ impl Door {
         }
     }
 
-    /// A door with so many seats behind it, of which one address gets half at most, however few they are.
+    /// A door with this number of seats behind it; one address gets half at most, however few they are.
     pub(crate) fn shared(seats: usize, of_one_max: usize) -> Self {
         Self::new(seats, of_one_max.min(seats.div_ceil(2)))
     }

@@ -326,7 +326,7 @@ impl ServerKeys {
         {
             return Err(NotAdmitted::InvitationOver);
         }
-        // The key that it had is good for nothing any more.
+        // The key that it had is void.
         self.sessions.end(
             &Whose::Terminal(terminal),
             Some(candidate.session()),

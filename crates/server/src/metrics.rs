@@ -316,7 +316,7 @@ impl Metrics {
             .inc_by(lasted.as_secs_f64());
     }
 
-    /// A content was received that had so many octets less on the line.
+    /// A content was received; the octets that packing saved on the line.
     pub(crate) fn saved(&self, octets: u64) {
         self.0.octets_saved.inc_by(octets);
     }

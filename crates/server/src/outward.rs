@@ -1,4 +1,4 @@
-//! Connections to hosts that somebody else named: a provider's webhook, a feed. A name is resolved once, its addresses are
+//! Connections to hosts that others named: a provider's webhook, a feed. A name is resolved once, its addresses are
 //! checked, and the connection goes to exactly those that passed.
 
 mod address;

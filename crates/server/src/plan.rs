@@ -18,7 +18,7 @@ pub(crate) const PLAN_MAX: usize = 1000;
 /// Something the operator wants of the loop in which calls are decided.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// The plan: so many entries, from the one after this terminal's on. `None`: nothing is planned for that terminal.
+    /// The plan: this number of entries, from the one after this terminal's on. `None`: nothing is planned for that terminal.
     Plan {
         /// Whose entry came last.
         after: Option<TerminalId>,

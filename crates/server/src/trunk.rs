@@ -55,11 +55,11 @@ pub(crate) const STREAMS_MAX: u32 = 4096;
 pub(crate) const STREAM_WINDOW_OCTETS: u32 = 16 * 1024;
 pub(crate) const CONNECTION_WINDOW_OCTETS: u32 = STREAM_WINDOW_OCTETS * STREAMS_MAX;
 
-/// A silent trunk is asked so often, and given up after so long without an answer.
+/// Interval at which a silent trunk is asked, and longest wait for the answer.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) const KEEP_ALIVE_WAIT: Duration = Duration::from_secs(10);
 
-/// Both ends must have proved themselves so long after the connection.
+/// Longest time from the connection to the proof of both ends.
 pub(crate) const PROOF_WAIT: Duration = Duration::from_secs(15);
 
 /// The first line on a trunk.

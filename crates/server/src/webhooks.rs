@@ -66,7 +66,7 @@ const PAUSES: [SignedDuration; 9] = [
     SignedDuration::from_hours(12),
 ];
 
-/// A verdict is told for so long.
+/// Longest time for which a verdict is retried.
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(72);
 
 /// Tells what is in the outbox until `shutdown`.

@@ -151,7 +151,7 @@ impl Contents {
         Ok(digests)
     }
 
-    /// Removes a file unless somebody needs it. `is_named` is asked while nobody can begin to need it.
+    /// Removes a file unless it is in use. `is_named` is asked while no use can begin.
     pub(super) fn remove_unless<E: From<io::Error>>(
         &self,
         digest: Digest,

@@ -118,7 +118,7 @@ pub enum StoreError {
         #[source]
         source: Cause,
     },
-    /// The engine refused an operation for none of the reasons above: a mistake of ours, or a table that somebody has changed.
+    /// The engine refused an operation for none of the reasons above: a mistake of ours, or a table that was changed by hand.
     #[error("the database failed")]
     Refused(#[source] Cause),
     /// A content file could not be written or read.

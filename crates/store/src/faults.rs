@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Store;
 
 impl Store {
-    /// Lets the database grow by so many pages more: a disk that is nearly full. `None`: as far as it likes.
+    /// Lets the database grow by this number of pages: a disk that is nearly full. `None`: no limit.
     pub async fn limit_pages(&self, more: Option<u32>) {
         let limit = self.writer.run(move |db| {
             let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;

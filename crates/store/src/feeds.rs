@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::rows::{read_count, time};
 use super::{Store, StoreError};
 
-/// An item that a feed has not had for so long is forgotten.
+/// An item that has been missing in its feed for this time is forgotten.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// Names an item within its feed: SHA-256 of its id.

@@ -11,7 +11,7 @@ use super::rows::parse;
 use super::{Store, StoreError};
 use model::directory::Name;
 
-/// Of a terminal `t`, at `?1`: somebody may be it, so that it is worth a call.
+/// Of a terminal `t`, at `?1`: a machine can prove to be it, so that it is worth a call.
 const CAN_BE_PROVED: &str = "
     NOT EXISTS (SELECT 1 FROM shut_out WHERE terminal = t.id)
     AND (t.trust IN ('chap', 'number-only')

@@ -40,7 +40,7 @@ impl Store {
         self.writer
             .run(move |db| {
                 let size_max = size_max.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX));
-                // What is over by now is kept until it is released: somebody may wait for that.
+                // What is over by now is kept until it is released: a message may wait for that.
                 db.prepare_cached(
                     "INSERT INTO stated VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (terminal) DO UPDATE
                      SET urgency = excluded.urgency, size_max = excluded.size_max, until = excluded.until, reason = excluded.reason",

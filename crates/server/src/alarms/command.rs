@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// It is ended after so long.
+/// Longest run of the command; then it is ended.
 const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Why it did not take what it was told.

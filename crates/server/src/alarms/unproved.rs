@@ -15,7 +15,7 @@ const SESSIONS: usize = 3;
 /// in any stretch of this length.
 const WITHIN: Duration = Duration::from_secs(3600);
 
-/// Between two tries of somebody who is spaced.
+/// Interval between two tries of a peer that is spaced.
 const SPACING: Duration = Duration::from_secs(600);
 
 /// So long in all may those who are spaced take to prove themselves, in any stretch of [`WITHIN`].
@@ -24,7 +24,7 @@ const HEARING: Duration = Duration::from_secs(60);
 /// Of these at most is remembered; with more, whoever came first is forgotten first.
 const ENTRIES_MAX: usize = 4096;
 
-/// Where somebody came from who could not prove to be a terminal.
+/// Origin of a peer that failed to prove to be a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stranger {
     /// By telephone, presenting this number.

@@ -174,7 +174,7 @@ impl Envelopes {
             .await;
     }
 
-    /// It cannot be read here just now: it rests, and somebody has to look at the disk.
+    /// It cannot be read here just now: it rests, and an operator has to look at the disk.
     pub(super) async fn unreadable(&self, id: MessageId) -> Result<(), StoreError> {
         let how = AttemptEnd::broken(
             "not sent: its content could not be read here",

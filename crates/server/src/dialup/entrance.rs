@@ -73,7 +73,7 @@ pub(super) struct Place {
 }
 
 impl Entrance {
-    /// The places of a port with so many seats.
+    /// The places of a port with this number of seats.
     pub(super) fn new(seats: usize) -> Self {
         Self(Arc::new(Mutex::new(Table {
             arrivals_max: ARRIVALS_MAX.min(seats / 4).max(1),

@@ -40,7 +40,7 @@ pub(crate) trait OpenLink: Send + Sync + 'static {
     /// How the link went, if it is gone: asked by who has lost a stream on it, and wants to know whose fault that is.
     fn lost(&self) -> impl Future<Output = Option<Gone>> + Send;
 
-    /// Waits until nothing has come for so long.
+    /// Waits until nothing has come for this time.
     fn silent(&self, limit: Duration) -> impl Future<Output = ()> + Send;
 
     /// The far end's address.

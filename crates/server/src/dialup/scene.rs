@@ -187,7 +187,7 @@ impl Scene {
         credentials.secure(stream, 1_000_000).unwrap()
     }
 
-    /// A terminal that receives, and stays for so long when nothing more waits.
+    /// A terminal that receives, and stays for this time when nothing more waits.
     pub(crate) fn receive<S>(
         &self,
         stream: S,

@@ -237,7 +237,7 @@ impl Calls {
         self.lock().lost_at
     }
 
-    /// Returns when there has been no trunk for so long.
+    /// Returns when there has been no trunk for this time.
     pub(super) async fn trunk_lost_for(&self, grace: Duration) {
         let mut trunk = self.trunk.subscribe();
         loop {
@@ -270,7 +270,7 @@ impl Calls {
     }
 
     fn tell(&self, event: Event) {
-        let _ = self.events.send(event); // nobody listens: it is told with everything when somebody does
+        let _ = self.events.send(event); // without a listener: the next one is told everything
     }
 
     pub(super) fn line(&self, line: &Name, state: LineState, fault: Option<String>) {

@@ -21,8 +21,7 @@ use model::causes::with_causes;
 use model::directory::Name;
 use model::outcome::Outcome;
 
-/// A call that came in is hung up after so long at the latest, whatever the information server says: nobody pays for it here,
-/// but it keeps a line.
+/// Longest incoming call, whatever the information server says: nobody pays for it here, but it keeps a line.
 const INCOMING_LONGEST: Duration = Duration::from_secs(4 * 3600);
 
 pub(super) struct LineHandle {

@@ -219,7 +219,7 @@ async fn take(
         draft = draft.write(&octets).await.map_err(Refusal::from)?;
     }
     let content = draft.finish().await.map_err(Refusal::from)?;
-    // A token that was taken back while the content came is good for nothing, either.
+    // A token that was taken back while the content came is void, too.
     door.intake.recognise(bearer(headers)).await?;
     let accepted = door.intake.take(permitted, content_type, content).await?;
     let body = json!({ "id": accepted.id.to_string(), "envelopes": accepted.envelopes });
@@ -291,7 +291,7 @@ pub(crate) fn cancelled_answer(id: MessageId, cancelled: Cancelled) -> Result<Re
 }
 
 impl Pace {
-    /// The next piece of a content that began to come then, and of which so many octets are here.
+    /// The next piece of a content: when it began to come, and the octets that are here.
     async fn next(
         self,
         body: &mut Body,

@@ -65,7 +65,7 @@ impl Server {
         wake_at
     }
 
-    /// Who would be called when, as things stand: so many entries after that of `after`. `None`: it has no entry.
+    /// The plan as things stand: this number of entries after that of `after`. `None`: it has no entry.
     pub(super) async fn plan(&self, after: Option<TerminalId>, limit: usize) -> Option<Plan> {
         let agenda = self.calling.dispatch().agenda();
         let begin = match after {

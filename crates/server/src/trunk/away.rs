@@ -36,10 +36,10 @@ use model::directory::Name;
 use model::outcome::Outcome;
 use store::CallAway;
 
-/// A call that was to last so long at most is over so much later, even if nothing is heard of it.
+/// Time after the longest duration of a call at which it is over, even if nothing is heard of it.
 const UNHEARD: Duration = Duration::from_secs(60);
 
-/// A call that came in lasts so long at most: the dial-up server sees to it.
+/// Longest incoming call: the dial-up server hangs up then.
 const INCOMING_LONGEST: Duration = Duration::from_secs(4 * 3600);
 
 /// One way, between the modems; the trunk's own delay is small beside it.

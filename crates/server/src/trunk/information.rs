@@ -212,7 +212,7 @@ impl Pop {
         let _ = self.requests.subscribe().wait_for(Option::is_some).await; // the sender lives in self
     }
 
-    /// The dial-up server has said or done what it must not: counted, and told to somebody.
+    /// The dial-up server violated the protocol: counted, and raised as an alarm.
     pub(super) async fn violated(&self, what: String) {
         tracing::warn!(dialup_server = %self.server.name, what, "refused");
         self.shared().metrics.trunk_refused();

@@ -38,7 +38,7 @@ pub(crate) struct PlaceCall {
     pub(crate) far_end: FarEnd,
     /// From the dial command to CONNECT.
     pub(crate) timeout_ms: u64,
-    /// It is on hook again so long after the dial command.
+    /// Longest time from the dial command until it is on hook again.
     pub(crate) longest_ms: u64,
     /// Octets that it may carry, both ways; `None`: any number.
     pub(crate) octets: Option<u64>,

@@ -42,7 +42,7 @@ const FRUITLESS_MAX_CROWDED: Duration = Duration::from_secs(5 * 60);
 const CONTENT_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 const CONTENT_TIME_MAX_CROWDED: Duration = Duration::from_secs(15 * 60);
 
-/// After this a content may come no slower than so many octets a second on the average, as over HTTP: it keeps a place, and one of the
+/// Time after which the average rate of a content counts, and the least rate, octets a second, as over HTTP: it keeps a place, and one of the
 /// files that its provider may have begun, from others.
 const PACE_GRACE: Duration = Duration::from_secs(60);
 const PACE_OCTETS: u64 = 512;
@@ -475,7 +475,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Who submits. A token that was taken back since it was proved is good for nothing any more.
+    /// The provider that submits. A token that was taken back since its proof is void.
     async fn submitter(&self) -> Result<Option<Provider>, StoreError> {
         match &self.token {
             Some(token) => {
@@ -700,7 +700,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(content) => content,
             Err(error) => return answer_refusal(&error.into()),
         };
-        // A token that was taken back while the content came is good for nothing, either.
+        // A token that was taken back while the content came is void, too.
         match self.submitter().await {
             Ok(Some(still)) if still.name == provider.name => {}
             Ok(_) => return "535 5.7.8 the token belongs to no provider any more".to_owned(),
