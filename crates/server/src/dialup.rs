@@ -11,7 +11,6 @@ mod entrance;
 pub(crate) mod line_link;
 mod line_states;
 pub(crate) mod line_task;
-mod manners;
 mod metered;
 mod online;
 mod open_calls;
@@ -24,6 +23,7 @@ mod presence;
 pub(crate) mod scene;
 pub(crate) mod session;
 mod stock;
+mod terminal_notes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,12 +43,12 @@ use tokio_util::sync::CancellationToken;
 use self::agreements::Agreements;
 use self::line_states::LineStates;
 use self::line_task::{Attempt, Order};
-use self::manners::Manners;
 use self::open_calls::OpenCalls;
 use self::own_lines::OwnLines;
 use self::packing::Packing;
 use self::presence::Presence;
 use self::session::Peer;
+use self::terminal_notes::TerminalNotes;
 use crate::alarms::{Alarms, Stranger, Unproved};
 use crate::ingest::http;
 use crate::intake::Intake;
@@ -204,7 +204,7 @@ pub(crate) struct Shared {
     pub(crate) line_states: LineStates,
     pub(crate) presence: Arc<Presence>,
     agreements: Agreements<TerminalId>,
-    manners: Manners,
+    notes: TerminalNotes,
     packing: Arc<Packing>,
     /// Peers that recently failed to prove a terminal's identity.
     strangers: Mutex<Unproved<Stranger>>,
@@ -240,7 +240,7 @@ impl Shared {
             line_states: LineStates::default(),
             presence: Arc::default(),
             agreements: Agreements::default(),
-            manners: Manners::default(),
+            notes: TerminalNotes::default(),
             packing: Arc::default(),
             strangers: Mutex::default(),
             open_calls: OpenCalls::default(),
@@ -350,7 +350,7 @@ impl DialUp {
 
     /// Puts these messages last in the terminal's deliveries, from its next call on.
     pub fn set_suspects(&self, terminal: TerminalId, messages: Vec<MessageId>) {
-        self.shared.manners.set_suspects(terminal, messages);
+        self.shared.notes.set_suspects(terminal, messages);
     }
 
     /// Forgets failed proofs for this terminal, because its credentials have changed: a peer that failed may now succeed.

@@ -198,7 +198,7 @@ async fn proved_session(
     // Before its trust is read: what is revoked from here on ends this session.
     let open = shared.keys.sessions().open(Whose::Terminal(id));
     let (stream, carried) = Metered::new(stream);
-    let rate_bps = shared.manners.careful_rate(id, RATE_BPS);
+    let rate_bps = shared.notes.careful_rate(id, RATE_BPS);
     let form = terminal.trusted_by.key_form();
     let secured = shared.keys.secure(stream, &open, id, form, rate_bps);
     let (stream, candidate) = secured.await?;
@@ -289,8 +289,8 @@ impl<'a> OnlineSession<'a> {
             )
         };
         let delivery = Delivery {
-            suspects: shared.manners.suspects(terminal.id),
-            takes_zstd: shared.manners.takes_zstd(terminal.id),
+            suspects: shared.notes.suspects(terminal.id),
+            takes_zstd: shared.notes.takes_zstd(terminal.id),
             packing: shared.packing.clone(),
             alarms: shared.alarms.clone(),
             metrics: shared.metrics.clone(),

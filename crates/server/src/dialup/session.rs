@@ -322,10 +322,7 @@ impl Session {
         } = link.counters();
         tracing::info!(call = %self.call, terminal = %terminal.name, millis = millis(began), octets_out, octets_in, flights, "connected notice");
         let form = terminal.trusted_by.key_form();
-        let rate_bps = self
-            .shared
-            .manners
-            .careful_rate(terminal.id, link.rate_bps());
+        let rate_bps = self.shared.notes.careful_rate(terminal.id, link.rate_bps());
         let secured = self
             .shared
             .keys

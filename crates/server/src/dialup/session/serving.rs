@@ -189,7 +189,7 @@ impl<'a, L: OpenLink> Serving<'a, L> {
         let (due, id, trust) = (Arc::new(Notify::new()), terminal.id, stock.trust.as_str());
         tracing::info!(call = %session.call, terminal = %terminal.name, trust, "stock terminal connected");
         let delivery = StockDelivery {
-            suspects: session.shared.manners.suspects(id),
+            suspects: session.shared.notes.suspects(id),
             terminal,
             stock,
             call: session.call,
@@ -221,8 +221,8 @@ impl<'a, L: OpenLink> Serving<'a, L> {
         });
         let (metered, began) = (self.link.clone(), self.began);
         let delivery = Delivery {
-            suspects: shared.manners.suspects(terminal.id),
-            takes_zstd: shared.manners.takes_zstd(terminal.id),
+            suspects: shared.notes.suspects(terminal.id),
+            takes_zstd: shared.notes.takes_zstd(terminal.id),
             packing: shared.packing.clone(),
             alarms: shared.alarms.clone(),
             metrics: shared.metrics.clone(),

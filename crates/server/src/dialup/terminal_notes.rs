@@ -1,4 +1,4 @@
-//! How messages are brought to a terminal, as its earlier sessions taught.
+//! Notes on terminals: what earlier sessions taught, for the next one.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -13,9 +13,9 @@ const CAREFUL_RATE_BPS: u32 = 40_000;
 /// Terminals whose encodings are kept in memory; to others the first message leaves unpacked.
 const TERMINALS_MAX: usize = 100_000;
 
-/// The manners of all terminals.
+/// What earlier sessions taught of each terminal, for those that follow.
 #[derive(Debug, Default)]
-pub(super) struct Manners {
+pub(super) struct TerminalNotes {
     /// Messages with which sessions broke: they are delivered last. Dispatch decides; a terminal may also connect by itself, and finds
     /// them here.
     suspects: Mutex<BTreeMap<TerminalId, Vec<MessageId>>>,
@@ -24,7 +24,7 @@ pub(super) struct Manners {
     takes_zstd: Mutex<BTreeMap<TerminalId, Arc<AtomicBool>>>,
 }
 
-impl Manners {
+impl TerminalNotes {
     pub(super) fn set_suspects(&self, terminal: TerminalId, messages: Vec<MessageId>) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         if messages.is_empty() {
